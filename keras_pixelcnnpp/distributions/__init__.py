@@ -1,0 +1,1 @@
+"""The discretized logistic mixture: its mathematics, and the tfp `Distribution` over it."""

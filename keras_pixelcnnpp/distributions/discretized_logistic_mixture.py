@@ -1,0 +1,126 @@
+"""The discretized logistic mixture as a tfp `Distribution`."""
+
+import keras
+from keras import ops
+
+from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.distributions.tfp_substrate import import_tfp
+
+tfp = import_tfp()
+
+
+class DiscretizedLogisticMixture(tfp.distributions.Distribution):
+    """Distribution of the channels of one pixel: a mixture of discretized logistics.
+
+    An event is the vector of channels of a pixel, whole levels from 0 to `num_levels - 1`. One
+    component is drawn for all channels; the mean of a channel is shifted by the earlier ones.
+
+    With one channel and one component it equals a `tfd.QuantizedDistribution` of a
+    `tfd.Logistic`.
+
+    Args:
+        parameters: Float tensor `(..., num_parameters)`, as `PixelCNNPlusPlus` returns them.
+            `keras_pixelcnnpp.distributions.logistic_mixture` names the parts.
+        channels: Integer, number of channels.
+        num_levels: Integer, number of levels, 256 by default.
+        validate_args, allow_nan_stats, name: As in every tfp distribution.
+
+    Raises:
+        ValueError: If the last axis of `parameters` doesn't fit `channels`.
+        ImportError: On import, if tensorflow_probability isn't there for the backend.
+
+    Example:
+
+    >>> distribution = DiscretizedLogisticMixture(keras.ops.zeros((5, 50)), channels=3)
+    >>> distribution.log_prob(keras.ops.zeros((5, 3))).shape
+    (5,)
+
+    Reference:
+        Salimans et al. 2017, PixelCNN++, section 2.1 and 2.2, https://arxiv.org/abs/1701.05517
+    """
+
+    def __init__(
+        self,
+        parameters,
+        channels=3,
+        num_levels=256,
+        validate_args=False,
+        allow_nan_stats=True,
+        name="DiscretizedLogisticMixture",
+    ):
+        arguments = dict(locals())
+        self._parameters_tensor = ops.convert_to_tensor(parameters)
+        self._channels = channels
+        self._num_levels = num_levels
+        self._mixture = logistic_mixture.split(self._parameters_tensor, channels)
+        arguments.pop("self")
+        arguments.pop("__class__")
+        super().__init__(
+            dtype=self._parameters_tensor.dtype,
+            reparameterization_type=tfp.distributions.NOT_REPARAMETERIZED,
+            validate_args=validate_args,
+            allow_nan_stats=allow_nan_stats,
+            parameters=arguments,
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        properties = tfp.util.ParameterProperties
+        return {
+            "parameters": properties(event_ndims=1),
+            "channels": properties(event_ndims=None),
+            "num_levels": properties(event_ndims=None),
+        }
+
+    @property
+    def mixture_parameters(self):
+        """Float tensor `(..., num_parameters)`."""
+        return self._parameters_tensor
+
+    @property
+    def channels(self):
+        """Number of channels, the length of an event."""
+        return self._channels
+
+    @property
+    def num_levels(self):
+        """Number of levels of each channel."""
+        return self._num_levels
+
+    @property
+    def num_mixtures(self):
+        """Number of components."""
+        return self._mixture.logits.shape[-1]
+
+    def _event_shape(self):
+        return tfp_tensor_shape((self._channels,))
+
+    def _event_shape_tensor(self):
+        return (self._channels,)
+
+    def _log_prob(self, value):
+        return logistic_mixture.log_prob(self._parameters_tensor, value, self._num_levels)
+
+    def _sample_n(self, n, seed=None):
+        seed = tfp.random.sanitize_seed(seed)
+        batch_shape = tuple(self._parameters_tensor.shape[:-1])
+        draws = self.num_mixtures + self._channels
+        uniform = tfp.distributions.Uniform(
+            low=ops.cast(keras.config.epsilon(), self.dtype), high=1.0
+        )
+        noise = uniform.sample((n, *batch_shape, draws), seed=seed)
+        return logistic_mixture.sample(
+            self._parameters_tensor, noise, self._channels, self._num_levels
+        )
+
+    def _mean(self):
+        return logistic_mixture.mean(self._parameters_tensor, self._channels, self._num_levels)
+
+    def _mode(self):
+        return logistic_mixture.mode(self._parameters_tensor, self._channels, self._num_levels)
+
+
+def tfp_tensor_shape(shape):
+    """A static shape in the substrate's own type."""
+    return tfp.distributions.Normal([0.0] * shape[0], 1.0).batch_shape

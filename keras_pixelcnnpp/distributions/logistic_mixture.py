@@ -1,0 +1,247 @@
+"""The mathematics of the discretized logistic mixture, in `keras.ops`.
+
+Shapes: `(..., channels)` for pixels, `(..., num_parameters)` for parameters, any number of
+leading axes that broadcast against each other. Pixels are levels, integers from 0 to
+`num_levels - 1`; inside, they are scaled to [-1, 1]. Parameters are float32 or wider.
+
+The last axis of the parameters holds, in this order, for `M` mixture components and `C` channels:
+
+| what | size | meaning |
+|---|---|---|
+| logits | M | logarithm of the component's weight, up to a constant |
+| means | C × M | mean of each channel before the shift by earlier channels |
+| log-scales | C × M | floored at −7 |
+| coefficients | C(C−1)/2 × M | before the tanh; pairs (1,0), (2,0), (2,1), … |
+
+Reference: Salimans et al. 2017, PixelCNN++, section 2.1 and 2.2.
+"""
+
+import math
+from typing import NamedTuple
+
+from keras import ops
+
+SMALLEST_LOG_SCALE = -7.0
+
+
+class LogisticMixture(NamedTuple):
+    """The parameters of a mixture, taken apart.
+
+    Shapes: `logits` `(..., M)`, `means` and `log_scales` `(..., C, M)`, `coefficients`
+    `(..., C(C-1)/2, M)`, already through the tanh (`None` for one channel).
+    """
+
+    logits: object
+    means: object
+    log_scales: object
+    coefficients: object
+
+    def mean_of(self, channel, earlier):
+        """Mean of a channel, shifted linearly by the earlier channels of the same pixel.
+
+        Args:
+            channel: Integer.
+            earlier: List of scaled values of the channels before it, each `(..., 1)` or, one for
+                each component, `(..., M)`.
+
+        Returns:
+            Tensor `(..., M)`.
+        """
+        mean = self.means[..., channel, :]
+        first = channel * (channel - 1) // 2
+        for index, value in enumerate(earlier):
+            mean = mean + self.coefficients[..., first + index, :] * value
+        return mean
+
+
+def num_parameters(num_mixtures, channels):
+    """Number of parameters of one pixel."""
+    return num_mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
+
+
+def split(parameters, channels):
+    """Takes the last axis of `parameters` apart into a `LogisticMixture`."""
+    pairs = channels * (channels - 1) // 2
+    num_mixtures = parameters.shape[-1] // (1 + 2 * channels + pairs)
+    if num_parameters(num_mixtures, channels) != parameters.shape[-1]:
+        raise ValueError(
+            "Invalid shape of `parameters`. Expected a last axis that is a multiple of "
+            f"{num_parameters(1, channels)} for channels={channels}. "
+            f"Received: parameters.shape={tuple(parameters.shape)}"
+        )
+
+    def part(first, count):
+        values = parameters[..., first * num_mixtures : (first + count) * num_mixtures]
+        shape = ops.shape(values)
+        return ops.reshape(values, (*shape[:-1], count, num_mixtures))
+
+    return LogisticMixture(
+        logits=parameters[..., :num_mixtures],
+        means=part(1, channels),
+        log_scales=ops.maximum(part(1 + channels, channels), SMALLEST_LOG_SCALE),
+        coefficients=ops.tanh(part(1 + 2 * channels, pairs)) if pairs else None,
+    )
+
+
+def scale_to_unit(levels, num_levels, dtype="float32"):
+    """Maps levels 0 … num_levels − 1 to [−1, 1]."""
+    return ops.cast(levels, dtype) * (2.0 / (num_levels - 1)) - 1.0
+
+
+def round_to_level(values, num_levels):
+    """Maps values of [−1, 1], or beyond, to the nearest level, as a float."""
+    levels = ops.round((values + 1.0) * ((num_levels - 1) / 2.0))
+    return ops.clip(levels, 0.0, num_levels - 1.0)
+
+
+def log_probability_of_level(values, means, log_scales, num_levels):
+    """Logarithm of the probability that a logistic variable falls into the bin of `values`.
+
+    With half a bin `h`, `b = (x + h - mean) / s` and `a = (x - h - mean) / s`,
+
+        log P = log sigmoid(b) + log sigmoid(-a) + log(1 - exp(-2 h / s))
+
+    exactly, and the outer bins reach to infinity. No term cancels, so nothing is approximated
+    where the probability is small.
+
+    Args:
+        values: Scaled levels.
+        means, log_scales: Parameters of the logistic distribution.
+        num_levels: Integer, number of levels.
+
+    Returns:
+        Tensor of the broadcast shape, nats.
+    """
+    half = 1.0 / (num_levels - 1)
+    inverse_scales = ops.exp(-log_scales)
+    centred = values - means
+    log_below = ops.log_sigmoid((centred + half) * inverse_scales)
+    log_above = ops.log_sigmoid((half - centred) * inverse_scales)
+    # Below 1e-30 the bin is infinitely thin to float32; the floor keeps its gradient finite.
+    width = ops.maximum(2.0 * half * inverse_scales, 1e-30)
+    log_inner = log_below + log_above + ops.log(-ops.expm1(-width))
+    at_lowest = values < -1.0 + half
+    at_highest = values > 1.0 - half
+    return ops.where(at_lowest, log_below, ops.where(at_highest, log_above, log_inner))
+
+
+def component_log_probabilities(mixture, levels, num_levels):
+    """Log-probability of each pixel under each component: `(..., M)`, nats."""
+    channels = levels.shape[-1]
+    values = scale_to_unit(levels, num_levels, mixture.means.dtype)
+    total = 0.0
+    for channel in range(channels):
+        earlier = [values[..., index : index + 1] for index in range(channel)]
+        total = total + log_probability_of_level(
+            values[..., channel : channel + 1],
+            mixture.mean_of(channel, earlier),
+            mixture.log_scales[..., channel, :],
+            num_levels,
+        )
+    return total
+
+
+def log_prob(parameters, levels, num_levels):
+    """Log-probability of each pixel, all its channels together.
+
+    Args:
+        parameters: Float tensor `(..., num_parameters)`.
+        levels: Integer (or whole float) tensor `(..., channels)`.
+        num_levels: Integer, number of levels.
+
+    Returns:
+        Tensor `(...)`, nats.
+    """
+    mixture = split(parameters, levels.shape[-1])
+    log_weights = ops.log_softmax(mixture.logits, axis=-1)
+    return ops.logsumexp(
+        log_weights + component_log_probabilities(mixture, levels, num_levels), axis=-1
+    )
+
+
+def sample(parameters, noise, channels, num_levels, temperature=1.0):
+    """Draws pixels: the component first, then channel by channel.
+
+    Each sub-pixel is rounded to its level before the next one sees it, so that a draw follows
+    exactly the distribution that `log_prob` describes.
+
+    Args:
+        parameters: Float tensor `(..., num_parameters)`.
+        noise: Uniform float tensor `(..., num_mixtures + channels)` in (0, 1).
+        channels: Integer.
+        num_levels: Integer, number of levels.
+        temperature: Positive scalar: divides the logits and multiplies the scales.
+
+    Returns:
+        Float tensor `(..., channels)` of whole levels.
+    """
+    mixture = split(parameters, channels)
+    num_mixtures = mixture.logits.shape[-1]
+    gumbel = -ops.log(-ops.log(noise[..., :num_mixtures]))
+    chosen = ops.argmax(mixture.logits / temperature + gumbel, axis=-1)
+    mixture = _only(mixture, ops.one_hot(chosen, num_mixtures, dtype=mixture.logits.dtype))
+    uniform = noise[..., num_mixtures:]
+    logistic = (ops.log(uniform) - ops.log1p(-uniform)) * temperature
+    levels = []
+    for channel in range(channels):
+        earlier = [scale_to_unit(level, num_levels) for level in levels]
+        spread = ops.exp(mixture.log_scales[..., channel, :]) * logistic[..., channel : channel + 1]
+        levels.append(round_to_level(mixture.mean_of(channel, earlier) + spread, num_levels))
+    return ops.concatenate(levels, axis=-1)
+
+
+def _only(mixture, weights):
+    """The chosen component alone, as a mixture of one."""
+
+    def pick(values, weights):
+        return ops.sum(values * weights, axis=-1, keepdims=True)
+
+    over_channels = ops.expand_dims(weights, -2)
+    return LogisticMixture(
+        logits=pick(mixture.logits, weights),
+        means=pick(mixture.means, over_channels),
+        log_scales=pick(mixture.log_scales, over_channels),
+        coefficients=(
+            None if mixture.coefficients is None else pick(mixture.coefficients, over_channels)
+        ),
+    )
+
+
+def mean(parameters, channels, num_levels):
+    """Expected level of each channel, from the means of the components.
+
+    Discretization and the two ends of the range are left out (a component's mean is only clipped
+    to the range), so this is exact for components well inside it.
+
+    Returns:
+        Float tensor `(..., channels)`, in levels.
+    """
+    mixture = split(parameters, channels)
+    weights = ops.softmax(mixture.logits, axis=-1)
+    means = []
+    for channel in range(channels):
+        means.append(ops.clip(mixture.mean_of(channel, means), -1.0, 1.0))
+    scaled = ops.stack([ops.sum(weights * value, axis=-1) for value in means], axis=-1)
+    return (scaled + 1.0) * ((num_levels - 1) / 2.0)
+
+
+def mode(parameters, channels, num_levels):
+    """The most probable among the modes of the components (each found channel by channel).
+
+    Returns:
+        Float tensor `(..., channels)` of whole levels.
+    """
+    mixture = split(parameters, channels)
+    modes = []
+    for channel in range(channels):
+        earlier = [scale_to_unit(level, num_levels) for level in modes]
+        modes.append(round_to_level(mixture.mean_of(channel, earlier), num_levels))
+    candidates = ops.swapaxes(ops.stack(modes, axis=-2), -1, -2)  # (..., M, channels)
+    log_probs = log_prob(ops.expand_dims(parameters, -2), candidates, num_levels)
+    best = ops.one_hot(ops.argmax(log_probs, axis=-1), log_probs.shape[-1], dtype=candidates.dtype)
+    return ops.sum(candidates * ops.expand_dims(best, -1), axis=-2)
+
+
+def nats_to_bits_per_dim(nats, dimensions):
+    """Converts a negative log-likelihood in nats into bits per dimension."""
+    return nats / (dimensions * math.log(2.0))

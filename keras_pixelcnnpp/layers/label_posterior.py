@@ -1,0 +1,103 @@
+"""Bayes' rule over candidate labels."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pixelcnnpp.arguments import require_positive_integer
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class LabelPosterior(keras.layers.Layer):
+    """Turns log p(x | y) into the logits of p(y | x).
+
+        logit_y = temperature * log p(x | y) + offset_y
+
+    With temperature 1 and offsets 0 (nothing learned) that is Bayes' rule with equally likely
+    classes; offsets are log-priors. A learned temperature corrects that thousands of sub-pixels
+    count as independent evidence, and raw differences of many nats make the cross-entropy swing.
+
+    Args:
+        num_classes: Integer, number of classes.
+        initial_temperature: Float > 0, factor per nat at first.
+        learn_temperature: Boolean.
+        learn_offsets: Boolean.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        log_likelihood: Float tensor `(batch, K)`, nats.
+        labels: Int tensor `(batch, K)`, the candidates.
+
+    Returns:
+        Logits `(batch, K)`, float32.
+
+    Example:
+
+    >>> layer = LabelPosterior(num_classes=2)
+    >>> layer(keras.ops.zeros((1, 2)), keras.ops.array([[0, 1]])).shape
+    (1, 2)
+
+    Reference:
+        Krause et al. 2020, GeDi, eq. 4 and 5 (temperature and offsets for a generative
+        classifier), https://arxiv.org/abs/2009.06367
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        initial_temperature=1.0,
+        learn_temperature=False,
+        learn_offsets=False,
+        **kwargs,
+    ):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        require_positive_integer("num_classes", num_classes)
+        self.num_classes = num_classes
+        self.initial_temperature = initial_temperature
+        self.learn_temperature = learn_temperature
+        self.learn_offsets = learn_offsets
+
+    def build(self, *_):
+        self.log_temperature = self.add_weight(
+            name="log_temperature",
+            shape=(),
+            initializer=keras.initializers.Constant(float(np.log(self.initial_temperature))),
+            trainable=self.learn_temperature,
+        )
+        # One more for the label "none", which has no prior of its own.
+        self.offsets = self.add_weight(
+            name="offsets",
+            shape=(self.num_classes + 1,),
+            initializer="zeros",
+            trainable=self.learn_offsets,
+        )
+
+    def call(self, log_likelihood, labels):
+        offsets = ops.take(ops.convert_to_tensor(self.offsets), labels, axis=0)
+        return ops.exp(self.log_temperature) * log_likelihood + offsets
+
+    def class_logits(self, log_likelihood):
+        """The logits over all classes in order, `(batch, num_classes)`; works on arrays too."""
+        offsets = ops.convert_to_tensor(self.offsets)[: self.num_classes]
+        return ops.exp(self.log_temperature) * log_likelihood + offsets
+
+    def probabilities(self, log_likelihood):
+        """Posterior over all classes, `(batch, num_classes)`, as a NumPy array."""
+        logits = self.class_logits(ops.convert_to_tensor(log_likelihood))
+        return ops.convert_to_numpy(ops.softmax(logits, axis=-1))
+
+    def compute_output_shape(self, log_likelihood_shape, labels_shape=None):
+        return log_likelihood_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "num_classes": self.num_classes,
+                "initial_temperature": self.initial_temperature,
+                "learn_temperature": self.learn_temperature,
+                "learn_offsets": self.learn_offsets,
+            }
+        )
+        return config

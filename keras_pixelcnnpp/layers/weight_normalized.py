@@ -1,0 +1,126 @@
+"""Weight normalization, which Keras 3 does not have."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+from keras_pixelcnnpp.arguments import require_positive_integer
+
+
+class WeightNormalized(keras.layers.Layer):
+    """Base of the layers whose kernel is a direction times a gain per output channel.
+
+    The kernel is `gain * direction / ||direction||`, the norm taken over everything but the
+    output channel (Salimans & Kingma 2016, eq. 2). A subclass says how the kernel meets the
+    input in `convolve`.
+
+    Data-dependent initialization (ibid., section 3): inside `data_dependent_initialization()`,
+    an eager call sets gain and bias so that the outputs of that very batch have mean 0 and
+    standard deviation `initial_scale` in each channel.
+
+    Args:
+        filters: Integer, number of output channels.
+        initial_scale: Float, standard deviation of the outputs after initialization.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Reference:
+        Salimans & Kingma 2016, Weight Normalization, https://arxiv.org/abs/1602.07868
+    """
+
+    # A channel that is constant on the initial batch would get an unbounded gain.
+    SMALLEST_DEVIATION = 1e-2
+
+    def __init__(self, filters, initial_scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        require_positive_integer("filters", filters)
+        self.filters = filters
+        self.initial_scale = initial_scale
+        self.initializing = False
+        self._fixed_kernel = None
+
+    def add_kernel(self, shape, output_axis=-1):
+        """Creates direction, gain and bias for a kernel of `shape`."""
+        self._norm_axes = [axis for axis in range(len(shape)) if axis != output_axis % len(shape)]
+        gain_shape = [1] * len(shape)
+        gain_shape[output_axis] = self.filters
+        self.direction = self.add_weight(
+            name="direction",
+            shape=shape,
+            initializer=keras.initializers.RandomNormal(stddev=0.05),
+        )
+        self.gain = self.add_weight(
+            name="gain",
+            shape=gain_shape,
+            initializer=keras.initializers.Constant(self.initial_scale),
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+
+    def kernel(self):
+        """Returns the normalized kernel, in the compute dtype."""
+        if self._fixed_kernel is not None:
+            return self._fixed_kernel
+        # The norm sums many squares: float32 under every policy.
+        direction = ops.cast(self.direction, self.variable_dtype)
+        gain = ops.cast(self.gain, self.variable_dtype)
+        squares = ops.sum(ops.square(direction), axis=self._norm_axes, keepdims=True)
+        return ops.cast(direction * (gain * ops.rsqrt(squares)), self.compute_dtype)
+
+    def convolve(self, x):
+        """Applies the kernel to an already padded input, without the bias."""
+        raise NotImplementedError(f"{type(self).__name__} must say how its kernel is applied.")
+
+    def call(self, x):
+        outputs = self.convolve(x)
+        if self.initializing:
+            outputs = self._initialize(outputs)
+        return outputs + self.bias
+
+    def _initialize(self, outputs):
+        """Sets gain and bias from the outputs of one batch; returns the rescaled outputs."""
+        outputs = ops.cast(outputs, "float32")
+        mean, variance = ops.moments(outputs, axes=list(range(len(outputs.shape) - 1)))
+        deviation = ops.maximum(ops.sqrt(variance), self.SMALLEST_DEVIATION)
+        factor = self.initial_scale / deviation
+        self.gain.assign(self.gain * ops.reshape(factor, self.gain.shape))
+        self.bias.assign(-mean * factor)
+        return ops.cast(outputs * factor, self.compute_dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({"filters": self.filters, "initial_scale": self.initial_scale})
+        return config
+
+
+def weight_normalized_layers(layer):
+    """Lists all weight-normalized layers inside `layer`."""
+    return [inner for inner in layer._flatten_layers() if isinstance(inner, WeightNormalized)]
+
+
+@contextlib.contextmanager
+def data_dependent_initialization(layer):
+    """While open, eager calls of `layer` initialize the weight normalization inside it."""
+    layers = weight_normalized_layers(layer)
+    for inner in layers:
+        inner.initializing = True
+    try:
+        yield
+    finally:
+        for inner in layers:
+            inner.initializing = False
+
+
+@contextlib.contextmanager
+def fixed_kernels(layer):
+    """While open, each kernel inside `layer` is normalized once, not once per call.
+
+    A loop that calls the layers per pixel would otherwise normalize them per pixel.
+    """
+    layers = weight_normalized_layers(layer)
+    for inner in layers:
+        inner._fixed_kernel = inner.kernel()
+    try:
+        yield
+    finally:
+        for inner in layers:
+            inner._fixed_kernel = None

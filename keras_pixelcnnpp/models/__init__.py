@@ -1,0 +1,1 @@
+"""The models: PixelCNN++ and the baseline CNN."""

@@ -1,0 +1,399 @@
+"""The conditional PixelCNN++."""
+
+import types
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pixelcnnpp.conditioning import parse_conditioning
+from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.layers import LabelPosterior
+from keras_pixelcnnpp.arguments import require_positive_integer, require_rate
+from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
+from keras_pixelcnnpp.models.causal_network import CausalNetwork
+from keras_pixelcnnpp.models.first_batch import first_batch
+from keras_pixelcnnpp.models.input_checks import checked_images, checked_labels
+from keras_pixelcnnpp.models.log_likelihood import LogLikelihood
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class PixelCNNPlusPlus(keras.Model):
+    """Class-conditional autoregressive image model: generates, classifies and scores pictures.
+
+    The model is p(x | y), a product over pixels in raster order of discretized logistic mixtures
+    whose parameters a causal network computes from the earlier pixels and the label.
+
+    It takes K candidate labels per picture, the true one first. K = 1 is plain maximum
+    likelihood. With K > 1 and `label_loss_weight` > 0, training adds the cross-entropy of the
+    true label among the candidates:
+
+        loss = bits/dim of the true label + label_loss_weight * cross-entropy (nats)
+
+    Args:
+        image_shape: Triple of integers `(height, width, channels)`. Height and width must be
+            multiples of `2 ** (num_resolutions - 1)`.
+        num_classes: Integer, number of classes; 0 for an unconditional model.
+        num_levels: Integer from 2 to 256, number of values of a sub-pixel.
+        filters: Integer, or one for each resolution (highest first): the width of the network.
+        num_blocks: Integer, gated residual blocks per resolution.
+        num_resolutions: Integer; each halves height and width.
+        num_mixtures: Integer, number of logistic components.
+        conditioning: How labels enter: `"none"`, or names from
+            `keras_pixelcnnpp.conditioning.STRATEGIES` joined by `+`.
+        dropout_rate: Float in [0, 1).
+        label_dropout_rate: Float in [0, 1): share of training pictures that are shown without
+            their label, which teaches the model p(x) and enables guidance.
+        label_loss_weight: Float >= 0, weight of the cross-entropy.
+        initial_temperature: Float > 0, what the log-likelihoods are multiplied with before
+            the cross-entropy, at first.
+        learn_temperature: Boolean, whether that factor is learned.
+        learn_offsets: Boolean, whether an offset for each class is learned.
+        **kwargs: Arguments of `keras.Model`.
+
+    Call arguments:
+        inputs: Dict of `"image"`, uint8 levels `(batch, height, width, channels)`, and `"label"`,
+            int `(batch,)` or `(batch, K)`. The label `num_classes` means "no label". An
+            unconditional model needs no label.
+        training: Boolean, whether dropout is active.
+
+    Returns:
+        Mixture parameters `(batch, K, height, width, num_parameters)`, float32.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+
+    ```python
+    model = PixelCNNPlusPlus(image_shape=(8, 8, 1), num_classes=10, num_levels=17)
+    model.compile(optimizer="adam")
+    model.fit({"image": images, "label": labels}, epochs=10)
+    model.class_probabilities(images)      # (N, 10)
+    model.sample([0, 1, 2], seed=0)        # uint8 (3, 8, 8, 1)
+    ```
+
+    Reference:
+        Salimans et al. 2017, PixelCNN++, https://arxiv.org/abs/1701.05517
+        van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders,
+        https://arxiv.org/abs/1606.05328
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        num_classes,
+        num_levels=256,
+        filters=40,
+        num_blocks=1,
+        num_resolutions=3,
+        num_mixtures=5,
+        conditioning="embedding",
+        dropout_rate=0.5,
+        label_dropout_rate=0.0,
+        label_loss_weight=0.0,
+        initial_temperature=1.0,
+        learn_temperature=True,
+        learn_offsets=True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.image_shape = _checked_image_shape(image_shape, num_resolutions)
+        self.num_classes = num_classes
+        self.num_levels = num_levels
+        self.filters = filters if isinstance(filters, int) else tuple(filters)
+        self.num_blocks = num_blocks
+        self.num_resolutions = num_resolutions
+        self.num_mixtures = num_mixtures
+        self.conditioning = conditioning
+        self.dropout_rate = dropout_rate
+        self.label_dropout_rate = label_dropout_rate
+        self.label_loss_weight = label_loss_weight
+        self.initial_temperature = initial_temperature
+        self.learn_temperature = learn_temperature
+        self.learn_offsets = learn_offsets
+        self._check_arguments()
+
+        self.network = CausalNetwork(
+            logistic_mixture.num_parameters(num_mixtures, self.image_shape[-1]),
+            self.widths,
+            num_blocks,
+            dropout_rate,
+            conditioning,
+            num_classes,
+            name="network",
+        )
+        hybrid = label_loss_weight > 0
+        self.posterior = LabelPosterior(
+            max(num_classes, 1),
+            initial_temperature,
+            learn_temperature=learn_temperature and hybrid,
+            learn_offsets=learn_offsets and hybrid,
+            name="posterior",
+        )
+        self.seed_generator = keras.random.SeedGenerator()
+        self.bits_per_dim_metric = keras.metrics.Mean(name="bits_per_dim")
+        self.cross_entropy_metric = keras.metrics.Mean(name="cross_entropy")
+        self.accuracy_metric = keras.metrics.Mean(name="accuracy")
+        self._compares_candidates = False
+        # In a namespace, because Keras must not track what has this model as a sublayer.
+        self._runners = types.SimpleNamespace(log_likelihood={}, sampler=None)
+        self._traced_labels = {}
+        self.build({"image": (None, *self.image_shape), "label": (None, None)})
+
+    def _check_arguments(self):
+        for name in ("num_blocks", "num_mixtures", "num_levels"):
+            require_positive_integer(name, getattr(self, name))
+        for name in ("dropout_rate", "label_dropout_rate"):
+            require_rate(name, getattr(self, name))
+        if not 2 <= self.num_levels <= 256:
+            raise ValueError(
+                "Invalid value for argument `num_levels`. Expected an integer from 2 to 256. "
+                f"Received: num_levels={self.num_levels}"
+            )
+        if isinstance(self.num_classes, bool) or not (
+            isinstance(self.num_classes, int) and self.num_classes >= 0
+        ):
+            raise ValueError(
+                "Invalid value for argument `num_classes`. Expected an integer of at least 0. "
+                f"Received: num_classes={self.num_classes!r}"
+            )
+        for width in self.widths:
+            require_positive_integer("filters", width)
+        if len(self.widths) != self.num_resolutions:
+            raise ValueError(
+                "Invalid value for argument `filters`. Expected an integer or one for each of "
+                f"num_resolutions={self.num_resolutions}. Received: filters={self.filters}"
+            )
+        for name in ("label_loss_weight", "initial_temperature"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(
+                    f"Invalid value for argument `{name}`. Expected a number of at least 0. "
+                    f"Received: {name}={getattr(self, name)}"
+                )
+        parse_conditioning(self.conditioning)
+
+    @property
+    def widths(self):
+        """Number of filters at each resolution, highest first."""
+        if isinstance(self.filters, int):
+            return (self.filters,) * self.num_resolutions
+        return self.filters
+
+    @property
+    def dimensions(self):
+        """Number of sub-pixels of a picture, the divisor of bits per dimension."""
+        return int(np.prod(self.image_shape))
+
+    def build(self, input_shape):
+        height, width, channels = self.image_shape
+        self.network.build((None, 1, height, width, channels))
+        self.posterior.build()
+        self.initialized = self.add_weight(
+            name="initialized", shape=(), dtype="int32", initializer="zeros", trainable=False
+        )
+
+    # Network and loss
+
+    def call(self, inputs, training=False):
+        labels = self._candidates(inputs)
+        if training and self.label_dropout_rate > 0 and labels is not None:
+            labels = self._drop_labels(labels)
+        image = logistic_mixture.scale_to_unit(inputs["image"], self.num_levels)
+        parameters = self.network(ops.expand_dims(image, 1), labels, training=training)
+        if labels is not None and labels.shape[1] != parameters.shape[1]:
+            parameters = ops.repeat(parameters, labels.shape[1], axis=1)
+        return parameters
+
+    def _candidates(self, inputs):
+        """Labels as `(batch, K)`, or `None` for an unconditional model."""
+        if self.num_classes == 0:
+            return None
+        labels = ops.cast(inputs["label"], "int32")
+        return ops.expand_dims(labels, 1) if len(labels.shape) == 1 else labels
+
+    def _drop_labels(self, labels):
+        # A picture loses all its candidates at once: they are then equal, and the cross-entropy
+        # sends no gradient into the network.
+        shape = (ops.shape(labels)[0], 1)
+        dropped = keras.random.uniform(shape, seed=self.seed_generator) < self.label_dropout_rate
+        return ops.where(dropped, self.num_classes, labels)
+
+    def log_likelihood(self, parameters, images):
+        """Sums log p over the pixels: `(batch, K)`, nats.
+
+        Args:
+            parameters: Mixture parameters `(batch, K, height, width, num_parameters)`.
+            images: Levels `(batch, height, width, channels)`.
+        """
+        levels = ops.expand_dims(images, 1)
+        return ops.sum(logistic_mixture.log_prob(parameters, levels, self.num_levels), axis=(2, 3))
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
+    ):
+        """Bits/dim of the true label, plus the weighted cross-entropy over the candidates."""
+        log_likelihood = self.log_likelihood(y_pred, x["image"])
+        bits = logistic_mixture.nats_to_bits_per_dim(-log_likelihood[:, 0], self.dimensions)
+        self.bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
+        self._compares_candidates = log_likelihood.shape[1] > 1
+        if self._compares_candidates:
+            logits = self.posterior(log_likelihood, self._candidates(x))
+            cross_entropy = ops.logsumexp(logits, axis=1) - logits[:, 0]
+            correct = ops.cast(ops.argmax(logits, axis=1) == 0, "float32")
+            self.cross_entropy_metric.update_state(cross_entropy, sample_weight=sample_weight)
+            self.accuracy_metric.update_state(correct, sample_weight=sample_weight)
+            bits = bits + self.label_loss_weight * cross_entropy
+        if sample_weight is not None:
+            bits = bits * ops.cast(sample_weight, bits.dtype)
+        return ops.mean(bits)
+
+    def get_metrics_result(self):
+        """The metrics; those over candidates only where there were several."""
+        results = super().get_metrics_result()
+        if not self._compares_candidates:
+            for metric in (self.cross_entropy_metric, self.accuracy_metric):
+                results.pop(metric.name, None)
+        return results
+
+    # Training
+
+    def fit(self, x=None, *args, **kwargs):
+        """Trains as `keras.Model.fit`; before the first step, initializes from the first batch."""
+        if not int(self.initialized):
+            batch = first_batch(x)
+            self.initialize(batch["image"], batch.get("label"))
+        self._forget_other_candidates("train_function", x)
+        # Keras would build it while tracing the first step, and then trace that step again.
+        if self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """Measures bits/dim, and with K > 1 cross-entropy and accuracy, as `keras.Model`."""
+        self._forget_other_candidates("test_function", x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def _forget_other_candidates(self, function, x):
+        # Given other shapes, TensorFlow would trace once more for labels of unknown rank.
+        if self.num_classes:
+            shape = np.shape(first_batch(x)["label"])[1:]
+            if self._traced_labels.setdefault(function, shape) != shape:
+                self._traced_labels[function] = shape
+                setattr(self, function, None)
+
+    def initialize(self, images, labels=None):
+        """Sets gains and biases from one batch of data (weight normalization), once.
+
+        Args:
+            images: uint8 levels `(batch, height, width, channels)`.
+            labels: Int `(batch,)` or `(batch, K)`, of which the true label is used.
+        """
+        inputs = {"image": ops.convert_to_tensor(checked_images(images, self))}
+        if self.num_classes:
+            labels = np.asarray(labels)
+            inputs["label"] = ops.convert_to_tensor(labels.reshape(len(labels), -1)[:, 0])
+        with data_dependent_initialization(self.network):
+            self(inputs)
+        self.initialized.assign(1)
+
+    # Scoring
+
+    def log_prob(self, images, labels=None, batch_size=32, verbose=0):
+        """Log-likelihood log p(x | y) of each picture under its label.
+
+        Args:
+            images: uint8 levels `(N, height, width, channels)`.
+            labels: Int `(N,)`; `num_classes` means "no label".
+            batch_size: Integer, pictures at a time.
+            verbose: As in `keras.Model.predict`.
+
+        Returns:
+            Float32 array `(N,)`, nats.
+
+        Raises:
+            ValueError: If pictures or labels don't fit the model.
+        """
+        inputs = {"image": checked_images(images, self)}
+        if self.num_classes:
+            inputs["label"] = checked_labels(labels, len(inputs["image"]), self.num_classes + 1)
+        return self._score(inputs, batch_size, verbose)[:, 0]
+
+    def class_log_likelihoods(self, images, batch_size=32, verbose=0):
+        """Log-likelihood log p(x | y) of each picture under every class.
+
+        Args:
+            images: uint8 levels `(N, height, width, channels)`.
+            batch_size: Integer, pictures at a time.
+            verbose: As in `keras.Model.predict`.
+
+        Returns:
+            Float32 array `(N, num_classes)`, nats.
+        """
+        images = checked_images(images, self)
+        labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
+        return self._score({"image": images, "label": labels}, batch_size, verbose)
+
+    def class_probabilities(self, images, batch_size=32, verbose=0):
+        """Posterior p(y | x) by Bayes' rule: float32 array `(N, num_classes)`."""
+        scores = self.class_log_likelihoods(images, batch_size, verbose)
+        return self.posterior.probabilities(scores)
+
+    def bits_per_dim(self, images, batch_size=32, verbose=0):
+        """Bits/dim of p(x), the mean of p(x | y) over equally likely classes: array `(N,)`."""
+        if self.num_classes == 0:
+            log_likelihood = self.log_prob(images, None, batch_size, verbose)
+        else:
+            scores = self.class_log_likelihoods(images, batch_size, verbose)
+            log_likelihood = np.logaddexp.reduce(scores, axis=1) - np.log(self.num_classes)
+        return logistic_mixture.nats_to_bits_per_dim(-log_likelihood, self.dimensions)
+
+    def _score(self, inputs, batch_size, verbose):
+        runners, candidates = self._runners.log_likelihood, np.shape(inputs.get("label"))[1:]
+        if candidates not in runners:
+            runners[candidates] = LogLikelihood(self)
+        return runners[candidates].predict(inputs, batch_size=batch_size, verbose=verbose)
+
+    # Serialization
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "image_shape": self.image_shape,
+                "num_classes": self.num_classes,
+                "num_levels": self.num_levels,
+                "filters": self.filters,
+                "num_blocks": self.num_blocks,
+                "num_resolutions": self.num_resolutions,
+                "num_mixtures": self.num_mixtures,
+                "conditioning": self.conditioning,
+                "dropout_rate": self.dropout_rate,
+                "label_dropout_rate": self.label_dropout_rate,
+                "label_loss_weight": self.label_loss_weight,
+                "initial_temperature": self.initial_temperature,
+                "learn_temperature": self.learn_temperature,
+                "learn_offsets": self.learn_offsets,
+            }
+        )
+        return config
+
+
+def _checked_image_shape(image_shape, num_resolutions):
+    require_positive_integer("num_resolutions", num_resolutions)
+    try:
+        height, width, channels = (int(size) for size in image_shape)
+    except (TypeError, ValueError):
+        height = width = channels = 0
+    if min(height, width, channels) < 1:
+        raise ValueError(
+            "Invalid value for argument `image_shape`. Expected three positive integers "
+            f"(height, width, channels). Received: image_shape={image_shape}"
+        )
+    step = 2 ** (num_resolutions - 1)
+    if height % step or width % step:
+        raise ValueError(
+            f"Invalid value for argument `image_shape`. Expected a height and width that {step} "
+            f"divides, for num_resolutions={num_resolutions}. Received: image_shape={image_shape}"
+        )
+    return height, width, channels
