@@ -1,0 +1,40 @@
+"""Settings and fixtures that every test has: backend, seeds, small data."""
+
+import os
+import tempfile
+
+# Before Keras is imported: a developer's ~/.keras/keras.json must not choose for the tests.
+os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-home-")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import keras
+import numpy as np
+import pytest
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def pytest_collection_modifyitems(items):
+    """Skips tests marked with another backend than the one that runs."""
+    current = keras.backend.backend()
+    for item in items:
+        wanted = [name for name in BACKENDS if item.get_closest_marker(name)]
+        if wanted and current not in wanted:
+            item.add_marker(pytest.mark.skip(reason=f"for {' or '.join(wanted)}, not {current}"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras():
+    """Every test starts with the same seed, float32 and an empty global state."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.utils.clear_session(free_memory=False)
+
+
+@pytest.fixture
+def rng():
+    """A seeded NumPy generator."""
+    return np.random.default_rng(0)
