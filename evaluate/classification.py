@@ -1,0 +1,149 @@
+"""`pixelcnnpp evaluate classification`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from keras_pixelcnnpp.classification.evaluation import Evaluation
+    from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
+    from keras_pixelcnnpp.run_folder import RunFolder
+
+TITLES = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
+
+
+def classification(
+    run: Annotated[Path, typer.Option(help="The run folder.")],
+    data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 32,
+) -> None:
+    """Compare PixelCNN++ and the baseline CNN as classifiers.
+
+    Writes reports/classification.json, confusion matrices, and per picture predictions.csv
+    (PixelCNN++) and predictions_baseline.csv.
+    """
+    from keras_pixelcnnpp.classification.evaluation import compare, histogram_bits_per_dim
+    from keras_pixelcnnpp.run_data import load_run_data
+    from keras_pixelcnnpp.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    config = folder.read_config()
+    folder.require_model("pixelcnnpp")
+    dataset = load_run_data(config, data)
+    pictures = dataset.split(split)
+    evaluations = _evaluate_models(folder, pictures, batch_size)
+    _write_predictions(folder, pictures, evaluations)
+    if not (pictures.labels >= 0).any():
+        print(f"The split {split} has no labels: wrote the predictions only, in {folder.reports}.")
+        return
+
+    class_names = config["data"]["class_names"]
+    report = {"split": split, **compare(pictures.labels, evaluations, dataset.image_shape)}
+    report["pixel_histogram_bits_per_dim"] = histogram_bits_per_dim(
+        dataset.split("train").images, pictures.images, dataset.num_levels
+    )
+    for name, evaluation in evaluations.items():
+        _report_model(folder, name, pictures.labels, evaluation, class_names)
+    _print_comparison(report)
+    _write_report(folder, report)
+
+
+def _evaluate_models(
+    folder: "RunFolder", pictures: "LabelledImages", batch_size: int
+) -> dict[str, "Evaluation"]:
+    import keras
+
+    # Registers the classes for loading.
+    import keras_pixelcnnpp.models.baseline_cnn
+    import keras_pixelcnnpp.models.pixelcnnpp  # noqa: F401
+    from keras_pixelcnnpp.classification import BaselineClassifier, PixelCNNClassifier
+    from keras_pixelcnnpp.classification.evaluation import Evaluation
+    from keras_pixelcnnpp.errors import argument_errors
+
+    print(f"PixelCNN++ scores {len(pictures)} pictures under every class")
+    model = keras.models.load_model(folder.model_keras)
+    with argument_errors():
+        classifier = PixelCNNClassifier(model, batch_size=batch_size, verbose=1)
+    scores, probabilities = classifier.class_scores(pictures.images)
+    evaluations = {"pixelcnnpp": Evaluation(probabilities, scores)}
+    if not folder.baseline_keras.exists():
+        print(
+            f"No {folder.baseline_keras.name} to compare with. "
+            f"Train it: pixelcnnpp train baseline --data … --run {folder.path}"
+        )
+        return evaluations
+    baseline = BaselineClassifier(keras.models.load_model(folder.baseline_keras))
+    evaluations["baseline"] = Evaluation(baseline.predict_proba(pictures.images))
+    return evaluations
+
+
+def _write_predictions(folder, pictures, evaluations) -> None:
+    from keras_pixelcnnpp.classification import write_predictions
+
+    files = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
+    for name, evaluation in evaluations.items():
+        write_predictions(
+            folder.reports / files[name],
+            pictures.paths,
+            pictures.labels,
+            evaluation.probabilities,
+        )
+
+
+def _report_model(folder, name, labels, evaluation, class_names) -> None:
+    from sklearn.metrics import classification_report
+
+    from keras_pixelcnnpp.atomic import atomic_path
+    from keras_pixelcnnpp.figures import confusion_matrix_png
+
+    known = labels >= 0
+    labels, predicted = labels[known], evaluation.predicted[known]
+    print(f"\n{TITLES[name]}")
+    print(
+        classification_report(
+            labels,
+            predicted,
+            labels=range(len(class_names)),
+            target_names=class_names,
+            digits=3,
+            zero_division=0,
+        )
+    )
+    png = confusion_matrix_png(labels, predicted, class_names, TITLES[name])
+    with atomic_path(folder.reports / f"confusion_{name}.png") as temporary:
+        temporary.write_bytes(png)
+
+
+def _print_comparison(report: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{report['count']} pictures of the split {report['split']}")
+    table.add_column("")
+    for heading in ("accuracy", "95 % interval", "log-loss (nats)", "ECE", "bits/dim"):
+        table.add_column(heading, justify="right")
+    for name, numbers in report["models"].items():
+        low, high = numbers["accuracy_ci95"]
+        bits = numbers["bits_per_dim"]
+        table.add_row(
+            TITLES[name],
+            f"{numbers['accuracy']:.2%}",
+            f"{low:.2%} – {high:.2%}",
+            f"{numbers['log_loss']:.4f}",
+            f"{numbers['ece']:.4f}",
+            "–" if bits is None else f"{bits:.4f}",
+        )
+    floor = report["pixel_histogram_bits_per_dim"]
+    table.add_row("independent pixel histograms", "–", "–", "–", "–", f"{floor:.4f}")
+    Console().print(table)
+    if report["mcnemar_p"] is not None:
+        print(f"McNemar's exact test, are the two different? p = {report['mcnemar_p']:.4g}")
+
+
+def _write_report(folder: "RunFolder", report: dict) -> None:
+    from keras_pixelcnnpp.atomic import write_json
+
+    write_json(folder.reports / "classification.json", report)
+    print(f"Wrote classification.json, predictions and confusion matrices to {folder.reports}")

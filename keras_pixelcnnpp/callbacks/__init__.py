@@ -1,0 +1,19 @@
+"""Callbacks for `model.fit`: what is measured, drawn and kept while a model trains."""
+
+from keras_pixelcnnpp.callbacks.averaged_weights import averaged_weights
+from keras_pixelcnnpp.callbacks.checkpoints import Checkpoints
+from keras_pixelcnnpp.callbacks.epoch_checkpoint import EpochCheckpoint
+from keras_pixelcnnpp.callbacks.set_epoch import SetEpoch
+from keras_pixelcnnpp.callbacks.stop_on_signal import StopOnSignal
+from keras_pixelcnnpp.callbacks.tensorboard_pictures import TensorBoardPictures
+from keras_pixelcnnpp.callbacks.validation_monitor import ValidationMonitor
+
+__all__ = [
+    "Checkpoints",
+    "EpochCheckpoint",
+    "SetEpoch",
+    "StopOnSignal",
+    "TensorBoardPictures",
+    "ValidationMonitor",
+    "averaged_weights",
+]

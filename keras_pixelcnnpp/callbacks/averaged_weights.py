@@ -1,0 +1,46 @@
+"""The moving average of the weights, put into the model for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+
+@contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Inside the block the model has the averaged weights of its optimizer, after it the raw ones.
+
+    Does nothing when the optimizer keeps no average or has made no step yet.
+
+    `keras.callbacks.SwapEMAWeights` is not used, for two reasons: it leaves the averaged weights
+    in the model after `predict`, and under TensorFlow it swaps by adding and subtracting, which
+    rounds the raw weights a little every time. Here both are copied, bit for bit.
+
+    Args:
+        model: A compiled model.
+
+    Example:
+
+    ```python
+    model.compile(keras.optimizers.Adam(use_ema=True))
+    model.fit(...)
+    with averaged_weights(model):
+        model.class_probabilities(images)
+    ```
+    """
+    optimizer = inner_optimizer(model.optimizer)
+    if not (optimizer.use_ema and optimizer.built and int(optimizer.iterations) > 0):
+        yield
+        return
+    raw = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, raw, strict=True):
+            variable.assign(value)
+
+
+def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer that holds the averages, without the loss scaling of `mixed_float16`."""
+    return getattr(optimizer, "inner_optimizer", optimizer)

@@ -1,0 +1,23 @@
+"""Tells the data which epoch it is."""
+
+import keras
+
+
+class SetEpoch(keras.callbacks.Callback):
+    """Calls `batches.set_epoch(epoch)` when an epoch begins.
+
+    The order of the pictures depends on the seed and the epoch only. `fit` itself tells a
+    `PyDataset` that an epoch ended, but never which one is about to begin, so a resumed run would
+    see epoch 0 again.
+
+    Args:
+        batches: An `ImageSequence`.
+    """
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Called by Keras."""
+        self.batches.set_epoch(epoch)

@@ -1,0 +1,74 @@
+"""Two classifiers judged on the same pictures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_pixelcnnpp.metrics import (
+    PixelHistogram,
+    bits_per_dim,
+    classification_metrics,
+    mcnemar_p_value,
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one model says about the pictures of a split.
+
+    Args:
+        probabilities: float `[count, num_classes]`.
+        log_likelihood: float `[count, num_classes]`, `log p(x | y)` in nats; `None` from a model
+            that is no density.
+    """
+
+    probabilities: np.ndarray
+    log_likelihood: np.ndarray | None = None
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Int `[count]`, the most probable classes."""
+        return self.probabilities.argmax(axis=1)
+
+
+def compare(
+    labels: np.ndarray, evaluations: dict[str, Evaluation], image_shape: tuple[int, int, int]
+) -> dict:
+    """The numbers of `classification.json`, apart from the split's name.
+
+    Args:
+        labels: int `[count]`; pictures with the label -1 are left out.
+        evaluations: By model, `"pixelcnnpp"` and perhaps `"baseline"`.
+        image_shape: `(height, width, channels)`.
+
+    Returns:
+        `{"count", "models": {name: {"accuracy", "accuracy_ci95", "log_loss", "ece",
+        "bits_per_dim"}}, "mcnemar_p"}`. `bits_per_dim` is the mean over pictures of that of
+        `p(x)`, with equally likely classes, and `None` for a model that is no density. `mcnemar_p`
+        is `None` where there is one model only.
+    """
+    known = labels >= 0
+    labels = labels[known]
+    models, correct = {}, []
+    for name, evaluation in evaluations.items():
+        models[name] = classification_metrics(labels, evaluation.probabilities[known])
+        models[name]["bits_per_dim"] = _mean_bits(evaluation.log_likelihood, known, image_shape)
+        correct.append(evaluation.predicted[known] == labels)
+    p_value = mcnemar_p_value(*correct) if len(correct) == 2 else None
+    return {"count": len(labels), "models": models, "mcnemar_p": p_value}
+
+
+def histogram_bits_per_dim(train: np.ndarray, images: np.ndarray, num_levels: int) -> float:
+    """Mean bits/dim of `images` under independent pixel histograms fitted to `train`."""
+    log_prob = PixelHistogram(train, num_levels).log_prob(images)
+    return float(np.mean(bits_per_dim(log_prob, images.shape[1:])))
+
+
+def _mean_bits(log_likelihood, known, image_shape) -> float | None:
+    if log_likelihood is None:
+        return None
+    from scipy.special import logsumexp
+
+    scores = np.asarray(log_likelihood, np.float64)[known]
+    log_prob = logsumexp(scores, axis=1) - np.log(scores.shape[1])
+    return float(np.mean(bits_per_dim(log_prob, image_shape)))

@@ -1,0 +1,68 @@
+"""A generative model as a scikit-learn classifier."""
+
+import numpy as np
+
+from keras_pixelcnnpp.classification.image_classifier import ImageClassifier, check_images
+
+
+class PixelCNNClassifier(ImageClassifier):
+    """Classifies by Bayes' rule: `p(y | x)` is proportional to `p(x | y) p(y)`.
+
+    Args:
+        model: A trained `PixelCNNPlusPlus` with labels.
+        batch_size: How many pictures are scored at once; each is scored once per class.
+        verbose: 1 shows Keras's progress bar.
+
+    Raises:
+        ValueError: if the model knows no classes.
+
+    Example:
+
+    ```python
+    classifier = PixelCNNClassifier(keras.models.load_model("runs/digits/model.keras"))
+    ConfusionMatrixDisplay.from_estimator(classifier, images, labels)
+    ```
+    """
+
+    def __init__(self, model, batch_size: int = 32, verbose: int = 0):
+        self.model = model
+        self.batch_size = batch_size
+        self.verbose = verbose
+        if not model.num_classes:
+            raise ValueError(
+                "Invalid value for argument `model`. Expected a model that was trained with "
+                f"labels. Received: model.num_classes={model.num_classes}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return self.model.num_classes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)`."""
+        return self.model.image_shape
+
+    @property
+    def num_levels(self) -> int:
+        """The number of levels of a sub-pixel."""
+        return self.model.num_levels
+
+    def class_scores(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Likelihoods and posterior from one pass over the pictures.
+
+        Args:
+            images: uint8 `[count, height, width, channels]`, levels.
+
+        Returns:
+            `log p(x | y)` for each class, nats, and `p(y | x)`, both `[count, num_classes]`.
+        """
+        images = check_images(images, self.image_shape, self.num_levels)
+        scores = self.model.class_log_likelihoods(
+            images, batch_size=self.batch_size, verbose=self.verbose
+        )
+        return scores, self.model.posterior.probabilities(scores)
+
+    def _probabilities(self, images: np.ndarray) -> np.ndarray:
+        return self.class_scores(images)[1]

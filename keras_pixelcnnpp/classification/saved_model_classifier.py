@@ -1,0 +1,130 @@
+"""An exported model as a scikit-learn classifier."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_pixelcnnpp.classification.image_classifier import ImageClassifier, check_images
+from keras_pixelcnnpp.errors import UserError
+
+
+class SavedModelClassifier(ImageClassifier):
+    """Classifies with a SavedModel that `pixelcnnpp savedmodel export` wrote.
+
+    It needs TensorFlow, whatever Keras's backend is.
+
+    Args:
+        path: `runs/NAME/savedmodel`, of which the newest version is taken, or one version's
+            folder, such as `runs/NAME/savedmodel/1`.
+        batch_size: How many pictures are scored at once.
+
+    Attributes:
+        class_names: The names of the classes, in the order of `classes_`.
+        config: The configuration of the training run.
+        num_classes, image_shape, num_levels: What the model was built for.
+
+    Raises:
+        UserError: if there is no such SavedModel at `path`, or TensorFlow is missing.
+
+    Example:
+
+    ```python
+    classifier = SavedModelClassifier("runs/digits/savedmodel")
+    classifier.predict(images)                      # uint8 levels, [count, height, width, channels]
+    classifier.classify_bytes([Path("seven.png").read_bytes()])["class_id"]
+    ```
+    """
+
+    def __init__(self, path: str | Path, batch_size: int = 64):
+        self.path = path
+        self.batch_size = batch_size
+        folder = version_folder(path)
+        assets = folder / "assets"
+        self.config = json.loads((assets / "config.json").read_text(encoding="utf-8"))
+        self.class_names = tuple(self.config["class_names"])
+        self.image_shape = tuple(self.config["image_shape"])
+        self.num_levels = self.config["num_levels"]
+        self.num_classes = len(self.class_names)
+        # The attribute keeps the variables alive; the signatures alone do not.
+        self._loaded = _load(folder)
+
+    def classify(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """All that the endpoint `classify` tells about each picture.
+
+        Args:
+            images: uint8 `[count, height, width, channels]`, levels in `[0, num_levels)`.
+
+        Returns:
+            A dictionary of `class_id` int32 `[count]`, `probabilities` `[count, num_classes]`,
+            `log_likelihood` `[count, num_classes]` (nats) and `bits_per_dim` `[count]`.
+
+        Raises:
+            ValueError: if `images` has another dtype or shape.
+        """
+        images = check_images(images, self.image_shape, self.num_levels)
+        return self._run("classify", "images", images)
+
+    def classify_bytes(self, pictures: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Like `classify`, for the content of PNG and JPEG files of any size.
+
+        The pictures are decoded and resized inside the SavedModel.
+
+        Args:
+            pictures: The content of each file.
+
+        Returns:
+            What `classify` returns.
+        """
+        return self._run("classify_bytes", "image_bytes", list(pictures))
+
+    def _probabilities(self, images: np.ndarray) -> np.ndarray:
+        return self.classify(images)["probabilities"]
+
+    def _run(self, endpoint: str, argument: str, inputs) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        signature = self._loaded.signatures[endpoint]
+        batches = [
+            signature(**{argument: tf.constant(inputs[start : start + self.batch_size])})
+            for start in range(0, len(inputs), self.batch_size)
+        ]
+        return {
+            name: np.concatenate([batch[name].numpy() for batch in batches])
+            for name in signature.structured_outputs
+        }
+
+
+def version_folder(path: str | Path) -> Path:
+    """The folder of one version of a SavedModel: `path` itself, or its highest number.
+
+    Raises:
+        UserError: if there is none.
+    """
+    path = Path(path)
+    versions = [
+        folder for folder in path.glob("*") if folder.name.isdigit() and _is_exported(folder)
+    ]
+    if _is_exported(path):
+        return path
+    if not versions:
+        raise UserError(
+            f"No SavedModel of this package in {path}. Expected the folder that "
+            "`pixelcnnpp savedmodel export` wrote, such as runs/NAME/savedmodel."
+        )
+    return max(versions, key=lambda folder: int(folder.name))
+
+
+def _is_exported(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file() and (folder / "assets" / "config.json").is_file()
+
+
+def _load(folder: Path):
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise UserError(
+            "A SavedModel needs TensorFlow, which is not installed: pip install tensorflow"
+        ) from error
+    return tf.saved_model.load(str(folder))

@@ -1,0 +1,67 @@
+"""Pictures about pictures: the plots that logs and reports share."""
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def confusion_matrix_png(
+    labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], title: str = ""
+) -> bytes:
+    """Draws a confusion matrix: rows are true classes, columns predicted ones.
+
+    Args:
+        labels: int `[count]`, the true classes.
+        predicted: int `[count]`, the predicted ones.
+        class_names: The name of each class; classes without pictures are drawn too.
+        title: A line above the matrix.
+
+    Returns:
+        The content of a PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+    num_classes = len(class_names)
+    matrix = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
+    size = 3.0 + 0.5 * num_classes
+    # No pyplot: a command or a training thread must not open windows or keep figures alive.
+    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    long_names = max(map(len, class_names)) > 3
+    ConfusionMatrixDisplay(matrix, display_labels=class_names).plot(
+        ax=axes, cmap="Blues", xticks_rotation=45 if long_names else "horizontal"
+    )
+    axes.set_title(title)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
+
+
+def picture_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -> np.ndarray:
+    """Lays pictures out in a grid, row by row, small ones enlarged to be seen.
+
+    Args:
+        pixels: uint8 `[count, height, width, channels]`, 0 to 255.
+        columns: The number of columns; by default the grid is about square.
+        gap: White pixels between the pictures, before enlarging.
+
+    Returns:
+        uint8 `[grid_height, grid_width, channels]`.
+    """
+    count, height, width, channels = pixels.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    grid = np.full(
+        (rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8
+    )
+    for index, picture in enumerate(pixels):
+        top = gap + index // columns * (height + gap)
+        left = gap + index % columns * (width + gap)
+        grid[top : top + height, left : left + width] = picture
+    enlarge = max(1, 64 // max(height, width))
+    return grid.repeat(enlarge, axis=0).repeat(enlarge, axis=1)

@@ -1,0 +1,204 @@
+"""The folder that a training run leaves behind."""
+
+import json
+import shutil
+from pathlib import Path
+
+from keras_pixelcnnpp.atomic import write_json
+from keras_pixelcnnpp.errors import UserError
+
+
+class RunFolder:
+    """The places and the configuration of one run, `runs/NAME/`.
+
+    ```
+    config.json  model.keras  baseline.keras  checkpoints/  logs/
+    samples/  reports/  savedmodel/1/
+    ```
+
+    `config.json` has a section per model that is trained here (`pixelcnnpp`, `baseline`) and the
+    section `data`, which they share: both must have seen the same pictures, or a comparison of the
+    two would mean nothing.
+
+    Args:
+        path: The folder. It need not exist yet.
+
+    Example:
+
+    ```python
+    run = RunFolder("runs/digits")
+    model = keras.models.load_model(run.model("pixelcnnpp"))
+    ```
+    """
+
+    MODEL_FILES = {"pixelcnnpp": "model.keras", "baseline": "baseline.keras"}  # noqa: RUF012
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def config_json(self) -> Path:
+        """Every option, version and seed, and the fingerprint of the data."""
+        return self.path / "config.json"
+
+    @property
+    def model_keras(self) -> Path:
+        """The trained PixelCNN++."""
+        return self.model("pixelcnnpp")
+
+    @property
+    def baseline_keras(self) -> Path:
+        """The trained baseline CNN."""
+        return self.model("baseline")
+
+    @property
+    def samples(self) -> Path:
+        """Generated pictures."""
+        return self.path / "samples"
+
+    @property
+    def reports(self) -> Path:
+        """What the `evaluate` commands write."""
+        return self.path / "reports"
+
+    @property
+    def savedmodel(self) -> Path:
+        """The exported SavedModel, one numbered folder per version."""
+        return self.path / "savedmodel"
+
+    def model(self, section: str) -> Path:
+        """The trained model of `section`, `"pixelcnnpp"` or `"baseline"`."""
+        return self.path / self.MODEL_FILES[section]
+
+    def checkpoints(self, section: str) -> Path:
+        """The checkpoints of `section`."""
+        return self.path / "checkpoints" / section
+
+    def logs(self, section: str) -> Path:
+        """The TensorBoard logs of `section`."""
+        return self.path / "logs" / section
+
+    def read_config(self) -> dict:
+        """The content of `config.json`.
+
+        Raises:
+            UserError: if there is none, or it is damaged.
+        """
+        if not self.config_json.is_file():
+            raise UserError(
+                f"No run in {self.path}: it has no config.json. Train one first: "
+                f"pixelcnnpp train pixelcnnpp --run {self.path}"
+            )
+        try:
+            config = json.loads(self.config_json.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{self.config_json} is damaged: {error}") from error
+        if not isinstance(config, dict) or "data" not in config:
+            raise UserError(f"{self.config_json} is not the configuration of a run.")
+        return config
+
+    def require_model(self, section: str) -> Path:
+        """The trained model of `section`.
+
+        Raises:
+            UserError: if it is not there; the message says how to train it.
+        """
+        path = self.model(section)
+        if not path.is_file():
+            raise UserError(
+                f"{path} does not exist. Train it: pixelcnnpp train {section} --run {self.path}"
+            )
+        return path
+
+    def start(
+        self,
+        section: str,
+        config: dict,
+        data: dict,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        may_change: tuple[str, ...] = (),
+    ) -> None:
+        """Claims the folder for a training run and writes `config.json`.
+
+        Args:
+            section: `"pixelcnnpp"` or `"baseline"`.
+            config: That section. Its entry `options` is what two runs are compared by.
+            data: The section `data`. Its `fingerprint` is what two data sets are compared by.
+            resume: Go on from the last checkpoint. Needs the same options and one checkpoint.
+            overwrite: Start over although the folder holds a run of this section.
+            may_change: Options that may differ when a run is resumed, such as `epochs`.
+
+        Raises:
+            UserError: if the folder holds another configuration (the options that differ are
+                named), holds a run that was not to be touched, or has nothing to resume.
+        """
+        # As JSON will give them back, so that a tuple equals the list that was written for it.
+        config, data = json.loads(json.dumps([config, data]))
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; a run needs a folder.")
+        known = self.read_config() if self.config_json.exists() else {}
+        held = [name for name in self.MODEL_FILES if name in known and self._has_results(name)]
+        if resume and (section not in held or not self._has_checkpoint(section)):
+            raise UserError(
+                f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
+                "Leave out --resume to start a run."
+            )
+        if overwrite and section in held and not resume:
+            held.remove(section)
+        if held:
+            self._refuse_other_data(known["data"], data)
+        if section in held:
+            self._refuse_other_options(
+                known[section]["options"], config["options"], may_change if resume else ()
+            )
+            if not resume:
+                raise UserError(
+                    f"{self.path} holds a run of {section} already. Add --resume to go on with "
+                    "it, --overwrite to start over, or choose another folder."
+                )
+        else:
+            self._clear(section)
+        kept = {name: known[name] for name in held}
+        write_json(self.config_json, {"data": data, **kept, section: config})
+
+    def _has_results(self, section: str) -> bool:
+        # A run that broke off before its first checkpoint left nothing worth protecting.
+        return self._has_checkpoint(section) or self.model(section).exists()
+
+    def _has_checkpoint(self, section: str) -> bool:
+        return any(self.checkpoints(section).glob("*.json"))
+
+    def _refuse_other_data(self, known: dict, data: dict) -> None:
+        if known["fingerprint"] != data["fingerprint"]:
+            raise UserError(
+                f"{self.path} was trained on other data: {_differences(known, data)}. "
+                "Choose another folder."
+            )
+
+    def _refuse_other_options(
+        self, known: dict, options: dict, may_change: tuple[str, ...]
+    ) -> None:
+        known, options = (
+            {name: value for name, value in given.items() if name not in may_change}
+            for given in (known, options)
+        )
+        if known != options:
+            raise UserError(
+                f"{self.path} holds another configuration: {_differences(known, options)}. "
+                "Use the same options or choose another folder."
+            )
+
+    def _clear(self, section: str) -> None:
+        for folder in (self.checkpoints(section), self.logs(section)):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.model(section).unlink(missing_ok=True)
+
+
+def _differences(known: dict, given: dict) -> str:
+    names = [name for name in {**known, **given} if known.get(name) != given.get(name)]
+    return ", ".join(f"{name} was {known.get(name)!r}, now {given.get(name)!r}" for name in names)

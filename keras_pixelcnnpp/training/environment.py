@@ -1,0 +1,52 @@
+"""What a training run ran on and with."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+
+import keras
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide whether a run can be repeated to the last bit."""
+    backend = keras.backend.backend()
+    found = {"python": platform.python_version(), "backend": backend}
+    for package in ("keras-pixelcnnpp", "keras", "numpy", backend):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def describe(model: keras.Model) -> str:
+    """Backend, device, precision and compilation of a compiled model, in one line."""
+    compiled = "jit-compiled" if model.jit_compile else "not jit-compiled"
+    return f"{keras.backend.backend()} on {device_name()}, {model.dtype_policy.name}, {compiled}"
+
+
+def device_name() -> str:
+    """The device that Keras computes on, such as `cpu:0`, as its backend calls it."""
+    device = str(keras.ops.zeros((1,)).device)
+    return device.split("device:")[-1].lower()
+
+
+def jit_compile(chosen: bool | None) -> bool | str:
+    """What to pass to `compile`: the user's choice, or the default for backend and device."""
+    # XLA on a CPU under TensorFlow compiles for a minute and gains nothing there; JAX without it
+    # runs one operation at a time.
+    if chosen is None and keras.backend.backend() == "tensorflow" and "cpu" in device_name():
+        return False
+    return "auto" if chosen is None else chosen
+
+
+@contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Sets Keras's global dtype policy for the layers made inside the block."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

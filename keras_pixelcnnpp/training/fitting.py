@@ -1,0 +1,82 @@
+"""`model.fit` with checkpoints, in phases, resumable."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+
+from keras_pixelcnnpp.callbacks import Checkpoints, EpochCheckpoint, SetEpoch, StopOnSignal
+from keras_pixelcnnpp.callbacks.averaged_weights import inner_optimizer
+from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training that uses the same kind of batches.
+
+    Args:
+        batches: What the model is trained on.
+        last_epoch: The phase lasts until this many epochs are done, counted from the very start.
+    """
+
+    batches: ImageSequence
+    last_epoch: int
+
+
+def fit(
+    model: keras.Model,
+    phases: Sequence[Phase],
+    checkpoints: Checkpoints,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    *,
+    resume: bool = False,
+    verbose: int | str = "auto",
+) -> int:
+    """Trains through all phases; in the end the model has its averaged weights.
+
+    A run that was killed and resumed ends with the same weights as one that ran through: every
+    phase starts from a checkpoint, the resumed one and any other.
+
+    Args:
+        model: A built and compiled model.
+        phases: What to train on, in order.
+        checkpoints: Where the state is kept after every epoch.
+        callbacks: Called before the checkpoint is written.
+        resume: Start from the newest checkpoint. Otherwise old checkpoints are removed.
+        verbose: Keras's: `"auto"`, 0 (silent), 1 (progress bar) or 2 (one line per epoch).
+
+    Returns:
+        The number of epochs that were done before, 0 unless the run was resumed.
+
+    Raises:
+        TrainingStopped: if a signal asked for it. The last epoch's checkpoint is there.
+    """
+    if not resume:
+        checkpoints.clear()
+    done = start = checkpoints.restore(model)
+    with StopOnSignal() as stop:
+        for phase in phases:
+            if done >= phase.last_epoch:
+                continue
+            if done > start:
+                # The end of `fit` put the averaged weights into the model; training goes on from
+                # the raw ones.
+                checkpoints.restore(model)
+            model.fit(
+                phase.batches,
+                initial_epoch=done,
+                epochs=phase.last_epoch,
+                verbose=verbose,
+                shuffle=False,  # ImageSequence shuffles, by seed and epoch
+                callbacks=[
+                    SetEpoch(phase.batches),
+                    *callbacks,
+                    EpochCheckpoint(checkpoints),
+                    stop,
+                ],
+            )
+            done = phase.last_epoch
+    if done == start:
+        optimizer = inner_optimizer(model.optimizer)
+        optimizer.finalize_variable_values(model.trainable_variables)
+    return start

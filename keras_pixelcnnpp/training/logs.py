@@ -1,0 +1,46 @@
+"""TensorBoard for a training run."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+
+from keras_pixelcnnpp.callbacks import TensorBoardPictures, ValidationMonitor
+from keras_pixelcnnpp.datasets.dataset import Dataset
+from keras_pixelcnnpp.datasets.images import to_pixels
+
+GRID_PICTURES = 64
+
+
+def tensorboard_callbacks(
+    log_dir: Path, dataset: Dataset, pictures, monitor: ValidationMonitor
+) -> list[keras.callbacks.Callback]:
+    """The callbacks that write scalars and pictures for TensorBoard.
+
+    Args:
+        log_dir: The folder of the logs.
+        dataset: The data, for its class names and levels.
+        pictures: The `LabelledImages` that are trained on; the first of them are shown.
+        monitor: The callback that measures; it must be called before these.
+
+    Returns:
+        An empty list, after one printed line, where TensorFlow or TensorBoard is missing.
+    """
+    missing = [name for name in ("tensorflow", "tensorboard") if find_spec(name) is None]
+    if missing:
+        print(f"No TensorBoard logs: {' and '.join(missing)} not installed.")
+        return []
+    _leave_accelerators_to_the_backend()
+    pixels = to_pixels(pictures.images[:GRID_PICTURES], dataset.num_levels)
+    return [
+        keras.callbacks.TensorBoard(str(log_dir), write_graph=False),
+        TensorBoardPictures(log_dir / "pictures", pixels, monitor, dataset.class_names),
+    ]
+
+
+def _leave_accelerators_to_the_backend() -> None:
+    # TensorFlow claims all of a GPU's memory at its first operation, even if it only writes logs.
+    if keras.backend.backend() != "tensorflow":
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")

@@ -1,0 +1,210 @@
+"""Training a PixelCNN++ into a run folder."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from sklearn.metrics import log_loss
+
+from keras_pixelcnnpp.atomic import atomic_path
+from keras_pixelcnnpp.callbacks import Checkpoints, ValidationMonitor
+from keras_pixelcnnpp.classification.pixelcnn_classifier import PixelCNNClassifier
+from keras_pixelcnnpp.datasets.dataset import Dataset
+from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
+from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
+from keras_pixelcnnpp.errors import UserError, argument_errors
+from keras_pixelcnnpp.metrics import bits_per_dim
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.run_folder import RunFolder
+from keras_pixelcnnpp.training import environment
+from keras_pixelcnnpp.training.fitting import Phase, fit
+from keras_pixelcnnpp.training.logs import tensorboard_callbacks
+from keras_pixelcnnpp.training.splits import first, training_pictures
+
+TRAINING_DEFAULTS = {
+    "epochs": 100,
+    "batch_size": 16,
+    "learning_rate": 2e-4,
+    "learning_rate_decay": 1.0,
+    "ema_momentum": 0.0,
+    "candidates": None,
+    "warmup_epochs": 0,
+    "horizontal_flip": False,
+    "precision": "float32",
+    "jit_compile": None,
+    "seed": 0,
+    "limit": None,
+}
+MONITORED_TRAINING_PICTURES = 256
+INITIALIZATION_PICTURES = 64
+
+
+def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[dict, dict]:
+    """A preset's values, overridden by what the user gave.
+
+    Args:
+        preset: `{"model": {...}, "training": {...}}`, as `load_preset_config` returns it.
+        overrides: Options by name; `None` means "as the preset has it".
+        num_classes: The number of classes of the data.
+
+    Returns:
+        The arguments of `PixelCNNPlusPlus` (without those that the data gives) and the training
+        options.
+
+    Raises:
+        UserError: if options contradict each other.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    training = {**TRAINING_DEFAULTS, **preset["training"]}
+    training = {name: given.pop(name, value) for name, value in training.items()}
+    model = {**preset["model"], **given}
+    if training["candidates"] is None:
+        training["candidates"] = num_classes if model.get("label_loss_weight") else 1
+    _check(model, training, num_classes)
+    return model, training
+
+
+def train_pixelcnnpp(
+    dataset: Dataset,
+    run: RunFolder,
+    model_options: dict,
+    training: dict,
+    data_config: dict,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    verbose: int | str = "auto",
+) -> PixelCNNPlusPlus:
+    """Trains a model and writes `config.json`, checkpoints, logs and `model.keras`.
+
+    Args:
+        dataset: The data; its split `train` is trained on, `validation` is measured on.
+        run: The run folder.
+        model_options, training: What `resolve_options` gives.
+        data_config: The section `data` of `config.json`.
+        resume, overwrite: As in `RunFolder.start`.
+        verbose: Keras's.
+
+    Returns:
+        The trained model, with averaged weights where `ema_momentum` is above 0.
+
+    Raises:
+        UserError: if an option or the run folder is wrong.
+        TrainingStopped: if a signal asked for it.
+    """
+    keras.utils.set_random_seed(training["seed"])
+    training = {**training, "jit_compile": environment.jit_compile(training["jit_compile"])}
+    # Unconditional models use all pictures, labelled or not.
+    num_classes = 0 if model_options.get("conditioning") == "none" else dataset.num_classes
+    pictures = training_pictures(
+        dataset.split("train"), with_labels=num_classes > 0, limit=training["limit"]
+    )
+    with environment.dtype_policy(training["precision"]):
+        with argument_errors():
+            model = PixelCNNPlusPlus(
+                image_shape=dataset.image_shape,
+                num_classes=num_classes,
+                num_levels=dataset.num_levels,
+                **model_options,
+            )
+            model.compile(optimizer=make_optimizer(training), jit_compile=training["jit_compile"])
+        config = {
+            "options": {**model_options, **training},
+            "model": model.get_config(),
+            "versions": environment.versions(),
+        }
+        run.start(
+            "pixelcnnpp",
+            config,
+            data_config,
+            resume=resume,
+            overwrite=overwrite,
+            may_change=("epochs", "jit_compile"),
+        )
+        # Chosen at random: pictures often lie sorted by class.
+        rows = np.random.default_rng(training["seed"]).permutation(len(pictures))
+        sample = pictures.take(rows[:INITIALIZATION_PICTURES])
+        model.initialize(sample.images, sample.labels)
+        print(f"PixelCNN++, {model.count_params():,} weights: {environment.describe(model)}")
+
+    monitor = ValidationMonitor(
+        measurement(model, training["batch_size"]),
+        _validation_pictures(dataset, num_classes),
+        training=first(pictures, MONITORED_TRAINING_PICTURES),
+    )
+    logs = tensorboard_callbacks(run.logs("pixelcnnpp"), dataset, pictures, monitor)
+    checkpoints = Checkpoints(run.checkpoints("pixelcnnpp"))
+    phases = _phases(pictures, training, num_classes)
+    fit(model, phases, checkpoints, [monitor, *logs], resume=resume, verbose=verbose)
+    with atomic_path(run.model_keras) as temporary:
+        model.save(temporary)
+    return model
+
+
+def make_optimizer(training: dict) -> keras.optimizers.Optimizer:
+    """Adam with a learning rate that decays by a factor each step, and averaged weights."""
+    schedule = keras.optimizers.schedules.ExponentialDecay(
+        training["learning_rate"], decay_steps=1, decay_rate=training["learning_rate_decay"]
+    )
+    momentum = training["ema_momentum"]
+    return keras.optimizers.Adam(schedule, use_ema=momentum > 0, ema_momentum=momentum)
+
+
+def measurement(model: PixelCNNPlusPlus, batch_size: int) -> Callable:
+    """A function of a `LabelledImages` for `ValidationMonitor`."""
+
+    def measure(split: LabelledImages) -> tuple[dict[str, float], np.ndarray | None]:
+        if not model.num_classes:
+            bits = model.bits_per_dim(split.images, batch_size=batch_size, verbose=0)
+            return {"bits_per_dim": float(np.mean(bits))}, None
+        scores, probabilities = PixelCNNClassifier(model, batch_size).class_scores(split.images)
+        predicted = probabilities.argmax(axis=1)
+        of_label = np.take_along_axis(scores, split.labels[:, None].astype(int), axis=1)
+        measured = {
+            "bits_per_dim": float(np.mean(bits_per_dim(of_label, model.image_shape))),
+            "accuracy": float(np.mean(predicted == split.labels)),
+            "cross_entropy": float(
+                log_loss(split.labels, probabilities, labels=np.arange(model.num_classes))
+            ),
+        }
+        return measured, predicted
+
+    return measure
+
+
+def _validation_pictures(dataset: Dataset, num_classes: int) -> LabelledImages:
+    split = dataset.split("validation")
+    return split.labelled() if num_classes else split
+
+
+def _phases(pictures: LabelledImages, training: dict, num_classes: int) -> list[Phase]:
+    def batches(num_candidates: int) -> ImageSequence:
+        return ImageSequence(
+            pictures.images,
+            pictures.labels,
+            batch_size=training["batch_size"],
+            num_classes=num_classes,
+            seed=training["seed"],
+            horizontal_flip=training["horizontal_flip"],
+            num_candidates=num_candidates,
+        )
+
+    candidates, warmup, epochs = (
+        training[name] for name in ("candidates", "warmup_epochs", "epochs")
+    )
+    generative = [Phase(batches(1), min(warmup, epochs))] if candidates > 1 else []
+    return [*generative, Phase(batches(candidates), epochs)]
+
+
+def _check(model: dict, training: dict, num_classes: int) -> None:
+    candidates = training["candidates"]
+    if not 1 <= candidates <= max(num_classes, 1):
+        raise UserError(
+            "Invalid value for option `candidates`. Expected an integer from 1 to the number of "
+            f"classes, {num_classes}. Received: candidates={candidates}"
+        )
+    if model.get("label_loss_weight") and candidates < 2:
+        raise UserError(
+            "Invalid value for option `candidates`. A label_loss_weight above 0 needs at least 2. "
+            f"Received: candidates={candidates}"
+        )

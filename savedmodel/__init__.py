@@ -1,0 +1,10 @@
+"""Export, and use of what was exported: `pixelcnnpp savedmodel ...`."""
+
+import typer
+
+from keras_pixelcnnpp.savedmodel.classify import classify
+from keras_pixelcnnpp.savedmodel.export import export
+
+app = typer.Typer(help="Export a trained model as a SavedModel, and use one.", no_args_is_help=True)
+app.command()(export)
+app.command()(classify)

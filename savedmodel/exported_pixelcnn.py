@@ -1,0 +1,104 @@
+"""The SavedModel: a trained model that needs TensorFlow and nothing else."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_pixelcnnpp.atomic import atomic_path
+from keras_pixelcnnpp.savedmodel.decoding import decode_picture
+
+
+class ExportedPixelCNN(tf.Module):
+    """Wraps a trained `PixelCNNPlusPlus` for `tf.saved_model.save`.
+
+    | endpoint | in | out |
+    |---|---|---|
+    | `classify`, `serving_default` | `images` uint8 `[B, H, W, C]` | `class_id` int32 `[B]`, `probabilities` `[B, n]`, `log_likelihood` `[B, n]` (nats), `bits_per_dim` `[B]` |
+    | `classify_bytes` | `image_bytes` string `[B]`, PNG or JPEG | the same |
+    | `log_prob` | `images`, `labels` int32 `[B]` | `log_likelihood` `[B]` (nats) |
+
+    Images are levels in `[0, num_levels)`; `classify_bytes` makes them from pixels itself.
+
+    Args:
+        model: A trained model with labels, under the TensorFlow backend.
+        assets: Files to travel along, in the SavedModel's folder `assets`.
+    """
+
+    def __init__(self, model: keras.Model, assets: list[Path]):
+        super().__init__()
+        self.assets = [tf.saved_model.Asset(str(path)) for path in assets]
+        # The variables and not the model: TensorFlow would track its layers, its optimizer and its
+        # metrics as well, and write them all.
+        self.model_variables = [variable.value for variable in model.variables]
+        self.endpoints = _endpoints(model)
+
+
+def export_saved_model(
+    model: keras.Model, path: str | Path, class_names: tuple[str, ...], config: dict
+) -> None:
+    """Writes a SavedModel whose endpoints work where this package is not installed.
+
+    Args:
+        model: A trained `PixelCNNPlusPlus` with labels, under the TensorFlow backend.
+        path: The version's folder, such as `runs/NAME/savedmodel/1`. Replaced as a whole.
+        class_names: The name of each class: the asset `class_names.txt`, one a line.
+        config: How the model was trained: the asset `config.json`, with `class_names`,
+            `image_shape` and `num_levels` added.
+
+    Example:
+
+    ```python
+    export_saved_model(model, "runs/digits/savedmodel/1", class_names, run.read_config())
+    tf.saved_model.load("runs/digits/savedmodel/1").signatures["classify"](images=images)
+    ```
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        names = Path(folder, "class_names.txt")
+        names.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+        description = Path(folder, "config.json")
+        facts = {
+            "class_names": list(class_names),
+            "image_shape": list(model.image_shape),
+            "num_levels": model.num_levels,
+        }
+        description.write_text(json.dumps({**config, **facts}, indent=2), encoding="utf-8")
+        module = ExportedPixelCNN(model, [names, description])
+        signatures = {**module.endpoints, "serving_default": module.endpoints["classify"]}
+        with atomic_path(path) as temporary:
+            tf.saved_model.save(module, str(temporary), signatures=signatures)
+
+
+def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFunction]:
+    # Explicit signatures: inferred ones would give the labels the dtype of the images.
+    image_batch = tf.TensorSpec((None, *model.image_shape), tf.uint8, "images")
+    label_batch = tf.TensorSpec((None,), tf.int32, "labels")
+    byte_batch = tf.TensorSpec((None,), tf.string, "image_bytes")
+
+    @tf.function(autograph=False)
+    def classify(images):
+        scores = model.posterior_tensors(images)
+        class_id = tf.argmax(scores["probabilities"], axis=-1, output_type=tf.int32)
+        return {"class_id": class_id, **scores}
+
+    @tf.function(autograph=False)
+    def classify_bytes(image_bytes):
+        images = tf.map_fn(
+            lambda content: decode_picture(content, model.image_shape, model.num_levels),
+            image_bytes,
+            fn_output_signature=tf.TensorSpec(model.image_shape, tf.uint8),
+        )
+        return classify(images)
+
+    @tf.function(autograph=False)
+    def log_prob(images, labels):
+        return {"log_likelihood": model.log_prob_tensors(images, labels)}
+
+    return {
+        "classify": classify.get_concrete_function(image_batch),
+        "classify_bytes": classify_bytes.get_concrete_function(byte_batch),
+        "log_prob": log_prob.get_concrete_function(image_batch, label_batch),
+        # The place for `sample`: labels int32 [B], seed int32 [], temperature float32 [].
+    }

@@ -1,0 +1,90 @@
+"""Options and steps that the training commands share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from keras_pixelcnnpp.datasets.dataset import Dataset
+
+
+class Precision(StrEnum):
+    """Keras's dtype policies."""
+
+    float32 = "float32"
+    mixed_bfloat16 = "mixed_bfloat16"
+    mixed_float16 = "mixed_float16"
+
+
+Data = Annotated[
+    str,
+    typer.Option(
+        help="digits, cifar10, a folder with train.csv, a folder of class folders, or an .npz."
+    ),
+]
+Run = Annotated[Path, typer.Option(help="The run folder, such as runs/digits.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training pictures.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures per step.")]
+LearningRate = Annotated[float | None, typer.Option(min=0, help="Adam's, at the beginning.")]
+EmaMomentum = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Moving average of the weights per step; 0: none."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")]
+ImageSize = Annotated[
+    int | None, typer.Option(min=1, help="Resize pictures to this height and width.")
+]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Of the computations.")]
+JitCompile = Annotated[
+    bool | None,
+    typer.Option(help="Compile with XLA. Default: what suits backend and device."),
+]
+HorizontalFlip = Annotated[bool | None, typer.Option(help="Mirror half of the training pictures.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Train on the first pictures only, for a trial.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Start over in a folder that holds a run.")
+]
+
+
+def load(source: str, image_size: int | None, seed: int) -> tuple["Dataset", dict]:
+    """Reads the data, says what it is, and returns it with the section `data` of `config.json`."""
+    from keras_pixelcnnpp.datasets.load import load_dataset
+
+    dataset = load_dataset(source, image_size=image_size, seed=seed)
+    for note in dataset.notes:
+        print(note)
+    counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
+    shape = "×".join(str(size) for size in dataset.image_shape)
+    print(f"{dataset.name}: {counts} pictures of {shape}, {dataset.num_classes} classes")
+    config = {
+        # Absolute, so that the evaluation finds it from another working directory.
+        "source": str(Path(source).resolve()) if Path(source).exists() else source,
+        "seed": seed,
+        "fingerprint": dataset.fingerprint(),
+        "class_names": dataset.class_names,
+        "image_shape": dataset.image_shape,
+        "num_levels": dataset.num_levels,
+    }
+    return dataset, config
+
+
+@contextmanager
+def stoppable(run: Path) -> Iterator[None]:
+    """Ends the command in good order when a signal stopped the training."""
+    from keras_pixelcnnpp.callbacks.stop_on_signal import TrainingStopped
+
+    try:
+        yield
+    except TrainingStopped:
+        print(
+            f"\nStopped. The checkpoint of the last finished epoch is in {run}: "
+            "the same command with --resume goes on from there."
+        )
+        raise typer.Exit(0) from None

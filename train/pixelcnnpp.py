@@ -1,0 +1,106 @@
+"""`pixelcnnpp train pixelcnnpp`."""
+
+from typing import Annotated
+
+import typer
+
+from keras_pixelcnnpp.train import options
+
+
+def pixelcnnpp(
+    data: options.Data,
+    run: options.Run,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Where defaults come from: digits, report, cifar10. Default: by data."),
+    ] = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    learning_rate_decay: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Factor on the learning rate per step.")
+    ] = None,
+    filters: Annotated[int | None, typer.Option(help="Width of the network.")] = None,
+    num_blocks: Annotated[int | None, typer.Option(help="Blocks per resolution.")] = None,
+    num_resolutions: Annotated[
+        int | None, typer.Option(help="Each one halves height and width.")
+    ] = None,
+    num_mixtures: Annotated[int | None, typer.Option(help="Logistic components.")] = None,
+    conditioning: Annotated[
+        str | None,
+        typer.Option(help="How labels enter: none, embedding, bias, or several with +."),
+    ] = None,
+    dropout_rate: Annotated[float | None, typer.Option(help="In [0, 1).")] = None,
+    label_dropout_rate: Annotated[
+        float | None, typer.Option(help="Share of training pictures without their label.")
+    ] = None,
+    label_loss_weight: Annotated[
+        float | None,
+        typer.Option(min=0, help="Weight of the cross-entropy over the candidate labels."),
+    ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Candidate labels per picture. Default: all classes with a label_loss_weight, else 1.",
+        ),
+    ] = None,
+    warmup_epochs: Annotated[
+        int | None,
+        typer.Option(min=0, help="First epochs with one candidate: plain likelihood."),
+    ] = None,
+    ema_momentum: options.EmaMomentum = None,
+    horizontal_flip: options.HorizontalFlip = None,
+    image_size: options.ImageSize = None,
+    limit: options.Limit = None,
+    precision: options.PrecisionOption = options.Precision.float32,
+    jit_compile: options.JitCompile = None,
+    seed: options.Seed = 0,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Train a conditional PixelCNN++.
+
+    A preset gives the defaults, options override it.
+    """
+    from keras_pixelcnnpp.presets import load_preset_config
+    from keras_pixelcnnpp.run_folder import RunFolder
+    from keras_pixelcnnpp.training.pixelcnnpp import resolve_options, train_pixelcnnpp
+
+    overrides = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "learning_rate_decay": learning_rate_decay,
+        "filters": filters,
+        "num_blocks": num_blocks,
+        "num_resolutions": num_resolutions,
+        "num_mixtures": num_mixtures,
+        "conditioning": conditioning,
+        "dropout_rate": dropout_rate,
+        "label_dropout_rate": label_dropout_rate,
+        "label_loss_weight": label_loss_weight,
+        "candidates": candidates,
+        "warmup_epochs": warmup_epochs,
+        "ema_momentum": ema_momentum,
+        "horizontal_flip": horizontal_flip,
+        "limit": limit,
+        "precision": precision.value,
+        "jit_compile": jit_compile,
+        "seed": seed,
+    }
+    preset_config = load_preset_config(preset or ("digits" if data == "digits" else "report"))
+    dataset, data_config = options.load(data, image_size, seed)
+    model_options, training = resolve_options(preset_config, overrides, dataset.num_classes)
+    folder = RunFolder(run)
+    with options.stoppable(run):
+        train_pixelcnnpp(
+            dataset,
+            folder,
+            model_options,
+            training,
+            data_config,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    print(f"Wrote {folder.model_keras}. Next: pixelcnnpp evaluate classification --run {run}")
