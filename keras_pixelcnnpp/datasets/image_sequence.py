@@ -1,0 +1,130 @@
+"""Batches for `fit`, reproducible from the seed and the epoch."""
+
+import math
+
+import keras
+import numpy as np
+
+from keras_pixelcnnpp.arguments import require_positive_integer
+
+
+class ImageSequence(keras.utils.PyDataset):
+    """Batches of pictures with candidate labels.
+
+    Order, flips and candidates depend on `seed` and the epoch only, so that a training that is
+    resumed at epoch n (`set_epoch(n)`) sees what an uninterrupted one sees. For this, pass
+    `shuffle=False` to `fit`: Keras would shuffle the order of the batches once more, by Python's
+    global random state.
+
+    Args:
+        images: uint8 levels `(N, height, width, channels)`.
+        labels: int `(N,)`, from 0 to `num_classes - 1`. Not looked at if `num_classes` is 0.
+        batch_size: Integer. The last batch of an epoch may be smaller.
+        num_classes: Integer; 0 for an unconditional model, whose batches have no labels.
+        seed: Integer.
+        shuffle: Boolean, whether the order changes every epoch.
+        horizontal_flip: Boolean, whether half of the pictures, at random, are mirrored.
+        num_candidates: Integer K from 1 to `num_classes`: the true label, and K - 1 different
+            wrong ones chosen at random.
+        **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
+            `max_queue_size`.
+
+    Each batch is a tuple of one dict: `"image"`, uint8 `(batch, height, width, channels)`, and
+    `"label"`, int32 `(batch,)`, or `(batch, K)` with the true label first if K > 1.
+
+    Raises:
+        ValueError: If an argument is out of range, or a label is.
+
+    Example:
+
+    ```python
+    train = load_dataset("digits").split("train")
+    batches = ImageSequence(train.images, train.labels, batch_size=64, num_classes=10)
+    model.fit(batches, epochs=10, shuffle=False)
+    ```
+    """
+
+    def __init__(
+        self,
+        images,
+        labels,
+        *,
+        batch_size,
+        num_classes,
+        seed=0,
+        shuffle=True,
+        horizontal_flip=False,
+        num_candidates=1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        require_positive_integer("batch_size", batch_size)
+        if not 1 <= num_candidates <= max(num_classes, 1):
+            raise ValueError(
+                "Invalid value for argument `num_candidates`. Expected an integer from 1 to "
+                f"num_classes={num_classes}. Received: num_candidates={num_candidates}"
+            )
+        self.images = images
+        self.labels = np.asarray(labels, dtype="int32")
+        self.batch_size = batch_size
+        self.num_classes = num_classes
+        self.seed = seed
+        self.shuffle = shuffle
+        self.horizontal_flip = horizontal_flip
+        self.num_candidates = num_candidates
+        self._check_data()
+        self.set_epoch(0)
+
+    def _check_data(self):
+        if len(self.images) == 0 or len(self.images) != len(self.labels):
+            raise ValueError(
+                "Invalid value for argument `images`. Expected at least one picture, and as many "
+                f"as labels. Received: {len(self.images)} images, {len(self.labels)} labels"
+            )
+        if self.num_classes and not (
+            self.labels.min() >= 0 and self.labels.max() < self.num_classes
+        ):
+            raise ValueError(
+                "Invalid value for argument `labels`. Expected integers from 0 to "
+                f"{self.num_classes - 1}. Received: values from {self.labels.min()} to "
+                f"{self.labels.max()}"
+            )
+
+    def __len__(self):
+        return math.ceil(len(self.images) / self.batch_size)
+
+    def __getitem__(self, index):
+        rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        images = self.images[rows]
+        if self.horizontal_flip:
+            flip = self._flips[rows, None, None, None]
+            images = np.where(flip, images[:, :, ::-1], images)
+        batch = {"image": images}
+        if self.num_classes:
+            batch["label"] = (
+                self._candidates[rows] if self.num_candidates > 1 else self.labels[rows]
+            )
+        return (batch,)
+
+    def set_epoch(self, epoch):
+        """Makes the batches those of epoch `epoch`, counted from 0."""
+        self.epoch = epoch
+        # All draws are made here, none in __getitem__: which worker asks for which batch first
+        # must not matter. One stream for each purpose: switching flips on doesn't change the order.
+        order, flips, candidates = np.random.default_rng([self.seed, epoch]).spawn(3)
+        count = len(self.images)
+        self._order = order.permutation(count) if self.shuffle else np.arange(count)
+        self._flips = flips.random(count) < 0.5
+        if self.num_candidates > 1:
+            self._candidates = self._draw_candidates(candidates)
+
+    def on_epoch_end(self):
+        """Goes on to the next epoch. Keras calls it."""
+        self.set_epoch(self.epoch + 1)
+
+    def _draw_candidates(self, rng):
+        true = self.labels[:, None]
+        ranks = rng.random((len(true), self.num_classes - 1)).argsort(axis=1)
+        wrong = ranks[:, : self.num_candidates - 1]
+        wrong = wrong + (wrong >= true)  # 0…n-2 becomes all classes but the true one
+        return np.concatenate([true, wrong], axis=1).astype("int32")

@@ -1,0 +1,143 @@
+"""Pictures in files and arrays: decoding, resizing, levels."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from keras_pixelcnnpp.errors import UserError
+
+FORMATS = ("PNG", "JPEG")
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def read_image(path_or_bytes, image_shape):
+    """Reads a PNG or JPEG picture of any size and mode.
+
+    Grey, palette, CMYK and 16-bit pictures are converted, transparent ones laid on white, the
+    orientation that cameras write into EXIF is applied. The picture is resized to `image_shape`
+    with an antialiasing (bilinear) filter; the aspect ratio is not kept.
+
+    Args:
+        path_or_bytes: Path of the file, or its content.
+        image_shape: Triple of integers `(height, width, channels)`, with 1 or 3 channels.
+
+    Returns:
+        uint8 `(height, width, channels)`, values from 0 to 255.
+
+    Raises:
+        UserError: If it isn't a PNG or JPEG file, is damaged, or is so large that Pillow takes it
+            for a decompression bomb (about 89 million pixels).
+
+    Example:
+
+    ```python
+    read_image("koala.jpg", (32, 32, 3)).shape      # (32, 32, 3)
+    ```
+    """
+    name = "picture" if isinstance(path_or_bytes, bytes) else str(path_or_bytes)
+    try:
+        content = path_or_bytes if isinstance(path_or_bytes, bytes) else _content(path_or_bytes)
+        with warnings.catch_warnings():
+            # Pillow warns about much that it can read (an odd EXIF block): nothing a user can act
+            # on. That a picture is too large is the exception.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                image.load()
+                return _resized(ImageOps.exif_transpose(image), image_shape)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise UserError(f"{name}: too large to be decoded safely") from error
+    except Image.UnidentifiedImageError as error:
+        raise UserError(f"{name}: not a PNG or JPEG picture") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{name}: no such file") from error
+    # Anything: Pillow's decoders let all kinds of errors out on damaged files.
+    except Exception as error:
+        raise UserError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error
+
+
+def resize_images(images, image_size=None, channels=None):
+    """Resizes and converts pictures as `read_image` does.
+
+    Args:
+        images: uint8 `(N, height, width, channels)`, values from 0 to 255, 1 or 3 channels.
+        image_size: Pair `(height, width)`; `None` keeps the size.
+        channels: 1 or 3; `None` keeps them.
+
+    Returns:
+        uint8 `(N, height, width, channels)`, values from 0 to 255.
+    """
+    shape = (*(image_size or images.shape[1:3]), channels or images.shape[-1])
+    if shape == images.shape[1:]:
+        return images
+    pictures = images[..., 0] if images.shape[-1] == 1 else images
+    return np.stack([_resized(Image.fromarray(picture), shape) for picture in pictures])
+
+
+def to_levels(pixels, num_levels):
+    """Maps pixel values 0…255 to the nearest of `num_levels` levels.
+
+    Args:
+        pixels: uint8 array, values from 0 to 255.
+        num_levels: Integer from 2 to 256.
+
+    Returns:
+        uint8 array of the same shape, values from 0 to `num_levels - 1`.
+
+    Example:
+
+    ```python
+    to_levels(np.uint8([0, 7, 8, 255]), 17)      # [0, 0, 1, 16]
+    ```
+    """
+    if num_levels == 256:
+        return pixels
+    steps = num_levels - 1
+    return ((pixels.astype("int32") * (2 * steps) + 255) // 510).astype("uint8")
+
+
+def to_pixels(levels, num_levels):
+    """Maps levels back to pixel values 0…255: the right inverse of `to_levels`.
+
+    Args:
+        levels: uint8 array, values from 0 to `num_levels - 1`.
+        num_levels: Integer from 2 to 256.
+
+    Returns:
+        uint8 array of the same shape, values from 0 to 255.
+    """
+    if num_levels == 256:
+        return levels
+    steps = num_levels - 1
+    return ((levels.astype("int32") * 510 + steps) // (2 * steps)).astype("uint8")
+
+
+def _content(path):
+    path = Path(path)
+    # Opening a pipe or a device would wait for ever.
+    if path.exists() and not path.is_file():
+        raise UserError("not a file")
+    return path.read_bytes()
+
+
+def _resized(image, image_shape):
+    height, width, channels = image_shape
+    image = _converted(image, "L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(image_shape)
+
+
+def _converted(image, mode):
+    """Returns `image` as `mode` (L or RGB)."""
+    if image.mode.startswith(("I", "F")):
+        # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
+        values = np.asarray(image).astype("float64") / 257
+        image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype("uint8"))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
