@@ -37,7 +37,7 @@ def _decode(content: tf.Tensor) -> tf.Tensor:
     """Decodes to int32 `[height, width, 3]` or, with transparency, `[height, width, 4]`."""
 
     def grey_16_bits():
-        # Rounded. Decoding to 8 bits would cut off the low byte; of colours, Pillow cuts it off too.
+        # Rounded. Decoding to 8 bits would cut off the low byte, as Pillow does with colours.
         grey = tf.cast(tf.io.decode_png(content, channels=1, dtype=tf.uint16), tf.float32)
         return tf.cast(tf.round(tf.tile(grey / 257, (1, 1, 3))), tf.int32)
 

@@ -14,11 +14,13 @@ from keras_pixelcnnpp.savedmodel.decoding import decode_picture
 class ExportedPixelCNN(tf.Module):
     """Wraps a trained `PixelCNNPlusPlus` for `tf.saved_model.save`.
 
-    | endpoint | in | out |
-    |---|---|---|
-    | `classify`, `serving_default` | `images` uint8 `[B, H, W, C]` | `class_id` int32 `[B]`, `probabilities` `[B, n]`, `log_likelihood` `[B, n]` (nats), `bits_per_dim` `[B]` |
-    | `classify_bytes` | `image_bytes` string `[B]`, PNG or JPEG | the same |
-    | `log_prob` | `images`, `labels` int32 `[B]` | `log_likelihood` `[B]` (nats) |
+    `classify`, which is `serving_default` too:
+        `images` uint8 `[B, H, W, C]` -> `class_id` int32 `[B]`, `probabilities` `[B, n]`,
+        `log_likelihood` `[B, n]` (nats), `bits_per_dim` `[B]`.
+    `classify_bytes`:
+        `image_bytes` string `[B]`, the content of PNG or JPEG files of any size -> the same.
+    `log_prob`:
+        `images`, `labels` int32 `[B]` -> `log_likelihood` `[B]` (nats).
 
     Images are levels in `[0, num_levels)`; `classify_bytes` makes them from pixels itself.
 

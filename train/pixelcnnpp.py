@@ -42,7 +42,7 @@ def pixelcnnpp(
         int | None,
         typer.Option(
             min=1,
-            help="Candidate labels per picture. Default: all classes with a label_loss_weight, else 1.",
+            help="Candidate labels per picture. Default: 1, or all with a label loss.",
         ),
     ] = None,
     warmup_epochs: Annotated[

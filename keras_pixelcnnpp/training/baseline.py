@@ -52,7 +52,8 @@ def train_baseline(
         training: Options by name; `None` and what is missing come from `TRAINING_DEFAULTS`.
         data_config: The section `data` of `config.json`.
         horizontal_flip: Whether a mirrored picture is as good as the picture.
-        resume, overwrite: As in `RunFolder.start`.
+        resume: As in `RunFolder.start`.
+        overwrite: As in `RunFolder.start`.
         verbose: Keras's.
 
     Returns:

@@ -1,5 +1,6 @@
 """`model.fit` with checkpoints, in phases, resumable."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,19 +63,23 @@ def fit(
                 # The end of `fit` put the averaged weights into the model; training goes on from
                 # the raw ones.
                 checkpoints.restore(model)
-            model.fit(
-                phase.batches,
-                initial_epoch=done,
-                epochs=phase.last_epoch,
-                verbose=verbose,
-                shuffle=False,  # ImageSequence shuffles, by seed and epoch
-                callbacks=[
-                    SetEpoch(phase.batches),
-                    *callbacks,
-                    EpochCheckpoint(checkpoints),
-                    stop,
-                ],
-            )
+            with warnings.catch_warnings():
+                # A phase with one candidate label has no use for the temperature and the offsets
+                # of the posterior.
+                warnings.filterwarnings("ignore", message="Gradients do not exist")
+                model.fit(
+                    phase.batches,
+                    initial_epoch=done,
+                    epochs=phase.last_epoch,
+                    verbose=verbose,
+                    shuffle=False,  # ImageSequence shuffles, by seed and epoch
+                    callbacks=[
+                        SetEpoch(phase.batches),
+                        *callbacks,
+                        EpochCheckpoint(checkpoints),
+                        stop,
+                    ],
+                )
             done = phase.last_epoch
     if done == start:
         optimizer = inner_optimizer(model.optimizer)

@@ -80,9 +80,11 @@ def train_pixelcnnpp(
     Args:
         dataset: The data; its split `train` is trained on, `validation` is measured on.
         run: The run folder.
-        model_options, training: What `resolve_options` gives.
+        model_options: The model's arguments, from `resolve_options`.
+        training: The training options, from `resolve_options`.
         data_config: The section `data` of `config.json`.
-        resume, overwrite: As in `RunFolder.start`.
+        resume: As in `RunFolder.start`.
+        overwrite: As in `RunFolder.start`.
         verbose: Keras's.
 
     Returns:
