@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
+import numpy as np
 
 
 @contextmanager
@@ -32,13 +33,20 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     if not (optimizer.use_ema and optimizer.built and int(optimizer.iterations) > 0):
         yield
         return
-    raw = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    raw = [variable_value(variable) for variable in model.trainable_variables]
     optimizer.finalize_variable_values(model.trainable_variables)
     try:
         yield
     finally:
         for variable, value in zip(model.trainable_variables, raw, strict=True):
             variable.assign(value)
+
+
+def variable_value(variable: keras.Variable) -> np.ndarray:
+    """A copy of a variable's value, which later steps do not change."""
+    # np.array and keras.ops.convert_to_numpy ask for a copy in a way that Keras's variables do not
+    # understand yet; NumPy warns about it.
+    return np.asarray(variable).copy()
 
 
 def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

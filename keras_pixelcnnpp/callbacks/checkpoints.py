@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_pixelcnnpp.atomic import atomic_path, write_json
+from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
 from keras_pixelcnnpp.errors import UserError
 
 
@@ -47,7 +48,7 @@ class Checkpoints:
             epoch: The number of finished epochs.
         """
         path = self._variables_path(epoch)
-        state = {name: keras.ops.convert_to_numpy(v) for name, v in _variables(model).items()}
+        state = {name: variable_value(v) for name, v in _variables(model).items()}
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **state)
         write_json(path.with_suffix(".json"), {"epoch": epoch, "sha256": _sha256(path)})

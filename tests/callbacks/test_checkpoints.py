@@ -1,0 +1,120 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_pixelcnnpp.callbacks import Checkpoints
+from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
+from keras_pixelcnnpp.errors import UserError
+
+
+def model(units=3):
+    """A model with random state (dropout), optimizer state and averages."""
+    layers = [keras.Input((2,)), keras.layers.Dense(units), keras.layers.Dropout(0.5)]
+    model = keras.Sequential(layers)
+    model.compile(keras.optimizers.Adam(0.1, use_ema=True), loss="mse")
+    return model
+
+
+def train(model, epochs=1):
+    x = np.linspace(0, 1, 8, dtype="float32").reshape(4, 2)
+    y = np.ones((4, model.output_shape[-1]), "float32")
+    model.fit(x, y, epochs=epochs, batch_size=2, shuffle=False, verbose=0)
+
+
+def state(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return [variable_value(variable) for variable in variables]
+
+
+def same(a, b):
+    return all(x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return Checkpoints(tmp_path / "checkpoints")
+
+
+def test_all_of_the_state_comes_back(checkpoints):
+    first = model()
+    train(first)
+    checkpoints.save(first, 1)
+    saved = state(first)
+    # More than the weights: the dropout's seed generator, the optimizer's moments and counter.
+    assert len(saved) > len(first.weights)
+
+    second = model()
+    assert checkpoints.restore(second) == 1
+    assert same(state(second), saved)
+    train(first)
+    train(second)
+    assert same(state(first), state(second))
+
+
+def test_last_two_are_kept(checkpoints):
+    trained = model()
+    train(trained)
+    for epoch in range(1, 5):
+        checkpoints.save(trained, epoch)
+    assert checkpoints.epochs() == [3, 4]
+    assert len(list(checkpoints.folder.iterdir())) == 4
+
+
+def damage_variables(folder):
+    path = folder / "epoch-0002.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip_a_bit(folder):
+    path = folder / "epoch-0002.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def lose_variables(folder):
+    (folder / "epoch-0002.npz").unlink()
+
+
+def damage_description(folder):
+    (folder / "epoch-0002.json").write_text('{"epoch": 2')
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_variables, flip_a_bit, lose_variables, damage_description]
+)
+def test_torn_checkpoint_is_passed_over(checkpoints, damage):
+    trained = model()
+    train(trained)
+    checkpoints.save(trained, 1)
+    saved = state(trained)
+    train(trained)
+    checkpoints.save(trained, 2)
+    damage(checkpoints.folder)
+    assert checkpoints.restore(trained) == 1
+    assert same(state(trained), saved)
+
+
+def test_variables_without_description_do_not_count(checkpoints):
+    trained = model()
+    train(trained)
+    checkpoints.save(trained, 1)
+    (checkpoints.folder / "epoch-0001.json").unlink()
+    assert checkpoints.restore(trained) == 0
+
+
+def test_no_intact_checkpoint(checkpoints):
+    trained = model()
+    train(trained)
+    checkpoints.save(trained, 2)
+    damage_variables(checkpoints.folder)
+    with pytest.raises(UserError, match="No checkpoint .* is intact"):
+        checkpoints.restore(trained)
+
+
+def test_other_model(checkpoints):
+    trained = model()
+    train(trained)
+    checkpoints.save(trained, 1)
+    with pytest.raises(UserError, match="belong to another model"):
+        checkpoints.restore(model(units=4))

@@ -1,0 +1,70 @@
+"""Models and data that train in seconds, for tests that need a whole run."""
+
+import numpy as np
+
+from keras_pixelcnnpp.datasets.dataset import Dataset
+from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+
+MODEL = {
+    "filters": 4,
+    "num_blocks": 1,
+    "num_resolutions": 1,
+    "num_mixtures": 1,
+    "conditioning": "bias",
+    "dropout_rate": 0.3,
+}
+
+
+def tiny_split(count, seed=0, size=4, labels=True):
+    """Pictures of 5 levels and 3 classes, whose brightness depends on the class."""
+    rng = np.random.default_rng(seed)
+    classes = np.arange(count, dtype="int32") % 3
+    noise = rng.integers(0, 3, (count, size, size, 1))
+    images = (noise + classes[:, None, None, None]).astype("uint8")
+    return LabelledImages(
+        images,
+        classes if labels else np.full(count, -1, "int32"),
+        tuple(f"picture/{index}" for index in range(count)),
+    )
+
+
+def tiny_dataset():
+    """A `Dataset` with train, validation and an unlabelled test split."""
+    splits = {
+        "train": tiny_split(24, 0),
+        "validation": tiny_split(9, 1),
+        "test": tiny_split(5, 2, labels=False),
+    }
+    return Dataset("tiny", ("dark", "grey", "bright"), 5, splits)
+
+
+def tiny_data_config(dataset):
+    """The section `data` of `config.json`."""
+    return {
+        "source": dataset.name,
+        "seed": 0,
+        "fingerprint": dataset.fingerprint(),
+        "class_names": dataset.class_names,
+        "image_shape": dataset.image_shape,
+        "num_levels": dataset.num_levels,
+    }
+
+
+def tiny_model(**arguments):
+    """A `PixelCNNPlusPlus` for that data, with random weights."""
+    options = {"image_shape": (4, 4, 1), "num_classes": 3, "num_levels": 5, **MODEL}
+    model = PixelCNNPlusPlus(**{**options, **arguments})
+    split = tiny_split(12)
+    model.initialize(split.images, split.labels)
+    return model
+
+
+def save_npz(path):
+    """Writes the data as an `.npz`, in pixels 0…255, as a user would have it."""
+    arrays = {}
+    for name, split in tiny_dataset().splits.items():
+        arrays[f"x_{name}"] = (split.images * 63).astype("uint8")
+        arrays[f"y_{name}"] = split.labels
+    np.savez(path, **arrays)
+    return path
