@@ -1,6 +1,7 @@
 """The discretized logistic mixture as a tfp `Distribution`."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.distributions import logistic_mixture
@@ -19,14 +20,14 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
     `tfd.Logistic`.
 
     Args:
-        parameters: Float tensor `(..., num_parameters)`, as `PixelCNNPlusPlus` returns them.
-            `keras_pixelcnnpp.distributions.logistic_mixture` names the parts.
+        mixture_parameters: Float tensor `(..., num_parameters)`, what `PixelCNNPlusPlus` returns.
+            The module `logistic_mixture` beside this one names the parts.
         channels: Integer, number of channels.
         num_levels: Integer, number of levels, 256 by default.
         validate_args, allow_nan_stats, name: As in every tfp distribution.
 
     Raises:
-        ValueError: If the last axis of `parameters` doesn't fit `channels`.
+        ValueError: If the last axis of `mixture_parameters` doesn't fit `channels`.
         ImportError: On import, if tensorflow_probability isn't there for the backend.
 
     Example:
@@ -41,7 +42,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
 
     def __init__(
         self,
-        parameters,
+        mixture_parameters,
         channels=3,
         num_levels=256,
         validate_args=False,
@@ -49,7 +50,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         name="DiscretizedLogisticMixture",
     ):
         arguments = dict(locals())
-        self._parameters_tensor = ops.convert_to_tensor(parameters)
+        self._parameters_tensor = ops.convert_to_tensor(mixture_parameters)
         self._channels = channels
         self._num_levels = num_levels
         self._mixture = logistic_mixture.split(self._parameters_tensor, channels)
@@ -68,7 +69,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
     def _parameter_properties(cls, dtype, num_classes=None):
         properties = tfp.util.ParameterProperties
         return {
-            "parameters": properties(event_ndims=1),
+            "mixture_parameters": properties(event_ndims=1),
             "channels": properties(event_ndims=None),
             "num_levels": properties(event_ndims=None),
         }
@@ -94,10 +95,10 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         return self._mixture.logits.shape[-1]
 
     def _event_shape(self):
-        return tfp_tensor_shape((self._channels,))
+        return tfp.distributions.Normal([0.0] * self._channels, 1.0).batch_shape
 
     def _event_shape_tensor(self):
-        return (self._channels,)
+        return np.array([self._channels], "int32")
 
     def _log_prob(self, value):
         return logistic_mixture.log_prob(self._parameters_tensor, value, self._num_levels)
@@ -119,8 +120,3 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
 
     def _mode(self):
         return logistic_mixture.mode(self._parameters_tensor, self._channels, self._num_levels)
-
-
-def tfp_tensor_shape(shape):
-    """A static shape in the substrate's own type."""
-    return tfp.distributions.Normal([0.0] * shape[0], 1.0).batch_shape

@@ -106,7 +106,8 @@ def log_probability_of_level(values, means, log_scales, num_levels):
 
     Args:
         values: Scaled levels.
-        means, log_scales: Parameters of the logistic distribution.
+        means: Means of the logistic distribution.
+        log_scales: Logarithms of its scale.
         num_levels: Integer, number of levels.
 
     Returns:

@@ -14,9 +14,9 @@ class WholeImage:
         """Applies a shifted convolution to `x`."""
         return layer(x)
 
-    def descend(self, level, x, lower_levels):
-        """Evaluates what lies below resolution `level`, and comes back up."""
-        return lower_levels(x)
+    def descend(self, level, downsampling, x, lower_levels):
+        """Goes down from resolution `level`, evaluates what lies below, and comes back up."""
+        return lower_levels(self.convolve(downsampling, x))
 
     def link(self, features):
         """Returns the features of the other stream that belong to what is being evaluated."""

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.conditioning import build_conditioning
 from keras_pixelcnnpp.arguments import require_choice
+from keras_pixelcnnpp.conditioning import build_conditioning
 from keras_pixelcnnpp.layers.concat_elu import concat_elu
 from keras_pixelcnnpp.layers.down_right_shifted_conv2d import DownRightShiftedConv2D
 from keras_pixelcnnpp.layers.down_shifted_conv2d import DownShiftedConv2D

@@ -139,14 +139,15 @@ class ResidualStack(keras.layers.Layer):
                 for strategy in self.bottleneck_conditioning:
                     x = strategy(x, labels, position=evaluation.position)
             else:
-                x = evaluation.descend(level, x, lambda x: run_lower_levels(level, x))
+                x = evaluation.descend(
+                    level,
+                    self.downsamplings[level],
+                    x,
+                    lambda x: self.upsamplings[level](run_level(level + 1, x)),
+                )
             for block in self.up_blocks[level]:
                 x = run_block(block, x, shortcuts.pop())
             return x
-
-        def run_lower_levels(level, x):
-            x = evaluation.convolve(self.downsamplings[level], x)
-            return self.upsamplings[level](run_level(level + 1, x))
 
         run_level(0, x)
         return outputs

@@ -25,9 +25,7 @@ class ShiftedConv2D(WeightNormalized):
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
-    def __init__(
-        self, filters, kernel_size, strides=1, strict=False, initial_scale=1.0, **kwargs
-    ):
+    def __init__(self, filters, kernel_size, strides=1, strict=False, initial_scale=1.0, **kwargs):
         super().__init__(filters, initial_scale, **kwargs)
         rows, columns = kernel_size
         require_positive_integer("kernel_size", rows)

@@ -93,8 +93,9 @@ class WeightNormalized(keras.layers.Layer):
 
 
 def weight_normalized_layers(layer):
-    """Lists all weight-normalized layers inside `layer`."""
-    return [inner for inner in layer._flatten_layers() if isinstance(inner, WeightNormalized)]
+    """Lists the weight-normalized layers inside `layer` (those that are in use)."""
+    layers = layer._flatten_layers()
+    return [inner for inner in layers if isinstance(inner, WeightNormalized) and inner.built]
 
 
 @contextlib.contextmanager

@@ -1,24 +1,24 @@
 """The conditional PixelCNN++."""
 
-import types
-
 import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.arguments import require_positive_integer, require_rate
 from keras_pixelcnnpp.conditioning import parse_conditioning
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.input_checks import checked_images
 from keras_pixelcnnpp.layers import LabelPosterior
-from keras_pixelcnnpp.arguments import require_positive_integer, require_rate
 from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
 from keras_pixelcnnpp.models.causal_network import CausalNetwork
 from keras_pixelcnnpp.models.first_batch import first_batch
-from keras_pixelcnnpp.models.input_checks import checked_images, checked_labels
-from keras_pixelcnnpp.models.log_likelihood import LogLikelihood
+from keras_pixelcnnpp.models.scoring import Scoring
+from keras_pixelcnnpp.presets.presets import Presets
+from keras_pixelcnnpp.sampling.generating import Generating
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class PixelCNNPlusPlus(keras.Model):
+class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
     """Class-conditional autoregressive image model: generates, classifies and scores pictures.
 
     The model is p(x | y), a product over pixels in raster order of discretized logistic mixtures
@@ -136,8 +136,6 @@ class PixelCNNPlusPlus(keras.Model):
         self.cross_entropy_metric = keras.metrics.Mean(name="cross_entropy")
         self.accuracy_metric = keras.metrics.Mean(name="accuracy")
         self._compares_candidates = False
-        # In a namespace, because Keras must not track what has this model as a sublayer.
-        self._runners = types.SimpleNamespace(log_likelihood={}, sampler=None)
         self._traced_labels = {}
         self.build({"image": (None, *self.image_shape), "label": (None, None)})
 
@@ -296,63 +294,6 @@ class PixelCNNPlusPlus(keras.Model):
         with data_dependent_initialization(self.network):
             self(inputs)
         self.initialized.assign(1)
-
-    # Scoring
-
-    def log_prob(self, images, labels=None, batch_size=32, verbose=0):
-        """Log-likelihood log p(x | y) of each picture under its label.
-
-        Args:
-            images: uint8 levels `(N, height, width, channels)`.
-            labels: Int `(N,)`; `num_classes` means "no label".
-            batch_size: Integer, pictures at a time.
-            verbose: As in `keras.Model.predict`.
-
-        Returns:
-            Float32 array `(N,)`, nats.
-
-        Raises:
-            ValueError: If pictures or labels don't fit the model.
-        """
-        inputs = {"image": checked_images(images, self)}
-        if self.num_classes:
-            inputs["label"] = checked_labels(labels, len(inputs["image"]), self.num_classes + 1)
-        return self._score(inputs, batch_size, verbose)[:, 0]
-
-    def class_log_likelihoods(self, images, batch_size=32, verbose=0):
-        """Log-likelihood log p(x | y) of each picture under every class.
-
-        Args:
-            images: uint8 levels `(N, height, width, channels)`.
-            batch_size: Integer, pictures at a time.
-            verbose: As in `keras.Model.predict`.
-
-        Returns:
-            Float32 array `(N, num_classes)`, nats.
-        """
-        images = checked_images(images, self)
-        labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
-        return self._score({"image": images, "label": labels}, batch_size, verbose)
-
-    def class_probabilities(self, images, batch_size=32, verbose=0):
-        """Posterior p(y | x) by Bayes' rule: float32 array `(N, num_classes)`."""
-        scores = self.class_log_likelihoods(images, batch_size, verbose)
-        return self.posterior.probabilities(scores)
-
-    def bits_per_dim(self, images, batch_size=32, verbose=0):
-        """Bits/dim of p(x), the mean of p(x | y) over equally likely classes: array `(N,)`."""
-        if self.num_classes == 0:
-            log_likelihood = self.log_prob(images, None, batch_size, verbose)
-        else:
-            scores = self.class_log_likelihoods(images, batch_size, verbose)
-            log_likelihood = np.logaddexp.reduce(scores, axis=1) - np.log(self.num_classes)
-        return logistic_mixture.nats_to_bits_per_dim(-log_likelihood, self.dimensions)
-
-    def _score(self, inputs, batch_size, verbose):
-        runners, candidates = self._runners.log_likelihood, np.shape(inputs.get("label"))[1:]
-        if candidates not in runners:
-            runners[candidates] = LogLikelihood(self)
-        return runners[candidates].predict(inputs, batch_size=batch_size, verbose=verbose)
 
     # Serialization
 

@@ -35,6 +35,7 @@ TRAINING_DEFAULTS = {
     "seed": 0,
     "limit": None,
 }
+GIVEN_BY_DATA = ("image_shape", "num_classes", "num_levels")
 MONITORED_TRAINING_PICTURES = 256
 INITIALIZATION_PICTURES = 64
 
@@ -58,6 +59,7 @@ def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[di
     training = {**TRAINING_DEFAULTS, **preset["training"]}
     training = {name: given.pop(name, value) for name, value in training.items()}
     model = {**preset["model"], **given}
+    model = {name: value for name, value in model.items() if name not in GIVEN_BY_DATA}
     if training["candidates"] is None:
         training["candidates"] = num_classes if model.get("label_loss_weight") else 1
     _check(model, training, num_classes)

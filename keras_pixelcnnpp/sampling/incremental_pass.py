@@ -1,0 +1,159 @@
+"""One pass over a picture in raster order that computes every feature once."""
+
+import functools
+
+from keras import ops
+
+from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.layers.weight_normalized import fixed_kernels
+from keras_pixelcnnpp.sampling.phases import lower_levels_running
+from keras_pixelcnnpp.sampling.pixel_evaluation import (
+    PixelEvaluation,
+    as_pixel,
+    columns_first,
+    read,
+    write,
+)
+from keras_pixelcnnpp.sampling.row_evaluation import RowEvaluation
+
+
+class IncrementalPass:
+    """Evaluates a model pixel by pixel, letting a caller choose each pixel as its turn comes.
+
+    The stream `u` is computed a row at a time, the stream `ul` a pixel at a time, by the layers
+    and weights of the model itself; only what reaches beyond the row or pixel comes from caches.
+    Rows and columns run in loops over one period of the resolutions, whose body knows which
+    resolutions run where, so that no work is done and thrown away.
+
+    Args:
+        model: A `PixelCNNPlusPlus`.
+    """
+
+    def __init__(self, model):
+        self.network = model.network
+        self.height, self.width, self.channels = model.image_shape
+        self.num_levels = model.num_levels
+        self.num_resolutions = model.num_resolutions
+        self.period = 2 ** (model.num_resolutions - 1)
+        network = self.network
+        self._above_convolutions = [
+            (network.rows_above_stem, 0),
+            (network.above_stem, 0),
+            *_convolutions(network.rows_above),
+        ]
+        self._left_convolutions = [(network.left_stem, 0), *_convolutions(network.above_left)]
+
+    def run(self, labels, batch_size, choose, record_size):
+        """Runs over the picture.
+
+        Args:
+            labels: Int tensor `(batch,)`, or `None` for an unconditional model.
+            batch_size: Integer or scalar tensor.
+            choose: Function `(parameters, row, column)`: mixture parameters `(batch,
+                num_parameters)` and the (traced) position. Returns a record `(batch,
+                record_size)`, float32, whose first entries are the pixel's levels.
+            record_size: Integer, at least the number of channels.
+
+        Returns:
+            The records, `(height, width, batch, record_size)`.
+        """
+        labels = None if labels is None else ops.expand_dims(labels, 1)
+        with fixed_kernels(self.network):
+            network = self.network
+            state = {
+                "records": ops.zeros((self.height, self.width, batch_size, record_size)),
+                "above": RowEvaluation.initial_cache(
+                    self._above_convolutions, network.rows_above.upsamplings, self.width, batch_size
+                ),
+                "left": PixelEvaluation.initial_cache(
+                    self._left_convolutions, network.above_left.upsamplings, self.width, batch_size
+                ),
+            }
+
+            def rows(index, state):
+                for phase in range(self.period):
+                    state = self._row(index * self.period + phase, phase, state, labels, choose)
+                return state
+
+            state = ops.fori_loop(0, self.height // self.period, rows, state)
+        return state["records"]
+
+    def _row(self, row, phase, state, labels, choose):
+        """Evaluates one row: the stream `u` at once, then pixel by pixel."""
+        running = lower_levels_running(phase, self.num_resolutions)
+        row_evaluation = RowEvaluation(state["above"], running, (row // self.period, None))
+        stem, links = self.network.see_above(
+            self._pixels_of_row(row - 1, state["records"], labels), labels, row_evaluation
+        )
+        above = (columns_first(stem), {name: columns_first(link) for name, link in links.items()})
+
+        evaluation = PixelEvaluation(state["left"], running)
+        evaluation.start_row(self._left_convolutions)
+        column_period = 2**running
+        no_pixel = ops.zeros((ops.shape(stem)[0], 1, 1, 1, self._pixel_channels))
+        columns = {
+            "cache": evaluation.cache,
+            "pixel": no_pixel,
+            "record": read(state["records"], row),
+        }
+        step = functools.partial(
+            self._columns, row=row, running=running, above=above, labels=labels, choose=choose
+        )
+        columns = ops.fori_loop(0, self.width // column_period, step, columns)
+        evaluation.cache = columns["cache"]
+        return {
+            "records": write(state["records"], row, columns["record"]),
+            "above": row_evaluation.cache,
+            "left": evaluation.end_row(),
+        }
+
+    def _columns(self, index, state, row, running, above, labels, choose):
+        """Evaluates the pixels of one period of columns."""
+        column_period = 2**running
+        evaluation = PixelEvaluation(state["cache"], running)
+        evaluation.width = self.width
+        pixel, record = state["pixel"], state["record"]
+        for phase in range(column_period):
+            column = functools.partial(_column_at, index, phase, column_period)
+            evaluation.at(
+                column,
+                lower_levels_running(phase, running + 1),
+                (row // self.period, column(self.num_resolutions - 1)),
+            )
+            parameters = self.network.see_above_left(pixel, above, labels, evaluation)
+            parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
+            chosen = choose(parameters, row, column(0))
+            record = write(record, column(0), chosen)
+            pixel = self._pixels(as_pixel(chosen[:, : self.channels]), labels)
+        return {"cache": evaluation.cache, "pixel": pixel, "record": record}
+
+    def _pixels(self, levels, labels):
+        image = logistic_mixture.scale_to_unit(levels, self.num_levels)
+        return self.network.to_pixels(image, labels)
+
+    def _pixels_of_row(self, row, records, labels):
+        """A finished row as the network's input; before the first, zeros as in the padding."""
+        levels = read(records, ops.maximum(row, 0))[..., : self.channels]
+        levels = ops.transpose(levels, (1, 0, 2))[:, None, None]
+        return self._pixels(levels, labels) * ops.cast(row >= 0, "float32")
+
+    @property
+    def _pixel_channels(self):
+        return self.network.left_stem.direction.shape[2]
+
+
+def _convolutions(stack):
+    """Pairs of each shifted convolution of a stack and its resolution."""
+    levels = range(len(stack.filters))
+    inside_blocks = [
+        (convolution, level)
+        for level in levels
+        for block in (*stack.down_blocks[level], *stack.up_blocks[level])
+        for convolution in (block.input_conv, block.gate_conv)
+    ]
+    return inside_blocks + list(zip(stack.downsamplings, levels, strict=False))
+
+
+def _column_at(index, phase, period, level):
+    """The column at a resolution, for phase `phase` of the period `index`."""
+    return index * max(period >> level, 1) + (phase >> level)
