@@ -1,6 +1,7 @@
 """The SavedModel: a trained model that needs TensorFlow and nothing else."""
 
 import json
+import math
 import tempfile
 from pathlib import Path
 
@@ -81,9 +82,7 @@ def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFu
 
     @tf.function(autograph=False)
     def classify(images):
-        scores = model.posterior_tensors(images)
-        class_id = tf.argmax(scores["probabilities"], axis=-1, output_type=tf.int32)
-        return {"class_id": class_id, **scores}
+        return _posterior(model, images)
 
     @tf.function(autograph=False)
     def classify_bytes(image_bytes):
@@ -96,11 +95,31 @@ def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFu
 
     @tf.function(autograph=False)
     def log_prob(images, labels):
-        return {"log_likelihood": model.log_prob_tensors(images, labels)}
+        return {"log_likelihood": _log_likelihood(model, images, labels[:, None])[:, 0]}
 
     return {
         "classify": classify.get_concrete_function(image_batch),
         "classify_bytes": classify_bytes.get_concrete_function(byte_batch),
         "log_prob": log_prob.get_concrete_function(image_batch, label_batch),
         # The place for `sample`: labels int32 [B], seed int32 [], temperature float32 [].
+    }
+
+
+def _log_likelihood(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """`log p(x | y)` in nats, `[B, K]`, of the labels `[B, K]`."""
+    parameters = model({"image": images, "label": labels}, training=False)
+    return model.log_likelihood(parameters, images)
+
+
+def _posterior(model: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Bayes' rule over all classes, and the density of the picture, classes equally likely."""
+    labels = tf.tile(tf.range(model.num_classes)[None], (tf.shape(images)[0], 1))
+    scores = _log_likelihood(model, images, labels)
+    probabilities = tf.nn.softmax(model.posterior.class_logits(scores))
+    log_prob = tf.reduce_logsumexp(scores, axis=1) - math.log(model.num_classes)
+    return {
+        "class_id": tf.argmax(probabilities, axis=1, output_type=tf.int32),
+        "probabilities": probabilities,
+        "log_likelihood": scores,
+        "bits_per_dim": -log_prob / (model.dimensions * math.log(2)),
     }
