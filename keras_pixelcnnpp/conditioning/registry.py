@@ -1,11 +1,23 @@
 """The fusion strategies by name."""
 
+from keras_pixelcnnpp.conditioning.adaptive_norm_conditioning import AdaptiveNormConditioning
 from keras_pixelcnnpp.conditioning.bias_conditioning import BiasConditioning
+from keras_pixelcnnpp.conditioning.cross_attention_conditioning import CrossAttentionConditioning
 from keras_pixelcnnpp.conditioning.embedding_conditioning import EmbeddingConditioning
+from keras_pixelcnnpp.conditioning.film_conditioning import FilmConditioning
+from keras_pixelcnnpp.conditioning.mixture_head_conditioning import MixtureHeadConditioning
+from keras_pixelcnnpp.conditioning.one_hot_conditioning import OneHotConditioning
+from keras_pixelcnnpp.conditioning.spatial_conditioning import SpatialConditioning
 
 STRATEGIES = {
+    "one_hot": OneHotConditioning,
     "embedding": EmbeddingConditioning,
     "bias": BiasConditioning,
+    "film": FilmConditioning,
+    "adaptive_norm": AdaptiveNormConditioning,
+    "spatial": SpatialConditioning,
+    "cross_attention": CrossAttentionConditioning,
+    "mixture_head": MixtureHeadConditioning,
 }
 
 

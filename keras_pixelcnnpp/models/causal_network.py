@@ -104,7 +104,7 @@ class CausalNetwork(keras.layers.Layer):
             self.links[block.name].build((None, 2 * block.filters))
         self.head.build(feature_shape)
         for strategy in self.head_conditioning:
-            strategy.build(feature_shape)
+            strategy.build((*leading, height, width, self.num_parameters), None, feature_shape)
 
     def call(self, image, labels=None, training=False):
         pixels = self.to_pixels(image, labels)
