@@ -1,0 +1,195 @@
+"""The dedicated classifier that PixelCNN++ is compared with."""
+
+import keras
+from keras import layers, ops
+
+from keras_pixelcnnpp.arguments import require_positive_integer, require_rate
+from keras_pixelcnnpp.input_checks import checked_images
+from keras_pixelcnnpp.models.random_shift import RandomShift
+from keras_pixelcnnpp.models.residual_unit import BATCH_NORM_MOMENTUM, ResidualUnit
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class BaselineCNN(keras.Model):
+    """Residual classifier for small pictures, with the usual augmentations built in.
+
+    It is fed like `PixelCNNPlusPlus`, and brings its own loss: cross-entropy in nats, and the
+    accuracy as a metric.
+
+    Args:
+        image_shape: Triple of integers `(height, width, channels)`.
+        num_classes: Integer of at least 2.
+        num_levels: Integer from 2 to 256, number of values of a sub-pixel.
+        filters: Sequence of integers, the channels of each stage; every stage but the first
+            halves height and width. By default 32, 64, 128, without the stages that would leave
+            less than 4 pixels of the shorter side.
+        num_blocks: Integer, residual units per stage.
+        dropout_rate: Float in [0, 1), dropout within the residual units and before the logits.
+        label_smoothing: Float in [0, 1), share of the training target spread over all classes.
+        horizontal_flip: Boolean, whether training mirrors half of the pictures.
+        shift_rate: Float in [0, 1), by how much of height and width training shifts pictures at
+            most.
+        **kwargs: Arguments of `keras.Model`.
+
+    Call arguments:
+        inputs: uint8 levels `(batch, height, width, channels)`, or a dict that has them as
+            `"image"`; training also needs `"label"`, int `(batch,)`.
+        training: Boolean, whether augmentation, dropout and batch statistics are on.
+
+    Returns:
+        Logits `(batch, num_classes)`, float32.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+
+    ```python
+    model = BaselineCNN(image_shape=(32, 32, 3), num_classes=4, horizontal_flip=True)
+    model.compile(optimizer="adam")
+    model.fit({"image": images, "label": labels}, epochs=25)
+    model.class_probabilities(images)      # (N, 4)
+    ```
+
+    Reference:
+        He et al. 2016, Identity Mappings in Deep Residual Networks,
+        https://arxiv.org/abs/1603.05027
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        num_classes,
+        num_levels=256,
+        filters=None,
+        num_blocks=3,
+        dropout_rate=0.1,
+        label_smoothing=0.05,
+        horizontal_flip=False,
+        shift_rate=0.125,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.image_shape = tuple(image_shape)
+        self.num_classes = num_classes
+        self.num_levels = num_levels
+        self.filters = _default_filters(self.image_shape) if filters is None else tuple(filters)
+        self.num_blocks = num_blocks
+        self.dropout_rate = dropout_rate
+        self.label_smoothing = label_smoothing
+        self.horizontal_flip = horizontal_flip
+        self.shift_rate = shift_rate
+        self._check_arguments()
+
+        self.scale = layers.Rescaling(2 / (num_levels - 1), offset=-1, name="scale")
+        self.flip = layers.RandomFlip("horizontal", name="flip") if horizontal_flip else None
+        self.shift = RandomShift(shift_rate, name="shift")
+        self.stem = layers.Conv2D(
+            self.filters[0], 3, padding="same", use_bias=False, kernel_initializer="he_normal"
+        )
+        self.units = [
+            ResidualUnit(width, 2 if stage and not block else 1, dropout_rate)
+            for stage, width in enumerate(self.filters)
+            for block in range(num_blocks)
+        ]
+        self.norm = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)
+        self.pool = layers.GlobalAveragePooling2D()
+        self.dropout = layers.Dropout(dropout_rate)
+        # float32 under any policy: a softmax in half precision would cost accuracy.
+        self.logits = layers.Dense(num_classes, dtype="float32", name="logits")
+        self.accuracy_metric = keras.metrics.Mean(name="accuracy")
+        self.build({"image": (None, *self.image_shape)})
+
+    def _check_arguments(self):
+        if len(self.image_shape) != 3:
+            raise ValueError(
+                "Invalid value for argument `image_shape`. Expected (height, width, channels). "
+                f"Received: image_shape={self.image_shape}"
+            )
+        for size in self.image_shape:
+            require_positive_integer("image_shape", size)
+        for name, least in (("num_classes", 2), ("num_levels", 2)):
+            require_positive_integer(name, getattr(self, name))
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"Invalid value for argument `{name}`. Expected an integer of at least "
+                    f"{least}. Received: {name}={getattr(self, name)}"
+                )
+        for width in self.filters or (0,):
+            require_positive_integer("filters", width)
+        require_positive_integer("num_blocks", self.num_blocks)
+        for name in ("dropout_rate", "label_smoothing", "shift_rate"):
+            require_rate(name, getattr(self, name))
+
+    def build(self, input_shape):
+        shape = (None, *self.image_shape)
+        self.stem.build(shape)
+        shape = self.stem.compute_output_shape(shape)
+        for unit in self.units:
+            unit.build(shape)
+            shape = unit.compute_output_shape(shape)
+        self.norm.build(shape)
+        self.logits.build((None, shape[-1]))
+
+    def call(self, inputs, training=False):
+        x = inputs["image"] if isinstance(inputs, dict) else inputs
+        x = self.scale(x)
+        if self.flip is not None:
+            x = self.flip(x, training=training)
+        x = self.stem(self.shift(x, training=training))
+        for unit in self.units:
+            x = unit(x, training=training)
+        x = self.pool(ops.relu(self.norm(x, training=training)))
+        return self.logits(self.dropout(x, training=training))
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
+    ):
+        """Cross-entropy in nats; label smoothing is for training only."""
+        labels = ops.cast(x["label"], "int32")
+        correct = ops.cast(ops.equal(ops.argmax(y_pred, axis=-1), labels), "float32")
+        self.accuracy_metric.update_state(correct, sample_weight=sample_weight)
+        smoothing = self.label_smoothing if training else 0.0
+        targets = ops.one_hot(labels, self.num_classes) * (1 - smoothing)
+        targets = targets + smoothing / self.num_classes
+        losses = ops.categorical_crossentropy(targets, y_pred, from_logits=True)
+        if sample_weight is not None:
+            losses = losses * ops.cast(sample_weight, losses.dtype)
+        return ops.mean(losses)
+
+    def class_probabilities(self, images, batch_size=256, verbose=0):
+        """Posterior p(y | x) of each picture.
+
+        Args:
+            images: uint8 levels `(N, height, width, channels)`.
+            batch_size: Integer, pictures at a time.
+            verbose: As in `keras.Model.predict`.
+
+        Returns:
+            Float32 array `(N, num_classes)`; rows sum to 1.
+
+        Raises:
+            ValueError: If the pictures don't fit the model.
+        """
+        images = checked_images(images, self)
+        logits = self.predict({"image": images}, batch_size=batch_size, verbose=verbose)
+        return ops.convert_to_numpy(ops.softmax(logits, axis=-1))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "image_shape": self.image_shape,
+            "num_classes": self.num_classes,
+            "num_levels": self.num_levels,
+            "filters": self.filters,
+            "num_blocks": self.num_blocks,
+            "dropout_rate": self.dropout_rate,
+            "label_smoothing": self.label_smoothing,
+            "horizontal_flip": self.horizontal_flip,
+            "shift_rate": self.shift_rate,
+        }
+
+
+def _default_filters(image_shape):
+    shorter = min(image_shape[:2])
+    return tuple(32 * 2**stage for stage in range(3) if stage == 0 or shorter >= 4 * 2**stage)
