@@ -202,6 +202,11 @@ def _phases(pictures: LabelledImages, training: dict, num_classes: int) -> list[
 
 def _check(model: dict, training: dict, num_classes: int) -> None:
     candidates = training["candidates"]
+    if model.get("label_loss_weight") and num_classes < 2:
+        raise UserError(
+            "Invalid value for option `label_loss_weight`. Without labels (conditioning none) it "
+            f"must be 0. Received: label_loss_weight={model['label_loss_weight']}"
+        )
     if not 1 <= candidates <= max(num_classes, 1):
         raise UserError(
             "Invalid value for option `candidates`. Expected an integer from 1 to the number of "

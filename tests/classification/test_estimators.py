@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+import tiny
 from sklearn.base import is_classifier
 from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.validation import check_is_fitted
 
-import tiny
 from keras_pixelcnnpp.classification import BaselineClassifier, PixelCNNClassifier
 
 

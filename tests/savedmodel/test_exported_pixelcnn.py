@@ -5,8 +5,8 @@ import textwrap
 
 import numpy as np
 import pytest
-
 import tiny
+
 from keras_pixelcnnpp.classification import PixelCNNClassifier, SavedModelClassifier
 from keras_pixelcnnpp.datasets.images import to_pixels
 from keras_pixelcnnpp.errors import UserError

@@ -1,0 +1,186 @@
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from keras_pixelcnnpp import cli
+
+# Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SMALL = ["--preset", "digits", "--epochs", "1", "--batch-size", "12", "--filters", "4", "--num-resolutions", "1", "--num-mixtures", "1", "--learning-rate", "0.01"]
+
+
+@pytest.fixture
+def pixelcnnpp(monkeypatch, capsys):
+    """Runs the command in this process: returns exit status, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pixelcnnpp", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main()
+        out, err = capsys.readouterr()
+        return exit_info.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny.save_npz(tmp_path_factory.mktemp("data") / "tiny.npz")
+
+
+def one_line(result, *fragments):
+    """Checks that a command failed with one clear line."""
+    status, _, err = result
+    assert status == 2
+    assert err.startswith("pixelcnnpp: error: ")
+    assert err.count("\n") == 1
+    for fragment in fragments:
+        assert fragment in err
+
+
+def test_help_answers_without_keras():
+    code = (
+        "import sys; sys.argv = ['pixelcnnpp', 'train', 'pixelcnnpp', '--help']\n"
+        "from keras_pixelcnnpp import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'sklearn', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert b"--preset" in result.stdout
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_from_pictures_to_savedmodel(pixelcnnpp, data, tmp_path):
+    run = tmp_path / "run"
+    status, out, _ = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL)
+    assert status == 0
+    assert "24 train, 9 validation, 5 test pictures of 4×4×1, 3 classes" in out
+    assert f"Wrote {run / 'model.keras'}" in out
+
+    status, out, _ = pixelcnnpp("evaluate", "classification", "--run", run)
+    assert status == 0
+    assert "pixelcnnpp train baseline" in out
+    status, out, _ = pixelcnnpp(
+        "train", "baseline", "--data", data, "--run", run, "--epochs", 1, "--batch-size", 12
+    )
+    assert status == 0
+    status, out, _ = pixelcnnpp("evaluate", "classification", "--run", run)
+    assert status == 0
+    assert "precision" in out
+    reports = run / "reports"
+    report = json.loads((reports / "classification.json").read_text())
+    assert (report["split"], report["count"]) == ("validation", 9)
+    numbers = {"accuracy", "accuracy_ci95", "log_loss", "ece", "bits_per_dim"}
+    assert {name: set(model) for name, model in report["models"].items()} == {
+        "pixelcnnpp": numbers,
+        "baseline": numbers,
+    }
+    assert 0 <= report["mcnemar_p"] <= 1
+    assert report["pixel_histogram_bits_per_dim"] > 0
+    for name in ("predictions.csv", "predictions_baseline.csv"):
+        with (reports / name).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 9
+        assert list(rows[0]) == ["path", "label", "predicted", "p_0", "p_1", "p_2"]
+    for name in ("confusion_pixelcnnpp.png", "confusion_baseline.png"):
+        assert (reports / name).exists()
+
+    (reports / "classification.json").unlink()
+    status, out, _ = pixelcnnpp("evaluate", "classification", "--run", run, "--split", "test")
+    assert status == 0
+    assert "has no labels" in out
+    assert not (reports / "classification.json").exists()
+    assert len((reports / "predictions.csv").read_text().splitlines()) == 6
+
+    one_line(
+        pixelcnnpp("evaluate", "classification", "--run", run, "--split", "tset"), "validation"
+    )
+    one_line(
+        pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL, "--filters", 8),
+        "filters was 4, now 8",
+    )
+
+    status, out, _ = pixelcnnpp("savedmodel", "export", "--run", run)
+    assert status == 0
+    picture = tmp_path / "bright.png"
+    Image.fromarray(np.full((9, 9), 250, "uint8")).save(picture)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:20])
+    out_csv = tmp_path / "out.csv"
+    status, out, err = pixelcnnpp(
+        "savedmodel", "classify", run / "savedmodel", picture, broken, "--csv", out_csv
+    )
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "broken.png" in err
+    assert "bright.png" in out
+    assert len(out_csv.read_text().splitlines()) == 2
+    one_line(pixelcnnpp("savedmodel", "classify", tmp_path, picture), "No SavedModel")
+
+
+class TestBadInput:
+    def test_unknown_preset(self, pixelcnnpp, tmp_path):
+        run = tmp_path / "run"
+        result = pixelcnnpp(
+            "train", "pixelcnnpp", "--data", "digits", "--run", run, "--preset", "dígits"
+        )
+        one_line(result, "digits", "report", "cifar10")
+        assert not run.exists()
+
+    def test_unknown_strategy(self, pixelcnnpp, data, tmp_path):
+        run = tmp_path / "run"
+        result = pixelcnnpp(
+            "train", "pixelcnnpp", "--data", data, "--run", run, *SMALL, "--conditioning", "magic"
+        )
+        one_line(result, "magic", "embedding", "bias")
+        assert not run.exists()
+
+    def test_image_size_that_cannot_be_halved(self, pixelcnnpp, data, tmp_path):
+        run = tmp_path / "run"
+        options = [*SMALL, "--image-size", 6, "--num-resolutions", 3]
+        one_line(
+            pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *options),
+            "num_resolutions=3",
+        )
+        assert not run.exists()
+
+    @pytest.mark.parametrize("model", ["pixelcnnpp", "baseline"])
+    def test_missing_data(self, pixelcnnpp, tmp_path, model):
+        run = tmp_path / "run"
+        one_line(pixelcnnpp("train", model, "--data", tmp_path / "none", "--run", run), "none")
+        assert not run.exists()
+
+    @pytest.mark.parametrize("model", ["pixelcnnpp", "baseline"])
+    def test_nothing_to_resume(self, pixelcnnpp, data, tmp_path, model):
+        run = tmp_path / "run"
+        one_line(
+            pixelcnnpp("train", model, "--data", data, "--run", run, "--resume"),
+            "Nothing to resume",
+        )
+        assert not run.exists()
+
+    @pytest.mark.parametrize("command", [("evaluate", "classification"), ("savedmodel", "export")])
+    def test_no_run(self, pixelcnnpp, tmp_path, command, monkeypatch):
+        monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+        one_line(pixelcnnpp(*command, "--run", tmp_path), "No run in", "pixelcnnpp train")
+
+    def test_no_picture(self, pixelcnnpp, tmp_path):
+        one_line(
+            pixelcnnpp("savedmodel", "classify", tmp_path, tmp_path / "none.png"), "No SavedModel"
+        )
+
+    def test_unknown_option_is_typers(self, pixelcnnpp):
+        status, _, err = pixelcnnpp("train", "pixelcnnpp", "--colour", "red")
+        assert status == 2
+        assert "No such option" in err

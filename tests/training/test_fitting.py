@@ -1,0 +1,124 @@
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tiny
+from keras import ops
+
+from keras_pixelcnnpp.callbacks import Checkpoints, SetEpoch
+from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
+from keras_pixelcnnpp.callbacks.stop_on_signal import TrainingStopped
+from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
+from keras_pixelcnnpp.training.fitting import Phase, fit
+
+
+class Candidates(keras.Model):
+    """Scores candidate labels; has dropout, so that random state matters."""
+
+    def __init__(self):
+        super().__init__()
+        self.flatten = keras.layers.Flatten()
+        self.dropout = keras.layers.Dropout(0.5)
+        self.dense = keras.layers.Dense(3)
+        self.build({"image": (None, 4, 4, 1)})
+
+    def build(self, input_shape):
+        self.dense.build((None, 16))
+
+    def call(self, inputs, training=False):
+        x = ops.cast(self.flatten(inputs["image"]), "float32")
+        return ops.log_softmax(self.dense(self.dropout(x, training=training)))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **_):
+        scores = ops.take_along_axis(y_pred, x["label"], axis=1)
+        return -ops.mean(scores[:, 0] - 0.1 * ops.mean(scores, axis=1))
+
+
+def train(folder, callbacks=(), epochs=4, **how):
+    keras.utils.set_random_seed(0)
+    model = Candidates()
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.95)
+    model.compile(keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=0.8))
+    split = tiny.tiny_split(24)
+
+    def batches(num_candidates):
+        return ImageSequence(
+            split.images,
+            split.labels,
+            batch_size=8,
+            num_classes=3,
+            horizontal_flip=True,
+            num_candidates=num_candidates,
+        )
+
+    phases = [Phase(batches(2), 2), Phase(batches(3), epochs)]
+    fit(model, phases, Checkpoints(folder), callbacks, verbose=0, **how)
+    return model
+
+
+def weights(model):
+    return np.concatenate([variable_value(variable).ravel() for variable in model.weights])
+
+
+class Kill(keras.callbacks.Callback):
+    """Sends SIGTERM in the middle of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.at_epoch = epoch
+        self.epoch = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == (self.at_epoch, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("stop_in", [1, 2, 3])
+def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path, stop_in):
+    """Within the first phase, at the start of the second, and within it."""
+    whole = train(tmp_path / "whole")
+    with pytest.raises(TrainingStopped):
+        train(tmp_path / "broken", [Kill(stop_in)])
+    assert Checkpoints(tmp_path / "broken").epochs()[-1] == stop_in
+    resumed = train(tmp_path / "broken", resume=True)
+    np.testing.assert_array_equal(weights(resumed), weights(whole))
+
+
+def test_longer_run_goes_on_where_a_short_one_ended(tmp_path):
+    train(tmp_path / "short", epochs=3)
+    longer = train(tmp_path / "short", epochs=4, resume=True)
+    np.testing.assert_array_equal(weights(longer), weights(train(tmp_path / "whole", epochs=4)))
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path):
+    finished = weights(train(tmp_path))
+    np.testing.assert_array_equal(weights(train(tmp_path, resume=True)), finished)
+
+
+def test_model_ends_with_the_averaged_weights(tmp_path):
+    model = train(tmp_path)
+    for variable, average in zip(
+        model.trainable_variables, model.optimizer._model_variables_moving_average, strict=True
+    ):
+        np.testing.assert_array_equal(variable_value(variable), variable_value(average))
+
+
+def test_starting_over_forgets_old_checkpoints(tmp_path):
+    train(tmp_path, epochs=4)
+    train(tmp_path, epochs=2)
+    assert Checkpoints(tmp_path).epochs() == [1, 2]
+
+
+def test_every_epoch_has_its_own_order():
+    split = tiny.tiny_split(24)
+    batches = ImageSequence(split.images, split.labels, batch_size=24, num_classes=3)
+    callback, seen = SetEpoch(batches), []
+    for epoch in (3, 4, 3):
+        callback.on_epoch_begin(epoch)
+        seen.append(batches[0][0]["label"].tolist())
+    assert seen[0] == seen[2] != seen[1]

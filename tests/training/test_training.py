@@ -1,0 +1,163 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tiny
+
+from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.run_folder import RunFolder
+from keras_pixelcnnpp.training.baseline import train_baseline
+from keras_pixelcnnpp.training.pixelcnnpp import resolve_options, train_pixelcnnpp
+from keras_pixelcnnpp.training.splits import training_pictures
+
+# Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
+HYBRID = {"label_loss_weight": 0.5, "warmup_epochs": 1, "learning_rate_decay": 0.99}
+
+
+def train(path, overrides=(), **how):
+    dataset = tiny.tiny_dataset()
+    preset = {"model": tiny.MODEL, "training": TRAINING}
+    model, training = resolve_options(preset, dict(overrides), dataset.num_classes)
+    data = tiny.tiny_data_config(dataset)
+    return train_pixelcnnpp(dataset, RunFolder(path), model, training, data, verbose=0, **how)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A model after one epoch of plain likelihood and one with candidates, and its run."""
+    run = RunFolder(tmp_path_factory.mktemp("run"))
+    return train(run.path, HYBRID), run
+
+
+def test_saved_model_has_the_averaged_weights(trained):
+    model, run = trained
+    average = [variable_value(v) for v in model.optimizer._model_variables_moving_average]
+    loaded = keras.models.load_model(run.model_keras)
+    for variable, expected in zip(loaded.trainable_variables, average, strict=True):
+        np.testing.assert_array_equal(variable_value(variable), expected)
+
+
+def test_what_is_written(trained):
+    config = trained[1].read_config()
+    section = config["pixelcnnpp"]
+    assert section["options"]["candidates"] == 3
+    assert section["options"]["warmup_epochs"] == 1
+    assert section["options"]["jit_compile"] is not None
+    assert section["model"]["image_shape"] == [4, 4, 1]
+    assert section["versions"]["keras"] == keras.__version__
+    assert config["data"]["class_names"] == ["dark", "grey", "bright"]
+    assert json.loads(trained[1].config_json.read_text()) == config
+
+
+@pytest.mark.tensorflow
+def test_tensorboard_gets_scalars_and_pictures(trained):
+    event_accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    tags = {}
+    for name in ("train", "validation", "pictures"):
+        folder = trained[1].logs("pixelcnnpp") / name
+        events = event_accumulator.EventAccumulator(str(folder)).Reload()
+        tags[name] = set(events.Tags()["tensors"])
+    assert {"epoch_bits_per_dim", "epoch_accuracy", "epoch_learning_rate"} <= tags["train"]
+    assert {"epoch_bits_per_dim", "epoch_accuracy"} <= tags["validation"]
+    assert tags["pictures"] == {"training pictures", "confusion matrix"}
+
+
+def test_without_tensorflow_training_goes_on(tmp_path, monkeypatch, capsys):
+    from keras_pixelcnnpp.training import logs
+
+    monkeypatch.setattr(logs, "find_spec", lambda name: None)
+    model = train(tmp_path, {"epochs": 1, "conditioning": "none"})
+    assert model.num_classes == 0
+    printed = capsys.readouterr().out
+    assert "No TensorBoard logs: tensorflow and tensorboard not installed." in printed
+    assert "float32" in printed
+    assert (tmp_path / "model.keras").exists()
+
+
+@pytest.mark.slow
+def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path):
+    from keras_pixelcnnpp.callbacks import Checkpoints
+
+    whole = train(tmp_path, HYBRID)
+    expected = [variable_value(variable) for variable in whole.weights]
+    run = RunFolder(tmp_path)
+    for path in run.checkpoints("pixelcnnpp").glob("epoch-0002.*"):
+        path.unlink()
+    assert Checkpoints(run.checkpoints("pixelcnnpp")).epochs() == [1]
+    resumed = train(tmp_path, HYBRID, resume=True)
+    for variable, value in zip(resumed.weights, expected, strict=True):
+        np.testing.assert_array_equal(variable_value(variable), value)
+
+
+@pytest.mark.slow
+def test_mixed_precision_stays_in_the_model(tmp_path):
+    model = train(tmp_path, {"precision": "mixed_bfloat16", "epochs": 1})
+    assert model.dtype_policy.name == "mixed_bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_baseline(tmp_path):
+    dataset = tiny.tiny_dataset()
+    run = RunFolder(tmp_path)
+    model = train_baseline(
+        dataset,
+        run,
+        {"epochs": 1, "batch_size": 12},
+        tiny.tiny_data_config(dataset),
+        horizontal_flip=False,
+        verbose=0,
+    )
+    loaded = keras.models.load_model(run.baseline_keras)
+    for variable, expected in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(variable_value(variable), variable_value(expected))
+    assert run.read_config()["baseline"]["options"]["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"candidates": 4}, "number of classes, 3"),
+        ({"label_loss_weight": 1.0, "candidates": 1}, "needs at least 2"),
+        ({"label_loss_weight": 1.0, "conditioning": "none"}, "Without labels"),
+    ],
+)
+def test_contradicting_options(overrides, message):
+    with pytest.raises(UserError, match=message):
+        resolve_options({"model": {}, "training": {}}, overrides, 3)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"num_resolutions": 4}, "num_resolutions=4"),
+        ({"filters": -1}, "filters"),
+        ({"conditioning": "telepathy"}, "telepathy"),
+        ({"dropout_rate": 1.0}, "dropout_rate"),
+    ],
+)
+def test_bad_model_leaves_nothing_behind(tmp_path, overrides, message):
+    with pytest.raises(UserError, match=message):
+        train(tmp_path / "run", overrides)
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_override_the_preset():
+    own = {"image_shape": [32, 32, 3], "num_classes": 4, "num_levels": 256}
+    preset = {"model": {"filters": 40, **own}, "training": {"epochs": 100, "batch_size": 16}}
+    model, training = resolve_options(preset, {"filters": None, "epochs": 5}, 10)
+    assert model == {"filters": 40}
+    assert (training["epochs"], training["batch_size"], training["candidates"]) == (5, 16, 1)
+
+
+def test_unlabelled_training_pictures_are_left_out():
+    split = tiny.tiny_split(4, labels=False)
+    with pytest.raises(UserError, match="no labelled picture"):
+        training_pictures(split, with_labels=True, limit=None)
+    assert len(training_pictures(split, with_labels=False, limit=3)) == 3
