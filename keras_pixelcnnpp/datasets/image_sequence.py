@@ -12,9 +12,10 @@ class ImageSequence(keras.utils.PyDataset):
     """Batches of pictures with candidate labels.
 
     Order, flips and candidates depend on `seed` and the epoch only, so that a training that is
-    resumed at epoch n (`set_epoch(n)`) sees what an uninterrupted one sees. For this, pass
-    `shuffle=False` to `fit`: Keras would shuffle the order of the batches once more, by Python's
-    global random state.
+    resumed at epoch n sees what an uninterrupted one sees. For this, `fit` needs two things:
+    `shuffle=False`, or Keras shuffles the order of the batches once more, by Python's global random
+    state; and the callback `SetEpoch`, because Keras counts a first look at the data as an epoch
+    when the optimizer isn't built yet.
 
     Args:
         images: uint8 levels `(N, height, width, channels)`.
@@ -40,7 +41,7 @@ class ImageSequence(keras.utils.PyDataset):
     ```python
     train = load_dataset("digits").split("train")
     batches = ImageSequence(train.images, train.labels, batch_size=64, num_classes=10)
-    model.fit(batches, epochs=10, shuffle=False)
+    model.fit(batches, epochs=10, shuffle=False, callbacks=[SetEpoch(batches)])
     ```
     """
 

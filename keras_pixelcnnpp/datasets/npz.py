@@ -57,8 +57,9 @@ def load_npz(path, seed=0):
 
 def _read(path):
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+        # Opened here: on a damaged archive np.load would leave its file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
     # Anything: a damaged or hostile archive fails in the zip, header or array reader.
     except Exception as error:
         message = " ".join(str(error).split())

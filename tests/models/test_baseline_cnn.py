@@ -1,0 +1,165 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from serialization import check_config
+
+from keras_pixelcnnpp.datasets import ImageSequence, load_dataset
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+
+SMALL = {
+    "image_shape": (8, 8, 1),
+    "num_classes": 3,
+    "num_levels": 5,
+    "filters": (4, 8),
+    "num_blocks": 1,
+}
+
+
+def data(count=24):
+    """Pictures of 5 levels whose brightness tells the class."""
+    labels = np.arange(count, dtype="int32") % 3
+    noise = np.random.default_rng(0).integers(0, 3, (count, 8, 8, 1))
+    return (noise + labels[:, None, None, None]).astype("uint8"), labels
+
+
+@pytest.fixture
+def model():
+    model = BaselineCNN(**SMALL)
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    return model
+
+
+def test_learns_from_arrays_and_batches(model):
+    images, labels = data()
+    batches = ImageSequence(images, labels, batch_size=8, num_classes=3)
+    model.fit(batches, epochs=10, shuffle=False, verbose=0)
+    history = model.fit({"image": images, "label": labels}, epochs=10, batch_size=8, verbose=0)
+    assert set(history.history) == {"loss", "accuracy"}
+    assert (
+        model.evaluate({"image": images, "label": labels}, verbose=0, return_dict=True)["accuracy"]
+        == 1
+    )
+
+
+def test_evaluate_reports_accuracy_and_cross_entropy_of_the_probabilities(model):
+    images, labels = data()
+    probabilities = model.class_probabilities(images)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    result = model.evaluate({"image": images, "label": labels}, verbose=0, return_dict=True)
+    cross_entropy = -np.log(probabilities[np.arange(24), labels]).mean()
+    assert result["loss"] == pytest.approx(cross_entropy, rel=1e-4)
+    assert result["accuracy"] == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
+
+
+def test_label_smoothing_is_the_textbook_one():
+    images, labels = data(6)
+    model = BaselineCNN(**SMALL, label_smoothing=0.3)
+    logits = np.random.default_rng(1).normal(size=(6, 3)).astype("float32")
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = -0.7 * log_p[np.arange(6), labels] - 0.3 * log_p.mean(axis=1)
+    inputs = {"image": images, "label": labels}
+    loss = model.compute_loss(x=inputs, y_pred=ops.convert_to_tensor(logits), training=True)
+    assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_dict_and_array_give_the_same_logits(model):
+    images, labels = data(4)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(model(images)),
+        ops.convert_to_numpy(model({"image": images, "label": labels})),
+    )
+
+
+def test_augmentation_is_for_training_only():
+    images, _ = data(4)
+    model = BaselineCNN(**SMALL, horizontal_flip=True, dropout_rate=0.0)
+    first, second = (ops.convert_to_numpy(model(images)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(ops.convert_to_numpy(model(images, training=True)), first)
+
+
+def test_saved_and_loaded_is_the_same_model(model, tmp_path):
+    images, labels = data()
+    model.fit({"image": images, "label": labels}, epochs=1, verbose=0)
+    model.save(tmp_path / "baseline.keras")
+    loaded = keras.models.load_model(tmp_path / "baseline.keras")
+    np.testing.assert_array_equal(
+        loaded.class_probabilities(images), model.class_probabilities(images)
+    )
+    assert len(loaded.weights) == len(model.weights)
+
+
+def test_half_precision_keeps_float32_logits():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = BaselineCNN(**SMALL)
+    assert keras.backend.standardize_dtype(model.units[0].conv_1.compute_dtype) == "bfloat16"
+    assert keras.backend.standardize_dtype(model(data(2)[0]).dtype) == "float32"
+
+
+def test_config():
+    check_config(
+        BaselineCNN,
+        image_shape=(8, 8, 1),
+        num_classes=3,
+        num_levels=5,
+        filters=(4, 8),
+        num_blocks=1,
+        dropout_rate=0.25,
+        label_smoothing=0.2,
+        horizontal_flip=True,
+        shift_rate=0.25,
+    )
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "filters"),
+    [
+        ((32, 32, 3), (32, 64, 128)),
+        ((64, 48, 3), (32, 64, 128)),
+        ((8, 8, 1), (32, 64)),
+        ((2, 2, 1), (32,)),
+    ],
+)
+def test_default_stages_fit_the_picture(image_shape, filters):
+    assert BaselineCNN(image_shape, 2, num_blocks=1).filters == filters
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"image_shape": (8, 8)},
+        {"image_shape": (8, 0, 1)},
+        {"num_classes": 1},
+        {"num_levels": 1},
+        {"filters": ()},
+        {"filters": (4, -8)},
+        {"num_blocks": 0},
+        {"dropout_rate": 1.0},
+        {"label_smoothing": -0.1},
+        {"shift_rate": 2},
+    ],
+)
+def test_bad_arguments(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"Invalid value for argument `{name}`"):
+        BaselineCNN(**SMALL | arguments)
+
+
+def test_pictures_that_do_not_fit(model):
+    with pytest.raises(ValueError, match="Invalid shape of `images`"):
+        model.class_probabilities(np.zeros((2, 4, 4, 1), "uint8"))
+    with pytest.raises(ValueError, match="Invalid dtype of `images`"):
+        model.class_probabilities(np.zeros((2, 8, 8, 1), "float32"))
+
+
+@pytest.mark.slow
+def test_recognises_digits():
+    dataset = load_dataset("digits")
+    train, test = dataset.split("train"), dataset.split("test")
+    model = BaselineCNN(dataset.image_shape, 10, dataset.num_levels, num_blocks=1)
+    batches = ImageSequence(train.images, train.labels, batch_size=64, num_classes=10)
+    schedule = keras.optimizers.schedules.CosineDecay(3e-3, 15 * len(batches))
+    model.compile(optimizer=keras.optimizers.Adam(schedule))
+    model.fit(batches, epochs=15, shuffle=False, verbose=0)
+    assert np.mean(model.class_probabilities(test.images).argmax(axis=1) == test.labels) >= 0.98
