@@ -11,6 +11,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
 
 RUN := runs/demo
+SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
 .PHONY: help demo test test-jax test-torch test-all lint format clean
 
@@ -63,22 +64,21 @@ format: .venv/installed
 
 # --- demo -------------------------------------------------------------------------------------
 
-# make prints each command before it runs it: type them yourself with .venv/bin on the PATH.
+# make prints each command before it runs it; type them yourself with .venv/bin on the PATH.
 demo: export PATH := $(CURDIR)/.venv/bin:$(PATH)
 demo: export TF_CPP_MIN_LOG_LEVEL := 2
 demo: .venv/installed
 	@rm -rf $(RUN)
-	pixelcnnpp train pixelcnnpp --data digits --preset digits --run $(RUN)
+	pixelcnnpp train pixelcnnpp --data digits --run $(RUN)
 	pixelcnnpp train baseline --data digits --run $(RUN)
 	pixelcnnpp evaluate classification --run $(RUN) --split test
-	pixelcnnpp evaluate generation --run $(RUN) --per-class 10
 	pixelcnnpp savedmodel export --run $(RUN)
-	python examples/write_digits.py $(RUN)/pictures --count 20
-	@echo "# Python -S skips the installed package: the next process has TensorFlow, but not this project."
-	PYTHONPATH=$$(echo .venv/lib/python3*/site-packages) python -S examples/use_savedmodel.py $(RUN)/savedmodel $(RUN)/pictures/*.png
+	python examples/write_digits.py $(RUN)/pictures
 	pixelcnnpp savedmodel classify $(RUN)/savedmodel $(RUN)/pictures/*.png --csv $(RUN)/pictures.csv
-	pixelcnnpp savedmodel sample $(RUN)/savedmodel --label 3 --count 10 --output $(RUN)/threes
-	@echo "See $(RUN)/: reports/, samples/, threes/; and the training curves: tensorboard --logdir runs"
+	@echo "# With -S, Python sees TensorFlow in the folder named, but not this package:"
+	PYTHONPATH=$(SITE_PACKAGES) python -S examples/use_savedmodel.py $(RUN)/savedmodel/1 \
+		--classify $(RUN)/pictures/*.png --draw $(RUN)/drawn
+	@echo "Look at $(RUN)/reports, $(RUN)/drawn, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
 	rm -rf .venv .venv-jax .venv-torch build dist *.egg-info

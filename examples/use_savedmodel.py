@@ -1,0 +1,58 @@
+"""Classifies pictures and draws new ones with an exported model. Needs TensorFlow and Pillow only.
+
+python use_savedmodel.py runs/demo/savedmodel/1 --classify PICTURE… --draw samples
+"""
+
+import argparse
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+
+def classify(served, class_names, pictures):
+    """Prints the class of each PNG or JPEG file, of any size."""
+    contents = tf.constant([picture.read_bytes() for picture in pictures])
+    result = served.signatures["classify_bytes"](image_bytes=contents)
+    for picture, chosen, probabilities in zip(
+        pictures, result["class_id"].numpy(), result["probabilities"].numpy(), strict=True
+    ):
+        print(f"{picture.name}: {class_names[chosen]} ({probabilities[chosen]:.1%})")
+
+
+def draw(served, config, folder):
+    """Draws a picture of each class."""
+    labels = tf.range(len(config["class_names"]))
+    drawn = served.signatures["sample"](
+        labels=labels, seed=tf.constant(0), temperature=tf.constant(1.0)
+    )
+    # The model's pictures are levels, 0 … num_levels - 1.
+    pixels = np.rint(drawn["images"].numpy() * (255 / (config["num_levels"] - 1))).astype("uint8")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in zip(config["class_names"], pixels, strict=True):
+        Image.fromarray(picture.squeeze()).save(folder / f"{name}.png")
+    print(f"Drew {len(pixels)} pictures in {folder}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("savedmodel", type=Path, help="runs/NAME/savedmodel/1")
+    parser.add_argument("--classify", type=Path, nargs="+", default=[], metavar="PICTURE")
+    parser.add_argument("--draw", type=Path, metavar="FOLDER")
+    arguments = parser.parse_args()
+
+    here = "is" if importlib.util.find_spec("keras_pixelcnnpp") else "is not"
+    print(f"The package keras_pixelcnnpp {here} installed here")
+    served = tf.saved_model.load(str(arguments.savedmodel))
+    config = json.loads((arguments.savedmodel / "assets" / "config.json").read_text())
+    if arguments.classify:
+        classify(served, config["class_names"], arguments.classify)
+    if arguments.draw:
+        draw(served, config, arguments.draw)
+
+
+if __name__ == "__main__":
+    main()

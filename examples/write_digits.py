@@ -1,0 +1,28 @@
+"""Writes pictures of the digits' test split as PNG files: FOLDER/three_000123.png."""
+
+import argparse
+from pathlib import Path
+
+from PIL import Image
+
+from keras_pixelcnnpp.datasets import load_dataset, to_pixels
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=20)
+    arguments = parser.parse_args()
+
+    dataset = load_dataset("digits")
+    test = dataset.split("test")
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for row in range(arguments.count):
+        pixels = to_pixels(test.images[row, :, :, 0], dataset.num_levels)
+        name = f"{dataset.class_names[test.labels[row]]}_{Path(test.paths[row]).name}.png"
+        Image.fromarray(pixels).save(arguments.folder / name)
+    print(f"Wrote {arguments.count} pictures to {arguments.folder}; the name begins with the digit")
+
+
+if __name__ == "__main__":
+    main()
