@@ -1,5 +1,6 @@
 """`pixelcnnpp evaluate classification`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,7 +66,9 @@ def _evaluate_models(
     print(f"PixelCNN++ scores {len(pictures)} pictures under every class")
     model = keras.models.load_model(folder.model_keras)
     with argument_errors():
-        classifier = PixelCNNClassifier(model, batch_size=batch_size, verbose=1)
+        classifier = PixelCNNClassifier(
+            model, batch_size=batch_size, verbose=int(sys.stdout.isatty())
+        )
     scores, probabilities = classifier.class_scores(pictures.images)
     evaluations = {"pixelcnnpp": Evaluation(probabilities, scores)}
     if not folder.baseline_keras.exists():
@@ -122,7 +125,7 @@ def _print_comparison(report: dict) -> None:
 
     table = Table(title=f"{report['count']} pictures of the split {report['split']}")
     table.add_column("")
-    for heading in ("accuracy", "95 % interval", "log-loss (nats)", "ECE", "bits/dim"):
+    for heading in ("accuracy", "95 % interval (%)", "log-loss", "ECE", "bits/dim"):
         table.add_column(heading, justify="right")
     for name, numbers in report["models"].items():
         low, high = numbers["accuracy_ci95"]
@@ -130,13 +133,13 @@ def _print_comparison(report: dict) -> None:
         table.add_row(
             TITLES[name],
             f"{numbers['accuracy']:.2%}",
-            f"{low:.2%} – {high:.2%}",
+            f"{100 * low:.1f}–{100 * high:.1f}",
             f"{numbers['log_loss']:.4f}",
             f"{numbers['ece']:.4f}",
             "–" if bits is None else f"{bits:.4f}",
         )
     floor = report["pixel_histogram_bits_per_dim"]
-    table.add_row("independent pixel histograms", "–", "–", "–", "–", f"{floor:.4f}")
+    table.add_row("pixel histograms", "–", "–", "–", "–", f"{floor:.4f}")
     Console().print(table)
     if report["mcnemar_p"] is not None:
         print(f"McNemar's exact test, are the two different? p = {report['mcnemar_p']:.4g}")

@@ -24,17 +24,22 @@ def test_replaces_a_folder(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["1"]
 
 
-@pytest.mark.parametrize("folder", [False, True])
-def test_failure_leaves_the_old_content(tmp_path, folder):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+def write_half(path, folder):
+    with atomic_path(path) as temporary:
         if folder:
             temporary.mkdir()
             (temporary / "half").write_text("half")
         else:
             temporary.write_text("half")
         raise RuntimeError
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_failure_leaves_the_old_content(tmp_path, folder):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError):
+        write_half(path, folder)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 

@@ -13,7 +13,10 @@ from keras_pixelcnnpp import cli
 # Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-SMALL = ["--preset", "digits", "--epochs", "1", "--batch-size", "12", "--filters", "4", "--num-resolutions", "1", "--num-mixtures", "1", "--learning-rate", "0.01"]
+SMALL = [
+    *("--preset", "digits", "--epochs", 1, "--batch-size", 12, "--learning-rate", 0.01),
+    *("--filters", 4, "--num-resolutions", 1, "--num-mixtures", 1),
+]
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_option_that_only_one_has_is_named(run):
 
 
 def test_same_configuration_needs_a_decision(run):
-    with pytest.raises(UserError, match="--resume .* --overwrite"):
+    with pytest.raises(UserError, match=r"--resume .* --overwrite"):
         run.start("pixelcnnpp", config(), DATA)
     run.start("pixelcnnpp", config(), DATA, resume=True)
     assert run.model_keras.exists()

@@ -52,5 +52,6 @@ def baseline(
             horizontal_flip=flip,
             resume=resume,
             overwrite=overwrite,
+            verbose=options.verbosity(),
         )
     print(f"Wrote {folder.baseline_keras}. Next: pixelcnnpp evaluate classification --run {run}")

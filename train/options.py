@@ -1,5 +1,6 @@
 """Options and steps that the training commands share."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -73,6 +74,11 @@ def load(source: str, image_size: int | None, seed: int) -> tuple["Dataset", dic
         "num_levels": dataset.num_levels,
     }
     return dataset, config
+
+
+def verbosity() -> int:
+    """Keras's `verbose`: a progress bar on a terminal, one line per epoch in a file or a pipe."""
+    return 1 if sys.stdout.isatty() else 2
 
 
 @contextmanager

@@ -102,5 +102,6 @@ def pixelcnnpp(
             data_config,
             resume=resume,
             overwrite=overwrite,
+            verbose=options.verbosity(),
         )
     print(f"Wrote {folder.model_keras}. Next: pixelcnnpp evaluate classification --run {run}")

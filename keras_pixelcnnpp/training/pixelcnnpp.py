@@ -36,7 +36,7 @@ TRAINING_DEFAULTS = {
     "limit": None,
 }
 GIVEN_BY_DATA = ("image_shape", "num_classes", "num_levels")
-MONITORED_TRAINING_PICTURES = 256
+MONITORED_TRAINING_PICTURES = 128
 INITIALIZATION_PICTURES = 64
 
 

@@ -108,7 +108,7 @@ def test_no_intact_checkpoint(checkpoints):
     train(trained)
     checkpoints.save(trained, 2)
     damage_variables(checkpoints.folder)
-    with pytest.raises(UserError, match="No checkpoint .* is intact"):
+    with pytest.raises(UserError, match=r"No checkpoint .* is intact"):
         checkpoints.restore(trained)
 
 
