@@ -236,11 +236,27 @@ def mode(parameters, channels, num_levels):
     modes = []
     for channel in range(channels):
         earlier = [scale_to_unit(level, num_levels) for level in modes]
-        modes.append(round_to_level(mixture.mean_of(channel, earlier), num_levels))
+        means, log_scales = mixture.mean_of(channel, earlier), mixture.log_scales[..., channel, :]
+        modes.append(_likeliest_level(means, log_scales, num_levels))
     candidates = ops.swapaxes(ops.stack(modes, axis=-2), -1, -2)  # (..., M, channels)
     log_probs = log_prob(ops.expand_dims(parameters, -2), candidates, num_levels)
     best = ops.one_hot(ops.argmax(log_probs, axis=-1), log_probs.shape[-1], dtype=candidates.dtype)
     return ops.sum(candidates * ops.expand_dims(best, -1), axis=-2)
+
+
+def _likeliest_level(means, log_scales, num_levels):
+    """The level under the mean, or an outermost one, which holds a whole tail."""
+    centre = round_to_level(means, num_levels)
+    outermost = [ops.zeros_like(centre), ops.full_like(centre, num_levels - 1.0)]
+    candidates = ops.stack([centre, *outermost], axis=-1)
+    log_probs = log_probability_of_level(
+        scale_to_unit(candidates, num_levels),
+        ops.expand_dims(means, -1),
+        ops.expand_dims(log_scales, -1),
+        num_levels,
+    )
+    best = ops.argmax(log_probs, axis=-1, keepdims=True)
+    return ops.squeeze(ops.take_along_axis(candidates, best, axis=-1), -1)
 
 
 def nats_to_bits_per_dim(nats, dimensions):

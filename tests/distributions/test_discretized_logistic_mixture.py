@@ -1,0 +1,167 @@
+"""The tfp `Distribution`, and what happens where tfp doesn't exist."""
+
+import importlib
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from reference_mixture import ReferencePixel
+from scipy.stats import chisquare
+
+import keras_pixelcnnpp
+from keras_pixelcnnpp.distributions import logistic_mixture, tfp_substrate
+
+needs_tfp = pytest.mark.usefixtures("tfp")
+# tfp's own sampling calls jax.numpy.shape(None).
+tfp_samples = pytest.mark.filterwarnings("ignore:shape requires ndarray:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def tfp():
+    """tensorflow_probability for the backend that runs, with its import warnings silenced."""
+    if keras.backend.backend() == "torch":
+        pytest.skip("tensorflow_probability has no torch backend")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tfp_substrate.import_tfp()
+
+
+def example_parameters(rng, *leading, channels=2, num_mixtures=2):
+    parameters = rng.normal(
+        size=(*leading, logistic_mixture.num_parameters(num_mixtures, channels))
+    )
+    scales = slice(num_mixtures * (1 + channels), num_mixtures * (1 + 2 * channels))
+    parameters[..., scales] -= 1
+    return parameters.astype("float32")
+
+
+def distribution(parameters, **arguments):
+    return keras_pixelcnnpp.DiscretizedLogisticMixture(
+        ops.convert_to_tensor(parameters), **arguments
+    )
+
+
+@needs_tfp
+def test_shapes(rng):
+    example = distribution(example_parameters(rng, 3, 1), channels=2, num_levels=4)
+    assert tuple(example.batch_shape) == (3, 1)
+    assert tuple(example.event_shape) == (2,)
+    assert ops.convert_to_numpy(example.batch_shape_tensor()).tolist() == [3, 1]
+    assert ops.convert_to_numpy(example.event_shape_tensor()).tolist() == [2]
+    assert tuple(example.log_prob(ops.zeros((5, 3, 4, 2))).shape) == (5, 3, 4)
+    assert tuple(example.mean().shape) == (3, 1, 2)
+    assert tuple(example.mode().shape) == (3, 1, 2)
+    assert (example.num_mixtures, example.channels, example.num_levels) == (2, 2, 4)
+
+
+@needs_tfp
+def test_log_prob_agrees_with_float64(rng):
+    parameters = example_parameters(rng, 20, channels=3)
+    levels = rng.integers(0, 256, (20, 3))
+    received = distribution(parameters).log_prob(ops.convert_to_tensor(levels.astype("float32")))
+    expected = [
+        ReferencePixel(pixel, 3, 256).log_prefix(level)
+        for pixel, level in zip(parameters, levels, strict=True)
+    ]
+    assert ops.convert_to_numpy(received) == pytest.approx(np.array(expected), rel=1e-5, abs=1e-4)
+
+
+@needs_tfp
+@pytest.mark.parametrize("num_levels", [17, 256])
+def test_one_logistic_agrees_with_quantized_distribution(tfp, rng, num_levels):
+    tfd = tfp.distributions
+    means = rng.uniform(-2, 2, 50).astype("float32")
+    # tfp subtracts probabilities: with these scales none of them is tiny.
+    log_scales = rng.uniform(-1.5, 0.5, 50).astype("float32")
+    levels = rng.integers(0, num_levels, (100, 50)).astype("float32")
+    levels[0], levels[1] = 0, num_levels - 1
+    to_levels = (num_levels - 1) / 2
+    # QuantizedDistribution takes (level - 1, level]: half a level up makes that a rounding.
+    logistic = tfd.Logistic(
+        loc=ops.convert_to_tensor((means + 1) * to_levels - 0.5),
+        scale=ops.convert_to_tensor(np.exp(log_scales) * np.float32(to_levels)),
+    )
+    quantized = tfd.QuantizedDistribution(logistic, low=0.0, high=float(num_levels - 1))
+    expected = quantized.log_prob(ops.convert_to_tensor(levels))
+    parameters = np.stack([np.zeros_like(means), means, log_scales], axis=-1)
+    ours = distribution(parameters, channels=1, num_levels=num_levels)
+    received = ours.log_prob(ops.convert_to_tensor(levels[..., None]))
+    assert ops.convert_to_numpy(received) == pytest.approx(ops.convert_to_numpy(expected), abs=1e-3)
+
+
+def seed_for_tfp(value):
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.random.PRNGKey(value)
+    return (0, value)
+
+
+@needs_tfp
+@tfp_samples
+def test_samples_follow_the_law(rng):
+    parameters = example_parameters(rng)
+    samples = distribution(parameters, channels=2, num_levels=4).sample(
+        100_000, seed=seed_for_tfp(1)
+    )
+    levels = ops.convert_to_numpy(samples).astype("int64")
+    assert levels.shape == (100_000, 2)
+    counts = np.bincount(levels @ [4, 1], minlength=16)
+    expected = ReferencePixel(parameters, 2, 4).probabilities().ravel() * 100_000
+    assert expected.min() > 5
+    assert chisquare(counts, expected * 100_000 / expected.sum()).pvalue > 1e-3
+
+
+@needs_tfp
+@tfp_samples
+def test_sample_shape_and_seed(rng):
+    example = distribution(example_parameters(rng, 3), channels=2, num_levels=4)
+    samples = example.sample((5, 2), seed=seed_for_tfp(0))
+    assert tuple(samples.shape) == (5, 2, 3, 2)
+    again = example.sample((5, 2), seed=seed_for_tfp(0))
+    other = example.sample((5, 2), seed=seed_for_tfp(1))
+    samples, again, other = (ops.convert_to_numpy(value) for value in (samples, again, other))
+    assert np.array_equal(samples, again)
+    assert not np.array_equal(samples, other)
+
+
+@needs_tfp
+def test_mean_of_narrow_components(rng):
+    """Weights 1/4 and 3/4, components at levels 64 and 192 of 0 … 256."""
+    logits = np.log([1.0, 3.0])
+    parameters = np.concatenate([logits, [-0.5, 0.5], [-5.0, -5.0]])
+    example = distribution(np.float32(parameters), channels=1, num_levels=257)
+    assert float(example.mean()[0]) == pytest.approx(64 / 4 + 192 * 3 / 4, abs=1e-3)
+    assert float(example.mode()[0]) == 192
+
+
+@needs_tfp
+def test_copy_with_other_levels(rng):
+    example = distribution(example_parameters(rng), channels=2, num_levels=4)
+    assert example.copy(num_levels=8).num_levels == 8
+
+
+@needs_tfp
+def test_wrong_number_of_parameters():
+    with pytest.raises(ValueError, match="`parameters`"):
+        distribution(np.zeros((4, 11), "float32"))
+
+
+@pytest.mark.torch
+def test_torch_has_no_tfp():
+    with pytest.raises(ImportError, match=r"no torch backend.*logistic_mixture"):
+        keras_pixelcnnpp.DiscretizedLogisticMixture  # noqa: B018
+
+
+def test_missing_tfp_is_said_with_the_command_that_installs_it(monkeypatch):
+    if keras.backend.backend() == "torch":
+        pytest.skip("torch has an error of its own")
+
+    def refuse(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    with pytest.raises(ImportError, match=r"pip install 'keras-pixelcnnpp\[(tensorflow|jax)\]'"):
+        tfp_substrate.import_tfp()
