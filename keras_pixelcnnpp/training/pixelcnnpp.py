@@ -60,6 +60,8 @@ def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[di
     training = {name: given.pop(name, value) for name, value in training.items()}
     model = {**preset["model"], **given}
     model = {name: value for name, value in model.items() if name not in GIVEN_BY_DATA}
+    if model.get("conditioning") == "none":
+        num_classes = 0
     if training["candidates"] is None:
         training["candidates"] = num_classes if model.get("label_loss_weight") else 1
     _check(model, training, num_classes)
