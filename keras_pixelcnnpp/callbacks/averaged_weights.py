@@ -34,12 +34,23 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         yield
         return
     raw = [variable_value(variable) for variable in model.trainable_variables]
-    optimizer.finalize_variable_values(model.trainable_variables)
+    use_averages(model)
     try:
         yield
     finally:
         for variable, value in zip(model.trainable_variables, raw, strict=True):
             variable.assign(value)
+
+
+def use_averages(model: keras.Model) -> None:
+    """Puts the averaged weights, where there are any, into the model for good.
+
+    Unlike what `fit` does at its end, as copies. Under JAX that leaves model and optimizer with the
+    same arrays, of which the next step of either deletes the other's.
+    """
+    inner_optimizer(model.optimizer).finalize_variable_values(model.trainable_variables)
+    for variable in model.trainable_variables:
+        variable.assign(variable_value(variable))
 
 
 def variable_value(variable: keras.Variable) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_pixelcnnpp.callbacks import Checkpoints, EpochCheckpoint, SetEpoch, StopOnSignal
-from keras_pixelcnnpp.callbacks.averaged_weights import inner_optimizer
+from keras_pixelcnnpp.callbacks.averaged_weights import use_averages
 from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
 
 
@@ -81,7 +81,5 @@ def fit(
                     ],
                 )
             done = phase.last_epoch
-    if done == start:
-        optimizer = inner_optimizer(model.optimizer)
-        optimizer.finalize_variable_values(model.trainable_variables)
+    use_averages(model)
     return start

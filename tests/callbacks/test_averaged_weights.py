@@ -25,7 +25,7 @@ def test_average_is_in_the_model_only_inside(data):
     model = linear_model(use_ema=True, ema_momentum=0.5)
     weights = []
     record = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: weights.append(weight(model))
+        on_epoch_end=lambda epoch, logs: weights.append(weight(model))
     )
     inside = []
 

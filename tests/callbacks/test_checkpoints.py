@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_pixelcnnpp.callbacks import Checkpoints
-from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
+from keras_pixelcnnpp.callbacks.averaged_weights import use_averages, variable_value
 from keras_pixelcnnpp.errors import UserError
 
 
@@ -19,6 +19,7 @@ def train(model, epochs=1):
     x = np.linspace(0, 1, 8, dtype="float32").reshape(4, 2)
     y = np.ones((4, model.output_shape[-1]), "float32")
     model.fit(x, y, epochs=epochs, batch_size=2, shuffle=False, verbose=0)
+    use_averages(model)  # as copies, or JAX could not train the model again
 
 
 def state(model):
