@@ -24,7 +24,8 @@ class OneHotConditioning(LabelConditioning):
     place = "input"
 
     def call(self, x, labels):
-        code = ops.one_hot(labels, self.num_classes, dtype=x.dtype)[:, :, None, None, :]
+        code = ops.one_hot(labels, self.num_classes + 1, dtype=x.dtype)
+        code = code[:, :, None, None, : self.num_classes]  # "no label" is the last
         # Adding zeros of the other's shape gives both the same candidates and positions.
         return ops.concatenate(
             [x + ops.zeros_like(code[..., :1]), code + ops.zeros_like(x[..., :1])], axis=-1

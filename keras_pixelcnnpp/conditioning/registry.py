@@ -37,13 +37,14 @@ def parse_conditioning(conditioning):
     return names
 
 
-def build_conditioning(conditioning, place, num_classes):
+def build_conditioning(conditioning, place, num_classes, prefix=""):
     """Creates the layers of the strategies in `conditioning` that act at `place`.
 
     Args:
         conditioning: Strategy names joined by `+`, or `"none"`.
         place: One of `"input"`, `"stem"`, `"hidden"`, `"gate"`, `"bottleneck"`, `"head"`.
         num_classes: Integer, number of classes. With 0 there is no label and no layer.
+        prefix: String before the layers' names, where an owner has one place twice.
 
     Returns:
         List of layers, often empty.
@@ -51,7 +52,7 @@ def build_conditioning(conditioning, place, num_classes):
     if num_classes == 0:
         return []
     return [
-        STRATEGIES[name](num_classes, name=f"{name}_{place}")
+        STRATEGIES[name](num_classes, name=f"{prefix}{name}_{place}")
         for name in parse_conditioning(conditioning)
         if STRATEGIES[name].place == place
     ]

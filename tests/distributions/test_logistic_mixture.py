@@ -58,7 +58,6 @@ def mode(parameters, channels, num_levels):
 
 def log_prob(parameters, levels, num_levels):
     """`logistic_mixture.log_prob`, NumPy in and out."""
-
     tensors = [
         ops.convert_to_tensor(np.asarray(array, "float32")) for array in (parameters, levels)
     ]

@@ -1,0 +1,122 @@
+"""A small fixed model, held to a float64 NumPy implementation of the whole of PixelCNN++."""
+
+import numpy as np
+import pytest
+from backend_tools import variable_gradients
+from keras import ops
+from reference_network import ReferencePixelCNN
+
+from keras_pixelcnnpp.conditioning import STRATEGIES
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+
+CONFIG = {
+    "image_shape": (4, 4, 3),
+    "num_classes": 2,
+    "num_levels": 8,
+    "filters": (4, 6),
+    "num_blocks": 1,
+    "num_resolutions": 2,
+    "num_mixtures": 2,
+    "dropout_rate": 0.3,
+}
+
+# What the reference says of `IMAGES` under the labels 0, 1 and "none", nats.
+GOLDEN = {
+    "bias": [
+        [-141.95684933542069, -174.16223438948055, -155.94579511171514],
+        [-144.99639451254052, -183.24327560578598, -168.94271336258626],
+    ],
+    "+".join(STRATEGIES): [
+        [-123.54218771544578, -405.70388198265033, -137.62194860703082],
+        [-137.7554406461248, -160.61603527439206, -144.9766994069615],
+    ],
+}
+
+IMAGES = np.random.default_rng(0).integers(0, 8, (2, 4, 4, 3)).astype("uint8")
+
+
+class Golden:
+    """A model with fixed weights, and the reference with the same."""
+
+    def __init__(self, conditioning):
+        self.conditioning = conditioning
+        self.model = PixelCNNPlusPlus(conditioning=conditioning, **CONFIG)
+        self.variables = {
+            variable.path.split("/network/")[1]: variable
+            for variable in self.model.network.trainable_variables
+        }
+        assert len(self.variables) == len(self.model.network.trainable_variables)
+        rng = np.random.default_rng(1)
+        self.weights = {}
+        for path in sorted(self.variables):
+            value = 0.5 * rng.normal(size=self.variables[path].shape) + path.endswith("gain")
+            self.weights[path] = value.astype("float32").astype("float64")
+            self.variables[path].assign(self.weights[path])
+
+    def reference(self, weights=None):
+        return ReferencePixelCNN(
+            weights or self.weights,
+            CONFIG["num_blocks"],
+            CONFIG["num_resolutions"],
+            CONFIG["num_levels"],
+            self.conditioning,
+        )
+
+
+@pytest.fixture(scope="module", params=list(GOLDEN), ids=["bias", "every strategy"])
+def golden(request):
+    return Golden(request.param)
+
+
+def test_reference_gives_the_golden_values(golden):
+    received = [[golden.reference().log_prob(image, y) for y in range(3)] for image in IMAGES]
+    assert np.array(received) == pytest.approx(np.array(GOLDEN[golden.conditioning]), rel=1e-9)
+
+
+def test_log_prob_equals_the_golden_values(golden):
+    images = np.repeat(IMAGES, 3, axis=0)
+    received = golden.model.log_prob(images, [0, 1, 2] * 2).reshape(2, 3)
+    assert received == pytest.approx(np.array(GOLDEN[golden.conditioning]), rel=1e-4)
+
+
+def test_class_log_likelihoods_equal_the_golden_values(golden):
+    received = golden.model.class_log_likelihoods(IMAGES)
+    assert received == pytest.approx(np.array(GOLDEN[golden.conditioning])[:, :2], rel=1e-4)
+
+
+def test_parameters_equal_the_reference(golden):
+    received = golden.model({"image": IMAGES, "label": np.array([1, 0])})
+    received = ops.convert_to_numpy(received)
+    assert received.shape == (2, 1, 4, 4, 20)
+    for index, label in enumerate([1, 0]):
+        expected = golden.reference().parameters(IMAGES[index], label)
+        scale = np.abs(expected).max()
+        assert received[index, 0] == pytest.approx(expected, rel=1e-4, abs=1e-5 * scale)
+
+
+def test_gradients_equal_finite_differences_of_the_reference(golden):
+    """One weight of every variable."""
+    image, label = IMAGES[:1], 1
+    inputs = {"image": ops.convert_to_tensor(image), "label": ops.convert_to_tensor([label])}
+
+    def log_likelihood():
+        parameters = golden.model(inputs, training=False)
+        return ops.sum(golden.model.log_likelihood(parameters, inputs["image"]))
+
+    paths = sorted(golden.variables)
+    received = variable_gradients(log_likelihood, [golden.variables[path] for path in paths])
+    rng = np.random.default_rng(2)
+    step = 1e-5
+    for path, gradient in zip(paths, received, strict=True):
+        # Of a table over labels, an entry of this label.
+        index = tuple(rng.integers(0, size) for size in gradient.shape)
+        if gradient.shape[0] == CONFIG["num_classes"] + 1:
+            index = (label, *index[1:])
+        ends = []
+        for sign in (-1, 1):
+            weights = {**golden.weights, path: golden.weights[path].copy()}
+            weights[path][index] += sign * step
+            ends.append(golden.reference(weights).log_prob(image[0], label))
+        expected = (ends[1] - ends[0]) / (2 * step)
+        scale = float(np.abs(gradient).max())
+        assert gradient[index] == pytest.approx(expected, rel=1e-3, abs=1e-4 * scale + 1e-6), path
