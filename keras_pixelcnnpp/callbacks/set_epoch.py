@@ -1,10 +1,10 @@
-"""Tells the data which epoch it is."""
+"""Tells the data, and what else draws at random, which epoch it is."""
 
 import keras
 
 
 class SetEpoch(keras.callbacks.Callback):
-    """Calls `batches.set_epoch(epoch)` when an epoch begins.
+    """Calls `batches.set_epoch(epoch)` and sets the global seeds when an epoch begins.
 
     The order of the pictures depends on the seed and the epoch only. `fit` itself tells a
     `PyDataset` that an epoch ended, but never which one is about to begin, so a resumed run would
@@ -21,3 +21,6 @@ class SetEpoch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Called by Keras."""
         self.batches.set_epoch(epoch)
+        # Under torch, Keras's dropout draws from torch's global generator, which no checkpoint
+        # knows of.
+        keras.utils.set_random_seed(self.batches.seed + epoch)
