@@ -89,8 +89,14 @@ class GatedResidualBlock(keras.layers.Layer):
         self.input_conv.build(doubled(x_shape))
         if shortcut_shape is not None:
             self.shortcut_dense.build(doubled(shortcut_shape))
+        else:
+            # A model that holds a layer which is never built runs once uncompiled before every
+            # `predict`, under JAX.
+            self._tracker.untrack(self.shortcut_dense)
+            self.shortcut_dense = None
         for strategy in self.hidden_conditioning:
             strategy.build(x_shape)
+        self.dropout.build(doubled(x_shape))
         self.gate_conv.build(doubled(x_shape))
         for strategy in self.gate_conditioning:
             strategy.build(doubled(x_shape))
