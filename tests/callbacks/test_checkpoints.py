@@ -18,8 +18,11 @@ def model(units=3):
 def train(model, epochs=1):
     x = np.linspace(0, 1, 8, dtype="float32").reshape(4, 2)
     y = np.ones((4, model.output_shape[-1]), "float32")
-    keras.utils.set_random_seed(1)  # under torch, dropout draws from the global generator
-    model.fit(x, y, epochs=epochs, batch_size=2, shuffle=False, verbose=0)
+    # Under torch, dropout draws from the global generator, and so does building the model.
+    seed = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: keras.utils.set_random_seed(epoch)
+    )
+    model.fit(x, y, epochs=epochs, batch_size=2, shuffle=False, verbose=0, callbacks=[seed])
     use_averages(model)  # as copies, or JAX could not train the model again
 
 
