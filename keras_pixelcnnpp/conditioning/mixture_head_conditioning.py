@@ -34,8 +34,7 @@ class MixtureHeadConditioning(LabelConditioning):
 
     def __init__(self, num_classes, **kwargs):
         # Mixture parameters stay in float32 under every policy.
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(num_classes, **kwargs)
+        super().__init__(num_classes, **{**kwargs, "dtype": "float32"})
 
     def build(self, x_shape, labels_shape=None, features_shape=None):
         self.kernels = self.add_table("kernels", (features_shape[-1], x_shape[-1]), "zeros")

@@ -37,7 +37,7 @@ def parse_conditioning(conditioning):
     return names
 
 
-def build_conditioning(conditioning, place, num_classes, prefix=""):
+def build_conditioning(conditioning, place, num_classes, prefix="", dtype=None):
     """Creates the layers of the strategies in `conditioning` that act at `place`.
 
     Args:
@@ -45,6 +45,7 @@ def build_conditioning(conditioning, place, num_classes, prefix=""):
         place: One of `"input"`, `"stem"`, `"hidden"`, `"gate"`, `"bottleneck"`, `"head"`.
         num_classes: Integer, number of classes. With 0 there is no label and no layer.
         prefix: String before the layers' names, where an owner has one place twice.
+        dtype: Dtype policy of the layers; the owner's.
 
     Returns:
         List of layers, often empty.
@@ -52,7 +53,7 @@ def build_conditioning(conditioning, place, num_classes, prefix=""):
     if num_classes == 0:
         return []
     return [
-        STRATEGIES[name](num_classes, name=f"{prefix}{name}_{place}")
+        STRATEGIES[name](num_classes, name=f"{prefix}{name}_{place}", dtype=dtype)
         for name in parse_conditioning(conditioning)
         if STRATEGIES[name].place == place
     ]

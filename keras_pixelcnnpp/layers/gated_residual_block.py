@@ -74,13 +74,18 @@ class GatedResidualBlock(keras.layers.Layer):
         self.conditioning = conditioning
         self.num_classes = num_classes
         convolution = _CONVOLUTIONS[shift]
-        self.input_conv = convolution(filters, name="input_conv")
-        self.shortcut_dense = WeightNormalizedDense(filters, name="shortcut_dense")
-        self.hidden_conditioning = build_conditioning(conditioning, "hidden", num_classes)
-        self.dropout = SharedDropout(dropout_rate, name="dropout")
+        dtype = self.dtype_policy
+
+        def conditioned(place):
+            return build_conditioning(conditioning, place, num_classes, dtype=dtype)
+
+        self.input_conv = convolution(filters, name="input_conv", dtype=dtype)
+        self.shortcut_dense = WeightNormalizedDense(filters, name="shortcut_dense", dtype=dtype)
+        self.hidden_conditioning = conditioned("hidden")
+        self.dropout = SharedDropout(dropout_rate, name="dropout", dtype=dtype)
         # Starts near the identity: a deep stack of blocks then starts as a shallow one.
-        self.gate_conv = convolution(2 * filters, initial_scale=0.1, name="gate_conv")
-        self.gate_conditioning = build_conditioning(conditioning, "gate", num_classes)
+        self.gate_conv = convolution(2 * filters, initial_scale=0.1, name="gate_conv", dtype=dtype)
+        self.gate_conditioning = conditioned("gate")
 
     def build(self, x_shape, shortcut_shape=None, link_shape=None):
         def doubled(shape):

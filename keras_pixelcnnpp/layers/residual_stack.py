@@ -68,16 +68,20 @@ class ResidualStack(keras.layers.Layer):
         self.dropout_rate = dropout_rate
         self.conditioning = conditioning
         self.num_classes = num_classes
+        dtype = self.dtype_policy
         levels = range(len(self.filters))
         down, up = _CONVOLUTIONS[shift]
         self.down_blocks = [self._blocks("down", level, num_blocks) for level in levels]
         self.downsamplings = [
-            down(self.filters[level + 1], strides=2, name=f"downsampling_{level}")
+            down(self.filters[level + 1], strides=2, name=f"downsampling_{level}", dtype=dtype)
             for level in levels[:-1]
         ]
-        self.bottleneck_conditioning = build_conditioning(conditioning, "bottleneck", num_classes)
+        self.bottleneck_conditioning = build_conditioning(
+            conditioning, "bottleneck", num_classes, dtype=dtype
+        )
         self.upsamplings = [
-            up(self.filters[level], name=f"upsampling_{level}") for level in levels[:-1]
+            up(self.filters[level], name=f"upsampling_{level}", dtype=dtype)
+            for level in levels[:-1]
         ]
         self.up_blocks = [
             self._blocks("up", level, num_blocks + (level < levels[-1])) for level in levels
@@ -92,6 +96,7 @@ class ResidualStack(keras.layers.Layer):
                 self.conditioning,
                 self.num_classes,
                 name=f"{half}_{level}_{index}",
+                dtype=self.dtype_policy,
             )
             for index in range(count)
         ]

@@ -62,25 +62,40 @@ class CausalNetwork(keras.layers.Layer):
         self.conditioning = conditioning
         self.num_classes = num_classes
 
+        dtype = self.dtype_policy
+
         def conditioned(place, prefix=""):
-            return build_conditioning(conditioning, place, num_classes, prefix)
+            return build_conditioning(conditioning, place, num_classes, prefix, dtype)
 
         def stack(shift, name):
             return ResidualStack(
-                filters, num_blocks, shift, dropout_rate, conditioning, num_classes, name=name
+                filters,
+                num_blocks,
+                shift,
+                dropout_rate,
+                conditioning,
+                num_classes,
+                name=name,
+                dtype=dtype,
             )
 
         width = self.filters[0]
         self.input_conditioning = conditioned("input")
-        self.rows_above_stem = DownShiftedConv2D(width, (2, 3), strict=True, name="rows_above_stem")
+        self.rows_above_stem = DownShiftedConv2D(
+            width, (2, 3), strict=True, name="rows_above_stem", dtype=dtype
+        )
         self.rows_above_conditioning = conditioned("stem", "rows_above_")
         self.rows_above = stack("down", "rows_above")
-        self.above_stem = DownShiftedConv2D(width, (1, 3), strict=True, name="above_stem")
-        self.left_stem = DownRightShiftedConv2D(width, (2, 1), strict=True, name="left_stem")
+        self.above_stem = DownShiftedConv2D(
+            width, (1, 3), strict=True, name="above_stem", dtype=dtype
+        )
+        self.left_stem = DownRightShiftedConv2D(
+            width, (2, 1), strict=True, name="left_stem", dtype=dtype
+        )
         self.above_left_conditioning = conditioned("stem", "above_left_")
         self.above_left = stack("down_right", "above_left")
         self.links = {
-            block.name: WeightNormalizedDense(block.filters, name=f"link_{block.name}")
+            block.name: WeightNormalizedDense(block.filters, name=f"link_{block.name}", dtype=dtype)
             for block in self.rows_above.blocks()
         }
         # Log-likelihoods need the precision of float32 under every policy.

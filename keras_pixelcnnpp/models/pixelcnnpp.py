@@ -122,6 +122,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
             conditioning,
             num_classes,
             name="network",
+            dtype=self.dtype_policy,
         )
         hybrid = label_loss_weight > 0
         self.posterior = LabelPosterior(

@@ -1,0 +1,79 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from layer_checks import check_layer, run
+from scipy.special import softmax
+from serialization import check_config
+
+from keras_pixelcnnpp.layers import LabelPosterior
+
+LOG_LIKELIHOOD = np.float32([[-100.0, -102.0, -99.0], [-7.0, -7.5, -8.0]])
+CANDIDATES = np.array([[2, 0, 1], [1, 3, 0]])  # 3 is "no label"
+
+
+def example():
+    layer = LabelPosterior(3, initial_temperature=0.25)
+    run(layer, LOG_LIKELIHOOD, CANDIDATES)
+    layer.offsets.assign([0.1, 0.2, 0.3, 0.4])
+    return layer
+
+
+def test_logits_of_candidates():
+    expected = 0.25 * LOG_LIKELIHOOD + [[0.3, 0.1, 0.2], [0.2, 0.4, 0.1]]
+    np.testing.assert_allclose(run(example(), LOG_LIKELIHOOD, CANDIDATES), expected, rtol=1e-6)
+
+
+def test_probabilities_of_all_classes():
+    expected = softmax(0.25 * LOG_LIKELIHOOD + [0.1, 0.2, 0.3], axis=1)
+    np.testing.assert_allclose(example().probabilities(LOG_LIKELIHOOD), expected, rtol=1e-5)
+
+
+def test_bayes_rule_with_a_prior():
+    layer = LabelPosterior(3)
+    run(layer, LOG_LIKELIHOOD, CANDIDATES)
+    prior = np.array([0.7, 0.2, 0.1])
+    layer.offsets.assign([*np.log(prior), 0.0])
+    joint = np.exp(LOG_LIKELIHOOD.astype("float64")) * prior
+    expected = joint / joint.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(layer.probabilities(LOG_LIKELIHOOD), expected, rtol=1e-4)
+
+
+def test_what_is_trainable():
+    def names(**arguments):
+        layer = LabelPosterior(3, **arguments)
+        layer.build()
+        return {variable.name for variable in layer.trainable_variables}
+
+    assert names() == set()
+    assert names(learn_temperature=True) == {"log_temperature"}
+    assert names(learn_offsets=True) == {"offsets"}
+
+
+def test_stays_in_float32():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    output = LabelPosterior(3)(
+        ops.convert_to_tensor(LOG_LIKELIHOOD), ops.convert_to_tensor(CANDIDATES)
+    )
+    assert keras.backend.standardize_dtype(output.dtype) == "float32"
+
+
+def test_as_a_layer():
+    check_layer(
+        LabelPosterior,
+        {"num_classes": 3, "learn_offsets": True},
+        [LOG_LIKELIHOOD, CANDIDATES],
+        (2, 3),
+    )
+    check_config(
+        LabelPosterior,
+        num_classes=3,
+        initial_temperature=0.5,
+        learn_temperature=True,
+        learn_offsets=True,
+    )
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="`num_classes`"):
+        LabelPosterior(0)

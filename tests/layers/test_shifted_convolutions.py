@@ -1,0 +1,124 @@
+"""Shifted convolutions and their transposes against plain loops in float64."""
+
+import numpy as np
+import pytest
+from keras import ops
+from layer_checks import check_layer, randomize, run, weights_of
+from reference_network import convolution, transposed_convolution
+from serialization import check_config
+
+from keras_pixelcnnpp.layers import (
+    DownRightShiftedConv2D,
+    DownRightShiftedConv2DTranspose,
+    DownShiftedConv2D,
+    DownShiftedConv2DTranspose,
+)
+
+# Class, kernel, strict, and the rows and columns that an output sees relative to its own place.
+CONVOLUTIONS = [
+    (DownShiftedConv2D, (2, 3), False, (-1, 0), (-1, 0, 1)),
+    (DownShiftedConv2D, (2, 3), True, (-2, -1), (-1, 0, 1)),
+    (DownShiftedConv2D, (1, 3), True, (-1,), (-1, 0, 1)),
+    (DownShiftedConv2D, (3, 5), False, (-2, -1, 0), (-2, -1, 0, 1, 2)),
+    (DownRightShiftedConv2D, (2, 2), False, (-1, 0), (-1, 0)),
+    (DownRightShiftedConv2D, (2, 2), True, (-1, 0), (-2, -1)),
+    (DownRightShiftedConv2D, (2, 1), True, (-1, 0), (-1,)),
+    (DownRightShiftedConv2D, (3, 3), False, (-2, -1, 0), (-2, -1, 0)),
+]
+TRANSPOSES = [
+    (DownShiftedConv2DTranspose, (-1, 0, 1)),
+    (DownRightShiftedConv2DTranspose, (0, 1)),
+]
+
+
+def normalized(layer):
+    """Kernel and bias: directions of length 1 for each output channel, times the gain."""
+    weights = weights_of(layer)
+    direction = weights["direction"]
+    lengths = np.sqrt(sum(tap**2 for tap in direction.reshape(-1, direction.shape[-1])))
+    return direction / lengths * weights["gain"].reshape(-1), weights["bias"]
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize(("cls", "kernel_size", "strict", "rows", "columns"), CONVOLUTIONS)
+def test_convolution_equals_a_loop(rng, cls, kernel_size, strict, rows, columns, strides):
+    layer = cls(5, kernel_size=kernel_size, strides=strides, strict=strict)
+    x = rng.normal(size=(2, 6, 8, 3)).astype("float32")
+    run(layer, x)
+    randomize(layer)
+    expected = [convolution(image, *normalized(layer), rows, columns, strides) for image in x]
+    np.testing.assert_allclose(run(layer, x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cls", "columns"), TRANSPOSES)
+def test_transposed_convolution_equals_a_loop(rng, cls, columns):
+    layer = cls(5)
+    x = rng.normal(size=(2, 3, 4, 2)).astype("float32")
+    run(layer, x)
+    randomize(layer)
+    expected = [transposed_convolution(image, *normalized(layer), columns) for image in x]
+    np.testing.assert_allclose(run(layer, x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cls", "kernel_size", "strict", "rows", "columns"), CONVOLUTIONS)
+def test_a_window_gives_one_output_pixel(rng, cls, kernel_size, strict, rows, columns):
+    """What the incremental sampler relies on: `padded=True` on the window that a pixel sees."""
+    layer = cls(4, kernel_size=kernel_size, strict=strict)
+    x = rng.normal(size=(2, 8, 8, 3)).astype("float32")
+    whole = run(layer, x)
+    i, j = 4, 5
+    window = x[:, i + rows[0] : i + rows[-1] + 1, j + columns[0] : j + columns[-1] + 1]
+    piece = run(layer, window, padded=True)
+    assert piece.shape == (2, 1, 1, 4)
+    np.testing.assert_allclose(piece[:, 0, 0], whole[:, i, j], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cls", "kernel_size", "strict", "rows", "columns"), CONVOLUTIONS[:4])
+def test_rows_of_a_cache_give_one_output_row(rng, cls, kernel_size, strict, rows, columns):
+    layer = cls(4, kernel_size=kernel_size, strict=strict)
+    x = rng.normal(size=(2, 8, 8, 3)).astype("float32")
+    whole = run(layer, x)
+    rows_seen = ops.convert_to_tensor(x[:, 4 + rows[0] : 4 + rows[-1] + 1])
+    received = ops.convert_to_numpy(layer(layer.pad_columns(rows_seen), padded=True))
+    np.testing.assert_allclose(received[:, 0], whole[:, 4], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (2, 3)])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_any_number_of_leading_axes(rng, leading, strides):
+    layer = DownShiftedConv2D(4, strides=strides)
+    x = rng.normal(size=(*leading, 4, 6, 3)).astype("float32")
+    received = run(layer, x)
+    one_by_one = run(layer, x.reshape(-1, 4, 6, 3))
+    np.testing.assert_allclose(received.reshape(one_by_one.shape), one_by_one, atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", [DownShiftedConv2D, DownRightShiftedConv2D])
+def test_convolution_as_a_layer(rng, cls):
+    x = rng.normal(size=(2, 3, 5, 7, 2)).astype("float32")
+    check_layer(cls, {"filters": 4, "strides": 2}, [x], (2, 3, 3, 4, 4))
+    check_layer(cls, {"filters": 4, "strict": True}, [x], (2, 3, 5, 7, 4))
+    check_config(cls, filters=4, kernel_size=(3, 5), strides=2, strict=True, initial_scale=0.5)
+
+
+@pytest.mark.parametrize("cls", [DownShiftedConv2DTranspose, DownRightShiftedConv2DTranspose])
+def test_transposed_convolution_as_a_layer(rng, cls):
+    x = rng.normal(size=(2, 3, 2, 5, 3)).astype("float32")
+    check_layer(cls, {"filters": 4}, [x], (2, 3, 4, 10, 4))
+    check_config(cls, filters=4, initial_scale=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"filters": -1}, "`filters`. Expected a positive integer. Received: filters=-1"),
+        ({"filters": 2.5}, "`filters`"),
+        ({"filters": True}, "`filters`"),
+        ({"strides": 0}, "`strides`. Expected a positive integer. Received: strides=0"),
+        ({"kernel_size": (0, 3)}, "`kernel_size`"),
+        ({"kernel_size": (2, 2)}, "`kernel_size`. Expected an odd number of columns"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        DownShiftedConv2D(**{"filters": 4, **arguments})

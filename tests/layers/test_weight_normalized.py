@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from backend_tools import variable_gradients
+from keras import ops
+from layer_checks import check_layer, randomize, run, weights_of
+from serialization import check_config
+
+from keras_pixelcnnpp.layers import (
+    DownRightShiftedConv2D,
+    DownRightShiftedConv2DTranspose,
+    DownShiftedConv2D,
+    DownShiftedConv2DTranspose,
+    WeightNormalized,
+    WeightNormalizedDense,
+)
+from keras_pixelcnnpp.layers.weight_normalized import (
+    data_dependent_initialization,
+    fixed_kernels,
+    weight_normalized_layers,
+)
+
+LAYERS = [
+    DownShiftedConv2D,
+    DownRightShiftedConv2D,
+    DownShiftedConv2DTranspose,
+    DownRightShiftedConv2DTranspose,
+    WeightNormalizedDense,
+]
+
+
+@pytest.fixture
+def x(rng):
+    """Features whose channels have other means and deviations than 0 and 1."""
+    scaled = rng.normal(size=(8, 1, 6, 6, 3)) * [0.1, 1, 10] + [5, 0, -3]
+    return scaled.astype("float32")
+
+
+@pytest.mark.parametrize("initial_scale", [1.0, 0.1])
+@pytest.mark.parametrize("cls", LAYERS)
+def test_initialization_gives_mean_0_and_the_scale(x, cls, initial_scale):
+    layer = cls(5, initial_scale=initial_scale)
+    run(layer, x)
+    with data_dependent_initialization(layer):
+        first = run(layer, x)
+    output = run(layer, x)
+    np.testing.assert_allclose(first, output, rtol=1e-4, atol=1e-4)
+    axes = (0, 1, 2, 3)
+    np.testing.assert_allclose(output.mean(axis=axes), 0, atol=1e-4)
+    np.testing.assert_allclose(output.std(axis=axes), initial_scale, rtol=1e-4)
+
+
+def test_initialization_happens_only_inside_the_context(x):
+    layer = WeightNormalizedDense(4)
+    run(layer, x)
+    before = layer.get_weights()
+    run(layer, x)
+    for old, new in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_constant_channel_keeps_a_bounded_gain():
+    layer = WeightNormalizedDense(4)
+    constant = np.ones((2, 3, 3, 2), "float32")
+    run(layer, constant)
+    with data_dependent_initialization(layer):
+        run(layer, constant)
+    gain = weights_of(layer)["gain"]
+    assert np.all(np.isfinite(gain))
+    assert gain.max() <= 100.01
+    np.testing.assert_allclose(run(layer, constant), 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("cls", LAYERS)
+def test_norm_of_the_kernel_is_the_gain(x, cls):
+    layer = cls(5)
+    run(layer, x)
+    randomize(layer)
+    kernel = ops.convert_to_numpy(layer.kernel())
+    gain = weights_of(layer)["gain"].reshape(-1)
+    norms = np.linalg.norm(kernel.reshape(-1, 5), axis=0)
+    np.testing.assert_allclose(norms, np.abs(gain), rtol=1e-5)
+
+
+def test_length_of_the_direction_does_not_matter(x):
+    layer = WeightNormalizedDense(5)
+    before = run(layer, x)
+    layer.direction.assign(layer.direction * 7.0)
+    np.testing.assert_allclose(run(layer, x), before, rtol=1e-4, atol=1e-5)
+
+
+def test_gradient_is_orthogonal_to_the_direction(x):
+    """Salimans & Kingma 2016, section 2.1: the gradient moves the direction, not its length."""
+    layer = WeightNormalizedDense(5)
+    run(layer, x)
+    (gradient,) = variable_gradients(
+        lambda: ops.sum(layer(ops.convert_to_tensor(x)) ** 3), [layer.direction]
+    )
+    direction = ops.convert_to_numpy(layer.direction)
+    lengths = np.linalg.norm(gradient, axis=0) * np.linalg.norm(direction, axis=0)
+    assert np.all(lengths > 0)
+    np.testing.assert_allclose((gradient * direction).sum(axis=0) / lengths, 0, atol=1e-4)
+
+
+def test_dense_equals_numpy(x):
+    layer = WeightNormalizedDense(5)
+    run(layer, x)
+    randomize(layer)
+    weights = weights_of(layer)
+    lengths = np.sqrt((weights["direction"] ** 2).sum(axis=0))
+    expected = x @ (weights["direction"] / lengths * weights["gain"]) + weights["bias"]
+    np.testing.assert_allclose(run(layer, x), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_dense_as_a_layer(x):
+    check_layer(WeightNormalizedDense, {"filters": 4}, [x], (8, 1, 6, 6, 4))
+    check_config(WeightNormalizedDense, filters=4, initial_scale=0.5)
+
+
+@pytest.mark.parametrize("cls", LAYERS)
+def test_fixed_kernels_give_the_same_outputs_and_are_forgotten(x, cls):
+    layer = cls(4)
+    run(layer, x)
+    before = run(layer, x)
+    with fixed_kernels(layer):
+        np.testing.assert_array_equal(run(layer, x), before)
+    layer.gain.assign(2 * layer.gain)
+    np.testing.assert_allclose(run(layer, x), 2 * before, rtol=1e-5, atol=1e-5)
+
+
+def test_layers_that_are_listed(x):
+    layer = WeightNormalizedDense(4)
+    assert weight_normalized_layers(layer) == []  # not built
+    run(layer, x)
+    assert weight_normalized_layers(layer) == [layer]
+
+
+def test_a_subclass_must_say_how_its_kernel_is_applied():
+    with pytest.raises(NotImplementedError, match="WeightNormalized"):
+        WeightNormalized(4).convolve(ops.zeros((1, 2)))

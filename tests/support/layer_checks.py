@@ -1,0 +1,65 @@
+"""The checks that every layer passes."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def randomize(layer, seed=0, scale=0.5):
+    """Gives all trainable weights values that no initializer gives, so that none hides."""
+    rng = np.random.default_rng(seed)
+    for variable in layer.trainable_variables:
+        value = ops.convert_to_numpy(variable)
+        variable.assign(value + scale * rng.normal(size=value.shape))
+    return layer
+
+
+def weights_of(layer):
+    """Float64 arrays by path, which starts below `layer`."""
+    return {
+        variable.path.split(f"{layer.path}/")[1]: ops.convert_to_numpy(variable).astype("float64")
+        for variable in layer.trainable_variables
+    }
+
+
+def run(layer, *inputs, **call_arguments):
+    """The output for arrays, as an array."""
+    inputs = [ops.convert_to_tensor(array) for array in inputs]
+    output = layer(*inputs, **call_arguments)
+    return ops.convert_to_numpy(ops.cast(output, "float32"))
+
+
+def check_layer(cls, arguments, inputs, output_shape, output_dtype="bfloat16", **call_arguments):
+    """Asserts output shape, equality after a round trip, and what mixed precision keeps.
+
+    Args:
+        cls: A layer class.
+        arguments: Dict of constructor arguments.
+        inputs: Arrays that the layer is called with.
+        output_shape: Tuple, the expected shape.
+        output_dtype: The expected dtype under `mixed_bfloat16`.
+        **call_arguments: Further arguments of the call.
+    """
+    layer = cls(**arguments)
+    output = run(layer, *inputs, **call_arguments)
+    assert output.shape == output_shape
+    assert output.dtype == np.float32
+    shapes = [(None, *array.shape[1:]) for array in inputs]
+    assert tuple(layer.compute_output_shape(*shapes)) == (None, *output_shape[1:])
+
+    randomize(layer)
+    output = run(layer, *inputs, **call_arguments)
+    restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    run(restored, *inputs, **call_arguments)
+    restored.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(run(restored, *inputs, **call_arguments), output)
+
+    mixed = cls(**arguments, dtype="mixed_bfloat16")
+    run(mixed, *inputs, **call_arguments)
+    mixed.set_weights(layer.get_weights())
+    assert {variable.dtype for variable in mixed.trainable_variables} <= {"float32"}
+    tensor = mixed(*[ops.convert_to_tensor(array) for array in inputs], **call_arguments)
+    assert keras.backend.standardize_dtype(tensor.dtype) == output_dtype
+    # bfloat16 has eight bits; a few roundings come together.
+    tolerance = 0.05 * np.abs(output).max()
+    np.testing.assert_allclose(run(mixed, *inputs, **call_arguments), output, atol=tolerance)
