@@ -1,12 +1,17 @@
 """Conditional PixelCNN++ for Keras 3: generates, classifies and scores pictures."""
 
 import importlib
-
-from keras_pixelcnnpp.classification import PixelCNNClassifier, SavedModelClassifier
-from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+import sys
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "BaselineCNN": "keras_pixelcnnpp.models.baseline_cnn",
+    "DiscretizedLogisticMixture": "keras_pixelcnnpp.distributions.discretized_logistic_mixture",
+    "PixelCNNClassifier": "keras_pixelcnnpp.classification.pixelcnn_classifier",
+    "PixelCNNPlusPlus": "keras_pixelcnnpp.models.pixelcnnpp",
+    "SavedModelClassifier": "keras_pixelcnnpp.classification.saved_model_classifier",
+}
 
 __all__ = [
     "BaselineCNN",
@@ -18,8 +23,15 @@ __all__ = [
 
 
 def __getattr__(name):
-    # tensorflow_probability takes seconds to import and isn't there for torch: only on demand.
-    if name == "DiscretizedLogisticMixture":
-        module = "keras_pixelcnnpp.distributions.discretized_logistic_mixture"
-        return importlib.import_module(module).DiscretizedLogisticMixture
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # On demand: Keras and its backend take seconds to import, which `pixelcnnpp --help` need not
+    # wait for, and tensorflow_probability isn't there for every backend.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+if "keras" in sys.modules:
+    # Who has Keras already may go on to `keras.models.load_model`, which finds registered classes
+    # only.
+    importlib.import_module(_HOMES["BaselineCNN"])
+    importlib.import_module(_HOMES["PixelCNNPlusPlus"])
