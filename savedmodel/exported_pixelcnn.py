@@ -22,6 +22,9 @@ class ExportedPixelCNN(tf.Module):
         `image_bytes` string `[B]`, the content of PNG or JPEG files of any size -> the same.
     `log_prob`:
         `images`, `labels` int32 `[B]` -> `log_likelihood` `[B]` (nats).
+    `sample`:
+        `labels` int32 `[B]`, `seed` int32 `[]`, `temperature` float32 `[]` -> `images` uint8
+        `[B, H, W, C]`. Seed and position determine a picture, whatever the batch size.
 
     Images are levels in `[0, num_levels)`; `classify_bytes` makes them from pixels itself.
 
@@ -97,11 +100,20 @@ def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFu
     def log_prob(images, labels):
         return {"log_likelihood": _log_likelihood(model, images, labels[:, None])[:, 0]}
 
+    # Not with XLA: it would compile for half a minute in the process of whoever calls this.
+    @tf.function(autograph=False)
+    def sample(labels, seed, temperature):
+        return {"images": _draw(model, labels, seed, temperature)}
+
     return {
         "classify": classify.get_concrete_function(image_batch),
         "classify_bytes": classify_bytes.get_concrete_function(byte_batch),
         "log_prob": log_prob.get_concrete_function(image_batch, label_batch),
-        # The place for `sample`: labels int32 [B], seed int32 [], temperature float32 [].
+        "sample": sample.get_concrete_function(
+            label_batch,
+            tf.TensorSpec((), tf.int32, "seed"),
+            tf.TensorSpec((), tf.float32, "temperature"),
+        ),
     }
 
 
@@ -123,3 +135,30 @@ def _posterior(model: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:
         "log_likelihood": scores,
         "bits_per_dim": -log_prob / (model.dimensions * math.log(2)),
     }
+
+
+def _draw(
+    model: keras.Model, labels: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor
+) -> tf.Tensor:
+    """Pictures of the given classes: levels, uint8 `[B, H, W, C]`."""
+    highest = model.num_classes  # which means "no label"
+    checks = [
+        tf.debugging.assert_non_negative(labels, f"labels must be from 0 to {highest}."),
+        tf.debugging.assert_less_equal(labels, highest, f"labels must be from 0 to {highest}."),
+        tf.debugging.assert_positive(temperature, "temperature must be positive."),
+    ]
+    with tf.control_dependencies(checks):
+        labels = tf.identity(labels)
+    height, width, channels = model.image_shape
+    shape = (height, width, model.num_mixtures + channels)
+
+    def noise_of(position):
+        # One algorithm on every device. Its numbers are multiples of 2^-23 in [0, 1); half a step
+        # more, and they are symmetric in (0, 1), where the sampler's logarithms are finite.
+        seeds = tf.stack([seed, position])
+        return tf.random.stateless_uniform(shape, seeds, alg="philox") + 2.0**-24
+
+    count = tf.shape(labels)[0]
+    signature = tf.TensorSpec(shape, tf.float32)
+    noise = tf.map_fn(noise_of, tf.range(count), fn_output_signature=signature)
+    return model.sample_tensors(labels, noise, tf.fill((count,), temperature))

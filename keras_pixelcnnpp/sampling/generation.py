@@ -51,7 +51,8 @@ class Generation:
         jit_compile = _jit_compile(count)
         key = (guided, "image" in inputs, jit_compile)
         if key not in self._samplers:
-            self._samplers[key] = PixelSampler(self.model, guided, jit_compile)
+            self._samplers[key] = PixelSampler(self.model, guided)
+            self._samplers[key].compile(jit_compile=jit_compile)
         return self._samplers[key].predict(batches, verbose=verbose)[:count]
 
     def _check(self, seed, temperature, guidance, batch_size):

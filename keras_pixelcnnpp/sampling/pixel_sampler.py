@@ -17,7 +17,6 @@ class PixelSampler(keras.Model):
     Args:
         model: A `PixelCNNPlusPlus`.
         guided: Boolean, whether label guidance is used, at twice the cost.
-        jit_compile: Boolean, whether `predict` compiles with XLA.
 
     Call arguments:
         inputs: Dict of
@@ -32,12 +31,11 @@ class PixelSampler(keras.Model):
         uint8 levels `(batch, height, width, channels)`.
     """
 
-    def __init__(self, model, guided=False, jit_compile=False):
+    def __init__(self, model, guided=False):
         super().__init__(name="pixel_sampler")
         self.model = model
         self.guided = guided
         self.incremental_pass = IncrementalPass(model)
-        self.compile(jit_compile=jit_compile)
         self.built = True
 
     def call(self, inputs):

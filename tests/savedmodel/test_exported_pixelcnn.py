@@ -55,6 +55,11 @@ def test_signatures(exported):
         "classify": images,
         "classify_bytes": {"image_bytes": ("string", [None])},
         "log_prob": {**images, "labels": ("int32", [None])},
+        "sample": {
+            "labels": ("int32", [None]),
+            "seed": ("int32", []),
+            "temperature": ("float32", []),
+        },
     }
     outputs = {
         name: (spec.dtype.name, spec.shape.as_list())
