@@ -33,6 +33,8 @@ class AdaptiveNormConditioning(FilmConditioning):
 
     def call(self, x, labels):
         wide = ops.cast(x, "float32")
-        mean, variance = ops.moments(wide, axes=-1, keepdims=True)
-        normalized = (wide - mean) * ops.rsqrt(variance + self.EPSILON)
+        # Not ops.moments, whose mean of squares less square of the mean may be negative.
+        centred = wide - ops.mean(wide, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        normalized = centred * ops.rsqrt(variance + self.EPSILON)
         return super().call(ops.cast(normalized, x.dtype), labels)

@@ -79,7 +79,10 @@ class WeightNormalized(keras.layers.Layer):
     def _initialize(self, outputs):
         """Sets gain and bias from the outputs of one batch; returns the rescaled outputs."""
         outputs = ops.cast(outputs, "float32")
-        mean, variance = ops.moments(outputs, axes=list(range(len(outputs.shape) - 1)))
+        axes = list(range(len(outputs.shape) - 1))
+        mean = ops.mean(outputs, axis=axes)
+        # Not ops.moments, whose mean of squares less square of the mean may be negative.
+        variance = ops.mean(ops.square(outputs - mean), axis=axes)
         deviation = ops.maximum(ops.sqrt(variance), self.SMALLEST_DEVIATION)
         factor = self.initial_scale / deviation
         self.gain.assign(self.gain * ops.reshape(factor, self.gain.shape))
