@@ -21,8 +21,8 @@ def test_equals_numpy(rng, shift, columns, filters, num_blocks):
     received = stack(x)
     assert list(received) == list(expected) == [block.name for block in stack.blocks()]
     for name, output in received.items():
-        output = ops.convert_to_numpy(output)
-        np.testing.assert_allclose(output[0, 0], expected[name], rtol=1e-4, atol=1e-4)
+        picture = ops.convert_to_numpy(output)[0, 0]
+        np.testing.assert_allclose(picture, expected[name], rtol=1e-4, atol=1e-4)
 
 
 def test_number_of_blocks():
