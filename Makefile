@@ -70,7 +70,7 @@ demo: export TF_CPP_MIN_LOG_LEVEL := 2
 demo: .venv/installed
 	@rm -rf $(RUN)
 	pixelcnnpp train pixelcnnpp --data digits --run $(RUN)
-	pixelcnnpp train baseline --data digits --run $(RUN)
+	pixelcnnpp train baseline --data digits --run $(RUN) --epochs 15
 	pixelcnnpp evaluate classification --run $(RUN) --split test
 	pixelcnnpp savedmodel export --run $(RUN)
 	python examples/write_digits.py $(RUN)/pictures
