@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_pixelcnnpp.errors import UserError
+
 
 def confusion_matrix_png(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], title: str = ""
@@ -65,3 +67,24 @@ def picture_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -
         grid[top : top + height, left : left + width] = picture
     enlarge = max(1, 64 // max(height, width))
     return grid.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """Encodes a picture as a PNG file.
+
+    Args:
+        pixels: uint8 `[height, width, channels]`, 0 to 255, with 1 or 3 channels.
+
+    Raises:
+        UserError: if it has another number of channels.
+    """
+    from PIL import Image
+
+    if pixels.shape[-1] not in (1, 3):
+        raise UserError(
+            "Only pictures of 1 or 3 channels can be written as PNG. "
+            f"These have {pixels.shape[-1]}."
+        )
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()

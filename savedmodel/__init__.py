@@ -4,7 +4,9 @@ import typer
 
 from keras_pixelcnnpp.savedmodel.classify import classify
 from keras_pixelcnnpp.savedmodel.export import export
+from keras_pixelcnnpp.savedmodel.sample import sample
 
 app = typer.Typer(help="Export a trained model as a SavedModel, and use one.", no_args_is_help=True)
 app.command()(export)
 app.command()(classify)
+app.command()(sample)

@@ -1,6 +1,7 @@
 """Settings and fixtures that every test has: backend, seeds, small data."""
 
 import os
+import sys
 import tempfile
 
 # Before Keras is imported: a developer's ~/.keras/keras.json must not choose for the tests.
@@ -38,3 +39,19 @@ def fresh_keras():
 def rng():
     """A seeded NumPy generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def pixelcnnpp(monkeypatch, capsys):
+    """Runs the command in this process: returns exit status, stdout and stderr."""
+    from keras_pixelcnnpp import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pixelcnnpp", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main()
+        out, err = capsys.readouterr()
+        return exit_info.value.code or 0, out, err
+
+    return run

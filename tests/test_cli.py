@@ -6,9 +6,8 @@ import sys
 import numpy as np
 import pytest
 import tiny
+from command_line import one_line
 from PIL import Image
-
-from keras_pixelcnnpp import cli
 
 # Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -19,34 +18,9 @@ SMALL = [
 ]
 
 
-@pytest.fixture
-def pixelcnnpp(monkeypatch, capsys):
-    """Runs the command in this process: returns exit status, stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pixelcnnpp", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_info:
-            cli.main()
-        out, err = capsys.readouterr()
-        return exit_info.value.code or 0, out, err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return tiny.save_npz(tmp_path_factory.mktemp("data") / "tiny.npz")
-
-
-def one_line(result, *fragments):
-    """Checks that a command failed with one clear line."""
-    status, _, err = result
-    assert status == 2
-    assert err.startswith("pixelcnnpp: error: ")
-    assert err.count("\n") == 1
-    for fragment in fragments:
-        assert fragment in err
 
 
 def test_help_answers_without_keras():

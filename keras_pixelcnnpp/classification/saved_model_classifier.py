@@ -1,13 +1,12 @@
 """An exported model as a scikit-learn classifier."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from keras_pixelcnnpp.classification.image_classifier import ImageClassifier, check_images
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.exported_model import ExportedModel
 
 
 class SavedModelClassifier(ImageClassifier):
@@ -40,15 +39,12 @@ class SavedModelClassifier(ImageClassifier):
     def __init__(self, path: str | Path, batch_size: int = 64):
         self.path = path
         self.batch_size = batch_size
-        folder = version_folder(path)
-        assets = folder / "assets"
-        self.config = json.loads((assets / "config.json").read_text(encoding="utf-8"))
-        self.class_names = tuple(self.config["class_names"])
-        self.image_shape = tuple(self.config["image_shape"])
-        self.num_levels = self.config["num_levels"]
+        self._exported = ExportedModel(path)
+        self.config = self._exported.config
+        self.class_names = self._exported.class_names
+        self.image_shape = self._exported.image_shape
+        self.num_levels = self._exported.num_levels
         self.num_classes = len(self.class_names)
-        # The attribute keeps the variables alive; the signatures alone do not.
-        self._loaded = _load(folder)
 
     def classify(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """All that the endpoint `classify` tells about each picture.
@@ -83,48 +79,8 @@ class SavedModelClassifier(ImageClassifier):
         return self.classify(images)["probabilities"]
 
     def _run(self, endpoint: str, argument: str, inputs) -> dict[str, np.ndarray]:
-        import tensorflow as tf
-
-        signature = self._loaded.signatures[endpoint]
         batches = [
-            signature(**{argument: tf.constant(inputs[start : start + self.batch_size])})
+            self._exported.run(endpoint, **{argument: inputs[start : start + self.batch_size]})
             for start in range(0, len(inputs), self.batch_size)
         ]
-        return {
-            name: np.concatenate([batch[name].numpy() for batch in batches])
-            for name in signature.structured_outputs
-        }
-
-
-def version_folder(path: str | Path) -> Path:
-    """The folder of one version of a SavedModel: `path` itself, or its highest number.
-
-    Raises:
-        UserError: if there is none.
-    """
-    path = Path(path)
-    versions = [
-        folder for folder in path.glob("*") if folder.name.isdigit() and _is_exported(folder)
-    ]
-    if _is_exported(path):
-        return path
-    if not versions:
-        raise UserError(
-            f"No SavedModel of this package in {path}. Expected the folder that "
-            "`pixelcnnpp savedmodel export` wrote, such as runs/NAME/savedmodel."
-        )
-    return max(versions, key=lambda folder: int(folder.name))
-
-
-def _is_exported(folder: Path) -> bool:
-    return (folder / "saved_model.pb").is_file() and (folder / "assets" / "config.json").is_file()
-
-
-def _load(folder: Path):
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise UserError(
-            "A SavedModel needs TensorFlow, which is not installed: pip install tensorflow"
-        ) from error
-    return tf.saved_model.load(str(folder))
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -115,7 +115,7 @@ def test_bad_images(exported, images):
 
 
 def test_newest_version_is_taken(exported, tmp_path):
-    from keras_pixelcnnpp.classification.saved_model_classifier import version_folder
+    from keras_pixelcnnpp.exported_model import version_folder
 
     for version in ("1", "2", "10", "other"):
         (tmp_path / version / "assets").mkdir(parents=True)

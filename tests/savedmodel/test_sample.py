@@ -4,6 +4,8 @@ import textwrap
 
 import numpy as np
 import pytest
+from command_line import one_line
+from PIL import Image
 from scipy.stats import chisquare
 
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -57,7 +59,7 @@ def exported(tmp_path_factory):
     model.initialize(rng.integers(0, NUM_LEVELS, (32, 2, 2, 1)), rng.integers(0, 2, 32))
     for variable in model.trainable_variables:
         variable.assign_add(0.2 * rng.standard_normal(variable.shape))
-    path = tmp_path_factory.mktemp("run") / "1"
+    path = tmp_path_factory.mktemp("run") / "savedmodel" / "1"
     export_saved_model(model, path, ("first", "second"), {})
     return model, path
 
@@ -109,3 +111,47 @@ def test_seed_must_be_an_integer(loaded):
     sample = loaded.signatures["sample"]
     with pytest.raises((TypeError, ValueError, tf.errors.InvalidArgumentError)):
         sample(labels=tf.constant([0]), seed=tf.constant(0.5), temperature=tf.constant(1.0))
+
+
+class TestCommand:
+    def test_writes_pictures(self, pixelcnnpp, exported, loaded, tmp_path):
+        command = ("savedmodel", "sample", exported[1].parent, "--output", tmp_path, "--seed", 7)
+        status, out, _ = pixelcnnpp(
+            *command, "--label", "second", "--label", 0, "--count", 3, "--batch-size", 4
+        )
+        assert status == 0
+        assert f"Wrote 6 pictures to {tmp_path}" in out
+        files = {path.name: np.asarray(Image.open(path)) for path in tmp_path.iterdir()}
+        names = {f"{name}_image_0{i}.png" for name in ("first", "second") for i in (1, 2, 3)}
+        assert set(files) == names
+        drawn = loaded.signatures["sample"](
+            labels=tf.constant([1, 1, 1, 0]), seed=tf.constant(7), temperature=tf.constant(1.0)
+        )["images"]
+        for name, levels in zip(("second_image_03", "first_image_01"), drawn[2:], strict=True):
+            assert (files[f"{name}.png"] == 85 * levels[..., 0].numpy()).all()
+
+    @pytest.mark.parametrize(
+        ("options", "messages"),
+        [
+            (("--label", "third"), ("'third'", "first, second")),
+            (("--label", 2), ("'2'", "0 to 1")),
+            (("--label", 0, "--temperature", 0), ("temperature",)),
+        ],
+    )
+    def test_bad_options(self, pixelcnnpp, exported, tmp_path, options, messages):
+        output = tmp_path / "output"
+        command = ("savedmodel", "sample", exported[1], "--output", output)
+        one_line(pixelcnnpp(*command, *options), *messages)
+        assert not output.exists()
+
+    def test_batches_do_not_repeat(self, exported):
+        from keras_pixelcnnpp.exported_model import ExportedModel
+        from keras_pixelcnnpp.generation import sample_exported
+
+        model = ExportedModel(exported[1])
+        levels = sample_exported(model, np.zeros(96, int), seed=0, batch_size=32).levels
+        first, second, third = levels.reshape(3, 32, -1)
+        other = sample_exported(model, np.zeros(32, int), seed=1).levels.reshape(32, -1)
+        assert not any(
+            (a == b).all() for a, b in ((first, second), (second, third), (second, other))
+        )

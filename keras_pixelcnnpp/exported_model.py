@@ -1,0 +1,94 @@
+"""A SavedModel that `pixelcnnpp savedmodel export` wrote, loaded for use."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from keras_pixelcnnpp.errors import UserError
+
+
+class ExportedModel:
+    """The endpoints of an exported model, from arrays to arrays.
+
+    It needs TensorFlow, whatever Keras's backend is.
+
+    Args:
+        path: `runs/NAME/savedmodel`, of which the newest version is taken, or one version's
+            folder, such as `runs/NAME/savedmodel/1`.
+
+    Attributes:
+        config: The configuration of the training run.
+        class_names, image_shape, num_levels: What the model was built for.
+
+    Raises:
+        UserError: if there is no such SavedModel at `path`, or TensorFlow is missing.
+
+    Example:
+
+    ```python
+    exported = ExportedModel("runs/digits/savedmodel")
+    exported.run("sample", labels=[3, 3], seed=0, temperature=1.0)["images"]
+    ```
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = version_folder(path)
+        assets = self.path / "assets"
+        self.config = json.loads((assets / "config.json").read_text(encoding="utf-8"))
+        self.class_names = tuple(self.config["class_names"])
+        self.image_shape = tuple(self.config["image_shape"])
+        self.num_levels = self.config["num_levels"]
+        # The attribute keeps the variables alive; the signatures alone do not.
+        self._loaded = _load(self.path)
+
+    def run(self, endpoint: str, **inputs) -> dict[str, np.ndarray]:
+        """Calls an endpoint with arrays, or what NumPy makes arrays of; returns its outputs."""
+        import tensorflow as tf
+
+        tensors = {name: tf.constant(value) for name, value in inputs.items()}
+        return {
+            name: output.numpy() for name, output in self._signature(endpoint)(**tensors).items()
+        }
+
+    def _signature(self, endpoint: str):
+        if endpoint not in self._loaded.signatures:
+            raise UserError(
+                f"{self.path} has no endpoint {endpoint!r}. Export the run again: "
+                "pixelcnnpp savedmodel export"
+            )
+        return self._loaded.signatures[endpoint]
+
+
+def version_folder(path: str | Path) -> Path:
+    """The folder of one version of a SavedModel: `path` itself, or its highest number.
+
+    Raises:
+        UserError: if there is none.
+    """
+    path = Path(path)
+    versions = [
+        folder for folder in path.glob("*") if folder.name.isdigit() and _is_exported(folder)
+    ]
+    if _is_exported(path):
+        return path
+    if not versions:
+        raise UserError(
+            f"No SavedModel of this package in {path}. Expected the folder that "
+            "`pixelcnnpp savedmodel export` wrote, such as runs/NAME/savedmodel."
+        )
+    return max(versions, key=lambda folder: int(folder.name))
+
+
+def _is_exported(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file() and (folder / "assets" / "config.json").is_file()
+
+
+def _load(folder: Path):
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise UserError(
+            "A SavedModel needs TensorFlow, which is not installed: pip install tensorflow"
+        ) from error
+    return tf.saved_model.load(str(folder))

@@ -1,0 +1,86 @@
+"""Generated pictures of several classes."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_pixelcnnpp.datasets.images import to_pixels
+from keras_pixelcnnpp.figures import picture_grid, png_bytes
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSamples:
+    """Generated pictures and the classes they were asked for.
+
+    Args:
+        levels: uint8 `[count, height, width, channels]`, levels in `[0, num_levels)`.
+        labels: int `[count]`.
+        class_names: The name of each class.
+        num_levels: The number of levels of a sub-pixel.
+
+    Example:
+
+    ```python
+    samples = ClassSamples.draw(model, ("koala", "pizza"), per_class=25)
+    samples.write("samples")            # koala_image_01.png … pizza_image_25.png
+    ```
+    """
+
+    levels: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    num_levels: int
+
+    @classmethod
+    def draw(cls, model, class_names, per_class: int, **arguments) -> "ClassSamples":
+        """Lets a `PixelCNNPlusPlus` draw `per_class` pictures of each class.
+
+        Args:
+            model: The model. An unconditional one draws `per_class` pictures in all.
+            class_names: The name of each class.
+            per_class: The number of pictures.
+            **arguments: Of `PixelCNNPlusPlus.sample`, such as `seed`.
+        """
+        names = tuple(class_names) if model.num_classes else ("any",)
+        labels = np.repeat(np.arange(len(names)), per_class)
+        wanted = labels if model.num_classes else per_class
+        return cls(model.sample(wanted, **arguments), labels, names, model.num_levels)
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def by_class(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields each class that has pictures: its name and uint8 pixels, 0 to 255."""
+        for label in np.unique(self.labels):
+            levels = self.levels[self.labels == label]
+            yield self.class_names[label], to_pixels(levels, self.num_levels)
+
+    def grids(self) -> dict[str, np.ndarray]:
+        """A grid of pictures per class, by the class's name, as `figures.picture_grid` makes it."""
+        return {name: picture_grid(pixels) for name, pixels in self.by_class()}
+
+    def overview(self, columns: int = 10) -> np.ndarray:
+        """One grid for all classes: a row for each, with its first `columns` pictures."""
+        pictures = [pixels for _, pixels in self.by_class()]
+        columns = min(columns, *map(len, pictures))
+        rows = [pixels[:columns] for pixels in pictures]
+        return picture_grid(np.concatenate(rows), columns=columns)
+
+    def write(self, folder: str | Path) -> None:
+        """Writes each picture as a PNG file, `Class0_image_01.png` and so on.
+
+        Files of the same names are replaced, others stay.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, pixels in self.by_class():
+            for number, picture in enumerate(pixels, start=1):
+                file = Path(folder, f"{safe_name(name)}_image_{number:02d}.png")
+                file.write_bytes(png_bytes(picture))
+
+
+def safe_name(class_name: str) -> str:
+    """A class's name as part of a file name: what could lead to another folder becomes `_`."""
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", class_name)
