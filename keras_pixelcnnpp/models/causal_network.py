@@ -129,6 +129,7 @@ class CausalNetwork(keras.layers.Layer):
     def to_pixels(self, image, labels):
         """Appends the channel of ones that tells picture from border, and conditions the input."""
         pixels = ops.concatenate([image, ops.ones_like(image[..., :1])], axis=-1)
+        pixels = ops.cast(pixels, self.compute_dtype)
         for strategy in self.input_conditioning:
             pixels = strategy(pixels, labels)
         return pixels

@@ -90,7 +90,8 @@ class IncrementalPass:
         evaluation = PixelEvaluation(state["left"], running)
         evaluation.start_row(self._left_convolutions)
         column_period = 2**running
-        no_pixel = ops.zeros((ops.shape(stem)[0], 1, 1, 1, self._pixel_channels))
+        shape = (ops.shape(stem)[0], 1, 1, 1, self._pixel_channels)
+        no_pixel = ops.zeros(shape, self.network.compute_dtype)
         columns = {
             "cache": evaluation.cache,
             "pixel": no_pixel,
@@ -135,7 +136,7 @@ class IncrementalPass:
         """A finished row as the network's input; before the first, zeros as in the padding."""
         levels = read(records, ops.maximum(row, 0))[..., : self.channels]
         levels = ops.transpose(levels, (1, 0, 2))[:, None, None]
-        return self._pixels(levels, labels) * ops.cast(row >= 0, "float32")
+        return self._pixels(levels, labels) * ops.cast(row >= 0, self.network.compute_dtype)
 
     @property
     def _pixel_channels(self):

@@ -32,7 +32,8 @@ class PixelSampler(keras.Model):
     """
 
     def __init__(self, model, guided=False):
-        super().__init__(name="pixel_sampler")
+        # Under a policy of mixed precision Keras would round the noise to half precision.
+        super().__init__(name="pixel_sampler", dtype="float32")
         self.model = model
         self.guided = guided
         self.incremental_pass = IncrementalPass(model)

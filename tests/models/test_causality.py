@@ -1,0 +1,131 @@
+"""No pixel's distribution depends on a later sub-pixel, and each sees all that it could."""
+
+import itertools
+
+import numpy as np
+import pytest
+from backend_tools import input_gradient
+from keras import ops
+from layer_checks import randomize
+from receptive_field import receptive_field
+
+from keras_pixelcnnpp.conditioning import STRATEGIES
+from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+
+
+def gradients(model, image, labels, targets):
+    """Gradients of log p(sub-pixel | earlier ones) with respect to the whole picture.
+
+    Args:
+        model: A `PixelCNNPlusPlus`.
+        image: Levels `(height, width, channels)`.
+        labels: One label, or `None`.
+        targets: List of `(i, j, c)`.
+
+    Returns:
+        Array `(len(targets), height, width, channels)`.
+    """
+    count, (_, _, channels) = len(targets), image.shape
+    chosen = np.zeros((count, *image.shape), "float32")
+    for index, target in enumerate(targets):
+        chosen[(index, *target)] = 1
+    chosen = ops.convert_to_tensor(chosen)
+    candidates = None if labels is None else ops.full((count, 1), labels, "int32")
+
+    def log_probs(levels):
+        scaled = logistic_mixture.scale_to_unit(levels, model.num_levels)
+        parameters = model.network(ops.expand_dims(scaled, 1), candidates)[:, 0]
+        mixture = logistic_mixture.split(parameters, channels)
+        log_weights = ops.log_softmax(mixture.logits, axis=-1)
+        prefixes = [ops.zeros(levels.shape[:-1])]
+        for c in range(1, channels + 1):
+            components = logistic_mixture.component_log_probabilities(
+                mixture, levels[..., :c], model.num_levels
+            )
+            prefixes.append(ops.logsumexp(log_weights + components, axis=-1))
+        steps = [after - before for before, after in itertools.pairwise(prefixes)]
+        return ops.sum(chosen * ops.stack(steps, axis=-1))
+
+    # One copy of the picture for each target: all gradients in one pass.
+    return input_gradient(log_probs, np.repeat(image[None], count, axis=0))
+
+
+def check(model, image, labels, targets):
+    height, width, channels = image.shape
+    seen = receptive_field(height, width, model.num_blocks, model.num_resolutions)
+    order = np.arange(height * width * channels).reshape(image.shape)
+    for (i, j, c), gradient in zip(targets, gradients(model, image, labels, targets), strict=True):
+        assert np.all(np.isfinite(gradient))
+        assert np.all(gradient[order > order[i, j, c]] == 0), f"({i}, {j}, {c}) sees the future"
+        assert np.all(gradient[i, j, : c + 1] != 0), f"({i}, {j}, {c}): earlier channels"
+        reached = np.any(gradient != 0, axis=-1)
+        reached[i, j] = False
+        np.testing.assert_array_equal(reached, seen[i, j], f"what ({i}, {j}, {c}) sees")
+
+
+def model_and_image(rng, trained, **arguments):
+    options = {"num_blocks": 1, "filters": 4, "num_mixtures": 2, "dropout_rate": 0.5}
+    model = PixelCNNPlusPlus(**{**options, **arguments})
+    image = rng.integers(0, model.num_levels, model.image_shape).astype("uint8")
+    if trained:
+        images = rng.integers(0, model.num_levels, (8, *model.image_shape)).astype("uint8")
+        model.initialize(images, np.arange(8) % max(model.num_classes, 1))
+        randomize(model.network, scale=0.1)
+    # Wide components: where a distribution function is flat in float32, gradients are exactly 0.
+    bias = model.network.head.bias
+    channels, mixtures = model.image_shape[-1], model.num_mixtures
+    values = ops.convert_to_numpy(bias).copy()
+    values[mixtures * (1 + channels) : mixtures * (1 + 2 * channels)] = 0.0
+    bias.assign(values)
+    return model, image.astype("float32")
+
+
+ALL_GREY = [(i, j, 0) for i in range(8) for j in range(8)]
+
+
+@pytest.mark.parametrize("num_resolutions", [1, 2])
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("conditioning", ["none", "bias", "+".join(STRATEGIES)])
+def test_grey(rng, conditioning, trained, num_resolutions):
+    model, image = model_and_image(
+        rng,
+        trained,
+        image_shape=(8, 8, 1),
+        num_classes=3,
+        num_levels=17,
+        num_resolutions=num_resolutions,
+        conditioning=conditioning,
+    )
+    check(model, image, 1, ALL_GREY)
+
+
+def test_unconditional(rng):
+    model, image = model_and_image(
+        rng, True, image_shape=(8, 8, 1), num_classes=0, num_levels=17, num_resolutions=2
+    )
+    check(model, image, None, ALL_GREY)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_rgb(rng, trained):
+    model, image = model_and_image(
+        rng, trained, image_shape=(32, 32, 3), num_classes=3, num_resolutions=3
+    )
+    places = [(0, 0), (0, 1), (0, 31), (1, 0), (1, 31), (2, 3), (7, 16), (15, 15), (16, 16)]
+    places += [(17, 30), (19, 7), (30, 31), (31, 0), (31, 31)]
+    check(model, image, 2, [(i, j, c) for i, j in places for c in range(3)])
+
+
+def test_no_blind_spot():
+    """Two resolutions of two blocks: a pixel of an 8×8 picture sees every one before it."""
+    seen = receptive_field(8, 8, 2, 2).reshape(64, 64)
+    np.testing.assert_array_equal(seen, np.tril(np.ones((64, 64), bool), -1))
+
+
+def test_receptive_field_of_one_resolution_is_smaller():
+    """Not everything that the tests above call seen: one resolution, one block, far away."""
+    seen = receptive_field(32, 32, 1, 1)
+    assert not seen[31, 31, 0, 0]
+    assert seen[31, 31, 30, 31]
+    assert seen[16, 16, 15, 17]  # above to the right, where a masked convolution is blind

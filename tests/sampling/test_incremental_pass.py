@@ -1,0 +1,125 @@
+"""The incremental pass gives the parameters of the full pass, at every pixel."""
+
+import keras
+import numpy as np
+import pytest
+from backend_tools import compiled
+from keras import ops
+from layer_checks import randomize
+
+from keras_pixelcnnpp.conditioning import STRATEGIES
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
+
+SMALL = 128  # pixels; TensorFlow takes longer to trace the loop than to run it uncompiled
+
+
+def incremental_parameters(model, images, labels):
+    """Mixture parameters `(N, height, width, num_parameters)` while `images` are forced."""
+    count, height, width, channels = images.shape
+    pixels = images.reshape(count, height * width, channels).transpose(1, 0, 2)
+    pixels = ops.convert_to_tensor(pixels.astype("float32"))
+    num_parameters = model.network.num_parameters
+
+    def choose(parameters, row, column):
+        pixel = ops.take(pixels, row * width + column, axis=0)
+        return ops.concatenate([pixel, parameters], axis=-1)
+
+    def run(labels):
+        return IncrementalPass(model).run(labels, count, choose, channels + num_parameters)
+
+    labels = None if labels is None else ops.convert_to_tensor(np.int32(labels))
+    if keras.backend.backend() == "tensorflow" and height * width > SMALL:
+        import tensorflow as tf
+
+        run = tf.function(run)
+    records = ops.convert_to_numpy(compiled(run)(labels))
+    records = records.transpose(2, 0, 1, 3)
+    np.testing.assert_array_equal(records[..., :channels], images)
+    return records[..., channels:]
+
+
+def full_parameters(model, images, labels):
+    inputs = {"image": images} if labels is None else {"image": images, "label": labels}
+    return ops.convert_to_numpy(model(inputs, training=False))[:, 0]
+
+
+def check(rng, tolerance=1e-4, labels=(0, 1, 3), **arguments):
+    """Compares both passes for random pictures and weights that no initializer gives."""
+    options = {"num_classes": 3, "filters": 4, "num_mixtures": 2, "conditioning": "bias"}
+    model = PixelCNNPlusPlus(**{**options, **arguments})
+    images = rng.integers(0, model.num_levels, (3, *model.image_shape)).astype("uint8")
+    labels = None if model.num_classes == 0 else np.array(labels)
+    model.initialize(images, labels)
+    randomize(model.network, scale=0.1)
+    compare(model, images, labels, tolerance)
+
+
+def compare(model, images, labels, tolerance=1e-4):
+    expected = full_parameters(model, images, labels)
+    received = incremental_parameters(model, images, labels)
+    # Relative to the largest parameter of the same pixel: some are 0.
+    scale = np.abs(expected).max(axis=-1, keepdims=True)
+    assert scale.min() > 0.1
+    difference = np.abs(received - expected) / scale
+    assert difference.max() <= tolerance
+
+
+@pytest.mark.parametrize("num_resolutions", [1, 2])
+def test_resolutions(rng, num_resolutions):
+    check(rng, image_shape=(8, 8, 1), num_levels=17, num_resolutions=num_resolutions)
+
+
+@pytest.mark.parametrize("conditioning", ["none", *STRATEGIES])
+def test_every_strategy(rng, conditioning):
+    check(rng, image_shape=(4, 4, 1), num_resolutions=1, conditioning=conditioning)
+
+
+def test_all_strategies_at_once(rng):
+    check(rng, image_shape=(4, 4, 3), num_resolutions=2, conditioning="+".join(STRATEGIES))
+
+
+def test_unconditional(rng):
+    check(rng, image_shape=(4, 4, 3), num_resolutions=2, num_classes=0)
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "num_resolutions"), [((8, 12, 3), 3), ((6, 2, 1), 2), ((2, 8, 2), 2)]
+)
+def test_not_square(rng, image_shape, num_resolutions):
+    check(rng, image_shape=image_shape, num_resolutions=num_resolutions)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_blocks": 2},
+        {"filters": (3, 5)},
+        {"filters": (6, 4), "num_blocks": 2},
+    ],
+)
+def test_depth_and_widths(rng, arguments):
+    check(rng, image_shape=(4, 4, 3), num_resolutions=2, **arguments)
+
+
+@pytest.mark.parametrize("image_shape", [(1, 1, 1), (1, 5, 2), (5, 1, 1)])
+def test_a_single_row_or_column(rng, image_shape):
+    check(rng, image_shape=image_shape, num_resolutions=1)
+
+
+def test_photograph_size(rng):
+    check(rng, image_shape=(32, 32, 3), num_resolutions=3)
+
+
+def test_after_a_training_step(rng):
+    model = PixelCNNPlusPlus((4, 4, 1), 3, num_levels=17, filters=4, num_resolutions=2)
+    images = rng.integers(0, 17, (8, 4, 4, 1)).astype("uint8")
+    labels = np.arange(8) % 3
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    model.fit({"image": images, "label": labels}, batch_size=8, epochs=2, verbose=0)
+    compare(model, images[:3], labels[:3])
+
+
+def test_mixed_precision(rng):
+    """bfloat16 keeps eight bits, and both passes round at other places."""
+    check(rng, 0.05, image_shape=(4, 4, 3), num_resolutions=2, dtype="mixed_bfloat16")
