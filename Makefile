@@ -7,8 +7,9 @@
 PYTHON      ?= $(shell command -v python3.11 || command -v python3)
 # Two processes: most of a test's time is Keras building and tracing, on one core.
 PYTEST_ARGS ?= -n 2 --dist loadfile
-# torch without CUDA is a tenth of the size. For a GPU: make test-torch TORCH_INDEX=
-TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
+# What pip is given for torch. On Linux, PyPI's torch brings CUDA; a tenth of the size, for CPUs only:
+# make test-torch TORCH_INDEX="--extra-index-url https://download.pytorch.org/whl/cpu"
+TORCH_INDEX ?=
 
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
