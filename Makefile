@@ -73,13 +73,14 @@ demo: .venv/installed
 	pixelcnnpp train pixelcnnpp --data digits --run $(RUN)
 	pixelcnnpp train baseline --data digits --run $(RUN) --epochs 15
 	pixelcnnpp evaluate classification --run $(RUN) --split test
+	pixelcnnpp evaluate generation --run $(RUN) --per-class 10
 	pixelcnnpp savedmodel export --run $(RUN)
 	python examples/write_digits.py $(RUN)/pictures
 	pixelcnnpp savedmodel classify $(RUN)/savedmodel $(RUN)/pictures/*.png --csv $(RUN)/pictures.csv
 	@echo "# With -S, Python sees TensorFlow in the folder named, but not this package:"
 	PYTHONPATH=$(SITE_PACKAGES) python -S examples/use_savedmodel.py $(RUN)/savedmodel/1 \
 		--classify $(RUN)/pictures/*.png --draw $(RUN)/drawn
-	@echo "Look at $(RUN)/reports, $(RUN)/drawn, and: .venv/bin/tensorboard --logdir runs"
+	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/drawn, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
 	rm -rf .venv .venv-jax .venv-torch build dist *.egg-info
