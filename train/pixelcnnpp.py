@@ -55,6 +55,14 @@ def pixelcnnpp(
     limit: options.Limit = None,
     precision: options.PrecisionOption = options.Precision.float32,
     jit_compile: options.JitCompile = None,
+    sample_every: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Epochs between grids of generated pictures in TensorBoard; 0: none. "
+            "Default: 5, under torch none.",
+        ),
+    ] = None,
     seed: options.Seed = 0,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -87,6 +95,7 @@ def pixelcnnpp(
         "limit": limit,
         "precision": precision.value,
         "jit_compile": jit_compile,
+        "sample_every": sample_every,
         "seed": seed,
     }
     preset_config = load_preset_config(preset or ("digits" if data == "digits" else "report"))

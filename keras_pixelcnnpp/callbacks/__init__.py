@@ -6,6 +6,7 @@ from keras_pixelcnnpp.callbacks.epoch_checkpoint import EpochCheckpoint
 from keras_pixelcnnpp.callbacks.set_epoch import SetEpoch
 from keras_pixelcnnpp.callbacks.stop_on_signal import StopOnSignal
 from keras_pixelcnnpp.callbacks.tensorboard_pictures import TensorBoardPictures
+from keras_pixelcnnpp.callbacks.tensorboard_samples import TensorBoardSamples
 from keras_pixelcnnpp.callbacks.validation_monitor import ValidationMonitor
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "SetEpoch",
     "StopOnSignal",
     "TensorBoardPictures",
+    "TensorBoardSamples",
     "ValidationMonitor",
     "averaged_weights",
 ]

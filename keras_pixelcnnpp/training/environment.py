@@ -41,6 +41,14 @@ def jit_compile(chosen: bool | None) -> bool | str:
     return "auto" if chosen is None else chosen
 
 
+def sample_every(chosen: int | None) -> int:
+    """After how many epochs to draw pictures for TensorBoard: the user's choice, or the default."""
+    # torch runs the sampler one operation at a time: minutes for pictures of 32×32.
+    if chosen is None:
+        return 0 if keras.backend.backend() == "torch" else 5
+    return chosen
+
+
 @contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
     """Sets Keras's global dtype policy for the layers made inside the block."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from keras_pixelcnnpp.callbacks import TensorBoardPictures, ValidationMonitor
+from keras_pixelcnnpp.callbacks import TensorBoardPictures, TensorBoardSamples, ValidationMonitor
 from keras_pixelcnnpp.datasets.dataset import Dataset
 from keras_pixelcnnpp.datasets.images import to_pixels
 
@@ -13,7 +13,11 @@ GRID_PICTURES = 64
 
 
 def tensorboard_callbacks(
-    log_dir: Path, dataset: Dataset, pictures, monitor: ValidationMonitor
+    log_dir: Path,
+    dataset: Dataset,
+    pictures,
+    monitor: ValidationMonitor,
+    sample_every: int = 0,
 ) -> list[keras.callbacks.Callback]:
     """The callbacks that write scalars and pictures for TensorBoard.
 
@@ -22,6 +26,7 @@ def tensorboard_callbacks(
         dataset: The data, for its class names and levels.
         pictures: The `LabelledImages` that are trained on; the first of them are shown.
         monitor: The callback that measures; it must be called before these.
+        sample_every: Epochs from one grid of generated pictures to the next; 0: none.
 
     Returns:
         An empty list, after one printed line, where TensorFlow or TensorBoard is missing.
@@ -32,10 +37,13 @@ def tensorboard_callbacks(
         return []
     _leave_accelerators_to_the_backend()
     pixels = to_pixels(pictures.images[:GRID_PICTURES], dataset.num_levels)
-    return [
+    callbacks = [
         keras.callbacks.TensorBoard(str(log_dir), write_graph=False),
         TensorBoardPictures(log_dir / "pictures", pixels, monitor, dataset.class_names),
     ]
+    if sample_every:
+        callbacks.append(TensorBoardSamples(log_dir / "samples", dataset.class_names, sample_every))
+    return callbacks
 
 
 def _leave_accelerators_to_the_backend() -> None:

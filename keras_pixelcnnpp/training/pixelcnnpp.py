@@ -32,6 +32,7 @@ TRAINING_DEFAULTS = {
     "horizontal_flip": False,
     "precision": "float32",
     "jit_compile": None,
+    "sample_every": None,
     "seed": 0,
     "limit": None,
 }
@@ -99,7 +100,11 @@ def train_pixelcnnpp(
         TrainingStopped: if a signal asked for it.
     """
     keras.utils.set_random_seed(training["seed"])
-    training = {**training, "jit_compile": environment.jit_compile(training["jit_compile"])}
+    training = {
+        **training,
+        "jit_compile": environment.jit_compile(training["jit_compile"]),
+        "sample_every": environment.sample_every(training["sample_every"]),
+    }
     # Unconditional models use all pictures, labelled or not.
     num_classes = 0 if model_options.get("conditioning") == "none" else dataset.num_classes
     pictures = training_pictures(
@@ -125,7 +130,7 @@ def train_pixelcnnpp(
             data_config,
             resume=resume,
             overwrite=overwrite,
-            may_change=("epochs", "jit_compile"),
+            may_change=("epochs", "jit_compile", "sample_every"),
         )
         # Chosen at random: pictures often lie sorted by class.
         rows = np.random.default_rng(training["seed"]).permutation(len(pictures))
@@ -138,7 +143,9 @@ def train_pixelcnnpp(
         _validation_pictures(dataset, num_classes),
         training=first(pictures, MONITORED_TRAINING_PICTURES),
     )
-    logs = tensorboard_callbacks(run.logs("pixelcnnpp"), dataset, pictures, monitor)
+    logs = tensorboard_callbacks(
+        run.logs("pixelcnnpp"), dataset, pictures, monitor, training["sample_every"]
+    )
     checkpoints = Checkpoints(run.checkpoints("pixelcnnpp"))
     phases = _phases(pictures, training, num_classes)
     fit(model, phases, checkpoints, [monitor, *logs], resume=resume, verbose=verbose)
