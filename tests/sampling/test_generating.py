@@ -1,0 +1,219 @@
+"""What `sample` and `complete` promise beside their law: seeds, known pixels, errors."""
+
+import enumeration
+import numpy as np
+import pytest
+
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.sampling.generation import known_pixels
+from keras_pixelcnnpp.sampling.noise_sequence import NoiseSequence
+
+LABELS = np.array([0, 1, 1, 0, 1, 2, 0])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return enumeration.enumerable_model()
+
+
+@pytest.fixture(scope="module")
+def unconditional():
+    return enumeration.enumerable_model(num_classes=0, label_dropout_rate=0.0)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(3).integers(0, 4, (7, 2, 2, 1)).astype("uint8")
+
+
+def test_shape_and_dtype(model):
+    images = model.sample(LABELS)
+    assert images.shape == (7, 2, 2, 1)
+    assert images.dtype == np.uint8
+    assert images.max() <= 3
+
+
+def test_seed_and_place_determine_a_picture_whatever_the_batch_size(model):
+    first = model.sample(LABELS, seed=5)
+    np.testing.assert_array_equal(model.sample(LABELS, seed=5), first)
+    for batch_size in (1, 2, 7, 1000):
+        again = model.sample(LABELS, seed=5, batch_size=batch_size, verbose=0)
+        np.testing.assert_array_equal(again, first)
+    np.testing.assert_array_equal(model.sample(LABELS[:3], seed=5), first[:3])
+    assert np.any(model.sample(LABELS, seed=6) != first)
+
+
+def test_noise_depends_on_seed_and_picture_alone():
+    def all_noise(seed, batch_size):
+        sequence = NoiseSequence({}, 5, (2, 2, 3), seed, batch_size)
+        return np.concatenate([sequence[index][0]["noise"] for index in range(len(sequence))])[:5]
+
+    noise = all_noise(1, 5)
+    np.testing.assert_array_equal(all_noise(1, 2), noise)
+    assert len(np.unique(noise)) == noise.size
+    assert np.all(all_noise(2, 5) != noise)
+    assert noise.dtype == np.float32
+    assert 0 < noise.min() < noise.max() < 1
+
+
+def test_every_batch_has_the_same_size():
+    labels = np.arange(5)
+    sequence = NoiseSequence({"label": labels}, 5, (2, 2, 3), 0, 2)
+    assert len(sequence) == 3
+    assert [len(sequence[index][0]["label"]) for index in range(3)] == [2, 2, 2]
+
+
+def test_known_rows_are_kept(model, images):
+    for rows in (0, 1, 2):
+        completed = model.complete(images, rows, LABELS)
+        np.testing.assert_array_equal(completed[:, :rows], images[:, :rows])
+    np.testing.assert_array_equal(model.complete(images, 0, LABELS), model.sample(LABELS))
+
+
+def test_what_is_not_known_is_ignored(model, images):
+    other = images.copy()
+    other[:, 1] = 3 - other[:, 1]
+    completed = model.complete(images, 1, LABELS, seed=2)
+    np.testing.assert_array_equal(model.complete(other, 1, LABELS, seed=2), completed)
+
+
+def test_a_mask_for_each_picture(model, images):
+    counts = np.array([0, 1, 2, 3, 4, 1, 2])
+    masks = (np.arange(4) < counts[:, None]).reshape(7, 2, 2)
+    completed = model.complete(images, masks, LABELS)
+    np.testing.assert_array_equal(completed[masks], images[masks])
+    for count, picture in zip(counts, range(7), strict=True):
+        mask = (np.arange(4) < count).reshape(2, 2)
+        alone = model.complete(images, mask, LABELS)[picture]
+        np.testing.assert_array_equal(completed[picture], alone)
+
+
+def test_rows_and_mask_agree():
+    mask = np.zeros((3, 4), bool)
+    mask[:2] = True
+    assert known_pixels(2, 5, (3, 4, 1)).tolist() == [8] * 5
+    assert known_pixels(mask, 5, (3, 4, 1)).tolist() == [8] * 5
+
+
+def test_low_temperature_gives_one_picture(model):
+    images = model.sample(np.zeros(50, int), temperature=1e-3)
+    assert len(np.unique(images, axis=0)) == 1
+
+
+def test_one_label(model):
+    assert model.sample(1).shape == (1, 2, 2, 1)
+    np.testing.assert_array_equal(model.sample([1]), model.sample(1))
+
+
+def test_no_label_at_all(model):
+    assert model.sample(np.zeros(0, int)).shape == (0, 2, 2, 1)
+
+
+def test_unconditional_model(unconditional, images):
+    assert unconditional.sample(3).shape == (3, 2, 2, 1)
+    completed = unconditional.complete(images, 1)
+    np.testing.assert_array_equal(completed[:, 0], images[:, 0])
+
+
+def test_sampling_changes_no_weight(model):
+    before = model.get_weights()
+    model.sample(LABELS)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_samples_follow_weights_that_change(model):
+    """The compiled sampler mustn't remember the weights of its first call."""
+    head = model.network.head.bias
+    before = model.sample(LABELS, temperature=1e-3)
+    old = np.array(head.numpy() if hasattr(head, "numpy") else head)
+    means = np.zeros_like(old)
+    means[2:4] = 10.0
+    head.assign(old + means)
+    brighter = model.sample(LABELS, temperature=1e-3)
+    head.assign(old)
+    assert np.all(brighter == 3)
+    np.testing.assert_array_equal(model.sample(LABELS, temperature=1e-3), before)
+
+
+def test_progress_bar_for_long_jobs_only(model, capsys):
+    model.sample(LABELS)
+    assert capsys.readouterr().out == ""
+    model.sample(LABELS, batch_size=3)
+    assert "3/3" in capsys.readouterr().out
+    model.sample(LABELS, batch_size=3, verbose=0)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": [0, 3]}, r"`labels`\. Expected integers from 0 to 2.*from 0 to 3"),
+        ({"labels": [-1]}, r"`labels`\. Expected integers from 0 to 2"),
+        ({"labels": [0.5]}, r"`labels`.*float64"),
+        ({"labels": [[0, 1]]}, r"`labels`.*shape=\(1, 2\)"),
+        ({"labels": ["cat"]}, "`labels`"),
+        ({"labels": None}, "`labels`"),
+        ({"seed": 1.5}, r"`seed`.*seed=1\.5"),
+        ({"seed": -1}, "`seed`"),
+        ({"seed": None}, "`seed`"),
+        ({"seed": "one"}, "`seed`"),
+        ({"seed": True}, "`seed`"),
+        ({"temperature": 0}, "`temperature`. Expected a positive number"),
+        ({"temperature": -1.0}, "`temperature`"),
+        ({"temperature": float("nan")}, "`temperature`"),
+        ({"temperature": float("inf")}, "`temperature`"),
+        ({"temperature": "hot"}, "`temperature`"),
+        ({"guidance": -0.1}, "`guidance`"),
+        ({"guidance": float("nan")}, "`guidance`"),
+        ({"batch_size": 0}, "`batch_size`"),
+        ({"batch_size": 2.5}, "`batch_size`"),
+    ],
+)
+def test_bad_arguments_of_sample(model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model.sample(**{"labels": [0, 1], **arguments})
+
+
+@pytest.mark.parametrize("labels", [0, -3, None, [0, 1], 2.5])
+def test_bad_count_of_an_unconditional_model(unconditional, labels):
+    with pytest.raises(ValueError, match=r"`labels`\. Expected a positive integer"):
+        unconditional.sample(labels)
+
+
+def test_guidance_needs_classes(unconditional):
+    with pytest.raises(ValueError, match="Guidance needs a model with classes"):
+        unconditional.sample(2, guidance=1.0)
+
+
+def test_guidance_needs_label_dropout():
+    model = PixelCNNPlusPlus((2, 2, 1), 2, filters=2, num_resolutions=1)
+    with pytest.raises(ValueError, match="trained with label dropout"):
+        model.sample([0], guidance=1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"known_rows": 3}, r"`known_rows`\. Expected an integer from 0 to 2.*value=3"),
+        ({"known_rows": -1}, "`known_rows`"),
+        ({"known_rows": 1.5}, "`known_rows`"),
+        ({"known_rows": True}, "`known_rows`"),
+        ({"known_rows": [1, 2]}, "`known_rows`"),
+        ({"known_rows": np.ones((3, 2), bool)}, r"`known_rows`.*shape=\(3, 2\)"),
+        ({"known_rows": np.ones((2, 2), int)}, "`known_rows`.*dtype=int64"),
+        ({"known_rows": np.array([[False, True], [False, False]])}, "raster order"),
+        ({"known_rows": np.array([[True, False], [True, False]])}, "raster order"),
+        ({"images": np.zeros((7, 2, 3, 1), "uint8")}, r"`images`.*\(7, 2, 3, 1\)"),
+        ({"images": np.zeros((7, 2, 2), "uint8")}, "`images`"),
+        ({"images": np.zeros((7, 2, 2, 1))}, r"`images`.*float64"),
+        ({"images": np.full((7, 2, 2, 1), 4, "uint8")}, "`images`.*from 0 to 3.*from 4 to 4"),
+        ({"labels": [0, 1]}, r"`labels`\. Expected 7 integers.*shape=\(2,\)"),
+        ({"labels": None}, "`labels`"),
+        ({"temperature": 0}, "`temperature`"),
+        ({"seed": 0.5}, "`seed`"),
+    ],
+)
+def test_bad_arguments_of_complete(model, images, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model.complete(**{"images": images, "known_rows": 1, "labels": LABELS, **arguments})

@@ -1,0 +1,85 @@
+"""Models so small that all their pictures can be listed, and laws over those pictures."""
+
+import itertools
+
+import numpy as np
+from layer_checks import randomize
+from scipy.special import logsumexp
+from scipy.stats import chisquare
+
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+
+NO_LABEL = 2
+
+
+def enumerable_model(image_shape=(2, 2, 1), **arguments):
+    """A model of pictures of four sub-pixels with four levels and two classes."""
+    options = {
+        "num_classes": 2,
+        "num_levels": 4,
+        "filters": 4,
+        "num_resolutions": 1,
+        "num_mixtures": 2,
+        "conditioning": "bias",
+        "label_dropout_rate": 0.1,
+    }
+    model = PixelCNNPlusPlus(image_shape, **{**options, **arguments})
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 4, (64, *image_shape)).astype("uint8")
+    model.initialize(images, rng.integers(0, 2, 64) if model.num_classes else None)
+    randomize(model.network, scale=0.2)
+    return model
+
+
+def all_pictures(image_shape=(2, 2, 1)):
+    """The 256 pictures, the last sub-pixel fastest: picture k is k in base four."""
+    levels = list(itertools.product(range(4), repeat=4))
+    return np.array(levels, "uint8").reshape(-1, *image_shape)
+
+
+def log_law(model, label):
+    """Normalized log-probabilities of all pictures, float64."""
+    labels = None if label is None else np.full(256, label)
+    log_probs = model.log_prob(all_pictures(model.image_shape), labels, batch_size=256)
+    log_probs = log_probs.astype("float64")
+    assert abs(logsumexp(log_probs)) < 1e-5
+    return log_probs - logsumexp(log_probs)
+
+
+def conditionals(log_probs):
+    """Log-probability of each sub-pixel given the earlier ones, as four arrays.
+
+    The k-th has the shape `(4,) * (k + 1)`; its last axis is the sub-pixel.
+    """
+    joint = log_probs.reshape(4, 4, 4, 4)
+    prefixes = [logsumexp(joint, axis=tuple(range(k + 1, 4))) for k in range(3)] + [joint]
+    first = prefixes[0]
+    return [first] + [after - before[..., None] for before, after in itertools.pairwise(prefixes)]
+
+
+def law_from_conditionals(steps):
+    """The inverse of `conditionals`, for steps that needn't be normalized."""
+    total = np.zeros(())
+    for step in steps:
+        total = total[..., None] + step - logsumexp(step, axis=-1, keepdims=True)
+    return total.ravel()
+
+
+def picture_numbers(images):
+    """The place of each picture in `all_pictures`."""
+    return images.reshape(len(images), 4) @ np.array([64, 16, 4, 1])
+
+
+def chi_square(images, log_probs):
+    """p-value of the samples under a law; rare pictures are counted together."""
+    counts = np.bincount(picture_numbers(images), minlength=256)
+    expected = np.exp(log_probs) * len(images)
+    assert expected.sum() > 0.999 * len(images)
+    rare = expected < 5
+    assert counts[expected == 0].sum() == 0
+    if expected[rare].sum() > 0:
+        counts = np.append(counts[~rare], counts[rare].sum())
+        expected = np.append(expected[~rare], expected[rare].sum())
+    else:
+        counts, expected = counts[~rare], expected[~rare]
+    return chisquare(counts, expected * counts.sum() / expected.sum()).pvalue
