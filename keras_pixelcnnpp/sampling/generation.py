@@ -39,6 +39,8 @@ class Generation:
             uint8 levels `(count, height, width, channels)`.
         """
         self._check(seed, temperature, guidance, batch_size)
+        if count == 0:
+            return np.zeros((0, *self.model.image_shape), "uint8")
         guided = guidance != 0
         inputs["temperature"] = np.full(count, temperature, "float32")
         if guided:
