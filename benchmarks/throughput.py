@@ -87,6 +87,7 @@ class TfpPixelCNN:
             dropout_p=0.5,
             use_weight_norm=True,
         )
+        self.distribution = distribution
         batches = images.astype("float32").reshape(-1, BATCH, *SHAPE)
         self.batches = [tf.constant(batch) for batch in batches]
         distribution.log_prob(self.batches[0])  # builds it, with data-dependent initialization
