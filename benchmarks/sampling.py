@@ -223,15 +223,20 @@ def print_tables(result):
         )
     console.print(table)
     print(f"naive and tfp: {NAIVE_STEPS} pixel steps, extrapolated to all pixels")
+    if result["sizes"]:
+        print_sizes(result["sizes"])
+    print(f"load average, before and after: {result['load_average']}")
+
+
+def print_sizes(rows):
     table = Table(title=f"By size, batch {SIZES_BATCH}")
     for column in ("size", "seconds", "ms per pixel"):
         table.add_column(column, justify="right")
-    for row in result["sizes"]:
+    for row in rows:
         table.add_row(
             str(row["size"]), f"{row['seconds']:.2f}", f"{row['milliseconds_per_pixel']:.3f}"
         )
-    console.print(table)
-    print(f"load average, before and after: {result['load_average']}")
+    Console().print(table)
 
 
 def main():
