@@ -1,4 +1,8 @@
-"""Checks of constructor arguments, so that every layer words its errors alike."""
+"""Checks of arguments, so that all classes word their errors alike."""
+
+import math
+
+import numpy as np
 
 
 def require_positive_integer(name, value):
@@ -17,6 +21,28 @@ def require_rate(name, value):
             f"Invalid value for argument `{name}`. Expected a number in [0, 1). "
             f"Received: {name}={value!r}"
         )
+
+
+def require_positive_number(name, value):
+    """Raises a `ValueError` unless `value` is a finite number above 0."""
+    if not (_is_number(value) and 0 < value < math.inf):
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected a positive number. "
+            f"Received: {name}={value!r}"
+        )
+
+
+def require_nonnegative_number(name, value):
+    """Raises a `ValueError` unless `value` is a finite number of at least 0."""
+    if not (_is_number(value) and 0 <= value < math.inf):
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected a number of at least 0. "
+            f"Received: {name}={value!r}"
+        )
+
+
+def _is_number(value):
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def require_choice(name, value, choices):

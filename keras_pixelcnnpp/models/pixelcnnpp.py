@@ -4,10 +4,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.arguments import require_positive_integer, require_rate
+from keras_pixelcnnpp.arguments import (
+    require_nonnegative_number,
+    require_positive_integer,
+    require_positive_number,
+    require_rate,
+)
 from keras_pixelcnnpp.conditioning import parse_conditioning
 from keras_pixelcnnpp.distributions import logistic_mixture
-from keras_pixelcnnpp.input_checks import checked_images
+from keras_pixelcnnpp.input_checks import checked_images, checked_labels
 from keras_pixelcnnpp.layers import LabelPosterior
 from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
 from keras_pixelcnnpp.models.causal_network import CausalNetwork
@@ -101,7 +106,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         self.image_shape = _checked_image_shape(image_shape, num_resolutions)
         self.num_classes = num_classes
         self.num_levels = num_levels
-        self.filters = filters if isinstance(filters, int) else tuple(filters)
+        self.filters = tuple(filters) if isinstance(filters, list | tuple) else filters
         self.num_blocks = num_blocks
         self.num_resolutions = num_resolutions
         self.num_mixtures = num_mixtures
@@ -124,7 +129,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
             name="network",
             dtype=self.dtype_policy,
         )
-        hybrid = label_loss_weight > 0
+        hybrid = self.label_loss_weight > 0
         self.posterior = LabelPosterior(
             max(num_classes, 1),
             initial_temperature,
@@ -164,20 +169,16 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
                 "Invalid value for argument `filters`. Expected an integer or one for each of "
                 f"num_resolutions={self.num_resolutions}. Received: filters={self.filters}"
             )
-        for name in ("label_loss_weight", "initial_temperature"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(
-                    f"Invalid value for argument `{name}`. Expected a number of at least 0. "
-                    f"Received: {name}={getattr(self, name)}"
-                )
+        require_nonnegative_number("label_loss_weight", self.label_loss_weight)
+        require_positive_number("initial_temperature", self.initial_temperature)
         parse_conditioning(self.conditioning)
 
     @property
     def widths(self):
         """Number of filters at each resolution, highest first."""
-        if isinstance(self.filters, int):
-            return (self.filters,) * self.num_resolutions
-        return self.filters
+        if isinstance(self.filters, tuple):
+            return self.filters
+        return (self.filters,) * self.num_resolutions
 
     @property
     def dimensions(self):
@@ -288,10 +289,13 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
             images: uint8 levels `(batch, height, width, channels)`.
             labels: Int `(batch,)` or `(batch, K)`, of which the true label is used.
         """
-        inputs = {"image": ops.convert_to_tensor(checked_images(images, self))}
+        images = checked_images(images, self)
+        inputs = {"image": ops.convert_to_tensor(images)}
         if self.num_classes:
             labels = np.asarray(labels)
-            inputs["label"] = ops.convert_to_tensor(labels.reshape(len(labels), -1)[:, 0])
+            labels = labels[:, 0] if labels.ndim == 2 else labels
+            labels = checked_labels(labels, len(images), self.num_classes + 1)
+            inputs["label"] = ops.convert_to_tensor(labels)
         with data_dependent_initialization(self.network):
             self(inputs)
         self.initialized.assign(1)

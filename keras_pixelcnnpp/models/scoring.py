@@ -68,6 +68,9 @@ class Scoring:
         return logistic_mixture.nats_to_bits_per_dim(-log_likelihood, self.dimensions)
 
     def _score(self, inputs, batch_size, verbose):
+        if len(inputs["image"]) == 0:
+            candidates = inputs["label"].shape[1:] if "label" in inputs else ()
+            return np.zeros((0, *(candidates or (1,))), "float32")
         # One for each number of candidates: TensorFlow would trace again for unknown shapes.
         runner = untracked(self, ("log_likelihood", np.shape(inputs.get("label"))[1:]))
         if runner.value is None:

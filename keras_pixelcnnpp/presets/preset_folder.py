@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 
 from keras_pixelcnnpp.atomic import atomic_path, write_json
@@ -67,8 +68,10 @@ class PresetFolder:
         """Loads the weights into `model`, after checking that the file is the one written.
 
         Raises:
-            UserError: If the checksum or the shapes don't match.
+            UserError: If there are no weights, or the checksum or the shapes don't match.
         """
+        if not self.has_weights:
+            raise UserError(f"{self.path}: a preset without weights")
         expected = self._read("metadata.json").get("sha256")
         received = _sha256(self.weights_path)
         if received != expected:
@@ -77,8 +80,11 @@ class PresetFolder:
                 f"Received: sha256={received}"
             )
         try:
-            model.load_weights(self.weights_path)
-        except (ValueError, KeyError) as error:
+            with warnings.catch_warnings():
+                # Keras leaves a layer that the file lacks as it is, and warns.
+                warnings.simplefilter("error", UserWarning)
+                model.load_weights(self.weights_path)
+        except (ValueError, KeyError, UserWarning) as error:
             first_line = str(error).strip().splitlines()[0]
             raise UserError(
                 f"{self.weights_path}: not the weights of this model: {first_line}"

@@ -3,6 +3,11 @@
 import keras
 import numpy as np
 
+from keras_pixelcnnpp.arguments import (
+    require_nonnegative_number,
+    require_positive_integer,
+    require_positive_number,
+)
 from keras_pixelcnnpp.sampling.noise_sequence import NoiseSequence
 from keras_pixelcnnpp.sampling.pixel_sampler import PixelSampler
 
@@ -63,26 +68,14 @@ class Generation:
                 "Invalid value for argument `seed`. Expected an integer of at least 0. "
                 f"Received: seed={seed!r}"
             )
-        if not _is_number(temperature) or not 0 < temperature < float("inf"):
-            raise ValueError(
-                "Invalid value for argument `temperature`. Expected a positive number. "
-                f"Received: temperature={temperature!r}"
-            )
-        if not _is_number(guidance) or not 0 <= guidance < float("inf"):
-            raise ValueError(
-                "Invalid value for argument `guidance`. Expected a number of at least 0. "
-                f"Received: guidance={guidance!r}"
-            )
+        require_positive_number("temperature", temperature)
+        require_nonnegative_number("guidance", guidance)
+        require_positive_integer("batch_size", batch_size)
         if guidance and self.model.num_classes == 0:
             raise ValueError("Guidance needs a model with classes. Received: num_classes=0")
         if guidance and self.model.label_dropout_rate == 0:
             raise ValueError(
                 "Guidance needs a model trained with label dropout. Received: label_dropout_rate=0"
-            )
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(
-                "Invalid value for argument `batch_size`. Expected a positive integer. "
-                f"Received: batch_size={batch_size!r}"
             )
 
 
@@ -129,7 +122,3 @@ def known_pixels(known_rows, count, image_shape):
             "known one"
         )
     return flat.sum(axis=1).astype("int32")
-
-
-def _is_number(value):
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -1,0 +1,485 @@
+"""The model as Keras users meet it: loss, metrics, fit, serialization, errors."""
+
+import enumeration
+import keras
+import numpy as np
+import pytest
+import tiny
+from keras import ops
+from layer_checks import randomize
+from scipy.special import log_softmax, logsumexp
+from serialization import check_config
+
+from keras_pixelcnnpp.conditioning import STRATEGIES
+from keras_pixelcnnpp.models.causal_network import CausalNetwork
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+
+SPLIT = tiny.tiny_split(12)
+IMAGES, LABELS = SPLIT.images, SPLIT.labels
+DIMENSIONS = 16
+# Every class, the true one first.
+CANDIDATES = np.stack([(LABELS + shift) % 3 for shift in range(3)], axis=1).astype("int32")
+
+
+def random_model(**arguments):
+    """A model whose weights no initializer gives."""
+    model = tiny.tiny_model(**arguments)
+    randomize(model.network, scale=0.1)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_model()
+
+
+@pytest.fixture(scope="module")
+def hybrid():
+    """With a temperature and offsets that aren't 1 and 0."""
+    model = random_model(label_loss_weight=0.7, dropout_rate=0.0)
+    model.posterior.log_temperature.assign(np.log(0.3))
+    model.posterior.offsets.assign([0.1, -0.2, 0.4, 0.0])
+    return model
+
+
+def loss_and_metrics(model, inputs, sample_weight=None):
+    """`compute_loss` and the metrics that it updates."""
+    model.compile(optimizer="sgd")
+    model.reset_metrics()
+    parameters = model(inputs, training=False)
+    loss = model.compute_loss(x=inputs, y_pred=parameters, sample_weight=sample_weight)
+    metrics = {name: float(value) for name, value in model.get_metrics_result().items()}
+    metrics.pop("loss")  # `train_step` updates it
+    return float(loss), metrics
+
+
+# --- likelihood
+
+
+@pytest.mark.parametrize("label", [0, 1, enumeration.NO_LABEL])
+def test_all_pictures_sum_to_one(label):
+    model = enumeration.enumerable_model()
+    log_probs = model.log_prob(enumeration.all_pictures(), np.full(256, label), batch_size=256)
+    assert np.exp(log_probs.astype("float64")).sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("conditioning", ["+".join(STRATEGIES), "none"])
+@pytest.mark.parametrize("image_shape", [(2, 2, 1), (1, 2, 2), (1, 1, 4)])
+def test_all_pictures_sum_to_one_whatever_the_shape(image_shape, conditioning):
+    model = enumeration.enumerable_model(image_shape, conditioning=conditioning)
+    pictures = enumeration.all_pictures(image_shape)
+    log_probs = model.log_prob(pictures, np.ones(256, int), batch_size=256)
+    assert np.exp(log_probs.astype("float64")).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_class_log_likelihoods_are_the_single_labels(model):
+    together = model.class_log_likelihoods(IMAGES)
+    assert together.shape == (12, 3)
+    assert together.dtype == np.float32
+    for label in range(3):
+        alone = model.log_prob(IMAGES, np.full(12, label))
+        np.testing.assert_allclose(together[:, label], alone, rtol=1e-5)
+    assert np.ptp(together, axis=1).min() > 1e-3  # labels do make a difference
+
+
+def test_candidates_are_the_single_labels(model):
+    candidates = np.array([[2, 0, 3, 1]] * 12)
+    parameters = ops.convert_to_numpy(model({"image": IMAGES, "label": candidates}))
+    assert parameters.shape == (12, 4, 4, 4, model.network.num_parameters)
+    for column, label in enumerate(candidates[0]):
+        alone = model({"image": IMAGES, "label": np.full(12, label)})
+        alone = ops.convert_to_numpy(alone)[:, 0]
+        np.testing.assert_allclose(parameters[:, column], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_strategy_labels_make_no_difference():
+    model = random_model(conditioning="none")
+    scores = model.class_log_likelihoods(IMAGES)
+    assert scores.shape == (12, 3)
+    np.testing.assert_array_equal(scores, np.repeat(scores[:, :1], 3, axis=1))
+
+
+def test_posterior_and_bits_per_dim(hybrid):
+    scores = hybrid.class_log_likelihoods(IMAGES).astype("float64")
+    expected = np.exp(log_softmax(0.3 * scores + [0.1, -0.2, 0.4], axis=1))
+    np.testing.assert_allclose(hybrid.class_probabilities(IMAGES), expected, rtol=1e-4, atol=1e-6)
+    bits = -(logsumexp(scores, axis=1) - np.log(3)) / (DIMENSIONS * np.log(2))
+    np.testing.assert_allclose(hybrid.bits_per_dim(IMAGES), bits, rtol=1e-5)
+
+
+def test_tensors_for_export_agree_with_arrays(hybrid):
+    images = ops.convert_to_tensor(IMAGES)
+    tensors = {
+        name: ops.convert_to_numpy(value)
+        for name, value in hybrid.posterior_tensors(images).items()
+    }
+    np.testing.assert_allclose(
+        tensors["log_likelihood"], hybrid.class_log_likelihoods(IMAGES), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        tensors["probabilities"], hybrid.class_probabilities(IMAGES), rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(tensors["bits_per_dim"], hybrid.bits_per_dim(IMAGES), rtol=1e-5)
+    log_prob = hybrid.log_prob_tensors(images, ops.convert_to_tensor(LABELS))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(log_prob), hybrid.log_prob(IMAGES, LABELS), rtol=1e-5
+    )
+
+
+def test_batch_size_changes_nothing(model):
+    expected = model.log_prob(IMAGES, LABELS)
+    np.testing.assert_allclose(model.log_prob(IMAGES, LABELS, batch_size=5), expected, rtol=1e-5)
+
+
+def test_no_picture_at_all(model):
+    assert model.log_prob(IMAGES[:0], LABELS[:0]).shape == (0,)
+    assert model.class_log_likelihoods(IMAGES[:0]).shape == (0, 3)
+    assert model.class_probabilities(IMAGES[:0]).shape == (0, 3)
+
+
+# --- loss
+
+
+def test_loss_is_bits_per_dim(model):
+    loss, metrics = loss_and_metrics(model, {"image": IMAGES, "label": LABELS})
+    log_probs = model.log_prob(IMAGES, LABELS).astype("float64")
+    expected = -log_probs.mean() / (DIMENSIONS * np.log(2))
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert metrics.keys() == {"bits_per_dim"}
+    assert metrics["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_with_candidates_adds_the_cross_entropy(hybrid):
+    loss, metrics = loss_and_metrics(hybrid, {"image": IMAGES, "label": CANDIDATES})
+    scores = hybrid.class_log_likelihoods(IMAGES).astype("float64")
+    log_posterior = log_softmax(0.3 * scores + [0.1, -0.2, 0.4], axis=1)
+    cross_entropy = -log_posterior[np.arange(12), LABELS]
+    bits = -scores[np.arange(12), LABELS] / (DIMENSIONS * np.log(2))
+    assert loss == pytest.approx((bits + 0.7 * cross_entropy).mean(), rel=1e-4)
+    assert metrics["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
+    assert metrics["cross_entropy"] == pytest.approx(cross_entropy.mean(), rel=1e-4)
+    accuracy = (scores * 0.3 + [0.1, -0.2, 0.4]).argmax(axis=1) == LABELS
+    assert metrics["accuracy"] == pytest.approx(accuracy.mean())
+
+
+def test_loss_over_some_candidates(hybrid):
+    """The softmax is over the candidates that are there."""
+    loss, metrics = loss_and_metrics(hybrid, {"image": IMAGES, "label": CANDIDATES[:, :2]})
+    scores = hybrid.class_log_likelihoods(IMAGES).astype("float64")
+    logits = np.take_along_axis(0.3 * scores + [0.1, -0.2, 0.4], CANDIDATES[:, :2], axis=1)
+    cross_entropy = -log_softmax(logits, axis=1)[:, 0].mean()
+    assert metrics["cross_entropy"] == pytest.approx(cross_entropy, rel=1e-4)
+    assert loss == pytest.approx(metrics["bits_per_dim"] + 0.7 * cross_entropy, rel=1e-4)
+
+
+def test_sample_weight(model):
+    weight = np.arange(12) % 2.0
+    inputs = {"image": IMAGES, "label": LABELS}
+    loss, _ = loss_and_metrics(model, inputs, ops.convert_to_tensor(weight))
+    bits = -model.log_prob(IMAGES, LABELS) / (DIMENSIONS * np.log(2))
+    assert loss == pytest.approx((bits * weight).mean(), rel=1e-5)
+
+
+def test_dropped_labels_are_no_label():
+    """With nearly all labels dropped, training sees what the label `num_classes` gives."""
+    model = random_model(label_dropout_rate=0.999, dropout_rate=0.0)
+    inputs = {"image": IMAGES, "label": CANDIDATES}
+    trained = ops.convert_to_numpy(model(inputs, training=True))
+    without = ops.convert_to_numpy(model({"image": IMAGES, "label": np.full((12, 3), 3)}))
+    np.testing.assert_allclose(trained, without, rtol=1e-5, atol=1e-6)
+    given = ops.convert_to_numpy(model(inputs, training=False))
+    assert np.abs(given - without).max() > 1e-2
+
+
+def test_share_of_dropped_labels():
+    model = PixelCNNPlusPlus(
+        (1, 1, 1), 2, filters=2, num_resolutions=1, num_mixtures=1, conditioning="embedding",
+        dropout_rate=0.0, label_dropout_rate=0.3,
+    )  # fmt: skip
+    count = 4000
+    inputs = {"image": np.zeros((count, 1, 1, 1), "uint8"), "label": np.ones(count, "int32")}
+    trained = ops.convert_to_numpy(model(inputs, training=True)).reshape(count, -1)
+    given = ops.convert_to_numpy(model(inputs, training=False)).reshape(count, -1)
+    dropped = np.any(np.abs(trained - given) > 1e-6, axis=1).mean()
+    assert dropped == pytest.approx(0.3, abs=5 * np.sqrt(0.21 / count))
+
+
+# --- training
+
+
+def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
+    model = tiny_untrained()
+    calls = []
+    original = PixelCNNPlusPlus.initialize
+    monkeypatch.setattr(
+        PixelCNNPlusPlus,
+        "initialize",
+        lambda self, *arguments: calls.append(arguments) or original(self, *arguments),
+    )
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    data = {"image": IMAGES, "label": LABELS}
+    history = model.fit(data, epochs=8, batch_size=12, verbose=0).history
+    assert history.keys() == {"loss", "bits_per_dim"}
+    assert history["loss"][-1] < history["loss"][0]
+    assert len(calls) == 1
+    assert int(model.initialized) == 1
+    np.testing.assert_array_equal(calls[0][0], IMAGES)
+    model.fit(data, epochs=1, batch_size=12, verbose=0)
+    assert len(calls) == 1
+    result = model.evaluate(data, batch_size=12, verbose=0, return_dict=True)
+    bits = -model.log_prob(IMAGES, LABELS) / (DIMENSIONS * np.log(2))
+    assert result["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
+    assert result["loss"] == pytest.approx(bits.mean(), rel=1e-5)
+
+
+def tiny_untrained(**arguments):
+    options = {"image_shape": (4, 4, 1), "num_classes": 3, "num_levels": 5, **tiny.MODEL}
+    return PixelCNNPlusPlus(**{**options, **arguments})
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # without candidates, no posterior
+def test_fit_switches_between_one_and_several_candidates():
+    model = tiny_untrained(label_loss_weight=0.5)
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    one, several = {"image": IMAGES, "label": LABELS}, {"image": IMAGES, "label": CANDIDATES}
+    hybrid_names = {"loss", "bits_per_dim", "cross_entropy", "accuracy"}
+    for data, names in [(one, {"loss", "bits_per_dim"}), (several, hybrid_names)] * 2:
+        history = model.fit(data, epochs=1, batch_size=12, verbose=0).history
+        assert history.keys() == names
+        result = model.evaluate(data, batch_size=12, verbose=0, return_dict=True)
+        assert result.keys() == names
+    assert result["loss"] == pytest.approx(
+        result["bits_per_dim"] + 0.5 * result["cross_entropy"], rel=1e-5
+    )
+
+
+def test_hybrid_training_learns_temperature_and_offsets():
+    model = tiny_untrained(label_loss_weight=0.5)
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    model.fit({"image": IMAGES, "label": CANDIDATES}, epochs=1, batch_size=12, verbose=0)
+    assert float(model.posterior.log_temperature) != 0
+    assert np.any(ops.convert_to_numpy(model.posterior.offsets)[:3] != 0)
+    plain = tiny_untrained()
+    assert model.posterior.trainable_variables
+    assert not plain.posterior.trainable_variables
+
+
+def test_unconditional_model():
+    model = tiny_untrained(num_classes=0)
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    history = model.fit({"image": IMAGES}, epochs=2, batch_size=12, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]
+    log_probs = model.log_prob(IMAGES)
+    assert log_probs.shape == (12,)
+    np.testing.assert_allclose(
+        model.bits_per_dim(IMAGES), -log_probs / (DIMENSIONS * np.log(2)), rtol=1e-6
+    )
+
+
+def test_averaged_weights():
+    """`use_ema`: what Keras averages is the mean that its definition gives."""
+    model = tiny_untrained(dropout_rate=0.0)
+    model.initialize(IMAGES, LABELS)
+    model.compile(optimizer=keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.5))
+    bias = model.network.head.bias
+    steps = []
+
+    def record(epoch, logs):
+        steps.append(ops.convert_to_numpy(bias).copy())
+
+    recorder = keras.callbacks.LambdaCallback(on_epoch_end=record)
+    data = {"image": IMAGES, "label": LABELS}
+    model.fit(data, epochs=3, batch_size=12, verbose=0, callbacks=[recorder])
+    average = steps[0]  # Keras's average starts with the first step
+    for value in steps[1:]:
+        average = 0.5 * average + 0.5 * value
+    optimizer = model.optimizer
+    index = [variable is bias for variable in model.trainable_variables].index(True)
+    received = ops.convert_to_numpy(optimizer._model_variables_moving_average[index])
+    np.testing.assert_allclose(received, average, rtol=1e-4, atol=1e-6)
+    optimizer.finalize_variable_values(model.trainable_variables)
+    np.testing.assert_allclose(ops.convert_to_numpy(bias), average, rtol=1e-4, atol=1e-6)
+
+
+def test_fit_on_an_iterator_needs_initialization():
+    model = tiny_untrained()
+    model.compile(optimizer="sgd")
+    batches = iter([({"image": IMAGES, "label": LABELS},)])
+    with pytest.raises(ValueError, match=r"model\.initialize\(images, labels\)"):
+        model.fit(batches, verbose=0)
+
+
+def test_data_dependent_initialization():
+    """The first convolution's outputs: mean 0 and deviation 1 over the batch it saw."""
+    model = tiny.tiny_model(dropout_rate=0.5)
+    scaled = ops.convert_to_tensor(IMAGES[:, None].astype("float32") / 2 - 1)
+    stem = model.network.rows_above_stem(model.network.to_pixels(scaled, None))
+    stem = ops.convert_to_numpy(stem)
+    np.testing.assert_allclose(stem.mean(axis=(0, 1, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(stem.std(axis=(0, 1, 2, 3)), 1, rtol=1e-3)
+
+
+# --- precision
+
+
+def test_mixed_precision_keeps_the_likelihood_in_float32():
+    exact = random_model()
+    mixed = tiny_untrained(dtype="mixed_bfloat16")
+    mixed.set_weights(exact.get_weights())
+    assert {variable.dtype for variable in mixed.trainable_variables} == {"float32"}
+    inputs = {"image": ops.convert_to_tensor(IMAGES), "label": ops.convert_to_tensor(CANDIDATES)}
+    parameters = mixed(inputs)
+    assert keras.backend.standardize_dtype(parameters.dtype) == "float32"
+    likelihood = mixed.log_likelihood(parameters, inputs["image"])
+    assert keras.backend.standardize_dtype(likelihood.dtype) == "float32"
+    assert mixed.network.rows_above.down_blocks[0][0].input_conv.compute_dtype == "bfloat16"
+    expected = exact.log_prob(IMAGES, LABELS)
+    difference = mixed.log_prob(IMAGES, LABELS) - expected
+    assert 0 < np.abs(difference).max() < 0.05 * np.abs(expected).max()
+
+
+def test_mixed_precision_trains_samples_and_saves(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = tiny_untrained()
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    data = {"image": IMAGES, "label": LABELS}
+    history = model.fit(data, epochs=5, batch_size=12, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    images = model.sample(LABELS)
+    assert images.max() < 5
+    model.save(tmp_path / "model.keras")
+    expected = model.log_prob(IMAGES, LABELS)
+    keras.config.set_dtype_policy("float32")
+    restored = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(restored.log_prob(IMAGES, LABELS), expected)
+
+
+# --- serialization
+
+
+def test_save_and_load(tmp_path):
+    model = random_model(conditioning="+".join(STRATEGIES), label_loss_weight=0.5)
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    model.fit({"image": IMAGES, "label": CANDIDATES}, epochs=1, batch_size=12, verbose=0)
+    model.save(tmp_path / "model.keras")
+    restored = keras.models.load_model(tmp_path / "model.keras")
+    assert restored.get_config() == model.get_config()
+    np.testing.assert_array_equal(
+        restored.class_probabilities(IMAGES), model.class_probabilities(IMAGES)
+    )
+    assert int(restored.initialized) == 1
+    # The optimizer too: the next step is the same.
+    before = restored.get_weights()
+    restored.fit({"image": IMAGES, "label": CANDIDATES}, epochs=1, batch_size=12, verbose=0)
+    after = restored.get_weights()
+    assert any(np.any(new != old) for new, old in zip(after, before, strict=True))
+    assert int(restored.optimizer.iterations) == 2
+
+
+def test_paths_of_weights_are_unique():
+    """Whoever keeps weights by path must not lose any."""
+    model = tiny_untrained(conditioning="+".join(STRATEGIES), num_resolutions=2)
+    paths = [variable.path for variable in model.trainable_variables]
+    assert len(set(paths)) == len(paths)
+
+
+def test_config():
+    check_config(
+        PixelCNNPlusPlus,
+        image_shape=(4, 8, 3),
+        num_classes=3,
+        num_levels=17,
+        filters=(4, 6),
+        num_blocks=2,
+        num_resolutions=2,
+        num_mixtures=3,
+        conditioning="bias+film",
+        dropout_rate=0.3,
+        label_dropout_rate=0.1,
+        label_loss_weight=0.2,
+        initial_temperature=0.5,
+        learn_temperature=False,
+        learn_offsets=False,
+    )
+
+
+def test_config_of_the_network():
+    check_config(
+        CausalNetwork,
+        num_parameters=10,
+        filters=(4, 6),
+        num_blocks=2,
+        dropout_rate=0.3,
+        conditioning="bias",
+        num_classes=3,
+    )
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"image_shape": (4, 4)}, "`image_shape`. Expected three positive integers"),
+        ({"image_shape": (0, 4, 1)}, "`image_shape`"),
+        ({"image_shape": 4}, "`image_shape`"),
+        ({"image_shape": (6, 8, 1), "num_resolutions": 3}, "`image_shape`.* 4 divides"),
+        ({"num_classes": -1}, "`num_classes`. Expected an integer of at least 0"),
+        ({"num_classes": 2.0}, "`num_classes`"),
+        ({"num_classes": True}, "`num_classes`"),
+        ({"num_levels": 1}, "`num_levels`. Expected an integer from 2 to 256"),
+        ({"num_levels": 257}, "`num_levels`"),
+        ({"num_levels": 16.0}, "`num_levels`"),
+        ({"filters": 0}, "`filters`. Expected a positive integer"),
+        ({"filters": (4, 4)}, "`filters`.*num_resolutions=1"),
+        ({"filters": (0,)}, "`filters`"),
+        ({"filters": 2.5}, "`filters`"),
+        ({"num_blocks": 0}, "`num_blocks`"),
+        ({"num_resolutions": 0}, "`num_resolutions`"),
+        ({"num_mixtures": 0}, "`num_mixtures`"),
+        ({"conditioning": "magic"}, "`conditioning`.*one_hot, embedding, bias"),
+        ({"conditioning": "magic", "num_classes": 0}, "`conditioning`"),
+        ({"dropout_rate": 1.0}, r"`dropout_rate`. Expected a number in \[0, 1\)"),
+        ({"label_dropout_rate": -0.1}, "`label_dropout_rate`"),
+        ({"label_loss_weight": -1}, "`label_loss_weight`"),
+        ({"label_loss_weight": "much"}, "`label_loss_weight`"),
+        ({"label_loss_weight": float("nan")}, "`label_loss_weight`"),
+        ({"initial_temperature": 0}, "`initial_temperature`"),
+        ({"initial_temperature": -1.0}, "`initial_temperature`"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_untrained(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES[:, :3], LABELS, r"`images`. Expected \(None, 4, 4, 1\). Received.*\(12, 3, 4, 1\)"),
+        (IMAGES[0], LABELS, "`images`"),
+        (IMAGES.astype("float32"), LABELS, "`images`. Expected uint8.*float32"),
+        (IMAGES + 1, LABELS, "`images`. Expected levels from 0 to 4.*from 1 to 5"),
+        (IMAGES.astype("int32") - 1, LABELS, "`images`"),
+        (IMAGES, LABELS[:5], "`labels`. Expected 12 integers"),
+        (IMAGES, LABELS + 2, "`labels`. Expected integers from 0 to 3.*from 2 to 4"),
+        (IMAGES, LABELS - 1, "`labels`"),
+        (IMAGES, LABELS + 0.5, "`labels`"),
+        (IMAGES, None, "`labels`"),
+    ],
+)
+def test_bad_inputs_of_log_prob(model, images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        model.log_prob(images, labels)
+
+
+def test_bad_inputs_of_initialize():
+    model = tiny_untrained()
+    with pytest.raises(ValueError, match="`images`"):
+        model.initialize(IMAGES.astype("float32"), LABELS)
+    with pytest.raises(ValueError, match="`labels`"):
+        model.initialize(IMAGES, LABELS[:3])
+    with pytest.raises(ValueError, match="`labels`"):
+        model.initialize(IMAGES)
+    assert int(model.initialized) == 0

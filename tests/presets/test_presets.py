@@ -1,0 +1,159 @@
+import json
+
+import numpy as np
+import pytest
+import tiny
+
+import keras_pixelcnnpp
+from keras_pixelcnnpp.datasets.load import load_dataset
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.presets import load_preset_config, preset_names
+
+SPLIT = tiny.tiny_split(6)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.tiny_model()
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    model.save_to_preset(tmp_path / "mine", training={"epochs": 3}, metadata={"data": "tiny"})
+    return tmp_path / "mine"
+
+
+def edit_json(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_names():
+    assert {"digits", "report", "cifar10"} <= set(preset_names())
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_gives_a_model(name):
+    config = load_preset_config(name)
+    assert config["training"]["epochs"] > 0
+    # Small, but with every other choice of the preset.
+    size = 2 ** (config["model"].get("num_resolutions", 3) - 1)
+    widths = config["model"]["filters"]
+    model = PixelCNNPlusPlus.from_preset(
+        name,
+        load_weights=False,
+        image_shape=(size, size, 1),
+        num_classes=2,
+        filters=2 if isinstance(widths, int) else [2] * len(widths),
+        num_blocks=1,
+    )
+    for argument, value in config["model"].items():
+        if argument not in ("image_shape", "num_classes", "filters", "num_blocks"):
+            assert getattr(model, argument) == value, argument
+
+
+def test_report_is_the_configuration_of_the_course():
+    config = load_preset_config("report")
+    expected = {"num_blocks": 1, "filters": 40, "num_mixtures": 5, "conditioning": "embedding"}
+    assert expected.items() <= config["model"].items()
+    expected = {
+        "batch_size": 16,
+        "learning_rate": 2e-4,
+        "learning_rate_decay": 0.999995,
+        "epochs": 100,
+    }
+    assert expected.items() <= config["training"].items()
+
+
+def test_report_as_a_model():
+    model = keras_pixelcnnpp.PixelCNNPlusPlus.from_preset("report", load_weights=False)
+    assert (model.image_shape, model.num_classes, model.num_levels) == ((32, 32, 3), 4, 256)
+
+
+def test_digits_fits_its_data():
+    dataset = load_dataset("digits")
+    model = PixelCNNPlusPlus.from_preset("digits", load_weights=False)
+    assert model.image_shape == dataset.image_shape
+    assert (model.num_classes, model.num_levels) == (dataset.num_classes, dataset.num_levels)
+
+
+def test_round_trip(model, saved):
+    restored = PixelCNNPlusPlus.from_preset(str(saved))
+    expected = model.log_prob(SPLIT.images, SPLIT.labels)
+    np.testing.assert_array_equal(restored.log_prob(SPLIT.images, SPLIT.labels), expected)
+    assert int(restored.initialized) == 1
+    names = {"name", "trainable", "dtype"}
+    for argument, value in model.get_config().items():
+        if argument not in names:
+            assert restored.get_config()[argument] == value
+    assert load_preset_config(saved)["training"] == {"epochs": 3}
+    metadata = json.loads((saved / "metadata.json").read_text())
+    assert metadata["data"] == "tiny"
+    assert sorted(path.name for path in saved.iterdir()) == [
+        "config.json",
+        "metadata.json",
+        "model.weights.h5",
+    ]
+
+
+def test_saving_again_replaces(model, saved):
+    model.save_to_preset(saved)
+    assert load_preset_config(saved)["training"] == {}
+    PixelCNNPlusPlus.from_preset(saved)
+
+
+def test_without_weights(saved):
+    (saved / "model.weights.h5").unlink()
+    assert int(PixelCNNPlusPlus.from_preset(saved).initialized) == 0
+    with pytest.raises(UserError, match="weights"):
+        PixelCNNPlusPlus.from_preset(saved, load_weights=True)
+
+
+def test_weights_are_not_loaded_when_not_wanted(saved):
+    assert int(PixelCNNPlusPlus.from_preset(saved, load_weights=False).initialized) == 0
+
+
+def test_damaged_weights(saved):
+    path = saved / "model.weights.h5"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"weights are damaged\. Expected sha256="):
+        PixelCNNPlusPlus.from_preset(saved)
+
+
+@pytest.mark.parametrize("arguments", [{"filters": 6}, {"num_blocks": 2}, {"num_mixtures": 2}])
+def test_weights_of_another_shape(saved, arguments):
+    with pytest.raises(UserError, match="not the weights of this model") as error:
+        PixelCNNPlusPlus.from_preset(saved, **arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_arguments_replace_the_presets(saved):
+    model = PixelCNNPlusPlus.from_preset(saved, dropout_rate=0.0, label_loss_weight=0.5)
+    assert (model.dropout_rate, model.label_loss_weight) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "/nowhere"])
+def test_unknown_name(name):
+    with pytest.raises(UserError, match=r"Unknown preset\. Expected one of: cifar10, .*digits"):
+        load_preset_config(name)
+
+
+def test_damaged_config(saved):
+    path = saved / "config.json"
+    edit_json(path, lambda content: content.pop("training"))
+    with pytest.raises(UserError, match=r"config\.json: the section 'training' is missing"):
+        load_preset_config(saved)
+    for text in ("{", "[]", ""):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"config\.json: "):
+            load_preset_config(saved)
+
+
+def test_metadata_without_checksum(saved):
+    edit_json(saved / "metadata.json", lambda content: content.pop("sha256"))
+    with pytest.raises(UserError, match="damaged"):
+        PixelCNNPlusPlus.from_preset(saved)
