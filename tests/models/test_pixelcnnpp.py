@@ -50,7 +50,7 @@ def loss_and_metrics(model, inputs, sample_weight=None):
     loss = model.compute_loss(x=inputs, y_pred=parameters, sample_weight=sample_weight)
     metrics = {name: float(value) for name, value in model.get_metrics_result().items()}
     metrics.pop("loss")  # `train_step` updates it
-    return float(loss), metrics
+    return float(ops.convert_to_numpy(loss)), metrics
 
 
 # --- likelihood
@@ -307,6 +307,18 @@ def test_fit_on_an_iterator_needs_initialization():
     batches = iter([({"image": IMAGES, "label": LABELS},)])
     with pytest.raises(ValueError, match=r"model\.initialize\(images, labels\)"):
         model.fit(batches, verbose=0)
+
+
+@pytest.mark.tensorflow
+def test_fit_on_a_tf_data_dataset():
+    import tensorflow as tf
+
+    model = tiny_untrained()
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    batches = tf.data.Dataset.from_tensor_slices({"image": IMAGES, "label": LABELS}).batch(6)
+    history = model.fit(batches.map(lambda batch: (batch,)), epochs=3, verbose=0).history
+    assert int(model.initialized) == 1
+    assert history["loss"][-1] < history["loss"][0]
 
 
 def test_data_dependent_initialization():
