@@ -175,7 +175,7 @@ def compare(model, peer, batch, xla, rounds):
         "xla": xla,
         "seconds": float(np.median(ours)),
         "images_per_second": float(batch / np.median(ours)),
-        "compile_seconds": float(first[0] - np.median(ours)),
+        "compile_seconds": float(max(first[0] - ours.min(), 0)),
         "naive_seconds_extrapolated": float(np.median(later[:, 1])),
         "times_faster_than_naive": float(np.median(later[:, 1] / ours)),
         "forward_seconds": float(np.median(later[:, 2])),
@@ -196,6 +196,7 @@ def measure_sizes(rounds, xla):
         {
             "size": size,
             "batch": SIZES_BATCH,
+            "xla": xla,
             "seconds": float(value),
             "milliseconds_per_pixel": float(1000 * value / size**2),
         }
@@ -230,11 +231,14 @@ def print_tables(result):
 
 def print_sizes(rows):
     table = Table(title=f"By size, batch {SIZES_BATCH}")
-    for column in ("size", "seconds", "ms per pixel"):
+    for column in ("size", "XLA", "seconds", "ms per pixel"):
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
-            str(row["size"]), f"{row['seconds']:.2f}", f"{row['milliseconds_per_pixel']:.3f}"
+            str(row["size"]),
+            "yes" if row["xla"] else "no",
+            f"{row['seconds']:.2f}",
+            f"{row['milliseconds_per_pixel']:.3f}",
         )
     Console().print(table)
 
@@ -251,15 +255,18 @@ def main():
     load_before = os.getloadavg()
     backend = keras.backend.backend()
     modes = {"tensorflow": (False, True) if options.xla else (False,), "jax": (True,)}
+    modes = modes.get(backend, (False,))
     model, peer = make_model(), None
     if backend == "tensorflow":
         peer = TfpPixelCNN(np.zeros((16, 32, 32, 3), "uint8")).distribution
     rows = []
-    for xla in modes.get(backend, (False,)):
+    for xla in modes:
         for batch in options.batches:
             rows.append(compare(model, peer, batch, xla, options.rounds))
             print(f"batch {batch}, {'XLA' if xla else 'no XLA'}: {rows[-1]['seconds']:.2f} s")
-    sizes = [] if options.no_sizes else measure_sizes(options.rounds, xla=backend == "jax")
+    sizes = []
+    for xla in () if options.no_sizes else modes:
+        sizes += measure_sizes(options.rounds, xla)
     result = {
         "backend": backend,
         "machine": machine(),
