@@ -244,6 +244,7 @@ def print_sizes(rows):
 
 
 def main():
+    kp.keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)

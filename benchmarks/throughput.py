@@ -202,6 +202,7 @@ def machine():
 
 
 def main():
+    kp.keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--variants", action="store_true", help="also XLA and mixed_bfloat16")

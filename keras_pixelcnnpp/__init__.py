@@ -11,6 +11,7 @@ _HOMES = {
     "PixelCNNClassifier": "keras_pixelcnnpp.classification.pixelcnn_classifier",
     "PixelCNNPlusPlus": "keras_pixelcnnpp.models.pixelcnnpp",
     "SavedModelClassifier": "keras_pixelcnnpp.classification.saved_model_classifier",
+    "keep_freed_memory": "keras_pixelcnnpp.memory",
 }
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "PixelCNNClassifier",
     "PixelCNNPlusPlus",
     "SavedModelClassifier",
+    "keep_freed_memory",
 ]
 
 

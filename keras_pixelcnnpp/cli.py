@@ -10,6 +10,7 @@ import typer
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import app as evaluate
+from keras_pixelcnnpp.memory import keep_freed_memory
 from keras_pixelcnnpp.savedmodel import app as savedmodel
 from keras_pixelcnnpp.train import app as train
 
@@ -28,6 +29,7 @@ def main() -> None:
     """Runs a command. Bad input ends it with one line on stderr and exit status 2."""
     # TensorFlow's C++ code greets at start-up; only its warnings and errors are worth reading.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    keep_freed_memory()
     try:
         app()
     except (UserError, OSError) as error:

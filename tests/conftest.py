@@ -14,7 +14,11 @@ import keras
 import numpy as np
 import pytest
 
+from keras_pixelcnnpp.memory import keep_freed_memory
+
 BACKENDS = ("tensorflow", "jax", "torch")
+
+keep_freed_memory()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,0 +1,38 @@
+"""The allocator keeps what is freed."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+# More than 32 MiB: up to there, glibc learns by itself.
+SIZE = 40_000_000
+FAULTS = """
+import resource, sys
+
+from keras_pixelcnnpp.memory import keep_freed_memory
+
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+before = None
+for step in range(20):
+    b"x" * int(sys.argv[2])
+    before = before or resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(choice):
+    command = [sys.executable, "-c", FAULTS, choice, str(SIZE)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(result.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_freed_memory_is_used_again():
+    pages = SIZE // resource.getpagesize()
+
+    # 19 arrays after the first: all new pages, or none.
+    assert page_faults("keep") < pages
+    assert page_faults("default") > 10 * pages
