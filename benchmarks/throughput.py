@@ -17,6 +17,7 @@ import os
 import platform
 import re
 import time
+from importlib import metadata
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -206,6 +207,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--variants", action="store_true", help="also XLA and mixed_bfloat16")
+    parser.add_argument("--ours", action="store_true", help="this package alone")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
 
@@ -217,13 +219,14 @@ def main():
     if options.variants:
         candidates.append(Ours("… XLA", images, labels, jit_compile=True))
         candidates.append(Ours("… mixed_bfloat16", images, labels, "mixed_bfloat16"))
-    if backend == "tensorflow":
+    if backend == "tensorflow" and not options.ours:
         candidates.append(TfpPixelCNN(images))
 
     times, product = measure(candidates, options.rounds)
     result = summarize(times, product, forward_flop(candidates[0].model))
     result = {
         "backend": backend,
+        "backend_version": metadata.version(backend),
         "machine": machine(),
         "keras": keras.__version__,
         "batch": BATCH,

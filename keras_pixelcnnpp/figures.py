@@ -23,25 +23,53 @@ def confusion_matrix_png(
     Returns:
         The content of a PNG file.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
     num_classes = len(class_names)
     matrix = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
     size = 3.0 + 0.5 * num_classes
-    # No pyplot: a command or a training thread must not open windows or keep figures alive.
-    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(size + 0.8, size)
     axes = figure.subplots()
     long_names = max(map(len, class_names)) > 3
     ConfusionMatrixDisplay(matrix, display_labels=class_names).plot(
         ax=axes, cmap="Blues", xticks_rotation=45 if long_names else "horizontal"
     )
     axes.set_title(title)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()
+    return _figure_png(figure)
+
+
+def fusion_png(rows: Sequence[dict]) -> bytes:
+    """Draws what `train fusion` found: accuracy and bits/dim of each strategy and objective.
+
+    Args:
+        rows: From `keras_pixelcnnpp.training.fusion.summarize`.
+
+    Returns:
+        The content of a PNG file.
+    """
+    strategies = list(dict.fromkeys(row["strategy"] for row in rows))
+    objectives = list(dict.fromkeys(row["objective"] for row in rows))
+    figure = _figure(9, 1.6 + 0.45 * len(strategies))
+    accuracy, bits = figure.subplots(1, 2, sharey=True)
+    for index, objective in enumerate(objectives):
+        chosen = [row for row in rows if row["objective"] == objective]
+        # Side by side, or the intervals would cover one another.
+        shift = 0.24 * (index - (len(objectives) - 1) / 2)
+        places = [strategies.index(row["strategy"]) + shift for row in chosen]
+        means = np.array([100 * row["accuracy"] for row in chosen])
+        low, high = 100 * np.array([row["accuracy_ci95"] for row in chosen]).T
+        accuracy.errorbar(
+            means, places, xerr=(means - low, high - means), fmt="o", capsize=3, label=objective
+        )
+        bits.plot([row["bits_per_dim"] for row in chosen], places, "o", label=objective)
+    accuracy.set_yticks(range(len(strategies)), strategies)
+    accuracy.invert_yaxis()
+    accuracy.set_xlabel("accuracy (%), 95 % interval")
+    bits.set_xlabel("bits/dim of p(x)")
+    bits.legend(title="objective", loc="center left", bbox_to_anchor=(1, 0.5))
+    for axes in (accuracy, bits):
+        axes.grid(axis="x", alpha=0.3)
+    return _figure_png(figure)
 
 
 def picture_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -> np.ndarray:
@@ -87,4 +115,20 @@ def png_bytes(pixels: np.ndarray) -> bytes:
         )
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _figure(width: float, height: float):
+    # No pyplot: a command or a training thread must not open windows or keep figures alive.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _figure_png(figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()

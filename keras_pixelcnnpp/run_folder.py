@@ -81,6 +81,10 @@ class RunFolder:
         """The TensorBoard logs of `section`."""
         return self.path / "logs" / section
 
+    def has_checkpoint(self, section: str) -> bool:
+        """Whether there is a training of `section` to resume."""
+        return any(self.checkpoints(section).glob("*.json"))
+
     def read_config(self) -> dict:
         """The content of `config.json`.
 
@@ -143,7 +147,7 @@ class RunFolder:
             raise UserError(f"{self.path} is a file; a run needs a folder.")
         known = self.read_config() if self.config_json.exists() else {}
         held = [name for name in self.MODEL_FILES if name in known and self._has_results(name)]
-        if resume and (section not in held or not self._has_checkpoint(section)):
+        if resume and (section not in held or not self.has_checkpoint(section)):
             raise UserError(
                 f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
                 "Leave out --resume to start a run."
@@ -168,10 +172,7 @@ class RunFolder:
 
     def _has_results(self, section: str) -> bool:
         # A run that broke off before its first checkpoint left nothing worth protecting.
-        return self._has_checkpoint(section) or self.model(section).exists()
-
-    def _has_checkpoint(self, section: str) -> bool:
-        return any(self.checkpoints(section).glob("*.json"))
+        return self.has_checkpoint(section) or self.model(section).exists()
 
     def _refuse_other_data(self, known: dict, data: dict) -> None:
         if known["fingerprint"] != data["fingerprint"]:

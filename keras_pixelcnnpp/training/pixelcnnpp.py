@@ -1,6 +1,6 @@
 """Training a PixelCNN++ into a run folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -76,6 +76,7 @@ def train_pixelcnnpp(
     training: dict,
     data_config: dict,
     *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
     overwrite: bool = False,
     verbose: int | str = "auto",
@@ -88,6 +89,7 @@ def train_pixelcnnpp(
         model_options: The model's arguments, from `resolve_options`.
         training: The training options, from `resolve_options`.
         data_config: The section `data` of `config.json`.
+        callbacks: More Keras callbacks; they are called before the measurement on `validation`.
         resume: As in `RunFolder.start`.
         overwrite: As in `RunFolder.start`.
         verbose: Keras's.
@@ -148,7 +150,7 @@ def train_pixelcnnpp(
     )
     checkpoints = Checkpoints(run.checkpoints("pixelcnnpp"))
     phases = _phases(pictures, training, num_classes)
-    fit(model, phases, checkpoints, [monitor, *logs], resume=resume, verbose=verbose)
+    fit(model, phases, checkpoints, [*callbacks, monitor, *logs], resume=resume, verbose=verbose)
     with atomic_path(run.model_keras) as temporary:
         model.save(temporary)
     return model

@@ -1,0 +1,204 @@
+"""The fusion strategies compared: the same data, budget and seeds for each."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_pixelcnnpp.atomic import write_json
+from keras_pixelcnnpp.callbacks.epoch_timer import EpochTimer
+from keras_pixelcnnpp.classification.evaluation import Evaluation, compare
+from keras_pixelcnnpp.classification.pixelcnn_classifier import PixelCNNClassifier
+from keras_pixelcnnpp.conditioning.registry import parse_conditioning
+from keras_pixelcnnpp.datasets.dataset import Dataset
+from keras_pixelcnnpp.errors import UserError, argument_errors
+from keras_pixelcnnpp.metrics import accuracy_interval
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.run_folder import RunFolder
+from keras_pixelcnnpp.training.pixelcnnpp import resolve_options, train_pixelcnnpp
+
+OBJECTIVES = ("likelihood", "hybrid")
+LABEL_LOSS_WEIGHT = 0.05
+"""Of the hybrid objective, where the preset has none."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of the comparison.
+
+    Args:
+        strategy: How labels enter, such as `"bias"` or `"bias+spatial"`.
+        objective: `"likelihood"`: bits/dim alone; `"hybrid"`: with the cross-entropy over the
+            candidate labels, and the preset's warm-up.
+        seed: Of initial weights, order of pictures and dropout.
+    """
+
+    strategy: str
+    objective: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The trial's folder within the run."""
+        return f"{self.strategy}-{self.objective}-{self.seed}"
+
+
+def plan(strategies: Iterable[str], objectives: Iterable[str], seeds: int) -> list[Trial]:
+    """All trials; the first seed of every strategy before the second of any.
+
+    Raises:
+        UserError: if a strategy or an objective is unknown.
+    """
+    strategies, objectives = list(strategies), list(objectives)
+    for strategy in strategies:
+        with argument_errors():
+            if not parse_conditioning(strategy):
+                raise UserError("A model without labels cannot be compared: strategy 'none'.")
+    unknown = set(objectives) - set(OBJECTIVES)
+    if unknown:
+        raise UserError(
+            f"Unknown objective. Expected one of: {', '.join(OBJECTIVES)}. "
+            f"Received: {', '.join(sorted(unknown))}"
+        )
+    return [
+        Trial(strategy, objective, seed)
+        for seed, strategy, objective in product(range(seeds), strategies, objectives)
+    ]
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    dataset: Dataset,
+    path: str | Path,
+    preset: dict,
+    overrides: dict,
+    data_config: dict,
+    *,
+    split: str = "validation",
+    overwrite: bool = False,
+    verbose: int | str = "auto",
+) -> Iterator[dict]:
+    """Trains and measures one trial after the other, each in a run folder of its own.
+
+    A trial that was finished before, with the same options, is not trained again; one that was
+    interrupted goes on from its last checkpoint.
+
+    Args:
+        trials: What to train, from `plan`.
+        dataset: The data. Its split `train` is trained on.
+        path: The folder of the comparison.
+        preset: What all trials have in common, as `load_preset_config` returns it.
+        overrides: Options that replace the preset's; `None` keeps them.
+        data_config: The section `data` of each `config.json`.
+        split: The pictures to measure on.
+        overwrite: Train everything anew.
+        verbose: Keras's.
+
+    Yields:
+        For each trial its strategy, objective and seed, `parameters`, `seconds_per_epoch`, and the
+        numbers of `classification.json`.
+
+    Raises:
+        UserError: if an option is wrong, or a trial's folder holds another configuration.
+        TrainingStopped: if a signal asked for it.
+    """
+    for trial in trials:
+        folder = RunFolder(Path(path) / "trials" / trial.name)
+        options = resolve_options(preset, _overrides(trial, preset, overrides), dataset.num_classes)
+        result_json = folder.reports / "trial.json"
+        asked = json.loads(json.dumps({"split": split, "options": options, "data": data_config}))
+        known = json.loads(result_json.read_text()) if result_json.exists() else {}
+        if overwrite or known.get("asked") != asked:
+            print(f"\n{trial.strategy}, {trial.objective}, seed {trial.seed}")
+            result = _run(trial, dataset, folder, options, data_config, split, overwrite, verbose)
+            known = {"asked": asked, "result": result}
+            write_json(result_json, known)
+        yield known["result"]
+
+
+def summarize(results: Iterable[dict]) -> list[dict]:
+    """Means over the seeds: one row for each strategy and objective, in order of appearance.
+
+    Args:
+        results: What `run_trials` yields.
+
+    Returns:
+        Rows of `strategy`, `objective`, `seeds`, `parameters`, `bits_per_dim`, `accuracy`,
+        `accuracy_ci95`, `log_loss`, `seconds_per_epoch`, and `accuracies`, one for each seed. The
+        interval is that of the mean accuracy on as many pictures as were measured: seeds share
+        the pictures and don't narrow it.
+    """
+    groups = {}
+    for result in results:
+        groups.setdefault((result["strategy"], result["objective"]), []).append(result)
+    return [_row(*key, group) for key, group in groups.items()]
+
+
+def _overrides(trial: Trial, preset: dict, overrides: dict) -> dict:
+    chosen = {**overrides, "conditioning": trial.strategy, "seed": trial.seed, "sample_every": 0}
+    if trial.objective == "likelihood":
+        return {**chosen, "label_loss_weight": 0.0, "candidates": 1, "warmup_epochs": 0}
+    if not (chosen.get("label_loss_weight") or preset["model"].get("label_loss_weight")):
+        chosen["label_loss_weight"] = LABEL_LOSS_WEIGHT
+    return chosen
+
+
+def _run(trial, dataset, folder, options, data_config, split, overwrite, verbose) -> dict:
+    keras.utils.clear_session()
+    model_options, training = options
+    timer = EpochTimer()
+    model = train_pixelcnnpp(
+        dataset,
+        folder,
+        model_options,
+        training,
+        data_config,
+        callbacks=[timer],
+        resume=not overwrite and folder.has_checkpoint("pixelcnnpp"),
+        overwrite=overwrite,
+        verbose=verbose,
+    )
+    return {
+        **asdict(trial),
+        "parameters": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
+        "seconds_per_epoch": _seconds_per_epoch(timer.seconds, training["warmup_epochs"]),
+        **_measure(model, dataset, split),
+    }
+
+
+def _seconds_per_epoch(seconds: list[float], warmup_epochs: int) -> float | None:
+    # The first epoch of a phase has the compilation in it.
+    steady = seconds[warmup_epochs + 1 :] or seconds[-1:]
+    return float(np.median(steady)) if steady else None
+
+
+def _measure(model: PixelCNNPlusPlus, dataset: Dataset, split: str) -> dict:
+    pictures = dataset.split(split).labelled()
+    scores, probabilities = PixelCNNClassifier(model).class_scores(pictures.images)
+    evaluations = {"pixelcnnpp": Evaluation(probabilities, scores)}
+    report = compare(pictures.labels, evaluations, dataset.image_shape)
+    return {"count": report["count"], **report["models"]["pixelcnnpp"]}
+
+
+def _row(strategy: str, objective: str, group: list[dict]) -> dict:
+    count = group[0]["count"]
+    accuracies = [result["accuracy"] for result in group]
+    means = {
+        name: float(np.mean([result[name] for result in group if result[name] is not None]))
+        for name in ("bits_per_dim", "accuracy", "log_loss", "seconds_per_epoch")
+        if any(result[name] is not None for result in group)
+    }
+    return {
+        "strategy": strategy,
+        "objective": objective,
+        "seeds": len(group),
+        "parameters": group[0]["parameters"],
+        "seconds_per_epoch": None,
+        **means,
+        "accuracy_ci95": list(accuracy_interval(means["accuracy"] * count, count)),
+        "accuracies": accuracies,
+    }
