@@ -8,11 +8,16 @@ import sys
 
 import typer
 
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.evaluate import app as evaluate
 from keras_pixelcnnpp.memory import keep_freed_memory
 from keras_pixelcnnpp.savedmodel import app as savedmodel
 from keras_pixelcnnpp.train import app as train
+
+MEMORY_ADVICE = (
+    "Use a smaller --batch-size; in training, fewer --candidates, fewer --filters or "
+    "--precision mixed_bfloat16 help too."
+)
 
 app = typer.Typer(
     help="Conditional PixelCNN++: generates, classifies and scores pictures.",
@@ -26,10 +31,10 @@ app.add_typer(savedmodel, name="savedmodel")
 
 
 def main() -> None:
-    """Runs a command. Bad input ends it with one line on stderr and exit status 2."""
+    """Runs a command. Bad input, or too much of it, ends it with one line and exit status 2."""
     # TensorFlow's C++ code greets at start-up; only its warnings and errors are worth reading.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    keep_freed_memory()
+    _prepare_memory()
     try:
         app()
     except (UserError, OSError) as error:
@@ -38,6 +43,18 @@ def main() -> None:
     except KeyboardInterrupt:
         print("pixelcnnpp: interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"pixelcnnpp: error: out of memory. {MEMORY_ADVICE}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _prepare_memory() -> None:
+    keep_freed_memory()
+    # TensorFlow and JAX would claim a GPU's whole memory at once, whether they need it or not.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 if __name__ == "__main__":

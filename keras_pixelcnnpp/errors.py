@@ -8,6 +8,22 @@ class UserError(ValueError):
     """Bad input from a user: data, options or files. The message is one clear line."""
 
 
+_OUT_OF_MEMORY = (
+    "ResourceExhaustedError",  # TensorFlow
+    "RESOURCE_EXHAUSTED",  # JAX
+    "out of memory",  # torch on a GPU
+    "can't allocate memory",  # torch on a CPU
+    "MemoryError",  # NumPy and Python
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of NumPy or of any backend says that the memory did not suffice."""
+    # By name: the backends' classes differ, and only one backend is there to import them from.
+    names = [kind.__name__ for kind in type(error).__mro__]
+    return any(sign in text for sign in _OUT_OF_MEMORY for text in (*names, str(error)))
+
+
 @contextmanager
 def argument_errors() -> Iterator[None]:
     """Turns the `ValueError` of a constructor called with a user's options into a `UserError`.

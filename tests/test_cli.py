@@ -3,11 +3,14 @@ import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tiny
 from command_line import one_line
 from PIL import Image
+
+from keras_pixelcnnpp.errors import is_out_of_memory
 
 # Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -34,6 +37,23 @@ def test_help_answers_without_keras():
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert b"--preset" in result.stdout
+
+
+def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
+    from keras_pixelcnnpp.training import pixelcnnpp as training
+
+    # The backend's own error, of 400 terabytes.
+    monkeypatch.setattr(
+        training, "train_pixelcnnpp", lambda *_, **__: keras.ops.ones((10**7, 10**7))
+    )
+    result = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path, *SMALL)
+    one_line(result, "out of memory", "--batch-size")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to …")])
+def test_out_of_memory_is_known_by_name(error):
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(ValueError("memory"))
 
 
 @pytest.mark.tensorflow
