@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
 import keras_pixelcnnpp  # noqa: F401  (registers the classes)
 
@@ -28,3 +29,16 @@ def test_archive_written_here(tmp_path):
     model.save(tmp_path / "again.keras")
     again = keras.models.load_model(tmp_path / "again.keras")
     np.testing.assert_allclose(again.class_log_likelihoods(IMAGES), LOG_LIKELIHOODS, rtol=1e-4)
+
+
+@pytest.mark.tensorflow
+def test_archive_of_another_backend_is_exported(tmp_path):
+    import tensorflow as tf
+
+    from keras_pixelcnnpp.savedmodel.exported_pixelcnn import export_saved_model
+
+    model = keras.models.load_model(ARCHIVE)
+    export_saved_model(model, tmp_path / "1", ("first", "second"), {})
+    served = tf.saved_model.load(tmp_path / "1")
+    received = served.signatures["classify"](images=tf.constant(IMAGES))["log_likelihood"]
+    np.testing.assert_allclose(received, LOG_LIKELIHOODS, rtol=1e-4)
