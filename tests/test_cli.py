@@ -10,7 +10,9 @@ import tiny
 from command_line import one_line
 from PIL import Image
 
+from keras_pixelcnnpp.callbacks.stop_on_signal import TrainingStopped
 from keras_pixelcnnpp.errors import is_out_of_memory
+from keras_pixelcnnpp.train import options
 
 # Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -48,6 +50,30 @@ def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
     )
     result = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path, *SMALL)
     one_line(result, "out of memory", "--batch-size")
+
+
+def test_stopped_before_there_is_anything_to_resume(pixelcnnpp, data, tmp_path, monkeypatch):
+    from keras_pixelcnnpp.training import pixelcnnpp as training
+
+    def stop(*_, **__):
+        raise TrainingStopped
+
+    monkeypatch.setattr(training, "train_pixelcnnpp", stop)
+    status, out, _ = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path, *SMALL)
+    assert status == 0
+    assert "nothing to resume" in out
+
+
+@pytest.mark.parametrize(("text", "expected"), [(None, None), ("40", 40), ("24,48", [24, 48])])
+def test_filters(text, expected):
+    assert options.widths(text) == expected
+
+
+def test_bad_filters(pixelcnnpp, tmp_path):
+    result = pixelcnnpp(
+        "train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--filters", "24;48"
+    )
+    one_line(result, "filters", "24;48")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to …")])

@@ -43,7 +43,7 @@ def baseline(
     # A mirrored digit is no digit; most photographs may be mirrored.
     flip = data != "digits" if horizontal_flip is None else horizontal_flip
     folder = RunFolder(run)
-    with options.stoppable(run):
+    with options.stoppable(run, "baseline"):
         train_baseline(
             dataset,
             folder,

@@ -47,6 +47,7 @@ def fusion(
     Writes reports/fusion.json and reports/fusion.png after every training. Call it again to go on
     after an interruption, or to add strategies and seeds: what is finished is kept.
     """
+    from keras_pixelcnnpp.callbacks.stop_on_signal import TrainingStopped
     from keras_pixelcnnpp.conditioning.registry import STRATEGIES
     from keras_pixelcnnpp.presets import load_preset_config
     from keras_pixelcnnpp.run_folder import RunFolder
@@ -68,21 +69,25 @@ def fusion(
     dataset, data_config = options.load(data, image_size, seed=0)
     folder = RunFolder(run)
     results = []
-    with options.stoppable(run):
-        for result in run_trials(
-            trials,
-            dataset,
-            run,
-            preset_config,
-            overrides,
-            data_config,
-            split=split,
-            overwrite=overwrite,
-            verbose=options.verbosity(),
-        ):
+    finished = run_trials(
+        trials,
+        dataset,
+        run,
+        preset_config,
+        overrides,
+        data_config,
+        split=split,
+        overwrite=overwrite,
+        verbose=options.verbosity(),
+    )
+    try:
+        for result in finished:
             results.append(result)
             rows = summarize(results)
             _write(folder, {"data": data, "split": split, "rows": rows, "trials": results})
+    except TrainingStopped:
+        print("\nStopped. The same command goes on from there.")
+        raise typer.Exit(0) from None
     _print(rows)
     print(f"Wrote fusion.json and fusion.png to {folder.reports}")
 

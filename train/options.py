@@ -76,21 +76,41 @@ def load(source: str, image_size: int | None, seed: int) -> tuple["Dataset", dic
     return dataset, config
 
 
+def widths(text: str | None) -> int | list[int] | None:
+    """`--filters`: `"40"` gives 40, `"24,48,96"` a width for each resolution."""
+    from keras_pixelcnnpp.errors import UserError
+
+    if text is None:
+        return None
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(
+            "Invalid value for option `filters`. Expected a positive integer, or one for each "
+            f"resolution with commas between. Received: {text!r}"
+        ) from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 def verbosity() -> int:
     """Keras's `verbose`: a progress bar on a terminal, one line per epoch in a file or a pipe."""
     return 1 if sys.stdout.isatty() else 2
 
 
 @contextmanager
-def stoppable(run: Path) -> Iterator[None]:
-    """Ends the command in good order when a signal stopped the training."""
+def stoppable(run: Path, section: str) -> Iterator[None]:
+    """Ends the command in good order when a signal stopped the training of `section`."""
     from keras_pixelcnnpp.callbacks.stop_on_signal import TrainingStopped
+    from keras_pixelcnnpp.run_folder import RunFolder
 
     try:
         yield
     except TrainingStopped:
-        print(
-            f"\nStopped. The checkpoint of the last finished epoch is in {run}: "
-            "the same command with --resume goes on from there."
-        )
+        if RunFolder(run).has_checkpoint(section):
+            print(
+                f"\nStopped. The checkpoint of the last finished epoch is in {run}: "
+                "the same command with --resume goes on from there."
+            )
+        else:
+            print("\nStopped before the first epoch was finished: there is nothing to resume.")
         raise typer.Exit(0) from None

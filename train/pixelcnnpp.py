@@ -20,7 +20,10 @@ def pixelcnnpp(
     learning_rate_decay: Annotated[
         float | None, typer.Option(min=0, max=1, help="Factor on the learning rate per step.")
     ] = None,
-    filters: Annotated[int | None, typer.Option(help="Width of the network.")] = None,
+    filters: Annotated[
+        str | None,
+        typer.Option(help="Width of the network, or one per resolution: 24,48,96."),
+    ] = None,
     num_blocks: Annotated[int | None, typer.Option(help="Blocks per resolution.")] = None,
     num_resolutions: Annotated[
         int | None, typer.Option(help="Each one halves height and width.")
@@ -37,6 +40,10 @@ def pixelcnnpp(
     label_loss_weight: Annotated[
         float | None,
         typer.Option(min=0, help="Weight of the cross-entropy over the candidate labels."),
+    ] = None,
+    initial_temperature: Annotated[
+        float | None,
+        typer.Option(min=0, help="What the log-likelihoods are multiplied by at first; learned."),
     ] = None,
     candidates: Annotated[
         int | None,
@@ -80,7 +87,7 @@ def pixelcnnpp(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "learning_rate_decay": learning_rate_decay,
-        "filters": filters,
+        "filters": options.widths(filters),
         "num_blocks": num_blocks,
         "num_resolutions": num_resolutions,
         "num_mixtures": num_mixtures,
@@ -88,6 +95,7 @@ def pixelcnnpp(
         "dropout_rate": dropout_rate,
         "label_dropout_rate": label_dropout_rate,
         "label_loss_weight": label_loss_weight,
+        "initial_temperature": initial_temperature,
         "candidates": candidates,
         "warmup_epochs": warmup_epochs,
         "ema_momentum": ema_momentum,
@@ -102,7 +110,7 @@ def pixelcnnpp(
     dataset, data_config = options.load(data, image_size, seed)
     model_options, training = resolve_options(preset_config, overrides, dataset.num_classes)
     folder = RunFolder(run)
-    with options.stoppable(run):
+    with options.stoppable(run, "pixelcnnpp"):
         train_pixelcnnpp(
             dataset,
             folder,
