@@ -58,6 +58,10 @@ def pixelcnnpp(
     ] = None,
     ema_momentum: options.EmaMomentum = None,
     horizontal_flip: options.HorizontalFlip = None,
+    random_shift: Annotated[
+        int | None,
+        typer.Option(min=0, help="Shift half of the training pictures by up to so many pixels."),
+    ] = None,
     image_size: options.ImageSize = None,
     limit: options.Limit = None,
     precision: options.PrecisionOption = options.Precision.float32,
@@ -100,6 +104,7 @@ def pixelcnnpp(
         "warmup_epochs": warmup_epochs,
         "ema_momentum": ema_momentum,
         "horizontal_flip": horizontal_flip,
+        "random_shift": random_shift,
         "limit": limit,
         "precision": precision.value,
         "jit_compile": jit_compile,
