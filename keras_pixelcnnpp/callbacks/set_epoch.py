@@ -4,7 +4,7 @@ import keras
 
 
 class SetEpoch(keras.callbacks.Callback):
-    """Calls `batches.set_epoch(epoch)` and sets the global seeds when an epoch begins.
+    """Calls `batches.set_epoch(epoch)` and sets the global seed that torch needs when an epoch begins.
 
     The order of the pictures depends on the seed and the epoch only. `fit` itself tells a
     `PyDataset` that an epoch ended, but never which one is about to begin, so a resumed run would
@@ -22,5 +22,7 @@ class SetEpoch(keras.callbacks.Callback):
         """Called by Keras."""
         self.batches.set_epoch(epoch)
         # Under torch, Keras's dropout draws from torch's global generator, which no checkpoint
-        # knows of.
-        keras.utils.set_random_seed(self.batches.seed + epoch)
+        # knows of. Elsewhere a SeedGenerator is part of the model; and TensorFlow, given a new
+        # global seed, prepares every compiled function anew, which takes seconds.
+        if keras.backend.backend() == "torch":
+            keras.utils.set_random_seed(self.batches.seed + epoch)
