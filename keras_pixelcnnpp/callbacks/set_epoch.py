@@ -4,7 +4,7 @@ import keras
 
 
 class SetEpoch(keras.callbacks.Callback):
-    """Calls `batches.set_epoch(epoch)` and sets the global seed that torch needs when an epoch begins.
+    """Calls `batches.set_epoch(epoch)` when an epoch begins; under torch sets the global seed too.
 
     The order of the pictures depends on the seed and the epoch only. `fit` itself tells a
     `PyDataset` that an epoch ended, but never which one is about to begin, so a resumed run would
