@@ -20,9 +20,7 @@ def fusion(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, seeds 0, 1, …")] = 1,
     split: Annotated[str, typer.Option(help="The pictures to measure on.")] = "validation",
-    preset: Annotated[
-        str | None, typer.Option(help="What the trainings have in common. Default: by data.")
-    ] = None,
+    preset: options.Preset = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     learning_rate: options.LearningRate = None,
@@ -49,7 +47,6 @@ def fusion(
     """
     from keras_pixelcnnpp.callbacks.stop_on_signal import TrainingStopped
     from keras_pixelcnnpp.conditioning.registry import STRATEGIES
-    from keras_pixelcnnpp.presets import load_preset_config
     from keras_pixelcnnpp.run_folder import RunFolder
     from keras_pixelcnnpp.training.fusion import OBJECTIVES, plan, run_trials, summarize
 
@@ -65,7 +62,7 @@ def fusion(
         "precision": precision.value,
     }
     trials = plan(strategy or STRATEGIES, objective or OBJECTIVES, seeds)
-    preset_config = load_preset_config(preset or ("digits" if data == "digits" else "report"))
+    preset_config = options.load_preset(preset, data)
     dataset, data_config = options.load(data, image_size, seed=0)
     folder = RunFolder(run)
     results = []

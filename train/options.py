@@ -29,6 +29,13 @@ Data = Annotated[
 ]
 Run = Annotated[Path, typer.Option(help="The run folder, such as runs/digits.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training pictures.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="Where defaults come from: digits, report, cifar10, cpen455, or a folder. "
+        "Default: digits for digits, else report."
+    ),
+]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures per step.")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="Adam's, at the beginning.")]
 EmaMomentum = Annotated[
@@ -74,6 +81,13 @@ def load(source: str, image_size: int | None, seed: int) -> tuple["Dataset", dic
         "num_levels": dataset.num_levels,
     }
     return dataset, config
+
+
+def load_preset(name: str | None, data: str) -> dict:
+    """The configuration of a preset; without a name, of the one that suits the data."""
+    from keras_pixelcnnpp.presets import load_preset_config
+
+    return load_preset_config(name or ("digits" if data == "digits" else "report"))
 
 
 def widths(text: str | None) -> int | list[int] | None:

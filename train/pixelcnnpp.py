@@ -10,10 +10,7 @@ from keras_pixelcnnpp.train import options
 def pixelcnnpp(
     data: options.Data,
     run: options.Run,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="Where defaults come from: digits, report, cifar10. Default: by data."),
-    ] = None,
+    preset: options.Preset = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     learning_rate: options.LearningRate = None,
@@ -31,7 +28,7 @@ def pixelcnnpp(
     num_mixtures: Annotated[int | None, typer.Option(help="Logistic components.")] = None,
     conditioning: Annotated[
         str | None,
-        typer.Option(help="How labels enter: none, embedding, bias, or several with +."),
+        typer.Option(help="How labels enter: none, bias, film, …, or several with +."),
     ] = None,
     dropout_rate: Annotated[float | None, typer.Option(help="In [0, 1).")] = None,
     label_dropout_rate: Annotated[
@@ -58,10 +55,6 @@ def pixelcnnpp(
     ] = None,
     ema_momentum: options.EmaMomentum = None,
     horizontal_flip: options.HorizontalFlip = None,
-    random_shift: Annotated[
-        int | None,
-        typer.Option(min=0, help="Shift half of the training pictures by up to so many pixels."),
-    ] = None,
     image_size: options.ImageSize = None,
     limit: options.Limit = None,
     precision: options.PrecisionOption = options.Precision.float32,
@@ -82,7 +75,6 @@ def pixelcnnpp(
 
     A preset gives the defaults, options override it.
     """
-    from keras_pixelcnnpp.presets import load_preset_config
     from keras_pixelcnnpp.run_folder import RunFolder
     from keras_pixelcnnpp.training.pixelcnnpp import resolve_options, train_pixelcnnpp
 
@@ -104,14 +96,13 @@ def pixelcnnpp(
         "warmup_epochs": warmup_epochs,
         "ema_momentum": ema_momentum,
         "horizontal_flip": horizontal_flip,
-        "random_shift": random_shift,
         "limit": limit,
         "precision": precision.value,
         "jit_compile": jit_compile,
         "sample_every": sample_every,
         "seed": seed,
     }
-    preset_config = load_preset_config(preset or ("digits" if data == "digits" else "report"))
+    preset_config = options.load_preset(preset, data)
     dataset, data_config = options.load(data, image_size, seed)
     model_options, training = resolve_options(preset_config, overrides, dataset.num_classes)
     folder = RunFolder(run)

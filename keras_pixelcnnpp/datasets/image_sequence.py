@@ -11,7 +11,7 @@ from keras_pixelcnnpp.arguments import require_positive_integer
 class ImageSequence(keras.utils.PyDataset):
     """Batches of pictures with candidate labels.
 
-    Order, flips, shifts and candidates depend on `seed` and the epoch only, so that a training
+    Order, flips and candidates depend on `seed` and the epoch only, so that a training
     that is resumed at epoch n sees what an uninterrupted one sees. For this, `fit` needs two
     things: `shuffle=False`, or Keras shuffles the order of the batches once more, by Python's
     global random state; and the callback `SetEpoch`, because Keras counts a first look at the data
@@ -25,8 +25,6 @@ class ImageSequence(keras.utils.PyDataset):
         seed: Integer.
         shuffle: Boolean, whether the order changes every epoch.
         horizontal_flip: Boolean, whether half of the pictures, at random, are mirrored.
-        random_shift: Integer. Half of the pictures, at random, are shifted by up to this many
-            pixels each way; what comes into view repeats the border.
         num_candidates: Integer K from 1 to `num_classes`: the true label, and K - 1 different
             wrong ones chosen at random.
         **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
@@ -57,17 +55,11 @@ class ImageSequence(keras.utils.PyDataset):
         seed=0,
         shuffle=True,
         horizontal_flip=False,
-        random_shift=0,
         num_candidates=1,
         **kwargs,
     ):
         super().__init__(**kwargs)
         require_positive_integer("batch_size", batch_size)
-        if not isinstance(random_shift, int) or random_shift < 0:
-            raise ValueError(
-                "Invalid value for argument `random_shift`. Expected an integer from 0 on. "
-                f"Received: random_shift={random_shift}"
-            )
         if not 1 <= num_candidates <= max(num_classes, 1):
             raise ValueError(
                 "Invalid value for argument `num_candidates`. Expected an integer from 1 to "
@@ -80,7 +72,6 @@ class ImageSequence(keras.utils.PyDataset):
         self.seed = seed
         self.shuffle = shuffle
         self.horizontal_flip = horizontal_flip
-        self.random_shift = random_shift
         self.num_candidates = num_candidates
         self._check_data()
         self.set_epoch(0)
@@ -109,8 +100,6 @@ class ImageSequence(keras.utils.PyDataset):
         if self.horizontal_flip:
             flip = self._flips[rows, None, None, None]
             images = np.where(flip, images[:, :, ::-1], images)
-        if self.random_shift:
-            images = _shift(images, self._shifts[rows])
         batch = {"image": images}
         if self.num_classes:
             batch["label"] = (
@@ -123,14 +112,10 @@ class ImageSequence(keras.utils.PyDataset):
         self.epoch = epoch
         # All draws are made here, none in __getitem__: which worker asks for which batch first
         # must not matter. One stream for each purpose: switching flips on doesn't change the order.
-        order, flips, candidates, shifts = np.random.default_rng([self.seed, epoch]).spawn(4)
+        order, flips, candidates = np.random.default_rng([self.seed, epoch]).spawn(3)
         count = len(self.images)
         self._order = order.permutation(count) if self.shuffle else np.arange(count)
         self._flips = flips.random(count) < 0.5
-        if self.random_shift:
-            largest = self.random_shift
-            self._shifts = shifts.integers(-largest, largest, (count, 2), endpoint=True)
-            self._shifts[shifts.random(count) < 0.5] = 0
         if self.num_candidates > 1:
             self._candidates = self._draw_candidates(candidates)
 
@@ -144,11 +129,3 @@ class ImageSequence(keras.utils.PyDataset):
         wrong = ranks[:, : self.num_candidates - 1]
         wrong = wrong + (wrong >= true)  # 0…n-2 becomes all classes but the true one
         return np.concatenate([true, wrong], axis=1).astype("int32")
-
-
-def _shift(images, shifts):
-    """Shifts each picture by its own `(rows, columns)`, int `[count, 2]`."""
-    count, height, width, _ = images.shape
-    rows = np.clip(np.arange(height) + shifts[:, :1], 0, height - 1)
-    columns = np.clip(np.arange(width) + shifts[:, 1:], 0, width - 1)
-    return images[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]

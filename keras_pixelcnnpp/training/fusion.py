@@ -1,6 +1,7 @@
 """The fusion strategies compared: the same data, budget and seeds for each."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -15,6 +16,7 @@ from keras_pixelcnnpp.classification.evaluation import Evaluation, compare
 from keras_pixelcnnpp.classification.pixelcnn_classifier import PixelCNNClassifier
 from keras_pixelcnnpp.conditioning.registry import parse_conditioning
 from keras_pixelcnnpp.datasets.dataset import Dataset
+from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.metrics import accuracy_interval
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -103,9 +105,13 @@ def run_trials(
         numbers of `classification.json`.
 
     Raises:
-        UserError: if an option is wrong, or a trial's folder holds another configuration.
+        UserError: if an option is wrong, `split` has no labels, or a trial's folder holds another
+            configuration.
         TrainingStopped: if a signal asked for it.
     """
+    measured_on = dataset.split(split).labelled()
+    if not len(measured_on):
+        raise UserError(f"The split {split} has no labelled picture to measure on.")
     for trial in trials:
         folder = RunFolder(Path(path) / "trials" / trial.name)
         options = resolve_options(preset, _overrides(trial, preset, overrides), dataset.num_classes)
@@ -114,7 +120,13 @@ def run_trials(
         known = json.loads(result_json.read_text()) if result_json.exists() else {}
         if overwrite or known.get("asked") != asked:
             print(f"\n{trial.strategy}, {trial.objective}, seed {trial.seed}")
-            result = _run(trial, dataset, folder, options, data_config, split, overwrite, verbose)
+            model, seconds = _train(dataset, folder, options, data_config, overwrite, verbose)
+            result = {
+                **asdict(trial),
+                "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
+                "seconds_per_epoch": seconds,
+                **_measure(model, measured_on),
+            }
             known = {"asked": asked, "result": result}
             write_json(result_json, known)
         yield known["result"]
@@ -147,7 +159,8 @@ def _overrides(trial: Trial, preset: dict, overrides: dict) -> dict:
     return chosen
 
 
-def _run(trial, dataset, folder, options, data_config, split, overwrite, verbose) -> dict:
+def _train(dataset, folder, options, data_config, overwrite, verbose):
+    """Returns the trained model and the seconds that an epoch took."""
     keras.utils.clear_session()
     model_options, training = options
     timer = EpochTimer()
@@ -162,12 +175,7 @@ def _run(trial, dataset, folder, options, data_config, split, overwrite, verbose
         overwrite=overwrite,
         verbose=verbose,
     )
-    return {
-        **asdict(trial),
-        "parameters": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
-        "seconds_per_epoch": _seconds_per_epoch(timer.seconds, training["warmup_epochs"]),
-        **_measure(model, dataset, split),
-    }
+    return model, _seconds_per_epoch(timer.seconds, training["warmup_epochs"])
 
 
 def _seconds_per_epoch(seconds: list[float], warmup_epochs: int) -> float | None:
@@ -176,11 +184,10 @@ def _seconds_per_epoch(seconds: list[float], warmup_epochs: int) -> float | None
     return float(np.median(steady)) if steady else None
 
 
-def _measure(model: PixelCNNPlusPlus, dataset: Dataset, split: str) -> dict:
-    pictures = dataset.split(split).labelled()
+def _measure(model: PixelCNNPlusPlus, pictures: LabelledImages) -> dict:
     scores, probabilities = PixelCNNClassifier(model).class_scores(pictures.images)
     evaluations = {"pixelcnnpp": Evaluation(probabilities, scores)}
-    report = compare(pictures.labels, evaluations, dataset.image_shape)
+    report = compare(pictures.labels, evaluations, model.image_shape)
     return {"count": report["count"], **report["models"]["pixelcnnpp"]}
 
 

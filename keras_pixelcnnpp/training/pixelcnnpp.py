@@ -30,7 +30,6 @@ TRAINING_DEFAULTS = {
     "candidates": None,
     "warmup_epochs": 0,
     "horizontal_flip": False,
-    "random_shift": 0,
     "precision": "float32",
     "jit_compile": None,
     "sample_every": None,
@@ -202,7 +201,6 @@ def _phases(pictures: LabelledImages, training: dict, num_classes: int) -> list[
             num_classes=num_classes,
             seed=training["seed"],
             horizontal_flip=training["horizontal_flip"],
-            random_shift=training["random_shift"],
             num_candidates=num_candidates,
         )
 

@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-from scipy.ndimage import shift
 
 from keras_pixelcnnpp.callbacks import SetEpoch
 from keras_pixelcnnpp.datasets import ImageSequence
@@ -73,30 +72,6 @@ def test_half_of_the_pictures_are_mirrored():
     assert np.mean(flipped) == pytest.approx(0.5, abs=0.056)
 
 
-def test_half_of_the_pictures_are_shifted():
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (400, 4, 5, 2)).astype("uint8")
-    batches = ImageSequence(
-        images, np.zeros(400), batch_size=7, num_classes=1, shuffle=False, random_shift=1
-    )
-    shifted = collect(batches)["image"]
-    # SciPy's own border treatment "nearest" repeats the border too.
-    moves = [(rows, columns) for rows in (-1, 0, 1) for columns in (-1, 0, 1)]
-    found = np.zeros((3, 3))
-    for before, after in zip(images, shifted, strict=True):
-        matches = [
-            move
-            for move in moves
-            if np.array_equal(after, shift(before, (*move, 0), mode="nearest"))
-        ]
-        assert len(matches) == 1
-        found[matches[0][0] + 1, matches[0][1] + 1] += 1
-    # Half stay; of the others, one in nine moves by nothing. Five standard deviations each.
-    assert found[1, 1] / 400 == pytest.approx(0.5 + 0.5 / 9, abs=0.125)
-    assert found.min() / 400 == pytest.approx(0.5 / 9, abs=0.058)
-    assert (found > 0).all()
-
-
 @pytest.mark.parametrize("count", [2, 3, CLASSES])
 def test_candidates_are_the_true_label_and_different_wrong_ones(count):
     batches = sequence(num_candidates=count, shuffle=False)
@@ -124,7 +99,6 @@ def test_unconditional_batches_have_no_label():
     [
         ({"batch_size": 0}, "argument `batch_size`"),
         ({"num_candidates": 6}, "argument `num_candidates`.*from 1 to num_classes=5"),
-        ({"random_shift": -1}, "argument `random_shift`"),
         ({"num_candidates": 0}, "argument `num_candidates`"),
         ({"num_classes": 4}, "argument `labels`.*from 0 to 3.*from 0 to 4"),
     ],

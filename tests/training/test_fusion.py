@@ -3,6 +3,7 @@ import json
 
 import pytest
 import tiny
+from command_line import one_line
 from PIL import Image
 
 from keras_pixelcnnpp.atomic import write_json
@@ -103,6 +104,7 @@ def test_command_writes_a_table_and_keeps_what_is_finished(tmp_path, pixelcnnpp)
     assert hybrid["pixelcnnpp"]["options"]["label_loss_weight"] == 0.05
     assert (run / "reports" / "fusion.png").exists()
 
+    one_line(pixelcnnpp(*command, "--split", "test"), "no labelled picture to measure on")
     status, _, err = pixelcnnpp(*command, "--batch-size", 6)
     assert status == 2
     assert "another configuration" in err
