@@ -66,7 +66,7 @@ def test_stopped_before_there_is_anything_to_resume(pixelcnnpp, data, tmp_path, 
 
 @pytest.mark.parametrize(("text", "expected"), [(None, None), ("40", 40), ("24,48", [24, 48])])
 def test_filters(text, expected):
-    assert options.widths(text) == expected
+    assert options.per_resolution("filters", text) == expected
 
 
 def test_bad_filters(pixelcnnpp, tmp_path):
@@ -74,6 +74,13 @@ def test_bad_filters(pixelcnnpp, tmp_path):
         "train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--filters", "24;48"
     )
     one_line(result, "filters", "24;48")
+
+
+def test_crops_need_picture_files(pixelcnnpp, tmp_path):
+    result = pixelcnnpp(
+        "train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--crop-margin", 2
+    )
+    one_line(result, "crop_margin", "digits")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to …")])

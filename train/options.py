@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from keras_pixelcnnpp.datasets.dataset import Dataset
+    from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
 
 
 class Precision(StrEnum):
@@ -90,8 +91,25 @@ def load_preset(name: str | None, data: str) -> dict:
     return load_preset_config(name or ("digits" if data == "digits" else "report"))
 
 
-def widths(text: str | None) -> int | list[int] | None:
-    """`--filters`: `"40"` gives 40, `"24,48,96"` a width for each resolution."""
+def load_larger(source: str, dataset: "Dataset", margin: int, seed: int) -> "LabelledImages | None":
+    """The split `train` with pictures `margin` pixels higher and wider; `None` for no margin."""
+    from keras_pixelcnnpp.datasets.load import load_dataset
+    from keras_pixelcnnpp.errors import UserError
+
+    if not margin:
+        return None
+    if not Path(source).is_dir():
+        raise UserError(
+            "Invalid value for option `crop_margin`. Only picture files can be read at a larger "
+            f"size, from a folder. Received: crop_margin={margin}, data={source}"
+        )
+    height, width, channels = dataset.image_shape
+    size = (height + margin, width + margin)
+    return load_dataset(source, image_size=size, channels=channels, seed=seed).split("train")
+
+
+def per_resolution(option: str, text: str | None) -> int | list[int] | None:
+    """`"40"` gives 40, `"24,48,96"` a number for each resolution."""
     from keras_pixelcnnpp.errors import UserError
 
     if text is None:
@@ -100,7 +118,7 @@ def widths(text: str | None) -> int | list[int] | None:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise UserError(
-            "Invalid value for option `filters`. Expected a positive integer, or one for each "
+            f"Invalid value for option `{option}`. Expected a positive integer, or one for each "
             f"resolution with commas between. Received: {text!r}"
         ) from None
     return numbers if len(numbers) > 1 else numbers[0]

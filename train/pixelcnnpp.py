@@ -21,7 +21,9 @@ def pixelcnnpp(
         str | None,
         typer.Option(help="Width of the network, or one per resolution: 24,48,96."),
     ] = None,
-    num_blocks: Annotated[int | None, typer.Option(help="Blocks per resolution.")] = None,
+    num_blocks: Annotated[
+        str | None, typer.Option(help="Blocks at each resolution, or one number for each: 1,1,2.")
+    ] = None,
     num_resolutions: Annotated[
         int | None, typer.Option(help="Each one halves height and width.")
     ] = None,
@@ -29,6 +31,13 @@ def pixelcnnpp(
     conditioning: Annotated[
         str | None,
         typer.Option(help="How labels enter: none, bias, film, …, or several with +."),
+    ] = None,
+    conditioned_blocks: Annotated[
+        str | None,
+        typer.Option(
+            help="Which blocks see the label: all; up, from the lowest resolution on; or up_left, "
+            "of these one stream's, which is fastest with several candidates."
+        ),
     ] = None,
     dropout_rate: Annotated[float | None, typer.Option(help="In [0, 1).")] = None,
     label_dropout_rate: Annotated[
@@ -55,6 +64,14 @@ def pixelcnnpp(
     ] = None,
     ema_momentum: options.EmaMomentum = None,
     horizontal_flip: options.HorizontalFlip = None,
+    crop_margin: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Read the picture files this much larger as well, and train half of the time on "
+            "a crop at a random place.",
+        ),
+    ] = None,
     image_size: options.ImageSize = None,
     limit: options.Limit = None,
     precision: options.PrecisionOption = options.Precision.float32,
@@ -83,11 +100,12 @@ def pixelcnnpp(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "learning_rate_decay": learning_rate_decay,
-        "filters": options.widths(filters),
-        "num_blocks": num_blocks,
+        "filters": options.per_resolution("filters", filters),
+        "num_blocks": options.per_resolution("num_blocks", num_blocks),
         "num_resolutions": num_resolutions,
         "num_mixtures": num_mixtures,
         "conditioning": conditioning,
+        "conditioned_blocks": conditioned_blocks,
         "dropout_rate": dropout_rate,
         "label_dropout_rate": label_dropout_rate,
         "label_loss_weight": label_loss_weight,
@@ -96,6 +114,7 @@ def pixelcnnpp(
         "warmup_epochs": warmup_epochs,
         "ema_momentum": ema_momentum,
         "horizontal_flip": horizontal_flip,
+        "crop_margin": crop_margin,
         "limit": limit,
         "precision": precision.value,
         "jit_compile": jit_compile,
@@ -105,6 +124,7 @@ def pixelcnnpp(
     preset_config = options.load_preset(preset, data)
     dataset, data_config = options.load(data, image_size, seed)
     model_options, training = resolve_options(preset_config, overrides, dataset.num_classes)
+    larger = options.load_larger(data, dataset, training["crop_margin"], seed)
     folder = RunFolder(run)
     with options.stoppable(run, "pixelcnnpp"):
         train_pixelcnnpp(
@@ -113,6 +133,7 @@ def pixelcnnpp(
             model_options,
             training,
             data_config,
+            larger=larger,
             resume=resume,
             overwrite=overwrite,
             verbose=options.verbosity(),

@@ -25,6 +25,9 @@ class ImageSequence(keras.utils.PyDataset):
         seed: Integer.
         shuffle: Boolean, whether the order changes every epoch.
         horizontal_flip: Boolean, whether half of the pictures, at random, are mirrored.
+        larger_images: uint8 `(N, larger height, larger width, channels)`, the same pictures read
+            at a larger size, or `None`. Half of the pictures, at random, are then replaced by a
+            crop of the larger one, at a random place: nothing is made up at the border.
         num_candidates: Integer K from 1 to `num_classes`: the true label, and K - 1 different
             wrong ones chosen at random.
         **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
@@ -55,6 +58,7 @@ class ImageSequence(keras.utils.PyDataset):
         seed=0,
         shuffle=True,
         horizontal_flip=False,
+        larger_images=None,
         num_candidates=1,
         **kwargs,
     ):
@@ -72,6 +76,7 @@ class ImageSequence(keras.utils.PyDataset):
         self.seed = seed
         self.shuffle = shuffle
         self.horizontal_flip = horizontal_flip
+        self.larger_images = larger_images
         self.num_candidates = num_candidates
         self._check_data()
         self.set_epoch(0)
@@ -81,6 +86,17 @@ class ImageSequence(keras.utils.PyDataset):
             raise ValueError(
                 "Invalid value for argument `images`. Expected at least one picture, and as many "
                 f"as labels. Received: {len(self.images)} images, {len(self.labels)} labels"
+            )
+        if self.larger_images is not None and not (
+            len(self.larger_images) == len(self.images)
+            and self.larger_images.shape[1] >= self.images.shape[1]
+            and self.larger_images.shape[2] >= self.images.shape[2]
+            and self.larger_images.shape[3] == self.images.shape[3]
+        ):
+            raise ValueError(
+                "Invalid value for argument `larger_images`. Expected as many pictures as `images`,"
+                f" of at least their size. Received: shape={self.larger_images.shape}, with images "
+                f"of shape={self.images.shape}"
             )
         if self.num_classes and not (
             self.labels.min() >= 0 and self.labels.max() < self.num_classes
@@ -97,6 +113,9 @@ class ImageSequence(keras.utils.PyDataset):
     def __getitem__(self, index):
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
         images = self.images[rows]
+        if self.larger_images is not None:
+            cropped = self._cropped[rows, None, None, None]
+            images = np.where(cropped, self._crops(rows), images)
         if self.horizontal_flip:
             flip = self._flips[rows, None, None, None]
             images = np.where(flip, images[:, :, ::-1], images)
@@ -112,16 +131,30 @@ class ImageSequence(keras.utils.PyDataset):
         self.epoch = epoch
         # All draws are made here, none in __getitem__: which worker asks for which batch first
         # must not matter. One stream for each purpose: switching flips on doesn't change the order.
-        order, flips, candidates = np.random.default_rng([self.seed, epoch]).spawn(3)
+        order, flips, candidates, crops = np.random.default_rng([self.seed, epoch]).spawn(4)
         count = len(self.images)
         self._order = order.permutation(count) if self.shuffle else np.arange(count)
         self._flips = flips.random(count) < 0.5
         if self.num_candidates > 1:
             self._candidates = self._draw_candidates(candidates)
 
+        if self.larger_images is not None:
+            margin = np.subtract(self.larger_images.shape[1:3], self.images.shape[1:3])
+            self._cropped = crops.random(count) < 0.5
+            self._corners = crops.integers(0, margin + 1, size=(count, 2))
+
     def on_epoch_end(self):
         """Goes on to the next epoch. Keras calls it."""
         self.set_epoch(self.epoch + 1)
+
+    def _crops(self, rows):
+        height, width = self.images.shape[1:3]
+        return np.stack(
+            [
+                self.larger_images[row, top : top + height, left : left + width]
+                for row, (top, left) in zip(rows, self._corners[rows], strict=True)
+            ]
+        )
 
     def _draw_candidates(self, rng):
         true = self.labels[:, None]

@@ -4,6 +4,7 @@ import itertools
 
 import keras
 
+from keras_pixelcnnpp.arguments import require_choice
 from keras_pixelcnnpp.conditioning import build_conditioning
 from keras_pixelcnnpp.layers.down_right_shifted_conv2d import DownRightShiftedConv2D
 from keras_pixelcnnpp.layers.down_right_shifted_conv2d_transpose import (
@@ -24,17 +25,19 @@ _CONVOLUTIONS = {
 class ResidualStack(keras.layers.Layer):
     """One stream of PixelCNN++: a U of gated residual blocks over several resolutions.
 
-    On the way down, each resolution has `num_blocks` blocks; on the way up, `num_blocks` at the
-    lowest and `num_blocks + 1` at the others, each with a shortcut from its mirror image. The
-    stream `u` is a stack with `shift="down"`, the stream `ul` one with `shift="down_right"`.
+    On the way down, each resolution has its `num_blocks` blocks; on the way up, as many at the
+    lowest and one more at the others, each with a shortcut from its mirror image. The stream `u`
+    is a stack with `shift="down"`, the stream `ul` one with `shift="down_right"`.
 
     Args:
         filters: Sequence of integers, the width at each resolution, highest first.
-        num_blocks: Integer, residual blocks per resolution.
+        num_blocks: Sequence of integers, residual blocks at each resolution.
         shift: `"down"` or `"down_right"`.
         dropout_rate: Float in [0, 1).
         conditioning: Names of the label strategies, joined by `+`.
         num_classes: Integer, number of classes (0 for none).
+        conditioned_blocks: `"all"`, or `"up"`: on the way up only. What comes before is then the
+            same for all candidate labels, and computed once for them.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -54,24 +57,27 @@ class ResidualStack(keras.layers.Layer):
     def __init__(
         self,
         filters,
-        num_blocks=1,
+        num_blocks,
         shift="down",
         dropout_rate=0.0,
         conditioning="none",
         num_classes=0,
+        conditioned_blocks="all",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        require_choice("conditioned_blocks", conditioned_blocks, ("all", "up"))
         self.filters = tuple(filters)
-        self.num_blocks = num_blocks
+        self.num_blocks = tuple(num_blocks)
         self.shift = shift
         self.dropout_rate = dropout_rate
         self.conditioning = conditioning
         self.num_classes = num_classes
+        self.conditioned_blocks = conditioned_blocks
         dtype = self.dtype_policy
         levels = range(len(self.filters))
         down, up = _CONVOLUTIONS[shift]
-        self.down_blocks = [self._blocks("down", level, num_blocks) for level in levels]
+        self.down_blocks = [self._blocks("down", level, self.num_blocks[level]) for level in levels]
         self.downsamplings = [
             down(self.filters[level + 1], strides=2, name=f"downsampling_{level}", dtype=dtype)
             for level in levels[:-1]
@@ -84,16 +90,18 @@ class ResidualStack(keras.layers.Layer):
             for level in levels[:-1]
         ]
         self.up_blocks = [
-            self._blocks("up", level, num_blocks + (level < levels[-1])) for level in levels
+            self._blocks("up", level, self.num_blocks[level] + (level < levels[-1]))
+            for level in levels
         ]
 
     def _blocks(self, half, level, count):
+        conditioned = half == "up" or self.conditioned_blocks == "all"
         return [
             GatedResidualBlock(
                 self.filters[level],
                 self.shift,
                 self.dropout_rate,
-                self.conditioning,
+                self.conditioning if conditioned else "none",
                 self.num_classes,
                 name=f"{half}_{level}_{index}",
                 dtype=self.dtype_policy,
@@ -167,6 +175,7 @@ class ResidualStack(keras.layers.Layer):
                 "dropout_rate": self.dropout_rate,
                 "conditioning": self.conditioning,
                 "num_classes": self.num_classes,
+                "conditioned_blocks": self.conditioned_blocks,
             }
         )
         return config

@@ -45,8 +45,9 @@ class ShiftedConv2D(WeightNormalized):
     def pad(self, x):
         """Shifts `x`: zeros before it, and as many rows or columns less after it."""
         (top, bottom), (left, right) = self.padding()
-        height, width = x.shape[-3], x.shape[-2]
-        x = x[..., : height + min(bottom, 0), : width + min(right, 0), :]
+        if min(bottom, right) < 0:  # a slice of everything would cost a copy, and its gradient two
+            height, width = x.shape[-3], x.shape[-2]
+            x = x[..., : height + min(bottom, 0), : width + min(right, 0), :]
         return _pad_image(x, ((top, max(bottom, 0)), (left, max(right, 0))))
 
     def pad_columns(self, x):

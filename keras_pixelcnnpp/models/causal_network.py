@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.arguments import require_choice
 from keras_pixelcnnpp.conditioning import build_conditioning
 from keras_pixelcnnpp.layers import (
     DownRightShiftedConv2D,
@@ -25,10 +26,13 @@ class CausalNetwork(keras.layers.Layer):
     Args:
         num_parameters: Integer, number of parameters of a pixel.
         filters: Sequence of integers, the width at each resolution, highest first.
-        num_blocks: Integer, residual blocks per resolution.
+        num_blocks: Sequence of integers, residual blocks at each resolution.
         dropout_rate: Float in [0, 1).
         conditioning: Names of the label strategies, joined by `+`.
         num_classes: Integer, number of classes (0 for none).
+        conditioned_blocks: Which blocks see the label, if a strategy acts in blocks: `"all"`;
+            `"up"`, those of both streams from the lowest resolution on; `"up_left"`, of these
+            only those of the stream `ul`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -48,26 +52,29 @@ class CausalNetwork(keras.layers.Layer):
         self,
         num_parameters,
         filters,
-        num_blocks=1,
+        num_blocks,
         dropout_rate=0.0,
         conditioning="none",
         num_classes=0,
+        conditioned_blocks="all",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        require_choice("conditioned_blocks", conditioned_blocks, ("all", "up", "up_left"))
         self.num_parameters = num_parameters
         self.filters = tuple(filters)
-        self.num_blocks = num_blocks
+        self.num_blocks = tuple(num_blocks)
         self.dropout_rate = dropout_rate
         self.conditioning = conditioning
         self.num_classes = num_classes
+        self.conditioned_blocks = conditioned_blocks
 
         dtype = self.dtype_policy
 
         def conditioned(place, prefix=""):
             return build_conditioning(conditioning, place, num_classes, prefix, dtype)
 
-        def stack(shift, name):
+        def stack(shift, conditioning, name):
             return ResidualStack(
                 filters,
                 num_blocks,
@@ -75,6 +82,7 @@ class CausalNetwork(keras.layers.Layer):
                 dropout_rate,
                 conditioning,
                 num_classes,
+                "all" if conditioned_blocks == "all" else "up",
                 name=name,
                 dtype=dtype,
             )
@@ -85,7 +93,8 @@ class CausalNetwork(keras.layers.Layer):
             width, (2, 3), strict=True, name="rows_above_stem", dtype=dtype
         )
         self.rows_above_conditioning = conditioned("stem", "rows_above_")
-        self.rows_above = stack("down", "rows_above")
+        sees_label = conditioned_blocks != "up_left"
+        self.rows_above = stack("down", conditioning if sees_label else "none", "rows_above")
         self.above_stem = DownShiftedConv2D(
             width, (1, 3), strict=True, name="above_stem", dtype=dtype
         )
@@ -93,7 +102,7 @@ class CausalNetwork(keras.layers.Layer):
             width, (2, 1), strict=True, name="left_stem", dtype=dtype
         )
         self.above_left_conditioning = conditioned("stem", "above_left_")
-        self.above_left = stack("down_right", "above_left")
+        self.above_left = stack("down_right", conditioning, "above_left")
         self.links = {
             block.name: WeightNormalizedDense(block.filters, name=f"link_{block.name}", dtype=dtype)
             for block in self.rows_above.blocks()
@@ -172,6 +181,7 @@ class CausalNetwork(keras.layers.Layer):
                 "dropout_rate": self.dropout_rate,
                 "conditioning": self.conditioning,
                 "num_classes": self.num_classes,
+                "conditioned_blocks": self.conditioned_blocks,
             }
         )
         return config

@@ -41,11 +41,15 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         num_classes: Integer, number of classes; 0 for an unconditional model.
         num_levels: Integer from 2 to 256, number of values of a sub-pixel.
         filters: Integer, or one for each resolution (highest first): the width of the network.
-        num_blocks: Integer, gated residual blocks per resolution.
+        num_blocks: Integer, or one for each resolution: gated residual blocks.
         num_resolutions: Integer; each halves height and width.
         num_mixtures: Integer, number of logistic components.
         conditioning: How labels enter: `"none"`, or names from
             `keras_pixelcnnpp.conditioning.STRATEGIES` joined by `+`.
+        conditioned_blocks: Which blocks see the label, of those strategies that act in blocks:
+            `"all"`; `"up"`, from the lowest resolution on; `"up_left"`, of these only those that
+            see what is to the left. What comes before is computed once for all candidates: with
+            four of them, `"up_left"` takes less than half the time of `"all"`.
         dropout_rate: Float in [0, 1).
         label_dropout_rate: Float in [0, 1): share of training pictures that are shown without
             their label, which teaches the model p(x) and enables guidance.
@@ -94,6 +98,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         num_resolutions=3,
         num_mixtures=5,
         conditioning="embedding",
+        conditioned_blocks="all",
         dropout_rate=0.5,
         label_dropout_rate=0.0,
         label_loss_weight=0.0,
@@ -107,10 +112,11 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         self.num_classes = num_classes
         self.num_levels = num_levels
         self.filters = tuple(filters) if isinstance(filters, list | tuple) else filters
-        self.num_blocks = num_blocks
+        self.num_blocks = tuple(num_blocks) if isinstance(num_blocks, list | tuple) else num_blocks
         self.num_resolutions = num_resolutions
         self.num_mixtures = num_mixtures
         self.conditioning = conditioning
+        self.conditioned_blocks = conditioned_blocks
         self.dropout_rate = dropout_rate
         self.label_dropout_rate = label_dropout_rate
         self.label_loss_weight = label_loss_weight
@@ -122,10 +128,11 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         self.network = CausalNetwork(
             logistic_mixture.num_parameters(num_mixtures, self.image_shape[-1]),
             self.widths,
-            num_blocks,
+            self._per_resolution(self.num_blocks),
             dropout_rate,
             conditioning,
             num_classes,
+            conditioned_blocks,
             name="network",
             dtype=self.dtype_policy,
         )
@@ -146,7 +153,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         self.build({"image": (None, *self.image_shape), "label": (None, None)})
 
     def _check_arguments(self):
-        for name in ("num_blocks", "num_mixtures", "num_levels"):
+        for name in ("num_mixtures", "num_levels"):
             require_positive_integer(name, getattr(self, name))
         for name in ("dropout_rate", "label_dropout_rate"):
             require_rate(name, getattr(self, name))
@@ -162,13 +169,15 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
                 "Invalid value for argument `num_classes`. Expected an integer of at least 0. "
                 f"Received: num_classes={self.num_classes!r}"
             )
-        for width in self.widths:
-            require_positive_integer("filters", width)
-        if len(self.widths) != self.num_resolutions:
-            raise ValueError(
-                "Invalid value for argument `filters`. Expected an integer or one for each of "
-                f"num_resolutions={self.num_resolutions}. Received: filters={self.filters}"
-            )
+        for name in ("filters", "num_blocks"):
+            value = getattr(self, name)
+            for number in self._per_resolution(value):
+                require_positive_integer(name, number)
+            if len(self._per_resolution(value)) != self.num_resolutions:
+                raise ValueError(
+                    f"Invalid value for argument `{name}`. Expected an integer or one for each of "
+                    f"num_resolutions={self.num_resolutions}. Received: {name}={value}"
+                )
         require_nonnegative_number("label_loss_weight", self.label_loss_weight)
         require_positive_number("initial_temperature", self.initial_temperature)
         parse_conditioning(self.conditioning)
@@ -176,9 +185,10 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
     @property
     def widths(self):
         """Number of filters at each resolution, highest first."""
-        if isinstance(self.filters, tuple):
-            return self.filters
-        return (self.filters,) * self.num_resolutions
+        return self._per_resolution(self.filters)
+
+    def _per_resolution(self, value):
+        return value if isinstance(value, tuple) else (value,) * self.num_resolutions
 
     @property
     def dimensions(self):
@@ -314,6 +324,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
                 "num_resolutions": self.num_resolutions,
                 "num_mixtures": self.num_mixtures,
                 "conditioning": self.conditioning,
+                "conditioned_blocks": self.conditioned_blocks,
                 "dropout_rate": self.dropout_rate,
                 "label_dropout_rate": self.label_dropout_rate,
                 "label_loss_weight": self.label_loss_weight,

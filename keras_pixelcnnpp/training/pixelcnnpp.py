@@ -30,6 +30,7 @@ TRAINING_DEFAULTS = {
     "candidates": None,
     "warmup_epochs": 0,
     "horizontal_flip": False,
+    "crop_margin": 0,
     "precision": "float32",
     "jit_compile": None,
     "sample_every": None,
@@ -76,6 +77,7 @@ def train_pixelcnnpp(
     training: dict,
     data_config: dict,
     *,
+    larger: LabelledImages | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
     overwrite: bool = False,
@@ -89,6 +91,7 @@ def train_pixelcnnpp(
         model_options: The model's arguments, from `resolve_options`.
         training: The training options, from `resolve_options`.
         data_config: The section `data` of `config.json`.
+        larger: The split `train` read at a larger size (`crop_margin`), to be cropped at random.
         callbacks: More Keras callbacks; they are called before the measurement on `validation`.
         resume: As in `RunFolder.start`.
         overwrite: As in `RunFolder.start`.
@@ -149,7 +152,9 @@ def train_pixelcnnpp(
         run.logs("pixelcnnpp"), dataset, pictures, monitor, training["sample_every"]
     )
     checkpoints = Checkpoints(run.checkpoints("pixelcnnpp"))
-    phases = _phases(pictures, training, num_classes)
+    if larger is not None:
+        larger = training_pictures(larger, with_labels=num_classes > 0, limit=training["limit"])
+    phases = _phases(pictures, larger, training, num_classes)
     fit(model, phases, checkpoints, [*callbacks, monitor, *logs], resume=resume, verbose=verbose)
     with atomic_path(run.model_keras) as temporary:
         model.save(temporary)
@@ -192,7 +197,9 @@ def _validation_pictures(dataset: Dataset, num_classes: int) -> LabelledImages:
     return split.labelled() if num_classes else split
 
 
-def _phases(pictures: LabelledImages, training: dict, num_classes: int) -> list[Phase]:
+def _phases(
+    pictures: LabelledImages, larger: LabelledImages | None, training: dict, num_classes: int
+) -> list[Phase]:
     def batches(num_candidates: int) -> ImageSequence:
         return ImageSequence(
             pictures.images,
@@ -201,6 +208,7 @@ def _phases(pictures: LabelledImages, training: dict, num_classes: int) -> list[
             num_classes=num_classes,
             seed=training["seed"],
             horizontal_flip=training["horizontal_flip"],
+            larger_images=None if larger is None else larger.images,
             num_candidates=num_candidates,
         )
 

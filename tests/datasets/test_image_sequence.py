@@ -72,6 +72,30 @@ def test_half_of_the_pictures_are_mirrored():
     assert np.mean(flipped) == pytest.approx(0.5, abs=0.056)
 
 
+def test_half_of_the_pictures_are_crops_of_the_larger_ones(rng):
+    larger = rng.integers(100, 256, (COUNT, 4, 4, 1)).astype("uint8")
+    batches = sequence(larger_images=larger, shuffle=False)
+    cropped, places = [], np.zeros((3, 2))
+    for epoch in range(40):
+        batches.set_epoch(epoch)
+        for row, image in enumerate(collect(batches)["image"]):
+            cropped.append(not np.array_equal(image, IMAGES[row]))
+            if cropped[-1]:
+                matches = [
+                    (top, left)
+                    for top, left in np.ndindex(3, 2)
+                    if np.array_equal(image, larger[row, top : top + 2, left : left + 3])
+                ]
+                assert len(matches) == 1
+                places[matches[0]] += 1
+    # 2000 fair coins, 1000 fair dice: five standard deviations.
+    assert np.mean(cropped) == pytest.approx(0.5, abs=0.056)
+    np.testing.assert_allclose(places / places.sum(), 1 / 6, atol=0.06)
+    # Another stream than the order's.
+    shuffled = collect(sequence(larger_images=larger, seed=3))
+    np.testing.assert_array_equal(shuffled["label"], collect(sequence(seed=3))["label"])
+
+
 @pytest.mark.parametrize("count", [2, 3, CLASSES])
 def test_candidates_are_the_true_label_and_different_wrong_ones(count):
     batches = sequence(num_candidates=count, shuffle=False)
@@ -100,6 +124,8 @@ def test_unconditional_batches_have_no_label():
         ({"batch_size": 0}, "argument `batch_size`"),
         ({"num_candidates": 6}, "argument `num_candidates`.*from 1 to num_classes=5"),
         ({"num_candidates": 0}, "argument `num_candidates`"),
+        ({"larger_images": IMAGES[:-1]}, "argument `larger_images`"),
+        ({"larger_images": IMAGES[:, :1]}, "argument `larger_images`.*of at least their size"),
         ({"num_classes": 4}, "argument `labels`.*from 0 to 3.*from 0 to 4"),
     ],
 )

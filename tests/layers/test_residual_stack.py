@@ -11,7 +11,7 @@ from keras_pixelcnnpp.layers import ResidualStack
 @pytest.mark.parametrize(("shift", "columns"), [("down", (-1, 0, 1)), ("down_right", (-1, 0))])
 @pytest.mark.parametrize(("filters", "num_blocks"), [((3,), 2), ((3, 4), 1), ((2, 3, 4), 1)])
 def test_equals_numpy(rng, shift, columns, filters, num_blocks):
-    stack = ResidualStack(filters, num_blocks, shift)
+    stack = ResidualStack(filters, (num_blocks,) * len(filters), shift)
     x = rng.normal(size=(1, 1, 4, 8, filters[0])).astype("float32")
     stack(x)
     randomize(stack, scale=0.3)
@@ -27,14 +27,37 @@ def test_equals_numpy(rng, shift, columns, filters, num_blocks):
 
 def test_number_of_blocks():
     """As in the paper: on the way up one block more than down, but not at the lowest."""
-    names = [block.name for block in ResidualStack((4, 4, 4), num_blocks=2).blocks()]
+    names = [block.name for block in ResidualStack((4, 4, 4), num_blocks=(2, 2, 2)).blocks()]
     down = [f"down_{level}_{index}" for level in range(3) for index in range(2)]
     up = ["up_2_0", "up_2_1", "up_1_0", "up_1_1", "up_1_2", "up_0_0", "up_0_1", "up_0_2"]
     assert names == down + up
 
 
+def test_number_of_blocks_at_each_resolution():
+    names = [block.name for block in ResidualStack((4, 4), num_blocks=(1, 3)).blocks()]
+    down = ["down_0_0", "down_1_0", "down_1_1", "down_1_2"]
+    assert names == [*down, "up_1_0", "up_1_1", "up_1_2", "up_0_0", "up_0_1"]
+
+
+def test_work_before_the_label_is_done_once(rng):
+    """On the way down there is one candidate, though the label has three."""
+    x, labels = rng.normal(size=(2, 1, 4, 4, 3)).astype("float32"), np.array([[0, 1, 2]] * 2)
+    candidates = {}
+    for conditioned_blocks in ("all", "up"):
+        stack = ResidualStack(
+            (3, 4),
+            (1, 1),
+            conditioning="bias",
+            num_classes=3,
+            conditioned_blocks=conditioned_blocks,
+        )
+        outputs = stack(x, labels=labels)
+        candidates[conditioned_blocks] = [output.shape[1] for output in outputs.values()]
+    assert candidates == {"all": [3, 3, 3, 3, 3], "up": [1, 1, 3, 3, 3]}
+
+
 def test_round_trip(rng):
-    stack = ResidualStack((3, 4), conditioning="bias", num_classes=2)
+    stack = ResidualStack((3, 4), (1, 1), conditioning="bias", num_classes=2)
     x, labels = rng.normal(size=(2, 1, 4, 4, 3)).astype("float32"), np.array([[0, 1], [2, 0]])
     output = run(last(stack), x, labels=labels)
     assert output.shape == (2, 2, 4, 4, 3)
@@ -48,19 +71,20 @@ def test_config():
     check_config(
         ResidualStack,
         filters=(3, 4),
-        num_blocks=2,
+        num_blocks=(2, 1),
         shift="down_right",
         dropout_rate=0.3,
         conditioning="bias",
         num_classes=4,
+        conditioned_blocks="up",
     )
 
 
 def test_mixed_precision(rng):
     x = rng.normal(size=(2, 1, 4, 4, 3)).astype("float32")
-    exact = ResidualStack((3, 4))
+    exact = ResidualStack((3, 4), (1, 1))
     exact(x)
-    mixed = ResidualStack((3, 4), dtype="mixed_bfloat16")
+    mixed = ResidualStack((3, 4), (1, 1), dtype="mixed_bfloat16")
     mixed(x)
     mixed.set_weights(exact.get_weights())
     output = mixed(x)["up_0_1"]

@@ -101,6 +101,23 @@ def test_grey(rng, conditioning, trained, num_resolutions):
     check(model, image, 1, ALL_GREY)
 
 
+@pytest.mark.parametrize("conditioned_blocks", ["up", "up_left"])
+def test_label_from_the_lowest_resolution_on(rng, conditioned_blocks):
+    model, image = model_and_image(
+        rng,
+        True,
+        image_shape=(8, 8, 1),
+        num_classes=3,
+        num_levels=17,
+        num_resolutions=2,
+        conditioning="bias+film",
+        conditioned_blocks=conditioned_blocks,
+    )
+    check(model, image, 1, ALL_GREY)
+    scores = model.class_log_likelihoods(image[None].astype("uint8"))[0]
+    assert len(np.unique(scores)) == 3  # the label does enter
+
+
 def test_unconditional(rng):
     model, image = model_and_image(
         rng, True, image_shape=(8, 8, 1), num_classes=0, num_levels=17, num_resolutions=2

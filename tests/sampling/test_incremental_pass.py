@@ -96,6 +96,9 @@ def test_not_square(rng, image_shape, num_resolutions):
         {"num_blocks": 2},
         {"filters": (3, 5)},
         {"filters": (6, 4), "num_blocks": 2},
+        {"num_blocks": (1, 2)},
+        {"conditioned_blocks": "up", "conditioning": "bias+film"},
+        {"conditioned_blocks": "up_left", "conditioning": "bias+film+spatial"},
     ],
 )
 def test_depth_and_widths(rng, arguments):
