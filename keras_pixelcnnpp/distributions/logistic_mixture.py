@@ -27,14 +27,14 @@ SMALLEST_LOG_SCALE = -7.0
 class LogisticMixture(NamedTuple):
     """The parameters of a mixture, taken apart.
 
-    Shapes: `logits` `(..., M)`, `means` and `log_scales` `(..., C, M)`, `coefficients`
-    `(..., C(C-1)/2, M)`, already through the tanh (`None` for one channel).
+    `logits` is a tensor `(..., M)`; `means` and `log_scales` are lists of C of them, one for each
+    channel; `coefficients` is a list of C(C-1)/2, already through the tanh.
     """
 
     logits: object
-    means: object
-    log_scales: object
-    coefficients: object
+    means: list
+    log_scales: list
+    coefficients: list
 
     def mean_of(self, channel, earlier):
         """Mean of a channel, shifted linearly by the earlier channels of the same pixel.
@@ -47,10 +47,10 @@ class LogisticMixture(NamedTuple):
         Returns:
             Tensor `(..., M)`.
         """
-        mean = self.means[..., channel, :]
+        mean = self.means[channel]
         first = channel * (channel - 1) // 2
         for index, value in enumerate(earlier):
-            mean = mean + self.coefficients[..., first + index, :] * value
+            mean = mean + self.coefficients[first + index] * value
         return mean
 
 
@@ -62,24 +62,21 @@ def num_parameters(num_mixtures, channels):
 def split(parameters, channels):
     """Takes the last axis of `parameters` apart into a `LogisticMixture`."""
     pairs = channels * (channels - 1) // 2
-    num_mixtures = parameters.shape[-1] // (1 + 2 * channels + pairs)
-    if num_parameters(num_mixtures, channels) != parameters.shape[-1]:
+    parts = 1 + 2 * channels + pairs
+    if parameters.shape[-1] % parts:
         raise ValueError(
             "Invalid shape of `parameters`. Expected a last axis that is a multiple of "
             f"{num_parameters(1, channels)} for channels={channels}. "
             f"Received: parameters.shape={tuple(parameters.shape)}"
         )
 
-    def part(first, count):
-        values = parameters[..., first * num_mixtures : (first + count) * num_mixtures]
-        shape = ops.shape(values)
-        return ops.reshape(values, (*shape[:-1], count, num_mixtures))
-
+    # One split: the gradient of a slice is as large as what it was cut from.
+    logits, *rest = ops.split(parameters, parts, axis=-1)
     return LogisticMixture(
-        logits=parameters[..., :num_mixtures],
-        means=part(1, channels),
-        log_scales=ops.maximum(part(1 + channels, channels), SMALLEST_LOG_SCALE),
-        coefficients=ops.tanh(part(1 + 2 * channels, pairs)) if pairs else None,
+        logits=logits,
+        means=rest[:channels],
+        log_scales=[ops.maximum(part, SMALLEST_LOG_SCALE) for part in rest[channels : 2 * channels]],
+        coefficients=[ops.tanh(part) for part in rest[2 * channels :]],
     )
 
 
@@ -129,14 +126,14 @@ def log_probability_of_level(values, means, log_scales, num_levels):
 def component_log_probabilities(mixture, levels, num_levels):
     """Log-probability of each pixel under each component: `(..., M)`, nats."""
     channels = levels.shape[-1]
-    values = scale_to_unit(levels, num_levels, mixture.means.dtype)
+    values = scale_to_unit(levels, num_levels, mixture.logits.dtype)
     total = 0.0
     for channel in range(channels):
         earlier = [values[..., index : index + 1] for index in range(channel)]
         total = total + log_probability_of_level(
             values[..., channel : channel + 1],
             mixture.mean_of(channel, earlier),
-            mixture.log_scales[..., channel, :],
+            mixture.log_scales[channel],
             num_levels,
         )
     return total
@@ -186,7 +183,7 @@ def sample(parameters, noise, channels, num_levels, temperature=1.0):
     levels = []
     for channel in range(channels):
         earlier = [scale_to_unit(level, num_levels) for level in levels]
-        spread = ops.exp(mixture.log_scales[..., channel, :]) * logistic[..., channel : channel + 1]
+        spread = ops.exp(mixture.log_scales[channel]) * logistic[..., channel : channel + 1]
         levels.append(round_to_level(mixture.mean_of(channel, earlier) + spread, num_levels))
     return ops.concatenate(levels, axis=-1)
 
@@ -194,17 +191,14 @@ def sample(parameters, noise, channels, num_levels, temperature=1.0):
 def _only(mixture, weights):
     """The chosen component alone, as a mixture of one."""
 
-    def pick(values, weights):
+    def pick(values):
         return ops.sum(values * weights, axis=-1, keepdims=True)
 
-    over_channels = ops.expand_dims(weights, -2)
     return LogisticMixture(
-        logits=pick(mixture.logits, weights),
-        means=pick(mixture.means, over_channels),
-        log_scales=pick(mixture.log_scales, over_channels),
-        coefficients=(
-            None if mixture.coefficients is None else pick(mixture.coefficients, over_channels)
-        ),
+        logits=pick(mixture.logits),
+        means=[pick(values) for values in mixture.means],
+        log_scales=[pick(values) for values in mixture.log_scales],
+        coefficients=[pick(values) for values in mixture.coefficients],
     )
 
 
@@ -236,7 +230,7 @@ def mode(parameters, channels, num_levels):
     modes = []
     for channel in range(channels):
         earlier = [scale_to_unit(level, num_levels) for level in modes]
-        means, log_scales = mixture.mean_of(channel, earlier), mixture.log_scales[..., channel, :]
+        means, log_scales = mixture.mean_of(channel, earlier), mixture.log_scales[channel]
         modes.append(_likeliest_level(means, log_scales, num_levels))
     candidates = ops.swapaxes(ops.stack(modes, axis=-2), -1, -2)  # (..., M, channels)
     log_probs = log_prob(ops.expand_dims(parameters, -2), candidates, num_levels)

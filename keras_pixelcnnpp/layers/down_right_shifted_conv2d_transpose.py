@@ -1,6 +1,7 @@
 """Up-sampling for the stream `ul`."""
 
 import keras
+from keras import ops
 
 from keras_pixelcnnpp.layers.shifted_conv2d_transpose import ShiftedConv2DTranspose
 
@@ -32,4 +33,4 @@ class DownRightShiftedConv2DTranspose(ShiftedConv2DTranspose):
     kernel_size = (2, 2)
 
     def columns(self, taps):
-        return taps[..., 0, :], taps[..., 1, :]
+        return ops.unstack(taps, axis=-2)

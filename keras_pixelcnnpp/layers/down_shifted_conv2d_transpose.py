@@ -33,7 +33,7 @@ class DownShiftedConv2DTranspose(ShiftedConv2DTranspose):
     kernel_size = (2, 3)
 
     def columns(self, taps):
-        left, centre, right = taps[..., 0, :], taps[..., 1, :], taps[..., 2, :]
+        left, centre, right = ops.unstack(taps, axis=-2)
         # (..., height, width, 2 rows, filters): column j + 1 spreads to the left into 2j + 1.
         no_padding = [(0, 0)] * (len(left.shape) - 3)
         from_next = ops.pad(left[..., 1:, :, :], [*no_padding, (0, 1), (0, 0), (0, 0)])

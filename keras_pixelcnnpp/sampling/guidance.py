@@ -38,7 +38,7 @@ def sample_guided(parameters, noise, weight, channels, num_levels, temperature=1
         per_component = logistic_mixture.log_probability_of_level(
             grid,
             ops.expand_dims(mixture.mean_of(channel, _twice(levels, num_levels)), -1),
-            ops.expand_dims(mixture.log_scales[:, channel], -1),
+            ops.expand_dims(mixture.log_scales[channel], -1),
             num_levels,
         )
         log_probs = ops.logsumexp(ops.expand_dims(log_weights, -1) + per_component, axis=1)
