@@ -43,19 +43,30 @@ def markdown(results):
     return "\n".join(lines)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path)
+def add_environment_options(parser):
+    """An option for each backend: the Python of its environment."""
     for backend, folder in ENVIRONMENTS.items():
         default = ROOT / folder / "bin" / "python"
         parser.add_argument(f"--{backend}", type=Path, default=default, help="a Python to use")
-    options = parser.parse_args()
 
+
+def environments(options):
+    """The Python of each backend whose environment there is."""
     pythons = {backend: getattr(options, backend) for backend in ENVIRONMENTS}
     found = {backend: python for backend, python in pythons.items() if python.exists()}
     if not found:
         sys.exit("No environment found. Make them: make test-all")
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path)
+    add_environment_options(parser)
+    options = parser.parse_args()
+
+    found = environments(options)
     results = [measure(backend, python, options.rounds) for backend, python in found.items()]
     print(f"\nPictures per second on {results[0]['machine']}, batch {results[0]['batch']}:\n")
     print(markdown(results))
