@@ -1,5 +1,6 @@
 # make demo      train, evaluate, export and use a small model (minutes)
 # make test      tests under TensorFlow; also test-jax, test-torch, test-all
+# make bench     speed, side by side with peers; writes benchmarks/results and RESULTS.md
 # make lint      style; make format mends what can be mended
 #
 # Each makes its own environment when there is none, and again when setup.cfg has changed.
@@ -14,7 +15,7 @@ TORCH_INDEX ?=
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
-.PHONY: help demo test test-jax test-torch test-all lint format clean
+.PHONY: help demo test test-jax test-torch test-all bench lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -62,6 +63,17 @@ lint: .venv/installed
 format: .venv/installed
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+# --- speed ------------------------------------------------------------------------------------
+
+BENCH := .venv/bin/python benchmarks
+RESULTS := benchmarks/results
+
+bench: .venv/installed
+	$(BENCH)/throughput.py --variants --output $(RESULTS)/throughput.json
+	$(BENCH)/startup.py --output $(RESULTS)/startup.json
+	$(BENCH)/sampling.py --batches 25 100 --output $(RESULTS)/sampling.json
+	$(BENCH)/results.py
 
 # --- demo -------------------------------------------------------------------------------------
 

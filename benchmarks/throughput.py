@@ -14,7 +14,6 @@ work than ours). Under JAX and torch it measures this package alone.
 import argparse
 import json
 import os
-import platform
 import re
 import time
 from importlib import metadata
@@ -29,6 +28,7 @@ from rich.table import Table
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.layers.weight_normalized import weight_normalized_layers
+from keras_pixelcnnpp.training.environment import machine
 
 BATCH = 16
 PICTURES = 128
@@ -160,18 +160,17 @@ def measure(candidates, rounds):
 
 
 def summarize(times, product, flop):
-    """Medians, ratios to the first candidate within the rounds, and share of peak."""
+    """Medians, ratios to tfp within the rounds, and share of peak."""
     counts = {"train": PICTURES, "score": PICTURES, "classify": PICTURES, "sample": 25}
     work = {"train": 3 * flop, "score": flop}
     peak = product.flop / np.median(times.pop("peak"))
-    first = next(iter(times))[0]
     rows = []
     for (name, job), values in times.items():
         rate = counts[job] / np.median(values)
         row = {"name": name, "job": job, "pictures_per_second": round(float(rate), 2)}
-        if (first, job) in times:
-            ratio = np.median(times[first, job] / values)
-            row["speed_relative_to_first"] = round(float(ratio), 3)
+        if (TfpPixelCNN.name, job) in times:
+            ratio = np.median(times[TfpPixelCNN.name, job] / values)
+            row["speed_relative_to_tfp"] = round(float(ratio), 3)
         if job in work:
             row["share_of_float32_peak"] = round(float(rate * work[job] / peak), 3)
         rows.append(row)
@@ -180,7 +179,7 @@ def summarize(times, product, flop):
 
 def print_table(result):
     table = Table(title=f"{result['backend']} on {result['machine']}")
-    for column in ("name", "job", "pictures/s", "speed relative to first", "share of peak"):
+    for column in ("name", "job", "pictures/s", "times tfp", "share of peak"):
         table.add_column(column)
     for row in result["rows"]:
         share = row.get("share_of_float32_peak")
@@ -188,18 +187,11 @@ def print_table(result):
             row["name"],
             row["job"],
             f"{row['pictures_per_second']:.1f}",
-            str(row.get("speed_relative_to_first", "")),
+            str(row.get("speed_relative_to_tfp", "")),
             "" if share is None else f"{share:.0%}",
         )
     Console(width=120).print(table)
     print(f"matrix product, float32: {result['peak_gflop_per_second']} GFLOP/s")
-
-
-def machine():
-    """Name of the processor, as well as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    name = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return f"{os.cpu_count()} × {name.group(1) if name else platform.processor()}"
 
 
 def main():
@@ -228,6 +220,7 @@ def main():
         "backend": backend,
         "backend_version": metadata.version(backend),
         "machine": machine(),
+        "cores": len(os.sched_getaffinity(0)),
         "keras": keras.__version__,
         "batch": BATCH,
         "forward_gflop_per_picture": round(forward_flop(candidates[0].model) / 1e9, 3),

@@ -1,9 +1,12 @@
 """What a training run ran on and with."""
 
+import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 
 import keras
 
@@ -11,13 +14,20 @@ import keras
 def versions() -> dict[str, str]:
     """The versions that decide whether a run can be repeated to the last bit."""
     backend = keras.backend.backend()
-    found = {"python": platform.python_version(), "backend": backend}
+    found = {"python": platform.python_version(), "backend": backend, "machine": machine()}
     for package in ("keras-pixelcnnpp", "keras", "numpy", backend):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "unknown"
     return found
+
+
+def machine() -> str:
+    """Number of cores and name of the processor, as well as the system tells them."""
+    cpuinfo = Path("/proc/cpuinfo")
+    name = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return f"{os.cpu_count()} × {name.group(1) if name else platform.processor()}"
 
 
 def describe(model: keras.Model) -> str:

@@ -19,6 +19,7 @@ from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training import environment
 from keras_pixelcnnpp.training.fitting import Phase, fit
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
+from keras_pixelcnnpp.training.offsets import refit_offsets
 from keras_pixelcnnpp.training.splits import first, training_pictures
 
 TRAINING_DEFAULTS = {
@@ -156,6 +157,8 @@ def train_pixelcnnpp(
         larger = training_pictures(larger, with_labels=num_classes > 0, limit=training["limit"])
     phases = _phases(pictures, larger, training, num_classes)
     fit(model, phases, checkpoints, [*callbacks, monitor, *logs], resume=resume, verbose=verbose)
+    if model.posterior.learn_offsets:
+        refit_offsets(model, pictures, training["batch_size"])
     with atomic_path(run.model_keras) as temporary:
         model.save(temporary)
     return model

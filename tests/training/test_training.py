@@ -38,8 +38,10 @@ def test_saved_model_has_the_averaged_weights(trained):
     model, run = trained
     average = [variable_value(v) for v in model.optimizer._model_variables_moving_average]
     loaded = keras.models.load_model(run.model_keras)
+    refitted = loaded.posterior.offsets.path
     for variable, expected in zip(loaded.trainable_variables, average, strict=True):
-        np.testing.assert_array_equal(variable_value(variable), expected)
+        if variable.path != refitted:
+            np.testing.assert_array_equal(variable_value(variable), expected)
 
 
 def test_what_is_written(trained):

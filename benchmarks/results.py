@@ -1,0 +1,127 @@
+"""RESULTS.md, made from the files that runs and benchmarks left behind.
+
+    python benchmarks/results.py keep runs/cpen455   # copies its numbers to results/cpen455
+    python benchmarks/results.py                     # writes RESULTS.md from benchmarks/results
+
+Every number in RESULTS.md comes from a file below `benchmarks/results`; a test holds the two
+together. A part whose file is missing is left out.
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import statistics
+from pathlib import Path
+
+import jinja2
+
+from keras_pixelcnnpp.reporting.reproduction import training_words
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+KEPT = (
+    "config.json",
+    "reports/*.json",
+    "logs/*/history.json",
+)
+
+
+def keep(run, folder=RESULTS):
+    """Copies the JSON files of a run, without its weights and pictures."""
+    target = folder / Path(run).name
+    shutil.rmtree(target, ignore_errors=True)
+    for pattern in KEPT:
+        for file in Path(run).glob(pattern):
+            copy = target / file.relative_to(run)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+    return target
+
+
+class Run:
+    """What was kept of a run."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.name = folder.name
+
+    def json(self, path):
+        """The content of a file, `None` if it was not kept."""
+        file = self.folder / path
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    @property
+    def config(self):
+        return self.json("config.json")
+
+    def command(self, model):
+        """The command that trains `model` again."""
+        config = self.config
+        source = Path(config["data"]["source"])
+        # Where the data lay is of no use to anyone else.
+        config["data"]["source"] = source.name
+        words = ["pixelcnnpp", *training_words(config, model), "--run", f"runs/{self.name}"]
+        return shlex.join(words)
+
+    def seconds_per_epoch(self, model):
+        """Median over the epochs, measuring on the validation split included."""
+        history = self.json(f"logs/{model}/history.json")
+        return statistics.median(row["seconds"] for row in history) if history else None
+
+    def epochs(self, model):
+        history = self.json(f"logs/{model}/history.json")
+        return history[-1]["epoch"] if history else None
+
+
+def render(folder=RESULTS):
+    """The text of RESULTS.md."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - Markdown
+    )
+    environment.filters.update(percent=percent, interval=interval, number=number)
+    runs = {path.parent.name: Run(path.parent) for path in sorted(folder.glob("*/config.json"))}
+    tables = {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")
+    }
+    fusions = {
+        path.parent.parent.name: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*/reports/fusion.json"))
+    }
+    template = environment.get_template("RESULTS.md.j2")
+    return template.render(runs=runs, tables=tables, fusions=fusions)
+
+
+def percent(value):
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def interval(bounds):
+    return "–" if bounds is None else f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}"
+
+
+def number(value, digits=3):
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("action", nargs="?", choices=("write", "keep"), default="write")
+    parser.add_argument("runs", nargs="*", type=Path, help="run folders to keep the numbers of")
+    options = parser.parse_args()
+    if options.action == "keep":
+        for run in options.runs:
+            print(f"Kept {keep(run)}")
+    else:
+        path = HERE.parent / "RESULTS.md"
+        path.write_text(render(), encoding="utf-8")
+        print(f"Wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
