@@ -81,6 +81,10 @@ class RunFolder:
         """The TensorBoard logs of `section`."""
         return self.path / "logs" / section
 
+    def history(self, section: str) -> Path:
+        """What was measured in every epoch of the training of `section`, as JSON."""
+        return self.logs(section) / "history.json"
+
     def has_checkpoint(self, section: str) -> bool:
         """Whether there is a training of `section` to resume."""
         return any(self.checkpoints(section).glob("*.json"))

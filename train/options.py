@@ -80,6 +80,7 @@ def load(source: str, image_size: int | None, seed: int) -> tuple["Dataset", dic
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
         "num_levels": dataset.num_levels,
+        "counts": dataset.counts(),
     }
     return dataset, config
 

@@ -3,6 +3,7 @@
 from keras_pixelcnnpp.callbacks.averaged_weights import averaged_weights
 from keras_pixelcnnpp.callbacks.checkpoints import Checkpoints
 from keras_pixelcnnpp.callbacks.epoch_checkpoint import EpochCheckpoint
+from keras_pixelcnnpp.callbacks.history_file import HistoryFile
 from keras_pixelcnnpp.callbacks.set_epoch import SetEpoch
 from keras_pixelcnnpp.callbacks.stop_on_signal import StopOnSignal
 from keras_pixelcnnpp.callbacks.tensorboard_pictures import TensorBoardPictures
@@ -12,6 +13,7 @@ from keras_pixelcnnpp.callbacks.validation_monitor import ValidationMonitor
 __all__ = [
     "Checkpoints",
     "EpochCheckpoint",
+    "HistoryFile",
     "SetEpoch",
     "StopOnSignal",
     "TensorBoardPictures",

@@ -56,6 +56,18 @@ class Dataset:
             )
         return self.splits[name]
 
+    def counts(self):
+        """Returns the number of pictures by split: of each class in order, then without label.
+
+        Returns:
+            Dict of lists of `num_classes + 1` integers.
+        """
+        labels = [*range(self.num_classes), -1]
+        return {
+            name: [int((split.labels == label).sum()) for label in labels]
+            for name, split in self.splits.items()
+        }
+
     def fingerprint(self):
         """Returns a SHA-256 hex digest of pictures, labels, splits, class names and levels.
 

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from keras_pixelcnnpp.atomic import atomic_path
-from keras_pixelcnnpp.callbacks import Checkpoints, ValidationMonitor
+from keras_pixelcnnpp.callbacks import Checkpoints, HistoryFile, ValidationMonitor
 from keras_pixelcnnpp.classification.baseline_classifier import BaselineClassifier
 from keras_pixelcnnpp.datasets.dataset import Dataset
 from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
@@ -88,6 +88,7 @@ def train_baseline(
         config = {
             "options": {**training, "horizontal_flip": horizontal_flip},
             "model": model.get_config(),
+            "parameters": model.count_params(),
             "versions": environment.versions(),
         }
         run.start(
@@ -103,9 +104,10 @@ def train_baseline(
 
     monitor = ValidationMonitor(measurement(model), dataset.split("validation").labelled())
     logs = tensorboard_callbacks(run.logs("baseline"), dataset, pictures, monitor)
+    history = HistoryFile(run.history("baseline"))
     checkpoints = Checkpoints(run.checkpoints("baseline"))
     phases = [Phase(batches, training["epochs"])]
-    fit(model, phases, checkpoints, [monitor, *logs], resume=resume, verbose=verbose)
+    fit(model, phases, checkpoints, [monitor, history, *logs], resume=resume, verbose=verbose)
     with atomic_path(run.baseline_keras) as temporary:
         model.save(temporary)
     return model

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from keras_pixelcnnpp.atomic import atomic_path
-from keras_pixelcnnpp.callbacks import Checkpoints, ValidationMonitor
+from keras_pixelcnnpp.callbacks import Checkpoints, HistoryFile, ValidationMonitor
 from keras_pixelcnnpp.classification.pixelcnn_classifier import PixelCNNClassifier
 from keras_pixelcnnpp.datasets.dataset import Dataset
 from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
@@ -128,6 +128,7 @@ def train_pixelcnnpp(
         config = {
             "options": {**model_options, **training},
             "model": model.get_config(),
+            "parameters": model.count_params(),
             "versions": environment.versions(),
         }
         run.start(
@@ -152,11 +153,13 @@ def train_pixelcnnpp(
     logs = tensorboard_callbacks(
         run.logs("pixelcnnpp"), dataset, pictures, monitor, training["sample_every"]
     )
+    history = HistoryFile(run.history("pixelcnnpp"))
     checkpoints = Checkpoints(run.checkpoints("pixelcnnpp"))
     if larger is not None:
         larger = training_pictures(larger, with_labels=num_classes > 0, limit=training["limit"])
     phases = _phases(pictures, larger, training, num_classes)
-    fit(model, phases, checkpoints, [*callbacks, monitor, *logs], resume=resume, verbose=verbose)
+    callbacks = [*callbacks, monitor, history, *logs]
+    fit(model, phases, checkpoints, callbacks, resume=resume, verbose=verbose)
     if model.posterior.learn_offsets:
         refit_offsets(model, pictures, training["batch_size"])
     with atomic_path(run.model_keras) as temporary:

@@ -28,6 +28,17 @@ def test_digits_are_all_there_once_and_a_third_is_for_testing():
     assert (dataset.image_shape, dataset.num_levels, dataset.num_classes) == ((8, 8, 1), 17, 10)
 
 
+def test_counts_are_by_split_and_class():
+    dataset = load_dataset("digits")
+    counts = dataset.counts()
+    total = np.sum([counts["train"], counts["validation"], counts["test"]], axis=0)
+    np.testing.assert_array_equal(total, [*np.bincount(load_digits().target), 0])
+    test = dataset.split("test")
+    unlabelled = LabelledImages(test.images, np.full(599, -1, "int32"), test.paths)
+    counts = Dataset("digits", dataset.class_names, 17, {"test": unlabelled}).counts()
+    assert counts == {"test": [0] * 10 + [599]}
+
+
 def test_digits_do_not_depend_on_the_seed():
     digest = load_dataset("digits").fingerprint()
     assert load_dataset("digits", seed=7).fingerprint() == digest

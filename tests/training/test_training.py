@@ -52,8 +52,16 @@ def test_what_is_written(trained):
     assert section["options"]["jit_compile"] is not None
     assert section["model"]["image_shape"] == [4, 4, 1]
     assert section["versions"]["keras"] == keras.__version__
+    assert section["parameters"] == trained[0].count_params()
     assert config["data"]["class_names"] == ["dark", "grey", "bright"]
     assert json.loads(trained[1].config_json.read_text()) == config
+
+
+def test_history_has_every_epoch(trained):
+    rows = json.loads(trained[1].history("pixelcnnpp").read_text())
+    assert [row["epoch"] for row in rows] == [1, 2]
+    measured = {"accuracy", "bits_per_dim", "val_accuracy", "val_bits_per_dim"}
+    assert all(measured <= set(row) for row in rows)
 
 
 @pytest.mark.tensorflow
@@ -120,6 +128,7 @@ def test_baseline(tmp_path):
     for variable, expected in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(variable_value(variable), variable_value(expected))
     assert run.read_config()["baseline"]["options"]["epochs"] == 1
+    assert "val_accuracy" in json.loads(run.history("baseline").read_text())[0]
 
 
 @pytest.mark.parametrize(
