@@ -55,7 +55,7 @@ def generation(
 def _write(folder: "RunFolder", samples: "ClassSamples", report: dict) -> None:
     from keras_pixelcnnpp.atomic import atomic_path, write_json
     from keras_pixelcnnpp.figures import png_bytes
-    from keras_pixelcnnpp.generation.class_samples import safe_name
+    from keras_pixelcnnpp.file_names import safe_name
 
     # The whole folder is replaced: no picture of an earlier, larger set may stay among these.
     with atomic_path(folder.samples) as temporary:

@@ -127,6 +127,47 @@ def _outline_target(axes, count: dict, shape: tuple[int, int]) -> None:
     axes.set_ylim(height - 0.5, -0.5)
 
 
+def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str) -> bytes | None:
+    """Draws a quantity over the epochs of one or several trainings.
+
+    Args:
+        histories: By the training's title, what `history.read_history` returns.
+        quantity: A name in it, such as `"accuracy"`. With `val_` before it, it is that of the
+            validation pictures; that line is solid, the other dashed.
+        label: Of the vertical axis.
+
+    Returns:
+        The content of a PNG file; `None` if there is nothing to draw.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(5, 3.4)
+    axes = figure.subplots()
+    for index, (title, rows) in enumerate(histories.items()):
+        for prefix, style, part in (("val_", "-", "validation"), ("", "--", "training")):
+            name = prefix + quantity
+            measured = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
+            if measured:
+                # One epoch is a point, which no line shows.
+                marker = "o" if len(measured) == 1 else None
+                axes.plot(
+                    *zip(*measured, strict=True),
+                    linestyle=style,
+                    marker=marker,
+                    color=f"C{index}",
+                    linewidth=1.8 if prefix else 1.2,
+                    label=f"{title}, {part}",
+                )
+    if not axes.lines:
+        return None
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return _figure_png(figure, dpi=160)
+
+
 def picture_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -> np.ndarray:
     """Lays pictures out in a grid, row by row, small ones enlarged to be seen.
 
@@ -183,7 +224,7 @@ def _figure(width: float, height: float):
     return figure
 
 
-def _figure_png(figure) -> bytes:
+def _figure_png(figure, dpi: int = 100) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()

@@ -1,6 +1,5 @@
 """What was measured in every epoch, as a plain file."""
 
-import json
 import math
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import keras
 
 from keras_pixelcnnpp.atomic import write_json
+from keras_pixelcnnpp.history import read_history
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -49,19 +49,6 @@ class HistoryFile(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, "seconds": seconds}
         row.update({name: _number(value) for name, value in (logs or {}).items()})
         write_json(self.path, [*earlier, row])
-
-
-def read_history(path: str | Path) -> list[dict]:
-    """The epochs that a `HistoryFile` wrote, in order; none if there is no such file.
-
-    A file that is not what `HistoryFile` writes counts as none too: losing a curve must not stop a
-    training.
-    """
-    try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))
-        return sorted(rows, key=lambda row: row["epoch"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
 
 
 def _number(value) -> float | None:

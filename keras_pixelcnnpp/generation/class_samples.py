@@ -1,6 +1,5 @@
 """Generated pictures of several classes."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 
 from keras_pixelcnnpp.datasets.images import to_pixels
 from keras_pixelcnnpp.figures import picture_grid, png_bytes
+from keras_pixelcnnpp.file_names import safe_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +79,3 @@ class ClassSamples:
             for number, picture in enumerate(pixels, start=1):
                 file = Path(folder, f"{safe_name(name)}_image_{number:02d}.png")
                 file.write_bytes(png_bytes(picture))
-
-
-def safe_name(class_name: str) -> str:
-    """A class's name as part of a file name: what could lead to another folder becomes `_`."""
-    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", class_name)

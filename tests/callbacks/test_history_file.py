@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_pixelcnnpp.callbacks import HistoryFile
-from keras_pixelcnnpp.callbacks.history_file import read_history
+from keras_pixelcnnpp.history import read_history
 
 
 class LogMore(keras.callbacks.Callback):

@@ -1,0 +1,111 @@
+"""From a run folder to the page that reports it."""
+
+from keras_pixelcnnpp.reporting import comparison, generated, insight, origin
+from keras_pixelcnnpp.reporting.page import KeyNumber, Missing, Page, Section
+from keras_pixelcnnpp.reporting.reproduction import reproduction_section
+from keras_pixelcnnpp.reporting.run_files import RunFiles
+from keras_pixelcnnpp.reporting.wording import (
+    TITLES,
+    decimal,
+    find,
+    is_number,
+    percent,
+    percent_interval,
+    shape,
+)
+from keras_pixelcnnpp.run_folder import RunFolder
+
+PARTS = (
+    generated.samples_section,
+    comparison.comparison_section,
+    origin.training_section,
+    origin.data_section,
+    origin.model_section,
+    generated.generation_section,
+    generated.temperatures_section,
+    generated.completions_section,
+    generated.neighbours_section,
+    comparison.per_class_section,
+    comparison.confusion_section,
+    comparison.roc_section,
+    comparison.calibration_section,
+    comparison.selective_section,
+    insight.evidence_section,
+    insight.foreign_section,
+    insight.receptive_field_section,
+    reproduction_section,
+)
+"""Each gives a `Section`, or says what is `Missing`."""
+
+
+def build_page(run: RunFolder) -> Page:
+    """Gathers all that a run folder has to tell.
+
+    Nothing is computed but the training curves: it takes a second, whatever the model.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        The page, for a template.
+
+    Raises:
+        UserError: if there is no run, or one of its files is damaged.
+
+    Example:
+
+    ```python
+    page = build_page(RunFolder("runs/digits"))
+    [section.title for section in page.sections]
+    ```
+    """
+    files = RunFiles(run)
+    parts = [part(files) for part in PARTS]
+    return Page(
+        title=run.path.resolve().name,
+        subtitle=_subtitle(files),
+        key_numbers=tuple(_key_numbers(files)),
+        sections=tuple(part for part in parts if isinstance(part, Section)),
+        missing=tuple(_missing(files, parts)),
+    )
+
+
+def _missing(files: RunFiles, parts: list[Section | Missing]) -> list[Missing]:
+    """One entry for each command, however many sections it writes for."""
+    titles = {}
+    for model, title in TITLES.items():
+        if not files.section(model):
+            titles[files.training_command(model)] = [title]
+    for part in parts:
+        if isinstance(part, Missing):
+            titles.setdefault(part.command, []).extend(part.titles)
+    return [Missing(tuple(found), command) for command, found in titles.items()]
+
+
+def _subtitle(files: RunFiles) -> str:
+    data = files.config["data"]
+    return (
+        f"PixelCNN++ on pictures of {shape(data.get('image_shape'))}, "
+        f"{len(files.class_names)} classes"
+    )
+
+
+def _key_numbers(files: RunFiles) -> list[KeyNumber]:
+    classification, generation = files.json("classification"), files.json("generation")
+    numbers = []
+    for name, title in TITLES.items():
+        of_model = find(classification, "models", name)
+        if is_number(find(of_model, "accuracy")):
+            note = percent_interval(find(of_model, "accuracy_ci95"))
+            numbers.append(KeyNumber(f"Accuracy, {title}", percent(of_model["accuracy"]), note))
+    bits = find(classification, "models", "pixelcnnpp", "bits_per_dim")
+    if is_number(bits):
+        floor = decimal(classification.get("pixel_histogram_bits_per_dim"), 2)
+        numbers.append(KeyNumber("Bits/dim", decimal(bits, 2), f"pixel histograms {floor}"))
+    distance = find(generation, "metrics", "all", "frechet_distance")
+    if is_number(distance):
+        floor = decimal(find(generation, "metrics", "all", "floor", "frechet_distance"), 2)
+        numbers.append(
+            KeyNumber("Fréchet distance", decimal(distance, 2), f"real pictures {floor}")
+        )
+    return numbers

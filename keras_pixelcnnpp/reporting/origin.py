@@ -1,0 +1,115 @@
+"""Where a run comes from: its data, its models, their training."""
+
+import statistics
+
+from keras_pixelcnnpp.figures import history_png
+from keras_pixelcnnpp.reporting.page import Gallery, Missing, Section, Table
+from keras_pixelcnnpp.reporting.run_files import RunFiles, png_picture
+from keras_pixelcnnpp.reporting.wording import (
+    TITLES,
+    decimal,
+    duration,
+    find,
+    option,
+    percent,
+    shape,
+    whole,
+)
+
+CURVES = {
+    "bits_per_dim": "bits/dim",
+    "accuracy": "accuracy",
+    "cross_entropy": "cross-entropy (nats)",
+}
+
+
+def data_section(files: RunFiles) -> Section:
+    """What the models were trained on."""
+    data = files.config["data"]
+    facts = Table(
+        ("", ""),
+        (
+            ("source", option(data.get("source"))),
+            ("shape", shape(data.get("image_shape"))),
+            ("levels of a sub-pixel", option(data.get("num_levels"))),
+            ("classes", option(len(files.class_names))),
+            ("fingerprint", option(data.get("fingerprint"))),
+        ),
+    )
+    counts = data.get("counts")
+    text = (
+        "Both models were trained on the split train and watched on validation. The fingerprint "
+        "is a SHA-256 of all pictures, labels and splits."
+    )
+    return Section(
+        "Data", text, (facts, _counts(counts, files.class_names)) if counts else (facts,)
+    )
+
+
+def model_section(files: RunFiles) -> Section:
+    """How the models were configured."""
+    tables = []
+    for name, title in TITLES.items():
+        section = files.section(name)
+        if section:
+            facts = {"parameters": whole(section.get("parameters"))}
+            facts |= {key: option(value) for key, value in section.get("options", {}).items()}
+            facts |= {
+                f"version of {key}": option(value)
+                for key, value in section.get("versions", {}).items()
+            }
+            rows = tuple((key.replace("_", " "), value) for key, value in facts.items())
+            tables.append(Table(("option", "value"), rows, title))
+    text = "Every option of the training, and the versions it ran with."
+    return Section("Model", text, tuple(tables))
+
+
+def training_section(files: RunFiles) -> Section | Missing:
+    """How the training went."""
+    histories = {title: files.history(name) for name, title in TITLES.items()}
+    histories = {title: rows for title, rows in histories.items() if rows}
+    if not histories:
+        return Missing(("Training curves",), files.training_command("pixelcnnpp"))
+    curves = []
+    for quantity, label in CURVES.items():
+        png = history_png(histories, quantity, label)
+        if png:
+            alt = f"{label} over the epochs: {', '.join(histories)}"
+            curves.append(png_picture(png, alt, chart=True))
+    summary = Table(
+        ("", "epochs", "time", "per epoch", "bits/dim", "accuracy", "cross-entropy"),
+        tuple(_training_row(title, rows) for title, rows in histories.items()),
+        "After the last epoch, on the validation pictures",
+    )
+    text = (
+        "Solid: validation pictures, with the averaged weights, all classes as candidates. Dashed: "
+        "training pictures, as the training loop sees them, with dropout and, for PixelCNN++, "
+        "the true label among a few candidates; so the two lines of a model need not meet. "
+        "Bits/dim is of the picture under its own class."
+    )
+    return Section("Training", text, (Gallery(tuple(curves)), summary))
+
+
+def _counts(counts: dict, class_names: list[str]) -> Table:
+    names = [*class_names, "without label"]
+    rows = [
+        (name, *(whole(of_split[index]) for of_split in counts.values()))
+        for index, name in enumerate(names)
+        if index < len(class_names) or any(of_split[index] for of_split in counts.values())
+    ]
+    totals = ("all", *(whole(sum(of_split)) for of_split in counts.values()))
+    return Table(("class", *counts), (*rows, totals), "Pictures")
+
+
+def _training_row(title: str, rows: list[dict]) -> tuple[str, ...]:
+    last = rows[-1]
+    seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
+    return (
+        title,
+        whole(last["epoch"]),
+        duration(sum(seconds)) if seconds else "–",
+        duration(statistics.median(seconds)) if seconds else "–",
+        decimal(find(last, "val_bits_per_dim")),
+        percent(find(last, "val_accuracy")),
+        decimal(find(last, "val_cross_entropy")),
+    )

@@ -1,0 +1,104 @@
+"""The commands that a run was made with, from what it recorded."""
+
+import shlex
+
+from keras_pixelcnnpp.reporting.page import Listing, Section
+from keras_pixelcnnpp.reporting.run_files import RunFiles
+from keras_pixelcnnpp.reporting.wording import TITLES, find
+
+MODEL_OPTIONS = (
+    "filters",
+    "num_blocks",
+    "num_resolutions",
+    "num_mixtures",
+    "conditioning",
+    "dropout_rate",
+    "label_dropout_rate",
+    "label_loss_weight",
+    "initial_temperature",
+)
+"""Arguments of the model that the training command has as options."""
+NO_OPTIONS = ("learn_temperature", "learn_offsets")
+"""Arguments that only a preset can set."""
+
+
+def reproduction_section(files: RunFiles) -> Section:
+    """How to repeat the run."""
+    trained = [name for name in TITLES if files.section(name)]
+    blocks = [
+        Listing(
+            tuple(_training_command(files, name) for name in trained), "Train, with every option"
+        ),
+        Listing(tuple(_evaluation_commands(files)), "Measure"),
+    ]
+    text = (
+        "Same seed, same versions, same kind of machine: the same numbers. Every option is "
+        "written out, so that a preset that changes does not matter."
+    )
+    if find(files.section("pixelcnnpp"), "options", "limit") is not None:
+        text += " This run used the first pictures of the split train only."
+    return Section("Reproduce", text, tuple(blocks))
+
+
+def training_words(config: dict, model: str) -> list[str]:
+    """The words after `pixelcnnpp` of the command that trains `model` again, without `--run`.
+
+    Args:
+        config: The content of `config.json`.
+        model: `"pixelcnnpp"` or `"baseline"`.
+    """
+    data, section = config["data"], config[model]
+    options = dict(section["options"])
+    if model == "pixelcnnpp":
+        complete = section.get("model", {})
+        given = {name: complete[name] for name in MODEL_OPTIONS if name in complete}
+        options = {**given, **options}
+    height, width, _ = data["image_shape"]
+    if height == width:
+        options["image_size"] = height
+    words = ["train", model, "--data", str(data["source"])]
+    for name, value in options.items():
+        # "auto" is what the command takes without the option.
+        if value is not None and value != "auto" and name not in NO_OPTIONS:
+            words += _option(name, value)
+    return words
+
+
+def _option(name: str, value: object) -> list[str]:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return [f"--{flag}", text]
+
+
+def _training_command(files: RunFiles, model: str) -> str:
+    backend = find(files.section(model), "versions", "backend")
+    prefix = f"KERAS_BACKEND={shlex.quote(str(backend))} " if backend else ""
+    return prefix + files.command(*training_words(files.config, model))
+
+
+def _evaluation_commands(files: RunFiles) -> list[str]:
+    classification, generation = files.json("classification"), files.json("generation")
+    commands = []
+    if classification:
+        flip = ["--flip-average"] if classification.get("flip_average") else []
+        split = _given(classification, "split")
+        commands.append(files.command("evaluate", "classification", *split, *flip))
+    if generation:
+        names = ("per_class", "seed", "temperature", "guidance")
+        commands.append(files.command("evaluate", "generation", *_given(generation, *names)))
+    for name in ("evidence", "foreign"):
+        report = files.json(name)
+        if report:
+            commands.append(files.command("evaluate", name, *_given(report, "split")))
+    receptive_field = files.json("receptive_field")
+    if receptive_field:
+        untrained = [] if receptive_field.get("trained", True) else ["--untrained"]
+        pictures = _given(receptive_field, "pictures")
+        commands.append(files.command("evaluate", "receptive-field", *untrained, *pictures))
+    return [*commands, files.command("evaluate", "report")]
+
+
+def _given(report: dict, *names: str) -> list[str]:
+    return [word for name in names if name in report for word in _option(name, report[name])]
