@@ -92,7 +92,7 @@ def receptive_field_png(influence: np.ndarray, counts: Sequence[dict]) -> bytes:
     for axes, values, count in zip(panels, influence, counts, strict=True):
         axes.set_facecolor("#e4e4e4")
         relative = values / max(values.max(), np.finfo("float32").tiny)
-        image = axes.imshow(np.ma.masked_equal(relative, 0), cmap="viridis_r", norm=scale)
+        image = axes.imshow(np.ma.masked_equal(relative, 0), cmap="YlGnBu", norm=scale)
         _outline_target(axes, count, values.shape)
         axes.set_title(
             f"row {count['row']}, column {count['column']}\n"

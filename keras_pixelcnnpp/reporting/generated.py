@@ -68,9 +68,8 @@ def generation_section(files: RunFiles) -> Section | Missing:
 
 def neighbours_section(files: RunFiles) -> Section | Missing:
     """Whether the model repeats what it was trained on."""
-    picture = files.picture(
-        "nearest_neighbours", "Generated pictures beside the training pictures nearest to them"
-    )
+    alt = "Generated pictures beside the training pictures nearest to them"
+    picture = files.picture("nearest_neighbours", alt, scrolls=True)
     if picture is None:
         return Missing(("Nearest neighbours",), files.command("evaluate", "generation"))
     text = (
@@ -84,7 +83,8 @@ def neighbours_section(files: RunFiles) -> Section | Missing:
 
 def completions_section(files: RunFiles) -> Section | Missing:
     """Pictures whose upper part is given."""
-    picture = files.picture("completions", "Real pictures and several completions of each")
+    alt = "Real pictures and several completions of each"
+    picture = files.picture("completions", alt, scrolls=True)
     if picture is None:
         return Missing(("Completions",), files.command("evaluate", "generation"))
     text = "The upper part is a real picture of the validation split, the rest is drawn."
@@ -93,7 +93,8 @@ def completions_section(files: RunFiles) -> Section | Missing:
 
 def temperatures_section(files: RunFiles) -> Section | Missing:
     """The same classes, drawn more or less daringly."""
-    picture = files.picture("temperatures", "Generated pictures at several temperatures")
+    alt = "Generated pictures at several temperatures"
+    picture = files.picture("temperatures", alt, scrolls=True)
     if picture is None:
         return Missing(("Temperatures",), files.command("evaluate", "generation"))
     rows = tuple(

@@ -7,7 +7,8 @@ from keras_pixelcnnpp.reporting.wording import decimal, find, option, whole
 
 def evidence_section(files: RunFiles) -> Section | Missing:
     """Where in a picture the decision comes from."""
-    picture = files.picture("evidence", "Pictures beside the evidence in each of their pixels")
+    alt = "Pictures beside the evidence in each of their pixels"
+    picture = files.picture("evidence", alt, scrolls=True)
     if picture is None:
         return Missing(("Evidence maps",), files.command("evaluate", "evidence"))
     text = (
@@ -20,7 +21,8 @@ def evidence_section(files: RunFiles) -> Section | Missing:
 def foreign_section(files: RunFiles) -> Section | Missing:
     """Whether the model notices pictures that are none of its business."""
     report = files.json("foreign")
-    picture = files.picture("foreign", "AUROC of each detector on each foreign input", chart=True)
+    alt = "Foreign inputs, and the AUROC of each detector on them"
+    picture = files.picture("foreign", alt, scrolls=True)
     if not report and picture is None:
         return Missing(("Foreign inputs",), files.command("evaluate", "foreign"))
     inputs = report.get("inputs") or {}
@@ -33,6 +35,10 @@ def foreign_section(files: RunFiles) -> Section | Missing:
     if rows:
         headings = ("AUROC", *(detector.replace("_", " ") for detector in detectors))
         blocks.append(Table(headings, rows))
+    meanings = report.get("detectors")
+    if isinstance(meanings, dict):
+        names = ((name.replace("_", " "), option(meaning)) for name, meaning in meanings.items())
+        blocks.append(Table(("", ""), tuple(names), "Detectors: the larger, the more foreign"))
     text = (
         "How well each detector tells foreign inputs from pictures like those the model was "
         "trained on: 1 always, 0.5 not at all, below that it takes the foreign ones for the "
@@ -43,9 +49,8 @@ def foreign_section(files: RunFiles) -> Section | Missing:
 
 def receptive_field_section(files: RunFiles) -> Section | Missing:
     """Which pixels a pixel sees."""
-    picture = files.picture(
-        "receptive_field", "For some pixels, the influence of all others", chart=True
-    )
+    alt = "For some pixels, the influence of all others"
+    picture = files.picture("receptive_field", alt, chart=True, scrolls=True)
     if picture is None:
         return Missing(("Receptive field",), files.command("evaluate", "receptive-field"))
     report = files.json("receptive_field")

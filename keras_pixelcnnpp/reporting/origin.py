@@ -6,6 +6,7 @@ from keras_pixelcnnpp.figures import history_png
 from keras_pixelcnnpp.reporting.page import Gallery, Missing, Section, Table
 from keras_pixelcnnpp.reporting.run_files import RunFiles, png_picture
 from keras_pixelcnnpp.reporting.wording import (
+    NONE,
     TITLES,
     decimal,
     duration,
@@ -48,20 +49,11 @@ def data_section(files: RunFiles) -> Section:
 
 def model_section(files: RunFiles) -> Section:
     """How the models were configured."""
-    tables = []
-    for name, title in TITLES.items():
-        section = files.section(name)
-        if section:
-            facts = {"parameters": whole(section.get("parameters"))}
-            facts |= {key: option(value) for key, value in section.get("options", {}).items()}
-            facts |= {
-                f"version of {key}": option(value)
-                for key, value in section.get("versions", {}).items()
-            }
-            rows = tuple((key.replace("_", " "), value) for key, value in facts.items())
-            tables.append(Table(("option", "value"), rows, title))
-    text = "Every option of the training, and the versions it ran with."
-    return Section("Model", text, tuple(tables))
+    trained = {title: files.section(name) for name, title in TITLES.items() if files.section(name)}
+    rows = _rows([_options(section) for section in trained.values()])
+    rows += _rows([_versions(section) for section in trained.values()])
+    text = "Every option of the training, the random seed among them, and the versions it ran with."
+    return Section("Model", text, (Table(("", *trained), rows),))
 
 
 def training_section(files: RunFiles) -> Section | Missing:
@@ -90,6 +82,30 @@ def training_section(files: RunFiles) -> Section | Missing:
     return Section("Training", text, (Gallery(tuple(curves)), summary))
 
 
+def _options(section: dict) -> dict[str, object]:
+    parameters = section.get("parameters")
+    return {
+        "parameters": parameters if parameters is None else whole(parameters),
+        **section.get("options", {}),
+    }
+
+
+def _versions(section: dict) -> dict[str, object]:
+    return {
+        name if name == "backend" else f"version of {name}": value
+        for name, value in section.get("versions", {}).items()
+    }
+
+
+def _rows(columns: list[dict[str, object]]) -> tuple[tuple[str, ...], ...]:
+    """A row for each name that any of the columns has."""
+    names = dict.fromkeys(name for column in columns for name in column)
+    return tuple(
+        (name.replace("_", " "), *(option(column.get(name)) for column in columns))
+        for name in names
+    )
+
+
 def _counts(counts: dict, class_names: list[str]) -> Table:
     names = [*class_names, "without label"]
     rows = [
@@ -107,8 +123,8 @@ def _training_row(title: str, rows: list[dict]) -> tuple[str, ...]:
     return (
         title,
         whole(last["epoch"]),
-        duration(sum(seconds)) if seconds else "–",
-        duration(statistics.median(seconds)) if seconds else "–",
+        duration(sum(seconds)) if seconds else NONE,
+        duration(statistics.median(seconds)) if seconds else NONE,
         decimal(find(last, "val_bits_per_dim")),
         percent(find(last, "val_accuracy")),
         decimal(find(last, "val_cross_entropy")),

@@ -44,7 +44,9 @@ class Picture:
         size: Width and height in pixels.
         alt: What is to be seen, for those who cannot see it.
         caption: A line below it.
-        chart: Whether it is black on white: such pictures become white on black on dark screens.
+        chart: Whether it is black on white, without photographs: it becomes white on black on dark
+            screens.
+        scrolls: Whether it has letters that nobody could read if it were shrunk to a small screen.
     """
 
     kind: ClassVar[str] = "picture"
@@ -53,6 +55,7 @@ class Picture:
     alt: str
     caption: str = ""
     chart: bool = False
+    scrolls: bool = False
 
 
 @dataclass(frozen=True)

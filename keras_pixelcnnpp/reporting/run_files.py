@@ -65,10 +65,13 @@ class RunFiles:
             raise UserError(f"{path} is damaged: expected a JSON object")
         return content
 
-    def picture(
-        self, name: str, alt: str, caption: str = "", chart: bool = False
-    ) -> Picture | None:
+    def picture(self, name: str, alt: str, **look) -> Picture | None:
         """The picture `reports/<name>.png`, `None` if there is none.
+
+        Args:
+            name: The file's name.
+            alt: What is to be seen.
+            **look: Other arguments of `Picture`.
 
         Raises:
             UserError: if it is damaged.
@@ -78,7 +81,7 @@ class RunFiles:
             return None
         content = path.read_bytes()
         try:
-            return png_picture(content, alt, caption, chart)
+            return png_picture(content, alt, **look)
         except UnidentifiedImageError as error:
             raise UserError(f"{path} is damaged: not a picture") from error
 
@@ -91,9 +94,9 @@ class RunFiles:
         return self.command("train", model, "--data", self.config["data"].get("source", "…"))
 
 
-def png_picture(content: bytes, alt: str, caption: str = "", chart: bool = False) -> Picture:
+def png_picture(content: bytes, alt: str, **look) -> Picture:
     """A PNG file as a `Picture`."""
     with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
         size = image.size
     uri = "data:image/png;base64," + base64.b64encode(content).decode()
-    return Picture(uri, size, alt, caption, chart)
+    return Picture(uri, size, alt, **look)
