@@ -3,6 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
+from keras_pixelcnnpp import figures
 from keras_pixelcnnpp.figures import confusion_matrix_png, picture_grid
 
 
@@ -23,3 +24,17 @@ def test_grid_has_every_picture_in_its_place():
 
 def test_small_pictures_are_enlarged():
     assert picture_grid(np.zeros((4, 8, 8, 3), "uint8")).shape == (19 * 8, 19 * 8, 3)
+
+
+def test_curves_are_drawn_of_what_was_measured(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_figure_png", lambda figure, dpi: drawn.append(figure) or b"png")
+    histories = {
+        "first": [{"epoch": 1, "val_accuracy": 0.25}, {"epoch": 2, "val_accuracy": None}],
+        "second": [{"epoch": 1, "accuracy": 0.5}, {"epoch": 2, "accuracy": 0.75}],
+    }
+    assert figures.history_png(histories, "accuracy", "accuracy") == b"png"
+    (axes,) = drawn[0].axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert lines == {"first, validation": [[1, 0.25]], "second, training": [[1, 0.5], [2, 0.75]]}
+    assert figures.history_png(histories, "bits_per_dim", "bits/dim") is None

@@ -91,7 +91,7 @@ class RunFiles:
 
     def training_command(self, model: str) -> str:
         """The command that trains `model` on the run's data, with the options' defaults."""
-        return self.command("train", model, "--data", self.config["data"].get("source", "…"))
+        return self.command("train", model, "--data", self.config["data"].get("source", "DATA"))
 
 
 def png_picture(content: bytes, alt: str, **look) -> Picture:
