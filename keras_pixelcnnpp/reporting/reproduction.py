@@ -6,20 +6,15 @@ from keras_pixelcnnpp.reporting.page import Listing, Section
 from keras_pixelcnnpp.reporting.run_files import RunFiles
 from keras_pixelcnnpp.reporting.wording import TITLES, find
 
-MODEL_OPTIONS = (
-    "filters",
-    "num_blocks",
-    "num_resolutions",
-    "num_mixtures",
-    "conditioning",
-    "dropout_rate",
-    "label_dropout_rate",
-    "label_loss_weight",
-    "initial_temperature",
+NO_OPTIONS = (
+    # of every Keras model
+    *("name", "trainable", "dtype"),
+    # given by the data
+    *("image_shape", "num_classes", "num_levels"),
+    # only a preset can set them
+    *("learn_temperature", "learn_offsets"),
 )
-"""Arguments of the model that the training command has as options."""
-NO_OPTIONS = ("learn_temperature", "learn_offsets")
-"""Arguments that only a preset can set."""
+"""Arguments of the model that the training command has no option for."""
 
 
 def reproduction_section(files: RunFiles) -> Section:
@@ -50,9 +45,8 @@ def training_words(config: dict, model: str) -> list[str]:
     data, section = config["data"], config[model]
     options = dict(section["options"])
     if model == "pixelcnnpp":
-        complete = section.get("model", {})
-        given = {name: complete[name] for name in MODEL_OPTIONS if name in complete}
-        options = {**given, **options}
+        # With the model's own defaults: they may change, and a preset may have others.
+        options = {**section.get("model", {}), **options}
     height, width, _ = data["image_shape"]
     if height == width:
         options["image_size"] = height
