@@ -3,7 +3,7 @@
 from keras_pixelcnnpp.file_names import safe_name
 from keras_pixelcnnpp.reporting.page import Gallery, Missing, Section, Table
 from keras_pixelcnnpp.reporting.run_files import RunFiles
-from keras_pixelcnnpp.reporting.wording import decimal, find, is_number, percent, whole
+from keras_pixelcnnpp.reporting.wording import NONE, decimal, find, percent, whole
 
 METRICS = {
     "frechet_distance": "Fréchet",
@@ -60,8 +60,8 @@ def generation_section(files: RunFiles) -> Section | Missing:
         blocks.append(Table(("FID", "generated", "real pictures"), tuple(cells)))
     text = (
         f"Measured on {_features(report)}. Each row of real pictures is the floor: the same number "
-        "for as many pictures of the split train. A perfect model reaches it and cannot pass it. "
-        "Fréchet and KID are better when small, the others when large."
+        "for as many pictures of the split train. A perfect model comes as near to it as chance "
+        "allows. Fréchet and KID are better when small, the others when large."
     )
     return Section("Generation metrics", text, tuple(blocks))
 
@@ -76,9 +76,10 @@ def neighbours_section(files: RunFiles) -> Section | Missing:
         "Generated pictures beside the nearest training pictures: a model that copies shows the "
         "same picture twice."
     )
-    numbers = files.json("generation").get("memorisation")
-    table = _memorisation(numbers) if isinstance(numbers, dict) else None
-    return Section("Nearest neighbours", text, (picture, table) if table else (picture,))
+    found = files.json("generation").get("memorisation")
+    spaces = found if isinstance(found, dict) else {}
+    tables = [_memorisation(space, numbers) for space, numbers in spaces.items()]
+    return Section("Nearest neighbours", text, (picture, *tables))
 
 
 def completions_section(files: RunFiles) -> Section | Missing:
@@ -115,9 +116,7 @@ def _metrics(numbers: object) -> list[str]:
 
 
 def _fid(value: object) -> tuple[str, str]:
-    if is_number(value):
-        return decimal(value), decimal(None)
-    return decimal(find(value, "value")), decimal(find(value, "floor"))
+    return decimal(find(value, "all")), decimal(find(value, "floor"))
 
 
 def _features(report: dict) -> str:
@@ -130,25 +129,18 @@ def _features(report: dict) -> str:
     return names.get(name, f"{dimensions} features of {name}")
 
 
-def _memorisation(numbers: dict) -> Table:
+def _memorisation(space: str, numbers: object) -> Table:
+    def row(title: str, key: str, expected: str) -> tuple[str, str, str]:
+        return title, percent(find(numbers, key)), expected
+
+    medians = ("median_distance", "held_out_median_distance")
     return Table(
-        ("Distance to the nearest training picture", "generated", "real, held out"),
+        ("", "generated", "real, held out"),
         (
-            (
-                "median",
-                decimal(numbers.get("median_distance")),
-                decimal(numbers.get("held_out_median_distance")),
-            ),
-            (
-                "closer than half of the held-out",
-                percent(numbers.get("share_closer_than_median")),
-                "50 %",
-            ),
-            (
-                "closer than all but 5 % of them",
-                percent(numbers.get("share_closer_than_5_percent")),
-                "5 %",
-            ),
-            ("identical", percent(numbers.get("identical")), "–"),
+            ("median distance", *(decimal(find(numbers, key)) for key in medians)),
+            row("closer than half of the held-out", "share_closer_than_median", "50.0 %"),
+            row("closer than all but 5 % of them", "share_closer_than_5_percent", "5.0 %"),
+            row("identical to a training picture", "identical", NONE),
         ),
+        f"Distance to the nearest training picture, by {space}",
     )

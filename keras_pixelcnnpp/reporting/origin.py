@@ -83,11 +83,8 @@ def training_section(files: RunFiles) -> Section | Missing:
 
 
 def _options(section: dict) -> dict[str, object]:
-    parameters = section.get("parameters")
-    return {
-        "parameters": parameters if parameters is None else whole(parameters),
-        **section.get("options", {}),
-    }
+    known = {"parameters": whole(section["parameters"])} if "parameters" in section else {}
+    return {**known, **section.get("options", {})}
 
 
 def _versions(section: dict) -> dict[str, object]:

@@ -81,7 +81,9 @@ def _evaluation_commands(files: RunFiles) -> list[str]:
         commands.append(files.command("evaluate", "classification", *split, *flip))
     if generation:
         names = ("per_class", "seed", "temperature", "guidance")
-        commands.append(files.command("evaluate", "generation", *_given(generation, *names)))
+        words = _given(generation, *names)
+        words += _given({"reference": find(generation, "reference", "split")}, "reference")
+        commands.append(files.command("evaluate", "generation", *words))
     for name in ("evidence", "foreign"):
         report = files.json(name)
         if report:
@@ -95,4 +97,9 @@ def _evaluation_commands(files: RunFiles) -> list[str]:
 
 
 def _given(report: dict, *names: str) -> list[str]:
-    return [word for name in names if name in report for word in _option(name, report[name])]
+    return [
+        word
+        for name in names
+        if report.get(name) is not None
+        for word in _option(name, report[name])
+    ]

@@ -20,7 +20,7 @@ def is_number(value: object) -> bool:
 
 def decimal(value: object, digits: int = 3) -> str:
     """`0.123`."""
-    return f"{value:.{digits}f}" if is_number(value) else NONE
+    return f"{value:.{digits}f}".replace("-", "−") if is_number(value) else NONE
 
 
 def percent(value: object, digits: int = 1) -> str:

@@ -101,7 +101,8 @@ def test_lines_can_be_pasted_into_a_shell(tmp_path):
     versions = {"backend": "jax"}
     write_json(run.config_json, {"data": data, "baseline": {"options": {}, "versions": versions}})
     write_json(run.reports / "classification.json", {"split": "test", "flip_average": True})
-    write_json(run.reports / "generation.json", {"per_class": 9, "temperature": 0.5})
+    generation = {"per_class": 9, "temperature": 0.5, "reference": {"split": "test"}}
+    write_json(run.reports / "generation.json", generation)
     training, measuring = reproduction_section(RunFiles(run)).blocks
     (line,) = training.lines
     assert shlex.split(line) == [
@@ -110,6 +111,6 @@ def test_lines_can_be_pasted_into_a_shell(tmp_path):
     ]
     assert [shlex.split(line)[2:-2] for line in measuring.lines] == [
         ["classification", "--split", "test", "--flip-average"],
-        ["generation", "--per-class", "9", "--temperature", "0.5"],
+        [*("generation", "--per-class", "9", "--temperature", "0.5"), "--reference", "test"],
         ["report"],
     ]

@@ -138,7 +138,8 @@ def _reports(class_names):
         "features": {"name": "baseline_cnn", "dimensions": 128},
         "reference": {"split": "validation", "count": 10},
         "metrics": {name: {**METRICS, "floor": METRICS} for name in ("all", *class_names)},
-        "memorisation": {"median_distance": 2.5, "held_out_median_distance": 2.75},
+        "memorisation": {"pixels": {"median_distance": 2.5, "identical": 0.125}},
+        "fid": {"2048": {"all": 33.5, "floor": 22.25}},
         "temperatures": [{"temperature": 0.7, "bits_per_dim": 2.5, "frechet_distance": 4.5}],
     }
     target = {"row": 2, "column": 4, "earlier": 20, "seen": 19, "later_seen": 0}
