@@ -21,7 +21,7 @@ def receptive_field(
         int, typer.Option(min=1, help="Gradients are averaged over this many.")
     ] = 4,
 ) -> None:
-    """Show which pixels a pixel sees: all that it may, none at or after itself, no blind spot.
+    """Show which pixels a pixel sees: earlier ones, none at or after itself, no blind spot.
 
     Writes reports/receptive_field.png and reports/receptive_field.json.
     """

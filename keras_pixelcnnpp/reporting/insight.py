@@ -70,6 +70,7 @@ def receptive_field_section(files: RunFiles) -> Section | Missing:
         f"{network}: the size of the gradient of one pixel's distribution with respect to every "
         "other pixel. Nothing at or after the pixel is seen, by construction. Above, right of "
         "the dashed line, lies the blind spot of masked 3×3 convolutions, however many; two "
-        "streams have none."
+        "streams have none. An earlier pixel that is grey is too far away for a network of this "
+        "depth."
     )
     return Section("Receptive field", text, (picture, table) if rows else (picture,))
