@@ -89,7 +89,7 @@ def _options(section: dict) -> dict[str, object]:
 
 def _versions(section: dict) -> dict[str, object]:
     return {
-        name if name == "backend" else f"version of {name}": value
+        name if name in ("backend", "machine") else f"version of {name}": value
         for name, value in section.get("versions", {}).items()
     }
 

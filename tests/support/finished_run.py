@@ -58,7 +58,12 @@ PICTURES = (
 def config(class_names=("cat", "dog")):
     """The content of `config.json`."""
     many, none = [1234] * len(class_names), [0] * len(class_names)
-    versions = {"python": "3.11.7", "backend": "tensorflow", "keras": "3.15.1"}
+    versions = {
+        "python": "3.11.7",
+        "backend": "tensorflow",
+        "machine": "2 × CPU",
+        "keras": "3.15.1",
+    }
     pixelcnnpp = {
         "filters": [24, 48],
         "num_blocks": 1,
