@@ -77,8 +77,6 @@ audit: .venv-audit/installed .venv/installed
 	.venv-audit/bin/pip-audit --disable-pip --no-deps -r requirements/torch.in
 	.venv-audit/bin/pip-licenses --python .venv/bin/python --format=markdown --order=license
 
-, := ,
-
 # --- tests ------------------------------------------------------------------------------------
 
 test: .venv/installed

@@ -8,6 +8,10 @@ class UserError(ValueError):
     """Bad input from a user: data, options or files. The message is one clear line."""
 
 
+class DiskFullError(UserError):
+    """A file could not be written for want of room. What was there before is kept."""
+
+
 _OUT_OF_MEMORY = (
     "ResourceExhaustedError",  # TensorFlow
     "RESOURCE_EXHAUSTED",  # JAX

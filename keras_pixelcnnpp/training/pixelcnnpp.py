@@ -18,6 +18,7 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training import environment
 from keras_pixelcnnpp.training.fitting import Phase, fit
+from keras_pixelcnnpp.training.gradient_clipping import GRADIENT_CLIP_NORM, clipping
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
 from keras_pixelcnnpp.training.offsets import refit_offsets
 from keras_pixelcnnpp.training.splits import first, training_pictures
@@ -28,6 +29,7 @@ TRAINING_DEFAULTS = {
     "learning_rate": 2e-4,
     "learning_rate_decay": 1.0,
     "ema_momentum": 0.0,
+    "gradient_clip_norm": GRADIENT_CLIP_NORM,
     "candidates": None,
     "warmup_epochs": 0,
     "horizontal_flip": False,
@@ -136,7 +138,7 @@ def train_pixelcnnpp(
             data_config,
             resume=resume,
             overwrite=overwrite,
-            may_change=("epochs", "jit_compile", "sample_every"),
+            may_change=("epochs", "gradient_clip_norm", "jit_compile", "sample_every"),
         )
         # Chosen at random: pictures often lie sorted by class.
         rows = np.random.default_rng(training["seed"]).permutation(len(pictures))
@@ -170,7 +172,9 @@ def make_optimizer(training: dict) -> keras.optimizers.Optimizer:
         training["learning_rate"], decay_steps=1, decay_rate=training["learning_rate_decay"]
     )
     momentum = training["ema_momentum"]
-    return keras.optimizers.Adam(schedule, use_ema=momentum > 0, ema_momentum=momentum)
+    return keras.optimizers.Adam(
+        schedule, use_ema=momentum > 0, ema_momentum=momentum, **clipping(training)
+    )
 
 
 def measurement(model: PixelCNNPlusPlus, batch_size: int) -> Callable:
