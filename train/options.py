@@ -45,7 +45,9 @@ EmaMomentum = Annotated[
 ]
 GradientClipNorm = Annotated[
     float | None,
-    typer.Option(min=0, help="A longer gradient is scaled down to this norm; 0: never."),
+    typer.Option(
+        min=0, help="A longer gradient is scaled down to this norm; 0, the default: never."
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")]
 ImageSize = Annotated[

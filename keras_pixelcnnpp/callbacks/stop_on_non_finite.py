@@ -28,10 +28,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
     `keras.callbacks.TerminateOnNaN` is not used: it ends `fit` as if all was well, so that the
     broken weights would be measured and kept, and it doesn't say which pictures they were.
 
-    The gradient is judged by what it left of one small weight. That is enough where gradients are
-    clipped by their common norm: one that isn't finite then spoils all weights. Without clipping,
-    and under JAX, where a look at the weights would hold up the next step, a broken weight may show
-    in the next loss only; the step named is then the one after.
+    The gradient is judged by what it left of two weights: the first, which lies at the end of
+    backpropagation and gets what was broken on the way, and the smallest. What they don't show, the
+    next loss does; the step named is then one too late. So it is under JAX, where a look at the
+    weights would hold up every step.
 
     Args:
         batches: What the model is trained on.
@@ -45,13 +45,13 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self.batches = batches
         self.checkpoints = checkpoints
         self._epoch = 0
-        self._weight = None
+        self._weights = []
 
     def on_train_begin(self, logs=None):
         """Called by Keras."""
         if keras.backend.backend() != "jax":
             weights = self.model.trainable_variables
-            self._weight = min(weights, key=lambda weight: np.prod(weight.shape))
+            self._weights = [weights[0], min(weights, key=lambda weight: np.prod(weight.shape))]
 
     def on_epoch_begin(self, epoch, logs=None):
         """Called by Keras."""
@@ -62,7 +62,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         # The logs hold means over the epoch so far, in which NaN and infinity stay.
         if not np.isfinite(float(logs["loss"])):
             self._stop("loss", batch)
-        if self._weight is not None and not np.isfinite(variable_value(self._weight)).all():
+        if not all(np.isfinite(variable_value(weight)).all() for weight in self._weights):
             self._stop("gradient", batch)
 
     def _stop(self, what: str, batch: int) -> None:
@@ -73,6 +73,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         raise NonFiniteError(
             f"The {what} is no longer finite in step {steps} (epoch {self._epoch + 1}, batch "
             f"{self.batches.first_step + batch + 1}: training pictures {shown}{more}). "
-            f"{self.checkpoints.advice()} Try a lower --gradient-clip-norm or --learning-rate.",
+            f"{self.checkpoints.advice()} Start over with a lower --learning-rate, or go on with "
+            "--resume --gradient-clip-norm 1.",
             rows,
         )

@@ -17,7 +17,6 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training import environment
 from keras_pixelcnnpp.training.fitting import Phase, fit
-from keras_pixelcnnpp.training.gradient_clipping import GRADIENT_CLIP_NORM, clipping
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
 from keras_pixelcnnpp.training.splits import training_pictures
 
@@ -27,7 +26,7 @@ TRAINING_DEFAULTS = {
     "learning_rate": 2e-3,
     "weight_decay": 0.02,
     "ema_momentum": 0.99,
-    "gradient_clip_norm": GRADIENT_CLIP_NORM,
+    "gradient_clip_norm": 0.0,
     "precision": "float32",
     "jit_compile": None,
     "seed": 0,
@@ -126,7 +125,7 @@ def make_optimizer(training: dict, steps: int) -> keras.optimizers.Optimizer:
         weight_decay=training["weight_decay"],
         use_ema=momentum > 0,
         ema_momentum=momentum,
-        **clipping(training),
+        global_clipnorm=training["gradient_clip_norm"] or None,
     )
 
 

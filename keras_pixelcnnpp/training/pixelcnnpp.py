@@ -18,7 +18,6 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training import environment
 from keras_pixelcnnpp.training.fitting import Phase, fit
-from keras_pixelcnnpp.training.gradient_clipping import GRADIENT_CLIP_NORM, clipping
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
 from keras_pixelcnnpp.training.offsets import refit_offsets
 from keras_pixelcnnpp.training.splits import first, training_pictures
@@ -29,7 +28,7 @@ TRAINING_DEFAULTS = {
     "learning_rate": 2e-4,
     "learning_rate_decay": 1.0,
     "ema_momentum": 0.0,
-    "gradient_clip_norm": GRADIENT_CLIP_NORM,
+    "gradient_clip_norm": 0.0,
     "candidates": None,
     "warmup_epochs": 0,
     "horizontal_flip": False,
@@ -173,7 +172,10 @@ def make_optimizer(training: dict) -> keras.optimizers.Optimizer:
     )
     momentum = training["ema_momentum"]
     return keras.optimizers.Adam(
-        schedule, use_ema=momentum > 0, ema_momentum=momentum, **clipping(training)
+        schedule,
+        use_ema=momentum > 0,
+        ema_momentum=momentum,
+        global_clipnorm=training["gradient_clip_norm"] or None,
     )
 
 
