@@ -1,6 +1,5 @@
 """Writing files and folders so that a reader never sees half of one."""
 
-import errno
 import json
 import os
 import re
@@ -9,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from keras_pixelcnnpp.errors import DiskFullError
+from keras_pixelcnnpp.errors import DiskFullError, is_disk_full
 
 _TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d{1,9})\.(?P<kind>tmp|old)(\..+)?")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -86,16 +84,6 @@ def remove_leftovers(folder: str | Path) -> None:
             path.rename(replaced)
         else:
             _remove(path)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an exception, or one that led to it, says that the disk is full."""
-    while error is not None:
-        # h5py and TensorFlow have the operating system's words, and not always its number.
-        if getattr(error, "errno", None) in _NO_ROOM or os.strerror(errno.ENOSPC) in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _is_running(pid: int) -> bool:

@@ -4,7 +4,7 @@ import pytest
 
 from keras_pixelcnnpp.callbacks import Checkpoints, Progress
 from keras_pixelcnnpp.callbacks.averaged_weights import use_averages, variable_value
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import DiskFullError, UserError, is_disk_full
 
 
 def model(units=3):
@@ -173,3 +173,27 @@ def test_other_model(checkpoints):
     checkpoints.save(trained, Progress(1))
     with pytest.raises(UserError, match="belong to another model"):
         checkpoints.restore(model(units=4))
+
+
+def test_full_disk_leaves_the_checkpoint_before(small_disk):
+    checkpoints = Checkpoints(small_disk)
+    small, large = model(), model(units=5000)
+    train(small)
+    checkpoints.save(small, Progress(1))
+    large.optimizer.build(large.trainable_variables)
+    with pytest.raises(DiskFullError) as error:
+        checkpoints.save(large, Progress(1, 2))
+    message = str(error.value)
+    assert "epoch-0001-step-00002.npz was not written: no space left" in message
+    assert "The checkpoint after 1 epoch is kept" in message
+    assert "\n" not in message
+    assert checkpoints.restore(small) == Progress(1)
+    assert len(list(small_disk.iterdir())) == 2
+
+
+@pytest.mark.tensorflow
+def test_tensorflow_out_of_room_is_not_out_of_memory():
+    import tensorflow as tf
+
+    error = tf.errors.ResourceExhaustedError(None, None, "a; No space left on device")
+    assert is_disk_full(error)
