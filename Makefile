@@ -72,9 +72,9 @@ lock: .venv-audit/installed
 
 audit: .venv-audit/installed .venv/installed
 	for lock in tensorflow jax torch audit; do \
-		.venv-audit/bin/pip-audit --disable-pip --require-hashes -r requirements/$$lock.txt || exit 1; \
+		.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/$$lock.txt || exit 1; \
 	done
-	.venv-audit/bin/pip-audit --disable-pip --no-deps -r requirements/torch.in
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements/torch.in
 	.venv-audit/bin/pip-licenses --python .venv/bin/python --format=markdown --order=license
 
 # --- tests ------------------------------------------------------------------------------------

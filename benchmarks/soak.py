@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 TRAINING = [
-    *("--data", "digits", "--preset", "digits", "--epochs", "4", "--warmup-epochs", "2"),
-    *("--batch-size", "32", "--limit", "512", "--filters", "8", "--num-resolutions", "1"),
+    *("--data", "digits", "--preset", "digits", "--epochs", "3", "--warmup-epochs", "1"),
+    *("--batch-size", "32", "--limit", "256", "--filters", "8", "--num-resolutions", "1"),
     *("--num-mixtures", "2", "--sample-every", "0"),
 ]
 TOLERANCE = 1e-6
@@ -34,7 +34,7 @@ def kill_and_resume(seconds: float, folder: Path, rng: random.Random) -> dict:
     """Trains, is killed with SIGKILL (or stopped with SIGTERM) again and again, and compares."""
     end = time.monotonic() + seconds
     start = time.monotonic()
-    _train(folder / "whole", [])
+    _train(folder / "whole", [], end)
     whole_seconds = time.monotonic() - start
     expected = _weights(folder / "whole")
     figures = {
@@ -46,9 +46,12 @@ def kill_and_resume(seconds: float, folder: Path, rng: random.Random) -> dict:
         "failures": [],
     }
     # One more run takes about twice as long as an uninterrupted one.
-    while figures["runs"] == 0 or time.monotonic() + 2 * whole_seconds < end:
+    while time.monotonic() + 2 * whole_seconds < end:
         run = folder / f"broken-{figures['runs']}"
-        failure = _break_and_finish(run, whole_seconds, rng, figures)
+        try:
+            failure = _break_and_finish(run, whole_seconds, rng, figures, end)
+        except subprocess.TimeoutExpired:
+            break  # the time is up; half a run tells nothing
         figures["runs"] += 1
         if failure is None:
             difference = _difference(expected, _weights(run))
@@ -62,6 +65,8 @@ def kill_and_resume(seconds: float, folder: Path, rng: random.Random) -> dict:
             f"largest difference {figures['largest_difference']}",
             flush=True,
         )
+    if not figures["runs"]:
+        figures["failures"].append("no run was finished in the time given")
     return figures
 
 
@@ -70,13 +75,15 @@ PARTS: dict[str, Callable[[float, Path, random.Random], dict]] = {
 }
 
 
-def _break_and_finish(run: Path, whole_seconds: float, rng: random.Random, figures: dict):
+def _break_and_finish(
+    run: Path, whole_seconds: float, rng: random.Random, figures: dict, end: float
+) -> str | None:
     """Trains with up to four interruptions; returns what went wrong, or None."""
     for attempt in range(5):
         # config.json is the first thing a training writes: from then on it can be resumed.
         resume = ["--resume"] if (run / "config.json").exists() else []
         if attempt == 4:
-            process = _train(run, resume)
+            process = _train(run, resume, end)
             return None if process.returncode == 0 else process.stderr.strip()[-300:]
         number = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
         status, stderr = _train_until(run, resume, rng.uniform(0.1, 1.0) * whole_seconds, number)
@@ -95,8 +102,11 @@ def _command(run: Path, resume: list[str]) -> list[str]:
     return [*main, "train", "pixelcnnpp", "--run", str(run), *TRAINING, *resume]
 
 
-def _train(run: Path, resume: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(_command(run, resume), capture_output=True, text=True, check=False)
+def _train(run: Path, resume: list[str], end: float) -> subprocess.CompletedProcess:
+    seconds = max(1, end - time.monotonic())
+    return subprocess.run(
+        _command(run, resume), capture_output=True, text=True, check=False, timeout=seconds
+    )
 
 
 def _train_until(run: Path, resume: list[str], seconds: float, number: int) -> tuple[int, str]:
