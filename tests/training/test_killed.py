@@ -16,6 +16,21 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.name != "posix", reason="SIGKILL"),
 ]
+# Dies within the third checkpoint that it writes.
+DIES_WRITING = """
+import os, signal
+import numpy as np
+savez, calls = np.savez, []
+def savez_or_die(file, **arrays):
+    calls.append(file)
+    if len(calls) == 3:
+        file.write(b"half a checkpoint")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    savez(file, **arrays)
+np.savez = savez_or_die
+"""
+RUN = "from keras_pixelcnnpp import cli; cli.main()"
 PATIENCE = 300  # seconds, on a busy machine
 
 
@@ -24,11 +39,11 @@ def data(tmp_path_factory):
     return tiny.save_npz(tmp_path_factory.mktemp("data") / "tiny.npz")
 
 
-def start(data, run, *arguments):
+def start(data, run, *arguments, before=""):
     command = [
-        *(sys.executable, "-m", "keras_pixelcnnpp.cli", "train", "pixelcnnpp"),
-        *("--data", data, "--run", run, "--preset", "digits", "--epochs", 60),
-        *("--warmup-epochs", 30, "--batch-size", 4, "--filters", 4, "--num-resolutions", 1),
+        *(sys.executable, "-c", before + RUN, "train", "pixelcnnpp"),
+        *("--data", data, "--run", run, "--preset", "digits", "--epochs", 16),
+        *("--warmup-epochs", 8, "--batch-size", 4, "--filters", 4, "--num-resolutions", 1),
         *("--num-mixtures", 1, "--candidates", 2, "--sample-every", 0, *arguments),
     ]
     return subprocess.Popen(
@@ -60,7 +75,7 @@ def finish(process):
 
 def final_state(run):
     """Weights, their averages, optimizer, step counter and random state."""
-    with np.load(run / "checkpoints" / "pixelcnnpp" / "epoch-0060.npz") as state:
+    with np.load(run / "checkpoints" / "pixelcnnpp" / "epoch-0016.npz") as state:
         return {name: state[name] for name in state.files}
 
 
@@ -73,22 +88,18 @@ def test_killed_and_stopped_run_ends_as_one_that_never_was(data, tmp_path):
     process.kill()
     assert process.wait() == -signal.SIGKILL
 
-    # In the middle of writing a checkpoint.
-    process = start(data, run, "--resume")
-    folder = run / "checkpoints" / "pixelcnnpp"
-    wait_for(
-        lambda: any(folder.glob(".epoch-*.tmp.npz")) and len(checkpoints(run).saved()) > 1, process
-    )
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    process = start(data, run, "--resume", before=DIES_WRITING)
+    assert process.wait(timeout=PATIENCE) == -signal.SIGKILL
+    assert len(list(run.rglob(".*.tmp.npz"))) == 1
     killed_at = checkpoints(run).saved()[-1]
+    assert killed_at == Progress(2)
 
     process = start(data, run, "--resume")
     wait_for(lambda: checkpoints(run).saved()[-1] > killed_at, process)
     process.terminate()
     assert "--resume" in finish(process)
     assert not list(run.rglob(".*"))
-    assert Progress(1) < checkpoints(run).saved()[-1] < Progress(60)
+    assert Progress(1) < checkpoints(run).saved()[-1] < Progress(16)
 
     finish(start(data, run, "--resume"))
     whole, broken = final_state(tmp_path / "whole"), final_state(run)
