@@ -2,8 +2,10 @@
 # make test      tests under TensorFlow; also test-jax, test-torch, test-all
 # make bench     speed, side by side with peers; writes benchmarks/results and RESULTS.md
 # make lint      style; make format mends what can be mended
+# make soak      kills trainings at random moments, resumes them, compares (up to 10 minutes)
+# make lock      chooses new versions for requirements/; make audit looks for known holes in them
 #
-# Each makes its own environment when there is none, and again when setup.cfg has changed.
+# Each makes its own environment when there is none, and again when setup.cfg or the lock has changed.
 
 PYTHON      ?= $(shell command -v python3.11 || command -v python3)
 # Two processes: most of a test's time is Keras building and tracing, on one core.
@@ -15,33 +17,65 @@ TORCH_INDEX ?=
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
-.PHONY: help demo test test-jax test-torch test-all bench lint format clean
+.PHONY: help demo test test-jax test-torch test-all bench lint format soak lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 # --- environments -----------------------------------------------------------------------------
 
-# $(call environment,FOLDER,EXTRAS,PIP OPTIONS)
+# The locked versions, checked by hash, then this package, which no hash can be known of.
+# $(call environment,FOLDER,LOCK,WHAT THE LOCK LEAVES OUT)
 define environment
-@echo "Making the environment $(1) with [$(2)] (a few minutes)"
+@echo "Making the environment $(1) from requirements/$(2).txt (a few minutes)"
 @$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || \
 	{ echo "$(PYTHON) has no venv module. On Debian: apt install python3-venv" >&2; exit 1; }
-$(PYTHON) -m venv $(1)
-$(1)/bin/pip install --quiet --disable-pip-version-check $(3) --editable ".[$(2)]"
+$(PYTHON) -m venv --clear $(1)
+$(1)/bin/pip install $(PIP_QUIET) --require-hashes -r requirements/$(2).txt
+$(if $(3),$(1)/bin/pip install $(PIP_QUIET) $(3))
+$(1)/bin/pip install $(PIP_QUIET) --no-deps --no-build-isolation --editable .
+$(1)/bin/pip check
 @touch $(1)/installed
 endef
 
-.venv/installed: setup.cfg pyproject.toml
-	$(call environment,.venv,tensorflow$(,)dev)
+PIP_QUIET := --quiet --disable-pip-version-check
+PACKAGE := setup.cfg pyproject.toml
 
-.venv-jax/installed: setup.cfg pyproject.toml
-	$(call environment,.venv-jax,jax$(,)dev)
+.venv/installed: $(PACKAGE) requirements/tensorflow.txt
+	$(call environment,.venv,tensorflow)
 
-.venv-torch/installed: setup.cfg pyproject.toml
-	$(call environment,.venv-torch,torch$(,)dev,$(TORCH_INDEX))
+.venv-jax/installed: $(PACKAGE) requirements/jax.txt
+	$(call environment,.venv-jax,jax)
 
-, := ,
+.venv-torch/installed: $(PACKAGE) requirements/torch.txt requirements/torch.in
+	$(call environment,.venv-torch,torch,-r requirements/torch.in $(TORCH_INDEX))
+
+.venv-audit/installed: requirements/audit.txt
+	$(PYTHON) -m venv --clear .venv-audit
+	.venv-audit/bin/pip install $(PIP_QUIET) --require-hashes -r requirements/audit.txt
+	@touch $@
+
+# --- locked versions --------------------------------------------------------------------------
+
+# All files of a version, for any platform, may be installed. torch.txt has neither torch, whose
+# files differ from index to index, nor CUDA, which only PyPI's torch for Linux asks for.
+LOCK = .venv-audit/bin/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 \
+	--custom-compile-command "make lock"
+LOCKED = setup.cfg requirements/build.in
+
+lock: .venv-audit/installed
+	$(LOCK) --universal requirements/audit.in -o requirements/audit.txt
+	$(LOCK) --universal --extra tensorflow --extra dev $(LOCKED) -o requirements/tensorflow.txt
+	$(LOCK) --universal --extra jax --extra dev $(LOCKED) -o requirements/jax.txt
+	$(LOCK) --python-platform windows --no-emit-package torch --extra torch --extra dev $(LOCKED) \
+		requirements/torch.in -o requirements/torch.txt
+
+audit: .venv-audit/installed .venv/installed
+	for lock in tensorflow jax torch audit; do \
+		.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/$$lock.txt || exit 1; \
+	done
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements/torch.in
+	.venv-audit/bin/pip-licenses --python .venv/bin/python --format=markdown --order=license
 
 # --- tests ------------------------------------------------------------------------------------
 
@@ -63,6 +97,9 @@ lint: .venv/installed
 format: .venv/installed
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+soak: .venv/installed
+	.venv/bin/python benchmarks/soak.py --minutes 8 --output runs/soak.json
 
 # --- speed ------------------------------------------------------------------------------------
 
@@ -95,4 +132,4 @@ demo: .venv/installed
 	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/drawn, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch build dist *.egg-info
+	rm -rf .venv .venv-jax .venv-torch .venv-audit build dist *.egg-info

@@ -2,24 +2,33 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from keras_pixelcnnpp.errors import DiskFullError, is_disk_full
+
+_TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d{1,9})\.(?P<kind>tmp|old)(\..+)?")
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path; what is written there replaces `path` when the block succeeds.
 
-    The temporary name keeps the suffix (Keras insists on `.keras`) and lies in the same folder, so
-    that the replacement is one rename. When the block raises, `path` is left as it was.
+    The temporary name keeps the endings (Keras insists on `.keras` and `.weights.h5`) and lies in
+    the same folder, so that the replacement is one rename. When the block raises, `path` is left as
+    it was. What killed processes have left in the folder is removed.
 
     Args:
         path: The file or folder to write. Missing parent folders are made.
 
     Yields:
         The path to write to; it does not exist yet.
+
+    Raises:
+        DiskFullError: if there is no room for it.
 
     Example:
 
@@ -30,14 +39,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    remove_leftovers(path.parent)
+    endings = "".join(path.suffixes)
+    temporary = path.with_name(f".{path.name.removesuffix(endings)}.{os.getpid()}.tmp{endings}")
+    _remove(temporary)  # of a killed process that had the same number
     try:
         yield temporary
+        _flush(temporary)
         if temporary.is_dir():
             _replace_folder(temporary, path)
         else:
-            _flush(temporary)
             temporary.replace(path)
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise DiskFullError(
+            f"{path} was not written: no space left on the disk. What was there before is kept."
+        ) from error
     finally:
         _remove(temporary)
 
@@ -49,14 +67,49 @@ def write_json(path: str | Path, content: object) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Removes what processes that were killed while they wrote left in a folder.
+
+    A folder that was to be replaced, and was caught between the two renames, is put back.
+
+    Args:
+        folder: Where to look; not in the folders within.
+    """
+    for path in Path(folder).glob(".*"):
+        match = _TEMPORARY_NAME.fullmatch(path.name)
+        if match is None or _is_running(int(match["pid"])):
+            continue
+        replaced = path.with_name(match["name"])
+        if match["kind"] == "old" and not replaced.exists():
+            path.rename(replaced)
+        else:
+            _remove(path)
+
+
+def _is_running(pid: int) -> bool:
+    # Elsewhere, asking a process whether it is there ends it.
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+    for file in [path, *path.rglob("*")]:
+        if file.is_file():
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
 
 
 def _replace_folder(temporary: Path, path: Path) -> None:
     # A folder cannot be renamed over one that has content: the old one steps aside first.
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    _remove(old)
     if path.exists():
         path.rename(old)
     temporary.rename(path)

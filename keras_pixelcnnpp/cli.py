@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from keras_pixelcnnpp.errors import UserError, is_out_of_memory
+from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
 from keras_pixelcnnpp.evaluate import app as evaluate
 from keras_pixelcnnpp.memory import keep_freed_memory
 from keras_pixelcnnpp.savedmodel import app as savedmodel
@@ -44,6 +44,10 @@ def main() -> None:
         print("pixelcnnpp: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        # First: TensorFlow has one class of error for both.
+        if is_disk_full(error):
+            print("pixelcnnpp: error: no space left on the disk.", file=sys.stderr)
+            sys.exit(2)
         if not is_out_of_memory(error):
             raise
         print(f"pixelcnnpp: error: out of memory. {MEMORY_ADVICE}", file=sys.stderr)

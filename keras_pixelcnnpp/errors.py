@@ -1,11 +1,17 @@
 """The error that means "the input is wrong", as opposed to "the program is wrong"."""
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class UserError(ValueError):
     """Bad input from a user: data, options or files. The message is one clear line."""
+
+
+class DiskFullError(UserError):
+    """A file could not be written for want of room. What was there before is kept."""
 
 
 _OUT_OF_MEMORY = (
@@ -17,11 +23,24 @@ _OUT_OF_MEMORY = (
 )
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception of NumPy or of any backend says that the memory did not suffice."""
     # By name: the backends' classes differ, and only one backend is there to import them from.
     names = [kind.__name__ for kind in type(error).__mro__]
     return any(sign in text for sign in _OUT_OF_MEMORY for text in (*names, str(error)))
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an exception, or one that led to it, says that the disk is full."""
+    while error is not None:
+        # h5py and TensorFlow have the operating system's words, and not always its number.
+        if getattr(error, "errno", None) in _NO_ROOM or os.strerror(errno.ENOSPC) in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from keras_pixelcnnpp.atomic import write_json
+from keras_pixelcnnpp.atomic import remove_leftovers, write_json
 from keras_pixelcnnpp.errors import UserError
 
 
@@ -87,7 +87,7 @@ class RunFolder:
 
     def has_checkpoint(self, section: str) -> bool:
         """Whether there is a training of `section` to resume."""
-        return any(self.checkpoints(section).glob("*.json"))
+        return any(self.checkpoints(section).glob("epoch-*.json"))
 
     def read_config(self) -> dict:
         """The content of `config.json`.
@@ -137,7 +137,8 @@ class RunFolder:
             section: `"pixelcnnpp"` or `"baseline"`.
             config: That section. Its entry `options` is what two runs are compared by.
             data: The section `data`. Its `fingerprint` is what two data sets are compared by.
-            resume: Go on from the last checkpoint. Needs the same options and one checkpoint.
+            resume: Go on from the last checkpoint, with the same options; from the beginning,
+                if the run was killed before its first one.
             overwrite: Start over although the folder holds a run of this section.
             may_change: Options that may differ when a run is resumed, such as `epochs`.
 
@@ -149,13 +150,16 @@ class RunFolder:
         config, data = json.loads(json.dumps([config, data]))
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; a run needs a folder.")
+        self._remove_leftovers()
         known = self.read_config() if self.config_json.exists() else {}
         held = [name for name in self.MODEL_FILES if name in known and self._has_results(name)]
-        if resume and (section not in held or not self.has_checkpoint(section)):
+        if resume and not self._can_resume(section, known):
             raise UserError(
                 f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
                 "Leave out --resume to start a run."
             )
+        if resume and section not in held:
+            held.append(section)
         if overwrite and section in held and not resume:
             held.remove(section)
         if held:
@@ -169,10 +173,21 @@ class RunFolder:
                     f"{self.path} holds a run of {section} already. Add --resume to go on with "
                     "it, --overwrite to start over, or choose another folder."
                 )
-        else:
+        if not (resume and self.has_checkpoint(section)):
             self._clear(section)
         kept = {name: known[name] for name in held}
         write_json(self.config_json, {"data": data, **kept, section: config})
+
+    def _can_resume(self, section: str, known: dict) -> bool:
+        # One that was killed before its first checkpoint has neither that nor a model.
+        return section in known and (
+            self.has_checkpoint(section) or not self.model(section).exists()
+        )
+
+    def _remove_leftovers(self) -> None:
+        places = (self.path, self.reports, self.savedmodel)
+        for folder in (*places, *map(self.checkpoints, self.MODEL_FILES)):
+            remove_leftovers(folder)
 
     def _has_results(self, section: str) -> bool:
         # A run that broke off before its first checkpoint left nothing worth protecting.

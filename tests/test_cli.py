@@ -52,7 +52,7 @@ def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
     one_line(result, "out of memory", "--batch-size")
 
 
-def test_stopped_before_there_is_anything_to_resume(pixelcnnpp, data, tmp_path, monkeypatch):
+def test_stopped_training_says_how_to_go_on(pixelcnnpp, data, tmp_path, monkeypatch):
     from keras_pixelcnnpp.training import pixelcnnpp as training
 
     def stop(*_, **__):
@@ -61,7 +61,7 @@ def test_stopped_before_there_is_anything_to_resume(pixelcnnpp, data, tmp_path, 
     monkeypatch.setattr(training, "train_pixelcnnpp", stop)
     status, out, _ = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path, *SMALL)
     assert status == 0
-    assert "nothing to resume" in out
+    assert "--resume" in out
 
 
 @pytest.mark.parametrize(("text", "expected"), [(None, None), ("40", 40), ("24,48", [24, 48])])

@@ -2,6 +2,10 @@ from configparser import ConfigParser
 from importlib.metadata import distribution
 from pathlib import Path
 
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -38,3 +42,33 @@ def test_the_two_tfp_distributions_never_meet():
     for shared in (extras["dev"], extras["fid"], settings()["options"]["install_requires"]):
         assert "tfp" not in shared
         assert "tensorflow" not in shared
+
+
+def locked_versions(backend):
+    """The pinned requirements that hold for the Python that runs, and how many have no hash."""
+    text = (ROOT / "requirements" / f"{backend}.txt").read_text(encoding="utf-8")
+    blocks = text.replace("\\\n", " ").splitlines()
+    pins = [line for line in blocks if line and not line.lstrip().startswith("#")]
+    requirements = [Requirement(line.split(" --hash")[0]) for line in pins]
+    versions = {
+        canonicalize_name(pin.name): next(iter(pin.specifier)).version
+        for pin in requirements
+        if pin.marker is None or pin.marker.evaluate()
+    }
+    return versions, sum("--hash=sha256:" not in line for line in pins)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_locked_versions_are_those_that_setup_cfg_allows(backend):
+    """After a change in setup.cfg: make lock."""
+    locked, without_hash = locked_versions(backend)
+    assert without_hash == 0
+    if backend == "torch":
+        pin = Requirement((ROOT / "requirements" / "torch.in").read_text().splitlines()[-1])
+        locked["torch"] = next(iter(pin.specifier)).version
+    options, extras = settings()["options"], settings()["options.extras_require"]
+    for line in (options["install_requires"] + extras[backend] + extras["dev"]).splitlines():
+        if line:
+            wanted = Requirement(line)
+            version = locked[canonicalize_name(wanted.name)]
+            assert wanted.specifier.contains(version, prereleases=True), line

@@ -86,6 +86,31 @@ def test_nothing_to_resume(tmp_path):
     assert not run.path.exists()
 
 
+def test_run_that_was_killed_before_its_first_checkpoint_can_be_resumed(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.start("pixelcnnpp", config(), DATA)
+    run.start("pixelcnnpp", config(), DATA, resume=True)
+    with pytest.raises(UserError, match="filters was 40, now 80"):
+        run.start("pixelcnnpp", config(filters=80), DATA, resume=True)
+    with pytest.raises(UserError, match="Nothing to resume"):
+        run.start("baseline", config(), DATA, resume=True)
+
+
+def test_what_killed_processes_left_is_removed(run, tmp_path):
+    # The largest number of a process on Linux is 2 ** 22.
+    leftovers = [
+        run.path / ".model.99999999.tmp.keras",
+        run.checkpoints("pixelcnnpp") / ".epoch-0004.99999999.tmp.npz",
+        run.reports / ".a.99999999.tmp.png",
+    ]
+    for path in leftovers:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    run.start("pixelcnnpp", config(), DATA, resume=True)
+    assert not any(path.exists() for path in leftovers)
+    assert run.model_keras.exists()
+
+
 def test_run_that_broke_off_early_may_be_started_again(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.start("pixelcnnpp", config(), DATA)

@@ -43,6 +43,12 @@ EmaMomentum = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Moving average of the weights per step; 0: none."),
 ]
+GradientClipNorm = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="A longer gradient is scaled down to this norm; 0, the default: never."
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")]
 ImageSize = Annotated[
     int | None, typer.Option(min=1, help="Resize pictures to this height and width.")
@@ -139,11 +145,9 @@ def stoppable(run: Path, section: str) -> Iterator[None]:
     try:
         yield
     except TrainingStopped:
-        if RunFolder(run).has_checkpoint(section):
-            print(
-                f"\nStopped. The checkpoint of the last finished epoch is in {run}: "
-                "the same command with --resume goes on from there."
-            )
-        else:
-            print("\nStopped before the first epoch was finished: there is nothing to resume.")
+        folder = RunFolder(run).checkpoints(section)
+        print(
+            f"\nStopped. A checkpoint of the last step is in {folder}: "
+            "the same command with --resume goes on from there."
+        )
         raise typer.Exit(0) from None

@@ -63,6 +63,7 @@ def pixelcnnpp(
         typer.Option(min=0, help="First epochs with one candidate: plain likelihood."),
     ] = None,
     ema_momentum: options.EmaMomentum = None,
+    gradient_clip_norm: options.GradientClipNorm = None,
     horizontal_flip: options.HorizontalFlip = None,
     crop_margin: Annotated[
         int | None,
@@ -113,6 +114,7 @@ def pixelcnnpp(
         "candidates": candidates,
         "warmup_epochs": warmup_epochs,
         "ema_momentum": ema_momentum,
+        "gradient_clip_norm": gradient_clip_norm,
         "horizontal_flip": horizontal_flip,
         "crop_margin": crop_margin,
         "limit": limit,

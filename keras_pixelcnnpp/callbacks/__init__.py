@@ -4,7 +4,9 @@ from keras_pixelcnnpp.callbacks.averaged_weights import averaged_weights
 from keras_pixelcnnpp.callbacks.checkpoints import Checkpoints
 from keras_pixelcnnpp.callbacks.epoch_checkpoint import EpochCheckpoint
 from keras_pixelcnnpp.callbacks.history_file import HistoryFile
+from keras_pixelcnnpp.callbacks.progress import Progress
 from keras_pixelcnnpp.callbacks.set_epoch import SetEpoch
+from keras_pixelcnnpp.callbacks.stop_on_non_finite import StopOnNonFinite
 from keras_pixelcnnpp.callbacks.stop_on_signal import StopOnSignal
 from keras_pixelcnnpp.callbacks.tensorboard_pictures import TensorBoardPictures
 from keras_pixelcnnpp.callbacks.tensorboard_samples import TensorBoardSamples
@@ -14,7 +16,9 @@ __all__ = [
     "Checkpoints",
     "EpochCheckpoint",
     "HistoryFile",
+    "Progress",
     "SetEpoch",
+    "StopOnNonFinite",
     "StopOnSignal",
     "TensorBoardPictures",
     "TensorBoardSamples",

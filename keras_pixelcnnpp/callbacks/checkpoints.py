@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import keras
@@ -11,17 +12,19 @@ import numpy as np
 
 from keras_pixelcnnpp.atomic import atomic_path, write_json
 from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.callbacks.progress import Progress
+from keras_pixelcnnpp.errors import DiskFullError, UserError
 
 
 class Checkpoints:
-    """The checkpoints of one training run: the last two epochs are kept.
+    """The checkpoints of one training run: the last two are kept.
 
-    A checkpoint of epoch `n` (the number of epochs done) is two files. `epoch-000n.npz` holds
-    every variable: weights, states of layers and of their seed generators, and the optimizer's
-    moments, moving averages and step counter. `epoch-000n.json`, written after it, holds its
-    SHA-256. A checkpoint without the second file, or with another checksum, was torn by a crash,
-    and the one before it is used.
+    A checkpoint after `n` epochs is two files. `epoch-000n.npz` holds every variable: weights,
+    states of layers and of their seed generators, and the optimizer's moments, moving averages
+    and step counter. `epoch-000n.json`, written after it, holds its SHA-256. A checkpoint without
+    the second file, or with another checksum, was torn by a crash, and the one before it is used.
+    `epoch-000n-step-0000m` is one within an epoch, after `m` of its steps, and holds the running
+    means of the metrics too.
 
     Args:
         folder: Where they lie. It need not exist yet.
@@ -30,8 +33,8 @@ class Checkpoints:
 
     ```python
     checkpoints = Checkpoints("runs/digits/checkpoints/pixelcnnpp")
-    checkpoints.save(model, epoch=3)
-    checkpoints.restore(model)           # 3
+    checkpoints.save(model, Progress(epoch=3))
+    checkpoints.restore(model)           # Progress(epoch=3, step=0)
     ```
     """
 
@@ -40,70 +43,104 @@ class Checkpoints:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
-    def save(self, model: keras.Model, epoch: int) -> None:
-        """Writes the state after `epoch` finished epochs, then drops all but the last two.
+    def save(self, model: keras.Model, progress: Progress) -> None:
+        """Writes the state of a training, then drops all checkpoints but the last two.
 
         Args:
             model: A compiled model that has made at least one step.
-            epoch: The number of finished epochs.
-        """
-        path = self._variables_path(epoch)
-        state = {name: variable_value(v) for name, v in _variables(model).items()}
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **state)
-        write_json(path.with_suffix(".json"), {"epoch": epoch, "sha256": _sha256(path)})
-        for old in self.epochs()[: -self.KEEP]:
-            self._variables_path(old).with_suffix(".json").unlink()
-            self._variables_path(old).unlink(missing_ok=True)
+            progress: How far the training has come.
 
-    def restore(self, model: keras.Model) -> int:
+        Raises:
+            UserError: if a variable isn't finite.
+            DiskFullError: if the disk is full. Either way the checkpoints before it are kept.
+        """
+        variables = _variables(model, with_metrics=progress.step > 0)
+        state = {name: variable_value(variable) for name, variable in variables.items()}
+        if not all(_is_finite(value) for value in state.values()):
+            raise UserError(
+                f"The model holds NaN or infinite numbers after {progress} and was not kept. "
+                f"{self.advice()}"
+            )
+        path = self._variables_path(progress)
+        try:
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, **state)
+            description = {**progress._asdict(), "sha256": _sha256(path)}
+            write_json(path.with_suffix(".json"), description)
+        except DiskFullError as error:
+            raise DiskFullError(
+                f"{error} {self.advice()} Make room, then go on with --resume."
+            ) from error
+        self._drop_all_but_the_last(progress)
+
+    def restore(self, model: keras.Model) -> Progress:
         """Puts the newest intact checkpoint into the model and its optimizer.
 
         Args:
             model: A built and compiled model of the same configuration.
 
         Returns:
-            The number of finished epochs; 0 when there is no checkpoint, and nothing was changed.
+            How far the training had come; `Progress(0, 0)` when there is no checkpoint, and
+            nothing was changed.
 
         Raises:
             UserError: if there are checkpoints and none is intact, or they are of another model.
         """
-        epochs = self.epochs()
-        if not epochs:
-            return 0
-        intact = [epoch for epoch in epochs if self._is_intact(epoch)]
-        if not intact:
+        saved = self.saved()
+        if not saved:
+            return Progress()
+        newest = next(filter(self._is_intact, reversed(saved)), None)
+        if newest is None:
             raise UserError(
                 f"No checkpoint in {self.folder} is intact. Use --overwrite to start over."
             )
-        self._load(model, intact[-1])
-        return intact[-1]
+        self._load(model, newest)
+        return newest
 
-    def epochs(self) -> list[int]:
-        """The epochs of which there is a checkpoint, intact or not, in ascending order."""
-        found = (re.fullmatch(r"epoch-(\d+)", path.stem) for path in self.folder.glob("*.json"))
-        return sorted(int(match[1]) for match in found if match)
+    def saved(self) -> list[Progress]:
+        """What there are checkpoints of, intact or not, in ascending order."""
+        return sorted(filter(None, map(_progress, self.folder.glob("*.json"))))
+
+    def advice(self) -> str:
+        """What a user can do after a training broke off."""
+        saved = self.saved()
+        if not saved:
+            return "There is no checkpoint yet."
+        return f"The checkpoint after {saved[-1]} is kept in {self.folder}."
 
     def clear(self) -> None:
         """Removes all of them."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # An error is not passed over: what stays would be taken for a checkpoint of the new run.
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
 
-    def _variables_path(self, epoch: int) -> Path:
-        return self.folder / f"epoch-{epoch:04d}.npz"
+    def _drop_all_but_the_last(self, current: Progress) -> None:
+        # A later one is torn, or this training would have started from there.
+        kept = [progress for progress in self.saved() if progress <= current][-self.KEEP :]
+        # The description first: variables without one don't count as a checkpoint.
+        for ending in ("*.json", "*.npz"):
+            for path in self.folder.glob(ending):
+                progress = _progress(path)
+                if progress is not None and progress not in kept:
+                    path.unlink()
 
-    def _is_intact(self, epoch: int) -> bool:
-        path = self._variables_path(epoch)
+    def _variables_path(self, progress: Progress) -> Path:
+        step = f"-step-{progress.step:05d}" if progress.step else ""
+        return self.folder / f"epoch-{progress.epoch:04d}{step}.npz"
+
+    def _is_intact(self, progress: Progress) -> bool:
+        path = self._variables_path(progress)
         try:
             description = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             return description["sha256"] == _sha256(path)
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def _load(self, model: keras.Model, epoch: int) -> None:
+    def _load(self, model: keras.Model, progress: Progress) -> None:
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        variables = _variables(model)
-        with np.load(self._variables_path(epoch)) as state:
+        variables = _variables(model, with_metrics=progress.step > 0)
+        with np.load(self._variables_path(progress)) as state:
             fits = set(state.files) == set(variables) and all(
                 state[name].shape == tuple(variable.shape) for name, variable in variables.items()
             )
@@ -113,13 +150,28 @@ class Checkpoints:
                 variable.assign(state[name])
 
 
-def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+def _progress(path: Path) -> Progress | None:
+    match = re.fullmatch(r"epoch-(\d+)(?:-step-(\d+))?", path.stem)
+    return Progress(int(match[1]), int(match[2] or 0)) if match else None
+
+
+def _is_finite(value: np.ndarray) -> bool:
+    # Integers always are, and bfloat16 is no floating type to NumPy.
+    return value.dtype.kind in "iub" or bool(np.isfinite(value).all())
+
+
+def _variables(model: keras.Model, *, with_metrics: bool) -> dict[str, keras.Variable]:
     # `model.weights` lacks the states of the seed generators; `model.variables` has them. Paths of
     # variables need not be unique and hold counters that differ between processes, so the names
     # here are positions.
-    model_variables = {f"model_{i:05d}": v for i, v in enumerate(model.variables)}
-    optimizer_variables = {f"optimizer_{i:05d}": v for i, v in enumerate(model.optimizer.variables)}
-    return {**model_variables, **optimizer_variables}
+    groups = {"model": model.variables, "optimizer": model.optimizer.variables}
+    if with_metrics:
+        groups["metric"] = model.metrics_variables
+    return {
+        f"{group}_{i:05d}": variable
+        for group, variables in groups.items()
+        for i, variable in enumerate(variables)
+    }
 
 
 def _sha256(path: Path) -> str:

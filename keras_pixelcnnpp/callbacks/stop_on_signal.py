@@ -3,32 +3,32 @@
 import signal
 import threading
 
-import keras
-
 
 class TrainingStopped(Exception):  # noqa: N818 - a request of the user, not an error
     """Raised out of `fit` after the step during which the signal came."""
 
 
-class StopOnSignal(keras.callbacks.Callback):
-    """Lets the step finish, then raises `TrainingStopped`.
+class StopOnSignal:
+    """Takes note of a signal, for `EpochCheckpoint` to act on when the step is finished.
 
-    `model.stop_training` would not do: `fit` would call the broken epoch finished, and measure and
-    keep it as such. A second signal ends the program at once.
+    A second signal ends the program at once. Use it as a context manager around `fit`, so that the
+    signals get their old meaning back.
 
-    Use it as a context manager around `fit`, so that the signals get their old meaning back:
+    Attributes:
+        requested: Whether a signal came.
+
+    Example:
 
     ```python
     with StopOnSignal() as stop:
-        model.fit(..., callbacks=[stop])
+        model.fit(batches, callbacks=[EpochCheckpoint(checkpoints, batches, stop)])
     ```
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self):
-        super().__init__()
-        self._stop = False
+        self.requested = False
         self._old_handlers = {}
 
     def __enter__(self):
@@ -44,11 +44,6 @@ class StopOnSignal(keras.callbacks.Callback):
             signal.signal(number, handler)
         self._old_handlers = {}
 
-    def on_train_batch_end(self, batch, logs=None):
-        """Called by Keras."""
-        if self._stop:
-            raise TrainingStopped
-
     def _handle(self, number, frame):
-        self._stop = True
+        self.requested = True
         signal.signal(number, self._old_handlers[number])

@@ -1,5 +1,6 @@
 """Batches for `fit`, reproducible from the seed and the epoch."""
 
+import copy
 import math
 
 import keras
@@ -35,6 +36,10 @@ class ImageSequence(keras.utils.PyDataset):
 
     Each batch is a tuple of one dict: `"image"`, uint8 `(batch, height, width, channels)`, and
     `"label"`, int32 `(batch,)`, or `(batch, K)` with the true label first if K > 1.
+
+    Attributes:
+        epoch: Integer, the epoch whose batches these are, counted from 0.
+        first_step: Integer, the step of the epoch that batch 0 belongs to.
 
     Raises:
         ValueError: If an argument is out of range, or a label is.
@@ -78,6 +83,7 @@ class ImageSequence(keras.utils.PyDataset):
         self.horizontal_flip = horizontal_flip
         self.larger_images = larger_images
         self.num_candidates = num_candidates
+        self.first_step = 0
         self._check_data()
         self.set_epoch(0)
 
@@ -108,10 +114,10 @@ class ImageSequence(keras.utils.PyDataset):
             )
 
     def __len__(self):
-        return math.ceil(len(self.images) / self.batch_size)
+        return math.ceil(len(self.images) / self.batch_size) - self.first_step
 
     def __getitem__(self, index):
-        rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        rows = self.rows(index)
         images = self.images[rows]
         if self.larger_images is not None:
             cropped = self._cropped[rows, None, None, None]
@@ -125,6 +131,17 @@ class ImageSequence(keras.utils.PyDataset):
                 self._candidates[rows] if self.num_candidates > 1 else self.labels[rows]
             )
         return (batch,)
+
+    def rows(self, index):
+        """Which pictures are in batch `index`: int `(batch,)`, positions in `images`."""
+        start = (self.first_step + index) * self.batch_size
+        return self._order[start : start + self.batch_size]
+
+    def from_step(self, step):
+        """The same batches without the first `step` of every epoch, as a new `ImageSequence`."""
+        rest = copy.copy(self)
+        rest.first_step = step
+        return rest
 
     def set_epoch(self, epoch):
         """Makes the batches those of epoch `epoch`, counted from 0."""

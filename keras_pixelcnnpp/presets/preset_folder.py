@@ -94,10 +94,7 @@ class PresetFolder:
         """Writes configuration, weights and metadata, each under a temporary name first."""
         self.path.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.weights_path) as temporary:
-            # Keras insists on the ending.
-            named = temporary.with_name(f"{temporary.name}.weights.h5")
-            model.save_weights(named)
-            named.rename(temporary)
+            model.save_weights(temporary)
         write_json(self.path / "config.json", config)
         write_json(self.path / "metadata.json", {**metadata, "sha256": _sha256(self.weights_path)})
 

@@ -26,6 +26,7 @@ TRAINING_DEFAULTS = {
     "learning_rate": 2e-3,
     "weight_decay": 0.02,
     "ema_momentum": 0.99,
+    "gradient_clip_norm": 0.0,
     "precision": "float32",
     "jit_compile": None,
     "seed": 0,
@@ -97,7 +98,7 @@ def train_baseline(
             data_config,
             resume=resume,
             overwrite=overwrite,
-            may_change=("jit_compile",),
+            may_change=("gradient_clip_norm", "jit_compile"),
         )
         model({"image": pictures.images[:1], "label": pictures.labels[:1]})
         print(f"Baseline CNN, {model.count_params():,} weights: {environment.describe(model)}")
@@ -126,6 +127,7 @@ def make_optimizer(training: dict, steps: int) -> keras.optimizers.Optimizer:
         weight_decay=training["weight_decay"],
         use_ema=momentum > 0,
         ema_momentum=momentum,
+        global_clipnorm=training["gradient_clip_norm"] or None,
     )
 
 

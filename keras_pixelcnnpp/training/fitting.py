@@ -1,12 +1,19 @@
 """`model.fit` with checkpoints, in phases, resumable."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
 
-from keras_pixelcnnpp.callbacks import Checkpoints, EpochCheckpoint, SetEpoch, StopOnSignal
+from keras_pixelcnnpp.callbacks import (
+    Checkpoints,
+    EpochCheckpoint,
+    Progress,
+    SetEpoch,
+    StopOnNonFinite,
+    StopOnSignal,
+)
 from keras_pixelcnnpp.callbacks.averaged_weights import use_averages
 from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
 
@@ -36,7 +43,7 @@ def fit(
     """Trains through all phases; in the end the model has its averaged weights.
 
     A run that was killed and resumed ends with the same weights as one that ran through: every
-    phase starts from a checkpoint, the resumed one and any other.
+    call of `model.fit` starts from a checkpoint, the first of a resumed run and any later one.
 
     Args:
         model: A built and compiled model.
@@ -50,16 +57,16 @@ def fit(
         The number of epochs that were done before, 0 unless the run was resumed.
 
     Raises:
-        TrainingStopped: if a signal asked for it. The last epoch's checkpoint is there.
+        TrainingStopped: if a signal asked for it. The checkpoint of the last step is there.
+        UserError: if the loss, the gradient or the weights are no longer finite, or the disk is
+            full. The last good checkpoint is there.
     """
     if not resume:
         checkpoints.clear()
-    done = start = checkpoints.restore(model)
+    start = checkpoints.restore(model)
     with StopOnSignal() as stop:
-        for phase in phases:
-            if done >= phase.last_epoch:
-                continue
-            if done > start:
+        for number, (phase, first_epoch) in enumerate(_still_to_do(phases, start)):
+            if number:
                 # The end of `fit` put the averaged weights into the model; training goes on from
                 # the raw ones.
                 checkpoints.restore(model)
@@ -69,17 +76,28 @@ def fit(
                 warnings.filterwarnings("ignore", message="Gradients do not exist")
                 model.fit(
                     phase.batches,
-                    initial_epoch=done,
+                    initial_epoch=first_epoch,
                     epochs=phase.last_epoch,
                     verbose=verbose,
                     shuffle=False,  # ImageSequence shuffles, by seed and epoch
                     callbacks=[
                         SetEpoch(phase.batches),
+                        StopOnNonFinite(phase.batches, checkpoints),
                         *callbacks,
-                        EpochCheckpoint(checkpoints),
-                        stop,
+                        EpochCheckpoint(checkpoints, phase.batches, stop),
                     ],
                 )
-            done = phase.last_epoch
     use_averages(model)
-    return start
+    return start.epoch
+
+
+def _still_to_do(phases: Sequence[Phase], start: Progress) -> Iterator[tuple[Phase, int]]:
+    """Each phase that isn't over, and its first epoch; the rest of a broken epoch comes first."""
+    epoch, step = start
+    for phase in phases:
+        if step and epoch < phase.last_epoch:
+            yield Phase(phase.batches.from_step(step), epoch + 1), epoch
+            epoch, step = epoch + 1, 0
+        if epoch < phase.last_epoch:
+            yield phase, epoch
+            epoch = phase.last_epoch

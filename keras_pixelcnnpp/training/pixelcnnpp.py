@@ -28,6 +28,7 @@ TRAINING_DEFAULTS = {
     "learning_rate": 2e-4,
     "learning_rate_decay": 1.0,
     "ema_momentum": 0.0,
+    "gradient_clip_norm": 0.0,
     "candidates": None,
     "warmup_epochs": 0,
     "horizontal_flip": False,
@@ -137,7 +138,7 @@ def train_pixelcnnpp(
             data_config,
             resume=resume,
             overwrite=overwrite,
-            may_change=("epochs", "jit_compile", "sample_every"),
+            may_change=("epochs", "gradient_clip_norm", "jit_compile", "sample_every"),
         )
         # Chosen at random: pictures often lie sorted by class.
         rows = np.random.default_rng(training["seed"]).permutation(len(pictures))
@@ -173,7 +174,12 @@ def make_optimizer(training: dict) -> keras.optimizers.Optimizer:
         training["learning_rate"], decay_steps=1, decay_rate=training["learning_rate_decay"]
     )
     momentum = training["ema_momentum"]
-    return keras.optimizers.Adam(schedule, use_ema=momentum > 0, ema_momentum=momentum)
+    return keras.optimizers.Adam(
+        schedule,
+        use_ema=momentum > 0,
+        ema_momentum=momentum,
+        global_clipnorm=training["gradient_clip_norm"] or None,
+    )
 
 
 def measurement(model: PixelCNNPlusPlus, batch_size: int) -> Callable:

@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.callbacks import Checkpoints
+from keras_pixelcnnpp.callbacks import Checkpoints, Progress
 from keras_pixelcnnpp.callbacks.averaged_weights import use_averages, variable_value
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import DiskFullError, UserError, is_disk_full
 
 
 def model(units=3):
@@ -43,13 +43,13 @@ def checkpoints(tmp_path):
 def test_all_of_the_state_comes_back(checkpoints):
     first = model()
     train(first)
-    checkpoints.save(first, 1)
+    checkpoints.save(first, Progress(1))
     saved = state(first)
     # More than the weights: the dropout's seed generator, the optimizer's moments and counter.
     assert len(saved) > len(first.weights)
 
     second = model()
-    assert checkpoints.restore(second) == 1
+    assert checkpoints.restore(second) == Progress(1)
     assert same(state(second), saved)
     train(first)
     train(second)
@@ -60,9 +60,59 @@ def test_last_two_are_kept(checkpoints):
     trained = model()
     train(trained)
     for epoch in range(1, 5):
-        checkpoints.save(trained, epoch)
-    assert checkpoints.epochs() == [3, 4]
+        checkpoints.save(trained, Progress(epoch))
+    assert checkpoints.saved() == [Progress(3), Progress(4)]
     assert len(list(checkpoints.folder.iterdir())) == 4
+
+
+def test_step_comes_after_its_epoch(checkpoints):
+    trained = model()
+    train(trained)
+    for progress in (Progress(2), Progress(10), Progress(10, 3), Progress(10, 20)):
+        checkpoints.save(trained, progress)
+    assert checkpoints.saved() == [Progress(10, 3), Progress(10, 20)]
+    assert len(list(checkpoints.folder.iterdir())) == 4
+
+
+def test_variables_that_lost_their_description_are_dropped_in_time(checkpoints):
+    trained = model()
+    train(trained)
+    for epoch in range(1, 5):
+        checkpoints.save(trained, Progress(epoch))
+        (checkpoints.folder / "epoch-0001.json").unlink(missing_ok=True)
+    assert len(list(checkpoints.folder.iterdir())) == 4
+
+
+def test_torn_ones_do_not_push_out_the_good_one(checkpoints):
+    trained = model()
+    train(trained)
+    for epoch in (5, 6):
+        checkpoints.save(trained, Progress(epoch))
+    for path in checkpoints.folder.glob("*.npz"):
+        path.write_bytes(b"torn")
+    checkpoints.save(trained, Progress(4, 1))
+    assert checkpoints.restore(trained) == Progress(4, 1)
+
+
+def test_metrics_are_kept_within_an_epoch(checkpoints):
+    first, second = model(), model()
+    train(first)
+    (mean,) = first.metrics
+    mean.reset_state()
+    mean.update_state([2.0, 4.0])
+    checkpoints.save(first, Progress(0, 2))
+    checkpoints.restore(second)
+    assert float(second.metrics[0].result()) == 3
+
+
+def test_broken_weights_are_not_kept(checkpoints):
+    trained = model()
+    train(trained)
+    checkpoints.save(trained, Progress(1))
+    trained.trainable_variables[0].assign(np.full((2, 3), np.nan))
+    with pytest.raises(UserError, match=r"after 1 epoch and 2 steps .*checkpoint after 1 epoch is"):
+        checkpoints.save(trained, Progress(1, 2))
+    assert checkpoints.saved() == [Progress(1)]
 
 
 def damage_variables(folder):
@@ -91,27 +141,27 @@ def damage_description(folder):
 def test_torn_checkpoint_is_passed_over(checkpoints, damage):
     trained = model()
     train(trained)
-    checkpoints.save(trained, 1)
+    checkpoints.save(trained, Progress(1))
     saved = state(trained)
     train(trained)
-    checkpoints.save(trained, 2)
+    checkpoints.save(trained, Progress(2))
     damage(checkpoints.folder)
-    assert checkpoints.restore(trained) == 1
+    assert checkpoints.restore(trained) == Progress(1)
     assert same(state(trained), saved)
 
 
 def test_variables_without_description_do_not_count(checkpoints):
     trained = model()
     train(trained)
-    checkpoints.save(trained, 1)
+    checkpoints.save(trained, Progress(1))
     (checkpoints.folder / "epoch-0001.json").unlink()
-    assert checkpoints.restore(trained) == 0
+    assert checkpoints.restore(trained) == Progress()
 
 
 def test_no_intact_checkpoint(checkpoints):
     trained = model()
     train(trained)
-    checkpoints.save(trained, 2)
+    checkpoints.save(trained, Progress(2))
     damage_variables(checkpoints.folder)
     with pytest.raises(UserError, match=r"No checkpoint .* is intact"):
         checkpoints.restore(trained)
@@ -120,6 +170,30 @@ def test_no_intact_checkpoint(checkpoints):
 def test_other_model(checkpoints):
     trained = model()
     train(trained)
-    checkpoints.save(trained, 1)
+    checkpoints.save(trained, Progress(1))
     with pytest.raises(UserError, match="belong to another model"):
         checkpoints.restore(model(units=4))
+
+
+def test_full_disk_leaves_the_checkpoint_before(small_disk):
+    checkpoints = Checkpoints(small_disk)
+    small, large = model(), model(units=5000)
+    train(small)
+    checkpoints.save(small, Progress(1))
+    large.optimizer.build(large.trainable_variables)
+    with pytest.raises(DiskFullError) as error:
+        checkpoints.save(large, Progress(1, 2))
+    message = str(error.value)
+    assert "epoch-0001-step-00002.npz was not written: no space left" in message
+    assert "The checkpoint after 1 epoch is kept" in message
+    assert "\n" not in message
+    assert checkpoints.restore(small) == Progress(1)
+    assert len(list(small_disk.iterdir())) == 2
+
+
+@pytest.mark.tensorflow
+def test_tensorflow_out_of_room_is_not_out_of_memory():
+    import tensorflow as tf
+
+    error = tf.errors.ResourceExhaustedError(None, None, "a; No space left on device")
+    assert is_disk_full(error)

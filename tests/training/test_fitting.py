@@ -7,7 +7,7 @@ import pytest
 import tiny
 from keras import ops
 
-from keras_pixelcnnpp.callbacks import Checkpoints, SetEpoch
+from keras_pixelcnnpp.callbacks import Checkpoints, Progress, SetEpoch
 from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
 from keras_pixelcnnpp.callbacks.stop_on_signal import TrainingStopped
 from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
@@ -62,31 +62,79 @@ def weights(model):
     return np.concatenate([variable_value(variable).ravel() for variable in model.weights])
 
 
-class Kill(keras.callbacks.Callback):
-    """Sends SIGTERM in the middle of an epoch."""
+class Record(keras.callbacks.Callback):
+    """Keeps what an epoch logs; sends itself a signal in a step, if told which."""
 
-    def __init__(self, epoch):
+    def __init__(self, number=None, epoch=None, step=None):
         super().__init__()
-        self.at_epoch = epoch
-        self.epoch = None
+        self.number = number
+        self.at = (epoch, step)
+        self.steps = 0
+        self.logs = {}
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
     def on_train_batch_begin(self, batch, logs=None):
-        if (self.epoch, batch) == (self.at_epoch, 1):
-            os.kill(os.getpid(), signal.SIGTERM)
+        self.steps += 1
+        if (self.epoch, batch) == self.at:
+            os.kill(os.getpid(), self.number)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.logs[epoch] = dict(logs)
 
 
-@pytest.mark.parametrize("stop_in", [1, 2, 3])
-def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path, stop_in):
-    """Within the first phase, at the start of the second, and within it."""
-    whole = train(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Final weights and logs of a run that nothing interrupted: 4 epochs of 3 steps."""
+    record = Record()
+    return weights(train(tmp_path_factory.mktemp("whole"), [record])), record.logs
+
+
+@pytest.mark.parametrize(
+    ("number", "epoch", "step"),
+    [
+        (signal.SIGINT, 0, 0),
+        (signal.SIGTERM, 1, 1),
+        (signal.SIGINT, 1, 2),
+        (signal.SIGTERM, 2, 0),
+        (signal.SIGTERM, 3, 1),
+        (signal.SIGTERM, 3, 2),
+    ],
+    ids=["first", "phase-1", "end-of-phase-1", "phase-2", "last-epoch", "last"],
+)
+def test_stopped_run_goes_on_from_the_very_step(tmp_path, whole, number, epoch, step):
+    before = Record(number, epoch, step)
     with pytest.raises(TrainingStopped):
-        train(tmp_path / "broken", [Kill(stop_in)])
-    assert Checkpoints(tmp_path / "broken").epochs()[-1] == stop_in
-    resumed = train(tmp_path / "broken", resume=True)
-    np.testing.assert_array_equal(weights(resumed), weights(whole))
+        train(tmp_path, [before])
+    assert before.steps == 3 * epoch + step + 1
+    progress = Progress(epoch, step + 1) if step < 2 else Progress(epoch + 1)
+    assert Checkpoints(tmp_path).saved()[-1] == progress
+    after = Record()
+    resumed = train(tmp_path, [after], resume=True)
+    assert before.steps + after.steps == 12
+    np.testing.assert_array_equal(weights(resumed), whole[0])
+    # The means of the broken epoch are those over all of its steps.
+    for index, logs in after.logs.items():
+        assert logs == pytest.approx(whole[1][index], rel=1e-6)
+
+
+def test_stopped_several_times_within_an_epoch(tmp_path, whole):
+    for resume, step in ((False, 0), (True, 0)):
+        with pytest.raises(TrainingStopped):
+            train(tmp_path, [Record(signal.SIGTERM, 2, step)], resume=resume)
+    assert Checkpoints(tmp_path).saved() == [Progress(2, 1), Progress(2, 2)]
+    np.testing.assert_array_equal(weights(train(tmp_path, resume=True)), whole[0])
+
+
+def test_signal_while_an_epoch_is_measured_lets_it_finish(tmp_path, whole):
+    measure = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: epoch == 1 and os.kill(os.getpid(), signal.SIGTERM)
+    )
+    with pytest.raises(TrainingStopped):
+        train(tmp_path, [measure])
+    assert Checkpoints(tmp_path).saved()[-1] == Progress(2)
+    np.testing.assert_array_equal(weights(train(tmp_path, resume=True)), whole[0])
 
 
 def test_longer_run_goes_on_where_a_short_one_ended(tmp_path):
@@ -111,7 +159,7 @@ def test_model_ends_with_the_averaged_weights(tmp_path):
 def test_starting_over_forgets_old_checkpoints(tmp_path):
     train(tmp_path, epochs=4)
     train(tmp_path, epochs=2)
-    assert Checkpoints(tmp_path).epochs() == [1, 2]
+    assert Checkpoints(tmp_path).saved() == [Progress(1), Progress(2)]
 
 
 def test_every_epoch_has_its_own_order():

@@ -93,14 +93,14 @@ def test_without_tensorflow_training_goes_on(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path):
-    from keras_pixelcnnpp.callbacks import Checkpoints
+    from keras_pixelcnnpp.callbacks import Checkpoints, Progress
 
     whole = train(tmp_path, HYBRID)
     expected = [variable_value(variable) for variable in whole.weights]
     run = RunFolder(tmp_path)
     for path in run.checkpoints("pixelcnnpp").glob("epoch-0002.*"):
         path.unlink()
-    assert Checkpoints(run.checkpoints("pixelcnnpp")).epochs() == [1]
+    assert Checkpoints(run.checkpoints("pixelcnnpp")).saved() == [Progress(1)]
     resumed = train(tmp_path, HYBRID, resume=True)
     for variable, value in zip(resumed.weights, expected, strict=True):
         np.testing.assert_array_equal(variable_value(variable), value)

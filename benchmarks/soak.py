@@ -1,0 +1,169 @@
+"""Kills trainings at random moments, resumes them, and compares what comes out.
+
+python benchmarks/soak.py --minutes 8 --output soak.json
+
+Each part is a function of the time it may take, the folder it may use and a random generator; it
+returns figures, of which `failures` decides about the exit status. A new part is one entry in
+`PARTS`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+TRAINING = [
+    *("--data", "digits", "--preset", "digits", "--epochs", "3", "--warmup-epochs", "1"),
+    *("--batch-size", "32", "--limit", "256", "--filters", "8", "--num-resolutions", "1"),
+    *("--num-mixtures", "2", "--sample-every", "0"),
+]
+TOLERANCE = 1e-6
+
+
+def kill_and_resume(seconds: float, folder: Path, rng: random.Random) -> dict:
+    """Trains, is killed with SIGKILL (or stopped with SIGTERM) again and again, and compares."""
+    end = time.monotonic() + seconds
+    start = time.monotonic()
+    _train(folder / "whole", [], end)
+    whole_seconds = time.monotonic() - start
+    expected = _weights(folder / "whole")
+    figures = {
+        "runs": 0,
+        "kills": 0,
+        "stops": 0,
+        "left_over_files": 0,
+        "largest_difference": 0.0,
+        "failures": [],
+    }
+    # One more run takes about twice as long as an uninterrupted one.
+    while time.monotonic() + 2 * whole_seconds < end:
+        run = folder / f"broken-{figures['runs']}"
+        try:
+            failure = _break_and_finish(run, whole_seconds, rng, figures, end)
+        except subprocess.TimeoutExpired:
+            break  # the time is up; half a run tells nothing
+        figures["runs"] += 1
+        if failure is None:
+            difference = _difference(expected, _weights(run))
+            figures["largest_difference"] = max(figures["largest_difference"], difference)
+            figures["left_over_files"] += len(list(run.rglob(".*")))
+            failure = None if difference <= TOLERANCE else f"differs by {difference}"
+        if failure is not None:
+            figures["failures"].append(f"{run.name}: {failure}")
+        print(
+            f"{figures['runs']} runs, {figures['kills']} kills, {figures['stops']} stops, "
+            f"largest difference {figures['largest_difference']}",
+            flush=True,
+        )
+    if not figures["runs"]:
+        figures["failures"].append("no run was finished in the time given")
+    return figures
+
+
+PARTS: dict[str, Callable[[float, Path, random.Random], dict]] = {
+    "kill_and_resume": kill_and_resume,
+}
+
+
+def _break_and_finish(
+    run: Path, whole_seconds: float, rng: random.Random, figures: dict, end: float
+) -> str | None:
+    """Trains with up to four interruptions; returns what went wrong, or None."""
+    for attempt in range(5):
+        # config.json is the first thing a training writes: from then on it can be resumed.
+        resume = ["--resume"] if (run / "config.json").exists() else []
+        if attempt == 4:
+            process = _train(run, resume, end)
+            return None if process.returncode == 0 else process.stderr.strip()[-300:]
+        number = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
+        status, stderr = _train_until(run, resume, rng.uniform(0.1, 1.0) * whole_seconds, number)
+        if status == 0 and (run / "model.keras").exists():
+            return None
+        figures["kills"] += status == -signal.SIGKILL
+        figures["stops"] += status == 0
+        # SIGTERM before the first step is Python's own end.
+        if status not in (0, -signal.SIGKILL, -signal.SIGTERM):
+            return stderr.strip()[-300:]
+    return None
+
+
+def _command(run: Path, resume: list[str]) -> list[str]:
+    main = [sys.executable, "-m", "keras_pixelcnnpp.cli"]
+    return [*main, "train", "pixelcnnpp", "--run", str(run), *TRAINING, *resume]
+
+
+def _train(run: Path, resume: list[str], end: float) -> subprocess.CompletedProcess:
+    seconds = max(1, end - time.monotonic())
+    return subprocess.run(
+        _command(run, resume), capture_output=True, text=True, check=False, timeout=seconds
+    )
+
+
+def _train_until(run: Path, resume: list[str], seconds: float, number: int) -> tuple[int, str]:
+    process = subprocess.Popen(
+        _command(run, resume), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        _, stderr = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(number)
+        _, stderr = process.communicate()
+    return process.returncode, stderr
+
+
+def _weights(run: Path) -> dict[str, np.ndarray]:
+    """Averaged and raw weights, optimizer and random state: all of the last checkpoint."""
+    folder = run / "checkpoints" / "pixelcnnpp"
+    with np.load(max(folder.glob("epoch-*.npz"))) as state:
+        return {name: state[name] for name in state.files}
+
+
+def _difference(expected: dict, received: dict) -> float:
+    if set(expected) != set(received):
+        return float("inf")
+    return max(
+        float(np.abs(np.subtract(expected[name], received[name], dtype="float64")).max(initial=0))
+        for name in expected
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=8, help="for all parts together")
+    parser.add_argument("--part", choices=PARTS, action="append", help="default: each")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--output", type=Path, help="write the figures as JSON")
+    options = parser.parse_args()
+    parts = options.part or list(PARTS)
+    print(f"Seed {options.seed}; {options.minutes} minutes for {', '.join(parts)}", flush=True)
+    result = {
+        "seed": options.seed,
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "python": platform.python_version(),
+        "processors": os.cpu_count(),
+    }
+    for part in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = 60 * options.minutes / len(parts)
+            rng = random.Random(options.seed)  # noqa: S311 - moments, no secrets
+            result[part] = PARTS[part](seconds, Path(folder), rng)
+    print(json.dumps(result, indent=2))
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(result, indent=2) + "\n")
+    if any(result[part]["failures"] for part in parts):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
