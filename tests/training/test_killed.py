@@ -73,6 +73,11 @@ def finish(process):
     return out
 
 
+def die(process):
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGKILL
+
+
 def final_state(run):
     """Weights, their averages, optimizer, step counter and random state."""
     with np.load(run / "checkpoints" / "pixelcnnpp" / "epoch-0016.npz") as state:
@@ -86,10 +91,9 @@ def test_killed_and_stopped_run_ends_as_one_that_never_was(data, tmp_path):
     process = start(data, run)
     wait_for((run / "config.json").exists, process)
     process.kill()
-    assert process.wait() == -signal.SIGKILL
+    die(process)
 
-    process = start(data, run, "--resume", before=DIES_WRITING)
-    assert process.wait(timeout=PATIENCE) == -signal.SIGKILL
+    die(start(data, run, "--resume", before=DIES_WRITING))
     assert len(list(run.rglob(".*.tmp.npz"))) == 1
     killed_at = checkpoints(run).saved()[-1]
     assert killed_at == Progress(2)
