@@ -56,6 +56,13 @@ class PixelCNNClassifier(ImageClassifier):
         """The number of levels of a sub-pixel."""
         return self.model.num_levels
 
+    @property
+    def temperature(self) -> float:
+        """What the posterior multiplies a difference of log-likelihoods with."""
+        from keras import ops
+
+        return float(np.exp(ops.convert_to_numpy(self.model.posterior.log_temperature)))
+
     def class_scores(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Likelihoods and posterior from one pass over the pictures.
 
