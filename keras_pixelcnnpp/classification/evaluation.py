@@ -38,7 +38,7 @@ def compare(
     labels: np.ndarray,
     evaluations: dict[str, Evaluation],
     image_shape: tuple[int, int, int],
-    class_names: Sequence[str],
+    class_names: Sequence[str] | None = None,
 ) -> dict:
     """The numbers of `classification.json`, apart from the split's name.
 
@@ -46,7 +46,7 @@ def compare(
         labels: int `[count]`; pictures with the label -1 are left out.
         evaluations: By model, `"pixelcnnpp"` and perhaps `"baseline"`.
         image_shape: `(height, width, channels)`.
-        class_names: The name of each class.
+        class_names: The name of each class; `None` leaves out what `classifier_details` gives.
 
     Returns:
         `{"count", "models": {name: {"accuracy", "accuracy_ci95", "log_loss", "ece",
@@ -63,7 +63,8 @@ def compare(
         probabilities = evaluation.probabilities[known]
         models[name] = classification_metrics(labels, probabilities)
         models[name]["bits_per_dim"] = _mean_bits(evaluation.log_likelihood, known, image_shape)
-        models[name].update(classifier_details(labels, probabilities, class_names))
+        if class_names is not None:
+            models[name].update(classifier_details(labels, probabilities, class_names))
         correct.append(evaluation.predicted[known] == labels)
     two = len(correct) == 2
     return {
