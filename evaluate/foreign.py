@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from keras_pixelcnnpp.run_folder import RunFolder
 
 
+HEADINGS = {
+    "log_likelihood": "log p(x)",
+    "complexity_corrected": "corrected",
+    "pixelcnnpp_max_softmax": "p(y|x)",
+    "baseline_max_softmax": "CNN p(y|x)",
+}
+
+
 def foreign(
     run: Annotated[Path, typer.Option(help="The run folder.")],
     data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
@@ -77,13 +85,14 @@ def _print_report(report: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from keras_pixelcnnpp.foreign.figure import TITLES
-
-    table = Table(title="AUROC of foreign pictures against familiar ones; 0.5 is guessing")
+    table = Table(
+        title="AUROC of foreign pictures against familiar ones; 0.5 is guessing",
+        caption="corrected: log p(x) and the size as PNG; p(y|x): the largest probability",
+    )
     table.add_column("")
     table.add_column("bits/dim", justify="right")
     for detector in report["detectors"]:
-        table.add_column(TITLES[detector], justify="right")
+        table.add_column(HEADINGS[detector], justify="right")
     dashes = ["–"] * len(report["detectors"])
     table.add_row(f"split {report['split']}", f"{report['familiar']['bits_per_dim']:.3f}", *dashes)
     for name, numbers in report["inputs"].items():

@@ -57,7 +57,8 @@ def foreign_png(
 
 def _edges(bits: list[np.ndarray]) -> np.ndarray:
     low, high = min(map(np.min, bits)), max(map(np.max, bits))
-    return np.linspace(low, max(high, low + 1e-3), 60)
+    margin = 0.03 * max(high - low, 1e-3)
+    return np.linspace(low - margin, high + margin, 60)
 
 
 def _draw_examples(axes, name, images, num_levels) -> None:
@@ -90,5 +91,5 @@ def _draw_areas(axes, areas) -> list:
     for area, place in zip(areas.values(), places, strict=True):
         side = {"ha": "left", "x": area + 0.03} if area < 0.5 else {"ha": "right", "x": area - 0.03}
         axes.text(**side, y=place, s=f"{area:.2f}", va="center", fontsize=7)
-    axes.set(xlim=(0, 1), ylim=(-0.4, 1.4), yticks=[])
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.4, 1.4), yticks=[])
     return points
