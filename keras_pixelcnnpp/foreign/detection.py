@@ -55,15 +55,15 @@ class Detection:
             batch_size: Pictures at a time.
             verbose: As in `keras.Model.predict`.
         """
-
-        def scores(pictures: np.ndarray) -> dict[str, np.ndarray]:
-            found = density_scores(pictures, model, batch_size, verbose)
-            if baseline is not None:
-                probabilities = baseline.predict_proba(pictures)
-                found["baseline_max_softmax"] = -probabilities.max(axis=1)
-            return found
-
-        return cls(scores(images), {name: scores(given) for name, given in foreign.items()})
+        # In one pass: one progress bar, and nothing is compiled for a set of another size.
+        everything = np.concatenate([images, *foreign.values()])
+        scores = density_scores(everything, model, batch_size, verbose)
+        if baseline is not None:
+            scores["baseline_max_softmax"] = -baseline.predict_proba(everything).max(axis=1)
+        ends = np.cumsum([len(images), *map(len, foreign.values())])
+        parts = {name: np.split(values, ends[:-1]) for name, values in scores.items()}
+        sets = [{name: parts[name][index] for name in scores} for index in range(len(foreign) + 1)]
+        return cls(sets[0], dict(zip(foreign, sets[1:], strict=True)))
 
     @property
     def detectors(self) -> list[str]:
