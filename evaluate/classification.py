@@ -42,7 +42,7 @@ def classification(
     folder.require_model("pixelcnnpp")
     dataset = load_run_data(config, data)
     if flip_average and not config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
-        print("Note: trained without --horizontal-flip, the model may not know mirror images.")
+        print("Note: trained without mirror images, PixelCNN++ may not know what to make of them.")
     pictures = dataset.split(split)
     evaluations = _evaluate_models(folder, pictures, batch_size, flip_average)
     _write_predictions(folder, pictures, evaluations)

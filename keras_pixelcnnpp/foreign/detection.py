@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_pixelcnnpp.classification import BaselineClassifier, PixelCNNClassifier
-from keras_pixelcnnpp.metrics import bits_per_dim, png_bits
+from keras_pixelcnnpp.foreign.complexity import png_bits
+from keras_pixelcnnpp.metrics import bits_per_dim
 
 DETECTORS = {
     "log_likelihood": "bits/dim of p(x) under PixelCNN++",

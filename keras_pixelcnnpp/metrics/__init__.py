@@ -5,7 +5,6 @@ from keras_pixelcnnpp.metrics.bits import bits_per_dim
 from keras_pixelcnnpp.metrics.bootstrap import accuracy_difference_interval
 from keras_pixelcnnpp.metrics.calibration import expected_calibration_error, reliability
 from keras_pixelcnnpp.metrics.classification import classification_metrics
-from keras_pixelcnnpp.metrics.complexity import png_bits
 from keras_pixelcnnpp.metrics.mcnemar import mcnemar_p_value
 from keras_pixelcnnpp.metrics.pixel_histogram import PixelHistogram
 from keras_pixelcnnpp.metrics.roc import one_vs_rest_auc
@@ -28,7 +27,6 @@ __all__ = [
     "fit_temperature",
     "mcnemar_p_value",
     "one_vs_rest_auc",
-    "png_bits",
     "reliability",
     "selective_accuracy",
 ]

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from keras_pixelcnnpp.datasets.images import to_pixels
+from keras_pixelcnnpp.figures import png_bytes
+
 
 def png_bits(images: np.ndarray, num_levels: int) -> np.ndarray:
     """The size of each picture as a PNG file.
@@ -16,8 +19,5 @@ def png_bits(images: np.ndarray, num_levels: int) -> np.ndarray:
     Raises:
         UserError: if the pictures have another number of channels.
     """
-    from keras_pixelcnnpp.datasets.images import to_pixels
-    from keras_pixelcnnpp.figures import png_bytes
-
     pixels = to_pixels(images, num_levels)
     return np.array([8.0 * len(png_bytes(picture)) for picture in pixels])
