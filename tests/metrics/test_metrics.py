@@ -150,6 +150,27 @@ class TestTemperature:
         assert fit_temperature(labels, probabilities) == pytest.approx(2, rel=1e-4)
         assert apply_temperature(probabilities, 2)[0] == pytest.approx([0.75, 0.25])
 
+    def test_smoothing_by_hand(self):
+        # All are right, and each counts 1/6 as its other class: the best odds are 1:5.
+        probabilities, labels = np.array([[0.9, 0.1]] * 4), np.zeros(4, int)
+        temperature = fit_temperature(labels, probabilities, smoothing=1 / 6)
+        assert 9 ** (1 / temperature) == pytest.approx(5, rel=1e-4)
+        # Of three classes, the likelier other one.
+        probabilities = np.array([[0.09, 0.9, 0.01]] * 4)
+        temperature = fit_temperature(np.ones(4, int), probabilities, smoothing=0.2)
+        grid = np.geomspace(0.1, 10, 20001)
+        tempered = apply_temperature(probabilities[:1], grid[:, None])
+        loss = -0.8 * np.log(tempered[:, 1]) - 0.2 * np.log(tempered[:, 0])
+        assert temperature == pytest.approx(grid[loss.argmin()], rel=1e-3)
+
+    def test_a_half_without_mistakes_proves_little(self):
+        probabilities = np.array([[0.9, 0.1]] * 40)
+        labels = np.zeros(40, int)
+        labels[0] = 1
+        scaled, temperatures = cross_fitted_temperature(labels, probabilities)
+        assert min(temperatures) > 0.5
+        assert scaled.max() < 0.98
+
     def test_probabilities_that_underflowed(self):
         scaled = apply_temperature(np.array([[1.0, 0.0]]), 1000)
         assert scaled.sum() == pytest.approx(1)
@@ -169,7 +190,8 @@ class TestTemperature:
             assert judged.sum() in (20, 21)
             expected = apply_temperature(probabilities[judged], temperature)
             assert scaled[judged] == pytest.approx(expected)
-            assert fit_temperature(labels[~judged], probabilities[~judged]) == temperature
+            others = labels[~judged], probabilities[~judged]
+            assert fit_temperature(*others, 1 / (len(others[0]) + 2)) == temperature
 
 
 class TestSelectiveAccuracy:
