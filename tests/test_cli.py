@@ -112,10 +112,8 @@ def test_from_pictures_to_savedmodel(pixelcnnpp, data, tmp_path):
     report = json.loads((reports / "classification.json").read_text())
     assert (report["split"], report["count"]) == ("validation", 9)
     numbers = {"accuracy", "accuracy_ci95", "log_loss", "ece", "bits_per_dim"}
-    assert {name: set(model) for name, model in report["models"].items()} == {
-        "pixelcnnpp": numbers,
-        "baseline": numbers,
-    }
+    assert set(report["models"]) == {"pixelcnnpp", "baseline"}
+    assert all(numbers <= set(model) for model in report["models"].values())
     assert 0 <= report["mcnemar_p"] <= 1
     assert report["pixel_histogram_bits_per_dim"] > 0
     for name in ("predictions.csv", "predictions_baseline.csv"):

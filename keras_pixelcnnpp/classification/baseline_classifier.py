@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_pixelcnnpp.classification.image_classifier import ImageClassifier
+from keras_pixelcnnpp.classification.image_classifier import ImageClassifier, mirrored
 
 
 class BaselineClassifier(ImageClassifier):
@@ -12,6 +12,8 @@ class BaselineClassifier(ImageClassifier):
         model: A trained `BaselineCNN`.
         batch_size: How many pictures are classified at once.
         verbose: 1 shows Keras's progress bar.
+        flip_average: Whether to answer with the mean of the probabilities of a picture and its
+            mirror image; twice the work.
 
     Example:
 
@@ -21,10 +23,11 @@ class BaselineClassifier(ImageClassifier):
     ```
     """
 
-    def __init__(self, model, batch_size: int = 256, verbose: int = 0):
+    def __init__(self, model, batch_size: int = 256, verbose: int = 0, flip_average: bool = False):
         self.model = model
         self.batch_size = batch_size
         self.verbose = verbose
+        self.flip_average = flip_average
 
     @property
     def num_classes(self) -> int:
@@ -42,6 +45,12 @@ class BaselineClassifier(ImageClassifier):
         return self.model.num_levels
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
+        probabilities = self._of(images)
+        if self.flip_average:
+            probabilities = (probabilities + self._of(mirrored(images))) / 2
+        return probabilities
+
+    def _of(self, images: np.ndarray) -> np.ndarray:
         return self.model.class_probabilities(
             images, batch_size=self.batch_size, verbose=self.verbose
         )

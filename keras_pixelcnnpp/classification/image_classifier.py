@@ -53,6 +53,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
+def mirrored(images: np.ndarray) -> np.ndarray:
+    """The pictures `[count, height, width, channels]` with left and right exchanged."""
+    return images[:, :, ::-1]
+
+
 def check_images(images: np.ndarray, image_shape: tuple[int, ...], num_levels: int) -> np.ndarray:
     """Returns `images` as an array, or raises a `ValueError` that says what was expected."""
     images = np.asarray(images)

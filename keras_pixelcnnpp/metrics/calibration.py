@@ -24,9 +24,32 @@ def expected_calibration_error(
     Reference:
         - Guo et al., *On Calibration of Modern Neural Networks*, 2017, equation 3
     """
+    count, accuracy, confidence = reliability(labels, probabilities, num_bins)
+    return float(np.sum(count * np.abs(accuracy - confidence)) / len(labels))
+
+
+def reliability(
+    labels: np.ndarray, probabilities: np.ndarray, num_bins: int = 15
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a reliability diagram shows: accuracy against confidence, bin by bin.
+
+    Args:
+        labels: int `[count]`, the true classes.
+        probabilities: float `[count, num_classes]`.
+        num_bins: The number of bins of equal width.
+
+    Returns:
+        For each bin the number of pictures, their accuracy and their mean confidence (both 0 in an
+        empty bin), all `[num_bins]`.
+    """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     # A bin holds its upper edge.
     bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
-    gap = np.bincount(bins, weights=correct - confidence.astype(np.float64), minlength=num_bins)
-    return float(np.abs(gap).sum() / len(labels))
+
+    def total(values=None) -> np.ndarray:
+        return np.bincount(bins, weights=values, minlength=num_bins)
+
+    count = total()
+    divisor = np.maximum(count, 1)
+    return count, total(correct) / divisor, total(confidence.astype(np.float64)) / divisor

@@ -1,6 +1,9 @@
 """Scores pictures with Keras's own batching, compiling and progress bar."""
 
 import keras
+from keras import ops
+
+from keras_pixelcnnpp.distributions import logistic_mixture
 
 
 class LogLikelihood(keras.Model):
@@ -11,19 +14,25 @@ class LogLikelihood(keras.Model):
 
     Args:
         model: A `PixelCNNPlusPlus`.
+        per_pixel: Boolean, whether the pixels' log p(x_i | x_<i, y) are left apart.
 
     Call arguments:
         inputs: As for `PixelCNNPlusPlus`.
 
     Returns:
-        Float32 tensor `(batch, K)`, nats.
+        Float32 tensor `(batch, K)`, or `(batch, K, height, width)`, nats.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, per_pixel=False):
         super().__init__(name="log_likelihood")
         self.model = model
+        self.per_pixel = per_pixel
         self.compile(jit_compile=getattr(model, "jit_compile", "auto"))
         self.built = True
 
     def call(self, inputs):
-        return self.model.log_likelihood(self.model(inputs, training=False), inputs["image"])
+        parameters, images = self.model(inputs, training=False), inputs["image"]
+        if not self.per_pixel:
+            return self.model.log_likelihood(parameters, images)
+        levels = ops.expand_dims(images, 1)
+        return logistic_mixture.log_prob(parameters, levels, self.model.num_levels)

@@ -67,14 +67,56 @@ class Scoring:
             log_likelihood = np.logaddexp.reduce(scores, axis=1) - np.log(self.num_classes)
         return logistic_mixture.nats_to_bits_per_dim(-log_likelihood, self.dimensions)
 
-    def _score(self, inputs, batch_size, verbose):
+    def evidence_map(self, images, labels, against, batch_size=32, verbose=0):
+        """Where in a picture the decision for one class and against another comes from.
+
+        For each pixel i, in raster order, all its channels together,
+
+            log p(x_i | x_<i, y) - log p(x_i | x_<i, y')
+
+        The sum over a picture is log p(x | y) - log p(x | y'): the evidence of the whole picture,
+        which the posterior multiplies with its temperature before it adds the offsets.
+
+        Args:
+            images: uint8 levels `(N, height, width, channels)`.
+            labels: Int `(N,)`, the classes y; `num_classes` means "no label".
+            against: Int `(N,)`, the classes y'.
+            batch_size: Integer, pictures at a time.
+            verbose: As in `keras.Model.predict`.
+
+        Returns:
+            Float32 array `(N, height, width)`, nats; positive where a pixel speaks for y.
+
+        Raises:
+            ValueError: If pictures or labels don't fit the model, or it knows no classes.
+
+        Example:
+
+        ```python
+        evidence = model.evidence_map(images, labels, (labels + 1) % model.num_classes)
+        evidence.sum(axis=(1, 2))      # log_prob(images, labels) - log_prob(images, …)
+        ```
+        """
+        if not self.num_classes:
+            raise ValueError("`evidence_map` compares classes, and this model knows none.")
+        images = checked_images(images, self)
+        candidates = [
+            checked_labels(given, len(images), self.num_classes + 1) for given in (labels, against)
+        ]
+        inputs = {"image": images, "label": np.stack(candidates, axis=1)}
+        scores = self._score(inputs, batch_size, verbose, per_pixel=True)
+        return scores[:, 0] - scores[:, 1]
+
+    def _score(self, inputs, batch_size, verbose, per_pixel=False):
         if len(inputs["image"]) == 0:
             candidates = inputs["label"].shape[1:] if "label" in inputs else ()
-            return np.zeros((0, *(candidates or (1,))), "float32")
+            place = self.image_shape[:2] if per_pixel else ()
+            return np.zeros((0, *(candidates or (1,)), *place), "float32")
         # One for each number of candidates: TensorFlow would trace again for unknown shapes.
-        runner = untracked(self, ("log_likelihood", np.shape(inputs.get("label"))[1:]))
+        kind = ("log_likelihood", per_pixel, np.shape(inputs.get("label"))[1:])
+        runner = untracked(self, kind)
         if runner.value is None:
-            runner.value = LogLikelihood(self)
+            runner.value = LogLikelihood(self, per_pixel)
         return runner.value.predict(inputs, batch_size=batch_size, verbose=verbose)
 
     # Tensors, for export

@@ -79,3 +79,40 @@ def test_pixelcnn_classifies_by_bayes_rule():
 def test_unconditional_model_is_no_classifier():
     with pytest.raises(ValueError, match="trained with labels"):
         PixelCNNClassifier(tiny.tiny_model(num_classes=0, conditioning="none"))
+
+
+class SideModel(BrightnessModel):
+    """Says class 0 or 2 by which half is brighter."""
+
+    def class_probabilities(self, images, batch_size, verbose):
+        left = images[:, :, :2].mean(axis=(1, 2, 3)) > images[:, :, 2:].mean(axis=(1, 2, 3))
+        return np.where(left[:, None], [0.9, 0.0, 0.1], [0.3, 0.0, 0.7])
+
+
+def test_flip_average_of_probabilities():
+    images = tiny.tiny_split(2).images
+    images[0, :, :2], images[0, :, 2:] = 4, 0
+    images[1, :, :2], images[1, :, 2:] = 0, 4
+    classifier = BaselineClassifier(SideModel(), flip_average=True)
+    assert classifier.predict_proba(images) == pytest.approx(np.array([[0.6, 0, 0.4]] * 2))
+
+
+def test_flip_average_of_log_likelihoods():
+    model = tiny.tiny_model()
+    images = tiny.tiny_split(7).images
+    classifier = PixelCNNClassifier(model, flip_average=True)
+    scores, probabilities = classifier.class_scores(images)
+    flipped = model.class_log_likelihoods(np.flip(images, axis=2)).astype("float64")
+    assert scores == pytest.approx(model.class_log_likelihoods(images), abs=1e-4)
+    root = np.exp((scores + flipped) / 2)
+    assert probabilities == pytest.approx(root / root.sum(axis=1, keepdims=True), abs=1e-5)
+    assert np.abs(flipped - scores).max() > 0.1
+
+
+def test_posterior_distinguishes_how_sure_it_is(monkeypatch):
+    """float32 would know only 1 for both."""
+    model = tiny.tiny_model()
+    scores = np.array([[0, -20, -90], [-25, 0, -90]], "float32")
+    monkeypatch.setattr(model, "class_log_likelihoods", lambda *_, **__: scores)
+    unsure = 1 - PixelCNNClassifier(model).predict_proba(tiny.tiny_split(2).images).max(axis=1)
+    assert unsure == pytest.approx(np.exp([-20, -25]), rel=1e-3)

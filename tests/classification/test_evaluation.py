@@ -1,10 +1,19 @@
 import csv
+import io
+import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_pixelcnnpp.classification import write_predictions
+from keras_pixelcnnpp.classification.details import classifier_details
 from keras_pixelcnnpp.classification.evaluation import Evaluation, compare
+from keras_pixelcnnpp.classification.figures import (
+    reliability_png,
+    roc_png,
+    selective_accuracy_png,
+)
 
 
 def test_comparison_leaves_unlabelled_pictures_out():
@@ -18,14 +27,20 @@ def test_comparison_leaves_unlabelled_pictures_out():
     assert report["models"]["baseline"]["accuracy"] == pytest.approx(1 / 3)
     assert report["models"]["baseline"]["bits_per_dim"] is None
     assert report["mcnemar_p"] == pytest.approx(0.5)
+    assert report["accuracy_difference"]["value"] == pytest.approx(2 / 3)
+    low, high = report["accuracy_difference"]["ci95"]
+    # Of three pictures, one or none of the two that tell them apart may be drawn.
+    assert (low, high) == (0, 1)
 
 
 def test_density_is_the_mean_over_classes():
     # p(x|0) = 1/2, p(x|1) = 1/8: p(x) = 5/16.
     evaluation = Evaluation(np.array([[0.8, 0.2]]), np.log([[1 / 2, 1 / 8]]))
-    report = compare(np.array([0]), {"pixelcnnpp": evaluation}, (1, 1, 1))
+    report = compare(np.array([0]), {"pixelcnnpp": evaluation}, (1, 1, 1), ("a", "b"))
     assert report["models"]["pixelcnnpp"]["bits_per_dim"] == pytest.approx(-np.log2(5 / 16))
     assert report["mcnemar_p"] is None
+    assert report["accuracy_difference"] is None
+    assert report["models"]["pixelcnnpp"]["temperature_scaling"] is None
 
 
 def test_predictions_csv(tmp_path):
@@ -38,3 +53,55 @@ def test_predictions_csv(tmp_path):
         ["a, b.png", "1", "1", "0.25", "0.75"],
         ["c.png", "-1", "0", "1", "0"],
     ]
+
+
+def test_details_by_hand_with_a_class_that_is_missing():
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.3, 0.5, 0.2], [0.1, 0.9, 0], [0, 0.6, 0.4]])
+    details = classifier_details(labels, probabilities, ("a", "b", "c"))
+    json.dumps(details, allow_nan=False)
+    by_class = details["classification_report"]
+    assert by_class["a"]["recall"] == 0.5
+    assert by_class["b"]["precision"] == pytest.approx(2 / 3)
+    assert by_class["c"]["support"] == 0
+    assert details["roc_auc"] == {"macro": 1, "classes": {"a": 1, "b": 1, "c": None}}
+    # By confidence: 0.9 and 0.8 and 0.6 are right, 0.5 is wrong.
+    assert details["selective_accuracy"]["area"] == pytest.approx((1 + 1 + 1 + 3 / 4) / 4)
+    assert details["selective_accuracy"]["at_coverage"] == {
+        "0.5": 1,
+        "0.8": 0.75,
+        "0.9": 0.75,
+        "0.95": 0.75,
+    }
+
+
+def test_temperature_scaling_mends_what_was_too_sure(rng):
+    labels = rng.integers(0, 3, 600)
+    logits = 2 * np.eye(3)[labels] + rng.normal(size=(600, 3)) * np.sqrt(2)
+    # The class's true posterior has these logits; four times as sure is too sure.
+    probabilities = np.exp(4 * logits) / np.exp(4 * logits).sum(axis=1, keepdims=True)
+    report = compare(labels, {"a": Evaluation(probabilities)}, (1, 1, 1), ("a", "b", "c"))
+    numbers = report["models"]["a"]
+    scaled = numbers["temperature_scaling"]
+    assert scaled["temperatures"] == pytest.approx([4, 4], rel=0.3)
+    assert scaled["ece"] < numbers["ece"] / 2
+    assert scaled["log_loss"] < numbers["log_loss"]
+
+
+def test_figures(rng):
+    labels, probabilities = np.array([0, 1, 1, 0]), rng.dirichlet(np.ones(12), 4)
+    two = {"one": probabilities, "two": probabilities}
+    names = [f"class {index}" for index in range(12)]
+    sizes = []
+    for content in (
+        roc_png(labels, probabilities, names),
+        roc_png(labels, probabilities[:, :2], names[:2], "title"),
+        roc_png(np.zeros(4, int), probabilities[:, :2], names[:2]),
+        reliability_png(labels, {"one": probabilities}),
+        reliability_png(labels, two),
+        selective_accuracy_png(labels, two),
+    ):
+        with Image.open(io.BytesIO(content)) as image:
+            sizes.append(image.size)
+    assert min(map(min, sizes)) > 300
+    assert sizes[4][0] > 1.5 * sizes[3][0]

@@ -1,0 +1,140 @@
+"""The plots of `evaluate classification` beside the confusion matrices."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_pixelcnnpp.figures import _figure, _figure_png
+from keras_pixelcnnpp.metrics import (
+    cross_fitted_temperature,
+    expected_calibration_error,
+    one_vs_rest_auc,
+    reliability,
+    selective_accuracy,
+)
+
+# More would not be told apart by colour.
+NAMED_CLASSES = 10
+
+
+def roc_png(
+    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], title: str = ""
+) -> bytes:
+    """Draws the ROC curve of each class against all the others.
+
+    The axis of false alarms is logarithmic: the curves of a good classifier differ in its corner.
+
+    Args:
+        labels: int `[count]`, the true classes.
+        probabilities: float `[count, num_classes]`.
+        class_names: The name of each class; classes without pictures are left out, and beyond ten
+            classes names too.
+        title: A line above the curves.
+
+    Returns:
+        The content of a PNG file.
+    """
+    from sklearn.metrics import roc_curve
+
+    figure = _figure(7.4, 4.8)
+    axes = figure.subplots()
+    areas = one_vs_rest_auc(labels, probabilities)
+    few = len(class_names) <= NAMED_CLASSES
+    # A logarithmic axis has no zero: half a picture stands for none.
+    least = 0.5 / len(labels)
+    chance = np.geomspace(least, 1)
+    axes.plot(chance, chance, ":", color="grey")
+    for index, (name, area) in enumerate(zip(class_names, areas, strict=True)):
+        if area is None:
+            continue
+        false_rate, true_rate, _ = roc_curve(labels == index, probabilities[:, index])
+        style = {"color": f"C{index}", "label": f"{name} (AUC {area:.4f})"} if few else {}
+        axes.plot(
+            np.maximum(false_rate, least), true_rate, **{"color": "C0", "alpha": 0.85, **style}
+        )
+    axes.set(
+        title=title,
+        xlabel="share of the other classes' pictures taken for it",
+        ylabel="share of the class's pictures found",
+        xscale="log",
+        xlim=(least, 1),
+        ylim=(-0.02, 1.02),
+    )
+    axes.grid(alpha=0.3)
+    if few and any(area is not None for area in areas):
+        axes.legend(title="class against the rest", loc="center left", bbox_to_anchor=(1, 0.5))
+    return _figure_png(figure)
+
+
+def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
+    """Draws accuracy against confidence, before and after temperature scaling.
+
+    A larger dot stands for more pictures; below, how many there are at each confidence. The
+    temperature is fitted on the other half of the pictures, as in `cross_fitted_temperature`.
+
+    Args:
+        labels: int `[count]`, the true classes; at least 2.
+        models: From a model's title to its probabilities, float `[count, num_classes]`.
+
+    Returns:
+        The content of a PNG file.
+    """
+    figure = _figure(1 + 4.2 * len(models), 5.6)
+    grid = figure.subplots(
+        2, len(models), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 1)
+    )
+    for (upper, lower), (title, probabilities) in zip(grid.T, models.items(), strict=True):
+        scaled, temperatures = cross_fitted_temperature(labels, probabilities)
+        upper.plot([0, 1], [0, 1], ":", color="grey")
+        for name, values in {"as it is": probabilities, "temperature-scaled": scaled}.items():
+            error = expected_calibration_error(labels, values)
+            _draw_reliability(upper, lower, labels, values, f"{name}, ECE {error:.3f}")
+        fitted = " and ".join(f"{temperature:.3g}" for temperature in temperatures)
+        upper.set_title(f"{title}\ntemperatures of the halves: {fitted}", fontsize="medium")
+        legend = upper.legend(loc="lower right", fontsize="small")
+        for handle in legend.legend_handles:
+            handle.set_sizes([30])
+        upper.grid(alpha=0.3)
+        lower.grid(alpha=0.3)
+        lower.set(xlabel="confidence", xlim=(-0.04, 1.04))
+    grid[0, 0].set(ylabel="accuracy", ylim=(-0.04, 1.04))
+    grid[1, 0].set(ylabel="pictures", yscale="symlog", ylim=(0, None))
+    return _figure_png(figure)
+
+
+def _draw_reliability(upper, lower, labels, probabilities, name) -> None:
+    count, accuracy, confidence = reliability(labels, probabilities)
+    edges = np.linspace(0, 1, len(count) + 1)
+    filled = count > 0
+    (line,) = upper.plot(confidence[filled], accuracy[filled], alpha=0.4)
+    sizes = 12 + 160 * np.sqrt(count[filled] / count.sum())
+    upper.scatter(
+        confidence[filled], accuracy[filled], sizes, color=line.get_color(), alpha=0.8, label=name
+    )
+    lower.stairs(count, edges, linewidth=1.4)
+
+
+def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
+    """Draws the accuracy of the most confident pictures against their share.
+
+    Args:
+        labels: int `[count]`, the true classes.
+        models: From a model's title to its probabilities, float `[count, num_classes]`.
+
+    Returns:
+        The content of a PNG file.
+    """
+    figure = _figure(6, 4.2)
+    axes = figure.subplots()
+    for title, probabilities in models.items():
+        coverage, accuracy = selective_accuracy(labels, probabilities)
+        name = f"{title}, area {accuracy.mean():.4f}"
+        axes.plot(100 * coverage, 100 * accuracy, label=name)
+    axes.set(
+        xlabel="coverage: pictures answered, the most confident first (%)",
+        ylabel="accuracy of those (%)",
+        xlim=(0, 101),
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")
+    return _figure_png(figure)
