@@ -123,6 +123,7 @@ demo: .venv/installed
 	pixelcnnpp train baseline --data digits --run $(RUN) --epochs 15
 	pixelcnnpp evaluate classification --run $(RUN) --split test
 	pixelcnnpp evaluate generation --run $(RUN) --per-class 10
+	pixelcnnpp evaluate report --run $(RUN)
 	pixelcnnpp savedmodel export --run $(RUN)
 	python examples/write_digits.py $(RUN)/pictures
 	pixelcnnpp savedmodel classify $(RUN)/savedmodel $(RUN)/pictures/*.png --csv $(RUN)/pictures.csv
