@@ -4,7 +4,14 @@ from keras_pixelcnnpp.metrics.accuracy import accuracy_interval
 from keras_pixelcnnpp.metrics.bits import bits_per_dim
 from keras_pixelcnnpp.metrics.calibration import expected_calibration_error
 from keras_pixelcnnpp.metrics.classification import classification_metrics
+from keras_pixelcnnpp.metrics.copying import memorisation
+from keras_pixelcnnpp.metrics.density import density_coverage
+from keras_pixelcnnpp.metrics.fidelity import fidelity_metrics
+from keras_pixelcnnpp.metrics.frechet import frechet_distance
+from keras_pixelcnnpp.metrics.kernel import kernel_distance
+from keras_pixelcnnpp.metrics.manifold import precision_recall
 from keras_pixelcnnpp.metrics.mcnemar import mcnemar_p_value
+from keras_pixelcnnpp.metrics.neighbours import nearest_neighbours
 from keras_pixelcnnpp.metrics.pixel_histogram import PixelHistogram
 
 __all__ = [
@@ -12,6 +19,13 @@ __all__ = [
     "accuracy_interval",
     "bits_per_dim",
     "classification_metrics",
+    "density_coverage",
     "expected_calibration_error",
+    "fidelity_metrics",
+    "frechet_distance",
+    "kernel_distance",
     "mcnemar_p_value",
+    "memorisation",
+    "nearest_neighbours",
+    "precision_recall",
 ]
