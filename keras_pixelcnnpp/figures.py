@@ -8,6 +8,8 @@ import numpy as np
 
 from keras_pixelcnnpp.errors import UserError
 
+_DPI = 100
+
 
 def confusion_matrix_png(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], title: str = ""
@@ -28,14 +30,14 @@ def confusion_matrix_png(
     num_classes = len(class_names)
     matrix = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
     size = 3.0 + 0.5 * num_classes
-    figure = _figure(size + 0.8, size)
+    figure = new_figure(size + 0.8, size)
     axes = figure.subplots()
     long_names = max(map(len, class_names)) > 3
     ConfusionMatrixDisplay(matrix, display_labels=class_names).plot(
         ax=axes, cmap="Blues", xticks_rotation=45 if long_names else "horizontal"
     )
     axes.set_title(title)
-    return _figure_png(figure)
+    return figure_png(figure)
 
 
 def fusion_png(rows: Sequence[dict]) -> bytes:
@@ -49,7 +51,7 @@ def fusion_png(rows: Sequence[dict]) -> bytes:
     """
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
     objectives = list(dict.fromkeys(row["objective"] for row in rows))
-    figure = _figure(9, 1.6 + 0.45 * len(strategies))
+    figure = new_figure(9, 1.6 + 0.45 * len(strategies))
     accuracy, bits = figure.subplots(1, 2, sharey=True)
     for index, objective in enumerate(objectives):
         chosen = [row for row in rows if row["objective"] == objective]
@@ -69,7 +71,7 @@ def fusion_png(rows: Sequence[dict]) -> bytes:
     bits.legend(title="objective", loc="center left", bbox_to_anchor=(1, 0.5))
     for axes in (accuracy, bits):
         axes.grid(axis="x", alpha=0.3)
-    return _figure_png(figure)
+    return figure_png(figure)
 
 
 def receptive_field_png(influence: np.ndarray, counts: Sequence[dict]) -> bytes:
@@ -85,7 +87,7 @@ def receptive_field_png(influence: np.ndarray, counts: Sequence[dict]) -> bytes:
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(3.1 * len(counts) + 1.0, 4.0)
+    figure = new_figure(3.1 * len(counts) + 1.0, 4.0)
     panels = figure.subplots(1, len(counts), squeeze=False)[0]
     # Relative to the largest; six orders of magnitude tell near from far.
     scale = LogNorm(1e-6, 1, clip=True)
@@ -109,7 +111,7 @@ def receptive_field_png(influence: np.ndarray, counts: Sequence[dict]) -> bytes:
         "dashed: to its right, what masked 3×3 convolutions never see",
         fontsize=9,
     )
-    return _figure_png(figure)
+    return figure_png(figure)
 
 
 def _outline_target(axes, count: dict, shape: tuple[int, int]) -> None:
@@ -141,7 +143,7 @@ def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str)
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(5, 3.4)
+    figure = new_figure(5, 3.4)
     axes = figure.subplots()
     for index, (title, rows) in enumerate(histories.items()):
         for prefix, style, part in (("val_", "-", "validation"), ("", "--", "training")):
@@ -165,7 +167,7 @@ def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return _figure_png(figure, dpi=160)
+    return figure_png(figure, dpi=160)
 
 
 def picture_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -> np.ndarray:
@@ -193,6 +195,80 @@ def picture_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -
     return grid.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
 
 
+def gallery_png(
+    pixels: np.ndarray, row_labels: Sequence[str], column_labels: Sequence[str]
+) -> bytes:
+    """Draws pictures in rows and columns with words beside them, each pixel sharp.
+
+    Args:
+        pixels: uint8 `[rows, columns, height, width, channels]`, 0 to 255, with 1 or 3 channels.
+        row_labels: One text for each row.
+        column_labels: One text for each column; the columns of empty ones belong to the text
+            before.
+
+    Returns:
+        The content of a PNG file.
+
+    Raises:
+        UserError: if the pictures have another number of channels.
+    """
+    rows, columns = pixels.shape[:2]
+    grid = picture_grid(pixels.reshape(rows * columns, *pixels.shape[2:]), columns, gap=1)
+    _check_channels(grid)
+    height, width, channels = grid.shape
+    figure = new_figure(width / _DPI, height / _DPI)
+    # Axes of exactly the grid's size in dots, or pixels would be of unequal sizes.
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(grid[..., 0] if channels == 1 else grid, cmap="gray", vmin=0, vmax=255)
+    middles = (np.arange(rows) + 0.5) * height / rows
+    axes.set_yticks(middles, map(_shortened, row_labels), parse_math=False)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for first, last, text in _column_spans(column_labels):
+        _write_above(axes, first * width / columns, last * width / columns, _shortened(text))
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    return figure_png(figure, bbox_inches=_whole_dots(figure))
+
+
+def _whole_dots(figure, margin: int = 8):
+    """The box around all that is drawn; cut between dots, a row of pixels would get lost."""
+    from matplotlib.transforms import Bbox
+
+    box = figure.get_tightbbox(figure.canvas.get_renderer())
+    low = np.floor(box.min * _DPI) - margin
+    high = np.ceil(box.max * _DPI) + margin
+    return Bbox([low / _DPI, high / _DPI])
+
+
+def _column_spans(labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Each text with the columns that it stands for: the first, and the one after the last."""
+    starts = [place for place, text in enumerate(labels) if text or place == 0]
+    ends = [*starts[1:], len(labels)]
+    return [(start, end, labels[start]) for start, end in zip(starts, ends, strict=True)]
+
+
+def _write_above(axes, left: float, right: float, text: str) -> None:
+    # About 8 dots a letter; what is wider than its columns would run into the next text.
+    fits = 8 * len(text) <= right - left
+    axes.plot([left + 6, right - 6], [-6, -6], color="0.6", linewidth=1, clip_on=False)
+    axes.text(
+        (left + right) / 2,
+        -12,
+        text,
+        ha="center" if fits else "left",
+        va="bottom",
+        rotation=0 if fits else 35,
+        rotation_mode="anchor",
+        parse_math=False,
+    )
+
+
+def _shortened(text: str, most: int = 24) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def png_bytes(pixels: np.ndarray) -> bytes:
     """Encodes a picture as a PNG file.
 
@@ -204,17 +280,22 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     """
     from PIL import Image
 
-    if pixels.shape[-1] not in (1, 3):
-        raise UserError(
-            "Only pictures of 1 or 3 channels can be written as PNG. "
-            f"These have {pixels.shape[-1]}."
-        )
+    _check_channels(pixels)
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _figure(width: float, height: float):
+def _check_channels(pixels: np.ndarray) -> None:
+    if pixels.shape[-1] not in (1, 3):
+        raise UserError(
+            "Only pictures of 1 or 3 channels can be written as PNG. "
+            f"These have {pixels.shape[-1]}."
+        )
+
+
+def new_figure(width: float, height: float):
+    """An empty matplotlib `Figure` of `width` × `height` inches."""
     # No pyplot: a command or a training thread must not open windows or keep figures alive.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -224,7 +305,8 @@ def _figure(width: float, height: float):
     return figure
 
 
-def _figure_png(figure, dpi: int = 100) -> bytes:
+def figure_png(figure, dpi: int = _DPI, **arguments) -> bytes:
+    """Draws a figure: the content of a PNG file. Other arguments are those of `savefig`."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=dpi, **arguments)
     return buffer.getvalue()

@@ -7,7 +7,7 @@ import numpy as np
 from keras_pixelcnnpp.classification.evidence import Evidence
 from keras_pixelcnnpp.datasets.images import to_pixels
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.figures import _figure, _figure_png
+from keras_pixelcnnpp.figures import figure_png, new_figure
 
 # Of one pixel in a hundred the colour may be cut off, or a single one would pale all others.
 BRIGHTEST = 99
@@ -34,7 +34,7 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str], num_levels: int
         raise UserError(f"Only pictures of 1 or 3 channels can be drawn. These have {channels}.")
     labels = evidence.pictures.labels
     classes, counts = np.unique(labels, return_counts=True)
-    figure = _figure(2.4 * counts.max() + 0.8, 1.55 * len(classes) + 0.4)
+    figure = new_figure(2.4 * counts.max() + 0.8, 1.55 * len(classes) + 0.4)
     grid = figure.subplots(len(classes), 2 * counts.max(), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -47,7 +47,7 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str], num_levels: int
         drawn, ax=grid, extend="both", shrink=min(1, 3 / len(classes)), aspect=25, pad=0.01
     )
     bar.set_label("nats for the true class (blue), against it (red)")
-    return _figure_png(figure)
+    return figure_png(figure)
 
 
 def _draw(pair, evidence, index, class_names, num_levels):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_pixelcnnpp.figures import _figure, _figure_png
+from keras_pixelcnnpp.figures import figure_png, new_figure
 from keras_pixelcnnpp.metrics import (
     cross_fitted_temperature,
     expected_calibration_error,
@@ -36,7 +36,7 @@ def roc_png(
     """
     from sklearn.metrics import roc_curve
 
-    figure = _figure(7.4, 4.8)
+    figure = new_figure(7.4, 4.8)
     axes = figure.subplots()
     areas = one_vs_rest_auc(labels, probabilities)
     few = len(class_names) <= NAMED_CLASSES
@@ -63,7 +63,7 @@ def roc_png(
     axes.grid(alpha=0.3)
     if few and any(area is not None for area in areas):
         axes.legend(title="class against the rest", loc="center left", bbox_to_anchor=(1, 0.5))
-    return _figure_png(figure)
+    return figure_png(figure)
 
 
 def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
@@ -79,7 +79,7 @@ def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
     Returns:
         The content of a PNG file.
     """
-    figure = _figure(1 + 4.2 * len(models), 5.6)
+    figure = new_figure(1 + 4.2 * len(models), 5.6)
     grid = figure.subplots(
         2, len(models), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 1)
     )
@@ -99,7 +99,7 @@ def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
         lower.set(xlabel="confidence", xlim=(-0.04, 1.04))
     grid[0, 0].set(ylabel="accuracy", ylim=(-0.04, 1.04))
     grid[1, 0].set(ylabel="pictures", yscale="symlog", ylim=(0, None))
-    return _figure_png(figure)
+    return figure_png(figure)
 
 
 def _draw_reliability(upper, lower, labels, probabilities, name) -> None:
@@ -124,7 +124,7 @@ def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) ->
     Returns:
         The content of a PNG file.
     """
-    figure = _figure(6, 4.2)
+    figure = new_figure(6, 4.2)
     axes = figure.subplots()
     for title, probabilities in models.items():
         coverage, accuracy = selective_accuracy(labels, probabilities)
@@ -137,4 +137,4 @@ def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) ->
     )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
-    return _figure_png(figure)
+    return figure_png(figure)

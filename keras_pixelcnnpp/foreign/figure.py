@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_pixelcnnpp.datasets.images import to_pixels
-from keras_pixelcnnpp.figures import _figure, _figure_png, picture_grid
+from keras_pixelcnnpp.figures import figure_png, new_figure, picture_grid
 from keras_pixelcnnpp.foreign.detection import Detection
 
 TITLES = {
@@ -35,7 +35,7 @@ def foreign_png(
     Returns:
         The content of a PNG file.
     """
-    figure = _figure(12, 1.05 * (len(foreign) + 1) + 0.6)
+    figure = new_figure(12, 1.05 * (len(foreign) + 1) + 0.6)
     grid = figure.subplots(len(foreign) + 1, 3, width_ratios=(2.6, 2, 2), squeeze=False)
     sets = {"": detection.familiar, **detection.foreign}
     edges = _edges([scores["log_likelihood"] for scores in sets.values()])
@@ -52,7 +52,7 @@ def foreign_png(
         axes.tick_params(labelbottom=False)
     grid[-1, 1].set_xlabel("bits/dim of p(x); familiar pictures grey")
     grid[-1, 2].set_xlabel("AUROC; 0.5 is guessing")
-    return _figure_png(figure)
+    return figure_png(figure)
 
 
 def _edges(bits: list[np.ndarray]) -> np.ndarray:
