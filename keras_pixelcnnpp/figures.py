@@ -8,6 +8,8 @@ import numpy as np
 
 from keras_pixelcnnpp.errors import UserError
 
+_DPI = 100
+
 
 def confusion_matrix_png(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], title: str = ""
@@ -193,6 +195,80 @@ def picture_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -
     return grid.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
 
 
+def gallery_png(
+    pixels: np.ndarray, row_labels: Sequence[str], column_labels: Sequence[str]
+) -> bytes:
+    """Draws pictures in rows and columns with words beside them, each pixel sharp.
+
+    Args:
+        pixels: uint8 `[rows, columns, height, width, channels]`, 0 to 255, with 1 or 3 channels.
+        row_labels: One text for each row.
+        column_labels: One text for each column; the columns of empty ones belong to the text
+            before.
+
+    Returns:
+        The content of a PNG file.
+
+    Raises:
+        UserError: if the pictures have another number of channels.
+    """
+    rows, columns = pixels.shape[:2]
+    grid = picture_grid(pixels.reshape(rows * columns, *pixels.shape[2:]), columns, gap=1)
+    _check_channels(grid)
+    height, width, channels = grid.shape
+    figure = _figure(width / _DPI, height / _DPI)
+    # Axes of exactly the grid's size in dots, or pixels would be of unequal sizes.
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(grid[..., 0] if channels == 1 else grid, cmap="gray", vmin=0, vmax=255)
+    middles = (np.arange(rows) + 0.5) * height / rows
+    axes.set_yticks(middles, map(_shortened, row_labels), parse_math=False)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for first, last, text in _column_spans(column_labels):
+        _write_above(axes, first * width / columns, last * width / columns, _shortened(text))
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    return _figure_png(figure, bbox_inches=_whole_dots(figure))
+
+
+def _whole_dots(figure, margin: int = 8):
+    """The box around all that is drawn; cut between dots, a row of pixels would get lost."""
+    from matplotlib.transforms import Bbox
+
+    box = figure.get_tightbbox(figure.canvas.get_renderer())
+    low = np.floor(box.min * _DPI) - margin
+    high = np.ceil(box.max * _DPI) + margin
+    return Bbox([low / _DPI, high / _DPI])
+
+
+def _column_spans(labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Each text with the columns that it stands for: the first, and the one after the last."""
+    starts = [place for place, text in enumerate(labels) if text or place == 0]
+    ends = [*starts[1:], len(labels)]
+    return [(start, end, labels[start]) for start, end in zip(starts, ends, strict=True)]
+
+
+def _write_above(axes, left: float, right: float, text: str) -> None:
+    # About 8 dots a letter; what is wider than its columns would run into the next text.
+    fits = 8 * len(text) <= right - left
+    axes.plot([left + 6, right - 6], [-6, -6], color="0.6", linewidth=1, clip_on=False)
+    axes.text(
+        (left + right) / 2,
+        -12,
+        text,
+        ha="center" if fits else "left",
+        va="bottom",
+        rotation=0 if fits else 35,
+        rotation_mode="anchor",
+        parse_math=False,
+    )
+
+
+def _shortened(text: str, most: int = 24) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def png_bytes(pixels: np.ndarray) -> bytes:
     """Encodes a picture as a PNG file.
 
@@ -204,14 +280,18 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     """
     from PIL import Image
 
+    _check_channels(pixels)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _check_channels(pixels: np.ndarray) -> None:
     if pixels.shape[-1] not in (1, 3):
         raise UserError(
             "Only pictures of 1 or 3 channels can be written as PNG. "
             f"These have {pixels.shape[-1]}."
         )
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _figure(width: float, height: float):
@@ -224,7 +304,7 @@ def _figure(width: float, height: float):
     return figure
 
 
-def _figure_png(figure, dpi: int = 100) -> bytes:
+def _figure_png(figure, dpi: int = _DPI, **arguments) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=dpi, **arguments)
     return buffer.getvalue()

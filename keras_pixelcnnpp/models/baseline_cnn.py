@@ -132,6 +132,16 @@ class BaselineCNN(keras.Model):
         self.logits.build((None, shape[-1]))
 
     def call(self, inputs, training=False):
+        x = self.features(inputs, training=training)
+        return self.logits(self.dropout(x, training=training))
+
+    def features(self, inputs, training=False):
+        """What the logits are made of: a tensor `(batch, filters[-1])`, for any backend.
+
+        Args:
+            inputs: As for a call.
+            training: Boolean, as for a call.
+        """
         x = inputs["image"] if isinstance(inputs, dict) else inputs
         x = self.scale(x)
         if self.flip is not None:
@@ -139,8 +149,7 @@ class BaselineCNN(keras.Model):
         x = self.stem(self.shift(x, training=training))
         for unit in self.units:
             x = unit(x, training=training)
-        x = self.pool(ops.relu(self.norm(x, training=training)))
-        return self.logits(self.dropout(x, training=training))
+        return self.pool(ops.relu(self.norm(x, training=training)))
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
