@@ -243,5 +243,7 @@ def _beside(number: float | None, floor: float | None, scale: int = 1) -> str:
 
 
 def _short(number: float) -> str:
+    if 0 < abs(number) < 0.01:
+        return f"{number:.0e}"
     decimals = 2 if abs(number) < 10 else 1 if abs(number) < 100 else 0
     return f"{number:.{decimals}f}"
