@@ -20,7 +20,9 @@ def classify(served, class_names, pictures):
     for picture, chosen, probabilities in zip(
         pictures, result["class_id"].numpy(), result["probabilities"].numpy(), strict=True
     ):
-        print(f"{picture.name}: {class_names[chosen]} ({probabilities[chosen]:.1%})")
+        # A file that can't be decoded has the class -1.
+        answer = f"{class_names[chosen]} ({probabilities[chosen]:.1%})" if chosen >= 0 else "bad"
+        print(f"{picture.name}: {answer}")
 
 
 def draw(served, config, folder):

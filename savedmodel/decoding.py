@@ -5,6 +5,48 @@ import tensorflow as tf
 
 from keras_pixelcnnpp.datasets.images import to_levels
 
+# A picture may come from a stranger, and a file of a few kilobytes can hold a plain picture of any
+# size. A transparent PNG takes up to 20 bytes a pixel on its way, any other picture less.
+MAX_PIXELS = 50_000_000
+# The scans of a progressive JPEG, each of which goes over the whole picture, times its pixels. An
+# ordinary file has about ten scans; a hostile one can have thousands, of a few bytes each.
+MAX_SCANNED_PIXELS = 20 * MAX_PIXELS
+
+# Of a PNG, up to the kind of colour.
+_HEADER_BYTES = 26
+
+
+def decode_pictures(
+    contents: tf.Tensor, image_shape: tuple[int, int, int], num_levels: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes a batch of files of which some may be bad, one at a time.
+
+    A graph has no exceptions; a `tf.data` pipeline can drop the elements that failed, whatever the
+    reason, and tell by their numbers which are left.
+
+    Args:
+        contents: string `[B]`.
+        image_shape: `(height, width, channels)`.
+        num_levels: The number of levels of a sub-pixel.
+
+    Returns:
+        uint8 `[B, height, width, channels]`, levels, 0 for a bad picture; and bool `[B]`, whether
+        each is good. Bad is what `decode_picture` refuses.
+    """
+    count = tf.shape(contents, out_type=tf.int64)[0]
+    numbered = tf.data.Dataset.from_tensor_slices((tf.range(count), contents))
+    decoded = numbered.map(
+        lambda index, content: (index, decode_picture(content, image_shape, num_levels))
+    ).ignore_errors()
+    # One more, or a batch without a good picture would be an empty dataset, which is an error.
+    extra = tf.data.Dataset.from_tensors((count, tf.zeros(image_shape, tf.uint8)))
+    batch = extra.concatenate(decoded).batch(count + 1)
+    indices, images = batch.get_single_element()
+    shape = tf.concat([[count + 1], tf.constant(image_shape, tf.int64)], axis=0)
+    images = tf.scatter_nd(indices[:, None], images, shape)[:-1]
+    good = tf.scatter_nd(indices[:, None], tf.ones_like(indices), [count + 1])[:-1] > 0
+    return tf.ensure_shape(images, (None, *image_shape)), good
+
 
 def decode_picture(content: tf.Tensor, image_shape: tuple[int, int, int], num_levels: int):
     """Turns the content of one PNG or JPEG file into the levels that a model takes.
@@ -21,12 +63,16 @@ def decode_picture(content: tf.Tensor, image_shape: tuple[int, int, int], num_le
 
     Returns:
         uint8 `image_shape`, levels in `[0, num_levels)`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: If it is neither PNG nor JPEG, is damaged, has more than
+            `MAX_PIXELS` pixels, or is a JPEG with so many scans that decoding would take minutes.
     """
     height, width, channels = image_shape
-    pixels = _on_white(_decode(content))
+    pixels = _decode(content)
     if channels == 1:
         pixels = _grey(pixels)
-    resized = tf.image.resize(tf.cast(pixels, tf.float32), (height, width), antialias=True)
+    resized = tf.image.resize(pixels, (height, width), antialias=True)
     indices = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.int32)
     # A table, so that the rule itself is written in one place only.
     table = to_levels(np.arange(256, dtype=np.uint8), num_levels)
@@ -34,35 +80,35 @@ def decode_picture(content: tf.Tensor, image_shape: tuple[int, int, int], num_le
 
 
 def _decode(content: tf.Tensor) -> tf.Tensor:
-    """Decodes to int32 `[height, width, 3]` or, with transparency, `[height, width, 4]`."""
+    """Decodes to uint8 `[height, width, 3]`; transparent pictures are laid on white."""
 
     def grey_16_bits():
         # Rounded. Decoding to 8 bits would cut off the low byte, as Pillow does with colours.
-        grey = tf.cast(tf.io.decode_png(content, channels=1, dtype=tf.uint16), tf.float32)
-        return tf.cast(tf.round(tf.tile(grey / 257, (1, 1, 3))), tf.int32)
+        grey = tf.io.decode_png(content, channels=1, dtype=tf.uint16)
+        grey = tf.cast(tf.round(tf.cast(grey, tf.float32) / 257), tf.uint8)
+        return tf.tile(grey, (1, 1, 3))
 
     def packed_png():
         # With a number of channels given, TensorFlow leaves less than 8 bits unscaled.
         pixels = tf.io.decode_png(content)
         size = tf.shape(pixels)
         pixels = tf.broadcast_to(pixels, (size[0], size[1], tf.maximum(size[2], 3)))
-        return tf.cast(pixels, tf.int32)
+        return tf.cond(size[2] == 4, lambda: _on_white(pixels), lambda: pixels)
 
     def png():
         # Four channels even for an opaque picture: only then is a colour that is declared
         # transparent made so.
-        return tf.cast(tf.io.decode_png(content, channels=4), tf.int32)
+        return _on_white(tf.io.decode_png(content, channels=4))
 
     def jpeg():
         # The default is faster, and off by up to four steps.
-        pixels = tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
-        return tf.cast(pixels, tf.int32)
+        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
-    def anything_else():
-        # TensorFlow's own error for what is no picture.
-        pixels = tf.io.decode_image(content, channels=3, expand_animations=False)
-        return tf.cast(pixels, tf.int32)
-
+    # Before any byte is looked at: TensorFlow's own error would quote the file.
+    size = tf.strings.length(content)
+    long_enough = tf.debugging.assert_greater(size, _HEADER_BYTES, "Too short for a picture")
+    with tf.control_dependencies([long_enough]):
+        content = tf.identity(content)
     is_png = tf.strings.substr(content, 0, 4) == b"\x89PNG"
     # The header of a PNG has the bit depth and the kind of colour, 0 for grey.
     is_grey_16 = is_png & (tf.strings.substr(content, 24, 2) == b"\x10\x00")
@@ -70,27 +116,62 @@ def _decode(content: tf.Tensor) -> tf.Tensor:
         tf.strings.substr(content, 24, 1) == tf.constant([b"\x01", b"\x02", b"\x04"])
     )
     is_jpeg = tf.strings.substr(content, 0, 3) == b"\xff\xd8\xff"
+    kind = tf.debugging.Assert(is_png | is_jpeg, ["Neither PNG nor JPEG"])
+    with tf.control_dependencies([kind]):
+        size = tf.cond(is_png, lambda: _png_size(content), lambda: _jpeg_size(content))
+    with tf.control_dependencies(_size_checks(size, content, is_jpeg)):
+        content = tf.identity(content)
     pixels = tf.case(
-        [
-            (is_grey_16, grey_16_bits),
-            (is_packed, packed_png),
-            (is_png, png),
-            (is_jpeg, jpeg),
-        ],
-        default=anything_else,
+        [(is_grey_16, grey_16_bits), (is_packed, packed_png), (is_png, png)], default=jpeg
     )
-    return tf.ensure_shape(pixels, (None, None, None))
+    return tf.ensure_shape(pixels, (None, None, 3))
+
+
+def _png_size(content: tf.Tensor) -> tf.Tensor:
+    """Height and width, int64 `[2]`, from the header."""
+    header = tf.strings.substr(content, 16, 8)
+    sides = tf.io.decode_raw(header, tf.int32, little_endian=False)
+    width, height = tf.unstack(tf.cast(tf.ensure_shape(sides, (2,)), tf.int64))
+    return tf.stack([height, width])
+
+
+def _jpeg_size(content: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64)
+
+
+def _size_checks(size: tf.Tensor, content: tf.Tensor, is_jpeg: tf.Tensor) -> list[tf.Operation]:
+    values = tf.io.decode_raw(content, tf.uint8)
+    # The marker of a scan. Within compressed data, a zero follows every 255.
+    scans = tf.math.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA))
+    pixels = tf.reduce_prod(size)
+    return [
+        tf.debugging.assert_positive(size, "Not a size of a picture"),
+        tf.debugging.assert_less_equal(pixels, tf.constant(MAX_PIXELS, tf.int64), "Too large"),
+        tf.debugging.Assert(
+            ~is_jpeg | (pixels * scans <= MAX_SCANNED_PIXELS), ["Too many scans for its size"]
+        ),
+    ]
 
 
 def _on_white(pixels: tf.Tensor) -> tf.Tensor:
-    """Makes `[height, width, 3 or 4]` three channels: lays transparent pictures on white."""
-    colour = pixels[:, :, :3]
-    alpha = tf.where(tf.shape(pixels)[2] == 4, pixels[:, :, -1:], 255)
-    blended = colour * alpha + 255 * (255 - alpha)
-    return (2 * blended + 255) // 510
+    """Lays uint8 `[height, width, 4]` on white, rounded as Pillow does."""
+
+    def blend():
+        # In 16 bits, which just suffice: pictures may be large.
+        colour = tf.cast(pixels[:, :, :3], tf.uint16)
+        alpha = tf.cast(pixels[:, :, 3:], tf.uint16)
+        blended = colour * alpha + 255 * (255 - alpha) + 128
+        # Division by 255, rounded: exact for products of two bytes.
+        shift = tf.constant(8, tf.uint16)
+        blended += tf.bitwise.right_shift(blended, shift)
+        return tf.cast(tf.bitwise.right_shift(blended, shift), tf.uint8)
+
+    is_opaque = tf.reduce_all(pixels[:, :, 3] == 255)
+    return tf.cond(is_opaque, lambda: pixels[:, :, :3], blend)
 
 
 def _grey(pixels: tf.Tensor) -> tf.Tensor:
-    """ITU-R 601 luma, with the integers that Pillow uses."""
-    weights = tf.constant([19595, 38470, 7471])
-    return (tf.reduce_sum(pixels * weights, axis=-1, keepdims=True) + 0x8000) // 0x10000
+    """ITU-R 601 luma of uint8 `[height, width, 3]`, with the integers that Pillow uses."""
+    red, green, blue = (tf.cast(pixels[:, :, channel, None], tf.int32) for channel in range(3))
+    luma = 19595 * red + 38470 * green + 7471 * blue
+    return tf.cast((luma + 0x8000) // 0x10000, tf.uint8)

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_pixelcnnpp.atomic import atomic_path
-from keras_pixelcnnpp.savedmodel.decoding import decode_picture
+from keras_pixelcnnpp.savedmodel.decoding import decode_pictures
 
 
 class ExportedPixelCNN(tf.Module):
@@ -19,7 +19,12 @@ class ExportedPixelCNN(tf.Module):
         `images` uint8 `[B, H, W, C]` -> `class_id` int32 `[B]`, `probabilities` `[B, n]`,
         `log_likelihood` `[B, n]` (nats), `bits_per_dim` `[B]`.
     `classify_bytes`:
-        `image_bytes` string `[B]`, the content of PNG or JPEG files of any size -> the same.
+        `image_bytes` string `[B]`, the content of PNG or JPEG files, up to 50 million pixels each
+        -> the same. A file that can't be decoded doesn't spoil the batch: its `class_id` is -1, its
+        other outputs are NaN. A file is bad if it is no PNG or JPEG, is damaged so that a decoder
+        sees it (cut off, a wrong checksum of a PNG), is larger, or is a JPEG of so many scans that
+        decoding would take minutes. Not seen: flipped bits within the data of a JPEG, which has no
+        checksum and decodes to another picture.
     `log_prob`:
         `images`, `labels` int32 `[B]` -> `log_likelihood` `[B]` (nats).
     `sample`:
@@ -89,12 +94,8 @@ def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFu
 
     @tf.function(autograph=False)
     def classify_bytes(image_bytes):
-        images = tf.map_fn(
-            lambda content: decode_picture(content, model.image_shape, model.num_levels),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec(model.image_shape, tf.uint8),
-        )
-        return classify(images)
+        images, good = decode_pictures(image_bytes, model.image_shape, model.num_levels)
+        return _without_bad(classify(images), good)
 
     @tf.function(autograph=False)
     def log_prob(images, labels):
@@ -135,6 +136,16 @@ def _posterior(model: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:
         "log_likelihood": scores,
         "bits_per_dim": -log_prob / (model.dimensions * math.log(2)),
     }
+
+
+def _without_bad(result: dict[str, tf.Tensor], good: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Class -1, and NaN for every other output, where a picture could not be decoded."""
+
+    def mask(output):
+        nothing = tf.constant(-1 if output.dtype.is_integer else math.nan, output.dtype)
+        return tf.where(tf.reshape(good, [-1] + [1] * (output.shape.rank - 1)), output, nothing)
+
+    return {name: mask(output) for name, output in result.items()}
 
 
 def _draw(

@@ -71,7 +71,8 @@ class SavedModelClassifier(ImageClassifier):
             pictures: The content of each file.
 
         Returns:
-            What `classify` returns.
+            What `classify` returns. A file that can't be decoded has the class -1, and NaN
+            elsewhere; the others are not affected.
         """
         return self._run("classify_bytes", "image_bytes", list(pictures))
 

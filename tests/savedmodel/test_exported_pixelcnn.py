@@ -3,6 +3,8 @@ import subprocess
 import sys
 import textwrap
 
+import hostile
+import keras
 import numpy as np
 import pytest
 import tiny
@@ -22,6 +24,8 @@ def exported(tmp_path_factory):
     """A model with weights that aren't the initial ones, and where it was exported to."""
     from keras_pixelcnnpp.savedmodel.exported_pixelcnn import export_saved_model
 
+    # This runs before the fixture that seeds every test.
+    keras.utils.set_random_seed(0)
     model = tiny.tiny_model(label_loss_weight=1.0)
     rng = np.random.default_rng(0)
     for variable in model.trainable_variables:
@@ -103,6 +107,19 @@ def test_bytes_agree_with_levels(exported):
     assert classifier.classify_bytes(contents)["probabilities"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_bad_picture_in_a_batch(exported):
+    good = [hostile.png(4, 4, data=bytes([0, row, 9, 99, 200] * 4)) for row in range(3)]
+    bad = [b"", good[0][:40], hostile.png(60_000, 60_000)]
+    classifier = SavedModelClassifier(exported[1])
+    expected = classifier.classify_bytes(good)
+    received = classifier.classify_bytes([bad[0], good[0], bad[1], good[1], good[2], bad[2]])
+    for name, values in received.items():
+        assert values[[1, 3, 4]] == pytest.approx(expected[name], abs=1e-4)
+        nothing = -1 if name == "class_id" else np.nan
+        np.testing.assert_array_equal(values[[0, 2, 5]], np.full_like(values[[0, 2, 5]], nothing))
+    assert (classifier.classify_bytes(bad)["class_id"] == -1).all()
+
+
 @pytest.mark.parametrize(
     "images", [np.zeros((1, 4, 4, 1), "float32"), np.zeros((1, 4, 5, 1), "uint8")]
 )
@@ -150,6 +167,9 @@ ALONE = """
         difference = alone["log_likelihood"] - result["log_likelihood"][:, 1]
         assert np.abs(difference).max() < 1e-4
     np.savez(sys.argv[3], **likelihoods)
+    bad = loaded.signatures["classify_bytes"](image_bytes=tf.constant([b"no picture"]))
+    assert bad["class_id"].numpy().tolist() == [-1]
+    assert all(np.isnan(bad[name]).all() for name in bad if name != "class_id")
     assert not [name for name in sys.modules if name.startswith("keras_pixelcnnpp")]
 """
 

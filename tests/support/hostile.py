@@ -1,0 +1,81 @@
+"""Files as an attacker would make them, and random damage to good ones."""
+
+import io
+import struct
+import zlib
+
+from hypothesis import strategies as st
+from PIL import Image
+
+
+def encoded(image, kind="PNG", **options):
+    """The content of a picture file."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png(width, height, *chunks, data=b"\0" * 9):
+    """A grey PNG whose header promises `width` × `height`, with `chunks` before the pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(data, 9))
+    parts = [chunk(b"IHDR", header), *chunks, pixels, chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def chunk(kind, data):
+    """A chunk of a PNG, with its checksum."""
+    checksum = struct.pack(">I", zlib.crc32(kind + data))
+    return struct.pack(">I", len(data)) + kind + data + checksum
+
+
+def grey_of_2_bits(transparent):
+    """A PNG that Pillow reads but doesn't write: 40 × 24, 4 levels, one of them transparent."""
+    rows = b"".join(b"\0" + bytes(range(row, row + 10)) for row in range(24))
+    header = struct.pack(">IIBBBBB", 40, 24, 2, 0, 0, 0, 0)
+    level = chunk(b"tRNS", struct.pack(">H", transparent))
+    pixels = chunk(b"IDAT", zlib.compress(rows))
+    parts = [chunk(b"IHDR", header), level, pixels, chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def text_bomb(size):
+    """A small PNG with a comment that unpacks to `size` bytes."""
+    return png(1, 1, chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(size), 9)), data=b"\0\0")
+
+
+def jpeg_of_size(width, height):
+    """A JPEG whose header promises another size than it has."""
+    content = bytearray(encoded(Image.new("RGB", (8, 8), "red"), "JPEG"))
+    place = content.index(b"\xff\xc0") + 5
+    content[place : place + 4] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
+def jpeg_of_scans(side, count):
+    """A progressive JPEG of one colour whose last scan is there `count` times."""
+    content = encoded(Image.new("L", (side, side), 90), "JPEG", progressive=True)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + scan * count + content[-2:]
+
+
+@st.composite
+def damaged(draw, contents):
+    """One of `contents` with some bytes replaced, cut out, repeated or put in."""
+    content = bytearray(draw(st.sampled_from(contents)))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(content)))
+        length = draw(st.sampled_from([1, 1, 1, 2, 4, 16, 1000]))
+        kind = draw(st.sampled_from(["replace", "cut", "end", "insert", "repeat"]))
+        if kind == "replace":
+            new = draw(st.binary(min_size=length, max_size=length)) if length < 20 else b"\xff" * 20
+            content[start : start + len(new)] = new
+        elif kind == "cut":
+            del content[start : start + length]
+        elif kind == "end":
+            del content[start:]
+        elif kind == "insert":
+            content[start:start] = draw(st.binary(max_size=16))
+        else:
+            content[start:start] = content[start : start + length]
+    return bytes(content)
