@@ -70,18 +70,16 @@ def classification(
 def _evaluate_models(
     folder: "RunFolder", pictures: "LabelledImages", batch_size: int, flip_average: bool
 ) -> dict[str, "Evaluation"]:
-    import keras
-
-    # Registers the classes for loading.
-    import keras_pixelcnnpp.models.baseline_cnn
-    import keras_pixelcnnpp.models.pixelcnnpp  # noqa: F401
     from keras_pixelcnnpp.classification import BaselineClassifier, PixelCNNClassifier
     from keras_pixelcnnpp.classification.evaluation import Evaluation
     from keras_pixelcnnpp.errors import argument_errors
+    from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+    from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+    from keras_pixelcnnpp.models.trained_model import load_trained_model
 
     both = " and their mirror images" if flip_average else ""
     print(f"PixelCNN++ scores {len(pictures)} pictures{both} under every class")
-    model = keras.models.load_model(folder.model_keras)
+    model = load_trained_model(folder.model_keras, PixelCNNPlusPlus)
     with argument_errors():
         classifier = PixelCNNClassifier(
             model,
@@ -98,7 +96,7 @@ def _evaluate_models(
         )
         return evaluations
     baseline = BaselineClassifier(
-        keras.models.load_model(folder.baseline_keras), flip_average=flip_average
+        load_trained_model(folder.baseline_keras, BaselineCNN), flip_average=flip_average
     )
     evaluations["baseline"] = Evaluation(baseline.predict_proba(pictures.images))
     return evaluations

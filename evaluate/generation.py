@@ -46,22 +46,23 @@ def generation(
     Distances to real pictures are of the features of the run's baseline CNN, or, with
     --inception-weights, of Inception (FID).
     """
-    import keras
-
-    import keras_pixelcnnpp.models.pixelcnnpp  # noqa: F401 - registers the class
     from keras_pixelcnnpp.errors import argument_errors
     from keras_pixelcnnpp.generation import examine, parse_temperatures
     from keras_pixelcnnpp.generation.evaluation import evaluate_generation
+    from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+    from keras_pixelcnnpp.models.trained_model import load_trained_model
+    from keras_pixelcnnpp.run_config import require_data
     from keras_pixelcnnpp.run_folder import RunFolder
 
     folder = RunFolder(run)
     config = folder.read_config()
+    require_data(config, "class_names")
     model_file = folder.require_model("pixelcnnpp")
     other_temperatures = parse_temperatures(temperatures)
     real = _real_pictures(config, data, reference, inception_weights)
     baseline, features = _features(folder, config, inception_weights) if real else (None, None)
 
-    model = keras.models.load_model(model_file, compile=False)
+    model = load_trained_model(model_file, PixelCNNPlusPlus, compile=False)
     print("Drawing. Compiling the sampler takes some seconds at first.")
     options = {"seed": seed, "temperature": temperature, "guidance": guidance}
     with argument_errors():

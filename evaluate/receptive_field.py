@@ -45,11 +45,10 @@ def receptive_field(
 
 
 def _trained_model(folder: "RunFolder"):
-    import keras
+    from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+    from keras_pixelcnnpp.models.trained_model import load_trained_model
 
-    import keras_pixelcnnpp.models.pixelcnnpp  # noqa: F401 - registers the class
-
-    return keras.models.load_model(folder.require_model("pixelcnnpp"), compile=False)
+    return load_trained_model(folder.require_model("pixelcnnpp"), PixelCNNPlusPlus, compile=False)
 
 
 def _fresh_model(folder: "RunFolder", config: dict):

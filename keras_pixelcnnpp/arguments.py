@@ -14,6 +14,18 @@ def require_positive_integer(name, value):
         )
 
 
+def require_at_most(name, value, limit):
+    """Raises a `ValueError` if `value` is above `limit`.
+
+    For counts of layers: a configuration from somebody else must not keep a process busy for ever.
+    """
+    if value > limit:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected an integer of at most {limit}. "
+            f"Received: {name}={value!r:.40}"
+        )
+
+
 def require_rate(name, value):
     """Raises a `ValueError` unless `0 <= value < 1`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:

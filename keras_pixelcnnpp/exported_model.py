@@ -1,17 +1,19 @@
 """A SavedModel that `pixelcnnpp savedmodel export` wrote, loaded for use."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, is_out_of_memory
+from keras_pixelcnnpp.json_files import read_json
+from keras_pixelcnnpp.run_config import check_run_config, require_data
 
 
 class ExportedModel:
     """The endpoints of an exported model, from arrays to arrays.
 
-    It needs TensorFlow, whatever Keras's backend is.
+    It needs TensorFlow, whatever Keras's backend is. A SavedModel is a program: load only what you
+    trust, as TensorFlow says of every SavedModel.
 
     Args:
         path: `runs/NAME/savedmodel`, of which the newest version is taken, or one version's
@@ -35,12 +37,21 @@ class ExportedModel:
     def __init__(self, path: str | Path):
         self.path = version_folder(path)
         assets = self.path / "assets"
-        self.config = json.loads((assets / "config.json").read_text(encoding="utf-8"))
-        self.class_names = tuple(self.config["class_names"])
-        self.image_shape = tuple(self.config["image_shape"])
-        self.num_levels = self.config["num_levels"]
+        self.config = read_json(assets / "config.json")
+        # The same entries, and the same rules, as in the configuration of the run.
+        names = ("class_names", "image_shape", "num_levels")
+        facts = {name: self.config[name] for name in names if name in self.config}
+        check_run_config({"data": facts}, assets / "config.json")
+        facts = require_data({"data": facts}, *names)
+        self.class_names = tuple(facts["class_names"])
+        self.image_shape = tuple(facts["image_shape"])
+        self.num_levels = facts["num_levels"]
         # The attribute keeps the variables alive; the signatures alone do not.
         self._loaded = _load(self.path)
+
+    def inputs(self, endpoint: str) -> dict:
+        """The `tf.TensorSpec` of each input of an endpoint, by name."""
+        return self._signature(endpoint).structured_input_signature[1]
 
     def run(self, endpoint: str, **inputs) -> dict[str, np.ndarray]:
         """Calls an endpoint with arrays, or what NumPy makes arrays of; returns its outputs."""
@@ -91,4 +102,11 @@ def _load(folder: Path):
         raise UserError(
             "A SavedModel needs TensorFlow, which is not installed: pip install tensorflow"
         ) from error
-    return tf.saved_model.load(str(folder))
+    try:
+        return tf.saved_model.load(str(folder))
+    # Anything: protocol buffers, variables and operations each fail in their own way.
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        message = " ".join(str(error).split())
+        raise UserError(f"{folder} cannot be loaded as a SavedModel: {message[:300]}") from error

@@ -3,6 +3,9 @@
 from keras_pixelcnnpp.datasets.dataset import Dataset
 from keras_pixelcnnpp.datasets.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.run_config import require_data
+
+_NEEDED = ("source", "fingerprint", "seed", "class_names", "image_shape", "num_levels")
 
 
 def load_run_data(config: dict, source: str | None = None) -> Dataset:
@@ -15,7 +18,7 @@ def load_run_data(config: dict, source: str | None = None) -> Dataset:
     Raises:
         UserError: if the classes or the shape of other data don't fit the run's models.
     """
-    known = config["data"]
+    known = require_data(config, *_NEEDED)
     height, width, channels = known["image_shape"]
     dataset = load_dataset(
         source or known["source"],

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from keras_pixelcnnpp.atomic import remove_leftovers, write_json
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.json_files import read_json
+from keras_pixelcnnpp.run_config import check_run_config
 
 
 class RunFolder:
@@ -100,12 +102,8 @@ class RunFolder:
                 f"No run in {self.path}: it has no config.json. Train one first: "
                 f"pixelcnnpp train pixelcnnpp --run {self.path}"
             )
-        try:
-            config = json.loads(self.config_json.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{self.config_json} is damaged: {error}") from error
-        if not isinstance(config, dict) or "data" not in config:
-            raise UserError(f"{self.config_json} is not the configuration of a run.")
+        config = read_json(self.config_json)
+        check_run_config(config, self.config_json)
         return config
 
     def require_model(self, section: str) -> Path:

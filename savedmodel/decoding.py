@@ -3,14 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_pixelcnnpp.datasets.images import to_levels
+from keras_pixelcnnpp.datasets.images import MAX_SCANNED_PIXELS, to_levels
 
 # A picture may come from a stranger, and a file of a few kilobytes can hold a plain picture of any
 # size. A transparent PNG takes up to 20 bytes a pixel on its way, any other picture less.
 MAX_PIXELS = 50_000_000
-# The scans of a progressive JPEG, each of which goes over the whole picture, times its pixels. An
-# ordinary file has about ten scans; a hostile one can have thousands, of a few bytes each.
-MAX_SCANNED_PIXELS = 20 * MAX_PIXELS
 
 # Of a PNG, up to the kind of colour.
 _HEADER_BYTES = 26

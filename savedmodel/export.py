@@ -17,20 +17,21 @@ def export(
     """
     # Before anything imports Keras, which reads it once.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    from keras_pixelcnnpp.run_config import require_data
     from keras_pixelcnnpp.run_folder import RunFolder
 
     folder = RunFolder(run)
     config = folder.read_config()
+    data = require_data(config, "class_names")
     source = folder.require_model("pixelcnnpp")
     _require_tensorflow()
-    import keras
-
-    import keras_pixelcnnpp.models.pixelcnnpp  # noqa: F401 - registers the class
+    from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+    from keras_pixelcnnpp.models.trained_model import load_trained_model
     from keras_pixelcnnpp.savedmodel.exported_pixelcnn import export_saved_model
 
-    model = keras.models.load_model(source, compile=False)
+    model = load_trained_model(source, PixelCNNPlusPlus, compile=False)
     path = folder.savedmodel / str(version)
-    export_saved_model(model, path, tuple(config["data"]["class_names"]), config)
+    export_saved_model(model, path, tuple(data["class_names"]), config)
     print(f"Wrote {path}. Next: pixelcnnpp savedmodel classify {folder.savedmodel} IMAGE…")
 
 

@@ -1,7 +1,6 @@
 """The state of a training run on disk, complete enough to go on as if nothing had happened."""
 
 import hashlib
-import json
 import re
 import shutil
 from contextlib import suppress
@@ -13,7 +12,8 @@ import numpy as np
 from keras_pixelcnnpp.atomic import atomic_path, write_json
 from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
 from keras_pixelcnnpp.callbacks.progress import Progress
-from keras_pixelcnnpp.errors import DiskFullError, UserError
+from keras_pixelcnnpp.errors import DiskFullError, UserError, is_out_of_memory
+from keras_pixelcnnpp.json_files import read_json
 
 
 class Checkpoints:
@@ -94,7 +94,15 @@ class Checkpoints:
             raise UserError(
                 f"No checkpoint in {self.folder} is intact. Use --overwrite to start over."
             )
-        self._load(model, newest)
+        try:
+            self._load(model, newest)
+        except UserError:
+            raise
+        # Anything: the checksum tells damage from intent, not a good file from a hostile one.
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise UserError(f"The checkpoint in {self.folder} cannot be read: {error}") from error
         return newest
 
     def saved(self) -> list[Progress]:
@@ -131,16 +139,16 @@ class Checkpoints:
     def _is_intact(self, progress: Progress) -> bool:
         path = self._variables_path(progress)
         try:
-            description = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            return description["sha256"] == _sha256(path)
-        except (OSError, ValueError, KeyError, TypeError):
+            return read_json(path.with_suffix(".json"))["sha256"] == _sha256(path)
+        except (OSError, UserError, KeyError):
             return False
 
     def _load(self, model: keras.Model, progress: Progress) -> None:
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         variables = _variables(model, with_metrics=progress.step > 0)
-        with np.load(self._variables_path(progress)) as state:
+        # Opened here: on a damaged archive np.load would leave its file open.
+        with self._variables_path(progress).open("rb") as file, np.load(file) as state:
             fits = set(state.files) == set(variables) and all(
                 state[name].shape == tuple(variable.shape) for name, variable in variables.items()
             )

@@ -43,7 +43,7 @@ def load_class_folders(folder, image_shape, seed=0):
         raise UserError(f"{folder}: two folders for one split among {', '.join(found)}")
     if folders and "train" not in folders:
         raise UserError(f"{folder}: the folder train is missing")
-    class_names = tuple(path.name for path in _subfolders(folders.get("train", folder)))
+    class_names = tuple(path.name for path in _subfolders(folder, folders.get("train", folder)))
     if not class_names:
         raise UserError(
             f"{folder} holds neither train.csv, nor a folder for each class, nor a folder train "
@@ -63,7 +63,7 @@ def load_class_folders(folder, image_shape, seed=0):
 
 def _read_split(root, folder, class_names, image_shape, split, skipped):
     listed = []
-    for subfolder in _subfolders(folder):
+    for subfolder in _subfolders(root, folder):
         if subfolder.name not in class_names:
             raise UserError(
                 f"{subfolder}: the training split has no class {subfolder.name!r}. "
@@ -83,10 +83,15 @@ def _read_split(root, folder, class_names, image_shape, split, skipped):
     return read_pictures(files, labels, paths, image_shape, [f"Split {split}"] * len(files))
 
 
-def _subfolders(folder):
-    return sorted(
+def _subfolders(root, folder):
+    found = sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
+    for path in found:
+        # Before it is searched: a link may lead to the root of the file system.
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise UserError(f"{path} leads out of the folder")
+    return found
 
 
 def _pictures(paths, skipped):

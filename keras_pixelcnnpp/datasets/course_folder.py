@@ -78,7 +78,7 @@ def _read_csv(folder, name):
     rows = []
     try:
         # utf-8-sig: spreadsheet programs write a byte order mark.
-        with (folder / name).open(encoding="utf-8-sig", newline="") as file:
+        with file_inside(folder, name).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             rows = [
                 _parse(folder, f"{folder / name} row {reader.line_num}", fields)

@@ -12,6 +12,11 @@ from keras_pixelcnnpp.errors import UserError
 FORMATS = ("PNG", "JPEG")
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
+# The scans of a progressive JPEG, each of which goes over the whole picture, times its pixels:
+# some seconds of work. An ordinary file has about ten scans; a hostile one can have thousands, of
+# a few bytes each.
+MAX_SCANNED_PIXELS = 1_000_000_000
+
 
 def read_image(path_or_bytes, image_shape):
     """Reads a PNG or JPEG picture of any size and mode.
@@ -28,8 +33,9 @@ def read_image(path_or_bytes, image_shape):
         uint8 `(height, width, channels)`, values from 0 to 255.
 
     Raises:
-        UserError: If it isn't a PNG or JPEG file, is damaged, or is so large that Pillow takes it
-            for a decompression bomb (about 89 million pixels).
+        UserError: If it isn't a PNG or JPEG file, is damaged, is so large that Pillow takes it
+            for a decompression bomb (about 89 million pixels), or is a JPEG of so many scans that
+            decoding would take minutes.
 
     Example:
 
@@ -46,6 +52,7 @@ def read_image(path_or_bytes, image_shape):
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                _refuse_scans(image, content)
                 image.load()
                 return _resized(ImageOps.exif_transpose(image), image_shape)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -121,6 +128,13 @@ def _content(path):
     if path.exists() and not path.is_file():
         raise UserError("not a file")
     return path.read_bytes()
+
+
+def _refuse_scans(image, content):
+    # The marker of a scan. Within compressed data, a zero follows every 255.
+    scans = 0 if image.format == "PNG" else content.count(b"\xff\xda")
+    if scans * image.width * image.height > MAX_SCANNED_PIXELS:
+        raise UserError(f"{scans} scans are too many to be decoded safely")
 
 
 def _resized(image, image_shape):

@@ -5,6 +5,7 @@ import numpy as np
 from keras_pixelcnnpp.datasets.dataset import Dataset
 from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
 from keras_pixelcnnpp.datasets.labels import count_classes
+from keras_pixelcnnpp.datasets.npz_bomb import refuse_npz_bomb
 from keras_pixelcnnpp.datasets.splits import with_validation
 from keras_pixelcnnpp.errors import UserError
 
@@ -58,8 +59,10 @@ def load_npz(path, seed=0):
 def _read(path):
     try:
         # Opened here: on a damaged archive np.load would leave its file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
+        with path.open("rb") as file:
+            refuse_npz_bomb(file)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {key: np.asarray(arrays[key]) for key in arrays.files}
     # Anything: a damaged or hostile archive fails in the zip, header or array reader.
     except Exception as error:
         message = " ".join(str(error).split())
@@ -111,4 +114,6 @@ def _class_names(path, arrays, num_classes):
     names = arrays["class_names"]
     if names.shape != (num_classes,) or names.dtype.kind != "U":
         raise UserError(f"{path}: class_names must be {num_classes} strings")
+    if not all(str(name).isprintable() for name in names):
+        raise UserError(f"{path}: class_names must be printable")
     return tuple(str(name) for name in names)

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_pixelcnnpp.arguments import require_positive_integer, require_rate
+from keras_pixelcnnpp.arguments import require_at_most, require_positive_integer, require_rate
 from keras_pixelcnnpp.input_checks import checked_images
 from keras_pixelcnnpp.models.random_shift import RandomShift
 from keras_pixelcnnpp.models.residual_unit import BATCH_NORM_MOMENTUM, ResidualUnit
@@ -118,6 +118,7 @@ class BaselineCNN(keras.Model):
         for width in self.filters or (0,):
             require_positive_integer("filters", width)
         require_positive_integer("num_blocks", self.num_blocks)
+        require_at_most("num_blocks", self.num_blocks, 1000)
         for name in ("dropout_rate", "label_smoothing", "shift_rate"):
             require_rate(name, getattr(self, name))
 

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.arguments import (
+    require_at_most,
     require_nonnegative_number,
     require_positive_integer,
     require_positive_number,
@@ -173,6 +174,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
             value = getattr(self, name)
             for number in self._per_resolution(value):
                 require_positive_integer(name, number)
+                require_at_most(name, number, 2**20 if name == "filters" else 1000)
             if len(self._per_resolution(value)) != self.num_resolutions:
                 raise ValueError(
                     f"Invalid value for argument `{name}`. Expected an integer or one for each of "
@@ -338,6 +340,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
 
 def _checked_image_shape(image_shape, num_resolutions):
     require_positive_integer("num_resolutions", num_resolutions)
+    require_at_most("num_resolutions", num_resolutions, 16)
     try:
         height, width, channels = (int(size) for size in image_shape)
     except (TypeError, ValueError):

@@ -1,12 +1,12 @@
 """A preset on disk: configuration, and perhaps weights with their checksum."""
 
 import hashlib
-import json
 import warnings
 from pathlib import Path
 
 from keras_pixelcnnpp.atomic import atomic_path, write_json
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, is_out_of_memory
+from keras_pixelcnnpp.json_files import read_json
 
 _BUILT_IN = Path(__file__).parent
 
@@ -84,8 +84,11 @@ class PresetFolder:
                 # Keras leaves a layer that the file lacks as it is, and warns.
                 warnings.simplefilter("error", UserWarning)
                 model.load_weights(self.weights_path)
-        except (ValueError, KeyError, UserWarning) as error:
-            first_line = str(error).strip().splitlines()[0]
+        # Anything: the checksum tells damage from intent, not a good file from a hostile one.
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"{self.weights_path}: not the weights of this model: {first_line}"
             ) from error
@@ -99,14 +102,7 @@ class PresetFolder:
         write_json(self.path / "metadata.json", {**metadata, "sha256": _sha256(self.weights_path)})
 
     def _read(self, name):
-        path = self.path / name
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UserError(f"{path}: cannot be read: {error}") from None
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: expected a JSON object")
-        return content
+        return read_json(self.path / name)
 
 
 def _sha256(path):

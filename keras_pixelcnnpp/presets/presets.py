@@ -1,5 +1,6 @@
 """Presets as constructors of a model, in the manner of Keras Hub."""
 
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets.preset_folder import PresetFolder
 
 
@@ -29,7 +30,13 @@ class Presets:
         ((32, 32, 3), 4)
         """
         folder = PresetFolder.find(preset)
-        model = cls(**{**folder.config()["model"], **kwargs})
+        options = folder.config()["model"]
+        try:
+            model = cls(**{**options, **kwargs})
+        # An unknown argument, or a value of the wrong type or size.
+        except (TypeError, ValueError, OverflowError) as error:
+            message = " ".join(str(error).split())
+            raise UserError(f"{folder.path}: no model can be made of this: {message}") from error
         if folder.has_weights if load_weights is None else load_weights:
             folder.load_weights(model)
         return model

@@ -2,13 +2,13 @@
 
 import base64
 import io
-import json
 import shlex
 
 from PIL import Image, UnidentifiedImageError
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.history import read_history
+from keras_pixelcnnpp.json_files import read_json
 from keras_pixelcnnpp.reporting.page import Picture
 from keras_pixelcnnpp.run_folder import RunFolder
 
@@ -55,15 +55,7 @@ class RunFiles:
             UserError: if it is damaged.
         """
         path = self.run.reports / f"{name}.json"
-        if not path.is_file():
-            return {}
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path} is damaged: {error}") from error
-        if not isinstance(content, dict):
-            raise UserError(f"{path} is damaged: expected a JSON object")
-        return content
+        return read_json(path) if path.is_file() else {}
 
     def picture(self, name: str, alt: str, **look) -> Picture | None:
         """The picture `reports/<name>.png`, `None` if there is none.

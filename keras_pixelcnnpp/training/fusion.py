@@ -18,6 +18,7 @@ from keras_pixelcnnpp.conditioning.registry import parse_conditioning
 from keras_pixelcnnpp.datasets.dataset import Dataset
 from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
 from keras_pixelcnnpp.errors import UserError, argument_errors
+from keras_pixelcnnpp.json_files import read_json
 from keras_pixelcnnpp.metrics import accuracy_interval
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run_folder import RunFolder
@@ -117,7 +118,7 @@ def run_trials(
         options = resolve_options(preset, _overrides(trial, preset, overrides), dataset.num_classes)
         result_json = folder.reports / "trial.json"
         asked = json.loads(json.dumps({"split": split, "options": options, "data": data_config}))
-        known = json.loads(result_json.read_text()) if result_json.exists() else {}
+        known = read_json(result_json) if result_json.exists() else {}
         if overwrite or known.get("asked") != asked:
             print(f"\n{trial.strategy}, {trial.objective}, seed {trial.seed}")
             model, seconds = _train(dataset, folder, options, data_config, overwrite, verbose)

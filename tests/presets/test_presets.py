@@ -149,7 +149,7 @@ def test_damaged_config(saved):
         load_preset_config(saved)
     for text in ("{", "[]", ""):
         path.write_text(text)
-        with pytest.raises(UserError, match=r"config\.json: "):
+        with pytest.raises(UserError, match=r"config\.json is damaged: "):
             load_preset_config(saved)
 
 

@@ -30,7 +30,7 @@ def exported(tmp_path_factory):
     rng = np.random.default_rng(0)
     for variable in model.trainable_variables:
         value = np.asarray(variable)
-        variable.assign(value + 0.1 * rng.standard_normal(value.shape))
+        variable.assign(value + 0.03 * rng.standard_normal(value.shape))
     path = tmp_path_factory.mktemp("run") / "savedmodel"
     export_saved_model(model, path / "1", CLASS_NAMES, {"pixelcnnpp": {"options": {"seed": 0}}})
     return model, path

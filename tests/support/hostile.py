@@ -7,6 +7,8 @@ import zlib
 from hypothesis import strategies as st
 from PIL import Image
 
+from keras_pixelcnnpp.errors import UserError
+
 
 def encoded(image, kind="PNG", **options):
     """The content of a picture file."""
@@ -57,6 +59,17 @@ def jpeg_of_scans(side, count):
     content = encoded(Image.new("L", (side, side), 90), "JPEG", progressive=True)
     scan = content[content.rindex(b"\xff\xda") : -2]
     return content[:-2] + scan * count + content[-2:]
+
+
+def result_or_one_line(function, *arguments, **options):
+    """What `function` returns; `None` after a `UserError` of one line. Other errors are raised."""
+    try:
+        return function(*arguments, **options)
+    except UserError as error:
+        message = str(error)
+    assert message
+    assert "\n" not in message
+    return None
 
 
 @st.composite

@@ -1,0 +1,144 @@
+"""Whatever config.json, a preset or a checkpoint holds: data, or one line that names the file."""
+
+import hashlib
+import json
+
+import hostile
+import numpy as np
+import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_pixelcnnpp.callbacks.checkpoints import Checkpoints
+from keras_pixelcnnpp.datasets.dataset import Dataset
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.json_files import read_json
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.run_data import load_run_data
+from keras_pixelcnnpp.run_folder import RunFolder
+
+CONFIG = {
+    "data": {**tiny.tiny_data_config(tiny.tiny_dataset()), "source": "digits"},
+    "pixelcnnpp": {"options": {"epochs": 1}, "model": {}},
+}
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"a": \xc3}',
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        b'{"a": ' + b"9" * 100_000 + b"}",
+    ],
+    ids=["empty", "open", "list", "UTF-16", "bad UTF-8", "brackets", "braces", "digits"],
+)
+def test_no_json_object(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.json is damaged: \S") as error:
+        read_json(path)
+    assert "\n" not in str(error.value)
+
+
+def test_json_that_is_huge_or_no_file(tmp_path):
+    path = tmp_path / "config.json"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match="too large"):
+        read_json(path)
+    with pytest.raises(UserError, match="not a file"):
+        read_json(tmp_path)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_json(tmp_path / "none.json")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from([*CONFIG["data"], None]),
+    value=VALUES,
+    source=st.sampled_from(["digits", "/nowhere", ""]),
+)
+def test_any_entry_of_a_run(tmp_path_factory, name, value, source):
+    folder = tmp_path_factory.getbasetemp()
+    data = {**CONFIG["data"], "source": source}
+    config = {**CONFIG, "data": {**data, name: value} if name else value}
+    (folder / "config.json").write_text(json.dumps(config))
+    dataset = hostile.result_or_one_line(lambda: load_run_data(RunFolder(folder).read_config()))
+    assert dataset is None or isinstance(dataset, Dataset)
+
+
+@settings(max_examples=200, deadline=None)
+@given(hostile.damaged([json.dumps(CONFIG).encode()]))
+def test_any_bytes_of_a_run(tmp_path_factory, content):
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "config.json").write_bytes(content)
+    content = hostile.result_or_one_line(RunFolder(folder).read_config)
+    assert content is None or isinstance(content["data"], dict)
+
+
+@pytest.mark.parametrize("name", CONFIG["data"])
+def test_missing_entry_is_named(tmp_path, name):
+    data = {key: value for key, value in CONFIG["data"].items() if key != name}
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "data": data}))
+    with pytest.raises(UserError, match=f"data.{name} is missing"):
+        load_run_data(RunFolder(tmp_path).read_config())
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("preset")
+    tiny.tiny_model().save_to_preset(path)
+    return path
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_configuration_of_a_preset(preset, data):
+    content = json.loads((preset / "config.json").read_text())
+    model = content["model"]
+    name = data.draw(st.sampled_from([*model, "unknown"]))
+    values = st.sampled_from([None, -1, 0, 2**70, 1.5, "x", [], [1], {}])
+    content["model"] = {**model, name: data.draw(values)}
+    folder = preset.parent / "changed"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(content))
+    hostile.result_or_one_line(PixelCNNPlusPlus.from_preset, folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"no weights"])
+def test_hostile_weights_of_a_preset_with_their_checksum(preset, tmp_path, content):
+    (tmp_path / "config.json").write_bytes((preset / "config.json").read_bytes())
+    (tmp_path / "model.weights.h5").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / "metadata.json").write_text(json.dumps({"sha256": digest}))
+    with pytest.raises(UserError, match="not the weights of this model") as error:
+        PixelCNNPlusPlus.from_preset(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_hostile_checkpoint_with_its_checksum(tmp_path):
+    model = tiny.tiny_model()
+    model.compile(optimizer="adam")
+    for name, content in {"torn": b"PK\x03\x04", "other": None, "pickle": None}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        path = folder / "epoch-0001.npz"
+        if content is not None:
+            path.write_bytes(content)
+        else:
+            np.savez(path, model_00000=np.array([{}] if name == "pickle" else [1.0]))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        path.with_suffix(".json").write_text(json.dumps({"epoch": 1, "sha256": digest}))
+        with pytest.raises(UserError, match=r"another model|cannot be read"):
+            Checkpoints(folder).restore(model)
