@@ -16,6 +16,7 @@ import math
 import os
 import platform
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +186,21 @@ def requests_served(
         if not load.is_right(rows, *server.post(content)):
             figures["failures"].append("wrong answer after the load")
     return figures
+
+
+def serve_requests(seconds: float, folder: Path, rng: random.Random) -> dict:
+    """`requests_served` of a small model, for `benchmarks/soak.py`."""
+    if find_spec("kserve") is None and shutil.which("tensorflow_model_server") is None:
+        return {"skipped": "no server is installed: pip install '.[serve]'", "failures": []}
+    # Before anything imports Keras, which reads it once.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+    from keras_pixelcnnpp.savedmodel.exported_pixelcnn import export_saved_model
+
+    model = PixelCNNPlusPlus((8, 8, 1), 2, filters=8, num_resolutions=1, num_mixtures=2)
+    export_saved_model(model, folder / "savedmodel" / "1", ("first", "second"), {})
+    # Both processes start within the time.
+    return requests_served(max(20, seconds - 60), folder / "savedmodel", rng)
 
 
 def _run(load, server, clients, rng, requests, end) -> dict:

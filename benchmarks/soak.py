@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from hostile import hostile_inputs
+from serving import serve_requests
 
 TRAINING = [
     *("--data", "digits", "--preset", "digits", "--epochs", "3", "--warmup-epochs", "1"),
@@ -72,6 +74,8 @@ def kill_and_resume(seconds: float, folder: Path, rng: random.Random) -> dict:
 
 PARTS: dict[str, Callable[[float, Path, random.Random], dict]] = {
     "kill_and_resume": kill_and_resume,
+    "hostile_inputs": hostile_inputs,
+    "requests_served": serve_requests,
 }
 
 

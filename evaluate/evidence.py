@@ -22,14 +22,14 @@ def evidence(
     Each pixel's evidence for the true class, against the most probable other one. Writes
     reports/evidence.png and reports/evidence.json.
     """
-    import keras
-
     import keras_pixelcnnpp.models.pixelcnnpp  # noqa: F401 - registers the class
     from keras_pixelcnnpp.atomic import atomic_path, write_json
     from keras_pixelcnnpp.classification import PixelCNNClassifier
     from keras_pixelcnnpp.classification.evidence import Evidence
     from keras_pixelcnnpp.classification.evidence_figure import evidence_png
     from keras_pixelcnnpp.errors import UserError, argument_errors
+    from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+    from keras_pixelcnnpp.models.trained_model import load_trained_model
     from keras_pixelcnnpp.run_data import load_run_data
     from keras_pixelcnnpp.run_folder import RunFolder
 
@@ -42,7 +42,9 @@ def evidence(
     class_names = config["data"]["class_names"]
     with argument_errors():
         classifier = PixelCNNClassifier(
-            keras.models.load_model(path, compile=False), batch_size, int(sys.stdout.isatty())
+            load_trained_model(path, PixelCNNPlusPlus, compile=False),
+            batch_size,
+            int(sys.stdout.isatty()),
         )
     print(f"PixelCNN++ scores {len(pictures.labelled())} pictures under every class")
     found = Evidence.gather(classifier, pictures, per_class)

@@ -32,15 +32,13 @@ def foreign(
     By log p(x), by log p(x) corrected for the complexity of a picture (the size of its PNG file),
     and by the largest class probability. Writes reports/foreign.json and reports/foreign.png.
     """
-    import keras
     import numpy as np
 
-    # Registers the classes for loading.
-    import keras_pixelcnnpp.models.baseline_cnn
-    import keras_pixelcnnpp.models.pixelcnnpp  # noqa: F401
     from keras_pixelcnnpp.atomic import atomic_path, write_json
     from keras_pixelcnnpp.foreign import Detection, foreign_inputs
     from keras_pixelcnnpp.foreign.figure import foreign_png
+    from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+    from keras_pixelcnnpp.models.trained_model import load_trained_model
     from keras_pixelcnnpp.run_data import load_run_data
     from keras_pixelcnnpp.run_folder import RunFolder
 
@@ -53,7 +51,7 @@ def foreign(
     order = np.random.default_rng(seed).permutation(len(images))
     images = images[order[:count]]
     inputs = foreign_inputs(images, dataset.num_levels, config["data"]["source"], seed)
-    model = keras.models.load_model(path, compile=False)
+    model = load_trained_model(path, PixelCNNPlusPlus, compile=False)
     print(f"Scoring {len(images)} pictures of the split {split} and {len(inputs)} foreign sets")
     detection = Detection.run(
         images, inputs, model, _baseline(folder), batch_size, int(sys.stdout.isatty())
@@ -68,12 +66,14 @@ def foreign(
 
 
 def _baseline(folder: "RunFolder") -> "BaselineClassifier | None":
-    import keras
-
     from keras_pixelcnnpp.classification import BaselineClassifier
+    from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+    from keras_pixelcnnpp.models.trained_model import load_trained_model
 
     if folder.baseline_keras.exists():
-        return BaselineClassifier(keras.models.load_model(folder.baseline_keras, compile=False))
+        return BaselineClassifier(
+            load_trained_model(folder.baseline_keras, BaselineCNN, compile=False)
+        )
     print(
         f"No {folder.baseline_keras.name} to compare with. "
         f"Train it: pixelcnnpp train baseline --data … --run {folder.path}"

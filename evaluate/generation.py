@@ -108,14 +108,13 @@ def _real_pictures(
 
 def _features(folder: "RunFolder", config: dict, inception_weights: Path | None) -> tuple:
     """The baseline's features and those to measure distances by, each `None` if not there."""
-    import keras
-
-    import keras_pixelcnnpp.models.baseline_cnn  # noqa: F401 - registers the class
     from keras_pixelcnnpp.generation import BaselineFeatures, InceptionFeatures
+    from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+    from keras_pixelcnnpp.models.trained_model import load_trained_model
 
     baseline = None
     if folder.baseline_keras.exists():
-        model = keras.models.load_model(folder.baseline_keras, compile=False)
+        model = load_trained_model(folder.baseline_keras, BaselineCNN, compile=False)
         baseline = BaselineFeatures(model)
     if inception_weights is not None:
         return baseline, InceptionFeatures(inception_weights, config["data"]["num_levels"])
