@@ -33,6 +33,7 @@ from PIL import Image
 
 NAME = "model"
 CLIENTS = 8
+_TIMEOUT = 120
 # Their likelihoods depend in the last digits on the batch they are in.
 TOLERANCE = 1e-3
 # How much the server may grow after the first tenth of the requests.
@@ -152,11 +153,13 @@ class Server:
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(address, content, headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - loopback
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310 - loopback
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.loads(error.read())
+        except OSError as error:  # no answer in time, or the connection broke: a wrong answer
+            return 0, {"error": str(error)}
 
     def memory_mb(self) -> float:
         """What the server has in memory; NaN where there is no /proc."""

@@ -22,7 +22,6 @@ def evidence(
     Each pixel's evidence for the true class, against the most probable other one. Writes
     reports/evidence.png and reports/evidence.json.
     """
-    import keras_pixelcnnpp.models.pixelcnnpp  # noqa: F401 - registers the class
     from keras_pixelcnnpp.atomic import atomic_path, write_json
     from keras_pixelcnnpp.classification import PixelCNNClassifier
     from keras_pixelcnnpp.classification.evidence import Evidence
