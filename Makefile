@@ -2,7 +2,7 @@
 # make test      tests under TensorFlow; also test-jax, test-torch, test-all
 # make bench     speed, side by side with peers; writes benchmarks/results and RESULTS.md
 # make lint      style; make format mends what can be mended
-# make soak      kills trainings at random moments, resumes them, compares (up to 10 minutes)
+# make soak      kills trainings and resumes them, reads hostile files, serves requests (up to 10 minutes)
 # make lock      chooses new versions for requirements/; make audit looks for known holes in them
 #
 # Each makes its own environment when there is none, and again when setup.cfg or the lock has changed.
