@@ -294,6 +294,14 @@ def _check_channels(pixels: np.ndarray) -> None:
         )
 
 
+def png_pixels(png: bytes) -> np.ndarray:
+    """Decodes a PNG file: uint8 `[height, width, 3]`, 0 to 255."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def new_figure(width: float, height: float):
     """An empty matplotlib `Figure` of `width` × `height` inches."""
     # No pyplot: a command or a training thread must not open windows or keep figures alive.

@@ -8,6 +8,7 @@ from keras_pixelcnnpp.callbacks.progress import Progress
 from keras_pixelcnnpp.callbacks.set_epoch import SetEpoch
 from keras_pixelcnnpp.callbacks.stop_on_non_finite import StopOnNonFinite
 from keras_pixelcnnpp.callbacks.stop_on_signal import StopOnSignal
+from keras_pixelcnnpp.callbacks.tensorboard_configuration import TensorBoardConfiguration
 from keras_pixelcnnpp.callbacks.tensorboard_pictures import TensorBoardPictures
 from keras_pixelcnnpp.callbacks.tensorboard_samples import TensorBoardSamples
 from keras_pixelcnnpp.callbacks.validation_monitor import ValidationMonitor
@@ -20,6 +21,7 @@ __all__ = [
     "SetEpoch",
     "StopOnNonFinite",
     "StopOnSignal",
+    "TensorBoardConfiguration",
     "TensorBoardPictures",
     "TensorBoardSamples",
     "ValidationMonitor",

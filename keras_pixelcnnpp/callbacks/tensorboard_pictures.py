@@ -6,17 +6,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_pixelcnnpp.callbacks.summary_writer import SummaryWriter
 from keras_pixelcnnpp.callbacks.validation_monitor import ValidationMonitor
-from keras_pixelcnnpp.figures import confusion_matrix_png, picture_grid
+from keras_pixelcnnpp.figures import confusion_matrix_png, picture_grid, png_pixels
 
 
 class TensorBoardPictures(keras.callbacks.Callback):
     """Writes a grid of training pictures, and a confusion matrix after every epoch.
 
-    The writer is TensorFlow's, whatever Keras's backend is.
-
     Args:
-        log_dir: The folder of the logs.
+        log_dir: The folder of these logs; no other writer may use it.
         pixels: uint8 `[count, height, width, channels]`, 0 to 255: training pictures to show.
         monitor: The callback whose predictions are drawn; it must come before this one.
         class_names: The name of each class.
@@ -30,34 +29,23 @@ class TensorBoardPictures(keras.callbacks.Callback):
         class_names: Sequence[str],
     ):
         super().__init__()
-        self.log_dir = str(log_dir)
         self.pixels = pixels
         self.monitor = monitor
         self.class_names = class_names
-        self._writer = None
+        self._writer = SummaryWriter(log_dir)
+        self._shown = False
 
     def on_train_begin(self, logs=None):
-        """Called by Keras."""
-        import tensorflow as tf
-
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(self.log_dir)
-            self._write("training pictures", picture_grid(self.pixels), step=0)
+        """Called by Keras, once for each phase of the training."""
+        if not self._shown:
+            self._writer.image("training pictures", picture_grid(self.pixels), step=0)
+            self._shown = True
 
     def on_epoch_end(self, epoch, logs=None):
         """Called by Keras."""
-        import tensorflow as tf
-
         if self.monitor.predicted is None:
             return
         png = confusion_matrix_png(
             self.monitor.labels, self.monitor.predicted, self.class_names, f"epoch {epoch + 1}"
         )
-        self._write("confusion matrix", tf.image.decode_png(png, channels=3).numpy(), epoch)
-
-    def _write(self, name: str, picture: np.ndarray, step: int) -> None:
-        import tensorflow as tf
-
-        with self._writer.as_default():
-            tf.summary.image(name, picture[np.newaxis], step=step)
-        self._writer.flush()
+        self._writer.image("confusion matrix", png_pixels(png), epoch)

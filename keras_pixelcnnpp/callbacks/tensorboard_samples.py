@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from keras_pixelcnnpp.callbacks.averaged_weights import averaged_weights
+from keras_pixelcnnpp.callbacks.summary_writer import SummaryWriter
 from keras_pixelcnnpp.generation.class_samples import ClassSamples
 
 
@@ -15,8 +15,6 @@ class TensorBoardSamples(keras.callbacks.Callback):
 
     They are drawn with the averaged weights, and from the same random numbers every time, so that
     one sees how the same pictures change.
-
-    The writer is TensorFlow's, whatever Keras's backend is.
 
     Args:
         log_dir: The folder of these logs; no other writer may use it.
@@ -29,11 +27,10 @@ class TensorBoardSamples(keras.callbacks.Callback):
         self, log_dir: str | Path, class_names: Sequence[str], every: int, per_class: int = 9
     ):
         super().__init__()
-        self.log_dir = str(log_dir)
         self.class_names = class_names
         self.every = every
         self.per_class = per_class
-        self._writer = None
+        self._writer = SummaryWriter(log_dir)
 
     def on_epoch_end(self, epoch, logs=None):
         """Called by Keras."""
@@ -42,13 +39,4 @@ class TensorBoardSamples(keras.callbacks.Callback):
         with averaged_weights(self.model):
             samples = ClassSamples.draw(self.model, self.class_names, self.per_class, verbose=0)
         for name, grid in samples.grids().items():
-            self._write(f"samples/{name}", grid, epoch)
-
-    def _write(self, name: str, picture: np.ndarray, step: int) -> None:
-        import tensorflow as tf
-
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(self.log_dir)
-        with self._writer.as_default():
-            tf.summary.image(name, picture[np.newaxis], step=step)
-        self._writer.flush()
+            self._writer.image(f"samples/{name}", grid, epoch)
