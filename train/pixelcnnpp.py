@@ -85,6 +85,22 @@ def pixelcnnpp(
             "Default: 5, under torch none.",
         ),
     ] = None,
+    histogram_every: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Epochs between histograms of the weights in TensorBoard; 0, the default: none.",
+        ),
+    ] = None,
+    frechet_every: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Epochs between Fréchet distances of generated pictures to those of the split "
+            "validation, by the features of the run's baseline CNN, to be trained first; 0, the "
+            "default: none.",
+        ),
+    ] = None,
     seed: options.Seed = 0,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -121,6 +137,8 @@ def pixelcnnpp(
         "precision": precision.value,
         "jit_compile": jit_compile,
         "sample_every": sample_every,
+        "histogram_every": histogram_every,
+        "frechet_every": frechet_every,
         "seed": seed,
     }
     preset_config = options.load_preset(preset, data)

@@ -3,6 +3,7 @@
 from keras_pixelcnnpp.callbacks.averaged_weights import averaged_weights
 from keras_pixelcnnpp.callbacks.checkpoints import Checkpoints
 from keras_pixelcnnpp.callbacks.epoch_checkpoint import EpochCheckpoint
+from keras_pixelcnnpp.callbacks.frechet_monitor import FrechetMonitor
 from keras_pixelcnnpp.callbacks.history_file import HistoryFile
 from keras_pixelcnnpp.callbacks.progress import Progress
 from keras_pixelcnnpp.callbacks.set_epoch import SetEpoch
@@ -16,6 +17,7 @@ from keras_pixelcnnpp.callbacks.validation_monitor import ValidationMonitor
 __all__ = [
     "Checkpoints",
     "EpochCheckpoint",
+    "FrechetMonitor",
     "HistoryFile",
     "Progress",
     "SetEpoch",

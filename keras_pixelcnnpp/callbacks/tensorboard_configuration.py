@@ -25,9 +25,7 @@ class TensorBoardConfiguration(keras.callbacks.Callback):
 
     METRICS = ("val_bits_per_dim", "val_accuracy", "val_frechet_distance")
 
-    def __init__(
-        self, log_dir: str | Path, hparams: dict[str, bool | float | str], text: str
-    ):
+    def __init__(self, log_dir: str | Path, hparams: dict[str, bool | float | str], text: str):
         super().__init__()
         self.hparams = hparams
         self.text = text

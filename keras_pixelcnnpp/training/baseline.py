@@ -104,7 +104,7 @@ def train_baseline(
         print(f"Baseline CNN, {model.count_params():,} weights: {environment.describe(model)}")
 
     monitor = ValidationMonitor(measurement(model), dataset.split("validation").labelled())
-    logs = tensorboard_callbacks(run.logs("baseline"), dataset, pictures, monitor)
+    logs = tensorboard_callbacks(run, "baseline", dataset, pictures, monitor)
     history = HistoryFile(run.history("baseline"))
     checkpoints = Checkpoints(run.checkpoints("baseline"))
     phases = [Phase(batches, training["epochs"])]

@@ -1,32 +1,42 @@
 """TensorBoard for a training run."""
 
 from importlib.util import find_spec
-from pathlib import Path
 
 import keras
 
-from keras_pixelcnnpp.callbacks import TensorBoardPictures, TensorBoardSamples, ValidationMonitor
+from keras_pixelcnnpp.callbacks import (
+    TensorBoardConfiguration,
+    TensorBoardPictures,
+    TensorBoardSamples,
+    ValidationMonitor,
+)
 from keras_pixelcnnpp.datasets.dataset import Dataset
 from keras_pixelcnnpp.datasets.images import to_pixels
+from keras_pixelcnnpp.run_folder import RunFolder
+from keras_pixelcnnpp.training.configuration_text import configuration_text, hyperparameters
 
 GRID_PICTURES = 64
 
 
 def tensorboard_callbacks(
-    log_dir: Path,
+    run: RunFolder,
+    section: str,
     dataset: Dataset,
     pictures,
     monitor: ValidationMonitor,
     sample_every: int = 0,
+    histogram_every: int = 0,
 ) -> list[keras.callbacks.Callback]:
-    """The callbacks that write scalars and pictures for TensorBoard.
+    """The callbacks that write scalars, pictures, histograms and the configuration for TensorBoard.
 
     Args:
-        log_dir: The folder of the logs.
+        run: The run folder, started.
+        section: `"pixelcnnpp"` or `"baseline"`, what is trained.
         dataset: The data, for its class names and levels.
         pictures: The `LabelledImages` that are trained on; the first of them are shown.
         monitor: The callback that measures; it must be called before these.
         sample_every: Epochs from one grid of generated pictures to the next; 0: none.
+        histogram_every: Epochs from one set of histograms of the weights to the next; 0: none.
 
     Returns:
         An empty list, after one printed line, where TensorFlow or TensorBoard is missing.
@@ -36,10 +46,18 @@ def tensorboard_callbacks(
         print(f"No TensorBoard logs: {' and '.join(missing)} not installed.")
         return []
     _leave_accelerators_to_the_backend()
+    log_dir, config = run.logs(section), run.read_config()
     pixels = to_pixels(pictures.images[:GRID_PICTURES], dataset.num_levels)
     callbacks = [
-        keras.callbacks.TensorBoard(str(log_dir), write_graph=False),
+        keras.callbacks.TensorBoard(
+            str(log_dir), histogram_freq=histogram_every, write_graph=False
+        ),
         TensorBoardPictures(log_dir / "pictures", pixels, monitor, dataset.class_names),
+        TensorBoardConfiguration(
+            log_dir / "configuration",
+            hyperparameters(section, config[section], config["data"]),
+            configuration_text(config[section], config["data"]),
+        ),
     ]
     if sample_every:
         callbacks.append(TensorBoardSamples(log_dir / "samples", dataset.class_names, sample_every))

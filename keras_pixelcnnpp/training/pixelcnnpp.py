@@ -17,7 +17,9 @@ from keras_pixelcnnpp.metrics import bits_per_dim
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training import environment
+from keras_pixelcnnpp.training.configuration_text import WATCHING
 from keras_pixelcnnpp.training.fitting import Phase, fit
+from keras_pixelcnnpp.training.frechet import frechet_monitor
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
 from keras_pixelcnnpp.training.offsets import refit_offsets
 from keras_pixelcnnpp.training.splits import first, training_pictures
@@ -36,6 +38,8 @@ TRAINING_DEFAULTS = {
     "precision": "float32",
     "jit_compile": None,
     "sample_every": None,
+    "histogram_every": 0,
+    "frechet_every": 0,
     "seed": 0,
     "limit": None,
 }
@@ -132,13 +136,15 @@ def train_pixelcnnpp(
             "parameters": model.count_params(),
             "versions": environment.versions(),
         }
+        if training["frechet_every"]:
+            run.require_model("baseline")
         run.start(
             "pixelcnnpp",
             config,
             data_config,
             resume=resume,
             overwrite=overwrite,
-            may_change=("epochs", "gradient_clip_norm", "jit_compile", "sample_every"),
+            may_change=("epochs", "gradient_clip_norm", "jit_compile", *WATCHING),
         )
         # Chosen at random: pictures often lie sorted by class.
         rows = np.random.default_rng(training["seed"]).permutation(len(pictures))
@@ -151,15 +157,24 @@ def train_pixelcnnpp(
         _validation_pictures(dataset, num_classes),
         training=first(pictures, MONITORED_TRAINING_PICTURES),
     )
+    monitors = [monitor]
+    if training["frechet_every"]:
+        monitors.append(frechet_monitor(run, dataset, training["frechet_every"]))
     logs = tensorboard_callbacks(
-        run.logs("pixelcnnpp"), dataset, pictures, monitor, training["sample_every"]
+        run,
+        "pixelcnnpp",
+        dataset,
+        pictures,
+        monitor,
+        training["sample_every"],
+        training["histogram_every"],
     )
     history = HistoryFile(run.history("pixelcnnpp"))
     checkpoints = Checkpoints(run.checkpoints("pixelcnnpp"))
     if larger is not None:
         larger = training_pictures(larger, with_labels=num_classes > 0, limit=training["limit"])
     phases = _phases(pictures, larger, training, num_classes)
-    callbacks = [*callbacks, monitor, history, *logs]
+    callbacks = [*callbacks, *monitors, history, *logs]
     fit(model, phases, checkpoints, callbacks, resume=resume, verbose=verbose)
     if model.posterior.learn_offsets:
         refit_offsets(model, pictures, training["batch_size"])
