@@ -127,7 +127,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         self._check_arguments()
 
         self.network = CausalNetwork(
-            logistic_mixture.num_parameters(num_mixtures, self.image_shape[-1]),
+            self.num_parameters,
             self.widths,
             self._per_resolution(self.num_blocks),
             dropout_rate,
@@ -183,6 +183,11 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         require_nonnegative_number("label_loss_weight", self.label_loss_weight)
         require_positive_number("initial_temperature", self.initial_temperature)
         parse_conditioning(self.conditioning)
+
+    @property
+    def num_parameters(self):
+        """Number of parameters of a pixel's distribution, which `log_likelihood` takes apart."""
+        return logistic_mixture.num_parameters(self.num_mixtures, self.image_shape[-1])
 
     @property
     def widths(self):
