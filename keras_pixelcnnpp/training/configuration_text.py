@@ -65,5 +65,4 @@ def _table(rows: Iterable[tuple]) -> str:
 
 def _code(value) -> str:
     text = "–" if value is None else str(_plain(value))
-    # Within a table, a bar would end the cell even in code.
-    return f"`{text}`".replace("|", "\\|") if text else ""
+    return f"`{text}`" if text else ""
