@@ -13,6 +13,8 @@ PixelCNN++ (Salimans et al. 2017) puts a discretized mixture of logistics in its
 """
 
 import argparse
+import time
+from itertools import product
 from pathlib import Path
 
 import keras
@@ -24,7 +26,6 @@ from rich.table import Table
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.atomic import atomic_path, write_json
 from keras_pixelcnnpp.callbacks import ValidationMonitor
-from keras_pixelcnnpp.callbacks.epoch_timer import EpochTimer
 from keras_pixelcnnpp.datasets import load_dataset
 from keras_pixelcnnpp.figures import history_png
 from keras_pixelcnnpp.metrics import bits_per_dim
@@ -98,9 +99,8 @@ def measure(model, pictures):
 
 
 def train(model, train_pictures, validation, training, verbose=0):
-    """Trains by plain likelihood; returns bits/dim of every epoch, and the seconds they took."""
+    """Trains by plain likelihood; returns bits/dim of every epoch."""
     model.compile(make_optimizer(training), jit_compile=jit_compile(None))
-    timer = EpochTimer()
     monitor = ValidationMonitor(
         lambda pictures: ({"bits_per_dim": measure(model, pictures)}, None), validation
     )
@@ -108,16 +108,31 @@ def train(model, train_pictures, validation, training, verbose=0):
         {"image": train_pictures.images, "label": train_pictures.labels},
         batch_size=training["batch_size"],
         epochs=training["epochs"],
-        callbacks=[timer, monitor],
+        callbacks=[monitor],
         verbose=verbose,
     ).history
-    rows = [
+    return [
         {"epoch": epoch, "bits_per_dim": bits, "val_bits_per_dim": held_out}
         for epoch, (bits, held_out) in enumerate(
             zip(history["bits_per_dim"], history["val_bits_per_dim"], strict=True), start=1
         )
     ]
-    return rows, timer.seconds
+
+
+def training_speed(models, pictures, batch_size, rounds=5):
+    """Pictures per second of training, the median over rounds, after the models were measured.
+
+    All models take their turn in each round, so that a busy machine disturbs them alike.
+    """
+    batches = pictures.take(slice(batch_size * min(8, max(1, len(pictures) // batch_size))))
+    inputs = {"image": batches.images, "label": batches.labels}
+    seconds = np.zeros((rounds, len(models)))
+    for turn, model in product(range(-1, rounds), range(len(models))):
+        start = time.perf_counter()
+        models[model].fit(inputs, batch_size=batch_size, verbose=0)
+        # The first round, which the next ones overwrite, is to warm up.
+        seconds[max(turn, 0), model] = time.perf_counter() - start
+    return len(batches) / np.median(seconds, axis=0)
 
 
 def compare(dataset, preset, epochs=None, limit=None, seed=0):
@@ -136,7 +151,7 @@ def compare(dataset, preset, epochs=None, limit=None, seed=0):
     train_pictures = dataset.split("train").labelled().take(slice(limit))
     validation = dataset.split("validation").labelled()
     split = "test" if len(dataset.split("test").labelled()) else "validation"
-    rows, histories = [], {}
+    rows, histories, models = [], {}, []
     for name, (model_class, num_mixtures) in heads(
         options["num_mixtures"], dataset.num_levels
     ).items():
@@ -148,9 +163,8 @@ def compare(dataset, preset, epochs=None, limit=None, seed=0):
             num_levels=dataset.num_levels,
             **{**options, "num_mixtures": num_mixtures},
         )
-        histories[name], seconds = train(model, train_pictures, validation, training)
-        # The first epoch has the compilation in it.
-        per_epoch = float(np.median(seconds[1:] or seconds))
+        histories[name] = train(model, train_pictures, validation, training)
+        models.append(model)
         rows.append(
             {
                 "head": name,
@@ -159,9 +173,11 @@ def compare(dataset, preset, epochs=None, limit=None, seed=0):
                 "split": split,
                 "parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
                 "parameters_per_pixel": model.num_parameters,
-                "pictures_per_second": len(train_pictures) / per_epoch,
             }
         )
+    speeds = training_speed(models, train_pictures, training["batch_size"])
+    for row, speed in zip(rows, speeds, strict=True):
+        row["pictures_per_second"] = float(speed)
     return rows, histories
 
 
@@ -169,7 +185,7 @@ def print_table(rows):
     table = Table()
     table.add_column("head")
     headings = (f"bits/dim ({rows[0]['split']})", "bits/dim (train)", "weights")
-    for heading in (*headings, "outputs a pixel", "pictures/s"):
+    for heading in (*headings, "outputs a pixel", "trained/s"):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
