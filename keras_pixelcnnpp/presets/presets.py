@@ -55,4 +55,7 @@ class Presets:
             if name not in ("name", "trainable", "dtype")
         }
         config = {"model": model, "training": training or {}}
-        PresetFolder(path).write(self, config, metadata or {})
+        # A copy has no optimizer, whose moments and averages would make the file four times larger.
+        copy = type(self).from_config(self.get_config())
+        copy.set_weights(self.get_weights())
+        PresetFolder(path).write(copy, config, metadata or {})

@@ -1,5 +1,6 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 import tiny
@@ -8,7 +9,7 @@ import keras_pixelcnnpp
 from keras_pixelcnnpp.datasets.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.presets import load_preset_config, preset_names
+from keras_pixelcnnpp.presets import PresetFolder, load_preset_config, preset_names
 
 SPLIT = tiny.tiny_split(6)
 
@@ -96,6 +97,41 @@ def test_round_trip(model, saved):
         "metadata.json",
         "model.weights.h5",
     ]
+
+
+def test_weights_of_a_trained_model_have_no_optimizer(saved, tmp_path):
+    trained = tiny.tiny_model()
+    trained.compile(optimizer=keras.optimizers.Adam(use_ema=True))
+    trained.fit({"image": SPLIT.images, "label": SPLIT.labels}, verbose=0)
+    trained.save_to_preset(tmp_path / "trained")
+    size = (tmp_path / "trained" / "model.weights.h5").stat().st_size
+    assert size == (saved / "model.weights.h5").stat().st_size
+    restored = PixelCNNPlusPlus.from_preset(tmp_path / "trained")
+    np.testing.assert_array_equal(
+        restored.log_prob(SPLIT.images, SPLIT.labels), trained.log_prob(SPLIT.images, SPLIT.labels)
+    )
+
+
+TRAINED = [name for name in preset_names() if PresetFolder.find(name).has_weights]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_trained_presets(name):
+    """They load, sample, and agree with their card about what they are."""
+    model = PixelCNNPlusPlus.from_preset(name)
+    assert int(model.initialized) == 1
+    folder = PresetFolder.find(name)
+    metadata = json.loads((folder.path / "metadata.json").read_text())
+    low, high = metadata["metrics"]["accuracy_ci95"]
+    assert 0 < low < metadata["metrics"]["accuracy"] < high < 1
+    card = (folder.path / "README.md").read_text(encoding="utf-8")
+    assert f"{100 * metadata['metrics']['accuracy']:.1f} %" in card
+    assert folder.weights_path.stat().st_size < 20e6
+    # Trained: real structure is likelier than noise of the same levels.
+    smooth = np.full((1, *model.image_shape), model.num_levels // 2, "uint8")
+    noise = np.random.default_rng(0).integers(0, model.num_levels, smooth.shape).astype("uint8")
+    likelier, less_likely = model.bits_per_dim(np.concatenate([smooth, noise]))
+    assert likelier < less_likely
 
 
 def test_saving_again_replaces(model, saved):

@@ -1,0 +1,87 @@
+"""A preset with weights, from a run: `keras_pixelcnnpp/presets/NAME/` with its model card.
+
+    python benchmarks/preset.py runs/cpen455 cpen455
+
+Needs reports/classification.json (`pixelcnnpp evaluate classification`), whose numbers go into
+`metadata.json` and the card. The training options become those of the run.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jinja2
+from results import Run, interval, number, percent
+
+import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.models.trained_model import load_trained_model
+from keras_pixelcnnpp.run_folder import RunFolder
+from keras_pixelcnnpp.training.pixelcnnpp import TRAINING_DEFAULTS
+
+PRESETS = Path(kp.__file__).parent / "presets"
+OF_THE_MACHINE = ("precision", "jit_compile", "sample_every", "seed", "limit")
+
+
+def training_options(config):
+    """What a preset keeps of a run's options: those that aren't the defaults."""
+    options = config["pixelcnnpp"]["options"]
+    return {
+        name: options[name]
+        for name, default in TRAINING_DEFAULTS.items()
+        if name in options and options[name] != default and name not in OF_THE_MACHINE
+    }
+
+
+def card(run, metadata):
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - Markdown
+    )
+    environment.filters.update(percent=percent, interval=interval, number=number)
+    template = environment.get_template("model_card.md.j2")
+    return template.render(run=run, config=run.config, metadata=metadata)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    options = parser.parse_args()
+
+    folder, run = RunFolder(options.run), Run(options.run)
+    report = run.json("reports/classification.json")
+    if report is None:
+        parser.error(f"{options.run} has no reports/classification.json")
+    config = run.config
+    metadata = {
+        "data": Path(config["data"]["source"]).name,
+        "fingerprint": config["data"]["fingerprint"],
+        "epochs": run.epochs("pixelcnnpp"),
+        "seed": config["pixelcnnpp"]["options"]["seed"],
+        "versions": config["pixelcnnpp"]["versions"],
+        "split": report["split"],
+        "count": report["count"],
+        "flip_average": report.get("flip_average", False),
+        "metrics": {
+            key: report["models"]["pixelcnnpp"][key]
+            for key in ("accuracy", "accuracy_ci95", "log_loss", "ece", "bits_per_dim")
+        },
+    }
+    model = load_trained_model(folder.model_keras, kp.PixelCNNPlusPlus)
+    target = PRESETS / options.name
+    model.save_to_preset(target, training=training_options(config), metadata=metadata)
+    (target / "README.md").write_text(card(run, metadata), encoding="utf-8")
+    size = (target / "model.weights.h5").stat().st_size / 1e6
+    print(f"Wrote {target}, {size:.1f} MB of weights")
+    print(json.dumps(metadata["metrics"], indent=2))
+
+
+if __name__ == "__main__":
+    main()
