@@ -93,8 +93,11 @@ def render(folder=RESULTS):
         path.parent.parent.name: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("*/reports/fusion.json"))
     }
+    found = (run.config["pixelcnnpp"]["versions"].get("machine") for run in runs.values())
     template = environment.get_template("RESULTS.md.j2")
-    return template.render(runs=runs, tables=tables, fusions=fusions)
+    return template.render(
+        runs=runs, tables=tables, fusions=fusions, machines=sorted(set(found) - {None})
+    )
 
 
 def percent(value):

@@ -1,0 +1,35 @@
+"""RESULTS.md says what the kept files say."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def results():
+    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_no_number_was_typed_by_hand(results):
+    assert (ROOT / "RESULTS.md").read_text(encoding="utf-8") == results.render()
+
+
+def test_a_run_is_kept_without_weights(results, tmp_path):
+    run = tmp_path / "runs" / "mine"
+    (run / "reports").mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    (run / "reports" / "classification.json").write_text(json.dumps({"count": 3}))
+    (run / "reports" / "roc.png").write_bytes(b"")
+    (run / "model.keras").write_bytes(b"")
+    kept = results.keep(run, tmp_path / "results")
+    files = sorted(str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file())
+    assert files == ["config.json", "reports/classification.json"]
+    assert results.Run(kept).json("reports/classification.json") == {"count": 3}
+    assert results.Run(kept).json("reports/generation.json") is None
