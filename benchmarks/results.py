@@ -36,7 +36,15 @@ def keep(run, folder=RESULTS):
             copy = target / file.relative_to(run)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
+    _forget_the_place(target / "config.json")
     return target
+
+
+def _forget_the_place(path):
+    """Where the data lay is of no use to anyone else; its name is."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["data"]["source"] = Path(config["data"]["source"]).name
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 class Run:
@@ -57,11 +65,7 @@ class Run:
 
     def command(self, model):
         """The command that trains `model` again."""
-        config = self.config
-        source = Path(config["data"]["source"])
-        # Where the data lay is of no use to anyone else.
-        config["data"]["source"] = source.name
-        words = ["pixelcnnpp", *training_words(config, model), "--run", f"runs/{self.name}"]
+        words = ["pixelcnnpp", *training_words(self.config, model), "--run", f"runs/{self.name}"]
         return shlex.join(words)
 
     def seconds_per_epoch(self, model):

@@ -24,12 +24,13 @@ def test_no_number_was_typed_by_hand(results):
 def test_a_run_is_kept_without_weights(results, tmp_path):
     run = tmp_path / "runs" / "mine"
     (run / "reports").mkdir(parents=True)
-    (run / "config.json").write_text("{}")
+    (run / "config.json").write_text(json.dumps({"data": {"source": "/home/me/pictures"}}))
     (run / "reports" / "classification.json").write_text(json.dumps({"count": 3}))
     (run / "reports" / "roc.png").write_bytes(b"")
     (run / "model.keras").write_bytes(b"")
     kept = results.keep(run, tmp_path / "results")
     files = sorted(str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file())
     assert files == ["config.json", "reports/classification.json"]
+    assert results.Run(kept).config == {"data": {"source": "pictures"}}
     assert results.Run(kept).json("reports/classification.json") == {"count": 3}
     assert results.Run(kept).json("reports/generation.json") is None
