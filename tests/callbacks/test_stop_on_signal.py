@@ -16,6 +16,15 @@ def test_first_signal_is_noted(number):
     assert signal.getsignal(number) is before
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own answer to SIGINT, which a shell takes from what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_second_signal_is_not_held_back():
     # Not os.kill: another thread may get it, and two that wait for Python become one.
     with StopOnSignal():

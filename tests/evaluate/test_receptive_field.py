@@ -19,7 +19,8 @@ def run(tmp_path):
     data = tiny.tiny_data_config(tiny.tiny_dataset())
     data["source"] = str(tiny.save_npz(tmp_path / "tiny.npz"))
     model = tiny.tiny_model()
-    write_json(folder.config_json, {"data": data, "pixelcnnpp": {"model": model.get_config()}})
+    section = {"options": {}, "model": model.get_config()}
+    write_json(folder.config_json, {"data": data, "pixelcnnpp": section})
     model.save(folder.model_keras)
     return folder
 
