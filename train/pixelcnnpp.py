@@ -51,6 +51,12 @@ def pixelcnnpp(
         float | None,
         typer.Option(min=0, help="What the log-likelihoods are multiplied by at first; learned."),
     ] = None,
+    learn_temperature: Annotated[
+        bool | None, typer.Option(help="Learn that factor. Default: yes.")
+    ] = None,
+    learn_offsets: Annotated[
+        bool | None, typer.Option(help="Learn an offset for each class. Default: yes.")
+    ] = None,
     candidates: Annotated[
         int | None,
         typer.Option(
@@ -127,6 +133,8 @@ def pixelcnnpp(
         "label_dropout_rate": label_dropout_rate,
         "label_loss_weight": label_loss_weight,
         "initial_temperature": initial_temperature,
+        "learn_temperature": learn_temperature,
+        "learn_offsets": learn_offsets,
         "candidates": candidates,
         "warmup_epochs": warmup_epochs,
         "ema_momentum": ema_momentum,

@@ -11,8 +11,6 @@ NO_OPTIONS = (
     *("name", "trainable", "dtype"),
     # given by the data
     *("image_shape", "num_classes", "num_levels"),
-    # only a preset can set them
-    *("learn_temperature", "learn_offsets"),
 )
 """Arguments of the model that the training command has no option for."""
 
