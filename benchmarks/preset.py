@@ -13,8 +13,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import jinja2
-from results import Run, interval, number, percent
+from results import Run, markdown_template
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.models.trained_model import load_trained_model
@@ -35,20 +34,6 @@ def training_options(config):
     }
 
 
-def card(run, metadata):
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - Markdown
-    )
-    environment.filters.update(percent=percent, interval=interval, number=number)
-    template = environment.get_template("model_card.md.j2")
-    return template.render(run=run, config=run.config, metadata=metadata)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
@@ -61,7 +46,7 @@ def main():
         parser.error(f"{options.run} has no reports/classification.json")
     config = run.config
     metadata = {
-        "data": Path(config["data"]["source"]).name,
+        "data": config["data"]["source"],
         "fingerprint": config["data"]["fingerprint"],
         "epochs": run.epochs("pixelcnnpp"),
         "seed": config["pixelcnnpp"]["options"]["seed"],
@@ -77,7 +62,9 @@ def main():
     model = load_trained_model(folder.model_keras, kp.PixelCNNPlusPlus)
     target = PRESETS / options.name
     model.save_to_preset(target, training=training_options(config), metadata=metadata)
-    (target / "README.md").write_text(card(run, metadata), encoding="utf-8")
+    card = markdown_template("model_card.md.j2")
+    text = card.render(run=run, config=run.config, metadata=metadata)
+    (target / "README.md").write_text(text, encoding="utf-8")
     size = (target / "model.weights.h5").stat().st_size / 1e6
     print(f"Wrote {target}, {size:.1f} MB of weights")
     print(json.dumps(metadata["metrics"], indent=2))

@@ -36,19 +36,13 @@ def keep(run, folder=RESULTS):
             copy = target / file.relative_to(run)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-    _forget_the_place(target / "config.json")
+    content = json.dumps(Run(target).config, indent=2)
+    (target / "config.json").write_text(content + "\n", encoding="utf-8")
     return target
 
 
-def _forget_the_place(path):
-    """Where the data lay is of no use to anyone else; its name is."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["data"]["source"] = Path(config["data"]["source"]).name
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
 class Run:
-    """What was kept of a run."""
+    """The numbers of a run, or what was kept of it."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -61,7 +55,10 @@ class Run:
 
     @property
     def config(self):
-        return self.json("config.json")
+        config = self.json("config.json")
+        # Where the data lay is of no use to anyone else; its name is.
+        config["data"]["source"] = Path(config["data"]["source"]).name
+        return config
 
     def command(self, model):
         """The command that trains `model` again."""
@@ -78,8 +75,8 @@ class Run:
         return history[-1]["epoch"] if history else None
 
 
-def render(folder=RESULTS):
-    """The text of RESULTS.md."""
+def markdown_template(name):
+    """A Jinja template from this folder."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         undefined=jinja2.StrictUndefined,
@@ -89,6 +86,11 @@ def render(folder=RESULTS):
         autoescape=False,  # noqa: S701 - Markdown
     )
     environment.filters.update(percent=percent, interval=interval, number=number)
+    return environment.get_template(name)
+
+
+def render(folder=RESULTS):
+    """The text of RESULTS.md."""
     runs = {path.parent.name: Run(path.parent) for path in sorted(folder.glob("*/config.json"))}
     tables = {
         path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")
@@ -98,8 +100,7 @@ def render(folder=RESULTS):
         for path in sorted(folder.glob("*/reports/fusion.json"))
     }
     found = (run.config["pixelcnnpp"]["versions"].get("machine") for run in runs.values())
-    template = environment.get_template("RESULTS.md.j2")
-    return template.render(
+    return markdown_template("RESULTS.md.j2").render(
         runs=runs, tables=tables, fusions=fusions, machines=sorted(set(found) - {None})
     )
 
