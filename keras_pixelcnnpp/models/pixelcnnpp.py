@@ -50,7 +50,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         conditioned_blocks: Which blocks see the label, of those strategies that act in blocks:
             `"all"`; `"up"`, from the lowest resolution on; `"up_left"`, of these only those that
             see what is to the left. What comes before is computed once for all candidates: with
-            four of them, `"up_left"` takes less than half the time of `"all"`.
+            four of them, `"up_left"` takes about half the time of `"all"`.
         dropout_rate: Float in [0, 1).
         label_dropout_rate: Float in [0, 1): share of training pictures that are shown without
             their label, which teaches the model p(x) and enables guidance.
