@@ -81,6 +81,13 @@ def pixelcnnpp(
     ] = None,
     image_size: options.ImageSize = None,
     limit: options.Limit = None,
+    initial_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="What to start from: a preset with weights, or the model.keras of a run, of the "
+            "same architecture. Default: random weights."
+        ),
+    ] = None,
     precision: options.PrecisionOption = options.Precision.float32,
     jit_compile: options.JitCompile = None,
     sample_every: Annotated[
@@ -142,6 +149,7 @@ def pixelcnnpp(
         "horizontal_flip": horizontal_flip,
         "crop_margin": crop_margin,
         "limit": limit,
+        "initial_weights": initial_weights,
         "precision": precision.value,
         "jit_compile": jit_compile,
         "sample_every": sample_every,

@@ -1,6 +1,7 @@
 """The offsets of the posterior, fitted to the finished model."""
 
 import numpy as np
+from keras import ops
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
@@ -21,7 +22,7 @@ def refit_offsets(model: PixelCNNPlusPlus, pictures: LabelledImages, batch_size:
         batch_size: Pictures at a time.
     """
     scores = model.class_log_likelihoods(pictures.images, batch_size=batch_size)
-    temperature = np.exp(float(model.posterior.log_temperature))
+    temperature = np.exp(ops.convert_to_numpy(model.posterior.log_temperature))
     fitted = fit_offsets(temperature * scores.astype("float64"), pictures.labels)
     offsets = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
     model.posterior.offsets.assign(offsets)

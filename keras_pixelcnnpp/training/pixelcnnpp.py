@@ -20,6 +20,7 @@ from keras_pixelcnnpp.training import environment
 from keras_pixelcnnpp.training.configuration_text import WATCHING
 from keras_pixelcnnpp.training.fitting import Phase, fit
 from keras_pixelcnnpp.training.frechet import frechet_monitor
+from keras_pixelcnnpp.training.initial_weights import copy_initial_weights
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
 from keras_pixelcnnpp.training.offsets import refit_offsets
 from keras_pixelcnnpp.training.splits import first, training_pictures
@@ -35,6 +36,7 @@ TRAINING_DEFAULTS = {
     "warmup_epochs": 0,
     "horizontal_flip": False,
     "crop_margin": 0,
+    "initial_weights": None,
     "precision": "float32",
     "jit_compile": None,
     "sample_every": None,
@@ -150,6 +152,8 @@ def train_pixelcnnpp(
         rows = np.random.default_rng(training["seed"]).permutation(len(pictures))
         sample = pictures.take(rows[:INITIALIZATION_PICTURES])
         model.initialize(sample.images, sample.labels)
+        if training["initial_weights"]:
+            copy_initial_weights(training["initial_weights"], model)
         print(f"PixelCNN++, {model.count_params():,} weights: {environment.describe(model)}")
 
     monitor = ValidationMonitor(
