@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from keras_pixelcnnpp.datasets.dataset import Dataset
     from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
+    from keras_pixelcnnpp.training.data_parallel import DataParallel
 
 
 class Precision(StrEnum):
@@ -61,6 +62,24 @@ JitCompile = Annotated[
 HorizontalFlip = Annotated[bool | None, typer.Option(help="Mirror half of the training pictures.")]
 Limit = Annotated[
     int | None, typer.Option(min=1, help="Train on the first pictures only, for a trial.")
+]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Devices of this machine that share every batch (TensorFlow, JAX). Default: one.",
+    ),
+]
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        help="HOST:PORT of each process that shares every batch, with commas between; the same "
+        "command runs on each, with its own --worker. JAX only. All must see the run folder; the "
+        "first writes it. Default: the environment variable TF_CONFIG, else none."
+    ),
+]
+Worker = Annotated[
+    int | None, typer.Option(min=0, help="This process's place in --workers, from 0.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
 Overwrite = Annotated[
@@ -129,6 +148,21 @@ def per_resolution(option: str, text: str | None) -> int | list[int] | None:
             f"resolution with commas between. Received: {text!r}"
         ) from None
     return numbers if len(numbers) > 1 else numbers[0]
+
+
+def data_parallel(
+    devices: int | None, workers: str | None, worker: int | None
+) -> "DataParallel | None":
+    """The devices that share the work; `None` for one. Connects this process with other workers."""
+    from keras_pixelcnnpp.training.cluster import Cluster
+    from keras_pixelcnnpp.training.data_parallel import DataParallel
+
+    cluster = Cluster.find(workers, worker)
+    if cluster is not None:
+        cluster.join()
+    if cluster is None and devices in (None, 1):
+        return None
+    return DataParallel(devices, cluster)
 
 
 def verbosity() -> int:

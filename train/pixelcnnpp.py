@@ -115,6 +115,9 @@ def pixelcnnpp(
         ),
     ] = None,
     seed: options.Seed = 0,
+    devices: options.Devices = None,
+    workers: options.Workers = None,
+    worker: options.Worker = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -157,6 +160,8 @@ def pixelcnnpp(
         "frechet_every": frechet_every,
         "seed": seed,
     }
+    # First of all: workers must be connected before the backend computes anything.
+    parallel = options.data_parallel(devices, workers, worker)
     preset_config = options.load_preset(preset, data)
     dataset, data_config = options.load(data, image_size, seed)
     model_options, training = resolve_options(preset_config, overrides, dataset.num_classes)
@@ -170,8 +175,10 @@ def pixelcnnpp(
             training,
             data_config,
             larger=larger,
+            parallel=parallel,
             resume=resume,
             overwrite=overwrite,
             verbose=options.verbosity(),
         )
-    print(f"Wrote {folder.model_keras}. Next: pixelcnnpp evaluate classification --run {run}")
+    if parallel is None or parallel.is_chief:
+        print(f"Wrote {folder.model_keras}. Next: pixelcnnpp evaluate classification --run {run}")

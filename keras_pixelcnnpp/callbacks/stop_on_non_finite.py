@@ -69,7 +69,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         rows = self.batches.rows(batch)
         shown = ", ".join(map(str, rows[: self.SHOWN_ROWS]))
         more = f" and {len(rows) - self.SHOWN_ROWS} more" if len(rows) > self.SHOWN_ROWS else ""
-        steps = int(self.model.optimizer.iterations)
+        steps = int(self.model.optimizer.iterations.numpy())
         raise NonFiniteError(
             f"The {what} is no longer finite in step {steps} (epoch {self._epoch + 1}, batch "
             f"{self.batches.first_step + batch + 1}: training pictures {shown}{more}). "

@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from keras_pixelcnnpp.arguments import require_at_most, require_positive_integer, require_rate
 from keras_pixelcnnpp.input_checks import checked_images
+from keras_pixelcnnpp.models.mean_over_batch import MeanOverBatch
 from keras_pixelcnnpp.models.random_shift import RandomShift
 from keras_pixelcnnpp.models.residual_unit import BATCH_NORM_MOMENTUM, ResidualUnit
 
@@ -163,9 +164,7 @@ class BaselineCNN(keras.Model):
         targets = ops.one_hot(labels, self.num_classes) * (1 - smoothing)
         targets = targets + smoothing / self.num_classes
         losses = ops.categorical_crossentropy(targets, y_pred, from_logits=True)
-        if sample_weight is not None:
-            losses = losses * ops.cast(sample_weight, losses.dtype)
-        return ops.mean(losses)
+        return MeanOverBatch()(None, losses, sample_weight)
 
     def class_probabilities(self, images, batch_size=256, verbose=0):
         """Posterior p(y | x) of each picture.

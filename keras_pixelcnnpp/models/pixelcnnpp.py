@@ -18,6 +18,7 @@ from keras_pixelcnnpp.layers import LabelPosterior
 from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
 from keras_pixelcnnpp.models.causal_network import CausalNetwork
 from keras_pixelcnnpp.models.first_batch import first_batch
+from keras_pixelcnnpp.models.mean_over_batch import MeanOverBatch
 from keras_pixelcnnpp.models.scoring import Scoring
 from keras_pixelcnnpp.presets.presets import Presets
 from keras_pixelcnnpp.sampling.generating import Generating
@@ -261,9 +262,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
             self.cross_entropy_metric.update_state(cross_entropy, sample_weight=sample_weight)
             self.accuracy_metric.update_state(correct, sample_weight=sample_weight)
             bits = bits + self.label_loss_weight * cross_entropy
-        if sample_weight is not None:
-            bits = bits * ops.cast(sample_weight, bits.dtype)
-        return ops.mean(bits)
+        return MeanOverBatch()(None, bits, sample_weight)
 
     def get_metrics_result(self):
         """The metrics; those over candidates only where there were several."""
@@ -277,7 +276,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
 
     def fit(self, x=None, *args, **kwargs):
         """Trains as `keras.Model.fit`; before the first step, initializes from the first batch."""
-        if not int(self.initialized):
+        if not self.initialized.numpy():  # int() fails for a variable of tf.distribute
             batch = first_batch(x)
             self.initialize(batch["image"], batch.get("label"))
         self._forget_other_candidates("train_function", x)

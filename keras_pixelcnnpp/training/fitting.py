@@ -16,6 +16,7 @@ from keras_pixelcnnpp.callbacks import (
 )
 from keras_pixelcnnpp.callbacks.averaged_weights import use_averages
 from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
+from keras_pixelcnnpp.training.data_parallel import DataParallel, OneDevice
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def fit(
     checkpoints: Checkpoints,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
+    parallel: DataParallel | None = None,
     resume: bool = False,
     verbose: int | str = "auto",
 ) -> int:
@@ -50,6 +52,8 @@ def fit(
         phases: What to train on, in order.
         checkpoints: Where the state is kept after every epoch.
         callbacks: Called before the checkpoint is written.
+        parallel: The devices that share the work; `None`: the model trains where it is. With
+            several workers, all must see the folder of the checkpoints; the chief writes them.
         resume: Start from the newest checkpoint. Otherwise old checkpoints are removed.
         verbose: Keras's: `"auto"`, 0 (silent), 1 (progress bar) or 2 (one line per epoch).
 
@@ -61,32 +65,39 @@ def fit(
         UserError: if the loss, the gradient or the weights are no longer finite, or the disk is
             full. The last good checkpoint is there.
     """
+    parallel = parallel or OneDevice()
+    checkpoints = parallel.checkpoints(checkpoints)
     if not resume:
         checkpoints.clear()
-    start = checkpoints.restore(model)
+    parallel.wait()
+    trained = parallel.copy(model)
+    start = checkpoints.restore(trained)
     with StopOnSignal() as stop:
         for number, (phase, first_epoch) in enumerate(_still_to_do(phases, start)):
             if number:
                 # The end of `fit` put the averaged weights into the model; training goes on from
                 # the raw ones.
-                checkpoints.restore(model)
+                parallel.wait()
+                checkpoints.restore(trained)
             with warnings.catch_warnings():
                 # A phase with one candidate label has no use for the temperature and the offsets
                 # of the posterior.
                 warnings.filterwarnings("ignore", message="Gradients do not exist")
-                model.fit(
+                parallel.fit(
+                    trained,
                     phase.batches,
                     initial_epoch=first_epoch,
                     epochs=phase.last_epoch,
-                    verbose=verbose,
+                    verbose=verbose if parallel.is_chief else 0,
                     shuffle=False,  # ImageSequence shuffles, by seed and epoch
                     callbacks=[
                         SetEpoch(phase.batches),
                         StopOnNonFinite(phase.batches, checkpoints),
-                        *callbacks,
+                        *parallel.callbacks(callbacks, model, trained),
                         EpochCheckpoint(checkpoints, phase.batches, stop),
                     ],
                 )
+    parallel.hand_back(trained, model)
     use_averages(model)
     return start.epoch
 

@@ -18,6 +18,7 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training import environment
 from keras_pixelcnnpp.training.configuration_text import WATCHING
+from keras_pixelcnnpp.training.data_parallel import DataParallel
 from keras_pixelcnnpp.training.fitting import Phase, fit
 from keras_pixelcnnpp.training.frechet import frechet_monitor
 from keras_pixelcnnpp.training.initial_weights import copy_initial_weights
@@ -87,6 +88,7 @@ def train_pixelcnnpp(
     *,
     larger: LabelledImages | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    parallel: DataParallel | None = None,
     resume: bool = False,
     overwrite: bool = False,
     verbose: int | str = "auto",
@@ -101,17 +103,22 @@ def train_pixelcnnpp(
         data_config: The section `data` of `config.json`.
         larger: The split `train` read at a larger size (`crop_margin`), to be cropped at random.
         callbacks: More Keras callbacks; they are called before the measurement on `validation`.
+        parallel: The devices that share the work. Of several workers only the chief writes.
         resume: As in `RunFolder.start`.
         overwrite: As in `RunFolder.start`.
         verbose: Keras's.
 
     Returns:
-        The trained model, with averaged weights where `ema_momentum` is above 0.
+        The trained model, with averaged weights where `ema_momentum` is above 0. (On a worker
+        that isn't the chief, its offsets are not refitted.)
 
     Raises:
         UserError: if an option or the run folder is wrong.
         TrainingStopped: if a signal asked for it.
     """
+    is_chief = parallel is None or parallel.is_chief
+    if parallel is not None:
+        parallel.check_batch_size(training["batch_size"])
     keras.utils.set_random_seed(training["seed"])
     training = {
         **training,
@@ -140,21 +147,25 @@ def train_pixelcnnpp(
         }
         if training["frechet_every"]:
             run.require_model("baseline")
-        run.start(
-            "pixelcnnpp",
-            config,
-            data_config,
-            resume=resume,
-            overwrite=overwrite,
-            may_change=("epochs", "gradient_clip_norm", "jit_compile", *WATCHING),
-        )
+        if is_chief:
+            run.start(
+                "pixelcnnpp",
+                config,
+                data_config,
+                resume=resume,
+                overwrite=overwrite,
+                may_change=("epochs", "gradient_clip_norm", "jit_compile", *WATCHING),
+            )
         # Chosen at random: pictures often lie sorted by class.
         rows = np.random.default_rng(training["seed"]).permutation(len(pictures))
         sample = pictures.take(rows[:INITIALIZATION_PICTURES])
         model.initialize(sample.images, sample.labels)
         if training["initial_weights"]:
             copy_initial_weights(training["initial_weights"], model)
-        print(f"PixelCNN++, {model.count_params():,} weights: {environment.describe(model)}")
+        devices = "" if parallel is None else f", {parallel.describe()}"
+        print(
+            f"PixelCNN++, {model.count_params():,} weights: {environment.describe(model)}{devices}"
+        )
 
     monitor = ValidationMonitor(
         measurement(model, training["batch_size"]),
@@ -164,22 +175,26 @@ def train_pixelcnnpp(
     monitors = [monitor]
     if training["frechet_every"]:
         monitors.append(frechet_monitor(run, dataset, training["frechet_every"]))
-    logs = tensorboard_callbacks(
-        run,
-        "pixelcnnpp",
-        dataset,
-        pictures,
-        monitor,
-        training["sample_every"],
-        training["histogram_every"],
-    )
+    logs = []
+    if is_chief:
+        logs = tensorboard_callbacks(
+            run,
+            "pixelcnnpp",
+            dataset,
+            pictures,
+            monitor,
+            training["sample_every"],
+            training["histogram_every"],
+        )
     history = HistoryFile(run.history("pixelcnnpp"))
     checkpoints = Checkpoints(run.checkpoints("pixelcnnpp"))
     if larger is not None:
         larger = training_pictures(larger, with_labels=num_classes > 0, limit=training["limit"])
     phases = _phases(pictures, larger, training, num_classes)
     callbacks = [*callbacks, *monitors, history, *logs]
-    fit(model, phases, checkpoints, callbacks, resume=resume, verbose=verbose)
+    fit(model, phases, checkpoints, callbacks, parallel=parallel, resume=resume, verbose=verbose)
+    if not is_chief:
+        return model
     if model.posterior.learn_offsets:
         refit_offsets(model, pictures, training["batch_size"])
     with atomic_path(run.model_keras) as temporary:
