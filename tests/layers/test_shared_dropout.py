@@ -16,11 +16,24 @@ def test_candidates_share_the_mask_and_pictures_do_not():
     assert np.any(output[..., 0] != output[..., 1])
 
 
-def test_share_of_zeros_and_expectation():
-    output = run(SharedDropout(0.4, seed=0), ONES, training=True)[:, 0]
+@pytest.mark.parametrize("rate", [0.25, 0.4, 0.5])
+def test_share_of_zeros_and_expectation(rate):
+    output = run(SharedDropout(rate, seed=0), ONES, training=True)[:, 0]
     # 6,000 independent elements: 5 standard errors
-    assert (output == 0).mean() == pytest.approx(0.4, abs=5 * np.sqrt(0.24 / 6000))
-    np.testing.assert_allclose(output[output != 0], 1 / 0.6, rtol=1e-6)
+    error = 5 * np.sqrt(rate * (1 - rate) / output.size)
+    assert (output == 0).mean() == pytest.approx(rate, abs=error)
+    kept = 1 - round(256 * rate) / 256  # a random byte decides
+    np.testing.assert_allclose(output[output != 0], 1 / kept, rtol=1e-6)
+
+
+def test_every_channel_is_drawn():
+    """Also where their number isn't a multiple of the bytes in a word."""
+    output = run(SharedDropout(0.5, seed=0), np.ones((50, 1, 4, 4, 7), "float32"), training=True)
+    shares = (output == 0).mean(axis=(0, 1, 2, 3))
+    np.testing.assert_allclose(shares, np.full(7, 0.5), atol=5 * np.sqrt(0.25 / 800))
+    flat = output.reshape(-1, 7)
+    together = np.corrcoef(flat.T) - np.eye(7)
+    assert np.abs(together).max() < 5 / np.sqrt(800)
 
 
 def test_does_nothing_outside_training_and_at_rate_0():
