@@ -5,7 +5,8 @@
 The network is that of the preset `report` (1 block, 40 filters, 5 mixtures, 32×32×3, batch 16), on
 random pictures. All candidates are measured in turn, round after round, so that a noisy machine
 disturbs them alike; the table has medians, and ratios within the rounds. "Share of peak" is the
-arithmetic of the convolutions divided by that of a matrix product measured in the same rounds.
+arithmetic of the convolutions divided by that of a matrix product of the same precision, measured
+in the same rounds.
 
 Under TensorFlow it compares with `tfp.distributions.PixelCNN`, which is unconditional here (less
 work than ours). Under JAX and torch it measures this package alone.
@@ -51,6 +52,7 @@ class Ours:
 
     def __init__(self, name, images, labels, precision="float32", jit_compile=False):
         self.name, self.images, self.labels = name, images, labels
+        self.precision = precision
         keras.config.set_dtype_policy(precision)
         self.model = kp.PixelCNNPlusPlus(SHAPE, 4, conditioning="bias")
         keras.config.set_dtype_policy("float32")
@@ -74,6 +76,7 @@ class TfpPixelCNN:
     """`tfp.distributions.PixelCNN` of the same size, in a training loop of its own."""
 
     name = "tfp.distributions.PixelCNN"
+    precision = "float32"
 
     def __init__(self, images):
         import tensorflow as tf
@@ -122,14 +125,15 @@ class TfpPixelCNN:
 
 
 class MatrixProduct:
-    """What the machine can do: a large float32 matrix product, in GFLOP/s."""
+    """What the machine can do: a large matrix product, in GFLOP/s."""
 
-    def __init__(self, size=2048):
+    def __init__(self, dtype, size=2048):
         self.size = size
-        self.matrix = keras.random.normal((size, size))
+        self.matrix = keras.ops.cast(keras.random.normal((size, size)), dtype)
 
     def run(self):
-        keras.ops.convert_to_numpy(keras.ops.matmul(self.matrix, self.matrix))
+        # One element is enough to wait for.
+        keras.ops.convert_to_numpy(keras.ops.matmul(self.matrix, self.matrix)[0, 0])
 
     @property
     def flop(self):
@@ -143,12 +147,19 @@ def seconds(function):
 
 
 def measure(candidates, rounds):
-    """Returns seconds by candidate and job, one for each round, after a warm-up round."""
-    product = MatrixProduct()
-    product.run()
-    times = {"peak": []}
+    """Returns seconds by candidate and job, one for each round, after a warm-up round.
+
+    The jobs of the machine itself are the matrix products: `("peak", precision)`.
+    """
+    products = {candidate.precision: None for candidate in candidates}
+    for precision in products:
+        products[precision] = MatrixProduct(keras.DTypePolicy(precision).compute_dtype)
+        products[precision].run()
+    times = {}
     for round_index in range(rounds + 1):
-        times["peak"].append(min(seconds(product.run) for _ in range(3)))
+        for precision, product in products.items():
+            fastest = min(seconds(product.run) for _ in range(3))
+            times.setdefault(("peak", precision), []).append(fastest)
         for candidate in candidates:
             for job in ("train", "score", "classify", "sample"):
                 if hasattr(candidate, job):
@@ -156,14 +167,19 @@ def measure(candidates, rounds):
                         seconds(getattr(candidate, job))
                     )
         print(f"round {round_index} of {rounds} done" if round_index else "warm-up done")
-    return {key: np.array(values[1:]) for key, values in times.items()}, product
+    times = {key: np.array(values[1:]) for key, values in times.items()}
+    peaks = {
+        precision: product.flop / np.median(times.pop(("peak", precision)))
+        for precision, product in products.items()
+    }
+    return times, peaks
 
 
-def summarize(times, product, flop):
+def summarize(times, peaks, candidates, flop):
     """Medians, ratios to tfp within the rounds, and share of peak."""
     counts = {"train": PICTURES, "score": PICTURES, "classify": PICTURES, "sample": 25}
     work = {"train": 3 * flop, "score": flop}
-    peak = product.flop / np.median(times.pop("peak"))
+    precisions = {candidate.name: candidate.precision for candidate in candidates}
     rows = []
     for (name, job), values in times.items():
         rate = counts[job] / np.median(values)
@@ -172,9 +188,11 @@ def summarize(times, product, flop):
             ratio = np.median(times[TfpPixelCNN.name, job] / values)
             row["speed_relative_to_tfp"] = round(float(ratio), 3)
         if job in work:
-            row["share_of_float32_peak"] = round(float(rate * work[job] / peak), 3)
+            peak = peaks[precisions[name]]
+            row["share_of_peak"] = round(float(rate * work[job] / peak), 3)
         rows.append(row)
-    return {"peak_gflop_per_second": round(peak / 1e9, 1), "rows": rows}
+    gflops = {precision: round(peak / 1e9, 1) for precision, peak in peaks.items()}
+    return {"peak_gflop_per_second": gflops, "rows": rows}
 
 
 def print_table(result):
@@ -182,7 +200,7 @@ def print_table(result):
     for column in ("name", "job", "pictures/s", "times tfp", "share of peak"):
         table.add_column(column)
     for row in result["rows"]:
-        share = row.get("share_of_float32_peak")
+        share = row.get("share_of_peak")
         table.add_row(
             row["name"],
             row["job"],
@@ -191,7 +209,8 @@ def print_table(result):
             "" if share is None else f"{share:.0%}",
         )
     Console(width=120).print(table)
-    print(f"matrix product, float32: {result['peak_gflop_per_second']} GFLOP/s")
+    for precision, peak in result["peak_gflop_per_second"].items():
+        print(f"matrix product, {precision}: {peak} GFLOP/s")
 
 
 def main():
@@ -214,8 +233,8 @@ def main():
     if backend == "tensorflow" and not options.ours:
         candidates.append(TfpPixelCNN(images))
 
-    times, product = measure(candidates, options.rounds)
-    result = summarize(times, product, forward_flop(candidates[0].model))
+    times, peaks = measure(candidates, options.rounds)
+    result = summarize(times, peaks, candidates, forward_flop(candidates[0].model))
     result = {
         "backend": backend,
         "backend_version": metadata.version(backend),
