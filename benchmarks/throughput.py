@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.feeding import ArrayBatches, feed
 from keras_pixelcnnpp.layers.weight_normalized import weight_normalized_layers
 from keras_pixelcnnpp.training.environment import machine
 
@@ -59,8 +60,8 @@ class Ours:
         self.model.compile(keras.optimizers.Adam(2e-4), jit_compile=jit_compile)
 
     def train(self):
-        inputs = {"image": self.images, "label": self.labels}
-        self.model.fit(inputs, batch_size=BATCH, verbose=0, shuffle=False)
+        batches = ArrayBatches({"image": self.images, "label": self.labels}, BATCH)
+        self.model.fit(feed(batches), verbose=0)
 
     def score(self):
         self.model.log_prob(self.images, self.labels, batch_size=BATCH)

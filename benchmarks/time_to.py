@@ -33,6 +33,7 @@ def train(way, data, goal):
     import keras_pixelcnnpp as kp
     from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
     from keras_pixelcnnpp.datasets.load import load_dataset
+    from keras_pixelcnnpp.feeding import feed
 
     if way != "plain":
         kp.keep_freed_memory()
@@ -49,6 +50,7 @@ def train(way, data, goal):
         split.images, split.labels, batch_size=16, num_classes=dataset.num_classes, seed=0
     )
     reached = keras.callbacks.LambdaCallback(on_train_batch_end=stop_at(goal, model))
+    batches = batches if way == "plain" else feed(batches)
     model.fit(batches, epochs=MOST_EPOCHS, shuffle=False, verbose=0, callbacks=[reached])
     if not model.stop_training:
         sys.exit(f"{goal} bits/dim not reached within {MOST_EPOCHS} epochs")

@@ -9,16 +9,26 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def results():
-    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
+def benchmark(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+@pytest.fixture(scope="module")
+def results():
+    return benchmark("results")
+
+
 def test_no_number_was_typed_by_hand(results):
     assert (ROOT / "RESULTS.md").read_text(encoding="utf-8") == results.render()
+
+
+def test_readme_has_the_measured_table_of_the_backends():
+    measured = (ROOT / "benchmarks" / "results" / "backends.json").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert benchmark("backends").markdown(json.loads(measured)) in readme
 
 
 def test_a_run_is_kept_without_weights(results, tmp_path):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.feeding import ArrayBatches, feed
 from keras_pixelcnnpp.input_checks import checked_images
 
 
@@ -58,7 +59,8 @@ class BaselineFeatures:
         filled = np.resize(
             images, (-(-count // self.batch_size) * self.batch_size, *images.shape[1:])
         )
-        features = self._runner.predict(filled, batch_size=self.batch_size, verbose=0)[:count]
+        batches = feed(ArrayBatches({"image": filled}, self.batch_size))
+        features = self._runner.predict(batches, verbose=0)[:count]
         return {self.dimensions: features.astype("float64")}
 
 
@@ -72,4 +74,4 @@ class _Penultimate(keras.Model):
         self.built = True
 
     def call(self, inputs):
-        return ops.cast(self.model.features(inputs, training=False), "float32")
+        return ops.cast(self.model.features(inputs["image"], training=False), "float32")

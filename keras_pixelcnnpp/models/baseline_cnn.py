@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_pixelcnnpp.arguments import require_at_most, require_positive_integer, require_rate
+from keras_pixelcnnpp.feeding import ArrayBatches, feed
 from keras_pixelcnnpp.input_checks import checked_images
 from keras_pixelcnnpp.models.mean_over_batch import MeanOverBatch
 from keras_pixelcnnpp.models.random_shift import RandomShift
@@ -181,7 +182,8 @@ class BaselineCNN(keras.Model):
             ValueError: If the pictures don't fit the model.
         """
         images = checked_images(images, self)
-        logits = self.predict({"image": images}, batch_size=batch_size, verbose=verbose)
+        batches = ArrayBatches({"image": images}, batch_size)
+        logits = self.predict(feed(batches), verbose=verbose)
         return ops.convert_to_numpy(ops.softmax(logits, axis=-1))
 
     def get_config(self):

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.feeding import ArrayBatches, feed
 from keras_pixelcnnpp.input_checks import checked_images, checked_labels
 from keras_pixelcnnpp.models.log_likelihood import LogLikelihood
 from keras_pixelcnnpp.untracked import untracked
@@ -117,7 +118,7 @@ class Scoring:
         runner = untracked(self, kind)
         if runner.value is None:
             runner.value = LogLikelihood(self, per_pixel)
-        return runner.value.predict(inputs, batch_size=batch_size, verbose=verbose)
+        return runner.value.predict(feed(ArrayBatches(inputs, batch_size)), verbose=verbose)
 
     # Tensors, for export
 

@@ -8,6 +8,7 @@ from keras_pixelcnnpp.arguments import (
     require_positive_integer,
     require_positive_number,
 )
+from keras_pixelcnnpp.feeding import feed
 from keras_pixelcnnpp.sampling.noise_sequence import NoiseSequence
 from keras_pixelcnnpp.sampling.pixel_sampler import PixelSampler
 
@@ -60,7 +61,7 @@ class Generation:
         if key not in self._samplers:
             self._samplers[key] = PixelSampler(self.model, guided)
             self._samplers[key].compile(jit_compile=jit_compile)
-        return self._samplers[key].predict(batches, verbose=verbose)[:count]
+        return self._samplers[key].predict(feed(batches), verbose=verbose)[:count]
 
     def _check(self, seed, temperature, guidance, batch_size):
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:

@@ -12,6 +12,7 @@ from keras_pixelcnnpp.callbacks.on_local_model import OnLocalModel
 from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
 from keras_pixelcnnpp.datasets.sharded_sequence import ShardedSequence
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.feeding import feed
 from keras_pixelcnnpp.training.cluster import Cluster
 
 
@@ -173,7 +174,7 @@ class OneDevice:
         return list(callbacks)
 
     def fit(self, copy, batches, **arguments):
-        copy.fit(batches, **arguments)
+        copy.fit(feed(batches), **arguments)
 
     def hand_back(self, copy, model):
         pass
