@@ -11,8 +11,6 @@ from keras_pixelcnnpp.exported_model import ExportedModel
 
 # Only the numbers of blocks travel; Ray would set aside a third of the memory.
 _OBJECT_STORE_BYTES = 100 << 20
-# By default Ray would never give up a block that kills every process.
-_MAX_RESTARTS = 3
 
 
 class BlockWorker:
@@ -44,8 +42,8 @@ class BlockWorker:
 def run_with_ray(job: BlockJob, blocks: list[int], model: Path, workers: int) -> Iterator[int]:
     """Does blocks in several processes of this machine.
 
-    A process that dies is replaced, and its block is done again, a few times. If this process dies,
-    Ray ends the others.
+    A process that dies is replaced, and its block is done again, however often: a block that kills
+    each of them is found with one worker, without Ray. If this process dies, Ray ends the others.
 
     Args:
         job: The job; its output folder is ready.
@@ -57,7 +55,7 @@ def run_with_ray(job: BlockJob, blocks: list[int], model: Path, workers: int) ->
         The number of each block, as soon as its part is written.
 
     Raises:
-        UserError: if a block meets one, such as a full disk, or kills every process.
+        UserError: if a block meets one, such as a full disk.
     """
     # Before Ray is imported: it would send statistics, and its C++ code talks.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -83,18 +81,11 @@ def run_with_ray(job: BlockJob, blocks: list[int], model: Path, workers: int) ->
             fn_constructor_args=(job, model, threads),
             batch_size=1,
             num_cpus=1,
-            max_restarts=_MAX_RESTARTS,
-            max_task_retries=_MAX_RESTARTS,
             compute=ray.data.ActorPoolStrategy(size=workers),
         )
         for row in done.iter_rows():
             if row["error"]:
                 raise UserError(row["error"])
             yield int(row["block"])
-    except ray.exceptions.RayActorError as error:
-        raise UserError(
-            "Worker processes died again and again. If memory is short, use fewer workers or a "
-            "smaller batch size. The parts that are written are kept."
-        ) from error
     finally:
         ray.shutdown()

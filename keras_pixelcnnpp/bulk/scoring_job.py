@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,8 @@ class ScoringJob(BlockJob):
         self.data = Path(data)
         self.paths, digest = _list_pictures(self.data)
         self.class_names = exported.class_names
+        probabilities = (f"p_{label}" for label in range(len(self.class_names)))
+        self.columns = ["path", "predicted", "bits_per_dim", *probabilities, "error"]
         self.part_size = part_size
         self.batch_size = batch_size
         inputs = {
@@ -76,23 +78,22 @@ class ScoringJob(BlockJob):
     def write(self, exported: ExportedModel, block: int, path: Path) -> None:
         with path.open("w", **_TEXT) as file:
             writer = csv.writer(file)
-            writer.writerow(self._header)
+            writer.writerow(self.columns)
             writer.writerows(self._score(exported, self._block_paths(block)))
 
     def is_whole(self, block: int) -> bool:
         try:
-            text = self.part(block).read_bytes().decode(_TEXT["encoding"], _TEXT["errors"])
-            header, *rows = csv.reader(io.StringIO(text, newline=""))
+            rows = self._rows(block)
         except (OSError, ValueError, csv.Error):
             return False
-        whole_rows = text.endswith("\n") and {len(row) for row in rows} == {len(header)}
-        paths = [row[0] for row in rows] if whole_rows else []
-        return header == self._header and paths == self._block_paths(block)
+        # A row that is too short has None for the values that it lacks.
+        whole = all(list(row) == self.columns and None not in row.values() for row in rows)
+        return whole and [row["path"] for row in rows] == self._block_paths(block)
 
     def summary(self) -> dict:
         """Counts of pictures, of unreadable ones and of each class; mean bits per dimension."""
         predicted, bits = Counter(), []
-        for row in self._rows():
+        for row in chain.from_iterable(map(self._rows, range(self.num_blocks))):
             predicted[int(row["predicted"])] += 1
             if not row["error"]:
                 bits.append(float(row["bits_per_dim"]))
@@ -103,18 +104,15 @@ class ScoringJob(BlockJob):
             "bits_per_dim": float(np.mean(bits)) if bits else None,
         }
 
-    @property
-    def _header(self) -> list[str]:
-        probabilities = [f"p_{label}" for label in range(len(self.class_names))]
-        return ["path", "predicted", "bits_per_dim", *probabilities, "error"]
-
     def _block_paths(self, block: int) -> list[str]:
         return self.paths[block * self.part_size : (block + 1) * self.part_size]
 
-    def _rows(self) -> Iterator[dict[str, str]]:
-        for block in range(self.num_blocks):
-            with self.part(block).open(**_TEXT) as file:
-                yield from csv.DictReader(file)
+    def _rows(self, block: int) -> list[dict[str, str]]:
+        with self.part(block).open(**_TEXT) as file:
+            text = file.read()
+        if not text.endswith("\n"):
+            raise ValueError("The last row is broken off")
+        return list(csv.DictReader(io.StringIO(text, newline="")))
 
     def _score(self, exported: ExportedModel, paths: list[str]) -> list[list]:
         pictures, errors = {}, {}
@@ -124,7 +122,7 @@ class ScoringJob(BlockJob):
             except UserError as error:
                 errors[path] = str(error)
         scores = self._classify(exported, pictures) if pictures else {}
-        empty = [-1, *[""] * (len(self.class_names) + 1)]
+        empty = [-1, *[""] * (len(self.columns) - 3)]
         return [[path, *scores.get(path, empty), errors.get(path, "")] for path in paths]
 
     def _read(self, path: str, image_shape: tuple[int, int, int]) -> np.ndarray:
