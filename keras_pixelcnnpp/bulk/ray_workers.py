@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,9 +58,7 @@ def run_with_ray(job: BlockJob, blocks: list[int], model: Path, workers: int) ->
     Raises:
         UserError: if a block meets one, such as a full disk.
     """
-    # Before Ray is imported: it would send statistics, and its C++ code talks.
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    _prepare_environment()
     import ray
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
@@ -89,3 +88,14 @@ def run_with_ray(job: BlockJob, blocks: list[int], model: Path, workers: int) ->
             yield int(row["block"])
     finally:
         ray.shutdown()
+
+
+def _prepare_environment() -> None:
+    """Before Ray is imported, which reads all this once."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Ray runs what it is sent, and listens on every address of a machine that could be part of a
+    # cluster. Here only on the machine's own, and to who knows a word that is new each time.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

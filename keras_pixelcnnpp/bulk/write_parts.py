@@ -1,6 +1,7 @@
 """Doing the blocks of a job, in this process or in several."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from keras_pixelcnnpp.bulk.block_job import BlockJob
 from keras_pixelcnnpp.errors import UserError
@@ -42,12 +43,9 @@ def require_workers(workers: int) -> None:
     Raises:
         UserError: if it takes Ray, and `ray[data]` is not installed.
     """
-    if workers == 1:
-        return
-    try:
-        import ray.data  # noqa: F401
-    except ImportError as error:
+    # Not imported yet: see `ray_workers`. Ray without the extra `data` lacks pyarrow.
+    if workers > 1 and not all(map(find_spec, ("ray", "pyarrow"))):
         raise UserError(
             "More than one worker needs Ray, which is not installed: "
             "pip install 'keras-pixelcnnpp[ray]'"
-        ) from error
+        )

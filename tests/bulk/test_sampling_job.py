@@ -3,23 +3,30 @@ import json
 import numpy as np
 import parts
 import pytest
-from command_line import one_line
 
-from keras_pixelcnnpp.bulk import SamplingJob
+from keras_pixelcnnpp.bulk import SamplingJob, write_parts
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.generation import sample_exported
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow
 
 OPTIONS = ("--label", "bright", "--label", "dark", "--count", 5, "--seed", 3, "--batch-size", 4)
+LABELS = [2] * 5 + [0] * 5
 
 
 @pytest.fixture
-def command(savedmodel, tmp_path):
-    """The command, and the folder it writes to."""
-    output = tmp_path / "parts"
-    arguments = ("savedmodel", "sample", savedmodel, "--output", output, "--workers", 1)
-    return (*arguments, *OPTIONS), output
+def draw(exported):
+    """Draws pictures, or goes on with it; returns which blocks were done."""
+
+    def draw(output, labels=LABELS, **options):
+        options = {"seed": 3, "batch_size": 4, **options}
+        job = SamplingJob(labels, output, exported, **options)
+        done = list(write_parts(job, job.start(), exported))
+        job.finish()
+        return done
+
+    return draw
 
 
 def pictures(output):
@@ -29,15 +36,16 @@ def pictures(output):
     return dict(found)
 
 
-def test_are_those_of_the_command_without_parts(pixelcnnpp, savedmodel, command, tmp_path):
-    together = tmp_path / "together"
-    assert pixelcnnpp("savedmodel", "sample", savedmodel, "--output", together, *OPTIONS)[0] == 0
-    status, out, _ = pixelcnnpp(*command[0])
+def test_are_those_of_the_command_without_parts(pixelcnnpp, savedmodel, tmp_path):
+    command = ("savedmodel", "sample", savedmodel, *OPTIONS, "--output")
+    assert pixelcnnpp(*command, tmp_path / "together")[0] == 0
+    output = tmp_path / "parts"
+    status, out, _ = pixelcnnpp(*command, output, "--workers", 1)
     assert status == 0
-    assert f"Wrote 10 pictures to {command[1]}, in 3 parts" in out
-    assert pictures(command[1]) == parts.contents(together)
-    assert len(list(command[1].glob("part-00002/*"))) == 2
-    summary = json.loads((command[1] / "summary.json").read_text())
+    assert f"Wrote 10 pictures to {output}, in 3 parts" in out
+    assert pictures(output) == parts.contents(tmp_path / "together")
+    assert len(list(output.glob("part-00002/*"))) == 2
+    summary = json.loads((output / "summary.json").read_text())
     assert summary == {"pictures": 10, "classes": {"dark": 5, "grey": 0, "bright": 5}}
 
 
@@ -52,38 +60,38 @@ def test_names_of_mixed_labels(exported, tmp_path):
     assert pictures(job.output) == parts.contents(tmp_path / "together")
 
 
-def test_goes_on_after_lost_and_torn_parts(pixelcnnpp, command):
-    arguments, output = command
-    assert pixelcnnpp(*arguments)[0] == 0
+def test_goes_on_after_lost_and_torn_parts(draw, tmp_path):
+    output = tmp_path / "parts"
+    assert draw(output) == [0, 1, 2]
     finished = parts.contents(output)
     (output / "part-00000" / "bright_image_02.png").unlink()
     torn = output / "part-00002" / "dark_image_05.png"
     torn.write_bytes(torn.read_bytes()[:-3])
     kept = parts.unchanged(output)
-    status, out, _ = pixelcnnpp(*arguments)
-    assert status == 0
-    assert "1 of 3 parts are there already" in out
+    assert draw(output) == [0, 2]
     assert parts.contents(output) == finished
     same = {name for name, facts in parts.unchanged(output).items() if kept.get(name) == facts}
     assert same == {name for name in finished if name.startswith("part-00001/")}
 
 
 @pytest.mark.parametrize(
-    ("option", "name"),
+    ("options", "name"),
     [
-        (("--seed", 4), "seed"),
-        (("--temperature", 0.5), "temperature"),
-        (("--count", 6), "labels"),
-        (("--batch-size", 5), "batch_size"),
+        ({"seed": 4}, "seed"),
+        ({"temperature": 0.5}, "temperature"),
+        ({"labels": [0] * 10}, "labels"),
+        ({"batch_size": 5}, "batch_size"),
     ],
 )
-def test_other_inputs_are_refused(pixelcnnpp, command, option, name):
-    assert pixelcnnpp(*command[0])[0] == 0
-    finished = parts.contents(command[1])
-    one_line(pixelcnnpp(*command[0], *option), str(command[1]), f"({name})")
-    assert parts.contents(command[1]) == finished
+def test_other_inputs_are_refused(draw, tmp_path, options, name):
+    draw(tmp_path / "parts")
+    finished = parts.contents(tmp_path / "parts")
+    with pytest.raises(UserError, match=rf"\({name}\): choose another folder"):
+        draw(tmp_path / "parts", **options)
+    assert parts.contents(tmp_path / "parts") == finished
 
 
-def test_pictures_without_parts_are_not_mixed_in(pixelcnnpp, savedmodel, command):
-    assert pixelcnnpp("savedmodel", "sample", savedmodel, "--output", command[1], *OPTIONS)[0] == 0
-    one_line(pixelcnnpp(*command[0]), "no job.json")
+def test_pictures_without_parts_are_not_mixed_in(exported, draw, tmp_path):
+    sample_exported(exported, [0, 1]).write(tmp_path / "samples")
+    with pytest.raises(UserError, match=r"no job\.json"):
+        draw(tmp_path / "samples")

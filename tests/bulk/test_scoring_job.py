@@ -12,11 +12,11 @@ from command_line import one_line
 from PIL import Image
 
 from keras_pixelcnnpp.bulk import ScoringJob, write_parts
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.exported_model import ExportedModel
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow
-
-OPTIONS = ("--part-size", 4, "--batch-size", 3)
 
 
 @pytest.fixture
@@ -25,18 +25,28 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def command(savedmodel, data, tmp_path):
-    """The command, and the folder it writes to."""
-    output = tmp_path / "scores"
-    arguments = ("savedmodel", "score", savedmodel, "--data", data, "--output", output)
-    return (*arguments, *OPTIONS), output
+def output(tmp_path):
+    return tmp_path / "scores"
 
 
 @pytest.fixture
-def finished(pixelcnnpp, command):
-    """What a command left that nothing broke off."""
-    assert pixelcnnpp(*command[0])[0] == 0
-    return parts.contents(command[1])
+def score(exported, data, output):
+    """Scores the pictures, or goes on with it; returns which blocks were done."""
+
+    def score(data=data, output=output, model=exported, part_size=4):
+        job = ScoringJob(data, output, model, part_size, batch_size=3)
+        done = list(write_parts(job, job.start(), model))
+        job.finish()
+        return done
+
+    return score
+
+
+@pytest.fixture
+def finished(score, output):
+    """What is there when nothing was broken off."""
+    assert score() == [0, 1, 2, 3]
+    return parts.contents(output)
 
 
 def rows(output):
@@ -46,12 +56,7 @@ def rows(output):
 
 
 class TestScores:
-    def test_are_those_of_the_model(self, pixelcnnpp, trained, command):
-        arguments, output = command
-        status, out, _ = pixelcnnpp(*arguments)
-        assert status == 0
-        assert "Scored 11 of 13 pictures" in out
-        assert len(list(output.glob("scores-0000[0-3].csv"))) == 4
+    def test_are_those_of_the_model(self, trained, finished, output):
         listed = list(rows(output))
         assert [row["path"] for row in listed] == sorted(row["path"] for row in listed)
         good = [row for row in listed if not row["error"]]
@@ -62,94 +67,80 @@ class TestScores:
         assert [float(row["bits_per_dim"]) for row in good] == pytest.approx(bits, abs=1e-4)
         received = [[float(row[f"p_{label}"]) for label in range(3)] for row in good]
         assert np.array(received) == pytest.approx(probabilities, abs=1e-4)
-        summary = json.loads((output / "summary.json").read_text())
+        summary = json.loads(finished["summary.json"])
+        counts = np.bincount(probabilities.argmax(axis=1), minlength=3).tolist()
         assert summary["pictures"] == 13
         assert summary["unreadable"] == 2
-        assert list(summary["classes"]) == ["dark", "grey", "bright"]
-        counts = np.bincount(probabilities.argmax(axis=1), minlength=3).tolist()
-        assert list(summary["classes"].values()) == counts
+        assert summary["classes"] == dict(zip(("dark", "grey", "bright"), counts, strict=True))
         assert summary["bits_per_dim"] == pytest.approx(bits.mean(), abs=1e-4)
 
-    def test_bad_pictures_are_marked(self, finished, command):
-        bad = {row["path"]: row for row in rows(command[1]) if row["error"]}
+    def test_bad_pictures_are_marked(self, finished, output):
+        bad = {row["path"]: row for row in rows(output) if row["error"]}
         assert set(bad) == set(parts.BAD)
         assert bad[parts.BAD[1]]["error"] == "not a PNG or JPEG picture"
         for row in bad.values():
             assert row["predicted"] == "-1"
             assert [row[name] for name in ("bits_per_dim", "p_0", "p_1", "p_2")] == [""] * 4
 
-    def test_only_bad_pictures(self, pixelcnnpp, savedmodel, tmp_path):
-        (tmp_path / "data").mkdir()
-        (tmp_path / "data" / "a.png").write_bytes(b"no picture")
-        output = tmp_path / "scores"
-        command = ("savedmodel", "score", savedmodel, "--data", tmp_path / "data")
-        status, out, _ = pixelcnnpp(*command, "--output", output)
-        assert status == 0
-        assert "Scored 0 of 1 pictures" in out
-        assert json.loads((output / "summary.json").read_text())["bits_per_dim"] is None
+    def test_only_bad_pictures(self, score, output, tmp_path):
+        (tmp_path / "bad").mkdir()
+        (tmp_path / "bad" / "a.png").write_bytes(b"no picture")
+        assert score(data=tmp_path / "bad") == [0]
+        summary = json.loads((output / "summary.json").read_text())
+        assert summary["unreadable"] == 1
+        assert summary["bits_per_dim"] is None
 
-    def test_any_file_name(self, exported, data, tmp_path):
+    def test_any_file_name(self, score, data, output):
         name = os.fsdecode(b'a\n"b\xff\xe2\x80\xa8c.png')
         try:
             shutil.copy(data / "00.png", data / name)
         except OSError:
             pytest.skip("this disk has no such names")
-        job = ScoringJob(data, tmp_path / "scores", exported)
-        assert list(write_parts(job, job.start(), exported)) == [0]
-        assert job.start() == []
-        assert job.finish()["pictures"] == 14
+        assert score() == [0, 1, 2, 3]
+        assert score() == []
+        assert json.loads((output / "summary.json").read_text())["pictures"] == 14
 
 
 class TestGoingOn:
-    @pytest.mark.parametrize("cut", [-1, -20, -2000, 0], ids=["end", "row", "header", "all"])
-    def test_after_lost_and_torn_parts(self, pixelcnnpp, command, finished, cut):
-        arguments, output = command
+    @pytest.mark.parametrize("cut", [-1, -20, None, 0], ids=["end", "row", "header", "all"])
+    def test_after_lost_and_torn_parts(self, score, output, finished, cut):
         (output / "scores-00001.csv").unlink()
         torn = output / "scores-00002.csv"
-        torn.write_bytes(torn.read_bytes()[:cut] if cut > -2000 else b"path,predicted\r\n")
+        torn.write_bytes(b"path,predicted\r\n" if cut is None else torn.read_bytes()[:cut])
         (output / "summary.json").unlink()
         kept = parts.unchanged(output)
-        status, out, _ = pixelcnnpp(*arguments)
-        assert status == 0
-        assert "2 of 4 parts are there already" in out
+        assert score() == [1, 2]
         assert parts.contents(output) == finished
         for name in ("scores-00000.csv", "scores-00003.csv"):
             assert parts.unchanged(output)[name] == kept[name]
 
-    def test_after_lost_rows(self, pixelcnnpp, command, finished):
-        torn = command[1] / "scores-00000.csv"
+    def test_after_lost_rows(self, score, output, finished):
+        torn = output / "scores-00000.csv"
         torn.write_bytes(b"".join(torn.read_bytes().splitlines(keepends=True)[:-1]))
-        assert pixelcnnpp(*command[0])[0] == 0
-        assert parts.contents(command[1]) == finished
+        assert score() == [0]
+        assert parts.contents(output) == finished
 
-    def test_after_an_interruption(self, exported, data, finished, tmp_path, monkeypatch):
-        job = ScoringJob(data, tmp_path / "other", exported, part_size=4, batch_size=3)
-        write = job.write
-
-        def interrupted(model, block, path):
-            write(model, block, path)
+    def test_after_an_interruption(self, score, output, finished, tmp_path, monkeypatch):
+        def interrupted(job, exported, block, path):
+            write(job, exported, block, path)
             if block == 2:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(job, "write", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            list(write_parts(job, job.start(), exported))
-        assert {path.name for path in job.output.iterdir()} == {
-            "job.json",
-            "scores-00000.csv",
-            "scores-00001.csv",
-        }
-        monkeypatch.undo()
-        assert list(write_parts(job, job.start(), exported)) == [2, 3]
-        job.finish()
-        assert parts.contents(job.output) == finished
+        write = ScoringJob.write
+        other = tmp_path / "other"
+        with monkeypatch.context() as patch:
+            patch.setattr(ScoringJob, "write", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                score(output=other)
+        names = {path.name for path in other.iterdir()}
+        assert names == {"job.json", "scores-00000.csv", "scores-00001.csv"}
+        assert score(output=other) == [2, 3]
+        assert parts.contents(other) == finished
 
-    def test_where_the_data_lies_does_not_matter(self, exported, data, finished, tmp_path):
+    def test_where_the_data_lies_does_not_matter(self, score, data, finished, tmp_path):
         copy = shutil.copytree(data, tmp_path / "elsewhere" / "copy")
-        job = ScoringJob(copy, tmp_path / "other", exported, part_size=4, batch_size=3)
-        list(write_parts(job, job.start(), exported))
-        job.finish()
-        assert parts.contents(job.output) == finished
+        score(data=copy, output=tmp_path / "other")
+        assert parts.contents(tmp_path / "other") == finished
 
 
 def change_a_picture(data):
@@ -162,46 +153,63 @@ def add_a_picture(data):
 
 class TestRefusals:
     @pytest.mark.parametrize("change", [change_a_picture, add_a_picture])
-    def test_other_pictures(self, pixelcnnpp, command, finished, data, change):
+    def test_other_pictures(self, score, data, output, finished, change):
         change(data)
-        one_line(pixelcnnpp(*command[0]), str(command[1]), "(pictures)", "another folder")
-        assert parts.contents(command[1]) == finished
+        with pytest.raises(UserError, match=r"other inputs \(pictures\): choose another folder"):
+            score()
+        assert parts.contents(output) == finished
 
-    def test_other_options(self, pixelcnnpp, command, finished):
-        one_line(pixelcnnpp(*command[0], "--part-size", 5), "(part_size)")
-        assert parts.contents(command[1]) == finished
+    def test_other_options(self, score, output, finished):
+        with pytest.raises(UserError, match=r"\(part_size\)"):
+            score(part_size=5)
+        assert parts.contents(output) == finished
 
-    def test_other_model(self, pixelcnnpp, command, finished, savedmodel, tmp_path):
+    def test_other_model(self, score, finished, savedmodel, tmp_path):
         copy = shutil.copytree(savedmodel, tmp_path / "savedmodel")
         names = copy / "1" / "assets" / "class_names.txt"
         names.write_text(names.read_text().upper())
-        arguments = [copy if value == savedmodel else value for value in command[0]]
-        one_line(pixelcnnpp(*arguments), "(model)")
+        with pytest.raises(UserError, match=r"\(model\)"):
+            score(model=ExportedModel(copy))
 
-    def test_folder_of_something_else(self, pixelcnnpp, command):
-        arguments, output = command
+    def test_folder_of_something_else(self, score, output):
         output.mkdir()
         (output / "scores-00000.csv").write_text("mine\n")
-        one_line(pixelcnnpp(*arguments), str(output), "no job.json")
+        with pytest.raises(UserError, match=r"no job\.json"):
+            score()
         assert parts.contents(output) == {"scores-00000.csv": b"mine\n"}
 
-    def test_file_as_output(self, pixelcnnpp, command):
-        command[1].write_text("mine\n")
-        one_line(pixelcnnpp(*command[0]), str(command[1]), "not a folder")
+    def test_file_as_output(self, score, output):
+        output.write_text("mine\n")
+        with pytest.raises(UserError, match="not a folder"):
+            score()
 
-    def test_damaged_description(self, pixelcnnpp, command, finished):
-        (command[1] / "job.json").write_text("{")
-        one_line(pixelcnnpp(*command[0]), "job.json", "damaged")
+    def test_damaged_description(self, score, output, finished):
+        (output / "job.json").write_text("{")
+        with pytest.raises(UserError, match=r"job\.json is damaged"):
+            score()
 
-    def test_no_pictures(self, pixelcnnpp, savedmodel, tmp_path):
-        output = tmp_path / "scores"
-        command = ("savedmodel", "score", savedmodel, "--output", output, "--data")
-        one_line(pixelcnnpp(*command, tmp_path / "none"), "No such folder")
+    def test_no_pictures(self, score, output, tmp_path):
+        with pytest.raises(UserError, match="No such folder"):
+            score(data=tmp_path / "none")
         (tmp_path / "empty").mkdir()
-        one_line(pixelcnnpp(*command, tmp_path / "empty"), "no PNG or JPEG")
+        with pytest.raises(UserError, match="no PNG or JPEG"):
+            score(data=tmp_path / "empty")
         assert not output.exists()
 
-    def test_workers_without_ray(self, pixelcnnpp, command, monkeypatch):
+
+class TestCommand:
+    def test_scores_and_goes_on(self, pixelcnnpp, savedmodel, data, output, finished):
+        (output / "scores-00002.csv").unlink()
+        command = ("savedmodel", "score", savedmodel, "--data", data, "--output", output)
+        status, out, _ = pixelcnnpp(*command, "--part-size", 4, "--batch-size", 3)
+        assert status == 0
+        assert "3 of 4 parts are there already" in out
+        assert "Scored 11 of 13 pictures" in out
+        assert parts.contents(output) == finished
+        one_line(pixelcnnpp(*command, "--part-size", 5), str(output), "(part_size, batch_size)")
+
+    def test_workers_without_ray(self, pixelcnnpp, savedmodel, data, output, monkeypatch):
         monkeypatch.setitem(sys.modules, "ray", None)
-        one_line(pixelcnnpp(*command[0], "--workers", 2), "keras-pixelcnnpp[ray]")
-        assert not command[1].exists()
+        command = ("savedmodel", "score", savedmodel, "--data", data, "--output", output)
+        one_line(pixelcnnpp(*command, "--workers", 2), "keras-pixelcnnpp[ray]")
+        assert not output.exists()
