@@ -59,7 +59,7 @@ def run_with_ray(job: BlockJob, blocks: list[int], model: Path, workers: int) ->
         UserError: if a block meets one, such as a full disk.
     """
     _prepare_environment()
-    import ray
+    import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.init(

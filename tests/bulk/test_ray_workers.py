@@ -122,10 +122,11 @@ def test_the_driver_is_killed(run, savedmodel, exported, data, tmp_path):
     assert not any(map(is_running, workers))
     broken_off = parts.unchanged(output)
     assert "scores-00002.csv" not in broken_off
-    command = ["savedmodel", "score", savedmodel, "--data", data, "--output", output]
+    # Relative paths: the workers must start where the driver did.
+    command = ["savedmodel", "score", savedmodel, "--data", data.name, "--output", output.name]
     options = ["--part-size", "3", "--workers", "2"]
     cli = [sys.executable, "-m", "keras_pixelcnnpp.cli", *map(str, command), *options]
-    out = subprocess.run(cli, check=True, capture_output=True, text=True).stdout
+    out = subprocess.run(cli, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
     assert "Scored 11 of 13 pictures" in out
     finished = parts.unchanged(output)
     for name in broken_off:
