@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from keras_pixelcnnpp.errors import DiskFullError, is_disk_full
@@ -80,10 +80,12 @@ def remove_leftovers(folder: str | Path) -> None:
         if match is None or _is_running(int(match["pid"])):
             continue
         replaced = path.with_name(match["name"])
-        if match["kind"] == "old" and not replaced.exists():
-            path.rename(replaced)
-        else:
-            _remove(path)
+        # Another process may tidy up at the same time.
+        with suppress(FileNotFoundError):
+            if match["kind"] == "old" and not replaced.exists():
+                path.rename(replaced)
+            else:
+                _remove(path)
 
 
 def _is_running(pid: int) -> bool:

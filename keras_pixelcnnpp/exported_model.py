@@ -1,5 +1,6 @@
 """A SavedModel that `pixelcnnpp savedmodel export` wrote, loaded for use."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,28 @@ class ExportedModel:
         return {
             name: output.numpy() for name, output in self._signature(endpoint)(**tensors).items()
         }
+
+    def run_in_batches(self, endpoint: str, batch_size: int, **inputs) -> dict[str, np.ndarray]:
+        """Like `run`, for inputs of any length: `batch_size` rows at once bound the memory."""
+        (count,) = {len(value) for value in inputs.values()}
+        batches = [
+            self.run(
+                endpoint,
+                **{name: value[start : start + batch_size] for name, value in inputs.items()},
+            )
+            for start in range(0, count, batch_size)
+        ]
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of the files of the SavedModel."""
+        digest = hashlib.sha256()
+        for file in sorted(path for path in self.path.rglob("*") if path.is_file()):
+            name = file.relative_to(self.path).as_posix()
+            with file.open("rb") as opened:
+                content = hashlib.file_digest(opened, "sha256").hexdigest()
+            digest.update(repr((name, content)).encode())
+        return digest.hexdigest()
 
     def _signature(self, endpoint: str):
         if endpoint not in self._loaded.signatures:

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,17 @@ class TestKilled:
         remove_leftovers(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["1"]
         assert [path.name for path in (tmp_path / "1").iterdir()] == ["old"]
+
+    def test_two_may_clean_up_at_once(self, tmp_path, monkeypatch):
+        def removed_by_another(path):
+            remove(path)
+            remove(path)
+
+        remove = shutil.rmtree
+        run_until_killed(KILLED_WHILE_WRITING, tmp_path)
+        monkeypatch.setattr(shutil, "rmtree", removed_by_another)
+        remove_leftovers(tmp_path)
+        assert list(tmp_path.iterdir()) == []
 
     def test_what_another_process_is_writing_is_left_alone(self, tmp_path):
         (tmp_path / f".a.{os.getppid()}.tmp.txt").touch()

@@ -80,8 +80,4 @@ class SavedModelClassifier(ImageClassifier):
         return self.classify(images)["probabilities"]
 
     def _run(self, endpoint: str, argument: str, inputs) -> dict[str, np.ndarray]:
-        batches = [
-            self._exported.run(endpoint, **{argument: inputs[start : start + self.batch_size]})
-            for start in range(0, len(inputs), self.batch_size)
-        ]
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        return self._exported.run_in_batches(endpoint, self.batch_size, **{argument: inputs})

@@ -1,6 +1,7 @@
 """Generated pictures of several classes."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,13 +70,32 @@ class ClassSamples:
         rows = [pixels[:columns] for pixels in pictures]
         return picture_grid(np.concatenate(rows), columns=columns)
 
-    def write(self, folder: str | Path) -> None:
+    def write(self, folder: str | Path, names: Sequence[str] | None = None) -> None:
         """Writes each picture as a PNG file, `Class0_image_01.png` and so on.
 
         Files of the same names are replaced, others stay.
+
+        Args:
+            folder: Where to; made if need be.
+            names: The name of each file, where these pictures are a part of others.
         """
+        names = names or picture_names(self.labels, self.class_names)
         Path(folder).mkdir(parents=True, exist_ok=True)
-        for name, pixels in self.by_class():
-            for number, picture in enumerate(pixels, start=1):
-                file = Path(folder, f"{safe_name(name)}_image_{number:02d}.png")
-                file.write_bytes(png_bytes(picture))
+        pixels = to_pixels(self.levels, self.num_levels)
+        for name, picture in zip(names, pixels, strict=True):
+            Path(folder, name).write_bytes(png_bytes(picture))
+
+
+def picture_names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Names of files for pictures of classes: `Class0_image_01.png`, the first of its class.
+
+    Args:
+        labels: int `[count]`.
+        class_names: The name of each class.
+    """
+    numbers = Counter()
+    names = []
+    for label in labels.tolist():
+        numbers[label] += 1
+        names.append(f"{safe_name(class_names[label])}_image_{numbers[label]:02d}.png")
+    return names

@@ -25,15 +25,38 @@ def sample_exported(
     """
     labels = np.asarray(labels, "int32")
     batches = [
-        exported.run(
-            "sample",
-            labels=labels[start : start + batch_size],
-            seed=_batch_seed(seed, start),
-            temperature=float(temperature),
-        )["images"]
+        sample_batch(exported, labels, start, seed, temperature, batch_size).levels
         for start in range(0, len(labels), batch_size)
     ]
     levels = np.concatenate(batches)
+    return ClassSamples(levels, labels, exported.class_names, exported.num_levels)
+
+
+def sample_batch(
+    exported: ExportedModel,
+    labels: np.ndarray,
+    start: int,
+    seed: int,
+    temperature: float,
+    batch_size: int,
+) -> ClassSamples:
+    """Draws one batch of what `sample_exported` draws: that of the picture `start` and the next.
+
+    Args:
+        exported: The exported model.
+        labels: int32 `[count]`, the class of each picture of all batches.
+        start: A multiple of `batch_size`.
+        seed: As for `sample_exported`, and so are the next two.
+        temperature: Above 0.
+        batch_size: How many pictures are drawn at once.
+    """
+    labels = labels[start : start + batch_size]
+    levels = exported.run(
+        "sample",
+        labels=labels,
+        seed=_batch_seed(seed, start),
+        temperature=float(temperature),
+    )["images"]
     return ClassSamples(levels, labels, exported.class_names, exported.num_levels)
 
 

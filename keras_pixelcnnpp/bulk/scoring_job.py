@@ -1,0 +1,163 @@
+"""Scoring all pictures below a folder."""
+
+import csv
+import hashlib
+import io
+import os
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from keras_pixelcnnpp.bulk.block_job import BlockJob
+from keras_pixelcnnpp.datasets.images import SUFFIXES, read_image, to_levels
+from keras_pixelcnnpp.datasets.picture_files import file_inside
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.exported_model import ExportedModel
+
+# File names need not be UTF-8.
+_TEXT = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+
+
+class ScoringJob(BlockJob):
+    """Class, probabilities and bits per dimension of every PNG and JPEG file below a folder.
+
+    Each part is a CSV file, `scores-00000.csv` and so on: `path,predicted,bits_per_dim,p_0,p_1,…,
+    error`, the pictures in alphabetical order. A picture that can't be read has the class -1, empty
+    numbers and the reason in `error`.
+
+    Args:
+        data: The folder. Files are known by path, size and time of change.
+        output: The folder for the parts.
+        exported: The exported model, which is not kept.
+        part_size: Pictures in a part: what is lost at most when a process is killed.
+        batch_size: How many pictures are scored at once.
+
+    Raises:
+        UserError: if there is no picture.
+
+    Example:
+
+    ```python
+    exported = ExportedModel("runs/digits/savedmodel")
+    job = ScoringJob("pictures", "scores", exported)
+    for block in write_parts(job, job.start(), exported, workers=4):
+        print(f"part {block} is written")
+    job.finish()["bits_per_dim"]          # the mean
+    ```
+    """
+
+    def __init__(
+        self,
+        data: str | Path,
+        output: str | Path,
+        exported: ExportedModel,
+        part_size: int = 512,
+        batch_size: int = 64,
+    ):
+        self.data = Path(data)
+        self.paths, digest = _list_pictures(self.data)
+        self.class_names = exported.class_names
+        probabilities = (f"p_{label}" for label in range(len(self.class_names)))
+        self.columns = ["path", "predicted", "bits_per_dim", *probabilities, "error"]
+        self.part_size = part_size
+        self.batch_size = batch_size
+        inputs = {
+            "job": "scoring",
+            "model": exported.fingerprint(),
+            "pictures": digest,
+            "part_size": part_size,
+            "batch_size": batch_size,
+        }
+        super().__init__(output, inputs, -(-len(self.paths) // part_size))
+
+    def part_name(self, block: int) -> str:
+        return f"scores-{block:05d}.csv"
+
+    def write(self, exported: ExportedModel, block: int, path: Path) -> None:
+        with path.open("w", **_TEXT) as file:
+            writer = csv.writer(file)
+            writer.writerow(self.columns)
+            writer.writerows(self._score(exported, self._block_paths(block)))
+
+    def is_whole(self, block: int) -> bool:
+        try:
+            rows = self._rows(block)
+        except (OSError, ValueError, csv.Error):
+            return False
+        # A row that is too short has None for the values that it lacks.
+        whole = all(list(row) == self.columns and None not in row.values() for row in rows)
+        return whole and [row["path"] for row in rows] == self._block_paths(block)
+
+    def summary(self) -> dict:
+        """Counts of pictures, of unreadable ones and of each class; mean bits per dimension."""
+        predicted, bits = Counter(), []
+        for row in chain.from_iterable(map(self._rows, range(self.num_blocks))):
+            predicted[int(row["predicted"])] += 1
+            if not row["error"]:
+                bits.append(float(row["bits_per_dim"]))
+        return {
+            "pictures": len(self.paths),
+            "unreadable": predicted[-1],
+            "classes": {name: predicted[label] for label, name in enumerate(self.class_names)},
+            "bits_per_dim": float(np.mean(bits)) if bits else None,
+        }
+
+    def _block_paths(self, block: int) -> list[str]:
+        return self.paths[block * self.part_size : (block + 1) * self.part_size]
+
+    def _rows(self, block: int) -> list[dict[str, str]]:
+        with self.part(block).open(**_TEXT) as file:
+            text = file.read()
+        if not text.endswith("\n"):
+            raise ValueError("The last row is broken off")
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+
+    def _score(self, exported: ExportedModel, paths: list[str]) -> list[list]:
+        pictures, errors = {}, {}
+        for path in paths:
+            try:
+                pictures[path] = self._read(path, exported.image_shape)
+            except UserError as error:
+                errors[path] = str(error)
+        scores = self._classify(exported, pictures) if pictures else {}
+        empty = [-1, *[""] * (len(self.columns) - 3)]
+        return [[path, *scores.get(path, empty), errors.get(path, "")] for path in paths]
+
+    def _read(self, path: str, image_shape: tuple[int, int, int]) -> np.ndarray:
+        file = file_inside(self.data, path)
+        try:
+            return read_image(file, image_shape)
+        except UserError as error:
+            # The same wherever the folder lies.
+            raise UserError(str(error).removeprefix(f"{file}: ")) from error
+
+    def _classify(self, exported: ExportedModel, pictures: dict[str, np.ndarray]) -> dict:
+        levels = to_levels(np.stack(list(pictures.values())), exported.num_levels)
+        result = exported.run_in_batches("classify", self.batch_size, images=levels)
+        columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
+        return {
+            path: [int(label), f"{bits:.6g}", *(f"{p:.6g}" for p in row)]
+            for path, label, bits, row in zip(pictures, *columns, strict=True)
+        }
+
+
+def _list_pictures(folder: Path) -> tuple[list[str], str]:
+    """The paths of all pictures below a folder, and a digest of what tells them from others."""
+    if not folder.is_dir():
+        raise UserError(f"No such folder: {folder}")
+    files = {
+        file.relative_to(folder).as_posix(): file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    }
+    if not files:
+        raise UserError(f"{folder} holds no PNG or JPEG file")
+    paths = sorted(files)
+    digest = hashlib.sha256()
+    for path in paths:
+        # As rsync does: reading all pictures again each time would take too long.
+        facts = files[path].stat()
+        digest.update(repr((os.fsencode(path), facts.st_size, facts.st_mtime_ns)).encode())
+    return paths, digest.hexdigest()
