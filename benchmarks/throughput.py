@@ -134,7 +134,8 @@ class MatrixProduct:
 
     def run(self):
         # One element is enough to wait for.
-        keras.ops.convert_to_numpy(keras.ops.matmul(self.matrix, self.matrix)[0, 0])
+        product = keras.ops.matmul(self.matrix, self.matrix)
+        keras.ops.convert_to_numpy(keras.ops.cast(product[0, 0], "float32"))
 
     @property
     def flop(self):
