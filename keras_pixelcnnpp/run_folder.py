@@ -205,9 +205,10 @@ class RunFolder:
             {name: value for name, value in given.items() if name not in may_change}
             for given in (known, options)
         )
-        if known != options:
+        # An option that a run of an older version doesn't know had no effect there, as `None` has.
+        if differences := _differences(known, options):
             raise UserError(
-                f"{self.path} holds another configuration: {_differences(known, options)}. "
+                f"{self.path} holds another configuration: {differences}. "
                 "Use the same options or choose another folder."
             )
 

@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.feeding import ArrayBatches, feed
+from keras_pixelcnnpp.array_batches import ArrayBatches
+from keras_pixelcnnpp.feeding import feed
 
 INPUTS = {"image": np.arange(21).reshape(7, 3), "label": np.arange(7)}
 

@@ -14,6 +14,9 @@ class StopOnSignal:
     A second signal ends the program at once. Use it as a context manager around `fit`, so that the
     signals get their old meaning back.
 
+    Args:
+        signals: Which; none leaves all of them their meaning.
+
     Attributes:
         requested: Whether a signal came.
 
@@ -27,7 +30,8 @@ class StopOnSignal:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self):
+    def __init__(self, signals=SIGNALS):
+        self.signals = signals
         self.requested = False
         self._old_handlers = {}
 
@@ -35,7 +39,7 @@ class StopOnSignal:
         # Python lets only the main thread handle signals; elsewhere there is nothing to do.
         if threading.current_thread() is threading.main_thread():
             self._old_handlers = {
-                number: signal.signal(number, self._handle) for number in self.SIGNALS
+                number: signal.signal(number, self._handle) for number in self.signals
             }
         return self
 

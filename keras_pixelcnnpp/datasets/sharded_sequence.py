@@ -11,6 +11,9 @@ class ShardedSequence(keras.utils.PyDataset):
     pictures of weight 0; the others then weigh so much more that the mean over all rows is the mean
     over the pictures. So the gradient is that of the whole batch on one device.
 
+    Metrics count the filled-up batch as a whole one: an epoch's logged means may differ a little
+    from those of one device.
+
     With several workers (processes), each sees its own rows of every batch: which pictures a batch
     has depends on the seed and the epoch only, and so every worker cuts the same batch.
 

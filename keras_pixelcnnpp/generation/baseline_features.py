@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.feeding import ArrayBatches, feed
+from keras_pixelcnnpp.array_batches import ArrayBatches
+from keras_pixelcnnpp.feeding import feed
 from keras_pixelcnnpp.input_checks import checked_images
 
 

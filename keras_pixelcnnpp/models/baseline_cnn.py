@@ -4,7 +4,8 @@ import keras
 from keras import layers, ops
 
 from keras_pixelcnnpp.arguments import require_at_most, require_positive_integer, require_rate
-from keras_pixelcnnpp.feeding import ArrayBatches, feed
+from keras_pixelcnnpp.array_batches import ArrayBatches
+from keras_pixelcnnpp.feeding import feed
 from keras_pixelcnnpp.input_checks import checked_images
 from keras_pixelcnnpp.models.mean_over_batch import MeanOverBatch
 from keras_pixelcnnpp.models.random_shift import RandomShift

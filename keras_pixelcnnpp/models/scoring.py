@@ -5,8 +5,9 @@ import math
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.array_batches import ArrayBatches
 from keras_pixelcnnpp.distributions import logistic_mixture
-from keras_pixelcnnpp.feeding import ArrayBatches, feed
+from keras_pixelcnnpp.feeding import feed
 from keras_pixelcnnpp.input_checks import checked_images, checked_labels
 from keras_pixelcnnpp.models.log_likelihood import LogLikelihood
 from keras_pixelcnnpp.untracked import untracked

@@ -34,8 +34,8 @@ class Cluster:
                 f"Received: worker={self.index}"
             )
         for address in self.workers:
-            host, _, port = address.rpartition(":")
-            if not (host and port.isdecimal()):
+            host, _, port = str(address).rpartition(":")
+            if not (host and port.isdecimal() and int(port) < 2**16):
                 raise UserError(
                     "Invalid value for option `workers`. Expected HOST:PORT of each worker, with "
                     f"commas between. Received: {address!r}"
@@ -78,7 +78,7 @@ class Cluster:
         It must come before the backend's first computation.
 
         Raises:
-            UserError: if Keras's backend cannot train with several workers.
+            UserError: if Keras's backend cannot train with several workers, or they don't meet.
         """
         backend = keras.backend.backend()
         if backend != "jax":
@@ -87,7 +87,11 @@ class Cluster:
                 f"not support it under {backend}. (One process trains on several devices with "
                 "--devices; to train alone, unset TF_CONFIG.)"
             )
-        keras.distribution.initialize(self.workers[0], len(self.workers), self.index)
+        try:
+            keras.distribution.initialize(self.workers[0], len(self.workers), self.index)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"Not all workers met at {self.workers[0]}: {reason}") from error
 
 
 def _parse(text: str) -> tuple[tuple[str, ...], int]:

@@ -9,10 +9,10 @@ import keras
 from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
 from keras_pixelcnnpp.callbacks.checkpoints import Checkpoints
 from keras_pixelcnnpp.callbacks.on_local_model import OnLocalModel
+from keras_pixelcnnpp.callbacks.stop_on_signal import StopOnSignal
 from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
 from keras_pixelcnnpp.datasets.sharded_sequence import ShardedSequence
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.feeding import feed
 from keras_pixelcnnpp.training.cluster import Cluster
 
 
@@ -22,7 +22,8 @@ class DataParallel:
     Under TensorFlow that is `tf.distribute.MirroredStrategy`, under JAX
     `keras.distribution.DataParallel`; there the devices may belong to several processes. The sum of
     the gradients over the devices is the gradient of the whole batch, so without dropout the result
-    is that of one device up to rounding. (Dropout masks differ: they are drawn per device.)
+    is that of one device up to rounding. (Dropout masks differ from
+    those of one device; under TensorFlow every device has the same ones for its part.)
 
     The model itself stays an ordinary one on one device. `fit` trains a copy on all devices and
     hands its state back after every epoch, for validation, pictures and the final file.
@@ -69,6 +70,11 @@ class DataParallel:
             names = names[:devices]
         self.num_devices = len(names)
         self._engine = _ENGINES[backend](names)
+
+    @property
+    def signals(self) -> tuple[int, ...]:
+        """The signals that end the training in good order; none, where others would go on."""
+        return StopOnSignal.SIGNALS if self.cluster is None else ()
 
     @property
     def is_chief(self) -> bool:
@@ -157,30 +163,6 @@ def copy_state(source: keras.Model, target: keras.Model) -> None:
     )
     for old, new in pairs:
         new.assign(variable_value(old))
-
-
-class OneDevice:
-    """What `DataParallel` is, for a model that trains where it is."""
-
-    is_chief = True
-
-    def checkpoints(self, checkpoints):
-        return checkpoints
-
-    def copy(self, model):
-        return model
-
-    def callbacks(self, callbacks, model, copy):
-        return list(callbacks)
-
-    def fit(self, copy, batches, **arguments):
-        copy.fit(feed(batches), **arguments)
-
-    def hand_back(self, copy, model):
-        pass
-
-    def wait(self):
-        pass
 
 
 class _ReadOnlyCheckpoints(Checkpoints):

@@ -16,7 +16,8 @@ from keras_pixelcnnpp.callbacks import (
 )
 from keras_pixelcnnpp.callbacks.averaged_weights import use_averages
 from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
-from keras_pixelcnnpp.training.data_parallel import DataParallel, OneDevice
+from keras_pixelcnnpp.training.data_parallel import DataParallel
+from keras_pixelcnnpp.training.one_device import OneDevice
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def fit(
         The number of epochs that were done before, 0 unless the run was resumed.
 
     Raises:
-        TrainingStopped: if a signal asked for it. The checkpoint of the last step is there.
+        TrainingStopped: if a signal asked for it. The checkpoint of the last step is there. (Of
+            several workers, a signal ends the job at once: no step can be finished without all.)
         UserError: if the loss, the gradient or the weights are no longer finite, or the disk is
             full. The last good checkpoint is there.
     """
@@ -72,7 +74,7 @@ def fit(
     parallel.wait()
     trained = parallel.copy(model)
     start = checkpoints.restore(trained)
-    with StopOnSignal() as stop:
+    with StopOnSignal(parallel.signals) as stop:
         for number, (phase, first_epoch) in enumerate(_still_to_do(phases, start)):
             if number:
                 # The end of `fit` put the averaged weights into the model; training goes on from

@@ -147,6 +147,13 @@ def train_pixelcnnpp(
         }
         if training["frechet_every"]:
             run.require_model("baseline")
+        # Chosen at random: pictures often lie sorted by class.
+        rows = np.random.default_rng(training["seed"]).permutation(len(pictures))
+        sample = pictures.take(rows[:INITIALIZATION_PICTURES])
+        model.initialize(sample.images, sample.labels)
+        if training["initial_weights"] and not (resume and run.has_checkpoint("pixelcnnpp")):
+            copy_initial_weights(training["initial_weights"], model)
+        # Not before: the weights to start from may be those of the run to be overwritten.
         if is_chief:
             run.start(
                 "pixelcnnpp",
@@ -156,12 +163,6 @@ def train_pixelcnnpp(
                 overwrite=overwrite,
                 may_change=("epochs", "gradient_clip_norm", "jit_compile", *WATCHING),
             )
-        # Chosen at random: pictures often lie sorted by class.
-        rows = np.random.default_rng(training["seed"]).permutation(len(pictures))
-        sample = pictures.take(rows[:INITIALIZATION_PICTURES])
-        model.initialize(sample.images, sample.labels)
-        if training["initial_weights"]:
-            copy_initial_weights(training["initial_weights"], model)
         devices = "" if parallel is None else f", {parallel.describe()}"
         print(
             f"PixelCNN++, {model.count_params():,} weights: {environment.describe(model)}{devices}"
@@ -193,12 +194,13 @@ def train_pixelcnnpp(
     phases = _phases(pictures, larger, training, num_classes)
     callbacks = [*callbacks, *monitors, history, *logs]
     fit(model, phases, checkpoints, callbacks, parallel=parallel, resume=resume, verbose=verbose)
-    if not is_chief:
-        return model
-    if model.posterior.learn_offsets:
-        refit_offsets(model, pictures, training["batch_size"])
-    with atomic_path(run.model_keras) as temporary:
-        model.save(temporary)
+    if is_chief:
+        if model.posterior.learn_offsets:
+            refit_offsets(model, pictures, training["batch_size"])
+        with atomic_path(run.model_keras) as temporary:
+            model.save(temporary)
+    if parallel is not None:
+        parallel.wait()  # a worker that leaves ends the others
     return model
 
 

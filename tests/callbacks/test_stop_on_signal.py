@@ -33,6 +33,12 @@ def test_second_signal_is_not_held_back():
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.usefixtures("ctrl_c")
+def test_without_signals_they_keep_their_meaning():
+    with StopOnSignal(signals=()), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_other_threads_are_left_alone():
     failures = []
 

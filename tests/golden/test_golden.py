@@ -119,4 +119,4 @@ def test_gradients_equal_finite_differences_of_the_reference(golden):
             ends.append(golden.reference(weights).log_prob(image[0], label))
         expected = (ends[1] - ends[0]) / (2 * step)
         scale = float(np.abs(gradient).max())
-        assert gradient[index] == pytest.approx(expected, rel=1e-3, abs=1e-4 * scale + 1e-6), path
+        assert gradient[index] == pytest.approx(expected, rel=1e-4, abs=1e-4 * scale + 1e-6), path

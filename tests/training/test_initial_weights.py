@@ -61,3 +61,22 @@ def test_training_starts_from_them(source, tmp_path):
         model.network.get_weights(), source.network.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(weights, expected)
+
+
+def test_refused_weights_leave_the_old_run_as_it_was(source, tmp_path):
+    dataset = tiny.tiny_dataset()
+    preset = {"model": tiny.MODEL, "training": {"epochs": 1, "batch_size": 12}}
+    run = RunFolder(tmp_path / "run")
+
+    def train(options, **how):
+        model_options, training = resolve_options(preset, options, dataset.num_classes)
+        data = tiny.tiny_data_config(dataset)
+        return train_pixelcnnpp(dataset, run, model_options, training, data, verbose=0, **how)
+
+    train({})
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="Unknown preset"):
+        train({"initial_weights": "cpne455"}, overwrite=True)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    # The very model that is to be overwritten is a good start.
+    train({"initial_weights": str(run.model_keras)}, overwrite=True)
