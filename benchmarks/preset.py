@@ -3,7 +3,8 @@
     python benchmarks/preset.py runs/cpen455 cpen455
 
 Needs reports/classification.json (`pixelcnnpp evaluate classification`), whose numbers go into
-`metadata.json` and the card. The training options become those of the run.
+`metadata.json` and the card. The training options become those of the run. Of a run that started
+from a preset's weights, they stay that preset's: how to train it from nothing.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from results import Run, markdown_template
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.models.trained_model import load_trained_model
+from keras_pixelcnnpp.presets import load_preset_config, preset_names
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training.pixelcnnpp import TRAINING_DEFAULTS
 
@@ -24,14 +26,24 @@ PRESETS = Path(kp.__file__).parent / "presets"
 OF_THE_MACHINE = ("precision", "jit_compile", "sample_every", "seed", "limit")
 
 
-def training_options(config):
+def training_options(options):
     """What a preset keeps of a run's options: those that aren't the defaults."""
-    options = config["pixelcnnpp"]["options"]
+    if started_from(options):
+        return load_preset_config(options["initial_weights"])["training"]
     return {
         name: options[name]
         for name, default in TRAINING_DEFAULTS.items()
         if name in options and options[name] != default and name not in OF_THE_MACHINE
     }
+
+
+def started_from(options):
+    """Facts of the preset whose weights a run started from, or `None`."""
+    name = options.get("initial_weights")
+    if name not in preset_names():
+        return None
+    metadata = json.loads((PRESETS / name / "metadata.json").read_text(encoding="utf-8"))
+    return {"preset": name, **{key: metadata[key] for key in ("epochs", "metrics", "sha256")}}
 
 
 def main():
@@ -45,11 +57,13 @@ def main():
     if report is None:
         parser.error(f"{options.run} has no reports/classification.json")
     config = run.config
+    trained_with = config["pixelcnnpp"]["options"]
     metadata = {
         "data": config["data"]["source"],
         "fingerprint": config["data"]["fingerprint"],
         "epochs": run.epochs("pixelcnnpp"),
-        "seed": config["pixelcnnpp"]["options"]["seed"],
+        "seed": trained_with["seed"],
+        "started_from": started_from(trained_with),
         "versions": config["pixelcnnpp"]["versions"],
         "split": report["split"],
         "count": report["count"],
@@ -61,7 +75,7 @@ def main():
     }
     model = load_trained_model(folder.model_keras, kp.PixelCNNPlusPlus)
     target = PRESETS / options.name
-    model.save_to_preset(target, training=training_options(config), metadata=metadata)
+    model.save_to_preset(target, training=training_options(trained_with), metadata=metadata)
     card = markdown_template("model_card.md.j2")
     text = card.render(run=run, config=run.config, metadata=metadata)
     (target / "README.md").write_text(text, encoding="utf-8")
