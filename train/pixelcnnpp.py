@@ -17,6 +17,10 @@ def pixelcnnpp(
     learning_rate_decay: Annotated[
         float | None, typer.Option(min=0, max=1, help="Factor on the learning rate per step.")
     ] = None,
+    learning_rate_warmup: Annotated[
+        int | None,
+        typer.Option(min=0, help="Steps over which the learning rate rises from 0; 0: none."),
+    ] = None,
     filters: Annotated[
         str | None,
         typer.Option(help="Width of the network, or one per resolution: 24,48,96."),
@@ -133,6 +137,7 @@ def pixelcnnpp(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "learning_rate_decay": learning_rate_decay,
+        "learning_rate_warmup": learning_rate_warmup,
         "filters": options.per_resolution("filters", filters),
         "num_blocks": options.per_resolution("num_blocks", num_blocks),
         "num_resolutions": num_resolutions,

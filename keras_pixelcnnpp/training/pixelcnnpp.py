@@ -22,6 +22,7 @@ from keras_pixelcnnpp.training.data_parallel import DataParallel
 from keras_pixelcnnpp.training.fitting import Phase, fit
 from keras_pixelcnnpp.training.frechet import frechet_monitor
 from keras_pixelcnnpp.training.initial_weights import copy_initial_weights
+from keras_pixelcnnpp.training.learning_rate import WarmUpThenDecay
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
 from keras_pixelcnnpp.training.offsets import refit_offsets
 from keras_pixelcnnpp.training.splits import first, training_pictures
@@ -31,6 +32,7 @@ TRAINING_DEFAULTS = {
     "batch_size": 16,
     "learning_rate": 2e-4,
     "learning_rate_decay": 1.0,
+    "learning_rate_warmup": 0,
     "ema_momentum": 0.0,
     "gradient_clip_norm": 0.0,
     "candidates": None,
@@ -205,9 +207,11 @@ def train_pixelcnnpp(
 
 
 def make_optimizer(training: dict) -> keras.optimizers.Optimizer:
-    """Adam with a learning rate that decays by a factor each step, and averaged weights."""
-    schedule = keras.optimizers.schedules.ExponentialDecay(
-        training["learning_rate"], decay_steps=1, decay_rate=training["learning_rate_decay"]
+    """Adam with a learning rate that changes each step, and averaged weights."""
+    schedule = WarmUpThenDecay(
+        training["learning_rate"],
+        decay_rate=training["learning_rate_decay"],
+        warmup_steps=training["learning_rate_warmup"],
     )
     momentum = training["ema_momentum"]
     return keras.optimizers.Adam(
