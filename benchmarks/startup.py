@@ -36,7 +36,7 @@ def train_and_sample(job):
     reached["model"] = time.perf_counter()
     if job == "first_step":
         jit_compile = keras.backend.backend() == "jax"
-        model.compile(keras.optimizers.Adam(2e-4), jit_compile=jit_compile)
+        model.compile(kp.FusedAdam(2e-4, use_ema=True, ema_momentum=0.9995), jit_compile=jit_compile)
         model.fit({"image": images, "label": labels}, batch_size=16, verbose=0)
     else:
         model.sample(labels, verbose=0)

@@ -58,7 +58,7 @@ class Ours:
         keras.config.set_dtype_policy(precision)
         self.model = kp.PixelCNNPlusPlus(SHAPE, 4, conditioning="bias")
         keras.config.set_dtype_policy("float32")
-        self.model.compile(keras.optimizers.Adam(2e-4), jit_compile=jit_compile)
+        self.model.compile(kp.FusedAdam(2e-4), jit_compile=jit_compile)
 
     def train(self):
         batches = ArrayBatches({"image": self.images, "label": self.labels}, BATCH)

@@ -44,7 +44,8 @@ def train(way, data, goal):
     split = dataset.split("train").labelled()
     keras.config.set_dtype_policy(WAYS[way])
     model = kp.PixelCNNPlusPlus.from_preset("report", num_classes=dataset.num_classes)
-    model.compile(keras.optimizers.Adam(LEARNING_RATE), jit_compile=False)
+    adam = keras.optimizers.Adam if way == "plain" else kp.FusedAdam
+    model.compile(adam(LEARNING_RATE), jit_compile=False)
     if way != "plain":
         model.optimizer.build(model.trainable_variables)
 

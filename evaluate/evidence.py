@@ -41,7 +41,7 @@ def evidence(
     class_names = config["data"]["class_names"]
     with argument_errors():
         classifier = PixelCNNClassifier(
-            load_trained_model(path, PixelCNNPlusPlus, compile=False),
+            load_trained_model(path, PixelCNNPlusPlus),
             batch_size,
             int(sys.stdout.isatty()),
         )

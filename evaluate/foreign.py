@@ -51,7 +51,7 @@ def foreign(
     order = np.random.default_rng(seed).permutation(len(images))
     images = images[order[:count]]
     inputs = foreign_inputs(images, dataset.num_levels, config["data"]["source"], seed)
-    model = load_trained_model(path, PixelCNNPlusPlus, compile=False)
+    model = load_trained_model(path, PixelCNNPlusPlus)
     print(f"Scoring {len(images)} pictures of the split {split} and {len(inputs)} foreign sets")
     detection = Detection.run(
         images, inputs, model, _baseline(folder), batch_size, int(sys.stdout.isatty())
@@ -71,9 +71,7 @@ def _baseline(folder: "RunFolder") -> "BaselineClassifier | None":
     from keras_pixelcnnpp.models.trained_model import load_trained_model
 
     if folder.baseline_keras.exists():
-        return BaselineClassifier(
-            load_trained_model(folder.baseline_keras, BaselineCNN, compile=False)
-        )
+        return BaselineClassifier(load_trained_model(folder.baseline_keras, BaselineCNN))
     print(
         f"No {folder.baseline_keras.name} to compare with. "
         f"Train it: pixelcnnpp train baseline --data … --run {folder.path}"

@@ -62,7 +62,7 @@ def generation(
     real = _real_pictures(config, data, reference, inception_weights)
     baseline, features = _features(folder, config, inception_weights) if real else (None, None)
 
-    model = load_trained_model(model_file, PixelCNNPlusPlus, compile=False)
+    model = load_trained_model(model_file, PixelCNNPlusPlus)
     print("Drawing. Compiling the sampler takes some seconds at first.")
     options = {"seed": seed, "temperature": temperature, "guidance": guidance}
     with argument_errors():
@@ -114,7 +114,7 @@ def _features(folder: "RunFolder", config: dict, inception_weights: Path | None)
 
     baseline = None
     if folder.baseline_keras.exists():
-        model = load_trained_model(folder.baseline_keras, BaselineCNN, compile=False)
+        model = load_trained_model(folder.baseline_keras, BaselineCNN)
         baseline = BaselineFeatures(model)
     if inception_weights is not None:
         return baseline, InceptionFeatures(inception_weights, config["data"]["num_levels"])

@@ -48,7 +48,7 @@ def _trained_model(folder: "RunFolder"):
     from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
     from keras_pixelcnnpp.models.trained_model import load_trained_model
 
-    return load_trained_model(folder.require_model("pixelcnnpp"), PixelCNNPlusPlus, compile=False)
+    return load_trained_model(folder.require_model("pixelcnnpp"), PixelCNNPlusPlus)
 
 
 def _fresh_model(folder: "RunFolder", config: dict):

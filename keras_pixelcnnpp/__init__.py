@@ -8,18 +8,22 @@ __version__ = "0.1.0"
 _HOMES = {
     "BaselineCNN": "keras_pixelcnnpp.models.baseline_cnn",
     "DiscretizedLogisticMixture": "keras_pixelcnnpp.distributions.discretized_logistic_mixture",
+    "FusedAdam": "keras_pixelcnnpp.optimizers.fused_adam",
     "PixelCNNClassifier": "keras_pixelcnnpp.classification.pixelcnn_classifier",
     "PixelCNNPlusPlus": "keras_pixelcnnpp.models.pixelcnnpp",
     "SavedModelClassifier": "keras_pixelcnnpp.classification.saved_model_classifier",
+    "WarmUpThenDecay": "keras_pixelcnnpp.optimizers.warm_up_then_decay",
     "keep_freed_memory": "keras_pixelcnnpp.memory",
 }
 
 __all__ = [
     "BaselineCNN",
     "DiscretizedLogisticMixture",
+    "FusedAdam",
     "PixelCNNClassifier",
     "PixelCNNPlusPlus",
     "SavedModelClassifier",
+    "WarmUpThenDecay",
     "keep_freed_memory",
 ]
 
@@ -35,5 +39,5 @@ def __getattr__(name):
 if "keras" in sys.modules:
     # Who has Keras already may go on to `keras.models.load_model`, which finds registered classes
     # only.
-    importlib.import_module(_HOMES["BaselineCNN"])
-    importlib.import_module(_HOMES["PixelCNNPlusPlus"])
+    for _name in ("BaselineCNN", "FusedAdam", "PixelCNNPlusPlus", "WarmUpThenDecay"):
+        importlib.import_module(_HOMES[_name])

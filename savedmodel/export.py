@@ -29,7 +29,7 @@ def export(
     from keras_pixelcnnpp.models.trained_model import load_trained_model
     from keras_pixelcnnpp.savedmodel.exported_pixelcnn import export_saved_model
 
-    model = load_trained_model(source, PixelCNNPlusPlus, compile=False)
+    model = load_trained_model(source, PixelCNNPlusPlus)
     path = folder.savedmodel / str(version)
     export_saved_model(model, path, tuple(data["class_names"]), config)
     print(f"Wrote {path}. Next: pixelcnnpp savedmodel classify {folder.savedmodel} IMAGE…")

@@ -7,8 +7,8 @@ import keras
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 
 
-def load_trained_model(path: str | Path, kind: type, compile: bool = True):  # noqa: A002
-    """Loads a model that this package saved, and nothing else.
+def load_trained_model(path: str | Path, kind: type):
+    """Loads a model that this package saved, without its optimizer, and nothing else.
 
     Keras's safe mode refuses archives that carry code (a `Lambda` layer) and archives that unpack
     to far more than their size.
@@ -16,7 +16,6 @@ def load_trained_model(path: str | Path, kind: type, compile: bool = True):  # n
     Args:
         path: The `.keras` file.
         kind: `PixelCNNPlusPlus` or `BaselineCNN`.
-        compile: Boolean, whether the optimizer is restored too.
 
     Returns:
         A model of that class.
@@ -33,7 +32,7 @@ def load_trained_model(path: str | Path, kind: type, compile: bool = True):  # n
     """
     try:
         # The default, written out: only `keras.config.enable_unsafe_deserialization` lifts it.
-        model = keras.models.load_model(path, compile=compile, safe_mode=True)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
     # Anything: a damaged archive fails in the zip, JSON, HDF5 reader or in a constructor.
     except Exception as error:
         if is_out_of_memory(error):

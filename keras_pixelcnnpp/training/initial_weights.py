@@ -38,7 +38,7 @@ def copy_initial_weights(source: str, model: PixelCNNPlusPlus) -> None:
     ```
     """
     if Path(source).is_file():
-        trained = load_trained_model(source, PixelCNNPlusPlus, compile=False)
+        trained = load_trained_model(source, PixelCNNPlusPlus)
     else:
         trained = PixelCNNPlusPlus.from_preset(source, load_weights=True)
     for name in ARCHITECTURE:

@@ -15,6 +15,8 @@ from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.metrics import bits_per_dim
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.optimizers.fused_adam import FusedAdam
+from keras_pixelcnnpp.optimizers.warm_up_then_decay import WarmUpThenDecay
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training import environment
 from keras_pixelcnnpp.training.configuration_text import WATCHING
@@ -22,7 +24,6 @@ from keras_pixelcnnpp.training.data_parallel import DataParallel
 from keras_pixelcnnpp.training.fitting import Phase, fit
 from keras_pixelcnnpp.training.frechet import frechet_monitor
 from keras_pixelcnnpp.training.initial_weights import copy_initial_weights
-from keras_pixelcnnpp.training.learning_rate import WarmUpThenDecay
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
 from keras_pixelcnnpp.training.offsets import refit_offsets
 from keras_pixelcnnpp.training.splits import first, training_pictures
@@ -214,7 +215,7 @@ def make_optimizer(training: dict) -> keras.optimizers.Optimizer:
         warmup_steps=training["learning_rate_warmup"],
     )
     momentum = training["ema_momentum"]
-    return keras.optimizers.Adam(
+    return FusedAdam(
         schedule,
         use_ema=momentum > 0,
         ema_momentum=momentum,

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.training.learning_rate import WarmUpThenDecay
+from keras_pixelcnnpp.optimizers.warm_up_then_decay import WarmUpThenDecay
 
 STEPS = np.arange(2000)
 

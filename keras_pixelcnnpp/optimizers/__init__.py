@@ -1,0 +1,1 @@
+"""Adam as this package trains with it, and its learning rate."""
