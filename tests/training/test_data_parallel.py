@@ -29,6 +29,7 @@ import tiny
 from keras_pixelcnnpp.callbacks import Checkpoints
 from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
 from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
+from keras_pixelcnnpp.optimizers.fused_adam import FusedAdam
 from keras_pixelcnnpp.training.data_parallel import DataParallel
 from keras_pixelcnnpp.training.fitting import Phase, fit
 
@@ -37,7 +38,7 @@ def train(folder, devices, epochs, resume=False):
     keras.utils.set_random_seed(0)
     # Dropout off: each device draws its own masks.
     model = tiny.tiny_model(dropout_rate=0.0, label_loss_weight=0.5)
-    model.compile(keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.8))
+    model.compile(FusedAdam(0.01, use_ema=True, ema_momentum=0.8))
     split = tiny.tiny_split(21)  # the last batch has 5 pictures
 
     batches = ImageSequence(
