@@ -35,8 +35,8 @@ def train_and_sample(job):
     labels = rng.integers(0, model.num_classes, 16).astype("int32")
     reached["model"] = time.perf_counter()
     if job == "first_step":
-        jit_compile = keras.backend.backend() == "jax"
-        model.compile(kp.FusedAdam(2e-4, use_ema=True, ema_momentum=0.9995), jit_compile=jit_compile)
+        adam = kp.FusedAdam(2e-4, use_ema=True, ema_momentum=0.9995)
+        model.compile(adam, jit_compile=keras.backend.backend() == "jax")
         model.fit({"image": images, "label": labels}, batch_size=16, verbose=0)
     else:
         model.sample(labels, verbose=0)
