@@ -36,9 +36,22 @@ def keep(run, folder=RESULTS):
             copy = target / file.relative_to(run)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-    content = json.dumps(Run(target).config, indent=2)
-    (target / "config.json").write_text(content + "\n", encoding="utf-8")
+    for name in ("config.json", "reports/fusion.json"):
+        content = Run(target).json(name)
+        if content is not None:
+            _forget_place(content)
+            text = json.dumps(content, indent=2) + "\n"
+            (target / name).write_text(text, encoding="utf-8")
     return target
+
+
+def _forget_place(content):
+    """Where the data lay is of no use to anyone else; its name is."""
+    data = content["data"]
+    if isinstance(data, dict):
+        data["source"] = Path(data["source"]).name
+    else:
+        content["data"] = Path(data).name
 
 
 class Run:
@@ -56,8 +69,7 @@ class Run:
     @property
     def config(self):
         config = self.json("config.json")
-        # Where the data lay is of no use to anyone else; its name is.
-        config["data"]["source"] = Path(config["data"]["source"]).name
+        _forget_place(config)
         return config
 
     def command(self, model):
@@ -75,6 +87,15 @@ class Run:
         return history[-1]["epoch"] if history else None
 
 
+def fusion_command(name, fusion):
+    """The command that makes the comparison of strategies again."""
+    words = ["pixelcnnpp", "train", "fusion", "--data", fusion["data"]]
+    for option, value in fusion["options"].items():
+        for each in value if isinstance(value, list) else [value]:
+            words += ["--" + option.replace("_", "-"), str(each)]
+    return shlex.join([*words, "--split", fusion["split"], "--run", f"runs/{name}"])
+
+
 def markdown_template(name):
     """A Jinja template from this folder."""
     environment = jinja2.Environment(
@@ -86,6 +107,7 @@ def markdown_template(name):
         autoescape=False,  # noqa: S701 - Markdown
     )
     environment.filters.update(percent=percent, interval=interval, number=number)
+    environment.globals.update(fusion_command=fusion_command)
     return environment.get_template(name)
 
 

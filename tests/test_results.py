@@ -44,3 +44,20 @@ def test_a_run_is_kept_without_weights(results, tmp_path):
     assert results.Run(kept).config == {"data": {"source": "pictures"}}
     assert results.Run(kept).json("reports/classification.json") == {"count": 3}
     assert results.Run(kept).json("reports/generation.json") is None
+
+
+def test_a_comparison_of_strategies_is_kept_with_its_command(results, tmp_path):
+    report = {
+        "data": "/home/me/pictures",
+        "split": "test",
+        "options": {"strategy": ["bias", "film"], "seeds": 2, "image_size": 16},
+    }
+    run = tmp_path / "runs" / "mine"
+    (run / "reports").mkdir(parents=True)
+    (run / "reports" / "fusion.json").write_text(json.dumps(report))
+    kept = results.Run(results.keep(run, tmp_path / "results")).json("reports/fusion.json")
+    assert kept == {**report, "data": "pictures"}
+    assert results.fusion_command("mine", kept) == (
+        "pixelcnnpp train fusion --data pictures --strategy bias --strategy film --seeds 2 "
+        "--image-size 16 --split test --run runs/mine"
+    )

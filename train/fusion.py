@@ -65,6 +65,19 @@ def fusion(
     preset_config = options.load_preset(preset, data)
     dataset, data_config = options.load(data, image_size, seed=0)
     folder = RunFolder(run)
+    given = {
+        "preset": preset,
+        "strategy": strategy,
+        "objective": objective,
+        "seeds": seeds,
+        "image_size": image_size,
+        **overrides,
+    }
+    facts = {
+        "data": data,
+        "split": split,
+        "options": {name: value for name, value in given.items() if value is not None},
+    }
     results = []
     finished = run_trials(
         trials,
@@ -81,7 +94,7 @@ def fusion(
         for result in finished:
             results.append(result)
             rows = summarize(results)
-            _write(folder, {"data": data, "split": split, "rows": rows, "trials": results})
+            _write(folder, {**facts, "rows": rows, "trials": results})
     except TrainingStopped:
         print("\nStopped. The same command goes on from there.")
         raise typer.Exit(0) from None

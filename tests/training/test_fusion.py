@@ -94,6 +94,8 @@ def test_command_writes_a_table_and_keeps_what_is_finished(tmp_path, pixelcnnpp)
     report = json.loads((run / "reports" / "fusion.json").read_text())
     assert [row["objective"] for row in report["rows"]] == ["likelihood", "hybrid"]
     assert report["rows"][1] == first["rows"][0]
+    assert first["options"]["objective"] == ["hybrid"]
+    assert report["options"]["strategy"] == ["bias"]
     assert report["rows"][0]["seconds_per_epoch"] > 0
     likelihood, hybrid = (
         json.loads((run / "trials" / f"bias-{name}-0" / "config.json").read_text())
