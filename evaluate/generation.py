@@ -71,7 +71,9 @@ def generation(
         )
     _write_samples(folder, samples)
     _print_report(report)
-    print("Comparing with real pictures and at other temperatures")
+    print(
+        "Comparing with real pictures and at other temperatures" if real else "Other temperatures"
+    )
     examination = examine(
         model,
         samples,
