@@ -19,7 +19,7 @@ def pixelcnnpp(
     ] = None,
     learning_rate_warmup: Annotated[
         int | None,
-        typer.Option(min=0, help="Steps over which the learning rate rises from 0; 0: none."),
+        typer.Option(min=1, help="Steps over which the learning rate rises. Default: none."),
     ] = None,
     filters: Annotated[
         str | None,

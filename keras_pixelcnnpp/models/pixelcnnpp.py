@@ -20,6 +20,9 @@ from keras_pixelcnnpp.models.causal_network import CausalNetwork
 from keras_pixelcnnpp.models.first_batch import first_batch
 from keras_pixelcnnpp.models.mean_over_batch import MeanOverBatch
 from keras_pixelcnnpp.models.scoring import Scoring
+
+# For whoever loads a trained model: registers what its archive names.
+from keras_pixelcnnpp.optimizers import fused_adam, warm_up_then_decay  # noqa: F401
 from keras_pixelcnnpp.presets.presets import Presets
 from keras_pixelcnnpp.sampling.generating import Generating
 

@@ -1,1 +1,1 @@
-"""Adam as this package trains with it, and its learning rate."""
+"""Adam as the model is trained with it, and its learning rate."""

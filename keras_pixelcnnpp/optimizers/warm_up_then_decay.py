@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.arguments import require_nonnegative_number, require_positive_integer
+
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -13,9 +15,12 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
     which a trained model (`--initial-weights`) takes many epochs to recover from.
 
     Args:
-        initial_learning_rate: A float above 0.
-        decay_rate: A float in (0, 1]; 1: no decay.
-        warmup_steps: A non-negative integer; 0: none.
+        initial_learning_rate: Number of at least 0.
+        decay_rate: Number of at least 0; 1: no decay.
+        warmup_steps: Integer of at least 0; 0: none.
+
+    Raises:
+        ValueError: If an argument is out of range.
 
     Example:
 
@@ -28,6 +33,10 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         self, initial_learning_rate: float, decay_rate: float = 1.0, warmup_steps: int = 0
     ):
         super().__init__()
+        require_nonnegative_number("initial_learning_rate", initial_learning_rate)
+        require_nonnegative_number("decay_rate", decay_rate)
+        if warmup_steps != 0:
+            require_positive_integer("warmup_steps", warmup_steps)
         self.initial_learning_rate = initial_learning_rate
         self.decay_rate = decay_rate
         self.warmup_steps = warmup_steps

@@ -33,7 +33,7 @@ TRAINING_DEFAULTS = {
     "batch_size": 16,
     "learning_rate": 2e-4,
     "learning_rate_decay": 1.0,
-    "learning_rate_warmup": 0,
+    "learning_rate_warmup": None,
     "ema_momentum": 0.0,
     "gradient_clip_norm": 0.0,
     "candidates": None,
@@ -212,7 +212,7 @@ def make_optimizer(training: dict) -> keras.optimizers.Optimizer:
     schedule = WarmUpThenDecay(
         training["learning_rate"],
         decay_rate=training["learning_rate_decay"],
-        warmup_steps=training["learning_rate_warmup"],
+        warmup_steps=training["learning_rate_warmup"] or 0,
     )
     momentum = training["ema_momentum"]
     return FusedAdam(

@@ -1,6 +1,10 @@
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
+import tiny
 from keras import ops
 
 from keras_pixelcnnpp.optimizers.fused_adam import FusedAdam
@@ -34,7 +38,8 @@ def adam_in_float64(learning_rate, momentum, beta_1=0.9, beta_2=0.999, epsilon=1
 
 
 def run(optimizer, compiled):
-    variables = [keras.Variable(np.full(shape, 0.5), name=f"v{len(shape)}") for shape in SHAPES]
+    values = [np.full(shape, 0.5, "float32") for shape in SHAPES]
+    variables = [keras.Variable(value, name=f"v{value.ndim}") for value in values]
     optimizer.build(variables)
 
     def step(*grads):
@@ -73,22 +78,58 @@ def test_has_the_variables_of_keras_adam():
     assert variables(FusedAdam(use_ema=True)) == variables(keras.optimizers.Adam(use_ema=True))
 
 
-@pytest.mark.parametrize("clip", [{}, {"global_clipnorm": 0.5}, {"amsgrad": True}])
-def test_agrees_with_keras_under_other_arguments(clip):
-    received = run(FusedAdam(0.01, **clip), compiled=False)[0]
-    expected = run(keras.optimizers.Adam(0.01, **clip), compiled=False)[0]
+@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"global_clipnorm": 0.5},
+        {"weight_decay": 0.1},
+        {"amsgrad": True},
+        {"gradient_accumulation_steps": 2},
+    ],
+)
+def test_agrees_with_keras_under_other_arguments(arguments, averaged):
+    received = run(FusedAdam(0.01, use_ema=averaged, **arguments), compiled=False)
+    expected = run(keras.optimizers.Adam(0.01, use_ema=averaged, **arguments), compiled=False)
+    for group, of_keras in zip(received, expected, strict=True):
+        for array, truth in zip(group, of_keras, strict=True):
+            np.testing.assert_allclose(array, truth, rtol=1e-5)
+
+
+def trained(kind, dtype, **how):
+    """A small network's weights after some steps, an embedding's among them."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.layers.Embedding(4, 2, dtype=dtype),
+            keras.layers.Flatten(dtype=dtype),
+            keras.layers.Dense(1, dtype=dtype),
+        ]
+    )
+    model.compile(kind(0.05, use_ema=True), loss="mse", **how)
+    # Class 3 is never seen: a sparse gradient leaves its row where it is.
+    labels, values = np.array([[0], [1], [2], [0]]), np.array([1.0, 2.0, 3.0, 1.0])
+    model.fit(labels, values, epochs=9, batch_size=2, verbose=0, shuffle=False)
+    return [ops.convert_to_numpy(ops.cast(weight, "float32")) for weight in model.weights]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "how", "tolerance"),
+    [
+        ("float32", {}, 1e-5),
+        ("float32", {"run_eagerly": True}, 1e-5),
+        pytest.param("float32", {"jit_compile": True}, 1e-5, marks=pytest.mark.tensorflow),
+        ("mixed_bfloat16", {}, 1e-2),
+        ("bfloat16", {}, 0),
+    ],
+)
+def test_trains_like_keras_adam(dtype, how, tolerance):
+    received, expected = (
+        trained(kind, dtype, **how) for kind in (FusedAdam, keras.optimizers.Adam)
+    )
     for array, truth in zip(received, expected, strict=True):
-        np.testing.assert_allclose(array, truth, rtol=1e-5)
-
-
-@pytest.mark.parametrize("kind", [keras.optimizers.Adam, FusedAdam])
-def test_embedding_learns(kind):
-    embedding = keras.layers.Embedding(4, 2)
-    model = keras.Sequential([embedding, keras.layers.Flatten(), keras.layers.Dense(1)])
-    model.compile(kind(0.05), loss="mse")
-    labels = np.array([[0], [1], [2], [0]])
-    history = model.fit(labels, np.array([1.0, 2.0, 3.0, 1.0]), epochs=60, verbose=0)
-    assert history.history["loss"][-1] < 0.1 * history.history["loss"][0]
+        np.testing.assert_allclose(array, truth, rtol=tolerance, atol=tolerance)
 
 
 def test_survives_saving():
@@ -96,6 +137,25 @@ def test_survives_saving():
     loaded = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert type(loaded) is FusedAdam
     assert loaded.get_config() == optimizer.get_config()
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras, keras_pixelcnnpp",
+        "from keras_pixelcnnpp import PixelCNNPlusPlus; import keras",
+    ],
+)
+def test_loads_in_a_fresh_process(imports, tmp_path):
+    model = tiny.tiny_model()
+    model.compile(FusedAdam(WarmUpThenDecay(0.01, warmup_steps=3)))
+    split = tiny.tiny_split(6)
+    model.fit({"image": split.images, "label": split.labels}, verbose=0)
+    model.save(tmp_path / "model.keras")
+    code = f"{imports}; m = keras.models.load_model({str(tmp_path / 'model.keras')!r}); "
+    code += "print(type(m.optimizer).__name__, int(m.optimizer.iterations))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["FusedAdam", "1"], done.stderr[-2000:]
 
 
 @pytest.mark.tensorflow

@@ -31,3 +31,12 @@ def test_survives_saving():
 @pytest.mark.parametrize("warmup_steps", [0, 10])
 def test_first_step_moves(warmup_steps):
     assert WarmUpThenDecay(0.01, warmup_steps=warmup_steps)(0) > 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"warmup_steps": -1}, {"warmup_steps": 2.5}, {"decay_rate": -0.1}, {"decay_rate": np.nan}],
+)
+def test_bad_arguments(arguments):
+    with pytest.raises(ValueError, match=f"`{next(iter(arguments))}`"):
+        WarmUpThenDecay(0.01, **arguments)
