@@ -84,6 +84,27 @@ PARTS: dict[str, Callable[[float, Path, random.Random], dict]] = {
 }
 
 
+def markdown(result: dict) -> str:
+    """The figures as a table, for RELIABILITY.md."""
+    killed, hostile, served = (result[part] for part in PARTS)
+    rows = {
+        "trainings finished": killed["runs"],
+        "… SIGKILL, SIGTERM on the way": f"{killed['kills']}, {killed['stops']}",
+        "… largest difference from one undisturbed": f"{killed['largest_difference']:g}",
+        "… files left over": killed["left_over_files"],
+        "hostile inputs read": f"{sum(hostile['inputs'].values()):,}",
+        "… slowest": f"{hostile['slowest_seconds']:.2f} s",
+        "requests served": f"{served['requests']:,} ({served['pictures']:,} pictures)",
+        "… bad ones among them": f"{served['statuses'].get('400', 0):,}",
+        "… wrong answers": served["wrong_answers"],
+        "… half, 99 % answered within": f"{served['p50_ms']:.0f} ms, {served['p99_ms']:.0f} ms",
+        "… growth of the server's memory": f"{served['memory_growth_mb']:.1f} MB",
+        "failures": sum(len(result[part]["failures"]) for part in PARTS),
+    }
+    lines = [f"| {name} | {value} |" for name, value in rows.items()]
+    return "\n".join(["| | |", "|---|---:|", *lines])
+
+
 def _break_and_finish(
     run: Path, whole_seconds: float, rng: random.Random, figures: dict, end: float
 ) -> str | None:

@@ -31,6 +31,13 @@ def test_readme_has_the_measured_table_of_the_backends():
     assert benchmark("backends").markdown(json.loads(measured)) in readme
 
 
+def test_reliability_has_the_figures_of_the_soak(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    measured = (ROOT / "benchmarks" / "results" / "soak.json").read_text(encoding="utf-8")
+    text = (ROOT / "RELIABILITY.md").read_text(encoding="utf-8")
+    assert benchmark("soak").markdown(json.loads(measured)) in text
+
+
 def test_a_run_is_kept_without_weights(results, tmp_path):
     run = tmp_path / "runs" / "mine"
     (run / "reports").mkdir(parents=True)
