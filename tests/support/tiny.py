@@ -1,6 +1,7 @@
 """Models and data that train in seconds, for tests that need a whole run."""
 
 import numpy as np
+from layer_checks import randomize
 
 from keras_pixelcnnpp.datasets.dataset import Dataset
 from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
@@ -57,6 +58,13 @@ def tiny_model(**arguments):
     model = PixelCNNPlusPlus(**{**options, **arguments})
     split = tiny_split(12)
     model.initialize(split.images, split.labels)
+    return model
+
+
+def random_model(**arguments):
+    """A `tiny_model` whose weights no initializer gives."""
+    model = tiny_model(**arguments)
+    randomize(model.network, scale=0.1)
     return model
 
 
