@@ -108,9 +108,9 @@ def trained(kind, dtype, **how):
         ]
     )
     model.compile(kind(0.05, use_ema=True), loss="mse", **how)
-    # Class 3 is never seen: a sparse gradient leaves its row where it is.
+    # Class 0 twice in a batch: Keras squares each of the two gradients, the kernel would their sum.
     labels, values = np.array([[0], [1], [2], [0]]), np.array([1.0, 2.0, 3.0, 1.0])
-    model.fit(labels, values, epochs=9, batch_size=2, verbose=0, shuffle=False)
+    model.fit(labels, values, epochs=9, batch_size=4, verbose=0, shuffle=False)
     return [ops.convert_to_numpy(ops.cast(weight, "float32")) for weight in model.weights]
 
 
@@ -120,7 +120,7 @@ def trained(kind, dtype, **how):
         ("float32", {}, 1e-5),
         ("float32", {"run_eagerly": True}, 1e-5),
         pytest.param("float32", {"jit_compile": True}, 1e-5, marks=pytest.mark.tensorflow),
-        ("mixed_bfloat16", {}, 1e-2),
+        ("mixed_bfloat16", {}, 1e-4),
         ("bfloat16", {}, 0),
     ],
 )
