@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from hostile import hostile_inputs
+from hostile_inputs import hostile_inputs
 from serving import serve_requests
 
 TRAINING = [

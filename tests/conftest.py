@@ -39,6 +39,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f"for {' or '.join(wanted)}, not {current}"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def seeded_module():
+    """What a file's own fixtures draw doesn't hang on the tests that ran before it."""
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def fresh_keras():
     """Every test starts with the same seed, float32 and an empty global state."""

@@ -42,7 +42,8 @@ ALONE = """
     assert (one == seven[:1]).all()
     assert (draw(7, 5) == seven).all()
     assert (draw(64, 6) != draw(64, 5)).any()
-    assert draw(64, 5, 1e-6).std() < draw(64, 5).std()
+    warm, cold = (draw(64, 5, temperature).reshape(32, 2, -1) for temperature in (1.0, 1e-6))
+    assert (cold == cold[:1]).all() and (warm != warm[:1]).any()
     np.save(sys.argv[2], draw(int(sys.argv[3]), 5))
 """
 
