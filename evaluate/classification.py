@@ -128,8 +128,7 @@ def _name_missing_classes(split, pictures, class_names) -> None:
 def _report_model(folder, name, labels, evaluation, class_names) -> None:
     from sklearn.metrics import classification_report
 
-    from keras_pixelcnnpp.classification.figures import roc_png
-    from keras_pixelcnnpp.figures import confusion_matrix_png
+    from keras_pixelcnnpp.classification.figures import confusion_matrix_png, roc_png
 
     known = labels >= 0
     labels, predicted = labels[known], evaluation.predicted[known]

@@ -77,7 +77,7 @@ def _print(counts: list[dict]) -> None:
 
 def _write(folder: "RunFolder", influence: "np.ndarray", report: dict) -> None:
     from keras_pixelcnnpp.atomic import atomic_path, write_json
-    from keras_pixelcnnpp.figures import receptive_field_png
+    from keras_pixelcnnpp.receptive_field.figure import receptive_field_png
 
     with atomic_path(folder.reports / "receptive_field.png") as temporary:
         temporary.write_bytes(receptive_field_png(influence, report["targets"]))

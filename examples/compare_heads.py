@@ -27,9 +27,9 @@ import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.atomic import atomic_path, write_json
 from keras_pixelcnnpp.callbacks import ValidationMonitor
 from keras_pixelcnnpp.datasets import load_dataset
-from keras_pixelcnnpp.figures import history_png
 from keras_pixelcnnpp.metrics import bits_per_dim
 from keras_pixelcnnpp.presets import load_preset_config
+from keras_pixelcnnpp.reporting.history_figure import history_png
 from keras_pixelcnnpp.training.environment import jit_compile
 from keras_pixelcnnpp.training.pixelcnnpp import make_optimizer, resolve_options
 

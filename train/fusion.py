@@ -104,7 +104,7 @@ def fusion(
 
 def _write(folder, report: dict) -> None:
     from keras_pixelcnnpp.atomic import atomic_path, write_json
-    from keras_pixelcnnpp.figures import fusion_png
+    from keras_pixelcnnpp.training.fusion_figure import fusion_png
 
     write_json(folder.reports / "fusion.json", report)
     with atomic_path(folder.reports / "fusion.png") as temporary:

@@ -8,7 +8,8 @@ import numpy as np
 
 from keras_pixelcnnpp.callbacks.summary_writer import SummaryWriter
 from keras_pixelcnnpp.callbacks.validation_monitor import ValidationMonitor
-from keras_pixelcnnpp.figures import confusion_matrix_png, picture_grid, png_pixels
+from keras_pixelcnnpp.classification.figures import confusion_matrix_png
+from keras_pixelcnnpp.figures import picture_grid, png_pixels
 
 
 class TensorBoardPictures(keras.callbacks.Callback):

@@ -1,4 +1,4 @@
-"""The plots of `evaluate classification` beside the confusion matrices."""
+"""The plots of `evaluate classification`."""
 
 from collections.abc import Sequence
 
@@ -15,6 +15,35 @@ from keras_pixelcnnpp.metrics import (
 
 # More would not be told apart by colour.
 NAMED_CLASSES = 10
+
+
+def confusion_matrix_png(
+    labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], title: str = ""
+) -> bytes:
+    """Draws a confusion matrix: rows are true classes, columns predicted ones.
+
+    Args:
+        labels: int `[count]`, the true classes.
+        predicted: int `[count]`, the predicted ones.
+        class_names: The name of each class; classes without pictures are drawn too.
+        title: A line above the matrix.
+
+    Returns:
+        The content of a PNG file.
+    """
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+    num_classes = len(class_names)
+    matrix = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
+    size = 3.0 + 0.5 * num_classes
+    figure = new_figure(size + 0.8, size)
+    axes = figure.subplots()
+    long_names = max(map(len, class_names)) > 3
+    ConfusionMatrixDisplay(matrix, display_labels=class_names).plot(
+        ax=axes, cmap="Blues", xticks_rotation=45 if long_names else "horizontal"
+    )
+    axes.set_title(title)
+    return figure_png(figure)
 
 
 def roc_png(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_pixelcnnpp.figures import gallery_png
+from keras_pixelcnnpp.generation.gallery_figure import gallery_png
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 import statistics
 
-from keras_pixelcnnpp.figures import history_png
+from keras_pixelcnnpp.reporting.history_figure import history_png
 from keras_pixelcnnpp.reporting.page import Gallery, Missing, Section, Table
 from keras_pixelcnnpp.reporting.run_files import RunFiles, png_picture
 from keras_pixelcnnpp.reporting.wording import (

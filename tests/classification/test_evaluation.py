@@ -10,6 +10,7 @@ from keras_pixelcnnpp.classification import write_predictions
 from keras_pixelcnnpp.classification.details import classifier_details
 from keras_pixelcnnpp.classification.evaluation import Evaluation, compare
 from keras_pixelcnnpp.classification.figures import (
+    confusion_matrix_png,
     reliability_png,
     roc_png,
     selective_accuracy_png,
@@ -105,3 +106,10 @@ def test_figures(rng):
             sizes.append(image.size)
     assert min(map(min, sizes)) > 300
     assert sizes[4][0] > 1.5 * sizes[3][0]
+
+
+def test_confusion_matrix_is_a_png():
+    png = confusion_matrix_png(np.array([0, 1, 1]), np.array([0, 1, 0]), ["cat", "dog", "none"])
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 200

@@ -8,8 +8,8 @@ from PIL import Image
 
 from keras_pixelcnnpp.atomic import write_json
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.figures import fusion_png
 from keras_pixelcnnpp.training.fusion import Trial, plan, summarize
+from keras_pixelcnnpp.training.fusion_figure import fusion_png
 
 PRESET = {
     "model": {"image_shape": [4, 4, 1], "num_classes": 3, "num_levels": 5, **tiny.MODEL},
