@@ -4,21 +4,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.arguments import (
-    require_at_most,
-    require_nonnegative_number,
-    require_positive_integer,
-    require_positive_number,
-    require_rate,
-)
-from keras_pixelcnnpp.conditioning import parse_conditioning
 from keras_pixelcnnpp.distributions import logistic_mixture
-from keras_pixelcnnpp.input_checks import checked_images, checked_labels
 from keras_pixelcnnpp.layers import LabelPosterior
-from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
 from keras_pixelcnnpp.models.causal_network import CausalNetwork
-from keras_pixelcnnpp.models.first_batch import first_batch
+from keras_pixelcnnpp.models.fitting import Fitting
 from keras_pixelcnnpp.models.mean_over_batch import MeanOverBatch
+from keras_pixelcnnpp.models.model_arguments import (
+    check_arguments,
+    checked_image_shape,
+    per_resolution,
+)
 from keras_pixelcnnpp.models.scoring import Scoring
 
 # For whoever loads a trained model: registers what its archive names.
@@ -28,7 +23,7 @@ from keras_pixelcnnpp.sampling.generating import Generating
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
+class PixelCNNPlusPlus(Fitting, Scoring, Generating, Presets, keras.Model):
     """Class-conditional autoregressive image model: generates, classifies and scores pictures.
 
     The model is p(x | y), a product over pixels in raster order of discretized logistic mixtures
@@ -113,7 +108,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.image_shape = _checked_image_shape(image_shape, num_resolutions)
+        self.image_shape = checked_image_shape(image_shape, num_resolutions)
         self.num_classes = num_classes
         self.num_levels = num_levels
         self.filters = tuple(filters) if isinstance(filters, list | tuple) else filters
@@ -128,12 +123,12 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         self.initial_temperature = initial_temperature
         self.learn_temperature = learn_temperature
         self.learn_offsets = learn_offsets
-        self._check_arguments()
+        check_arguments(self)
 
         self.network = CausalNetwork(
             self.num_parameters,
             self.widths,
-            self._per_resolution(self.num_blocks),
+            per_resolution(self.num_blocks, self.num_resolutions),
             dropout_rate,
             conditioning,
             num_classes,
@@ -157,37 +152,6 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
         self._traced_labels = {}
         self.build({"image": (None, *self.image_shape), "label": (None, None)})
 
-    def _check_arguments(self):
-        for name in ("num_mixtures", "num_levels"):
-            require_positive_integer(name, getattr(self, name))
-        for name in ("dropout_rate", "label_dropout_rate"):
-            require_rate(name, getattr(self, name))
-        if not 2 <= self.num_levels <= 256:
-            raise ValueError(
-                "Invalid value for argument `num_levels`. Expected an integer from 2 to 256. "
-                f"Received: num_levels={self.num_levels}"
-            )
-        if isinstance(self.num_classes, bool) or not (
-            isinstance(self.num_classes, int) and self.num_classes >= 0
-        ):
-            raise ValueError(
-                "Invalid value for argument `num_classes`. Expected an integer of at least 0. "
-                f"Received: num_classes={self.num_classes!r}"
-            )
-        for name in ("filters", "num_blocks"):
-            value = getattr(self, name)
-            for number in self._per_resolution(value):
-                require_positive_integer(name, number)
-                require_at_most(name, number, 2**20 if name == "filters" else 1000)
-            if len(self._per_resolution(value)) != self.num_resolutions:
-                raise ValueError(
-                    f"Invalid value for argument `{name}`. Expected an integer or one for each of "
-                    f"num_resolutions={self.num_resolutions}. Received: {name}={value}"
-                )
-        require_nonnegative_number("label_loss_weight", self.label_loss_weight)
-        require_positive_number("initial_temperature", self.initial_temperature)
-        parse_conditioning(self.conditioning)
-
     @property
     def num_parameters(self):
         """Number of parameters of a pixel's distribution, which `log_likelihood` takes apart."""
@@ -196,10 +160,7 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
     @property
     def widths(self):
         """Number of filters at each resolution, highest first."""
-        return self._per_resolution(self.filters)
-
-    def _per_resolution(self, value):
-        return value if isinstance(value, tuple) else (value,) * self.num_resolutions
+        return per_resolution(self.filters, self.num_resolutions)
 
     @property
     def dimensions(self):
@@ -275,50 +236,6 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
                 results.pop(metric.name, None)
         return results
 
-    # Training
-
-    def fit(self, x=None, *args, **kwargs):
-        """Trains as `keras.Model.fit`; before the first step, initializes from the first batch."""
-        if not self.initialized.numpy():  # int() fails for a variable of tf.distribute
-            batch = first_batch(x)
-            self.initialize(batch["image"], batch.get("label"))
-        self._forget_other_candidates("train_function", x)
-        # Keras would build it while tracing the first step, and then trace that step again.
-        if self.optimizer is not None and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        return super().fit(x, *args, **kwargs)
-
-    def evaluate(self, x=None, *args, **kwargs):
-        """Measures bits/dim, and with K > 1 cross-entropy and accuracy, as `keras.Model`."""
-        self._forget_other_candidates("test_function", x)
-        return super().evaluate(x, *args, **kwargs)
-
-    def _forget_other_candidates(self, function, x):
-        # Given other shapes, TensorFlow would trace once more for labels of unknown rank.
-        if self.num_classes:
-            shape = np.shape(first_batch(x)["label"])[1:]
-            if self._traced_labels.setdefault(function, shape) != shape:
-                self._traced_labels[function] = shape
-                setattr(self, function, None)
-
-    def initialize(self, images, labels=None):
-        """Sets gains and biases from one batch of data (weight normalization), once.
-
-        Args:
-            images: uint8 levels `(batch, height, width, channels)`.
-            labels: Int `(batch,)` or `(batch, K)`, of which the true label is used.
-        """
-        images = checked_images(images, self)
-        inputs = {"image": ops.convert_to_tensor(images)}
-        if self.num_classes:
-            labels = np.asarray(labels)
-            labels = labels[:, 0] if labels.ndim == 2 else labels
-            labels = checked_labels(labels, len(images), self.num_classes + 1)
-            inputs["label"] = ops.convert_to_tensor(labels)
-        with data_dependent_initialization(self.network):
-            self(inputs)
-        self.initialized.assign(1)
-
     # Serialization
 
     def get_config(self):
@@ -343,24 +260,3 @@ class PixelCNNPlusPlus(Scoring, Generating, Presets, keras.Model):
             }
         )
         return config
-
-
-def _checked_image_shape(image_shape, num_resolutions):
-    require_positive_integer("num_resolutions", num_resolutions)
-    require_at_most("num_resolutions", num_resolutions, 16)
-    try:
-        height, width, channels = (int(size) for size in image_shape)
-    except (TypeError, ValueError):
-        height = width = channels = 0
-    if min(height, width, channels) < 1:
-        raise ValueError(
-            "Invalid value for argument `image_shape`. Expected three positive integers "
-            f"(height, width, channels). Received: image_shape={image_shape}"
-        )
-    step = 2 ** (num_resolutions - 1)
-    if height % step or width % step:
-        raise ValueError(
-            f"Invalid value for argument `image_shape`. Expected a height and width that {step} "
-            f"divides, for num_resolutions={num_resolutions}. Received: image_shape={image_shape}"
-        )
-    return height, width, channels

@@ -1,4 +1,4 @@
-"""The model as Keras users meet it: loss, metrics, fit, serialization, errors."""
+"""The model as Keras users meet it: loss, metrics, precision, serialization."""
 
 import keras
 import numpy as np
@@ -97,141 +97,12 @@ def test_share_of_dropped_labels():
     assert dropped == pytest.approx(0.3, abs=5 * np.sqrt(0.21 / count))
 
 
-# --- training
-
-
-def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
-    model = tiny_untrained()
-    calls = []
-    original = PixelCNNPlusPlus.initialize
-    monkeypatch.setattr(
-        PixelCNNPlusPlus,
-        "initialize",
-        lambda self, *arguments: calls.append(arguments) or original(self, *arguments),
-    )
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    data = {"image": IMAGES, "label": LABELS}
-    history = model.fit(data, epochs=8, batch_size=12, verbose=0).history
-    assert history.keys() == {"loss", "bits_per_dim"}
-    assert history["loss"][-1] < history["loss"][0]
-    assert len(calls) == 1
-    assert int(model.initialized) == 1
-    np.testing.assert_array_equal(calls[0][0], IMAGES)
-    model.fit(data, epochs=1, batch_size=12, verbose=0)
-    assert len(calls) == 1
-    result = model.evaluate(data, batch_size=12, verbose=0, return_dict=True)
-    bits = -model.log_prob(IMAGES, LABELS) / (DIMENSIONS * np.log(2))
-    assert result["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
-    assert result["loss"] == pytest.approx(bits.mean(), rel=1e-5)
-
-
-def tiny_untrained(**arguments):
-    options = {"image_shape": (4, 4, 1), "num_classes": 3, "num_levels": 5, **tiny.MODEL}
-    return PixelCNNPlusPlus(**{**options, **arguments})
-
-
-@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # without candidates, no posterior
-def test_fit_switches_between_one_and_several_candidates():
-    model = tiny_untrained(label_loss_weight=0.5)
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    one, several = {"image": IMAGES, "label": LABELS}, {"image": IMAGES, "label": CANDIDATES}
-    hybrid_names = {"loss", "bits_per_dim", "cross_entropy", "accuracy"}
-    for data, names in [(one, {"loss", "bits_per_dim"}), (several, hybrid_names)] * 2:
-        history = model.fit(data, epochs=1, batch_size=12, verbose=0).history
-        assert history.keys() == names
-        result = model.evaluate(data, batch_size=12, verbose=0, return_dict=True)
-        assert result.keys() == names
-    assert result["loss"] == pytest.approx(
-        result["bits_per_dim"] + 0.5 * result["cross_entropy"], rel=1e-5
-    )
-
-
-def test_hybrid_training_learns_temperature_and_offsets():
-    model = tiny_untrained(label_loss_weight=0.5)
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    model.fit({"image": IMAGES, "label": CANDIDATES}, epochs=1, batch_size=12, verbose=0)
-    assert ops.convert_to_numpy(model.posterior.log_temperature) != 0
-    assert np.any(ops.convert_to_numpy(model.posterior.offsets)[:3] != 0)
-    plain = tiny_untrained()
-    assert model.posterior.trainable_variables
-    assert not plain.posterior.trainable_variables
-
-
-def test_unconditional_model():
-    model = tiny_untrained(num_classes=0)
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    history = model.fit({"image": IMAGES}, epochs=2, batch_size=12, verbose=0).history
-    assert history["loss"][1] < history["loss"][0]
-    log_probs = model.log_prob(IMAGES)
-    assert log_probs.shape == (12,)
-    np.testing.assert_allclose(
-        model.bits_per_dim(IMAGES), -log_probs / (DIMENSIONS * np.log(2)), rtol=1e-6
-    )
-
-
-def test_averaged_weights():
-    """`use_ema`: what Keras averages is the mean that its definition gives."""
-    model = tiny_untrained(dropout_rate=0.0)
-    model.initialize(IMAGES, LABELS)
-    model.compile(optimizer=keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.5))
-    bias = model.network.head.bias
-    steps = []
-
-    def record(epoch, logs):
-        steps.append(ops.convert_to_numpy(bias).copy())
-
-    recorder = keras.callbacks.LambdaCallback(on_epoch_end=record)
-    data = {"image": IMAGES, "label": LABELS}
-    model.fit(data, epochs=3, batch_size=12, verbose=0, callbacks=[recorder])
-    average = steps[0]  # Keras's average starts with the first step
-    for value in steps[1:]:
-        average = 0.5 * average + 0.5 * value
-    optimizer = model.optimizer
-    index = [variable is bias for variable in model.trainable_variables].index(True)
-    received = ops.convert_to_numpy(optimizer._model_variables_moving_average[index])
-    np.testing.assert_allclose(received, average, rtol=1e-4, atol=1e-6)
-    optimizer.finalize_variable_values(model.trainable_variables)
-    np.testing.assert_allclose(ops.convert_to_numpy(bias), average, rtol=1e-4, atol=1e-6)
-
-
-def test_fit_on_an_iterator_needs_initialization():
-    model = tiny_untrained()
-    model.compile(optimizer="sgd")
-    batches = iter([({"image": IMAGES, "label": LABELS},)])
-    with pytest.raises(ValueError, match=r"model\.initialize\(images, labels\)"):
-        model.fit(batches, verbose=0)
-
-
-@pytest.mark.tensorflow
-def test_fit_on_a_tf_data_dataset():
-    import tensorflow as tf
-
-    model = tiny_untrained()
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    batches = tf.data.Dataset.from_tensor_slices({"image": IMAGES, "label": LABELS}).batch(6)
-    history = model.fit(
-        batches.map(lambda batch: (batch,)), epochs=3, shuffle=False, verbose=0
-    ).history
-    assert int(model.initialized) == 1
-    assert history["loss"][-1] < history["loss"][0]
-
-
-def test_data_dependent_initialization():
-    """The first convolution's outputs: mean 0 and deviation 1 over the batch it saw."""
-    model = tiny.tiny_model(dropout_rate=0.5)
-    scaled = ops.convert_to_tensor(IMAGES[:, None].astype("float32") / 2 - 1)
-    stem = model.network.rows_above_stem(model.network.to_pixels(scaled, None))
-    stem = ops.convert_to_numpy(stem)
-    np.testing.assert_allclose(stem.mean(axis=(0, 1, 2, 3)), 0, atol=1e-4)
-    np.testing.assert_allclose(stem.std(axis=(0, 1, 2, 3)), 1, rtol=1e-3)
-
-
 # --- precision
 
 
 def test_mixed_precision_keeps_the_likelihood_in_float32():
     exact = tiny.random_model()
-    mixed = tiny_untrained(dtype="mixed_bfloat16")
+    mixed = tiny.untrained_model(dtype="mixed_bfloat16")
     mixed.set_weights(exact.get_weights())
     assert {variable.dtype for variable in mixed.trainable_variables} == {"float32"}
     inputs = {"image": ops.convert_to_tensor(IMAGES), "label": ops.convert_to_tensor(CANDIDATES)}
@@ -247,7 +118,7 @@ def test_mixed_precision_keeps_the_likelihood_in_float32():
 
 def test_mixed_precision_trains_samples_and_saves(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = tiny_untrained()
+    model = tiny.untrained_model()
     model.compile(optimizer=keras.optimizers.Adam(0.01))
     data = {"image": IMAGES, "label": LABELS}
     history = model.fit(data, epochs=5, batch_size=12, verbose=0).history
@@ -285,7 +156,7 @@ def test_save_and_load(tmp_path):
 
 def test_paths_of_weights_are_unique():
     """Whoever keeps weights by path must not lose any."""
-    model = tiny_untrained(conditioning="+".join(STRATEGIES), num_resolutions=2)
+    model = tiny.untrained_model(conditioning="+".join(STRATEGIES), num_resolutions=2)
     paths = [variable.path for variable in model.trainable_variables]
     assert len(set(paths)) == len(paths)
 
@@ -322,55 +193,3 @@ def test_config_of_the_network():
         num_classes=3,
         conditioned_blocks="up_left",
     )
-
-
-# --- errors
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"image_shape": (4, 4)}, "`image_shape`. Expected three positive integers"),
-        ({"image_shape": (0, 4, 1)}, "`image_shape`"),
-        ({"image_shape": 4}, "`image_shape`"),
-        ({"image_shape": (6, 8, 1), "num_resolutions": 3}, "`image_shape`.* 4 divides"),
-        ({"num_classes": -1}, "`num_classes`. Expected an integer of at least 0"),
-        ({"num_classes": 2.0}, "`num_classes`"),
-        ({"num_classes": True}, "`num_classes`"),
-        ({"num_levels": 1}, "`num_levels`. Expected an integer from 2 to 256"),
-        ({"num_levels": 257}, "`num_levels`"),
-        ({"num_levels": 16.0}, "`num_levels`"),
-        ({"filters": 0}, "`filters`. Expected a positive integer"),
-        ({"filters": (4, 4)}, "`filters`.*num_resolutions=1"),
-        ({"filters": (0,)}, "`filters`"),
-        ({"filters": 2.5}, "`filters`"),
-        ({"num_blocks": 0}, "`num_blocks`"),
-        ({"num_blocks": (1, 2)}, "`num_blocks`.*num_resolutions=1"),
-        ({"conditioned_blocks": "down"}, "`conditioned_blocks`. Expected one of: all, up, up_left"),
-        ({"num_resolutions": 0}, "`num_resolutions`"),
-        ({"num_mixtures": 0}, "`num_mixtures`"),
-        ({"conditioning": "magic"}, "`conditioning`.*one_hot, embedding, bias"),
-        ({"conditioning": "magic", "num_classes": 0}, "`conditioning`"),
-        ({"dropout_rate": 1.0}, r"`dropout_rate`. Expected a number in \[0, 1\)"),
-        ({"label_dropout_rate": -0.1}, "`label_dropout_rate`"),
-        ({"label_loss_weight": -1}, "`label_loss_weight`"),
-        ({"label_loss_weight": "much"}, "`label_loss_weight`"),
-        ({"label_loss_weight": float("nan")}, "`label_loss_weight`"),
-        ({"initial_temperature": 0}, "`initial_temperature`"),
-        ({"initial_temperature": -1.0}, "`initial_temperature`"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        tiny_untrained(**arguments)
-
-
-def test_bad_inputs_of_initialize():
-    model = tiny_untrained()
-    with pytest.raises(ValueError, match="`images`"):
-        model.initialize(IMAGES.astype("float32"), LABELS)
-    with pytest.raises(ValueError, match="`labels`"):
-        model.initialize(IMAGES, LABELS[:3])
-    with pytest.raises(ValueError, match="`labels`"):
-        model.initialize(IMAGES)
-    assert int(model.initialized) == 0

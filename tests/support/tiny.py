@@ -52,10 +52,15 @@ def tiny_data_config(dataset):
     }
 
 
-def tiny_model(**arguments):
-    """A `PixelCNNPlusPlus` for that data, with random weights."""
+def untrained_model(**arguments):
+    """A `PixelCNNPlusPlus` for that data, which has seen none of it."""
     options = {"image_shape": (4, 4, 1), "num_classes": 3, "num_levels": 5, **MODEL}
-    model = PixelCNNPlusPlus(**{**options, **arguments})
+    return PixelCNNPlusPlus(**{**options, **arguments})
+
+
+def tiny_model(**arguments):
+    """An `untrained_model`, initialized from data."""
+    model = untrained_model(**arguments)
     split = tiny_split(12)
     model.initialize(split.images, split.labels)
     return model

@@ -1,0 +1,147 @@
+"""`fit`, `evaluate` and the initialization from data."""
+
+import keras
+import numpy as np
+import pytest
+import tiny
+from keras import ops
+
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+
+SPLIT = tiny.tiny_split(12)
+IMAGES, LABELS = SPLIT.images, SPLIT.labels
+DIMENSIONS = 16
+# Every class, the true one first.
+CANDIDATES = np.stack([(LABELS + shift) % 3 for shift in range(3)], axis=1).astype("int32")
+
+
+def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
+    model = tiny.untrained_model()
+    calls = []
+    original = PixelCNNPlusPlus.initialize
+    monkeypatch.setattr(
+        PixelCNNPlusPlus,
+        "initialize",
+        lambda self, *arguments: calls.append(arguments) or original(self, *arguments),
+    )
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    data = {"image": IMAGES, "label": LABELS}
+    history = model.fit(data, epochs=8, batch_size=12, verbose=0).history
+    assert history.keys() == {"loss", "bits_per_dim"}
+    assert history["loss"][-1] < history["loss"][0]
+    assert len(calls) == 1
+    assert int(model.initialized) == 1
+    np.testing.assert_array_equal(calls[0][0], IMAGES)
+    model.fit(data, epochs=1, batch_size=12, verbose=0)
+    assert len(calls) == 1
+    result = model.evaluate(data, batch_size=12, verbose=0, return_dict=True)
+    bits = -model.log_prob(IMAGES, LABELS) / (DIMENSIONS * np.log(2))
+    assert result["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
+    assert result["loss"] == pytest.approx(bits.mean(), rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # without candidates, no posterior
+def test_fit_switches_between_one_and_several_candidates():
+    model = tiny.untrained_model(label_loss_weight=0.5)
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    one, several = {"image": IMAGES, "label": LABELS}, {"image": IMAGES, "label": CANDIDATES}
+    hybrid_names = {"loss", "bits_per_dim", "cross_entropy", "accuracy"}
+    for data, names in [(one, {"loss", "bits_per_dim"}), (several, hybrid_names)] * 2:
+        history = model.fit(data, epochs=1, batch_size=12, verbose=0).history
+        assert history.keys() == names
+        result = model.evaluate(data, batch_size=12, verbose=0, return_dict=True)
+        assert result.keys() == names
+    assert result["loss"] == pytest.approx(
+        result["bits_per_dim"] + 0.5 * result["cross_entropy"], rel=1e-5
+    )
+
+
+def test_hybrid_training_learns_temperature_and_offsets():
+    model = tiny.untrained_model(label_loss_weight=0.5)
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    model.fit({"image": IMAGES, "label": CANDIDATES}, epochs=1, batch_size=12, verbose=0)
+    assert ops.convert_to_numpy(model.posterior.log_temperature) != 0
+    assert np.any(ops.convert_to_numpy(model.posterior.offsets)[:3] != 0)
+    plain = tiny.untrained_model()
+    assert model.posterior.trainable_variables
+    assert not plain.posterior.trainable_variables
+
+
+def test_unconditional_model():
+    model = tiny.untrained_model(num_classes=0)
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    history = model.fit({"image": IMAGES}, epochs=2, batch_size=12, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]
+    log_probs = model.log_prob(IMAGES)
+    assert log_probs.shape == (12,)
+    np.testing.assert_allclose(
+        model.bits_per_dim(IMAGES), -log_probs / (DIMENSIONS * np.log(2)), rtol=1e-6
+    )
+
+
+def test_averaged_weights():
+    """`use_ema`: what Keras averages is the mean that its definition gives."""
+    model = tiny.untrained_model(dropout_rate=0.0)
+    model.initialize(IMAGES, LABELS)
+    model.compile(optimizer=keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.5))
+    bias = model.network.head.bias
+    steps = []
+
+    def record(epoch, logs):
+        steps.append(ops.convert_to_numpy(bias).copy())
+
+    recorder = keras.callbacks.LambdaCallback(on_epoch_end=record)
+    data = {"image": IMAGES, "label": LABELS}
+    model.fit(data, epochs=3, batch_size=12, verbose=0, callbacks=[recorder])
+    average = steps[0]  # Keras's average starts with the first step
+    for value in steps[1:]:
+        average = 0.5 * average + 0.5 * value
+    optimizer = model.optimizer
+    index = [variable is bias for variable in model.trainable_variables].index(True)
+    received = ops.convert_to_numpy(optimizer._model_variables_moving_average[index])
+    np.testing.assert_allclose(received, average, rtol=1e-4, atol=1e-6)
+    optimizer.finalize_variable_values(model.trainable_variables)
+    np.testing.assert_allclose(ops.convert_to_numpy(bias), average, rtol=1e-4, atol=1e-6)
+
+
+def test_fit_on_an_iterator_needs_initialization():
+    model = tiny.untrained_model()
+    model.compile(optimizer="sgd")
+    batches = iter([({"image": IMAGES, "label": LABELS},)])
+    with pytest.raises(ValueError, match=r"model\.initialize\(images, labels\)"):
+        model.fit(batches, verbose=0)
+
+
+@pytest.mark.tensorflow
+def test_fit_on_a_tf_data_dataset():
+    import tensorflow as tf
+
+    model = tiny.untrained_model()
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    batches = tf.data.Dataset.from_tensor_slices({"image": IMAGES, "label": LABELS}).batch(6)
+    history = model.fit(
+        batches.map(lambda batch: (batch,)), epochs=3, shuffle=False, verbose=0
+    ).history
+    assert int(model.initialized) == 1
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_data_dependent_initialization():
+    """The first convolution's outputs: mean 0 and deviation 1 over the batch it saw."""
+    model = tiny.tiny_model(dropout_rate=0.5)
+    scaled = ops.convert_to_tensor(IMAGES[:, None].astype("float32") / 2 - 1)
+    stem = model.network.rows_above_stem(model.network.to_pixels(scaled, None))
+    stem = ops.convert_to_numpy(stem)
+    np.testing.assert_allclose(stem.mean(axis=(0, 1, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(stem.std(axis=(0, 1, 2, 3)), 1, rtol=1e-3)
+
+
+def test_bad_inputs_of_initialize():
+    model = tiny.untrained_model()
+    with pytest.raises(ValueError, match="`images`"):
+        model.initialize(IMAGES.astype("float32"), LABELS)
+    with pytest.raises(ValueError, match="`labels`"):
+        model.initialize(IMAGES, LABELS[:3])
+    with pytest.raises(ValueError, match="`labels`"):
+        model.initialize(IMAGES)
+    assert int(model.initialized) == 0
