@@ -49,6 +49,7 @@ def fusion(
     from keras_pixelcnnpp.conditioning.registry import STRATEGIES
     from keras_pixelcnnpp.run_folder import RunFolder
     from keras_pixelcnnpp.training.fusion import OBJECTIVES, plan, run_trials, summarize
+    from keras_pixelcnnpp.training.pixelcnnpp import resolve_options
 
     overrides = {
         "epochs": epochs,
@@ -64,6 +65,8 @@ def fusion(
     trials = plan(strategy or STRATEGIES, objective or OBJECTIVES, seeds)
     preset_config = options.load_preset(preset, data)
     dataset, data_config = options.load(data, image_size, seed=0)
+    _, training = resolve_options(preset_config, overrides, dataset.num_classes)
+    larger = options.load_larger(data, dataset, training["crop_margin"], seed=0)
     folder = RunFolder(run)
     given = {
         "preset": preset,
@@ -86,6 +89,7 @@ def fusion(
         preset_config,
         overrides,
         data_config,
+        larger=larger,
         split=split,
         overwrite=overwrite,
         verbose=options.verbosity(),

@@ -81,6 +81,7 @@ def run_trials(
     overrides: dict,
     data_config: dict,
     *,
+    larger: LabelledImages | None = None,
     split: str = "validation",
     overwrite: bool = False,
     verbose: int | str = "auto",
@@ -97,6 +98,7 @@ def run_trials(
         preset: What all trials have in common, as `load_preset_config` returns it.
         overrides: Options that replace the preset's; `None` keeps them.
         data_config: The section `data` of each `config.json`.
+        larger: The split `train` read at a larger size, where the preset has a `crop_margin`.
         split: The pictures to measure on.
         overwrite: Train everything anew.
         verbose: Keras's.
@@ -121,7 +123,9 @@ def run_trials(
         known = read_json(result_json) if result_json.exists() else {}
         if overwrite or known.get("asked") != asked:
             print(f"\n{trial.strategy}, {trial.objective}, seed {trial.seed}")
-            model, seconds = _train(dataset, folder, options, data_config, overwrite, verbose)
+            model, seconds = _train(
+                dataset, folder, options, data_config, larger, overwrite, verbose
+            )
             result = {
                 **asdict(trial),
                 "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
@@ -160,7 +164,7 @@ def _overrides(trial: Trial, preset: dict, overrides: dict) -> dict:
     return chosen
 
 
-def _train(dataset, folder, options, data_config, overwrite, verbose):
+def _train(dataset, folder, options, data_config, larger, overwrite, verbose):
     """Returns the trained model and the seconds that an epoch took."""
     keras.utils.clear_session()
     model_options, training = options
@@ -172,6 +176,7 @@ def _train(dataset, folder, options, data_config, overwrite, verbose):
         training,
         data_config,
         callbacks=[timer],
+        larger=larger,
         resume=not overwrite and folder.has_checkpoint("pixelcnnpp"),
         overwrite=overwrite,
         verbose=verbose,

@@ -1,13 +1,16 @@
 import io
 import json
 
+import pictures
 import pytest
 import tiny
 from command_line import one_line
 from PIL import Image
 
 from keras_pixelcnnpp.atomic import write_json
+from keras_pixelcnnpp.callbacks.stop_on_signal import TrainingStopped
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.training import fusion as training_of_fusion
 from keras_pixelcnnpp.training.fusion import Trial, plan, summarize
 from keras_pixelcnnpp.training.fusion_figure import fusion_png
 
@@ -70,6 +73,24 @@ def test_figure_is_a_png():
     with Image.open(io.BytesIO(fusion_png(rows))) as image:
         assert image.format == "PNG"
         assert min(image.size) > 200
+
+
+def test_crops_of_the_preset_come_from_larger_pictures(tmp_path, pixelcnnpp, monkeypatch):
+    data = pictures.write_course_folder(tmp_path / "data")
+    training = {**PRESET["training"], "crop_margin": 2}
+    model = {**PRESET["model"], "image_shape": [4, 4, 3], "num_classes": 2, "num_levels": 256}
+    write_json(tmp_path / "preset" / "config.json", {"model": model, "training": training})
+    sizes = []
+
+    def train(dataset, *arguments, larger, **options):
+        sizes.append((dataset.image_shape, larger.images.shape))
+        raise TrainingStopped
+
+    monkeypatch.setattr(training_of_fusion, "train_pixelcnnpp", train)
+    command = ("train", "fusion", "--data", data, "--run", tmp_path, "--image-size", 4)
+    status, _, _ = pixelcnnpp(*command, "--preset", tmp_path / "preset")
+    assert status == 0
+    assert sizes == [((4, 4, 3), (20, 6, 6, 3))]
 
 
 @pytest.mark.slow
