@@ -96,6 +96,15 @@ def fusion_command(name, fusion):
     return shlex.join([*words, "--split", fusion["split"], "--run", f"runs/{name}"])
 
 
+def heads_command(name, comparison):
+    """The command that makes the comparison of heads again."""
+    options = ("data", "image_size", "preset", "epochs", "limit", "seed")
+    given = [(option, comparison[option]) for option in options if comparison[option] is not None]
+    words = [word for option, value in given for word in ("--" + option.replace("_", "-"), value)]
+    words = ["python", "examples/compare_heads.py", *words, "--output", f"runs/{name}"]
+    return shlex.join(map(str, words))
+
+
 def markdown_template(name):
     """A Jinja template from this folder."""
     environment = jinja2.Environment(
@@ -107,7 +116,7 @@ def markdown_template(name):
         autoescape=False,  # noqa: S701 - Markdown
     )
     environment.filters.update(percent=percent, interval=interval, number=number)
-    environment.globals.update(fusion_command=fusion_command)
+    environment.globals.update(fusion_command=fusion_command, heads_command=heads_command)
     return environment.get_template(name)
 
 
@@ -121,9 +130,14 @@ def render(folder=RESULTS):
         path.parent.parent.name: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("*/reports/fusion.json"))
     }
+    heads = {name: tables.pop(name) for name in sorted(tables) if name.startswith("heads-")}
     found = (run.config["pixelcnnpp"]["versions"].get("machine") for run in runs.values())
     return markdown_template("RESULTS.md.j2").render(
-        runs=runs, tables=tables, fusions=fusions, machines=sorted(set(found) - {None})
+        runs=runs,
+        tables=tables,
+        fusions=fusions,
+        heads=heads,
+        machines=sorted(set(found) - {None}),
     )
 
 

@@ -216,11 +216,15 @@ def main(arguments=None):
     rows, histories = compare(
         dataset, load_preset_config(preset), options.epochs, options.limit, options.seed
     )
-    write_json(
-        options.output / "heads.json",
-        {"data": dataset.name, "epochs": options.epochs, "seed": options.seed, "heads": rows}
-        | {"histories": histories},
-    )
+    facts = {
+        "data": dataset.name,
+        "image_size": options.image_size,
+        "preset": preset,
+        "epochs": options.epochs,
+        "limit": options.limit,
+        "seed": options.seed,
+    }
+    write_json(options.output / "heads.json", {**facts, "heads": rows, "histories": histories})
     with atomic_path(options.output / "heads.png") as temporary:
         temporary.write_bytes(history_png(histories, "bits_per_dim", "bits/dim of p(x | y)"))
     print_table(rows)

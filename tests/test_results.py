@@ -53,6 +53,14 @@ def test_a_run_is_kept_without_weights(results, tmp_path):
     assert results.Run(kept).json("reports/generation.json") is None
 
 
+def test_a_comparison_of_heads_has_its_command(results):
+    comparison = {"data": "digits", "image_size": None, "preset": "mine", "epochs": 3}
+    assert results.heads_command("heads-x", {**comparison, "limit": None, "seed": 0}) == (
+        "python examples/compare_heads.py --data digits --preset mine --epochs 3 --seed 0 "
+        "--output runs/heads-x"
+    )
+
+
 def test_a_comparison_of_strategies_is_kept_with_its_command(results, tmp_path):
     report = {
         "data": "/home/me/pictures",
