@@ -140,12 +140,14 @@ def _mirrored(config: dict) -> bool:
 def _write_samples(folder: "RunFolder", samples: "ClassSamples") -> None:
     from keras_pixelcnnpp.atomic import atomic_path
     from keras_pixelcnnpp.figures import png_bytes
-    from keras_pixelcnnpp.file_names import safe_name
+    from keras_pixelcnnpp.file_names import safe_names
 
     # The whole folder is replaced: no picture of an earlier, larger set may stay among these.
     with atomic_path(folder.samples) as temporary:
         samples.write(temporary)
-    grids = {f"samples_{safe_name(name)}": grid for name, grid in samples.grids().items()}
+    by_class = samples.grids()
+    names = [f"samples_{name}" for name in safe_names(list(by_class))]
+    grids = dict(zip(names, by_class.values(), strict=True))
     for name, grid in {**grids, "samples": samples.overview()}.items():
         with atomic_path(folder.reports / f"{name}.png") as temporary:
             temporary.write_bytes(png_bytes(grid))

@@ -28,12 +28,14 @@ def receptive_field(
     from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
     from keras_pixelcnnpp.run_data import load_run_data
     from keras_pixelcnnpp.run_folder import RunFolder
-    from keras_pixelcnnpp.training.splits import first
+    from keras_pixelcnnpp.training.splits import first, measured_pictures
 
     folder = RunFolder(run)
     config = folder.read_config()
     model = _fresh_model(folder, config) if untrained else _trained_model(folder)
-    split = first(load_run_data(config).split("validation").labelled(), pictures)
+    data = load_run_data(config)
+    with_labels = model.num_classes > 0
+    split = first(measured_pictures(data, "validation", with_labels=with_labels), pictures)
     if untrained:
         model.initialize(split.images, split.labels)
     targets = typical_targets(*model.image_shape[:2])
@@ -57,7 +59,14 @@ def _fresh_model(folder: "RunFolder", config: dict):
 
     if "pixelcnnpp" not in config:
         raise UserError(f"{folder.config_json} has no PixelCNN++: only a baseline was trained.")
-    return PixelCNNPlusPlus.from_config(config["pixelcnnpp"]["model"])
+    try:
+        return PixelCNNPlusPlus(**config["pixelcnnpp"]["model"])
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{folder.config_json} is damaged: pixelcnnpp.model is not that of a PixelCNN++: "
+            f"{reason:.200}"
+        ) from error
 
 
 def _print(counts: list[dict]) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from keras_pixelcnnpp.errors import DiskFullError, is_disk_full
 
-_TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d{1,9})\.(?P<kind>tmp|old)(\..+)?")
+# Names that nobody else gives: what bears one may be removed.
+_TEMPORARY_NAME = re.compile(
+    r"\.(?P<name>.+)\.(?P<pid>\d{1,9})\.pixelcnnpp-(?P<kind>new|old)(\..+)?"
+)
 
 
 @contextmanager
@@ -41,7 +44,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent)
     endings = "".join(path.suffixes)
-    temporary = path.with_name(f".{path.name.removesuffix(endings)}.{os.getpid()}.tmp{endings}")
+    stem = path.name.removesuffix(endings)
+    temporary = path.with_name(f".{stem}.{os.getpid()}.pixelcnnpp-new{endings}")
     _remove(temporary)  # of a killed process that had the same number
     try:
         yield temporary
@@ -110,7 +114,7 @@ def _flush(path: Path) -> None:
 
 def _replace_folder(temporary: Path, path: Path) -> None:
     # A folder cannot be renamed over one that has content: the old one steps aside first.
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    old = path.with_name(f".{path.name}.{os.getpid()}.pixelcnnpp-old")
     _remove(old)
     if path.exists():
         path.rename(old)

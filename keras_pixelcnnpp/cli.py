@@ -14,6 +14,7 @@ from keras_pixelcnnpp.memory import keep_freed_memory
 from keras_pixelcnnpp.savedmodel import app as savedmodel
 from keras_pixelcnnpp.train import app as train
 
+BACKENDS = ("tensorflow", "jax", "torch")
 MEMORY_ADVICE = (
     "Use a smaller --batch-size; in training, fewer --candidates, fewer --filters or "
     "--precision mixed_bfloat16 help too."
@@ -36,7 +37,18 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _prepare_memory()
     try:
+        _check_backend()
         app()
+    except ModuleNotFoundError as error:
+        if error.name not in BACKENDS:
+            raise
+        print(
+            f"pixelcnnpp: error: the backend {error.name} is not installed. Install this package "
+            f"with its extra [{error.name}], or choose another backend: "
+            f"KERAS_BACKEND={' or '.join(name for name in BACKENDS if name != error.name)}.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except (UserError, OSError) as error:
         print(f"pixelcnnpp: error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -52,6 +64,15 @@ def main() -> None:
             raise
         print(f"pixelcnnpp: error: out of memory. {MEMORY_ADVICE}", file=sys.stderr)
         sys.exit(2)
+
+
+def _check_backend() -> None:
+    backend = os.environ.get("KERAS_BACKEND", BACKENDS[0])
+    if backend not in BACKENDS:
+        raise UserError(
+            "Invalid value for the environment variable KERAS_BACKEND. Expected one of: "
+            f"{', '.join(BACKENDS)}. Received: {backend}"
+        )
 
 
 def _prepare_memory() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from keras_pixelcnnpp.atomic import remove_leftovers, write_json
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.json_files import read_json
-from keras_pixelcnnpp.run_config import check_run_config
+from keras_pixelcnnpp.run_config import check_run_config, require_data
 
 
 class RunFolder:
@@ -137,7 +137,8 @@ class RunFolder:
             data: The section `data`. Its `fingerprint` is what two data sets are compared by.
             resume: Go on from the last checkpoint, with the same options; from the beginning,
                 if the run was killed before its first one.
-            overwrite: Start over although the folder holds a run of this section.
+            overwrite: Start over although the folder holds a run of this section. Its reports,
+                samples and export are removed: they are not those of the model to come.
             may_change: Options that may differ when a run is resumed, such as `epochs`.
 
         Raises:
@@ -158,10 +159,11 @@ class RunFolder:
             )
         if resume and section not in held:
             held.append(section)
-        if overwrite and section in held and not resume:
+        starts_over = overwrite and section in held and not resume
+        if starts_over:
             held.remove(section)
         if held:
-            self._refuse_other_data(known["data"], data)
+            self._refuse_other_data(known, data)
         if section in held:
             self._refuse_other_options(
                 known[section]["options"], config["options"], may_change if resume else ()
@@ -173,6 +175,8 @@ class RunFolder:
                 )
         if not (resume and self.has_checkpoint(section)):
             self._clear(section)
+        if starts_over:
+            self._clear_results(section)
         kept = {name: known[name] for name in held}
         write_json(self.config_json, {"data": data, **kept, section: config})
 
@@ -191,7 +195,8 @@ class RunFolder:
         # A run that broke off before its first checkpoint left nothing worth protecting.
         return self.has_checkpoint(section) or self.model(section).exists()
 
-    def _refuse_other_data(self, known: dict, data: dict) -> None:
+    def _refuse_other_data(self, config: dict, data: dict) -> None:
+        known = require_data(config, "fingerprint")
         if known["fingerprint"] != data["fingerprint"]:
             raise UserError(
                 f"{self.path} was trained on other data: {_differences(known, data)}. "
@@ -216,6 +221,12 @@ class RunFolder:
         for folder in (self.checkpoints(section), self.logs(section)):
             shutil.rmtree(folder, ignore_errors=True)
         self.model(section).unlink(missing_ok=True)
+
+    def _clear_results(self, section: str) -> None:
+        made_by_the_generative_model = (self.samples, self.savedmodel)
+        of_this = made_by_the_generative_model if section == "pixelcnnpp" else ()
+        for folder in (self.reports, *of_this):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _differences(known: dict, given: dict) -> str:

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_pixelcnnpp.atomic import atomic_path
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.decoding import decode_pictures
 
 
@@ -31,7 +32,8 @@ class ExportedPixelCNN(tf.Module):
         `labels` int32 `[B]`, `seed` int32 `[]`, `temperature` float32 `[]` -> `images` uint8
         `[B, H, W, C]`. Seed and position determine a picture, whatever the batch size.
 
-    Images are levels in `[0, num_levels)`; `classify_bytes` makes them from pixels itself.
+    Images are levels in `[0, num_levels)`, others are refused; `classify_bytes` makes them from
+    pixels itself. Labels are from 0 to the number of classes, which means "no label".
 
     Args:
         model: A trained model with labels, under the TensorFlow backend.
@@ -59,6 +61,9 @@ def export_saved_model(
         config: How the model was trained: the asset `config.json`, with `class_names`,
             `image_shape` and `num_levels` added.
 
+    Raises:
+        UserError: if the model has no labels, or its pictures are neither grey nor coloured.
+
     Example:
 
     ```python
@@ -66,6 +71,7 @@ def export_saved_model(
     tf.saved_model.load("runs/digits/savedmodel/1").signatures["classify"](images=images)
     ```
     """
+    _check(model)
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder, "class_names.txt")
         names.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
@@ -82,6 +88,17 @@ def export_saved_model(
             tf.saved_model.save(module, str(temporary), signatures=signatures)
 
 
+def _check(model: keras.Model) -> None:
+    if not model.num_classes:
+        raise UserError("A model without labels cannot be exported: it has nothing to classify.")
+    channels = model.image_shape[-1]
+    if channels not in (1, 3):
+        raise UserError(
+            "Only models of pictures with 1 or 3 channels, which files can hold, can be exported. "
+            f"This one has {channels}."
+        )
+
+
 def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFunction]:
     # Explicit signatures: inferred ones would give the labels the dtype of the images.
     image_batch = tf.TensorSpec((None, *model.image_shape), tf.uint8, "images")
@@ -90,7 +107,7 @@ def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFu
 
     @tf.function(autograph=False)
     def classify(images):
-        return _posterior(model, images)
+        return _posterior(model, _checked_levels(model, images))
 
     @tf.function(autograph=False)
     def classify_bytes(image_bytes):
@@ -99,6 +116,12 @@ def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFu
 
     @tf.function(autograph=False)
     def log_prob(images, labels):
+        images, labels = _checked_levels(model, images), _checked_labels(model, labels)
+        same = tf.debugging.assert_equal(
+            tf.shape(images)[0], tf.shape(labels)[0], "Expected one label for each picture."
+        )
+        with tf.control_dependencies([same]):
+            labels = tf.identity(labels)
         return {"log_likelihood": _log_likelihood(model, images, labels[:, None])[:, 0]}
 
     # Not with XLA: it would compile for half a minute in the process of whoever calls this.
@@ -116,6 +139,27 @@ def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFu
             tf.TensorSpec((), tf.float32, "temperature"),
         ),
     }
+
+
+def _checked_levels(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+    """The pictures; the graph refuses values that the model knows nothing of."""
+    highest = model.num_levels - 1
+    message = f"images must be levels from 0 to {highest}."
+    check = tf.debugging.assert_less_equal(images, tf.constant(highest, tf.uint8), message)
+    with tf.control_dependencies([check]):
+        return tf.identity(images)
+
+
+def _checked_labels(model: keras.Model, labels: tf.Tensor) -> tf.Tensor:
+    """The labels; the graph refuses others than classes and "no label"."""
+    highest = model.num_classes  # which means "no label"
+    message = f"labels must be from 0 to {highest}."
+    checks = [
+        tf.debugging.assert_non_negative(labels, message),
+        tf.debugging.assert_less_equal(labels, highest, message),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(labels)
 
 
 def _log_likelihood(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -152,13 +196,9 @@ def _draw(
     model: keras.Model, labels: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor
 ) -> tf.Tensor:
     """Pictures of the given classes: levels, uint8 `[B, H, W, C]`."""
-    highest = model.num_classes  # which means "no label"
-    checks = [
-        tf.debugging.assert_non_negative(labels, f"labels must be from 0 to {highest}."),
-        tf.debugging.assert_less_equal(labels, highest, f"labels must be from 0 to {highest}."),
-        tf.debugging.assert_positive(temperature, "temperature must be positive."),
-    ]
-    with tf.control_dependencies(checks):
+    labels = _checked_labels(model, labels)
+    positive = tf.debugging.assert_positive(temperature, "temperature must be positive.")
+    with tf.control_dependencies([positive]):
         labels = tf.identity(labels)
     height, width, channels = model.image_shape
     shape = (height, width, model.num_mixtures + channels)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 # Before Keras is imported: a developer's ~/.keras/keras.json must not choose for the tests.
@@ -39,10 +40,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f"for {' or '.join(wanted)}, not {current}"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def seeded_module():
-    """What a file's own fixtures draw doesn't hang on the tests that ran before it."""
-    keras.utils.set_random_seed(0)
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef):
+    """What a file's own fixture draws doesn't hang on the tests that ran before it."""
+    if fixturedef.scope != "function":
+        # Two fixtures of models shouldn't have the same weights.
+        keras.utils.set_random_seed(zlib.crc32(fixturedef.argname.encode()))
 
 
 @pytest.fixture(autouse=True)

@@ -127,13 +127,20 @@ class TestKilled:
         assert list(tmp_path.iterdir()) == []
 
     def test_what_another_process_is_writing_is_left_alone(self, tmp_path):
-        (tmp_path / f".a.{os.getppid()}.tmp.txt").touch()
+        (tmp_path / f".a.{os.getppid()}.pixelcnnpp-new.txt").touch()
         (tmp_path / ".hidden").touch()
         remove_leftovers(tmp_path)
         assert len(list(tmp_path.iterdir())) == 2
 
+    def test_files_of_others_are_left_alone(self, tmp_path):
+        names = {".work.20240131.tmp", ".vimrc.99999999.old", ".a.99999999.tmp.txt"}
+        for name in names:
+            (tmp_path / name).touch()
+        remove_leftovers(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == names
+
     def test_what_a_process_of_the_same_number_left_is_not_taken_over(self, tmp_path):
-        leftover = tmp_path / f".a.{os.getpid()}.tmp"
+        leftover = tmp_path / f".a.{os.getpid()}.pixelcnnpp-new"
         leftover.mkdir()
         (leftover / "stale").touch()
         with atomic_path(tmp_path / "a") as temporary:

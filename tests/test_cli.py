@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -39,6 +40,26 @@ def test_help_answers_without_keras():
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert b"--preset" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("backend", "fragments"),
+    [
+        ("foo", ("KERAS_BACKEND", "tensorflow, jax, torch", "foo")),
+        ("jax", ("jax is not installed", "[jax]", "KERAS_BACKEND=tensorflow or torch")),
+    ],
+)
+def test_backend_that_is_not_there(backend, fragments, tmp_path):
+    code = (
+        "import sys; sys.modules['jax'] = None  # as if it were not installed\n"
+        "sys.argv = ['pixelcnnpp', 'train', 'pixelcnnpp', '--data', 'digits', '--run', 'run']\n"
+        "from keras_pixelcnnpp import cli; cli.main()"
+    )
+    environ = {**os.environ, "KERAS_BACKEND": backend}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environ, cwd=tmp_path, capture_output=True, check=False
+    )
+    one_line((result.returncode, "", result.stderr.decode()), *fragments)
 
 
 def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):

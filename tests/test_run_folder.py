@@ -68,6 +68,29 @@ def test_same_configuration_needs_a_decision(run):
     assert not run.checkpoints("pixelcnnpp").exists()
 
 
+def test_starting_over_leaves_no_results_of_the_model_before(run):
+    made = [folder / "a.json" for folder in (run.reports, run.samples, run.savedmodel)]
+    for file in made:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    run.start("baseline", config(), DATA)
+    run.start("pixelcnnpp", config(), DATA, resume=True)
+    assert all(file.exists() for file in made)
+    run.start("pixelcnnpp", config(filters=80), DATA, overwrite=True)
+    assert not any(file.exists() for file in made)
+
+
+def test_starting_the_baseline_over_keeps_samples_and_export(run):
+    run.start("baseline", config(), DATA)
+    finish(run, "baseline")
+    for folder in (run.reports, run.samples, run.savedmodel):
+        folder.mkdir(exist_ok=True)
+    run.start("baseline", config(), DATA, overwrite=True)
+    assert not run.reports.exists()
+    assert run.samples.exists()
+    assert run.savedmodel.exists()
+
+
 def test_overwriting_one_model_keeps_the_other(run):
     run.start("baseline", config(), DATA)
     finish(run, "baseline")
@@ -103,9 +126,9 @@ def test_run_that_was_killed_before_its_first_checkpoint_can_be_resumed(tmp_path
 def test_what_killed_processes_left_is_removed(run, tmp_path):
     # The largest number of a process on Linux is 2 ** 22.
     leftovers = [
-        run.path / ".model.99999999.tmp.keras",
-        run.checkpoints("pixelcnnpp") / ".epoch-0004.99999999.tmp.npz",
-        run.reports / ".a.99999999.tmp.png",
+        run.path / ".model.99999999.pixelcnnpp-new.keras",
+        run.checkpoints("pixelcnnpp") / ".epoch-0004.99999999.pixelcnnpp-new.npz",
+        run.reports / ".a.99999999.pixelcnnpp-new.png",
     ]
     for path in leftovers:
         path.parent.mkdir(exist_ok=True)

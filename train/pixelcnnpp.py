@@ -186,4 +186,6 @@ def pixelcnnpp(
             verbose=options.verbosity(),
         )
     if parallel is None or parallel.is_chief:
-        print(f"Wrote {folder.model_keras}. Next: pixelcnnpp evaluate classification --run {run}")
+        unconditional = model_options.get("conditioning") == "none"
+        following = "generation" if unconditional else "classification"
+        print(f"Wrote {folder.model_keras}. Next: pixelcnnpp evaluate {following} --run {run}")

@@ -25,7 +25,11 @@ def write_predictions(
     """
     num_classes = probabilities.shape[1]
     header = ["path", "label", "predicted", *(f"p_{index}" for index in range(num_classes))]
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    # A file's name may hold bytes that are no text: they are written as they are.
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(header)
         for picture, label, row in zip(pictures, labels, probabilities, strict=True):

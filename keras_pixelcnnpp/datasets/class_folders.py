@@ -44,6 +44,8 @@ def load_class_folders(folder, image_shape, seed=0):
     if folders and "train" not in folders:
         raise UserError(f"{folder}: the folder train is missing")
     class_names = tuple(path.name for path in _subfolders(folder, folders.get("train", folder)))
+    for name in class_names:
+        _require_text(name)
     if not class_names:
         raise UserError(
             f"{folder} holds neither train.csv, nor a folder for each class, nor a folder train "
@@ -59,6 +61,16 @@ def load_class_folders(folder, image_shape, seed=0):
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(skipped.items()))
         notes = (*notes, f"Files that are neither PNG nor JPEG by name were skipped: {kinds}.")
     return Dataset(folder.resolve().name, class_names, 256, splits, notes)
+
+
+def _require_text(class_name):
+    # On some systems a folder's name may hold any bytes; JSON and pages hold text.
+    try:
+        class_name.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"The name of a class must be text in UTF-8. Received: the folder {class_name!a}"
+        ) from None
 
 
 def _read_split(root, folder, class_names, image_shape, split, skipped):

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_pixelcnnpp.datasets.images import to_pixels
 from keras_pixelcnnpp.figures import picture_grid, png_bytes
-from keras_pixelcnnpp.file_names import safe_name
+from keras_pixelcnnpp.file_names import safe_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +94,9 @@ def picture_names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
         class_names: The name of each class.
     """
     numbers = Counter()
+    safe = safe_names(class_names)
     names = []
     for label in labels.tolist():
         numbers[label] += 1
-        names.append(f"{safe_name(class_names[label])}_image_{numbers[label]:02d}.png")
+        names.append(f"{safe[label]}_image_{numbers[label]:02d}.png")
     return names

@@ -1,5 +1,6 @@
 """From a run folder to the page that reports it."""
 
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.reporting import comparison, generated, insight, origin
 from keras_pixelcnnpp.reporting.page import KeyNumber, Missing, Page, Section
 from keras_pixelcnnpp.reporting.reproduction import reproduction_section
@@ -50,7 +51,7 @@ def build_page(run: RunFolder) -> Page:
         The page, for a template.
 
     Raises:
-        UserError: if there is no run, or one of its files is damaged.
+        UserError: if there is no run, or one of its JSON files is damaged.
 
     Example:
 
@@ -60,9 +61,23 @@ def build_page(run: RunFolder) -> Page:
     ```
     """
     files = RunFiles(run)
+    try:
+        return _page(files)
+    except UserError:
+        raise
+    # JSON can hold anything in any place; the parts rely on what the commands write.
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"config.json, history.json or a report in {run.path} is damaged, or of another "
+            f"version: {reason:.200}"
+        ) from error
+
+
+def _page(files: RunFiles) -> Page:
     parts = [part(files) for part in PARTS]
     return Page(
-        title=run.path.resolve().name,
+        title=files.run.path.resolve().name,
         subtitle=_subtitle(files),
         key_numbers=tuple(_key_numbers(files)),
         sections=tuple(part for part in parts if isinstance(part, Section)),

@@ -1,6 +1,6 @@
 """What a model generates: its pictures, and how far they are from real ones."""
 
-from keras_pixelcnnpp.file_names import safe_name
+from keras_pixelcnnpp.file_names import safe_names
 from keras_pixelcnnpp.reporting.page import Gallery, Missing, Section, Table
 from keras_pixelcnnpp.reporting.run_files import RunFiles
 from keras_pixelcnnpp.reporting.wording import NONE, decimal, find, percent, whole
@@ -21,8 +21,8 @@ def samples_section(files: RunFiles) -> Section | Missing:
     if overview is None:
         return Missing(("Samples",), files.command("evaluate", "generation"))
     grids = [
-        files.picture(f"samples_{safe_name(name)}", f"Generated pictures of {name}", caption=name)
-        for name in files.class_names
+        files.picture(f"samples_{file_name}", f"Generated pictures of {name}", caption=name)
+        for file_name, name in zip(safe_names(files.class_names), files.class_names, strict=True)
     ]
     grids = tuple(grid for grid in grids if grid)
     report = files.json("generation")

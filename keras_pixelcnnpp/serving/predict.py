@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 
 import numpy as np
 
@@ -130,8 +131,13 @@ def _run(exported, endpoint, arrays):
     except Exception as error:
         if type(error).__name__ != "InvalidArgumentError":
             raise
-        message = getattr(error, "message", str(error)).strip().splitlines()[0]
-        raise UserError(f"Refused by the model: {message[:200]}") from error
+        raise UserError(f"Refused by the model: {_reason(str(error))[:200]}") from error
+
+
+def _reason(message):
+    """TensorFlow tells where in the graph it was first, and in the middle why."""
+    assertion = re.search(r"assertion failed: \[(.*?)[. ]*\]", message)
+    return assertion[1] if assertion else message.strip().splitlines()[0]
 
 
 def _json(outputs):

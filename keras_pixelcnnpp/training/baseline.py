@@ -18,7 +18,7 @@ from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training import environment
 from keras_pixelcnnpp.training.fitting import Phase, fit
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
-from keras_pixelcnnpp.training.splits import training_pictures
+from keras_pixelcnnpp.training.splits import measured_pictures, training_pictures
 
 TRAINING_DEFAULTS = {
     "epochs": 25,
@@ -69,6 +69,7 @@ def train_baseline(
     training["jit_compile"] = environment.jit_compile(training["jit_compile"])
     keras.utils.set_random_seed(training["seed"])
     pictures = training_pictures(dataset.split("train"), with_labels=True, limit=training["limit"])
+    validation = measured_pictures(dataset, "validation", with_labels=True)
     batches = ImageSequence(
         pictures.images,
         pictures.labels,
@@ -103,7 +104,7 @@ def train_baseline(
         model({"image": pictures.images[:1], "label": pictures.labels[:1]})
         print(f"Baseline CNN, {model.count_params():,} weights: {environment.describe(model)}")
 
-    monitor = ValidationMonitor(measurement(model), dataset.split("validation").labelled())
+    monitor = ValidationMonitor(measurement(model), validation)
     logs = tensorboard_callbacks(run, "baseline", dataset, pictures, monitor)
     history = HistoryFile(run.history("baseline"))
     checkpoints = Checkpoints(run.checkpoints("baseline"))

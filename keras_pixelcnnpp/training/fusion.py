@@ -23,6 +23,7 @@ from keras_pixelcnnpp.metrics import accuracy_interval
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training.pixelcnnpp import resolve_options, train_pixelcnnpp
+from keras_pixelcnnpp.training.splits import measured_pictures
 
 OBJECTIVES = ("likelihood", "hybrid")
 LABEL_LOSS_WEIGHT = 0.05
@@ -112,9 +113,7 @@ def run_trials(
             configuration.
         TrainingStopped: if a signal asked for it.
     """
-    measured_on = dataset.split(split).labelled()
-    if not len(measured_on):
-        raise UserError(f"The split {split} has no labelled picture to measure on.")
+    measured_on = measured_pictures(dataset, split, with_labels=True)
     for trial in trials:
         folder = RunFolder(Path(path) / "trials" / trial.name)
         options = resolve_options(preset, _overrides(trial, preset, overrides), dataset.num_classes)

@@ -26,7 +26,7 @@ from keras_pixelcnnpp.training.frechet import frechet_monitor
 from keras_pixelcnnpp.training.initial_weights import copy_initial_weights
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
 from keras_pixelcnnpp.training.offsets import refit_offsets
-from keras_pixelcnnpp.training.splits import first, training_pictures
+from keras_pixelcnnpp.training.splits import first, measured_pictures, training_pictures
 
 TRAINING_DEFAULTS = {
     "epochs": 100,
@@ -116,7 +116,7 @@ def train_pixelcnnpp(
         that isn't the chief, its offsets are not refitted.)
 
     Raises:
-        UserError: if an option or the run folder is wrong.
+        UserError: if an option or the run folder is wrong, or no picture has a label.
         TrainingStopped: if a signal asked for it.
     """
     is_chief = parallel is None or parallel.is_chief
@@ -133,6 +133,7 @@ def train_pixelcnnpp(
     pictures = training_pictures(
         dataset.split("train"), with_labels=num_classes > 0, limit=training["limit"]
     )
+    validation = measured_pictures(dataset, "validation", with_labels=num_classes > 0)
     with environment.dtype_policy(training["precision"]):
         with argument_errors():
             model = PixelCNNPlusPlus(
@@ -173,7 +174,7 @@ def train_pixelcnnpp(
 
     monitor = ValidationMonitor(
         measurement(model, training["batch_size"]),
-        _validation_pictures(dataset, num_classes),
+        validation,
         training=first(pictures, MONITORED_TRAINING_PICTURES),
     )
     monitors = [monitor]
@@ -243,11 +244,6 @@ def measurement(model: PixelCNNPlusPlus, batch_size: int) -> Callable:
         return measured, predicted
 
     return measure
-
-
-def _validation_pictures(dataset: Dataset, num_classes: int) -> LabelledImages:
-    split = dataset.split("validation")
-    return split.labelled() if num_classes else split
 
 
 def _phases(

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -54,6 +55,11 @@ def test_predictions_csv(tmp_path):
         ["a, b.png", "1", "1", "0.25", "0.75"],
         ["c.png", "-1", "0", "1", "0"],
     ]
+
+
+def test_predictions_of_a_file_whose_name_is_no_text(tmp_path):
+    write_predictions(tmp_path / "a.csv", [os.fsdecode(b"caf\xe9.png")], [0], np.eye(2)[:1])
+    assert b"\ncaf\xe9.png,0,0,1,0" in (tmp_path / "a.csv").read_bytes()
 
 
 def test_details_by_hand_with_a_class_that_is_missing():

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from pictures import write_picture
@@ -117,6 +119,16 @@ def test_bad_folder_is_named(tmp_path, spoil, message):
     spoil(folder)
     with pytest.raises(UserError, match=message):
         load_dataset(folder, image_size=4)
+
+
+def test_class_whose_name_is_no_text(tmp_path):
+    write_classes(tmp_path, classes=("tea",))
+    try:
+        (tmp_path / "tea").rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    except OSError:
+        pytest.skip("this file system takes text only")
+    with pytest.raises(UserError, match=r"text in UTF-8. Received: the folder 'caf\\udce9'"):
+        load_dataset(tmp_path, image_size=4)
 
 
 def test_too_few_pictures_to_split(tmp_path):

@@ -1,11 +1,13 @@
 import json
 
+import numpy as np
 import pytest
 import tiny
 from command_line import one_line
 from PIL import Image
 
 from keras_pixelcnnpp.atomic import write_json
+from keras_pixelcnnpp.datasets import load_dataset
 from keras_pixelcnnpp.run_folder import RunFolder
 
 # Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
@@ -41,6 +43,30 @@ def test_counts_and_picture(pixelcnnpp, run, options):
         assert target["blind_spot_seen"] == target["blind_spot"]
     with Image.open(run.reports / "receptive_field.png") as image:
         assert image.format == "PNG"
+
+
+def test_unconditional_model(pixelcnnpp, run):
+    tiny.tiny_model(num_classes=0, conditioning="none").save(run.model_keras)
+    status, _, _ = pixelcnnpp("evaluate", "receptive-field", "--run", run.path)
+    assert status == 0
+
+
+def test_no_labels_for_a_model_of_classes(pixelcnnpp, run):
+    config = run.read_config()
+    arrays = dict(np.load(config["data"]["source"]))
+    arrays["y_validation"][:] = -1
+    np.savez(config["data"]["source"], **arrays)
+    fingerprint = load_dataset(config["data"]["source"]).fingerprint()
+    write_json(run.config_json, {**config, "data": {**config["data"], "fingerprint": fingerprint}})
+    result = pixelcnnpp("evaluate", "receptive-field", "--run", run.path)
+    one_line(result, "validation has no labelled picture")
+
+
+@pytest.mark.parametrize("model", [None, [1], {"filters": "many"}])
+def test_damaged_configuration(pixelcnnpp, run, model):
+    config = run.read_config()
+    write_json(run.config_json, {**config, "pixelcnnpp": {"options": {}, "model": model}})
+    one_line(pixelcnnpp("evaluate", "receptive-field", "--run", run.path, "--untrained"))
 
 
 def test_no_model(pixelcnnpp, run):

@@ -4,7 +4,8 @@ import tiny
 from PIL import Image
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.generation.class_samples import ClassSamples, safe_name
+from keras_pixelcnnpp.file_names import safe_names
+from keras_pixelcnnpp.generation.class_samples import ClassSamples, picture_names
 
 
 def samples(channels=1, per_class=3):
@@ -30,8 +31,14 @@ def test_files(tmp_path, channels):
 
 
 def test_names_stay_in_the_folder():
-    assert safe_name("../../etc/x") == ".._.._etc_x"
-    assert safe_name("crème brûlée") == "crème brûlée"
+    assert safe_names(["../../etc/x", "crème brûlée"]) == [".._.._etc_x", "crème brûlée"]
+
+
+@pytest.mark.parametrize("class_names", [("?", "/", ":"), ("a", "A"), ("?", "_", "__1", "/")])
+def test_no_two_classes_have_a_file_in_common(class_names):
+    names = picture_names(np.tile(np.arange(len(class_names)), 2), class_names)
+    assert len({name.casefold() for name in names}) == 2 * len(class_names)
+    assert not set("/?:") & set("".join(names))
 
 
 def test_two_channels_are_no_picture(tmp_path):

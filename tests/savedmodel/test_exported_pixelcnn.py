@@ -131,6 +131,22 @@ def test_bad_images(exported, images):
         signature(images=tf.constant(images))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 0, "conditioning": "none"}, "without labels cannot be exported"),
+        ({"image_shape": (4, 4, 2)}, "1 or 3 channels.*has 2"),
+    ],
+)
+def test_what_cannot_be_exported(tmp_path, arguments, message):
+    from keras_pixelcnnpp.savedmodel.exported_pixelcnn import export_saved_model
+
+    model = tiny.untrained_model(**arguments)
+    with pytest.raises(UserError, match=message):
+        export_saved_model(model, tmp_path / "1", CLASS_NAMES, {})
+    assert not (tmp_path / "1").exists()
+
+
 def test_newest_version_is_taken(exported, tmp_path):
     from keras_pixelcnnpp.exported_model import version_folder
 

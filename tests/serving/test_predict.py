@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_pixelcnnpp.classification import SavedModelClassifier
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.exported_model import ExportedModel
 from keras_pixelcnnpp.serving import predict, tensorflow_serving_command
 
@@ -98,6 +99,29 @@ def test_samples(exported):
 )
 def test_bad_request_is_one_line(exported, request_json):
     assert hostile.result_or_one_line(predict, exported, request_json) is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "changes", "reason"),
+    [
+        ("sample", {"labels": [4]}, "labels must be from 0 to 3"),
+        ("sample", {"labels": [-1]}, "labels must be from 0 to 3"),
+        ("sample", {"temperature": 0}, "temperature must be positive"),
+        ("classify", {"images": np.full((1, 4, 4, 1), 5)}, "images must be levels from 0 to 4"),
+        ("log_prob", {"images": np.full((1, 4, 4, 1), 255)}, "images must be levels from 0 to 4"),
+        ("log_prob", {"labels": [4]}, "labels must be from 0 to 3"),
+        ("log_prob", {"labels": [-1]}, "labels must be from 0 to 3"),
+        ("log_prob", {"labels": [1, 2]}, "Expected one label for each picture"),
+    ],
+)
+def test_the_graph_says_why_it_refuses(exported, endpoint, changes, reason):
+    good = {"images": np.zeros((1, 4, 4, 1), int), "labels": [1], "seed": 0, "temperature": 1}
+    inputs = {name: {**good, **changes}[name] for name in exported.inputs(endpoint)}
+    if "images" in inputs:
+        inputs["images"] = inputs["images"].tolist()
+    with pytest.raises(UserError) as error:
+        predict(exported, {"signature_name": endpoint, "inputs": inputs})
+    assert str(error.value) == f"Refused by the model: {reason}"
 
 
 ENTRIES = st.recursive(

@@ -118,10 +118,20 @@ def test_what_differs_is_known(board):
     assert tags == {"val_bits_per_dim", "val_accuracy"}
 
 
+def tags(board, plugin, writer):
+    """The tags of a plugin by run, once TensorBoard has read those of every trial."""
+    found = board(f"{plugin}/tags")
+    return found if all(name_of(strategy, writer) in found for strategy in STRATEGIES) else None
+
+
 def test_scalars_pictures_histograms_and_text(board):
     scalars, images, histograms = (
-        until(lambda plugin=plugin: board(f"{plugin}/tags"))
-        for plugin in ("scalars", "images", "histograms")
+        until(lambda plugin=plugin, writer=writer: tags(board, plugin, writer))
+        for plugin, writer in (
+            ("scalars", "validation"),
+            ("images", "pictures"),
+            ("histograms", "train"),
+        )
     )
     for strategy in STRATEGIES:
         assert {"epoch_bits_per_dim", "epoch_accuracy"} <= set(

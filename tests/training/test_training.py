@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import keras
 import numpy as np
@@ -165,6 +166,21 @@ def test_options_override_the_preset():
     model, training = resolve_options(preset, {"filters": None, "epochs": 5}, 10)
     assert model == {"filters": 40}
     assert (training["epochs"], training["batch_size"], training["candidates"]) == (5, 16, 1)
+
+
+@pytest.mark.parametrize("model", ["pixelcnnpp", "baseline"])
+def test_nothing_to_measure_on_is_said_before_training(tmp_path, model):
+    dataset = tiny.tiny_dataset()
+    dataset.splits["validation"] = tiny.tiny_split(4, labels=False)
+    data, run = tiny.tiny_data_config(dataset), RunFolder(tmp_path / "run")
+    if model == "baseline":
+        start = partial(train_baseline, dataset, run, {"epochs": 1}, data, horizontal_flip=False)
+    else:
+        options = resolve_options({"model": tiny.MODEL, "training": TRAINING}, {}, 3)
+        start = partial(train_pixelcnnpp, dataset, run, *options, data, verbose=0)
+    with pytest.raises(UserError, match="validation has no labelled picture to measure on"):
+        start()
+    assert not run.path.exists()
 
 
 def test_unlabelled_training_pictures_are_left_out():
