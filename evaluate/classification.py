@@ -15,6 +15,7 @@ TITLES = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
 
 
 def classification(
+    context: typer.Context,
     run: Annotated[Path, typer.Option(help="The run folder.")],
     data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
@@ -34,6 +35,7 @@ def classification(
     predictions_baseline.csv.
     """
     from keras_pixelcnnpp.classification.evaluation import compare, histogram_bits_per_dim
+    from keras_pixelcnnpp.evaluate.given_options import given_options
     from keras_pixelcnnpp.run_data import load_run_data
     from keras_pixelcnnpp.run_folder import RunFolder
 
@@ -53,6 +55,7 @@ def classification(
     class_names = config["data"]["class_names"]
     _name_missing_classes(split, pictures, class_names)
     report = {
+        "options": given_options(context),
         "split": split,
         "flip_average": flip_average,
         **compare(pictures.labels, evaluations, dataset.image_shape, class_names),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 def evidence(
+    context: typer.Context,
     run: Annotated[Path, typer.Option(help="The run folder.")],
     data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
@@ -27,6 +28,7 @@ def evidence(
     from keras_pixelcnnpp.classification.evidence import Evidence
     from keras_pixelcnnpp.classification.evidence_figure import evidence_png
     from keras_pixelcnnpp.errors import UserError, argument_errors
+    from keras_pixelcnnpp.evaluate.given_options import given_options
     from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
     from keras_pixelcnnpp.models.trained_model import load_trained_model
     from keras_pixelcnnpp.run_data import load_run_data
@@ -50,7 +52,12 @@ def evidence(
     png = evidence_png(found, class_names, classifier.num_levels)
     with atomic_path(folder.reports / "evidence.png") as temporary:
         temporary.write_bytes(png)
-    report = {"split": split, "temperature": classifier.temperature, **found.report(class_names)}
+    report = {
+        "options": given_options(context),
+        "split": split,
+        "temperature": classifier.temperature,
+        **found.report(class_names),
+    }
     write_json(folder.reports / "evidence.json", report)
     _print_summary(found, report)
     print(f"Wrote evidence.png and evidence.json to {folder.reports}")

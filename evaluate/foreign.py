@@ -20,6 +20,7 @@ HEADINGS = {
 
 
 def foreign(
+    context: typer.Context,
     run: Annotated[Path, typer.Option(help="The run folder.")],
     data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
@@ -35,6 +36,7 @@ def foreign(
     import numpy as np
 
     from keras_pixelcnnpp.atomic import atomic_path, write_json
+    from keras_pixelcnnpp.evaluate.given_options import given_options
     from keras_pixelcnnpp.foreign import Detection, foreign_inputs
     from keras_pixelcnnpp.foreign.figure import foreign_png
     from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -59,7 +61,12 @@ def foreign(
     png = foreign_png(detection, images, inputs, dataset.num_levels, f"split {split}")
     with atomic_path(folder.reports / "foreign.png") as temporary:
         temporary.write_bytes(png)
-    report = {"split": split, "seed": seed, **detection.report()}
+    report = {
+        "options": given_options(context),
+        "split": split,
+        "seed": seed,
+        **detection.report(),
+    }
     write_json(folder.reports / "foreign.json", report)
     _print_report(report)
     print(f"Wrote foreign.json and foreign.png to {folder.reports}")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 def generation(
+    context: typer.Context,
     run: Annotated[Path, typer.Option(help="The run folder.")],
     per_class: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 25,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
@@ -47,6 +48,7 @@ def generation(
     --inception-weights, of Inception (FID).
     """
     from keras_pixelcnnpp.errors import argument_errors
+    from keras_pixelcnnpp.evaluate.given_options import given_options
     from keras_pixelcnnpp.generation import examine, parse_temperatures
     from keras_pixelcnnpp.generation.evaluation import evaluate_generation
     from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -85,7 +87,8 @@ def generation(
         temperatures=other_temperatures,
         num_completions=completions,
     )
-    _write_examination(folder, {**report, **examination.report}, examination)
+    report = {"options": given_options(context), **report, **examination.report}
+    _write_examination(folder, report, examination)
     _print_examination(examination, features)
     print(f"Wrote pictures to {folder.samples}, grids and generation.json to {folder.reports}")
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def receptive_field(
+    context: typer.Context,
     run: Annotated[Path, typer.Option(help="The run folder.")],
     untrained: Annotated[
         bool,
@@ -25,6 +26,7 @@ def receptive_field(
 
     Writes reports/receptive_field.png and reports/receptive_field.json.
     """
+    from keras_pixelcnnpp.evaluate.given_options import given_options
     from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
     from keras_pixelcnnpp.run_data import load_run_data
     from keras_pixelcnnpp.run_folder import RunFolder
@@ -42,7 +44,12 @@ def receptive_field(
     influence = pixel_influence(model, split.images, split.labels, targets)
     counts = [count_seen(values, target) for values, target in zip(influence, targets, strict=True)]
     _print(counts)
-    report = {"trained": not untrained, "pictures": len(split), "targets": counts}
+    report = {
+        "options": given_options(context),
+        "trained": not untrained,
+        "pictures": len(split),
+        "targets": counts,
+    }
     _write(folder, influence, report)
 
 

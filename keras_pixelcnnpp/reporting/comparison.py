@@ -7,6 +7,7 @@ from keras_pixelcnnpp.reporting.wording import (
     TITLES,
     decimal,
     find,
+    other_data,
     p_value,
     percent,
     percent_interval,
@@ -46,6 +47,7 @@ def comparison_section(files: RunFiles) -> Section | Missing:
     )
     if report.get("flip_average"):
         text += " Each picture was judged together with its mirror image."
+    text += other_data(report)
     return Section("Comparison with the CNN", text, tuple(blocks))
 
 

@@ -3,7 +3,7 @@
 from keras_pixelcnnpp.file_names import safe_names
 from keras_pixelcnnpp.reporting.page import Gallery, Missing, Section, Table
 from keras_pixelcnnpp.reporting.run_files import RunFiles
-from keras_pixelcnnpp.reporting.wording import NONE, decimal, find, percent, whole
+from keras_pixelcnnpp.reporting.wording import NONE, decimal, find, other_data, percent, whole
 
 METRICS = {
     "frechet_distance": "Fréchet",
@@ -62,6 +62,7 @@ def generation_section(files: RunFiles) -> Section | Missing:
         f"Measured on {_features(report)}. Each row of real pictures is the floor: the same number "
         "for as many pictures of the split train. A perfect model comes as near to it as chance "
         "allows. Fréchet and KID are better when small, the others when large."
+        f"{other_data(report)}"
     )
     return Section("Generation metrics", text, tuple(blocks))
 
@@ -88,7 +89,10 @@ def completions_section(files: RunFiles) -> Section | Missing:
     picture = files.picture("completions", alt, scrolls=True)
     if picture is None:
         return Missing(("Completions",), files.command("evaluate", "generation"))
-    text = "The upper part is a real picture of the validation split, the rest is drawn."
+    report = files.json("generation")
+    split = find(report, "reference", "split") or "reference"
+    text = f"The upper part is a real picture of the split {split}, the rest is drawn."
+    text += other_data(report)
     return Section("Completions", text, (picture,))
 
 

@@ -2,7 +2,7 @@
 
 from keras_pixelcnnpp.reporting.page import Missing, Section, Table
 from keras_pixelcnnpp.reporting.run_files import RunFiles
-from keras_pixelcnnpp.reporting.wording import decimal, find, option, whole
+from keras_pixelcnnpp.reporting.wording import decimal, find, option, other_data, whole
 
 
 def evidence_section(files: RunFiles) -> Section | Missing:
@@ -14,6 +14,7 @@ def evidence_section(files: RunFiles) -> Section | Missing:
     text = (
         "Each pixel's log p under the true class, minus that under the most probable other one, "
         "given the pixels before it. The sum over the picture is what the decision rests on."
+        f"{other_data(files.json('evidence'))}"
     )
     return Section("Evidence maps", text, (picture,))
 
@@ -43,6 +44,7 @@ def foreign_section(files: RunFiles) -> Section | Missing:
         "How well each detector tells foreign inputs from pictures like those the model was "
         "trained on: 1 always, 0.5 not at all, below that it takes the foreign ones for the "
         "more familiar."
+        f"{other_data(report)}"
     )
     return Section("Foreign inputs", text, tuple(blocks))
 

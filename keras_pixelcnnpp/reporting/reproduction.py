@@ -71,33 +71,10 @@ def _training_command(files: RunFiles, model: str) -> str:
 
 
 def _evaluation_commands(files: RunFiles) -> list[str]:
-    classification, generation = files.json("classification"), files.json("generation")
     commands = []
-    if classification:
-        flip = ["--flip-average"] if classification.get("flip_average") else []
-        split = _given(classification, "split")
-        commands.append(files.command("evaluate", "classification", *split, *flip))
-    if generation:
-        names = ("per_class", "seed", "temperature", "guidance")
-        words = _given(generation, *names)
-        words += _given({"reference": find(generation, "reference", "split")}, "reference")
-        commands.append(files.command("evaluate", "generation", *words))
-    for name in ("evidence", "foreign"):
-        report = files.json(name)
-        if report:
-            commands.append(files.command("evaluate", name, *_given(report, "split")))
-    receptive_field = files.json("receptive_field")
-    if receptive_field:
-        untrained = [] if receptive_field.get("trained", True) else ["--untrained"]
-        pictures = _given(receptive_field, "pictures")
-        commands.append(files.command("evaluate", "receptive-field", *untrained, *pictures))
+    for name in ("classification", "generation", "evidence", "foreign", "receptive_field"):
+        if report := files.json(name):
+            options = report.get("options", {}).items()
+            words = [word for option, value in options for word in _option(option, value)]
+            commands.append(files.command("evaluate", name.replace("_", "-"), *words))
     return [*commands, files.command("evaluate", "report")]
-
-
-def _given(report: dict, *names: str) -> list[str]:
-    return [
-        word
-        for name in names
-        if report.get(name) is not None
-        for word in _option(name, report[name])
-    ]

@@ -76,6 +76,12 @@ def shape(sizes: object) -> str:
     return "×".join(map(str, sizes)) if isinstance(sizes, list | tuple) else NONE
 
 
+def other_data(report: dict) -> str:
+    """A sentence, where a report was measured on data that the command was given."""
+    data = find(report, "options", "data")
+    return f" Measured on {data} (--data)." if data else ""
+
+
 def _pair(bounds):
     fits = isinstance(bounds, list | tuple) and len(bounds) == 2 and all(map(is_number, bounds))
     return bounds if fits else None

@@ -67,6 +67,18 @@ def test_finished_run(pixelcnnpp, finished):
         assert fact in page.text
 
 
+def test_other_data_is_named(pixelcnnpp, finished):
+    assert "(--data)" not in page_of(pixelcnnpp, finished).text
+    for name in ("classification", "generation", "evidence", "foreign"):
+        path = finished.reports / f"{name}.json"
+        content = json.loads(path.read_text())
+        write_json(path, {**content, "options": {"data": f"of/{name}", "seed": 5}})
+    page = page_of(pixelcnnpp, finished)
+    for name, times in {"classification": 1, "generation": 2, "evidence": 1, "foreign": 1}.items():
+        assert page.text.count(f"Measured on of/{name} (--data).") == times
+        assert f"pixelcnnpp evaluate {name} --data of/{name} --seed 5 --run" in page.text
+
+
 def test_run_that_was_only_started(pixelcnnpp, tmp_path):
     run = RunFolder(tmp_path / "run")
     write_json(run.config_json, {"data": {}})

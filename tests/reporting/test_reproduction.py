@@ -100,9 +100,11 @@ def test_lines_can_be_pasted_into_a_shell(tmp_path):
     data = {"source": "/my data/a$b", "image_shape": [8, 8, 1]}
     versions = {"backend": "jax"}
     write_json(run.config_json, {"data": data, "baseline": {"options": {}, "versions": versions}})
-    write_json(run.reports / "classification.json", {"split": "test", "flip_average": True})
-    generation = {"per_class": 9, "temperature": 0.5, "reference": {"split": "test"}}
-    write_json(run.reports / "generation.json", generation)
+    options = {"data": "/other data", "split": "test", "flip_average": True}
+    write_json(run.reports / "classification.json", {"options": options})
+    options = {"per_class": 9, "temperature": 0.5, "temperatures": ""}
+    write_json(run.reports / "generation.json", {"options": options})
+    write_json(run.reports / "receptive_field.json", {"trained": True})
     training, measuring = reproduction_section(RunFiles(run)).blocks
     (line,) = training.lines
     assert shlex.split(line) == [
@@ -110,7 +112,8 @@ def test_lines_can_be_pasted_into_a_shell(tmp_path):
         *("--image-size", "8", "--run", str(run.path)),
     ]
     assert [shlex.split(line)[2:-2] for line in measuring.lines] == [
-        ["classification", "--split", "test", "--flip-average"],
-        [*("generation", "--per-class", "9", "--temperature", "0.5"), "--reference", "test"],
+        ["classification", "--data", "/other data", "--split", "test", "--flip-average"],
+        [*("generation", "--per-class", "9", "--temperature", "0.5"), "--temperatures", ""],
+        ["receptive-field"],
         ["report"],
     ]
