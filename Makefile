@@ -1,5 +1,5 @@
 # make demo      train, evaluate, export and use a small model (minutes)
-# make test      tests under TensorFlow; also test-jax, test-torch, test-all
+# make test      tests under TensorFlow; also test-jax, test-torch, test-extras, test-all
 # make bench     speed, side by side with peers; writes benchmarks/results and RESULTS.md
 # make lint      style; make format mends what can be mended
 # make soak      kills trainings and resumes them, reads hostile files, serves requests (up to 10 minutes)
@@ -17,7 +17,7 @@ TORCH_INDEX ?=
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
-.PHONY: help demo test test-jax test-torch test-all bench lint format soak lock audit clean
+.PHONY: help demo test test-jax test-torch test-extras test-all bench lint format soak lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -50,6 +50,9 @@ PACKAGE := setup.cfg pyproject.toml
 .venv-torch/installed: $(PACKAGE) requirements/torch.txt requirements/torch.in
 	$(call environment,.venv-torch,torch,-r requirements/torch.in $(TORCH_INDEX))
 
+.venv-extras/installed: $(PACKAGE) requirements/extras.txt
+	$(call environment,.venv-extras,extras)
+
 .venv-audit/installed: requirements/audit.txt
 	$(PYTHON) -m venv --clear .venv-audit
 	.venv-audit/bin/pip install $(PIP_QUIET) --require-hashes -r requirements/audit.txt
@@ -67,11 +70,12 @@ lock: .venv-audit/installed
 	$(LOCK) --universal requirements/audit.in -o requirements/audit.txt
 	$(LOCK) --universal --extra tensorflow --extra dev $(LOCKED) -o requirements/tensorflow.txt
 	$(LOCK) --universal --extra jax --extra dev $(LOCKED) -o requirements/jax.txt
+	$(LOCK) --python-platform linux --extra tensorflow --extra serve --extra ray --extra dev $(LOCKED) -o requirements/extras.txt
 	$(LOCK) --python-platform windows --no-emit-package torch --extra torch --extra dev $(LOCKED) \
 		requirements/torch.in -o requirements/torch.txt
 
 audit: .venv-audit/installed .venv/installed
-	for lock in tensorflow jax torch audit; do \
+	for lock in tensorflow jax torch extras audit; do \
 		.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/$$lock.txt || exit 1; \
 	done
 	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements/torch.in
@@ -88,7 +92,11 @@ test-jax: .venv-jax/installed
 test-torch: .venv-torch/installed
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest $(PYTEST_ARGS)
 
-test-all: test test-jax test-torch
+# What only the extras `serve` and `ray` make possible; the rest of the suite needs neither.
+test-extras: .venv-extras/installed
+	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/bulk tests/serving
+
+test-all: test test-jax test-torch test-extras
 
 lint: .venv/installed
 	.venv/bin/ruff check .
@@ -108,6 +116,7 @@ RESULTS := benchmarks/results
 
 bench: .venv/installed
 	$(BENCH)/throughput.py --variants --output $(RESULTS)/throughput.json
+	$(BENCH)/candidates.py --output $(RESULTS)/candidates.json
 	$(BENCH)/startup.py --output $(RESULTS)/startup.json
 	$(BENCH)/sampling.py --batches 25 100 --output $(RESULTS)/sampling.json
 	$(BENCH)/results.py
@@ -133,4 +142,4 @@ demo: .venv/installed
 	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/drawn, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch .venv-audit build dist *.egg-info
+	rm -rf .venv .venv-jax .venv-torch .venv-extras .venv-audit build dist *.egg-info

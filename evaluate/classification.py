@@ -1,12 +1,15 @@
 """`pixelcnnpp evaluate classification`."""
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from keras_pixelcnnpp.classification.evaluation import Evaluation
     from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
     from keras_pixelcnnpp.run_folder import RunFolder
@@ -90,8 +93,8 @@ def _evaluate_models(
             verbose=int(sys.stdout.isatty()),
             flip_average=flip_average,
         )
-    scores, probabilities = classifier.class_scores(pictures.images)
-    evaluations = {"pixelcnnpp": Evaluation(probabilities, scores)}
+    (scores, probabilities), speed = _timed(classifier.class_scores, pictures.images, batch_size)
+    evaluations = {"pixelcnnpp": Evaluation(probabilities, scores, speed)}
     if not folder.baseline_keras.exists():
         print(
             f"No {folder.baseline_keras.name} to compare with. "
@@ -101,8 +104,17 @@ def _evaluate_models(
     baseline = BaselineClassifier(
         load_trained_model(folder.baseline_keras, BaselineCNN), flip_average=flip_average
     )
-    evaluations["baseline"] = Evaluation(baseline.predict_proba(pictures.images))
+    probabilities, speed = _timed(baseline.predict_proba, pictures.images, batch_size)
+    evaluations["baseline"] = Evaluation(probabilities, None, speed)
     return evaluations
+
+
+def _timed(judge, images: "np.ndarray", batch_size: int) -> tuple:
+    """What `judge` says about the pictures, and how many of them it judges in a second."""
+    judge(images[:batch_size])  # compiles
+    start = time.perf_counter()
+    result = judge(images)
+    return result, len(images) / (time.perf_counter() - start)
 
 
 def _write_predictions(folder, pictures, evaluations) -> None:

@@ -30,14 +30,14 @@ def receptive_field(
     from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
     from keras_pixelcnnpp.run_data import load_run_data
     from keras_pixelcnnpp.run_folder import RunFolder
-    from keras_pixelcnnpp.training.splits import first, measured_pictures
+    from keras_pixelcnnpp.training.splits import measured_pictures, some
 
     folder = RunFolder(run)
     config = folder.read_config()
     model = _fresh_model(folder, config) if untrained else _trained_model(folder)
     data = load_run_data(config)
     with_labels = model.num_classes > 0
-    split = first(measured_pictures(data, "validation", with_labels=with_labels), pictures)
+    split = some(measured_pictures(data, "validation", with_labels=with_labels), pictures)
     if untrained:
         model.initialize(split.images, split.labels)
     targets = typical_targets(*model.image_shape[:2])

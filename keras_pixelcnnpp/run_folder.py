@@ -136,7 +136,8 @@ class RunFolder:
             config: That section. Its entry `options` is what two runs are compared by.
             data: The section `data`. Its `fingerprint` is what two data sets are compared by.
             resume: Go on from the last checkpoint, with the same options; from the beginning,
-                if the run was killed before its first one.
+                if the run was killed before its first one. For more epochs, results of the model
+                so far are removed as with `overwrite`.
             overwrite: Start over although the folder holds a run of this section. Its reports,
                 samples and export are removed: they are not those of the model to come.
             may_change: Options that may differ when a run is resumed, such as `epochs`.
@@ -175,7 +176,8 @@ class RunFolder:
                 )
         if not (resume and self.has_checkpoint(section)):
             self._clear(section)
-        if starts_over:
+        epochs = [given["options"].get("epochs") for given in (known.get(section, config), config)]
+        if starts_over or (resume and epochs[0] != epochs[1]):
             self._clear_results(section)
         kept = {name: known[name] for name in held}
         write_json(self.config_json, {"data": data, **kept, section: config})

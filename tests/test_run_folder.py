@@ -68,7 +68,14 @@ def test_same_configuration_needs_a_decision(run):
     assert not run.checkpoints("pixelcnnpp").exists()
 
 
-def test_starting_over_leaves_no_results_of_the_model_before(run):
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        ({"filters": 80}, {"overwrite": True}),
+        ({"epochs": 9}, {"resume": True, "may_change": ("epochs",)}),
+    ],
+)
+def test_no_results_of_the_model_before_are_left(run, options, how):
     made = [folder / "a.json" for folder in (run.reports, run.samples, run.savedmodel)]
     for file in made:
         file.parent.mkdir(exist_ok=True)
@@ -76,7 +83,7 @@ def test_starting_over_leaves_no_results_of_the_model_before(run):
     run.start("baseline", config(), DATA)
     run.start("pixelcnnpp", config(), DATA, resume=True)
     assert all(file.exists() for file in made)
-    run.start("pixelcnnpp", config(filters=80), DATA, overwrite=True)
+    run.start("pixelcnnpp", config(**options), DATA, **how)
     assert not any(file.exists() for file in made)
 
 

@@ -29,8 +29,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         model.class_probabilities(images)
     ```
     """
-    optimizer = inner_optimizer(model.optimizer)
-    if not (optimizer.use_ema and optimizer.built and int(optimizer.iterations) > 0):
+    if not has_averages(model):
         yield
         return
     raw = [variable_value(variable) for variable in model.trainable_variables]
@@ -40,6 +39,12 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     finally:
         for variable, value in zip(model.trainable_variables, raw, strict=True):
             variable.assign(value)
+
+
+def has_averages(model: keras.Model) -> bool:
+    """Whether the model's optimizer averages weights and has made a step."""
+    optimizer = inner_optimizer(model.optimizer)
+    return bool(optimizer.use_ema and optimizer.built and int(optimizer.iterations) > 0)
 
 
 def use_averages(model: keras.Model) -> None:

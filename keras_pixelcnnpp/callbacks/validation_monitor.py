@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.callbacks.averaged_weights import averaged_weights
+from keras_pixelcnnpp.callbacks.averaged_weights import averaged_weights, has_averages
 from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
 
 
@@ -16,12 +16,16 @@ class ValidationMonitor(keras.callbacks.Callback):
     `pixelcnnpp evaluate` does: dropout off, all classes as candidates. Callbacks that use what it
     logs (TensorBoard, the progress bar) must come after it.
 
+    Where there are averaged weights, the raw ones are measured too, every few epochs and after the
+    last one, as `val_raw_bits_per_dim` and so on: it costs as much again.
+
     Args:
         measure: A function of a `LabelledImages` that returns a dictionary of numbers and the
             predicted classes (int `[count]`, or `None` from a model that does not classify).
         validation: The pictures to measure on.
         training: A few training pictures. Their accuracy is logged as `accuracy` where the
             training loop itself knows none, as with one candidate label per picture.
+        raw_every: Every how many epochs the raw weights are measured.
 
     Attributes:
         labels, predicted: The last classification of `validation`, for a confusion matrix.
@@ -32,11 +36,13 @@ class ValidationMonitor(keras.callbacks.Callback):
         measure: Callable[[LabelledImages], tuple[dict[str, float], np.ndarray | None]],
         validation: LabelledImages,
         training: LabelledImages | None = None,
+        raw_every: int = 5,
     ):
         super().__init__()
         self.measure = measure
         self.validation = validation
         self.training = training
+        self.raw_every = raw_every
         self.labels = validation.labels
         self.predicted = None
 
@@ -48,3 +54,7 @@ class ValidationMonitor(keras.callbacks.Callback):
             logs.update({f"val_{name}": value for name, value in measured.items()})
             if "accuracy" in measured and "accuracy" not in logs and self.training is not None:
                 logs["accuracy"] = self.measure(self.training)[0]["accuracy"]
+        is_last = epoch + 1 == self.params.get("epochs")
+        if has_averages(self.model) and (is_last or (epoch + 1) % self.raw_every == 0):
+            measured, _ = self.measure(self.validation)
+            logs.update({f"val_raw_{name}": value for name, value in measured.items()})

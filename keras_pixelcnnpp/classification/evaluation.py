@@ -23,10 +23,12 @@ class Evaluation:
         probabilities: float `[count, num_classes]`.
         log_likelihood: float `[count, num_classes]`, `log p(x | y)` in nats; `None` from a model
             that is no density.
+        pictures_per_second: How fast it judged them; `None` if that wasn't measured.
     """
 
     probabilities: np.ndarray
     log_likelihood: np.ndarray | None = None
+    pictures_per_second: float | None = None
 
     @property
     def predicted(self) -> np.ndarray:
@@ -50,11 +52,11 @@ def compare(
 
     Returns:
         `{"count", "models": {name: {"accuracy", "accuracy_ci95", "log_loss", "ece",
-        "bits_per_dim", …}}, "mcnemar_p", "accuracy_difference"}`; under each model also what
-        `classifier_details` gives. `bits_per_dim` is the mean over pictures of that of `p(x)`, with
-        equally likely classes, and `None` for a model that is no density. `mcnemar_p` and
-        `accuracy_difference` (the first model minus the second: `{"value", "ci95"}`) are `None`
-        where there is one model only.
+        "bits_per_dim", "pictures_per_second", …}}, "mcnemar_p", "accuracy_difference"}`; under each
+        model also what `classifier_details` gives. `bits_per_dim` is the mean over pictures of that
+        of `p(x)`, with equally likely classes, and `None` for a model that is no density.
+        `mcnemar_p` and `accuracy_difference` (the first model minus the second:
+        `{"value", "ci95"}`) are `None` where there is one model only.
     """
     known = labels >= 0
     labels = labels[known]
@@ -63,6 +65,7 @@ def compare(
         probabilities = evaluation.probabilities[known]
         models[name] = classification_metrics(labels, probabilities)
         models[name]["bits_per_dim"] = _mean_bits(evaluation.log_likelihood, known, image_shape)
+        models[name]["pictures_per_second"] = evaluation.pictures_per_second
         if class_names is not None:
             models[name].update(classifier_details(labels, probabilities, class_names))
         correct.append(evaluation.predicted[known] == labels)

@@ -13,7 +13,8 @@ def first_batch(x):
             as a `tf.data.Dataset`.
 
     Raises:
-        ValueError: If `x` is an iterator, whose first batch would be lost to training.
+        ValueError: If `x` is an iterator, whose first batch would be lost to training, or doesn't
+            give dicts.
     """
     if not isinstance(x, dict):
         if isinstance(x, keras.utils.PyDataset):
@@ -27,4 +28,11 @@ def first_batch(x):
         else:
             x = next(iter(x))
         x = x[0] if isinstance(x, tuple | list) else x
+    if not isinstance(x, dict) or "image" not in x:
+        received = f"a dict of {', '.join(map(repr, x))}" if isinstance(x, dict) else type(x)
+        raise ValueError(
+            "Invalid input of `fit` or `evaluate`. Expected a dict of 'image' and, for a model of "
+            "classes, 'label', as in `model.fit({'image': images, 'label': labels})`. "
+            f"Received: {received}"
+        )
     return {name: value[:MAXIMUM] for name, value in x.items()}

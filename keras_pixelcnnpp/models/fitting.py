@@ -13,6 +13,7 @@ class Fitting:
 
     def fit(self, x=None, *args, **kwargs):
         """Trains as `keras.Model.fit`; before the first step, initializes from the first batch."""
+        self._check_labels(x)
         if not self.initialized.numpy():  # int() fails for a variable of tf.distribute
             batch = first_batch(x)
             self.initialize(batch["image"], batch.get("label"))
@@ -27,10 +28,16 @@ class Fitting:
         self._forget_other_candidates("test_function", x)
         return super().evaluate(x, *args, **kwargs)
 
+    def _check_labels(self, x):
+        # A label too high would be "no label", and nobody would notice. Batches are their maker's.
+        if isinstance(x, dict) and self.num_classes and x.get("label") is not None:
+            labels = np.asarray(x["label"])
+            checked_labels(labels.ravel(), labels.size, self.num_classes + 1)
+
     def _forget_other_candidates(self, function, x):
         # Given other shapes, TensorFlow would trace once more for labels of unknown rank.
         if self.num_classes:
-            shape = np.shape(first_batch(x)["label"])[1:]
+            shape = np.shape(first_batch(x).get("label"))[1:]
             if self._traced_labels.setdefault(function, shape) != shape:
                 self._traced_labels[function] = shape
                 setattr(self, function, None)

@@ -222,7 +222,8 @@ class PixelCNNPlusPlus(Fitting, Scoring, Generating, Presets, keras.Model):
         if self._compares_candidates:
             logits = self.posterior(log_likelihood, self._candidates(x))
             cross_entropy = ops.logsumexp(logits, axis=1) - logits[:, 0]
-            correct = ops.cast(ops.argmax(logits, axis=1) == 0, "float32")
+            # A tie is no answer: a model that doesn't know the label yet has nothing but ties.
+            correct = ops.cast(ops.all(logits[:, :1] > logits[:, 1:], axis=1), "float32")
             self.cross_entropy_metric.update_state(cross_entropy, sample_weight=sample_weight)
             self.accuracy_metric.update_state(correct, sample_weight=sample_weight)
             bits = bits + self.label_loss_weight * cross_entropy

@@ -77,6 +77,15 @@ class FusedAdam(_Adam):
             }
         return scalars.value
 
+    def finalize_variable_values(self, var_list):
+        """Puts the averages into the variables; before the first step there are none.
+
+        Keras's own would then fill the variables with zeros, as when every step so far had
+        gradients that `mixed_float16` could not hold.
+        """
+        if self.iterations.numpy() > 0:
+            super().finalize_variable_values(var_list)
+
     def _step(self):
         # Not always a variable: with gradient accumulation it is computed.
         return ops.convert_to_tensor(self.iterations)

@@ -76,7 +76,8 @@ def training_section(files: RunFiles) -> Section | Missing:
     text = (
         "Solid: validation pictures, with the averaged weights, all classes as candidates. Dashed: "
         "training pictures, as the training loop sees them, with dropout and, for PixelCNN++, "
-        "the true label among a few candidates; so the two lines of a model need not meet. "
+        "the true label among the candidates, or, where it trains with one candidate, a part of "
+        "them measured as the validation pictures; so the two lines of a model need not meet. "
         "Bits/dim is of the picture under its own class."
     )
     return Section("Training", text, (Gallery(tuple(curves)), summary))

@@ -29,7 +29,7 @@ def reproduction_section(files: RunFiles) -> Section:
         "written out, so that a preset that changes does not matter."
     )
     if find(files.section("pixelcnnpp"), "options", "limit") is not None:
-        text += " This run used the first pictures of the split train only."
+        text += " This run used a part of the split train only, chosen by its seed."
     return Section("Reproduce", text, tuple(blocks))
 
 

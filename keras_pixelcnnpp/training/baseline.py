@@ -68,7 +68,8 @@ def train_baseline(
     training = {**TRAINING_DEFAULTS, **given}
     training["jit_compile"] = environment.jit_compile(training["jit_compile"])
     keras.utils.set_random_seed(training["seed"])
-    pictures = training_pictures(dataset.split("train"), with_labels=True, limit=training["limit"])
+    choice = {"limit": training["limit"], "seed": training["seed"]}
+    pictures = training_pictures(dataset.split("train"), with_labels=True, **choice)
     validation = measured_pictures(dataset, "validation", with_labels=True)
     batches = ImageSequence(
         pictures.images,

@@ -26,7 +26,7 @@ from keras_pixelcnnpp.training.frechet import frechet_monitor
 from keras_pixelcnnpp.training.initial_weights import copy_initial_weights
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
 from keras_pixelcnnpp.training.offsets import refit_offsets
-from keras_pixelcnnpp.training.splits import first, measured_pictures, training_pictures
+from keras_pixelcnnpp.training.splits import measured_pictures, some, training_pictures
 
 TRAINING_DEFAULTS = {
     "epochs": 100,
@@ -130,9 +130,8 @@ def train_pixelcnnpp(
     }
     # Unconditional models use all pictures, labelled or not.
     num_classes = 0 if model_options.get("conditioning") == "none" else dataset.num_classes
-    pictures = training_pictures(
-        dataset.split("train"), with_labels=num_classes > 0, limit=training["limit"]
-    )
+    choice = {"with_labels": num_classes > 0, "limit": training["limit"], "seed": training["seed"]}
+    pictures = training_pictures(dataset.split("train"), **choice)
     validation = measured_pictures(dataset, "validation", with_labels=num_classes > 0)
     with environment.dtype_policy(training["precision"]):
         with argument_errors():
@@ -175,7 +174,7 @@ def train_pixelcnnpp(
     monitor = ValidationMonitor(
         measurement(model, training["batch_size"]),
         validation,
-        training=first(pictures, MONITORED_TRAINING_PICTURES),
+        training=some(pictures, MONITORED_TRAINING_PICTURES, training["seed"]),
     )
     monitors = [monitor]
     if training["frechet_every"]:
@@ -194,7 +193,7 @@ def train_pixelcnnpp(
     history = HistoryFile(run.history("pixelcnnpp"))
     checkpoints = Checkpoints(run.checkpoints("pixelcnnpp"))
     if larger is not None:
-        larger = training_pictures(larger, with_labels=num_classes > 0, limit=training["limit"])
+        larger = training_pictures(larger, **choice)
     phases = _phases(pictures, larger, training, num_classes)
     callbacks = [*callbacks, *monitors, history, *logs]
     fit(model, phases, checkpoints, callbacks, parallel=parallel, resume=resume, verbose=verbose)

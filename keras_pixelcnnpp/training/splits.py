@@ -7,9 +7,15 @@ from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
 from keras_pixelcnnpp.errors import UserError
 
 
-def first(split: LabelledImages, count: int | None) -> LabelledImages:
-    """The first `count` pictures, all of them for `None`."""
-    return split if count is None else split.take(np.arange(min(count, len(split))))
+def some(split: LabelledImages, count: int | None, seed: int = 0) -> LabelledImages:
+    """`count` pictures in the split's order, all of them for `None`.
+
+    Chosen at random: pictures often lie sorted by class, and the first ones would be of one class.
+    """
+    if count is None or count >= len(split):
+        return split
+    chosen = np.random.default_rng(seed).permutation(len(split))[:count]
+    return split.take(np.sort(chosen))
 
 
 def measured_pictures(dataset: Dataset, split: str, *, with_labels: bool) -> LabelledImages:
@@ -31,19 +37,20 @@ def measured_pictures(dataset: Dataset, split: str, *, with_labels: bool) -> Lab
 
 
 def training_pictures(
-    split: LabelledImages, *, with_labels: bool, limit: int | None
+    split: LabelledImages, *, with_labels: bool, limit: int | None, seed: int = 0
 ) -> LabelledImages:
     """The pictures to train on.
 
     Args:
         split: The split `train`.
         with_labels: Drop pictures without a label.
-        limit: Keep this many at most.
+        limit: Keep this many at most, chosen at random.
+        seed: Of that choice.
 
     Raises:
         UserError: if none is left.
     """
-    chosen = first(split.labelled() if with_labels else split, limit)
+    chosen = some(split.labelled() if with_labels else split, limit, seed)
     if not len(chosen):
         raise UserError("The split train has no labelled picture; there is nothing to learn from.")
     return chosen

@@ -66,6 +66,7 @@ def test_classification(pixelcnnpp, run):
     report = json.loads((run.reports / "classification.json").read_text())
     assert (report["split"], report["count"], report["flip_average"]) == ("validation", 9, False)
     assert report["options"] == {"split": "validation", "batch_size": 32}
+    assert all(numbers["pictures_per_second"] > 0 for numbers in report["models"].values())
     labels = tiny.tiny_split(9, 1).labels
     for name, file in (("pixelcnnpp", "predictions.csv"), ("baseline", "predictions_baseline.csv")):
         numbers = report["models"][name]

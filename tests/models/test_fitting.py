@@ -112,6 +112,24 @@ def test_fit_on_an_iterator_needs_initialization():
         model.fit(batches, verbose=0)
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (IMAGES, "Expected a dict of 'image'.*Received: <class 'numpy.ndarray'>"),
+        ({"images": IMAGES}, "Expected a dict of 'image'.*Received: a dict of 'images'"),
+        ({"image": IMAGES}, "`labels`. Expected 12 integers"),
+        ({"image": IMAGES, "label": LABELS + 2}, "`labels`. Expected integers from 0 to 3"),
+        ({"image": IMAGES, "label": LABELS - 1}, "`labels`. Expected integers from 0 to 3"),
+        ({"image": IMAGES, "label": CANDIDATES + 2}, "`labels`. Expected integers from 0 to 3"),
+    ],
+)
+def test_fit_names_what_it_expects(data, message):
+    model = tiny.untrained_model()
+    model.compile(optimizer="sgd")
+    with pytest.raises(ValueError, match=message):
+        model.fit(data, verbose=0)
+
+
 @pytest.mark.tensorflow
 def test_fit_on_a_tf_data_dataset():
     import tensorflow as tf

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from sklearn.neighbors import KNeighborsClassifier
 
 import keras_pixelcnnpp
 from keras_pixelcnnpp.datasets.load import load_dataset
@@ -115,9 +116,30 @@ def test_weights_of_a_trained_model_have_no_optimizer(saved, tmp_path):
 TRAINED = [name for name in preset_names() if PresetFolder.find(name).has_weights]
 
 
+@pytest.mark.slow
+def test_preset_of_digits_is_as_accurate_as_its_card_says():
+    metadata = json.loads((PresetFolder.find("digits").path / "metadata.json").read_text())
+    pictures = load_dataset("digits").split(metadata["split"])
+    assert len(pictures) == metadata["count"]
+    model = PixelCNNPlusPlus.from_preset("digits")
+    predicted = model.class_probabilities(pictures.images, batch_size=64).argmax(axis=1)
+    accuracy = np.mean(predicted == pictures.labels)
+    # One picture may lie so near the border that rounding decides.
+    assert accuracy == pytest.approx(metadata["metrics"]["accuracy"], abs=1.5 / len(pictures))
+
+
+@pytest.mark.slow
+def test_preset_of_digits_draws_what_a_classifier_reads():
+    labels = np.repeat(np.arange(10), 4)
+    drawn = PixelCNNPlusPlus.from_preset("digits").sample(labels, seed=0)
+    train = load_dataset("digits").split("train")
+    judge = KNeighborsClassifier(3).fit(train.images.reshape(len(train), -1), train.labels)
+    assert judge.score(drawn.reshape(len(drawn), -1), labels) > 0.8
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_trained_presets(name):
-    """They load, sample, and agree with their card about what they are."""
+    """They load, and agree with their card about what they are."""
     model = PixelCNNPlusPlus.from_preset(name)
     assert int(model.initialized) == 1
     folder = PresetFolder.find(name)

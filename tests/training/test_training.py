@@ -188,3 +188,13 @@ def test_unlabelled_training_pictures_are_left_out():
     with pytest.raises(UserError, match="no labelled picture"):
         training_pictures(split, with_labels=True, limit=None)
     assert len(training_pictures(split, with_labels=False, limit=3)) == 3
+
+
+def test_a_part_of_sorted_pictures_has_every_class():
+    split = tiny.tiny_split(90)
+    split = split.take(np.argsort(split.labels, kind="stable"))
+    part = training_pictures(split, with_labels=True, limit=30)
+    assert np.bincount(part.labels, minlength=3).min() >= 5
+    assert (np.diff(part.labels) >= 0).all()  # in the split's order
+    assert part.paths == training_pictures(split, with_labels=True, limit=30).paths
+    assert part.paths != training_pictures(split, with_labels=True, limit=30, seed=1).paths
