@@ -16,6 +16,8 @@ from pathlib import Path
 
 import jinja2
 
+from keras_pixelcnnpp.history import read_history
+from keras_pixelcnnpp.reporting.history_figure import history_png
 from keras_pixelcnnpp.reporting.reproduction import training_words
 
 HERE = Path(__file__).parent
@@ -23,12 +25,13 @@ RESULTS = HERE / "results"
 KEPT = (
     "config.json",
     "reports/*.json",
+    "reports/samples.png",
     "logs/*/history.json",
 )
 
 
 def keep(run, folder=RESULTS):
-    """Copies the JSON files of a run, without its weights and pictures."""
+    """Copies the JSON files of a run and its samples, and draws its curve; no weights."""
     target = folder / Path(run).name
     shutil.rmtree(target, ignore_errors=True)
     for pattern in KEPT:
@@ -36,6 +39,9 @@ def keep(run, folder=RESULTS):
             copy = target / file.relative_to(run)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
+    curve = history_png({"PixelCNN++": _history(target)}, "bits_per_dim", "bits/dim")
+    if curve is not None:
+        (target / "reports" / "bits_per_dim.png").write_bytes(curve)
     for name in ("config.json", "reports/fusion.json"):
         content = Run(target).json(name)
         if content is not None:
@@ -43,6 +49,10 @@ def keep(run, folder=RESULTS):
             text = json.dumps(content, indent=2) + "\n"
             (target / name).write_text(text, encoding="utf-8")
     return target
+
+
+def _history(run):
+    return read_history(run / "logs" / "pixelcnnpp" / "history.json")
 
 
 def _forget_place(content):
@@ -71,6 +81,10 @@ class Run:
         config = self.json("config.json")
         _forget_place(config)
         return config
+
+    def has(self, path):
+        """Whether a file was kept."""
+        return (self.folder / path).is_file()
 
     def command(self, model):
         """The command that trains `model` again."""

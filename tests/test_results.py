@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from keras_pixelcnnpp.atomic import write_json
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -81,10 +83,19 @@ def test_a_run_is_kept_without_weights(results, tmp_path):
     (run / "config.json").write_text(json.dumps({"data": {"source": "/home/me/pictures"}}))
     (run / "reports" / "classification.json").write_text(json.dumps({"count": 3}))
     (run / "reports" / "roc.png").write_bytes(b"")
+    (run / "reports" / "samples.png").write_bytes(b"")
+    history = [{"epoch": 1, "seconds": 2.0, "val_bits_per_dim": 3.5}]
+    write_json(run / "logs" / "pixelcnnpp" / "history.json", history)
     (run / "model.keras").write_bytes(b"")
     kept = results.keep(run, tmp_path / "results")
     files = sorted(str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file())
-    assert files == ["config.json", "reports/classification.json"]
+    assert files == [
+        "config.json",
+        "logs/pixelcnnpp/history.json",
+        "reports/bits_per_dim.png",
+        "reports/classification.json",
+        "reports/samples.png",
+    ]
     assert results.Run(kept).config == {"data": {"source": "pictures"}}
     assert results.Run(kept).json("reports/classification.json") == {"count": 3}
     assert results.Run(kept).json("reports/generation.json") is None
