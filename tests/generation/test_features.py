@@ -36,7 +36,8 @@ class TestBaselineFeatures:
 
 
 def test_torch_fidelity_is_not_installed(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    for name in ("torch_fidelity", "torch_fidelity.feature_extractor_inceptionv3"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=r"pip install 'keras-pixelcnnpp\[fid\]'"):
         InceptionFeatures(tmp_path / "weights.pth")
 
