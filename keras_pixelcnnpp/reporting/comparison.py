@@ -41,7 +41,7 @@ def comparison_section(files: RunFiles) -> Section | Missing:
     if len(models) > 1:
         blocks.append(_difference(report))
     text = (
-        "Both models judge the same pictures. Bits/dim is that of p(x), over equally likely "
+        "Every model judges the same pictures. Bits/dim is that of p(x), over equally likely "
         "classes; the pixel histograms, independent for each place, are what any density has to "
         "beat."
     )

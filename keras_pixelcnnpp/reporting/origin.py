@@ -39,7 +39,7 @@ def data_section(files: RunFiles) -> Section:
     )
     counts = data.get("counts")
     text = (
-        "Both models were trained on the split train and watched on validation. The fingerprint "
+        "Trained on the split train, watched on validation. The fingerprint "
         "is a SHA-256 of all pictures, labels and splits."
     )
     return Section(
