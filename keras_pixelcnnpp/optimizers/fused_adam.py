@@ -1,4 +1,4 @@
-"""Adam in one operation a variable, under TensorFlow."""
+"""Adam in one operation a variable, under TensorFlow; averages that are of use from the start."""
 
 import keras
 from keras import ops
@@ -23,18 +23,33 @@ class FusedAdam(_Adam):
     `amsgrad` and other backends take Keras's own way; so do the averages where several devices
     share the work.
 
+    With Keras's averages the weights of the first step keep the share `ema_momentum ** steps`: at
+    0.9995, nine tenths after 200 steps. With `ema_warmup` the momentum after `n` steps is at most
+    `(1 + n) / (10 + n)`, so that the average is at any time of about the last tenth of the steps.
+
     Args:
+        learning_rate: A float or a schedule.
+        ema_warmup: Let the momentum of the averages rise to `ema_momentum`.
         **kwargs: Those of `keras.optimizers.Adam`.
 
     Example:
 
     ```python
-    model.compile(FusedAdam(1e-3, use_ema=True, ema_momentum=0.999))
+    model.compile(FusedAdam(1e-3, use_ema=True, ema_momentum=0.999, ema_warmup=True))
     ```
 
     Reference:
-        Kingma & Ba 2015, Adam, the last lines of section 2, https://arxiv.org/abs/1412.6980
+        Kingma & Ba 2015, Adam, the last lines of section 2, https://arxiv.org/abs/1412.6980; the
+        rising momentum is that of `tf.train.ExponentialMovingAverage`.
     """
+
+    def __init__(self, learning_rate=0.001, *, ema_warmup=False, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.ema_warmup = ema_warmup
+
+    def get_config(self):
+        """The arguments."""
+        return {**super().get_config(), "ema_warmup": self.ema_warmup}
 
     def apply(self, grads, trainable_variables=None):
         """Updates the variables; see Keras."""
@@ -91,21 +106,40 @@ class FusedAdam(_Adam):
         return ops.convert_to_tensor(self.iterations)
 
     def _update_model_variables_moving_average(self, trainable_variables):
-        averages = self._model_variables_moving_average if self.use_ema else [None]
-        if not all(_has_kernel(average) for average in averages) or _has_several_devices():
-            super()._update_model_variables_moving_average(trainable_variables)
+        if not self.use_ema:
             return
-        import tensorflow as tf
-
-        # As in Keras, the first step makes the average the variable.
-        is_first = tf.cast(tf.equal(self._step(), 0), "float32")
-        share = tf.maximum(is_first, 1 - self.ema_momentum)
+        averages = self._model_variables_moving_average
+        fused = all(map(_has_kernel, averages)) and not _has_several_devices()
+        average_towards = _move_fused if fused else _move
+        momentum = self._momentum_of_averages()
         for variable, average in zip(trainable_variables, averages, strict=True):
-            tf.raw_ops.ResourceApplyGradientDescent(
-                var=average.value.handle,
-                alpha=share,
-                delta=average.value - ops.convert_to_tensor(variable),
-            )
+            if average is not None:
+                average_towards(variable, average, momentum)
+
+    def _momentum_of_averages(self):
+        steps = ops.cast(self._step(), "float32")
+        momentum = ops.convert_to_tensor(self.ema_momentum, "float32")
+        if self.ema_warmup:
+            momentum = ops.minimum(momentum, (1 + steps) / (10 + steps))
+        # As in Keras, the first step makes the average the variable.
+        return ops.where(steps == 0, 0.0, momentum)
+
+
+def _move(variable, average, momentum):
+    """As Keras computes it, to the last bit in any dtype."""
+    momentum = ops.cast(momentum, variable.dtype)
+    kept = ops.multiply(momentum, average)
+    average.assign(ops.add(kept, ops.multiply(ops.subtract(1, momentum), variable)))
+
+
+def _move_fused(variable, average, momentum):
+    import tensorflow as tf
+
+    tf.raw_ops.ResourceApplyGradientDescent(
+        var=average.value.handle,
+        alpha=1 - momentum,
+        delta=average.value - ops.convert_to_tensor(variable),
+    )
 
 
 def _has_kernel(variable):

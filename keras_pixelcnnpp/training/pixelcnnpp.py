@@ -219,6 +219,7 @@ def make_optimizer(training: dict) -> keras.optimizers.Optimizer:
         schedule,
         use_ema=momentum > 0,
         ema_momentum=momentum,
+        ema_warmup=True,
         global_clipnorm=training["gradient_clip_norm"] or None,
     )
 

@@ -19,13 +19,14 @@ def gradients(step):
     return [rng.normal(size=shape).astype("float32") for shape in SHAPES]
 
 
-def adam_in_float64(learning_rate, momentum, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+def adam_in_float64(learning_rate, momentum, warmup, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
     """Kingma & Ba, section 2, and the moving averages of what it gives."""
     weights = [np.full(shape, 0.5) for shape in SHAPES]
     m, v = ([np.zeros(shape) for shape in SHAPES] for _ in range(2))
     averages = weights
     for step in range(STEPS):
-        share = 1 if step == 0 else 1 - momentum
+        kept = min(momentum, (1 + step) / (10 + step)) if warmup else momentum
+        share = 1 if step == 0 else 1 - kept
         size = learning_rate(step) * np.sqrt(1 - beta_2 ** (step + 1)) / (1 - beta_1 ** (step + 1))
         pairs = list(zip(m, v, gradients(step), strict=True))
         m = [beta_1 * old + (1 - beta_1) * gradient for old, _, gradient in pairs]
@@ -60,11 +61,13 @@ def run(optimizer, compiled):
 @pytest.mark.parametrize(
     "compiled", [False, pytest.param(True, marks=pytest.mark.tensorflow)], ids=["eager", "compiled"]
 )
-def test_weights_and_averages_are_those_of_the_paper(compiled):
+@pytest.mark.parametrize("warmup", [False, True])
+def test_weights_and_averages_are_those_of_the_paper(warmup, compiled):
     schedule = WarmUpThenDecay(0.02, decay_rate=0.9, warmup_steps=3)
-    optimizer = FusedAdam(schedule, use_ema=True, ema_momentum=0.8)
+    # Reached within the steps by the rising momentum, (1 + n) / (10 + n).
+    optimizer = FusedAdam(schedule, use_ema=True, ema_momentum=0.4, ema_warmup=warmup)
     received = run(optimizer, compiled)
-    expected = adam_in_float64(lambda t: 0.02 * 0.9**t * min(1, (t + 1) / 3), momentum=0.8)
+    expected = adam_in_float64(lambda t: 0.02 * 0.9**t * min(1, (t + 1) / 3), 0.4, warmup)
     for group, of_paper in zip(received, expected, strict=True):
         for array, truth in zip(group, of_paper, strict=True):
             np.testing.assert_allclose(array, truth, rtol=1e-5, atol=1e-6)
@@ -133,7 +136,7 @@ def test_trains_like_keras_adam(dtype, how, tolerance):
 
 
 def test_survives_saving():
-    optimizer = FusedAdam(WarmUpThenDecay(0.01), beta_1=0.8)
+    optimizer = FusedAdam(WarmUpThenDecay(0.01), beta_1=0.8, ema_warmup=True)
     loaded = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert type(loaded) is FusedAdam
     assert loaded.get_config() == optimizer.get_config()

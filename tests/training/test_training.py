@@ -65,6 +65,13 @@ def test_history_has_every_epoch(trained):
     assert all(measured <= set(row) for row in rows)
 
 
+def test_averages_keep_up_with_a_short_training(tmp_path):
+    """Of 0.9999 the plain average would still be what the first step made."""
+    train(tmp_path, {"epochs": 10, "ema_momentum": 0.9999, "learning_rate": 0.003})
+    rows = json.loads(RunFolder(tmp_path).history("pixelcnnpp").read_text())
+    assert rows[9]["val_bits_per_dim"] < rows[4]["val_raw_bits_per_dim"]
+
+
 @pytest.mark.tensorflow
 def test_tensorboard_gets_scalars_and_pictures(trained):
     event_accumulator = pytest.importorskip(
