@@ -110,11 +110,14 @@ class FusedAdam(_Adam):
             return
         averages = self._model_variables_moving_average
         fused = all(map(_has_kernel, averages)) and not _has_several_devices()
-        average_towards = _move_fused if fused else _move
+        if not fused and not self.ema_warmup:
+            super()._update_model_variables_moving_average(trainable_variables)
+            return
+        move = _move_fused if fused else _move
         momentum = self._momentum_of_averages()
         for variable, average in zip(trainable_variables, averages, strict=True):
             if average is not None:
-                average_towards(variable, average, momentum)
+                move(average, variable, momentum)
 
     def _momentum_of_averages(self):
         steps = ops.cast(self._step(), "float32")
@@ -125,14 +128,13 @@ class FusedAdam(_Adam):
         return ops.where(steps == 0, 0.0, momentum)
 
 
-def _move(variable, average, momentum):
-    """As Keras computes it, to the last bit in any dtype."""
-    momentum = ops.cast(momentum, variable.dtype)
-    kept = ops.multiply(momentum, average)
-    average.assign(ops.add(kept, ops.multiply(ops.subtract(1, momentum), variable)))
+def _move(average, variable, momentum):
+    """One step of an average, in float32 or the dtype of the variable, whichever is wider."""
+    moved = ops.add(ops.multiply(momentum, average), ops.multiply(1 - momentum, variable))
+    average.assign(ops.cast(moved, average.dtype))
 
 
-def _move_fused(variable, average, momentum):
+def _move_fused(average, variable, momentum):
     import tensorflow as tf
 
     tf.raw_ops.ResourceApplyGradientDescent(

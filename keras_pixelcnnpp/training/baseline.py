@@ -14,6 +14,7 @@ from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
 from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.optimizers.fused_adam import FusedAdam
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training import environment
 from keras_pixelcnnpp.training.fitting import Phase, fit
@@ -117,18 +118,19 @@ def train_baseline(
 
 
 def make_optimizer(training: dict, steps: int) -> keras.optimizers.Optimizer:
-    """AdamW whose learning rate rises for a twentieth of the steps, then falls as a cosine."""
+    """AdamW, averaged, whose learning rate rises for a twentieth of the steps, then falls as a cosine."""
     peak = training["learning_rate"]
     warmup = max(1, steps // 20)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.1 * peak, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
     )
     momentum = training["ema_momentum"]
-    return keras.optimizers.AdamW(
+    return FusedAdam(
         schedule,
         weight_decay=training["weight_decay"],
         use_ema=momentum > 0,
         ema_momentum=momentum,
+        ema_warmup=True,
         global_clipnorm=training["gradient_clip_norm"] or None,
     )
 

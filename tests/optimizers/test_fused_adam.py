@@ -38,9 +38,9 @@ def adam_in_float64(learning_rate, momentum, warmup, beta_1=0.9, beta_2=0.999, e
     return weights, averages
 
 
-def run(optimizer, compiled):
+def run(optimizer, compiled, dtype="float32"):
     values = [np.full(shape, 0.5, "float32") for shape in SHAPES]
-    variables = [keras.Variable(value, name=f"v{value.ndim}") for value in values]
+    variables = [keras.Variable(value, name=f"v{value.ndim}", dtype=dtype) for value in values]
     optimizer.build(variables)
 
     def step(*grads):
@@ -53,7 +53,7 @@ def run(optimizer, compiled):
     for number in range(STEPS):
         step(*(ops.convert_to_tensor(gradient) for gradient in gradients(number)))
     return [
-        [ops.convert_to_numpy(variable) for variable in group]
+        [ops.convert_to_numpy(ops.cast(variable, "float32")) for variable in group]
         for group in (variables, getattr(optimizer, "_model_variables_moving_average", ()))
     ]
 
@@ -71,6 +71,15 @@ def test_weights_and_averages_are_those_of_the_paper(warmup, compiled):
     for group, of_paper in zip(received, expected, strict=True):
         for array, truth in zip(group, of_paper, strict=True):
             np.testing.assert_allclose(array, truth, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.tensorflow
+def test_averages_without_a_kernel():
+    optimizer = FusedAdam(0.02, use_ema=True, ema_momentum=0.4, ema_warmup=True)
+    received = run(optimizer, compiled=False, dtype="float64")[1]
+    expected = adam_in_float64(lambda t: 0.02, 0.4, warmup=True)[1]
+    for array, truth in zip(received, expected, strict=True):
+        np.testing.assert_allclose(array, truth, rtol=1e-5)
 
 
 def test_has_the_variables_of_keras_adam():

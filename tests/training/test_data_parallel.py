@@ -38,7 +38,7 @@ def train(folder, devices, epochs, resume=False):
     keras.utils.set_random_seed(0)
     # Dropout off: each device draws its own masks.
     model = tiny.tiny_model(dropout_rate=0.0, label_loss_weight=0.5)
-    model.compile(FusedAdam(0.01, use_ema=True, ema_momentum=0.8))
+    model.compile(FusedAdam(0.01, use_ema=True, ema_momentum=0.8, ema_warmup=True))
     split = tiny.tiny_split(21)  # the last batch has 5 pictures
 
     batches = ImageSequence(

@@ -45,7 +45,7 @@ class Batches(ImageSequence):
 
 keras.utils.set_random_seed(0)
 model = tiny.tiny_model(dropout_rate=0.0, label_loss_weight=0.5)
-model.compile(FusedAdam(0.01, use_ema=True, ema_momentum=0.8))
+model.compile(FusedAdam(0.01, use_ema=True, ema_momentum=0.8, ema_warmup=True))
 split = tiny.tiny_split(21)
 batches = Batches(split.images, split.labels, batch_size=8, num_classes=3, num_candidates=3)
 parallel = None if cluster is None else DataParallel(cluster=cluster)
