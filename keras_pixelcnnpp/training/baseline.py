@@ -118,7 +118,7 @@ def train_baseline(
 
 
 def make_optimizer(training: dict, steps: int) -> keras.optimizers.Optimizer:
-    """AdamW, averaged, whose learning rate rises for a twentieth of the steps, then falls as a cosine."""
+    """AdamW whose learning rate rises for a twentieth of the steps, then falls as a cosine."""
     peak = training["learning_rate"]
     warmup = max(1, steps // 20)
     schedule = keras.optimizers.schedules.CosineDecay(
