@@ -124,3 +124,14 @@ def test_a_comparison_of_strategies_is_kept_with_its_command(results, tmp_path):
         "pixelcnnpp train fusion --data pictures --strategy bias --strategy film --seeds 2 "
         "--image-size 16 --split test --run runs/mine"
     )
+
+
+def test_what_results_say_of_the_heads(results):
+    def bits_per_dim(name):
+        file = results.RESULTS / f"heads-{name}.json"
+        heads = json.loads(file.read_text(encoding="utf-8"))["heads"]
+        return {row["head"].split()[-1]: row["bits_per_dim"] for row in heads}
+
+    digits, photographs = bits_per_dim("digits"), bits_per_dim("cpen455")
+    assert 0 < min(digits["logistics"], digits["logistic"]) - digits["softmax"] < 0.05
+    assert photographs["softmax"] - photographs["logistics"] > 0.5
