@@ -135,3 +135,14 @@ def test_what_results_say_of_the_heads(results):
     digits, photographs = bits_per_dim("digits"), bits_per_dim("cpen455")
     assert 0 < min(digits["logistics"], digits["logistic"]) - digits["softmax"] < 0.05
     assert photographs["softmax"] - photographs["logistics"] > 0.5
+
+
+def test_what_results_say_of_the_lighter_weight(results):
+    heavy, light = (
+        results.Run(results.RESULTS / name).json("reports/classification.json")["models"]
+        for name in ("report-hybrid", "report-hybrid-light")
+    )
+    heavy, light = heavy["pixelcnnpp"], light["pixelcnnpp"]
+    assert light["bits_per_dim"] < heavy["bits_per_dim"]
+    assert light["accuracy"] < heavy["accuracy"]
+    assert light["accuracy_ci95"][1] > heavy["accuracy_ci95"][0]

@@ -42,7 +42,11 @@ BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures per step.")
 LearningRate = Annotated[float | None, typer.Option(min=0, help="Adam's, at the beginning.")]
 EmaMomentum = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Momentum of the moving average of the weights; 0: none."),
+    typer.Option(
+        min=0,
+        max=1,
+        help="Momentum of the moving average of the weights, to which it rises; 0: none.",
+    ),
 ]
 GradientClipNorm = Annotated[
     float | None,

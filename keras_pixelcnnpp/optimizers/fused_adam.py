@@ -21,7 +21,7 @@ class FusedAdam(_Adam):
 
     Variables of another dtype than float32, gradients of an embedding (`tf.IndexedSlices`),
     `amsgrad` and other backends take Keras's own way; so do the averages where several devices
-    share the work.
+    share the work, but for the momentum of `ema_warmup`.
 
     With Keras's averages the weights of the first step keep the share `ema_momentum ** steps`: at
     0.9995, nine tenths after 200 steps. With `ema_warmup` the momentum after `n` steps is at most
@@ -106,8 +106,6 @@ class FusedAdam(_Adam):
         return ops.convert_to_tensor(self.iterations)
 
     def _update_model_variables_moving_average(self, trainable_variables):
-        if not self.use_ema:
-            return
         averages = self._model_variables_moving_average
         fused = all(map(_has_kernel, averages)) and not _has_several_devices()
         if not fused and not self.ema_warmup:

@@ -14,9 +14,9 @@ from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
 from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.optimizers.fused_adam import FusedAdam
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training import environment
+from keras_pixelcnnpp.training.averaged_adam import averaged_adam
 from keras_pixelcnnpp.training.fitting import Phase, fit
 from keras_pixelcnnpp.training.logs import tensorboard_callbacks
 from keras_pixelcnnpp.training.splits import measured_pictures, training_pictures
@@ -124,15 +124,7 @@ def make_optimizer(training: dict, steps: int) -> keras.optimizers.Optimizer:
     schedule = keras.optimizers.schedules.CosineDecay(
         0.1 * peak, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
     )
-    momentum = training["ema_momentum"]
-    return FusedAdam(
-        schedule,
-        weight_decay=training["weight_decay"],
-        use_ema=momentum > 0,
-        ema_momentum=momentum,
-        ema_warmup=True,
-        global_clipnorm=training["gradient_clip_norm"] or None,
-    )
+    return averaged_adam(schedule, training, weight_decay=training["weight_decay"])
 
 
 def measurement(model: BaselineCNN) -> Callable:

@@ -15,10 +15,10 @@ from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.metrics import bits_per_dim
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.optimizers.fused_adam import FusedAdam
 from keras_pixelcnnpp.optimizers.warm_up_then_decay import WarmUpThenDecay
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training import environment
+from keras_pixelcnnpp.training.averaged_adam import averaged_adam
 from keras_pixelcnnpp.training.configuration_text import WATCHING
 from keras_pixelcnnpp.training.data_parallel import DataParallel
 from keras_pixelcnnpp.training.fitting import Phase, fit
@@ -214,14 +214,7 @@ def make_optimizer(training: dict) -> keras.optimizers.Optimizer:
         decay_rate=training["learning_rate_decay"],
         warmup_steps=training["learning_rate_warmup"] or 0,
     )
-    momentum = training["ema_momentum"]
-    return FusedAdam(
-        schedule,
-        use_ema=momentum > 0,
-        ema_momentum=momentum,
-        ema_warmup=True,
-        global_clipnorm=training["gradient_clip_norm"] or None,
-    )
+    return averaged_adam(schedule, training)
 
 
 def measurement(model: PixelCNNPlusPlus, batch_size: int) -> Callable:
