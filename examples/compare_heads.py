@@ -13,6 +13,7 @@ PixelCNN++ (Salimans et al. 2017) puts a discretized mixture of logistics in its
 """
 
 import argparse
+import math
 import time
 from itertools import product
 from pathlib import Path
@@ -100,7 +101,8 @@ def measure(model, pictures):
 
 def train(model, train_pictures, validation, training, verbose=0):
     """Trains by plain likelihood; returns bits/dim of every epoch."""
-    model.compile(make_optimizer(training), jit_compile=jit_compile(None))
+    steps = training["epochs"] * math.ceil(len(train_pictures) / training["batch_size"])
+    model.compile(make_optimizer(training, steps), jit_compile=jit_compile(None))
     monitor = ValidationMonitor(
         lambda pictures: ({"bits_per_dim": measure(model, pictures)}, None), validation
     )

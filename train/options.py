@@ -23,6 +23,13 @@ class Precision(StrEnum):
     mixed_float16 = "mixed_float16"
 
 
+class Schedule(StrEnum):
+    """How the learning rate falls."""
+
+    exponential = "exponential"
+    cosine = "cosine"
+
+
 Data = Annotated[
     str,
     typer.Option(

@@ -14,6 +14,13 @@ def pixelcnnpp(
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     learning_rate: options.LearningRate = None,
+    learning_rate_schedule: Annotated[
+        options.Schedule | None,
+        typer.Option(
+            help="exponential: a factor per step, --learning-rate-decay. cosine: down to a "
+            "hundredth at the end of the last epoch. Default: exponential."
+        ),
+    ] = None,
     learning_rate_decay: Annotated[
         float | None, typer.Option(min=0, max=1, help="Factor on the learning rate per step.")
     ] = None,
@@ -136,6 +143,7 @@ def pixelcnnpp(
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "learning_rate_schedule": learning_rate_schedule and learning_rate_schedule.value,
         "learning_rate_decay": learning_rate_decay,
         "learning_rate_warmup": learning_rate_warmup,
         "filters": options.per_resolution("filters", filters),

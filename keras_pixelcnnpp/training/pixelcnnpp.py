@@ -1,5 +1,6 @@
 """Training a PixelCNN++ into a run folder."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import keras
@@ -32,6 +33,7 @@ TRAINING_DEFAULTS = {
     "epochs": 100,
     "batch_size": 16,
     "learning_rate": 2e-4,
+    "learning_rate_schedule": "exponential",
     "learning_rate_decay": 1.0,
     "learning_rate_warmup": None,
     "ema_momentum": 0.0,
@@ -49,6 +51,8 @@ TRAINING_DEFAULTS = {
     "seed": 0,
     "limit": None,
 }
+# What is left of the learning rate at the end of a cosine.
+COSINE_END = 0.01
 GIVEN_BY_DATA = ("image_shape", "num_classes", "num_levels")
 MONITORED_TRAINING_PICTURES = 128
 INITIALIZATION_PICTURES = 64
@@ -141,7 +145,9 @@ def train_pixelcnnpp(
                 num_levels=dataset.num_levels,
                 **model_options,
             )
-            model.compile(optimizer=make_optimizer(training), jit_compile=training["jit_compile"])
+            steps = training["epochs"] * math.ceil(len(pictures) / training["batch_size"])
+            optimizer = make_optimizer(training, steps)
+            model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         config = {
             "options": {**model_options, **training},
             "model": model.get_config(),
@@ -207,13 +213,27 @@ def train_pixelcnnpp(
     return model
 
 
-def make_optimizer(training: dict) -> keras.optimizers.Optimizer:
-    """Adam with a learning rate that changes each step, and averaged weights."""
-    schedule = WarmUpThenDecay(
-        training["learning_rate"],
-        decay_rate=training["learning_rate_decay"],
-        warmup_steps=training["learning_rate_warmup"] or 0,
-    )
+def make_optimizer(training: dict, steps: int) -> keras.optimizers.Optimizer:
+    """Adam with a learning rate that changes each step, and averaged weights.
+
+    Args:
+        training: The training options.
+        steps: Steps of the whole training, at whose end a cosine is at its lowest.
+    """
+    peak = training["learning_rate"]
+    warmup = training["learning_rate_warmup"] or 0
+    if training["learning_rate_schedule"] == "cosine":
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else peak,
+            max(1, steps - warmup),
+            alpha=COSINE_END,
+            warmup_target=peak if warmup else None,
+            warmup_steps=warmup,
+        )
+    else:
+        schedule = WarmUpThenDecay(
+            peak, decay_rate=training["learning_rate_decay"], warmup_steps=warmup
+        )
     return averaged_adam(schedule, training)
 
 

@@ -10,7 +10,12 @@ from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.run_folder import RunFolder
 from keras_pixelcnnpp.training.baseline import train_baseline
-from keras_pixelcnnpp.training.pixelcnnpp import resolve_options, train_pixelcnnpp
+from keras_pixelcnnpp.training.pixelcnnpp import (
+    TRAINING_DEFAULTS,
+    make_optimizer,
+    resolve_options,
+    train_pixelcnnpp,
+)
 from keras_pixelcnnpp.training.splits import training_pictures
 
 # Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
@@ -205,3 +210,23 @@ def test_a_part_of_sorted_pictures_has_every_class():
     assert (np.diff(part.labels) >= 0).all()  # in the split's order
     assert part.paths == training_pictures(split, with_labels=True, limit=30).paths
     assert part.paths != training_pictures(split, with_labels=True, limit=30, seed=1).paths
+
+
+@pytest.mark.parametrize("warmup", [None, 10])
+def test_a_cosine_ends_at_a_hundredth_of_the_peak(warmup):
+    options = {
+        **TRAINING_DEFAULTS,
+        "learning_rate": 1e-3,
+        "learning_rate_schedule": "cosine",
+        "learning_rate_warmup": warmup,
+    }
+    rate = make_optimizer(options, steps=110)._learning_rate
+    rates = np.array([float(rate(step)) for step in range(111)])
+    start = warmup or 0
+    np.testing.assert_allclose(rates[start], 1e-3, rtol=1e-5)
+    expected = 1e-3 * (
+        0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * np.arange(111 - start) / (110 - start)))
+    )
+    np.testing.assert_allclose(rates[start:], expected, rtol=1e-3)
+    if warmup:
+        np.testing.assert_allclose(rates[:start], 1e-4 * np.arange(10), rtol=1e-5, atol=1e-9)
