@@ -1,139 +1,216 @@
-"""`pixelcnnpp train fusion`."""
+"""The fusion strategies compared: the same data, budget and seeds for each."""
 
-from typing import Annotated
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
 
-import typer
+import keras
+import numpy as np
 
-from keras_pixelcnnpp.train import options
+from keras_pixelcnnpp.atomic import write_json
+from keras_pixelcnnpp.callbacks.epoch_timer import EpochTimer
+from keras_pixelcnnpp.classification.evaluation import Evaluation, compare
+from keras_pixelcnnpp.classification.pixelcnn_classifier import PixelCNNClassifier
+from keras_pixelcnnpp.conditioning.registry import parse_conditioning
+from keras_pixelcnnpp.datasets.dataset import Dataset
+from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
+from keras_pixelcnnpp.errors import UserError, argument_errors
+from keras_pixelcnnpp.json_files import read_json
+from keras_pixelcnnpp.metrics import accuracy_interval
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.run_folder import RunFolder
+from keras_pixelcnnpp.training.pixelcnnpp import resolve_options, train_pixelcnnpp
+from keras_pixelcnnpp.training.splits import measured_pictures
+
+OBJECTIVES = ("likelihood", "hybrid")
+LABEL_LOSS_WEIGHT = 0.05
+"""Of the hybrid objective, where the preset has none."""
 
 
-def fusion(
-    data: options.Data,
-    run: options.Run,
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option(help="A strategy, or several joined by +; may be repeated. Default: each."),
-    ] = None,
-    objective: Annotated[
-        list[str] | None,
-        typer.Option(help="likelihood or hybrid; may be repeated. Default: both."),
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, seeds 0, 1, …")] = 1,
-    split: Annotated[str, typer.Option(help="The pictures to measure on.")] = "validation",
-    preset: options.Preset = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    learning_rate: options.LearningRate = None,
-    label_loss_weight: Annotated[
-        float | None, typer.Option(min=0, help="Of the hybrid objective.")
-    ] = None,
-    candidates: Annotated[
-        int | None, typer.Option(min=2, help="Candidate labels of the hybrid objective.")
-    ] = None,
-    warmup_epochs: Annotated[
-        int | None,
-        typer.Option(min=0, help="First epochs of the hybrid objective: plain likelihood."),
-    ] = None,
-    ema_momentum: options.EmaMomentum = None,
-    image_size: options.ImageSize = None,
-    limit: options.Limit = None,
-    precision: options.PrecisionOption = options.Precision.float32,
-    overwrite: options.Overwrite = False,
-) -> None:
-    """Compare the ways of putting the label in: same data, same budget, same seeds.
+@dataclass(frozen=True)
+class Trial:
+    """One training of the comparison.
 
-    Writes reports/fusion.json and reports/fusion.png after every training. Call it again to go on
-    after an interruption, or to add strategies and seeds: what is finished is kept.
+    Args:
+        strategy: How labels enter, such as `"bias"` or `"bias+spatial"`.
+        objective: `"likelihood"`: bits/dim alone; `"hybrid"`: with the cross-entropy over the
+            candidate labels, and the preset's warm-up.
+        seed: Of initial weights, order of pictures and dropout.
     """
-    from keras_pixelcnnpp.callbacks.stop_on_signal import TrainingStopped
-    from keras_pixelcnnpp.conditioning.registry import STRATEGIES
-    from keras_pixelcnnpp.run_folder import RunFolder
-    from keras_pixelcnnpp.training.fusion import OBJECTIVES, plan, run_trials, summarize
-    from keras_pixelcnnpp.training.pixelcnnpp import resolve_options
 
-    overrides = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "label_loss_weight": label_loss_weight,
-        "candidates": candidates,
-        "warmup_epochs": warmup_epochs,
-        "ema_momentum": ema_momentum,
-        "limit": limit,
-        "precision": precision.value,
+    strategy: str
+    objective: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The trial's folder within the run."""
+        return f"{self.strategy}-{self.objective}-{self.seed}"
+
+
+def plan(strategies: Iterable[str], objectives: Iterable[str], seeds: int) -> list[Trial]:
+    """All trials; the first seed of every strategy before the second of any.
+
+    Raises:
+        UserError: if a strategy or an objective is unknown.
+    """
+    strategies, objectives = list(strategies), list(objectives)
+    for strategy in strategies:
+        with argument_errors():
+            if not parse_conditioning(strategy):
+                raise UserError("A model without labels cannot be compared: strategy 'none'.")
+    unknown = set(objectives) - set(OBJECTIVES)
+    if unknown:
+        raise UserError(
+            f"Unknown objective. Expected one of: {', '.join(OBJECTIVES)}. "
+            f"Received: {', '.join(sorted(unknown))}"
+        )
+    return [
+        Trial(strategy, objective, seed)
+        for seed, strategy, objective in product(range(seeds), strategies, objectives)
+    ]
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    dataset: Dataset,
+    path: str | Path,
+    preset: dict,
+    overrides: dict,
+    data_config: dict,
+    *,
+    larger: LabelledImages | None = None,
+    split: str = "validation",
+    overwrite: bool = False,
+    verbose: int | str = "auto",
+) -> Iterator[dict]:
+    """Trains and measures one trial after the other, each in a run folder of its own.
+
+    A trial that was finished before, with the same options, is not trained again; one that was
+    interrupted goes on from its last checkpoint.
+
+    Args:
+        trials: What to train, from `plan`.
+        dataset: The data. Its split `train` is trained on.
+        path: The folder of the comparison.
+        preset: What all trials have in common, as `load_preset_config` returns it.
+        overrides: Options that replace the preset's; `None` keeps them.
+        data_config: The section `data` of each `config.json`.
+        larger: The split `train` read at a larger size, where the preset has a `crop_margin`.
+        split: The pictures to measure on.
+        overwrite: Train everything anew.
+        verbose: Keras's.
+
+    Yields:
+        For each trial its strategy, objective and seed, `parameters`, `seconds_per_epoch`, and the
+        numbers of `classification.json`.
+
+    Raises:
+        UserError: if an option is wrong, `split` has no labels, or a trial's folder holds another
+            configuration.
+        TrainingStopped: if a signal asked for it.
+    """
+    measured_on = measured_pictures(dataset, split, with_labels=True)
+    for trial in trials:
+        folder = RunFolder(Path(path) / "trials" / trial.name)
+        options = resolve_options(preset, _overrides(trial, preset, overrides), dataset.num_classes)
+        result_json = folder.reports / "trial.json"
+        asked = json.loads(json.dumps({"split": split, "options": options, "data": data_config}))
+        known = read_json(result_json) if result_json.exists() else {}
+        if overwrite or known.get("asked") != asked:
+            print(f"\n{trial.strategy}, {trial.objective}, seed {trial.seed}")
+            model, seconds = _train(
+                dataset, folder, options, data_config, larger, overwrite, verbose
+            )
+            result = {
+                **asdict(trial),
+                "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
+                "seconds_per_epoch": seconds,
+                **_measure(model, measured_on),
+            }
+            known = {"asked": asked, "result": result}
+            write_json(result_json, known)
+        yield known["result"]
+
+
+def summarize(results: Iterable[dict]) -> list[dict]:
+    """Means over the seeds: one row for each strategy and objective, in order of appearance.
+
+    Args:
+        results: What `run_trials` yields.
+
+    Returns:
+        Rows of `strategy`, `objective`, `seeds`, `parameters`, `bits_per_dim`, `accuracy`,
+        `accuracy_ci95`, `log_loss`, `seconds_per_epoch`, and `accuracies`, one for each seed. The
+        interval is that of the mean accuracy on as many pictures as were measured: seeds share
+        the pictures and don't narrow it.
+    """
+    groups = {}
+    for result in results:
+        groups.setdefault((result["strategy"], result["objective"]), []).append(result)
+    return [_row(*key, group) for key, group in groups.items()]
+
+
+def _overrides(trial: Trial, preset: dict, overrides: dict) -> dict:
+    chosen = {**overrides, "conditioning": trial.strategy, "seed": trial.seed, "sample_every": 0}
+    if trial.objective == "likelihood":
+        return {**chosen, "label_loss_weight": 0.0, "candidates": 1, "warmup_epochs": 0}
+    if not (chosen.get("label_loss_weight") or preset["model"].get("label_loss_weight")):
+        chosen["label_loss_weight"] = LABEL_LOSS_WEIGHT
+    return chosen
+
+
+def _train(dataset, folder, options, data_config, larger, overwrite, verbose):
+    """Returns the trained model and the seconds that an epoch took."""
+    keras.utils.clear_session()
+    model_options, training = options
+    timer = EpochTimer()
+    model = train_pixelcnnpp(
+        dataset,
+        folder,
+        model_options,
+        training,
+        data_config,
+        callbacks=[timer],
+        larger=larger,
+        resume=not overwrite and folder.has_checkpoint("pixelcnnpp"),
+        overwrite=overwrite,
+        verbose=verbose,
+    )
+    return model, _seconds_per_epoch(timer.seconds, training["warmup_epochs"])
+
+
+def _seconds_per_epoch(seconds: list[float], warmup_epochs: int) -> float | None:
+    # The first epoch of a phase has the compilation in it.
+    steady = seconds[warmup_epochs + 1 :] or seconds[-1:]
+    return float(np.median(steady)) if steady else None
+
+
+def _measure(model: PixelCNNPlusPlus, pictures: LabelledImages) -> dict:
+    scores, probabilities = PixelCNNClassifier(model).class_scores(pictures.images)
+    evaluations = {"pixelcnnpp": Evaluation(probabilities, scores)}
+    report = compare(pictures.labels, evaluations, model.image_shape)
+    return {"count": report["count"], **report["models"]["pixelcnnpp"]}
+
+
+def _row(strategy: str, objective: str, group: list[dict]) -> dict:
+    count = group[0]["count"]
+    accuracies = [result["accuracy"] for result in group]
+    means = {
+        name: float(np.mean([result[name] for result in group if result[name] is not None]))
+        for name in ("bits_per_dim", "accuracy", "log_loss", "seconds_per_epoch")
+        if any(result[name] is not None for result in group)
     }
-    trials = plan(strategy or STRATEGIES, objective or OBJECTIVES, seeds)
-    preset_config = options.load_preset(preset, data)
-    dataset, data_config = options.load(data, image_size, seed=0)
-    _, training = resolve_options(preset_config, overrides, dataset.num_classes)
-    larger = options.load_larger(data, dataset, training["crop_margin"], seed=0)
-    folder = RunFolder(run)
-    given = {
-        "preset": preset,
+    return {
         "strategy": strategy,
         "objective": objective,
-        "seeds": seeds,
-        "image_size": image_size,
-        **overrides,
+        "seeds": len(group),
+        "parameters": group[0]["parameters"],
+        "seconds_per_epoch": None,
+        **means,
+        "accuracy_ci95": list(accuracy_interval(means["accuracy"] * count, count)),
+        "accuracies": accuracies,
     }
-    facts = {
-        "data": data,
-        "split": split,
-        "options": {name: value for name, value in given.items() if value is not None},
-    }
-    results = []
-    finished = run_trials(
-        trials,
-        dataset,
-        run,
-        preset_config,
-        overrides,
-        data_config,
-        larger=larger,
-        split=split,
-        overwrite=overwrite,
-        verbose=options.verbosity(),
-    )
-    try:
-        for result in finished:
-            results.append(result)
-            rows = summarize(results)
-            _write(folder, {**facts, "rows": rows, "trials": results})
-    except TrainingStopped:
-        print("\nStopped. The same command goes on from there.")
-        raise typer.Exit(0) from None
-    _print(rows)
-    print(f"Wrote fusion.json and fusion.png to {folder.reports}")
-
-
-def _write(folder, report: dict) -> None:
-    from keras_pixelcnnpp.atomic import atomic_path, write_json
-    from keras_pixelcnnpp.training.fusion_figure import fusion_png
-
-    write_json(folder.reports / "fusion.json", report)
-    with atomic_path(folder.reports / "fusion.png") as temporary:
-        temporary.write_bytes(fusion_png(report["rows"]))
-
-
-def _print(rows: list[dict]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("strategy")
-    table.add_column("objective")
-    for heading in ("parameters", "bits/dim", "accuracy", "95 % interval (%)", "s/epoch"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        low, high = row["accuracy_ci95"]
-        seconds = row["seconds_per_epoch"]
-        table.add_row(
-            row["strategy"],
-            row["objective"],
-            f"{row['parameters']:,}",
-            f"{row['bits_per_dim']:.4f}",
-            f"{row['accuracy']:.2%}",
-            f"{100 * low:.1f}–{100 * high:.1f}",
-            "–" if seconds is None else f"{seconds:.1f}",
-        )
-    Console().print(table)

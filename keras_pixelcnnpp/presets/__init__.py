@@ -1,9 +1,109 @@
-"""Named configurations, some with trained weights.
+"""A preset on disk: configuration, and perhaps weights with their checksum."""
 
-One folder each: `config.json`, and for a trained one `model.weights.h5`, `metadata.json` and a
-model card, `README.md`.
-"""
+import hashlib
+import warnings
+from pathlib import Path
 
-from keras_pixelcnnpp.presets.preset_folder import PresetFolder, load_preset_config, preset_names
+from keras_pixelcnnpp.atomic import atomic_path, write_json
+from keras_pixelcnnpp.errors import UserError, is_out_of_memory
+from keras_pixelcnnpp.json_files import read_json
 
-__all__ = ["PresetFolder", "load_preset_config", "preset_names"]
+_BUILT_IN = Path(__file__).parent
+
+
+def preset_names():
+    """Names of the presets that come with the package."""
+    return sorted(path.parent.name for path in _BUILT_IN.glob("*/config.json"))
+
+
+def load_preset_config(name):
+    """Returns a preset's configuration: `{"model": {...}, "training": {...}}`.
+
+    Args:
+        name: Name of a built-in preset, or path of a folder that `save_to_preset` wrote.
+
+    Raises:
+        UserError: If there is no such preset, or its file is damaged.
+    """
+    return PresetFolder.find(name).config()
+
+
+class PresetFolder:
+    """The files of a preset: `config.json`, `model.weights.h5`, `metadata.json`, `README.md`.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.weights_path = self.path / "model.weights.h5"
+
+    @classmethod
+    def find(cls, name):
+        """The folder of a built-in preset, or the folder `name` itself."""
+        if name in preset_names():
+            return cls(_BUILT_IN / name)
+        if Path(name, "config.json").is_file():
+            return cls(name)
+        raise UserError(
+            f"Unknown preset. Expected one of: {', '.join(preset_names())}; or a folder with a "
+            f"config.json. Received: {name!r}"
+        )
+
+    def config(self):
+        """Reads `config.json`; raises a `UserError` if it is damaged."""
+        config = self._read("config.json")
+        for section in ("model", "training"):
+            if not isinstance(config.get(section), dict):
+                raise UserError(f"{self.path / 'config.json'}: the section {section!r} is missing")
+        return config
+
+    @property
+    def has_weights(self):
+        """Whether the preset is a trained one."""
+        return self.weights_path.is_file()
+
+    def load_weights(self, model):
+        """Loads the weights into `model`, after checking that the file is the one written.
+
+        Raises:
+            UserError: If there are no weights, or the checksum or the shapes don't match.
+        """
+        if not self.has_weights:
+            raise UserError(f"{self.path}: a preset without weights")
+        expected = self._read("metadata.json").get("sha256")
+        received = _sha256(self.weights_path)
+        if received != expected:
+            raise UserError(
+                f"{self.weights_path}: the weights are damaged. Expected sha256={expected}. "
+                f"Received: sha256={received}"
+            )
+        try:
+            with warnings.catch_warnings():
+                # Keras leaves a layer that the file lacks as it is, and warns.
+                warnings.simplefilter("error", UserWarning)
+                model.load_weights(self.weights_path)
+        # Anything: the checksum tells damage from intent, not a good file from a hostile one.
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"{self.weights_path}: not the weights of this model: {first_line}"
+            ) from error
+
+    def write(self, model, config, metadata):
+        """Writes configuration, weights and metadata, each under a temporary name first."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self.weights_path) as temporary:
+            model.save_weights(temporary)
+        write_json(self.path / "config.json", config)
+        write_json(self.path / "metadata.json", {**metadata, "sha256": _sha256(self.weights_path)})
+
+    def _read(self, name):
+        return read_json(self.path / name)
+
+
+def _sha256(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
