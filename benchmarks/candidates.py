@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.training.environment import machine
+from keras_pixelcnnpp.backend import machine
 
 BATCH = 16
 PICTURES = 64

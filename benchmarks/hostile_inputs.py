@@ -14,9 +14,10 @@ def hostile_inputs(seconds: float, folder: Path, rng: random.Random) -> dict:
     """Damages pictures, archives and configurations, and reads them."""
     import tensorflow as tf
 
-    from keras_pixelcnnpp.datasets import load_dataset, read_image
-    from keras_pixelcnnpp.json_files import read_json
-    from keras_pixelcnnpp.savedmodel.decoding import decode_pictures
+    from keras_pixelcnnpp.data.images import read_image
+    from keras_pixelcnnpp.data.load import load_dataset
+    from keras_pixelcnnpp.export.decoding import decode_pictures
+    from keras_pixelcnnpp.files import read_json
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec((None,), tf.string)])
     def decode(contents):

@@ -17,10 +17,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from results import Run, markdown_template
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.models.trained_model import load_trained_model
+from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.presets import load_preset_config, preset_names
-from keras_pixelcnnpp.run_folder import RunFolder
-from keras_pixelcnnpp.training.pixelcnnpp import TRAINING_DEFAULTS
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS
 
 PRESETS = Path(kp.__file__).parent / "presets"
 OF_THE_MACHINE = ("precision", "jit_compile", "sample_every", "seed", "limit")

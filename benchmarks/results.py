@@ -16,9 +16,9 @@ from pathlib import Path
 
 import jinja2
 
-from keras_pixelcnnpp.history import read_history
-from keras_pixelcnnpp.reporting.history_figure import history_png
-from keras_pixelcnnpp.reporting.reproduction import training_words
+from keras_pixelcnnpp.evaluate.figures import history_png
+from keras_pixelcnnpp.evaluate.report.origin import training_words
+from keras_pixelcnnpp.run import read_history
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

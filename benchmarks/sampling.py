@@ -33,10 +33,9 @@ from rich.table import Table
 from throughput import TfpPixelCNN, machine, seconds
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.data.batches import feed
 from keras_pixelcnnpp.distributions import logistic_mixture
-from keras_pixelcnnpp.feeding import feed
-from keras_pixelcnnpp.sampling.noise_sequence import NoiseSequence
-from keras_pixelcnnpp.sampling.pixel_sampler import PixelSampler
+from keras_pixelcnnpp.sampling.sampler import NoiseSequence, PixelSampler
 
 BATCHES = (1, 25, 100, 400)
 SIZES = (8, 16, 32, 64)

@@ -59,7 +59,7 @@ class Load:
     """Pictures, what the endpoint says of them in this process, and requests made of both."""
 
     def __init__(self, savedmodel: Path, seed: int):
-        from keras_pixelcnnpp.classification import SavedModelClassifier
+        from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 
         rng = np.random.default_rng(seed)
         self.pictures = [_picture(rng) for _ in range(40)] + _bad_pictures(rng)
@@ -197,8 +197,8 @@ def serve_requests(seconds: float, folder: Path, rng: random.Random) -> dict:
         return {"skipped": "no server is installed: pip install '.[serve]'", "failures": []}
     # Before anything imports Keras, which reads it once.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    from keras_pixelcnnpp.export.endpoints import export_saved_model
     from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-    from keras_pixelcnnpp.savedmodel.exported_pixelcnn import export_saved_model
 
     model = PixelCNNPlusPlus((8, 8, 1), 2, filters=8, num_resolutions=1, num_mixtures=2)
     export_saved_model(model, folder / "savedmodel" / "1", ("first", "second"), {})

@@ -28,10 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.array_batches import ArrayBatches
-from keras_pixelcnnpp.feeding import feed
+from keras_pixelcnnpp.backend import machine
+from keras_pixelcnnpp.data.batches import ArrayBatches, feed
 from keras_pixelcnnpp.layers.weight_normalized import weight_normalized_layers
-from keras_pixelcnnpp.training.environment import machine
 
 BATCH = 16
 PICTURES = 128

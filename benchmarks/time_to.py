@@ -32,10 +32,8 @@ def train(way, data, goal):
     import keras
 
     import keras_pixelcnnpp as kp
-    from keras_pixelcnnpp.callbacks import SetEpoch
-    from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
-    from keras_pixelcnnpp.datasets.load import load_dataset
-    from keras_pixelcnnpp.feeding import feed
+    from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch, feed
+    from keras_pixelcnnpp.data.load import load_dataset
 
     if way != "plain":
         kp.keep_freed_memory()
@@ -91,7 +89,7 @@ def main():
         train(options.way, options.data, options.goal)
         return
 
-    from keras_pixelcnnpp.training.environment import machine
+    from keras_pixelcnnpp.backend import machine
 
     rows = []
     for way in WAYS:

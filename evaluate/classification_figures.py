@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix, roc_curve
 
-from keras_pixelcnnpp.figures import figure_png, new_figure
-from keras_pixelcnnpp.metrics import (
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
+from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     cross_fitted_temperature,
     expected_calibration_error,
     one_vs_rest_auc,
@@ -31,8 +32,6 @@ def confusion_matrix_png(
     Returns:
         The content of a PNG file.
     """
-    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
-
     num_classes = len(class_names)
     matrix = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
     size = 3.0 + 0.5 * num_classes
@@ -63,8 +62,6 @@ def roc_png(
     Returns:
         The content of a PNG file.
     """
-    from sklearn.metrics import roc_curve
-
     figure = new_figure(7.4, 4.8)
     axes = figure.subplots()
     areas = one_vs_rest_auc(labels, probabilities)

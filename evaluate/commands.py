@@ -1,6 +1,7 @@
 """What a command was given, for the report that it writes."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -20,3 +21,190 @@ def given_options(context: typer.Context) -> dict:
         for name, value in context.params.items()
         if name != "run" and value is not None and value is not False
     }
+
+
+def classification(
+    context: typer.Context,
+    run: Annotated[Path, typer.Option(help="The run folder.")],
+    data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 32,
+    flip_average: Annotated[
+        bool,
+        typer.Option(
+            "--flip-average",
+            help="Judge each picture together with its mirror image; twice the work.",
+        ),
+    ] = False,
+) -> None:
+    """Compare PixelCNN++ and the baseline CNN as classifiers.
+
+    Writes reports/classification.json, confusion matrices, ROC curves, reliability.png,
+    selective_accuracy.png, and per picture predictions.csv (PixelCNN++) and
+    predictions_baseline.csv.
+    """
+    from keras_pixelcnnpp.evaluate.classification import judge
+    from keras_pixelcnnpp.run import RunFolder
+
+    judge(
+        RunFolder(run),
+        data=data,
+        split=split,
+        batch_size=batch_size,
+        flip_average=flip_average,
+        options=given_options(context),
+    )
+
+
+def generation(
+    context: typer.Context,
+    run: Annotated[Path, typer.Option(help="The run folder.")],
+    per_class: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 25,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
+    temperature: Annotated[
+        float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")
+    ] = 1.0,
+    guidance: Annotated[
+        float,
+        typer.Option(help="Exaggerates the class; for models trained with label dropout."),
+    ] = 0.0,
+    data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
+    reference: Annotated[
+        str,
+        typer.Option(help="Split of real pictures to compare with, or none: only draw."),
+    ] = "validation",
+    inception_weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights file of torch-fidelity's Inception, for FID."),
+    ] = None,
+    temperatures: Annotated[
+        str, typer.Option(help="Drawn side by side; empty for none. Each costs a whole set.")
+    ] = "0.7,0.85,1,1.15",
+    completions: Annotated[
+        int, typer.Option(min=0, help="Completions of each of some real pictures.")
+    ] = 4,
+) -> None:
+    """Draw pictures of each class and compare them with real ones.
+
+    Writes samples/Class0_image_01.png and so on; to reports/: generation.json, grids
+    samples.png and samples_Class0.png, temperatures.png, and beside real pictures
+    nearest_neighbours.png (is it copying?) and completions.png.
+
+    Distances to real pictures are of the features of the run's baseline CNN, or, with
+    --inception-weights, of Inception (FID).
+    """
+    from keras_pixelcnnpp.evaluate.generation import draw_and_measure
+    from keras_pixelcnnpp.run import RunFolder
+
+    draw_and_measure(
+        RunFolder(run),
+        per_class=per_class,
+        seed=seed,
+        temperature=temperature,
+        guidance=guidance,
+        data=data,
+        reference=reference,
+        inception_weights=inception_weights,
+        temperatures=temperatures,
+        completions=completions,
+        options=given_options(context),
+    )
+
+
+def evidence(
+    context: typer.Context,
+    run: Annotated[Path, typer.Option(help="The run folder.")],
+    data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    per_class: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 4,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 32,
+) -> None:
+    """Show where in the pictures PixelCNN++'s decisions come from.
+
+    Each pixel's evidence for the true class, against the most probable other one. Writes
+    reports/evidence.png and reports/evidence.json.
+    """
+    from keras_pixelcnnpp.evaluate.evidence import explain
+    from keras_pixelcnnpp.run import RunFolder
+
+    explain(
+        RunFolder(run),
+        data=data,
+        split=split,
+        per_class=per_class,
+        batch_size=batch_size,
+        options=given_options(context),
+    )
+
+
+def foreign(
+    context: typer.Context,
+    run: Annotated[Path, typer.Option(help="The run folder.")],
+    data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    count: Annotated[int, typer.Option(min=2, help="Pictures of each kind, at most.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 32,
+) -> None:
+    """Tell pictures like those of the training from foreign ones.
+
+    By log p(x), by log p(x) corrected for the complexity of a picture (the size of its PNG file),
+    and by the largest class probability. Writes reports/foreign.json and reports/foreign.png.
+    """
+    from keras_pixelcnnpp.evaluate.foreign import detect
+    from keras_pixelcnnpp.run import RunFolder
+
+    detect(
+        RunFolder(run),
+        data=data,
+        split=split,
+        count=count,
+        seed=seed,
+        batch_size=batch_size,
+        options=given_options(context),
+    )
+
+
+def receptive_field(
+    context: typer.Context,
+    run: Annotated[Path, typer.Option(help="The run folder.")],
+    untrained: Annotated[
+        bool,
+        typer.Option("--untrained", help="The run's architecture with fresh weights instead."),
+    ] = False,
+    pictures: Annotated[
+        int, typer.Option(min=1, help="Gradients are averaged over this many.")
+    ] = 4,
+) -> None:
+    """Show which pixels a pixel sees: earlier ones, none at or after itself, no blind spot.
+
+    Writes reports/receptive_field.png and reports/receptive_field.json.
+    """
+    from keras_pixelcnnpp.evaluate.receptive_field import measure
+    from keras_pixelcnnpp.run import RunFolder
+
+    measure(RunFolder(run), untrained=untrained, pictures=pictures, options=given_options(context))
+
+
+def report(run: Annotated[Path, typer.Option(help="The run folder.")]) -> None:
+    """Write all that is known of a run as one page, reports/index.html.
+
+    The page holds its pictures: it can be mailed, and read without a network. What was not measured
+    yet is named with the command that measures it.
+    """
+    from keras_pixelcnnpp.evaluate.report.build import write_page
+    from keras_pixelcnnpp.run import RunFolder
+
+    write_page(
+        RunFolder(run),
+    )
+
+
+app = typer.Typer(help="Measure a trained run.", no_args_is_help=True)
+
+app.command()(classification)
+app.command()(evidence)
+app.command()(foreign)
+app.command()(generation)
+app.command()(receptive_field)
+app.command()(report)

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
-from keras_pixelcnnpp.classification import BaselineClassifier, PixelCNNClassifier
-from keras_pixelcnnpp.foreign.complexity import png_bits
-from keras_pixelcnnpp.metrics import bits_per_dim
+from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
+from keras_pixelcnnpp.data.images import png_bytes, to_pixels
+from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 
 DETECTORS = {
     "log_likelihood": "bits/dim of p(x) under PixelCNN++",
@@ -77,8 +78,6 @@ class Detection:
         More than a familiar one does, that is: 0.5 is guessing, and below it the foreign pictures
         look more familiar than the familiar ones.
         """
-        from sklearn.metrics import roc_auc_score
-
         areas = {}
         for detector in self.detectors:
             familiar, foreign = self.familiar[detector], self.foreign[name][detector]
@@ -145,3 +144,20 @@ def density_scores(
     if probabilities is not None:
         found["pixelcnnpp_max_softmax"] = -probabilities.max(axis=1)
     return found
+
+
+def png_bits(images: np.ndarray, num_levels: int) -> np.ndarray:
+    """The size of each picture as a PNG file.
+
+    Args:
+        images: uint8 `[count, height, width, channels]`, levels, with 1 or 3 channels.
+        num_levels: The number of levels.
+
+    Returns:
+        float64 `[count]`, bits. The header, the same for all, is counted too.
+
+    Raises:
+        UserError: if the pictures have another number of channels.
+    """
+    pixels = to_pixels(images, num_levels)
+    return np.array([8.0 * len(png_bytes(picture)) for picture in pixels])

@@ -1,12 +1,15 @@
 """What a trained baseline CNN sees in pictures, for distances between sets of them."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.array_batches import ArrayBatches
-from keras_pixelcnnpp.feeding import feed
-from keras_pixelcnnpp.input_checks import checked_images
+from keras_pixelcnnpp.checks import checked_images
+from keras_pixelcnnpp.data.batches import ArrayBatches, feed
+from keras_pixelcnnpp.data.images import to_pixels
+from keras_pixelcnnpp.errors import UserError
 
 
 class BaselineFeatures:
@@ -76,3 +79,101 @@ class _Penultimate(keras.Model):
 
     def call(self, inputs):
         return ops.cast(self.model.features(inputs["image"], training=False), "float32")
+
+
+INCEPTION_DIMENSIONS = (192, 2048)
+
+
+class InceptionFeatures:
+    """Features of the Inception network that FID is defined over, through torch-fidelity.
+
+    Of 192 dimensions (after the second pooling) and of 2048 (the last, which published FIDs are
+    of). The first need fewer pictures for a covariance that isn't singular.
+
+    Nothing is downloaded: the weights are a file that you have. torch-fidelity's documentation
+    says where it is (`weights-inception-2015-12-05-6726825d.pth`).
+
+    Args:
+        weights: Path of the weights.
+        num_levels: Integer from 2 to 256, number of values of a sub-pixel.
+        batch_size: Integer, pictures at a time.
+
+    Raises:
+        UserError: If torch-fidelity isn't installed or the file isn't what it should be.
+
+    Example:
+
+    ```python
+    features = InceptionFeatures("weights-inception-2015-12-05-6726825d.pth", num_levels=256)
+    features(images)[2048]      # float64 [N, 2048]
+    ```
+
+    Reference:
+        Obukhov et al., torch-fidelity, https://github.com/toshas/torch-fidelity
+    """
+
+    name = "inception"
+    title = "FID"
+    dimensions = max(INCEPTION_DIMENSIONS)
+
+    def __init__(self, weights: str | Path, num_levels: int = 256, batch_size: int = 32):
+        self.num_levels = num_levels
+        self.batch_size = batch_size
+        self._network = _load(Path(weights))
+
+    def __call__(self, images: np.ndarray) -> dict[int, np.ndarray]:
+        """The features of pictures.
+
+        Args:
+            images: uint8 levels `(N, height, width, channels)`, with 1 or 3 channels; grey
+                pictures are shown to the network as colour pictures.
+
+        Returns:
+            From each number of features, 192 and 2048, to float64 `(N, dimensions)`.
+
+        Raises:
+            UserError: If the pictures have another number of channels.
+        """
+        import torch
+
+        if images.shape[-1] not in (1, 3):
+            raise UserError(
+                f"Inception looks at pictures of 1 or 3 channels. These have {images.shape[-1]}."
+            )
+        pixels = np.moveaxis(to_pixels(images, self.num_levels), -1, 1)
+        pixels = np.broadcast_to(pixels, (len(pixels), 3, *pixels.shape[2:]))
+        batches = [
+            self._network(torch.from_numpy(pixels[start : start + self.batch_size].copy()))
+            for start in range(0, len(pixels), self.batch_size)
+        ]
+        return {
+            dimensions: np.concatenate(
+                [np.zeros((0, dimensions)), *(batch[place].numpy() for batch in batches)]
+            )
+            for place, dimensions in enumerate(INCEPTION_DIMENSIONS)
+        }
+
+
+def _load(weights: Path):
+    try:
+        import torch
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise UserError(
+            "Inception features need torch and torch-fidelity: pip install 'keras-pixelcnnpp[fid]'"
+        ) from error
+    if not weights.is_file():
+        raise UserError(f"{weights} does not exist. It should be the weights of Inception.")
+    try:
+        # First without running what a pickle may hold; torch-fidelity itself isn't so careful.
+        torch.load(weights, map_location="cpu", weights_only=True)
+        return FeatureExtractorInceptionV3(
+            InceptionFeatures.name,
+            [str(dimensions) for dimensions in INCEPTION_DIMENSIONS],
+            feature_extractor_weights_path=str(weights),
+        )
+    # Anything: a file that isn't the weights fails in unpickling, or in one of many ways after.
+    except Exception as error:
+        raise UserError(
+            f"{weights} does not hold torch-fidelity's weights of Inception."
+        ) from error

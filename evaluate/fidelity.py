@@ -5,9 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_pixelcnnpp.datasets.dataset import Dataset
-from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
+from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.metrics.pictures import (
+    DENSITY_NEIGHBOURS,
+    FIDELITY_METRICS,
+    fidelity_metrics,
+    frechet_distance,
+)
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +88,142 @@ class RealPictures:
             for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
         ]
         return self.train.take(np.concatenate(rows))
+
+
+class Comparison:
+    """Compares pictures of a model with real ones, per class and all together.
+
+    A distance of two finite sets is never 0, even if both are real, and depends on their sizes. So
+    each number has a floor beside it: the same number for as many real pictures of the training
+    split, with the same classes, instead of the generated ones.
+
+    Args:
+        real: The real pictures.
+        features: `BaselineFeatures` or `InceptionFeatures`, or anything like them.
+        labels: Int `[count]`, the classes of the pictures to be compared.
+        class_names: The name of each class; `("any",)` for an unconditional model, whose pictures
+            are compared all together only.
+        seed: Integer, chooses the training pictures of the floor.
+
+    Example:
+
+    ```python
+    comparison = Comparison(RealPictures.of(dataset, "validation"), features, samples.labels,
+                            samples.class_names)
+    comparison.report(samples)["metrics"]["all"]["frechet_distance"]
+    ```
+    """
+
+    def __init__(self, real: RealPictures, features, labels, class_names, seed: int = 0):
+        self.real = real
+        self.features = features
+        self.labels = np.asarray(labels)
+        self.by_class = tuple(class_names) == real.class_names
+        floor = real.floor(self.labels, self.by_class, seed)
+        self._real_labels = real.reference.labels
+        self._floor_labels = floor.labels
+        self._real = features(real.reference.images)
+        self._floor = features(floor.images)
+
+    def report(self, samples: ClassSamples) -> dict:
+        """The numbers of pictures of the classes that were announced.
+
+        Args:
+            samples: The pictures; their labels are those given to `Comparison`.
+
+        Returns:
+            A dictionary ready for JSON: `features` (`name`, `dimensions`), `reference` (`split`,
+            `count`) and `metrics`, which has for `"all"` and each class the numbers of
+            `fidelity_metrics` and under `floor` those of real pictures; `None` where there are too
+            few pictures. Of Inception features also `fid`, by their dimensions.
+        """
+        generated = self.features(samples.levels)
+        main = self.features.dimensions
+        metrics = {name: self._metrics(generated[main], label) for name, label in self._groups()}
+        report = {
+            "features": {"name": self.features.name, "dimensions": main},
+            "reference": {"split": self.real.split, "count": len(self.real.reference)},
+            "metrics": metrics,
+        }
+        if self.features.name == "inception":
+            report["fid"] = {str(size): self._fid(generated, size) for size in sorted(generated)}
+        return report
+
+    def distance(self, samples: ClassSamples) -> float | None:
+        """The Fréchet distance of pictures to the reference, all classes together."""
+        main = self.features.dimensions
+        return _distance(self._real[main], self.features(samples.levels)[main])
+
+    def notes(self) -> list[str]:
+        """Lines that a reader of the numbers should know."""
+        dimensions, notes = self.features.dimensions, []
+        counts = {name: self._counts(label) for name, label in self._groups()}
+        if self.by_class and not self.real.labelled:
+            notes.append(f"The split {self.real.split} has no labels: no comparison by class.")
+        elif absent := [name for name, (real, _, _) in counts.items() if not real]:
+            notes.append(
+                f"The split {self.real.split} has no pictures of {_listed(absent)}: no comparison "
+                "for it, and that of all classes misses it."
+            )
+        if short := [name for name, (_, drawn, floor) in counts.items() if floor < drawn]:
+            notes.append(
+                f"The training split has fewer pictures than were drawn of {_listed(short)}: "
+                "no floor for it."
+            )
+        # Without any real picture there is nothing to say about their number.
+        least = {name: min(real, drawn) for name, (real, drawn, _) in counts.items() if real}
+        if few := [name for name, count in least.items() if count <= DENSITY_NEIGHBOURS]:
+            notes.append(f"Some numbers need more pictures than there are of {_listed(few)}.")
+        if singular := [name for name, count in least.items() if count <= dimensions]:
+            notes.append(
+                f"No more pictures than the {dimensions} dimensions of the features, so that a "
+                "covariance is singular: read Fréchet distances beside their floor only "
+                f"({_listed(singular)})."
+            )
+        return notes
+
+    def _groups(self) -> list[tuple[str, int | None]]:
+        groups = [("all", None)]
+        if self.by_class:
+            groups += [(self.real.class_names[label], label) for label in np.unique(self.labels)]
+        # A class that is called "all" must not hide the whole.
+        return [group for group in groups if group[1] is None or group[0] != "all"]
+
+    def _counts(self, label: int | None) -> tuple[int, int, int]:
+        return tuple(
+            int(_chosen(labels, label).sum())
+            for labels in (self._real_labels, self.labels, self._floor_labels)
+        )
+
+    def _metrics(self, generated: np.ndarray, label: int | None) -> dict:
+        main = self.features.dimensions
+        real = self._real[main][_chosen(self._real_labels, label)]
+        floor = self._floor[main][_chosen(self._floor_labels, label)]
+        generated = generated[_chosen(self.labels, label)]
+        numbers = fidelity_metrics(real, generated)
+        same_size = len(floor) == len(generated)
+        numbers["floor"] = (
+            fidelity_metrics(real, floor) if same_size else dict.fromkeys(FIDELITY_METRICS)
+        )
+        return numbers
+
+    def _fid(self, generated: dict[int, np.ndarray], dimensions: int) -> dict:
+        real, floor = self._real[dimensions], self._floor[dimensions]
+        same_size = len(floor) == len(generated[dimensions])
+        return {
+            "all": _distance(real, generated[dimensions]),
+            "floor": _distance(real, floor) if same_size else None,
+        }
+
+
+def _chosen(labels: np.ndarray, label: int | None) -> np.ndarray:
+    return np.full(len(labels), True) if label is None else labels == label
+
+
+def _distance(real: np.ndarray, other: np.ndarray) -> float | None:
+    return frechet_distance(real, other) if min(len(real), len(other)) >= 2 else None
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    shown = ["all classes" if name == "all" else name for name in names[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")

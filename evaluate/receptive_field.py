@@ -1,68 +1,29 @@
 """`pixelcnnpp evaluate receptive-field`."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
 
-import typer
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import MaxNLocator
+from rich.console import Console
+from rich.table import Table
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from keras_pixelcnnpp.run_folder import RunFolder
-
-
-def receptive_field(
-    context: typer.Context,
-    run: Annotated[Path, typer.Option(help="The run folder.")],
-    untrained: Annotated[
-        bool,
-        typer.Option("--untrained", help="The run's architecture with fresh weights instead."),
-    ] = False,
-    pictures: Annotated[
-        int, typer.Option(min=1, help="Gradients are averaged over this many.")
-    ] = 4,
-) -> None:
-    """Show which pixels a pixel sees: earlier ones, none at or after itself, no blind spot.
-
-    Writes reports/receptive_field.png and reports/receptive_field.json.
-    """
-    from keras_pixelcnnpp.evaluate.given_options import given_options
-    from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
-    from keras_pixelcnnpp.run_data import load_run_data
-    from keras_pixelcnnpp.run_folder import RunFolder
-    from keras_pixelcnnpp.training.splits import measured_pictures, some
-
-    folder = RunFolder(run)
-    config = folder.read_config()
-    model = _fresh_model(folder, config) if untrained else _trained_model(folder)
-    data = load_run_data(config)
-    with_labels = model.num_classes > 0
-    split = some(measured_pictures(data, "validation", with_labels=with_labels), pictures)
-    if untrained:
-        model.initialize(split.images, split.labels)
-    targets = typical_targets(*model.image_shape[:2])
-    influence = pixel_influence(model, split.images, split.labels, targets)
-    counts = [count_seen(values, target) for values, target in zip(influence, targets, strict=True)]
-    _print(counts)
-    report = {
-        "options": given_options(context),
-        "trained": not untrained,
-        "pictures": len(split),
-        "targets": counts,
-    }
-    _write(folder, influence, report)
+from keras_pixelcnnpp.data.dataset import measured_pictures, some
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
+from keras_pixelcnnpp.files import atomic_path, write_json
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
+from keras_pixelcnnpp.run import RunFolder, load_run_data
 
 
 def _trained_model(folder: "RunFolder"):
-    from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-    from keras_pixelcnnpp.models.trained_model import load_trained_model
 
     return load_trained_model(folder.require_model("pixelcnnpp"), PixelCNNPlusPlus)
 
 
 def _fresh_model(folder: "RunFolder", config: dict):
-    from keras_pixelcnnpp.errors import UserError
-    from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
     if "pixelcnnpp" not in config:
         raise UserError(f"{folder.config_json} has no PixelCNN++: only a baseline was trained.")
@@ -77,8 +38,6 @@ def _fresh_model(folder: "RunFolder", config: dict):
 
 
 def _print(counts: list[dict]) -> None:
-    from rich.console import Console
-    from rich.table import Table
 
     table = Table()
     for heading in ("row", "column", "earlier", "seen", "at or after, seen", "blind spot seen"):
@@ -92,10 +51,88 @@ def _print(counts: list[dict]) -> None:
 
 
 def _write(folder: "RunFolder", influence: "np.ndarray", report: dict) -> None:
-    from keras_pixelcnnpp.atomic import atomic_path, write_json
-    from keras_pixelcnnpp.receptive_field.figure import receptive_field_png
 
     with atomic_path(folder.reports / "receptive_field.png") as temporary:
         temporary.write_bytes(receptive_field_png(influence, report["targets"]))
     write_json(folder.reports / "receptive_field.json", report)
     print(f"Wrote receptive_field.png and receptive_field.json to {folder.reports}")
+
+
+def receptive_field_png(influence: np.ndarray, counts: Sequence[dict]) -> bytes:
+    """Draws what a few pixels see of the picture, a panel for each.
+
+    Args:
+        influence: Float `[targets, height, width]`, from `receptive_field.pixel_influence`.
+        counts: From `receptive_field.count_seen`, one for each target.
+
+    Returns:
+        The content of a PNG file.
+    """
+    figure = new_figure(3.1 * len(counts) + 1.0, 4.0)
+    panels = figure.subplots(1, len(counts), squeeze=False)[0]
+    # Relative to the largest; six orders of magnitude tell near from far.
+    scale = LogNorm(1e-6, 1, clip=True)
+    for axes, values, count in zip(panels, influence, counts, strict=True):
+        axes.set_facecolor("#e4e4e4")
+        relative = values / max(values.max(), np.finfo("float32").tiny)
+        image = axes.imshow(np.ma.masked_equal(relative, 0), cmap="YlGnBu", norm=scale)
+        _outline_target(axes, count, values.shape)
+        axes.set_title(
+            f"row {count['row']}, column {count['column']}\n"
+            f"sees {count['seen']:,} of {count['earlier']:,} earlier pixels\n"
+            f"and {count['later_seen']:,} others",
+            fontsize=10,
+        )
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(4, integer=True))
+    bar = figure.colorbar(image, ax=panels, shrink=0.75, extend="min")
+    bar.set_label("influence, relative to the largest")
+    figure.supxlabel(
+        "grey: no influence    solid: everything from the pixel on    "
+        "dashed: to its right, what masked 3×3 convolutions never see",
+        fontsize=9,
+    )
+    return figure_png(figure)
+
+
+def _outline_target(axes, count: dict, shape: tuple[int, int]) -> None:
+    height, width = shape
+    row, column = count["row"], count["column"]
+    border = [(-0.5, row + 0.5), (column - 0.5, row + 0.5), (column - 0.5, row - 0.5)]
+    border.append((width - 0.5, row - 0.5))
+    axes.plot(*zip(*border, strict=True), color="#d62728", linewidth=1.5)
+    axes.plot(column, row, "s", color="#d62728", markersize=4)
+    # From the pixel's upper right corner, one to the right for each row up.
+    top = min(row, width - 1 - column)
+    cone = [column + 0.5, column + 0.5 + top], [row - 0.5, row - 0.5 - top]
+    axes.plot(*cone, "--", color="#d62728", linewidth=1.2)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+
+
+def measure(
+    folder: RunFolder,
+    *,
+    untrained: bool,
+    pictures: int,
+    options: dict,
+) -> None:
+    """Measures what a few pixels see, draws and writes it."""
+    config = folder.read_config()
+    model = _fresh_model(folder, config) if untrained else _trained_model(folder)
+    data = load_run_data(config)
+    with_labels = model.num_classes > 0
+    split = some(measured_pictures(data, "validation", with_labels=with_labels), pictures)
+    if untrained:
+        model.initialize(split.images, split.labels)
+    targets = typical_targets(*model.image_shape[:2])
+    influence = pixel_influence(model, split.images, split.labels, targets)
+    counts = [count_seen(values, target) for values, target in zip(influence, targets, strict=True)]
+    _print(counts)
+    report = {
+        "options": options,
+        "trained": not untrained,
+        "pictures": len(split),
+        "targets": counts,
+    }
+    _write(folder, influence, report)

@@ -25,14 +25,15 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.atomic import atomic_path, write_json
-from keras_pixelcnnpp.callbacks import ValidationMonitor
-from keras_pixelcnnpp.datasets import load_dataset
-from keras_pixelcnnpp.metrics import bits_per_dim
+from keras_pixelcnnpp.backend import jit_compile
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.evaluate.figures import history_png
+from keras_pixelcnnpp.files import atomic_path, write_json
 from keras_pixelcnnpp.presets import load_preset_config
-from keras_pixelcnnpp.reporting.history_figure import history_png
-from keras_pixelcnnpp.training.environment import jit_compile
-from keras_pixelcnnpp.training.pixelcnnpp import make_optimizer, resolve_options
+from keras_pixelcnnpp.train.monitors import ValidationMonitor
+from keras_pixelcnnpp.train.options import resolve_options
+from keras_pixelcnnpp.train.pixelcnnpp import make_optimizer
 
 
 class SoftmaxPixelCNN(kp.PixelCNNPlusPlus):

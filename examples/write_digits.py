@@ -5,7 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from keras_pixelcnnpp.datasets import load_dataset, to_pixels
+from keras_pixelcnnpp.data.images import to_pixels
+from keras_pixelcnnpp.data.load import load_dataset
 
 
 def main():

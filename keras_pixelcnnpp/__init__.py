@@ -8,11 +8,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "BaselineCNN": "keras_pixelcnnpp.models.baseline_cnn",
     "DiscretizedLogisticMixture": "keras_pixelcnnpp.distributions.discretized_logistic_mixture",
-    "FusedAdam": "keras_pixelcnnpp.optimizers.fused_adam",
-    "PixelCNNClassifier": "keras_pixelcnnpp.classification.pixelcnn_classifier",
+    "FusedAdam": "keras_pixelcnnpp.optimizers",
+    "PixelCNNClassifier": "keras_pixelcnnpp.classifiers",
     "PixelCNNPlusPlus": "keras_pixelcnnpp.models.pixelcnnpp",
-    "SavedModelClassifier": "keras_pixelcnnpp.classification.saved_model_classifier",
-    "WarmUpThenDecay": "keras_pixelcnnpp.optimizers.warm_up_then_decay",
+    "SavedModelClassifier": "keras_pixelcnnpp.export.saved_model",
+    "WarmUpThenDecay": "keras_pixelcnnpp.optimizers",
     "keep_freed_memory": "keras_pixelcnnpp.memory",
 }
 

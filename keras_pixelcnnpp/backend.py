@@ -1,8 +1,10 @@
-"""What a training run ran on and with."""
+"""What lies below Keras: versions, device, precision, XLA or not, tfp."""
 
+import importlib
 import os
 import platform
 import re
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -51,14 +53,6 @@ def jit_compile(chosen: bool | None) -> bool | str:
     return "auto" if chosen is None else chosen
 
 
-def sample_every(chosen: int | None) -> int:
-    """After how many epochs to draw pictures for TensorBoard: the user's choice, or the default."""
-    # torch runs the sampler one operation at a time: minutes for pictures of 32×32.
-    if chosen is None:
-        return 0 if keras.backend.backend() == "torch" else 5
-    return chosen
-
-
 @contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
     """Sets Keras's global dtype policy for the layers made inside the block."""
@@ -68,3 +62,40 @@ def dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def import_tfp():
+    """Returns tensorflow_probability for the current backend.
+
+    Raises:
+        ImportError: Under the torch backend, which tfp does not support, or when tfp is missing.
+    """
+    backend = keras.backend.backend()
+    modules = {
+        "tensorflow": "tensorflow_probability",
+        "jax": "tensorflow_probability.substrates.jax",
+    }
+    if backend not in modules:
+        raise ImportError(
+            "DiscretizedLogisticMixture is a tensorflow_probability distribution, and "
+            f"tensorflow_probability has no {backend} backend. The same mathematics is in "
+            "keras_pixelcnnpp.distributions.logistic_mixture."
+        )
+    try:
+        return importlib.import_module(modules[backend])
+    except ImportError as error:
+        raise ImportError(
+            f"DiscretizedLogisticMixture needs tensorflow_probability ({error}). Install it with: "
+            f"pip install 'keras-pixelcnnpp[{backend}]'"
+        ) from error
+
+
+def untracked(owner, key):
+    """Returns a holder, at first with `value` None, that belongs to `owner` but isn't tracked.
+
+    Keras would make a sublayer of every layer that becomes an attribute, and a model that wraps its
+    owner would then contain itself.
+    """
+    if not hasattr(owner, "_untracked"):
+        owner._untracked = types.SimpleNamespace(holders={})
+    return owner._untracked.holders.setdefault(key, types.SimpleNamespace(value=None))

@@ -9,16 +9,19 @@ import sys
 import typer
 
 from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
-from keras_pixelcnnpp.evaluate import app as evaluate
+from keras_pixelcnnpp.evaluate.commands import app as evaluate
 from keras_pixelcnnpp.memory import keep_freed_memory
-from keras_pixelcnnpp.savedmodel import app as savedmodel
-from keras_pixelcnnpp.train import app as train
+from keras_pixelcnnpp.savedmodel.commands import app as savedmodel
+from keras_pixelcnnpp.train.commands import app as train
 
 BACKENDS = ("tensorflow", "jax", "torch")
+
+
 MEMORY_ADVICE = (
     "Use a smaller --batch-size; in training, fewer --candidates, fewer --filters or "
     "--precision mixed_bfloat16 help too."
 )
+
 
 app = typer.Typer(
     help="Conditional PixelCNN++: generates, classifies and scores pictures.",
@@ -26,8 +29,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
 app.add_typer(train, name="train")
+
+
 app.add_typer(evaluate, name="evaluate")
+
+
 app.add_typer(savedmodel, name="savedmodel")
 
 

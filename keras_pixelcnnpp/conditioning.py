@@ -1,9 +1,11 @@
 """What all fusion strategies share: the place where they act, and tables over labels."""
 
+import math
+
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.arguments import require_positive_integer
+from keras_pixelcnnpp.checks import require_positive_integer
 
 
 class LabelConditioning(keras.layers.Layer):
@@ -63,3 +65,336 @@ class LabelConditioning(keras.layers.Layer):
         config = super().get_config()
         config.update({"num_classes": self.num_classes})
         return config
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class OneHotConditioning(LabelConditioning):
+    """Appends the one-hot code of the label as constant channels; "no label" is all zeros.
+
+    Args:
+        num_classes: Integer, number of classes.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Example:
+
+    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
+    >>> OneHotConditioning(num_classes=3)(x, labels).shape
+    (2, 3, 4, 4, 9)
+    """
+
+    place = "input"
+
+    def call(self, x, labels):
+        code = ops.one_hot(labels, self.num_classes + 1, dtype=x.dtype)
+        code = code[:, :, None, None, : self.num_classes]  # "no label" is the last
+        # Adding zeros of the other's shape gives both the same candidates and positions.
+        return ops.concatenate(
+            [x + ops.zeros_like(code[..., :1]), code + ops.zeros_like(x[..., :1])], axis=-1
+        )
+
+    def compute_output_shape(self, x_shape, labels_shape=None):
+        *leading, channels = super().compute_output_shape(x_shape, labels_shape)
+        return (*leading, channels + self.num_classes)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class EmbeddingConditioning(LabelConditioning):
+    """Adds `e_y`, one vector for each label, to the features after the stem.
+
+    Args:
+        num_classes: Integer, number of classes.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Example:
+
+    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
+    >>> EmbeddingConditioning(num_classes=3)(x, labels).shape
+    (2, 3, 4, 4, 6)
+    """
+
+    place = "stem"
+
+    def build(self, x_shape, labels_shape=None):
+        self.table = self.add_table("table", (x_shape[-1],), "random_normal")
+
+    def call(self, x, labels):
+        return x + self.look_up(self.table, labels)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class BiasConditioning(LabelConditioning):
+    """Adds `V_y`, one vector for each label, to the two halves of a gate.
+
+    Args:
+        num_classes: Integer, number of classes.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Example:
+
+    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
+    >>> BiasConditioning(num_classes=3)(x, labels).shape
+    (2, 3, 4, 4, 6)
+
+    Reference:
+        van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, eq. 4,
+        https://arxiv.org/abs/1606.05328
+    """
+
+    place = "gate"
+
+    def build(self, x_shape, labels_shape=None):
+        self.table = self.add_table("table", (x_shape[-1],), "random_normal")
+
+    def call(self, x, labels):
+        return x + self.look_up(self.table, labels)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class FilmConditioning(LabelConditioning):
+    """Feature-wise linear modulation: `(1 + gamma_y) * h + beta_y`, both 0 at first.
+
+    Args:
+        num_classes: Integer, number of classes.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Example:
+
+    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
+    >>> FilmConditioning(num_classes=3)(x, labels).shape
+    (2, 3, 4, 4, 6)
+
+    Reference:
+        Perez et al. 2018, FiLM, eq. 2, https://arxiv.org/abs/1709.07871
+    """
+
+    place = "hidden"
+
+    def build(self, x_shape, labels_shape=None):
+        self.gamma = self.add_table("gamma", (x_shape[-1],), "zeros")
+        self.beta = self.add_table("beta", (x_shape[-1],), "zeros")
+
+    def call(self, x, labels):
+        return (1 + self.look_up(self.gamma, labels)) * x + self.look_up(self.beta, labels)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class AdaptiveNormConditioning(FilmConditioning):
+    """Adaptive layer normalization: `(1 + gamma_y) * LN(h) + beta_y`, both 0 at first.
+
+    The normalization is over the channels of one pixel: statistics over height and width would
+    show each pixel the ones after it.
+
+    Args:
+        num_classes: Integer, number of classes.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Example:
+
+    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
+    >>> AdaptiveNormConditioning(num_classes=3)(x, labels).shape
+    (2, 3, 4, 4, 6)
+
+    Reference:
+        de Vries et al. 2017, Modulating early visual processing by language,
+        https://arxiv.org/abs/1707.00683; Peebles & Xie 2023, Scalable Diffusion Models with
+        Transformers, https://arxiv.org/abs/2212.09748
+    """
+
+    EPSILON = 1e-5
+
+    def call(self, x, labels):
+        wide = ops.cast(x, "float32")
+        # Not ops.moments, whose mean of squares less square of the mean may be negative.
+        centred = wide - ops.mean(wide, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        normalized = centred * ops.rsqrt(variance + self.EPSILON)
+        return super().call(ops.cast(normalized, x.dtype), labels)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class SpatialConditioning(LabelConditioning):
+    """Adds `E_y[i, j]`, a vector for each label and position, 0 at first.
+
+    Args:
+        num_classes: Integer, number of classes.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        x: Features `(batch, candidates, height, width, channels)`, or a piece of them.
+        labels: Int tensor `(batch, candidates)`.
+        position: Which piece: `None` for all, `(row, None)` for a row, `(row, column)` for a pixel.
+
+    Example:
+
+    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
+    >>> SpatialConditioning(num_classes=3)(x, labels).shape
+    (2, 3, 4, 4, 6)
+
+    Reference:
+        van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, section 2.3
+        (the location-dependent variant), https://arxiv.org/abs/1606.05328
+    """
+
+    place = "bottleneck"
+
+    def build(self, x_shape, labels_shape=None):
+        self.table = self.add_table("table", tuple(x_shape[-3:]), "zeros")
+
+    def call(self, x, labels, position=None):
+        table = ops.convert_to_tensor(self.table)  # (labels, height, width, channels)
+        for axis, index in enumerate(position or (), start=1):
+            if index is not None:
+                table = ops.expand_dims(ops.take(table, index, axis=axis), axis)
+        return x + ops.take(table, labels, axis=0)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class CrossAttentionConditioning(LabelConditioning):
+    """Adds `W softmax(q K_y^T / sqrt(d)) V_y`: attention over a few tokens of the label.
+
+    With one token the softmax would be constant, and this a bias.
+
+    Args:
+        num_classes: Integer, number of classes.
+        num_tokens: Integer of at least 2, tokens for each label.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If `num_tokens` is below 2.
+
+    Example:
+
+    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
+    >>> CrossAttentionConditioning(num_classes=3)(x, labels).shape
+    (2, 3, 4, 4, 6)
+
+    Reference:
+        Vaswani et al. 2017, Attention Is All You Need, eq. 1, https://arxiv.org/abs/1706.03762
+    """
+
+    place = "bottleneck"
+
+    def __init__(self, num_classes, num_tokens=4, **kwargs):
+        super().__init__(num_classes, **kwargs)
+        require_positive_integer("num_tokens", num_tokens)
+        if num_tokens < 2:
+            raise ValueError(
+                "Invalid value for argument `num_tokens`. Expected an integer of at least 2. "
+                f"Received: num_tokens={num_tokens}"
+            )
+        self.num_tokens = num_tokens
+
+    def build(self, x_shape, labels_shape=None):
+        channels = x_shape[-1]
+        self.query = self.add_weight(name="query", shape=(channels, channels))
+        self.keys = self.add_table("keys", (self.num_tokens, channels), "random_normal")
+        self.values = self.add_table("values", (self.num_tokens, channels), "random_normal")
+        self.output_kernel = self.add_weight(
+            name="output", shape=(channels, channels), initializer="zeros"
+        )
+
+    def call(self, x, labels, position=None):
+        # Every position asks for itself, so it doesn't matter which piece of the picture this is.
+        height, width, channels = x.shape[2:]
+        keys = ops.take(ops.convert_to_tensor(self.keys), labels, axis=0)
+        values = ops.take(ops.convert_to_tensor(self.values), labels, axis=0)
+        queries = ops.reshape(ops.matmul(x, self.query), (-1, x.shape[1], height * width, channels))
+        scores = ops.matmul(queries, ops.swapaxes(keys, -1, -2)) / math.sqrt(channels)
+        answer = ops.matmul(ops.matmul(ops.softmax(scores, axis=-1), values), self.output_kernel)
+        return x + ops.reshape(answer, (-1, answer.shape[1], height, width, channels))
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({"num_tokens": self.num_tokens})
+        return config
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class MixtureHeadConditioning(LabelConditioning):
+    """Adds `W_y f` to the mixture parameters, `f` being the last features; `W_y` is 0 at first.
+
+    Late fusion: the network below knows nothing of the label, and its work is done once for all
+    candidates.
+
+    Args:
+        num_classes: Integer, number of classes.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        x: Mixture parameters `(batch, candidates, height, width, num_parameters)`.
+        labels: Int tensor `(batch, candidates)`.
+        features: Last features `(batch, candidates, height, width, channels)`.
+
+    Example:
+
+    >>> x, features = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.ones((2, 1, 4, 4, 8))
+    >>> labels = keras.ops.zeros((2, 3), "int32")
+    >>> MixtureHeadConditioning(num_classes=3)(x, labels, features=features).shape
+    (2, 3, 4, 4, 6)
+    """
+
+    place = "head"
+
+    def __init__(self, num_classes, **kwargs):
+        # Mixture parameters stay in float32 under every policy.
+        super().__init__(num_classes, **{**kwargs, "dtype": "float32"})
+
+    def build(self, x_shape, labels_shape=None, features_shape=None):
+        self.kernels = self.add_table("kernels", (features_shape[-1], x_shape[-1]), "zeros")
+
+    def call(self, x, labels, features=None):
+        _, candidates, height, width, channels = features.shape
+        kernels = ops.take(ops.convert_to_tensor(self.kernels), labels, axis=0)
+        pixels = ops.reshape(features, (-1, candidates, height * width, channels))
+        change = ops.matmul(pixels, kernels)
+        return x + ops.reshape(change, (-1, change.shape[1], height, width, x.shape[-1]))
+
+
+STRATEGIES = {
+    "one_hot": OneHotConditioning,
+    "embedding": EmbeddingConditioning,
+    "bias": BiasConditioning,
+    "film": FilmConditioning,
+    "adaptive_norm": AdaptiveNormConditioning,
+    "spatial": SpatialConditioning,
+    "cross_attention": CrossAttentionConditioning,
+    "mixture_head": MixtureHeadConditioning,
+}
+
+
+def parse_conditioning(conditioning):
+    """Splits `"bias+embedding"` into names; `"none"` gives no name.
+
+    Raises:
+        ValueError: If a name is unknown or named twice.
+    """
+    names = [] if conditioning == "none" else str(conditioning).split("+")
+    unknown = [name for name in names if name not in STRATEGIES]
+    if unknown or len(set(names)) != len(names):
+        raise ValueError(
+            "Invalid value for argument `conditioning`. Expected 'none' or different names from "
+            f"{', '.join(STRATEGIES)}, joined by '+'. Received: conditioning={conditioning!r}"
+        )
+    return names
+
+
+def build_conditioning(conditioning, place, num_classes, prefix="", dtype=None):
+    """Creates the layers of the strategies in `conditioning` that act at `place`.
+
+    Args:
+        conditioning: Strategy names joined by `+`, or `"none"`.
+        place: One of `"input"`, `"stem"`, `"hidden"`, `"gate"`, `"bottleneck"`, `"head"`.
+        num_classes: Integer, number of classes. With 0 there is no label and no layer.
+        prefix: String before the layers' names, where an owner has one place twice.
+        dtype: Dtype policy of the layers; the owner's.
+
+    Returns:
+        List of layers, often empty.
+    """
+    if num_classes == 0:
+        return []
+    return [
+        STRATEGIES[name](num_classes, name=f"{prefix}{name}_{place}", dtype=dtype)
+        for name in parse_conditioning(conditioning)
+        if STRATEGIES[name].place == place
+    ]

@@ -4,11 +4,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from keras_pixelcnnpp.errors import DiskFullError, is_disk_full
+from keras_pixelcnnpp.errors import DiskFullError, UserError, is_disk_full
 
 # Names that nobody else gives: what bears one may be removed.
 _TEMPORARY_NAME = re.compile(
@@ -127,3 +127,64 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+# A configuration has a few kilobytes.
+_MAX_BYTES = 64 << 20
+
+
+def read_json(path: str | Path) -> dict:
+    """Returns the JSON object in a file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: if it can't be read, or holds anything but a JSON object; the message names it.
+
+    Example:
+
+    ```python
+    read_json("runs/digits/config.json")["data"]
+    ```
+    """
+    path = Path(path)
+    try:
+        # Opening a pipe would wait for ever.
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is not a file")
+        if path.stat().st_size > _MAX_BYTES:
+            raise UserError(f"{path} is damaged: too large for a configuration")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    # Bad UTF-8, bad JSON, numbers of thousands of digits; brackets within brackets.
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: expected a JSON object")
+    return content
+
+
+def safe_names(class_names: Sequence[str]) -> list[str]:
+    """The classes' names as parts of file names, each another.
+
+    What could lead to another folder becomes `_`. Where two names would then be the same, or would
+    be on a disk that takes `a` for `A`, each class's number is put behind its name.
+
+    Args:
+        class_names: All names that stand side by side.
+
+    Example:
+
+    ```python
+    safe_names(["cat", "../dog"])   # ["cat", ".._dog"]
+    safe_names(["?", "/"])          # ["__0", "__1"]
+    ```
+    """
+    names = [re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", name) for name in class_names]
+    if len({name.casefold() for name in names}) == len(names):
+        return names
+    return [f"{name}_{label}" for label, name in enumerate(names)]

@@ -1,9 +1,14 @@
 """Adam in one operation a variable, under TensorFlow; averages that are of use from the start."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
+import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.untracked import untracked
+from keras_pixelcnnpp.backend import untracked
+from keras_pixelcnnpp.checks import require_nonnegative_number, require_positive_integer
 
 # Under torch a subclass that updates all variables together, which a plain subclass would not be.
 _Adam = type(keras.optimizers.Adam.__new__(keras.optimizers.Adam))
@@ -156,3 +161,114 @@ def _has_several_devices():
     import tensorflow as tf
 
     return tf.distribute.has_strategy()
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly over the first steps while it decays by a factor each step.
+
+    At step `t`, counted from 0: `initial_learning_rate * decay_rate**t * min(1, (t + 1) /
+    warmup_steps)`. Adam's first steps are as long as the learning rate whatever the gradient is,
+    which a trained model (`--initial-weights`) takes many epochs to recover from.
+
+    Args:
+        initial_learning_rate: Number of at least 0.
+        decay_rate: Number of at least 0; 1: no decay.
+        warmup_steps: Integer of at least 0; 0: none.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+
+    ```python
+    keras.optimizers.Adam(WarmUpThenDecay(1e-3, decay_rate=0.9995, warmup_steps=500))
+    ```
+    """
+
+    def __init__(
+        self, initial_learning_rate: float, decay_rate: float = 1.0, warmup_steps: int = 0
+    ):
+        super().__init__()
+        require_nonnegative_number("initial_learning_rate", initial_learning_rate)
+        require_nonnegative_number("decay_rate", decay_rate)
+        if warmup_steps != 0:
+            require_positive_integer("warmup_steps", warmup_steps)
+        self.initial_learning_rate = initial_learning_rate
+        self.decay_rate = decay_rate
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        decayed = self.initial_learning_rate * ops.power(self.decay_rate, step)
+        return decayed * ops.minimum(1.0, (step + 1) / max(self.warmup_steps, 1))
+
+    def get_config(self):
+        return {
+            "initial_learning_rate": self.initial_learning_rate,
+            "decay_rate": self.decay_rate,
+            "warmup_steps": self.warmup_steps,
+        }
+
+
+@contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Inside the block the model has the averaged weights of its optimizer, after it the raw ones.
+
+    Does nothing when the optimizer keeps no average or has made no step yet.
+
+    `keras.callbacks.SwapEMAWeights` is not used, for two reasons: it leaves the averaged weights
+    in the model after `predict`, and under TensorFlow it swaps by adding and subtracting, which
+    rounds the raw weights a little every time. Here both are copied, bit for bit.
+
+    Args:
+        model: A compiled model.
+
+    Example:
+
+    ```python
+    model.compile(keras.optimizers.Adam(use_ema=True))
+    model.fit(...)
+    with averaged_weights(model):
+        model.class_probabilities(images)
+    ```
+    """
+    if not has_averages(model):
+        yield
+        return
+    raw = [variable_value(variable) for variable in model.trainable_variables]
+    use_averages(model)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, raw, strict=True):
+            variable.assign(value)
+
+
+def has_averages(model: keras.Model) -> bool:
+    """Whether the model's optimizer averages weights and has made a step."""
+    optimizer = inner_optimizer(model.optimizer)
+    return bool(optimizer.use_ema and optimizer.built and int(optimizer.iterations) > 0)
+
+
+def use_averages(model: keras.Model) -> None:
+    """Puts the averaged weights, where there are any, into the model for good.
+
+    Unlike what `fit` does at its end, as copies. Under JAX that leaves model and optimizer with the
+    same arrays, of which the next step of either deletes the other's.
+    """
+    inner_optimizer(model.optimizer).finalize_variable_values(model.trainable_variables)
+    for variable in model.trainable_variables:
+        variable.assign(variable_value(variable))
+
+
+def variable_value(variable: keras.Variable) -> np.ndarray:
+    """A copy of a variable's value, which later steps do not change."""
+    # np.array and keras.ops.convert_to_numpy ask for a copy in a way that Keras's variables do not
+    # understand yet; NumPy warns about it.
+    return np.asarray(variable).copy()
+
+
+def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer that holds the averages, without the loss scaling of `mixed_float16`."""
+    return getattr(optimizer, "inner_optimizer", optimizer)

@@ -4,10 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
-from keras_pixelcnnpp.atomic import remove_leftovers, write_json
+from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.json_files import read_json
-from keras_pixelcnnpp.run_config import check_run_config, require_data
+from keras_pixelcnnpp.files import read_json, remove_leftovers, write_json
 
 
 class RunFolder:
@@ -234,3 +234,117 @@ class RunFolder:
 def _differences(known: dict, given: dict) -> str:
     names = [name for name in {**known, **given} if known.get(name) != given.get(name)]
     return ", ".join(f"{name} was {known.get(name)!r}, now {given.get(name)!r}" for name in names)
+
+
+def check_run_config(config: dict, path: Path) -> None:
+    """Checks what the commands rely on.
+
+    Args:
+        config: The content of `config.json`.
+        path: Where it was read, for the message.
+
+    Raises:
+        UserError: if it is not the configuration of a run; the message names the entry.
+    """
+    data = config.get("data")
+    if not isinstance(data, dict):
+        raise UserError(f"{path} is not the configuration of a run.")
+    for section in ("pixelcnnpp", "baseline"):
+        if section in config and not _is_section(config[section]):
+            raise UserError(f"{path} is damaged: the section {section!r} lacks its options")
+    for name, (is_valid, expected) in _DATA.items():
+        if name in data and not is_valid(data[name]):
+            raise UserError(
+                f"{path} is damaged: data.{name} must be {expected}. Received: {data[name]!r:.80}"
+            )
+
+
+def require_data(config: dict, *names: str) -> dict:
+    """Returns the section `data`, after checking that it has the entries `names`."""
+    missing = [name for name in names if name not in config["data"]]
+    if missing:
+        raise UserError(f"config.json of the run is damaged: data.{missing[0]} is missing")
+    return config["data"]
+
+
+def _is_section(section: object) -> bool:
+    return isinstance(section, dict) and isinstance(section.get("options"), dict)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_shape(value: object) -> bool:
+    is_triple = isinstance(value, list) and len(value) == 3
+    return is_triple and all(_is_integer(size) and 0 < size < 2**16 for size in value)
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+_DATA = {
+    "source": (lambda value: isinstance(value, str), "a text"),
+    "fingerprint": (lambda value: isinstance(value, str), "a text"),
+    "seed": (lambda value: _is_integer(value) and value >= 0, "an integer of at least 0"),
+    "class_names": (_is_names, "a list of texts"),
+    "image_shape": (_is_shape, "three sizes"),
+    "num_levels": (
+        lambda value: _is_integer(value) and 2 <= value <= 256,
+        "an integer from 2 to 256",
+    ),
+}
+
+
+_NEEDED = ("source", "fingerprint", "seed", "class_names", "image_shape", "num_levels")
+
+
+def load_run_data(config: dict, source: str | None = None) -> Dataset:
+    """Loads the data of a run, or other data in the form that its models take.
+
+    Args:
+        config: The content of the run's `config.json`.
+        source: Other data than the run was trained on; `None` for the same.
+
+    Raises:
+        UserError: if the classes or the shape of other data don't fit the run's models.
+    """
+    known = require_data(config, *_NEEDED)
+    height, width, channels = known["image_shape"]
+    dataset = load_dataset(
+        source or known["source"],
+        image_size=(height, width),
+        channels=channels if channels in (1, 3) else None,
+        num_levels=known["num_levels"],
+        seed=known["seed"],
+    )
+    if dataset.image_shape != (height, width, channels):
+        raise UserError(
+            f"{dataset.name} has pictures of {dataset.image_shape}; the run was trained on "
+            f"{(height, width, channels)}."
+        )
+    if dataset.num_classes != len(known["class_names"]):
+        raise UserError(
+            f"{dataset.name} has {dataset.num_classes} classes; the run was trained on "
+            f"{len(known['class_names'])}."
+        )
+    if source is None and dataset.fingerprint() != known["fingerprint"]:
+        print(f"Note: {known['source']} has changed since the run was trained on it.")
+    return dataset
+
+
+def read_history(path: str | Path) -> list[dict]:
+    """The epochs that `callbacks.HistoryFile` wrote, in order; none if there is no such file.
+
+    A file that is not what `HistoryFile` writes counts as none too: losing a curve must not stop a
+    training.
+
+    Returns:
+        A dictionary for each epoch: `epoch`, counted from 1, `seconds`, and what was logged.
+    """
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+        return sorted(rows, key=lambda row: row["epoch"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -1,6 +1,7 @@
 """`pixelcnnpp savedmodel export`."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +18,16 @@ def export(
     """
     # Before anything imports Keras, which reads it once.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    from keras_pixelcnnpp.run_config import require_data
-    from keras_pixelcnnpp.run_folder import RunFolder
+    from keras_pixelcnnpp.run import RunFolder, require_data
 
     folder = RunFolder(run)
     config = folder.read_config()
     data = require_data(config, "class_names")
     source = folder.require_model("pixelcnnpp")
     _require_tensorflow()
+    from keras_pixelcnnpp.export.endpoints import export_saved_model
+    from keras_pixelcnnpp.models.archive import load_trained_model
     from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-    from keras_pixelcnnpp.models.trained_model import load_trained_model
-    from keras_pixelcnnpp.savedmodel.exported_pixelcnn import export_saved_model
 
     model = load_trained_model(source, PixelCNNPlusPlus)
     path = folder.savedmodel / str(version)
@@ -44,3 +44,173 @@ def _require_tensorflow() -> None:
         raise UserError(
             "Exporting needs TensorFlow, which is not installed: pip install tensorflow"
         )
+
+
+def classify(
+    savedmodel: Annotated[Path, typer.Argument(help="runs/NAME/savedmodel, or one version in it.")],
+    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of any size.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the predictions here too.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 64,
+) -> None:
+    """Classify pictures with an exported model."""
+    import numpy as np
+
+    from keras_pixelcnnpp.classifiers import write_predictions
+    from keras_pixelcnnpp.data.images import to_levels
+    from keras_pixelcnnpp.errors import UserError
+    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
+
+    classifier = SavedModelClassifier(savedmodel, batch_size=batch_size)
+    pictures, names, num_bad = _read(images, classifier.image_shape)
+    if not pictures:
+        raise UserError("None of the files can be classified.")
+    levels = to_levels(np.stack(pictures), classifier.num_levels)
+    result = classifier.classify(levels)
+    _print_table(names, result, classifier.class_names)
+    if csv is not None:
+        write_predictions(csv, names, [-1] * len(names), result["probabilities"])
+        print(f"Wrote {csv}")
+    if num_bad:
+        raise typer.Exit(2)
+
+
+def _read(paths: list[Path], image_shape: tuple[int, int, int]) -> tuple[list, list[str], int]:
+    """Reads what can be read; says in one line each what cannot, and counts it."""
+    from keras_pixelcnnpp.data.images import read_image
+    from keras_pixelcnnpp.errors import UserError
+
+    pictures, names = [], []
+    for path in paths:
+        try:
+            pictures.append(read_image(path, image_shape))
+            names.append(str(path))
+        except UserError as error:
+            print(f"pixelcnnpp: error: {error}", file=sys.stderr)
+    return pictures, names, len(paths) - len(pictures)
+
+
+def _print_table(names: list[str], result: dict, class_names: tuple[str, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("picture", overflow="fold")
+    table.add_column("class")
+    table.add_column("probability", justify="right")
+    table.add_column("bits/dim", justify="right")
+    rows = zip(
+        names, result["class_id"], result["probabilities"], result["bits_per_dim"], strict=True
+    )
+    for name, class_id, probabilities, bits in rows:
+        chosen = class_names[class_id]
+        table.add_row(name, chosen, f"{probabilities[class_id]:.1%}", f"{bits:.3f}")
+    Console().print(table)
+
+
+def sample(
+    savedmodel: Annotated[Path, typer.Argument(help="runs/NAME/savedmodel, or one version in it.")],
+    label: Annotated[list[str], typer.Option(help="A class, by name or number. May be repeated.")],
+    output: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 25,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same pictures.")] = 0,
+    temperature: Annotated[
+        float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")
+    ] = 1.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 100,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Draw in parts, with so many processes; above 1, it needs Ray."),
+    ] = None,
+) -> None:
+    """Draw pictures with an exported model, as PNG files: Class1_image_01.png and so on.
+
+    With --workers, for many: the same pictures in folders part-00000 and so on, one for each step.
+    What was broken off goes on with the same command.
+    """
+    import numpy as np
+
+    from keras_pixelcnnpp.errors import UserError
+    from keras_pixelcnnpp.export.saved_model import ExportedModel, class_label, sample_exported
+    from keras_pixelcnnpp.savedmodel.jobs import SamplingJob
+    from keras_pixelcnnpp.savedmodel.parts import make_parts, require_workers
+
+    if not 0 < temperature < float("inf"):
+        raise UserError(
+            "Invalid value for option `temperature`. Expected a positive number. "
+            f"Received: temperature={temperature}"
+        )
+    exported = ExportedModel(savedmodel)
+    classes = dict.fromkeys(class_label(exported, name) for name in label)
+    labels = np.repeat(list(classes), count)
+    if workers is not None:
+        require_workers(workers)
+        job = SamplingJob(labels, output, exported, seed, temperature, batch_size)
+        summary = make_parts(job, exported, workers)
+        print(f"Wrote {summary['pictures']} pictures to {output}, in {job.num_blocks} parts")
+        return
+    print(f"Drawing {len(labels)} pictures. The first step takes longest.")
+    samples = sample_exported(exported, labels, seed, temperature, batch_size)
+    samples.write(output)
+    print(f"Wrote {len(samples)} pictures to {output}")
+
+
+def score(
+    savedmodel: Annotated[Path, typer.Argument(help="runs/NAME/savedmodel, or one version in it.")],
+    data: Annotated[Path, typer.Option(help="A folder: all PNG and JPEG files below it.")],
+    output: Annotated[Path, typer.Option(help="Folder for the parts.")],
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that share the work; above 1, it needs Ray.")
+    ] = 1,
+    part_size: Annotated[int, typer.Option(min=1, help="Pictures in a part.")] = 512,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 64,
+) -> None:
+    """Score a large set of pictures: class, probabilities and bits/dim of each.
+
+    Writes scores-00000.csv and so on, and summary.json when all are there. What was broken off
+    goes on with the same command. A picture that can't be read is marked in its row.
+    """
+    from keras_pixelcnnpp.export.saved_model import ExportedModel
+    from keras_pixelcnnpp.savedmodel.jobs import ScoringJob
+    from keras_pixelcnnpp.savedmodel.parts import make_parts, require_workers
+
+    require_workers(workers)
+    exported = ExportedModel(savedmodel)
+    job = ScoringJob(data, output, exported, part_size, batch_size)
+    summary = make_parts(job, exported, workers)
+    readable = summary["pictures"] - summary["unreadable"]
+    print(f"Scored {readable} of {summary['pictures']} pictures")
+    if readable:
+        print(f"Mean: {summary['bits_per_dim']:.3f} bits/dim")
+    print(f"Wrote {job.num_blocks} parts and {output / 'summary.json'}")
+
+
+def serve(
+    savedmodel: Annotated[Path, typer.Argument(help="runs/NAME/savedmodel, or one version in it.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8501,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one.")
+    ] = "127.0.0.1",
+    name: Annotated[str, typer.Option(help="The name in /v1/models/NAME:predict.")] = "pixelcnnpp",
+) -> None:
+    """Serve an exported model with TensorFlow Serving if it is installed, else with KServe.
+
+    Both speak TensorFlow Serving's REST protocol. Stop it with Ctrl-C.
+    """
+    from keras_pixelcnnpp.savedmodel.serving import serve, tensorflow_serving_command
+
+    command = tensorflow_serving_command(savedmodel, name, port)
+    print(f"Serving http://{host}:{port}/v1/models/{name}:predict", flush=True)
+    if command is None:
+        serve(savedmodel, name, host, port)
+    else:
+        print("TensorFlow Serving listens on every address of this machine.", flush=True)
+        os.execv(command[0], command)  # noqa: S606 - becomes the server, signals included
+
+
+app = typer.Typer(help="Export a trained model as a SavedModel, and use one.", no_args_is_help=True)
+
+app.command()(export)
+app.command()(classify)
+app.command()(score)
+app.command()(sample)
+app.command()(serve)

@@ -1,11 +1,96 @@
 """Doing the blocks of a job, in this process or in several."""
 
+import logging
+import os
+import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
-from keras_pixelcnnpp.bulk.block_job import BlockJob
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.exported_model import ExportedModel
+from keras_pixelcnnpp.export.saved_model import ExportedModel
+from keras_pixelcnnpp.files import atomic_path, read_json, remove_leftovers, write_json
+
+
+class BlockJob(ABC):
+    """Work whose result is a folder with a part, a file or a folder, for every block.
+
+    A part depends on the inputs of the job and on the number of its block, not on who makes it or
+    after which others, and appears whole or not at all. So the work may be done by one process or
+    by several, and what was broken off goes on with the parts that are missing.
+
+    Args:
+        output: The folder for the parts, `job.json` and `summary.json`.
+        inputs: All that the parts depend on, as JSON has it. A folder made from others is refused.
+        num_blocks: The number of parts.
+    """
+
+    def __init__(self, output: str | Path, inputs: dict, num_blocks: int):
+        self.output = Path(output)
+        self.inputs = inputs
+        self.num_blocks = num_blocks
+
+    @abstractmethod
+    def part_name(self, block: int) -> str:
+        """The name of a part, in the folder `output`."""
+
+    @abstractmethod
+    def write(self, exported: ExportedModel, block: int, path: Path) -> None:
+        """Computes a block and writes it to `path`, a file or a folder to be made."""
+
+    @abstractmethod
+    def is_whole(self, block: int) -> bool:
+        """Whether the part, which exists, has all that it should have."""
+
+    @abstractmethod
+    def summary(self) -> dict:
+        """What there is to say of all parts together, as JSON has it."""
+
+    def part(self, block: int) -> Path:
+        """Where the part of a block lies."""
+        return self.output / self.part_name(block)
+
+    def start(self) -> list[int]:
+        """Takes the output folder, new or broken off, and returns the blocks still to be done.
+
+        Raises:
+            UserError: if the folder belongs to other work.
+        """
+        if self.output.exists() and not self.output.is_dir():
+            raise UserError(f"{self.output} is not a folder")
+        description = self.output / "job.json"
+        if description.exists():
+            self._compare(read_json(description))
+        elif self.output.exists():
+            remove_leftovers(self.output)
+            if any(self.output.iterdir()):
+                raise UserError(f"{self.output} has other files and no job.json: choose another")
+        write_json(description, self.inputs)
+        return [block for block in range(self.num_blocks) if not self._is_done(block)]
+
+    def run(self, exported: ExportedModel, block: int) -> None:
+        """Does one block. What an earlier run left of its part is replaced."""
+        with atomic_path(self.part(block)) as temporary:
+            self.write(exported, block, temporary)
+
+    def finish(self) -> dict:
+        """Writes `summary.json`, when all parts are there, and returns its content."""
+        summary = self.summary()
+        write_json(self.output / "summary.json", summary)
+        return summary
+
+    def _is_done(self, block: int) -> bool:
+        return self.part(block).exists() and self.is_whole(block)
+
+    def _compare(self, found: dict) -> None:
+        names = dict.fromkeys([*self.inputs, *found])
+        other = [name for name in names if found.get(name) != self.inputs.get(name)]
+        if other:
+            raise UserError(
+                f"{self.output} was begun with other inputs ({', '.join(other)}): "
+                "choose another folder"
+            )
 
 
 def write_parts(
@@ -32,8 +117,6 @@ def write_parts(
             job.run(exported, block)
             yield block
     else:
-        from keras_pixelcnnpp.bulk.ray_workers import run_with_ray
-
         yield from run_with_ray(job, blocks, exported.path, workers)
 
 
@@ -49,3 +132,107 @@ def require_workers(workers: int) -> None:
             "More than one worker needs Ray, which is not installed: "
             "pip install 'keras-pixelcnnpp[ray]'"
         )
+
+
+# Only the numbers of blocks travel; Ray would set aside a third of the memory.
+_OBJECT_STORE_BYTES = 100 << 20
+
+
+class BlockWorker:
+    """What runs in each process: has the model, and does the blocks that it is given.
+
+    Args:
+        job: The job.
+        model: The folder of the exported model.
+        threads: Of TensorFlow, in this process.
+    """
+
+    def __init__(self, job: BlockJob, model: Path, threads: int):
+        # TensorFlow reads them when it is first used; each process would take all cores.
+        os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
+        self._job = job
+        self._exported = ExportedModel(model)
+
+    def __call__(self, batch: dict) -> dict:
+        (block,) = batch["block"]
+        error = ""
+        try:
+            self._job.run(self._exported, int(block))
+        # In its own words: Ray would wrap it in pages of its own.
+        except UserError as problem:
+            error = str(problem)
+        return {"block": [block], "error": [error]}
+
+
+def run_with_ray(job: BlockJob, blocks: list[int], model: Path, workers: int) -> Iterator[int]:
+    """Does blocks in several processes of this machine.
+
+    A process that dies is replaced, and its block is done again, however often: a block that kills
+    each of them is found with one worker, without Ray. If this process dies, Ray ends the others.
+
+    Args:
+        job: The job; its output folder is ready.
+        blocks: Which blocks to do.
+        model: The folder of the exported model.
+        workers: The number of processes.
+
+    Yields:
+        The number of each block, as soon as its part is written.
+
+    Raises:
+        UserError: if a block meets one, such as a full disk.
+    """
+    _prepare_environment()
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    ray.init(
+        # Always its own: parts are atomic among the processes of one machine.
+        address="local",
+        num_cpus=workers,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=_OBJECT_STORE_BYTES,
+    )
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        threads = max(1, os.cpu_count() // workers)
+        items = [{"block": block} for block in blocks]
+        done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            BlockWorker,
+            fn_constructor_args=(job, model, threads),
+            batch_size=1,
+            num_cpus=1,
+            compute=ray.data.ActorPoolStrategy(size=workers),
+        )
+        for row in done.iter_rows():
+            if row["error"]:
+                raise UserError(row["error"])
+            yield int(row["block"])
+    finally:
+        ray.shutdown()
+
+
+def _prepare_environment() -> None:
+    """Before Ray is imported, which reads all this once."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Ray runs what it is sent, and listens on every address of a machine that could be part of a
+    # cluster. Here only on the machine's own, and to who knows a word that is new each time.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def make_parts(job: BlockJob, exported: ExportedModel, workers: int) -> dict:
+    """Writes the parts of a job that are missing, and the summary, which it returns."""
+    from rich.progress import track
+
+    blocks = job.start()
+    done = job.num_blocks - len(blocks)
+    if done:
+        print(f"{done} of {job.num_blocks} parts are there already")
+    for _ in track(write_parts(job, blocks, exported, workers), "Parts", total=len(blocks)):
+        pass
+    return job.finish()

@@ -3,11 +3,13 @@
 import base64
 import binascii
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.exported_model import ExportedModel
+from keras_pixelcnnpp.export.saved_model import ExportedModel, version_folder
 
 # Of one request, at once: memory doesn't grow with the request.
 _BATCH_SIZE = 64
@@ -147,3 +149,50 @@ def _json(outputs):
 
 def _listed(specs):
     return ", ".join(repr(name) for name in specs)
+
+
+def tensorflow_serving_command(path: str | Path, name: str, port: int) -> list[str] | None:
+    """The command that serves a SavedModel with TensorFlow Serving; `None` without it.
+
+    Args:
+        path: `runs/NAME/savedmodel`, of which TensorFlow Serving takes the newest version.
+        name: What the model is called in the address.
+        port: The port of the REST protocol. TensorFlow Serving listens on every network interface.
+
+    Raises:
+        UserError: if there is no SavedModel, or `path` is one version of it.
+    """
+    program = shutil.which("tensorflow_model_server")
+    if program is None:
+        return None
+    folder = version_folder(path)
+    if folder == Path(path):
+        raise UserError(f"TensorFlow Serving takes the folder of all versions: {folder.parent}")
+    options = {"port": 0, "rest_api_port": port, "model_name": name}
+    arguments = [f"--{option}={value}" for option, value in options.items()]
+    return [program, *arguments, f"--model_base_path={Path(path).resolve()}"]
+
+
+def serve(path: str | Path, name: str, host: str, port: int) -> None:
+    """Serves a SavedModel with KServe's model server until SIGINT or SIGTERM.
+
+    The size of a request is not bounded: what faces the Internet needs a proxy that does so.
+
+    Args:
+        path: `runs/NAME/savedmodel`, of which the newest version is taken, or one version's folder.
+        name: What the model is called in the address: `/v1/models/NAME:predict`.
+        host: The address to listen on, such as `127.0.0.1`.
+        port: The port to listen on.
+
+    Raises:
+        UserError: if there is no SavedModel, or KServe is missing.
+    """
+    version_folder(path)
+    try:
+        from keras_pixelcnnpp.savedmodel.kserve_server import serve_with_kserve
+    except ImportError as error:
+        raise UserError(
+            "Serving needs TensorFlow Serving (tensorflow_model_server) or KServe, of which none "
+            "is installed: pip install 'keras-pixelcnnpp[serve]'"
+        ) from error
+    serve_with_kserve(ExportedModel(path), name, host, port)

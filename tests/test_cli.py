@@ -11,9 +11,9 @@ import tiny
 from command_line import one_line
 from PIL import Image
 
-from keras_pixelcnnpp.callbacks.stop_on_signal import TrainingStopped
 from keras_pixelcnnpp.errors import is_out_of_memory
 from keras_pixelcnnpp.train import options
+from keras_pixelcnnpp.train.stopping import TrainingStopped
 
 # Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -63,7 +63,7 @@ def test_backend_that_is_not_there(backend, fragments, tmp_path):
 
 
 def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
-    from keras_pixelcnnpp.training import pixelcnnpp as training
+    from keras_pixelcnnpp.train import pixelcnnpp as training
 
     # The backend's own error, of 400 terabytes.
     monkeypatch.setattr(
@@ -74,7 +74,7 @@ def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
 
 
 def test_stopped_training_says_how_to_go_on(pixelcnnpp, data, tmp_path, monkeypatch):
-    from keras_pixelcnnpp.training import pixelcnnpp as training
+    from keras_pixelcnnpp.train import pixelcnnpp as training
 
     def stop(*_, **__):
         raise TrainingStopped

@@ -10,13 +10,12 @@ import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_pixelcnnpp.callbacks.checkpoints import Checkpoints
-from keras_pixelcnnpp.datasets.dataset import Dataset
+from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.json_files import read_json
+from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run_data import load_run_data
-from keras_pixelcnnpp.run_folder import RunFolder
+from keras_pixelcnnpp.run import RunFolder, load_run_data
+from keras_pixelcnnpp.train.checkpoints import Checkpoints
 
 CONFIG = {
     "data": {**tiny.tiny_data_config(tiny.tiny_dataset()), "source": "digits"},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_pixelcnnpp.atomic import write_json
+from keras_pixelcnnpp.files import write_json
 
 ROOT = Path(__file__).parent.parent
 

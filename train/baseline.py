@@ -6,20 +6,23 @@ import keras
 import numpy as np
 from sklearn.metrics import log_loss
 
-from keras_pixelcnnpp.atomic import atomic_path
-from keras_pixelcnnpp.callbacks import Checkpoints, HistoryFile, ValidationMonitor
-from keras_pixelcnnpp.classification.baseline_classifier import BaselineClassifier
-from keras_pixelcnnpp.datasets.dataset import Dataset
-from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
-from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
+from keras_pixelcnnpp import backend
+from keras_pixelcnnpp.classifiers import BaselineClassifier
+from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.dataset import (
+    Dataset,
+    LabelledImages,
+    measured_pictures,
+    training_pictures,
+)
 from keras_pixelcnnpp.errors import argument_errors
+from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run_folder import RunFolder
-from keras_pixelcnnpp.training import environment
-from keras_pixelcnnpp.training.averaged_adam import averaged_adam
-from keras_pixelcnnpp.training.fitting import Phase, fit
-from keras_pixelcnnpp.training.logs import tensorboard_callbacks
-from keras_pixelcnnpp.training.splits import measured_pictures, training_pictures
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train.checkpoints import Checkpoints
+from keras_pixelcnnpp.train.loop import Phase, averaged_adam, fit
+from keras_pixelcnnpp.train.monitors import HistoryFile, ValidationMonitor
+from keras_pixelcnnpp.train.tensorboard import tensorboard_callbacks
 
 TRAINING_DEFAULTS = {
     "epochs": 25,
@@ -67,7 +70,7 @@ def train_baseline(
     """
     given = {name: value for name, value in training.items() if value is not None}
     training = {**TRAINING_DEFAULTS, **given}
-    training["jit_compile"] = environment.jit_compile(training["jit_compile"])
+    training["jit_compile"] = backend.jit_compile(training["jit_compile"])
     keras.utils.set_random_seed(training["seed"])
     choice = {"limit": training["limit"], "seed": training["seed"]}
     pictures = training_pictures(dataset.split("train"), with_labels=True, **choice)
@@ -79,7 +82,7 @@ def train_baseline(
         num_classes=dataset.num_classes,
         seed=training["seed"],
     )
-    with environment.dtype_policy(training["precision"]):
+    with backend.dtype_policy(training["precision"]):
         with argument_errors():
             model = BaselineCNN(
                 image_shape=dataset.image_shape,
@@ -93,7 +96,7 @@ def train_baseline(
             "options": {**training, "horizontal_flip": horizontal_flip},
             "model": model.get_config(),
             "parameters": model.count_params(),
-            "versions": environment.versions(),
+            "versions": backend.versions(),
         }
         run.start(
             "baseline",
@@ -104,7 +107,7 @@ def train_baseline(
             may_change=("gradient_clip_norm", "jit_compile"),
         )
         model({"image": pictures.images[:1], "label": pictures.labels[:1]})
-        print(f"Baseline CNN, {model.count_params():,} weights: {environment.describe(model)}")
+        print(f"Baseline CNN, {model.count_params():,} weights: {backend.describe(model)}")
 
     monitor = ValidationMonitor(measurement(model), validation)
     logs = tensorboard_callbacks(run, "baseline", dataset, pictures, monitor)

@@ -1,10 +1,17 @@
 """`pixelcnnpp train pixelcnnpp`."""
 
-from typing import Annotated
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keras_pixelcnnpp.train import options
+
+if TYPE_CHECKING:
+    from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 
 
 def pixelcnnpp(
@@ -136,8 +143,10 @@ def pixelcnnpp(
 
     A preset gives the defaults, options override it.
     """
-    from keras_pixelcnnpp.run_folder import RunFolder
-    from keras_pixelcnnpp.training.pixelcnnpp import resolve_options, train_pixelcnnpp
+    from keras_pixelcnnpp.run import RunFolder
+    from keras_pixelcnnpp.train.devices import data_parallel
+    from keras_pixelcnnpp.train.options import resolve_options
+    from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
     overrides = {
         "epochs": epochs,
@@ -174,13 +183,13 @@ def pixelcnnpp(
         "seed": seed,
     }
     # First of all: workers must be connected before the backend computes anything.
-    parallel = options.data_parallel(devices, workers, worker)
-    preset_config = options.load_preset(preset, data)
-    dataset, data_config = options.load(data, image_size, seed)
+    parallel = data_parallel(devices, workers, worker)
+    preset_config = load_preset(preset, data)
+    dataset, data_config = load(data, image_size, seed)
     model_options, training = resolve_options(preset_config, overrides, dataset.num_classes)
-    larger = options.load_larger(data, dataset, training["crop_margin"], seed)
+    larger = load_larger(data, dataset, training["crop_margin"], seed)
     folder = RunFolder(run)
-    with options.stoppable(run, "pixelcnnpp"):
+    with stoppable(run, "pixelcnnpp"):
         train_pixelcnnpp(
             dataset,
             folder,
@@ -191,9 +200,243 @@ def pixelcnnpp(
             parallel=parallel,
             resume=resume,
             overwrite=overwrite,
-            verbose=options.verbosity(),
+            verbose=verbosity(),
         )
     if parallel is None or parallel.is_chief:
         unconditional = model_options.get("conditioning") == "none"
         following = "generation" if unconditional else "classification"
         print(f"Wrote {folder.model_keras}. Next: pixelcnnpp evaluate {following} --run {run}")
+
+
+def baseline(
+    data: options.Data,
+    run: options.Run,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0, help="AdamW's.")] = None,
+    ema_momentum: options.EmaMomentum = None,
+    gradient_clip_norm: options.GradientClipNorm = None,
+    horizontal_flip: options.HorizontalFlip = None,
+    image_size: options.ImageSize = None,
+    limit: options.Limit = None,
+    precision: options.PrecisionOption = options.Precision.float32,
+    jit_compile: options.JitCompile = None,
+    seed: options.Seed = 0,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Train the CNN classifier that PixelCNN++ is compared with, on the same data."""
+    from keras_pixelcnnpp.run import RunFolder
+    from keras_pixelcnnpp.train.baseline import train_baseline
+
+    dataset, data_config = load(data, image_size, seed)
+    training = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "ema_momentum": ema_momentum,
+        "gradient_clip_norm": gradient_clip_norm,
+        "limit": limit,
+        "precision": precision.value,
+        "jit_compile": jit_compile,
+        "seed": seed,
+    }
+    # A mirrored digit is no digit; most photographs may be mirrored.
+    flip = data != "digits" if horizontal_flip is None else horizontal_flip
+    folder = RunFolder(run)
+    with stoppable(run, "baseline"):
+        train_baseline(
+            dataset,
+            folder,
+            training,
+            data_config,
+            horizontal_flip=flip,
+            resume=resume,
+            overwrite=overwrite,
+            verbose=verbosity(),
+        )
+    print(f"Wrote {folder.baseline_keras}. Next: pixelcnnpp evaluate classification --run {run}")
+
+
+def fusion(
+    data: options.Data,
+    run: options.Run,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(help="A strategy, or several joined by +; may be repeated. Default: each."),
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="likelihood or hybrid; may be repeated. Default: both."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, seeds 0, 1, …")] = 1,
+    split: Annotated[str, typer.Option(help="The pictures to measure on.")] = "validation",
+    preset: options.Preset = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    label_loss_weight: Annotated[
+        float | None, typer.Option(min=0, help="Of the hybrid objective.")
+    ] = None,
+    candidates: Annotated[
+        int | None, typer.Option(min=2, help="Candidate labels of the hybrid objective.")
+    ] = None,
+    warmup_epochs: Annotated[
+        int | None,
+        typer.Option(min=0, help="First epochs of the hybrid objective: plain likelihood."),
+    ] = None,
+    ema_momentum: options.EmaMomentum = None,
+    image_size: options.ImageSize = None,
+    limit: options.Limit = None,
+    precision: options.PrecisionOption = options.Precision.float32,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Compare the ways of putting the label in: same data, same budget, same seeds.
+
+    Writes reports/fusion.json and reports/fusion.png after every training. Call it again to go on
+    after an interruption, or to add strategies and seeds: what is finished is kept.
+    """
+    from keras_pixelcnnpp.conditioning import STRATEGIES
+    from keras_pixelcnnpp.run import RunFolder
+    from keras_pixelcnnpp.train.fusion import (
+        OBJECTIVES,
+        plan,
+        print_table,
+        run_trials,
+        summarize,
+        write_report,
+    )
+    from keras_pixelcnnpp.train.options import resolve_options
+    from keras_pixelcnnpp.train.stopping import TrainingStopped
+
+    overrides = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "label_loss_weight": label_loss_weight,
+        "candidates": candidates,
+        "warmup_epochs": warmup_epochs,
+        "ema_momentum": ema_momentum,
+        "limit": limit,
+        "precision": precision.value,
+    }
+    trials = plan(strategy or STRATEGIES, objective or OBJECTIVES, seeds)
+    preset_config = load_preset(preset, data)
+    dataset, data_config = load(data, image_size, seed=0)
+    _, training = resolve_options(preset_config, overrides, dataset.num_classes)
+    larger = load_larger(data, dataset, training["crop_margin"], seed=0)
+    folder = RunFolder(run)
+    given = {
+        "preset": preset,
+        "strategy": strategy,
+        "objective": objective,
+        "seeds": seeds,
+        "image_size": image_size,
+        **overrides,
+    }
+    facts = {
+        "data": data,
+        "split": split,
+        "options": {name: value for name, value in given.items() if value is not None},
+    }
+    results = []
+    finished = run_trials(
+        trials,
+        dataset,
+        run,
+        preset_config,
+        overrides,
+        data_config,
+        larger=larger,
+        split=split,
+        overwrite=overwrite,
+        verbose=verbosity(),
+    )
+    try:
+        for result in finished:
+            results.append(result)
+            rows = summarize(results)
+            write_report(folder, {**facts, "rows": rows, "trials": results})
+    except TrainingStopped:
+        print("\nStopped. The same command goes on from there.")
+        raise typer.Exit(0) from None
+    print_table(rows)
+    print(f"Wrote fusion.json and fusion.png to {folder.reports}")
+
+
+def load(source: str, image_size: int | None, seed: int) -> tuple["Dataset", dict]:
+    """Reads the data, says what it is, and returns it with the section `data` of `config.json`."""
+    from keras_pixelcnnpp.data.load import load_dataset
+
+    dataset = load_dataset(source, image_size=image_size, seed=seed)
+    for note in dataset.notes:
+        print(note)
+    counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
+    shape = "×".join(str(size) for size in dataset.image_shape)
+    print(f"{dataset.name}: {counts} pictures of {shape}, {dataset.num_classes} classes")
+    config = {
+        # Absolute, so that the evaluation finds it from another working directory.
+        "source": str(Path(source).resolve()) if Path(source).exists() else source,
+        "seed": seed,
+        "fingerprint": dataset.fingerprint(),
+        "class_names": dataset.class_names,
+        "image_shape": dataset.image_shape,
+        "num_levels": dataset.num_levels,
+        "counts": dataset.counts(),
+    }
+    return dataset, config
+
+
+def load_preset(name: str | None, data: str) -> dict:
+    """The configuration of a preset; without a name, of the one that suits the data."""
+    from keras_pixelcnnpp.presets import load_preset_config
+
+    return load_preset_config(name or ("digits" if data == "digits" else "report"))
+
+
+def load_larger(source: str, dataset: "Dataset", margin: int, seed: int) -> "LabelledImages | None":
+    """The split `train` with pictures `margin` pixels higher and wider; `None` for no margin."""
+    from keras_pixelcnnpp.data.load import load_dataset
+    from keras_pixelcnnpp.errors import UserError
+
+    if not margin:
+        return None
+    if not Path(source).is_dir():
+        raise UserError(
+            "Invalid value for option `crop_margin`. Only picture files can be read at a larger "
+            f"size, from a folder. Received: crop_margin={margin}, data={source}"
+        )
+    height, width, channels = dataset.image_shape
+    size = (height + margin, width + margin)
+    return load_dataset(source, image_size=size, channels=channels, seed=seed).split("train")
+
+
+def verbosity() -> int:
+    """Keras's `verbose`: a progress bar on a terminal, one line per epoch in a file or a pipe."""
+    return 1 if sys.stdout.isatty() else 2
+
+
+@contextmanager
+def stoppable(run: Path, section: str) -> Iterator[None]:
+    """Ends the command in good order when a signal stopped the training of `section`."""
+    from keras_pixelcnnpp.run import RunFolder
+    from keras_pixelcnnpp.train.stopping import TrainingStopped
+
+    try:
+        yield
+    except TrainingStopped:
+        folder = RunFolder(run).checkpoints(section)
+        print(
+            f"\nStopped. A checkpoint of the last step is in {folder}: "
+            "the same command with --resume goes on from there."
+        )
+        raise typer.Exit(0) from None
+
+
+app = typer.Typer(help="Train a model into a run folder.", no_args_is_help=True)
+
+app.command()(pixelcnnpp)
+app.command()(baseline)
+app.command()(fusion)

@@ -9,25 +9,27 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
-from keras_pixelcnnpp.atomic import write_json
-from keras_pixelcnnpp.callbacks.epoch_timer import EpochTimer
-from keras_pixelcnnpp.classification.evaluation import Evaluation, compare
-from keras_pixelcnnpp.classification.pixelcnn_classifier import PixelCNNClassifier
-from keras_pixelcnnpp.conditioning.registry import parse_conditioning
-from keras_pixelcnnpp.datasets.dataset import Dataset
-from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
+from keras_pixelcnnpp.classifiers import PixelCNNClassifier
+from keras_pixelcnnpp.conditioning import parse_conditioning
+from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages, measured_pictures
 from keras_pixelcnnpp.errors import UserError, argument_errors
-from keras_pixelcnnpp.json_files import read_json
-from keras_pixelcnnpp.metrics import accuracy_interval
+from keras_pixelcnnpp.evaluate.classification import Evaluation, compare
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
+from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
+from keras_pixelcnnpp.files import atomic_path, read_json, write_json
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run_folder import RunFolder
-from keras_pixelcnnpp.training.pixelcnnpp import resolve_options, train_pixelcnnpp
-from keras_pixelcnnpp.training.splits import measured_pictures
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train.monitors import EpochTimer
+from keras_pixelcnnpp.train.options import resolve_options
+from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
 OBJECTIVES = ("likelihood", "hybrid")
+
+
 LABEL_LOSS_WEIGHT = 0.05
-"""Of the hybrid objective, where the preset has none."""
 
 
 @dataclass(frozen=True)
@@ -214,3 +216,66 @@ def _row(strategy: str, objective: str, group: list[dict]) -> dict:
         "accuracy_ci95": list(accuracy_interval(means["accuracy"] * count, count)),
         "accuracies": accuracies,
     }
+
+
+def fusion_png(rows: Sequence[dict]) -> bytes:
+    """Draws what `train fusion` found: accuracy and bits/dim of each strategy and objective.
+
+    Args:
+        rows: From `keras_pixelcnnpp.training.fusion.summarize`.
+
+    Returns:
+        The content of a PNG file.
+    """
+    strategies = list(dict.fromkeys(row["strategy"] for row in rows))
+    objectives = list(dict.fromkeys(row["objective"] for row in rows))
+    figure = new_figure(9, 1.6 + 0.45 * len(strategies))
+    accuracy, bits = figure.subplots(1, 2, sharey=True)
+    for index, objective in enumerate(objectives):
+        chosen = [row for row in rows if row["objective"] == objective]
+        # Side by side, or the intervals would cover one another.
+        shift = 0.24 * (index - (len(objectives) - 1) / 2)
+        places = [strategies.index(row["strategy"]) + shift for row in chosen]
+        means = np.array([100 * row["accuracy"] for row in chosen])
+        low, high = 100 * np.array([row["accuracy_ci95"] for row in chosen]).T
+        accuracy.errorbar(
+            means, places, xerr=(means - low, high - means), fmt="o", capsize=3, label=objective
+        )
+        bits.plot([row["bits_per_dim"] for row in chosen], places, "o", label=objective)
+    accuracy.set_yticks(range(len(strategies)), strategies)
+    accuracy.invert_yaxis()
+    accuracy.set_xlabel("accuracy (%), 95 % interval")
+    bits.set_xlabel("bits/dim of p(x)")
+    bits.legend(title="objective", loc="center left", bbox_to_anchor=(1, 0.5))
+    for axes in (accuracy, bits):
+        axes.grid(axis="x", alpha=0.3)
+    return figure_png(figure)
+
+
+def write_report(folder, report: dict) -> None:
+    """Writes fusion.json and fusion.png."""
+    write_json(folder.reports / "fusion.json", report)
+    with atomic_path(folder.reports / "fusion.png") as temporary:
+        temporary.write_bytes(fusion_png(report["rows"]))
+
+
+def print_table(rows: list[dict]) -> None:
+    """Prints a row for each strategy and objective."""
+    table = Table()
+    table.add_column("strategy")
+    table.add_column("objective")
+    for heading in ("parameters", "bits/dim", "accuracy", "95 % interval (%)", "s/epoch"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        low, high = row["accuracy_ci95"]
+        seconds = row["seconds_per_epoch"]
+        table.add_row(
+            row["strategy"],
+            row["objective"],
+            f"{row['parameters']:,}",
+            f"{row['bits_per_dim']:.4f}",
+            f"{row['accuracy']:.2%}",
+            f"{100 * low:.1f}–{100 * high:.1f}",
+            "–" if seconds is None else f"{seconds:.1f}",
+        )
+    Console().print(table)

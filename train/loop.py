@@ -6,18 +6,11 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_pixelcnnpp.callbacks import (
-    Checkpoints,
-    EpochCheckpoint,
-    Progress,
-    SetEpoch,
-    StopOnNonFinite,
-    StopOnSignal,
-)
-from keras_pixelcnnpp.callbacks.averaged_weights import use_averages
-from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
-from keras_pixelcnnpp.training.data_parallel import DataParallel
-from keras_pixelcnnpp.training.one_device import OneDevice
+from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch, feed
+from keras_pixelcnnpp.optimizers import FusedAdam, use_averages
+from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
+from keras_pixelcnnpp.train.devices import DataParallel
+from keras_pixelcnnpp.train.stopping import EpochCheckpoint, StopOnNonFinite, StopOnSignal
 
 
 @dataclass(frozen=True)
@@ -114,3 +107,48 @@ def _still_to_do(phases: Sequence[Phase], start: Progress) -> Iterator[tuple[Pha
         if epoch < phase.last_epoch:
             yield phase, epoch
             epoch = phase.last_epoch
+
+
+class OneDevice:
+    """What `DataParallel` is, for a model that trains where it is."""
+
+    is_chief = True
+    signals = StopOnSignal.SIGNALS
+
+    def checkpoints(self, checkpoints):
+        return checkpoints
+
+    def copy(self, model):
+        return model
+
+    def callbacks(self, callbacks, model, copy):
+        return list(callbacks)
+
+    def fit(self, copy, batches, **arguments):
+        copy.fit(feed(batches), **arguments)
+
+    def hand_back(self, copy, model):
+        pass
+
+    def wait(self):
+        pass
+
+
+def averaged_adam(schedule, training: dict, **kwargs) -> FusedAdam:
+    """Adam with averaged weights and clipped gradients, as the training options ask for.
+
+    Args:
+        schedule: The learning rate.
+        training: The training options; `ema_momentum` and `gradient_clip_norm` are read, of which
+            0 means none.
+        **kwargs: More arguments of `FusedAdam`.
+    """
+    momentum = training["ema_momentum"]
+    return FusedAdam(
+        schedule,
+        use_ema=momentum > 0,
+        ema_momentum=momentum,
+        ema_warmup=True,
+        global_clipnorm=training["gradient_clip_norm"] or None,
+        **kwargs,
+    )

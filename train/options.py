@@ -1,18 +1,12 @@
 """Options and steps that the training commands share."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from keras_pixelcnnpp.datasets.dataset import Dataset
-    from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
-    from keras_pixelcnnpp.training.data_parallel import DataParallel
+from keras_pixelcnnpp.errors import UserError
 
 
 class Precision(StrEnum):
@@ -36,8 +30,14 @@ Data = Annotated[
         help="digits, cifar10, a folder with train.csv, a folder of class folders, or an .npz."
     ),
 ]
+
+
 Run = Annotated[Path, typer.Option(help="The run folder, such as runs/digits.")]
+
+
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training pictures.")]
+
+
 Preset = Annotated[
     str | None,
     typer.Option(
@@ -45,8 +45,14 @@ Preset = Annotated[
         "Default: digits for digits, else report."
     ),
 ]
+
+
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures per step.")]
+
+
 LearningRate = Annotated[float | None, typer.Option(min=0, help="Adam's, at the beginning.")]
+
+
 EmaMomentum = Annotated[
     float | None,
     typer.Option(
@@ -55,25 +61,41 @@ EmaMomentum = Annotated[
         help="Momentum of the moving average of the weights, to which it rises; 0: none.",
     ),
 ]
+
+
 GradientClipNorm = Annotated[
     float | None,
     typer.Option(
         min=0, help="A longer gradient is scaled down to this norm; 0, the default: never."
     ),
 ]
+
+
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")]
+
+
 ImageSize = Annotated[
     int | None, typer.Option(min=1, help="Resize pictures to this height and width.")
 ]
+
+
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Of the computations.")]
+
+
 JitCompile = Annotated[
     bool | None,
     typer.Option(help="Compile with XLA. Default: what suits backend and device."),
 ]
+
+
 HorizontalFlip = Annotated[bool | None, typer.Option(help="Mirror half of the training pictures.")]
+
+
 Limit = Annotated[
     int | None, typer.Option(min=1, help="Train on the first pictures only, for a trial.")
 ]
+
+
 Devices = Annotated[
     int | None,
     typer.Option(
@@ -81,6 +103,8 @@ Devices = Annotated[
         help="Devices of this machine that share every batch (TensorFlow, JAX). Default: one.",
     ),
 ]
+
+
 Workers = Annotated[
     str | None,
     typer.Option(
@@ -89,60 +113,19 @@ Workers = Annotated[
         "first writes it. Default: the environment variable TF_CONFIG, else none."
     ),
 ]
+
+
 Worker = Annotated[
     int | None, typer.Option(min=0, help="This process's place in --workers, from 0.")
 ]
+
+
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
+
+
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Start over in a folder that holds a run.")
 ]
-
-
-def load(source: str, image_size: int | None, seed: int) -> tuple["Dataset", dict]:
-    """Reads the data, says what it is, and returns it with the section `data` of `config.json`."""
-    from keras_pixelcnnpp.datasets.load import load_dataset
-
-    dataset = load_dataset(source, image_size=image_size, seed=seed)
-    for note in dataset.notes:
-        print(note)
-    counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
-    shape = "×".join(str(size) for size in dataset.image_shape)
-    print(f"{dataset.name}: {counts} pictures of {shape}, {dataset.num_classes} classes")
-    config = {
-        # Absolute, so that the evaluation finds it from another working directory.
-        "source": str(Path(source).resolve()) if Path(source).exists() else source,
-        "seed": seed,
-        "fingerprint": dataset.fingerprint(),
-        "class_names": dataset.class_names,
-        "image_shape": dataset.image_shape,
-        "num_levels": dataset.num_levels,
-        "counts": dataset.counts(),
-    }
-    return dataset, config
-
-
-def load_preset(name: str | None, data: str) -> dict:
-    """The configuration of a preset; without a name, of the one that suits the data."""
-    from keras_pixelcnnpp.presets import load_preset_config
-
-    return load_preset_config(name or ("digits" if data == "digits" else "report"))
-
-
-def load_larger(source: str, dataset: "Dataset", margin: int, seed: int) -> "LabelledImages | None":
-    """The split `train` with pictures `margin` pixels higher and wider; `None` for no margin."""
-    from keras_pixelcnnpp.datasets.load import load_dataset
-    from keras_pixelcnnpp.errors import UserError
-
-    if not margin:
-        return None
-    if not Path(source).is_dir():
-        raise UserError(
-            "Invalid value for option `crop_margin`. Only picture files can be read at a larger "
-            f"size, from a folder. Received: crop_margin={margin}, data={source}"
-        )
-    height, width, channels = dataset.image_shape
-    size = (height + margin, width + margin)
-    return load_dataset(source, image_size=size, channels=channels, seed=seed).split("train")
 
 
 def per_resolution(option: str, text: str | None) -> int | list[int] | None:
@@ -161,38 +144,75 @@ def per_resolution(option: str, text: str | None) -> int | list[int] | None:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-def data_parallel(
-    devices: int | None, workers: str | None, worker: int | None
-) -> "DataParallel | None":
-    """The devices that share the work; `None` for one. Connects this process with other workers."""
-    from keras_pixelcnnpp.training.cluster import Cluster
-    from keras_pixelcnnpp.training.data_parallel import DataParallel
+TRAINING_DEFAULTS = {
+    "epochs": 100,
+    "batch_size": 16,
+    "learning_rate": 2e-4,
+    "learning_rate_schedule": "exponential",
+    "learning_rate_decay": 1.0,
+    "learning_rate_warmup": None,
+    "ema_momentum": 0.0,
+    "gradient_clip_norm": 0.0,
+    "candidates": None,
+    "warmup_epochs": 0,
+    "horizontal_flip": False,
+    "crop_margin": 0,
+    "initial_weights": None,
+    "precision": "float32",
+    "jit_compile": None,
+    "sample_every": None,
+    "histogram_every": 0,
+    "frechet_every": 0,
+    "seed": 0,
+    "limit": None,
+}
 
-    cluster = Cluster.find(workers, worker)
-    if cluster is not None:
-        cluster.join()
-    if cluster is None and devices in (None, 1):
-        return None
-    return DataParallel(devices, cluster)
+
+GIVEN_BY_DATA = ("image_shape", "num_classes", "num_levels")
 
 
-def verbosity() -> int:
-    """Keras's `verbose`: a progress bar on a terminal, one line per epoch in a file or a pipe."""
-    return 1 if sys.stdout.isatty() else 2
+def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[dict, dict]:
+    """A preset's values, overridden by what the user gave.
+
+    Args:
+        preset: `{"model": {...}, "training": {...}}`, as `load_preset_config` returns it.
+        overrides: Options by name; `None` means "as the preset has it".
+        num_classes: The number of classes of the data.
+
+    Returns:
+        The arguments of `PixelCNNPlusPlus` (without those that the data gives) and the training
+        options.
+
+    Raises:
+        UserError: if options contradict each other.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    training = {**TRAINING_DEFAULTS, **preset["training"]}
+    training = {name: given.pop(name, value) for name, value in training.items()}
+    model = {**preset["model"], **given}
+    model = {name: value for name, value in model.items() if name not in GIVEN_BY_DATA}
+    if model.get("conditioning") == "none":
+        num_classes = 0
+    if training["candidates"] is None:
+        training["candidates"] = num_classes if model.get("label_loss_weight") else 1
+    _check(model, training, num_classes)
+    return model, training
 
 
-@contextmanager
-def stoppable(run: Path, section: str) -> Iterator[None]:
-    """Ends the command in good order when a signal stopped the training of `section`."""
-    from keras_pixelcnnpp.callbacks.stop_on_signal import TrainingStopped
-    from keras_pixelcnnpp.run_folder import RunFolder
-
-    try:
-        yield
-    except TrainingStopped:
-        folder = RunFolder(run).checkpoints(section)
-        print(
-            f"\nStopped. A checkpoint of the last step is in {folder}: "
-            "the same command with --resume goes on from there."
+def _check(model: dict, training: dict, num_classes: int) -> None:
+    candidates = training["candidates"]
+    if model.get("label_loss_weight") and num_classes < 2:
+        raise UserError(
+            "Invalid value for option `label_loss_weight`. Without labels (conditioning none) it "
+            f"must be 0. Received: label_loss_weight={model['label_loss_weight']}"
         )
-        raise typer.Exit(0) from None
+    if not 1 <= candidates <= max(num_classes, 1):
+        raise UserError(
+            "Invalid value for option `candidates`. Expected an integer from 1 to the number of "
+            f"classes, {num_classes}. Received: candidates={candidates}"
+        )
+    if model.get("label_loss_weight") and candidates < 2:
+        raise UserError(
+            "Invalid value for option `candidates`. A label_loss_weight above 0 needs at least 2. "
+            f"Received: candidates={candidates}"
+        )

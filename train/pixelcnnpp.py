@@ -5,85 +5,42 @@ from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
+from keras import ops
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 from sklearn.metrics import log_loss
 
-from keras_pixelcnnpp.atomic import atomic_path
-from keras_pixelcnnpp.callbacks import Checkpoints, HistoryFile, ValidationMonitor
-from keras_pixelcnnpp.classification.pixelcnn_classifier import PixelCNNClassifier
-from keras_pixelcnnpp.datasets.dataset import Dataset
-from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
-from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
-from keras_pixelcnnpp.errors import UserError, argument_errors
-from keras_pixelcnnpp.metrics import bits_per_dim
+from keras_pixelcnnpp import backend
+from keras_pixelcnnpp.classifiers import PixelCNNClassifier
+from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.dataset import (
+    Dataset,
+    LabelledImages,
+    measured_pictures,
+    some,
+    training_pictures,
+)
+from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.errors import argument_errors
+from keras_pixelcnnpp.files import atomic_path
+from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.optimizers.warm_up_then_decay import WarmUpThenDecay
-from keras_pixelcnnpp.run_folder import RunFolder
-from keras_pixelcnnpp.training import environment
-from keras_pixelcnnpp.training.averaged_adam import averaged_adam
-from keras_pixelcnnpp.training.configuration_text import WATCHING
-from keras_pixelcnnpp.training.data_parallel import DataParallel
-from keras_pixelcnnpp.training.fitting import Phase, fit
-from keras_pixelcnnpp.training.frechet import frechet_monitor
-from keras_pixelcnnpp.training.initial_weights import copy_initial_weights
-from keras_pixelcnnpp.training.logs import tensorboard_callbacks
-from keras_pixelcnnpp.training.offsets import refit_offsets
-from keras_pixelcnnpp.training.splits import measured_pictures, some, training_pictures
+from keras_pixelcnnpp.optimizers import WarmUpThenDecay
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train.checkpoints import Checkpoints
+from keras_pixelcnnpp.train.devices import DataParallel
+from keras_pixelcnnpp.train.loop import Phase, averaged_adam, fit
+from keras_pixelcnnpp.train.monitors import HistoryFile, ValidationMonitor, frechet_monitor
+from keras_pixelcnnpp.train.tensorboard import WATCHING, sample_every, tensorboard_callbacks
 
-TRAINING_DEFAULTS = {
-    "epochs": 100,
-    "batch_size": 16,
-    "learning_rate": 2e-4,
-    "learning_rate_schedule": "exponential",
-    "learning_rate_decay": 1.0,
-    "learning_rate_warmup": None,
-    "ema_momentum": 0.0,
-    "gradient_clip_norm": 0.0,
-    "candidates": None,
-    "warmup_epochs": 0,
-    "horizontal_flip": False,
-    "crop_margin": 0,
-    "initial_weights": None,
-    "precision": "float32",
-    "jit_compile": None,
-    "sample_every": None,
-    "histogram_every": 0,
-    "frechet_every": 0,
-    "seed": 0,
-    "limit": None,
-}
 # What is left of the learning rate at the end of a cosine.
 COSINE_END = 0.01
-GIVEN_BY_DATA = ("image_shape", "num_classes", "num_levels")
+
+
 MONITORED_TRAINING_PICTURES = 128
+
+
 INITIALIZATION_PICTURES = 64
-
-
-def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[dict, dict]:
-    """A preset's values, overridden by what the user gave.
-
-    Args:
-        preset: `{"model": {...}, "training": {...}}`, as `load_preset_config` returns it.
-        overrides: Options by name; `None` means "as the preset has it".
-        num_classes: The number of classes of the data.
-
-    Returns:
-        The arguments of `PixelCNNPlusPlus` (without those that the data gives) and the training
-        options.
-
-    Raises:
-        UserError: if options contradict each other.
-    """
-    given = {name: value for name, value in overrides.items() if value is not None}
-    training = {**TRAINING_DEFAULTS, **preset["training"]}
-    training = {name: given.pop(name, value) for name, value in training.items()}
-    model = {**preset["model"], **given}
-    model = {name: value for name, value in model.items() if name not in GIVEN_BY_DATA}
-    if model.get("conditioning") == "none":
-        num_classes = 0
-    if training["candidates"] is None:
-        training["candidates"] = num_classes if model.get("label_loss_weight") else 1
-    _check(model, training, num_classes)
-    return model, training
 
 
 def train_pixelcnnpp(
@@ -129,15 +86,15 @@ def train_pixelcnnpp(
     keras.utils.set_random_seed(training["seed"])
     training = {
         **training,
-        "jit_compile": environment.jit_compile(training["jit_compile"]),
-        "sample_every": environment.sample_every(training["sample_every"]),
+        "jit_compile": backend.jit_compile(training["jit_compile"]),
+        "sample_every": sample_every(training["sample_every"]),
     }
     # Unconditional models use all pictures, labelled or not.
     num_classes = 0 if model_options.get("conditioning") == "none" else dataset.num_classes
     choice = {"with_labels": num_classes > 0, "limit": training["limit"], "seed": training["seed"]}
     pictures = training_pictures(dataset.split("train"), **choice)
     validation = measured_pictures(dataset, "validation", with_labels=num_classes > 0)
-    with environment.dtype_policy(training["precision"]):
+    with backend.dtype_policy(training["precision"]):
         with argument_errors():
             model = PixelCNNPlusPlus(
                 image_shape=dataset.image_shape,
@@ -152,7 +109,7 @@ def train_pixelcnnpp(
             "options": {**model_options, **training},
             "model": model.get_config(),
             "parameters": model.count_params(),
-            "versions": environment.versions(),
+            "versions": backend.versions(),
         }
         if training["frechet_every"]:
             run.require_model("baseline")
@@ -173,9 +130,7 @@ def train_pixelcnnpp(
                 may_change=("epochs", "gradient_clip_norm", "jit_compile", *WATCHING),
             )
         devices = "" if parallel is None else f", {parallel.describe()}"
-        print(
-            f"PixelCNN++, {model.count_params():,} weights: {environment.describe(model)}{devices}"
-        )
+        print(f"PixelCNN++, {model.count_params():,} weights: {backend.describe(model)}{devices}")
 
     monitor = ValidationMonitor(
         measurement(model, training["batch_size"]),
@@ -281,20 +236,42 @@ def _phases(
     return [*generative, Phase(batches(candidates), epochs)]
 
 
-def _check(model: dict, training: dict, num_classes: int) -> None:
-    candidates = training["candidates"]
-    if model.get("label_loss_weight") and num_classes < 2:
-        raise UserError(
-            "Invalid value for option `label_loss_weight`. Without labels (conditioning none) it "
-            f"must be 0. Received: label_loss_weight={model['label_loss_weight']}"
-        )
-    if not 1 <= candidates <= max(num_classes, 1):
-        raise UserError(
-            "Invalid value for option `candidates`. Expected an integer from 1 to the number of "
-            f"classes, {num_classes}. Received: candidates={candidates}"
-        )
-    if model.get("label_loss_weight") and candidates < 2:
-        raise UserError(
-            "Invalid value for option `candidates`. A label_loss_weight above 0 needs at least 2. "
-            f"Received: candidates={candidates}"
-        )
+def refit_offsets(model: PixelCNNPlusPlus, pictures: LabelledImages, batch_size: int) -> None:
+    """Fits the offset of each class anew, with the weights as they are and dropout off.
+
+    The offsets that training learned belong to a network with dropout, whose log-likelihoods are
+    shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
+    offsets, so there is one answer, whatever they were.
+
+    Args:
+        model: A trained model that learned offsets; they are replaced.
+        pictures: Labelled pictures, best those it was trained on.
+        batch_size: Pictures at a time.
+    """
+    scores = model.class_log_likelihoods(pictures.images, batch_size=batch_size)
+    temperature = np.exp(ops.convert_to_numpy(model.posterior.log_temperature))
+    fitted = fit_offsets(temperature * scores.astype("float64"), pictures.labels)
+    offsets = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
+    model.posterior.offsets.assign(offsets)
+
+
+def fit_offsets(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The offsets, of mean 0, that minimize the cross-entropy of `logits + offsets`.
+
+    Args:
+        logits: Float `(count, num_classes)`.
+        labels: Int `(count,)`.
+
+    Returns:
+        Float64 `(num_classes,)`.
+    """
+    num_classes = logits.shape[1]
+    frequencies = np.bincount(labels, minlength=num_classes) / len(labels)
+
+    def cross_entropy(offsets):
+        log_probs = log_softmax(logits + offsets, axis=1)
+        value = -np.mean(log_probs[np.arange(len(labels)), labels])
+        return value, np.exp(log_probs).mean(axis=0) - frequencies
+
+    fitted = minimize(cross_entropy, np.zeros(num_classes), jac=True, method="BFGS").x
+    return fitted - fitted.mean()

@@ -1,12 +1,15 @@
 """Ends a training whose numbers have become NaN or infinite."""
 
+import signal
+import threading
+
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
-from keras_pixelcnnpp.callbacks.checkpoints import Checkpoints
-from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.optimizers import variable_value
+from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
 
 
 class NonFiniteError(UserError):
@@ -77,3 +80,99 @@ class StopOnNonFinite(keras.callbacks.Callback):
             "--resume --gradient-clip-norm 1.",
             rows,
         )
+
+
+class TrainingStopped(Exception):  # noqa: N818 - a request of the user, not an error
+    """Raised out of `fit` after the step during which the signal came."""
+
+
+class StopOnSignal:
+    """Takes note of a signal, for `EpochCheckpoint` to act on when the step is finished.
+
+    A second signal ends the program at once. Use it as a context manager around `fit`, so that the
+    signals get their old meaning back.
+
+    Args:
+        signals: Which; none leaves all of them their meaning.
+
+    Attributes:
+        requested: Whether a signal came.
+
+    Example:
+
+    ```python
+    with StopOnSignal() as stop:
+        model.fit(batches, callbacks=[EpochCheckpoint(checkpoints, batches, stop)])
+    ```
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, signals=SIGNALS):
+        self.signals = signals
+        self.requested = False
+        self._old_handlers = {}
+
+    def __enter__(self):
+        # Python lets only the main thread handle signals; elsewhere there is nothing to do.
+        if threading.current_thread() is threading.main_thread():
+            self._old_handlers = {
+                number: signal.signal(number, self._handle) for number in self.signals
+            }
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        self._old_handlers = {}
+
+    def _handle(self, number, frame):
+        self.requested = True
+        signal.signal(number, self._old_handlers[number])
+
+
+class EpochCheckpoint(keras.callbacks.Callback):
+    """Saves the complete state of a training after every epoch, and where a signal ends it.
+
+    `keras.callbacks.BackupAndRestore` is not used: it forgets the state of the seed generators (the
+    dropout masks), so that a resumed run differs from one that was not interrupted.
+
+    Args:
+        checkpoints: Where to.
+        batches: What the model is trained on; from a step on, if the epoch was begun before.
+        stop: Says whether a signal came. Once it has, the step is finished and kept, and
+            `TrainingStopped` raised out of `fit`. (`model.stop_training` would not do: `fit` would
+            call the broken epoch finished, and measure it as such.)
+    """
+
+    def __init__(self, checkpoints: Checkpoints, batches: ImageSequence, stop: StopOnSignal):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.batches = batches
+        self.stop = stop
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Called by Keras."""
+        self._epoch = epoch
+        if self.batches.first_step:
+            # `fit` has just set the metrics to zero; the checkpoint knows what they were.
+            self.checkpoints.restore(self.model)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Called by Keras."""
+        if self.stop.requested:
+            # After the last step the epoch is done, whether or not it was measured.
+            last = batch + 1 == len(self.batches)
+            step = self.batches.first_step + batch + 1
+            self._save_and_stop(Progress(self._epoch + 1) if last else Progress(self._epoch, step))
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Called by Keras."""
+        self.checkpoints.save(self.model, Progress(epoch + 1))
+        if self.stop.requested:
+            raise TrainingStopped
+
+    def _save_and_stop(self, progress: Progress) -> None:
+        self.checkpoints.save(self.model, progress)
+        raise TrainingStopped

@@ -1,12 +1,16 @@
 """From a run folder to the page that reports it."""
 
+import jinja2
+
+from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.reporting import comparison, generated, insight, origin
-from keras_pixelcnnpp.reporting.page import KeyNumber, Missing, Page, Section
-from keras_pixelcnnpp.reporting.reproduction import reproduction_section
-from keras_pixelcnnpp.reporting.run_files import RunFiles
-from keras_pixelcnnpp.reporting.wording import (
+from keras_pixelcnnpp.evaluate.report import measured as comparison
+from keras_pixelcnnpp.evaluate.report import measured as generated
+from keras_pixelcnnpp.evaluate.report import measured as insight
+from keras_pixelcnnpp.evaluate.report import origin
+from keras_pixelcnnpp.evaluate.report.facts import (
     TITLES,
+    RunFiles,
     decimal,
     find,
     is_number,
@@ -14,7 +18,10 @@ from keras_pixelcnnpp.reporting.wording import (
     percent_interval,
     shape,
 )
-from keras_pixelcnnpp.run_folder import RunFolder
+from keras_pixelcnnpp.evaluate.report.origin import reproduction_section
+from keras_pixelcnnpp.evaluate.report.page import KeyNumber, Missing, Page, Section
+from keras_pixelcnnpp.files import atomic_path
+from keras_pixelcnnpp.run import RunFolder
 
 PARTS = (
     generated.samples_section,
@@ -36,7 +43,6 @@ PARTS = (
     insight.receptive_field_section,
     reproduction_section,
 )
-"""Each gives a `Section`, or says what is `Missing`."""
 
 
 def build_page(run: RunFolder) -> Page:
@@ -124,3 +130,27 @@ def _key_numbers(files: RunFiles) -> list[KeyNumber]:
             KeyNumber("Fréchet distance", decimal(distance, 2), f"real pictures {floor}")
         )
     return numbers
+
+
+def _render(page: "Page") -> str:
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        # Always: names of classes come from the user's folders.
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("report.html.j2").render(page=page, version=__version__)
+
+
+def write_page(
+    folder: RunFolder,
+) -> None:
+    """Writes all that is known of a run as one page."""
+    page = build_page(folder)
+    path = folder.reports / "index.html"
+    with atomic_path(path) as temporary:
+        temporary.write_text(_render(page), encoding="utf-8")
+    for part in page.missing:
+        print(f"Not measured yet: {', '.join(part.titles)}. {part.command}")
+    print(f"Wrote {path}")

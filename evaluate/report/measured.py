@@ -1,12 +1,12 @@
 """PixelCNN++ and the baseline CNN as classifiers."""
 
-from keras_pixelcnnpp.reporting.page import Gallery, Missing, Section, Table
-from keras_pixelcnnpp.reporting.run_files import RunFiles
-from keras_pixelcnnpp.reporting.wording import (
+from keras_pixelcnnpp.evaluate.report.facts import (
     NONE,
     TITLES,
+    RunFiles,
     decimal,
     find,
+    option,
     other_data,
     p_value,
     percent,
@@ -14,6 +14,8 @@ from keras_pixelcnnpp.reporting.wording import (
     points,
     whole,
 )
+from keras_pixelcnnpp.evaluate.report.page import Gallery, Missing, Section, Table
+from keras_pixelcnnpp.files import safe_names
 
 
 def comparison_section(files: RunFiles) -> Section | Missing:
@@ -160,3 +162,221 @@ def _of_each_model(files, name, title, alt, text) -> Section | Missing:
     if not pictures:
         return Missing((title,), files.command("evaluate", "classification"))
     return Section(title, text, (Gallery(pictures),))
+
+
+METRICS = {
+    "frechet_distance": "Fréchet",
+    "kid": "KID",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+}
+
+
+def samples_section(files: RunFiles) -> Section | Missing:
+    """Generated pictures by class."""
+    overview = files.picture("samples", "Generated pictures, a row for each class")
+    if overview is None:
+        return Missing(("Samples",), files.command("evaluate", "generation"))
+    grids = [
+        files.picture(f"samples_{file_name}", f"Generated pictures of {name}", caption=name)
+        for file_name, name in zip(safe_names(files.class_names), files.class_names, strict=True)
+    ]
+    grids = tuple(grid for grid in grids if grid)
+    report = files.json("generation")
+    text = "A row for each class, then all pictures of each."
+    if report:
+        text += (
+            f" {whole(report.get('count'))} pictures in {decimal(report.get('seconds'), 1)} s, "
+            f"temperature {decimal(report.get('temperature'), 2)}, "
+            f"guidance {decimal(report.get('guidance'), 2)}, seed {whole(report.get('seed'))}. "
+            f"Bits/dim of the pictures under their own class: "
+            f"{decimal(report.get('bits_per_dim'))}; of a good model, close to that of real ones."
+        )
+    return Section(
+        "Samples", text, (overview, Gallery(grids, small=True)) if grids else (overview,)
+    )
+
+
+def generation_section(files: RunFiles) -> Section | Missing:
+    """Distances between generated and real pictures, beside those between real ones."""
+    report = files.json("generation")
+    metrics = report.get("metrics")
+    if not metrics:
+        return Missing(("Generation metrics",), files.command("evaluate", "generation"))
+    rows = []
+    for name, numbers in metrics.items():
+        rows.append((name, *_metrics(numbers)))
+        if find(numbers, "floor"):
+            rows.append((f"{name}: real pictures", *_metrics(numbers["floor"])))
+    split = find(report, "reference", "split") or "reference"
+    caption = f"Against {whole(find(report, 'reference', 'count'))} pictures of {split}"
+    blocks = [Table(("", *METRICS.values()), tuple(rows), caption)]
+    fid = report.get("fid")
+    if isinstance(fid, dict):
+        cells = ((f"{size} dimensions", *_fid(value)) for size, value in fid.items())
+        blocks.append(Table(("FID", "generated", "real pictures"), tuple(cells)))
+    text = (
+        f"Measured on {_features(report)}. Each row of real pictures is the floor: the same number "
+        "for as many pictures of the split train. A perfect model comes as near to it as chance "
+        "allows. Fréchet and KID are better when small, the others when large."
+        f"{other_data(report)}"
+    )
+    return Section("Generation metrics", text, tuple(blocks))
+
+
+def neighbours_section(files: RunFiles) -> Section | Missing:
+    """Whether the model repeats what it was trained on."""
+    alt = "Generated pictures beside the training pictures nearest to them"
+    picture = files.picture("nearest_neighbours", alt, scrolls=True)
+    if picture is None:
+        return Missing(("Nearest neighbours",), files.command("evaluate", "generation"))
+    text = (
+        "Generated pictures beside the nearest training pictures: a model that copies shows the "
+        "same picture twice."
+    )
+    found = files.json("generation").get("memorisation")
+    spaces = found if isinstance(found, dict) else {}
+    tables = [_memorisation(space, numbers) for space, numbers in spaces.items()]
+    return Section("Nearest neighbours", text, (picture, *tables))
+
+
+def completions_section(files: RunFiles) -> Section | Missing:
+    """Pictures whose upper part is given."""
+    alt = "Real pictures and several completions of each"
+    picture = files.picture("completions", alt, scrolls=True)
+    if picture is None:
+        return Missing(("Completions",), files.command("evaluate", "generation"))
+    report = files.json("generation")
+    split = find(report, "reference", "split") or "reference"
+    text = f"The upper part is a real picture of the split {split}, the rest is drawn."
+    text += other_data(report)
+    return Section("Completions", text, (picture,))
+
+
+def temperatures_section(files: RunFiles) -> Section | Missing:
+    """The same classes, drawn more or less daringly."""
+    alt = "Generated pictures at several temperatures"
+    picture = files.picture("temperatures", alt, scrolls=True)
+    if picture is None:
+        return Missing(("Temperatures",), files.command("evaluate", "generation"))
+    rows = tuple(
+        (
+            decimal(find(row, "temperature"), 2),
+            decimal(find(row, "bits_per_dim")),
+            decimal(find(row, "frechet_distance")),
+        )
+        for row in files.json("generation").get("temperatures") or ()
+    )
+    table = Table(("temperature", "bits/dim", "Fréchet"), rows)
+    text = "Below 1 the model draws safer and smoother pictures, above 1 more daring ones."
+    return Section("Temperatures", text, (picture, table) if rows else (picture,))
+
+
+def _metrics(numbers: object) -> list[str]:
+    return [decimal(find(numbers, name)) for name in METRICS]
+
+
+def _fid(value: object) -> tuple[str, str]:
+    return decimal(find(value, "all")), decimal(find(value, "floor"))
+
+
+def _features(report: dict) -> str:
+    dimensions = whole(find(report, "features", "dimensions"))
+    names = {
+        "baseline_cnn": f"the {dimensions} features of the run's own baseline CNN (so not a FID)",
+        "inception": f"{dimensions} features of the Inception network",
+    }
+    name = find(report, "features", "name")
+    return names.get(name, f"{dimensions} features of {name}")
+
+
+def _memorisation(space: str, numbers: object) -> Table:
+    def row(title: str, key: str, expected: str) -> tuple[str, str, str]:
+        return title, percent(find(numbers, key)), expected
+
+    medians = ("median_distance", "held_out_median_distance")
+    return Table(
+        ("", "generated", "real, held out"),
+        (
+            ("median distance", *(decimal(find(numbers, key)) for key in medians)),
+            row("closer than half of the held-out", "share_closer_than_median", "50.0 %"),
+            row("closer than all but 5 % of them", "share_closer_than_5_percent", "5.0 %"),
+            row("identical to a training picture", "identical", NONE),
+        ),
+        f"Distance to the nearest training picture, by {space}",
+    )
+
+
+def evidence_section(files: RunFiles) -> Section | Missing:
+    """Where in a picture the decision comes from."""
+    alt = "Pictures beside the evidence in each of their pixels"
+    picture = files.picture("evidence", alt, scrolls=True)
+    if picture is None:
+        return Missing(("Evidence maps",), files.command("evaluate", "evidence"))
+    text = (
+        "Each pixel's log p under the true class, minus that under the most probable other one, "
+        "given the pixels before it. The sum over the picture is what the decision rests on."
+        f"{other_data(files.json('evidence'))}"
+    )
+    return Section("Evidence maps", text, (picture,))
+
+
+def foreign_section(files: RunFiles) -> Section | Missing:
+    """Whether the model notices pictures that are none of its business."""
+    report = files.json("foreign")
+    alt = "Foreign inputs, and the AUROC of each detector on them"
+    picture = files.picture("foreign", alt, scrolls=True)
+    if not report and picture is None:
+        return Missing(("Foreign inputs",), files.command("evaluate", "foreign"))
+    inputs = report.get("inputs") or {}
+    detectors = list(dict.fromkeys(d for i in inputs.values() for d in find(i, "auroc") or ()))
+    rows = tuple(
+        (name, *(decimal(find(of_input, "auroc", detector)) for detector in detectors))
+        for name, of_input in inputs.items()
+    )
+    blocks = [picture] if picture else []
+    if rows:
+        headings = ("AUROC", *(detector.replace("_", " ") for detector in detectors))
+        blocks.append(Table(headings, rows))
+    meanings = report.get("detectors")
+    if isinstance(meanings, dict):
+        names = ((name.replace("_", " "), option(meaning)) for name, meaning in meanings.items())
+        blocks.append(Table(("", ""), tuple(names), "Detectors: the larger, the more foreign"))
+    text = (
+        "How well each detector tells foreign inputs from pictures like those the model was "
+        "trained on: 1 always, 0.5 not at all, below that it takes the foreign ones for the "
+        "more familiar."
+        f"{other_data(report)}"
+    )
+    return Section("Foreign inputs", text, tuple(blocks))
+
+
+def receptive_field_section(files: RunFiles) -> Section | Missing:
+    """Which pixels a pixel sees."""
+    alt = "For some pixels, the influence of all others"
+    picture = files.picture("receptive_field", alt, chart=True, scrolls=True)
+    if picture is None:
+        return Missing(("Receptive field",), files.command("evaluate", "receptive-field"))
+    report = files.json("receptive_field")
+    rows = tuple(
+        (
+            f"{option(target.get('row'))}, {option(target.get('column'))}",
+            f"{whole(target.get('seen'))} of {whole(target.get('earlier'))}",
+            whole(target.get("later_seen")),
+            f"{whole(target.get('blind_spot_seen'))} of {whole(target.get('blind_spot'))}",
+        )
+        for target in report.get("targets") or ()
+    )
+    headings = ("row, column", "earlier pixels seen", "others seen", "seen above to the right")
+    table = Table(headings, rows)
+    network = "The trained network" if report.get("trained", True) else "An untrained network"
+    text = (
+        f"{network}: the size of the gradient of one pixel's distribution with respect to every "
+        "other pixel. Nothing at or after the pixel is seen, by construction. Above, right of "
+        "the dashed line, lies the blind spot of masked 3×3 convolutions, however many; two "
+        "streams have none. An earlier pixel that is grey is too far away for a network of this "
+        "depth."
+    )
+    return Section("Receptive field", text, (picture, table) if rows else (picture,))

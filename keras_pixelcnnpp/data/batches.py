@@ -6,7 +6,7 @@ import math
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.arguments import require_positive_integer
+from keras_pixelcnnpp.checks import require_positive_integer
 
 
 class ImageSequence(keras.utils.PyDataset):
@@ -179,3 +179,149 @@ class ImageSequence(keras.utils.PyDataset):
         wrong = ranks[:, : self.num_candidates - 1]
         wrong = wrong + (wrong >= true)  # 0…n-2 becomes all classes but the true one
         return np.concatenate([true, wrong], axis=1).astype("int32")
+
+
+class SetEpoch(keras.callbacks.Callback):
+    """Calls `batches.set_epoch(epoch)` when an epoch begins; under torch seeds every step too.
+
+    The order of the pictures depends on the seed and the epoch only. `fit` itself tells a
+    `PyDataset` that an epoch ended, but never which one is about to begin, so a resumed run would
+    see epoch 0 again.
+
+    Args:
+        batches: An `ImageSequence`.
+    """
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Called by Keras."""
+        self.batches.set_epoch(epoch)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Called by Keras."""
+        # Under torch, Keras's dropout draws from torch's global generator, which no checkpoint
+        # knows of. Elsewhere a SeedGenerator is part of the model; and TensorFlow, given a new
+        # global seed, prepares every compiled function anew, which takes seconds.
+        if keras.backend.backend() == "torch":
+            step = self.batches.first_step + batch
+            words = [self.batches.seed, self.batches.epoch, step]
+            seed = np.random.SeedSequence(words).generate_state(1)[0]
+            keras.utils.set_random_seed(int(seed))
+
+
+class ArrayBatches(keras.utils.PyDataset):
+    """Arrays, cut into batches, in their order.
+
+    Args:
+        inputs: Dict of arrays `(count, ...)`.
+        batch_size: Integer; the last batch may be smaller.
+
+    Raises:
+        ValueError: If there are no rows.
+
+    Example:
+
+    >>> [len(batch["x"]) for (batch,) in ArrayBatches({"x": np.zeros(5)}, 2)]
+    [2, 2, 1]
+    """
+
+    def __init__(self, inputs, batch_size):
+        super().__init__()
+        self.inputs = inputs
+        self.batch_size = batch_size
+        if len(self) == 0:
+            raise ValueError("Invalid value for argument `inputs`. Expected at least one row.")
+
+    def __len__(self):
+        return math.ceil(len(next(iter(self.inputs.values()))) / self.batch_size)
+
+    def __getitem__(self, index):
+        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        return ({name: value[rows] for name, value in self.inputs.items()},)
+
+
+MAXIMUM = 128  # pictures; more would not steady the statistics, and cost time
+
+
+def first_batch(x):
+    """Returns the first inputs of `x` as a dict of arrays.
+
+    Args:
+        x: Dict of arrays, `keras.utils.PyDataset`, or an iterable that can be started again, such
+            as a `tf.data.Dataset`.
+
+    Raises:
+        ValueError: If `x` is an iterator, whose first batch would be lost to training, or doesn't
+            give dicts.
+    """
+    if not isinstance(x, dict):
+        if isinstance(x, keras.utils.PyDataset):
+            x = x[0]
+        elif hasattr(x, "__next__") or not hasattr(x, "__iter__"):
+            raise ValueError(
+                "The model must see a batch before training. Call `model.initialize(images, "
+                "labels)` first, or pass arrays, a PyDataset or a tf.data.Dataset to `fit`. "
+                f"Received: x={x!r}"
+            )
+        else:
+            x = next(iter(x))
+        x = x[0] if isinstance(x, tuple | list) else x
+    if not isinstance(x, dict) or "image" not in x:
+        received = f"a dict of {', '.join(map(repr, x))}" if isinstance(x, dict) else type(x)
+        raise ValueError(
+            "Invalid input of `fit` or `evaluate`. Expected a dict of 'image' and, for a model of "
+            "classes, 'label', as in `model.fit({'image': images, 'label': labels})`. "
+            f"Received: {received}"
+        )
+    return {name: value[:MAXIMUM] for name, value in x.items()}
+
+
+def feed(batches):
+    """Returns what to give to Keras, so that its loops end when their work does.
+
+    TensorFlow 2.21 tunes every `tf.data` pipeline, those that Keras makes of arrays and of a
+    `PyDataset` included, in a thread that sleeps for 10 ms, 20 ms, 40 ms and so on up to a minute;
+    at the end of an epoch, and of `predict`, it waits for that thread to wake. So 5.2 seconds of
+    work take 10.3. Under TensorFlow this gives a pipeline that isn't tuned, as Keras itself does
+    where a `PyDataset` has several workers.
+
+    Args:
+        batches: A `keras.utils.PyDataset` whose batches are tuples of arrays or of dicts of arrays,
+            alike but for their number of rows.
+
+    Returns:
+        A `tf.data.Dataset` of the same batches under TensorFlow, which doesn't call their
+        `on_epoch_begin` and `on_epoch_end` (`SetEpoch` does what an `ImageSequence` needs);
+        elsewhere, and where they have several workers, `batches`.
+
+    Example:
+
+    ```python
+    model.predict(feed(ArrayBatches({"image": images}, batch_size=64)))
+    ```
+    """
+    if keras.backend.backend() != "tensorflow" or batches.workers > 1:
+        return batches
+    return _tensorflow(batches)
+
+
+def _tensorflow(batches):
+    import tensorflow as tf
+
+    def generate():
+        for index in range(len(batches)):
+            yield batches[index]
+
+    def any_rows(array):
+        return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+
+    dataset = tf.data.Dataset.from_generator(
+        generate, output_signature=keras.tree.map_structure(any_rows, batches[0])
+    )
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
+    return dataset.prefetch(1).with_options(options)

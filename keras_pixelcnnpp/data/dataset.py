@@ -1,10 +1,72 @@
 """A named dataset: splits, class names, number of levels."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
+import numpy as np
+from sklearn.model_selection import train_test_split
+
 from keras_pixelcnnpp.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Pictures with their labels and where they come from.
+
+    Args:
+        images: uint8 levels `(N, height, width, channels)`, from 0 to `num_levels - 1`.
+        labels: int32 `(N,)`; -1 where the label is not known.
+        paths: Where each picture comes from: the path as the CSV file has it, the path below the
+            dataset's folder, or a made-up one such as `"digits/000123"`.
+
+    Raises:
+        ValueError: If shapes, dtypes or lengths don't fit.
+
+    Example:
+
+    ```python
+    split = load_dataset("digits").split("test")
+    len(split), split.images.shape      # 599, (599, 8, 8, 1)
+    ```
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    paths: tuple[str, ...]
+
+    def __post_init__(self):
+        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+            raise ValueError(
+                "Invalid value for argument `images`. Expected uint8 (N, height, width, channels). "
+                f"Received: shape={self.images.shape}, dtype={self.images.dtype}"
+            )
+        if self.labels.shape != (len(self.images),) or self.labels.dtype != np.int32:
+            raise ValueError(
+                f"Invalid value for argument `labels`. Expected int32 ({len(self.images)},). "
+                f"Received: shape={self.labels.shape}, dtype={self.labels.dtype}"
+            )
+        if len(self.paths) != len(self.images):
+            raise ValueError(
+                f"Invalid value for argument `paths`. Expected {len(self.images)} of them. "
+                f"Received: {len(self.paths)}"
+            )
+
+    def __len__(self):
+        return len(self.images)
+
+    def take(self, rows):
+        """Returns the pictures at `rows`: integer indices or a boolean mask, both `(N,)`."""
+        rows = np.arange(len(self))[rows]
+        return replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            paths=tuple(self.paths[row] for row in rows),
+        )
+
+    def labelled(self):
+        """Returns the pictures whose label is known."""
+        return self.take(self.labels >= 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,3 +141,148 @@ class Dataset:
             digest.update(split.images.tobytes())
             digest.update(split.labels.astype("<i4").tobytes())
         return digest.hexdigest()
+
+
+VALIDATION_SHARE = 0.1
+
+
+def hold_out(split, share, seed):
+    """Splits pictures in two, each class in the same proportion.
+
+    Pictures without a label stay, unless there are no others.
+
+    Args:
+        split: `LabelledImages`.
+        share: Float in (0, 1), the share of the labelled pictures that is held out.
+        seed: Integer.
+
+    Returns:
+        Pair of `LabelledImages`: those that stay, and those held out. Both keep the order.
+
+    Raises:
+        UserError: If a class has too few pictures to be in both.
+    """
+    rows = np.flatnonzero(split.labels >= 0)
+    if len(rows) == 0:
+        rows = np.arange(len(split))
+    try:
+        _, held_out = train_test_split(
+            rows, test_size=share, stratify=split.labels[rows], random_state=seed
+        )
+    except ValueError as error:
+        raise UserError(
+            f"{len(rows)} pictures are too few to hold out {share:.0%} of each class: {error}"
+        ) from error
+    mask = np.zeros(len(split), dtype=bool)
+    mask[held_out] = True
+    return split.take(~mask), split.take(mask)
+
+
+def with_validation(splits, seed):
+    """Returns `splits` with a validation split, and notes that say how it was made.
+
+    Where there is none, a tenth of the training pictures becomes it.
+
+    Args:
+        splits: Dict of `LabelledImages` with the key `"train"`.
+        seed: Integer.
+
+    Returns:
+        Pair of the dict, and a tuple of lines for the user.
+    """
+    if "validation" in splits:
+        return splits, ()
+    train, validation = hold_out(splits["train"], VALIDATION_SHARE, seed)
+    note = (
+        f"No validation split: {len(validation)} training pictures "
+        f"({VALIDATION_SHARE:.0%} of each class, seed {seed}) were set aside for it."
+    )
+    return splits | {"train": train, "validation": validation}, (note,)
+
+
+def count_classes(labels, place):
+    """Returns the number of classes n, after checking that every label is from -1 to n - 1.
+
+    The classes are those of the training split, which must have each of 0 … n - 1.
+
+    Args:
+        labels: Dict from split names to int arrays `(N,)`.
+        place: Function of a split name and a row that says where that label stands.
+
+    Raises:
+        UserError: If a label is out of range; the message names the first one.
+    """
+    classes = np.unique(labels["train"][labels["train"] >= 0])
+    count = _length_of_run(classes)
+    for split, values in labels.items():
+        wrong = np.flatnonzero((values < -1) | (values >= count))
+        if len(wrong):
+            row = int(wrong[0])
+            raise UserError(
+                f"{place(split, row)}: label {values[row]} is out of range; {_valid(count)}"
+            )
+    return count
+
+
+def _length_of_run(classes):
+    """How far the sorted `classes` go 0, 1, 2, … without a gap."""
+    gaps = np.flatnonzero(classes != np.arange(len(classes)))
+    return int(gaps[0]) if len(gaps) else len(classes)
+
+
+def _valid(count):
+    if count == 0:
+        return "the training split has no picture of class 0 (-1 stands for unlabeled)"
+    return (
+        f"the training split has the classes 0 to {count - 1}, and none of class {count} "
+        "(-1 stands for unlabeled)"
+    )
+
+
+def some(split: LabelledImages, count: int | None, seed: int = 0) -> LabelledImages:
+    """`count` pictures in the split's order, all of them for `None`.
+
+    Chosen at random: pictures often lie sorted by class, and the first ones would be of one class.
+    """
+    if count is None or count >= len(split):
+        return split
+    chosen = np.random.default_rng(seed).permutation(len(split))[:count]
+    return split.take(np.sort(chosen))
+
+
+def measured_pictures(dataset: Dataset, split: str, *, with_labels: bool) -> LabelledImages:
+    """The pictures of a split that a model is measured on.
+
+    Args:
+        dataset: The data.
+        split: The split's name.
+        with_labels: Drop pictures without a label.
+
+    Raises:
+        UserError: if none is left.
+    """
+    pictures = dataset.split(split)
+    chosen = pictures.labelled() if with_labels else pictures
+    if not len(chosen):
+        raise UserError(f"The split {split} has no labelled picture to measure on.")
+    return chosen
+
+
+def training_pictures(
+    split: LabelledImages, *, with_labels: bool, limit: int | None, seed: int = 0
+) -> LabelledImages:
+    """The pictures to train on.
+
+    Args:
+        split: The split `train`.
+        with_labels: Drop pictures without a label.
+        limit: Keep this many at most, chosen at random.
+        seed: Of that choice.
+
+    Raises:
+        UserError: if none is left.
+    """
+    chosen = some(split.labelled() if with_labels else split, limit, seed)
+    if not len(chosen):
+        raise UserError("The split train has no labelled picture; there is nothing to learn from.")
+    return chosen

@@ -3,12 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from keras_pixelcnnpp.datasets.cifar10 import load_cifar10
-from keras_pixelcnnpp.datasets.class_folders import load_class_folders
-from keras_pixelcnnpp.datasets.course_folder import is_course_folder, load_course_folder
-from keras_pixelcnnpp.datasets.digits import load_digits
-from keras_pixelcnnpp.datasets.images import resize_images, to_levels, to_pixels
-from keras_pixelcnnpp.datasets.npz import load_npz
+from keras_pixelcnnpp.data.built_in import load_cifar10, load_digits
+from keras_pixelcnnpp.data.folders import is_course_folder, load_class_folders, load_course_folder
+from keras_pixelcnnpp.data.images import resize_images, to_levels, to_pixels
+from keras_pixelcnnpp.data.npz import load_npz
 from keras_pixelcnnpp.errors import UserError
 
 DEFAULT_IMAGE_SIZE = 32

@@ -1,1 +1,1 @@
-"""The discretized logistic mixture: its mathematics, and the tfp `Distribution` over it."""
+"""The distribution of a pixel: its mathematics, and as a `tfp` distribution."""

@@ -1,11 +1,11 @@
-"""The discretized logistic mixture as a tfp `Distribution`."""
+"""The mixture as a `tfp` distribution."""
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.backend import import_tfp
 from keras_pixelcnnpp.distributions import logistic_mixture
-from keras_pixelcnnpp.distributions.tfp_substrate import import_tfp
 
 tfp = import_tfp()
 

@@ -19,6 +19,7 @@ Reference: Salimans et al. 2017, PixelCNN++, section 2.1 and 2.2.
 import math
 from typing import NamedTuple
 
+import numpy as np
 from keras import ops
 
 SMALLEST_LOG_SCALE = -7.0
@@ -258,3 +259,22 @@ def _likeliest_level(means, log_scales, num_levels):
 def nats_to_bits_per_dim(nats, dimensions):
     """Converts a negative log-likelihood in nats into bits per dimension."""
     return nats / (dimensions * math.log(2.0))
+
+
+def bits_per_dim(log_likelihood: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Turns log-likelihoods in nats into bits per dimension.
+
+    Args:
+        log_likelihood: `log p(x)` in nats, of any shape.
+        image_shape: `(height, width, channels)`; a dimension is one channel of one pixel.
+
+    Returns:
+        `-log2 p(x) / (height * width * channels)`, float64, the shape of `log_likelihood`.
+
+    Example:
+
+    >>> float(bits_per_dim(np.log(1 / 256), (1, 1, 1)))
+    8.0
+    """
+    dimensions = math.prod(image_shape)
+    return -np.asarray(log_likelihood, dtype=np.float64) / (dimensions * math.log(2))

@@ -8,9 +8,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_pixelcnnpp.atomic import atomic_path
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.savedmodel.decoding import decode_pictures
+from keras_pixelcnnpp.export.decoding import decode_pictures
+from keras_pixelcnnpp.files import atomic_path
 
 
 class ExportedPixelCNN(tf.Module):

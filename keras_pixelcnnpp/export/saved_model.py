@@ -1,13 +1,17 @@
 """A SavedModel that `pixelcnnpp savedmodel export` wrote, loaded for use."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from keras_pixelcnnpp.checks import check_images
+from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
-from keras_pixelcnnpp.json_files import read_json
-from keras_pixelcnnpp.run_config import check_run_config, require_data
+from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.run import check_run_config, require_data
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 
 class ExportedModel:
@@ -133,3 +137,153 @@ def _load(folder: Path):
             raise
         message = " ".join(str(error).split())
         raise UserError(f"{folder} cannot be loaded as a SavedModel: {message[:300]}") from error
+
+
+class SavedModelClassifier(ImageClassifier):
+    """Classifies with a SavedModel that `pixelcnnpp savedmodel export` wrote.
+
+    It needs TensorFlow, whatever Keras's backend is.
+
+    Args:
+        path: `runs/NAME/savedmodel`, of which the newest version is taken, or one version's
+            folder, such as `runs/NAME/savedmodel/1`.
+        batch_size: How many pictures are scored at once.
+
+    Attributes:
+        class_names: The names of the classes, in the order of `classes_`.
+        config: The configuration of the training run.
+        num_classes, image_shape, num_levels: What the model was built for.
+
+    Raises:
+        UserError: if there is no such SavedModel at `path`, or TensorFlow is missing.
+
+    Example:
+
+    ```python
+    classifier = SavedModelClassifier("runs/digits/savedmodel")
+    classifier.predict(images)                      # uint8 levels, [count, height, width, channels]
+    classifier.classify_bytes([Path("seven.png").read_bytes()])["class_id"]
+    ```
+    """
+
+    def __init__(self, path: str | Path, batch_size: int = 64):
+        self.path = path
+        self.batch_size = batch_size
+        self._exported = ExportedModel(path)
+        self.config = self._exported.config
+        self.class_names = self._exported.class_names
+        self.image_shape = self._exported.image_shape
+        self.num_levels = self._exported.num_levels
+        self.num_classes = len(self.class_names)
+
+    def classify(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """All that the endpoint `classify` tells about each picture.
+
+        Args:
+            images: uint8 `[count, height, width, channels]`, levels in `[0, num_levels)`.
+
+        Returns:
+            A dictionary of `class_id` int32 `[count]`, `probabilities` `[count, num_classes]`,
+            `log_likelihood` `[count, num_classes]` (nats) and `bits_per_dim` `[count]`.
+
+        Raises:
+            ValueError: if `images` has another dtype or shape.
+        """
+        images = check_images(images, self.image_shape, self.num_levels)
+        return self._run("classify", "images", images)
+
+    def classify_bytes(self, pictures: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Like `classify`, for the content of PNG and JPEG files of any size.
+
+        The pictures are decoded and resized inside the SavedModel.
+
+        Args:
+            pictures: The content of each file.
+
+        Returns:
+            What `classify` returns. A file that can't be decoded has the class -1, and NaN
+            elsewhere; the others are not affected.
+        """
+        return self._run("classify_bytes", "image_bytes", list(pictures))
+
+    def _probabilities(self, images: np.ndarray) -> np.ndarray:
+        return self.classify(images)["probabilities"]
+
+    def _run(self, endpoint: str, argument: str, inputs) -> dict[str, np.ndarray]:
+        return self._exported.run_in_batches(endpoint, self.batch_size, **{argument: inputs})
+
+
+def sample_exported(
+    exported: ExportedModel,
+    labels: np.ndarray,
+    seed: int = 0,
+    temperature: float = 1.0,
+    batch_size: int = 100,
+) -> ClassSamples:
+    """Draws pictures with the endpoint `sample`.
+
+    Args:
+        exported: The exported model.
+        labels: int `[count]`, the class of each picture.
+        seed: From 0 to 2^31 − 1. Pictures depend on it, on their position and on `batch_size`.
+        temperature: Above 0; below 1, safer and smoother pictures.
+        batch_size: How many pictures are drawn at once, which bounds the memory.
+    """
+    labels = np.asarray(labels, "int32")
+    batches = [
+        sample_batch(exported, labels, start, seed, temperature, batch_size).levels
+        for start in range(0, len(labels), batch_size)
+    ]
+    levels = np.concatenate(batches)
+    return ClassSamples(levels, labels, exported.class_names, exported.num_levels)
+
+
+def sample_batch(
+    exported: ExportedModel,
+    labels: np.ndarray,
+    start: int,
+    seed: int,
+    temperature: float,
+    batch_size: int,
+) -> ClassSamples:
+    """Draws one batch of what `sample_exported` draws: that of the picture `start` and the next.
+
+    Args:
+        exported: The exported model.
+        labels: int32 `[count]`, the class of each picture of all batches.
+        start: A multiple of `batch_size`.
+        seed: As for `sample_exported`, and so are the next two.
+        temperature: Above 0.
+        batch_size: How many pictures are drawn at once.
+    """
+    labels = labels[start : start + batch_size]
+    levels = exported.run(
+        "sample",
+        labels=labels,
+        seed=_batch_seed(seed, start),
+        temperature=float(temperature),
+    )["images"]
+    return ClassSamples(levels, labels, exported.class_names, exported.num_levels)
+
+
+def class_label(exported: ExportedModel, name: str) -> int:
+    """The label of a class, given its name or, as a text, its number.
+
+    Raises:
+        UserError: if there is no such class; the message names those that exist.
+    """
+    names = exported.class_names
+    if name in names:
+        return names.index(name)
+    if name.isdecimal() and int(name) < len(names):
+        return int(name)
+    raise UserError(
+        f"No class {name!r} in {exported.path}. It has: {', '.join(names)} "
+        f"(or 0 to {len(names) - 1})"
+    )
+
+
+def _batch_seed(seed: int, start: int) -> int:
+    # The endpoint counts positions from 0 in every batch; `seed + 1` would repeat in the second
+    # batch what another seed draws in the first.
+    return seed if start == 0 else int(np.random.default_rng([seed, start]).integers(2**31))

@@ -1,5 +1,7 @@
 """How a network is evaluated: on a whole image, or piece by piece (see `sampling/`)."""
 
+from keras import ops
+
 
 class WholeImage:
     """Evaluates a network on a whole image: every layer pads its own input.
@@ -21,3 +23,196 @@ class WholeImage:
     def link(self, features):
         """Returns the features of the other stream that belong to what is being evaluated."""
         return features
+
+
+class RowEvaluation:
+    """Runs the stream `u` on one new row, the rows above coming from a cache.
+
+    An evaluation in the sense of `keras_pixelcnnpp.layers.evaluation`: the network calls it for
+    what reaches beyond the row.
+
+    Args:
+        cache: Dict of tensors from `initial_cache`, or the `cache` of the row before.
+        running: Integer, how many lower resolutions run at this row.
+        position: Pair, the row at the lowest resolution and `None` for all columns.
+    """
+
+    def __init__(self, cache, running, position):
+        self.cache = dict(cache)
+        self.running = running
+        self.position = position
+
+    @staticmethod
+    def initial_cache(convolutions, upsamplings, width, batch_size):
+        """The cache before the first row: zeros, as the padding of a whole image has.
+
+        Args:
+            convolutions: Pairs of a shifted convolution and its resolution.
+            upsamplings: Transposed convolutions, highest resolution first.
+            width: Integer, columns at the full resolution.
+            batch_size: Integer or scalar tensor.
+        """
+        cache = {}
+        for layer, level in convolutions:
+            rows, _, channels, _ = layer.direction.shape
+            if rows > 1:
+                shape = (batch_size, 1, rows - 1, width // 2**level, channels)
+                cache[layer.path] = ops.zeros(shape, layer.compute_dtype)
+        for level, layer in enumerate(upsamplings):
+            shape = (batch_size, 1, 1, width // 2**level, layer.filters)
+            cache[f"below_{level}"] = ops.zeros(shape, layer.compute_dtype)
+        return cache
+
+    def convolve(self, layer, x):
+        """Convolves the cached rows with the new one after them."""
+        return layer(layer.pad_columns(self._window(layer, x)), padded=True)
+
+    def _window(self, layer, x):
+        """The cached rows and the new one after them, which the cache remembers."""
+        if layer.path in self.cache:
+            x = ops.concatenate([self.cache[layer.path], x], axis=-3)
+            self.cache[layer.path] = x[..., 1:, :, :]
+        return x
+
+    def descend(self, level, downsampling, x, lower_levels):
+        """Runs the lower resolutions every other row; each time they give two rows."""
+        key = f"below_{level}"
+        if level >= self.running:
+            self._window(downsampling, x)
+            return self.cache[key]
+        rows = lower_levels(self.convolve(downsampling, x))
+        self.cache[key] = rows[..., 1:, :, :]
+        return rows[..., :1, :, :]
+
+
+class PixelEvaluation:
+    """Runs the stream `ul` on one new pixel, its neighbours coming from a cache.
+
+    An evaluation in the sense of `keras_pixelcnnpp.layers.evaluation`.
+
+    The cache holds, for each convolution, a row of its inputs `(columns, batch, channels)`. Left of
+    the current column these are inputs of this row, from it on those of the row above: each is
+    read once, one step before it is overwritten. The inputs to the left and above to the left are
+    kept beside it.
+
+    Args:
+        cache: Dict of tensors from `initial_cache`, changed in place step by step.
+        running_rows: Integer, how many lower resolutions run at this row.
+    """
+
+    def __init__(self, cache, running_rows):
+        self.cache = dict(cache)
+        self.running_rows = running_rows
+        self._right = {}  # up-sampled features that belong to the next column
+        self.width = None
+
+    @staticmethod
+    def initial_cache(convolutions, upsamplings, width, batch_size):
+        """The cache before the first row: zeros, as the padding of a whole image has.
+
+        Args:
+            convolutions: Pairs of a shifted convolution and its resolution.
+            upsamplings: Transposed convolutions, highest resolution first.
+            width: Integer, columns at the full resolution.
+            batch_size: Integer or scalar tensor.
+        """
+        cache = {}
+        for layer, level in convolutions:
+            channels = layer.direction.shape[2]
+            shape = (width // 2**level, batch_size, channels)
+            cache[layer.path] = ops.zeros(shape, layer.compute_dtype)
+        for level, layer in enumerate(upsamplings):
+            shape = (width // 2**level, batch_size, layer.filters)
+            cache[f"below_{level}"] = ops.zeros(shape, layer.compute_dtype)
+        return cache
+
+    def start_row(self, convolutions):
+        """Puts zeros to the left of the first column."""
+        for layer, _ in convolutions:
+            if layer.kernel_size[1] > 1:
+                zeros = ops.zeros_like(self.cache[layer.path][0])
+                self.cache[f"{layer.path}/left"] = zeros
+                self.cache[f"{layer.path}/above_left"] = zeros
+
+    def end_row(self):
+        """Returns the cache for the row below."""
+        ends = ("/left", "/above_left")
+        return {key: value for key, value in self.cache.items() if not key.endswith(ends)}
+
+    def at(self, column, running_columns, position):
+        """Moves to a column.
+
+        Args:
+            column: Function from a resolution to the (possibly traced) column there.
+            running_columns: Integer, how many lower resolutions run at this column.
+            position: Pair, row and column at the lowest resolution.
+        """
+        self._column = column
+        self._running = min(self.running_rows, running_columns)
+        self.position = position
+        return self
+
+    def convolve(self, layer, x):
+        """Convolves the window that ends at the new pixel."""
+        return layer(self._window(layer, x), padded=True)
+
+    def _window(self, layer, x):
+        """The cached neighbours and the new pixel, which the cache remembers."""
+        column = self._column(self._level_of(self.cache[layer.path]))
+        here = ops.reshape(x, (-1, x.shape[-1]))
+        above = read(self.cache[layer.path], column)
+        window = [above, here]
+        if layer.kernel_size[1] > 1:
+            left, above_left = f"{layer.path}/left", f"{layer.path}/above_left"
+            window = [self.cache[above_left], above, self.cache[left], here]
+            self.cache[left], self.cache[above_left] = here, above
+        self.cache[layer.path] = write(self.cache[layer.path], column, here)
+        window = ops.concatenate(window, axis=-1)
+        shape = (-1, 1, *layer.kernel_size, here.shape[-1])
+        return ops.reshape(window, shape)
+
+    def descend(self, level, downsampling, x, lower_levels):
+        """Runs the lower resolutions every other row and column; each time they give 2×2 pixels."""
+        key = f"below_{level}"
+        if level < self._running:
+            patch = lower_levels(self.convolve(downsampling, x))
+            self._right[level] = patch[..., :1, 1:, :]
+            below = ops.reshape(patch[..., 1, :, :], (-1, 2, patch.shape[-1]))
+            below = ops.swapaxes(below, 0, 1)
+            self.cache[key] = write(self.cache[key], self._column(level), below)
+            return patch[..., :1, :1, :]
+        self._window(downsampling, x)
+        if level < self.running_rows:
+            return self._right[level]
+        return as_pixel(read(self.cache[key], self._column(level)))
+
+    def link(self, features):
+        """Returns the other stream's features at the current column."""
+        return as_pixel(read(features, self._column(self._level_of(features))))
+
+    def _level_of(self, row):
+        return (self.width // row.shape[0]).bit_length() - 1
+
+
+def as_pixel(x):
+    """`(batch, channels)` as a picture of one pixel, `(batch, 1, 1, 1, channels)`."""
+    return ops.reshape(x, (-1, 1, 1, 1, x.shape[-1]))
+
+
+def columns_first(row):
+    """`(batch, 1, 1, columns, channels)` as `(columns, batch, channels)`."""
+    return ops.transpose(row[:, 0, 0], (1, 0, 2))
+
+
+def read(row, column):
+    """The entry of `row`, `(columns, ...)`, at a traced column."""
+    shape = ops.shape(row)
+    entry = ops.slice(row, (column, *[0] * (len(shape) - 1)), (1, *shape[1:]))
+    return ops.squeeze(entry, axis=0)
+
+
+def write(row, column, entry):
+    """`row` with `entry` (one column, or several if it has as many axes) at a traced column."""
+    if len(entry.shape) < len(row.shape):
+        entry = ops.expand_dims(entry, 0)
+    return ops.slice_update(row, (column, *[0] * (len(row.shape) - 1)), entry)

@@ -1,6 +1,20 @@
 """Concatenated exponential linear unit."""
 
+import itertools
+
+import keras
 from keras import ops
+
+from keras_pixelcnnpp.checks import require_choice, require_rate
+from keras_pixelcnnpp.conditioning import build_conditioning
+from keras_pixelcnnpp.layers.evaluation import WholeImage
+from keras_pixelcnnpp.layers.shifted import (
+    DownRightShiftedConv2D,
+    DownRightShiftedConv2DTranspose,
+    DownShiftedConv2D,
+    DownShiftedConv2DTranspose,
+)
+from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
 
 
 def concat_elu(x):
@@ -26,3 +40,357 @@ def concat_elu(x):
     wide = ops.cast(x, "float32")
     halves = [ops.cast(ops.elu(half), x.dtype) for half in (wide, -wide)]
     return ops.concatenate(halves, axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class SharedDropout(keras.layers.Layer):
+    """Elementwise dropout with one mask for all candidate labels of an image.
+
+    Independent masks would add a noise between the candidates that drowns the difference which
+    the labels make.
+
+    Args:
+        rate: Float in [0, 1), the share of elements set to zero, rounded to a multiple of 1/256.
+        seed: Optional integer.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape: `(batch, candidates, ...)`, floats; the output has the same.
+
+    Raises:
+        ValueError: If `rate` is not in [0, 1).
+
+    Example:
+
+    >>> SharedDropout(0.5)(keras.ops.ones((2, 4, 8, 8, 3)), training=True).shape
+    (2, 4, 8, 8, 3)
+    """
+
+    def __init__(self, rate, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        require_rate("rate", rate)
+        self.rate = rate
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self._dropped_bytes = min(round(rate * 256), 255)
+
+    def build(self, input_shape):
+        pass
+
+    def call(self, x, training=False):
+        if not training or self._dropped_bytes == 0:
+            return x
+        kept = ops.cast(self._random_bytes(ops.shape(x)) >= self._dropped_bytes, x.dtype)
+        return x * (kept * (256 / (256 - self._dropped_bytes)))
+
+    def _random_bytes(self, shape):
+        # A random byte decides as well as a random float does, and costs a quarter of it.
+        words = keras.random.randint(
+            (shape[0], 1, *shape[2:-1], -(-shape[-1] // 4)),
+            -(2**31),
+            2**31 - 1,
+            dtype="int32",
+            seed=self.seed_generator,
+        )
+        return ops.view(words, "uint8")[..., : shape[-1]]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({"rate": self.rate, "seed": self.seed})
+        return config
+
+
+_SHIFTED = {"down": DownShiftedConv2D, "down_right": DownRightShiftedConv2D}
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class GatedResidualBlock(keras.layers.Layer):
+    """Gated residual block with an optional shortcut, link to the other stream, and label.
+
+        hidden = conv(concat_elu(x)) + dense(concat_elu(shortcut)) + dense(concat_elu(link))
+        a, b   = split(conv(dropout(concat_elu(condition(hidden)))))
+        output = x + a * sigmoid(b)
+
+    Args:
+        filters: Integer, number of channels of input and output.
+        shift: `"down"` or `"down_right"`, which shifted convolution to use.
+        dropout_rate: Float in [0, 1).
+        conditioning: Names of the label strategies, joined by `+`; those that act in a block
+            are used.
+        num_classes: Integer, number of classes (0 for none).
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        x: Features `(batch, candidates, height, width, filters)`.
+        shortcut: Optional features of the same height and width, any channels.
+        link: Optional projection of the other stream (the output of a `StreamLink`).
+        labels: Optional int tensor `(batch, candidates)`.
+        evaluation: How the convolutions see their neighbours: a whole image by default; the
+            incremental sampler passes a window into its caches.
+        training: Boolean, whether dropout is active.
+
+    Returns:
+        Features of the shape of `x`, with the candidates of `labels` where they enter.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+
+    >>> GatedResidualBlock(8)(keras.ops.ones((2, 1, 4, 4, 8))).shape
+    (2, 1, 4, 4, 8)
+
+    Reference:
+        Salimans et al. 2017, PixelCNN++, section 2.5; van den Oord et al. 2016, Conditional Image
+        Generation with PixelCNN Decoders, eq. 4 (gate and label bias).
+    """
+
+    def __init__(
+        self,
+        filters,
+        shift="down",
+        dropout_rate=0.0,
+        conditioning="none",
+        num_classes=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        require_choice("shift", shift, tuple(_SHIFTED))
+        self.filters = filters
+        self.shift = shift
+        self.dropout_rate = dropout_rate
+        self.conditioning = conditioning
+        self.num_classes = num_classes
+        convolution = _SHIFTED[shift]
+        dtype = self.dtype_policy
+
+        def conditioned(place):
+            return build_conditioning(conditioning, place, num_classes, dtype=dtype)
+
+        self.input_conv = convolution(filters, name="input_conv", dtype=dtype)
+        self.shortcut_dense = WeightNormalizedDense(filters, name="shortcut_dense", dtype=dtype)
+        self.hidden_conditioning = conditioned("hidden")
+        self.dropout = SharedDropout(dropout_rate, name="dropout", dtype=dtype)
+        # Starts near the identity: a deep stack of blocks then starts as a shallow one.
+        self.gate_conv = convolution(2 * filters, initial_scale=0.1, name="gate_conv", dtype=dtype)
+        self.gate_conditioning = conditioned("gate")
+
+    def build(self, x_shape, shortcut_shape=None, link_shape=None):
+        def doubled(shape):
+            return (*shape[:-1], 2 * shape[-1])
+
+        self.input_conv.build(doubled(x_shape))
+        if shortcut_shape is not None:
+            self.shortcut_dense.build(doubled(shortcut_shape))
+        else:
+            # A model that holds a layer which is never built runs once uncompiled before every
+            # `predict`, under JAX.
+            self._tracker.untrack(self.shortcut_dense)
+            self.shortcut_dense = None
+        for strategy in self.hidden_conditioning:
+            strategy.build(x_shape)
+        self.dropout.build(doubled(x_shape))
+        self.gate_conv.build(doubled(x_shape))
+        for strategy in self.gate_conditioning:
+            strategy.build(doubled(x_shape))
+
+    def call(
+        self, x, shortcut=None, link=None, labels=None, evaluation=WholeImage(), training=False
+    ):
+        hidden = evaluation.convolve(self.input_conv, concat_elu(x))
+        if shortcut is not None:
+            hidden = hidden + self.shortcut_dense(concat_elu(shortcut))
+        if link is not None:
+            hidden = hidden + link
+        for strategy in self.hidden_conditioning:
+            hidden = strategy(hidden, labels)
+        hidden = self.dropout(concat_elu(hidden), training=training)
+        gate = evaluation.convolve(self.gate_conv, hidden)
+        for strategy in self.gate_conditioning:
+            gate = strategy(gate, labels)
+        value, gate = ops.split(gate, 2, axis=-1)
+        return x + value * ops.sigmoid(gate)
+
+    def compute_output_shape(self, x_shape, *_):
+        return x_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "filters": self.filters,
+                "shift": self.shift,
+                "dropout_rate": self.dropout_rate,
+                "conditioning": self.conditioning,
+                "num_classes": self.num_classes,
+            }
+        )
+        return config
+
+
+_SHIFTED_AND_BACK = {
+    "down": (DownShiftedConv2D, DownShiftedConv2DTranspose),
+    "down_right": (DownRightShiftedConv2D, DownRightShiftedConv2DTranspose),
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class ResidualStack(keras.layers.Layer):
+    """One stream of PixelCNN++: a U of gated residual blocks over several resolutions.
+
+    On the way down, each resolution has its `num_blocks` blocks; on the way up, as many at the
+    lowest and one more at the others, each with a shortcut from its mirror image. The stream `u`
+    is a stack with `shift="down"`, the stream `ul` one with `shift="down_right"`.
+
+    Args:
+        filters: Sequence of integers, the width at each resolution, highest first.
+        num_blocks: Sequence of integers, residual blocks at each resolution.
+        shift: `"down"` or `"down_right"`.
+        dropout_rate: Float in [0, 1).
+        conditioning: Names of the label strategies, joined by `+`.
+        num_classes: Integer, number of classes (0 for none).
+        conditioned_blocks: `"all"`, or `"up"`: on the way up only. What comes before is then the
+            same for all candidate labels, and computed once for them.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        x: Features after the stem, `(batch, candidates, height, width, filters[0])`.
+        links: Mapping from block name to a projection of the other stream, or `None`.
+        labels: Optional int tensor `(batch, candidates)`.
+        evaluation: See `GatedResidualBlock`.
+        training: Boolean.
+
+    Returns:
+        The output of every block by its name, in order; the last is the stream's result.
+
+    Reference:
+        Salimans et al. 2017, PixelCNN++, figure 2.
+    """
+
+    def __init__(
+        self,
+        filters,
+        num_blocks,
+        shift="down",
+        dropout_rate=0.0,
+        conditioning="none",
+        num_classes=0,
+        conditioned_blocks="all",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        require_choice("conditioned_blocks", conditioned_blocks, ("all", "up"))
+        self.filters = tuple(filters)
+        self.num_blocks = tuple(num_blocks)
+        self.shift = shift
+        self.dropout_rate = dropout_rate
+        self.conditioning = conditioning
+        self.num_classes = num_classes
+        self.conditioned_blocks = conditioned_blocks
+        dtype = self.dtype_policy
+        levels = range(len(self.filters))
+        down, up = _SHIFTED_AND_BACK[shift]
+        self.down_blocks = [self._blocks("down", level, self.num_blocks[level]) for level in levels]
+        self.downsamplings = [
+            down(self.filters[level + 1], strides=2, name=f"downsampling_{level}", dtype=dtype)
+            for level in levels[:-1]
+        ]
+        self.bottleneck_conditioning = build_conditioning(
+            conditioning, "bottleneck", num_classes, dtype=dtype
+        )
+        self.upsamplings = [
+            up(self.filters[level], name=f"upsampling_{level}", dtype=dtype)
+            for level in levels[:-1]
+        ]
+        self.up_blocks = [
+            self._blocks("up", level, self.num_blocks[level] + (level < levels[-1]))
+            for level in levels
+        ]
+
+    def _blocks(self, half, level, count):
+        conditioned = half == "up" or self.conditioned_blocks == "all"
+        return [
+            GatedResidualBlock(
+                self.filters[level],
+                self.shift,
+                self.dropout_rate,
+                self.conditioning if conditioned else "none",
+                self.num_classes,
+                name=f"{half}_{level}_{index}",
+                dtype=self.dtype_policy,
+            )
+            for index in range(count)
+        ]
+
+    def blocks(self):
+        """All blocks, in the order in which they run."""
+        down = [block for level in self.down_blocks for block in level]
+        up = [block for level in reversed(self.up_blocks) for block in level]
+        return down + up
+
+    def build(self, x_shape, links_shape=None):
+        *leading, height, width, _ = x_shape
+        shapes = [
+            (*leading, height // 2**level, width // 2**level, filters)
+            for level, filters in enumerate(self.filters)
+        ]
+        for level, shape in enumerate(shapes):
+            link_shape = None if links_shape is None else shape
+            for block in self.down_blocks[level]:
+                block.build(shape, None, link_shape)
+            for block in self.up_blocks[level]:
+                block.build(shape, shape, link_shape)
+        for level, (upper, lower) in enumerate(itertools.pairwise(shapes)):
+            self.downsamplings[level].build(upper)
+            self.upsamplings[level].build(lower)
+        for strategy in self.bottleneck_conditioning:
+            strategy.build(shapes[-1])
+
+    def call(self, x, links=None, labels=None, evaluation=WholeImage(), training=False):
+        outputs = {}
+
+        def run_block(block, x, shortcut=None):
+            link = None if links is None else evaluation.link(links[block.name])
+            x = block(x, shortcut, link, labels, evaluation=evaluation, training=training)
+            outputs[block.name] = x
+            return x
+
+        def run_level(level, x):
+            shortcuts = [x]
+            for block in self.down_blocks[level]:
+                x = run_block(block, x)
+                shortcuts.append(x)
+            if level == len(self.filters) - 1:
+                x = shortcuts.pop()
+                for strategy in self.bottleneck_conditioning:
+                    x = strategy(x, labels, position=evaluation.position)
+            else:
+                x = evaluation.descend(
+                    level,
+                    self.downsamplings[level],
+                    x,
+                    lambda x: self.upsamplings[level](run_level(level + 1, x)),
+                )
+            for block in self.up_blocks[level]:
+                x = run_block(block, x, shortcuts.pop())
+            return x
+
+        run_level(0, x)
+        return outputs
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "filters": self.filters,
+                "num_blocks": self.num_blocks,
+                "shift": self.shift,
+                "dropout_rate": self.dropout_rate,
+                "conditioning": self.conditioning,
+                "num_classes": self.num_classes,
+                "conditioned_blocks": self.conditioned_blocks,
+            }
+        )
+        return config

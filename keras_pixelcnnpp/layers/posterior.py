@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.arguments import require_positive_integer
+from keras_pixelcnnpp.checks import require_positive_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")

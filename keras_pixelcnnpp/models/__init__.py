@@ -1,1 +1,1 @@
-"""The models: PixelCNN++ and the baseline CNN."""
+"""The models: PixelCNN++ and the CNN to compare it with."""

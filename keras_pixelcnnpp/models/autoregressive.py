@@ -2,15 +2,19 @@
 
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.array_batches import ArrayBatches
+from keras_pixelcnnpp.backend import untracked
+from keras_pixelcnnpp.checks import checked_images, checked_labels, require_positive_integer
+from keras_pixelcnnpp.data.batches import ArrayBatches, feed, first_batch
 from keras_pixelcnnpp.distributions import logistic_mixture
-from keras_pixelcnnpp.feeding import feed
-from keras_pixelcnnpp.input_checks import checked_images, checked_labels
-from keras_pixelcnnpp.models.log_likelihood import LogLikelihood
-from keras_pixelcnnpp.untracked import untracked
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
+from keras_pixelcnnpp.models.scorer import LogLikelihood
+from keras_pixelcnnpp.presets import PresetFolder
+from keras_pixelcnnpp.sampling.sampler import Generation, PixelSampler, known_pixels
 
 
 class Scoring:
@@ -147,3 +151,239 @@ class Scoring:
             "probabilities": ops.softmax(self.posterior.class_logits(log_likelihood), axis=-1),
             "bits_per_dim": logistic_mixture.nats_to_bits_per_dim(-marginal, self.dimensions),
         }
+
+
+class Fitting:
+    """What `PixelCNNPlusPlus` adds to the `fit` and `evaluate` of `keras.Model`."""
+
+    def fit(self, x=None, *args, **kwargs):
+        """Trains as `keras.Model.fit`; before the first step, initializes from the first batch."""
+        self._check_labels(x)
+        if not self.initialized.numpy():  # int() fails for a variable of tf.distribute
+            batch = first_batch(x)
+            self.initialize(batch["image"], batch.get("label"))
+        self._forget_other_candidates("train_function", x)
+        # Keras would build it while tracing the first step, and then trace that step again.
+        if self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """Measures bits/dim, and with K > 1 cross-entropy and accuracy, as `keras.Model`."""
+        self._forget_other_candidates("test_function", x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def _check_labels(self, x):
+        # A label too high would be "no label", and nobody would notice. Batches are their maker's.
+        if isinstance(x, dict) and self.num_classes and x.get("label") is not None:
+            labels = np.asarray(x["label"])
+            checked_labels(labels.ravel(), labels.size, self.num_classes + 1)
+
+    def _forget_other_candidates(self, function, x):
+        # Given other shapes, TensorFlow would trace once more for labels of unknown rank.
+        if self.num_classes:
+            shape = np.shape(first_batch(x).get("label"))[1:]
+            if self._traced_labels.setdefault(function, shape) != shape:
+                self._traced_labels[function] = shape
+                setattr(self, function, None)
+
+    def initialize(self, images, labels=None):
+        """Sets gains and biases from one batch of data (weight normalization), once.
+
+        Args:
+            images: uint8 levels `(batch, height, width, channels)`.
+            labels: Int `(batch,)` or `(batch, K)`, of which the true label is used.
+        """
+        images = checked_images(images, self)
+        inputs = {"image": ops.convert_to_tensor(images)}
+        if self.num_classes:
+            labels = np.asarray(labels)
+            labels = labels[:, 0] if labels.ndim == 2 else labels
+            labels = checked_labels(labels, len(images), self.num_classes + 1)
+            inputs["label"] = ops.convert_to_tensor(labels)
+        with data_dependent_initialization(self.network):
+            self(inputs)
+        self.initialized.assign(1)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class MeanOverBatch(keras.losses.Loss):
+    """The mean of losses that are computed already, one per picture.
+
+    Under `tf.distribute` each replica has a part of the batch and the gradients of all are summed;
+    what a replica's loss must be divided by for that, `keras.losses.Loss` knows, `ops.mean` not.
+
+    Call arguments:
+        y_true: Not looked at.
+        y_pred: Float `(batch,)`, the losses.
+        sample_weight: Float `(batch,)` or `None`; the weighted losses are divided by the number of
+            pictures, not by the sum of the weights.
+
+    Returns:
+        Scalar; under `tf.distribute`, this replica's share of it.
+
+    Example:
+
+    >>> MeanOverBatch()(None, [1.0, 3.0], sample_weight=[1.0, 2.0])      # 3.5
+    """
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return super().__call__(y_pred, y_pred, sample_weight=sample_weight)
+
+    def call(self, y_true, y_pred):
+        return y_pred
+
+
+class Generating:
+    """What makes `PixelCNNPlusPlus` draw and complete pictures."""
+
+    def sample(
+        self,
+        labels,
+        seed=0,
+        temperature=1.0,
+        guidance=0.0,
+        batch_size=100,
+        verbose="auto",
+    ):
+        """Draws pictures of the given classes.
+
+        Args:
+            labels: Int `(N,)`; `num_classes` means "no label". An integer N for an unconditional
+                model.
+            seed: Integer >= 0. Seed and position in `labels` determine a picture, whatever the
+                batch size.
+            temperature: Number > 0; below 1, safer and smoother pictures.
+            guidance: Number >= 0, the `w` of `p(x | y)**(1 + w) / p(x)**w`; needs a model trained
+                with label dropout.
+            batch_size: Integer, pictures at a time, which bounds the memory.
+            verbose: 0, 1 (progress bar) or `"auto"` (1 for more than one batch).
+
+        Returns:
+            uint8 levels `(N, height, width, channels)`.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if self.num_classes:
+            labels = checked_labels(labels, np.size(labels), self.num_classes + 1)
+            inputs, count = {"label": labels}, len(labels)
+        else:
+            require_positive_integer("labels", labels)
+            inputs, count = {}, labels
+        return self._generation().run(
+            inputs, count, seed, temperature, guidance, batch_size, verbose
+        )
+
+    def complete(
+        self,
+        images,
+        known_rows,
+        labels=None,
+        seed=0,
+        temperature=1.0,
+        guidance=0.0,
+        batch_size=100,
+        verbose="auto",
+    ):
+        """Continues pictures whose first rows or pixels are given.
+
+        Args:
+            images: uint8 levels `(N, height, width, channels)`; what isn't known is ignored.
+            known_rows: Integer, so many rows are kept; or a boolean mask `(height, width)` or `(N,
+                height, width)` whose known pixels precede all others in raster order.
+            labels: Int `(N,)`, not for an unconditional model.
+            seed: As in `sample`, and so the others.
+            temperature: Number > 0.
+            guidance: Number >= 0.
+            batch_size: Integer.
+            verbose: 0, 1 or `"auto"`.
+
+        Returns:
+            uint8 levels `(N, height, width, channels)`, equal to `images` where known.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        images = checked_images(images, self)
+        known = known_pixels(known_rows, len(images), self.image_shape)
+        inputs = {"image": images, "known": known}
+        if self.num_classes:
+            inputs["label"] = checked_labels(labels, len(images), self.num_classes + 1)
+        return self._generation().run(
+            inputs, len(images), seed, temperature, guidance, batch_size, verbose
+        )
+
+    def sample_tensors(self, labels, noise, temperature):
+        """`sample` for tensors, for export: uint8 `(batch, height, width, channels)`.
+
+        Args:
+            labels: int32 `(batch,)`.
+            noise: Uniform float32 in (0, 1), `(batch, height, width, num_mixtures + channels)`.
+            temperature: Float32 `(batch,)`.
+        """
+        inputs = {"label": labels, "noise": noise, "temperature": temperature}
+        return PixelSampler(self)(inputs)
+
+    def _generation(self):
+        generation = untracked(self, "generation")
+        if generation.value is None:
+            generation.value = Generation(self)
+        return generation.value
+
+
+class Presets:
+    """What lets `PixelCNNPlusPlus` come from, and be saved as, a preset."""
+
+    @classmethod
+    def from_preset(cls, preset, load_weights=None, **kwargs):
+        """Creates a model from a preset, with weights where the preset has them.
+
+        Args:
+            preset: Name of a built-in preset, or path of a folder written by `save_to_preset`.
+            load_weights: Boolean; `None` loads them if there are any.
+            **kwargs: Constructor arguments that replace the preset's.
+
+        Returns:
+            A model.
+
+        Raises:
+            UserError: If there is no such preset, or its files are damaged or without the weights
+                that were asked for.
+
+        Example:
+
+        >>> model = PixelCNNPlusPlus.from_preset("report")
+        >>> model.image_shape, model.num_classes
+        ((32, 32, 3), 4)
+        """
+        folder = PresetFolder.find(preset)
+        options = folder.config()["model"]
+        try:
+            model = cls(**{**options, **kwargs})
+        # An unknown argument, or a value of the wrong type or size.
+        except (TypeError, ValueError, OverflowError) as error:
+            message = " ".join(str(error).split())
+            raise UserError(f"{folder.path}: no model can be made of this: {message}") from error
+        if folder.has_weights if load_weights is None else load_weights:
+            folder.load_weights(model)
+        return model
+
+    def save_to_preset(self, path, training=None, metadata=None):
+        """Writes the model as a preset: a folder that `from_preset` reads.
+
+        Args:
+            path: The folder; created if need be.
+            training: Optional dict, the training options that belong to it.
+            metadata: Optional dict of facts about data, budget and metrics.
+        """
+        model = {
+            name: value
+            for name, value in self.get_config().items()
+            if name not in ("name", "trainable", "dtype")
+        }
+        config = {"model": model, "training": training or {}}
+        # A copy has no optimizer, whose moments and averages would make the file four times larger.
+        copy = type(self).from_config(self.get_config())
+        copy.set_weights(self.get_weights())
+        PresetFolder(path).write(copy, config, metadata or {})

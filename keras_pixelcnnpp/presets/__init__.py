@@ -4,9 +4,8 @@ import hashlib
 import warnings
 from pathlib import Path
 
-from keras_pixelcnnpp.atomic import atomic_path, write_json
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
-from keras_pixelcnnpp.json_files import read_json
+from keras_pixelcnnpp.files import atomic_path, read_json, write_json
 
 _BUILT_IN = Path(__file__).parent
 

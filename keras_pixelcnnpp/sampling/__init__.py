@@ -1,1 +1,1 @@
-"""Incremental evaluation of the network, and generation, completion and guidance with it."""
+"""Drawing pictures, pixel by pixel, over cached features."""

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.datasets.images import to_pixels
-from keras_pixelcnnpp.figures import picture_grid, png_bytes
-from keras_pixelcnnpp.file_names import safe_names
+from keras_pixelcnnpp.data.images import picture_grid, png_bytes, to_pixels
+from keras_pixelcnnpp.files import safe_names
 
 
 @dataclass(frozen=True, eq=False)

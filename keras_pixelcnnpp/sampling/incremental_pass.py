@@ -5,16 +5,15 @@ import functools
 from keras import ops
 
 from keras_pixelcnnpp.distributions import logistic_mixture
-from keras_pixelcnnpp.layers.weight_normalized import fixed_kernels
-from keras_pixelcnnpp.sampling.phases import lower_levels_running
-from keras_pixelcnnpp.sampling.pixel_evaluation import (
+from keras_pixelcnnpp.layers.evaluation import (
     PixelEvaluation,
+    RowEvaluation,
     as_pixel,
     columns_first,
     read,
     write,
 )
-from keras_pixelcnnpp.sampling.row_evaluation import RowEvaluation
+from keras_pixelcnnpp.layers.weight_normalized import fixed_kernels
 
 
 class IncrementalPass:
@@ -158,3 +157,11 @@ def _convolutions(stack):
 def _column_at(index, phase, period, level):
     """The column at a resolution, for phase `phase` of the period `index`."""
     return index * max(period >> level, 1) + (phase >> level)
+
+
+def lower_levels_running(index, num_levels):
+    """How many of the `num_levels - 1` lower resolutions run at row (or column) `index`."""
+    level = 0
+    while level < num_levels - 1 and index % 2 ** (level + 1) == 0:
+        level += 1
+    return level

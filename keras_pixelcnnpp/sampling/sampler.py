@@ -1,16 +1,19 @@
 """Generation and completion of many pictures: checks, batches, and the sampler."""
 
+import math
+
 import keras
 import numpy as np
+from keras import ops
 
-from keras_pixelcnnpp.arguments import (
+from keras_pixelcnnpp.checks import (
     require_nonnegative_number,
     require_positive_integer,
     require_positive_number,
 )
-from keras_pixelcnnpp.feeding import feed
-from keras_pixelcnnpp.sampling.noise_sequence import NoiseSequence
-from keras_pixelcnnpp.sampling.pixel_sampler import PixelSampler
+from keras_pixelcnnpp.data.batches import feed
+from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 XLA_PAYS_FROM = 1000  # pictures
 
@@ -123,3 +126,178 @@ def known_pixels(known_rows, count, image_shape):
             "known one"
         )
     return flat.sum(axis=1).astype("int32")
+
+
+class PixelSampler(keras.Model):
+    """Maps labels and uniform noise to pictures: generation, completion and guidance.
+
+    A Keras model, so that `predict` does the batching, compiling and progress bar. All randomness
+    is in the noise, so that one seed gives the same pictures whatever the batch size.
+
+    Args:
+        model: A `PixelCNNPlusPlus`.
+        guided: Boolean, whether label guidance is used, at twice the cost.
+
+    Call arguments:
+        inputs: Dict of
+            `"label"`, int `(batch,)` (absent for an unconditional model);
+            `"noise"`, uniform in (0, 1), `(batch, height, width, num_mixtures + channels)`;
+            `"temperature"`, float `(batch,)`;
+            `"guidance"`, float `(batch,)`, only if `guided`;
+            `"image"`, levels `(batch, height, width, channels)`, and `"known"`, int `(batch,)`:
+            so many pixels, in raster order, are taken from the picture (both may be absent).
+
+    Returns:
+        uint8 levels `(batch, height, width, channels)`.
+    """
+
+    def __init__(self, model, guided=False):
+        # Under a policy of mixed precision Keras would round the noise to half precision.
+        super().__init__(name="pixel_sampler", dtype="float32")
+        self.model = model
+        self.guided = guided
+        self.incremental_pass = IncrementalPass(model)
+        self.built = True
+
+    def call(self, inputs):
+        labels, batch_size = inputs.get("label"), ops.shape(inputs["noise"])[0]
+        if self.guided:
+            none = ops.full_like(labels, self.model.num_classes)
+            labels, batch_size = ops.concatenate([labels, none]), 2 * batch_size
+        records = self.incremental_pass.run(
+            labels, batch_size, self._chooser(inputs), self.model.image_shape[-1]
+        )
+        records = records[:, :, : ops.shape(inputs["noise"])[0]]
+        return ops.cast(ops.transpose(records, (2, 0, 1, 3)), "uint8")
+
+    def _chooser(self, inputs):
+        """The function that draws one pixel, or takes the known one."""
+        _, width, channels = self.model.image_shape
+        noise = self._by_pixel(inputs["noise"])
+        temperature = ops.reshape(inputs["temperature"], (-1, 1))
+        image = self._by_pixel(inputs["image"]) if "image" in inputs else None
+
+        def choose(parameters, row, column):
+            index = row * width + column
+            draw = ops.take(noise, index, axis=0)
+            if self.guided:
+                weight = ops.reshape(inputs["guidance"], (-1, 1))
+                levels = sample_guided(
+                    parameters, draw, weight, channels, self.model.num_levels, temperature
+                )
+            else:
+                levels = logistic_mixture.sample(
+                    parameters, draw, channels, self.model.num_levels, temperature
+                )
+            if image is not None:
+                known = ops.reshape(index < inputs["known"], (-1, 1))
+                levels = ops.where(known, ops.take(image, index, axis=0), levels)
+            return ops.concatenate([levels, levels]) if self.guided else levels
+
+        return choose
+
+    def _by_pixel(self, images):
+        """`(batch, height, width, n)` as `(height * width, batch, n)`, float32."""
+        height, width, _ = self.model.image_shape
+        pixels = ops.reshape(images, (-1, height * width, images.shape[-1]))
+        return ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")
+
+
+class NoiseSequence(keras.utils.PyDataset):
+    """Batches of labels, uniform noise and, for completion, known pixels.
+
+    The noise of a picture depends on the seed and the picture's index alone, so batch size and
+    backend don't change what is drawn. Every batch has the same size (the last one is filled up),
+    so that the sampler is compiled once.
+
+    Args:
+        inputs: Dict of arrays of length N: what varies from picture to picture.
+        count: Integer, N.
+        noise_shape: Shape of one picture's noise.
+        seed: Integer.
+        batch_size: Integer.
+    """
+
+    def __init__(self, inputs, count, noise_shape, seed, batch_size):
+        super().__init__()
+        self.inputs = inputs
+        self.count = count
+        self.noise_shape = noise_shape
+        self.seed = seed
+        self.batch_size = batch_size
+
+    def __len__(self):
+        return math.ceil(self.count / self.batch_size)
+
+    def __getitem__(self, index):
+        indices = np.arange(index * self.batch_size, (index + 1) * self.batch_size)
+        noise = np.stack([self._noise(picture) for picture in indices])
+        rows = np.minimum(indices, self.count - 1)
+        return ({"noise": noise, **{name: value[rows] for name, value in self.inputs.items()}},)
+
+    def _noise(self, picture):
+        generator = np.random.default_rng([self.seed, int(picture)])
+        # Open at both ends: the logarithms of 0 and of 1 - 1 are infinite.
+        tiny, below_one = np.float32(2.0**-32), np.float32(1.0 - 2.0**-24)
+        return np.clip(generator.random(self.noise_shape, dtype="float32"), tiny, below_one)
+
+
+def sample_guided(parameters, noise, weight, channels, num_levels, temperature=1.0):
+    """Draws pixels from `p(x | y)**(1 + w) / p(x)**w`, renormalized channel by channel.
+
+    Each channel's conditional distribution is evaluated on all levels under both the label and "no
+    label", combined as `(1 + w) log p(. | y) - w log p(.)`, divided by the temperature and
+    normalized over the levels.
+
+    Args:
+        parameters: Mixture parameters `(2 * batch, num_parameters)`: first all pictures under
+            their label, then the same pictures under "no label".
+        noise: Uniform tensor `(batch, num_mixtures + channels)` in (0, 1).
+        weight: Tensor `(batch, 1)`, `w`; 0 is no guidance.
+        channels: Integer.
+        num_levels: Integer.
+        temperature: Tensor `(batch, 1)`.
+
+    Returns:
+        Float tensor `(batch, channels)` of whole levels.
+
+    Reference:
+        Ho & Salimans 2022, Classifier-Free Diffusion Guidance, eq. 6,
+        https://arxiv.org/abs/2207.12598
+    """
+    mixture = logistic_mixture.split(parameters, channels)
+    grid = logistic_mixture.scale_to_unit(ops.arange(num_levels), num_levels)
+    log_weights = ops.log_softmax(mixture.logits, axis=-1)
+    uniform = noise[:, noise.shape[-1] - channels :]
+    levels = []
+    for channel in range(channels):
+        # (2 * batch, M, num_levels)
+        per_component = logistic_mixture.log_probability_of_level(
+            grid,
+            ops.expand_dims(mixture.mean_of(channel, _twice(levels, num_levels)), -1),
+            ops.expand_dims(mixture.log_scales[channel], -1),
+            num_levels,
+        )
+        log_probs = ops.logsumexp(ops.expand_dims(log_weights, -1) + per_component, axis=1)
+        log_probs = ops.log_softmax(log_probs, axis=-1)
+        with_label, without = ops.split(log_probs, 2, axis=0)
+        guided = ((1.0 + weight) * with_label - weight * without) / temperature
+        level = _invert(guided, uniform[:, channel : channel + 1])
+        levels.append(level)
+        chosen = ops.one_hot(ops.cast(ops.concatenate([level, level])[:, 0], "int32"), num_levels)
+        log_weights = log_weights + ops.sum(per_component * ops.expand_dims(chosen, 1), axis=-1)
+    return ops.concatenate(levels, axis=-1)
+
+
+def _twice(levels, num_levels):
+    """The earlier channels as scaled values, for both halves of the batch."""
+    scaled = [logistic_mixture.scale_to_unit(level, num_levels) for level in levels]
+    return [ops.concatenate([value, value]) for value in scaled]
+
+
+def _invert(log_probs, uniform):
+    """The first level whose cumulative probability exceeds `uniform`, `(batch, 1)`."""
+    cumulative = ops.cumsum(ops.softmax(log_probs, axis=-1), axis=-1)
+    below = ops.cast(cumulative <= uniform, "float32")
+    level = ops.sum(below, axis=-1, keepdims=True)
+    return ops.minimum(level, log_probs.shape[-1] - 1.0)

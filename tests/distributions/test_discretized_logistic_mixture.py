@@ -11,7 +11,8 @@ from reference_mixture import ReferencePixel
 from scipy.stats import chisquare
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp.distributions import logistic_mixture, tfp_substrate
+from keras_pixelcnnpp import backend
+from keras_pixelcnnpp.distributions import logistic_mixture
 
 needs_tfp = pytest.mark.usefixtures("tfp")
 # tfp's own sampling calls jax.numpy.shape(None).
@@ -25,7 +26,7 @@ def tfp():
         pytest.skip("tensorflow_probability has no torch backend")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return tfp_substrate.import_tfp()
+        return backend.import_tfp()
 
 
 def example_parameters(rng, *leading, channels=2, num_mixtures=2):
@@ -164,4 +165,4 @@ def test_missing_tfp_is_said_with_the_command_that_installs_it(monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", refuse)
     with pytest.raises(ImportError, match=r"pip install 'keras-pixelcnnpp\[(tensorflow|jax)\]'"):
-        tfp_substrate.import_tfp()
+        backend.import_tfp()

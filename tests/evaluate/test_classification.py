@@ -1,178 +1,120 @@
-"""The commands `evaluate classification`, `evaluate evidence` and `evaluate foreign`."""
-
+import csv
+import io
 import json
+import os
 
-import keras
 import numpy as np
 import pytest
-import tiny
-from command_line import one_line
 from PIL import Image
-from sklearn.metrics import classification_report, roc_auc_score
 
-from keras_pixelcnnpp.atomic import write_json
-from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run_folder import RunFolder
-
-# Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return tiny.save_npz(tmp_path_factory.mktemp("data") / "tiny.npz")
+from keras_pixelcnnpp.classifiers import write_predictions
+from keras_pixelcnnpp.evaluate.classification import Evaluation, classifier_details, compare
+from keras_pixelcnnpp.evaluate.classification_figures import (
+    confusion_matrix_png,
+    reliability_png,
+    roc_png,
+    selective_accuracy_png,
+)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, data):
-    """A run folder with both models, as if they had been trained."""
-    folder = RunFolder(tmp_path_factory.mktemp("run"))
-    config = tiny.tiny_data_config(tiny.tiny_dataset())
-    write_json(folder.config_json, {"data": {**config, "source": str(data)}})
-    tiny.tiny_model().save(folder.model_keras)
-    BaselineCNN((4, 4, 1), 3, 5, filters=(4,), num_blocks=1).save(folder.baseline_keras)
-    return folder
+def test_comparison_leaves_unlabelled_pictures_out():
+    labels = np.array([0, 1, -1, 1])
+    right = Evaluation(np.eye(2)[[0, 1, 0, 1]], np.full((4, 2), -4 * np.log(2)))
+    half = Evaluation(np.array([[0.9, 0.1]] * 4))
+    report = compare(labels, {"pixelcnnpp": right, "baseline": half}, (2, 2, 1))
+    assert report["count"] == 3
+    assert report["models"]["pixelcnnpp"]["accuracy"] == 1
+    assert report["models"]["pixelcnnpp"]["bits_per_dim"] == pytest.approx(1)
+    assert report["models"]["baseline"]["accuracy"] == pytest.approx(1 / 3)
+    assert report["models"]["baseline"]["bits_per_dim"] is None
+    assert report["mcnemar_p"] == pytest.approx(0.5)
+    assert report["accuracy_difference"]["value"] == pytest.approx(2 / 3)
+    low, high = report["accuracy_difference"]["ci95"]
+    # Of three pictures, one or none of the two that tell them apart may be drawn.
+    assert (low, high) == (0, 1)
 
 
-@pytest.fixture
-def without_baseline(run, tmp_path):
-    folder = RunFolder(tmp_path / "alone")
-    folder.path.mkdir()
-    for path in (run.config_json, run.model_keras):
-        (folder.path / path.name).write_bytes(path.read_bytes())
-    return folder
-
-
-@pytest.fixture
-def one_class_missing(tmp_path):
-    """Other data whose validation split has no picture of the last class."""
-    arrays = {}
-    for name, split in tiny.tiny_dataset().splits.items():
-        kept = split.take(split.labels < (2 if name == "validation" else 3))
-        arrays[f"x_{name}"], arrays[f"y_{name}"] = (kept.images * 63).astype("uint8"), kept.labels
-    np.savez(tmp_path / "missing.npz", **arrays)
-    return tmp_path / "missing.npz"
-
-
-def is_png(path):
-    with Image.open(path) as image:
-        return image.format == "PNG" and min(image.size) > 200
-
-
-def test_classification(pixelcnnpp, run):
-    status, out, _ = pixelcnnpp("evaluate", "classification", "--run", run.path)
-    assert status == 0
-    assert "paired bootstrap" in out
-    report = json.loads((run.reports / "classification.json").read_text())
-    assert (report["split"], report["count"], report["flip_average"]) == ("validation", 9, False)
-    assert report["options"] == {"split": "validation", "batch_size": 32}
-    assert all(numbers["pictures_per_second"] > 0 for numbers in report["models"].values())
-    labels = tiny.tiny_split(9, 1).labels
-    for name, file in (("pixelcnnpp", "predictions.csv"), ("baseline", "predictions_baseline.csv")):
-        numbers = report["models"][name]
-        columns = np.loadtxt(
-            run.reports / file, delimiter=",", skiprows=1, usecols=range(2, 6), ndmin=2
-        )
-        predicted, probabilities = columns[:, 0], columns[:, 1:]
-        expected = classification_report(
-            labels,
-            predicted,
-            target_names=["dark", "grey", "bright"],
-            output_dict=True,
-            zero_division=0,
-        )
-        for key in ("dark", "grey", "bright", "macro avg"):
-            assert numbers["classification_report"][key] == pytest.approx(expected[key])
-        areas = [roc_auc_score(labels == label, probabilities[:, label]) for label in range(3)]
-        assert numbers["roc_auc"]["macro"] == pytest.approx(np.mean(areas), abs=1e-3)
-        assert len(numbers["temperature_scaling"]["temperatures"]) == 2
-        assert is_png(run.reports / f"roc_{name}.png")
-    models = report["models"]
-    difference = models["pixelcnnpp"]["accuracy"] - models["baseline"]["accuracy"]
-    assert report["accuracy_difference"]["value"] == pytest.approx(difference)
-    assert is_png(run.reports / "reliability.png")
-    assert is_png(run.reports / "selective_accuracy.png")
-
-
-def test_flip_average_is_recorded(pixelcnnpp, without_baseline):
-    command = ("evaluate", "classification", "--run", without_baseline.path)
-    status, out, _ = pixelcnnpp(*command, "--flip-average")
-    assert status == 0
-    assert "mirror image" in out
-    assert "pixelcnnpp train baseline" in out
-    report = json.loads((without_baseline.reports / "classification.json").read_text())
-    assert report["flip_average"] is True
+def test_density_is_the_mean_over_classes():
+    # p(x|0) = 1/2, p(x|1) = 1/8: p(x) = 5/16.
+    evaluation = Evaluation(np.array([[0.8, 0.2]]), np.log([[1 / 2, 1 / 8]]))
+    report = compare(np.array([0]), {"pixelcnnpp": evaluation}, (1, 1, 1), ("a", "b"))
+    assert report["models"]["pixelcnnpp"]["bits_per_dim"] == pytest.approx(-np.log2(5 / 16))
+    assert report["mcnemar_p"] is None
     assert report["accuracy_difference"] is None
-    model = keras.models.load_model(without_baseline.model_keras)
-    split = tiny.tiny_split(9, 1)
-    scores = [model.class_log_likelihoods(split.images[:, :, ::step]) for step in (1, -1)]
-    correct = np.mean(scores, axis=0).argmax(axis=1) == split.labels
-    assert report["models"]["pixelcnnpp"]["accuracy"] == pytest.approx(correct.mean())
+    assert report["models"]["pixelcnnpp"]["temperature_scaling"] is None
 
 
-def test_a_class_is_missing(pixelcnnpp, without_baseline, one_class_missing):
-    options = ("--run", without_baseline.path, "--data", one_class_missing)
-    status, out, _ = pixelcnnpp("evaluate", "classification", *options)
-    assert status == 0
-    assert "no pictures of bright" in out
-    report = json.loads((without_baseline.reports / "classification.json").read_text())
-    assert report["models"]["pixelcnnpp"]["roc_auc"]["classes"]["bright"] is None
-    assert pixelcnnpp("evaluate", "evidence", *options)[0] == 0
-    report = json.loads((without_baseline.reports / "evidence.json").read_text())
-    assert {row["label"] for row in report["pictures"]} == {"dark", "grey"}
+def test_predictions_csv(tmp_path):
+    path = tmp_path / "reports" / "predictions.csv"
+    write_predictions(path, ["a, b.png", "c.png"], [1, -1], np.array([[0.25, 0.75], [1, 0]]))
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["path", "label", "predicted", "p_0", "p_1"],
+        ["a, b.png", "1", "1", "0.25", "0.75"],
+        ["c.png", "-1", "0", "1", "0"],
+    ]
 
 
-def test_evidence(pixelcnnpp, run):
-    status, out, _ = pixelcnnpp("evaluate", "evidence", "--run", run.path, "--per-class", 2)
-    assert status == 0
-    assert str(run.reports) in out
-    assert is_png(run.reports / "evidence.png")
-    report = json.loads((run.reports / "evidence.json").read_text())
-    assert (report["split"], report["count"], report["temperature"]) == ("validation", 6, 1)
-    model = keras.models.load_model(run.model_keras)
-    split = tiny.tiny_split(9, 1)
-    names = ["dark", "grey", "bright"]
-    for row in report["pictures"]:
-        index = split.paths.index(f"picture/{row['path'].split('/')[-1].lstrip('0') or 0}")
-        image = split.images[index : index + 1]
-        scores = model.class_log_likelihoods(image)[0]
-        assert row["label"] == names[split.labels[index]]
-        difference = scores[names.index(row["label"])] - scores[names.index(row["against"])]
-        assert row["nats"] == pytest.approx(difference, abs=1e-3)
+def test_predictions_of_a_file_whose_name_is_no_text(tmp_path):
+    write_predictions(tmp_path / "a.csv", [os.fsdecode(b"caf\xe9.png")], [0], np.eye(2)[:1])
+    assert b"\ncaf\xe9.png,0,0,1,0" in (tmp_path / "a.csv").read_bytes()
 
 
-def test_evidence_needs_labels(pixelcnnpp, run):
-    one_line(pixelcnnpp("evaluate", "evidence", "--run", run.path, "--split", "test"), "no labels")
+def test_details_by_hand_with_a_class_that_is_missing():
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.3, 0.5, 0.2], [0.1, 0.9, 0], [0, 0.6, 0.4]])
+    details = classifier_details(labels, probabilities, ("a", "b", "c"))
+    json.dumps(details, allow_nan=False)
+    by_class = details["classification_report"]
+    assert by_class["a"]["recall"] == 0.5
+    assert by_class["b"]["precision"] == pytest.approx(2 / 3)
+    assert by_class["c"]["support"] == 0
+    assert details["roc_auc"] == {"macro": 1, "classes": {"a": 1, "b": 1, "c": None}}
+    # By confidence: 0.9 and 0.8 and 0.6 are right, 0.5 is wrong.
+    assert details["selective_accuracy"]["area"] == pytest.approx((1 + 1 + 1 + 3 / 4) / 4)
+    assert details["selective_accuracy"]["at_coverage"] == {
+        "0.5": 1,
+        "0.8": 0.75,
+        "0.9": 0.75,
+        "0.95": 0.75,
+    }
 
 
-def test_foreign(pixelcnnpp, run, without_baseline):
-    status, out, _ = pixelcnnpp("evaluate", "foreign", "--run", run.path, "--count", 6)
-    assert status == 0
-    assert "uniform noise" in out
-    assert is_png(run.reports / "foreign.png")
-    report = json.loads((run.reports / "foreign.json").read_text())
-    detectors = ["log_likelihood", "complexity_corrected", "pixelcnnpp_max_softmax"]
-    assert list(report["detectors"]) == [*detectors, "baseline_max_softmax"]
-    assert report["familiar"]["count"] == 6
-    for numbers in report["inputs"].values():
-        assert list(numbers["auroc"]) == list(report["detectors"])
-        assert all(0 <= area <= 1 for area in numbers["auroc"].values())
-
-    # It needs neither labels nor a baseline.
-    command = ("evaluate", "foreign", "--run", without_baseline.path, "--split", "test")
-    status, out, _ = pixelcnnpp(*command)
-    assert status == 0
-    assert "pixelcnnpp train baseline" in out
-    report = json.loads((without_baseline.reports / "foreign.json").read_text())
-    assert list(report["detectors"]) == detectors
-    assert report["familiar"]["count"] == 5
+def test_temperature_scaling_mends_what_was_too_sure(rng):
+    labels = rng.integers(0, 3, 600)
+    logits = 2 * np.eye(3)[labels] + rng.normal(size=(600, 3)) * np.sqrt(2)
+    # The class's true posterior has these logits; four times as sure is too sure.
+    probabilities = np.exp(4 * logits) / np.exp(4 * logits).sum(axis=1, keepdims=True)
+    report = compare(labels, {"a": Evaluation(probabilities)}, (1, 1, 1), ("a", "b", "c"))
+    numbers = report["models"]["a"]
+    scaled = numbers["temperature_scaling"]
+    assert scaled["temperatures"] == pytest.approx([4, 4], rel=0.3)
+    assert scaled["ece"] < numbers["ece"] / 2
+    assert scaled["log_loss"] < numbers["log_loss"]
 
 
-@pytest.mark.parametrize("command", ["evidence", "foreign"])
-def test_bad_input(pixelcnnpp, run, tmp_path, command):
-    one_line(pixelcnnpp("evaluate", command, "--run", tmp_path), "No run in")
-    one_line(pixelcnnpp("evaluate", command, "--run", run.path, "--split", "tset"), "validation")
-    folder = RunFolder(tmp_path / "untrained")
-    folder.path.mkdir()
-    folder.config_json.write_bytes(run.config_json.read_bytes())
-    one_line(pixelcnnpp("evaluate", command, "--run", folder.path), "pixelcnnpp train pixelcnnpp")
+def test_figures(rng):
+    labels, probabilities = np.array([0, 1, 1, 0]), rng.dirichlet(np.ones(12), 4)
+    two = {"one": probabilities, "two": probabilities}
+    names = [f"class {index}" for index in range(12)]
+    sizes = []
+    for content in (
+        roc_png(labels, probabilities, names),
+        roc_png(labels, probabilities[:, :2], names[:2], "title"),
+        roc_png(np.zeros(4, int), probabilities[:, :2], names[:2]),
+        reliability_png(labels, {"one": probabilities}),
+        reliability_png(labels, two),
+        selective_accuracy_png(labels, two),
+    ):
+        with Image.open(io.BytesIO(content)) as image:
+            sizes.append(image.size)
+    assert min(map(min, sizes)) > 300
+    assert sizes[4][0] > 1.5 * sizes[3][0]
+
+
+def test_confusion_matrix_is_a_png():
+    png = confusion_matrix_png(np.array([0, 1, 1]), np.array([0, 1, 0]), ["cat", "dog", "none"])
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 200

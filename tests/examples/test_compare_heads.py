@@ -57,7 +57,7 @@ def test_earlier_channels_add_rows_of_tables(compare_heads):
 
 @pytest.mark.slow
 def test_command(compare_heads, tmp_path, capsys, monkeypatch):
-    from keras_pixelcnnpp.atomic import write_json
+    from keras_pixelcnnpp.files import write_json
 
     mixture, *others = compare_heads.heads(2, 256).items()
     assert mixture == ("mixture of 2 logistics", (compare_heads.kp.PixelCNNPlusPlus, 2))

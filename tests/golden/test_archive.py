@@ -35,7 +35,7 @@ def test_archive_written_here(tmp_path):
 def test_archive_of_another_backend_is_exported(tmp_path):
     import tensorflow as tf
 
-    from keras_pixelcnnpp.savedmodel.exported_pixelcnn import export_saved_model
+    from keras_pixelcnnpp.export.endpoints import export_saved_model
 
     model = keras.models.load_model(ARCHIVE)
     export_saved_model(model, tmp_path / "1", ("first", "second"), {})

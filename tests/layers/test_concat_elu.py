@@ -1,7 +1,7 @@
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.layers import concat_elu
+from keras_pixelcnnpp.layers.gated_residual import concat_elu
 
 
 def test_equals_numpy(rng):

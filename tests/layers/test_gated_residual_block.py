@@ -6,7 +6,8 @@ from reference_network import ReferencePixelCNN
 from serialization import check_config
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
-from keras_pixelcnnpp.layers import GatedResidualBlock, WeightNormalized
+from keras_pixelcnnpp.layers.gated_residual import GatedResidualBlock
+from keras_pixelcnnpp.layers.weight_normalized import WeightNormalized
 
 SHAPE = (2, 1, 4, 6, 3)
 

@@ -6,7 +6,7 @@ from layer_checks import check_layer, run
 from scipy.special import softmax
 from serialization import check_config
 
-from keras_pixelcnnpp.layers import LabelPosterior
+from keras_pixelcnnpp.layers.posterior import LabelPosterior
 
 LOG_LIKELIHOOD = np.float32([[-100.0, -102.0, -99.0], [-7.0, -7.5, -8.0]])
 CANDIDATES = np.array([[2, 0, 1], [1, 3, 0]])  # 3 is "no label"

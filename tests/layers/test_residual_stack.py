@@ -5,7 +5,7 @@ from layer_checks import randomize, run, weights_of
 from reference_network import ReferencePixelCNN
 from serialization import check_config
 
-from keras_pixelcnnpp.layers import ResidualStack
+from keras_pixelcnnpp.layers.gated_residual import ResidualStack
 
 
 @pytest.mark.parametrize(("shift", "columns"), [("down", (-1, 0, 1)), ("down_right", (-1, 0))])

@@ -3,7 +3,7 @@ import pytest
 from layer_checks import check_layer, run
 from serialization import check_config
 
-from keras_pixelcnnpp.layers import SharedDropout
+from keras_pixelcnnpp.layers.gated_residual import SharedDropout
 
 ONES = np.ones((3, 4, 20, 20, 5), "float32")
 

@@ -7,7 +7,7 @@ from layer_checks import check_layer, randomize, run, weights_of
 from reference_network import convolution, transposed_convolution
 from serialization import check_config
 
-from keras_pixelcnnpp.layers import (
+from keras_pixelcnnpp.layers.shifted import (
     DownRightShiftedConv2D,
     DownRightShiftedConv2DTranspose,
     DownShiftedConv2D,

@@ -5,15 +5,15 @@ from keras import ops
 from layer_checks import check_layer, randomize, run, weights_of
 from serialization import check_config
 
-from keras_pixelcnnpp.layers import (
+from keras_pixelcnnpp.layers.shifted import (
     DownRightShiftedConv2D,
     DownRightShiftedConv2DTranspose,
     DownShiftedConv2D,
     DownShiftedConv2DTranspose,
-    WeightNormalized,
-    WeightNormalizedDense,
 )
 from keras_pixelcnnpp.layers.weight_normalized import (
+    WeightNormalized,
+    WeightNormalizedDense,
     data_dependent_initialization,
     fixed_kernels,
     weight_normalized_layers,

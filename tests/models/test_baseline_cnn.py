@@ -4,7 +4,8 @@ import pytest
 from keras import ops
 from serialization import check_config
 
-from keras_pixelcnnpp.datasets import ImageSequence, load_dataset
+from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 
 SMALL = {

@@ -9,9 +9,8 @@ from scipy.special import log_softmax
 from serialization import check_config
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
-from keras_pixelcnnpp.models.causal_network import CausalNetwork
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.optimizers.fused_adam import FusedAdam
+from keras_pixelcnnpp.models.pixelcnnpp import CausalNetwork, PixelCNNPlusPlus
+from keras_pixelcnnpp.optimizers import FusedAdam
 
 SPLIT = tiny.tiny_split(12)
 IMAGES, LABELS = SPLIT.images, SPLIT.labels

@@ -3,7 +3,7 @@ import pytest
 from keras import ops
 from serialization import check_config
 
-from keras_pixelcnnpp.models.random_shift import RandomShift
+from keras_pixelcnnpp.models.baseline_cnn import RandomShift
 
 
 def shifted(image, down, right):

@@ -3,7 +3,7 @@ import pytest
 from keras import ops
 from serialization import check_config
 
-from keras_pixelcnnpp.models.residual_unit import ResidualUnit
+from keras_pixelcnnpp.models.baseline_cnn import ResidualUnit
 
 
 @pytest.mark.parametrize(("filters", "strides"), [(4, 1), (6, 1), (4, 2), (6, 2)])

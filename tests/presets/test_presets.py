@@ -7,7 +7,7 @@ import tiny
 from sklearn.neighbors import KNeighborsClassifier
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp.datasets.load import load_dataset
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import PresetFolder, load_preset_config, preset_names

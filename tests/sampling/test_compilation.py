@@ -1,7 +1,7 @@
 import pytest
 import tiny
 
-from keras_pixelcnnpp.sampling.pixel_sampler import PixelSampler
+from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 
 @pytest.mark.tensorflow

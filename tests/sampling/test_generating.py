@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.sampling.generation import known_pixels
-from keras_pixelcnnpp.sampling.noise_sequence import NoiseSequence
+from keras_pixelcnnpp.sampling.sampler import NoiseSequence, known_pixels
 
 LABELS = np.array([0, 1, 1, 0, 1, 2, 0])
 

@@ -1,6 +1,6 @@
 import pytest
 
-from keras_pixelcnnpp.sampling.phases import lower_levels_running
+from keras_pixelcnnpp.sampling.incremental_pass import lower_levels_running
 
 
 @pytest.mark.parametrize(

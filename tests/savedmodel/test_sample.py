@@ -51,7 +51,7 @@ ALONE = """
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A model of 2×2 pictures, few enough to list them all, and where it was exported to."""
-    from keras_pixelcnnpp.savedmodel.exported_pixelcnn import export_saved_model
+    from keras_pixelcnnpp.export.endpoints import export_saved_model
 
     model = PixelCNNPlusPlus(
         (2, 2, 1), 2, NUM_LEVELS, filters=4, num_mixtures=2, num_resolutions=1, conditioning="bias"
@@ -146,8 +146,7 @@ class TestCommand:
         assert not output.exists()
 
     def test_batches_do_not_repeat(self, exported):
-        from keras_pixelcnnpp.exported_model import ExportedModel
-        from keras_pixelcnnpp.generation import sample_exported
+        from keras_pixelcnnpp.export.saved_model import ExportedModel, sample_exported
 
         model = ExportedModel(exported[1])
         levels = sample_exported(model, np.zeros(96, int), seed=0, batch_size=32).levels

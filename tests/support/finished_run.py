@@ -5,8 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from keras_pixelcnnpp.atomic import write_json
-from keras_pixelcnnpp.run_folder import RunFolder
+from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.run import RunFolder
 
 SECTIONS = (
     "Samples",

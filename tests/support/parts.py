@@ -3,7 +3,7 @@
 import tiny
 from PIL import Image
 
-from keras_pixelcnnpp.datasets.images import to_pixels
+from keras_pixelcnnpp.data.images import to_pixels
 
 COUNT = 11
 BAD = ("02 bad.png", "sub, more/99.jpg")

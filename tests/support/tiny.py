@@ -3,8 +3,7 @@
 import numpy as np
 from layer_checks import randomize
 
-from keras_pixelcnnpp.datasets.dataset import Dataset
-from keras_pixelcnnpp.datasets.labelled_images import LabelledImages
+from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 MODEL = {

@@ -1,0 +1,1 @@
+"""The page that tells all that is known of a run."""

@@ -1,0 +1,1 @@
+"""SavedModels: how they are made, and how they are used."""

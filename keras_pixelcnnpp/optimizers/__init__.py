@@ -1,1 +1,0 @@
-"""Adam as the model is trained with it, and its learning rate."""

@@ -1,0 +1,176 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
+
+COUNT, CLASSES = 50, 5
+# The picture's first pixel tells which one it is, and whether it was mirrored.
+IMAGES = np.zeros((COUNT, 2, 3, 1), "uint8")
+IMAGES[:, 0, 0, 0] = np.arange(COUNT) + 1
+LABELS = np.arange(COUNT) % CLASSES
+
+
+def sequence(**changes):
+    return ImageSequence(IMAGES, LABELS, **{"batch_size": 8, "num_classes": CLASSES} | changes)
+
+
+def collect(batches):
+    """All batches of one epoch in one dict."""
+    parts = [batches[index][0] for index in range(len(batches))]
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def order(batches):
+    return collect(batches)["image"].max(axis=(1, 2, 3)).tolist()
+
+
+def test_every_picture_comes_once_with_its_label():
+    batches = sequence()
+    assert len(batches) == 7
+    assert len(batches[6][0]["image"]) == 2
+    epoch = collect(batches)
+    assert sorted(order(batches)) == list(range(1, COUNT + 1))
+    np.testing.assert_array_equal(epoch["label"], (epoch["image"][:, 0, 0, 0] - 1) % CLASSES)
+    assert (epoch["image"].dtype, epoch["label"].dtype) == (np.uint8, np.int32)
+
+
+def test_order_depends_on_seed_and_epoch_only():
+    batches = sequence(seed=3)
+    first = order(batches)
+    batches.on_epoch_end()
+    second = order(batches)
+    assert first != second
+    resumed = sequence(seed=3)
+    resumed.set_epoch(1)
+    assert order(resumed) == second
+    resumed.set_epoch(0)
+    assert order(resumed) == first
+    assert order(sequence(seed=4)) != first
+    # More draws of another kind change nothing.
+    assert order(sequence(seed=3, num_candidates=3, horizontal_flip=True)) == first
+
+
+def test_without_shuffling_the_order_stays():
+    batches = sequence(shuffle=False)
+    batches.set_epoch(5)
+    assert order(batches) == list(range(1, COUNT + 1))
+
+
+def test_half_of_the_pictures_are_mirrored():
+    batches = sequence(horizontal_flip=True, shuffle=False)
+    flipped = []
+    for epoch in range(40):
+        batches.set_epoch(epoch)
+        images = collect(batches)["image"]
+        mirrored = images[:, 0, 2, 0] > 0
+        np.testing.assert_array_equal(images[mirrored], IMAGES[mirrored, :, ::-1])
+        np.testing.assert_array_equal(images[~mirrored], IMAGES[~mirrored])
+        flipped.append(mirrored)
+    # 2000 fair coins: five standard deviations are 0.056.
+    assert np.mean(flipped) == pytest.approx(0.5, abs=0.056)
+
+
+def test_half_of_the_pictures_are_crops_of_the_larger_ones(rng):
+    larger = rng.integers(100, 256, (COUNT, 4, 4, 1)).astype("uint8")
+    batches = sequence(larger_images=larger, shuffle=False)
+    cropped, places = [], np.zeros((3, 2))
+    for epoch in range(40):
+        batches.set_epoch(epoch)
+        for row, image in enumerate(collect(batches)["image"]):
+            cropped.append(not np.array_equal(image, IMAGES[row]))
+            if cropped[-1]:
+                matches = [
+                    (top, left)
+                    for top, left in np.ndindex(3, 2)
+                    if np.array_equal(image, larger[row, top : top + 2, left : left + 3])
+                ]
+                assert len(matches) == 1
+                places[matches[0]] += 1
+    # 2000 fair coins, 1000 fair dice: five standard deviations.
+    assert np.mean(cropped) == pytest.approx(0.5, abs=0.056)
+    np.testing.assert_allclose(places / places.sum(), 1 / 6, atol=0.06)
+    # Another stream than the order's.
+    shuffled = collect(sequence(larger_images=larger, seed=3))
+    np.testing.assert_array_equal(shuffled["label"], collect(sequence(seed=3))["label"])
+
+
+@pytest.mark.parametrize("count", [2, 3, CLASSES])
+def test_candidates_are_the_true_label_and_different_wrong_ones(count):
+    batches = sequence(num_candidates=count, shuffle=False)
+    seen = np.zeros((CLASSES, CLASSES))
+    for epoch in range(80):
+        batches.set_epoch(epoch)
+        labels = collect(batches)["label"]
+        assert labels.shape == (COUNT, count)
+        np.testing.assert_array_equal(labels[:, 0], LABELS)
+        assert all(len(set(row)) == count for row in labels.tolist())
+        np.add.at(seen, (labels[:, :1], labels[:, 1:]), 1)
+    # Every wrong label is equally frequent: 800 rows per class, binomial, five deviations.
+    share = (count - 1) / (CLASSES - 1)
+    wrong = seen[~np.eye(CLASSES, dtype=bool)] / 800
+    np.testing.assert_allclose(wrong, share, atol=5 * np.sqrt(0.25 / 800) * (share < 1) + 1e-9)
+
+
+def test_unconditional_batches_have_no_label():
+    batches = ImageSequence(IMAGES, np.full(COUNT, -1), batch_size=8, num_classes=0)
+    assert set(batches[0][0]) == {"image"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "argument `batch_size`"),
+        ({"num_candidates": 6}, "argument `num_candidates`.*from 1 to num_classes=5"),
+        ({"num_candidates": 0}, "argument `num_candidates`"),
+        ({"larger_images": IMAGES[:-1]}, "argument `larger_images`"),
+        ({"larger_images": IMAGES[:, :1]}, "argument `larger_images`.*of at least their size"),
+        ({"num_classes": 4}, "argument `labels`.*from 0 to 3.*from 0 to 4"),
+    ],
+)
+def test_bad_arguments(changes, message):
+    with pytest.raises(ValueError, match=message):
+        sequence(**changes)
+
+
+def test_no_pictures_and_missing_labels():
+    with pytest.raises(ValueError, match="argument `images`"):
+        ImageSequence(IMAGES[:0], LABELS[:0], batch_size=8, num_classes=CLASSES)
+    with pytest.raises(ValueError, match="argument `images`"):
+        ImageSequence(IMAGES, LABELS[:-1], batch_size=8, num_classes=CLASSES)
+
+
+class Recorder(keras.Model):
+    """Notes the pictures that each epoch's `fit` shows it."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = self.add_weight(shape=(), name="weight")
+        self.epochs = []
+
+    def call(self, inputs):
+        return self.weight * keras.ops.mean(keras.ops.cast(inputs["image"], "float32"))
+
+    def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
+        self.epochs[-1].extend(keras.ops.convert_to_numpy(keras.ops.max(x["image"], (1, 2, 3))))
+        return y_pred
+
+
+@pytest.mark.tensorflow  # the only backend on which this model can run eagerly and record
+def test_fit_shows_the_epochs_in_order():
+    model = Recorder()
+    model.compile(optimizer="sgd", run_eagerly=True)
+    start = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: model.epochs.append([]))
+    batches = sequence(seed=3)
+    model.fit(
+        batches,
+        initial_epoch=1,
+        epochs=4,
+        shuffle=False,
+        verbose=0,
+        callbacks=[SetEpoch(batches), start],
+    )
+    assert len(model.epochs) == 3
+    for epoch, seen in enumerate(model.epochs, start=1):
+        batches.set_epoch(epoch)
+        assert seen == order(batches)

@@ -1,0 +1,177 @@
+"""Whatever a file holds, reading it gives data or one line, in bounded time and memory."""
+
+import io
+import os
+import zipfile
+
+import hostile
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import write_course_folder, write_picture
+from PIL import Image
+
+from keras_pixelcnnpp.data.images import read_image
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.errors import UserError
+
+SHAPE = (8, 8, 3)
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype="uint8"))
+PICTURES = [
+    hostile.encoded(NOISE),
+    hostile.encoded(NOISE.convert("RGBA")),
+    hostile.encoded(NOISE.quantize(16), transparency=3),
+    hostile.encoded(NOISE, "JPEG"),
+    hostile.encoded(NOISE, "JPEG", progressive=True),
+    hostile.png(1, 1, hostile.chunk(b"zTXt", b"Comment\0\0text"), data=b"\0\0"),
+]
+
+
+def one_line(error):
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+@settings(max_examples=300, deadline=None)
+@given(hostile.damaged(PICTURES) | st.binary(max_size=200))
+def test_any_picture(content):
+    image = hostile.result_or_one_line(read_image, content, SHAPE)
+    if image is not None:
+        assert (image.shape, image.dtype) == (SHAPE, np.uint8)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        hostile.png(60_000, 60_000),
+        hostile.png(2**31 - 1, 2**31 - 1),
+        hostile.jpeg_of_size(65_500, 65_500),
+        hostile.text_bomb(2**27),
+        hostile.jpeg_of_scans(1200, 1300),
+    ],
+    ids=["PNG", "huge PNG", "JPEG", "comment", "scans"],
+)
+def test_bomb_is_refused(content):
+    with pytest.raises(UserError) as error:
+        read_image(content, SHAPE)
+    one_line(error)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_course_folder(tmp_path_factory.mktemp("data") / "course")
+
+
+def csv_rows():
+    paths = st.sampled_from(["train/000.png", "../x.png", "/etc/hostname", "train", "", ".", "\0"])
+    labels = st.sampled_from(["0", "1", "-1", "-2", "9" * 30, "", "1e3", "٣", "nan"])
+    return st.tuples(paths | st.text(max_size=20), labels | st.text(max_size=8))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=100) | st.lists(csv_rows(), max_size=5))
+def test_any_csv(folder, content):
+    if isinstance(content, list):
+        rows = "\n".join(f"{path},{label}" for path, label in content)
+        content = rows.encode("utf-8", "surrogateescape")
+    (folder / "test.csv").write_bytes(content)
+    dataset = hostile.result_or_one_line(load_dataset, folder, image_size=4)
+    if dataset is not None:
+        assert set(dataset.split("test").paths) <= {f"test/{i:03d}.png" for i in range(3)}
+
+
+def test_csv_that_leads_out_of_the_folder(tmp_path):
+    folder = write_course_folder(tmp_path / "course")
+    (folder / "test.csv").rename(tmp_path / "secret.csv")
+    (folder / "test.csv").symlink_to(tmp_path / "secret.csv")
+    with pytest.raises(UserError, match="leads out of the folder"):
+        load_dataset(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_csv_that_is_a_pipe(tmp_path):
+    folder = write_course_folder(tmp_path / "course")
+    (folder / "validation.csv").unlink()
+    os.mkfifo(folder / "validation.csv")
+    with pytest.raises(UserError, match=r"validation\.csv"):
+        load_dataset(folder)
+
+
+def test_class_folder_that_leads_out_of_the_folder(tmp_path):
+    for name in ("cat", "dog"):
+        for index in range(10):
+            write_picture(tmp_path / "pictures" / "train" / name / f"{index}.png")
+    (tmp_path / "pictures" / "train" / "everything").symlink_to("/")
+    with pytest.raises(UserError, match="everything leads out of the folder"):
+        load_dataset(tmp_path / "pictures")
+
+
+ARRAYS = {
+    "x_train": np.zeros((20, 2, 2, 1), "uint8"),
+    "y_train": np.arange(20) % 2,
+    "class_names": np.array(["cat", "dog"]),
+    "num_levels": np.array(4),
+}
+
+
+def npz(**entries):
+    """An archive of arrays, or of bytes as they are."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {**ARRAYS, **entries}.items():
+            archive.writestr(f"{name}.npy", content if isinstance(content, bytes) else npy(content))
+    return buffer.getvalue()
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def npy_of_shape(shape):
+    """An array whose header promises more than there is."""
+    buffer = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue() + bytes(16)
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=hostile.damaged([npz()]))
+def test_any_npz(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.npz"
+    path.write_bytes(content)
+    dataset = hostile.result_or_one_line(load_dataset, path)
+    if dataset is not None:
+        assert dataset.split("train").images.max() < dataset.num_levels
+
+
+@settings(max_examples=100, deadline=None)
+@given(name=st.sampled_from(list(ARRAYS)), data=st.data())
+def test_any_array(tmp_path_factory, name, data):
+    path = tmp_path_factory.getbasetemp() / "array.npz"
+    array = data.draw(hostile.damaged([npy(value) for value in ARRAYS.values()]))
+    path.write_bytes(npz(**{name: array}))
+    hostile.result_or_one_line(load_dataset, path)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"x_train": npy_of_shape((10**6, 1000, 1000, 1))}, "promises 1000000000000 bytes"),
+        ({"x_train": npy_of_shape((2**62, 2**62))}, "promises"),
+        ({"x_train": npy_of_shape((-1, 2, 2, 1))}, "cannot be read"),
+        ({"padding": b"\x93NUMPY" + bytes(2**28)}, "are a bomb"),
+        ({"num_levels": b"4"}, "cannot be read"),
+        ({"class_names": np.array(["cat", "dog\n\x1b[2J"])}, "must be printable"),
+    ],
+    ids=["terabyte", "beyond 64 bits", "negative", "zip bomb", "no array", "control characters"],
+)
+def test_hostile_npz(tmp_path, entries, message):
+    path = tmp_path / "data.npz"
+    path.write_bytes(npz(**entries))
+    with pytest.raises(UserError, match=message) as error:
+        load_dataset(path)
+    one_line(error)

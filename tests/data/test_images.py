@@ -1,0 +1,147 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from pictures import write_picture
+from PIL import Image
+
+from keras_pixelcnnpp.data.images import read_image, resize_images, to_levels, to_pixels
+from keras_pixelcnnpp.errors import UserError
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
+def test_every_colour_mode_gives_the_same_picture(tmp_path, mode):
+    suffix = "jpg" if mode == "CMYK" else "png"
+    path = write_picture(tmp_path / f"picture.{suffix}", mode=mode, size=(16, 16))
+    # JPEG and Pillow's palette lose a little; an inversion or a swap of channels would be far off.
+    tolerance = {"CMYK": 12, "P": 4}.get(mode, 0)
+    pixel = read_image(path, (16, 16, 3))[12, 12].astype(int)
+    np.testing.assert_allclose(pixel, (200, 100, 50), atol=tolerance)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA"])
+def test_grey_pictures_have_three_equal_channels(tmp_path, mode):
+    path = write_picture(tmp_path / "picture.png", colour=(255, 255, 255), mode=mode)
+    image = read_image(path, (10, 12, 3))
+    assert (image[5, 5] == 255).all()
+    assert (image[0, 0] == 0).all()
+
+
+def test_colour_becomes_grey_by_luminance(tmp_path):
+    path = write_picture(tmp_path / "picture.png", colour=(200, 100, 50))
+    grey = read_image(path, (10, 12, 1))
+    assert grey.shape == (10, 12, 1)
+    assert abs(int(grey[5, 5, 0]) - (0.299 * 200 + 0.587 * 100 + 0.114 * 50)) <= 1
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped():
+    values = np.array([[0, 257, 128 * 257, 65535]], dtype="uint16")
+    image = read_image(encoded(Image.fromarray(values)), (1, 4, 1))
+    assert image.ravel().tolist() == [0, 1, 128, 255]
+
+
+def test_transparent_pixels_are_white():
+    rgba = np.array([[[9, 9, 9, 0], [10, 20, 30, 255], [0, 0, 0, 128]]], dtype="uint8")
+    image = read_image(encoded(Image.fromarray(rgba)), (1, 3, 3))
+    assert image[0, :2].tolist() == [[255, 255, 255], [10, 20, 30]]
+    assert abs(int(image[0, 2, 0]) - 127) <= 1
+
+
+def test_transparent_palette_colour_is_white():
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putdata([0, 1])
+    pixels = read_image(encoded(image, transparency=0), (1, 2, 3))
+    assert pixels.tolist() == [[[255, 255, 255], [40, 50, 60]]]
+
+
+def test_exif_orientation_is_applied():
+    image = Image.new("RGB", (2, 1), "white")
+    image.putpixel((0, 0), (0, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise: the left end comes to the top
+    pixels = read_image(encoded(image, exif=exif), (2, 1, 1))
+    assert pixels.ravel().tolist() == [0, 255]
+
+
+def test_shrinking_averages_instead_of_picking():
+    stripes = np.zeros((64, 64, 3), dtype="uint8")
+    stripes[:, ::2] = 255
+    small = read_image(encoded(Image.fromarray(stripes)), (8, 8, 3))
+    # Picking single pixels would give 0 or 255.
+    np.testing.assert_allclose(small, 127.5, atol=12)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 10, 40, 60])
+def test_truncated_file_is_refused(tmp_path, keep):
+    path = write_picture(tmp_path / "picture.png")
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"picture\.png: (not a PNG or JPEG|cannot be read)"):
+        read_image(path, (8, 8, 3))
+
+
+def test_truncated_jpeg_is_refused(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype="uint8")
+    content = encoded(Image.fromarray(pixels), "JPEG")
+    with pytest.raises(UserError, match="picture: cannot be read"):
+        read_image(content[: len(content) // 2], (8, 8, 3))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"name,label\n", "not a PNG or JPEG picture"), (b"", "not a PNG or JPEG picture")],
+)
+def test_what_is_not_a_picture_is_refused(tmp_path, content, message):
+    path = tmp_path / "notes.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_image(path, (8, 8, 3))
+
+
+def test_other_formats_are_refused():
+    with pytest.raises(UserError, match="not a PNG or JPEG picture"):
+        read_image(encoded(Image.new("RGB", (4, 4)), "GIF"), (8, 8, 3))
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_image(tmp_path / "none.png", (8, 8, 3))
+    with pytest.raises(UserError, match="not a file"):
+        read_image(tmp_path, (8, 8, 3))
+
+
+def test_decompression_bomb_is_refused():
+    def chunk(kind, data):
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9)))
+    with pytest.raises(UserError, match="too large"):
+        read_image(bomb + chunk(b"IEND", b""), (8, 8, 3))
+
+
+@pytest.mark.parametrize("num_levels", [2, 3, 4, 5, 16, 17, 100, 255, 256])
+def test_levels_and_pixels(num_levels):
+    levels = np.arange(num_levels, dtype="uint8")
+    pixels = to_pixels(levels, num_levels)
+    assert (pixels[0], pixels[-1]) == (0, 255)
+    np.testing.assert_array_equal(to_levels(pixels, num_levels), levels)
+    every = np.arange(256, dtype="uint8")
+    nearest = np.rint(every.astype("float64") * (num_levels - 1) / 255)
+    np.testing.assert_array_equal(to_levels(every, num_levels), nearest)
+
+
+def test_resizing_arrays_is_resizing_files(rng):
+    images = rng.integers(0, 256, (3, 20, 24, 3), dtype="uint8")
+    resized = resize_images(images, (8, 6), channels=1)
+    for image, small in zip(images, resized, strict=True):
+        np.testing.assert_array_equal(small, read_image(encoded(Image.fromarray(image)), (8, 6, 1)))

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.errors import UserError
+
+
+def arrays(**changes):
+    rng = np.random.default_rng(0)
+    made = {
+        "x_train": rng.integers(0, 256, (20, 6, 4, 3), dtype="uint8"),
+        "y_train": np.arange(20) % 2,
+        "x_val": rng.integers(0, 256, (4, 6, 4, 3), dtype="uint8"),
+        "y_val": np.arange(4)[:, None] % 2,
+        "x_test": rng.integers(0, 256, (3, 6, 4, 3), dtype="uint8"),
+    }
+    return {name: value for name, value in (made | changes).items() if value is not None}
+
+
+def write(tmp_path, **changes):
+    path = tmp_path / "data.npz"
+    np.savez(path, **arrays(**changes))
+    return path
+
+
+def test_splits_and_labels(tmp_path):
+    dataset = load_dataset(write(tmp_path))
+    np.testing.assert_array_equal(dataset.split("train").images, arrays()["x_train"])
+    assert dataset.split("validation").labels.tolist() == [0, 1, 0, 1]
+    assert dataset.split("test").labels.tolist() == [-1, -1, -1]
+    assert dataset.class_names == ("Class0", "Class1")
+    assert (dataset.image_shape, dataset.num_levels, dataset.name) == ((6, 4, 3), 256, "data")
+
+
+def test_grey_pictures_without_a_channel_axis(tmp_path):
+    grey = {name: value[..., 0] for name, value in arrays().items() if name.startswith("x_")}
+    assert load_dataset(write(tmp_path, **grey)).image_shape == (6, 4, 1)
+
+
+def test_levels_and_class_names_are_taken_from_the_file(tmp_path):
+    levels = {name: value // 64 for name, value in arrays().items() if name.startswith("x_")}
+    path = write(tmp_path, **levels, num_levels=4, class_names=["cat", "dog"])
+    dataset = load_dataset(path)
+    assert (dataset.num_levels, dataset.class_names) == (4, ("cat", "dog"))
+    np.testing.assert_array_equal(dataset.split("test").images, levels["x_test"])
+
+
+def test_missing_validation_is_carved_from_training(tmp_path):
+    dataset = load_dataset(write(tmp_path, x_val=None, y_val=None))
+    assert (len(dataset.split("train")), len(dataset.split("validation"))) == (18, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": None}, "no array x_train. It has: x_test, x_val"),
+        ({"y_train": None}, "x_train but no y_train"),
+        ({"x_train": np.zeros((20, 6, 4, 3))}, r"x_train must be uint8 .* it is float64"),
+        ({"x_train": np.zeros((20, 6), "uint8")}, "x_train must be uint8"),
+        ({"x_train": np.zeros((0, 6, 4, 3), "uint8")}, "x_train must be uint8 .* not empty"),
+        ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "pictures of different shapes"),
+        ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
+        ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),
+        ({"y_train": np.arange(20) % 2 * 2}, "labels of train, row 1: label 2 is out of range"),
+        ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
+        ({"y_val": np.array([0, 1, 2**32, 0])}, "is out of range"),
+        ({"num_levels": 16}, "but only 16 levels"),
+        ({"num_levels": 1}, "num_levels must be an integer from 2 to 256"),
+        ({"class_names": ["cat"]}, "class_names must be 2 strings"),
+    ],
+)
+def test_bad_arrays_are_named(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        load_dataset(write(tmp_path, **changes))
+
+
+def test_file_that_is_no_archive(tmp_path):
+    path = tmp_path / "data.npz"
+    path.write_bytes(b"PK\x03\x04 torn")
+    with pytest.raises(UserError, match=r"cannot be read as an \.npz file"):
+        load_dataset(path)
+
+
+def test_pickled_objects_are_not_loaded(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, x_train=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(UserError, match=r"cannot be read as an \.npz file"):
+        load_dataset(path)

@@ -1,0 +1,229 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, norm
+
+from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.evaluate.metrics.classifiers import (
+    accuracy_difference_interval,
+    accuracy_interval,
+    apply_temperature,
+    classification_metrics,
+    cross_fitted_temperature,
+    expected_calibration_error,
+    fit_temperature,
+    mcnemar_p_value,
+    one_vs_rest_auc,
+    reliability,
+    selective_accuracy,
+)
+from keras_pixelcnnpp.evaluate.metrics.pictures import PixelHistogram
+
+
+@pytest.mark.parametrize(("correct", "count"), [(0, 10), (7, 10), (520, 520), (300, 599)])
+def test_interval_is_scipys(correct, count):
+    expected = binomtest(correct, count).proportion_ci(0.95, method="wilson")
+    assert accuracy_interval(correct, count) == pytest.approx((expected.low, expected.high))
+
+
+def test_bits_per_dim_of_a_uniform_density():
+    assert bits_per_dim(np.full(3, -12 * math.log(256)), (2, 2, 3)) == pytest.approx([8, 8, 8])
+
+
+def test_mcnemar_is_a_binomial_test(rng):
+    a, b = rng.random(200) < 0.9, rng.random(200) < 0.8
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    assert mcnemar_p_value(a, b) == pytest.approx(binomtest(only_a, only_a + only_b).pvalue)
+    assert mcnemar_p_value(a, a) == 1.0
+
+
+def test_calibration_error_by_hand():
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.4, 0.6]])
+    # Bin of 0.9: two of three right, 0.9 claimed. Bin of 0.6: right, 0.6 claimed.
+    expected = (3 * abs(2 / 3 - 0.9) + 1 * abs(1 - 0.6)) / 4
+    assert expected_calibration_error(labels, probabilities, 10) == pytest.approx(expected)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")
+def test_calibration_error_is_tfps(rng):
+    tfp = pytest.importorskip("tensorflow_probability")
+    probabilities = rng.dirichlet(np.ones(4) * 0.5, 500).astype("float32")
+    labels = rng.integers(0, 4, 500)
+    expected = tfp.stats.expected_calibration_error(
+        15, logits=np.log(probabilities), labels_true=labels
+    )
+    assert expected_calibration_error(labels, probabilities) == pytest.approx(
+        float(expected), abs=1e-6
+    )
+
+
+def test_perfect_classifier():
+    metrics = classification_metrics(np.array([0, 1, 2]), np.eye(3))
+    assert metrics["accuracy"] == 1
+    assert metrics["accuracy_ci95"][1] == pytest.approx(1)
+    assert metrics["log_loss"] == pytest.approx(0, abs=1e-6)
+    assert metrics["ece"] == pytest.approx(0)
+
+
+def test_log_loss_by_hand_with_a_class_that_does_not_occur():
+    probabilities = np.array([[0.5, 0.25, 0.25], [0.2, 0.7, 0.1]], "float32")
+    metrics = classification_metrics(np.array([0, 1]), probabilities)
+    assert metrics["log_loss"] == pytest.approx(-(math.log(0.5) + math.log(0.7)) / 2, rel=1e-6)
+
+
+class TestPixelHistogram:
+    def test_sums_to_one_over_all_pictures(self, rng):
+        histogram = PixelHistogram(rng.integers(0, 3, (5, 1, 2, 1), dtype="uint8"), num_levels=3)
+        every = np.array([[a, b] for a in range(3) for b in range(3)], "uint8").reshape(9, 1, 2, 1)
+        assert np.exp(histogram.log_prob(every)).sum() == pytest.approx(1)
+
+    def test_counts_by_hand(self):
+        images = np.array([0, 0, 0, 1], "uint8").reshape(4, 1, 1, 1)
+        histogram = PixelHistogram(images, num_levels=4)
+        probabilities = np.exp(histogram.log_prob(np.arange(4, dtype="uint8").reshape(4, 1, 1, 1)))
+        assert probabilities == pytest.approx([4 / 8, 2 / 8, 1 / 8, 1 / 8])
+
+
+def test_reliability_is_scikit_learns_calibration_curve(rng):
+    from sklearn.calibration import calibration_curve
+
+    probabilities = rng.dirichlet(np.ones(4), 300)
+    labels = rng.integers(0, 4, 300)
+    count, accuracy, confidence = reliability(labels, probabilities, 10)
+    correct, claimed = calibration_curve(
+        probabilities.argmax(axis=1) == labels, probabilities.max(axis=1), n_bins=10
+    )
+    assert count.sum() == 300
+    assert accuracy[count > 0] == pytest.approx(correct)
+    assert confidence[count > 0] == pytest.approx(claimed)
+
+
+class TestOneVersusRest:
+    def test_is_the_share_of_pairs_in_the_right_order(self, rng):
+        # Few values, so that there are ties.
+        probabilities = rng.integers(0, 5, (60, 3)) / 10
+        labels = rng.integers(0, 3, 60)
+        for index, area in enumerate(one_vs_rest_auc(labels, probabilities)):
+            own = probabilities[labels == index, index][:, None]
+            others = probabilities[labels != index, index]
+            assert area == pytest.approx(np.mean((own > others) + 0.5 * (own == others)))
+
+    def test_mean_is_scikit_learns(self, rng):
+        from sklearn.metrics import roc_auc_score
+
+        probabilities, labels = rng.dirichlet(np.ones(4), 100), rng.integers(0, 4, 100)
+        expected = roc_auc_score(labels, probabilities, multi_class="ovr")
+        assert np.mean(one_vs_rest_auc(labels, probabilities)) == pytest.approx(expected)
+
+    def test_a_class_without_pictures_has_none(self, rng):
+        areas = one_vs_rest_auc(np.array([0, 2, 0]), rng.dirichlet(np.ones(3), 3))
+        assert areas[1] is None
+        assert None not in (areas[0], areas[2])
+        assert one_vs_rest_auc(np.zeros(3, int), np.eye(3)[:, :2]) == [None, None]
+
+
+class TestTemperature:
+    def test_is_scikit_learns(self, rng):
+        pytest.importorskip("sklearn", minversion="1.8")
+        from sklearn.calibration import CalibratedClassifierCV
+        from sklearn.frozen import FrozenEstimator
+        from sklearn.linear_model import LogisticRegression
+
+        labels = rng.integers(0, 3, 400)
+        points = np.eye(3)[labels] + rng.normal(size=(400, 3))
+        # Hardly regularized on few points: too sure of itself.
+        sure = LogisticRegression(C=1e4).fit(points[:20], labels[:20])
+        scaled = CalibratedClassifierCV(FrozenEstimator(sure), method="temperature")
+        scaled.fit(points[20:], labels[20:])
+        probabilities = sure.predict_proba(points[20:])
+        temperature = fit_temperature(labels[20:], probabilities)
+        expected = scaled.predict_proba(points[20:])
+        assert temperature > 1.2
+        assert apply_temperature(probabilities, temperature) == pytest.approx(expected, abs=1e-4)
+
+    def test_by_hand(self):
+        # Odds 1:9 claimed, 3 of 4 right: the best odds are 1:3, and 9 ** (1 / 2) = 3.
+        probabilities, labels = np.array([[0.9, 0.1]] * 4), np.array([0, 0, 0, 1])
+        assert fit_temperature(labels, probabilities) == pytest.approx(2, rel=1e-4)
+        assert apply_temperature(probabilities, 2)[0] == pytest.approx([0.75, 0.25])
+
+    def test_smoothing_by_hand(self):
+        # All are right, and each counts 1/6 as its other class: the best odds are 1:5.
+        probabilities, labels = np.array([[0.9, 0.1]] * 4), np.zeros(4, int)
+        temperature = fit_temperature(labels, probabilities, smoothing=1 / 6)
+        assert 9 ** (1 / temperature) == pytest.approx(5, rel=1e-4)
+        # Of three classes, the likelier other one.
+        probabilities = np.array([[0.09, 0.9, 0.01]] * 4)
+        temperature = fit_temperature(np.ones(4, int), probabilities, smoothing=0.2)
+        grid = np.geomspace(0.1, 10, 20001)
+        tempered = apply_temperature(probabilities[:1], grid[:, None])
+        loss = -0.8 * np.log(tempered[:, 1]) - 0.2 * np.log(tempered[:, 0])
+        assert temperature == pytest.approx(grid[loss.argmin()], rel=1e-3)
+
+    def test_a_half_without_mistakes_proves_little(self):
+        probabilities = np.array([[0.9, 0.1]] * 40)
+        labels = np.zeros(40, int)
+        labels[0] = 1
+        scaled, temperatures = cross_fitted_temperature(labels, probabilities)
+        assert min(temperatures) > 0.5
+        assert scaled.max() < 0.98
+
+    def test_probabilities_that_underflowed(self):
+        scaled = apply_temperature(np.array([[1.0, 0.0]]), 1000)
+        assert scaled.sum() == pytest.approx(1)
+        assert np.isfinite(fit_temperature(np.array([0, 1]), np.array([[1.0, 0.0]] * 2)))
+
+    def test_no_picture_is_scaled_by_its_own_label(self, rng):
+        probabilities, labels = rng.dirichlet(np.ones(3), 41), rng.integers(0, 3, 41)
+        scaled, temperatures = cross_fitted_temperature(labels, probabilities)
+        used = np.array(
+            [
+                min(temperatures, key=lambda t: np.abs(apply_temperature(row[None], t) - to).max())
+                for row, to in zip(probabilities, scaled, strict=True)
+            ]
+        )
+        for temperature in temperatures:
+            judged = used == temperature
+            assert judged.sum() in (20, 21)
+            expected = apply_temperature(probabilities[judged], temperature)
+            assert scaled[judged] == pytest.approx(expected)
+            others = labels[~judged], probabilities[~judged]
+            assert fit_temperature(*others, 1 / (len(others[0]) + 2)) == temperature
+
+
+class TestSelectiveAccuracy:
+    def test_by_hand(self):
+        probabilities = np.array([[0.7, 0.3], [0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+        coverage, accuracy = selective_accuracy(np.array([1, 0, 1, 1]), probabilities)
+        assert coverage == pytest.approx([0.25, 0.5, 0.75, 1])
+        assert accuracy == pytest.approx([1, 1, 2 / 3, 3 / 4])
+
+    def test_ties_are_the_mean_over_all_orders(self):
+        import itertools
+
+        # One sure and right; three equally unsure, of which one is right.
+        probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.6, 0.4], [0.6, 0.4]])
+        labels = np.array([0, 0, 1, 1])
+        orders = [[1, *order] for order in itertools.permutations([1, 0, 0])]
+        expected = np.mean(np.cumsum(orders, axis=1) / [1, 2, 3, 4], axis=0)
+        assert selective_accuracy(labels, probabilities)[1] == pytest.approx(expected)
+
+
+class TestAccuracyDifference:
+    def test_is_the_normal_interval_of_many_pictures(self, rng):
+        a = rng.random(2000) < 0.9
+        b = np.where(rng.random(2000) < 0.9, a, rng.random(2000) < 0.5)
+        low, high = accuracy_difference_interval(a, b)
+        difference = a.astype(float) - b
+        half = norm.ppf(0.975) * difference.std() / np.sqrt(2000)
+        assert low == pytest.approx(difference.mean() - half, abs=0.05 * half)
+        assert high == pytest.approx(difference.mean() + half, abs=0.05 * half)
+        # Unpaired, it would be wider.
+        assert half < 0.7 * norm.ppf(0.975) * np.sqrt((a.var() + b.var()) / 2000)
+
+    def test_no_difference(self):
+        assert accuracy_difference_interval(np.ones(5, bool), np.ones(5, bool)) == (0, 0)
+        assert accuracy_difference_interval(np.array([True]), np.array([False])) == (1, 1)

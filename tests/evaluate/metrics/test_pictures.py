@@ -1,0 +1,241 @@
+import numpy as np
+import pytest
+from scipy.linalg import sqrtm
+from scipy.spatial.distance import cdist
+from sklearn.metrics.pairwise import polynomial_kernel
+
+from keras_pixelcnnpp.evaluate.metrics.pictures import (
+    FIDELITY_METRICS,
+    density_coverage,
+    fidelity_metrics,
+    frechet_distance,
+    kernel_distance,
+    memorisation,
+    nearest_neighbours,
+    precision_recall,
+)
+
+
+def with_moments(rng, count, mean, root):
+    """Points whose mean is exactly `mean` and whose covariance is exactly `rootᵀ root`."""
+    points = rng.normal(size=(count, len(mean)))
+    points -= points.mean(axis=0)
+    white = points @ np.linalg.inv(np.linalg.cholesky(np.cov(points, rowvar=False)).T)
+    return white @ root + mean
+
+
+class TestFrechetDistance:
+    def test_gaussians_whose_axes_agree(self, rng):
+        # |μ_a − μ_b|² + Σ (σ_a − σ_b)²
+        a = with_moments(rng, 50, np.array([1.0, 2, 3]), np.diag([1.0, 2, 3]))
+        b = with_moments(rng, 70, np.array([0.0, 2, 5]), np.diag([4.0, 2, 1]))
+        assert frechet_distance(a, b) == pytest.approx(5 + 9 + 0 + 4)
+
+    def test_gaussians_whose_axes_differ(self, rng):
+        roots = rng.normal(size=(2, 6, 6))
+        a = with_moments(rng, 40, np.zeros(6), roots[0])
+        b = with_moments(rng, 30, np.ones(6), roots[1])
+        covariance_a, covariance_b = (root.T @ root for root in roots)
+        root = sqrtm(covariance_a @ covariance_b).real
+        expected = 6 + np.trace(covariance_a + covariance_b - 2 * root)
+        assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-8)
+
+    def test_fewer_pictures_than_dimensions(self):
+        # On two lines that meet at a right angle: variance 8 on one, 18 on the other.
+        a = np.zeros((2, 20))
+        b = np.zeros((2, 20))
+        a[:, 3], b[:, 7] = [-2, 2], [-3, 3]
+        assert frechet_distance(a, b) == pytest.approx(8 + 18)
+        b = a * 2
+        assert frechet_distance(a, b) == pytest.approx(8)
+
+    def test_equal_sets(self, rng):
+        points = rng.normal(size=(30, 100))
+        assert frechet_distance(points, points) == pytest.approx(0, abs=1e-9)
+        assert frechet_distance(points, points[::-1]) >= 0
+
+    @pytest.mark.parametrize("size", [(200, 8), (20, 64)])
+    @pytest.mark.filterwarnings("ignore")
+    def test_is_torch_fidelitys(self, rng, size):
+        pytest.importorskip("torch_fidelity")
+        import torch
+        from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+        a, b = rng.normal(size=size), rng.gamma(2, size=size)
+        statistics = [fid_features_to_statistics(torch.from_numpy(points)) for points in (a, b)]
+        expected = fid_statistics_to_metric(*statistics, verbose=False)
+        # Theirs takes square roots of eigenvalues that rounding made of zeros: about 1e-8 each.
+        assert frechet_distance(a, b) == pytest.approx(
+            expected["frechet_inception_distance"], rel=1e-5
+        )
+
+
+class TestKernelDistance:
+    def test_is_the_mean_over_pairs(self, rng):
+        a, b = rng.normal(size=(7, 3)), rng.normal(1, size=(5, 3))
+        kernels = [
+            polynomial_kernel(x, y, degree=3, gamma=1 / 3, coef0=1)
+            for x, y in ((a, a), (b, b), (a, b))
+        ]
+        within = [kernel[~np.eye(len(kernel), dtype=bool)].mean() for kernel in kernels[:2]]
+        expected = within[0] + within[1] - 2 * kernels[2].mean()
+        assert kernel_distance(a, b) == pytest.approx(expected)
+
+    def test_more_pictures_than_are_looked_at_at_once(self, rng, monkeypatch):
+        a, b = rng.normal(size=(11, 3)), rng.normal(1, size=(8, 3))
+        expected = kernel_distance(a, b)
+        monkeypatch.setattr("keras_pixelcnnpp.evaluate.metrics.pictures._ROWS", 4)
+        assert kernel_distance(a, b) == pytest.approx(expected)
+
+    def test_has_no_bias(self, rng):
+        values = [kernel_distance(*rng.normal(size=(2, 5, 2))) for _ in range(2000)]
+        standard_error = np.std(values) / np.sqrt(len(values))
+        assert abs(np.mean(values)) < 4 * standard_error
+        assert np.min(values) < 0
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_is_torch_fidelitys(self, rng):
+        pytest.importorskip("torch_fidelity")
+        import torch
+        from torch_fidelity.metric_kid import kid_features_to_metric
+
+        a, b = rng.normal(size=(60, 16)), rng.normal(0.5, size=(60, 16))
+        # One subset of all pictures.
+        expected = kid_features_to_metric(
+            torch.from_numpy(a),
+            torch.from_numpy(b),
+            kid_subsets=1,
+            kid_subset_size=60,
+            verbose=False,
+        )
+        assert kernel_distance(a, b) == pytest.approx(expected["kernel_inception_distance_mean"])
+
+
+class TestNeighbourhoods:
+    # With one neighbour, the balls of real points are [-1, 1], [0, 2], [1, 3], [2, 4] and [3, 17],
+    # those of generated ones [-0.2, 1.2], [0.5, 1.9], [19.6, 20.4] and [20, 20.8].
+    REAL = np.array([[0.0], [1], [2], [3], [10]])
+    GENERATED = np.array([[0.5], [1.2], [20], [20.4]])
+
+    def test_precision_and_recall_by_hand(self):
+        assert precision_recall(self.REAL, self.GENERATED, 1) == pytest.approx((2 / 4, 2 / 5))
+
+    def test_density_and_coverage_by_hand(self):
+        assert density_coverage(self.REAL, self.GENERATED, 1) == pytest.approx((4 / 4, 3 / 5))
+
+    def test_one_outlier_raises_precision_but_not_density(self, rng):
+        real = np.concatenate([rng.normal(size=(50, 2)), [[1000, 0]]])
+        generated = np.array([[500.0, 0], [600, 0], [700, 0], [800, 0]])
+        assert precision_recall(real, generated, 3)[0] == 1
+        assert density_coverage(real, generated, 5)[0] == pytest.approx(1 / 5)
+
+    def test_are_what_all_pairs_say(self, rng):
+        real, generated = rng.normal(size=(40, 4)), rng.normal(0.7, size=(30, 4))
+
+        def radii(points, neighbours):
+            return np.sort(cdist(points, points), axis=1)[:, neighbours]
+
+        across = cdist(generated, real)
+        precision = (across <= radii(real, 3)).any(axis=1).mean()
+        recall = (radii(generated, 3) >= across.T).any(axis=1).mean()
+        inside = across <= radii(real, 5)
+        assert 0 < precision < 1
+        assert precision_recall(real, generated) == pytest.approx((precision, recall))
+        assert density_coverage(real, generated) == pytest.approx(
+            (inside.sum() / 5 / 30, inside.any(axis=0).mean())
+        )
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_precision_and_recall_are_torch_fidelitys(self, rng):
+        pytest.importorskip("torch_fidelity")
+        import torch
+        from torch_fidelity.metric_prc import prc_features_to_metric
+
+        real, generated = rng.normal(size=(80, 8)), rng.normal(0.4, size=(60, 8))
+        expected = prc_features_to_metric(
+            torch.from_numpy(generated), torch.from_numpy(real), verbose=False
+        )
+        assert precision_recall(real, generated) == pytest.approx(
+            (expected["precision"], expected["recall"])
+        )
+
+
+class TestFidelityMetrics:
+    def test_of_the_same_pictures(self, rng):
+        points = rng.normal(size=(60, 5))
+        numbers = fidelity_metrics(points[:30], points[:30])
+        assert set(numbers) == set(FIDELITY_METRICS)
+        assert numbers["frechet_distance"] == pytest.approx(0, abs=1e-9)
+        assert (numbers["precision"], numbers["recall"], numbers["coverage"]) == (1, 1, 1)
+
+    @pytest.mark.parametrize(
+        ("real", "generated", "known"),
+        [
+            (0, 10, set()),
+            (10, 0, set()),
+            (2, 10, {"frechet_distance", "kid"}),
+            (10, 1, {"density", "coverage"}),
+            (4, 4, {"frechet_distance", "kid", "precision", "recall"}),
+            (6, 4, set(FIDELITY_METRICS)),
+        ],
+    )
+    def test_too_few_pictures(self, rng, real, generated, known):
+        numbers = fidelity_metrics(rng.normal(size=(real, 3)), rng.normal(size=(generated, 3)))
+        assert {name for name, number in numbers.items() if number is not None} == known
+
+
+@pytest.mark.parametrize(
+    "function", [frechet_distance, kernel_distance, precision_recall, density_coverage]
+)
+class TestBadFeatures:
+    def test_dimensions_differ(self, function):
+        with pytest.raises(ValueError, match="same dimensions"):
+            function(np.zeros((9, 3)), np.zeros((9, 4)))
+
+    def test_not_finite(self, function):
+        with pytest.raises(ValueError, match="finite"):
+            function(np.zeros((9, 3)), np.full((9, 3), np.nan))
+
+    def test_too_few(self, function):
+        with pytest.raises(ValueError, match="at least"):
+            function(np.zeros((1, 3)), np.zeros((9, 3)))
+
+
+class TestNearestNeighbours:
+    def test_is_what_all_pairs_say(self, rng):
+        queries, pool = rng.normal(size=(6, 5)), rng.normal(size=(40, 5))
+        distances, rows = nearest_neighbours(queries, pool, 3)
+        every = cdist(queries, pool)
+        assert (rows == np.argsort(every, axis=1)[:, :3]).all()
+        np.testing.assert_allclose(distances, np.sort(every, axis=1)[:, :3])
+
+    def test_a_copy_is_at_distance_0(self, rng):
+        pool = 1000 + rng.random((50, 300), dtype="float32")
+        distances, rows = nearest_neighbours(pool[[7, 3]], pool, 1)
+        assert distances.tolist() == [[0], [0]]
+        assert rows.tolist() == [[7], [3]]
+
+    def test_more_than_there_are(self):
+        with pytest.raises(ValueError, match="at least 4"):
+            nearest_neighbours(np.zeros((2, 3)), np.zeros((3, 3)), 4)
+
+
+class TestMemorisation:
+    def test_by_hand(self):
+        numbers = memorisation([0, 0, 2, 4, 9], np.arange(1, 8))
+        assert numbers == {
+            "median_distance": 2,
+            "held_out_median_distance": 4,
+            "share_closer_than_median": 3 / 5,
+            "share_closer_than_5_percent": 2 / 5,
+            "identical": 2 / 5,
+        }
+
+    def test_pictures_of_the_same_distribution(self, rng):
+        numbers = memorisation(rng.random(20_000), rng.random(20_000))
+        assert numbers["share_closer_than_median"] == pytest.approx(0.5, abs=0.02)
+        assert numbers["share_closer_than_5_percent"] == pytest.approx(0.05, abs=0.01)
+
+    def test_nothing_to_compare(self):
+        with pytest.raises(ValueError, match="Received: 0 and 1"):
+            memorisation([], [1])

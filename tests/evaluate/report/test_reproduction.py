@@ -1,0 +1,119 @@
+"""The commands of a report, given to the command line again."""
+
+import json
+import shlex
+
+import pytest
+import tiny
+
+from keras_pixelcnnpp.evaluate.report.facts import RunFiles
+from keras_pixelcnnpp.evaluate.report.origin import reproduction_section, training_words
+from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.run import RunFolder
+
+
+class Recorder:
+    """Stands in for a training; keeps what the command would have trained with."""
+
+    def pixelcnnpp(self, dataset, run, model_options, training, data_config, **how):
+        self.options = {**model_options, **training}
+        model = PixelCNNPlusPlus(
+            dataset.image_shape,
+            dataset.num_classes,
+            dataset.num_levels,
+            name="model",
+            **model_options,
+        )
+        self.config = {
+            "data": data_config,
+            "pixelcnnpp": {"options": self.options, "model": model.get_config()},
+        }
+
+    def baseline(self, dataset, run, training, data_config, *, horizontal_flip, **how):
+        given = {name: value for name, value in training.items() if value is not None}
+        self.options = {**given, "horizontal_flip": horizontal_flip}
+        self.config = {"data": data_config, "baseline": {"options": self.options}}
+
+
+@pytest.fixture
+def recorded(monkeypatch, pixelcnnpp, tmp_path):
+    """Runs a training command; returns the `config.json` that it would have written."""
+    from keras_pixelcnnpp.train import baseline
+    from keras_pixelcnnpp.train import pixelcnnpp as main
+
+    recorder = Recorder()
+    monkeypatch.setattr(main, "train_pixelcnnpp", recorder.pixelcnnpp)
+    monkeypatch.setattr(baseline, "train_baseline", recorder.baseline)
+
+    def run(*words):
+        status, _, err = pixelcnnpp(*words, "--run", tmp_path / "run")
+        assert status == 0, err
+        return json.loads(json.dumps(recorder.config))
+
+    return run
+
+
+TINY = ("--preset", "digits", "--num-resolutions", 1, "--filters", 4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--data", "digits"),
+        ("--data", "digits", "--preset", "cpen455", "--crop-margin", 0, "--image-size", 16),
+        ("--data", "digits", "--preset", "report", "--filters", "8,16,16", "--image-size", 8),
+        ("--data", "NPZ", *TINY, "--seed", 3, "--limit", 5, "--jit-compile", "--candidates", 2),
+        ("--data", "NPZ", *TINY, "--label-dropout-rate", 0.25, "--conditioning", "bias+spatial"),
+    ],
+)
+def test_pixelcnnpp(recorded, options, tmp_path):
+    npz = tiny.save_npz(tmp_path / "two words.npz")
+    options = [npz if word == "NPZ" else word for word in options]
+    first = recorded("train", "pixelcnnpp", *options)
+    again = recorded(*training_words(first, "pixelcnnpp"))
+    assert again["data"] == first["data"]
+    assert again["pixelcnnpp"]["model"] == first["pixelcnnpp"]["model"]
+    # What the first left to the model's own defaults is written out.
+    assert first["pixelcnnpp"]["options"].items() <= again["pixelcnnpp"]["options"].items()
+
+
+def test_baseline(recorded):
+    options = ("--data", "digits", "--epochs", 3, "--ema-momentum", 0.5, "--no-jit-compile")
+    first = recorded("train", "baseline", *options)
+    again = recorded(*training_words(first, "baseline"))
+    assert again == first
+
+
+def test_default_of_the_device_is_left_out():
+    config = {
+        "data": {"source": "digits", "image_shape": [8, 8, 1]},
+        "baseline": {"options": {"jit_compile": "auto", "limit": None}},
+    }
+    assert training_words(config, "baseline") == [
+        *("train", "baseline", "--data", "digits", "--image-size", "8")
+    ]
+
+
+def test_lines_can_be_pasted_into_a_shell(tmp_path):
+    run = RunFolder(tmp_path / "my run")
+    data = {"source": "/my data/a$b", "image_shape": [8, 8, 1]}
+    versions = {"backend": "jax"}
+    write_json(run.config_json, {"data": data, "baseline": {"options": {}, "versions": versions}})
+    options = {"data": "/other data", "split": "test", "flip_average": True}
+    write_json(run.reports / "classification.json", {"options": options})
+    options = {"per_class": 9, "temperature": 0.5, "temperatures": ""}
+    write_json(run.reports / "generation.json", {"options": options})
+    write_json(run.reports / "receptive_field.json", {"trained": True})
+    training, measuring = reproduction_section(RunFiles(run)).blocks
+    (line,) = training.lines
+    assert shlex.split(line) == [
+        *("KERAS_BACKEND=jax", "pixelcnnpp", "train", "baseline", "--data", "/my data/a$b"),
+        *("--image-size", "8", "--run", str(run.path)),
+    ]
+    assert [shlex.split(line)[2:-2] for line in measuring.lines] == [
+        ["classification", "--data", "/other data", "--split", "test", "--flip-average"],
+        [*("generation", "--per-class", "9", "--temperature", "0.5"), "--temperatures", ""],
+        ["receptive-field"],
+        ["report"],
+    ]

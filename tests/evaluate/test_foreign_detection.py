@@ -1,0 +1,91 @@
+import io
+import json
+
+import enumeration
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+from scipy.stats import mannwhitneyu
+
+from keras_pixelcnnpp.classifiers import BaselineClassifier
+from keras_pixelcnnpp.evaluate.detectors import Detection, density_scores
+from keras_pixelcnnpp.evaluate.foreign import foreign_png
+
+IMAGES = tiny.tiny_split(9).images
+
+
+class HalfSure:
+    """Probabilities that tell how bright the first pixel is."""
+
+    num_classes, image_shape, num_levels = 2, (4, 4, 1), 5
+
+    def class_probabilities(self, images, batch_size, verbose):
+        first = 0.5 + images[:, 0, 0] / 10
+        return np.concatenate([first, 1 - first], axis=1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    # Its weights come from NumPy: the same under every backend.
+    return enumeration.enumerable_model((4, 4, 1), num_classes=3, num_levels=5)
+
+
+def test_scores_by_hand(model):
+    scores = density_scores(IMAGES, model)
+    each = np.stack([model.log_prob(IMAGES, np.full(9, label)) for label in range(3)], axis=1)
+    each = np.exp(each.astype("float64"))
+    bits = -np.log2(each.mean(axis=1)) / 16
+    assert scores["log_likelihood"] == pytest.approx(bits, rel=1e-4)
+    posterior = each / each.sum(axis=1, keepdims=True)
+    assert scores["pixelcnnpp_max_softmax"] == pytest.approx(-posterior.max(axis=1), abs=1e-4)
+    sizes = []
+    for picture in IMAGES[..., 0]:
+        file = io.BytesIO()
+        Image.fromarray(np.rint(picture * 63.75).astype("uint8")).save(file, "PNG")
+        sizes.append(len(file.getvalue()))
+    corrected = bits - 8 * np.array(sizes) / 16
+    assert scores["complexity_corrected"] == pytest.approx(corrected, rel=1e-4)
+
+
+def test_a_model_without_classes_has_a_density_too():
+    scores = density_scores(IMAGES, tiny.tiny_model(num_classes=0, conditioning="none"))
+    assert set(scores) == {"log_likelihood", "complexity_corrected"}
+
+
+def test_area_is_the_mann_whitney_statistic(model, rng):
+    noise = rng.integers(0, 5, (7, 4, 4, 1), dtype="uint8")
+    detection = Detection.run(IMAGES, {"noise": noise}, model, BaselineClassifier(HalfSure()))
+    assert detection.detectors[-1] == "baseline_max_softmax"
+    for detector, area in detection.auroc("noise").items():
+        foreign, familiar = detection.foreign["noise"][detector], detection.familiar[detector]
+        expected = mannwhitneyu(foreign, familiar).statistic / (7 * 9)
+        assert area == pytest.approx(expected)
+    expected = -(0.5 + IMAGES[:, 0, 0, 0] / 10)
+    assert detection.familiar["baseline_max_softmax"] == pytest.approx(expected)
+
+
+def test_report():
+    familiar = {"log_likelihood": np.array([1.0, 2.0])}
+    foreign = {
+        "far": {"log_likelihood": np.array([3.0, 5.0])},
+        "near": {"log_likelihood": np.array([0.0, 1.5])},
+    }
+    report = Detection(familiar, foreign).report()
+    assert json.loads(json.dumps(report)) == report
+    assert list(report["detectors"]) == ["log_likelihood"]
+    assert report["familiar"] == {"count": 2, "bits_per_dim": 1.5}
+    assert report["inputs"]["far"] == {
+        "count": 2,
+        "bits_per_dim": 4,
+        "auroc": {"log_likelihood": 1},
+    }
+    assert report["inputs"]["near"]["auroc"] == {"log_likelihood": 0.25}
+    assert report["mean_auroc"] == {"log_likelihood": 0.625}
+
+
+def test_picture(model, rng):
+    sets = {"noise": rng.integers(0, 5, (3, 4, 4, 1), dtype="uint8"), "again": IMAGES}
+    detection = Detection.run(IMAGES, sets, model)
+    with Image.open(io.BytesIO(foreign_png(detection, IMAGES, sets, 5))) as image:
+        assert image.width > image.height > 200

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from keras_pixelcnnpp.data.built_in import load_digits
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.foreign import foreign_inputs
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(0, 5, (6, 4, 8, 3), dtype="uint8")
+
+
+def test_all_have_the_models_form(images):
+    sets = foreign_inputs(images, 5)
+    assert len(sets) == 8
+    for name, given in sets.items():
+        assert given.shape == images.shape, name
+        assert given.dtype == np.uint8, name
+        assert given.max() <= 4, name
+        assert np.any(given != images), name
+
+
+def test_the_spoilt_keep_what_they_should(images):
+    sets = foreign_inputs(images, 5)
+
+    def rows(pictures):
+        return [sorted(map(bytes, picture)) for picture in pictures]
+
+    def pixels(pictures):
+        return [sorted(map(bytes, picture.reshape(-1, 3))) for picture in pictures]
+
+    assert rows(sets["rows shuffled"]) == rows(images)
+    assert rows(sets["pixels shuffled"]) != rows(images)
+    assert pixels(sets["pixels shuffled"]) == pixels(images)
+    np.testing.assert_array_equal(sets["upside down"], np.flip(images, axis=1))
+    np.testing.assert_array_equal(sets["inverted"] + images, 4)
+    assert sets["one colour"].std(axis=(1, 2)).max() == 0
+
+
+def test_photographs_and_digits_are_what_they_say():
+    grey = np.zeros((4, 8, 8, 1), "uint8")
+    sets = foreign_inputs(grey, 17)
+    known = {bytes(digit) for digit in load_digits().split("train").images}
+    assert {bytes(digit) for digit in sets["digits"]} <= known
+    assert "digits" not in foreign_inputs(grey, 17, "digits")
+    # Neighbours in a photograph resemble each other; in shuffled noise they don't.
+    wide = np.zeros((20, 32, 32, 3), "uint8")
+    photographs = foreign_inputs(wide, 256)["photographs"].astype(float)
+    step = np.abs(np.diff(photographs, axis=2)).mean()
+    assert 0 < step < 0.5 * np.abs(photographs - rng_shuffled(photographs)).mean()
+
+
+def rng_shuffled(pictures):
+    return np.random.default_rng(0).permuted(pictures, axis=2)
+
+
+def test_same_seed_same_pictures(images):
+    first, again, other = (foreign_inputs(images, 5, seed=seed) for seed in (1, 1, 2))
+    for name in first:
+        np.testing.assert_array_equal(first[name], again[name])
+    assert np.any(first["uniform noise"] != other["uniform noise"])
+
+
+def test_two_channels():
+    with pytest.raises(UserError, match="1 or 3 channels"):
+        foreign_inputs(np.zeros((2, 4, 4, 2), "uint8"), 5)

@@ -1,0 +1,146 @@
+import json
+
+import numpy as np
+import pytest
+import tiny
+from command_line import one_line
+from PIL import Image
+
+from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.run import RunFolder
+
+# Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with a model, as if it had been trained."""
+    folder = RunFolder(tmp_path / "run")
+    data = tiny.tiny_data_config(tiny.tiny_dataset())
+    data["source"] = str(tiny.save_npz(tmp_path / "tiny.npz"))
+    write_json(folder.config_json, {"data": data})
+    tiny.tiny_model().save(folder.model_keras)
+    return folder
+
+
+def save_baseline(run):
+    BaselineCNN((4, 4, 1), 3, num_levels=5, filters=(4,), num_blocks=1).save(run.baseline_keras)
+
+
+def report_of(run):
+    return json.loads((run.reports / "generation.json").read_text())
+
+
+def test_pictures_grids_and_report(pixelcnnpp, run):
+    command = ("evaluate", "generation", "--run", run.path, "--reference", "none")
+    command += ("--temperatures", "")
+    status, out, _ = pixelcnnpp(*command, "--per-class", 3, "--seed", 5)
+    assert status == 0
+    assert str(run.samples) in out
+    names = ("dark", "grey", "bright")
+    assert {path.name for path in run.samples.iterdir()} == {
+        f"{name}_image_{number:02d}.png" for name in names for number in (1, 2, 3)
+    }
+    grids = {path.stem: np.asarray(Image.open(path)).shape for path in run.reports.glob("*.png")}
+    assert set(grids) == {"samples", *(f"samples_{name}" for name in names)}
+    assert grids["samples"] == (16 * 16, 16 * 16)
+
+    report = report_of(run)
+    assert not {"metrics", "memorisation", "temperatures"} & set(report)
+    assert (report["count"], report["per_class"], report["seed"]) == (9, 3, 5)
+    model = tiny_model_of(run)
+    labels = np.repeat(np.arange(3), 3)
+    levels = model.sample(labels, seed=5)
+    bits = -model.log_prob(levels, labels) / (16 * np.log(2))
+    assert report["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-4)
+    for index, name in enumerate(names):
+        expected = bits[labels == index].mean()
+        assert report["classes"][name] == {
+            "count": 3,
+            "bits_per_dim": pytest.approx(expected, rel=1e-4),
+        }
+    with Image.open(run.samples / "bright_image_02.png") as image:
+        assert (np.asarray(image) // 63 == levels[7, ..., 0]).all()
+
+    # A smaller set leaves nothing of the larger one behind.
+    assert pixelcnnpp(*command, "--per-class", 1)[0] == 0
+    assert len(list(run.samples.iterdir())) == 3
+
+
+def test_beside_real_pictures(pixelcnnpp, run):
+    save_baseline(run)
+    command = ("evaluate", "generation", "--run", run.path, "--per-class", 4)
+    status, out, _ = pixelcnnpp(*command, "--temperatures", "0.5,1", "--completions", 2)
+    assert status == 0
+    assert "no FID" in out
+    galleries = ("nearest_neighbours", "completions", "temperatures")
+    for name in galleries:
+        with Image.open(run.reports / f"{name}.png") as image:
+            assert image.format == "PNG"
+
+    report = report_of(run)
+    assert report["features"] == {"name": "baseline_cnn", "dimensions": 4}
+    assert report["reference"] == {"split": "validation", "count": 9}
+    assert list(report["metrics"]) == ["all", "dark", "grey", "bright"]
+    keys = {"frechet_distance", "kid", "precision", "recall", "density", "coverage"}
+    for numbers in report["metrics"].values():
+        assert set(numbers) == {*keys, "floor"}
+        assert set(numbers["floor"]) == keys
+    assert None not in report["metrics"]["all"].values()
+    assert set(report["memorisation"]) == {"pixels", "features"}
+    assert "fid" not in report
+    cold, same = report["temperatures"]
+    assert (cold["temperature"], same["temperature"]) == (0.5, 1)
+    assert same["bits_per_dim"] == report["bits_per_dim"]
+    assert same["frechet_distance"] == report["metrics"]["all"]["frechet_distance"]
+
+    # What isn't made any more does not stay behind.
+    only_draw = ("--reference", "none", "--temperatures", "")
+    assert pixelcnnpp(*command, *only_draw)[0] == 0
+    assert not any((run.reports / f"{name}.png").exists() for name in galleries)
+
+
+def test_without_a_baseline_it_says_how_to_train_one(pixelcnnpp, run):
+    command = ("evaluate", "generation", "--run", run.path, "--per-class", 2)
+    status, out, _ = pixelcnnpp(*command, "--temperatures", "1", "--reference", "test")
+    assert status == 0
+    assert f"pixelcnnpp train baseline --data … --run {run.path}" in out
+    assert "no labels: no completions" in out
+    report = report_of(run)
+    assert "metrics" not in report
+    assert set(report["memorisation"]) == {"pixels"}
+    assert report["temperatures"][0]["frechet_distance"] is None
+    assert (run.reports / "nearest_neighbours.png").exists()
+    assert not (run.reports / "completions.png").exists()
+
+
+def tiny_model_of(run):
+    import keras
+
+    return keras.models.load_model(run.model_keras)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--temperature", 0), "temperature"),
+        (("--temperature", "inf"), "temperature"),
+        (("--guidance", 1), "label dropout"),
+        (("--temperatures", "1,0"), "numbers above 0"),
+        (("--reference", "train"), "wasn't trained on"),
+        (("--reference", "holdout"), "no split 'holdout'"),
+        (("--data", "nowhere"), "--reference none"),
+        (("--inception-weights", "none.pth"), "nception"),
+        (("--inception-weights", "none.pth", "--reference", "none"), "give a --reference"),
+    ],
+)
+def test_bad_options(pixelcnnpp, run, options, message):
+    one_line(pixelcnnpp("evaluate", "generation", "--run", run.path, *options), message)
+    assert not run.samples.exists()
+    assert not run.reports.exists()
+
+
+def test_nothing_trained(pixelcnnpp, tmp_path):
+    one_line(pixelcnnpp("evaluate", "generation", "--run", tmp_path), "No run in")

@@ -1,0 +1,161 @@
+import resource
+import sys
+
+import hostile
+import numpy as np
+import pytest
+from hostile import encoded
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from keras_pixelcnnpp.data.images import read_image, to_levels
+
+tf = pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.tensorflow
+
+HEIGHT, WIDTH = 24, 40
+
+
+def peak_memory():
+    """Bytes that this process had in memory at most."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def pictures():
+    """Files of every mode that PNG and JPEG have, by name."""
+    rng = np.random.default_rng(0)
+
+    def noise(*channels):
+        return rng.integers(0, 256, (HEIGHT, WIDTH, *channels), dtype="uint8")
+
+    grey, colour = Image.fromarray(noise()), Image.fromarray(noise(3))
+    palette = colour.quantize(64)
+    deep = Image.fromarray(rng.integers(0, 2**16, (HEIGHT, WIDTH), dtype="uint16"))
+    first_colour = tuple(int(value) for value in np.asarray(colour)[0, 0])
+    alphas = rng.integers(0, 256, 64, dtype="uint8").tobytes()
+    return {
+        "grey": encoded(grey),
+        "colour": encoded(colour),
+        "grey with alpha": encoded(Image.fromarray(noise(2), "LA")),
+        "colour with alpha": encoded(Image.fromarray(noise(4))),
+        "black and white": encoded(grey.convert("1")),
+        "16 bits": encoded(deep),
+        "palette": encoded(palette),
+        "palette of 2 bits": encoded(colour.quantize(4), bits=2),
+        "palette with a transparent colour": encoded(palette, transparency=3),
+        "palette with alphas": encoded(palette, transparency=alphas),
+        "grey of 2 bits with a transparent level": hostile.grey_of_2_bits(transparent=1),
+        "grey with a transparent level": encoded(grey, transparency=100),
+        "colour with a transparent one": encoded(colour, transparency=first_colour),
+        "JPEG grey": encoded(grey, "JPEG"),
+        "JPEG colour": encoded(colour, "JPEG", quality=80),
+        "JPEG progressive": encoded(colour, "JPEG", progressive=True),
+        "JPEG CMYK": encoded(colour.convert("CMYK"), "JPEG"),
+    }
+
+
+PICTURES = pictures()
+
+
+def decoded(content, shape, num_levels=256):
+    from keras_pixelcnnpp.export.decoding import decode_picture
+
+    return decode_picture(tf.constant(content), shape, num_levels).numpy()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", PICTURES)
+def test_same_size_is_exact(name, channels):
+    shape = (HEIGHT, WIDTH, channels)
+    expected = read_image(PICTURES[name], shape)
+    np.testing.assert_array_equal(decoded(PICTURES[name], shape), expected)
+    np.testing.assert_array_equal(decoded(PICTURES[name], shape, 17), to_levels(expected, 17))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (48, 50), (24, 10)])
+@pytest.mark.parametrize("name", ["grey", "colour with alpha", "JPEG colour"])
+def test_resizing_is_pillows_to_one_step(name, size):
+    shape = (*size, 3)
+    difference = decoded(PICTURES[name], shape).astype(int) - read_image(PICTURES[name], shape)
+    assert np.abs(difference).max() <= 1
+
+
+BAD = {
+    "empty": b"",
+    "no picture": b"no picture",
+    "only the start of a PNG": b"\x89PNG",
+    "only the start of a JPEG": b"\xff\xd8\xff",
+    "PNG cut off in the header": PICTURES["colour"][:20],
+    "PNG cut off": PICTURES["colour"][:200],
+    "PNG with a flipped bit": PICTURES["colour"][:300] + b"\0" + PICTURES["colour"][301:],
+    "JPEG cut off": PICTURES["JPEG colour"][:-100],
+    "GIF": hostile.encoded(Image.new("RGB", (4, 4)), "GIF"),
+    "BMP": hostile.encoded(Image.new("RGB", (4, 4)), "BMP"),
+    "PNG without pixels": hostile.png(0, 8),
+    "PNG of 3.6 gigapixels": hostile.png(60_000, 60_000),
+    "PNG of negative sides": hostile.png(2**31 + 1, 2**31 + 1),
+    "PNG of 51 megapixels": hostile.png(51_000, 1000, data=bytes(51_001 * 1000)),
+    "JPEG of 4.3 gigapixels": hostile.jpeg_of_size(65_500, 65_500),
+    "JPEG of 1000 scans": hostile.jpeg_of_scans(1200, 1000),
+}
+
+
+@pytest.fixture(scope="module")
+def decode():
+    """`decode_pictures` in a graph, as it is exported."""
+    from keras_pixelcnnpp.export.decoding import decode_pictures
+
+    shape = (HEIGHT, WIDTH, 3)
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None,), tf.string)])
+    def function(contents):
+        return decode_pictures(contents, shape, 256)
+
+    return lambda contents: [
+        output.numpy() for output in function(tf.constant(contents, tf.string, (len(contents),)))
+    ]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_picture_is_an_error(name):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decoded(BAD[name], (8, 8, 3))
+
+
+def test_bad_pictures_do_not_spoil_a_batch(decode):
+    names = np.random.default_rng(0).permutation([*PICTURES, *BAD])
+    images, good = decode([(PICTURES | BAD)[name] for name in names])
+    assert good.tolist() == [name in PICTURES for name in names]
+    for name, image, is_good in zip(names, images, good, strict=True):
+        if is_good:
+            np.testing.assert_array_equal(image, read_image(PICTURES[name], (HEIGHT, WIDTH, 3)))
+        else:
+            assert not image.any()
+
+
+def test_batches_of_nothing_good(decode):
+    images, good = decode([])
+    assert images.shape == (0, HEIGHT, WIDTH, 3)
+    assert good.shape == (0,)
+    images, good = decode(list(BAD.values()))
+    assert images.shape == (len(BAD), HEIGHT, WIDTH, 3)
+    assert not good.any()
+
+
+def test_comment_that_unpacks_to_much(decode):
+    content = hostile.text_bomb(2**28)
+    before = peak_memory()
+    decode([content])
+    assert peak_memory() - before < 2**26
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(hostile.damaged(list(PICTURES.values())), min_size=1, max_size=6), st.integers(0))
+def test_any_bytes_leave_the_good_pictures_alone(decode, contents, place):
+    place %= len(contents) + 1
+    mixed = [*contents[:place], PICTURES["colour"], *contents[place:]]
+    images, good = decode(mixed)
+    assert good[place]
+    np.testing.assert_array_equal(images[place], read_image(PICTURES["colour"], (HEIGHT, WIDTH, 3)))

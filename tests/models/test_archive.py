@@ -1,0 +1,97 @@
+import io
+import json
+import zipfile
+
+import hostile
+import keras
+import numpy as np
+import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+
+# Of h5py and Keras, about what a damaged archive holds.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    path = tmp_path_factory.mktemp("archive") / "model.keras"
+    tiny.tiny_model().save(path)
+    return path
+
+
+def changed(archive, folder, **contents):
+    """A copy of the archive with other files in it."""
+    path = folder / "changed.keras"
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w", 8) as target:
+        for name in source.namelist():
+            target.writestr(name, contents.get(name.split(".")[0], source.read(name)))
+    return path
+
+
+def test_same_model(archive):
+    model = load_trained_model(archive, PixelCNNPlusPlus)
+    split = tiny.tiny_split(6)
+    expected = keras.models.load_model(archive).log_prob(split.images, split.labels)
+    np.testing.assert_array_equal(model.log_prob(split.images, split.labels), expected)
+
+
+def test_other_kind_of_model(archive):
+    with pytest.raises(UserError, match="holds a PixelCNNPlusPlus, not a BaselineCNN"):
+        load_trained_model(archive, BaselineCNN)
+
+
+def test_code_in_an_archive_is_not_run(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: 2 * x)])
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(UserError, match=r"model\.keras cannot be loaded .*Lambda") as error:
+        load_trained_model(tmp_path / "model.keras", PixelCNNPlusPlus)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"\x89HDF\r\n\x1a\n"])
+def test_no_archive(tmp_path, content):
+    path = tmp_path / "model.keras"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.keras cannot be loaded as a model: \S"):
+        load_trained_model(path, PixelCNNPlusPlus)
+
+
+def test_brackets_within_brackets(archive, tmp_path):
+    path = changed(archive, tmp_path, config=b"[" * 100_000)
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_trained_model(path, PixelCNNPlusPlus)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_archive(archive, data):
+    path = archive.with_name("damaged.keras")
+    path.write_bytes(data.draw(hostile.damaged([archive.read_bytes()])))
+    hostile.result_or_one_line(load_trained_model, path, PixelCNNPlusPlus)
+
+
+VALUES = st.sampled_from([None, -1, 0, 2**70, 1.5, "x", [], [1], {}, {"class_name": "Lambda"}])
+
+
+@settings(max_examples=25, deadline=None)
+@given(name=st.sampled_from(sorted(tiny.tiny_model().get_config())), value=VALUES)
+def test_any_configuration(archive, name, value):
+    with zipfile.ZipFile(archive) as source:
+        config = json.loads(source.read("config.json"))
+    config["config"][name] = value
+    content = json.dumps(config).encode()
+    path = changed(archive, archive.parent, config=content)
+    hostile.result_or_one_line(load_trained_model, path, PixelCNNPlusPlus)
+
+
+def test_weights_of_nothing(archive, tmp_path):
+    path = changed(archive, tmp_path, model=io.BytesIO().getvalue())
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_trained_model(path, PixelCNNPlusPlus)

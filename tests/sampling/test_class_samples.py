@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import safe_names
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples, picture_names
+
+
+def samples(channels=1, per_class=3):
+    """Pictures of 3 levels whose level is the label."""
+    labels = np.repeat([0, 1, 2], per_class)
+    levels = np.broadcast_to(labels[:, None, None, None], (len(labels), 4, 6, channels))
+    return ClassSamples(levels.astype("uint8"), labels, ("a/b", "two", "three"), 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_files(tmp_path, channels):
+    samples(channels).write(tmp_path / "new")
+    files = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert files == [
+        f"{name}_image_{number}.png"
+        for name in ("a_b", "three", "two")
+        for number in ("01", "02", "03")
+    ]
+    with Image.open(tmp_path / "new" / "two_image_03.png") as image:
+        assert image.mode == {1: "L", 3: "RGB"}[channels]
+        assert image.size == (6, 4)
+        assert (np.asarray(image) == 128).all()
+
+
+def test_names_stay_in_the_folder():
+    assert safe_names(["../../etc/x", "crème brûlée"]) == [".._.._etc_x", "crème brûlée"]
+
+
+@pytest.mark.parametrize("class_names", [("?", "/", ":"), ("a", "A"), ("?", "_", "__1", "/")])
+def test_no_two_classes_have_a_file_in_common(class_names):
+    names = picture_names(np.tile(np.arange(len(class_names)), 2), class_names)
+    assert len({name.casefold() for name in names}) == 2 * len(class_names)
+    assert not set("/?:") & set("".join(names))
+
+
+def test_two_channels_are_no_picture(tmp_path):
+    with pytest.raises(UserError, match="1 or 3 channels"):
+        samples(channels=2).write(tmp_path)
+
+
+def test_overview_has_a_row_per_class():
+    overview = samples(per_class=12).overview(columns=10)
+    enlarged = 10
+    row, column = 5 * enlarged, 7 * enlarged
+    assert overview.shape == (3 * row + enlarged, 10 * column + enlarged, 1)
+    middles = overview[row // 2 :: row, column // 2 :: column, 0]
+    assert middles.tolist() == [[value] * 10 for value in (0, 128, 255)]
+
+
+def test_draws_what_the_model_samples():
+    model = tiny.tiny_model()
+    drawn = ClassSamples.draw(model, ("dark", "grey", "bright"), per_class=2, seed=3)
+    assert drawn.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert (drawn.levels == model.sample(drawn.labels, seed=3)).all()
+    assert [name for name, _ in drawn.by_class()] == ["dark", "grey", "bright"]
+
+
+def test_unconditional_model_has_one_class():
+    model = tiny.tiny_model(num_classes=0, conditioning="none")
+    drawn = ClassSamples.draw(model, ("dark", "grey", "bright"), per_class=2)
+    assert [(name, len(pixels)) for name, pixels in drawn.by_class()] == [("any", 2)]

@@ -1,0 +1,159 @@
+import base64
+import json
+import stat
+
+import hostile
+import numpy as np
+import pytest
+import tiny
+from command_line import one_line
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.export.saved_model import ExportedModel, SavedModelClassifier
+from keras_pixelcnnpp.savedmodel.serving import predict, tensorflow_serving_command
+
+pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.tensorflow
+
+PICTURES = [hostile.png(4, 4, data=bytes([0, row, 9, 99, 200] * 4)) for row in range(3)]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    from keras_pixelcnnpp.export.endpoints import export_saved_model
+
+    path = tmp_path_factory.mktemp("run") / "savedmodel"
+    export_saved_model(tiny.tiny_model(), path / "1", ("dark", "grey", "bright"), {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(path):
+    return ExportedModel(path)
+
+
+def b64(content):
+    return {"b64": base64.b64encode(content).decode()}
+
+
+def test_instances_of_bytes(path, exported):
+    contents = [PICTURES[0], b"bad", *PICTURES[1:]] * 20
+    instances = [b64(content) for content in contents]
+    request = {"signature_name": "classify_bytes", "instances": instances}
+    received = predict(exported, request)["predictions"]
+    assert len(received) == len(contents)
+    for name, expected in SavedModelClassifier(path).classify_bytes(contents).items():
+        values = np.array([prediction[name] for prediction in received])
+        np.testing.assert_allclose(values, expected, atol=1e-4)
+    named = [{"image_bytes": instance} for instance in instances]
+    again = predict(exported, {"signature_name": "classify_bytes", "instances": named})
+    assert str(again["predictions"]) == str(received)
+
+
+def test_inputs_of_arrays(path, exported):
+    images = tiny.tiny_split(5).images
+    expected = SavedModelClassifier(path).classify(images)
+    received = predict(exported, {"inputs": images.tolist()})["outputs"]
+    for name, values in expected.items():
+        np.testing.assert_allclose(received[name], values, atol=1e-4)
+    inputs = {"images": images.tolist(), "labels": [1] * 5}
+    received = predict(exported, {"signature_name": "log_prob", "inputs": inputs})["outputs"]
+    np.testing.assert_allclose(received, expected["log_likelihood"][:, 1], atol=1e-4)
+
+
+def test_samples(exported):
+    inputs = {"labels": [0, 2], "seed": 3, "temperature": 1}
+    received = predict(exported, {"signature_name": "sample", "inputs": inputs})["outputs"]
+    expected = exported.run("sample", labels=[0, 2], seed=3, temperature=1.0)["images"]
+    np.testing.assert_array_equal(received, expected)
+
+
+@pytest.mark.parametrize(
+    "request_json",
+    [
+        [],
+        {},
+        {"instances": []},
+        {"instances": 3},
+        {"instances": [1], "inputs": [1]},
+        {"signature_name": 3, "instances": [1]},
+        {"signature_name": "nothing", "instances": [1]},
+        {"instances": [[[[300]]]]},
+        {"instances": [[[1], [1, 2]]]},
+        {"instances": [[[[0.5]] * 4] * 4]},
+        {"instances": ["text"]},
+        {"signature_name": "classify_bytes", "instances": ["text"]},
+        {"signature_name": "classify_bytes", "instances": [{"b64": "?"}]},
+        {"signature_name": "classify_bytes", "instances": [{"b64": None}]},
+        {"signature_name": "classify_bytes", "inputs": "text"},
+        {"signature_name": "log_prob", "instances": [{"labels": 1}]},
+        {"signature_name": "log_prob", "inputs": {"labels": [1]}},
+        {"signature_name": "sample", "instances": [{"labels": 1, "seed": 1, "temperature": 1}]},
+        {"signature_name": "sample", "inputs": {"labels": [9], "seed": 0, "temperature": 1}},
+        {"signature_name": "sample", "inputs": {"labels": [0], "seed": 2**40, "temperature": 1}},
+    ],
+    ids=json.dumps,
+)
+def test_bad_request_is_one_line(exported, request_json):
+    assert hostile.result_or_one_line(predict, exported, request_json) is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "changes", "reason"),
+    [
+        ("sample", {"labels": [4]}, "labels must be from 0 to 3"),
+        ("sample", {"labels": [-1]}, "labels must be from 0 to 3"),
+        ("sample", {"temperature": 0}, "temperature must be positive"),
+        ("classify", {"images": np.full((1, 4, 4, 1), 5)}, "images must be levels from 0 to 4"),
+        ("log_prob", {"images": np.full((1, 4, 4, 1), 255)}, "images must be levels from 0 to 4"),
+        ("log_prob", {"labels": [4]}, "labels must be from 0 to 3"),
+        ("log_prob", {"labels": [-1]}, "labels must be from 0 to 3"),
+        ("log_prob", {"labels": [1, 2]}, "Expected one label for each picture"),
+    ],
+)
+def test_the_graph_says_why_it_refuses(exported, endpoint, changes, reason):
+    good = {"images": np.zeros((1, 4, 4, 1), int), "labels": [1], "seed": 0, "temperature": 1}
+    inputs = {name: {**good, **changes}[name] for name in exported.inputs(endpoint)}
+    if "images" in inputs:
+        inputs["images"] = inputs["images"].tolist()
+    with pytest.raises(UserError) as error:
+        predict(exported, {"signature_name": endpoint, "inputs": inputs})
+    assert str(error.value) == f"Refused by the model: {reason}"
+
+
+ENTRIES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.fixed_dictionaries({"b64": inner}),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    form=st.sampled_from(["instances", "inputs"]),
+    endpoint=st.sampled_from(["classify", "classify_bytes", "log_prob"]),
+    values=ENTRIES | st.lists(ENTRIES) | st.fixed_dictionaries({"images": ENTRIES}),
+)
+def test_any_request(exported, form, endpoint, values):
+    request = {"signature_name": endpoint, form: values}
+    hostile.result_or_one_line(predict, exported, request)
+
+
+def test_tensorflow_serving_where_it_is_installed(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert tensorflow_serving_command(path, "digits", 8501) is None
+    program = tmp_path / "tensorflow_model_server"
+    program.touch(stat.S_IRWXU)
+    assert tensorflow_serving_command(path, "digits", 8501) == [
+        str(program),
+        "--port=0",
+        "--rest_api_port=8501",
+        "--model_name=digits",
+        f"--model_base_path={path}",
+    ]
+
+
+def test_nothing_to_serve(pixelcnnpp, tmp_path):
+    one_line(pixelcnnpp("savedmodel", "serve", tmp_path), "No SavedModel")

@@ -1,0 +1,183 @@
+"""Each fusion strategy against its equation in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from layer_checks import check_layer, randomize, run, weights_of
+from scipy.special import softmax
+from serialization import check_config
+
+from keras_pixelcnnpp.conditioning import STRATEGIES, MixtureHeadConditioning, SpatialConditioning
+
+NUM_CLASSES = 3
+LABELS = np.array([[2, 0, 3, 1], [1, 1, 2, 0]])  # 3 is "no label"
+SHAPE = (2, 1, 4, 6, 5)
+FEATURES = np.random.default_rng(1).normal(size=(2, 1, 4, 6, 7)).astype("float32")
+
+
+@pytest.fixture
+def x(rng):
+    return (10 + 3 * rng.normal(size=SHAPE)).astype("float32")
+
+
+def one_hot(x, y, weights, features):
+    code = np.zeros((*x.shape[:2], NUM_CLASSES))
+    if y < NUM_CLASSES:
+        code[..., y] = 1
+    return np.concatenate([x, code], axis=-1)
+
+
+def embedding(x, y, weights, features):
+    return x + weights["table"][y]
+
+
+def film(x, y, weights, features):
+    return (1 + weights["gamma"][y]) * x + weights["beta"][y]
+
+
+def adaptive_norm(x, y, weights, features):
+    mean, deviation = x.mean(axis=-1, keepdims=True), x.std(axis=-1, keepdims=True)
+    return film((x - mean) / np.sqrt(deviation**2 + 1e-5), y, weights, features)
+
+
+def cross_attention(x, y, weights, features):
+    scores = x @ weights["query"] @ weights["keys"][y].T / np.sqrt(x.shape[-1])
+    return x + softmax(scores, axis=-1) @ weights["values"][y] @ weights["output"]
+
+
+def mixture_head(x, y, weights, features):
+    return x + features @ weights["kernels"][y]
+
+
+EQUATIONS = {
+    "one_hot": one_hot,
+    "embedding": embedding,
+    "bias": embedding,
+    "film": film,
+    "adaptive_norm": adaptive_norm,
+    "spatial": embedding,
+    "cross_attention": cross_attention,
+    "mixture_head": mixture_head,
+}
+
+
+def needs(name):
+    """What the call needs beside features and labels."""
+    return {"features": ops.convert_to_tensor(FEATURES)} if name == "mixture_head" else {}
+
+
+def built(name, x):
+    layer = STRATEGIES[name](NUM_CLASSES)
+    if name == "mixture_head":
+        layer.build(x.shape, LABELS.shape, FEATURES.shape)
+    else:
+        run(layer, x, LABELS)
+    return layer
+
+
+def test_every_strategy_has_an_equation():
+    assert set(EQUATIONS) == set(STRATEGIES)
+
+
+@pytest.mark.parametrize("candidates", [1, 4])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_equals_its_equation(x, name, candidates):
+    """For features without candidates yet, and for features that have them."""
+    x = np.repeat(x, candidates, axis=1) * np.arange(1, candidates + 1)[:, None, None, None]
+    x = x.astype("float32")
+    layer = randomize(built(name, x))
+    received = run(layer, x, LABELS, **needs(name))
+    weights = weights_of(layer)
+    for index, row in enumerate(LABELS):
+        for candidate, y in enumerate(row):
+            features = x[index, min(candidate, candidates - 1)].astype("float64")
+            expected = EQUATIONS[name](features, y, weights, FEATURES[index, 0])
+            np.testing.assert_allclose(received[index, candidate], expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_as_a_layer(rng, name):
+    if name == "mixture_head":
+        pytest.skip("needs the features to be built: see below")
+    x = rng.normal(size=SHAPE).astype("float32")
+    channels = SHAPE[-1] + (NUM_CLASSES if name == "one_hot" else 0)
+    check_layer(STRATEGIES[name], {"num_classes": NUM_CLASSES}, [x, LABELS], (2, 4, 4, 6, channels))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_config(name):
+    extra = {"num_tokens": 3} if name == "cross_attention" else {}
+    check_config(STRATEGIES[name], num_classes=5, **extra)
+
+
+@pytest.mark.parametrize("name", ["film", "spatial", "cross_attention", "mixture_head"])
+def test_starts_without_effect(x, name):
+    """A strategy that starts at zero can be added to a trained network without harm."""
+    received = run(built(name, x), x, LABELS, **needs(name))
+    np.testing.assert_allclose(received, np.repeat(x, 4, axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["embedding", "bias"])
+def test_starts_small(x, name):
+    change = run(built(name, x), x, LABELS) - x
+    assert 0 < np.abs(change).max() < 0.5
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_pixel_sees_no_other(x, name):
+    """Normalizing or attending over height and width would show a pixel the ones after it."""
+    layer = randomize(built(name, x))
+    before = run(layer, x, LABELS, **needs(name))
+    x[:, :, 2, 3] += 5
+    changed = np.any(run(layer, x, LABELS, **needs(name)) != before, axis=(0, 1, 4))
+    expected = np.zeros((4, 6), bool)
+    expected[2, 3] = True
+    np.testing.assert_array_equal(changed, expected)
+
+
+def test_spatial_knows_the_place_of_a_piece(x):
+    layer = randomize(built("spatial", x))
+    whole = run(layer, x, LABELS)
+    row = run(layer, x[:, :, 2:3], LABELS, position=(2, None))
+    np.testing.assert_array_equal(row, whole[:, :, 2:3])
+    pixel = run(layer, x[:, :, 2:3, 4:5], LABELS, position=(2, 4))
+    np.testing.assert_array_equal(pixel, whole[:, :, 2:3, 4:5])
+
+
+@pytest.mark.parametrize("name", ["cross_attention", "spatial"])
+def test_bottleneck_takes_pieces_without_effect_on_the_rest(x, name):
+    layer = randomize(built(name, x))
+    whole = run(layer, x, LABELS)
+    pixel = run(layer, x[:, :, 1:2, 0:1], LABELS, position=(1, 0))
+    np.testing.assert_allclose(pixel, whole[:, :, 1:2, 0:1], rtol=1e-5)
+
+
+def test_adaptive_norm_of_equal_channels_is_finite():
+    x = np.full(SHAPE, 300.7, "float32")
+    assert np.all(np.isfinite(run(built("adaptive_norm", x), x, LABELS)))
+
+
+def test_mixture_head_stays_in_float32(x):
+    layer = MixtureHeadConditioning(NUM_CLASSES, dtype="mixed_bfloat16")
+    layer.build(x.shape, LABELS.shape, FEATURES.shape)
+    output = layer(ops.convert_to_tensor(x), LABELS, **needs("mixture_head"))
+    assert keras.backend.standardize_dtype(output.dtype) == "float32"
+
+
+def test_tables_have_an_entry_for_no_label():
+    layer = SpatialConditioning(NUM_CLASSES)
+    layer.build((None, 1, 4, 6, 5))
+    assert layer.table.shape == (NUM_CLASSES + 1, 4, 6, 5)
+
+
+@pytest.mark.parametrize("num_classes", [0, -1, 1.5, "three"])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_bad_number_of_classes(name, num_classes):
+    with pytest.raises(ValueError, match=r"`num_classes`\. Expected a positive integer"):
+        STRATEGIES[name](num_classes)
+
+
+def test_attention_needs_two_tokens():
+    with pytest.raises(ValueError, match=r"`num_tokens`.*at least 2\. Received: num_tokens=1"):
+        STRATEGIES["cross_attention"](NUM_CLASSES, num_tokens=1)

@@ -1,0 +1,169 @@
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from keras_pixelcnnpp.errors import DiskFullError
+from keras_pixelcnnpp.files import atomic_path, remove_leftovers, write_json
+
+
+def test_replaces_a_file(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    for text in ("one", "two"):
+        with atomic_path(path) as temporary:
+            temporary.write_text(text)
+        assert path.read_text() == text
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_replaces_a_folder(tmp_path):
+    path = tmp_path / "1"
+    for name in ("one", "two"):
+        with atomic_path(path) as temporary:
+            temporary.mkdir()
+            (temporary / name).touch()
+        assert [p.name for p in path.iterdir()] == [name]
+    assert [p.name for p in tmp_path.iterdir()] == ["1"]
+
+
+def write_half(path, folder):
+    with atomic_path(path) as temporary:
+        if folder:
+            temporary.mkdir()
+            (temporary / "half").write_text("half")
+        else:
+            temporary.write_text("half")
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_failure_leaves_the_old_content(tmp_path, folder):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError):
+        write_half(path, folder)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_json_is_json(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "Käse", "value": [1, None]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"name": "Käse", "value": [1, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+
+
+def test_all_endings_are_kept(tmp_path):
+    with atomic_path(tmp_path / "model.weights.h5") as temporary:
+        assert temporary.name.endswith(".weights.h5")
+        temporary.touch()
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from keras_pixelcnnpp.atomic import atomic_path
+folder = Path(sys.argv[1])
+with atomic_path(folder / "old.txt") as temporary:
+    temporary.write_text("half")
+    with atomic_path(folder / "1") as other:
+        other.mkdir()
+        (other / "half").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+KILLED_BETWEEN_THE_RENAMES = """
+import os, signal, sys
+from pathlib import Path
+from keras_pixelcnnpp.atomic import atomic_path
+rename = Path.rename
+def rename_and_die(path, target):
+    rename(path, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+Path.rename = rename_and_die
+with atomic_path(Path(sys.argv[1]) / "1") as temporary:
+    temporary.mkdir()
+"""
+
+
+def run_until_killed(code, folder):
+    process = subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+class TestKilled:
+    def test_old_content_stays_and_the_rest_is_cleaned_up(self, tmp_path):
+        (tmp_path / "old.txt").write_text("old")
+        run_until_killed(KILLED_WHILE_WRITING, tmp_path)
+        assert (tmp_path / "old.txt").read_text() == "old"
+        assert len(list(tmp_path.iterdir())) == 3
+        write_json(tmp_path / "other.json", {})
+        assert {path.name for path in tmp_path.iterdir()} == {"old.txt", "other.json"}
+
+    def test_folder_that_stepped_aside_comes_back(self, tmp_path):
+        (tmp_path / "1").mkdir()
+        (tmp_path / "1" / "old").touch()
+        run_until_killed(KILLED_BETWEEN_THE_RENAMES, tmp_path)
+        assert not (tmp_path / "1").exists()
+        remove_leftovers(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["1"]
+        assert [path.name for path in (tmp_path / "1").iterdir()] == ["old"]
+
+    def test_two_may_clean_up_at_once(self, tmp_path, monkeypatch):
+        def removed_by_another(path):
+            remove(path)
+            remove(path)
+
+        remove = shutil.rmtree
+        run_until_killed(KILLED_WHILE_WRITING, tmp_path)
+        monkeypatch.setattr(shutil, "rmtree", removed_by_another)
+        remove_leftovers(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_another_process_is_writing_is_left_alone(self, tmp_path):
+        (tmp_path / f".a.{os.getppid()}.pixelcnnpp-new.txt").touch()
+        (tmp_path / ".hidden").touch()
+        remove_leftovers(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 2
+
+    def test_files_of_others_are_left_alone(self, tmp_path):
+        names = {".work.20240131.tmp", ".vimrc.99999999.old", ".a.99999999.tmp.txt"}
+        for name in names:
+            (tmp_path / name).touch()
+        remove_leftovers(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == names
+
+    def test_what_a_process_of_the_same_number_left_is_not_taken_over(self, tmp_path):
+        leftover = tmp_path / f".a.{os.getpid()}.pixelcnnpp-new"
+        leftover.mkdir()
+        (leftover / "stale").touch()
+        with atomic_path(tmp_path / "a") as temporary:
+            temporary.mkdir()
+        assert list((tmp_path / "a").iterdir()) == []
+
+
+def write_too_much(path):
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(bytes(1 << 20))
+
+
+def test_full_disk_leaves_the_old_file(small_disk):
+    path = small_disk / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(DiskFullError, match=r"a\.bin was not written: no space left"):
+        write_too_much(path)
+    assert path.read_bytes() == b"old"
+    assert list(small_disk.iterdir()) == [path]
+
+
+def test_other_errors_are_left_as_they_are(tmp_path):
+    error = OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(OSError, match="Input/output") as raised, atomic_path(tmp_path / "a"):
+        raise error
+    assert raised.value is error

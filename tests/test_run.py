@@ -1,0 +1,173 @@
+import json
+
+import pytest
+
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.run import RunFolder
+
+DATA = {"source": "digits", "fingerprint": "f00d", "class_names": ("0", "1")}
+
+
+def config(**options):
+    return {"options": {"filters": 40, "epochs": 3, **options}, "model": {}}
+
+
+def finish(run, section="pixelcnnpp"):
+    """Leaves what a run leaves."""
+    run.checkpoints(section).mkdir(parents=True)
+    (run.checkpoints(section) / "epoch-0003.json").touch()
+    run.model(section).touch()
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.start("pixelcnnpp", config(), DATA)
+    finish(folder)
+    return folder
+
+
+def test_writes_the_configuration(run):
+    assert run.read_config()["pixelcnnpp"]["options"] == {"filters": 40, "epochs": 3}
+    assert run.read_config()["data"]["fingerprint"] == "f00d"
+
+
+def test_both_models_share_the_data(run):
+    run.start("baseline", config(), DATA)
+    assert set(run.read_config()) == {"data", "pixelcnnpp", "baseline"}
+    with pytest.raises(UserError, match=r"other data: fingerprint was 'f00d', now 'beef'"):
+        run.start("baseline", config(), {**DATA, "fingerprint": "beef"})
+
+
+def test_other_configuration_is_refused_and_named(run):
+    before = run.config_json.read_text()
+    for resume in (False, True):
+        with pytest.raises(UserError, match="filters was 40, now 80") as error:
+            run.start("pixelcnnpp", config(filters=80), DATA, resume=resume)
+        assert "epochs" not in str(error.value)
+    assert run.config_json.read_text() == before
+    assert run.model_keras.exists()
+
+
+def test_option_that_only_one_has_is_named(run):
+    with pytest.raises(UserError, match="seed was None, now 1"):
+        run.start("pixelcnnpp", config(seed=1), DATA)
+
+
+def test_run_from_before_an_option_existed_can_be_resumed(run):
+    run.start("pixelcnnpp", config(new_option=None), DATA, resume=True)
+
+
+def test_same_configuration_needs_a_decision(run):
+    with pytest.raises(UserError, match=r"--resume .* --overwrite"):
+        run.start("pixelcnnpp", config(), DATA)
+    run.start("pixelcnnpp", config(), DATA, resume=True)
+    assert run.model_keras.exists()
+    run.start("pixelcnnpp", config(filters=80), DATA, overwrite=True)
+    assert not run.model_keras.exists()
+    assert not run.checkpoints("pixelcnnpp").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        ({"filters": 80}, {"overwrite": True}),
+        ({"epochs": 9}, {"resume": True, "may_change": ("epochs",)}),
+    ],
+)
+def test_no_results_of_the_model_before_are_left(run, options, how):
+    made = [folder / "a.json" for folder in (run.reports, run.samples, run.savedmodel)]
+    for file in made:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    run.start("baseline", config(), DATA)
+    run.start("pixelcnnpp", config(), DATA, resume=True)
+    assert all(file.exists() for file in made)
+    run.start("pixelcnnpp", config(**options), DATA, **how)
+    assert not any(file.exists() for file in made)
+
+
+def test_starting_the_baseline_over_keeps_samples_and_export(run):
+    run.start("baseline", config(), DATA)
+    finish(run, "baseline")
+    for folder in (run.reports, run.samples, run.savedmodel):
+        folder.mkdir(exist_ok=True)
+    run.start("baseline", config(), DATA, overwrite=True)
+    assert not run.reports.exists()
+    assert run.samples.exists()
+    assert run.savedmodel.exists()
+
+
+def test_overwriting_one_model_keeps_the_other(run):
+    run.start("baseline", config(), DATA)
+    finish(run, "baseline")
+    run.start("pixelcnnpp", config(filters=80), DATA, overwrite=True)
+    assert run.baseline_keras.exists()
+    with pytest.raises(UserError, match="other data"):
+        run.start("pixelcnnpp", config(), {**DATA, "fingerprint": "beef"}, overwrite=True)
+
+
+def test_resumed_run_may_last_longer(run):
+    longer = config(epochs=9)
+    run.start("pixelcnnpp", longer, DATA, resume=True, may_change=("epochs",))
+    assert run.read_config()["pixelcnnpp"]["options"]["epochs"] == 9
+
+
+def test_nothing_to_resume(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(UserError, match="Nothing to resume"):
+        run.start("pixelcnnpp", config(), DATA, resume=True)
+    assert not run.path.exists()
+
+
+def test_run_that_was_killed_before_its_first_checkpoint_can_be_resumed(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.start("pixelcnnpp", config(), DATA)
+    run.start("pixelcnnpp", config(), DATA, resume=True)
+    with pytest.raises(UserError, match="filters was 40, now 80"):
+        run.start("pixelcnnpp", config(filters=80), DATA, resume=True)
+    with pytest.raises(UserError, match="Nothing to resume"):
+        run.start("baseline", config(), DATA, resume=True)
+
+
+def test_what_killed_processes_left_is_removed(run, tmp_path):
+    # The largest number of a process on Linux is 2 ** 22.
+    leftovers = [
+        run.path / ".model.99999999.pixelcnnpp-new.keras",
+        run.checkpoints("pixelcnnpp") / ".epoch-0004.99999999.pixelcnnpp-new.npz",
+        run.reports / ".a.99999999.pixelcnnpp-new.png",
+    ]
+    for path in leftovers:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    run.start("pixelcnnpp", config(), DATA, resume=True)
+    assert not any(path.exists() for path in leftovers)
+    assert run.model_keras.exists()
+
+
+def test_run_that_broke_off_early_may_be_started_again(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.start("pixelcnnpp", config(), DATA)
+    run.start("pixelcnnpp", config(filters=80), {**DATA, "fingerprint": "beef"})
+    assert run.read_config()["pixelcnnpp"]["options"]["filters"] == 80
+
+
+@pytest.mark.parametrize("content", ["{", "[]", json.dumps({"other": 1})])
+def test_damaged_configuration(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json is"):
+        RunFolder(tmp_path).read_config()
+
+
+def test_missing_pieces_say_how_to_make_them(tmp_path):
+    run = RunFolder(tmp_path)
+    with pytest.raises(UserError, match="pixelcnnpp train pixelcnnpp --run"):
+        run.read_config()
+    with pytest.raises(UserError, match="pixelcnnpp train baseline --run"):
+        run.require_model("baseline")
+
+
+def test_file_is_no_folder(tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(UserError, match="is a file"):
+        RunFolder(tmp_path / "run").start("pixelcnnpp", config(), DATA)

@@ -1,0 +1,172 @@
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tiny
+from keras import ops
+
+from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
+from keras_pixelcnnpp.optimizers import variable_value
+from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
+from keras_pixelcnnpp.train.loop import Phase, fit
+from keras_pixelcnnpp.train.stopping import TrainingStopped
+
+
+class Candidates(keras.Model):
+    """Scores candidate labels; has dropout, so that random state matters."""
+
+    def __init__(self):
+        super().__init__()
+        self.flatten = keras.layers.Flatten()
+        self.dropout = keras.layers.Dropout(0.5)
+        self.dense = keras.layers.Dense(3)
+        self.build({"image": (None, 4, 4, 1)})
+
+    def build(self, input_shape):
+        self.dense.build((None, 16))
+
+    def call(self, inputs, training=False):
+        x = ops.cast(self.flatten(inputs["image"]), "float32")
+        return ops.log_softmax(self.dense(self.dropout(x, training=training)))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **_):
+        scores = ops.take_along_axis(y_pred, x["label"], axis=1)
+        return -ops.mean(scores[:, 0] - 0.1 * ops.mean(scores, axis=1))
+
+
+def train(folder, callbacks=(), epochs=4, **how):
+    keras.utils.set_random_seed(0)
+    model = Candidates()
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.95)
+    model.compile(keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=0.8))
+    split = tiny.tiny_split(24)
+
+    def batches(num_candidates):
+        return ImageSequence(
+            split.images,
+            split.labels,
+            batch_size=8,
+            num_classes=3,
+            horizontal_flip=True,
+            num_candidates=num_candidates,
+        )
+
+    phases = [Phase(batches(2), 2), Phase(batches(3), epochs)]
+    fit(model, phases, Checkpoints(folder), callbacks, verbose=0, **how)
+    return model
+
+
+def weights(model):
+    return np.concatenate([variable_value(variable).ravel() for variable in model.weights])
+
+
+class Record(keras.callbacks.Callback):
+    """Keeps what an epoch logs; sends itself a signal in a step, if told which."""
+
+    def __init__(self, number=None, epoch=None, step=None):
+        super().__init__()
+        self.number = number
+        self.at = (epoch, step)
+        self.steps = 0
+        self.logs = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.steps += 1
+        if (self.epoch, batch) == self.at:
+            os.kill(os.getpid(), self.number)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.logs[epoch] = dict(logs)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Final weights and logs of a run that nothing interrupted: 4 epochs of 3 steps."""
+    record = Record()
+    return weights(train(tmp_path_factory.mktemp("whole"), [record])), record.logs
+
+
+@pytest.mark.parametrize(
+    ("number", "epoch", "step"),
+    [
+        (signal.SIGINT, 0, 0),
+        (signal.SIGTERM, 1, 1),
+        (signal.SIGINT, 1, 2),
+        (signal.SIGTERM, 2, 0),
+        (signal.SIGTERM, 3, 1),
+        (signal.SIGTERM, 3, 2),
+    ],
+    ids=["first", "phase-1", "end-of-phase-1", "phase-2", "last-epoch", "last"],
+)
+def test_stopped_run_goes_on_from_the_very_step(tmp_path, whole, number, epoch, step):
+    before = Record(number, epoch, step)
+    with pytest.raises(TrainingStopped):
+        train(tmp_path, [before])
+    assert before.steps == 3 * epoch + step + 1
+    progress = Progress(epoch, step + 1) if step < 2 else Progress(epoch + 1)
+    assert Checkpoints(tmp_path).saved()[-1] == progress
+    after = Record()
+    resumed = train(tmp_path, [after], resume=True)
+    assert before.steps + after.steps == 12
+    np.testing.assert_array_equal(weights(resumed), whole[0])
+    # The means of the broken epoch are those over all of its steps.
+    for index, logs in after.logs.items():
+        assert logs == pytest.approx(whole[1][index], rel=1e-6)
+
+
+def test_stopped_several_times_within_an_epoch(tmp_path, whole):
+    for resume, step in ((False, 0), (True, 0)):
+        with pytest.raises(TrainingStopped):
+            train(tmp_path, [Record(signal.SIGTERM, 2, step)], resume=resume)
+    assert Checkpoints(tmp_path).saved() == [Progress(2, 1), Progress(2, 2)]
+    np.testing.assert_array_equal(weights(train(tmp_path, resume=True)), whole[0])
+
+
+def test_signal_while_an_epoch_is_measured_lets_it_finish(tmp_path, whole):
+    measure = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: epoch == 1 and os.kill(os.getpid(), signal.SIGTERM)
+    )
+    with pytest.raises(TrainingStopped):
+        train(tmp_path, [measure])
+    assert Checkpoints(tmp_path).saved()[-1] == Progress(2)
+    np.testing.assert_array_equal(weights(train(tmp_path, resume=True)), whole[0])
+
+
+def test_longer_run_goes_on_where_a_short_one_ended(tmp_path):
+    train(tmp_path / "short", epochs=3)
+    longer = train(tmp_path / "short", epochs=4, resume=True)
+    np.testing.assert_array_equal(weights(longer), weights(train(tmp_path / "whole", epochs=4)))
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path):
+    finished = weights(train(tmp_path))
+    np.testing.assert_array_equal(weights(train(tmp_path, resume=True)), finished)
+
+
+def test_model_ends_with_the_averaged_weights(tmp_path):
+    model = train(tmp_path)
+    for variable, average in zip(
+        model.trainable_variables, model.optimizer._model_variables_moving_average, strict=True
+    ):
+        np.testing.assert_array_equal(variable_value(variable), variable_value(average))
+
+
+def test_starting_over_forgets_old_checkpoints(tmp_path):
+    train(tmp_path, epochs=4)
+    train(tmp_path, epochs=2)
+    assert Checkpoints(tmp_path).saved() == [Progress(1), Progress(2)]
+
+
+def test_every_epoch_has_its_own_order():
+    split = tiny.tiny_split(24)
+    batches = ImageSequence(split.images, split.labels, batch_size=24, num_classes=3)
+    callback, seen = SetEpoch(batches), []
+    for epoch in (3, 4, 3):
+        callback.on_epoch_begin(epoch)
+        seen.append(batches[0][0]["label"].tolist())
+    assert seen[0] == seen[2] != seen[1]

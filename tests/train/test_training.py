@@ -1,0 +1,228 @@
+import json
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+import tiny
+
+from keras_pixelcnnpp.data.dataset import training_pictures
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.optimizers import variable_value
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train.baseline import train_baseline
+from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS, resolve_options
+from keras_pixelcnnpp.train.pixelcnnpp import make_optimizer, train_pixelcnnpp
+
+# Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
+HYBRID = {"label_loss_weight": 0.5, "warmup_epochs": 1, "learning_rate_decay": 0.99}
+
+
+def train(path, overrides=(), **how):
+    dataset = tiny.tiny_dataset()
+    preset = {"model": tiny.MODEL, "training": TRAINING}
+    model, training = resolve_options(preset, dict(overrides), dataset.num_classes)
+    data = tiny.tiny_data_config(dataset)
+    return train_pixelcnnpp(dataset, RunFolder(path), model, training, data, verbose=0, **how)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A model after one epoch of plain likelihood and one with candidates, and its run."""
+    run = RunFolder(tmp_path_factory.mktemp("run"))
+    return train(run.path, HYBRID), run
+
+
+def test_saved_model_has_the_averaged_weights(trained):
+    model, run = trained
+    average = [variable_value(v) for v in model.optimizer._model_variables_moving_average]
+    loaded = keras.models.load_model(run.model_keras)
+    refitted = loaded.posterior.offsets.path
+    for variable, expected in zip(loaded.trainable_variables, average, strict=True):
+        if variable.path != refitted:
+            np.testing.assert_array_equal(variable_value(variable), expected)
+
+
+def test_what_is_written(trained):
+    config = trained[1].read_config()
+    section = config["pixelcnnpp"]
+    assert section["options"]["candidates"] == 3
+    assert section["options"]["warmup_epochs"] == 1
+    assert section["options"]["jit_compile"] is not None
+    assert section["model"]["image_shape"] == [4, 4, 1]
+    assert section["versions"]["keras"] == keras.__version__
+    assert section["parameters"] == trained[0].count_params()
+    assert config["data"]["class_names"] == ["dark", "grey", "bright"]
+    assert json.loads(trained[1].config_json.read_text()) == config
+
+
+def test_history_has_every_epoch(trained):
+    rows = json.loads(trained[1].history("pixelcnnpp").read_text())
+    assert [row["epoch"] for row in rows] == [1, 2]
+    measured = {"accuracy", "bits_per_dim", "val_accuracy", "val_bits_per_dim"}
+    assert all(measured <= set(row) for row in rows)
+
+
+def test_averages_keep_up_with_a_short_training(tmp_path):
+    """Of 0.9999 the plain average would still be what the first step made."""
+    train(tmp_path, {"epochs": 10, "ema_momentum": 0.9999, "learning_rate": 0.003})
+    rows = json.loads(RunFolder(tmp_path).history("pixelcnnpp").read_text())
+    assert rows[9]["val_bits_per_dim"] < rows[4]["val_raw_bits_per_dim"]
+
+
+@pytest.mark.tensorflow
+def test_tensorboard_gets_scalars_and_pictures(trained):
+    event_accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    tags = {}
+    for name in ("train", "validation", "pictures"):
+        folder = trained[1].logs("pixelcnnpp") / name
+        events = event_accumulator.EventAccumulator(str(folder)).Reload()
+        tags[name] = set(events.Tags()["tensors"])
+    assert {"epoch_bits_per_dim", "epoch_accuracy", "epoch_learning_rate"} <= tags["train"]
+    assert {"epoch_bits_per_dim", "epoch_accuracy"} <= tags["validation"]
+    assert tags["pictures"] == {"training pictures", "confusion matrix"}
+
+
+def test_without_tensorflow_training_goes_on(tmp_path, monkeypatch, capsys):
+    from keras_pixelcnnpp.train import tensorboard as logs
+
+    monkeypatch.setattr(logs, "find_spec", lambda name: None)
+    model = train(tmp_path, {"epochs": 1, "conditioning": "none"})
+    assert model.num_classes == 0
+    printed = capsys.readouterr().out
+    assert "No TensorBoard logs: tensorflow and tensorboard not installed." in printed
+    assert "float32" in printed
+    assert (tmp_path / "model.keras").exists()
+
+
+@pytest.mark.slow
+def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path):
+    from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
+
+    whole = train(tmp_path, HYBRID)
+    expected = [variable_value(variable) for variable in whole.weights]
+    run = RunFolder(tmp_path)
+    for path in run.checkpoints("pixelcnnpp").glob("epoch-0002.*"):
+        path.unlink()
+    assert Checkpoints(run.checkpoints("pixelcnnpp")).saved() == [Progress(1)]
+    resumed = train(tmp_path, HYBRID, resume=True)
+    for variable, value in zip(resumed.weights, expected, strict=True):
+        np.testing.assert_array_equal(variable_value(variable), value)
+
+
+@pytest.mark.slow
+def test_mixed_precision_stays_in_the_model(tmp_path):
+    model = train(tmp_path, {"precision": "mixed_bfloat16", "epochs": 1})
+    assert model.dtype_policy.name == "mixed_bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_baseline(tmp_path):
+    dataset = tiny.tiny_dataset()
+    run = RunFolder(tmp_path)
+    model = train_baseline(
+        dataset,
+        run,
+        {"epochs": 1, "batch_size": 12},
+        tiny.tiny_data_config(dataset),
+        horizontal_flip=False,
+        verbose=0,
+    )
+    loaded = keras.models.load_model(run.baseline_keras)
+    for variable, expected in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(variable_value(variable), variable_value(expected))
+    assert run.read_config()["baseline"]["options"]["epochs"] == 1
+    assert "val_accuracy" in json.loads(run.history("baseline").read_text())[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"candidates": 4}, "number of classes, 3"),
+        ({"label_loss_weight": 1.0, "candidates": 1}, "needs at least 2"),
+        ({"label_loss_weight": 1.0, "conditioning": "none"}, "Without labels"),
+    ],
+)
+def test_contradicting_options(overrides, message):
+    with pytest.raises(UserError, match=message):
+        resolve_options({"model": {}, "training": {}}, overrides, 3)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"num_resolutions": 4}, "num_resolutions=4"),
+        ({"filters": -1}, "filters"),
+        ({"conditioning": "telepathy"}, "telepathy"),
+        ({"dropout_rate": 1.0}, "dropout_rate"),
+    ],
+)
+def test_bad_model_leaves_nothing_behind(tmp_path, overrides, message):
+    with pytest.raises(UserError, match=message):
+        train(tmp_path / "run", overrides)
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_override_the_preset():
+    own = {"image_shape": [32, 32, 3], "num_classes": 4, "num_levels": 256}
+    preset = {"model": {"filters": 40, **own}, "training": {"epochs": 100, "batch_size": 16}}
+    model, training = resolve_options(preset, {"filters": None, "epochs": 5}, 10)
+    assert model == {"filters": 40}
+    assert (training["epochs"], training["batch_size"], training["candidates"]) == (5, 16, 1)
+
+
+@pytest.mark.parametrize("model", ["pixelcnnpp", "baseline"])
+def test_nothing_to_measure_on_is_said_before_training(tmp_path, model):
+    dataset = tiny.tiny_dataset()
+    dataset.splits["validation"] = tiny.tiny_split(4, labels=False)
+    data, run = tiny.tiny_data_config(dataset), RunFolder(tmp_path / "run")
+    if model == "baseline":
+        start = partial(train_baseline, dataset, run, {"epochs": 1}, data, horizontal_flip=False)
+    else:
+        options = resolve_options({"model": tiny.MODEL, "training": TRAINING}, {}, 3)
+        start = partial(train_pixelcnnpp, dataset, run, *options, data, verbose=0)
+    with pytest.raises(UserError, match="validation has no labelled picture to measure on"):
+        start()
+    assert not run.path.exists()
+
+
+def test_unlabelled_training_pictures_are_left_out():
+    split = tiny.tiny_split(4, labels=False)
+    with pytest.raises(UserError, match="no labelled picture"):
+        training_pictures(split, with_labels=True, limit=None)
+    assert len(training_pictures(split, with_labels=False, limit=3)) == 3
+
+
+def test_a_part_of_sorted_pictures_has_every_class():
+    split = tiny.tiny_split(90)
+    split = split.take(np.argsort(split.labels, kind="stable"))
+    part = training_pictures(split, with_labels=True, limit=30)
+    assert np.bincount(part.labels, minlength=3).min() >= 5
+    assert (np.diff(part.labels) >= 0).all()  # in the split's order
+    assert part.paths == training_pictures(split, with_labels=True, limit=30).paths
+    assert part.paths != training_pictures(split, with_labels=True, limit=30, seed=1).paths
+
+
+@pytest.mark.parametrize("warmup", [None, 10])
+def test_a_cosine_ends_at_a_hundredth_of_the_peak(warmup):
+    options = {
+        **TRAINING_DEFAULTS,
+        "learning_rate": 1e-3,
+        "learning_rate_schedule": "cosine",
+        "learning_rate_warmup": warmup,
+    }
+    rate = make_optimizer(options, steps=110)._learning_rate
+    rates = np.array([float(rate(step)) for step in range(111)])
+    start = warmup or 0
+    np.testing.assert_allclose(rates[start], 1e-3, rtol=1e-5)
+    expected = 1e-3 * (
+        0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * np.arange(111 - start) / (110 - start)))
+    )
+    np.testing.assert_allclose(rates[start:], expected, rtol=1e-3)
+    if warmup:
+        np.testing.assert_allclose(rates[:start], 1e-4 * np.arange(10), rtol=1e-5, atol=1e-9)
