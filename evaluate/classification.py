@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy.special import logsumexp
 from sklearn.metrics import classification_report
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier, write_predictions
@@ -31,6 +30,7 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
 )
 from keras_pixelcnnpp.evaluate.metrics.pictures import PixelHistogram
 from keras_pixelcnnpp.files import atomic_path, write_json
+from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -283,7 +283,7 @@ def _mean_bits(log_likelihood, known, image_shape) -> float | None:
         return None
 
     scores = np.asarray(log_likelihood, np.float64)[known]
-    log_prob = logsumexp(scores, axis=1) - np.log(scores.shape[1])
+    log_prob = log_marginal(scores.astype(np.float64))
     return float(np.mean(bits_per_dim(log_prob, image_shape)))
 
 

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
 from keras_pixelcnnpp.data.images import png_bytes, to_pixels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.layers.posterior import log_marginal
 
 DETECTORS = {
     "log_likelihood": "bits/dim of p(x) under PixelCNN++",
@@ -131,8 +132,7 @@ def density_scores(
     if model.num_classes:
         classifier = PixelCNNClassifier(model, batch_size, verbose)
         scores, probabilities = classifier.class_scores(images)
-        log_prob = np.logaddexp.reduce(scores.astype(np.float64), axis=1)
-        log_prob -= np.log(model.num_classes)
+        log_prob = log_marginal(scores.astype(np.float64))
     else:
         probabilities = None
         log_prob = model.log_prob(images, batch_size=batch_size, verbose=verbose)

@@ -55,7 +55,7 @@ class BaselineFeatures:
         Raises:
             ValueError: If the pictures don't fit the classifier.
         """
-        images = checked_images(images, self.model)
+        images = checked_images(images, self.model.image_shape, self.model.num_levels)
         count = len(images)
         if count == 0:
             return {self.dimensions: np.zeros((0, self.dimensions))}

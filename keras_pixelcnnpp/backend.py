@@ -4,7 +4,6 @@ import importlib
 import os
 import platform
 import re
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -88,14 +87,3 @@ def import_tfp():
             f"DiscretizedLogisticMixture needs tensorflow_probability ({error}). Install it with: "
             f"pip install 'keras-pixelcnnpp[{backend}]'"
         ) from error
-
-
-def untracked(owner, key):
-    """Returns a holder, at first with `value` None, that belongs to `owner` but isn't tracked.
-
-    Keras would make a sublayer of every layer that becomes an attribute, and a model that wraps its
-    owner would then contain itself.
-    """
-    if not hasattr(owner, "_untracked"):
-        owner._untracked = types.SimpleNamespace(holders={})
-    return owner._untracked.holders.setdefault(key, types.SimpleNamespace(value=None))

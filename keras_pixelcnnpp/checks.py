@@ -57,6 +57,43 @@ def _is_number(value):
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
+def require_nonnegative_integer(name, value):
+    """Raises a `ValueError` unless `value` is an integer of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected an integer of at least 0. "
+            f"Received: {name}={value!r}"
+        )
+
+
+def require_levels(name, value):
+    """Raises a `ValueError` unless `value` is a number of levels that uint8 holds."""
+    require_positive_integer(name, value)
+    if not 2 <= value <= 256:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected an integer from 2 to 256. "
+            f"Received: {name}={value}"
+        )
+
+
+def checked_image_shape(image_shape):
+    """Returns `image_shape` as three positive integers `(height, width, channels)`.
+
+    Raises:
+        ValueError: If it isn't that.
+    """
+    try:
+        height, width, channels = (int(size) for size in image_shape)
+    except (TypeError, ValueError):
+        height = width = channels = 0
+    if min(height, width, channels) < 1:
+        raise ValueError(
+            "Invalid value for argument `image_shape`. Expected three positive integers "
+            f"(height, width, channels). Received: image_shape={image_shape}"
+        )
+    return height, width, channels
+
+
 def require_choice(name, value, choices):
     """Raises a `ValueError` unless `value` is one of `choices`."""
     if value not in choices:
@@ -66,26 +103,26 @@ def require_choice(name, value, choices):
         )
 
 
-def checked_images(images, model):
+def checked_images(images, image_shape, num_levels):
     """Returns `images` as a uint8 array `(N, *image_shape)` of levels.
 
     Raises:
-        ValueError: If shape, dtype or range don't fit `model`.
+        ValueError: If shape, dtype or range don't fit.
     """
     array = np.asarray(images)
-    expected = (None, *model.image_shape)
-    if array.ndim != 4 or array.shape[1:] != model.image_shape:
+    expected = (None, *image_shape)
+    if array.ndim != 4 or array.shape[1:] != tuple(image_shape):
         raise ValueError(
             f"Invalid shape of `images`. Expected {expected}. Received: shape={array.shape}"
         )
     if array.dtype.kind not in "ui":
         raise ValueError(
             "Invalid dtype of `images`. Expected uint8, levels from 0 to "
-            f"{model.num_levels - 1}. Received: dtype={array.dtype}"
+            f"{num_levels - 1}. Received: dtype={array.dtype}"
         )
-    if array.size and (array.min() < 0 or array.max() >= model.num_levels):
+    if array.size and (array.min() < 0 or array.max() >= num_levels):
         raise ValueError(
-            f"Invalid values in `images`. Expected levels from 0 to {model.num_levels - 1}. "
+            f"Invalid values in `images`. Expected levels from 0 to {num_levels - 1}. "
             f"Received: values from {array.min()} to {array.max()}"
         )
     return array.astype("uint8")
@@ -111,20 +148,3 @@ def checked_labels(labels, count, limit):
             f"Received: values from {array.min()} to {array.max()}"
         )
     return array.astype("int32")
-
-
-def check_images(images: np.ndarray, image_shape: tuple[int, ...], num_levels: int) -> np.ndarray:
-    """Returns `images` as an array, or raises a `ValueError` that says what was expected."""
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.shape[1:] != tuple(image_shape):
-        expected = ", ".join(str(size) for size in image_shape)
-        raise ValueError(
-            "Invalid value for argument `images`. Expected a uint8 array of shape "
-            f"(count, {expected}). Received: dtype={images.dtype}, shape={images.shape}"
-        )
-    if images.size and images.max() >= num_levels:
-        raise ValueError(
-            f"Invalid value for argument `images`. Expected levels from 0 to {num_levels - 1}. "
-            f"Received: a level of {images.max()}"
-        )
-    return images

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from keras import ops
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from keras_pixelcnnpp.checks import check_images
 from keras_pixelcnnpp.files import atomic_path
 
 
@@ -42,10 +43,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: if `X` has another dtype or shape, or holds a level that the model lacks.
         """
-        images = check_images(X, self.image_shape, self.num_levels)
-        if not len(images):
-            return np.zeros((0, self.num_classes))
-        probabilities = np.asarray(self._probabilities(images), dtype=np.float64)
+        probabilities = np.asarray(self._probabilities(np.asarray(X)), dtype=np.float64)
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def predict(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
@@ -129,7 +127,6 @@ class PixelCNNClassifier(ImageClassifier):
             `log p(x | y)` of the pictures as they are for each class, nats, and `p(y | x)`,
             float64, by which they are classified; both `[count, num_classes]`.
         """
-        images = check_images(images, self.image_shape, self.num_levels)
         scores = averaged = self._log_likelihoods(images)
         if self.flip_average:
             averaged = (scores + self._log_likelihoods(mirrored(images))) / 2
@@ -143,9 +140,6 @@ class PixelCNNClassifier(ImageClassifier):
     def _posterior(self, scores: np.ndarray) -> np.ndarray:
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
         # ranks its answers, and temperature scaling starts from it.
-        from keras import ops
-        from scipy.special import softmax
-
         logits = self.model.posterior.class_logits(ops.convert_to_tensor(scores))
         return softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=1)
 

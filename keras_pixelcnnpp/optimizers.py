@@ -1,5 +1,6 @@
 """Adam in one operation a variable, under TensorFlow; averages that are of use from the start."""
 
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,7 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import untracked
 from keras_pixelcnnpp.checks import require_nonnegative_number, require_positive_integer
 
 # Under torch a subclass that updates all variables together, which a plain subclass would not be.
@@ -51,6 +51,8 @@ class FusedAdam(_Adam):
     def __init__(self, learning_rate=0.001, *, ema_warmup=False, **kwargs):
         super().__init__(learning_rate, **kwargs)
         self.ema_warmup = ema_warmup
+        # In a namespace, since Keras tracks what a dict holds.
+        self._shared = types.SimpleNamespace(scalars=None)
 
     def get_config(self):
         """The arguments."""
@@ -61,33 +63,40 @@ class FusedAdam(_Adam):
         try:
             super().apply(grads, trainable_variables)
         finally:
-            untracked(self, "scalars").value = None
+            self._shared.scalars = None
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable."""
-        if not _has_kernel(variable) or _is_sparse(gradient) or self.amsgrad:
+        moments = self._moments(variable)
+        if moments is None or not _has_kernel(variable) or _is_sparse(gradient) or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
             return
         import tensorflow as tf
 
-        index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
+            m=moments[0].value.handle,
+            v=moments[1].value.handle,
             grad=tf.cast(gradient, variable.dtype),
             **self._shared_by_variables(learning_rate),
         )
+
+    def _moments(self, variable):
+        # Private parts of Keras: where a version has others, its own update is taken.
+        try:
+            index = self._get_variable_index(variable)
+            return self._momentums[index], self._velocities[index]
+        except AttributeError:
+            return None
 
     def _shared_by_variables(self, learning_rate):
         """What the updates of one call have in common, made by the first of them."""
         import tensorflow as tf
 
-        scalars = untracked(self, "scalars")
-        if scalars.value is None:
+        if self._shared.scalars is None:
             step = tf.cast(self._step(), "float32") + 1
             beta_1, beta_2 = (tf.constant(b, "float32") for b in (self.beta_1, self.beta_2))
-            scalars.value = {
+            self._shared.scalars = {
                 "beta1_power": tf.pow(beta_1, step),
                 "beta2_power": tf.pow(beta_2, step),
                 "lr": tf.cast(learning_rate, "float32"),
@@ -95,7 +104,7 @@ class FusedAdam(_Adam):
                 "beta2": beta_2,
                 "epsilon": tf.constant(self.epsilon, "float32"),
             }
-        return scalars.value
+        return self._shared.scalars
 
     def finalize_variable_values(self, var_list):
         """Puts the averages into the variables; before the first step there are none.

@@ -49,7 +49,7 @@ def pixel_influence(
         Luo et al. 2016, Understanding the Effective Receptive Field in Deep Convolutional Neural
         Networks, https://arxiv.org/abs/1701.04128
     """
-    images = checked_images(images, model)
+    images = checked_images(images, model.image_shape, model.num_levels)
     # All targets at once: one copy of the pictures for each.
     copies = np.concatenate([images] * len(targets))
     weights = _combinations(targets, len(images), model, seed)

@@ -256,25 +256,22 @@ def _likeliest_level(means, log_scales, num_levels):
     return ops.squeeze(ops.take_along_axis(candidates, best, axis=-1), -1)
 
 
-def nats_to_bits_per_dim(nats, dimensions):
-    """Converts a negative log-likelihood in nats into bits per dimension."""
-    return nats / (dimensions * math.log(2.0))
-
-
-def bits_per_dim(log_likelihood: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Turns log-likelihoods in nats into bits per dimension.
+def bits_per_dim(log_likelihood, image_shape):
+    """Bits per dimension of log-likelihoods in nats.
 
     Args:
-        log_likelihood: `log p(x)` in nats, of any shape.
+        log_likelihood: log p(x) in nats, of any shape: a tensor, an array or a number.
         image_shape: `(height, width, channels)`; a dimension is one channel of one pixel.
 
     Returns:
-        `-log2 p(x) / (height * width * channels)`, float64, the shape of `log_likelihood`.
+        `-log2 p(x) / (height * width * channels)`, the shape of `log_likelihood`; a tensor for a
+        tensor, else float64.
 
     Example:
 
     >>> float(bits_per_dim(np.log(1 / 256), (1, 1, 1)))
     8.0
     """
-    dimensions = math.prod(image_shape)
-    return -np.asarray(log_likelihood, dtype=np.float64) / (dimensions * math.log(2))
+    if isinstance(log_likelihood, np.ndarray | float):
+        log_likelihood = np.asarray(log_likelihood, dtype="float64")
+    return -log_likelihood / (math.prod(image_shape) * math.log(2.0))

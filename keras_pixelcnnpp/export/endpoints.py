@@ -122,7 +122,7 @@ def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFu
         )
         with tf.control_dependencies([same]):
             labels = tf.identity(labels)
-        return {"log_likelihood": _log_likelihood(model, images, labels[:, None])[:, 0]}
+        return {"log_likelihood": model.log_prob_tensors(images, labels)}
 
     # Not with XLA: it would compile for half a minute in the process of whoever calls this.
     @tf.function(autograph=False)
@@ -162,24 +162,10 @@ def _checked_labels(model: keras.Model, labels: tf.Tensor) -> tf.Tensor:
         return tf.identity(labels)
 
 
-def _log_likelihood(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """`log p(x | y)` in nats, `[B, K]`, of the labels `[B, K]`."""
-    parameters = model({"image": images, "label": labels}, training=False)
-    return model.log_likelihood(parameters, images)
-
-
 def _posterior(model: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:
     """Bayes' rule over all classes, and the density of the picture, classes equally likely."""
-    labels = tf.tile(tf.range(model.num_classes)[None], (tf.shape(images)[0], 1))
-    scores = _log_likelihood(model, images, labels)
-    probabilities = tf.nn.softmax(model.posterior.class_logits(scores))
-    log_prob = tf.reduce_logsumexp(scores, axis=1) - math.log(model.num_classes)
-    return {
-        "class_id": tf.argmax(probabilities, axis=1, output_type=tf.int32),
-        "probabilities": probabilities,
-        "log_likelihood": scores,
-        "bits_per_dim": -log_prob / (model.dimensions * math.log(2)),
-    }
+    result = model.posterior_tensors(images)
+    return {"class_id": tf.argmax(result["probabilities"], axis=1, output_type=tf.int32), **result}
 
 
 def _without_bad(result: dict[str, tf.Tensor], good: tf.Tensor) -> dict[str, tf.Tensor]:

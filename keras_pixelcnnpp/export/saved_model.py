@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.checks import check_images
+from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.files import read_json
@@ -189,7 +189,7 @@ class SavedModelClassifier(ImageClassifier):
         Raises:
             ValueError: if `images` has another dtype or shape.
         """
-        images = check_images(images, self.image_shape, self.num_levels)
+        images = checked_images(images, self.image_shape, self.num_levels)
         return self._run("classify", "images", images)
 
     def classify_bytes(self, pictures: Sequence[bytes]) -> dict[str, np.ndarray]:

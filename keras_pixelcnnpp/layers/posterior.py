@@ -1,10 +1,28 @@
 """Bayes' rule over candidate labels."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_positive_integer
+
+
+def log_marginal(log_likelihood):
+    """Log p(x) = log of the mean of p(x | y) over equally likely classes.
+
+    Args:
+        log_likelihood: log p(x | y) `(batch, num_classes)`, nats: a tensor, or an array, which is
+            summed in its own precision.
+
+    Returns:
+        `(batch,)`, nats; an array for an array.
+    """
+    num_classes = log_likelihood.shape[1]
+    if isinstance(log_likelihood, np.ndarray):
+        return np.logaddexp.reduce(log_likelihood, axis=1) - np.log(num_classes)
+    return ops.logsumexp(log_likelihood, axis=1) - math.log(num_classes)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")

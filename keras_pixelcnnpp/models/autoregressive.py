@@ -1,160 +1,216 @@
-"""The scoring half of PixelCNN++: likelihoods, posterior, bits per dimension."""
+"""What every model of the family does: fit, score, classify, draw, come from a preset."""
 
-import math
+import types
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import untracked
-from keras_pixelcnnpp.checks import checked_images, checked_labels, require_positive_integer
+from keras_pixelcnnpp.checks import (
+    checked_image_shape,
+    checked_images,
+    checked_labels,
+    require_levels,
+    require_nonnegative_integer,
+    require_nonnegative_number,
+    require_positive_integer,
+    require_positive_number,
+    require_rate,
+)
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed, first_batch
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
 from keras_pixelcnnpp.models.scorer import LogLikelihood
 from keras_pixelcnnpp.presets import PresetFolder
-from keras_pixelcnnpp.sampling.sampler import Generation, PixelSampler, known_pixels
+from keras_pixelcnnpp.sampling.sampler import PixelSampler, draw, known_pixels
 
 
-class Scoring:
-    """What `PixelCNNPlusPlus` can say about given pictures.
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class MeanOverBatch(keras.losses.Loss):
+    """The mean of losses that are computed already, one per picture.
 
-    Methods that take and return arrays check their inputs and work in batches; those named
-    `…_tensors` can be traced and exported.
+    Under `tf.distribute` each replica has a part of the batch and the gradients of all are summed;
+    what a replica's loss must be divided by for that, `keras.losses.Loss` knows, `ops.mean` not.
+
+    Call arguments:
+        y_true: Not looked at.
+        y_pred: Float `(batch,)`, the losses.
+        sample_weight: Float `(batch,)` or `None`; the weighted losses are divided by the number of
+            pictures, not by the sum of the weights.
+
+    Returns:
+        Scalar; under `tf.distribute`, this replica's share of it.
+
+    Example:
+
+    >>> MeanOverBatch()(None, [1.0, 3.0], sample_weight=[1.0, 2.0])      # 3.5
     """
 
-    def log_prob(self, images, labels=None, batch_size=32, verbose=0):
-        """Log-likelihood log p(x | y) of each picture under its label.
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return super().__call__(y_pred, y_pred, sample_weight=sample_weight)
 
-        Args:
-            images: uint8 levels `(N, height, width, channels)`.
-            labels: Int `(N,)`; `num_classes` means "no label".
-            batch_size: Integer, pictures at a time.
-            verbose: As in `keras.Model.predict`.
+    def call(self, y_true, y_pred):
+        return y_pred
 
-        Returns:
-            Float32 array `(N,)`, nats.
 
-        Raises:
-            ValueError: If pictures or labels don't fit the model.
-        """
-        inputs = {"image": checked_images(images, self)}
-        if self.num_classes:
-            inputs["label"] = checked_labels(labels, len(inputs["image"]), self.num_classes + 1)
-        return self._score(inputs, batch_size, verbose)[:, 0]
+class AutoregressiveModel(keras.Model):
+    """p(x | y) as a product over pixels: a causal network and a distribution of one pixel.
 
-    def class_log_likelihoods(self, images, batch_size=32, verbose=0):
-        """Log-likelihood log p(x | y) of each picture under every class.
+    A subclass makes the network and hands it to `_assemble`, and says in `call` what the network
+    is given. The methods that take and return arrays check their inputs and work in batches; those
+    named `…_tensors` can be traced and exported.
 
-        Args:
-            images: uint8 levels `(N, height, width, channels)`.
-            batch_size: Integer, pictures at a time.
-            verbose: As in `keras.Model.predict`.
+    It takes K candidate labels per picture, the true one first. K = 1 is plain maximum
+    likelihood. With K > 1 and `label_loss_weight` > 0, training adds the cross-entropy of the
+    true label among the candidates:
 
-        Returns:
-            Float32 array `(N, num_classes)`, nats.
-        """
-        images = checked_images(images, self)
-        labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
-        return self._score({"image": images, "label": labels}, batch_size, verbose)
+        loss = bits/dim of the true label + label_loss_weight * cross-entropy (nats)
 
-    def class_probabilities(self, images, batch_size=32, verbose=0):
-        """Posterior p(y | x) by Bayes' rule: float32 array `(N, num_classes)`."""
-        scores = self.class_log_likelihoods(images, batch_size, verbose)
-        return self.posterior.probabilities(scores)
+    Args:
+        image_shape: Triple of positive integers `(height, width, channels)`.
+        num_classes: Integer, number of classes; 0 for an unconditional model.
+        num_levels: Integer from 2 to 256, number of values of a sub-pixel.
+        label_dropout_rate: Float in [0, 1): share of training pictures that are shown without
+            their label, which teaches the model p(x) and enables guidance.
+        label_loss_weight: Float >= 0, weight of the cross-entropy.
+        initial_temperature: Float > 0, what the log-likelihoods are multiplied with before
+            the cross-entropy, at first.
+        learn_temperature: Boolean, whether that factor is learned.
+        learn_offsets: Boolean, whether an offset for each class is learned.
+        **kwargs: Arguments of `keras.Model`.
 
-    def bits_per_dim(self, images, batch_size=32, verbose=0):
-        """Bits/dim of p(x), the mean of p(x | y) over equally likely classes: array `(N,)`."""
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        num_classes,
+        num_levels=256,
+        *,
+        label_dropout_rate=0.0,
+        label_loss_weight=0.0,
+        initial_temperature=1.0,
+        learn_temperature=True,
+        learn_offsets=True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.image_shape = checked_image_shape(image_shape)
+        require_nonnegative_integer("num_classes", num_classes)
+        require_levels("num_levels", num_levels)
+        require_rate("label_dropout_rate", label_dropout_rate)
+        require_nonnegative_number("label_loss_weight", label_loss_weight)
+        require_positive_number("initial_temperature", initial_temperature)
+        self.num_classes = num_classes
+        self.num_levels = num_levels
+        self.label_dropout_rate = label_dropout_rate
+        self.label_loss_weight = label_loss_weight
+        self.initial_temperature = initial_temperature
+        self.learn_temperature = learn_temperature
+        self.learn_offsets = learn_offsets
+
+    def _assemble(self, network):
+        # In this order: checkpoints number the variables.
+        self.network = network
+        hybrid = self.label_loss_weight > 0
+        self.posterior = LabelPosterior(
+            max(self.num_classes, 1),
+            self.initial_temperature,
+            learn_temperature=self.learn_temperature and hybrid,
+            learn_offsets=self.learn_offsets and hybrid,
+            name="posterior",
+        )
+        self.seed_generator = keras.random.SeedGenerator()
+        self.bits_per_dim_metric = keras.metrics.Mean(name="bits_per_dim")
+        self.cross_entropy_metric = keras.metrics.Mean(name="cross_entropy")
+        self.accuracy_metric = keras.metrics.Mean(name="accuracy")
+        self._compares_candidates = False
+        self._traced_labels = {}
+        # Compiled scorers and samplers, by what they were compiled for. In a namespace: Keras
+        # tracks the models in a dict, and saves them with this one.
+        self.compiled = types.SimpleNamespace(scorers={}, samplers={})
+        self.build({"image": (None, *self.image_shape), "label": (None, None)})
+
+    @property
+    def dimensions(self):
+        """Number of sub-pixels of a picture, the divisor of bits per dimension."""
+        return int(np.prod(self.image_shape))
+
+    def build(self, input_shape):
+        height, width, channels = self.image_shape
+        self.network.build((None, 1, height, width, channels))
+        self.posterior.build()
+        self.initialized = self.add_weight(
+            name="initialized", shape=(), dtype="int32", initializer="zeros", trainable=False
+        )
+
+    # Network and loss
+
+    def call(self, inputs, training=False):
+        labels = self._candidates(inputs)
+        if training and self.label_dropout_rate > 0 and labels is not None:
+            labels = self._drop_labels(labels)
+        image = logistic_mixture.scale_to_unit(inputs["image"], self.num_levels)
+        parameters = self.network(ops.expand_dims(image, 1), labels, training=training)
+        if labels is not None and labels.shape[1] != parameters.shape[1]:
+            parameters = ops.repeat(parameters, labels.shape[1], axis=1)
+        return parameters
+
+    def _candidates(self, inputs):
+        """Labels as `(batch, K)`, or `None` for an unconditional model."""
         if self.num_classes == 0:
-            log_likelihood = self.log_prob(images, None, batch_size, verbose)
-        else:
-            scores = self.class_log_likelihoods(images, batch_size, verbose)
-            log_likelihood = np.logaddexp.reduce(scores, axis=1) - np.log(self.num_classes)
-        return logistic_mixture.nats_to_bits_per_dim(-log_likelihood, self.dimensions)
+            return None
+        labels = ops.cast(inputs["label"], "int32")
+        return ops.expand_dims(labels, 1) if len(labels.shape) == 1 else labels
 
-    def evidence_map(self, images, labels, against, batch_size=32, verbose=0):
-        """Where in a picture the decision for one class and against another comes from.
+    def _drop_labels(self, labels):
+        # A picture loses all its candidates at once: they are then equal, and the cross-entropy
+        # sends no gradient into the network.
+        shape = (ops.shape(labels)[0], 1)
+        dropped = keras.random.uniform(shape, seed=self.seed_generator) < self.label_dropout_rate
+        return ops.where(dropped, self.num_classes, labels)
 
-        For each pixel i, in raster order, all its channels together,
-
-            log p(x_i | x_<i, y) - log p(x_i | x_<i, y')
-
-        The sum over a picture is log p(x | y) - log p(x | y'): the evidence of the whole picture,
-        which the posterior multiplies with its temperature before it adds the offsets.
+    def log_likelihood(self, parameters, images):
+        """Sums log p over the pixels: `(batch, K)`, nats.
 
         Args:
-            images: uint8 levels `(N, height, width, channels)`.
-            labels: Int `(N,)`, the classes y; `num_classes` means "no label".
-            against: Int `(N,)`, the classes y'.
-            batch_size: Integer, pictures at a time.
-            verbose: As in `keras.Model.predict`.
-
-        Returns:
-            Float32 array `(N, height, width)`, nats; positive where a pixel speaks for y.
-
-        Raises:
-            ValueError: If pictures or labels don't fit the model, or it knows no classes.
-
-        Example:
-
-        ```python
-        evidence = model.evidence_map(images, labels, (labels + 1) % model.num_classes)
-        evidence.sum(axis=(1, 2))      # log_prob(images, labels) - log_prob(images, …)
-        ```
+            parameters: Mixture parameters `(batch, K, height, width, num_parameters)`.
+            images: Levels `(batch, height, width, channels)`.
         """
-        if not self.num_classes:
-            raise ValueError("`evidence_map` compares classes, and this model knows none.")
-        images = checked_images(images, self)
-        candidates = [
-            checked_labels(given, len(images), self.num_classes + 1) for given in (labels, against)
-        ]
-        inputs = {"image": images, "label": np.stack(candidates, axis=1)}
-        scores = self._score(inputs, batch_size, verbose, per_pixel=True)
-        return scores[:, 0] - scores[:, 1]
+        levels = ops.expand_dims(images, 1)
+        return ops.sum(logistic_mixture.log_prob(parameters, levels, self.num_levels), axis=(2, 3))
 
-    def _score(self, inputs, batch_size, verbose, per_pixel=False):
-        if len(inputs["image"]) == 0:
-            candidates = inputs["label"].shape[1:] if "label" in inputs else ()
-            place = self.image_shape[:2] if per_pixel else ()
-            return np.zeros((0, *(candidates or (1,)), *place), "float32")
-        # One for each number of candidates: TensorFlow would trace again for unknown shapes.
-        kind = ("log_likelihood", per_pixel, np.shape(inputs.get("label"))[1:])
-        runner = untracked(self, kind)
-        if runner.value is None:
-            runner.value = LogLikelihood(self, per_pixel)
-        return runner.value.predict(feed(ArrayBatches(inputs, batch_size)), verbose=verbose)
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
+    ):
+        """Bits/dim of the true label, plus the weighted cross-entropy over the candidates."""
+        log_likelihood = self.log_likelihood(y_pred, x["image"])
+        bits = logistic_mixture.bits_per_dim(log_likelihood[:, 0], self.image_shape)
+        self.bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
+        self._compares_candidates = log_likelihood.shape[1] > 1
+        if self._compares_candidates:
+            logits = self.posterior(log_likelihood, self._candidates(x))
+            cross_entropy = ops.logsumexp(logits, axis=1) - logits[:, 0]
+            # A tie is no answer: a model that doesn't know the label yet has nothing but ties.
+            correct = ops.cast(ops.all(logits[:, :1] > logits[:, 1:], axis=1), "float32")
+            self.cross_entropy_metric.update_state(cross_entropy, sample_weight=sample_weight)
+            self.accuracy_metric.update_state(correct, sample_weight=sample_weight)
+            bits = bits + self.label_loss_weight * cross_entropy
+        return MeanOverBatch()(None, bits, sample_weight)
 
-    # Tensors, for export
+    def get_metrics_result(self):
+        """The metrics; those over candidates only where there were several."""
+        results = super().get_metrics_result()
+        if not self._compares_candidates:
+            for metric in (self.cross_entropy_metric, self.accuracy_metric):
+                results.pop(metric.name, None)
+        return results
 
-    def log_prob_tensors(self, images, labels):
-        """`log_prob` for tensors: uint8 `(batch, height, width, channels)`, int `(batch,)`."""
-        parameters = self({"image": images, "label": labels}, training=False)
-        return self.log_likelihood(parameters, images)[:, 0]
-
-    def posterior_tensors(self, images):
-        """Scores of a tensor of pictures under all classes.
-
-        Args:
-            images: uint8 levels `(batch, height, width, channels)`.
-
-        Returns:
-            Dict of `"log_likelihood"` `(batch, num_classes)` in nats, `"probabilities"` `(batch,
-            num_classes)` and `"bits_per_dim"` `(batch,)` of p(x).
-        """
-        labels = ops.tile(ops.arange(self.num_classes)[None], (ops.shape(images)[0], 1))
-        parameters = self({"image": images, "label": labels}, training=False)
-        log_likelihood = self.log_likelihood(parameters, images)
-        marginal = ops.logsumexp(log_likelihood, axis=-1) - math.log(self.num_classes)
-        return {
-            "log_likelihood": log_likelihood,
-            "probabilities": ops.softmax(self.posterior.class_logits(log_likelihood), axis=-1),
-            "bits_per_dim": logistic_mixture.nats_to_bits_per_dim(-marginal, self.dimensions),
-        }
-
-
-class Fitting:
-    """What `PixelCNNPlusPlus` adds to the `fit` and `evaluate` of `keras.Model`."""
+    # Training
 
     def fit(self, x=None, *args, **kwargs):
         """Trains as `keras.Model.fit`; before the first step, initializes from the first batch."""
@@ -194,7 +250,7 @@ class Fitting:
             images: uint8 levels `(batch, height, width, channels)`.
             labels: Int `(batch,)` or `(batch, K)`, of which the true label is used.
         """
-        images = checked_images(images, self)
+        images = checked_images(images, self.image_shape, self.num_levels)
         inputs = {"image": ops.convert_to_tensor(images)}
         if self.num_classes:
             labels = np.asarray(labels)
@@ -205,37 +261,109 @@ class Fitting:
             self(inputs)
         self.initialized.assign(1)
 
+    # Scoring
 
-@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class MeanOverBatch(keras.losses.Loss):
-    """The mean of losses that are computed already, one per picture.
+    def log_prob(self, images, labels=None, batch_size=32, verbose=0):
+        """Log-likelihood log p(x | y) of each picture under its label.
 
-    Under `tf.distribute` each replica has a part of the batch and the gradients of all are summed;
-    what a replica's loss must be divided by for that, `keras.losses.Loss` knows, `ops.mean` not.
+        Args:
+            images: uint8 levels `(N, height, width, channels)`.
+            labels: Int `(N,)`; `num_classes` means "no label".
+            batch_size: Integer, pictures at a time.
+            verbose: As in `keras.Model.predict`.
 
-    Call arguments:
-        y_true: Not looked at.
-        y_pred: Float `(batch,)`, the losses.
-        sample_weight: Float `(batch,)` or `None`; the weighted losses are divided by the number of
-            pictures, not by the sum of the weights.
+        Returns:
+            Float32 array `(N,)`, nats.
 
-    Returns:
-        Scalar; under `tf.distribute`, this replica's share of it.
+        Raises:
+            ValueError: If pictures or labels don't fit the model.
+        """
+        inputs = {"image": checked_images(images, self.image_shape, self.num_levels)}
+        if self.num_classes:
+            inputs["label"] = checked_labels(labels, len(inputs["image"]), self.num_classes + 1)
+        return self._score(inputs, batch_size, verbose)[:, 0]
 
-    Example:
+    def class_log_likelihoods(self, images, batch_size=32, verbose=0):
+        """Log-likelihood log p(x | y) of each picture under every class.
 
-    >>> MeanOverBatch()(None, [1.0, 3.0], sample_weight=[1.0, 2.0])      # 3.5
-    """
+        Args:
+            images: uint8 levels `(N, height, width, channels)`.
+            batch_size: Integer, pictures at a time.
+            verbose: As in `keras.Model.predict`.
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        return super().__call__(y_pred, y_pred, sample_weight=sample_weight)
+        Returns:
+            Float32 array `(N, num_classes)`, nats.
+        """
+        images = checked_images(images, self.image_shape, self.num_levels)
+        labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
+        return self._score({"image": images, "label": labels}, batch_size, verbose)
 
-    def call(self, y_true, y_pred):
-        return y_pred
+    def class_probabilities(self, images, batch_size=32, verbose=0):
+        """Posterior p(y | x) by Bayes' rule: float32 array `(N, num_classes)`."""
+        scores = self.class_log_likelihoods(images, batch_size, verbose)
+        return self.posterior.probabilities(scores)
 
+    def bits_per_dim(self, images, batch_size=32, verbose=0):
+        """Bits/dim of p(x), the mean of p(x | y) over equally likely classes: array `(N,)`."""
+        if self.num_classes == 0:
+            log_likelihood = self.log_prob(images, None, batch_size, verbose)
+        else:
+            log_likelihood = log_marginal(self.class_log_likelihoods(images, batch_size, verbose))
+        return logistic_mixture.bits_per_dim(log_likelihood, self.image_shape)
 
-class Generating:
-    """What makes `PixelCNNPlusPlus` draw and complete pictures."""
+    def evidence_map(self, images, labels, against, batch_size=32, verbose=0):
+        """Where in a picture the decision for one class and against another comes from.
+
+        For each pixel i, in raster order, all its channels together,
+
+            log p(x_i | x_<i, y) - log p(x_i | x_<i, y')
+
+        The sum over a picture is log p(x | y) - log p(x | y'): the evidence of the whole picture,
+        which the posterior multiplies with its temperature before it adds the offsets.
+
+        Args:
+            images: uint8 levels `(N, height, width, channels)`.
+            labels: Int `(N,)`, the classes y; `num_classes` means "no label".
+            against: Int `(N,)`, the classes y'.
+            batch_size: Integer, pictures at a time.
+            verbose: As in `keras.Model.predict`.
+
+        Returns:
+            Float32 array `(N, height, width)`, nats; positive where a pixel speaks for y.
+
+        Raises:
+            ValueError: If pictures or labels don't fit the model, or it knows no classes.
+
+        Example:
+
+        ```python
+        evidence = model.evidence_map(images, labels, (labels + 1) % model.num_classes)
+        evidence.sum(axis=(1, 2))      # log_prob(images, labels) - log_prob(images, …)
+        ```
+        """
+        if not self.num_classes:
+            raise ValueError("`evidence_map` compares classes, and this model knows none.")
+        images = checked_images(images, self.image_shape, self.num_levels)
+        candidates = [
+            checked_labels(given, len(images), self.num_classes + 1) for given in (labels, against)
+        ]
+        inputs = {"image": images, "label": np.stack(candidates, axis=1)}
+        scores = self._score(inputs, batch_size, verbose, per_pixel=True)
+        return scores[:, 0] - scores[:, 1]
+
+    def _score(self, inputs, batch_size, verbose, per_pixel=False):
+        if len(inputs["image"]) == 0:
+            candidates = inputs["label"].shape[1:] if "label" in inputs else ()
+            place = self.image_shape[:2] if per_pixel else ()
+            return np.zeros((0, *(candidates or (1,)), *place), "float32")
+        # One for each number of candidates: TensorFlow would trace again for unknown shapes.
+        kind = (per_pixel, np.shape(inputs.get("label"))[1:])
+        scorers = self.compiled.scorers
+        if kind not in scorers:
+            scorers[kind] = LogLikelihood(self, per_pixel)
+        return scorers[kind].predict(feed(ArrayBatches(inputs, batch_size)), verbose=verbose)
+
+    # Drawing
 
     def sample(
         self,
@@ -271,9 +399,7 @@ class Generating:
         else:
             require_positive_integer("labels", labels)
             inputs, count = {}, labels
-        return self._generation().run(
-            inputs, count, seed, temperature, guidance, batch_size, verbose
-        )
+        return draw(self, inputs, count, seed, temperature, guidance, batch_size, verbose)
 
     def complete(
         self,
@@ -305,14 +431,39 @@ class Generating:
         Raises:
             ValueError: If an argument is out of range.
         """
-        images = checked_images(images, self)
+        images = checked_images(images, self.image_shape, self.num_levels)
         known = known_pixels(known_rows, len(images), self.image_shape)
         inputs = {"image": images, "known": known}
         if self.num_classes:
             inputs["label"] = checked_labels(labels, len(images), self.num_classes + 1)
-        return self._generation().run(
-            inputs, len(images), seed, temperature, guidance, batch_size, verbose
-        )
+        return draw(self, inputs, len(images), seed, temperature, guidance, batch_size, verbose)
+
+    # Tensors, for export
+
+    def log_prob_tensors(self, images, labels):
+        """`log_prob` for tensors: uint8 `(batch, height, width, channels)`, int `(batch,)`."""
+        parameters = self({"image": images, "label": labels}, training=False)
+        return self.log_likelihood(parameters, images)[:, 0]
+
+    def posterior_tensors(self, images):
+        """Scores of a tensor of pictures under all classes.
+
+        Args:
+            images: uint8 levels `(batch, height, width, channels)`.
+
+        Returns:
+            Dict of `"log_likelihood"` `(batch, num_classes)` in nats, `"probabilities"` `(batch,
+            num_classes)` and `"bits_per_dim"` `(batch,)` of p(x).
+        """
+        labels = ops.tile(ops.arange(self.num_classes)[None], (ops.shape(images)[0], 1))
+        parameters = self({"image": images, "label": labels}, training=False)
+        log_likelihood = self.log_likelihood(parameters, images)
+        marginal = log_marginal(log_likelihood)
+        return {
+            "log_likelihood": log_likelihood,
+            "probabilities": ops.softmax(self.posterior.class_logits(log_likelihood), axis=-1),
+            "bits_per_dim": logistic_mixture.bits_per_dim(marginal, self.image_shape),
+        }
 
     def sample_tensors(self, labels, noise, temperature):
         """`sample` for tensors, for export: uint8 `(batch, height, width, channels)`.
@@ -325,15 +476,7 @@ class Generating:
         inputs = {"label": labels, "noise": noise, "temperature": temperature}
         return PixelSampler(self)(inputs)
 
-    def _generation(self):
-        generation = untracked(self, "generation")
-        if generation.value is None:
-            generation.value = Generation(self)
-        return generation.value
-
-
-class Presets:
-    """What lets `PixelCNNPlusPlus` come from, and be saved as, a preset."""
+    # Presets and configuration
 
     @classmethod
     def from_preset(cls, preset, load_weights=None, **kwargs):
@@ -387,3 +530,19 @@ class Presets:
         copy = type(self).from_config(self.get_config())
         copy.set_weights(self.get_weights())
         PresetFolder(path).write(copy, config, metadata or {})
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "image_shape": self.image_shape,
+                "num_classes": self.num_classes,
+                "num_levels": self.num_levels,
+                "label_dropout_rate": self.label_dropout_rate,
+                "label_loss_weight": self.label_loss_weight,
+                "initial_temperature": self.initial_temperature,
+                "learn_temperature": self.learn_temperature,
+                "learn_offsets": self.learn_offsets,
+            }
+        )
+        return config

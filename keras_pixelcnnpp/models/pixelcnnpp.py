@@ -1,36 +1,25 @@
-"""The conditional PixelCNN++."""
+"""The conditional PixelCNN++: its arguments, and its causal network."""
 
 import keras
-import numpy as np
 from keras import ops
 
-# For whoever loads a trained model: registers what its archive names.
 from keras_pixelcnnpp.checks import (
     require_at_most,
     require_choice,
-    require_nonnegative_number,
     require_positive_integer,
-    require_positive_number,
     require_rate,
 )
 from keras_pixelcnnpp.conditioning import build_conditioning, parse_conditioning
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.gated_residual import ResidualStack, concat_elu
-from keras_pixelcnnpp.layers.posterior import LabelPosterior
 from keras_pixelcnnpp.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
 from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
-from keras_pixelcnnpp.models.autoregressive import (
-    Fitting,
-    Generating,
-    MeanOverBatch,
-    Presets,
-    Scoring,
-)
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class PixelCNNPlusPlus(Fitting, Scoring, Generating, Presets, keras.Model):
+class PixelCNNPlusPlus(AutoregressiveModel):
     """Class-conditional autoregressive image model: generates, classifies and scores pictures.
 
     The model is p(x | y), a product over pixels in raster order of discretized logistic mixtures
@@ -107,17 +96,15 @@ class PixelCNNPlusPlus(Fitting, Scoring, Generating, Presets, keras.Model):
         conditioning="embedding",
         conditioned_blocks="all",
         dropout_rate=0.5,
-        label_dropout_rate=0.0,
-        label_loss_weight=0.0,
-        initial_temperature=1.0,
-        learn_temperature=True,
-        learn_offsets=True,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.image_shape = checked_image_shape(image_shape, num_resolutions)
-        self.num_classes = num_classes
-        self.num_levels = num_levels
+        super().__init__(image_shape, num_classes, num_levels, **kwargs)
+        require_positive_integer("num_resolutions", num_resolutions)
+        require_at_most("num_resolutions", num_resolutions, 16)
+        require_divisible("image_shape", self.image_shape, num_resolutions)
+        require_positive_integer("num_mixtures", num_mixtures)
+        require_rate("dropout_rate", dropout_rate)
+        parse_conditioning(conditioning)
         self.filters = tuple(filters) if isinstance(filters, list | tuple) else filters
         self.num_blocks = tuple(num_blocks) if isinstance(num_blocks, list | tuple) else num_blocks
         self.num_resolutions = num_resolutions
@@ -125,39 +112,19 @@ class PixelCNNPlusPlus(Fitting, Scoring, Generating, Presets, keras.Model):
         self.conditioning = conditioning
         self.conditioned_blocks = conditioned_blocks
         self.dropout_rate = dropout_rate
-        self.label_dropout_rate = label_dropout_rate
-        self.label_loss_weight = label_loss_weight
-        self.initial_temperature = initial_temperature
-        self.learn_temperature = learn_temperature
-        self.learn_offsets = learn_offsets
-        check_arguments(self)
-
-        self.network = CausalNetwork(
-            self.num_parameters,
-            self.widths,
-            per_resolution(self.num_blocks, self.num_resolutions),
-            dropout_rate,
-            conditioning,
-            num_classes,
-            conditioned_blocks,
-            name="network",
-            dtype=self.dtype_policy,
+        self._assemble(
+            CausalNetwork(
+                self.num_parameters,
+                self.widths,
+                per_resolution("num_blocks", self.num_blocks, num_resolutions, at_most=1000),
+                dropout_rate,
+                conditioning,
+                num_classes,
+                conditioned_blocks,
+                name="network",
+                dtype=self.dtype_policy,
+            )
         )
-        hybrid = self.label_loss_weight > 0
-        self.posterior = LabelPosterior(
-            max(num_classes, 1),
-            initial_temperature,
-            learn_temperature=learn_temperature and hybrid,
-            learn_offsets=learn_offsets and hybrid,
-            name="posterior",
-        )
-        self.seed_generator = keras.random.SeedGenerator()
-        self.bits_per_dim_metric = keras.metrics.Mean(name="bits_per_dim")
-        self.cross_entropy_metric = keras.metrics.Mean(name="cross_entropy")
-        self.accuracy_metric = keras.metrics.Mean(name="accuracy")
-        self._compares_candidates = False
-        self._traced_labels = {}
-        self.build({"image": (None, *self.image_shape), "label": (None, None)})
 
     @property
     def num_parameters(self):
@@ -167,92 +134,12 @@ class PixelCNNPlusPlus(Fitting, Scoring, Generating, Presets, keras.Model):
     @property
     def widths(self):
         """Number of filters at each resolution, highest first."""
-        return per_resolution(self.filters, self.num_resolutions)
-
-    @property
-    def dimensions(self):
-        """Number of sub-pixels of a picture, the divisor of bits per dimension."""
-        return int(np.prod(self.image_shape))
-
-    def build(self, input_shape):
-        height, width, channels = self.image_shape
-        self.network.build((None, 1, height, width, channels))
-        self.posterior.build()
-        self.initialized = self.add_weight(
-            name="initialized", shape=(), dtype="int32", initializer="zeros", trainable=False
-        )
-
-    # Network and loss
-
-    def call(self, inputs, training=False):
-        labels = self._candidates(inputs)
-        if training and self.label_dropout_rate > 0 and labels is not None:
-            labels = self._drop_labels(labels)
-        image = logistic_mixture.scale_to_unit(inputs["image"], self.num_levels)
-        parameters = self.network(ops.expand_dims(image, 1), labels, training=training)
-        if labels is not None and labels.shape[1] != parameters.shape[1]:
-            parameters = ops.repeat(parameters, labels.shape[1], axis=1)
-        return parameters
-
-    def _candidates(self, inputs):
-        """Labels as `(batch, K)`, or `None` for an unconditional model."""
-        if self.num_classes == 0:
-            return None
-        labels = ops.cast(inputs["label"], "int32")
-        return ops.expand_dims(labels, 1) if len(labels.shape) == 1 else labels
-
-    def _drop_labels(self, labels):
-        # A picture loses all its candidates at once: they are then equal, and the cross-entropy
-        # sends no gradient into the network.
-        shape = (ops.shape(labels)[0], 1)
-        dropped = keras.random.uniform(shape, seed=self.seed_generator) < self.label_dropout_rate
-        return ops.where(dropped, self.num_classes, labels)
-
-    def log_likelihood(self, parameters, images):
-        """Sums log p over the pixels: `(batch, K)`, nats.
-
-        Args:
-            parameters: Mixture parameters `(batch, K, height, width, num_parameters)`.
-            images: Levels `(batch, height, width, channels)`.
-        """
-        levels = ops.expand_dims(images, 1)
-        return ops.sum(logistic_mixture.log_prob(parameters, levels, self.num_levels), axis=(2, 3))
-
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
-    ):
-        """Bits/dim of the true label, plus the weighted cross-entropy over the candidates."""
-        log_likelihood = self.log_likelihood(y_pred, x["image"])
-        bits = logistic_mixture.nats_to_bits_per_dim(-log_likelihood[:, 0], self.dimensions)
-        self.bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
-        self._compares_candidates = log_likelihood.shape[1] > 1
-        if self._compares_candidates:
-            logits = self.posterior(log_likelihood, self._candidates(x))
-            cross_entropy = ops.logsumexp(logits, axis=1) - logits[:, 0]
-            # A tie is no answer: a model that doesn't know the label yet has nothing but ties.
-            correct = ops.cast(ops.all(logits[:, :1] > logits[:, 1:], axis=1), "float32")
-            self.cross_entropy_metric.update_state(cross_entropy, sample_weight=sample_weight)
-            self.accuracy_metric.update_state(correct, sample_weight=sample_weight)
-            bits = bits + self.label_loss_weight * cross_entropy
-        return MeanOverBatch()(None, bits, sample_weight)
-
-    def get_metrics_result(self):
-        """The metrics; those over candidates only where there were several."""
-        results = super().get_metrics_result()
-        if not self._compares_candidates:
-            for metric in (self.cross_entropy_metric, self.accuracy_metric):
-                results.pop(metric.name, None)
-        return results
-
-    # Serialization
+        return per_resolution("filters", self.filters, self.num_resolutions, at_most=2**20)
 
     def get_config(self):
         config = super().get_config()
         config.update(
             {
-                "image_shape": self.image_shape,
-                "num_classes": self.num_classes,
-                "num_levels": self.num_levels,
                 "filters": self.filters,
                 "num_blocks": self.num_blocks,
                 "num_resolutions": self.num_resolutions,
@@ -260,75 +147,33 @@ class PixelCNNPlusPlus(Fitting, Scoring, Generating, Presets, keras.Model):
                 "conditioning": self.conditioning,
                 "conditioned_blocks": self.conditioned_blocks,
                 "dropout_rate": self.dropout_rate,
-                "label_dropout_rate": self.label_dropout_rate,
-                "label_loss_weight": self.label_loss_weight,
-                "initial_temperature": self.initial_temperature,
-                "learn_temperature": self.learn_temperature,
-                "learn_offsets": self.learn_offsets,
             }
         )
         return config
 
 
-def check_arguments(model):
-    """Raises a `ValueError` unless the numbers that a model was made with are in range."""
-    for name in ("num_mixtures", "num_levels"):
-        require_positive_integer(name, getattr(model, name))
-    for name in ("dropout_rate", "label_dropout_rate"):
-        require_rate(name, getattr(model, name))
-    if not 2 <= model.num_levels <= 256:
-        raise ValueError(
-            "Invalid value for argument `num_levels`. Expected an integer from 2 to 256. "
-            f"Received: num_levels={model.num_levels}"
-        )
-    if isinstance(model.num_classes, bool) or not (
-        isinstance(model.num_classes, int) and model.num_classes >= 0
-    ):
-        raise ValueError(
-            "Invalid value for argument `num_classes`. Expected an integer of at least 0. "
-            f"Received: num_classes={model.num_classes!r}"
-        )
-    for name in ("filters", "num_blocks"):
-        value = getattr(model, name)
-        values = per_resolution(value, model.num_resolutions)
-        for number in values:
-            require_positive_integer(name, number)
-            require_at_most(name, number, 2**20 if name == "filters" else 1000)
-        if len(values) != model.num_resolutions:
-            raise ValueError(
-                f"Invalid value for argument `{name}`. Expected an integer or one for each of "
-                f"num_resolutions={model.num_resolutions}. Received: {name}={value}"
-            )
-    require_nonnegative_number("label_loss_weight", model.label_loss_weight)
-    require_positive_number("initial_temperature", model.initial_temperature)
-    parse_conditioning(model.conditioning)
-
-
-def checked_image_shape(image_shape, num_resolutions):
-    """Three integers `(height, width, channels)`; a `ValueError` if they don't fit the network."""
-    require_positive_integer("num_resolutions", num_resolutions)
-    require_at_most("num_resolutions", num_resolutions, 16)
-    try:
-        height, width, channels = (int(size) for size in image_shape)
-    except (TypeError, ValueError):
-        height = width = channels = 0
-    if min(height, width, channels) < 1:
-        raise ValueError(
-            "Invalid value for argument `image_shape`. Expected three positive integers "
-            f"(height, width, channels). Received: image_shape={image_shape}"
-        )
-    step = 2 ** (num_resolutions - 1)
-    if height % step or width % step:
-        raise ValueError(
-            f"Invalid value for argument `image_shape`. Expected a height and width that {step} "
-            f"divides, for num_resolutions={num_resolutions}. Received: image_shape={image_shape}"
-        )
-    return height, width, channels
-
-
-def per_resolution(value, num_resolutions):
+def per_resolution(name, value, num_resolutions, at_most):
     """The values for each resolution, highest first, of an argument that may be one for all."""
-    return value if isinstance(value, tuple) else (value,) * num_resolutions
+    values = value if isinstance(value, tuple) else (value,) * num_resolutions
+    for number in values:
+        require_positive_integer(name, number)
+        require_at_most(name, number, at_most)
+    if len(values) != num_resolutions:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected an integer or one for each of "
+            f"num_resolutions={num_resolutions}. Received: {name}={value}"
+        )
+    return values
+
+
+def require_divisible(name, image_shape, num_resolutions):
+    """Raises a `ValueError` unless height and width can be halved `num_resolutions - 1` times."""
+    step = 2 ** (num_resolutions - 1)
+    if image_shape[0] % step or image_shape[1] % step:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected a height and width that {step} "
+            f"divides, for num_resolutions={num_resolutions}. Received: {name}={image_shape}"
+        )
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")

@@ -1,4 +1,4 @@
-"""Generation and completion of many pictures: checks, batches, and the sampler."""
+"""Drawing and completing many pictures: checks, noise, and the sampler."""
 
 import math
 
@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.checks import (
+    require_nonnegative_integer,
     require_nonnegative_number,
     require_positive_integer,
     require_positive_number,
@@ -18,69 +19,50 @@ from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 XLA_PAYS_FROM = 1000  # pictures
 
 
-class Generation:
-    """Runs a model's sampler over any number of pictures.
-
-    Keeps the compiled samplers, so that a second call doesn't compile again.
+def draw(model, inputs, count, seed, temperature, guidance, batch_size, verbose):
+    """Draws any number of pictures; the model keeps the compiled samplers for the next call.
 
     Args:
-        model: A `PixelCNNPlusPlus`.
+        model: An `AutoregressiveModel`.
+        inputs: Dict of arrays of length `count`, as `PixelSampler` takes them: `"label"` for
+            generation; `"image"` and `"known"` too for completion.
+        count: Integer.
+        seed: See `AutoregressiveModel.sample`, and so for the others.
+        temperature: Number > 0.
+        guidance: Number >= 0.
+        batch_size: Integer.
+        verbose: 0, 1 or `"auto"`.
+
+    Returns:
+        uint8 levels `(count, height, width, channels)`.
     """
-
-    def __init__(self, model):
-        self.model = model
-        self._samplers = {}
-
-    def run(self, inputs, count, seed, temperature, guidance, batch_size, verbose):
-        """Draws `count` pictures.
-
-        Args:
-            inputs: Dict of arrays of length `count`, as `PixelSampler` takes them: `"label"` for
-                generation; `"image"` and `"known"` too for completion.
-            count: Integer.
-            seed: See `PixelCNNPlusPlus.sample`, and so for the others.
-            temperature: Number > 0.
-            guidance: Number >= 0.
-            batch_size: Integer.
-            verbose: 0, 1 or `"auto"`.
-
-        Returns:
-            uint8 levels `(count, height, width, channels)`.
-        """
-        self._check(seed, temperature, guidance, batch_size)
-        if count == 0:
-            return np.zeros((0, *self.model.image_shape), "uint8")
-        guided = guidance != 0
-        inputs["temperature"] = np.full(count, temperature, "float32")
-        if guided:
-            inputs["guidance"] = np.full(count, guidance, "float32")
-        height, width, channels = self.model.image_shape
-        noise_shape = (height, width, self.model.num_mixtures + channels)
-        batches = NoiseSequence(inputs, count, noise_shape, int(seed), min(batch_size, count))
-        if verbose == "auto":
-            verbose = int(len(batches) > 1)
-        jit_compile = _jit_compile(count)
-        key = (guided, "image" in inputs, jit_compile)
-        if key not in self._samplers:
-            self._samplers[key] = PixelSampler(self.model, guided)
-            self._samplers[key].compile(jit_compile=jit_compile)
-        return self._samplers[key].predict(feed(batches), verbose=verbose)[:count]
-
-    def _check(self, seed, temperature, guidance, batch_size):
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise ValueError(
-                "Invalid value for argument `seed`. Expected an integer of at least 0. "
-                f"Received: seed={seed!r}"
-            )
-        require_positive_number("temperature", temperature)
-        require_nonnegative_number("guidance", guidance)
-        require_positive_integer("batch_size", batch_size)
-        if guidance and self.model.num_classes == 0:
-            raise ValueError("Guidance needs a model with classes. Received: num_classes=0")
-        if guidance and self.model.label_dropout_rate == 0:
-            raise ValueError(
-                "Guidance needs a model trained with label dropout. Received: label_dropout_rate=0"
-            )
+    require_nonnegative_integer("seed", seed)
+    require_positive_number("temperature", temperature)
+    require_nonnegative_number("guidance", guidance)
+    require_positive_integer("batch_size", batch_size)
+    if guidance and model.num_classes == 0:
+        raise ValueError("Guidance needs a model with classes. Received: num_classes=0")
+    if guidance and model.label_dropout_rate == 0:
+        raise ValueError(
+            "Guidance needs a model trained with label dropout. Received: label_dropout_rate=0"
+        )
+    if count == 0:
+        return np.zeros((0, *model.image_shape), "uint8")
+    guided = guidance != 0
+    inputs = {**inputs, "temperature": np.full(count, temperature, "float32")}
+    if guided:
+        inputs["guidance"] = np.full(count, guidance, "float32")
+    height, width, channels = model.image_shape
+    noise_shape = (height, width, model.num_mixtures + channels)
+    batches = NoiseSequence(inputs, count, noise_shape, int(seed), min(batch_size, count))
+    if verbose == "auto":
+        verbose = int(len(batches) > 1)
+    jit_compile = _jit_compile(count)
+    samplers, kind = model.compiled.samplers, (guided, "image" in inputs, jit_compile)
+    if kind not in samplers:
+        samplers[kind] = PixelSampler(model, guided)
+        samplers[kind].compile(jit_compile=jit_compile)
+    return samplers[kind].predict(feed(batches), verbose=verbose)[:count]
 
 
 def _jit_compile(count):

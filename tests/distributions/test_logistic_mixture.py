@@ -287,4 +287,4 @@ def test_parameters_that_fit_no_mixture_are_refused():
 
 
 def test_bits_per_dim():
-    assert logistic_mixture.nats_to_bits_per_dim(np.log(2.0) * 12, 3) == pytest.approx(4)
+    assert logistic_mixture.bits_per_dim(-np.log(2.0) * 12, (1, 1, 3)) == pytest.approx(4)
