@@ -132,7 +132,7 @@ class AutoregressiveModel(keras.Model):
         self._traced_labels = {}
         # Compiled scorers and samplers, by what they were compiled for. In a namespace: Keras
         # tracks the models in a dict, and saves them with this one.
-        self.compiled = types.SimpleNamespace(scorers={}, samplers={})
+        self.runners = types.SimpleNamespace(scorers={}, samplers={})
         self.build({"image": (None, *self.image_shape), "label": (None, None)})
 
     @property
@@ -358,7 +358,7 @@ class AutoregressiveModel(keras.Model):
             return np.zeros((0, *(candidates or (1,)), *place), "float32")
         # One for each number of candidates: TensorFlow would trace again for unknown shapes.
         kind = (per_pixel, np.shape(inputs.get("label"))[1:])
-        scorers = self.compiled.scorers
+        scorers = self.runners.scorers
         if kind not in scorers:
             scorers[kind] = LogLikelihood(self, per_pixel)
         return scorers[kind].predict(feed(ArrayBatches(inputs, batch_size)), verbose=verbose)

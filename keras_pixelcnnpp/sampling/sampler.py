@@ -58,7 +58,7 @@ def draw(model, inputs, count, seed, temperature, guidance, batch_size, verbose)
     if verbose == "auto":
         verbose = int(len(batches) > 1)
     jit_compile = _jit_compile(count)
-    samplers, kind = model.compiled.samplers, (guided, "image" in inputs, jit_compile)
+    samplers, kind = model.runners.samplers, (guided, "image" in inputs, jit_compile)
     if kind not in samplers:
         samplers[kind] = PixelSampler(model, guided)
         samplers[kind].compile(jit_compile=jit_compile)
