@@ -54,7 +54,7 @@ def test_no_pictures_no_rows(classifier):
     ("images", "message"),
     [
         (np.zeros((2, 4, 4, 1), "float32"), "dtype=float32"),
-        (np.zeros((2, 4, 4, 3), "uint8"), r"\(count, 4, 4, 1\)"),
+        (np.zeros((2, 4, 4, 3), "uint8"), r"\(None, 4, 4, 1\)"),
         (np.zeros((4, 4, 1), "uint8"), r"shape=\(4, 4, 1\)"),
         (np.full((2, 4, 4, 1), 5, "uint8"), "levels from 0 to 4"),
     ],
