@@ -1,20 +1,35 @@
 """Conditional PixelCNN++ for Keras 3: generates, classifies and scores pictures."""
 
 import importlib
+import importlib.abc
+import importlib.util
 import sys
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BaselineCNN": "keras_pixelcnnpp.models.baseline_cnn",
-    "DiscretizedLogisticMixture": "keras_pixelcnnpp.distributions.discretized_logistic_mixture",
-    "FusedAdam": "keras_pixelcnnpp.optimizers",
-    "PixelCNNClassifier": "keras_pixelcnnpp.classifiers",
-    "PixelCNNPlusPlus": "keras_pixelcnnpp.models.pixelcnnpp",
-    "SavedModelClassifier": "keras_pixelcnnpp.export.saved_model",
-    "WarmUpThenDecay": "keras_pixelcnnpp.optimizers",
-    "keep_freed_memory": "keras_pixelcnnpp.memory",
+    "BaselineCNN": "models.baseline_cnn",
+    "DiscretizedLogisticMixture": "distributions.discretized_logistic_mixture",
+    "FusedAdam": "optimizers",
+    "PixelCNNClassifier": "classifiers",
+    "PixelCNNPlusPlus": "models.pixelcnnpp",
+    "SavedModelClassifier": "export.saved_model",
+    "WarmUpThenDecay": "optimizers",
+    "keep_freed_memory": "memory",
 }
+_MODULES = (
+    "classifiers",
+    "conditioning",
+    "data",
+    "distributions",
+    "export",
+    "layers",
+    "models",
+    "optimizers",
+    "presets",
+    "receptive_field",
+    "sampling",
+)
 
 __all__ = [
     "BaselineCNN",
@@ -31,13 +46,43 @@ __all__ = [
 def __getattr__(name):
     # On demand: Keras and its backend take seconds to import, which `pixelcnnpp --help` need not
     # wait for, and tensorflow_probability isn't there for every backend.
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__, *_MODULES})
+
+
+def _register():
+    """Lets `keras.models.load_model` find the classes that archives name."""
+    for name in ("BaselineCNN", "PixelCNNPlusPlus", "FusedAdam"):
+        importlib.import_module(f"{__name__}.{_HOMES[name]}")
+
+
+class _RegisterAfterKeras(importlib.abc.MetaPathFinder):
+    """Registers the classes as soon as somebody imports Keras."""
+
+    def find_spec(self, fullname, path, target=None):
+        if fullname != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module):
+                execute(module)
+                _register()
+
+            spec.loader.exec_module = execute_and_register
+        return spec
 
 
 if "keras" in sys.modules:
-    # Who has Keras already may go on to `keras.models.load_model`, which finds registered classes
-    # only.
-    importlib.import_module(_HOMES["BaselineCNN"])
-    importlib.import_module(_HOMES["PixelCNNPlusPlus"])
+    _register()
+else:
+    sys.meta_path.insert(0, _RegisterAfterKeras())

@@ -125,7 +125,7 @@ def checked_images(images, image_shape, num_levels):
             f"Invalid values in `images`. Expected levels from 0 to {num_levels - 1}. "
             f"Received: values from {array.min()} to {array.max()}"
         )
-    return array.astype("uint8")
+    return array.astype("uint8", copy=False)
 
 
 def checked_labels(labels, count, limit):
@@ -146,5 +146,33 @@ def checked_labels(labels, count, limit):
         raise ValueError(
             f"Invalid value for argument `labels`. Expected integers from 0 to {limit - 1}. "
             f"Received: values from {array.min()} to {array.max()}"
+        )
+    return array.astype("int32")
+
+
+def checked_candidates(labels, count, num_classes, limit):
+    """Returns labels `(count,)`, or candidate labels `(count, K)`, as an int32 array.
+
+    Raises:
+        ValueError: If they aren't integers from 0 to `limit - 1`, or no candidates.
+    """
+    array = np.asarray(labels)
+    if array.ndim != 2:
+        return checked_labels(array, count, limit)
+    hint = ""
+    if array.shape[1] == num_classes and np.isin(array, (0, 1)).all():
+        hint = " One-hot labels? Give `labels.argmax(axis=1)`."
+    if array.shape[0] != count or array.dtype.kind not in "ui":
+        raise ValueError(
+            f"Invalid value for argument `labels`. Expected {count} integers, or as many rows of "
+            f"candidates.{hint} Received: labels with shape={array.shape} and dtype={array.dtype}"
+        )
+    checked_labels(array.ravel(), array.size, limit)
+    in_order = np.sort(array, axis=1)
+    if (in_order[:, 1:] == in_order[:, :-1]).any():
+        raise ValueError(
+            "Invalid value for argument `labels`. The columns of labels of two dimensions are "
+            "candidates, the true label first, of which no two are equal; some row has the same "
+            f"label twice.{hint} Received: labels with shape={array.shape}"
         )
     return array.astype("int32")

@@ -16,6 +16,9 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
     An event is the vector of channels of a pixel, whole levels from 0 to `num_levels - 1`. One
     component is drawn for all channels; the mean of a channel is shifted by the earlier ones.
 
+    `log_prob` of anything but whole levels has no meaning; with `validate_args=True` it is an error
+    (under JAX, outside of compiled functions). `mean` and `mode` are there for one channel.
+
     With one channel and one component it equals a `tfd.QuantizedDistribution` of a
     `tfd.Logistic`.
 
@@ -103,6 +106,21 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
     def _log_prob(self, value):
         return logistic_mixture.log_prob(self._parameters_tensor, value, self._num_levels)
 
+    def _sample_control_dependencies(self, value):
+        if not self.validate_args:
+            return []
+        levels = ops.cast(value, self.dtype)
+        inside = (levels >= 0) & (levels < self._num_levels)
+        valid = ops.all(inside & (levels == ops.floor(levels)))
+        message = f"Invalid `value`. Expected whole levels from 0 to {self._num_levels - 1}."
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            return [tf.debugging.assert_equal(valid, True, message)]
+        if not valid:
+            raise ValueError(message)
+        return []
+
     def _sample_n(self, n, seed=None):
         seed = tfp.random.sanitize_seed(seed)
         batch_shape = tuple(self._parameters_tensor.shape[:-1])
@@ -116,7 +134,20 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         )
 
     def _mean(self):
-        return logistic_mixture.mean(self._parameters_tensor, self._channels, self._num_levels)
+        levels, log_probs = self._all_levels("mean")
+        return ops.sum(ops.exp(log_probs) * levels, axis=-1, keepdims=True)
 
     def _mode(self):
-        return logistic_mixture.mode(self._parameters_tensor, self._channels, self._num_levels)
+        _, log_probs = self._all_levels("mode")
+        return ops.cast(ops.argmax(log_probs, axis=-1, keepdims=True), self.dtype)
+
+    def _all_levels(self, name):
+        """All levels of the one channel and their log-probabilities, `(..., num_levels)`."""
+        if self._channels > 1:
+            raise NotImplementedError(
+                f"`{name}` of {self._channels} channels would have to sum over all combinations of "
+                "their levels; it is there for one channel. Average samples instead."
+            )
+        levels = ops.arange(self._num_levels, dtype=self.dtype)
+        parameters = ops.expand_dims(self._parameters_tensor, -2)
+        return levels, logistic_mixture.log_prob(parameters, levels[:, None], self._num_levels)

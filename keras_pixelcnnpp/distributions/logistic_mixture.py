@@ -205,57 +205,6 @@ def _only(mixture, weights):
     )
 
 
-def mean(parameters, channels, num_levels):
-    """Expected level of each channel, from the means of the components.
-
-    Discretization and the two ends of the range are left out (a component's mean is only clipped
-    to the range), so this is exact for components well inside it.
-
-    Returns:
-        Float tensor `(..., channels)`, in levels.
-    """
-    mixture = split(parameters, channels)
-    weights = ops.softmax(mixture.logits, axis=-1)
-    means = []
-    for channel in range(channels):
-        means.append(ops.clip(mixture.mean_of(channel, means), -1.0, 1.0))
-    scaled = ops.stack([ops.sum(weights * value, axis=-1) for value in means], axis=-1)
-    return (scaled + 1.0) * ((num_levels - 1) / 2.0)
-
-
-def mode(parameters, channels, num_levels):
-    """The most probable among the modes of the components (each found channel by channel).
-
-    Returns:
-        Float tensor `(..., channels)` of whole levels.
-    """
-    mixture = split(parameters, channels)
-    modes = []
-    for channel in range(channels):
-        earlier = [scale_to_unit(level, num_levels) for level in modes]
-        means, log_scales = mixture.mean_of(channel, earlier), mixture.log_scales[channel]
-        modes.append(_likeliest_level(means, log_scales, num_levels))
-    candidates = ops.swapaxes(ops.stack(modes, axis=-2), -1, -2)  # (..., M, channels)
-    log_probs = log_prob(ops.expand_dims(parameters, -2), candidates, num_levels)
-    best = ops.one_hot(ops.argmax(log_probs, axis=-1), log_probs.shape[-1], dtype=candidates.dtype)
-    return ops.sum(candidates * ops.expand_dims(best, -1), axis=-2)
-
-
-def _likeliest_level(means, log_scales, num_levels):
-    """The level under the mean, or an outermost one, which holds a whole tail."""
-    centre = round_to_level(means, num_levels)
-    outermost = [ops.zeros_like(centre), ops.full_like(centre, num_levels - 1.0)]
-    candidates = ops.stack([centre, *outermost], axis=-1)
-    log_probs = log_probability_of_level(
-        scale_to_unit(candidates, num_levels),
-        ops.expand_dims(means, -1),
-        ops.expand_dims(log_scales, -1),
-        num_levels,
-    )
-    best = ops.argmax(log_probs, axis=-1, keepdims=True)
-    return ops.squeeze(ops.take_along_axis(candidates, best, axis=-1), -1)
-
-
 def bits_per_dim(log_likelihood, image_shape):
     """Bits per dimension of log-likelihoods in nats.
 

@@ -44,15 +44,18 @@ class WeightNormalized(keras.layers.Layer):
         self._norm_axes = [axis for axis in range(len(shape)) if axis != output_axis % len(shape)]
         gain_shape = [1] * len(shape)
         gain_shape[output_axis] = self.filters
+        # No autocast: under mixed precision the norm would be that of a rounded direction.
         self.direction = self.add_weight(
             name="direction",
             shape=shape,
             initializer=keras.initializers.RandomNormal(stddev=0.05),
+            autocast=False,
         )
         self.gain = self.add_weight(
             name="gain",
             shape=gain_shape,
             initializer=keras.initializers.Constant(self.initial_scale),
+            autocast=False,
         )
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
@@ -60,11 +63,8 @@ class WeightNormalized(keras.layers.Layer):
         """Returns the normalized kernel, in the compute dtype."""
         if self._fixed_kernel is not None:
             return self._fixed_kernel
-        # The norm sums many squares: float32 under every policy.
-        direction = ops.cast(self.direction, self.variable_dtype)
-        gain = ops.cast(self.gain, self.variable_dtype)
-        squares = ops.sum(ops.square(direction), axis=self._norm_axes, keepdims=True)
-        return ops.cast(direction * (gain * ops.rsqrt(squares)), self.compute_dtype)
+        squares = ops.sum(ops.square(self.direction), axis=self._norm_axes, keepdims=True)
+        return ops.cast(self.direction * (self.gain * ops.rsqrt(squares)), self.compute_dtype)
 
     def convolve(self, x):
         """Applies the kernel to an already padded input, without the bias."""

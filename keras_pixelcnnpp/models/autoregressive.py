@@ -1,11 +1,13 @@
 """What every model of the family does: fit, score, classify, draw, come from a preset."""
 
 import types
+import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.backend import device_name
 from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
@@ -17,14 +19,25 @@ from keras_pixelcnnpp.checks import (
     require_positive_number,
     require_rate,
 )
-from keras_pixelcnnpp.data.batches import ArrayBatches, feed, first_batch
+from keras_pixelcnnpp.data.batches import ArrayBatches, feed
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
+from keras_pixelcnnpp.memory import keep_freed_memory_unless_told
+from keras_pixelcnnpp.models.inputs import (
+    as_inputs,
+    checked_inputs,
+    checked_validation_data,
+    is_batched,
+    require_pictures,
+)
 from keras_pixelcnnpp.models.scorer import LogLikelihood
 from keras_pixelcnnpp.presets import PresetFolder
 from keras_pixelcnnpp.sampling.sampler import PixelSampler, draw, known_pixels
+
+# Of one layer, in scoring. Measured: some twenty such layers are in memory at once.
+MOST_FEATURES = 12_000_000
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -136,6 +149,14 @@ class AutoregressiveModel(keras.Model):
         self.build({"image": (None, *self.image_shape), "label": (None, None)})
 
     @property
+    def num_labels(self):
+        """How many labels there are: one more than classes where some pictures had none.
+
+        The label `num_classes` then means "no label".
+        """
+        return self.num_classes + (self.label_dropout_rate > 0)
+
+    @property
     def dimensions(self):
         """Number of sub-pixels of a picture, the divisor of bits per dimension."""
         return int(np.prod(self.image_shape))
@@ -151,6 +172,12 @@ class AutoregressiveModel(keras.Model):
     # Network and loss
 
     def call(self, inputs, training=False):
+        if not isinstance(inputs, dict) or (self.num_classes and "label" not in inputs):
+            images = inputs["image"] if isinstance(inputs, dict) else inputs
+            if self.num_classes:
+                return self.posterior_tensors(images)["probabilities"]
+            inputs = {"image": images}
+        require_pictures(inputs["image"], self.image_shape)
         labels = self._candidates(inputs)
         if training and self.label_dropout_rate > 0 and labels is not None:
             labels = self._drop_labels(labels)
@@ -200,7 +227,10 @@ class AutoregressiveModel(keras.Model):
             self.cross_entropy_metric.update_state(cross_entropy, sample_weight=sample_weight)
             self.accuracy_metric.update_state(correct, sample_weight=sample_weight)
             bits = bits + self.label_loss_weight * cross_entropy
-        return MeanOverBatch()(None, bits, sample_weight)
+        loss = MeanOverBatch()(None, bits, sample_weight)
+        if self.losses:  # of regularizers and `add_loss`
+            loss = loss + super().compute_loss(x, y, y_pred, sample_weight, training)
+        return loss
 
     def get_metrics_result(self):
         """The metrics; those over candidates only where there were several."""
@@ -212,33 +242,118 @@ class AutoregressiveModel(keras.Model):
 
     # Training
 
-    def fit(self, x=None, *args, **kwargs):
-        """Trains as `keras.Model.fit`; before the first step, initializes from the first batch."""
-        self._check_labels(x)
-        if not self.initialized.numpy():  # int() fails for a variable of tf.distribute
-            batch = first_batch(x)
-            self.initialize(batch["image"], batch.get("label"))
-        self._forget_other_candidates("train_function", x)
-        # Keras would build it while tracing the first step, and then trace that step again.
-        if self.optimizer is not None and not self.optimizer.built:
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        **kwargs,
+    ):
+        """Configures training as `keras.Model.compile`; loss and metrics are the model's own.
+
+        Args:
+            optimizer: An optimizer, or its name.
+            loss: Not to be given, nor are the three below.
+            loss_weights: See `loss`.
+            metrics: See `loss`.
+            weighted_metrics: See `loss`.
+            **kwargs: Other arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: If a loss or metrics are given.
+        """
+        given = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+        }
+        for name, value in given.items():
+            if value:
+                raise ValueError(
+                    f"Invalid argument `{name}`. {type(self).__name__} brings its own loss, bits "
+                    "per dimension of the pictures, and its own metrics: leave it out. "
+                    f"Received: {name}={value!r}"
+                )
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def compile_from_config(self, config):
+        # Keras calls its own `compile` only.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
-        return super().fit(x, *args, **kwargs)
 
-    def evaluate(self, x=None, *args, **kwargs):
-        """Measures bits/dim, and with K > 1 cross-entropy and accuracy, as `keras.Model`."""
-        self._forget_other_candidates("test_function", x)
-        return super().evaluate(x, *args, **kwargs)
+    def fit(
+        self,
+        x=None,
+        y=None,
+        *args,
+        validation_data=None,
+        **kwargs,
+    ):
+        """Trains as `keras.Model.fit`; before the first step, initializes from the first batch.
 
-    def _check_labels(self, x):
-        # A label too high would be "no label", and nobody would notice. Batches are their maker's.
-        if isinstance(x, dict) and self.num_classes and x.get("label") is not None:
-            labels = np.asarray(x["label"])
-            checked_labels(labels.ravel(), labels.size, self.num_classes + 1)
+        Args:
+            x: uint8 levels `(N, height, width, channels)`, or a dict of these as `"image"` and of
+                the labels as `"label"`; or batches of either: a `tf.data.Dataset`, a
+                `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or a generator.
+            y: Int labels `(N,)`, where `x` doesn't hold them.
+            *args: Further arguments of `keras.Model.fit`, in its order.
+            validation_data: `(x, y)`, `(x, y, sample_weight)`, a dict as `x`, or batches.
+            **kwargs: Further arguments of `keras.Model.fit`.
 
-    def _forget_other_candidates(self, function, x):
+        Returns:
+            `keras.callbacks.History`.
+
+        Raises:
+            ValueError: If pictures or labels don't fit the model. Of batches, the first is looked
+                at, and of the others shape and dtype.
+        """
+        if is_batched(x) and not isinstance(x, keras.utils.PyDataset):
+            kwargs.setdefault("shuffle", False)  # Keras can't, and would warn
+        x, y, first = checked_inputs(x, y, self)
+        validation_data = checked_validation_data(validation_data, self)
+        if not self.initialized.numpy():  # int() fails for a variable of tf.distribute
+            self.initialize(first["image"], first.get("label"))
+        self._forget_other_candidates("train_function", first)
+        if "cpu" in device_name():
+            keep_freed_memory_unless_told()
+        # Keras would build it while tracing the first step, and then trace that step again.
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.trainable_variables)
+        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Measures bits/dim, and with K > 1 cross-entropy and accuracy, as `keras.Model.evaluate`.
+
+        Args:
+            x: As in `fit`.
+            y: As in `fit`.
+            *args: Further arguments of `keras.Model.evaluate`, in its order.
+            **kwargs: Further arguments of `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: As `fit`.
+        """
+        x, y, first = checked_inputs(x, y, self, "evaluate")
+        self._forget_other_candidates("test_function", first)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def train_step(self, *args):
+        """One step, on a batch in any form that `fit` takes; see `keras.Model`."""
+        return super().train_step(*args[:-1], as_inputs(args[-1]))
+
+    def test_step(self, *args):
+        """One step of `evaluate`; see `keras.Model`."""
+        return super().test_step(*args[:-1], as_inputs(args[-1]))
+
+    def _forget_other_candidates(self, function, first):
         # Given other shapes, TensorFlow would trace once more for labels of unknown rank.
         if self.num_classes:
-            shape = np.shape(first_batch(x).get("label"))[1:]
+            shape = np.shape(first.get("label"))[1:]
             if self._traced_labels.setdefault(function, shape) != shape:
                 self._traced_labels[function] = shape
                 setattr(self, function, None)
@@ -255,7 +370,7 @@ class AutoregressiveModel(keras.Model):
         if self.num_classes:
             labels = np.asarray(labels)
             labels = labels[:, 0] if labels.ndim == 2 else labels
-            labels = checked_labels(labels, len(images), self.num_classes + 1)
+            labels = checked_labels(labels, len(images), self.num_labels)
             inputs["label"] = ops.convert_to_tensor(labels)
         with data_dependent_initialization(self.network):
             self(inputs)
@@ -280,7 +395,7 @@ class AutoregressiveModel(keras.Model):
         """
         inputs = {"image": checked_images(images, self.image_shape, self.num_levels)}
         if self.num_classes:
-            inputs["label"] = checked_labels(labels, len(inputs["image"]), self.num_classes + 1)
+            inputs["label"] = checked_labels(labels, len(inputs["image"]), self.num_labels)
         return self._score(inputs, batch_size, verbose)[:, 0]
 
     def class_log_likelihoods(self, images, batch_size=32, verbose=0):
@@ -345,7 +460,7 @@ class AutoregressiveModel(keras.Model):
             raise ValueError("`evidence_map` compares classes, and this model knows none.")
         images = checked_images(images, self.image_shape, self.num_levels)
         candidates = [
-            checked_labels(given, len(images), self.num_classes + 1) for given in (labels, against)
+            checked_labels(given, len(images), self.num_labels) for given in (labels, against)
         ]
         inputs = {"image": images, "label": np.stack(candidates, axis=1)}
         scores = self._score(inputs, batch_size, verbose, per_pixel=True)
@@ -357,18 +472,26 @@ class AutoregressiveModel(keras.Model):
             place = self.image_shape[:2] if per_pixel else ()
             return np.zeros((0, *(candidates or (1,)), *place), "float32")
         # One for each number of candidates: TensorFlow would trace again for unknown shapes.
-        kind = (per_pixel, np.shape(inputs.get("label"))[1:])
+        candidates = np.shape(inputs.get("label"))[1:]
+        batch_size = self._bounded(batch_size, *candidates)
+        kind = (per_pixel, candidates)
         scorers = self.runners.scorers
         if kind not in scorers:
             scorers[kind] = LogLikelihood(self, per_pixel)
         return scorers[kind].predict(feed(ArrayBatches(inputs, batch_size)), verbose=verbose)
+
+    def _bounded(self, batch_size, num_candidates=1):
+        """A batch size whose features, of all candidates together, need a gigabyte or so."""
+        height, width, _ = self.image_shape
+        features = height * width * max(self.widths) * num_candidates
+        return min(batch_size, max(1, MOST_FEATURES // features))
 
     # Drawing
 
     def sample(
         self,
         labels,
-        seed=0,
+        seed=None,
         temperature=1.0,
         guidance=0.0,
         batch_size=100,
@@ -379,8 +502,9 @@ class AutoregressiveModel(keras.Model):
         Args:
             labels: Int `(N,)`; `num_classes` means "no label". An integer N for an unconditional
                 model.
-            seed: Integer >= 0. Seed and position in `labels` determine a picture, whatever the
-                batch size.
+            seed: Integer >= 0: seed and position in `labels` determine a picture, whatever the
+                batch size. `None`: other pictures at each call. (A SavedModel draws its noise in
+                the graph, so that one seed gives other pictures there.)
             temperature: Number > 0; below 1, safer and smoother pictures.
             guidance: Number >= 0, the `w` of `p(x | y)**(1 + w) / p(x)**w`; needs a model trained
                 with label dropout.
@@ -394,7 +518,7 @@ class AutoregressiveModel(keras.Model):
             ValueError: If an argument is out of range.
         """
         if self.num_classes:
-            labels = checked_labels(labels, np.size(labels), self.num_classes + 1)
+            labels = checked_labels(labels, np.size(labels), self.num_labels)
             inputs, count = {"label": labels}, len(labels)
         else:
             require_positive_integer("labels", labels)
@@ -406,7 +530,7 @@ class AutoregressiveModel(keras.Model):
         images,
         known_rows,
         labels=None,
-        seed=0,
+        seed=None,
         temperature=1.0,
         guidance=0.0,
         batch_size=100,
@@ -435,7 +559,7 @@ class AutoregressiveModel(keras.Model):
         known = known_pixels(known_rows, len(images), self.image_shape)
         inputs = {"image": images, "known": known}
         if self.num_classes:
-            inputs["label"] = checked_labels(labels, len(images), self.num_classes + 1)
+            inputs["label"] = checked_labels(labels, len(images), self.num_labels)
         return draw(self, inputs, len(images), seed, temperature, guidance, batch_size, verbose)
 
     # Tensors, for export
@@ -485,7 +609,8 @@ class AutoregressiveModel(keras.Model):
         Args:
             preset: Name of a built-in preset, or path of a folder written by `save_to_preset`.
             load_weights: Boolean; `None` loads them if there are any.
-            **kwargs: Constructor arguments that replace the preset's.
+            **kwargs: Constructor arguments that replace the preset's. With another `num_classes`,
+                all weights but those of the labels are kept; a warning names what is new.
 
         Returns:
             A model.
@@ -502,15 +627,44 @@ class AutoregressiveModel(keras.Model):
         """
         folder = PresetFolder.find(preset)
         options = folder.config()["model"]
-        try:
-            model = cls(**{**options, **kwargs})
-        # An unknown argument, or a value of the wrong type or size.
-        except (TypeError, ValueError, OverflowError) as error:
-            message = " ".join(str(error).split())
-            raise UserError(f"{folder.path}: no model can be made of this: {message}") from error
+
+        def make(**replaced):
+            try:
+                return cls(**{**options, **replaced})
+            # An unknown argument, or a value of the wrong type or size.
+            except (TypeError, ValueError, OverflowError) as error:
+                message = " ".join(str(error).split())
+                raise UserError(
+                    f"{folder.path}: no model can be made of this: {message}"
+                ) from error
+
+        model = make(**kwargs)
         if folder.has_weights if load_weights is None else load_weights:
-            folder.load_weights(model)
+            if model.num_classes == options.get("num_classes"):
+                folder.load_weights(model)
+            else:
+                trained = make(**{**kwargs, "num_classes": options.get("num_classes")})
+                folder.load_weights(trained)
+                model._take_weights(trained)
         return model
+
+    def _take_weights(self, trained):
+        """Copies the weights of a model of other classes, but for those of its labels."""
+
+        def by_name(model):  # a path begins with the name of the model
+            return {weight.path.split("/", 1)[1]: weight for weight in model.weights}
+
+        values, left = by_name(trained), []
+        for name, weight in by_name(self).items():
+            if name in values and values[name].shape == weight.shape:
+                weight.assign(values[name])
+            else:
+                left.append(name)
+        warnings.warn(
+            f"The weights are those of a model of {trained.num_classes} classes. Not taken, since "
+            f"they belong to its labels, and to be trained: {', '.join(left)}",
+            stacklevel=3,
+        )
 
     def save_to_preset(self, path, training=None, metadata=None):
         """Writes the model as a preset: a folder that `from_preset` reads.

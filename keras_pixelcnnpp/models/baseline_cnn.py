@@ -11,7 +11,6 @@ from keras_pixelcnnpp.checks import (
     require_rate,
 )
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
-from keras_pixelcnnpp.models.autoregressive import MeanOverBatch
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -309,11 +308,13 @@ class BaselineCNN(keras.Model):
         labels = ops.cast(x["label"], "int32")
         correct = ops.cast(ops.equal(ops.argmax(y_pred, axis=-1), labels), "float32")
         self.accuracy_metric.update_state(correct, sample_weight=sample_weight)
-        smoothing = self.label_smoothing if training else 0.0
-        targets = ops.one_hot(labels, self.num_classes) * (1 - smoothing)
-        targets = targets + smoothing / self.num_classes
-        losses = ops.categorical_crossentropy(targets, y_pred, from_logits=True)
-        return MeanOverBatch()(None, losses, sample_weight)
+        cross_entropy = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=self.label_smoothing if training else 0.0
+        )
+        loss = cross_entropy(ops.one_hot(labels, self.num_classes), y_pred, sample_weight)
+        if self.losses:  # of regularizers and `add_loss`
+            loss = loss + super().compute_loss(x, y, y_pred, sample_weight, training)
+        return loss
 
     def class_probabilities(self, images, batch_size=256, verbose=0):
         """Posterior p(y | x) of each picture.

@@ -36,6 +36,9 @@ def draw(model, inputs, count, seed, temperature, guidance, batch_size, verbose)
     Returns:
         uint8 levels `(count, height, width, channels)`.
     """
+    if seed is None:
+        # NumPy's global state, which `keras.utils.set_random_seed` sets.
+        seed = np.random.randint(2**31)  # noqa: NPY002
     require_nonnegative_integer("seed", seed)
     require_positive_number("temperature", temperature)
     require_nonnegative_number("guidance", guidance)

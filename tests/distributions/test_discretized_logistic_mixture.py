@@ -52,8 +52,6 @@ def test_shapes(rng):
     assert ops.convert_to_numpy(example.batch_shape_tensor()).tolist() == [3, 1]
     assert ops.convert_to_numpy(example.event_shape_tensor()).tolist() == [2]
     assert tuple(example.log_prob(ops.zeros((5, 3, 4, 2))).shape) == (5, 3, 4)
-    assert tuple(example.mean().shape) == (3, 1, 2)
-    assert tuple(example.mode().shape) == (3, 1, 2)
     assert (example.num_mixtures, example.channels, example.num_levels) == (2, 2, 4)
 
 
@@ -129,13 +127,45 @@ def test_sample_shape_and_seed(rng):
 
 
 @needs_tfp
-def test_mean_of_narrow_components(rng):
-    """Weights 1/4 and 3/4, components at levels 64 and 192 of 0 … 256."""
-    logits = np.log([1.0, 3.0])
-    parameters = np.concatenate([logits, [-0.5, 0.5], [-5.0, -5.0]])
-    example = distribution(np.float32(parameters), channels=1, num_levels=257)
-    assert float(example.mean()[0]) == pytest.approx(64 / 4 + 192 * 3 / 4, abs=1e-3)
-    assert float(example.mode()[0]) == 192
+def test_mean_and_mode_agree_with_enumeration(rng):
+    """Also where the outermost level, which holds a whole tail, is the likeliest."""
+    parameters = np.concatenate(
+        [
+            rng.normal(0, 1, (40, 2)),
+            rng.uniform(-1.5, 1.5, (40, 2)),
+            rng.uniform(-4, 1, (40, 2)),
+        ],
+        axis=1,
+    ).astype("float32")
+    example = distribution(parameters, channels=1, num_levels=6)
+    tables = [ReferencePixel(pixel, 1, 6).probabilities() for pixel in parameters]
+    assert tuple(example.mean().shape) == tuple(example.mode().shape) == (40, 1)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(example.mean())[:, 0], [table @ np.arange(6) for table in tables], 1e-5
+    )
+    modes = ops.convert_to_numpy(example.mode())[:, 0]
+    assert modes.tolist() == [table.argmax() for table in tables]
+    assert {0, 5} < set(modes)
+
+
+@needs_tfp
+def test_mean_of_several_channels_is_refused(rng):
+    example = distribution(example_parameters(rng), channels=2, num_levels=4)
+    for name in ("mean", "mode"):
+        with pytest.raises(NotImplementedError, match=f"`{name}` of 2 channels"):
+            getattr(example, name)()
+
+
+@needs_tfp
+@pytest.mark.parametrize("value", [1.5, -1.0, 4.0])
+def test_a_value_between_levels_is_an_error_where_asked_for(rng, value):
+    example = distribution(example_parameters(rng), channels=2, num_levels=4, validate_args=True)
+    example.log_prob(ops.ones((2,)))
+    error = ValueError
+    if keras.backend.backend() == "tensorflow":
+        error = importlib.import_module("tensorflow").errors.InvalidArgumentError
+    with pytest.raises(error, match="whole levels from 0 to 3"):
+        example.log_prob(ops.full((2,), value))
 
 
 @needs_tfp

@@ -51,11 +51,6 @@ def draw(parameters, noise, channels, num_levels, temperature=1.0):
     return call(function, parameters, noise).astype("int64")
 
 
-def mode(parameters, channels, num_levels):
-    """`logistic_mixture.mode`, NumPy in and out."""
-    return call(lambda values: logistic_mixture.mode(values, channels, num_levels), parameters)
-
-
 def log_prob(parameters, levels, num_levels):
     """`logistic_mixture.log_prob`, NumPy in and out."""
     tensors = [
@@ -219,45 +214,6 @@ def test_low_temperature_takes_the_likeliest_component_and_its_centre():
     draws = draw(np.tile(parameters, (1000, 1)), uniform, 1, 256, temperature=1e-4)
     # 0.5 is level 191.25
     assert np.unique(draws).tolist() == [191]
-
-
-def test_mean_agrees_with_enumeration_inside_the_range(rng):
-    """Components well inside [-1, 1]: the discretized mean is the mean of the components."""
-    channels, num_levels = 2, 24
-    parameters = wide_parameters(rng, 5, channels)
-    parameters[:, 3:9] = rng.uniform(-0.3, 0.3, (5, 6))
-    parameters[:, 9:15] = rng.uniform(-3.4, -3, (5, 6))
-    received = call(lambda values: logistic_mixture.mean(values, channels, num_levels), parameters)
-    for pixel, mean in zip(parameters, received, strict=True):
-        table = ReferencePixel(pixel, channels, num_levels).probabilities()
-        levels = np.arange(num_levels)
-        expected = [table.sum(axis=1) @ levels, table.sum(axis=0) @ levels]
-        assert mean == pytest.approx(expected, abs=0.02)
-
-
-def test_mode_agrees_with_enumeration_for_one_channel(rng):
-    parameters = wide_parameters(rng, 40, 1)
-    parameters[:, 3:6] = np.linspace(-0.9, 0.9, 3) + rng.uniform(-0.1, 0.1, (40, 3))
-    parameters[:, 6:] = rng.uniform(-5, -3, (40, 3))  # far apart: a mode for each component
-    received = mode(parameters, 1, 64)
-    expected = [np.argmax(ReferencePixel(pixel, 1, 64).probabilities()) for pixel in parameters]
-    assert received[:, 0].tolist() == expected
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3])
-def test_mode_of_one_component_agrees_with_enumeration(rng, channels):
-    """Also where the outermost level, which holds a whole tail, is the likeliest."""
-    parameters = wide_parameters(rng, 60, channels, num_mixtures=1)
-    received = mode(parameters, channels, 6)
-    first_levels = []
-    for pixel, levels in zip(parameters, received, strict=True):
-        reference = ReferencePixel(pixel, channels, 6)
-        for channel in range(channels):
-            prefix = levels[:channel].tolist()
-            scores = [reference.log_prefix([*prefix, level]) for level in range(6)]
-            assert scores[int(levels[channel])] == pytest.approx(max(scores), abs=1e-4)
-        first_levels.append(levels[0])
-    assert {0, 5} < set(first_levels)
 
 
 def test_rounding_inverts_scaling():

@@ -215,3 +215,16 @@ def test_metadata_without_checksum(saved):
     edit_json(saved / "metadata.json", lambda content: content.pop("sha256"))
     with pytest.raises(UserError, match="damaged"):
         PixelCNNPlusPlus.from_preset(saved)
+
+
+def test_weights_for_another_number_of_classes(tmp_path):
+    trained = tiny.tiny_model(conditioning="bias+film")
+    trained.save_to_preset(tmp_path)
+    with pytest.warns(UserWarning, match="a model of 3 classes. Not taken.*posterior/offsets"):
+        model = PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
+    assert model.num_classes == 5
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(model.network.head.direction),
+        ops.convert_to_numpy(trained.network.head.direction),
+    )
+    assert model.class_probabilities(tiny.tiny_split(2).images).shape == (2, 5)

@@ -1,0 +1,215 @@
+"""What a Keras user gives to a model first: it works, or the error says what to give."""
+
+import keras
+import numpy as np
+import pytest
+import tiny
+
+SPLIT = tiny.tiny_split(12)
+IMAGES, LABELS = SPLIT.images, SPLIT.labels
+WEIGHTS = np.array([0.0, 1.0, 3.0] * 4, "float32")
+CANDIDATES = np.stack([(LABELS + shift) % 3 for shift in range(3)], axis=1).astype("int32")
+
+
+class Batches(keras.utils.PyDataset):
+    """Six pictures a batch, as `(image, label)` or as a dict."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.form = form
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        rows = slice(6 * index, 6 * index + 6)
+        return self.form(IMAGES[rows], LABELS[rows])
+
+
+def as_tuple(images, labels):
+    return images, labels
+
+
+def as_dict(images, labels):
+    return ({"image": images, "label": labels},)
+
+
+def tf_data(form):
+    tf = pytest.importorskip("tensorflow")
+    return tf.data.Dataset.from_tensor_slices(form(IMAGES, LABELS)).batch(6)
+
+
+def data_loader(form):
+    torch = pytest.importorskip("torch")
+    pictures = torch.utils.data.TensorDataset(torch.tensor(IMAGES), torch.tensor(LABELS))
+    return torch.utils.data.DataLoader(pictures, batch_size=6)
+
+
+def generator(form):
+    return (Batches(form)[index] for index in range(2))
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Compiled, initialized, with a learning rate of 0: what is measured stays the same."""
+    model = tiny.untrained_model(dropout_rate=0.0)
+    model.compile(keras.optimizers.SGD(0.0))
+    model.initialize(IMAGES, LABELS)
+    return model
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    return float(np.mean(-model.log_prob(IMAGES, LABELS))) / (16 * np.log(2))
+
+
+@pytest.mark.parametrize("form", [as_tuple, as_dict])
+@pytest.mark.parametrize("make", [Batches, tf_data, generator, data_loader])
+def test_batches_of_any_kind(model, expected, make, form):
+    if make is data_loader and form is as_dict:
+        pytest.skip("a TensorDataset gives tuples")
+    history = model.fit(make(form), verbose=0, validation_data=make(form)).history
+    result = model.evaluate(make(form), verbose=0, return_dict=True)
+    assert result["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
+    assert history["val_bits_per_dim"] == pytest.approx([expected], rel=1e-5)
+
+
+def test_arrays_with_labels_beside_or_within(model, expected):
+    within = {"image": IMAGES, "label": LABELS}
+    for arguments in [(IMAGES, LABELS), (within,), (within, LABELS)]:
+        result = model.evaluate(*arguments, batch_size=6, verbose=0, return_dict=True)
+        assert result["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
+    for validation in [(IMAGES, LABELS), within, (within,)]:
+        history = model.fit(IMAGES, LABELS, validation_data=validation, verbose=0).history
+        assert history["val_bits_per_dim"] == pytest.approx([expected], rel=1e-5)
+
+
+def test_a_generator_trains_a_model_that_saw_nothing_yet():
+    model = tiny.untrained_model()
+    model.compile("adam")
+    model.fit(generator(as_tuple), verbose=0)
+    assert int(model.initialized) == 1
+    assert int(model.optimizer.iterations) == 2  # the batch that was looked at is not lost
+
+
+def test_pictures_alone_give_class_probabilities(model):
+    expected = model.class_probabilities(IMAGES)
+    for inputs in (IMAGES, {"image": IMAGES}, Batches(as_tuple)):
+        np.testing.assert_allclose(model.predict(inputs, verbose=0), expected, rtol=1e-4)
+    called = keras.ops.convert_to_numpy(model(IMAGES))
+    np.testing.assert_allclose(called, expected, rtol=1e-4)
+
+
+def test_sample_weights_count(model):
+    losses = -model.log_prob(IMAGES, LABELS) / (16 * np.log(2))
+    result = model.evaluate(IMAGES, LABELS, sample_weight=WEIGHTS, verbose=0, return_dict=True)
+    assert result["bits_per_dim"] == pytest.approx(np.average(losses, weights=WEIGHTS), rel=1e-5)
+    # Keras divides a weighted loss by the number of pictures.
+    assert result["loss"] == pytest.approx(np.mean(losses * WEIGHTS), rel=1e-5)
+    inside = {"image": IMAGES, "label": LABELS}
+    again = model.evaluate(inside, sample_weight=WEIGHTS, verbose=0, return_dict=True)
+    assert again == pytest.approx(result)
+
+
+@pytest.mark.parametrize("how", ["sample_weight", "class_weight"])
+def test_weights_of_zero_change_nothing(how):
+    model = tiny.untrained_model()
+    model.initialize(IMAGES, LABELS)
+    model.compile(keras.optimizers.SGD(0.1))
+    before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]
+    zero = {
+        "sample_weight": np.zeros(12, "float32"),
+        "class_weight": dict.fromkeys(range(3), 0.0),
+    }
+    model.fit(IMAGES, LABELS, verbose=0, **{how: zero[how]})
+    for weight, value in zip(model.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), value)
+
+
+def test_class_weights_are_weights_of_the_pictures(model):
+    shares = {0: 0.5, 1: 2.0, 2: 0.0}
+    losses = -model.log_prob(IMAGES, LABELS) / (16 * np.log(2))
+    history = model.fit(IMAGES, LABELS, class_weight=shares, verbose=0).history
+    weights = np.array([shares[int(label)] for label in LABELS])
+    assert history["loss"] == pytest.approx([np.mean(losses * weights)], rel=1e-5)
+
+
+ONE_HOT = np.eye(3, dtype="int32")[LABELS]
+BAD = [
+    (IMAGES / 5, LABELS, "Invalid dtype of `images`"),
+    (IMAGES + 250, LABELS, r"levels from 0 to 4. Received: values from 250"),
+    (IMAGES[:, :2, :2], LABELS, r"Expected \(None, 4, 4, 1\). Received: shape=\(12, 2, 2, 1\)"),
+    (IMAGES, ONE_HOT, r"One-hot labels\? Give `labels.argmax\(axis=1\)`"),
+    ({"image": IMAGES, "label": ONE_HOT}, None, "One-hot labels"),
+    (IMAGES, LABELS + 1, "Expected integers from 0 to 2. Received: values from 1 to 3"),
+    (IMAGES, LABELS - 1, "Expected integers from 0 to 2"),
+    (IMAGES, LABELS[:5], "Expected 12 integers"),
+    (IMAGES, LABELS / 2, "Expected 12 integers.*dtype=float"),
+    (IMAGES, None, r"needs labels, as in `model.\w+\(images, labels\)`"),
+    ({"image": IMAGES, "label": CANDIDATES + 2}, None, "Expected integers from 0 to 2"),
+    ({"images": IMAGES}, None, "Expected pictures, or a dict of 'image'.*a dict of 'images'"),
+    (None, None, "needs pictures"),
+]
+
+
+@pytest.mark.parametrize(("images", "labels", "message"), BAD)
+def test_what_does_not_fit_is_refused_by_all(model, images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        model.fit(images, labels, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        model.evaluate(images, labels, verbose=0)
+    if images is not None:
+        with pytest.raises(ValueError, match=message.replace("fit", "validation_data")):
+            model.fit(IMAGES, LABELS, validation_data=(images, labels), verbose=0)
+
+
+@pytest.mark.parametrize(("images", "message"), [(IMAGES / 5, "dtype"), (IMAGES[:, 1:], "shape")])
+def test_batches_are_checked_by_the_first(model, images, message):
+    with pytest.raises(ValueError, match=message):
+        model.fit(iter([(images, LABELS)]), verbose=0)
+
+
+def test_no_label_is_a_label_only_where_some_had_none(model):
+    none = np.full(12, 3)
+    for call in (model.log_prob, model.evaluate):
+        with pytest.raises(ValueError, match="Expected integers from 0 to 2"):
+            call(IMAGES, none)
+    with pytest.raises(ValueError, match="Expected integers from 0 to 2"):
+        model.sample([3])
+    dropping = tiny.untrained_model(label_dropout_rate=0.5)
+    assert np.isfinite(dropping.log_prob(IMAGES, none)).all()
+
+
+@pytest.mark.parametrize(
+    "given", [{"loss": "mse"}, {"metrics": ["accuracy"]}, {"weighted_metrics": ["accuracy"]}]
+)
+def test_loss_and_metrics_are_the_models_own(given):
+    with pytest.raises(ValueError, match=f"`{next(iter(given))}`.*brings its own loss"):
+        tiny.untrained_model().compile("adam", **given)
+
+
+def test_fit_without_compile_says_so():
+    with pytest.raises(ValueError, match="call `compile\\(\\)`"):
+        tiny.untrained_model().fit(IMAGES, LABELS, verbose=0)
+
+
+def test_sorted_pictures_initialize_with_all_classes():
+    """Of 300 rows, sorted: a choice at random, not the first 128."""
+    split = tiny.tiny_split(300)
+    order = np.argsort(split.labels, kind="stable")
+    model = tiny.untrained_model()
+    model.compile(keras.optimizers.SGD(0.0))
+    seen = []
+    model.initialize = lambda images, labels: seen.append(labels)
+    model.fit(split.images[order], split.labels[order], verbose=0)
+    assert set(seen[0]) == {0, 1, 2}
+    assert len(seen[0]) == 128
+
+
+def test_without_a_seed_each_call_draws_other_pictures(model):
+    first, second = (model.sample([0, 1, 2] * 4, verbose=0) for _ in range(2))
+    assert not np.array_equal(first, second)
+    keras.utils.set_random_seed(3)
+    one = model.sample([0, 1, 2], verbose=0)
+    keras.utils.set_random_seed(3)
+    np.testing.assert_array_equal(model.sample([0, 1, 2], verbose=0), one)
