@@ -63,6 +63,8 @@ def expected(model):
     return float(np.mean(-model.log_prob(IMAGES, LABELS))) / (16 * np.log(2))
 
 
+# Keras's own word at the end of every generator.
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("form", [as_tuple, as_dict])
 @pytest.mark.parametrize("make", [Batches, tf_data, generator, data_loader])
 def test_batches_of_any_kind(model, expected, make, form):
@@ -84,6 +86,7 @@ def test_arrays_with_labels_beside_or_within(model, expected):
         assert history["val_bits_per_dim"] == pytest.approx([expected], rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_a_generator_trains_a_model_that_saw_nothing_yet():
     model = tiny.untrained_model()
     model.compile("adam")
