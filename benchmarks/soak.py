@@ -120,9 +120,9 @@ def _break_and_finish(
         if status == 0 and (run / "model.keras").exists():
             return None
         figures["kills"] += status == -signal.SIGKILL
-        figures["stops"] += status == 0
+        figures["stops"] += status == 128 + signal.SIGTERM
         # SIGTERM before the first step is Python's own end.
-        if status not in (0, -signal.SIGKILL, -signal.SIGTERM):
+        if status not in (0, 128 + signal.SIGTERM, -signal.SIGKILL, -signal.SIGTERM):
             return stderr.strip()[-300:]
     return None
 

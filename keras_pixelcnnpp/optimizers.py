@@ -120,9 +120,10 @@ class FusedAdam(_Adam):
         return ops.convert_to_tensor(self.iterations)
 
     def _update_model_variables_moving_average(self, trainable_variables):
-        averages = self._model_variables_moving_average
-        fused = all(map(_has_kernel, averages)) and not _has_several_devices()
-        if not fused and not self.ema_warmup:
+        averages = getattr(self, "_model_variables_moving_average", None)
+        known = averages is not None  # as in _moments
+        fused = known and all(map(_has_kernel, averages)) and not _has_several_devices()
+        if not known or not (fused or self.ema_warmup):
             super()._update_model_variables_moving_average(trainable_variables)
             return
         move = _move_fused if fused else _move

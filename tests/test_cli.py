@@ -1,6 +1,8 @@
 import csv
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 
@@ -10,13 +12,11 @@ import pytest
 import tiny
 from command_line import one_line
 from PIL import Image
+from typer.main import get_command
 
+from keras_pixelcnnpp.cli import app
 from keras_pixelcnnpp.errors import is_out_of_memory
-from keras_pixelcnnpp.train import options
 from keras_pixelcnnpp.train.stopping import TrainingStopped
-
-# Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SMALL = [
     *("--preset", "digits", "--epochs", 1, "--batch-size", 12, "--learning-rate", 0.01),
@@ -73,35 +73,39 @@ def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
     one_line(result, "out of memory", "--batch-size")
 
 
-def test_stopped_training_says_how_to_go_on(pixelcnnpp, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_training_says_how_to_go_on(
+    pixelcnnpp, data, tmp_path, monkeypatch, number, expected
+):
+    """With the exit status of a program that the signal ended, so that `train && evaluate` ends."""
     from keras_pixelcnnpp.train import pixelcnnpp as training
 
     def stop(*_, **__):
-        raise TrainingStopped
+        raise TrainingStopped(number)
 
     monkeypatch.setattr(training, "train_pixelcnnpp", stop)
     status, out, _ = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path, *SMALL)
-    assert status == 0
+    assert status == expected
     assert "--resume" in out
 
 
-@pytest.mark.parametrize(("text", "expected"), [(None, None), ("40", 40), ("24,48", [24, 48])])
-def test_filters(text, expected):
-    assert options.per_resolution("filters", text) == expected
+def leaves(command, *words):
+    """Each command and the words it is called by."""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from leaves(inner, *words, name)
+    if not hasattr(command, "commands"):
+        yield words, command
 
 
-def test_bad_filters(pixelcnnpp, tmp_path):
-    result = pixelcnnpp(
-        "train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--filters", "24;48"
-    )
-    one_line(result, "filters", "24;48")
-
-
-def test_crops_need_picture_files(pixelcnnpp, tmp_path):
-    result = pixelcnnpp(
-        "train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--crop-margin", 2
-    )
-    one_line(result, "crop_margin", "digits")
+@pytest.mark.parametrize(("words", "command"), list(leaves(get_command(app))))
+def test_help_cuts_no_name_on_80_columns(pixelcnnpp, monkeypatch, words, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = pixelcnnpp(*words, "--help")
+    assert status == 0
+    shown = set(re.findall(r"--[a-z-]+(?![a-z-…])", out))
+    assert {name for option in command.params for name in option.opts if "--" in name} <= shown
+    assert {name for option in command.params for name in option.secondary_opts} <= shown
+    assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to …")])

@@ -1,4 +1,4 @@
-"""How far a training has come."""
+"""The state of a training on disk, whole or not at all, and how far it had come."""
 
 import hashlib
 import re
@@ -16,14 +16,7 @@ from keras_pixelcnnpp.optimizers import variable_value
 
 
 class Progress(NamedTuple):
-    """Finished epochs, and finished steps of the epoch after them. Ordered by time.
-
-    Example:
-
-    ```python
-    Progress(epoch=3, step=12) < Progress(epoch=4)     # True
-    ```
-    """
+    """Finished epochs, and finished steps of the epoch after them. Ordered by time."""
 
     epoch: int = 0
     step: int = 0
@@ -35,26 +28,14 @@ class Progress(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one training run: the last two are kept.
+    """The checkpoints of one training run: the last two are kept."""
 
-    A checkpoint after `n` epochs is two files. `epoch-000n.npz` holds every variable: weights,
-    states of layers and of their seed generators, and the optimizer's moments, moving averages
-    and step counter. `epoch-000n.json`, written after it, holds its SHA-256. A checkpoint without
-    the second file, or with another checksum, was torn by a crash, and the one before it is used.
-    `epoch-000n-step-0000m` is one within an epoch, after `m` of its steps, and holds the running
-    means of the metrics too.
-
-    Args:
-        folder: Where they lie. It need not exist yet.
-
-    Example:
-
-    ```python
-    checkpoints = Checkpoints("runs/digits/checkpoints/pixelcnnpp")
-    checkpoints.save(model, Progress(epoch=3))
-    checkpoints.restore(model)           # Progress(epoch=3, step=0)
-    ```
-    """
+    # A checkpoint after `n` epochs is two files. `epoch-000n.npz` holds every variable: weights,
+    # states of layers and of their seed generators, and the optimizer's moments, averages and step
+    # counter. `epoch-000n.json`, written after it, holds its SHA-256. A checkpoint without the
+    # second file, or with another checksum, was torn by a crash, and the one before it is used.
+    # `epoch-000n-step-0000m` is one within an epoch, after `m` of its steps, and holds the running
+    # means of the metrics too.
 
     KEEP = 2
 
@@ -64,13 +45,7 @@ class Checkpoints:
     def save(self, model: keras.Model, progress: Progress) -> None:
         """Writes the state of a training, then drops all checkpoints but the last two.
 
-        Args:
-            model: A compiled model that has made at least one step.
-            progress: How far the training has come.
-
-        Raises:
-            UserError: if a variable isn't finite.
-            DiskFullError: if the disk is full. Either way the checkpoints before it are kept.
+        If a variable isn't finite (`UserError`) or the disk is full, those before it are kept.
         """
         variables = _variables(model, with_metrics=progress.step > 0)
         state = {name: variable_value(variable) for name, variable in variables.items()}
@@ -92,17 +67,10 @@ class Checkpoints:
         self._drop_all_but_the_last(progress)
 
     def restore(self, model: keras.Model) -> Progress:
-        """Puts the newest intact checkpoint into the model and its optimizer.
+        """Puts the newest intact checkpoint into a built and compiled model of that configuration.
 
-        Args:
-            model: A built and compiled model of the same configuration.
-
-        Returns:
-            How far the training had come; `Progress(0, 0)` when there is no checkpoint, and
-            nothing was changed.
-
-        Raises:
-            UserError: if there are checkpoints and none is intact, or they are of another model.
+        Returns how far the training had come; without a checkpoint `Progress(0, 0)`, and nothing
+        is changed. Raises a `UserError` if none is intact, or they are of another model.
         """
         saved = self.saved()
         if not saved:

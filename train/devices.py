@@ -1,4 +1,4 @@
-"""One model trained on several devices, each with its part of every batch."""
+"""Where a model trains: on one device, or on several, each with its part of every batch."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import keras
 
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageSequence, feed
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints
@@ -14,36 +14,54 @@ from keras_pixelcnnpp.train.stopping import StopOnSignal
 from keras_pixelcnnpp.train.workers import Cluster, ShardedSequence
 
 
+class OneDevice:
+    """What `DataParallel` is, for a model that trains where it is."""
+
+    is_chief = True
+    signals = StopOnSignal.SIGNALS
+
+    def describe(self) -> str:
+        """Nothing to add."""
+        return ""
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Any will do."""
+
+    def checkpoints(self, checkpoints: Checkpoints) -> Checkpoints:
+        """The same."""
+        return checkpoints
+
+    def copy(self, model: keras.Model) -> keras.Model:
+        """The model itself."""
+        return model
+
+    def callbacks(self, callbacks, model, copy) -> list[keras.callbacks.Callback]:
+        """The same."""
+        return list(callbacks)
+
+    def fit(self, copy: keras.Model, batches: ImageSequence, **arguments) -> None:
+        """Calls `copy.fit`."""
+        copy.fit(feed(batches), **arguments)
+
+    def hand_back(self, copy: keras.Model, model: keras.Model) -> None:
+        """Nothing to do."""
+
+    def wait(self) -> None:
+        """For nobody."""
+
+
 class DataParallel:
-    """Trains copies of a model with Keras's own engines for data-parallel training.
+    """Trains a copy of a model on several devices, with Keras's own engines.
 
-    Under TensorFlow that is `tf.distribute.MirroredStrategy`, under JAX
-    `keras.distribution.DataParallel`; there the devices may belong to several processes. The sum of
-    the gradients over the devices is the gradient of the whole batch, so without dropout the result
-    is that of one device up to rounding. (Dropout masks differ from
-    those of one device; under TensorFlow every device has the same ones for its part.)
-
-    The model itself stays an ordinary one on one device. `fit` trains a copy on all devices and
-    hands its state back after every epoch, for validation, pictures and the final file.
-
-    Args:
-        devices: Integer, number of this machine's devices, or `None`: all of them if there are
-            several workers, else one.
-        cluster: The workers, or `None` for one. `cluster.join()` must have been called.
-
-    Attributes:
-        num_devices: Number of devices of all workers together.
-        is_chief: Whether this process is the one that writes files.
-
-    Raises:
-        UserError: if there are not so many devices, or Keras's backend cannot do it.
-
-    Example:
-
-    ```python
-    fit(model, phases, checkpoints, parallel=DataParallel(devices=2))
-    ```
+    The model itself stays an ordinary one on one device: the copy hands its state back after every
+    epoch, for validation, pictures and the final file.
     """
+
+    # Under TensorFlow that is `tf.distribute.MirroredStrategy`, under JAX
+    # `keras.distribution.DataParallel`; there the devices may belong to several processes. The sum
+    # of the gradients over the devices is the gradient of the whole batch, so without dropout the
+    # result is that of one device up to rounding. (Dropout masks differ from those of one device;
+    # under TensorFlow every device has the same ones for its part.)
 
     def __init__(self, devices: int | None = None, cluster: Cluster | None = None):
         self.cluster = cluster
@@ -80,9 +98,9 @@ class DataParallel:
         return self.cluster is None or self.cluster.index == 0
 
     def describe(self) -> str:
-        """How many devices, of how many workers."""
+        """How many devices, of how many workers, as the end of a line."""
         workers = "" if self.cluster is None else f" of {len(self.cluster.workers)} workers"
-        return f"{self.num_devices} devices{workers}"
+        return f", {self.num_devices} devices{workers}"
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raises a `UserError` unless every device gets equally many pictures of a batch."""
@@ -226,16 +244,11 @@ _ENGINES = {"tensorflow": _Mirrored, "jax": _KerasDistribution}
 class OnLocalModel(keras.callbacks.Callback):
     """Brings a model up to date at the end of every epoch, then calls other callbacks with it.
 
-    What they do (score, sample, write) needs no distribution, and much of it would not work with
-    one: a device without a picture, or an array of which this process has only a part. They are
-    told about epochs, not about batches.
-
-    Args:
-        callbacks: The other callbacks.
-        model: The model that they see.
-        update: Called before `on_epoch_end`; copies the state of what is trained into `model`.
-        local: Returns a context manager inside which Keras distributes nothing.
+    They are told about epochs, not about batches.
     """
+
+    # What they do (score, sample, write) needs no distribution, and much of it would not work with
+    # one: a device without a picture, or an array of which this process has only a part.
 
     def __init__(
         self,
@@ -290,15 +303,14 @@ class OnLocalModel(keras.callbacks.Callback):
                 getattr(callback, method)(*arguments)
 
 
-def data_parallel(
-    devices: int | None, workers: str | None, worker: int | None
-) -> "DataParallel | None":
-    """The devices that share the work; `None` for one. Connects this process with other workers."""
-    from keras_pixelcnnpp.train.workers import Cluster
+Devices = OneDevice | DataParallel
 
+
+def find_devices(devices: int | None, workers: str | None, worker: int | None) -> Devices:
+    """The devices that share the work. Connects this process with other workers."""
     cluster = Cluster.find(workers, worker)
     if cluster is not None:
         cluster.join()
     if cluster is None and devices in (None, 1):
-        return None
+        return OneDevice()
     return DataParallel(devices, cluster)

@@ -1,4 +1,4 @@
-"""The fusion strategies compared: the same data, budget and seeds for each."""
+"""The label strategies compared: trials of the same data, budget and seeds; their means, drawn."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.conditioning import parse_conditioning
+from keras_pixelcnnpp.conditioning import STRATEGIES, parse_conditioning
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages, measured_pictures
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.evaluate.classification import Evaluation, compare
@@ -22,26 +22,20 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
 from keras_pixelcnnpp.files import atomic_path, read_json, write_json
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train.command_line import overrides
+from keras_pixelcnnpp.train.data import load_data, load_larger, load_preset
 from keras_pixelcnnpp.train.monitors import EpochTimer
-from keras_pixelcnnpp.train.options import resolve_options
+from keras_pixelcnnpp.train.options import FusionOptions, resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
+# Bits/dim alone; or with the cross-entropy over the candidate labels, and the preset's warm-up.
 OBJECTIVES = ("likelihood", "hybrid")
-
-
 LABEL_LOSS_WEIGHT = 0.05
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of the comparison.
-
-    Args:
-        strategy: How labels enter, such as `"bias"` or `"bias+spatial"`.
-        objective: `"likelihood"`: bits/dim alone; `"hybrid"`: with the cross-entropy over the
-            candidate labels, and the preset's warm-up.
-        seed: Of initial weights, order of pictures and dropout.
-    """
+    """One training of the comparison."""
 
     strategy: str
     objective: str
@@ -54,11 +48,7 @@ class Trial:
 
 
 def plan(strategies: Iterable[str], objectives: Iterable[str], seeds: int) -> list[Trial]:
-    """All trials; the first seed of every strategy before the second of any.
-
-    Raises:
-        UserError: if a strategy or an objective is unknown.
-    """
+    """All trials; the first seed of every strategy before the second of any."""
     strategies, objectives = list(strategies), list(objectives)
     for strategy in strategies:
         with argument_errors():
@@ -76,12 +66,47 @@ def plan(strategies: Iterable[str], objectives: Iterable[str], seeds: int) -> li
     ]
 
 
-def run_trials(
+def compare_strategies(options: FusionOptions, verbose: int | str = "auto") -> None:
+    """Trains all trials; writes the report after each, in the end prints the table."""
+    trials = plan(options.strategy or STRATEGIES, options.objective or OBJECTIVES, options.seeds)
+    preset = load_preset(options.preset, options.data)
+    dataset, data_config = load_data(options, seed=0)
+    chosen = overrides(options)
+    _, training = resolve_options(preset, chosen, dataset.num_classes)
+    folder = RunFolder(options.run)
+    own = ("preset", "strategy", "objective", "seeds", "image_size", "num_levels")
+    given = {**{name: getattr(options, name) for name in own}, **chosen}
+    facts = {
+        "data": options.data,
+        "split": options.split,
+        "options": {name: value for name, value in given.items() if value is not None},
+    }
+    results = []
+    for result in train_trials(
+        trials,
+        dataset,
+        options.run,
+        preset,
+        chosen,
+        data_config,
+        larger=load_larger(options.data, dataset, training["crop_margin"], seed=0),
+        split=options.split,
+        overwrite=options.overwrite,
+        verbose=verbose,
+    ):
+        results.append(result)
+        rows = summarize(results)
+        write_report(folder, {**facts, "rows": rows, "trials": results})
+    print_table(rows)
+    print(f"Wrote fusion.json and fusion.png to {folder.reports}")
+
+
+def train_trials(
     trials: Sequence[Trial],
     dataset: Dataset,
     path: str | Path,
     preset: dict,
-    overrides: dict,
+    chosen: dict,
     data_config: dict,
     *,
     larger: LabelledImages | None = None,
@@ -92,33 +117,13 @@ def run_trials(
     """Trains and measures one trial after the other, each in a run folder of its own.
 
     A trial that was finished before, with the same options, is not trained again; one that was
-    interrupted goes on from its last checkpoint.
-
-    Args:
-        trials: What to train, from `plan`.
-        dataset: The data. Its split `train` is trained on.
-        path: The folder of the comparison.
-        preset: What all trials have in common, as `load_preset_config` returns it.
-        overrides: Options that replace the preset's; `None` keeps them.
-        data_config: The section `data` of each `config.json`.
-        larger: The split `train` read at a larger size, where the preset has a `crop_margin`.
-        split: The pictures to measure on.
-        overwrite: Train everything anew.
-        verbose: Keras's.
-
-    Yields:
-        For each trial its strategy, objective and seed, `parameters`, `seconds_per_epoch`, and the
-        numbers of `classification.json`.
-
-    Raises:
-        UserError: if an option is wrong, `split` has no labels, or a trial's folder holds another
-            configuration.
-        TrainingStopped: if a signal asked for it.
+    interrupted goes on. Yields the trial, `parameters`, `seconds_per_epoch`, and the numbers of
+    `classification.json`.
     """
     measured_on = measured_pictures(dataset, split, with_labels=True)
     for trial in trials:
         folder = RunFolder(Path(path) / "trials" / trial.name)
-        options = resolve_options(preset, _overrides(trial, preset, overrides), dataset.num_classes)
+        options = resolve_options(preset, _of_trial(trial, preset, chosen), dataset.num_classes)
         result_json = folder.reports / "trial.json"
         asked = json.loads(json.dumps({"split": split, "options": options, "data": data_config}))
         known = read_json(result_json) if result_json.exists() else {}
@@ -141,14 +146,8 @@ def run_trials(
 def summarize(results: Iterable[dict]) -> list[dict]:
     """Means over the seeds: one row for each strategy and objective, in order of appearance.
 
-    Args:
-        results: What `run_trials` yields.
-
-    Returns:
-        Rows of `strategy`, `objective`, `seeds`, `parameters`, `bits_per_dim`, `accuracy`,
-        `accuracy_ci95`, `log_loss`, `seconds_per_epoch`, and `accuracies`, one for each seed. The
-        interval is that of the mean accuracy on as many pictures as were measured: seeds share
-        the pictures and don't narrow it.
+    The interval is that of the mean accuracy on as many pictures as were measured: seeds share the
+    pictures and don't narrow it.
     """
     groups = {}
     for result in results:
@@ -156,8 +155,8 @@ def summarize(results: Iterable[dict]) -> list[dict]:
     return [_row(*key, group) for key, group in groups.items()]
 
 
-def _overrides(trial: Trial, preset: dict, overrides: dict) -> dict:
-    chosen = {**overrides, "conditioning": trial.strategy, "seed": trial.seed, "sample_every": 0}
+def _of_trial(trial: Trial, preset: dict, chosen: dict) -> dict:
+    chosen = {**chosen, "conditioning": trial.strategy, "seed": trial.seed, "sample_every": 0}
     if trial.objective == "likelihood":
         return {**chosen, "label_loss_weight": 0.0, "candidates": 1, "warmup_epochs": 0}
     if not (chosen.get("label_loss_weight") or preset["model"].get("label_loss_weight")):
@@ -219,14 +218,7 @@ def _row(strategy: str, objective: str, group: list[dict]) -> dict:
 
 
 def fusion_png(rows: Sequence[dict]) -> bytes:
-    """Draws what `train fusion` found: accuracy and bits/dim of each strategy and objective.
-
-    Args:
-        rows: From `keras_pixelcnnpp.training.fusion.summarize`.
-
-    Returns:
-        The content of a PNG file.
-    """
+    """Accuracy and bits/dim of each row of `summarize`, as a PNG file."""
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
     objectives = list(dict.fromkeys(row["objective"] for row in rows))
     figure = new_figure(9, 1.6 + 0.45 * len(strategies))
@@ -252,7 +244,7 @@ def fusion_png(rows: Sequence[dict]) -> bytes:
     return figure_png(figure)
 
 
-def write_report(folder, report: dict) -> None:
+def write_report(folder: RunFolder, report: dict) -> None:
     """Writes fusion.json and fusion.png."""
     write_json(folder.reports / "fusion.json", report)
     with atomic_path(folder.reports / "fusion.png") as temporary:

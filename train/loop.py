@@ -1,65 +1,120 @@
-"""`model.fit` with checkpoints, in phases, resumable."""
+"""What both trainings do: claim the run, train in phases with checkpoints, resume, save."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
 
-from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch, feed
+from keras_pixelcnnpp import backend
+from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
+from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.optimizers import FusedAdam, use_averages
+from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
-from keras_pixelcnnpp.train.devices import DataParallel
+from keras_pixelcnnpp.train.devices import Devices, OneDevice
+from keras_pixelcnnpp.train.monitors import HistoryFile, TimeEstimate, ValidationMonitor
 from keras_pixelcnnpp.train.stopping import EpochCheckpoint, StopOnNonFinite, StopOnSignal
+from keras_pixelcnnpp.train.tensorboard import tensorboard_callbacks
+
+
+def claim(
+    run: RunFolder,
+    section: str,
+    title: str,
+    model: keras.Model,
+    options: dict,
+    data_config: dict,
+    *,
+    parallel: Devices,
+    **how,
+) -> None:
+    """Says what is going to be trained, in `config.json` too; `how` is that of `RunFolder.start`.
+
+    Workers wait for one another: they may have read what the chief now overwrites.
+    """
+    parallel.wait()
+    if parallel.is_chief:
+        config = {
+            "options": options,
+            "model": model.get_config(),
+            "parameters": model.count_params(),
+            "versions": backend.versions(),
+        }
+        run.start(section, config, data_config, **how)
+    weights = f"{model.count_params():,} weights"
+    print(f"{title}, {weights}: {backend.describe(model)}{parallel.describe()}")
+
+
+def train_into(
+    run: RunFolder,
+    section: str,
+    model: keras.Model,
+    phases: Sequence["Phase"],
+    monitor: ValidationMonitor,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    *,
+    dataset: Dataset,
+    pictures: LabelledImages,
+    sample_every: int = 0,
+    histogram_every: int = 0,
+    finish: Callable[[], None] = lambda: None,
+    parallel: Devices,
+    resume: bool,
+    verbose: int | str,
+) -> None:
+    """Trains with logs and checkpoints in the claimed run, calls `finish`, and saves the model.
+
+    What the callbacks log goes into the history and TensorBoard.
+    """
+    logs = []
+    if parallel.is_chief:
+        logs = tensorboard_callbacks(
+            run, section, dataset, pictures, monitor, sample_every, histogram_every
+        )
+    train_phases(
+        model,
+        phases,
+        Checkpoints(run.checkpoints(section)),
+        [monitor, *callbacks, HistoryFile(run.history(section)), *logs],
+        parallel=parallel,
+        resume=resume,
+        verbose=verbose,
+    )
+    if parallel.is_chief:
+        finish()
+        with atomic_path(run.model(section)) as temporary:
+            model.save(temporary)
+    parallel.wait()  # a worker that leaves ends the others
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the training that uses the same kind of batches.
-
-    Args:
-        batches: What the model is trained on.
-        last_epoch: The phase lasts until this many epochs are done, counted from the very start.
-    """
+    """A part of the training with one kind of batches, up to the end of epoch `last_epoch`."""
 
     batches: ImageSequence
     last_epoch: int
 
 
-def fit(
+def train_phases(
     model: keras.Model,
     phases: Sequence[Phase],
     checkpoints: Checkpoints,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
-    parallel: DataParallel | None = None,
+    parallel: Devices | None = None,
     resume: bool = False,
     verbose: int | str = "auto",
-) -> int:
-    """Trains through all phases; in the end the model has its averaged weights.
+) -> None:
+    """Trains a compiled model through all phases; in the end it has its averaged weights.
 
-    A run that was killed and resumed ends with the same weights as one that ran through: every
-    call of `model.fit` starts from a checkpoint, the first of a resumed run and any later one.
-
-    Args:
-        model: A built and compiled model.
-        phases: What to train on, in order.
-        checkpoints: Where the state is kept after every epoch.
-        callbacks: Called before the checkpoint is written.
-        parallel: The devices that share the work; `None`: the model trains where it is. With
-            several workers, all must see the folder of the checkpoints; the chief writes them.
-        resume: Start from the newest checkpoint. Otherwise old checkpoints are removed.
-        verbose: Keras's: `"auto"`, 0 (silent), 1 (progress bar) or 2 (one line per epoch).
-
-    Returns:
-        The number of epochs that were done before, 0 unless the run was resumed.
-
-    Raises:
-        TrainingStopped: if a signal asked for it. The checkpoint of the last step is there. (Of
-            several workers, a signal ends the job at once: no step can be finished without all.)
-        UserError: if the loss, the gradient or the weights are no longer finite, or the disk is
-            full. The last good checkpoint is there.
+    The callbacks are called before the checkpoint of an epoch is written. Raises `TrainingStopped`
+    after a signal, when the checkpoint of the last step is there. (Of several workers, a signal
+    ends the job at once: no step can be finished without all.)
     """
+    # A run that was killed and resumed ends with the same weights as one that ran through: every
+    # call of `model.fit` starts from a checkpoint, the first of a resumed run and any later one.
     parallel = parallel or OneDevice()
     checkpoints = parallel.checkpoints(checkpoints)
     if not resume:
@@ -88,13 +143,15 @@ def fit(
                     callbacks=[
                         SetEpoch(phase.batches),
                         StopOnNonFinite(phase.batches, checkpoints),
+                        TimeEstimate(),
                         *parallel.callbacks(callbacks, model, trained),
                         EpochCheckpoint(checkpoints, phase.batches, stop),
                     ],
                 )
+            if trained.stop_training:
+                break  # a callback such as keras.callbacks.EarlyStopping has seen enough
     parallel.hand_back(trained, model)
     use_averages(model)
-    return start.epoch
 
 
 def _still_to_do(phases: Sequence[Phase], start: Progress) -> Iterator[tuple[Phase, int]]:
@@ -109,40 +166,8 @@ def _still_to_do(phases: Sequence[Phase], start: Progress) -> Iterator[tuple[Pha
             epoch = phase.last_epoch
 
 
-class OneDevice:
-    """What `DataParallel` is, for a model that trains where it is."""
-
-    is_chief = True
-    signals = StopOnSignal.SIGNALS
-
-    def checkpoints(self, checkpoints):
-        return checkpoints
-
-    def copy(self, model):
-        return model
-
-    def callbacks(self, callbacks, model, copy):
-        return list(callbacks)
-
-    def fit(self, copy, batches, **arguments):
-        copy.fit(feed(batches), **arguments)
-
-    def hand_back(self, copy, model):
-        pass
-
-    def wait(self):
-        pass
-
-
 def averaged_adam(schedule, training: dict, **kwargs) -> FusedAdam:
-    """Adam with averaged weights and clipped gradients, as the training options ask for.
-
-    Args:
-        schedule: The learning rate.
-        training: The training options; `ema_momentum` and `gradient_clip_norm` are read, of which
-            0 means none.
-        **kwargs: More arguments of `FusedAdam`.
-    """
+    """Adam, averaged by `ema_momentum` and clipped to `gradient_clip_norm`, of which 0 is none."""
     momentum = training["ema_momentum"]
     return FusedAdam(
         schedule,

@@ -1,44 +1,61 @@
-"""Measures a model on held-out pictures after every epoch."""
+"""What is measured while a model trains: held-out pictures, distances, seconds; and kept."""
 
 import math
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import keras
 import numpy as np
+from sklearn.metrics import log_loss
 
+from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.features import BaselineFeatures
 from keras_pixelcnnpp.evaluate.fidelity import RealPictures
 from keras_pixelcnnpp.evaluate.metrics.pictures import frechet_distance
 from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import averaged_weights, has_averages
 from keras_pixelcnnpp.run import RunFolder, read_history
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 
+def measure(
+    model: keras.Model, pictures: LabelledImages, batch_size: int = 256
+) -> tuple[dict[str, float], np.ndarray | None]:
+    """Numbers of a PixelCNN++ or a baseline CNN, for `ValidationMonitor`, and predicted classes.
+
+    As `pixelcnnpp evaluate` does: dropout off, all classes as candidates.
+    """
+    if not model.num_classes:
+        bits = model.bits_per_dim(pictures.images, batch_size=batch_size, verbose=0)
+        return {"bits_per_dim": float(np.mean(bits))}, None
+    measured = {}
+    if isinstance(model, BaselineCNN):
+        probabilities = BaselineClassifier(model, batch_size).predict_proba(pictures.images)
+    else:
+        classifier = PixelCNNClassifier(model, batch_size)
+        scores, probabilities = classifier.class_scores(pictures.images)
+        of_label = np.take_along_axis(scores, pictures.labels[:, None].astype(int), axis=1)
+        measured["bits_per_dim"] = float(np.mean(bits_per_dim(of_label, model.image_shape)))
+    predicted = probabilities.argmax(axis=1)
+    measured["accuracy"] = float(np.mean(predicted == pictures.labels))
+    measured["cross_entropy"] = float(
+        log_loss(pictures.labels, probabilities, labels=np.arange(model.num_classes))
+    )
+    return measured, predicted
+
+
 class ValidationMonitor(keras.callbacks.Callback):
     """Adds `val_accuracy`, `val_bits_per_dim` and the like to the logs of an epoch.
 
-    It measures with the averaged weights, which are the ones that are kept in the end, and as
-    `pixelcnnpp evaluate` does: dropout off, all classes as candidates. Callbacks that use what it
-    logs (TensorBoard, the progress bar) must come after it.
-
-    Where there are averaged weights, the raw ones are measured too, every few epochs and after the
-    last one, as `val_raw_bits_per_dim` and so on: it costs as much again.
-
-    Args:
-        measure: A function of a `LabelledImages` that returns a dictionary of numbers and the
-            predicted classes (int `[count]`, or `None` from a model that does not classify).
-        validation: The pictures to measure on.
-        training: A few training pictures. Their accuracy is logged as `accuracy` where the
-            training loop itself knows none, as with one candidate label per picture.
-        raw_every: Every how many epochs the raw weights are measured.
-
-    Attributes:
-        labels, predicted: The last classification of `validation`, for a confusion matrix.
+    It measures with the averaged weights, which are the ones that are kept in the end. The raw ones
+    are measured too, every few epochs and after the last, as `val_raw_…`: it costs as much again.
+    Callbacks that use what it logs must come after it; `predicted` is the last classification.
     """
 
     def __init__(
@@ -51,6 +68,8 @@ class ValidationMonitor(keras.callbacks.Callback):
         super().__init__()
         self.measure = measure
         self.validation = validation
+        # A few pictures, for the accuracy where the training loop itself knows none, as with one
+        # candidate label per picture.
         self.training = training
         self.raw_every = raw_every
         self.labels = validation.labels
@@ -71,27 +90,14 @@ class ValidationMonitor(keras.callbacks.Callback):
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Writes the logs of every epoch to a JSON file, for reports and for whoever wants to plot.
+    """Writes the logs of every epoch to a JSON file: one object each, with `epoch` and `seconds`.
 
-    The file is a list with one object per finished epoch: `epoch` (counted from 1), `seconds`
-    (measuring included; of an epoch that was resumed half-way, of the rest), and what the
-    callbacks before this one and the training loop logged, such as `val_bits_per_dim`. A number
-    that is not finite becomes `null`. The file is replaced as a whole, and a resumed run goes on
-    with it: what it holds of epochs that are trained again is dropped.
-
-    `keras.callbacks.CSVLogger` is not used: a killed run may leave half a line, and a resumed one
-    an epoch twice.
-
-    Args:
-        path: Where to.
-
-    Example:
-
-    ```python
-    model.fit(..., callbacks=[HistoryFile("runs/digits/logs/pixelcnnpp/history.json")])
-    read_history("runs/digits/logs/pixelcnnpp/history.json")[-1]["val_bits_per_dim"]
-    ```
+    A number that is not finite becomes `null`. A resumed run goes on with the file: what it holds
+    of epochs that are trained again is dropped.
     """
+
+    # keras.callbacks.CSVLogger: a killed run may leave half a line, and a resumed one an epoch
+    # twice. This file is replaced as a whole.
 
     def __init__(self, path: str | Path):
         super().__init__()
@@ -117,46 +123,91 @@ def _number(value) -> float | None:
 
 
 class EpochTimer(keras.callbacks.Callback):
-    """Measures each epoch's training, without the callbacks that come after it.
-
-    Attributes:
-        seconds: List of floats, one per epoch done since it was made.
-    """
+    """Keeps the seconds of each epoch's steps, without what is done after the last of them."""
 
     def __init__(self):
         super().__init__()
         self.seconds = []
-        self._start = None
+        self._start = self._end = None
 
     def on_epoch_begin(self, epoch, logs=None):
         """Called by Keras."""
         self._start = time.perf_counter()
 
+    def on_train_batch_end(self, batch, logs=None):
+        """Called by Keras."""
+        self._end = time.perf_counter()
+
     def on_epoch_end(self, epoch, logs=None):
         """Called by Keras."""
-        self.seconds.append(time.perf_counter() - self._start)
+        self.seconds.append(self._end - self._start)
 
 
-class FrechetMonitor(keras.callbacks.Callback):
-    """Adds `val_frechet_distance` to the logs of every few epochs.
+class TimeEstimate(keras.callbacks.Callback):
+    """Says once, after the first steps of a `fit`, how long its epochs are going to take."""
 
-    The pictures are drawn with the averaged weights, and from the same random numbers every time.
-    Callbacks that use what it logs (TensorBoard, the history file) must come after it.
+    # The first steps trace and compile.
+    SKIPPED, TIMED = 2, 8
 
-    Args:
-        distance: A function of `ClassSamples` that returns the distance, or `None`, such as
-            `generation.Comparison.distance`.
-        class_names: The name of each class.
-        every: Integer, the number of epochs from one measurement to the next.
-        per_class: Integer, the number of pictures of each class.
+    def __init__(self):
+        super().__init__()
+        self._epoch = self._start = None
+        self._seconds = []
 
-    Example:
+    def on_epoch_begin(self, epoch, logs=None):
+        """Called by Keras."""
+        self._epoch = epoch
 
-    ```python
-    monitor = FrechetMonitor(comparison.distance, dataset.class_names, every=10, per_class=25)
-    model.fit(..., callbacks=[monitor, HistoryFile(path)])
-    ```
+    def on_train_batch_begin(self, batch, logs=None):
+        """Called by Keras."""
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Called by Keras."""
+        if len(self._seconds) == self.SKIPPED + self.TIMED or not self.params["verbose"]:
+            return
+        self._seconds.append(time.perf_counter() - self._start)
+        if len(self._seconds) < self.SKIPPED + self.TIMED:
+            return
+        epochs, steps = self.params["epochs"], self.params["steps"]
+        each = float(np.median(self._seconds[self.SKIPPED :]))
+        left = timedelta(seconds=round(each * ((epochs - self._epoch) * steps - batch - 1)))
+        # First the end of the line that Keras's progress bar has begun.
+        begun = "\n" if self.params["verbose"] == 1 else ""
+        print(
+            f"{begun}About {left} h to the end of epoch {epochs}, at {each:.3g} s a step; "
+            "measuring comes on top.",
+            flush=True,
+        )
+
+
+class Drawing(keras.callbacks.Callback):
+    """Draws pictures of every class, every few epochs, for a subclass to look at.
+
+    They are drawn with the averaged weights, and from the same random numbers every time, so that
+    one sees how the same pictures change.
     """
+
+    def __init__(self, class_names: Sequence[str], every: int, per_class: int):
+        super().__init__()
+        self.class_names = class_names
+        self.every = every
+        self.per_class = per_class
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Called by Keras."""
+        if (epoch + 1) % self.every == 0:
+            with averaged_weights(self.model):
+                drawn = ClassSamples.draw(self.model, self.class_names, self.per_class, verbose=0)
+            self.look_at(drawn, epoch, {} if logs is None else logs)
+
+    def look_at(self, samples: ClassSamples, epoch: int, logs: dict) -> None:
+        """What is done with them."""
+        raise NotImplementedError
+
+
+class FrechetMonitor(Drawing):
+    """Adds `val_frechet_distance` to the logs of every few epochs."""
 
     def __init__(
         self,
@@ -165,20 +216,13 @@ class FrechetMonitor(keras.callbacks.Callback):
         every: int,
         per_class: int,
     ):
-        super().__init__()
+        super().__init__(class_names, every, per_class)
         self.distance = distance
-        self.class_names = class_names
-        self.every = every
-        self.per_class = per_class
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Called by Keras."""
-        if (epoch + 1) % self.every:
-            return
-        with averaged_weights(self.model):
-            samples = ClassSamples.draw(self.model, self.class_names, self.per_class, verbose=0)
+    def look_at(self, samples, epoch, logs):
+        """Measures them."""
         distance = self.distance(samples)
-        if logs is not None and distance is not None:
+        if distance is not None:
             logs["val_frechet_distance"] = distance
 
 
@@ -186,16 +230,7 @@ PER_CLASS = 25
 
 
 def frechet_monitor(run: RunFolder, dataset: Dataset, every: int) -> FrechetMonitor:
-    """The callback that measures the Fréchet classifier distance to the split `validation`.
-
-    Args:
-        run: The run folder; its baseline CNN gives the features.
-        dataset: The data.
-        every: Epochs from one measurement to the next.
-
-    Raises:
-        UserError: if the run has no baseline CNN, or there are not two pictures to compare with.
-    """
+    """Measures the distance to the split `validation`, by the features of the run's baseline."""
     baseline = keras.models.load_model(run.require_model("baseline"), compile=False)
     features = BaselineFeatures(baseline)
     real = RealPictures.of(dataset, "validation").reference

@@ -1,5 +1,6 @@
-"""Options and steps that the training commands share."""
+"""Every option of the training commands, declared once; and the merge with a preset."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,20 @@ from typing import Annotated
 import typer
 
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.train.command_line import (
+    DATA,
+    DEVICES,
+    LABEL,
+    NETWORK,
+    RUN,
+    SCHEDULE,
+    WATCHED,
+    Model,
+    Training,
+    marked,
+    option,
+    training_defaults,
+)
 
 
 class Precision(StrEnum):
@@ -24,167 +39,354 @@ class Schedule(StrEnum):
     cosine = "cosine"
 
 
-Data = Annotated[
-    str,
-    typer.Option(
-        help="digits, cifar10, a folder with train.csv, a folder of class folders, or an .npz."
-    ),
-]
-
-
-Run = Annotated[Path, typer.Option(help="The run folder, such as runs/digits.")]
-
-
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training pictures.")]
-
-
-Preset = Annotated[
-    str | None,
-    typer.Option(
-        help="Where defaults come from: digits, report, cifar10, cpen455, or a folder. "
-        "Default: digits for digits, else report."
-    ),
-]
-
-
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures per step.")]
-
-
-LearningRate = Annotated[float | None, typer.Option(min=0, help="Adam's, at the beginning.")]
-
-
-EmaMomentum = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        max=1,
-        help="Momentum of the moving average of the weights, to which it rises; 0: none.",
-    ),
-]
-
-
-GradientClipNorm = Annotated[
-    float | None,
-    typer.Option(
-        min=0, help="A longer gradient is scaled down to this norm; 0, the default: never."
-    ),
-]
-
-
-Seed = Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")]
-
-
-ImageSize = Annotated[
-    int | None, typer.Option(min=1, help="Resize pictures to this height and width.")
-]
-
-
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Of the computations.")]
-
-
-JitCompile = Annotated[
-    bool | None,
-    typer.Option(help="Compile with XLA. Default: what suits backend and device."),
-]
-
-
-HorizontalFlip = Annotated[bool | None, typer.Option(help="Mirror half of the training pictures.")]
-
-
-Limit = Annotated[
-    int | None, typer.Option(min=1, help="Train on the first pictures only, for a trial.")
-]
-
-
-Devices = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Devices of this machine that share every batch (TensorFlow, JAX). Default: one.",
-    ),
-]
-
-
-Workers = Annotated[
-    str | None,
-    typer.Option(
-        help="HOST:PORT of each process that shares every batch, with commas between; the same "
-        "command runs on each, with its own --worker. JAX only. All must see the run folder; the "
-        "first writes it. Default: the environment variable TF_CONFIG, else none."
-    ),
-]
-
-
-Worker = Annotated[
-    int | None, typer.Option(min=0, help="This process's place in --workers, from 0.")
-]
-
-
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
-
-
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Start over in a folder that holds a run.")
-]
-
-
-def per_resolution(option: str, text: str | None) -> int | list[int] | None:
+def per_resolution(parameter: typer.CallbackParam, text: str | None) -> int | list[int] | None:
     """`"40"` gives 40, `"24,48,96"` a number for each resolution."""
-    from keras_pixelcnnpp.errors import UserError
-
     if text is None:
         return None
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise UserError(
-            f"Invalid value for option `{option}`. Expected a positive integer, or one for each "
-            f"resolution with commas between. Received: {text!r}"
+            f"Invalid value for option `{parameter.name}`. Expected a positive integer, or one for "
+            f"each resolution with commas between. Received: {text!r}"
         ) from None
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-TRAINING_DEFAULTS = {
-    "epochs": 100,
-    "batch_size": 16,
-    "learning_rate": 2e-4,
-    "learning_rate_schedule": "exponential",
-    "learning_rate_decay": 1.0,
-    "learning_rate_warmup": None,
-    "ema_momentum": 0.0,
-    "gradient_clip_norm": 0.0,
-    "candidates": None,
-    "warmup_epochs": 0,
-    "horizontal_flip": False,
-    "crop_margin": 0,
-    "initial_weights": None,
-    "precision": "float32",
-    "jit_compile": None,
-    "sample_every": None,
-    "histogram_every": 0,
-    "frechet_every": 0,
-    "seed": 0,
-    "limit": None,
-}
+Preset = Annotated[
+    str | None,
+    option(
+        NETWORK,
+        "Where defaults come from: digits, report, cifar10, cpen455, or a folder.",
+        show_default="digits for digits, else report",
+    ),
+]
+Epochs = Annotated[int | None, option(SCHEDULE, "Passes over the training pictures.", min=1)]
+BatchSize = Annotated[int | None, option(SCHEDULE, "Pictures per step.", min=1)]
+LearningRate = Annotated[float | None, option(SCHEDULE, "Adam's, at the beginning.", min=0)]
+EmaMomentum = Annotated[
+    float | None,
+    option(
+        SCHEDULE,
+        "Momentum of the moving average of the weights, to which it rises; 0: none.",
+        min=0,
+        max=1,
+    ),
+]
+GradientClipNorm = Annotated[
+    float | None,
+    option(SCHEDULE, "A longer gradient is scaled down to this norm; 0: never.", min=0),
+]
+HorizontalFlip = Annotated[bool | None, option(DATA, "Mirror half of the training pictures.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What all three commands take."""
+
+    data: Annotated[
+        str,
+        option(
+            DATA, "digits, cifar10, a folder with train.csv, a folder of class folders, or an .npz."
+        ),
+    ]
+    image_size: Annotated[
+        int | None,
+        option(
+            DATA,
+            "Resize pictures to this height and width.",
+            min=1,
+            show_default="32 for folders, else the data's",
+        ),
+    ] = None
+    num_levels: Annotated[
+        int | None,
+        option(
+            DATA,
+            "Values of a sub-pixel: fewer make pictures coarser.",
+            min=2,
+            max=256,
+            show_default="the data's",
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        option(DATA, "Train on the first pictures only, for a trial.", min=1),
+        Training("all"),
+    ] = None
+    epochs: Annotated[Epochs, Training(fallback=100, may_change=True)] = None
+    batch_size: Annotated[BatchSize, Training(fallback=16)] = None
+    learning_rate: Annotated[LearningRate, Training(fallback=2e-4)] = None
+    ema_momentum: Annotated[EmaMomentum, Training(fallback=0.0)] = None
+    precision: Annotated[
+        Precision,
+        option(
+            DEVICES,
+            "Of the computations: float32, mixed_bfloat16 or mixed_float16.",
+            metavar="<name>",
+        ),
+        Training(),
+    ] = Precision.float32
+    run: Annotated[Path, option(RUN, "The run folder, such as runs/digits.")]
+    overwrite: Annotated[
+        bool, option(RUN, "Start over in a folder that holds a run.", "--overwrite")
+    ] = False
+    plugin: Annotated[
+        list[str] | None,
+        option(
+            RUN,
+            "A module to import first, such as one that adds strategies; may be repeated.",
+            show_default="none",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(TrainingOptions):
+    """What the commands take that train one model."""
+
+    horizontal_flip: Annotated[HorizontalFlip, Training(fallback=False)] = None
+    gradient_clip_norm: Annotated[GradientClipNorm, Training(fallback=0.0, may_change=True)] = None
+    jit_compile: Annotated[
+        bool | None,
+        option(DEVICES, "Compile with XLA."),
+        Training("what suits backend and device", may_change=True),
+    ] = None
+    seed: Annotated[int, option(RUN, "Same seed, same numbers.", min=0), Training()] = 0
+    resume: Annotated[bool, option(RUN, "Go on from the last checkpoint.", "--resume")] = False
+    callback: Annotated[
+        list[str] | None,
+        option(
+            RUN,
+            "MODULE:OBJECT, a Keras callback or what returns one when called; may be repeated.",
+            show_default="none",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelCNNOptions(ModelOptions):
+    """What `train pixelcnnpp` takes."""
+
+    crop_margin: Annotated[
+        int | None,
+        option(
+            DATA,
+            "Read the picture files this much larger as well, and train half of the time on a crop "
+            "at a random place.",
+            min=0,
+        ),
+        Training(fallback=0),
+    ] = None
+    preset: Preset = None
+    filters: Annotated[
+        str | None,
+        option(
+            NETWORK,
+            "Width of the network, or one per resolution: 24,48,96.",
+            callback=per_resolution,
+        ),
+        Model(),
+    ] = None
+    num_blocks: Annotated[
+        str | None,
+        option(
+            NETWORK,
+            "Blocks at each resolution, or one number for each: 1,1,2.",
+            callback=per_resolution,
+        ),
+        Model(),
+    ] = None
+    num_resolutions: Annotated[
+        int | None, option(NETWORK, "Each one halves height and width."), Model()
+    ] = None
+    num_mixtures: Annotated[int | None, option(NETWORK, "Logistic components."), Model()] = None
+    dropout_rate: Annotated[float | None, option(NETWORK, "In [0, 1)."), Model()] = None
+    initial_weights: Annotated[
+        str | None,
+        option(
+            NETWORK,
+            "What to start from: a preset with weights, or the model.keras of a run, of the same "
+            "architecture.",
+        ),
+        Training("random weights"),
+    ] = None
+    conditioning: Annotated[
+        str | None,
+        option(LABEL, "How labels enter: none, bias, film, …, or several with +."),
+        Model(),
+    ] = None
+    conditioned_blocks: Annotated[
+        str | None,
+        option(
+            LABEL,
+            "Which blocks see the label: all; up, from the lowest resolution on; or up_left, of "
+            "these one stream's, which is fastest with several candidates.",
+        ),
+        Model(),
+    ] = None
+    label_dropout_rate: Annotated[
+        float | None, option(LABEL, "Share of training pictures without their label."), Model()
+    ] = None
+    label_loss_weight: Annotated[
+        float | None,
+        option(LABEL, "Weight of the cross-entropy over the candidate labels.", min=0),
+        Model(),
+    ] = None
+    initial_temperature: Annotated[
+        float | None,
+        option(LABEL, "What the log-likelihoods are multiplied by at first; learned.", min=0),
+        Model(),
+    ] = None
+    learn_temperature: Annotated[
+        bool | None, option(LABEL, "Learn that factor."), Model("preset, else yes")
+    ] = None
+    learn_offsets: Annotated[
+        bool | None, option(LABEL, "Learn an offset for each class."), Model("preset, else yes")
+    ] = None
+    candidates: Annotated[
+        int | None,
+        option(LABEL, "Candidate labels per picture.", min=1),
+        Training("preset, else 1, or all with a label loss"),
+    ] = None
+    warmup_epochs: Annotated[
+        int | None,
+        option(LABEL, "First epochs with one candidate: plain likelihood.", min=0),
+        Training(fallback=0),
+    ] = None
+    learning_rate_schedule: Annotated[
+        Schedule | None,
+        option(
+            SCHEDULE,
+            "exponential: a factor per step, --learning-rate-decay. cosine: down to a hundredth at "
+            "the end of the last epoch.",
+            metavar="<name>",  # beside the longest name there is no room for both
+        ),
+        Training("preset, else exponential", "exponential"),
+    ] = None
+    learning_rate_decay: Annotated[
+        float | None,
+        option(SCHEDULE, "Factor on the learning rate per step.", min=0, max=1),
+        Training(fallback=1.0),
+    ] = None
+    learning_rate_warmup: Annotated[
+        int | None,
+        option(SCHEDULE, "Steps over which the learning rate rises.", min=1),
+        Training("preset, else none"),
+    ] = None
+    sample_every: Annotated[
+        int | None,
+        option(
+            WATCHED,
+            "Epochs between grids of generated pictures in TensorBoard; 0: none.",
+            min=0,
+        ),
+        Training("5, under torch 0", watching=True),
+    ] = None
+    histogram_every: Annotated[
+        int | None,
+        option(WATCHED, "Epochs between histograms of the weights in TensorBoard; 0: none.", min=0),
+        Training("0", 0, watching=True),
+    ] = None
+    frechet_every: Annotated[
+        int | None,
+        option(
+            WATCHED,
+            "Epochs between Fréchet distances of generated pictures to those of the split "
+            "validation, by the features of the run's baseline CNN, to be trained first; 0: none.",
+            min=0,
+        ),
+        Training("0", 0, watching=True),
+    ] = None
+    devices: Annotated[
+        int | None,
+        option(
+            DEVICES,
+            "Devices of this machine that share every batch (TensorFlow, JAX).",
+            min=1,
+            show_default="one",
+        ),
+    ] = None
+    workers: Annotated[
+        str | None,
+        option(
+            DEVICES,
+            "HOST:PORT of each process that shares every batch, with commas between; the same "
+            "command runs on each, with its own --worker. JAX only. All must see the run folder; "
+            "the first writes it.",
+            show_default="the environment variable TF_CONFIG, else none",
+        ),
+    ] = None
+    worker: Annotated[
+        int | None,
+        option(
+            DEVICES,
+            "This process's place in --workers, from 0.",
+            min=0,
+            show_default="as --workers",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineOptions(ModelOptions):
+    """What `train baseline` takes. There is no preset: what stands here is what is trained with."""
+
+    epochs: Annotated[Epochs, Training()] = 25
+    batch_size: Annotated[BatchSize, Training()] = 64
+    learning_rate: Annotated[LearningRate, Training()] = 2e-3
+    weight_decay: Annotated[float | None, option(SCHEDULE, "AdamW's.", min=0), Training()] = 0.02
+    ema_momentum: Annotated[EmaMomentum, Training()] = 0.99
+    gradient_clip_norm: Annotated[GradientClipNorm, Training(may_change=True)] = 0.0
+    horizontal_flip: Annotated[HorizontalFlip, Training("yes, of digits no")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionOptions(TrainingOptions):
+    """What `train fusion` takes."""
+
+    split: Annotated[str, option(DATA, "The pictures to measure on.")] = "validation"
+    preset: Preset = None
+    strategy: Annotated[
+        list[str] | None,
+        option(
+            LABEL,
+            "A strategy, or several joined by +; may be repeated.",
+            show_default="each",
+        ),
+    ] = None
+    objective: Annotated[
+        list[str] | None,
+        option(LABEL, "likelihood or hybrid; may be repeated.", show_default="both"),
+    ] = None
+    label_loss_weight: Annotated[
+        float | None,
+        option(LABEL, "Of the hybrid objective.", min=0),
+        Model("preset, else 0.05"),
+    ] = None
+    candidates: Annotated[
+        int | None,
+        option(LABEL, "Candidate labels of the hybrid objective.", min=2),
+        Training("preset, else all"),
+    ] = None
+    warmup_epochs: Annotated[
+        int | None,
+        option(LABEL, "First epochs of the hybrid objective: plain likelihood.", min=0),
+        Training(),
+    ] = None
+    seeds: Annotated[int, option(RUN, "Trainings of each, seeds 0, 1, …", min=1)] = 1
+
+
+TRAINING_DEFAULTS = training_defaults(PixelCNNOptions)
+WATCHING = tuple(name for name, mark in marked(PixelCNNOptions, Training).items() if mark.watching)
 GIVEN_BY_DATA = ("image_shape", "num_classes", "num_levels")
 
 
 def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[dict, dict]:
     """A preset's values, overridden by what the user gave.
 
-    Args:
-        preset: `{"model": {...}, "training": {...}}`, as `load_preset_config` returns it.
-        overrides: Options by name; `None` means "as the preset has it".
-        num_classes: The number of classes of the data.
-
-    Returns:
-        The arguments of `PixelCNNPlusPlus` (without those that the data gives) and the training
-        options.
-
-    Raises:
-        UserError: if options contradict each other.
+    Overrides of `None` mean "as the preset has it". Returns the arguments of the model, without
+    those that the data gives, and the training options.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     training = {**TRAINING_DEFAULTS, **preset["training"]}

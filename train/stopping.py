@@ -1,4 +1,4 @@
-"""Ends a training whose numbers have become NaN or infinite."""
+"""How a training ends early, and what is kept: by a signal, or by a number that is not finite."""
 
 import signal
 import threading
@@ -13,12 +13,7 @@ from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
 
 
 class NonFiniteError(UserError):
-    """The loss or the gradient of a training is NaN or infinite.
-
-    Args:
-        message: One line.
-        rows: Int `(batch,)`, the training pictures of the step.
-    """
+    """The loss or the gradient is NaN or infinite; `rows` are the training pictures of the step."""
 
     def __init__(self, message: str, rows: np.ndarray):
         super().__init__(message)
@@ -26,20 +21,15 @@ class NonFiniteError(UserError):
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises `NonFiniteError` after the first step whose loss or gradient isn't finite.
+    """Raises `NonFiniteError` after the first step whose loss or gradient isn't finite."""
 
-    `keras.callbacks.TerminateOnNaN` is not used: it ends `fit` as if all was well, so that the
-    broken weights would be measured and kept, and it doesn't say which pictures they were.
-
-    The gradient is judged by what it left of two weights: the first, which lies at the end of
-    backpropagation and gets what was broken on the way, and the smallest. What they don't show, the
-    next loss does; the step named is then one too late. So it is under JAX, where a look at the
-    weights would hold up every step.
-
-    Args:
-        batches: What the model is trained on.
-        checkpoints: The training's, to say what is left.
-    """
+    # keras.callbacks.TerminateOnNaN ends `fit` as if all was well, so that the broken weights would
+    # be measured and kept, and it doesn't say which pictures they were.
+    #
+    # The gradient is judged by what it left of two weights: the first, which lies at the end of
+    # backpropagation and gets what was broken on the way, and the smallest. What they don't show,
+    # the next loss does; the step named is then one too late. So it is under JAX, where a look at
+    # the weights would hold up every step.
 
     SHOWN_ROWS = 16
 
@@ -83,34 +73,24 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
 
 class TrainingStopped(Exception):  # noqa: N818 - a request of the user, not an error
-    """Raised out of `fit` after the step during which the signal came."""
+    """Raised out of `fit` after the step during which the signal of this number came."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by signal {number}")
+        self.signal = number
 
 
 class StopOnSignal:
-    """Takes note of a signal, for `EpochCheckpoint` to act on when the step is finished.
+    """Around `fit`: takes note of a signal, for `EpochCheckpoint` to act on after the step.
 
-    A second signal ends the program at once. Use it as a context manager around `fit`, so that the
-    signals get their old meaning back.
-
-    Args:
-        signals: Which; none leaves all of them their meaning.
-
-    Attributes:
-        requested: Whether a signal came.
-
-    Example:
-
-    ```python
-    with StopOnSignal() as stop:
-        model.fit(batches, callbacks=[EpochCheckpoint(checkpoints, batches, stop)])
-    ```
+    A second signal ends the program at once. With no `signals` all keep their meaning.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, signals=SIGNALS):
         self.signals = signals
-        self.requested = False
+        self.received = None
         self._old_handlers = {}
 
     def __enter__(self):
@@ -127,23 +107,21 @@ class StopOnSignal:
         self._old_handlers = {}
 
     def _handle(self, number, frame):
-        self.requested = True
+        self.received = number
         signal.signal(number, self._old_handlers[number])
+
+    def stop(self) -> None:
+        """Raises `TrainingStopped` if a signal came."""
+        if self.received is not None:
+            raise TrainingStopped(self.received)
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
-    """Saves the complete state of a training after every epoch, and where a signal ends it.
+    """Saves the complete state of a training after every epoch, and where a signal ends it."""
 
-    `keras.callbacks.BackupAndRestore` is not used: it forgets the state of the seed generators (the
-    dropout masks), so that a resumed run differs from one that was not interrupted.
-
-    Args:
-        checkpoints: Where to.
-        batches: What the model is trained on; from a step on, if the epoch was begun before.
-        stop: Says whether a signal came. Once it has, the step is finished and kept, and
-            `TrainingStopped` raised out of `fit`. (`model.stop_training` would not do: `fit` would
-            call the broken epoch finished, and measure it as such.)
-    """
+    # keras.callbacks.BackupAndRestore forgets the state of the seed generators (the dropout masks),
+    # so that a resumed run differs from one that was not interrupted. `model.stop_training` would
+    # not do for a signal: `fit` would call the broken epoch finished, and measure it as such.
 
     def __init__(self, checkpoints: Checkpoints, batches: ImageSequence, stop: StopOnSignal):
         super().__init__()
@@ -161,18 +139,15 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Called by Keras."""
-        if self.stop.requested:
+        if self.stop.received is not None:
             # After the last step the epoch is done, whether or not it was measured.
             last = batch + 1 == len(self.batches)
             step = self.batches.first_step + batch + 1
-            self._save_and_stop(Progress(self._epoch + 1) if last else Progress(self._epoch, step))
+            progress = Progress(self._epoch + 1) if last else Progress(self._epoch, step)
+            self.checkpoints.save(self.model, progress)
+            self.stop.stop()
 
     def on_epoch_end(self, epoch, logs=None):
         """Called by Keras."""
         self.checkpoints.save(self.model, Progress(epoch + 1))
-        if self.stop.requested:
-            raise TrainingStopped
-
-    def _save_and_stop(self, progress: Progress) -> None:
-        self.checkpoints.save(self.model, progress)
-        raise TrainingStopped
+        self.stop.stop()

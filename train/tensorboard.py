@@ -1,19 +1,19 @@
-"""TensorBoard for a training run."""
+"""TensorBoard for a training run: scalars, pictures, and what tells it from other runs."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.images import picture_grid, png_pixels, to_pixels
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
-from keras_pixelcnnpp.optimizers import averaged_weights
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.sampling.class_samples import ClassSamples
-from keras_pixelcnnpp.train.monitors import ValidationMonitor
+from keras_pixelcnnpp.train.monitors import Drawing, ValidationMonitor
+from keras_pixelcnnpp.train.options import WATCHING
 
 GRID_PICTURES = 64
 
@@ -22,24 +22,15 @@ def tensorboard_callbacks(
     run: RunFolder,
     section: str,
     dataset: Dataset,
-    pictures,
+    pictures: LabelledImages,
     monitor: ValidationMonitor,
     sample_every: int = 0,
     histogram_every: int = 0,
 ) -> list[keras.callbacks.Callback]:
-    """The callbacks that write scalars, pictures, histograms and the configuration for TensorBoard.
+    """The callbacks that write scalars, pictures and histograms; writes the configuration.
 
-    Args:
-        run: The run folder, started.
-        section: `"pixelcnnpp"` or `"baseline"`, what is trained.
-        dataset: The data, for its class names and levels.
-        pictures: The `LabelledImages` that are trained on; the first of them are shown.
-        monitor: The callback that measures; it must be called before these.
-        sample_every: Epochs from one grid of generated pictures to the next; 0: none.
-        histogram_every: Epochs from one set of histograms of the weights to the next; 0: none.
-
-    Returns:
-        An empty list, after one printed line, where TensorFlow or TensorBoard is missing.
+    None, after one printed line, where TensorFlow or TensorBoard is missing. They use what
+    `monitor` measures. `..._every` are in epochs, 0: never.
     """
     missing = [name for name in ("tensorflow", "tensorboard") if find_spec(name) is None]
     if missing:
@@ -47,20 +38,23 @@ def tensorboard_callbacks(
         return []
     _leave_accelerators_to_the_backend()
     log_dir, config = run.logs(section), run.read_config()
+    shown = SummaryWriter(log_dir / "pictures")
     pixels = to_pixels(pictures.images[:GRID_PICTURES], dataset.num_levels)
+    shown.image("training pictures", picture_grid(pixels), step=0)
+    # A folder of its own: see TensorBoardMetrics.
+    configuration = SummaryWriter(log_dir / "configuration")
+    configuration.hparams(hyperparameters(section, config[section], config["data"]))
+    configuration.text("configuration", configuration_text(config[section], config["data"]))
     callbacks = [
         keras.callbacks.TensorBoard(
             str(log_dir), histogram_freq=histogram_every, write_graph=False
         ),
-        TensorBoardPictures(log_dir / "pictures", pixels, monitor, dataset.class_names),
-        TensorBoardConfiguration(
-            log_dir / "configuration",
-            hyperparameters(section, config[section], config["data"]),
-            configuration_text(config[section], config["data"]),
-        ),
+        TensorBoardConfusion(shown, monitor, dataset.class_names),
+        TensorBoardMetrics(configuration),
     ]
     if sample_every:
-        callbacks.append(TensorBoardSamples(log_dir / "samples", dataset.class_names, sample_every))
+        writer = SummaryWriter(log_dir / "samples")
+        callbacks.append(TensorBoardSamples(writer, dataset.class_names, sample_every))
     return callbacks
 
 
@@ -72,27 +66,8 @@ def _leave_accelerators_to_the_backend() -> None:
         tf.config.set_visible_devices([], "GPU")
 
 
-WATCHING = ("sample_every", "histogram_every", "frechet_every")
-
-
 def hyperparameters(section: str, config: dict, data: dict) -> dict[str, bool | float | str]:
-    """What tells runs apart, as booleans, numbers and strings.
-
-    Args:
-        section: `"pixelcnnpp"` or `"baseline"`.
-        config: That section of `config.json`.
-        data: The section `data` of `config.json`.
-
-    Returns:
-        The section as `model`, the name of the data as `data`, `parameters`, and the options by
-        name, without those that are `None`.
-
-    Example:
-
-    >>> hyperparameters("baseline", {"options": {"filters": [20, 40]}, "parameters": 7},
-    ...                 {"source": "digits"})
-    {'model': 'baseline', 'data': 'digits', 'parameters': 7, 'filters': '20,40'}
-    """
+    """What tells runs apart, as booleans, numbers and strings: options, data, model."""
     options = {
         name: value
         for name, value in config["options"].items()
@@ -108,12 +83,7 @@ def hyperparameters(section: str, config: dict, data: dict) -> dict[str, bool | 
 
 
 def configuration_text(config: dict, data: dict) -> str:
-    """The configuration in Markdown: tables of the options, the data and the versions.
-
-    Args:
-        config: A section of `config.json`.
-        data: The section `data` of `config.json`.
-    """
+    """The configuration in Markdown: tables of the options, the data and the versions."""
     parts = {
         "Options": {**config["options"], "parameters": f"{config['parameters']:,}"},
         "Data": data,
@@ -137,18 +107,9 @@ def _code(value) -> str:
 
 
 class SummaryWriter:
-    """TensorFlow's summary writer, whatever Keras's backend is.
+    """TensorFlow's summary writer, whatever Keras's backend is; the only one of its folder.
 
     TensorFlow is imported, and the file made, when something is written.
-
-    Args:
-        log_dir: The folder of these logs; no other writer may use it.
-
-    Example:
-
-    ```python
-    SummaryWriter("runs/digits/logs/pixelcnnpp/samples").image("samples/koala", pixels, step=4)
-    ```
     """
 
     def __init__(self, log_dir: str | Path):
@@ -157,77 +118,50 @@ class SummaryWriter:
 
     def image(self, name: str, pixels: np.ndarray, step: int) -> None:
         """Writes a picture, uint8 `[height, width, channels]`, 0 to 255."""
-        import tensorflow as tf
-
-        with self._open():
-            tf.summary.image(name, pixels[np.newaxis], step=step)
-        self._writer.flush()
+        with self._summary() as summary:
+            summary.image(name, pixels[np.newaxis], step=step)
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Writes a number."""
-        import tensorflow as tf
-
-        with self._open():
-            tf.summary.scalar(name, value, step=step)
-        self._writer.flush()
+        with self._summary() as summary:
+            summary.scalar(name, value, step=step)
 
     def text(self, name: str, markdown: str) -> None:
         """Writes a text in Markdown."""
-        import tensorflow as tf
-
-        with self._open():
-            tf.summary.text(name, markdown, step=0)
-        self._writer.flush()
+        with self._summary() as summary:
+            summary.text(name, markdown, step=0)
 
     def hparams(self, values: dict[str, bool | float | str]) -> None:
         """Writes hyperparameters; the scalars of this writer become their metrics."""
         from tensorboard.plugins.hparams import api
 
-        with self._open():
+        with self._summary():
             # By default, runs of the same hyperparameters would become one row, their mean. Without
             # a name a row is called after its folder.
             api.hparams(values, trial_id="")
-        self._writer.flush()
 
-    def _open(self):
+    @contextmanager
+    def _summary(self):
         import tensorflow as tf
 
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(self.log_dir)
-        return self._writer.as_default()
+        with self._writer.as_default():
+            yield tf.summary
+        self._writer.flush()
 
 
-class TensorBoardConfiguration(keras.callbacks.Callback):
-    """Writes hyperparameters, the metrics they are judged by, and the configuration as text.
+class TensorBoardMetrics(keras.callbacks.Callback):
+    """Writes the few numbers by which a TensorBoard over several runs judges hyperparameters."""
 
-    A TensorBoard over several runs shows them side by side under HPARAMS.
-
-    No list of hyperparameters and metrics is declared (`hparams_config`): TensorBoard would take
-    one run's list for all. It gathers them from the runs instead, and takes for metrics all scalars
-    in the folder of the hyperparameters. So these get a folder of their own, with a second copy of
-    the few numbers that matter.
-
-    Args:
-        log_dir: The folder of these logs; no other writer may use it.
-        hparams: Hyperparameters by name: booleans, numbers and strings.
-        text: The configuration, in Markdown.
-    """
-
+    # No list of hyperparameters and metrics is declared (`hparams_config`): TensorBoard would take
+    # one run's list for all. It gathers them from the runs instead, and takes for metrics all
+    # scalars in the folder of the hyperparameters.
     METRICS = ("val_bits_per_dim", "val_accuracy", "val_frechet_distance")
 
-    def __init__(self, log_dir: str | Path, hparams: dict[str, bool | float | str], text: str):
+    def __init__(self, writer: SummaryWriter):
         super().__init__()
-        self.hparams = hparams
-        self.text = text
-        self._writer = SummaryWriter(log_dir)
-        self._written = False
-
-    def on_train_begin(self, logs=None):
-        """Called by Keras, once for each phase of the training."""
-        if not self._written:
-            self._writer.hparams(self.hparams)
-            self._writer.text("configuration", self.text)
-            self._written = True
+        self._writer = writer
 
     def on_epoch_end(self, epoch, logs=None):
         """Called by Keras."""
@@ -236,35 +170,16 @@ class TensorBoardConfiguration(keras.callbacks.Callback):
                 self._writer.scalar(name, logs[name], epoch)
 
 
-class TensorBoardPictures(keras.callbacks.Callback):
-    """Writes a grid of training pictures, and a confusion matrix after every epoch.
-
-    Args:
-        log_dir: The folder of these logs; no other writer may use it.
-        pixels: uint8 `[count, height, width, channels]`, 0 to 255: training pictures to show.
-        monitor: The callback whose predictions are drawn; it must come before this one.
-        class_names: The name of each class.
-    """
+class TensorBoardConfusion(keras.callbacks.Callback):
+    """Writes a confusion matrix of what the monitor, which comes before, predicted."""
 
     def __init__(
-        self,
-        log_dir: str | Path,
-        pixels: np.ndarray,
-        monitor: ValidationMonitor,
-        class_names: Sequence[str],
+        self, writer: SummaryWriter, monitor: ValidationMonitor, class_names: Sequence[str]
     ):
         super().__init__()
-        self.pixels = pixels
         self.monitor = monitor
         self.class_names = class_names
-        self._writer = SummaryWriter(log_dir)
-        self._shown = False
-
-    def on_train_begin(self, logs=None):
-        """Called by Keras, once for each phase of the training."""
-        if not self._shown:
-            self._writer.image("training pictures", picture_grid(self.pixels), step=0)
-            self._shown = True
+        self._writer = writer
 
     def on_epoch_end(self, epoch, logs=None):
         """Called by Keras."""
@@ -276,34 +191,17 @@ class TensorBoardPictures(keras.callbacks.Callback):
         self._writer.image("confusion matrix", png_pixels(png), epoch)
 
 
-class TensorBoardSamples(keras.callbacks.Callback):
-    """Writes a grid of generated pictures for each class, every few epochs.
-
-    They are drawn with the averaged weights, and from the same random numbers every time, so that
-    one sees how the same pictures change.
-
-    Args:
-        log_dir: The folder of these logs; no other writer may use it.
-        class_names: The name of each class.
-        every: Integer, the number of epochs from one grid to the next.
-        per_class: Integer, the number of pictures of each class.
-    """
+class TensorBoardSamples(Drawing):
+    """Writes a grid of generated pictures for each class, every few epochs."""
 
     def __init__(
-        self, log_dir: str | Path, class_names: Sequence[str], every: int, per_class: int = 9
+        self, writer: SummaryWriter, class_names: Sequence[str], every: int, per_class: int = 9
     ):
-        super().__init__()
-        self.class_names = class_names
-        self.every = every
-        self.per_class = per_class
-        self._writer = SummaryWriter(log_dir)
+        super().__init__(class_names, every, per_class)
+        self._writer = writer
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Called by Keras."""
-        if (epoch + 1) % self.every:
-            return
-        with averaged_weights(self.model):
-            samples = ClassSamples.draw(self.model, self.class_names, self.per_class, verbose=0)
+    def look_at(self, samples, epoch, logs):
+        """Writes them."""
         for name, grid in samples.grids().items():
             self._writer.image(f"samples/{name}", grid, epoch)
 

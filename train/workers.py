@@ -13,15 +13,10 @@ from keras_pixelcnnpp.errors import UserError
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers of one training, and which of them this process is.
+    """The workers of one training, `HOST:PORT` of each, and which of them this process is.
 
-    Args:
-        workers: `HOST:PORT` of each, the same list on every worker. The first is the chief: the
-            others find each other through its address, and it alone writes files.
-        index: This process's place in the list.
-
-    Raises:
-        UserError: if there is no such place.
+    The list is the same on all. The first is the chief: the others find each other through its
+    address, and it alone writes files.
     """
 
     workers: tuple[str, ...]
@@ -49,19 +44,10 @@ class Cluster:
         worker: int | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> "Cluster | None":
-        """The cluster that the options name, or else the environment variable `TF_CONFIG`.
+        """The cluster that the options name, or else `TF_CONFIG`; `None` for a single worker.
 
-        Args:
-            workers: `HOST:PORT` of each worker, with commas between.
-            worker: This process's place among them.
-            environ: Where `TF_CONFIG` is looked for: `{"cluster": {"worker": [...]}, "task":
-                {"type": "worker", "index": 0}}`, as cluster managers set it; a `chief` comes first.
-
-        Returns:
-            `None` where there is only one worker.
-
-        Raises:
-            UserError: if an option or `TF_CONFIG` is wrong.
+        Cluster managers set `TF_CONFIG`: `{"cluster": {"worker": [...]}, "task": {"type": "worker",
+        "index": 0}}`; a `chief` comes first.
         """
         if (workers is None) != (worker is None):
             raise UserError("The options `workers` and `worker` belong together: give both.")
@@ -77,9 +63,6 @@ class Cluster:
         """Connects this process with the others; waits until all are there.
 
         It must come before the backend's first computation.
-
-        Raises:
-            UserError: if Keras's backend cannot train with several workers, or they don't meet.
         """
         backend = keras.backend.backend()
         if backend != "jax":
@@ -118,37 +101,16 @@ def _parse(text: str) -> tuple[tuple[str, ...], int]:
 class ShardedSequence(keras.utils.PyDataset):
     """Batches of an `ImageSequence`, cut so that every device gets equally many pictures.
 
-    A batch that cannot be divided, as the last one of an epoch often is, is filled up with
-    pictures of weight 0; the others then weigh so much more that the mean over all rows is the mean
-    over the pictures. So the gradient is that of the whole batch on one device.
-
-    Metrics count the filled-up batch as a whole one: an epoch's logged means may differ a little
-    from those of one device.
-
-    With several workers (processes), each sees its own rows of every batch: which pictures a batch
-    has depends on the seed and the epoch only, and so every worker cuts the same batch.
-
-    Args:
-        batches: The `ImageSequence`; its `set_epoch` says which epoch's batches these are.
-        num_devices: Integer, number of devices of all workers together.
-        shard: Integer, which worker's rows, from 0.
-        num_shards: Integer, number of workers; it must divide `num_devices`.
-        **kwargs: Arguments of `keras.utils.PyDataset`.
-
-    Each batch is the tuple of one dict that `batches` gives. If any batch of an epoch must be
-    filled up, every one is a tuple of that dict, the weights, and the weights once more (the
-    second is Keras's place for targets, which the models don't look at).
-
-    Raises:
-        ValueError: If `num_shards` doesn't divide `num_devices`, or there is no such shard.
-
-    Example:
-
-    ```python
-    batches = ImageSequence(images, labels, batch_size=64, num_classes=10)
-    len(ShardedSequence(batches, num_devices=8, shard=1, num_shards=2)[0][0]["image"])    # 32
-    ```
+    With several workers each sees its own rows, those of `shard`, of the same batch.
     """
+
+    # A batch that cannot be divided, as the last one of an epoch often is, is filled up with
+    # pictures of weight 0; the others then weigh so much more that the mean over all rows is the
+    # mean over the pictures. So the gradient is that of the whole batch on one device. Metrics
+    # count the filled-up batch as a whole one.
+    #
+    # If any batch of an epoch must be filled up, every one is a tuple of the inputs, the weights,
+    # and the weights once more: the second is Keras's place for targets, which no model looks at.
 
     def __init__(self, batches, num_devices, shard=0, num_shards=1, **kwargs):
         super().__init__(**kwargs)

@@ -135,7 +135,7 @@ NO_OPTIONS = (
     # of every Keras model
     *("name", "trainable", "dtype"),
     # given by the data
-    *("image_shape", "num_classes", "num_levels"),
+    *("image_shape", "num_classes"),
 )
 
 
@@ -169,6 +169,7 @@ def training_words(config: dict, model: str) -> list[str]:
     if model == "pixelcnnpp":
         # With the model's own defaults: they may change, and a preset may have others.
         options = {**section.get("model", {}), **options}
+    options["num_levels"] = data.get("num_levels")
     height, width, _ = data["image_shape"]
     if height == width:
         options["image_size"] = height

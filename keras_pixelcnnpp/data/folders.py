@@ -28,7 +28,7 @@ SPLIT_FOLDERS = {
 }
 
 
-def load_class_folders(folder, image_shape, seed=0):
+def load_class_folders(folder, image_shape, seed=0, wanted=None):
     """Loads `train/burger/*.jpg`, `validation/burger/*.jpg`, … or just `burger/*.jpg`, ….
 
     The classes are the folders of the training split in alphabetical order. PNG and JPEG files
@@ -40,6 +40,7 @@ def load_class_folders(folder, image_shape, seed=0):
         folder: `pathlib.Path`.
         image_shape: Triple of integers `(height, width, channels)` to convert the pictures to.
         seed: Integer, chooses the pictures of splits that aren't there.
+        wanted: Names of the splits to read; by default all.
 
     Returns:
         `Dataset` with 256 levels.
@@ -65,8 +66,12 @@ def load_class_folders(folder, image_shape, seed=0):
     splits = {
         name: _read_split(folder, path, class_names, image_shape, name, skipped)
         for name, path in (folders or {"train": folder}).items()
+        if _is_read(name, wanted, folders)
     }
-    splits, notes = with_validation(splits, seed) if folders else _split_in_three(splits, seed)
+    if not folders:
+        splits, notes = _split_in_three(splits, seed)
+    else:
+        splits, notes = _with_validation(splits, folders, seed)
     if skipped:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(skipped.items()))
         notes = (*notes, f"Files that are neither PNG nor JPEG by name were skipped: {kinds}.")
@@ -126,6 +131,15 @@ def _pictures(paths, skipped):
     return pictures
 
 
+def _is_read(split, wanted, present):
+    """Whether the pictures of `split` are needed: a validation split may be a part of `train`."""
+    return wanted is None or split in wanted or (split == "train" and "validation" not in present)
+
+
+def _with_validation(splits, present, seed):
+    return (splits, ()) if "validation" in present else with_validation(splits, seed)
+
+
 def _split_in_three(splits, seed):
     rest, held_out = hold_out(splits["train"], 0.2, seed)
     validation, test = hold_out(held_out, 0.5, seed)
@@ -154,7 +168,7 @@ def is_course_folder(folder):
     return any((folder / f"{split}.csv").exists() for split in SPLITS)
 
 
-def load_course_folder(folder, image_shape, seed=0):
+def load_course_folder(folder, image_shape, seed=0, wanted=None):
     """Loads a folder whose CSV files list pictures: rows `path,label` without a header.
 
     Paths are relative to the folder and stay in it. Labels count from 0; -1 means unlabeled. The
@@ -165,6 +179,7 @@ def load_course_folder(folder, image_shape, seed=0):
         folder: `pathlib.Path`.
         image_shape: Triple of integers `(height, width, channels)` to convert the pictures to.
         seed: Integer, chooses the pictures of a validation split that isn't there.
+        wanted: Names of the splits to read; by default all.
 
     Returns:
         `Dataset` with 256 levels.
@@ -191,8 +206,9 @@ def load_course_folder(folder, image_shape, seed=0):
             [row.place for row in listed],
         )
         for split, listed in rows.items()
+        if _is_read(split, wanted, rows)
     }
-    splits, notes = with_validation(splits, seed)
+    splits, notes = _with_validation(splits, rows, seed)
     names = tuple(f"Class{index}" for index in range(num_classes))
     return Dataset(folder.resolve().name, names, 256, splits, notes)
 

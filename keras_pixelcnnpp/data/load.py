@@ -12,7 +12,7 @@ from keras_pixelcnnpp.errors import UserError
 DEFAULT_IMAGE_SIZE = 32
 
 
-def load_dataset(source, *, image_size=None, channels=None, num_levels=None, seed=0):
+def load_dataset(source, *, image_size=None, channels=None, num_levels=None, seed=0, splits=None):
     """Loads labelled pictures, in splits, all of one shape.
 
     Args:
@@ -30,9 +30,12 @@ def load_dataset(source, *, image_size=None, channels=None, num_levels=None, see
         seed: Integer, chooses the pictures of a split that isn't there. `digits` doesn't depend
             on it. Loading with another seed gives other splits: evaluate with the seed you trained
             with.
+        splits: Names of the splits that are wanted, such as `("train",)`; by default all. Of a
+            folder, the picture files of the others are not read.
 
     Returns:
-        `Dataset` with the splits `train` and `validation`, and `test` where there is one.
+        `Dataset` with the splits `train` and `validation`, and `test` where there is one; or with
+        those of `splits`.
 
     Raises:
         UserError: If the source or an argument is bad: one line that names the file and the row.
@@ -48,10 +51,13 @@ def load_dataset(source, *, image_size=None, channels=None, num_levels=None, see
     size = _checked_size(image_size)
     _check_channels(channels)
     _check_num_levels(num_levels)
-    return _conform(_load(str(source), size, channels, seed), size, channels, num_levels)
+    dataset = _load(str(source), size, channels, seed, splits)
+    if splits is not None:
+        dataset = replace(dataset, splits={name: dataset.split(name) for name in splits})
+    return _conform(dataset, size, channels, num_levels)
 
 
-def _load(source, image_size, channels, seed):
+def _load(source, image_size, channels, seed, splits):
     if source == "digits":
         return load_digits()
     if source == "cifar10":
@@ -63,7 +69,7 @@ def _load(source, image_size, channels, seed):
         raise UserError(f"No such folder or .npz file: {path} (built in are: digits, cifar10)")
     image_shape = (*(image_size or (DEFAULT_IMAGE_SIZE,) * 2), channels or 3)
     load = load_course_folder if is_course_folder(path) else load_class_folders
-    return load(path, image_shape, seed)
+    return load(path, image_shape, seed, splits)
 
 
 def _conform(dataset, image_size, channels, num_levels):

@@ -67,9 +67,9 @@ def wait_for(condition, process):
         time.sleep(0.001)
 
 
-def finish(process):
+def finish(process, status=0):
     out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err
+    assert process.returncode == status, err
     return out
 
 
@@ -101,7 +101,7 @@ def test_killed_and_stopped_run_ends_as_one_that_never_was(data, tmp_path):
     process = start(data, run, "--resume")
     wait_for(lambda: checkpoints(run).saved()[-1] > killed_at, process)
     process.terminate()
-    assert "--resume" in finish(process)
+    assert "--resume" in finish(process, 128 + signal.SIGTERM)
     assert not list(run.rglob(".*"))
     assert Progress(1) < checkpoints(run).saved()[-1] < Progress(16)
 

@@ -1,3 +1,5 @@
+import html
+import io
 import json
 import re
 import subprocess
@@ -5,20 +7,22 @@ import sys
 import time
 import urllib.request
 
+import keras
+import numpy as np
 import pytest
 import tiny
+from PIL import Image
 
+from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.fusion import plan, run_trials
-
-pytest.importorskip("tensorflow")
-pytest.importorskip("tensorboard")
-pytestmark = [
-    pytest.mark.tensorflow,
-    pytest.mark.slow,
-    # Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-]
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples
+from keras_pixelcnnpp.train.fusion import plan, train_trials
+from keras_pixelcnnpp.train.tensorboard import (
+    SummaryWriter,
+    TensorBoardSamples,
+    configuration_text,
+    hyperparameters,
+)
 
 STRATEGIES = ("bias", "film")
 SECONDS = 60
@@ -59,13 +63,14 @@ def until(ask):
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
     """A TensorBoard over two trials of a comparison, and the trials' folders by strategy."""
+    pytest.importorskip("tensorboard")
     path = tmp_path_factory.mktemp("fusion")
     dataset = tiny.tiny_dataset()
     preset = {"model": tiny.MODEL, "training": {"epochs": 1, "batch_size": 12}}
     trials = plan(STRATEGIES, ["likelihood"], 1)
     data = tiny.tiny_data_config(dataset)
     overrides = {"histogram_every": 1}
-    results = run_trials(trials, dataset, path, preset, overrides, data, verbose=0)
+    results = train_trials(trials, dataset, path, preset, overrides, data, verbose=0)
     assert len(list(results)) == 2
     board = TensorBoard(path, tmp_path_factory.mktemp("output") / "tensorboard.txt")
     board.trials = {trial.strategy: RunFolder(path / "trials" / trial.name) for trial in trials}
@@ -92,6 +97,8 @@ def name_of(strategy, part):
     return f"trials/{strategy}-likelihood-0/logs/pixelcnnpp/{part}"
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
 def test_hyperparameters_stand_beside_the_metrics(board):
     groups = {group["name"]: group for group in session_groups(board)}
     assert set(groups) == {name_of(strategy, "configuration") for strategy in STRATEGIES}
@@ -108,6 +115,8 @@ def test_hyperparameters_stand_beside_the_metrics(board):
         }
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
 def test_what_differs_is_known(board):
     experiment = board("hparams/experiment", experimentName="", includeMetrics=True)
     infos = {info["name"]: info for info in experiment["hparamInfos"]}
@@ -124,6 +133,8 @@ def tags(board, plugin, writer):
     return found if all(name_of(strategy, writer) in found for strategy in STRATEGIES) else None
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
 def test_scalars_pictures_histograms_and_text(board):
     scalars, images, histograms = (
         until(lambda plugin=plugin, writer=writer: tags(board, plugin, writer))
@@ -148,3 +159,83 @@ def test_scalars_pictures_histograms_and_text(board):
         (text,) = board(f"text/text?run={run}&tag=configuration")
         assert f"<code>{strategy}</code>" in text["text"]
         assert "<td>learning_rate</td>" in text["text"]
+
+
+CLASS_NAMES = ("dark", "grey", "bright")
+
+
+def written(folder):
+    """The pictures in the logs: `{tag: {step: pixels}}`."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(folder)).Reload()
+    return {
+        tag: {
+            event.step: np.asarray(Image.open(io.BytesIO(event.tensor_proto.string_val[2])))
+            for event in events.Tensors(tag)
+        }
+        for tag in events.Tags()["tensors"]
+    }
+
+
+@pytest.mark.tensorflow
+def test_averaged_weights_draw_every_second_epoch(tmp_path):
+    model = tiny.tiny_model()
+    model.compile(keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.9))
+    split = tiny.tiny_split(24)
+    raw = []
+    remember = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: raw.append(
+            [variable_value(variable) for variable in model.trainable_variables]
+        )
+    )
+    draw = TensorBoardSamples(SummaryWriter(tmp_path), CLASS_NAMES, every=2, per_class=4)
+    data = {"image": split.images, "label": split.labels}
+    model.fit(data, epochs=4, verbose=0, callbacks=[draw, remember])
+    pictures = written(tmp_path)
+    assert {tag: set(steps) for tag, steps in pictures.items()} == {
+        f"samples/{name}": {1, 3} for name in CLASS_NAMES
+    }
+
+    def drawn_now():
+        return ClassSamples.draw(model, CLASS_NAMES, 4).grids()
+
+    # At its end `fit` puts the averaged weights into the model.
+    for name, grid in drawn_now().items():
+        assert (pictures[f"samples/{name}"][3] == grid[..., 0]).all()
+    for variable, value in zip(model.trainable_variables, raw[-1], strict=True):
+        variable.assign(value)
+    assert any(
+        (pictures[f"samples/{name}"][3] != grid[..., 0]).any() for name, grid in drawn_now().items()
+    )
+
+
+OPTIONS = {"filters": [20, 40], "limit": None, "jit_compile": False, "frechet_every": 5}
+CONFIG = {"options": OPTIONS, "parameters": 1234, "versions": {"keras": "3.15.1"}}
+DATA = {"source": "/data/a|b", "class_names": ["x_1_", "*y*"]}
+
+
+def test_hyperparameters_are_what_tensorboard_takes():
+    assert hyperparameters("baseline", CONFIG, DATA) == {
+        "model": "baseline",
+        "data": "a|b",
+        "parameters": 1234,
+        "filters": "20,40",
+        "jit_compile": False,
+    }
+
+
+def test_text_shows_values_as_they_are():
+    markdown = pytest.importorskip("markdown")
+    # As TensorBoard renders it.
+    page = markdown.markdown(configuration_text(CONFIG, DATA), extensions=["tables"])
+    rows = dict(re.findall(r"<tr>\s*<td>(.*?)</td>\s*<td><code>(.*?)</code></td>", page, re.S))
+    assert {name: html.unescape(value) for name, value in rows.items()} == {
+        "filters": "20,40",
+        "limit": "–",
+        "jit_compile": "False",
+        "frechet_every": "5",
+        "parameters": "1,234",
+        "source": "/data/a|b",
+        "class_names": "x_1_,*y*",
+        "keras": "3.15.1",
+    }

@@ -64,6 +64,7 @@ TINY = ("--preset", "digits", "--num-resolutions", 1, "--filters", 4)
         ("--data", "digits", "--preset", "cpen455", "--crop-margin", 0, "--image-size", 16),
         ("--data", "digits", "--preset", "report", "--filters", "8,16,16", "--image-size", 8),
         ("--data", "NPZ", *TINY, "--seed", 3, "--limit", 5, "--jit-compile", "--candidates", 2),
+        ("--data", "NPZ", *TINY, "--num-levels", 7),
         ("--data", "NPZ", *TINY, "--label-dropout-rate", 0.25, "--conditioning", "bias+spatial"),
     ],
 )
@@ -79,7 +80,7 @@ def test_pixelcnnpp(recorded, options, tmp_path):
 
 
 def test_baseline(recorded):
-    options = ("--data", "digits", "--epochs", 3, "--ema-momentum", 0.5, "--no-jit-compile")
+    options = ("--data", "digits", "--epochs", 3, "--num-levels", 4, "--no-jit-compile")
     first = recorded("train", "baseline", *options)
     again = recorded(*training_words(first, "baseline"))
     assert again == first

@@ -26,12 +26,11 @@ if keras.backend.backend() == "tensorflow":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 import tiny
-from keras_pixelcnnpp.callbacks import Checkpoints
-from keras_pixelcnnpp.callbacks.averaged_weights import variable_value
-from keras_pixelcnnpp.datasets.image_sequence import ImageSequence
-from keras_pixelcnnpp.optimizers.fused_adam import FusedAdam
-from keras_pixelcnnpp.training.data_parallel import DataParallel
-from keras_pixelcnnpp.training.fitting import Phase, fit
+from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.optimizers import FusedAdam, variable_value
+from keras_pixelcnnpp.train.checkpoints import Checkpoints
+from keras_pixelcnnpp.train.devices import DataParallel
+from keras_pixelcnnpp.train.loop import Phase, train_phases
 
 
 def train(folder, devices, epochs, resume=False):
@@ -46,7 +45,7 @@ def train(folder, devices, epochs, resume=False):
     )
     phases = [Phase(batches, epochs)]
     parallel = DataParallel(2) if devices == 2 else None
-    fit(model, phases, Checkpoints(folder), parallel=parallel, resume=resume, verbose=0)
+    train_phases(model, phases, Checkpoints(folder), parallel=parallel, resume=resume, verbose=0)
     return [variable_value(v) for v in [*model.variables, *model.optimizer.variables]]
 
 

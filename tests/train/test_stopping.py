@@ -1,3 +1,6 @@
+import signal
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -6,8 +9,8 @@ from keras import ops
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
-from keras_pixelcnnpp.train.loop import Phase, fit
-from keras_pixelcnnpp.train.stopping import NonFiniteError
+from keras_pixelcnnpp.train.loop import Phase, train_phases
+from keras_pixelcnnpp.train.stopping import NonFiniteError, StopOnSignal, TrainingStopped
 
 COUNT, BAD = 24, 17
 
@@ -42,7 +45,7 @@ def train(folder, breaks, **optimizer):
     model.compile(keras.optimizers.SGD(1e-3, **optimizer))
     good = batches.from_step(0)
     good.images = np.ones_like(images)
-    fit(model, [Phase(good, 1), Phase(batches, 3)], Checkpoints(folder), verbose=0)
+    train_phases(model, [Phase(good, 1), Phase(batches, 3)], Checkpoints(folder), verbose=0)
 
 
 @pytest.mark.parametrize("breaks", ["loss", "gradient"])
@@ -66,3 +69,54 @@ def test_the_very_step_and_its_pictures_are_named(tmp_path, breaks, clip):
     intact.compile(keras.optimizers.SGD(1e-3, global_clipnorm=clip))
     assert Checkpoints(tmp_path).restore(intact) == Progress(1)
     assert np.isfinite(variable_value(intact.weight))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_is_noted(number):
+    before = signal.getsignal(number)
+    with StopOnSignal() as stop:
+        stop.stop()
+        signal.raise_signal(number)
+        with pytest.raises(TrainingStopped) as stopped:
+            stop.stop()
+    assert stopped.value.signal == number
+    assert signal.getsignal(number) is before
+
+
+@pytest.fixture
+def ctrl_c():
+    """Python's own answer to SIGINT, which a shell takes from what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_second_signal_is_not_held_back():
+    # Not os.kill: another thread may get it, and two that wait for Python become one.
+    with StopOnSignal():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_without_signals_they_keep_their_meaning():
+    with StopOnSignal(signals=()), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_other_threads_are_left_alone():
+    failures = []
+
+    def use():
+        try:
+            with StopOnSignal():
+                pass
+        except ValueError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert failures == []

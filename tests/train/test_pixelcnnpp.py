@@ -5,17 +5,23 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from scipy.special import softmax
 
 from keras_pixelcnnpp.data.dataset import training_pictures
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train import pixelcnnpp as training_module
 from keras_pixelcnnpp.train.baseline import train_baseline
+from keras_pixelcnnpp.train.devices import OneDevice
 from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS, resolve_options
-from keras_pixelcnnpp.train.pixelcnnpp import make_optimizer, train_pixelcnnpp
-
-# Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+from keras_pixelcnnpp.train.pixelcnnpp import (
+    fit_offsets,
+    make_optimizer,
+    refit_offsets,
+    train_pixelcnnpp,
+)
 
 TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
 HYBRID = {"label_loss_weight": 0.5, "warmup_epochs": 1, "learning_rate_decay": 0.99}
@@ -143,19 +149,6 @@ def test_baseline(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"candidates": 4}, "number of classes, 3"),
-        ({"label_loss_weight": 1.0, "candidates": 1}, "needs at least 2"),
-        ({"label_loss_weight": 1.0, "conditioning": "none"}, "Without labels"),
-    ],
-)
-def test_contradicting_options(overrides, message):
-    with pytest.raises(UserError, match=message):
-        resolve_options({"model": {}, "training": {}}, overrides, 3)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
         ({"num_resolutions": 4}, "num_resolutions=4"),
         ({"filters": -1}, "filters"),
         ({"conditioning": "telepathy"}, "telepathy"),
@@ -166,14 +159,6 @@ def test_bad_model_leaves_nothing_behind(tmp_path, overrides, message):
     with pytest.raises(UserError, match=message):
         train(tmp_path / "run", overrides)
     assert not (tmp_path / "run").exists()
-
-
-def test_options_override_the_preset():
-    own = {"image_shape": [32, 32, 3], "num_classes": 4, "num_levels": 256}
-    preset = {"model": {"filters": 40, **own}, "training": {"epochs": 100, "batch_size": 16}}
-    model, training = resolve_options(preset, {"filters": None, "epochs": 5}, 10)
-    assert model == {"filters": 40}
-    assert (training["epochs"], training["batch_size"], training["candidates"]) == (5, 16, 1)
 
 
 @pytest.mark.parametrize("model", ["pixelcnnpp", "baseline"])
@@ -226,3 +211,144 @@ def test_a_cosine_ends_at_a_hundredth_of_the_peak(warmup):
     np.testing.assert_allclose(rates[start:], expected, rtol=1e-3)
     if warmup:
         np.testing.assert_allclose(rates[:start], 1e-4 * np.arange(10), rtol=1e-5, atol=1e-9)
+
+
+WITH_POSTERIOR = {"label_loss_weight": 0.5, "initial_temperature": 0.5}
+
+
+@pytest.fixture
+def source():
+    """A model that no fresh one equals, its offsets and temperature included."""
+    model = tiny.tiny_model(**WITH_POSTERIOR)
+    model.posterior.offsets.assign([3.0, 0.0, -3.0, 0.0])
+    model.posterior.log_temperature.assign(0.7)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["archive", "preset"])
+def test_the_model_then_answers_as_its_source(kind, source, tmp_path):
+    path = tmp_path / "source.keras"
+    if kind == "archive":
+        source.save(path)
+    else:
+        source.save_to_preset(path)
+    # Not the same options: what concerns the training only may differ.
+    model = tiny.tiny_model(label_loss_weight=0.2, learn_temperature=False, dropout_rate=0.1)
+    pictures = tiny.tiny_split(9).images
+    expected = source.class_probabilities(pictures)
+    assert not np.allclose(model.class_probabilities(pictures), expected, atol=1e-3)
+    copy_initial_weights(str(path), model)
+    np.testing.assert_allclose(model.class_probabilities(pictures), expected, atol=1e-6)
+
+
+def test_another_architecture_is_refused(source, tmp_path):
+    source.save(tmp_path / "source.keras")
+    model = tiny.tiny_model(num_mixtures=2)
+    with pytest.raises(UserError, match=r"num_mixtures=2\. Received: .*, with num_mixtures=1"):
+        copy_initial_weights(str(tmp_path / "source.keras"), model)
+
+
+def test_a_preset_without_weights_is_refused():
+    with pytest.raises(UserError, match="without weights"):
+        copy_initial_weights("report", tiny.tiny_model())
+
+
+def test_training_starts_from_them(source, tmp_path):
+    """With steps of length zero it also ends there."""
+    source.save(tmp_path / "source.keras")
+    dataset = tiny.tiny_dataset()
+    preset = {"model": tiny.MODEL, "training": {"epochs": 1, "batch_size": 12}}
+    options = {"initial_weights": str(tmp_path / "source.keras"), "learning_rate": 0.0}
+    model_options, training = resolve_options(preset, options, dataset.num_classes)
+    data = tiny.tiny_data_config(dataset)
+    run = RunFolder(tmp_path / "run")
+    model = train_pixelcnnpp(dataset, run, model_options, training, data, verbose=0)
+    for weights, expected in zip(
+        model.network.get_weights(), source.network.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(weights, expected)
+
+
+def test_refused_weights_leave_the_old_run_as_it_was(source, tmp_path):
+    dataset = tiny.tiny_dataset()
+    preset = {"model": tiny.MODEL, "training": {"epochs": 1, "batch_size": 12}}
+    run = RunFolder(tmp_path / "run")
+
+    def train(options, **how):
+        model_options, training = resolve_options(preset, options, dataset.num_classes)
+        data = tiny.tiny_data_config(dataset)
+        return train_pixelcnnpp(dataset, run, model_options, training, data, verbose=0, **how)
+
+    train({})
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="Unknown preset"):
+        train({"initial_weights": "cpne455"}, overwrite=True)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    # The very model that is to be overwritten is a good start.
+    train({"initial_weights": str(run.model_keras)}, overwrite=True)
+
+
+def test_predicted_frequencies_become_those_of_the_labels(rng):
+    """What sets the gradient of the cross-entropy to zero, whatever the logits."""
+    logits = rng.normal([5.0, 0.0, -2.0], 3, (400, 3))
+    labels = rng.choice(3, 400, p=[0.2, 0.5, 0.3])
+    offsets = fit_offsets(logits, labels)
+    frequencies = softmax(logits + offsets, axis=1).mean(axis=0)
+    np.testing.assert_allclose(frequencies, np.bincount(labels) / 400, atol=1e-4)
+    assert offsets.sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_known_offsets_are_found(rng):
+    """Labels drawn from a softmax with known offsets."""
+    logits = rng.normal(0, 1, (200_000, 3))
+    true = np.array([1.0, -0.5, -0.5])
+    gumbel = rng.gumbel(size=logits.shape)
+    labels = np.argmax(logits + true + gumbel, axis=1)
+    # Five standard deviations of a binomial share are 0.006; offsets are some five times as far.
+    np.testing.assert_allclose(fit_offsets(logits, labels), true, atol=0.03)
+
+
+def test_offsets_of_a_model_are_replaced():
+    model = tiny.tiny_model(label_loss_weight=0.1, initial_temperature=0.5)
+    model.posterior.offsets.assign([3.0, 0.0, 0.0, 0.0])
+    pictures = tiny.tiny_split(60)
+    refit_offsets(model, pictures, batch_size=32)
+    probabilities = model.class_probabilities(pictures.images)
+    np.testing.assert_allclose(probabilities.mean(axis=0), np.full(3, 1 / 3), atol=1e-3)
+
+
+@pytest.fixture
+def not_trained(monkeypatch):
+    """Trainings claim their run, and end."""
+    monkeypatch.setattr(training_module, "train_into", lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("not_trained")
+def test_what_may_change_when_a_run_is_resumed(tmp_path):
+    train(tmp_path)
+    watched = {"sample_every": 2, "histogram_every": 1, "gradient_clip_norm": 1.0, "epochs": 5}
+    train(tmp_path, watched, resume=True)
+    with pytest.raises(UserError, match=r"configuration: learning_rate was 0.01, now 0.02\. Use"):
+        train(tmp_path, {**watched, "learning_rate": 0.02}, resume=True)
+
+
+@pytest.mark.usefixtures("not_trained")
+def test_no_worker_reads_initial_weights_that_the_chief_has_overwritten(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path)
+    train(run.path)
+    tiny.tiny_model().save(run.model_keras)
+    events = []
+
+    class Workers(OneDevice):
+        def wait(self):
+            events.append(("all wait", run.model_keras.exists()))
+
+    monkeypatch.setattr(
+        training_module,
+        "copy_initial_weights",
+        lambda source, model: events.append(("read", run.model_keras.exists())),
+    )
+    own = {"initial_weights": str(run.model_keras)}
+    train(run.path, own, overwrite=True, parallel=Workers())
+    assert events == [("read", True), ("all wait", True)]
+    assert not run.model_keras.exists()

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from keras import ops
 
-from keras_pixelcnnpp.optimizers import FusedAdam, WarmUpThenDecay
+from keras_pixelcnnpp.optimizers import FusedAdam, WarmUpThenDecay, averaged_weights, variable_value
 
 SHAPES = ((3, 4), (5,), ())
 STEPS = 12
@@ -143,6 +143,29 @@ def test_trains_like_keras_adam(dtype, how, tolerance):
         np.testing.assert_allclose(array, truth, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize(
+    "missing",
+    ["_get_variable_index", "_momentums", "_velocities", "_model_variables_moving_average"],
+)
+@pytest.mark.parametrize(
+    "compiled", [False, pytest.param(True, marks=pytest.mark.tensorflow)], ids=["eager", "compiled"]
+)
+def test_takes_the_way_of_keras_where_its_private_parts_are_others(missing, compiled):
+    class Renamed(FusedAdam):
+        """Keras finds what it needs; this package does not."""
+
+        def __getattribute__(self, name):
+            if name == missing and sys._getframe(1).f_globals["__name__"] == FusedAdam.__module__:
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+    received = run(Renamed(0.02, use_ema=True, ema_momentum=0.4), compiled)
+    expected = run(keras.optimizers.Adam(0.02, use_ema=True, ema_momentum=0.4), compiled)
+    for group, of_keras in zip(received, expected, strict=True):
+        for array, truth in zip(group, of_keras, strict=True):
+            np.testing.assert_allclose(array, truth, rtol=1e-5)
+
+
 def test_survives_saving():
     optimizer = FusedAdam(WarmUpThenDecay(0.01), beta_1=0.8, ema_warmup=True)
     loaded = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
@@ -182,3 +205,99 @@ def test_traces_a_fraction_of_the_operations():
         return len(graph.get_operations())
 
     assert count(FusedAdam) < count(keras.optimizers.Adam) / 2
+
+
+def linear_model(**optimizer):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile(keras.optimizers.SGD(0.1, **optimizer), loss="mse")
+    return model
+
+
+def weight(model):
+    return float(variable_value(model.trainable_variables[0])[0, 0])
+
+
+@pytest.fixture
+def data():
+    return np.array([[1.0]], "float32"), np.array([[3.0]], "float32")
+
+
+def test_average_is_in_the_model_only_inside(data):
+    model = linear_model(use_ema=True, ema_momentum=0.5)
+    weights = []
+    record = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: weights.append(weight(model))
+    )
+    inside = []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            with averaged_weights(self.model):
+                inside.append(weight(self.model))
+
+    model.fit(*data, epochs=4, verbose=0, callbacks=[record, Look()])
+    average, expected = weights[0], []
+    for value in weights:
+        average = 0.5 * average + 0.5 * value
+        expected.append(average)
+    assert inside == pytest.approx(expected, rel=1e-5)
+    # The raw weights went on as if nobody had looked: the error falls by (1 - 2 * 0.1) per step.
+    errors = [3 - value for value in weights]
+    assert errors[1:] == pytest.approx([0.8 * error for error in errors[:-1]], rel=1e-5)
+
+
+def test_raw_weights_come_back_bit_for_bit_even_after_an_error(data):
+    model = linear_model(use_ema=True)
+    model.fit(*data, epochs=2, verbose=0)
+    model.trainable_variables[0].assign([[1e-8]])
+    before = variable_value(model.trainable_variables[0])
+    with pytest.raises(RuntimeError), averaged_weights(model):
+        raise RuntimeError
+    after = variable_value(model.trainable_variables[0])
+    assert before.tobytes() == after.tobytes()
+
+
+@pytest.mark.parametrize("use_ema", [True, False])
+def test_nothing_to_average(use_ema):
+    model = linear_model(use_ema=use_ema)
+    before = weight(model)
+    with averaged_weights(model):
+        assert weight(model) == before
+
+
+MANY_STEPS = np.arange(2000)
+
+
+def rates(schedule):
+    return [float(keras.ops.convert_to_numpy(schedule(step))) for step in MANY_STEPS[::97]]
+
+
+def test_without_warm_up_it_is_keras_exponential_decay():
+    expected = keras.optimizers.schedules.ExponentialDecay(0.01, decay_steps=1, decay_rate=0.998)
+    np.testing.assert_allclose(rates(WarmUpThenDecay(0.01, 0.998)), rates(expected), rtol=1e-5)
+
+
+def test_rises_linearly_and_decays():
+    expected = 0.01 * 0.998**MANY_STEPS * np.interp(MANY_STEPS, [-1, 499], [0, 1])
+    np.testing.assert_allclose(rates(WarmUpThenDecay(0.01, 0.998, 500)), expected[::97], rtol=1e-4)
+
+
+def test_schedule_survives_saving():
+    schedule = WarmUpThenDecay(0.01, decay_rate=0.9, warmup_steps=3)
+    optimizer = keras.optimizers.Adam(schedule)
+    loaded = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert loaded._learning_rate.get_config() == schedule.get_config()
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 10])
+def test_first_step_moves(warmup_steps):
+    assert WarmUpThenDecay(0.01, warmup_steps=warmup_steps)(0) > 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"warmup_steps": -1}, {"warmup_steps": 2.5}, {"decay_rate": -0.1}, {"decay_rate": np.nan}],
+)
+def test_bad_arguments_of_a_schedule(arguments):
+    with pytest.raises(ValueError, match=f"`{next(iter(arguments))}`"):
+        WarmUpThenDecay(0.01, **arguments)

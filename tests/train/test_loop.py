@@ -8,9 +8,10 @@ import tiny
 from keras import ops
 
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
-from keras_pixelcnnpp.train.loop import Phase, fit
+from keras_pixelcnnpp.train.loop import Phase, train_phases
 from keras_pixelcnnpp.train.stopping import TrainingStopped
 
 
@@ -54,7 +55,7 @@ def train(folder, callbacks=(), epochs=4, **how):
         )
 
     phases = [Phase(batches(2), 2), Phase(batches(3), epochs)]
-    fit(model, phases, Checkpoints(folder), callbacks, verbose=0, **how)
+    train_phases(model, phases, Checkpoints(folder), callbacks, verbose=0, **how)
     return model
 
 
@@ -156,6 +157,16 @@ def test_model_ends_with_the_averaged_weights(tmp_path):
         np.testing.assert_array_equal(variable_value(variable), variable_value(average))
 
 
+def test_callback_ends_the_training_in_whatever_phase(tmp_path):
+    def stop(epoch, logs):
+        callback.model.stop_training = True
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=stop)
+    model = train(tmp_path, [callback])
+    assert Checkpoints(tmp_path).saved() == [Progress(1)]
+    assert np.isfinite(weights(model)).all()
+
+
 def test_starting_over_forgets_old_checkpoints(tmp_path):
     train(tmp_path, epochs=4)
     train(tmp_path, epochs=2)
@@ -170,3 +181,48 @@ def test_every_epoch_has_its_own_order():
         callback.on_epoch_begin(epoch)
         seen.append(batches[0][0]["label"].tolist())
     assert seen[0] == seen[2] != seen[1]
+
+
+# Pictures that a likelihood could choke on: no noise to model at all, or nothing but noise.
+SHAPE = (400, 4, 4, 3)
+PICTURES = {
+    "black": np.zeros(SHAPE, "uint8"),
+    "constant": np.full(SHAPE, 100, "uint8"),
+    "saturated": np.random.default_rng(0).choice([0, 255], SHAPE).astype("uint8"),
+    "noise": np.random.default_rng(0).integers(0, 256, SHAPE, "uint8"),
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_training_stays_finite(tmp_path, precision):
+    """A learning rate fifty times what a preset has, so that log-scales reach their floor."""
+    keras.config.set_dtype_policy(precision)
+    model = PixelCNNPlusPlus(
+        image_shape=SHAPE[1:],
+        num_classes=2,
+        filters=4,
+        num_resolutions=1,
+        num_mixtures=2,
+        conditioning="bias",
+        label_loss_weight=1.0,
+    )
+    model.compile(keras.optimizers.Adam(0.05))
+    model.optimizer.build(model.trainable_variables)
+    untrained = Checkpoints(tmp_path / "untrained")
+    untrained.save(model, Progress())
+    labels = np.arange(SHAPE[0]) % 2
+    bits = {}
+    for kind, images in PICTURES.items():
+        untrained.restore(model)
+        model.initialize(images[:64], labels[:64])
+        batches = ImageSequence(images, labels, batch_size=8, num_classes=2, num_candidates=2)
+        # Raises NonFiniteError at the first number that isn't finite.
+        train_phases(model, [Phase(batches, 2)], Checkpoints(tmp_path / kind), verbose=0)
+        for variable in model.weights:
+            assert np.isfinite(variable_value(variable)).all(), kind
+        bits[kind] = model.bits_per_dim(images[:16])
+        assert np.isfinite(bits[kind]).all(), kind
+    # What there is to learn: an edge costs little, two values a bit, and of noise 8 bits remain.
+    assert bits["black"].mean() < 1
+    assert bits["saturated"].mean() == pytest.approx(1, abs=0.1)
+    assert bits["noise"].mean() > 7.9

@@ -1,0 +1,60 @@
+import numpy as np
+import pictures
+import pytest
+from command_line import one_line
+
+from keras_pixelcnnpp.data import folders
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.run import load_run_data
+from keras_pixelcnnpp.train.data import load_data, load_larger
+from keras_pixelcnnpp.train.options import BaselineOptions
+
+
+def course(folder):
+    return pictures.write_course_folder(folder), 20
+
+
+def course_without_validation(folder):
+    return pictures.write_course_folder(folder, {"train": 20, "test": 3}), 20
+
+
+def classes(folder):
+    for split, count in {"train": 6, "val": 2, "test": 2}.items():
+        for index in range(count):
+            colour = (index, 99, 0)
+            pictures.write_picture(folder / split / f"class{index % 2}" / f"{index}.png", colour)
+    return folder, 6
+
+
+@pytest.mark.parametrize("write", [course, course_without_validation, classes])
+def test_larger_pictures_are_those_of_the_split_train_alone(tmp_path, monkeypatch, write):
+    folder, count = write(tmp_path / "data")
+    dataset = load_dataset(folder, image_size=4, num_levels=16, seed=3)
+    expected = load_dataset(folder, image_size=6, num_levels=16, seed=3).split("train")
+    read, read_image = [], folders.read_image
+    monkeypatch.setattr(
+        folders, "read_image", lambda file, shape: read.append(file) or read_image(file, shape)
+    )
+    larger = load_larger(str(folder), dataset, 2, seed=3)
+    assert len(read) == count
+    assert larger.paths == expected.paths == dataset.split("train").paths
+    np.testing.assert_array_equal(larger.images, expected.images)
+
+
+def test_crops_need_picture_files(pixelcnnpp, tmp_path):
+    result = pixelcnnpp(
+        "train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--crop-margin", 2
+    )
+    one_line(result, "crop_margin", "digits")
+
+
+@pytest.mark.parametrize(("given", "num_levels"), [(None, 17), (4, 4)])
+def test_run_data_have_the_levels_of_the_training(given, num_levels, capsys):
+    options = BaselineOptions(data="digits", run="run", num_levels=given)
+    dataset, config = load_data(options, seed=0)
+    assert dataset.num_levels == config["num_levels"] == num_levels
+    assert dataset.split("train").images.max() == num_levels - 1
+    capsys.readouterr()
+    again = load_run_data({"data": {**config, "image_shape": list(config["image_shape"])}})
+    assert again.fingerprint() == dataset.fingerprint()
+    assert capsys.readouterr().out == ""

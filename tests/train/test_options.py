@@ -1,0 +1,40 @@
+from types import SimpleNamespace
+
+import pytest
+from command_line import one_line
+
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.train.options import per_resolution, resolve_options
+
+
+@pytest.mark.parametrize(("text", "expected"), [(None, None), ("40", 40), ("24,48", [24, 48])])
+def test_one_number_or_one_per_resolution(text, expected):
+    assert per_resolution(SimpleNamespace(name="filters"), text) == expected
+
+
+def test_bad_filters(pixelcnnpp, tmp_path):
+    result = pixelcnnpp(
+        "train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--filters", "24;48"
+    )
+    one_line(result, "filters", "24;48")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"candidates": 4}, "number of classes, 3"),
+        ({"label_loss_weight": 1.0, "candidates": 1}, "needs at least 2"),
+        ({"label_loss_weight": 1.0, "conditioning": "none"}, "Without labels"),
+    ],
+)
+def test_contradicting_options(overrides, message):
+    with pytest.raises(UserError, match=message):
+        resolve_options({"model": {}, "training": {}}, overrides, 3)
+
+
+def test_options_override_the_preset():
+    own = {"image_shape": [32, 32, 3], "num_classes": 4, "num_levels": 256}
+    preset = {"model": {"filters": 40, **own}, "training": {"epochs": 100, "batch_size": 16}}
+    model, training = resolve_options(preset, {"filters": None, "epochs": 5}, 10)
+    assert model == {"filters": 40}
+    assert (training["epochs"], training["batch_size"], training["candidates"]) == (5, 16, 1)

@@ -1,0 +1,96 @@
+import sys
+
+import keras
+import pytest
+import tiny
+from command_line import one_line
+
+from keras_pixelcnnpp.conditioning import STRATEGIES
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.run import RunFolder, read_history
+from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
+
+MODULE = """
+import keras
+from keras_pixelcnnpp.conditioning import STRATEGIES, BiasConditioning
+
+class Mine(BiasConditioning):
+    pass
+
+STRATEGIES["mine"] = Mine
+
+class Count(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        logs["seen"] = float("val_accuracy" in logs)
+
+made = Count()
+number = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory, with a module of the user's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "users_own.py").write_text(MODULE)
+    (tmp_path / "needy.py").write_text("import not_there")
+    yield tmp_path
+    STRATEGIES.pop("mine", None)
+    sys.modules.pop("users_own", None)
+
+
+@pytest.mark.usefixtures("folder")
+def test_callbacks_are_taken_or_made():
+    made, given = make_callbacks(["users_own:Count", "users_own:made"])
+    assert type(made) is type(given) is sys.modules["users_own"].Count
+    assert given is sys.modules["users_own"].made
+    (terminate,) = make_callbacks(["keras:callbacks.TerminateOnNaN"])
+    assert isinstance(terminate, keras.callbacks.TerminateOnNaN)
+    assert make_callbacks(None) == []
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("not_there:Count", "module that can be imported. Received: 'not_there'"),
+        ("users_own.deep:Count", "Received: 'users_own.deep'"),
+        (":Count", "Received: ''"),
+        ("users_own:Cuont", "no 'Cuont' in users_own"),
+        ("users_own", "Expected module:object"),
+        ("users_own:number", "users_own:number, which gives False"),
+        ("builtins:dict", "which gives {}"),
+    ],
+)
+def test_what_is_no_callback(name, message):
+    with pytest.raises(UserError, match=message):
+        make_callbacks([name])
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_module_itself_lacks_is_its_own_error():
+    with pytest.raises(ModuleNotFoundError, match="not_there"):
+        import_plugins(["needy"])
+
+
+def test_commands_use_them(folder, pixelcnnpp):
+    data = tiny.save_npz(folder / "data.npz")
+    common = ("--data", data, "--run", folder / "run", "--epochs", 1, "--batch-size", 12)
+    train = ("train", "pixelcnnpp", *common, "--preset", "digits", "--filters", 4)
+    small = ("--num-resolutions", 1, "--num-mixtures", 1, "--sample-every", 0)
+    with_callback = ("--callback", "users_own:Count")
+    one_line(pixelcnnpp(*train, *small, "--conditioning", "mine"), "conditioning='mine'")
+    one_line(pixelcnnpp(*train, "--callback", "users_own:Cuont"), "no 'Cuont'")
+    one_line(pixelcnnpp("train", "fusion", *common, "--plugin", "not_there"), "'not_there'")
+    status, _, err = pixelcnnpp(
+        *(*train, *small, *with_callback, "--conditioning", "mine", "--plugin", "users_own")
+    )
+    assert status == 0, err
+    status, _, err = pixelcnnpp("train", "baseline", *common, *with_callback)
+    assert status == 0, err
+    run = RunFolder(folder / "run")
+    assert run.read_config()["pixelcnnpp"]["model"]["conditioning"] == "mine"
+    for section in ("pixelcnnpp", "baseline"):
+        # Called after the measurement, and what it logs is kept.
+        assert [row["seen"] for row in read_history(run.history(section))] == [1.0]

@@ -1,0 +1,59 @@
+"""What a training starts from: the data, said aloud and for `config.json`, and the preset."""
+
+from pathlib import Path
+
+from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.presets import load_preset_config
+from keras_pixelcnnpp.train.options import TrainingOptions
+
+
+def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
+    """Reads the data, says what it is, and returns it with the section `data` of `config.json`."""
+    source = options.data
+    dataset = load_dataset(
+        source, image_size=options.image_size, num_levels=options.num_levels, seed=seed
+    )
+    for note in dataset.notes:
+        print(note)
+    counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
+    shape = "×".join(str(size) for size in dataset.image_shape)
+    print(f"{dataset.name}: {counts} pictures of {shape}, {dataset.num_classes} classes")
+    config = {
+        # Absolute, so that the evaluation finds it from another working directory.
+        "source": str(Path(source).resolve()) if Path(source).exists() else source,
+        "seed": seed,
+        "fingerprint": dataset.fingerprint(),
+        "class_names": dataset.class_names,
+        "image_shape": dataset.image_shape,
+        "num_levels": dataset.num_levels,
+        "counts": dataset.counts(),
+    }
+    return dataset, config
+
+
+def load_preset(name: str | None, data: str) -> dict:
+    """The configuration of a preset; without a name, of the one that suits the data."""
+    return load_preset_config(name or ("digits" if data == "digits" else "report"))
+
+
+def load_larger(source: str, dataset: Dataset, margin: int, seed: int) -> LabelledImages | None:
+    """The split `train` with pictures `margin` pixels higher and wider; `None` for no margin."""
+    if not margin:
+        return None
+    if not Path(source).is_dir():
+        raise UserError(
+            "Invalid value for option `crop_margin`. Only picture files can be read at a larger "
+            f"size, from a folder. Received: crop_margin={margin}, data={source}"
+        )
+    height, width, channels = dataset.image_shape
+    larger = load_dataset(
+        source,
+        image_size=(height + margin, width + margin),
+        channels=channels,
+        num_levels=dataset.num_levels,
+        seed=seed,
+        splits=("train",),
+    )
+    return larger.split("train")

@@ -1,0 +1,59 @@
+"""Code of the user's own: `--plugin module` and `--callback module:object`."""
+
+import importlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+import keras
+
+from keras_pixelcnnpp.errors import UserError
+
+
+def import_plugins(names: Iterable[str] | None) -> None:
+    """Imports modules for what they do at their import, such as adding to `STRATEGIES`."""
+    for name in names or ():
+        _module("plugin", name)
+
+
+def make_callbacks(names: Iterable[str] | None) -> list[keras.callbacks.Callback]:
+    """The Keras callbacks that `module:object` names, or that the object returns when called."""
+    return [_callback(name) for name in names or ()]
+
+
+def _callback(name: str) -> keras.callbacks.Callback:
+    module_name, _, path = name.partition(":")
+    found = _module("callback", module_name)
+    for attribute in path.split("."):
+        if not hasattr(found, attribute):
+            raise UserError(
+                "Invalid value for option `callback`. Expected module:object. "
+                f"Received: {name}, but there is no {attribute!r} in {module_name}"
+            )
+        found = getattr(found, attribute)
+    made = found if isinstance(found, keras.callbacks.Callback) else callable(found) and found()
+    if not isinstance(made, keras.callbacks.Callback):
+        raise UserError(
+            "Invalid value for option `callback`. Expected a Keras callback, or what returns one "
+            f"when called without arguments. Received: {name}, which gives {made!r:.80}"
+        )
+    return made
+
+
+def _module(option: str, name: str) -> ModuleType:
+    # The console command doesn't look in the working directory. Last, so that a file there hides
+    # no installed module.
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    except (ModuleNotFoundError, ValueError, TypeError) as error:
+        # Of an import inside the module the traceback says more.
+        missing = getattr(error, "name", None)
+        if missing and name != missing and not name.startswith(f"{missing}."):
+            raise
+        raise UserError(
+            f"Invalid value for option `{option}`. Expected a module that can be imported. "
+            f"Received: {name!r}"
+        ) from error
