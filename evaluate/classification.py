@@ -1,9 +1,9 @@
-"""`pixelcnnpp evaluate classification`."""
+"""`evaluate classification`: PixelCNN++ and the baseline CNN judge the pictures of a split."""
 
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from rich.console import Console
@@ -11,7 +11,6 @@ from rich.table import Table
 from sklearn.metrics import classification_report
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier, write_predictions
-from keras_pixelcnnpp.data.dataset import LabelledImages
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.evaluate.classification_figures import (
@@ -29,188 +28,75 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     selective_accuracy,
 )
 from keras_pixelcnnpp.evaluate.metrics.pictures import PixelHistogram
-from keras_pixelcnnpp.files import atomic_path, write_json
+from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run import RunFolder, load_run_data
+from keras_pixelcnnpp.run import TITLES, RunFolder, load_run_data
 
-TITLES = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
-
-
-def _evaluate_models(
-    folder: "RunFolder", pictures: "LabelledImages", batch_size: int, flip_average: bool
-) -> dict[str, "Evaluation"]:
-
-    both = " and their mirror images" if flip_average else ""
-    print(f"PixelCNN++ scores {len(pictures)} pictures{both} under every class")
-    model = load_trained_model(folder.model_keras, PixelCNNPlusPlus)
-    with argument_errors():
-        classifier = PixelCNNClassifier(
-            model,
-            batch_size=batch_size,
-            verbose=int(sys.stdout.isatty()),
-            flip_average=flip_average,
-        )
-    (scores, probabilities), speed = _timed(classifier.class_scores, pictures.images, batch_size)
-    evaluations = {"pixelcnnpp": Evaluation(probabilities, scores, speed)}
-    if not folder.baseline_keras.exists():
-        print(
-            f"No {folder.baseline_keras.name} to compare with. "
-            f"Train it: pixelcnnpp train baseline --data … --run {folder.path}"
-        )
-        return evaluations
-    baseline = BaselineClassifier(
-        load_trained_model(folder.baseline_keras, BaselineCNN), flip_average=flip_average
-    )
-    probabilities, speed = _timed(baseline.predict_proba, pictures.images, batch_size)
-    evaluations["baseline"] = Evaluation(probabilities, None, speed)
-    return evaluations
+PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
+COVERAGES = (0.5, 0.8, 0.9, 0.95)
 
 
-def _timed(judge, images: "np.ndarray", batch_size: int) -> tuple:
-    """What `judge` says about the pictures, and how many of them it judges in a second."""
-    judge(images[:batch_size])  # compiles
-    start = time.perf_counter()
-    result = judge(images)
-    return result, len(images) / (time.perf_counter() - start)
+def judge(
+    folder: RunFolder,
+    *,
+    data: str | None,
+    split: str,
+    batch_size: int,
+    flip_average: bool,
+    options: dict,
+    verbose: int,
+) -> None:
+    """Both models judge a split; writes files, prints tables."""
+    config = folder.read_config()
+    folder.require_model("pixelcnnpp")
+    dataset = load_run_data(config, data)
+    if flip_average and not config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
+        print("Note: trained without mirror images, PixelCNN++ may not know what to make of them.")
+    pictures = dataset.split(split)
+    judgements = _judgements(folder, pictures.images, batch_size, flip_average, verbose)
+    for name, judgement in judgements.items():
+        path = folder.reports / PREDICTIONS[name]
+        write_predictions(path, pictures.paths, pictures.labels, judgement.probabilities)
+    known = pictures.labels >= 0
+    if not known.any():
+        print(f"The split {split} has no labels: wrote the predictions only, in {folder.reports}.")
+        return
 
-
-def _write_predictions(folder, pictures, evaluations) -> None:
-
-    files = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
-    for name, evaluation in evaluations.items():
-        write_predictions(
-            folder.reports / files[name],
-            pictures.paths,
-            pictures.labels,
-            evaluation.probabilities,
-        )
-
-
-def _name_missing_classes(split, pictures, class_names) -> None:
-    missing = [
-        name for label, name in enumerate(class_names) if not (pictures.labels == label).any()
-    ]
-    if missing:
+    class_names = config["data"]["class_names"]
+    labels = pictures.labels[known]
+    if missing := [name for label, name in enumerate(class_names) if label not in labels]:
         print(
             f"Note: the split {split} has no pictures of {', '.join(missing)}: without ROC and AUC."
         )
-
-
-def _report_model(folder, name, labels, evaluation, class_names) -> None:
-
-    known = labels >= 0
-    labels, predicted = labels[known], evaluation.predicted[known]
-    probabilities = evaluation.probabilities[known]
-    print(f"\n{TITLES[name]}")
-    print(
-        classification_report(
-            labels,
-            predicted,
-            labels=range(len(class_names)),
-            target_names=class_names,
-            digits=3,
-            zero_division=0,
-        )
-    )
-    matrix = confusion_matrix_png(labels, predicted, class_names, TITLES[name])
-    _write_png(folder, f"confusion_{name}.png", matrix)
-    _write_png(folder, f"roc_{name}.png", roc_png(labels, probabilities, class_names, TITLES[name]))
-
-
-def _draw_comparison(folder, labels, evaluations) -> None:
-
-    known = labels >= 0
-    labels = labels[known]
-    models = {
-        TITLES[name]: evaluation.probabilities[known] for name, evaluation in evaluations.items()
+    judgements = {name: judgement.take(known) for name, judgement in judgements.items()}
+    histogram = PixelHistogram(dataset.split("train").images, dataset.num_levels)
+    report = {
+        "options": options,
+        "split": split,
+        "flip_average": flip_average,
+        **compare(labels, judgements, dataset.image_shape, class_names),
+        "pixel_histogram_bits_per_dim": _mean_bits(
+            histogram.log_prob(pictures.images), dataset.image_shape
+        ),
     }
-    if len(labels) > 1:
-        _write_png(folder, "reliability.png", reliability_png(labels, models))
-    _write_png(folder, "selective_accuracy.png", selective_accuracy_png(labels, models))
-
-
-def _write_png(folder, name, content) -> None:
-
-    with atomic_path(folder.reports / name) as temporary:
-        temporary.write_bytes(content)
-
-
-def _print_comparison(report: dict) -> None:
-
-    table = Table(title=f"{report['count']} pictures of the split {report['split']}")
-    table.add_column("")
-    for heading in ("accuracy", "95 % interval (%)", "log-loss", "ECE", "bits/dim"):
-        table.add_column(heading, justify="right")
-    for name, numbers in report["models"].items():
-        low, high = numbers["accuracy_ci95"]
-        bits = numbers["bits_per_dim"]
-        table.add_row(
-            TITLES[name],
-            f"{numbers['accuracy']:.2%}",
-            f"{100 * low:.1f}–{100 * high:.1f}",
-            f"{numbers['log_loss']:.4f}",
-            f"{numbers['ece']:.4f}",
-            "–" if bits is None else f"{bits:.4f}",
-        )
-    floor = report["pixel_histogram_bits_per_dim"]
-    table.add_row("pixel histograms", "–", "–", "–", "–", f"{floor:.4f}")
-    Console().print(table)
-    Console().print(_confidence_table(report))
-    if report["flip_average"]:
-        print("Flip average: each picture was judged together with its mirror image.")
-    if report["mcnemar_p"] is not None:
-        difference = report["accuracy_difference"]
-        low, high = difference["ci95"]
-        print(
-            f"PixelCNN++ minus baseline: {100 * difference['value']:+.1f} points of accuracy, 95 % "
-            f"interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap)"
-        )
-        print(f"McNemar's exact test, are the two different? p = {report['mcnemar_p']:.4g}")
-
-
-def _confidence_table(report: dict):
-
-    table = Table(
-        title="Confidence", caption="scaled: by the temperature of the split's other half"
-    )
-    table.add_column("")
-    for heading in ("ECE, scaled", "log-loss, scaled", "ROC AUC", "accuracy of the surest 80 %"):
-        table.add_column(heading, justify="right")
-    for name, numbers in report["models"].items():
-        table.add_row(
-            TITLES[name],
-            _number(numbers["temperature_scaling"], "ece"),
-            _number(numbers["temperature_scaling"], "log_loss"),
-            _number(numbers["roc_auc"], "macro"),
-            f"{numbers['selective_accuracy']['at_coverage']['0.8']:.2%}",
-        )
-    return table
-
-
-def _number(numbers: dict | None, key: str) -> str:
-    return "–" if numbers is None or numbers[key] is None else f"{numbers[key]:.4f}"
-
-
-def _write_report(folder: "RunFolder", report: dict) -> None:
-
+    for name, png in _figures(labels, judgements, class_names).items():
+        write_bytes(folder.reports / f"{name}.png", png)
     write_json(folder.reports / "classification.json", report)
+    _print_classes(labels, judgements, class_names)
+    _print_comparison(report)
     print(
         f"Wrote classification.json, predictions, confusion matrices and curves: {folder.reports}"
     )
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What one model says about the pictures of a split.
+class Judgement:
+    """What one model says about pictures: float `[count, num_classes]` twice, and how fast.
 
-    Args:
-        probabilities: float `[count, num_classes]`.
-        log_likelihood: float `[count, num_classes]`, `log p(x | y)` in nats; `None` from a model
-            that is no density.
-        pictures_per_second: How fast it judged them; `None` if that wasn't measured.
+    The second is log p(x | y) in nats, `None` from a model that is no density.
     """
 
     probabilities: np.ndarray
@@ -219,43 +105,79 @@ class Evaluation:
 
     @property
     def predicted(self) -> np.ndarray:
-        """Int `[count]`, the most probable classes."""
+        """The most probable classes, int `[count]`."""
         return self.probabilities.argmax(axis=1)
+
+    def take(self, rows: np.ndarray) -> Self:
+        """What is said about some of the pictures."""
+        scores = None if self.log_likelihood is None else self.log_likelihood[rows]
+        return Judgement(self.probabilities[rows], scores, self.pictures_per_second)
+
+
+def _judgements(
+    folder: RunFolder, images: np.ndarray, batch_size: int, flip_average: bool, verbose: int
+) -> dict[str, Judgement]:
+    both = " and their mirror images" if flip_average else ""
+    print(f"PixelCNN++ scores {len(images)} pictures{both} under every class")
+    classifier = load_classifier(folder, batch_size, verbose, flip_average)
+    (scores, probabilities), speed = _timed(classifier.class_scores, images, batch_size)
+    judgements = {"pixelcnnpp": Judgement(probabilities, scores, speed)}
+    if (model := load_baseline(folder)) is not None:
+        baseline = BaselineClassifier(model, verbose=verbose, flip_average=flip_average)
+        probabilities, speed = _timed(baseline.predict_proba, images, batch_size)
+        judgements["baseline"] = Judgement(probabilities, None, speed)
+    return judgements
+
+
+def load_classifier(
+    folder: RunFolder, batch_size: int, verbose: int, flip_average: bool = False
+) -> PixelCNNClassifier:
+    """The run's PixelCNN++ as a classifier; `UserError` if it is not there, or knows no labels."""
+    model = load_trained_model(folder.require_model("pixelcnnpp"), PixelCNNPlusPlus)
+    with argument_errors():
+        return PixelCNNClassifier(model, batch_size, verbose, flip_average)
+
+
+def load_baseline(folder: RunFolder) -> BaselineCNN | None:
+    """The run's baseline CNN; without one it says how to train it."""
+    if folder.baseline_keras.exists():
+        return load_trained_model(folder.baseline_keras, BaselineCNN)
+    print(
+        f"No {folder.baseline_keras.name} to compare with. "
+        f"Train it: pixelcnnpp train baseline --data … --run {folder.path}"
+    )
+    return None
+
+
+def _timed(judge: Callable, images: np.ndarray, batch_size: int) -> tuple:
+    """What `judge` says about the pictures, and how many of them it judges in a second."""
+    judge(images[:batch_size])  # compiles
+    start = time.perf_counter()
+    result = judge(images)
+    return result, len(images) / (time.perf_counter() - start)
 
 
 def compare(
     labels: np.ndarray,
-    evaluations: dict[str, Evaluation],
+    judgements: dict[str, Judgement],
     image_shape: tuple[int, int, int],
     class_names: Sequence[str] | None = None,
 ) -> dict:
-    """The numbers of `classification.json`, apart from the split's name.
+    """The numbers of `classification.json`: those of each model, and what tells two of them apart.
 
-    Args:
-        labels: int `[count]`; pictures with the label -1 are left out.
-        evaluations: By model, `"pixelcnnpp"` and perhaps `"baseline"`.
-        image_shape: `(height, width, channels)`.
-        class_names: The name of each class; `None` leaves out what `classifier_details` gives.
-
-    Returns:
-        `{"count", "models": {name: {"accuracy", "accuracy_ci95", "log_loss", "ece",
-        "bits_per_dim", "pictures_per_second", …}}, "mcnemar_p", "accuracy_difference"}`; under each
-        model also what `classifier_details` gives. `bits_per_dim` is the mean over pictures of that
-        of `p(x)`, with equally likely classes, and `None` for a model that is no density.
-        `mcnemar_p` and `accuracy_difference` (the first model minus the second:
-        `{"value", "ci95"}`) are `None` where there is one model only.
+    `labels` are known ones, int `[count]`. `bits_per_dim` is the mean of that of p(x), over equally
+    likely classes. Names of classes add what `classifier_details` gives.
     """
-    known = labels >= 0
-    labels = labels[known]
-    models, correct = {}, []
-    for name, evaluation in evaluations.items():
-        probabilities = evaluation.probabilities[known]
-        models[name] = classification_metrics(labels, probabilities)
-        models[name]["bits_per_dim"] = _mean_bits(evaluation.log_likelihood, known, image_shape)
-        models[name]["pictures_per_second"] = evaluation.pictures_per_second
+    models = {}
+    for name, judgement in judgements.items():
+        models[name] = {
+            **classification_metrics(labels, judgement.probabilities),
+            "bits_per_dim": _bits_of_classes(judgement.log_likelihood, image_shape),
+            "pictures_per_second": judgement.pictures_per_second,
+        }
         if class_names is not None:
-            models[name].update(classifier_details(labels, probabilities, class_names))
-        correct.append(evaluation.predicted[known] == labels)
+            models[name] |= classifier_details(labels, judgement.probabilities, class_names)
+    correct = [judgement.predicted == labels for judgement in judgements.values()]
     two = len(correct) == 2
     return {
         "count": len(labels),
@@ -265,6 +187,16 @@ def compare(
     }
 
 
+def _bits_of_classes(log_likelihood: np.ndarray | None, image_shape) -> float | None:
+    if log_likelihood is None:
+        return None
+    return _mean_bits(log_marginal(log_likelihood.astype(np.float64)), image_shape)
+
+
+def _mean_bits(log_prob: np.ndarray, image_shape: tuple[int, int, int]) -> float:
+    return float(np.mean(bits_per_dim(log_prob, image_shape)))
+
+
 def _accuracy_difference(correct_a: np.ndarray, correct_b: np.ndarray) -> dict:
     return {
         "value": float(correct_a.mean() - correct_b.mean()),
@@ -272,57 +204,33 @@ def _accuracy_difference(correct_a: np.ndarray, correct_b: np.ndarray) -> dict:
     }
 
 
-def histogram_bits_per_dim(train: np.ndarray, images: np.ndarray, num_levels: int) -> float:
-    """Mean bits/dim of `images` under independent pixel histograms fitted to `train`."""
-    log_prob = PixelHistogram(train, num_levels).log_prob(images)
-    return float(np.mean(bits_per_dim(log_prob, images.shape[1:])))
-
-
-def _mean_bits(log_likelihood, known, image_shape) -> float | None:
-    if log_likelihood is None:
-        return None
-
-    scores = np.asarray(log_likelihood, np.float64)[known]
-    log_prob = log_marginal(scores.astype(np.float64))
-    return float(np.mean(bits_per_dim(log_prob, image_shape)))
-
-
-COVERAGES = (0.5, 0.8, 0.9, 0.95)
-
-
 def classifier_details(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
 ) -> dict:
-    """The numbers of one classifier that go beyond accuracy, log-loss and calibration error.
+    """What goes beyond accuracy, log-loss and calibration error, ready for JSON.
 
-    Args:
-        labels: int `[count]`, the true classes, all of them in `[0, num_classes)`.
-        probabilities: float `[count, num_classes]`, each row sums to 1.
-        class_names: The name of each class.
-
-    Returns:
-        A dictionary, ready for JSON:
-        `classification_report`, scikit-learn's, by class name;
-        `roc_auc`: `{"macro", "classes": {name: area}}`, one-vs-rest, `None` for a class without
-        pictures, which `macro` leaves out;
-        `temperature_scaling`: `{"temperatures", "ece", "log_loss"}` after each half of the pictures
-        was scaled by the temperature fitted on the other half, `None` for a single picture;
-        `selective_accuracy`: `{"area", "at_coverage": {"0.5": accuracy, …}}`, of the most confident
-        pictures only.
+    scikit-learn's `classification_report` by class, `roc_auc` (one against the rest),
+    `temperature_scaling` (`None` for a single picture) and `selective_accuracy`.
     """
     return {
-        "classification_report": classification_report(
-            labels,
-            probabilities.argmax(axis=1),
-            labels=range(len(class_names)),
-            target_names=class_names,
-            output_dict=True,
-            zero_division=0,
+        "classification_report": _classification_report(
+            labels, probabilities.argmax(axis=1), class_names, output_dict=True
         ),
         "roc_auc": _roc_auc(labels, probabilities, class_names),
         "temperature_scaling": _temperature_scaling(labels, probabilities),
         "selective_accuracy": _selective_accuracy(labels, probabilities),
     }
+
+
+def _classification_report(labels, predicted, class_names, **form) -> dict | str:
+    return classification_report(
+        labels,
+        predicted,
+        labels=range(len(class_names)),
+        target_names=class_names,
+        zero_division=0,
+        **form,
+    )
 
 
 def _roc_auc(labels, probabilities, class_names) -> dict:
@@ -353,41 +261,73 @@ def _selective_accuracy(labels, probabilities) -> dict:
     return {"area": float(accuracy.mean()), "at_coverage": at}
 
 
-def judge(
-    folder: RunFolder,
-    *,
-    data: str | None,
-    split: str,
-    batch_size: int,
-    flip_average: bool,
-    options: dict,
-) -> None:
-    """Both models judge a split; writes files, prints tables."""
-    config = folder.read_config()
-    folder.require_model("pixelcnnpp")
-    dataset = load_run_data(config, data)
-    if flip_average and not config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
-        print("Note: trained without mirror images, PixelCNN++ may not know what to make of them.")
-    pictures = dataset.split(split)
-    evaluations = _evaluate_models(folder, pictures, batch_size, flip_average)
-    _write_predictions(folder, pictures, evaluations)
-    if not (pictures.labels >= 0).any():
-        print(f"The split {split} has no labels: wrote the predictions only, in {folder.reports}.")
-        return
+def _figures(labels, judgements: dict[str, Judgement], class_names) -> dict[str, bytes]:
+    """The contents of the PNG files, by their names."""
+    models = {TITLES[name]: judgement.probabilities for name, judgement in judgements.items()}
+    figures = {"selective_accuracy": selective_accuracy_png(labels, models)}
+    if len(labels) > 1:
+        figures["reliability"] = reliability_png(labels, models)
+    for name, judgement in judgements.items():
+        of_model = class_names, TITLES[name]
+        figures[f"confusion_{name}"] = confusion_matrix_png(labels, judgement.predicted, *of_model)
+        figures[f"roc_{name}"] = roc_png(labels, judgement.probabilities, *of_model)
+    return figures
 
-    class_names = config["data"]["class_names"]
-    _name_missing_classes(split, pictures, class_names)
-    report = {
-        "options": options,
-        "split": split,
-        "flip_average": flip_average,
-        **compare(pictures.labels, evaluations, dataset.image_shape, class_names),
-    }
-    report["pixel_histogram_bits_per_dim"] = histogram_bits_per_dim(
-        dataset.split("train").images, pictures.images, dataset.num_levels
+
+def _print_classes(labels, judgements: dict[str, Judgement], class_names) -> None:
+    for name, judgement in judgements.items():
+        print(f"\n{TITLES[name]}")
+        print(_classification_report(labels, judgement.predicted, class_names, digits=3))
+
+
+def _print_comparison(report: dict) -> None:
+    table = Table(title=f"{report['count']} pictures of the split {report['split']}")
+    table.add_column("")
+    for heading in ("accuracy", "95 % interval (%)", "log-loss", "ECE", "bits/dim"):
+        table.add_column(heading, justify="right")
+    for name, numbers in report["models"].items():
+        low, high = numbers["accuracy_ci95"]
+        table.add_row(
+            TITLES[name],
+            f"{numbers['accuracy']:.2%}",
+            f"{100 * low:.1f}–{100 * high:.1f}",
+            f"{numbers['log_loss']:.4f}",
+            f"{numbers['ece']:.4f}",
+            _number(numbers, "bits_per_dim"),
+        )
+    floor = _number(report, "pixel_histogram_bits_per_dim")
+    table.add_row("pixel histograms", "–", "–", "–", "–", floor)
+    Console().print(table)
+    Console().print(_confidence_table(report))
+    if report["flip_average"]:
+        print("Flip average: each picture was judged together with its mirror image.")
+    if report["mcnemar_p"] is not None:
+        difference = report["accuracy_difference"]
+        low, high = difference["ci95"]
+        print(
+            f"PixelCNN++ minus baseline: {100 * difference['value']:+.1f} points of accuracy, 95 % "
+            f"interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap)"
+        )
+        print(f"McNemar's exact test, are the two different? p = {report['mcnemar_p']:.4g}")
+
+
+def _confidence_table(report: dict) -> Table:
+    table = Table(
+        title="Confidence", caption="scaled: by the temperature of the split's other half"
     )
-    for name, evaluation in evaluations.items():
-        _report_model(folder, name, pictures.labels, evaluation, class_names)
-    _draw_comparison(folder, pictures.labels, evaluations)
-    _print_comparison(report)
-    _write_report(folder, report)
+    table.add_column("")
+    for heading in ("ECE, scaled", "log-loss, scaled", "ROC AUC", "accuracy of the surest 80 %"):
+        table.add_column(heading, justify="right")
+    for name, numbers in report["models"].items():
+        table.add_row(
+            TITLES[name],
+            _number(numbers["temperature_scaling"], "ece"),
+            _number(numbers["temperature_scaling"], "log_loss"),
+            _number(numbers["roc_auc"], "macro"),
+            f"{numbers['selective_accuracy']['at_coverage']['0.8']:.2%}",
+        )
+    return table
+
+
+def _number(numbers: dict | None, key: str) -> str:
+    return "–" if numbers is None or numbers[key] is None else f"{numbers[key]:.4f}"

@@ -1,4 +1,4 @@
-"""The plots of `evaluate classification`."""
+"""The plots of `evaluate classification`; each function returns the content of a PNG file."""
 
 from collections.abc import Sequence
 
@@ -21,17 +21,7 @@ NAMED_CLASSES = 10
 def confusion_matrix_png(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], title: str = ""
 ) -> bytes:
-    """Draws a confusion matrix: rows are true classes, columns predicted ones.
-
-    Args:
-        labels: int `[count]`, the true classes.
-        predicted: int `[count]`, the predicted ones.
-        class_names: The name of each class; classes without pictures are drawn too.
-        title: A line above the matrix.
-
-    Returns:
-        The content of a PNG file.
-    """
+    """Draws a confusion matrix: rows are true classes, columns predicted ones."""
     num_classes = len(class_names)
     matrix = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
     size = 3.0 + 0.5 * num_classes
@@ -48,19 +38,9 @@ def confusion_matrix_png(
 def roc_png(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], title: str = ""
 ) -> bytes:
-    """Draws the ROC curve of each class against all the others.
+    """Draws the ROC curve of each class that has pictures against all the others.
 
     The axis of false alarms is logarithmic: the curves of a good classifier differ in its corner.
-
-    Args:
-        labels: int `[count]`, the true classes.
-        probabilities: float `[count, num_classes]`.
-        class_names: The name of each class; classes without pictures are left out, and beyond ten
-            classes names too.
-        title: A line above the curves.
-
-    Returns:
-        The content of a PNG file.
     """
     figure = new_figure(7.4, 4.8)
     axes = figure.subplots()
@@ -95,15 +75,8 @@ def roc_png(
 def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
     """Draws accuracy against confidence, before and after temperature scaling.
 
-    A larger dot stands for more pictures; below, how many there are at each confidence. The
-    temperature is fitted on the other half of the pictures, as in `cross_fitted_temperature`.
-
-    Args:
-        labels: int `[count]`, the true classes; at least 2.
-        models: From a model's title to its probabilities, float `[count, num_classes]`.
-
-    Returns:
-        The content of a PNG file.
+    `models` are probabilities by title. A larger dot stands for more pictures; below, how many
+    there are at each confidence. Scaled as by `cross_fitted_temperature`.
     """
     figure = new_figure(1 + 4.2 * len(models), 5.6)
     grid = figure.subplots(
@@ -141,15 +114,7 @@ def _draw_reliability(upper, lower, labels, probabilities, name) -> None:
 
 
 def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
-    """Draws the accuracy of the most confident pictures against their share.
-
-    Args:
-        labels: int `[count]`, the true classes.
-        models: From a model's title to its probabilities, float `[count, num_classes]`.
-
-    Returns:
-        The content of a PNG file.
-    """
+    """Draws the accuracy of the most confident pictures against their share."""
     figure = new_figure(6, 4.2)
     axes = figure.subplots()
     for title, probabilities in models.items():

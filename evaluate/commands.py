@@ -1,34 +1,28 @@
-"""What a command was given, for the report that it writes."""
+"""The commands `pixelcnnpp evaluate …`: their options and help; a subject's file does the work."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+app = typer.Typer(help="Measure a trained run.", no_args_is_help=True)
 
-def given_options(context: typer.Context) -> dict:
-    """The command's options but the run folder, as JSON holds them.
-
-    Args:
-        context: Of the command that runs.
-
-    Returns:
-        From an option's name to its value. What was not given has its default; what has none, and
-        flags that were not set, are left out.
-    """
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in context.params.items()
-        if name != "run" and value is not None and value is not False
-    }
+Run = Annotated[Path, typer.Option(help="The run folder.")]
+Data = Annotated[str | None, typer.Option(help="Other data than the run's own.")]
+Split = Annotated[str, typer.Option(help="train, validation or test.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures per step.")]
+PerClass = Annotated[int, typer.Option(min=1, help="Pictures of each class.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")]
 
 
+@app.command()
 def classification(
     context: typer.Context,
-    run: Annotated[Path, typer.Option(help="The run folder.")],
-    data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 32,
+    run: Run,
+    data: Data = None,
+    split: Split = "validation",
+    batch_size: BatchSize = 32,
     flip_average: Annotated[
         bool,
         typer.Option(
@@ -52,15 +46,75 @@ def classification(
         split=split,
         batch_size=batch_size,
         flip_average=flip_average,
-        options=given_options(context),
+        options=_given(context),
+        verbose=_verbosity(),
     )
 
 
+@app.command()
+def evidence(
+    context: typer.Context,
+    run: Run,
+    data: Data = None,
+    split: Split = "validation",
+    per_class: PerClass = 4,
+    batch_size: BatchSize = 32,
+) -> None:
+    """Show where in the pictures PixelCNN++'s decisions come from.
+
+    Each pixel's evidence for the true class, against the most probable other one. Writes
+    reports/evidence.png and reports/evidence.json.
+    """
+    from keras_pixelcnnpp.evaluate.evidence import explain
+    from keras_pixelcnnpp.run import RunFolder
+
+    explain(
+        RunFolder(run),
+        data=data,
+        split=split,
+        per_class=per_class,
+        batch_size=batch_size,
+        options=_given(context),
+        verbose=_verbosity(),
+    )
+
+
+@app.command()
+def foreign(
+    context: typer.Context,
+    run: Run,
+    data: Data = None,
+    split: Split = "validation",
+    count: Annotated[int, typer.Option(min=2, help="Pictures of each kind, at most.")] = 200,
+    seed: Seed = 0,
+    batch_size: BatchSize = 32,
+) -> None:
+    """Tell pictures like those of the training from foreign ones.
+
+    By log p(x), by log p(x) corrected for the complexity of a picture (the size of its PNG file),
+    and by the largest class probability. Writes reports/foreign.json and reports/foreign.png.
+    """
+    from keras_pixelcnnpp.evaluate.foreign import detect
+    from keras_pixelcnnpp.run import RunFolder
+
+    detect(
+        RunFolder(run),
+        data=data,
+        split=split,
+        count=count,
+        seed=seed,
+        batch_size=batch_size,
+        options=_given(context),
+        verbose=_verbosity(),
+    )
+
+
+@app.command()
 def generation(
     context: typer.Context,
-    run: Annotated[Path, typer.Option(help="The run folder.")],
-    per_class: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 25,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
+    run: Run,
+    per_class: PerClass = 25,
+    seed: Seed = 0,
     temperature: Annotated[
         float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")
     ] = 1.0,
@@ -68,7 +122,7 @@ def generation(
         float,
         typer.Option(help="Exaggerates the class; for models trained with label dropout."),
     ] = 0.0,
-    data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
+    data: Data = None,
     reference: Annotated[
         str,
         typer.Option(help="Split of real pictures to compare with, or none: only draw."),
@@ -107,67 +161,15 @@ def generation(
         inception_weights=inception_weights,
         temperatures=temperatures,
         completions=completions,
-        options=given_options(context),
+        options=_given(context),
+        verbose=_verbosity(),
     )
 
 
-def evidence(
-    context: typer.Context,
-    run: Annotated[Path, typer.Option(help="The run folder.")],
-    data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
-    per_class: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 4,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 32,
-) -> None:
-    """Show where in the pictures PixelCNN++'s decisions come from.
-
-    Each pixel's evidence for the true class, against the most probable other one. Writes
-    reports/evidence.png and reports/evidence.json.
-    """
-    from keras_pixelcnnpp.evaluate.evidence import explain
-    from keras_pixelcnnpp.run import RunFolder
-
-    explain(
-        RunFolder(run),
-        data=data,
-        split=split,
-        per_class=per_class,
-        batch_size=batch_size,
-        options=given_options(context),
-    )
-
-
-def foreign(
-    context: typer.Context,
-    run: Annotated[Path, typer.Option(help="The run folder.")],
-    data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
-    count: Annotated[int, typer.Option(min=2, help="Pictures of each kind, at most.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 32,
-) -> None:
-    """Tell pictures like those of the training from foreign ones.
-
-    By log p(x), by log p(x) corrected for the complexity of a picture (the size of its PNG file),
-    and by the largest class probability. Writes reports/foreign.json and reports/foreign.png.
-    """
-    from keras_pixelcnnpp.evaluate.foreign import detect
-    from keras_pixelcnnpp.run import RunFolder
-
-    detect(
-        RunFolder(run),
-        data=data,
-        split=split,
-        count=count,
-        seed=seed,
-        batch_size=batch_size,
-        options=given_options(context),
-    )
-
-
+@app.command()
 def receptive_field(
     context: typer.Context,
-    run: Annotated[Path, typer.Option(help="The run folder.")],
+    run: Run,
     untrained: Annotated[
         bool,
         typer.Option("--untrained", help="The run's architecture with fresh weights instead."),
@@ -183,10 +185,11 @@ def receptive_field(
     from keras_pixelcnnpp.evaluate.receptive_field import measure
     from keras_pixelcnnpp.run import RunFolder
 
-    measure(RunFolder(run), untrained=untrained, pictures=pictures, options=given_options(context))
+    measure(RunFolder(run), untrained=untrained, pictures=pictures, options=_given(context))
 
 
-def report(run: Annotated[Path, typer.Option(help="The run folder.")]) -> None:
+@app.command()
+def report(run: Run) -> None:
     """Write all that is known of a run as one page, reports/index.html.
 
     The page holds its pictures: it can be mailed, and read without a network. What was not measured
@@ -195,16 +198,21 @@ def report(run: Annotated[Path, typer.Option(help="The run folder.")]) -> None:
     from keras_pixelcnnpp.evaluate.report.build import write_page
     from keras_pixelcnnpp.run import RunFolder
 
-    write_page(
-        RunFolder(run),
-    )
+    write_page(RunFolder(run))
 
 
-app = typer.Typer(help="Measure a trained run.", no_args_is_help=True)
+def _given(context: typer.Context) -> dict:
+    """The command's options, defaults too, as a report's JSON holds them.
 
-app.command()(classification)
-app.command()(evidence)
-app.command()(foreign)
-app.command()(generation)
-app.command()(receptive_field)
-app.command()(report)
+    Left out are the run folder, what has no value, and flags that were not set.
+    """
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in context.params.items()
+        if name != "run" and value is not None and value is not False
+    }
+
+
+def _verbosity() -> int:
+    """Keras's `verbose`: progress bars on a terminal, nothing in a file or a pipe."""
+    return int(sys.stdout.isatty())

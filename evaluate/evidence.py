@@ -1,42 +1,65 @@
-"""`pixelcnnpp evaluate evidence`."""
+"""`evaluate evidence`: where in the pictures PixelCNN++'s decisions come from."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from matplotlib.image import AxesImage
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import LabelledImages
 from keras_pixelcnnpp.data.images import to_pixels
-from keras_pixelcnnpp.errors import UserError, argument_errors
-from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
-from keras_pixelcnnpp.files import atomic_path, write_json
-from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.classification import load_classifier
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, show_pixels
+from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.run import RunFolder, load_run_data
 
+# Of one pixel in a hundred the colour may be cut off, or a single one would pale all others.
+BRIGHTEST = 99
 
-def _print_summary(found: "Evidence", report: dict) -> None:
 
+def explain(
+    folder: RunFolder,
+    *,
+    data: str | None,
+    split: str,
+    per_class: int,
+    batch_size: int,
+    options: dict,
+    verbose: int,
+) -> None:
+    """Gathers the evidence of some pictures, draws and writes it."""
+    config = folder.read_config()
+    folder.require_model("pixelcnnpp")
+    pictures = load_run_data(config, data).split(split).labelled()
+    if not len(pictures):
+        raise UserError(f"The split {split} has no labels: no true class to find evidence for.")
+    class_names = config["data"]["class_names"]
+    classifier = load_classifier(folder, batch_size, verbose)
+    print(f"PixelCNN++ scores {len(pictures)} pictures under every class")
+    found = Evidence.gather(classifier, pictures, per_class)
+    png = evidence_png(found, class_names, classifier.num_levels)
+    write_bytes(folder.reports / "evidence.png", png)
+    report = found.report(class_names)
+    facts = {"options": options, "split": split, "temperature": classifier.temperature}
+    write_json(folder.reports / "evidence.json", {**facts, **report})
     mistakes = int(np.sum(found.predicted != found.pictures.labels))
     half = np.mean([picture["half_within"] for picture in report["pictures"]])
     print(
         f"{len(found)} pictures, {mistakes} of them mistakes. On average, half of the evidence "
         f"lies within {half:.0%} of a picture."
     )
+    print(f"Wrote evidence.png and evidence.json to {folder.reports}")
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Evidence maps of some pictures, each for its true class.
+    """Of labelled pictures the most probable class, int `[count]`, and the most probable other one.
 
-    Args:
-        pictures: The pictures, all of them labelled.
-        predicted: int `[count]`, the most probable class.
-        against: int `[count]`, the most probable class other than the true one.
-        maps: float `[count, height, width]`, `log p(x_i | x_<i, true) - log p(x_i | x_<i,
-            against)`, nats.
+    `maps` float `[count, height, width]`, `log p(x_i | x_<i, true) - log p(x_i | x_<i, against)`,
+    nats.
     """
 
     pictures: LabelledImages
@@ -47,26 +70,14 @@ class Evidence:
     @classmethod
     def gather(
         cls, classifier: PixelCNNClassifier, pictures: LabelledImages, per_class: int
-    ) -> "Evidence":
-        """Classifies pictures and maps the evidence in some of each class.
-
-        Args:
-            classifier: Over a trained model.
-            pictures: Those without label are left out.
-            per_class: How many of each class: mistakes make up to half of them, the others are the
-                first ones of the split that are classified correctly.
-
-        Returns:
-            The evidence, in the order of the classes; within one, correct pictures first.
-        """
-        pictures = pictures.labelled()
+    ) -> Self:
+        """Classifies labelled pictures and maps the evidence in those that `choose` takes."""
         probabilities = classifier.predict_proba(pictures.images)
         chosen = choose(pictures.labels, probabilities.argmax(axis=1), per_class)
         pictures, probabilities = pictures.take(chosen), probabilities[chosen]
         predicted = probabilities.argmax(axis=1)
-        others = probabilities.copy()
-        others[np.arange(len(others)), pictures.labels] = -1
-        against = others.argmax(axis=1)
+        probabilities[np.arange(len(chosen)), pictures.labels] = -1
+        against = probabilities.argmax(axis=1)
         maps = classifier.model.evidence_map(
             pictures.images,
             pictures.labels,
@@ -80,16 +91,7 @@ class Evidence:
         return len(self.pictures)
 
     def report(self, class_names: Sequence[str]) -> dict:
-        """The numbers of `evidence.json`: one entry for each picture, in order.
-
-        Args:
-            class_names: The name of each class.
-
-        Returns:
-            `{"count", "pictures": [{"path", "label", "predicted", "against", "nats",
-            "half_within"}]}`, classes by name. `nats` is the sum of the map; `half_within` the
-            share of the pixels that hold half of its absolute values.
-        """
+        """The numbers of `evidence.json`; `nats` is the sum of a picture's map."""
         half = half_within(self.maps)
         totals = self.maps.sum(axis=(1, 2), dtype=np.float64)
         rows = [
@@ -107,7 +109,7 @@ class Evidence:
 
 
 def choose(labels: np.ndarray, predicted: np.ndarray, per_class: int) -> np.ndarray:
-    """Rows of up to `per_class` pictures of each class; up to half of those are mistakes."""
+    """Rows of `per_class` pictures of each class, right ones first; up to half are mistakes."""
     rows = []
     for label in np.unique(labels):
         right = np.flatnonzero((labels == label) & (predicted == label))
@@ -118,14 +120,9 @@ def choose(labels: np.ndarray, predicted: np.ndarray, per_class: int) -> np.ndar
 
 
 def half_within(maps: np.ndarray) -> np.ndarray:
-    """The smallest share of the pixels that together hold half of a map's absolute values.
+    """The smallest share of the pixels that together hold half of each map's absolute values.
 
-    Args:
-        maps: float `[count, height, width]`.
-
-    Returns:
-        float64 `[count]`, in (0, 1]; a half if all pixels count alike, little if the decision comes
-        from a few. A map of zeros counts as alike.
+    A half if all pixels count alike, as in a map of zeros; little if the decision comes from a few.
     """
     weights = np.sort(np.abs(maps.reshape(len(maps), -1).astype(np.float64)), axis=1)[:, ::-1]
     weights[weights.sum(axis=1) == 0] = 1
@@ -134,29 +131,11 @@ def half_within(maps: np.ndarray) -> np.ndarray:
     return (np.sum(held < held[:, -1:] * (0.5 - 1e-9), axis=1) + 1) / weights.shape[1]
 
 
-# Of one pixel in a hundred the colour may be cut off, or a single one would pale all others.
-BRIGHTEST = 99
-
-
 def evidence_png(evidence: Evidence, class_names: Sequence[str], num_levels: int) -> bytes:
-    """Draws each picture beside its evidence map, a row for each class.
+    """Draws each picture beside its evidence map, a row for each class: a PNG file's content.
 
     Blue speaks for the true class, red against it; the scale is the same for all maps.
-
-    Args:
-        evidence: At least one picture.
-        class_names: The name of each class.
-        num_levels: The number of levels of the pictures.
-
-    Returns:
-        The content of a PNG file.
-
-    Raises:
-        UserError: if the pictures have neither 1 nor 3 channels.
     """
-    channels = evidence.pictures.images.shape[-1]
-    if channels not in (1, 3):
-        raise UserError(f"Only pictures of 1 or 3 channels can be drawn. These have {channels}.")
     labels = evidence.pictures.labels
     classes, counts = np.unique(labels, return_counts=True)
     figure = new_figure(2.4 * counts.max() + 0.8, 1.55 * len(classes) + 0.4)
@@ -175,11 +154,9 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str], num_levels: int
     return figure_png(figure)
 
 
-def _draw(pair, evidence, index, class_names, num_levels):
+def _draw(pair, evidence: Evidence, index: int, class_names, num_levels: int) -> AxesImage:
     label, predicted = evidence.pictures.labels[index], evidence.predicted[index]
-    pixels = to_pixels(evidence.pictures.images[index], num_levels)
-    grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if pixels.shape[-1] == 1 else {}
-    pair[0].imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, **grey)
+    show_pixels(pair[0], to_pixels(evidence.pictures.images[index], num_levels))
     pair[0].set_title(
         f"true {class_names[label]}\npredicted {class_names[predicted]}",
         fontsize=7,
@@ -189,41 +166,3 @@ def _draw(pair, evidence, index, class_names, num_levels):
     against = class_names[evidence.against[index]]
     pair[1].set_title(f"against {against}\n{evidence.maps[index].sum():+.1f} nats", fontsize=7)
     return drawn
-
-
-def explain(
-    folder: RunFolder,
-    *,
-    data: str | None,
-    split: str,
-    per_class: int,
-    batch_size: int,
-    options: dict,
-) -> None:
-    """Gathers the evidence of some pictures, draws and writes it."""
-    config = folder.read_config()
-    path = folder.require_model("pixelcnnpp")
-    pictures = load_run_data(config, data).split(split)
-    if not (pictures.labels >= 0).any():
-        raise UserError(f"The split {split} has no labels: no true class to find evidence for.")
-    class_names = config["data"]["class_names"]
-    with argument_errors():
-        classifier = PixelCNNClassifier(
-            load_trained_model(path, PixelCNNPlusPlus),
-            batch_size,
-            int(sys.stdout.isatty()),
-        )
-    print(f"PixelCNN++ scores {len(pictures.labelled())} pictures under every class")
-    found = Evidence.gather(classifier, pictures, per_class)
-    png = evidence_png(found, class_names, classifier.num_levels)
-    with atomic_path(folder.reports / "evidence.png") as temporary:
-        temporary.write_bytes(png)
-    report = {
-        "options": options,
-        "split": split,
-        "temperature": classifier.temperature,
-        **found.report(class_names),
-    }
-    write_json(folder.reports / "evidence.json", report)
-    _print_summary(found, report)
-    print(f"Wrote evidence.png and evidence.json to {folder.reports}")

@@ -1,41 +1,33 @@
-"""What a trained baseline CNN sees in pictures, for distances between sets of them."""
+"""What a trained network sees in pictures, for distances between sets of them."""
 
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
+from rich.progress import track
 
 from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
-from keras_pixelcnnpp.data.images import to_pixels
+from keras_pixelcnnpp.data.images import check_channels, to_pixels
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 
 
 class BaselineFeatures:
     """The penultimate features of a `BaselineCNN`: what its logits are made of.
 
     A Fréchet distance of them tells how pictures differ in what tells the classes apart. It is not
-    the FID and compares with other pictures of the same data under the same classifier only.
-
-    Args:
-        model: A trained `BaselineCNN`.
-        batch_size: Integer, pictures at a time.
-
-    Example:
-
-    ```python
-    features = BaselineFeatures(keras.models.load_model("runs/digits/baseline.keras"))
-    features(images)[features.dimensions]      # float64 [N, 64]
-    ```
+    the FID, and compares with others under the same classifier only.
     """
 
     name = "baseline_cnn"
     title = "Fréchet classifier distance"
 
-    def __init__(self, model, batch_size=128):
+    def __init__(self, model: BaselineCNN, batch_size: int = 128, verbose: int = 0):
         self.model = model
         self.batch_size = batch_size
+        self.verbose = verbose
         self._runner = _Penultimate(model)
 
     @property
@@ -44,17 +36,7 @@ class BaselineFeatures:
         return int(self.model.filters[-1])
 
     def __call__(self, images: np.ndarray) -> dict[int, np.ndarray]:
-        """The features of pictures.
-
-        Args:
-            images: uint8 levels `(N, height, width, channels)`.
-
-        Returns:
-            From the number of features to float64 `(N, dimensions)`; there is one entry.
-
-        Raises:
-            ValueError: If the pictures don't fit the classifier.
-        """
+        """By their number, the features of uint8 levels: float64 `[count, dimensions]`."""
         images = checked_images(images, self.model.image_shape, self.model.num_levels)
         count = len(images)
         if count == 0:
@@ -64,7 +46,7 @@ class BaselineFeatures:
             images, (-(-count // self.batch_size) * self.batch_size, *images.shape[1:])
         )
         batches = feed(ArrayBatches({"image": filled}, self.batch_size))
-        features = self._runner.predict(batches, verbose=0)[:count]
+        features = self._runner.predict(batches, verbose=self.verbose)[:count]
         return {self.dimensions: features.astype("float64")}
 
 
@@ -87,64 +69,34 @@ INCEPTION_DIMENSIONS = (192, 2048)
 class InceptionFeatures:
     """Features of the Inception network that FID is defined over, through torch-fidelity.
 
-    Of 192 dimensions (after the second pooling) and of 2048 (the last, which published FIDs are
-    of). The first need fewer pictures for a covariance that isn't singular.
-
-    Nothing is downloaded: the weights are a file that you have. torch-fidelity's documentation
-    says where it is (`weights-inception-2015-12-05-6726825d.pth`).
-
-    Args:
-        weights: Path of the weights.
-        num_levels: Integer from 2 to 256, number of values of a sub-pixel.
-        batch_size: Integer, pictures at a time.
-
-    Raises:
-        UserError: If torch-fidelity isn't installed or the file isn't what it should be.
-
-    Example:
-
-    ```python
-    features = InceptionFeatures("weights-inception-2015-12-05-6726825d.pth", num_levels=256)
-    features(images)[2048]      # float64 [N, 2048]
-    ```
-
-    Reference:
-        Obukhov et al., torch-fidelity, https://github.com/toshas/torch-fidelity
+    2048, the last, which published FIDs are of, and 192, which need fewer pictures for a covariance
+    that isn't singular. Nothing is downloaded: the weights are a file that you have.
     """
 
     name = "inception"
     title = "FID"
     dimensions = max(INCEPTION_DIMENSIONS)
 
-    def __init__(self, weights: str | Path, num_levels: int = 256, batch_size: int = 32):
+    def __init__(
+        self, weights: str | Path, num_levels: int = 256, batch_size: int = 32, verbose: int = 0
+    ):
         self.num_levels = num_levels
         self.batch_size = batch_size
+        self.verbose = verbose
         self._network = _load(Path(weights))
 
     def __call__(self, images: np.ndarray) -> dict[int, np.ndarray]:
-        """The features of pictures.
-
-        Args:
-            images: uint8 levels `(N, height, width, channels)`, with 1 or 3 channels; grey
-                pictures are shown to the network as colour pictures.
-
-        Returns:
-            From each number of features, 192 and 2048, to float64 `(N, dimensions)`.
-
-        Raises:
-            UserError: If the pictures have another number of channels.
-        """
+        """By their number, the features of uint8 levels, grey ones shown as colour pictures."""
         import torch
 
-        if images.shape[-1] not in (1, 3):
-            raise UserError(
-                f"Inception looks at pictures of 1 or 3 channels. These have {images.shape[-1]}."
-            )
+        check_channels(images)
         pixels = np.moveaxis(to_pixels(images, self.num_levels), -1, 1)
         pixels = np.broadcast_to(pixels, (len(pixels), 3, *pixels.shape[2:]))
         batches = [
             self._network(torch.from_numpy(pixels[start : start + self.batch_size].copy()))
-            for start in range(0, len(pixels), self.batch_size)
+            for start in track(
+                range(0, len(pixels), self.batch_size), "Inception", disable=not self.verbose
+            )
         ]
         return {
             dimensions: np.concatenate(
@@ -152,6 +104,9 @@ class InceptionFeatures:
             )
             for place, dimensions in enumerate(INCEPTION_DIMENSIONS)
         }
+
+
+Features = BaselineFeatures | InceptionFeatures
 
 
 def _load(weights: Path):

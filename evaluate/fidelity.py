@@ -1,12 +1,14 @@
-"""The real pictures that generated ones are held against."""
+"""Drawn pictures held against real ones, and real ones against each other as the floor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.features import Features
 from keras_pixelcnnpp.evaluate.metrics.pictures import (
     DENSITY_NEIGHBOURS,
     FIDELITY_METRICS,
@@ -18,20 +20,7 @@ from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 @dataclass(frozen=True, eq=False)
 class RealPictures:
-    """A split that a model wasn't trained on, and the one it was trained on.
-
-    Args:
-        split: The name of the reference split.
-        reference: Its pictures; the labelled ones if there are any.
-        train: The pictures of the training split.
-        class_names: The name of each class.
-
-    Example:
-
-    ```python
-    real = RealPictures.of(load_dataset("digits"), "validation")
-    ```
-    """
+    """A split that a model wasn't trained on, its labelled pictures if any, and the training's."""
 
     split: str
     reference: LabelledImages
@@ -39,17 +28,10 @@ class RealPictures:
     class_names: tuple[str, ...]
 
     @classmethod
-    def of(cls, dataset: Dataset, split: str, class_names: Sequence[str] | None = None):
-        """Takes the reference split and the training split of a dataset.
+    def of(cls, dataset: Dataset, split: str, class_names: Sequence[str] | None = None) -> Self:
+        """Takes the two splits; `UserError` if the reference is empty or that of the training.
 
-        Args:
-            dataset: The dataset.
-            split: The name of the reference split.
-            class_names: Names that the run has for the dataset's classes, if others.
-
-        Raises:
-            UserError: If there is no such split, it is empty, or it is the training split, to
-                which a model that copies would come closest.
+        `class_names` are the run's names for the dataset's classes, if others.
         """
         if split == "train":
             raise UserError(
@@ -70,15 +52,9 @@ class RealPictures:
         return bool((self.reference.labels >= 0).any())
 
     def floor(self, labels: np.ndarray, by_class: bool = True, seed: int = 0) -> LabelledImages:
-        """Training pictures, at random, as many of each class as there are in `labels`.
+        """Training pictures, at random, as many of each class as `labels` has, or as there are.
 
-        Args:
-            labels: Int `[count]`, the classes of the generated pictures.
-            by_class: Whether the classes matter, which those of an unconditional model don't.
-            seed: Integer of at least 0.
-
-        Returns:
-            The pictures: fewer than asked for where the training split has fewer.
+        Without regard to classes where they don't matter: an unconditional model's pictures.
         """
         generator = np.random.default_rng(seed)
         if not by_class:
@@ -91,33 +67,23 @@ class RealPictures:
 
 
 class Comparison:
-    """Compares pictures of a model with real ones, per class and all together.
+    """Compares pictures of a model with real ones, per class and all together, by their features.
 
-    A distance of two finite sets is never 0, even if both are real, and depends on their sizes. So
-    each number has a floor beside it: the same number for as many real pictures of the training
-    split, with the same classes, instead of the generated ones.
-
-    Args:
-        real: The real pictures.
-        features: `BaselineFeatures` or `InceptionFeatures`, or anything like them.
-        labels: Int `[count]`, the classes of the pictures to be compared.
-        class_names: The name of each class; `("any",)` for an unconditional model, whose pictures
-            are compared all together only.
-        seed: Integer, chooses the training pictures of the floor.
-
-    Example:
-
-    ```python
-    comparison = Comparison(RealPictures.of(dataset, "validation"), features, samples.labels,
-                            samples.class_names)
-    comparison.report(samples)["metrics"]["all"]["frechet_distance"]
-    ```
+    A distance of two finite sets is never 0 and depends on their sizes. So each number has a floor
+    beside it, that of as many real training pictures of the same classes (`labels`).
     """
 
-    def __init__(self, real: RealPictures, features, labels, class_names, seed: int = 0):
+    def __init__(
+        self,
+        real: RealPictures,
+        features: Features,
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        seed: int = 0,
+    ):
         self.real = real
         self.features = features
-        self.labels = np.asarray(labels)
+        self.labels = labels
         self.by_class = tuple(class_names) == real.class_names
         floor = real.floor(self.labels, self.by_class, seed)
         self._real_labels = real.reference.labels
@@ -126,16 +92,9 @@ class Comparison:
         self._floor = features(floor.images)
 
     def report(self, samples: ClassSamples) -> dict:
-        """The numbers of pictures of the classes that were announced.
+        """The numbers of `generation.json`: `features`, `reference`, `metrics`, of Inception `fid`.
 
-        Args:
-            samples: The pictures; their labels are those given to `Comparison`.
-
-        Returns:
-            A dictionary ready for JSON: `features` (`name`, `dimensions`), `reference` (`split`,
-            `count`) and `metrics`, which has for `"all"` and each class the numbers of
-            `fidelity_metrics` and under `floor` those of real pictures; `None` where there are too
-            few pictures. Of Inception features also `fid`, by their dimensions.
+        For `"all"` and each class those of `fidelity_metrics`, and under `floor` of real pictures.
         """
         generated = self.features(samples.levels)
         main = self.features.dimensions

@@ -1,12 +1,14 @@
-"""What all plots and grids of pictures are made with."""
+"""What all plots are made with, pictures with words beside them, and curves over epochs."""
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
@@ -15,85 +17,59 @@ from keras_pixelcnnpp.data.images import check_channels, picture_grid
 DPI = 100
 
 
-def new_figure(width: float, height: float):
-    """An empty matplotlib `Figure` of `width` × `height` inches."""
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` × `height` inches."""
     # No pyplot: a command or a training thread must not open windows or keep figures alive.
-
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def figure_png(figure, dpi: int = DPI, **arguments) -> bytes:
+def figure_png(figure: Figure, dpi: int = DPI, **arguments) -> bytes:
     """Draws a figure: the content of a PNG file. Other arguments are those of `savefig`."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, **arguments)
     return buffer.getvalue()
 
 
+def show_pixels(axes: Axes, pixels: np.ndarray) -> AxesImage:
+    """Draws a picture, uint8 `[height, width, channels]`, 0 to 255, grey or in colour."""
+    check_channels(pixels)
+    return axes.imshow(
+        pixels[..., 0] if pixels.shape[-1] == 1 else pixels, "gray", vmin=0, vmax=255
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Pictures in a table.
+    """Pictures in a table: uint8 `[rows, columns, height, width, channels]`, 0 to 255.
 
-    Args:
-        pixels: uint8 `[rows, columns, height, width, channels]`, 0 to 255.
-        row_labels: One text for each row.
-        column_labels: One text for each column; the columns of empty ones belong to the text
-            before.
+    A text for each row and column; columns without one belong to the text before.
     """
 
     pixels: np.ndarray
-    row_labels: tuple[str, ...]
-    column_labels: tuple[str, ...]
+    row_labels: Sequence[str]
+    column_labels: Sequence[str]
 
     def png(self) -> bytes:
-        """The content of a PNG file."""
-        return gallery_png(self.pixels, self.row_labels, self.column_labels)
-
-
-def gallery_png(
-    pixels: np.ndarray, row_labels: Sequence[str], column_labels: Sequence[str]
-) -> bytes:
-    """Draws pictures in rows and columns with words beside them, each pixel sharp.
-
-    Args:
-        pixels: uint8 `[rows, columns, height, width, channels]`, 0 to 255, with 1 or 3 channels.
-        row_labels: One text for each row.
-        column_labels: One text for each column; the columns of empty ones belong to the text
-            before.
-
-    Returns:
-        The content of a PNG file.
-
-    Raises:
-        UserError: if the pictures have another number of channels.
-    """
-    rows, columns = pixels.shape[:2]
-    grid = picture_grid(pixels.reshape(rows * columns, *pixels.shape[2:]), columns, gap=1)
-    check_channels(grid)
-    height, width, channels = grid.shape
-    figure = new_figure(width / DPI, height / DPI)
-    # Axes of exactly the grid's size in dots, or pixels would be of unequal sizes.
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(grid[..., 0] if channels == 1 else grid, cmap="gray", vmin=0, vmax=255)
-    middles = (np.arange(rows) + 0.5) * height / rows
-    axes.set_yticks(middles, map(_shortened, row_labels), parse_math=False)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    for first, last, text in _column_spans(column_labels):
-        _write_above(axes, first * width / columns, last * width / columns, _shortened(text))
-    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    return figure_png(figure, bbox_inches=_whole_dots(figure))
-
-
-def _whole_dots(figure, margin: int = 8):
-    """The box around all that is drawn; cut between dots, a row of pixels would get lost."""
-    box = figure.get_tightbbox(figure.canvas.get_renderer())
-    low = np.floor(box.min * DPI) - margin
-    high = np.ceil(box.max * DPI) + margin
-    return Bbox([low / DPI, high / DPI])
+        """The content of a PNG file: the pictures, each pixel sharp, with the words beside them."""
+        rows, columns, *shape = self.pixels.shape
+        grid = picture_grid(self.pixels.reshape(rows * columns, *shape), columns, gap=1)
+        height, width, _ = grid.shape
+        figure = new_figure(width / DPI, height / DPI)
+        # Axes of exactly the grid's size in dots, or pixels would be of unequal sizes.
+        figure.set_layout_engine("none")
+        axes = figure.add_axes((0, 0, 1, 1))
+        show_pixels(axes, grid)
+        middles = (np.arange(rows) + 0.5) * height / rows
+        axes.set_yticks(middles, map(_shortened, self.row_labels), parse_math=False)
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        for first, last, text in _column_spans(self.column_labels):
+            _write_above(axes, first * width / columns, last * width / columns, _shortened(text))
+        axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+        return figure_png(figure, bbox_inches=_whole_dots(figure))
 
 
 def _column_spans(labels: Sequence[str]) -> list[tuple[int, int, str]]:
@@ -103,7 +79,7 @@ def _column_spans(labels: Sequence[str]) -> list[tuple[int, int, str]]:
     return [(start, end, labels[start]) for start, end in zip(starts, ends, strict=True)]
 
 
-def _write_above(axes, left: float, right: float, text: str) -> None:
+def _write_above(axes: Axes, left: float, right: float, text: str) -> None:
     # About 8 dots a letter; what is wider than its columns would run into the next text.
     fits = 8 * len(text) <= right - left
     axes.plot([left + 6, right - 6], [-6, -6], color="0.6", linewidth=1, clip_on=False)
@@ -123,17 +99,19 @@ def _shortened(text: str, most: int = 24) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def _whole_dots(figure: Figure, margin: int = 8) -> Bbox:
+    """The box around all that is drawn; cut between dots, a row of pixels would get lost."""
+    box = figure.get_tightbbox(figure.canvas.get_renderer())
+    low = np.floor(box.min * DPI) - margin
+    high = np.ceil(box.max * DPI) + margin
+    return Bbox([low / DPI, high / DPI])
+
+
 def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str) -> bytes | None:
-    """Draws a quantity over the epochs of one or several trainings.
+    """Draws a quantity, such as `"accuracy"`, over the epochs of trainings, given by their titles.
 
-    Args:
-        histories: By the training's title, what `history.read_history` returns.
-        quantity: A name in it, such as `"accuracy"`. With `val_` before it, it is that of the
-            validation pictures; that line is solid, the other dashed.
-        label: Of the vertical axis.
-
-    Returns:
-        The content of a PNG file; `None` if there is nothing to draw.
+    A training is what `run.read_history` returns. Solid is `val_…`, of the validation pictures,
+    dashed of those in training. `None` if there is nothing to draw.
     """
     figure = new_figure(5, 3.4)
     axes = figure.subplots()

@@ -1,95 +1,74 @@
-"""`pixelcnnpp evaluate foreign`."""
-
-import sys
+"""`evaluate foreign`: foreign pictures made, and how well they are told from familiar ones."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_sample_images
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier
 from keras_pixelcnnpp.data.built_in import load_digits
-from keras_pixelcnnpp.data.images import picture_grid, resize_images, to_levels, to_pixels
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.detectors import Detection
-from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
-from keras_pixelcnnpp.files import atomic_path, write_json
+from keras_pixelcnnpp.data.images import (
+    check_channels,
+    picture_grid,
+    resize_images,
+    to_levels,
+    to_pixels,
+)
+from keras_pixelcnnpp.evaluate.classification import load_baseline
+from keras_pixelcnnpp.evaluate.detectors import DETECTORS, Detection
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, show_pixels
+from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run import RunFolder, load_run_data
 
-HEADINGS = {
-    "log_likelihood": "log p(x)",
-    "complexity_corrected": "corrected",
-    "pixelcnnpp_max_softmax": "p(y|x)",
-    "baseline_max_softmax": "CNN p(y|x)",
-}
+EXAMPLES = 6
+MARKERS = ("o", "D", "s", "^")  # of the detectors
 
 
-def _baseline(folder: "RunFolder") -> "BaselineClassifier | None":
-
-    if folder.baseline_keras.exists():
-        return BaselineClassifier(load_trained_model(folder.baseline_keras, BaselineCNN))
-    print(
-        f"No {folder.baseline_keras.name} to compare with. "
-        f"Train it: pixelcnnpp train baseline --data … --run {folder.path}"
-    )
-    return None
-
-
-def _print_report(report: dict) -> None:
-
-    table = Table(
-        title="AUROC of foreign pictures against familiar ones; 0.5 is guessing",
-        caption="corrected: log p(x) and the size as PNG; p(y|x): the largest probability",
-    )
-    table.add_column("")
-    table.add_column("bits/dim", justify="right")
-    for detector in report["detectors"]:
-        table.add_column(HEADINGS[detector], justify="right")
-    dashes = ["–"] * len(report["detectors"])
-    table.add_row(f"split {report['split']}", f"{report['familiar']['bits_per_dim']:.3f}", *dashes)
-    for name, numbers in report["inputs"].items():
-        areas = [f"{area:.3f}" for area in numbers["auroc"].values()]
-        table.add_row(name, f"{numbers['bits_per_dim']:.3f}", *areas)
-    table.add_row("mean", "", *(f"{area:.3f}" for area in report["mean_auroc"].values()))
-    Console().print(table)
+def detect(
+    folder: RunFolder,
+    *,
+    data: str | None,
+    split: str,
+    count: int,
+    seed: int,
+    batch_size: int,
+    options: dict,
+    verbose: int,
+) -> None:
+    """Scores foreign pictures beside those of a split, draws and writes how well they are told."""
+    config = folder.read_config()
+    path = folder.require_model("pixelcnnpp")
+    dataset = load_run_data(config, data)
+    images = dataset.split(split).images
+    # A split may be sorted by class.
+    order = np.random.default_rng(seed).permutation(len(images))
+    images = images[order[:count]]
+    inputs = foreign_inputs(images, dataset.num_levels, config["data"]["source"], seed)
+    model = load_trained_model(path, PixelCNNPlusPlus)
+    print(f"Scoring {len(images)} pictures of the split {split} and {len(inputs)} foreign sets")
+    cnn = load_baseline(folder)
+    baseline = None if cnn is None else BaselineClassifier(cnn, verbose=verbose)
+    detection = Detection.run(images, inputs, model, baseline, batch_size, verbose)
+    png = foreign_png(detection, images, inputs, dataset.num_levels, f"split {split}")
+    write_bytes(folder.reports / "foreign.png", png)
+    report = {"options": options, "split": split, "seed": seed, **detection.report()}
+    write_json(folder.reports / "foreign.json", report)
+    _print_report(report)
+    print(f"Wrote foreign.json and foreign.png to {folder.reports}")
 
 
 def foreign_inputs(
     images: np.ndarray, num_levels: int, source: str = "", seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Makes sets of foreign pictures, as many in each as there are familiar ones.
+    """Sets of foreign pictures, as many in each as there are familiar ones: levels, by name.
 
-    Two kinds: other pictures (cut-outs of photographs, handwritten digits, noise, one colour), and
-    the familiar pictures themselves, spoilt: pixels or rows shuffled, turned upside down, inverted.
-    Everything comes with scikit-learn's installation.
-
-    Args:
-        images: uint8 `[count, height, width, channels]`, the familiar pictures: levels; 1 or 3
-            channels.
-        num_levels: The number of levels.
-        source: What the familiar pictures are; `"digits"` are not foreign to `"digits"`.
-        seed: Of everything that is random.
-
-    Returns:
-        uint8 levels `[count, height, width, channels]` by name.
-
-    Raises:
-        UserError: if the pictures have neither 1 nor 3 channels.
-
-    Example:
-
-    ```python
-    digits = load_dataset("digits").split("test").images
-    foreign_inputs(digits, 17, "digits").keys()      # photographs, uniform noise, …
-    ```
+    Other pictures, all from scikit-learn's installation (`source` says what isn't foreign), and the
+    familiar ones, spoilt.
     """
-    if images.shape[-1] not in (1, 3):
-        raise UserError(
-            f"Foreign pictures can be made for 1 or 3 channels only. These have {images.shape[-1]}."
-        )
+    check_channels(images)
     rng = np.random.default_rng(seed)
     shape = images.shape
     sets = {"photographs": to_levels(_photographs(shape, rng), num_levels)}
@@ -145,20 +124,6 @@ def _shuffled(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return images[np.arange(len(images))[:, None], rng.permuted(places, axis=1)]
 
 
-TITLES = {
-    "log_likelihood": "log p(x)",
-    "complexity_corrected": "log p(x), complexity-corrected",
-    "pixelcnnpp_max_softmax": "PixelCNN++, largest p(y | x)",
-    "baseline_max_softmax": "baseline CNN, largest p(y | x)",
-}
-
-
-MARKERS = ("o", "D", "s", "^")
-
-
-EXAMPLES = 6
-
-
 def foreign_png(
     detection: Detection,
     images: np.ndarray,
@@ -168,20 +133,12 @@ def foreign_png(
 ) -> bytes:
     """Draws a row for each set: some of its pictures, their bits/dim, and how well it is detected.
 
-    Args:
-        detection: What the detectors said about them.
-        images: uint8 levels `[count, height, width, channels]`, the familiar pictures.
-        foreign: The foreign ones by name.
-        num_levels: The number of levels.
-        familiar_name: What the familiar pictures are called.
-
-    Returns:
-        The content of a PNG file.
+    `images` are the familiar pictures. The content of a PNG file.
     """
     figure = new_figure(12, 1.05 * (len(foreign) + 1) + 0.6)
     grid = figure.subplots(len(foreign) + 1, 3, width_ratios=(2.6, 2, 2), squeeze=False)
-    sets = {"": detection.familiar, **detection.foreign}
-    edges = _edges([scores["log_likelihood"] for scores in sets.values()])
+    sets = (detection.familiar, *detection.foreign.values())
+    edges = _edges([scores["log_likelihood"] for scores in sets])
     _draw_examples(grid[0, 0], familiar_name, images, num_levels)
     _draw_bits(grid[0, 1], edges, detection.familiar, None)
     for row, (name, given) in zip(grid[1:], foreign.items(), strict=True):
@@ -189,8 +146,8 @@ def foreign_png(
         _draw_bits(row[1], edges, detection.familiar, detection.foreign[name])
         points = _draw_areas(row[2], detection.auroc(name))
     grid[0, 2].set_axis_off()
-    names = [TITLES[detector] for detector in detection.detectors]
-    grid[0, 2].legend(points, names, loc="center", title="detector", fontsize=8, title_fontsize=8)
+    titles = [DETECTORS[name].title for name in detection.familiar]
+    grid[0, 2].legend(points, titles, loc="center", title="detector", fontsize=8, title_fontsize=8)
     for axes in grid[:-1, 1:].flat:
         axes.tick_params(labelbottom=False)
     grid[-1, 1].set_xlabel("bits/dim of p(x); familiar pictures grey")
@@ -204,17 +161,15 @@ def _edges(bits: list[np.ndarray]) -> np.ndarray:
     return np.linspace(low - margin, high + margin, 60)
 
 
-def _draw_examples(axes, name, images, num_levels) -> None:
+def _draw_examples(axes: Axes, name: str, images: np.ndarray, num_levels: int) -> None:
     examples = to_pixels(images[:EXAMPLES], num_levels)
-    grid = picture_grid(examples, columns=EXAMPLES)
-    grey = grid.shape[-1] == 1
-    axes.imshow(grid[..., 0] if grey else grid, cmap="gray" if grey else None, vmin=0, vmax=255)
+    show_pixels(axes, picture_grid(examples, columns=EXAMPLES))
     axes.set(xticks=[], yticks=[])
     axes.set_frame_on(False)
     axes.set_ylabel(name, rotation=0, ha="right", va="center")
 
 
-def _draw_bits(axes, edges, familiar, foreign) -> None:
+def _draw_bits(axes: Axes, edges: np.ndarray, familiar: dict, foreign: dict | None) -> None:
     shared = {"bins": edges, "density": True}
     axes.hist(familiar["log_likelihood"], color="grey", alpha=0.5, **shared)
     if foreign is not None:
@@ -222,7 +177,7 @@ def _draw_bits(axes, edges, familiar, foreign) -> None:
     axes.set(xlim=(edges[0], edges[-1]), yticks=[])
 
 
-def _draw_areas(axes, areas) -> list:
+def _draw_areas(axes: Axes, areas: dict[str, float]) -> list:
     axes.axvline(0.5, color="grey", linestyle=":")
     places = np.linspace(1, 0, len(areas))
     points = [
@@ -238,39 +193,18 @@ def _draw_areas(axes, areas) -> list:
     return points
 
 
-def detect(
-    folder: RunFolder,
-    *,
-    data: str | None,
-    split: str,
-    count: int,
-    seed: int,
-    batch_size: int,
-    options: dict,
-) -> None:
-    """Scores foreign pictures beside those of a split, draws and writes how well they are told."""
-    config = folder.read_config()
-    path = folder.require_model("pixelcnnpp")
-    dataset = load_run_data(config, data)
-    images = dataset.split(split).images
-    # A split may be sorted by class.
-    order = np.random.default_rng(seed).permutation(len(images))
-    images = images[order[:count]]
-    inputs = foreign_inputs(images, dataset.num_levels, config["data"]["source"], seed)
-    model = load_trained_model(path, PixelCNNPlusPlus)
-    print(f"Scoring {len(images)} pictures of the split {split} and {len(inputs)} foreign sets")
-    detection = Detection.run(
-        images, inputs, model, _baseline(folder), batch_size, int(sys.stdout.isatty())
+def _print_report(report: dict) -> None:
+    table = Table(
+        title="AUROC of foreign pictures against familiar ones; 0.5 is guessing",
+        caption="corrected: log p(x) and the size as PNG; p(y|x): the largest probability",
     )
-    png = foreign_png(detection, images, inputs, dataset.num_levels, f"split {split}")
-    with atomic_path(folder.reports / "foreign.png") as temporary:
-        temporary.write_bytes(png)
-    report = {
-        "options": options,
-        "split": split,
-        "seed": seed,
-        **detection.report(),
-    }
-    write_json(folder.reports / "foreign.json", report)
-    _print_report(report)
-    print(f"Wrote foreign.json and foreign.png to {folder.reports}")
+    table.add_column("")
+    for heading in ("bits/dim", *(DETECTORS[name].heading for name in report["detectors"])):
+        table.add_column(heading, justify="right")
+    dashes = ["–"] * len(report["detectors"])
+    table.add_row(f"split {report['split']}", f"{report['familiar']['bits_per_dim']:.3f}", *dashes)
+    for name, numbers in report["inputs"].items():
+        areas = [f"{area:.3f}" for area in numbers["auroc"].values()]
+        table.add_row(name, f"{numbers['bits_per_dim']:.3f}", *areas)
+    table.add_row("mean", "", *(f"{area:.3f}" for area in report["mean_auroc"].values()))
+    Console().print(table)

@@ -1,7 +1,6 @@
-"""`pixelcnnpp evaluate generation`."""
+"""`evaluate generation`: pictures drawn of each class, examined, written and told of."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -10,21 +9,83 @@ from rich.table import Table
 
 from keras_pixelcnnpp.data.images import png_bytes
 from keras_pixelcnnpp.errors import UserError, argument_errors
+from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.examination import Examination, examine, measure, parse_temperatures
-from keras_pixelcnnpp.evaluate.features import BaselineFeatures, InceptionFeatures
+from keras_pixelcnnpp.evaluate.features import BaselineFeatures, Features, InceptionFeatures
 from keras_pixelcnnpp.evaluate.fidelity import RealPictures
-from keras_pixelcnnpp.files import atomic_path, safe_names, write_json
+from keras_pixelcnnpp.files import atomic_path, safe_names, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run import RunFolder, load_run_data, require_data
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 
+def draw_and_measure(
+    folder: RunFolder,
+    *,
+    per_class: int,
+    seed: int,
+    temperature: float,
+    guidance: float,
+    data: str | None,
+    reference: str,
+    inception_weights: Path | None,
+    temperatures: str,
+    completions: int,
+    options: dict,
+    verbose: int,
+) -> None:
+    """Draws pictures of each class, holds them against real ones, writes and prints it all."""
+    config = folder.read_config()
+    class_names = require_data(config, "class_names")["class_names"]
+    model_file = folder.require_model("pixelcnnpp")
+    other_temperatures = parse_temperatures(temperatures)
+    real = _real_pictures(config, data, reference, inception_weights)
+    baseline = features = None
+    if real is not None:
+        baseline, features = _features(folder, config, inception_weights, verbose)
+
+    model = load_trained_model(model_file, PixelCNNPlusPlus)
+    print("Drawing. Compiling the sampler takes some seconds at first.")
+    drawn_with = {"seed": seed, "temperature": temperature, "guidance": guidance}
+    start = time.perf_counter()
+    with argument_errors():
+        samples = ClassSamples.draw(model, class_names, per_class, verbose=verbose, **drawn_with)
+    seconds = time.perf_counter() - start
+    report = {
+        "options": options,
+        "per_class": per_class,
+        **drawn_with,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(len(samples) / seconds, 3),
+        **measure(model, samples, verbose),
+    }
+    _write_samples(folder, samples)
+    _print_report(report)
+    print(
+        "Comparing with real pictures and at other temperatures" if real else "Other temperatures"
+    )
+    examination = examine(
+        model,
+        samples,
+        drawn_with,
+        real=real,
+        features=features,
+        neighbour_features=baseline,
+        mirrored=bool(config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip")),
+        temperatures=other_temperatures,
+        num_completions=completions,
+        verbose=verbose,
+    )
+    _write_galleries(folder, examination)
+    write_json(folder.reports / "generation.json", {**report, **examination.report})
+    _print_examination(examination, features)
+    print(f"Wrote pictures to {folder.samples}, grids and generation.json to {folder.reports}")
+
+
 def _real_pictures(
     config: dict, data: str | None, reference: str, inception_weights: Path | None
-) -> "RealPictures | None":
-
+) -> RealPictures | None:
     if reference == "none":
         if inception_weights is not None:
             raise UserError("--inception-weights compares with real pictures: give a --reference.")
@@ -36,33 +97,26 @@ def _real_pictures(
     return RealPictures.of(dataset, reference, config["data"]["class_names"])
 
 
-def _features(folder: "RunFolder", config: dict, inception_weights: Path | None) -> tuple:
+def _features(
+    folder: RunFolder, config: dict, inception_weights: Path | None, verbose: int
+) -> tuple[BaselineFeatures | None, Features | None]:
     """The baseline's features and those to measure distances by, each `None` if not there."""
-    baseline = None
-    if folder.baseline_keras.exists():
-        model = load_trained_model(folder.baseline_keras, BaselineCNN)
-        baseline = BaselineFeatures(model)
+    cnn = load_baseline(folder)
+    baseline = None if cnn is None else BaselineFeatures(cnn, verbose=verbose)
     if inception_weights is not None:
-        return baseline, InceptionFeatures(inception_weights, config["data"]["num_levels"])
-    if baseline is not None:
+        num_levels = config["data"]["num_levels"]
+        return baseline, InceptionFeatures(inception_weights, num_levels, verbose=verbose)
+    if baseline is None:
+        print("Without it and without --inception-weights: no distances to real pictures.")
+    else:
         print(
             "No --inception-weights, so no FID: distances are of the features of "
             f"{folder.baseline_keras.name}."
         )
-    else:
-        print(
-            f"Neither --inception-weights nor {folder.baseline_keras.name}: no distances to real "
-            f"pictures. Train it: pixelcnnpp train baseline --data … --run {folder.path}"
-        )
     return baseline, baseline
 
 
-def _mirrored(config: dict) -> bool:
-    return bool(config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"))
-
-
-def _write_samples(folder: "RunFolder", samples: "ClassSamples") -> None:
-
+def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
     # The whole folder is replaced: no picture of an earlier, larger set may stay among these.
     with atomic_path(folder.samples) as temporary:
         samples.write(temporary)
@@ -70,24 +124,19 @@ def _write_samples(folder: "RunFolder", samples: "ClassSamples") -> None:
     names = [f"samples_{name}" for name in safe_names(list(by_class))]
     grids = dict(zip(names, by_class.values(), strict=True))
     for name, grid in {**grids, "samples": samples.overview()}.items():
-        with atomic_path(folder.reports / f"{name}.png") as temporary:
-            temporary.write_bytes(png_bytes(grid))
+        write_bytes(folder.reports / f"{name}.png", png_bytes(grid))
 
 
-def _write_examination(folder: "RunFolder", report: dict, examination: "Examination") -> None:
-
+def _write_galleries(folder: RunFolder, examination: Examination) -> None:
     for name in examination.GALLERIES:
         file = folder.reports / f"{name}.png"
         # A picture of an earlier evaluation must not stand beside these numbers.
         file.unlink(missing_ok=True)
         if name in examination.galleries:
-            with atomic_path(file) as temporary:
-                temporary.write_bytes(examination.galleries[name].png())
-    write_json(folder.reports / "generation.json", report)
+            write_bytes(file, examination.galleries[name].png())
 
 
 def _print_report(report: dict) -> None:
-
     table = Table(title=f"{report['count']} pictures in {report['seconds']:.1f} s")
     table.add_column("class")
     table.add_column("pictures", justify="right")
@@ -97,7 +146,7 @@ def _print_report(report: dict) -> None:
     Console().print(table)
 
 
-def _print_examination(examination: "Examination", features) -> None:
+def _print_examination(examination: Examination, features: Features | None) -> None:
     report = examination.report
     if "metrics" in report:
         _print_metrics(report, features.title)
@@ -116,7 +165,6 @@ def _print_examination(examination: "Examination", features) -> None:
 
 
 def _print_metrics(report: dict, title: str) -> None:
-
     reference = report["reference"]
     table = Table(
         title=f"Drawn / as many real training pictures, against {reference['count']} pictures "
@@ -142,7 +190,6 @@ def _print_metrics(report: dict, title: str) -> None:
 
 
 def _print_temperatures(rows: list[dict]) -> None:
-
     table = Table(title="Temperatures")
     for heading in ("temperature", "bits/dim", "Fréchet"):
         table.add_column(heading, justify="right")
@@ -164,101 +211,3 @@ def _short(number: float) -> str:
         return f"{number:.0e}"
     decimals = 2 if abs(number) < 10 else 1 if abs(number) < 100 else 0
     return f"{number:.{decimals}f}"
-
-
-def evaluate_generation(
-    model,
-    class_names: Sequence[str],
-    per_class: int,
-    *,
-    seed: int = 0,
-    temperature: float = 1.0,
-    guidance: float = 0.0,
-) -> tuple[ClassSamples, dict]:
-    """Draws pictures of each class and measures them.
-
-    Args:
-        model: A trained `PixelCNNPlusPlus`.
-        class_names: The name of each class.
-        per_class: How many pictures of each.
-        seed: As in `PixelCNNPlusPlus.sample`, and so the others.
-        temperature: Number above 0.
-        guidance: Number of at least 0.
-
-    Returns:
-        The pictures and the report: what was asked for, `seconds` (with compilation),
-        `images_per_second`, and for all pictures and each class `count` and `bits_per_dim`. That
-        is of `p(x | y)`, the picture's own class; at temperature 1 it estimates the entropy of
-        the model, which a good model's bits/dim on real pictures are close to.
-    """
-    start = time.perf_counter()
-    samples = ClassSamples.draw(
-        model,
-        class_names,
-        per_class,
-        seed=seed,
-        temperature=temperature,
-        guidance=guidance,
-    )
-    seconds = time.perf_counter() - start
-    report = {
-        "per_class": per_class,
-        "seed": seed,
-        "temperature": temperature,
-        "guidance": guidance,
-        "seconds": round(seconds, 3),
-        "images_per_second": round(len(samples) / seconds, 3),
-        **measure(model, samples),
-    }
-    return samples, report
-
-
-def draw_and_measure(
-    folder: RunFolder,
-    *,
-    per_class: int,
-    seed: int,
-    temperature: float,
-    guidance: float,
-    data: str | None,
-    reference: str,
-    inception_weights: Path | None,
-    temperatures: str,
-    completions: int,
-    options: dict,
-) -> None:
-    """Draws pictures of each class, holds them against real ones, writes and prints it all."""
-    config = folder.read_config()
-    require_data(config, "class_names")
-    model_file = folder.require_model("pixelcnnpp")
-    other_temperatures = parse_temperatures(temperatures)
-    real = _real_pictures(config, data, reference, inception_weights)
-    baseline, features = _features(folder, config, inception_weights) if real else (None, None)
-
-    model = load_trained_model(model_file, PixelCNNPlusPlus)
-    print("Drawing. Compiling the sampler takes some seconds at first.")
-    options = {"seed": seed, "temperature": temperature, "guidance": guidance}
-    with argument_errors():
-        samples, report = evaluate_generation(
-            model, config["data"]["class_names"], per_class, **options
-        )
-    _write_samples(folder, samples)
-    _print_report(report)
-    print(
-        "Comparing with real pictures and at other temperatures" if real else "Other temperatures"
-    )
-    examination = examine(
-        model,
-        samples,
-        options,
-        real=real,
-        features=features,
-        neighbour_features=baseline,
-        mirrored=_mirrored(config),
-        temperatures=other_temperatures,
-        num_completions=completions,
-    )
-    report = {"options": options, **report, **examination.report}
-    _write_examination(folder, report, examination)
-    _print_examination(examination, features)
-    print(f"Wrote pictures to {folder.samples}, grids and generation.json to {folder.reports}")

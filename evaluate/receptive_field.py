@@ -1,8 +1,9 @@
-"""`pixelcnnpp evaluate receptive-field`."""
+"""`evaluate receptive-field`: which pixels a pixel of a trained or fresh network sees."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 from rich.console import Console
@@ -11,20 +12,41 @@ from rich.table import Table
 from keras_pixelcnnpp.data.dataset import measured_pictures, some
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
-from keras_pixelcnnpp.files import atomic_path, write_json
+from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
 from keras_pixelcnnpp.run import RunFolder, load_run_data
 
 
-def _trained_model(folder: "RunFolder"):
+def measure(folder: RunFolder, *, untrained: bool, pictures: int, options: dict) -> None:
+    """Measures what a few pixels see, draws and writes it."""
+    config = folder.read_config()
+    if untrained:
+        model = _fresh_model(folder, config)
+    else:
+        model = load_trained_model(folder.require_model("pixelcnnpp"), PixelCNNPlusPlus)
+    dataset = load_run_data(config)
+    measured = measured_pictures(dataset, "validation", with_labels=model.num_classes > 0)
+    split = some(measured, pictures)
+    if untrained:
+        model.initialize(split.images, split.labels)
+    targets = typical_targets(*model.image_shape[:2])
+    influence = pixel_influence(model, split.images, split.labels, targets)
+    counts = [count_seen(values, target) for values, target in zip(influence, targets, strict=True)]
+    _print(counts)
+    write_bytes(folder.reports / "receptive_field.png", receptive_field_png(influence, counts))
+    report = {
+        "options": options,
+        "trained": not untrained,
+        "pictures": len(split),
+        "targets": counts,
+    }
+    write_json(folder.reports / "receptive_field.json", report)
+    print(f"Wrote receptive_field.png and receptive_field.json to {folder.reports}")
 
-    return load_trained_model(folder.require_model("pixelcnnpp"), PixelCNNPlusPlus)
 
-
-def _fresh_model(folder: "RunFolder", config: dict):
-
+def _fresh_model(folder: RunFolder, config: dict) -> PixelCNNPlusPlus:
     if "pixelcnnpp" not in config:
         raise UserError(f"{folder.config_json} has no PixelCNN++: only a baseline was trained.")
     try:
@@ -38,7 +60,6 @@ def _fresh_model(folder: "RunFolder", config: dict):
 
 
 def _print(counts: list[dict]) -> None:
-
     table = Table()
     for heading in ("row", "column", "earlier", "seen", "at or after, seen", "blind spot seen"):
         table.add_column(heading, justify="right")
@@ -50,23 +71,10 @@ def _print(counts: list[dict]) -> None:
     Console().print(table)
 
 
-def _write(folder: "RunFolder", influence: "np.ndarray", report: dict) -> None:
-
-    with atomic_path(folder.reports / "receptive_field.png") as temporary:
-        temporary.write_bytes(receptive_field_png(influence, report["targets"]))
-    write_json(folder.reports / "receptive_field.json", report)
-    print(f"Wrote receptive_field.png and receptive_field.json to {folder.reports}")
-
-
 def receptive_field_png(influence: np.ndarray, counts: Sequence[dict]) -> bytes:
-    """Draws what a few pixels see of the picture, a panel for each.
+    """Draws what a few pixels see of the picture, a panel for each: a PNG file's content.
 
-    Args:
-        influence: Float `[targets, height, width]`, from `receptive_field.pixel_influence`.
-        counts: From `receptive_field.count_seen`, one for each target.
-
-    Returns:
-        The content of a PNG file.
+    From the library's `pixel_influence`, and `count_seen` of each target.
     """
     figure = new_figure(3.1 * len(counts) + 1.0, 4.0)
     panels = figure.subplots(1, len(counts), squeeze=False)[0]
@@ -95,7 +103,7 @@ def receptive_field_png(influence: np.ndarray, counts: Sequence[dict]) -> bytes:
     return figure_png(figure)
 
 
-def _outline_target(axes, count: dict, shape: tuple[int, int]) -> None:
+def _outline_target(axes: Axes, count: dict, shape: tuple[int, int]) -> None:
     height, width = shape
     row, column = count["row"], count["column"]
     border = [(-0.5, row + 0.5), (column - 0.5, row + 0.5), (column - 0.5, row - 0.5)]
@@ -108,31 +116,3 @@ def _outline_target(axes, count: dict, shape: tuple[int, int]) -> None:
     axes.plot(*cone, "--", color="#d62728", linewidth=1.2)
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
-
-
-def measure(
-    folder: RunFolder,
-    *,
-    untrained: bool,
-    pictures: int,
-    options: dict,
-) -> None:
-    """Measures what a few pixels see, draws and writes it."""
-    config = folder.read_config()
-    model = _fresh_model(folder, config) if untrained else _trained_model(folder)
-    data = load_run_data(config)
-    with_labels = model.num_classes > 0
-    split = some(measured_pictures(data, "validation", with_labels=with_labels), pictures)
-    if untrained:
-        model.initialize(split.images, split.labels)
-    targets = typical_targets(*model.image_shape[:2])
-    influence = pixel_influence(model, split.images, split.labels, targets)
-    counts = [count_seen(values, target) for values, target in zip(influence, targets, strict=True)]
-    _print(counts)
-    report = {
-        "options": options,
-        "trained": not untrained,
-        "pictures": len(split),
-        "targets": counts,
-    }
-    _write(folder, influence, report)

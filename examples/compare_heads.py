@@ -29,7 +29,7 @@ from keras_pixelcnnpp.backend import jit_compile
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.evaluate.figures import history_png
-from keras_pixelcnnpp.files import atomic_path, write_json
+from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.presets import load_preset_config
 from keras_pixelcnnpp.train.monitors import ValidationMonitor
 from keras_pixelcnnpp.train.options import resolve_options
@@ -228,8 +228,8 @@ def main(arguments=None):
         "seed": options.seed,
     }
     write_json(options.output / "heads.json", {**facts, "heads": rows, "histories": histories})
-    with atomic_path(options.output / "heads.png") as temporary:
-        temporary.write_bytes(history_png(histories, "bits_per_dim", "bits/dim of p(x | y)"))
+    png = history_png(histories, "bits_per_dim", "bits/dim of p(x | y)")
+    write_bytes(options.output / "heads.png", png)
     print_table(rows)
     print(f"Wrote heads.json and heads.png to {options.output}")
 

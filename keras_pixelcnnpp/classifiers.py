@@ -1,4 +1,4 @@
-"""What the three estimators have in common."""
+"""scikit-learn classifiers over models that are trained already, and the file of their answers."""
 
 import csv
 from collections.abc import Sequence
@@ -58,12 +58,26 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
-def mirrored(images: np.ndarray) -> np.ndarray:
-    """The pictures `[count, height, width, channels]` with left and right exchanged."""
-    return images[:, :, ::-1]
+class _KerasClassifier(ImageClassifier):
+    """A classifier over a Keras model, which says what it was built for."""
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return self.model.num_classes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)`."""
+        return self.model.image_shape
+
+    @property
+    def num_levels(self) -> int:
+        """The number of levels of a sub-pixel."""
+        return self.model.num_levels
 
 
-class PixelCNNClassifier(ImageClassifier):
+class PixelCNNClassifier(_KerasClassifier):
     """Classifies by Bayes' rule: `p(y | x)` is proportional to `p(x | y) p(y)`.
 
     Args:
@@ -96,25 +110,8 @@ class PixelCNNClassifier(ImageClassifier):
             )
 
     @property
-    def num_classes(self) -> int:
-        """The number of classes."""
-        return self.model.num_classes
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """`(height, width, channels)`."""
-        return self.model.image_shape
-
-    @property
-    def num_levels(self) -> int:
-        """The number of levels of a sub-pixel."""
-        return self.model.num_levels
-
-    @property
     def temperature(self) -> float:
         """What the posterior multiplies a difference of log-likelihoods with."""
-        from keras import ops
-
         return float(np.exp(ops.convert_to_numpy(self.model.posterior.log_temperature)))
 
     def class_scores(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +144,7 @@ class PixelCNNClassifier(ImageClassifier):
         return self.class_scores(images)[1]
 
 
-class BaselineClassifier(ImageClassifier):
+class BaselineClassifier(_KerasClassifier):
     """Classifies with a trained `BaselineCNN`.
 
     Args:
@@ -171,21 +168,6 @@ class BaselineClassifier(ImageClassifier):
         self.verbose = verbose
         self.flip_average = flip_average
 
-    @property
-    def num_classes(self) -> int:
-        """The number of classes."""
-        return self.model.num_classes
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """`(height, width, channels)`."""
-        return self.model.image_shape
-
-    @property
-    def num_levels(self) -> int:
-        """The number of levels of a sub-pixel."""
-        return self.model.num_levels
-
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
         probabilities = self._of(images)
         if self.flip_average:
@@ -196,6 +178,11 @@ class BaselineClassifier(ImageClassifier):
         return self.model.class_probabilities(
             images, batch_size=self.batch_size, verbose=self.verbose
         )
+
+
+def mirrored(images: np.ndarray) -> np.ndarray:
+    """The pictures `[count, height, width, channels]` with left and right exchanged."""
+    return images[:, :, ::-1]
 
 
 def write_predictions(

@@ -64,11 +64,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Writes what a file shall hold, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_json(path: str | Path, content: object) -> None:
     """Writes `content` as indented JSON, atomically. NaN is refused: it is not JSON."""
-    with atomic_path(path) as temporary:
-        text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode())
 
 
 def remove_leftovers(folder: str | Path) -> None:

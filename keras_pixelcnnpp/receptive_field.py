@@ -1,6 +1,6 @@
 """The influence of every pixel of a picture on the distribution of one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -123,7 +123,7 @@ def _combinations(targets, num_images, model, seed):
     return ops.convert_to_tensor(weights.reshape(-1, height, width, count))
 
 
-def input_gradient(function, array):
+def input_gradient(function: Callable, array: np.ndarray) -> np.ndarray:
     """Gradient of a scalar with respect to an array.
 
     Args:

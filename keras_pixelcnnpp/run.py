@@ -9,6 +9,9 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json, remove_leftovers, write_json
 
+# The models of a run, by their sections in its config.json, as tables and plots call them.
+TITLES = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
+
 
 class RunFolder:
     """The places and the configuration of one run, `runs/NAME/`.

@@ -1,3 +1,6 @@
+import csv
+import os
+
 import numpy as np
 import pytest
 import tiny
@@ -6,7 +9,12 @@ from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.validation import check_is_fitted
 
-from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
+from keras_pixelcnnpp.classifiers import (
+    BaselineClassifier,
+    PixelCNNClassifier,
+    write_predictions,
+)
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 
 
 class BrightnessModel:
@@ -59,9 +67,11 @@ def test_no_pictures_no_rows(classifier):
         (np.full((2, 4, 4, 1), 5, "uint8"), "levels from 0 to 4"),
     ],
 )
-def test_bad_pictures(classifier, images, message):
-    with pytest.raises(ValueError, match=message):
-        classifier.predict(images)
+def test_bad_pictures(images, message):
+    cnn = BaselineCNN((4, 4, 1), 3, num_levels=5, filters=(4,), num_blocks=1)
+    for classifier in (BaselineClassifier(cnn), PixelCNNClassifier(tiny.untrained_model())):
+        with pytest.raises(ValueError, match=message):
+            classifier.predict(images)
 
 
 def test_pixelcnn_classifies_by_bayes_rule():
@@ -116,3 +126,20 @@ def test_posterior_distinguishes_how_sure_it_is(monkeypatch):
     monkeypatch.setattr(model, "class_log_likelihoods", lambda *_, **__: scores)
     unsure = 1 - PixelCNNClassifier(model).predict_proba(tiny.tiny_split(2).images).max(axis=1)
     assert unsure == pytest.approx(np.exp([-20, -25]), rel=1e-3)
+
+
+class TestPredictions:
+    def test_csv(self, tmp_path):
+        path = tmp_path / "reports" / "predictions.csv"
+        write_predictions(path, ["a, b.png", "c.png"], [1, -1], np.array([[0.25, 0.75], [1, 0]]))
+        with path.open(newline="") as file:
+            rows = list(csv.reader(file))
+        assert rows == [
+            ["path", "label", "predicted", "p_0", "p_1"],
+            ["a, b.png", "1", "1", "0.25", "0.75"],
+            ["c.png", "-1", "0", "1", "0"],
+        ]
+
+    def test_of_a_file_whose_name_is_no_text(self, tmp_path):
+        write_predictions(tmp_path / "a.csv", [os.fsdecode(b"caf\xe9.png")], [0], np.eye(2)[:1])
+        assert b"\ncaf\xe9.png,0,0,1,0" in (tmp_path / "a.csv").read_bytes()

@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import tiny
@@ -7,7 +8,12 @@ from keras import ops
 from receptive_field import receptive_field
 
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
+from keras_pixelcnnpp.receptive_field import (
+    count_seen,
+    input_gradient,
+    pixel_influence,
+    typical_targets,
+)
 
 
 @pytest.mark.parametrize("initialized", [True, False])
@@ -78,3 +84,25 @@ def test_targets_lie_in_the_picture(size):
     targets = typical_targets(*size)
     assert len(set(targets)) == len(targets)
     assert all(0 <= i < size[0] and 0 <= j < size[1] for i, j in targets)
+
+
+class TestInputGradient:
+    def test_closed_form(self, rng):
+        x, w = rng.normal(size=(3, 4)), rng.normal(size=(4, 2))
+        weights = keras.Variable(w)
+        received = input_gradient(lambda tensor: ops.sum(ops.sin(ops.matmul(tensor, weights))), x)
+        np.testing.assert_allclose(received, np.cos(x @ w) @ w.T, rtol=1e-5)
+        assert received.dtype == np.float32
+
+    def test_what_has_no_influence_has_gradient_zero(self):
+        received = input_gradient(lambda tensor: ops.sum(tensor[:1]) ** 2, [3.0, 5.0])
+        np.testing.assert_array_equal(received, [6.0, 0.0])
+
+    def test_input_that_is_not_used(self):
+        received = input_gradient(lambda tensor: ops.sum(keras.Variable([2.0]) ** 2), [3.0, 5.0])
+        np.testing.assert_array_equal(received, [0.0, 0.0])
+
+    def test_backend_without_gradients(self, monkeypatch):
+        monkeypatch.setattr(keras.backend, "backend", lambda: "numpy")
+        with pytest.raises(RuntimeError, match=r"tensorflow, jax, torch\. Received: numpy"):
+            input_gradient(ops.sum, [1.0])

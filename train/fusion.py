@@ -16,10 +16,10 @@ from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.conditioning import STRATEGIES, parse_conditioning
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages, measured_pictures
 from keras_pixelcnnpp.errors import UserError, argument_errors
-from keras_pixelcnnpp.evaluate.classification import Evaluation, compare
+from keras_pixelcnnpp.evaluate.classification import Judgement, compare
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
-from keras_pixelcnnpp.files import atomic_path, read_json, write_json
+from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.command_line import overrides
@@ -192,8 +192,8 @@ def _seconds_per_epoch(seconds: list[float], warmup_epochs: int) -> float | None
 
 def _measure(model: PixelCNNPlusPlus, pictures: LabelledImages) -> dict:
     scores, probabilities = PixelCNNClassifier(model).class_scores(pictures.images)
-    evaluations = {"pixelcnnpp": Evaluation(probabilities, scores)}
-    report = compare(pictures.labels, evaluations, model.image_shape)
+    judgements = {"pixelcnnpp": Judgement(probabilities, scores)}
+    report = compare(pictures.labels, judgements, model.image_shape)
     return {"count": report["count"], **report["models"]["pixelcnnpp"]}
 
 
@@ -247,8 +247,7 @@ def fusion_png(rows: Sequence[dict]) -> bytes:
 def write_report(folder: RunFolder, report: dict) -> None:
     """Writes fusion.json and fusion.png."""
     write_json(folder.reports / "fusion.json", report)
-    with atomic_path(folder.reports / "fusion.png") as temporary:
-        temporary.write_bytes(fusion_png(report["rows"]))
+    write_bytes(folder.reports / "fusion.png", fusion_png(report["rows"]))
 
 
 def print_table(rows: list[dict]) -> None:

@@ -1,21 +1,19 @@
-"""The numbers that describe one classifier on one split."""
+"""How good a classifier is, and how well it knows: numbers from labels and probabilities.
+
+Throughout, `labels` are int `[count]`, the true classes; `probabilities` float `[count, classes]`,
+rows that sum to 1; `correct_a` and `correct_b` bool `[count]`, of two models on the same pictures.
+"""
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from scipy.stats import binomtest, bootstrap, norm
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import KFold
 
 
 def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict:
-    """Accuracy with its 95 % interval, log-loss and calibration error.
-
-    Args:
-        labels: int `[count]`, the true classes, all of them in `[0, num_classes)`.
-        probabilities: float `[count, num_classes]`, each row sums to 1.
-
-    Returns:
-        A dictionary of `accuracy`, `accuracy_ci95` (`[low, high]`), `log_loss` (nats) and `ece`,
-        all of them plain Python numbers, ready for JSON.
-    """
-    from sklearn.metrics import log_loss
-
+    """`accuracy`, `accuracy_ci95` (`[low, high]`), `log_loss` (nats) and `ece`, ready for JSON."""
     probabilities = np.asarray(probabilities, dtype=np.float64)
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     correct = int(np.sum(probabilities.argmax(axis=1) == labels))
@@ -29,75 +27,38 @@ def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dic
     }
 
 
-def accuracy_interval(correct: int, count: int, level: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval of an accuracy.
+def accuracy_interval(correct: float, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval (1927) of the accuracy `correct / count`.
 
-    Args:
-        correct: How many of the pictures were classified correctly.
-        count: How many pictures there were, at least 1.
-        level: The confidence level, in (0, 1).
-
-    Returns:
-        The lower and the upper bound, in [0, 1].
-
-    Reference:
-        - Wilson, *Probable inference, the law of succession, and statistical inference*, 1927
+    As in `scipy.stats.binomtest`, which refuses a mean over several models' counts, a fraction.
     """
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(correct, count, alpha=1 - level, method="wilson")
-    return float(low), float(high)
+    share, z = correct / count, norm.isf((1 - level) / 2)
+    shrunk = 1 + z**2 / count
+    centre = (share + z**2 / (2 * count)) / shrunk
+    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / shrunk
+    # Rounding may lead past a share of 0 or 1.
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def mcnemar_p_value(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
-    """The p-value of McNemar's exact test.
+    """The two-sided p-value of McNemar's exact test (1947), in [0, 1].
 
-    Only the pictures that exactly one of the two classifiers got right tell them apart. Under the
-    hypothesis that both err equally often, they fall on either side like a fair coin.
-
-    Args:
-        correct_a: bool `[count]`, whether the first classifier was right.
-        correct_b: bool `[count]`, whether the second one was, on the same pictures.
-
-    Returns:
-        The two-sided p-value, in [0, 1].
-
-    Reference:
-        - McNemar, *Note on the sampling error of the difference between correlated proportions or
-          percentages*, 1947
+    Only pictures that exactly one of two classifiers got right tell them apart. If both err
+    equally often, those fall on either side like a fair coin.
     """
-    from statsmodels.stats.contingency_tables import mcnemar
-
     correct_a, correct_b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
-    table = [
-        [np.sum(correct_a & correct_b), np.sum(correct_a & ~correct_b)],
-        [np.sum(~correct_a & correct_b), np.sum(~correct_a & ~correct_b)],
-    ]
-    return min(1.0, float(mcnemar(table, exact=True).pvalue))
+    only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(correct_b & ~correct_a))
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def accuracy_difference_interval(
     correct_a: np.ndarray, correct_b: np.ndarray, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """The paired bootstrap interval of the accuracy of `a` minus that of `b`.
+    """The paired bootstrap interval of accuracy `a` minus accuracy `b` (Efron and Tibshirani 1993).
 
     Pictures are drawn again with what both classifiers said about them, so that a picture that is
     hard for both doesn't widen the interval. Percentiles of 9999 draws.
-
-    Args:
-        correct_a: bool `[count]`, whether the first classifier was right.
-        correct_b: bool `[count]`, whether the second one was, on the same pictures.
-        level: The confidence level, in (0, 1).
-        seed: Of the draws.
-
-    Returns:
-        The lower and the upper bound, in [-1, 1].
-
-    Reference:
-        - Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13
     """
-    from scipy.stats import bootstrap
-
     a, b = np.asarray(correct_a, np.float64), np.asarray(correct_b, np.float64)
     if len(a) == 1:  # scipy asks for two; the one is all that could be drawn
         return float(a[0] - b[0]), float(a[0] - b[0])
@@ -117,23 +78,10 @@ def accuracy_difference_interval(
 def expected_calibration_error(
     labels: np.ndarray, probabilities: np.ndarray, num_bins: int = 15
 ) -> float:
-    """The expected calibration error of a classifier's first choice.
+    """The mean distance between accuracy and confidence, in [0, 1], weighted by the bins' pictures.
 
-    The pictures are sorted by confidence (the probability of the predicted class) into `num_bins`
-    bins of equal width. The result is the average, weighted by the number of pictures in a bin, of
-    the distance between a bin's accuracy and its mean confidence. It equals
+    Guo et al. 2017, *On Calibration of Modern Neural Networks*, equation 3. It equals
     `tfp.stats.expected_calibration_error`, which needs TensorFlow.
-
-    Args:
-        labels: int `[count]`, the true classes.
-        probabilities: float `[count, num_classes]`.
-        num_bins: The number of bins.
-
-    Returns:
-        The error, in [0, 1]; 0 is perfectly calibrated.
-
-    Reference:
-        - Guo et al., *On Calibration of Modern Neural Networks*, 2017, equation 3
     """
     count, accuracy, confidence = reliability(labels, probabilities, num_bins)
     return float(np.sum(count * np.abs(accuracy - confidence)) / len(labels))
@@ -142,16 +90,9 @@ def expected_calibration_error(
 def reliability(
     labels: np.ndarray, probabilities: np.ndarray, num_bins: int = 15
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a reliability diagram shows: accuracy against confidence, bin by bin.
+    """Number of pictures, accuracy and mean confidence, `[num_bins]` each; 0 in an empty bin.
 
-    Args:
-        labels: int `[count]`, the true classes.
-        probabilities: float `[count, num_classes]`.
-        num_bins: The number of bins of equal width.
-
-    Returns:
-        For each bin the number of pictures, their accuracy and their mean confidence (both 0 in an
-        empty bin), all `[num_bins]`.
+    The confidence is the probability of the predicted class; bins are of equal width.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
@@ -172,24 +113,11 @@ LOWEST, HIGHEST = 1e-3, 1e4
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: float = 0.0) -> float:
-    """The temperature that makes the log-loss smallest.
+    """The temperature of the smallest log-loss (Guo et al. 2017); above 1, it was too sure.
 
-    Args:
-        labels: int `[count]`, the true classes.
-        probabilities: float `[count, num_classes]`, each row sums to 1; at least 2 classes.
-        smoothing: In [0, 1), the weight that each picture has as one of the most probable class
-            other than its own. Without it there is no best temperature where every picture is
-            classified correctly: the result is then near the lower end.
-
-    Returns:
-        The temperature, between 0.001 and 10,000; above 1, the classifier was too sure.
-
-    Reference:
-        - Guo et al., *On Calibration of Modern Neural Networks*, 2017, section 4.2
+    `smoothing`, in [0, 1), is the weight that each picture has as one of its likeliest other class.
+    Without it, the result is near the lower end where every picture is classified correctly.
     """
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-
     logits, rows = _log(probabilities), np.arange(len(labels))
     others = logits.copy()
     others[rows, labels] = -np.inf
@@ -208,36 +136,20 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: fl
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities at another temperature: float64, `p ** (1 / temperature)`, normalized."""
-    from scipy.special import softmax
-
     return softmax(_log(probabilities) / temperature, axis=1)
 
 
 def cross_fitted_temperature(
     labels: np.ndarray, probabilities: np.ndarray, seed: int = 0
 ) -> tuple[np.ndarray, list[float]]:
-    """Scales each half of the pictures by the temperature that fits the other half best.
+    """Scales each half of the pictures by the temperature that fits the other half; returns both.
 
     So no picture is judged with a temperature that its own label had a part in, and none is lost.
-    A half of n pictures is smoothed by 1 / (n + 2): a half without mistakes doesn't prove that
-    there are none.
-
-    Args:
-        labels: int `[count]`, the true classes; at least 2 pictures.
-        probabilities: float `[count, num_classes]`, each row sums to 1.
-        seed: Chooses the halves.
-
-    Returns:
-        The scaled probabilities, float64 `[count, num_classes]`, and the two temperatures.
-
-    Reference:
-        - Platt, *Probabilistic Outputs for Support Vector Machines*, 1999, section 2.2 (smoothing)
     """
-    from sklearn.model_selection import KFold
-
     scaled, temperatures = np.empty(probabilities.shape), []
     halves = KFold(2, shuffle=True, random_state=seed)
     for fitted, judged in halves.split(probabilities):
+        # A half without mistakes doesn't prove that there are none (Platt 1999, section 2.2).
         smoothing = 1 / (len(fitted) + 2)
         temperatures.append(fit_temperature(labels[fitted], probabilities[fitted], smoothing))
         scaled[judged] = apply_temperature(probabilities[judged], temperatures[-1])
@@ -250,23 +162,10 @@ def _log(probabilities: np.ndarray) -> np.ndarray:
 
 
 def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> list[float | None]:
-    """The area under the ROC curve of each class against all the others.
+    """The area under the ROC curve of each class against all the others, in [0, 1].
 
-    It is the chance that a picture of the class gets a higher probability for it than a picture of
-    another class does; ties count half.
-
-    Args:
-        labels: int `[count]`, the true classes.
-        probabilities: float `[count, num_classes]`.
-
-    Returns:
-        One area in [0, 1] for each class; `None` for a class that has no pictures here, or all.
-
-    Reference:
-        - Fawcett, *An introduction to ROC analysis*, 2006, section 9.2
+    `None` for a class that has no pictures here, or all.
     """
-    from sklearn.metrics import roc_auc_score
-
     areas = []
     for index in range(probabilities.shape[1]):
         belongs = labels == index
@@ -278,22 +177,10 @@ def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> list[float
 def selective_accuracy(
     labels: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy against coverage: of the most confident pictures only, more and more of them.
+    """Coverage `k / count` and accuracy of the `k` most confident pictures, k = 1, 2, …, count.
 
-    Confidence is the probability of the predicted class. Pictures of equal confidence count as
-    answered in random order: each with their common accuracy.
-
-    Args:
-        labels: int `[count]`, the true classes.
-        probabilities: float `[count, num_classes]`.
-
-    Returns:
-        The coverage `k / count` and the accuracy of the `k` most confident pictures, for `k` from 1
-        to `count`; both float64 `[count]`. The mean of the accuracies is the area under the curve,
-        1 minus the area under the risk-coverage curve.
-
-    Reference:
-        - Geifman and El-Yaniv, *Selective Classification for Deep Neural Networks*, 2017
+    Geifman and El-Yaniv 2017: the mean of the accuracies is the area under the curve, 1 minus that
+    under the risk-coverage curve. Equally confident pictures count with their common accuracy.
     """
     confidence = probabilities.max(axis=1)
     correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)

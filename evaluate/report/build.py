@@ -1,16 +1,12 @@
-"""From a run folder to the page that reports it."""
+"""From a run folder to the page that reports it: `evaluate report`."""
 
 import jinja2
 
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.report import measured as comparison
-from keras_pixelcnnpp.evaluate.report import measured as generated
-from keras_pixelcnnpp.evaluate.report import measured as insight
-from keras_pixelcnnpp.evaluate.report import origin
+from keras_pixelcnnpp.evaluate.report import measured, origin
 from keras_pixelcnnpp.evaluate.report.facts import (
-    TITLES,
-    RunFiles,
+    RunFacts,
     decimal,
     find,
     is_number,
@@ -18,57 +14,50 @@ from keras_pixelcnnpp.evaluate.report.facts import (
     percent_interval,
     shape,
 )
-from keras_pixelcnnpp.evaluate.report.origin import reproduction_section
 from keras_pixelcnnpp.evaluate.report.page import KeyNumber, Missing, Page, Section
-from keras_pixelcnnpp.files import atomic_path
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.files import write_bytes
+from keras_pixelcnnpp.run import TITLES, RunFolder
 
 PARTS = (
-    generated.samples_section,
-    comparison.comparison_section,
+    measured.samples_section,
+    measured.comparison_section,
     origin.training_section,
     origin.data_section,
     origin.model_section,
-    generated.generation_section,
-    generated.temperatures_section,
-    generated.completions_section,
-    generated.neighbours_section,
-    comparison.per_class_section,
-    comparison.confusion_section,
-    comparison.roc_section,
-    comparison.calibration_section,
-    comparison.selective_section,
-    insight.evidence_section,
-    insight.foreign_section,
-    insight.receptive_field_section,
-    reproduction_section,
+    measured.generation_section,
+    measured.temperatures_section,
+    measured.completions_section,
+    measured.neighbours_section,
+    measured.per_class_section,
+    measured.confusion_section,
+    measured.roc_section,
+    measured.calibration_section,
+    measured.selective_section,
+    measured.evidence_section,
+    measured.foreign_section,
+    measured.receptive_field_section,
+    origin.reproduction_section,
 )
 
 
+def write_page(folder: RunFolder) -> None:
+    """Writes all that is known of a run as one page."""
+    page = build_page(folder)
+    path = folder.reports / "index.html"
+    write_bytes(path, _render(page).encode())
+    for part in page.missing:
+        print(f"Not measured yet: {', '.join(part.titles)}. {part.command}")
+    print(f"Wrote {path}")
+
+
 def build_page(run: RunFolder) -> Page:
-    """Gathers all that a run folder has to tell.
+    """Gathers all that a run folder has to tell; nothing is computed but the training curves.
 
-    Nothing is computed but the training curves: it takes a second, whatever the model.
-
-    Args:
-        run: The run folder.
-
-    Returns:
-        The page, for a template.
-
-    Raises:
-        UserError: if there is no run, or one of its JSON files is damaged.
-
-    Example:
-
-    ```python
-    page = build_page(RunFolder("runs/digits"))
-    [section.title for section in page.sections]
-    ```
+    A `UserError` if there is no run, or one of its JSON files is damaged.
     """
-    files = RunFiles(run)
+    facts = RunFacts(run)
     try:
-        return _page(files)
+        return _page(facts)
     except UserError:
         raise
     # JSON can hold anything in any place; the parts rely on what the commands write.
@@ -80,39 +69,49 @@ def build_page(run: RunFolder) -> Page:
         ) from error
 
 
-def _page(files: RunFiles) -> Page:
-    parts = [part(files) for part in PARTS]
+def _render(page: Page) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        # Always: names of classes come from the user's folders.
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("report.html.j2").render(page=page, version=__version__)
+
+
+def _page(facts: RunFacts) -> Page:
+    parts = [part(facts) for part in PARTS]
     return Page(
-        title=files.run.path.resolve().name,
-        subtitle=_subtitle(files),
-        key_numbers=tuple(_key_numbers(files)),
+        title=facts.run.path.resolve().name,
+        subtitle=_subtitle(facts),
+        key_numbers=tuple(_key_numbers(facts)),
         sections=tuple(part for part in parts if isinstance(part, Section)),
-        missing=tuple(_missing(files, parts)),
+        missing=tuple(_missing(facts, parts)),
     )
 
 
-def _missing(files: RunFiles, parts: list[Section | Missing]) -> list[Missing]:
+def _missing(facts: RunFacts, parts: list[Section | Missing]) -> list[Missing]:
     """One entry for each command, however many sections it writes for."""
     titles = {}
     for model, title in TITLES.items():
-        if not files.section(model):
-            titles[files.training_command(model)] = [title]
+        if not facts.section(model):
+            titles[facts.training_command(model)] = [title]
     for part in parts:
         if isinstance(part, Missing):
             titles.setdefault(part.command, []).extend(part.titles)
     return [Missing(tuple(found), command) for command, found in titles.items()]
 
 
-def _subtitle(files: RunFiles) -> str:
-    data = files.config["data"]
+def _subtitle(facts: RunFacts) -> str:
+    data = facts.config["data"]
     return (
         f"PixelCNN++ on pictures of {shape(data.get('image_shape'))}, "
-        f"{len(files.class_names)} classes"
+        f"{len(facts.class_names)} classes"
     )
 
 
-def _key_numbers(files: RunFiles) -> list[KeyNumber]:
-    classification, generation = files.json("classification"), files.json("generation")
+def _key_numbers(facts: RunFacts) -> list[KeyNumber]:
+    classification, generation = facts.json("classification"), facts.json("generation")
     numbers = []
     for name, title in TITLES.items():
         of_model = find(classification, "models", name)
@@ -130,27 +129,3 @@ def _key_numbers(files: RunFiles) -> list[KeyNumber]:
             KeyNumber("Fréchet distance", decimal(distance, 2), f"real pictures {floor}")
         )
     return numbers
-
-
-def _render(page: "Page") -> str:
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__),
-        # Always: names of classes come from the user's folders.
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("report.html.j2").render(page=page, version=__version__)
-
-
-def write_page(
-    folder: RunFolder,
-) -> None:
-    """Writes all that is known of a run as one page."""
-    page = build_page(folder)
-    path = folder.reports / "index.html"
-    with atomic_path(path) as temporary:
-        temporary.write_text(_render(page), encoding="utf-8")
-    for part in page.missing:
-        print(f"Not measured yet: {', '.join(part.titles)}. {part.command}")
-    print(f"Wrote {path}")

@@ -1,4 +1,4 @@
-"""What a run folder has to tell."""
+"""What a run folder has to tell, and how a report writes numbers."""
 
 import base64
 import io
@@ -7,28 +7,15 @@ import shlex
 from PIL import Image, UnidentifiedImageError
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.report.page import Picture
+from keras_pixelcnnpp.evaluate.report.page import Missing, Picture
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.run import RunFolder, read_history
 
+NONE = "–"
 
-class RunFiles:
-    """Reads a run folder for its report: what is missing is empty, what is damaged is named.
 
-    Args:
-        run: The run folder.
-
-    Raises:
-        UserError: if there is no run.
-
-    Example:
-
-    ```python
-    files = RunFiles(RunFolder("runs/digits"))
-    files.json("classification")["models"]
-    files.picture("samples", "Generated digits")
-    ```
-    """
+class RunFacts:
+    """Reads a run folder: what is missing is empty, what is damaged a `UserError` that names it."""
 
     def __init__(self, run: RunFolder):
         self.run = run
@@ -40,7 +27,7 @@ class RunFiles:
         return self.config["data"].get("class_names", [])
 
     def section(self, model: str) -> dict:
-        """The section of `config.json` of `"pixelcnnpp"` or `"baseline"`; empty if not trained."""
+        """The section of `config.json` of `"pixelcnnpp"` or `"baseline"`."""
         return self.config.get(model, {})
 
     def history(self, model: str) -> list[dict]:
@@ -48,31 +35,17 @@ class RunFiles:
         return read_history(self.run.history(model))
 
     def json(self, name: str) -> dict:
-        """The content of `reports/<name>.json`, empty if there is none.
-
-        Raises:
-            UserError: if it is damaged.
-        """
+        """The content of `reports/<name>.json`."""
         path = self.run.reports / f"{name}.json"
         return read_json(path) if path.is_file() else {}
 
     def picture(self, name: str, alt: str, **look) -> Picture | None:
-        """The picture `reports/<name>.png`, `None` if there is none.
-
-        Args:
-            name: The file's name.
-            alt: What is to be seen.
-            **look: Other arguments of `Picture`.
-
-        Raises:
-            UserError: if it is damaged.
-        """
+        """The picture `reports/<name>.png`; other arguments are those of `Picture`."""
         path = self.run.reports / f"{name}.png"
         if not path.is_file():
             return None
-        content = path.read_bytes()
         try:
-            return png_picture(content, alt, **look)
+            return png_picture(path.read_bytes(), alt, **look)
         except UnidentifiedImageError as error:
             raise UserError(f"{path} is damaged: not a picture") from error
 
@@ -84,6 +57,10 @@ class RunFiles:
         """The command that trains `model` on the run's data, with the options' defaults."""
         return self.command("train", model, "--data", self.config["data"].get("source", "DATA"))
 
+    def missing(self, title: str, subject: str) -> Missing:
+        """Says that `evaluate <subject>` has not measured yet what a section would show."""
+        return Missing((title,), self.command("evaluate", subject))
+
 
 def png_picture(content: bytes, alt: str, **look) -> Picture:
     """A PNG file as a `Picture`."""
@@ -91,12 +68,6 @@ def png_picture(content: bytes, alt: str, **look) -> Picture:
         size = image.size
     uri = "data:image/png;base64," + base64.b64encode(content).decode()
     return Picture(uri, size, alt, **look)
-
-
-NONE = "–"
-
-
-TITLES = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
 
 
 def find(content: object, *keys: str) -> object:
@@ -177,10 +148,10 @@ def other_data(report: dict) -> str:
     return f" Measured on {data} (--data)." if data else ""
 
 
-def _pair(bounds):
+def _pair(bounds: object) -> list | tuple | None:
     fits = isinstance(bounds, list | tuple) and len(bounds) == 2 and all(map(is_number, bounds))
     return bounds if fits else None
 
 
-def _signed(share):
+def _signed(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "−")

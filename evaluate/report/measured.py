@@ -1,9 +1,8 @@
-"""PixelCNN++ and the baseline CNN as classifiers."""
+"""What was measured of a run: sections on classification, generation, and what the model sees."""
 
 from keras_pixelcnnpp.evaluate.report.facts import (
     NONE,
-    TITLES,
-    RunFiles,
+    RunFacts,
     decimal,
     find,
     option,
@@ -14,16 +13,26 @@ from keras_pixelcnnpp.evaluate.report.facts import (
     points,
     whole,
 )
-from keras_pixelcnnpp.evaluate.report.page import Gallery, Missing, Section, Table
+from keras_pixelcnnpp.evaluate.report.page import Missing, Pictures, Section, Table
 from keras_pixelcnnpp.files import safe_names
+from keras_pixelcnnpp.run import TITLES
+
+METRICS = {
+    "frechet_distance": "Fréchet",
+    "kid": "KID",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+}
 
 
-def comparison_section(files: RunFiles) -> Section | Missing:
+def comparison_section(facts: RunFacts) -> Section | Missing:
     """The two classifiers side by side."""
-    report = files.json("classification")
+    report = facts.json("classification")
     models = _models(report)
     if not models:
-        return Missing(("Comparison with the CNN",), files.command("evaluate", "classification"))
+        return facts.missing("Comparison with the CNN", "classification")
     rows = [
         (
             TITLES[name],
@@ -53,44 +62,44 @@ def comparison_section(files: RunFiles) -> Section | Missing:
     return Section("Comparison with the CNN", text, tuple(blocks))
 
 
-def per_class_section(files: RunFiles) -> Section | Missing:
+def per_class_section(facts: RunFacts) -> Section | Missing:
     """Precision, recall and F1 of each class."""
-    report = files.json("classification")
+    report = facts.json("classification")
     tables = []
     for name, numbers in _models(report).items():
         by_class = numbers.get("classification_report")
         if isinstance(by_class, dict):
             rows = tuple(
                 _class_row(key, by_class.get(key), find(numbers, "roc_auc", "classes", key))
-                for key in files.class_names
+                for key in facts.class_names
             )
             headings = ("class", "precision", "recall", "F1", "AUC", "pictures")
             tables.append(Table(headings, rows, TITLES[name]))
     if not tables:
-        return Missing(("Classes",), files.command("evaluate", "classification"))
+        return facts.missing("Classes", "classification")
     text = "Each class against all others. AUC is the area under its ROC curve."
     return Section("Classes", text, tuple(tables))
 
 
-def confusion_section(files: RunFiles) -> Section | Missing:
+def confusion_section(facts: RunFacts) -> Section | Missing:
     """Which classes are taken for which."""
     text = "Rows are true classes, columns predicted ones."
-    return _of_each_model(files, "confusion", "Confusion", "Confusion matrix", text)
+    return _of_each_model(facts, "confusion", "Confusion", "Confusion matrix", text)
 
 
-def roc_section(files: RunFiles) -> Section | Missing:
+def roc_section(facts: RunFacts) -> Section | Missing:
     """How well each class is told from all others."""
     text = (
         "Each class against all others, at every threshold. The nearer to the corner, the better."
     )
-    return _of_each_model(files, "roc", "ROC", "ROC curves", text)
+    return _of_each_model(facts, "roc", "ROC", "ROC curves", text)
 
 
-def calibration_section(files: RunFiles) -> Section | Missing:
+def calibration_section(facts: RunFacts) -> Section | Missing:
     """Whether the probabilities mean what they say."""
-    picture = files.picture("reliability", "Accuracy against confidence", chart=True, scrolls=True)
+    picture = facts.picture("reliability", "Accuracy against confidence", chart=True, scrolls=True)
     if picture is None:
-        return Missing(("Calibration",), files.command("evaluate", "classification"))
+        return facts.missing("Calibration", "classification")
     rows = tuple(
         (
             TITLES[name],
@@ -99,24 +108,24 @@ def calibration_section(files: RunFiles) -> Section | Missing:
             decimal(numbers.get("log_loss")),
             decimal(find(numbers, "temperature_scaling", "log_loss")),
         )
-        for name, numbers in _models(files.json("classification")).items()
+        for name, numbers in _models(facts.json("classification")).items()
     )
     headings = ("", "ECE", "scaled", "log-loss", "scaled")
     text = (
         "Of the answers given with 80 % confidence, 80 % should be right: on the diagonal. Scaled: "
         "with a temperature fitted on the other half of the pictures."
     )
-    return Section("Calibration", text, (picture, Table(headings, rows)) if rows else (picture,))
+    return Section("Calibration", text, (picture, Table(headings, rows)))
 
 
-def selective_section(files: RunFiles) -> Section | Missing:
+def selective_section(facts: RunFacts) -> Section | Missing:
     """Accuracy of a classifier that may abstain."""
-    picture = files.picture(
+    picture = facts.picture(
         "selective_accuracy", "Accuracy against the share of pictures answered", chart=True
     )
     if picture is None:
-        return Missing(("Selective accuracy",), files.command("evaluate", "classification"))
-    models = _models(files.json("classification"))
+        return facts.missing("Selective accuracy", "classification")
+    models = _models(facts.json("classification"))
     found = {name: find(numbers, "selective_accuracy") for name, numbers in models.items()}
     found = {name: numbers for name, numbers in found.items() if isinstance(numbers, dict)}
     coverages = list(dict.fromkeys(c for n in found.values() for c in n.get("at_coverage") or ()))
@@ -130,8 +139,7 @@ def selective_section(files: RunFiles) -> Section | Missing:
     )
     headings = ("", "area", *(f"surest {100 * float(coverage):g} %" for coverage in coverages))
     text = "The accuracy on the pictures that the model is surest of, the more of them the lower."
-    blocks = (picture, Table(headings, rows)) if rows else (picture,)
-    return Section("Selective accuracy", text, blocks)
+    return Section("Selective accuracy", text, (picture, Table(headings, rows)))
 
 
 def _models(report: dict) -> dict[str, dict]:
@@ -154,37 +162,27 @@ def _class_row(name: str, numbers: object, area: object) -> tuple[str, ...]:
     return (name, *measured, decimal(area), whole(find(numbers, "support")))
 
 
-def _of_each_model(files, name, title, alt, text) -> Section | Missing:
+def _of_each_model(
+    facts: RunFacts, name: str, title: str, alt: str, text: str
+) -> Section | Missing:
     pictures = [
-        files.picture(f"{name}_{model}", f"{alt}: {of}", chart=True) for model, of in TITLES.items()
+        facts.picture(f"{name}_{model}", f"{alt}: {of}", chart=True) for model, of in TITLES.items()
     ]
-    pictures = tuple(picture for picture in pictures if picture)
-    if not pictures:
-        return Missing((title,), files.command("evaluate", "classification"))
-    return Section(title, text, (Gallery(pictures),))
+    shown = Pictures(tuple(picture for picture in pictures if picture))
+    return Section(title, text, (shown,)) if shown else facts.missing(title, "classification")
 
 
-METRICS = {
-    "frechet_distance": "Fréchet",
-    "kid": "KID",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-}
-
-
-def samples_section(files: RunFiles) -> Section | Missing:
+def samples_section(facts: RunFacts) -> Section | Missing:
     """Generated pictures by class."""
-    overview = files.picture("samples", "Generated pictures, a row for each class")
+    overview = facts.picture("samples", "Generated pictures, a row for each class")
     if overview is None:
-        return Missing(("Samples",), files.command("evaluate", "generation"))
+        return facts.missing("Samples", "generation")
     grids = [
-        files.picture(f"samples_{file_name}", f"Generated pictures of {name}", caption=name)
-        for file_name, name in zip(safe_names(files.class_names), files.class_names, strict=True)
+        facts.picture(f"samples_{file_name}", f"Generated pictures of {name}", caption=name)
+        for file_name, name in zip(safe_names(facts.class_names), facts.class_names, strict=True)
     ]
     grids = tuple(grid for grid in grids if grid)
-    report = files.json("generation")
+    report = facts.json("generation")
     text = "A row for each class, then all pictures of each."
     if report:
         text += (
@@ -194,17 +192,15 @@ def samples_section(files: RunFiles) -> Section | Missing:
             f"Bits/dim of the pictures under their own class: "
             f"{decimal(report.get('bits_per_dim'))}; of a good model, close to that of real ones."
         )
-    return Section(
-        "Samples", text, (overview, Gallery(grids, small=True)) if grids else (overview,)
-    )
+    return Section("Samples", text, (overview, Pictures(grids, small=True)))
 
 
-def generation_section(files: RunFiles) -> Section | Missing:
+def generation_section(facts: RunFacts) -> Section | Missing:
     """Distances between generated and real pictures, beside those between real ones."""
-    report = files.json("generation")
+    report = facts.json("generation")
     metrics = report.get("metrics")
     if not metrics:
-        return Missing(("Generation metrics",), files.command("evaluate", "generation"))
+        return facts.missing("Generation metrics", "generation")
     rows = []
     for name, numbers in metrics.items():
         rows.append((name, *_metrics(numbers)))
@@ -212,74 +208,74 @@ def generation_section(files: RunFiles) -> Section | Missing:
             rows.append((f"{name}: real pictures", *_metrics(numbers["floor"])))
     split = find(report, "reference", "split") or "reference"
     caption = f"Against {whole(find(report, 'reference', 'count'))} pictures of {split}"
-    blocks = [Table(("", *METRICS.values()), tuple(rows), caption)]
     fid = report.get("fid")
-    if isinstance(fid, dict):
-        cells = ((f"{size} dimensions", *_fid(value)) for size, value in fid.items())
-        blocks.append(Table(("FID", "generated", "real pictures"), tuple(cells)))
+    cells = tuple(
+        (f"{size} dimensions", decimal(find(value, "all")), decimal(find(value, "floor")))
+        for size, value in (fid if isinstance(fid, dict) else {}).items()
+    )
+    blocks = (
+        Table(("", *METRICS.values()), tuple(rows), caption),
+        Table(("FID", "generated", "real pictures"), cells),
+    )
     text = (
         f"Measured on {_features(report)}. Each row of real pictures is the floor: the same number "
         "for as many pictures of the split train. A perfect model comes as near to it as chance "
         "allows. Fréchet and KID are better when small, the others when large."
         f"{other_data(report)}"
     )
-    return Section("Generation metrics", text, tuple(blocks))
+    return Section("Generation metrics", text, blocks)
 
 
-def neighbours_section(files: RunFiles) -> Section | Missing:
+def neighbours_section(facts: RunFacts) -> Section | Missing:
     """Whether the model repeats what it was trained on."""
     alt = "Generated pictures beside the training pictures nearest to them"
-    picture = files.picture("nearest_neighbours", alt, scrolls=True)
+    picture = facts.picture("nearest_neighbours", alt, scrolls=True)
     if picture is None:
-        return Missing(("Nearest neighbours",), files.command("evaluate", "generation"))
+        return facts.missing("Nearest neighbours", "generation")
     text = (
         "Generated pictures beside the nearest training pictures: a model that copies shows the "
         "same picture twice."
     )
-    found = files.json("generation").get("memorisation")
+    found = facts.json("generation").get("memorisation")
     spaces = found if isinstance(found, dict) else {}
     tables = [_memorisation(space, numbers) for space, numbers in spaces.items()]
     return Section("Nearest neighbours", text, (picture, *tables))
 
 
-def completions_section(files: RunFiles) -> Section | Missing:
+def completions_section(facts: RunFacts) -> Section | Missing:
     """Pictures whose upper part is given."""
     alt = "Real pictures and several completions of each"
-    picture = files.picture("completions", alt, scrolls=True)
+    picture = facts.picture("completions", alt, scrolls=True)
     if picture is None:
-        return Missing(("Completions",), files.command("evaluate", "generation"))
-    report = files.json("generation")
+        return facts.missing("Completions", "generation")
+    report = facts.json("generation")
     split = find(report, "reference", "split") or "reference"
     text = f"The upper part is a real picture of the split {split}, the rest is drawn."
     text += other_data(report)
     return Section("Completions", text, (picture,))
 
 
-def temperatures_section(files: RunFiles) -> Section | Missing:
+def temperatures_section(facts: RunFacts) -> Section | Missing:
     """The same classes, drawn more or less daringly."""
     alt = "Generated pictures at several temperatures"
-    picture = files.picture("temperatures", alt, scrolls=True)
+    picture = facts.picture("temperatures", alt, scrolls=True)
     if picture is None:
-        return Missing(("Temperatures",), files.command("evaluate", "generation"))
+        return facts.missing("Temperatures", "generation")
     rows = tuple(
         (
             decimal(find(row, "temperature"), 2),
             decimal(find(row, "bits_per_dim")),
             decimal(find(row, "frechet_distance")),
         )
-        for row in files.json("generation").get("temperatures") or ()
+        for row in facts.json("generation").get("temperatures") or ()
     )
     table = Table(("temperature", "bits/dim", "Fréchet"), rows)
     text = "Below 1 the model draws safer and smoother pictures, above 1 more daring ones."
-    return Section("Temperatures", text, (picture, table) if rows else (picture,))
+    return Section("Temperatures", text, (picture, table))
 
 
 def _metrics(numbers: object) -> list[str]:
     return [decimal(find(numbers, name)) for name in METRICS]
-
-
-def _fid(value: object) -> tuple[str, str]:
-    return decimal(find(value, "all")), decimal(find(value, "floor"))
 
 
 def _features(report: dict) -> str:
@@ -309,57 +305,57 @@ def _memorisation(space: str, numbers: object) -> Table:
     )
 
 
-def evidence_section(files: RunFiles) -> Section | Missing:
+def evidence_section(facts: RunFacts) -> Section | Missing:
     """Where in a picture the decision comes from."""
     alt = "Pictures beside the evidence in each of their pixels"
-    picture = files.picture("evidence", alt, scrolls=True)
+    picture = facts.picture("evidence", alt, scrolls=True)
     if picture is None:
-        return Missing(("Evidence maps",), files.command("evaluate", "evidence"))
+        return facts.missing("Evidence maps", "evidence")
     text = (
         "Each pixel's log p under the true class, minus that under the most probable other one, "
         "given the pixels before it. The sum over the picture is what the decision rests on."
-        f"{other_data(files.json('evidence'))}"
+        f"{other_data(facts.json('evidence'))}"
     )
     return Section("Evidence maps", text, (picture,))
 
 
-def foreign_section(files: RunFiles) -> Section | Missing:
+def foreign_section(facts: RunFacts) -> Section | Missing:
     """Whether the model notices pictures that are none of its business."""
-    report = files.json("foreign")
+    report = facts.json("foreign")
     alt = "Foreign inputs, and the AUROC of each detector on them"
-    picture = files.picture("foreign", alt, scrolls=True)
+    picture = facts.picture("foreign", alt, scrolls=True)
     if not report and picture is None:
-        return Missing(("Foreign inputs",), files.command("evaluate", "foreign"))
+        return facts.missing("Foreign inputs", "foreign")
     inputs = report.get("inputs") or {}
     detectors = list(dict.fromkeys(d for i in inputs.values() for d in find(i, "auroc") or ()))
     rows = tuple(
         (name, *(decimal(find(of_input, "auroc", detector)) for detector in detectors))
         for name, of_input in inputs.items()
     )
-    blocks = [picture] if picture else []
-    if rows:
-        headings = ("AUROC", *(detector.replace("_", " ") for detector in detectors))
-        blocks.append(Table(headings, rows))
-    meanings = report.get("detectors")
-    if isinstance(meanings, dict):
-        names = ((name.replace("_", " "), option(meaning)) for name, meaning in meanings.items())
-        blocks.append(Table(("", ""), tuple(names), "Detectors: the larger, the more foreign"))
+    headings = ("AUROC", *(detector.replace("_", " ") for detector in detectors))
+    given = report.get("detectors")
+    meanings = tuple(
+        (name.replace("_", " "), option(meaning))
+        for name, meaning in (given if isinstance(given, dict) else {}).items()
+    )
+    caption = "Detectors: the larger, the more foreign"
+    blocks = (picture, Table(headings, rows), Table(("", ""), meanings, caption))
     text = (
         "How well each detector tells foreign inputs from pictures like those the model was "
         "trained on: 1 always, 0.5 not at all, below that it takes the foreign ones for the "
         "more familiar."
         f"{other_data(report)}"
     )
-    return Section("Foreign inputs", text, tuple(blocks))
+    return Section("Foreign inputs", text, blocks)
 
 
-def receptive_field_section(files: RunFiles) -> Section | Missing:
+def receptive_field_section(facts: RunFacts) -> Section | Missing:
     """Which pixels a pixel sees."""
     alt = "For some pixels, the influence of all others"
-    picture = files.picture("receptive_field", alt, chart=True, scrolls=True)
+    picture = facts.picture("receptive_field", alt, chart=True, scrolls=True)
     if picture is None:
-        return Missing(("Receptive field",), files.command("evaluate", "receptive-field"))
-    report = files.json("receptive_field")
+        return facts.missing("Receptive field", "receptive-field")
+    report = facts.json("receptive_field")
     rows = tuple(
         (
             f"{option(target.get('row'))}, {option(target.get('column'))}",
@@ -379,4 +375,4 @@ def receptive_field_section(files: RunFiles) -> Section | Missing:
         "streams have none. An earlier pixel that is grey is too far away for a network of this "
         "depth."
     )
-    return Section("Receptive field", text, (picture, table) if rows else (picture,))
+    return Section("Receptive field", text, (picture, table))

@@ -1,4 +1,4 @@
-"""Where a run comes from: its data, its models, their training."""
+"""Where a run comes from: its data, its models, their training, and the commands that repeat it."""
 
 import shlex
 import statistics
@@ -6,8 +6,7 @@ import statistics
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.report.facts import (
     NONE,
-    TITLES,
-    RunFiles,
+    RunFacts,
     decimal,
     duration,
     find,
@@ -17,53 +16,59 @@ from keras_pixelcnnpp.evaluate.report.facts import (
     shape,
     whole,
 )
-from keras_pixelcnnpp.evaluate.report.page import Gallery, Listing, Missing, Section, Table
+from keras_pixelcnnpp.evaluate.report.page import Listing, Missing, Pictures, Section, Table
+from keras_pixelcnnpp.run import TITLES
 
 CURVES = {
     "bits_per_dim": "bits/dim",
     "accuracy": "accuracy",
     "cross_entropy": "cross-entropy (nats)",
 }
+NO_OPTIONS = (
+    # of every Keras model
+    *("name", "trainable", "dtype"),
+    # given by the data
+    *("image_shape", "num_classes"),
+)
 
 
-def data_section(files: RunFiles) -> Section:
+def data_section(facts: RunFacts) -> Section:
     """What the models were trained on."""
-    data = files.config["data"]
-    facts = Table(
+    data = facts.config["data"]
+    table = Table(
         ("", ""),
         (
             ("source", option(data.get("source"))),
             ("shape", shape(data.get("image_shape"))),
             ("levels of a sub-pixel", option(data.get("num_levels"))),
-            ("classes", option(len(files.class_names))),
+            ("classes", option(len(facts.class_names))),
             ("fingerprint", option(data.get("fingerprint"))),
         ),
     )
     counts = data.get("counts")
+    blocks = (table, _counts(counts, facts.class_names)) if counts else (table,)
     text = (
         "Trained on the split train, watched on validation. The fingerprint "
         "is a SHA-256 of all pictures, labels and splits."
     )
-    return Section(
-        "Data", text, (facts, _counts(counts, files.class_names)) if counts else (facts,)
-    )
+    return Section("Data", text, blocks)
 
 
-def model_section(files: RunFiles) -> Section:
+def model_section(facts: RunFacts) -> Section:
     """How the models were configured."""
-    trained = {title: files.section(name) for name, title in TITLES.items() if files.section(name)}
+    trained = {title: facts.section(name) for name, title in TITLES.items() if facts.section(name)}
     rows = _rows([_options(section) for section in trained.values()])
     rows += _rows([_versions(section) for section in trained.values()])
     text = "Every option of the training, the random seed among them, and the versions it ran with."
     return Section("Model", text, (Table(("", *trained), rows),))
 
 
-def training_section(files: RunFiles) -> Section | Missing:
+def training_section(facts: RunFacts) -> Section | Missing:
     """How the training went."""
-    histories = {title: files.history(name) for name, title in TITLES.items()}
+    histories = {title: facts.history(name) for name, title in TITLES.items()}
     histories = {title: rows for title, rows in histories.items() if rows}
     if not histories:
-        return Missing(("Training curves",), files.training_command("pixelcnnpp"))
+        return Missing(("Training curves",), facts.training_command("pixelcnnpp"))
     curves = []
     for quantity, label in CURVES.items():
         png = history_png(histories, quantity, label)
@@ -82,7 +87,7 @@ def training_section(files: RunFiles) -> Section | Missing:
         "them measured as the validation pictures; so the two lines of a model need not meet. "
         "Bits/dim is of the picture under its own class."
     )
-    return Section("Training", text, (Gallery(tuple(curves)), summary))
+    return Section("Training", text, (Pictures(tuple(curves)), summary))
 
 
 def _options(section: dict) -> dict[str, object]:
@@ -131,28 +136,20 @@ def _training_row(title: str, rows: list[dict]) -> tuple[str, ...]:
     )
 
 
-NO_OPTIONS = (
-    # of every Keras model
-    *("name", "trainable", "dtype"),
-    # given by the data
-    *("image_shape", "num_classes"),
-)
-
-
-def reproduction_section(files: RunFiles) -> Section:
+def reproduction_section(facts: RunFacts) -> Section:
     """How to repeat the run."""
-    trained = [name for name in TITLES if files.section(name)]
+    trained = [name for name in TITLES if facts.section(name)]
     blocks = [
         Listing(
-            tuple(_training_command(files, name) for name in trained), "Train, with every option"
+            tuple(_training_command(facts, name) for name in trained), "Train, with every option"
         ),
-        Listing(tuple(_evaluation_commands(files)), "Measure"),
+        Listing(tuple(_evaluation_commands(facts)), "Measure"),
     ]
     text = (
         "Same seed, same versions, same kind of machine: the same numbers. Every option is "
         "written out, so that a preset that changes does not matter."
     )
-    if find(files.section("pixelcnnpp"), "options", "limit") is not None:
+    if find(facts.section("pixelcnnpp"), "options", "limit") is not None:
         text += " This run used a part of the split train only, chosen by its seed."
     return Section("Reproduce", text, tuple(blocks))
 
@@ -160,9 +157,7 @@ def reproduction_section(files: RunFiles) -> Section:
 def training_words(config: dict, model: str) -> list[str]:
     """The words after `pixelcnnpp` of the command that trains `model` again, without `--run`.
 
-    Args:
-        config: The content of `config.json`.
-        model: `"pixelcnnpp"` or `"baseline"`.
+    `config` is the content of `config.json`.
     """
     data, section = config["data"], config[model]
     options = dict(section["options"])
@@ -189,17 +184,17 @@ def _option(name: str, value: object) -> list[str]:
     return [f"--{flag}", text]
 
 
-def _training_command(files: RunFiles, model: str) -> str:
-    backend = find(files.section(model), "versions", "backend")
+def _training_command(facts: RunFacts, model: str) -> str:
+    backend = find(facts.section(model), "versions", "backend")
     prefix = f"KERAS_BACKEND={shlex.quote(str(backend))} " if backend else ""
-    return prefix + files.command(*training_words(files.config, model))
+    return prefix + facts.command(*training_words(facts.config, model))
 
 
-def _evaluation_commands(files: RunFiles) -> list[str]:
+def _evaluation_commands(facts: RunFacts) -> list[str]:
     commands = []
     for name in ("classification", "generation", "evidence", "foreign", "receptive_field"):
-        if report := files.json(name):
+        if report := facts.json(name):
             options = report.get("options", {}).items()
             words = [word for option, value in options for word in _option(option, value)]
-            commands.append(files.command("evaluate", name.replace("_", "-"), *words))
-    return [*commands, files.command("evaluate", "report")]
+            commands.append(facts.command("evaluate", name.replace("_", "-"), *words))
+    return [*commands, facts.command("evaluate", "report")]

@@ -5,81 +5,46 @@ from typing import ClassVar
 
 
 @dataclass(frozen=True)
-class KeyNumber:
-    """A number that stands out at the top of the page.
-
-    Args:
-        label: What it is.
-        value: The number, with its unit.
-        note: A few words below it.
-    """
-
-    label: str
-    value: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Table:
-    """A table; its first column names the rows.
-
-    Args:
-        headings: One for each column.
-        rows: The cells, row by row.
-        caption: A line above it.
-    """
+    """A table; its first column names the rows. Without any, it isn't shown."""
 
     kind: ClassVar[str] = "table"
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, with its content.
-
-    Args:
-        uri: A data URI.
-        size: Width and height in pixels.
-        alt: What is to be seen, for those who cannot see it.
-        caption: A line below it.
-        chart: Whether it is black on white, without photographs: it becomes white on black on dark
-            screens.
-        scrolls: Whether it has letters that nobody could read if it were shrunk to a small screen.
-    """
+    """A picture with its content, a data URI; `alt` is for those who cannot see it."""
 
     kind: ClassVar[str] = "picture"
     uri: str
     size: tuple[int, int]
     alt: str
     caption: str = ""
-    chart: bool = False
-    scrolls: bool = False
+    chart: bool = False  # black on white, without photographs: it is turned round on dark screens
+    scrolls: bool = False  # has letters that nobody could read if it were shrunk to a small screen
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """Pictures side by side, as many as there is room for.
+class Pictures:
+    """Pictures side by side, as many as there is room for. Without any, it isn't shown."""
 
-    Args:
-        pictures: The pictures.
-        small: Whether many fit into a row.
-    """
-
-    kind: ClassVar[str] = "gallery"
+    kind: ClassVar[str] = "pictures"
     pictures: tuple[Picture, ...]
     small: bool = False
+
+    def __len__(self) -> int:
+        return len(self.pictures)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Lines to be typed.
-
-    Args:
-        lines: The lines.
-        caption: A line above them.
-    """
+    """Lines to be typed."""
 
     kind: ClassVar[str] = "listing"
     lines: tuple[str, ...]
@@ -88,17 +53,11 @@ class Listing:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
-
-    Args:
-        title: Its heading.
-        text: What it shows and how to read it.
-        blocks: Tables, pictures, galleries and listings.
-    """
+    """A part of the page: what it shows, how to read it, and the blocks that there are."""
 
     title: str
     text: str
-    blocks: tuple[Table | Picture | Gallery | Listing, ...]
+    blocks: tuple[Table | Picture | Pictures | Listing | None, ...]
 
     @property
     def anchor(self) -> str:
@@ -108,28 +67,24 @@ class Section:
 
 @dataclass(frozen=True)
 class Missing:
-    """What the run folder has nothing about yet.
-
-    Args:
-        titles: What it would be: the sections.
-        command: The command that measures them.
-    """
+    """Sections that the run folder has nothing for yet, and the command that measures it."""
 
     titles: tuple[str, ...]
     command: str
 
 
 @dataclass(frozen=True)
-class Page:
-    """The whole report.
+class KeyNumber:
+    """A number that stands out at the top of the page, with its unit and a few words below."""
 
-    Args:
-        title: The name of the run.
-        subtitle: What the run is about, in one line.
-        key_numbers: What stands out.
-        sections: In order.
-        missing: What is not there.
-    """
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report."""
 
     title: str
     subtitle: str

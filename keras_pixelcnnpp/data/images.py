@@ -204,11 +204,11 @@ def png_bytes(pixels: np.ndarray) -> bytes:
 
 
 def check_channels(pixels: np.ndarray) -> None:
-    """Raises UserError unless a picture has 1 or 3 channels."""
+    """Raises UserError unless pictures have 1 or 3 channels, on the last axis."""
     if pixels.shape[-1] not in (1, 3):
         raise UserError(
-            "Only pictures of 1 or 3 channels can be written as PNG. "
-            f"These have {pixels.shape[-1]}."
+            "Expected pictures of 1 or 3 channels, grey or RGB. "
+            f"Received: {pixels.shape[-1]} channels"
         )
 
 

@@ -1,9 +1,12 @@
 import io
+import json
 
 import enumeration
+import keras
 import numpy as np
 import pytest
 import tiny
+from command_line import one_line
 from PIL import Image
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
@@ -78,5 +81,37 @@ def test_channels_that_cannot_be_drawn():
     images = np.zeros((1, 2, 2, 2), "uint8")
     pictures = tiny.LabelledImages(images, np.zeros(1, "int32"), ("a",))
     evidence = Evidence(pictures, np.zeros(1, int), np.ones(1, int), np.zeros((1, 2, 2)))
-    with pytest.raises(UserError, match="have 2"):
+    with pytest.raises(UserError, match="Received: 2 channels"):
         evidence_png(evidence, NAMES, 5)
+
+
+def test_command(pixelcnnpp, run):
+    status, out, _ = pixelcnnpp("evaluate", "evidence", "--run", run.path, "--per-class", 2)
+    assert status == 0
+    assert str(run.reports) in out
+    with Image.open(run.reports / "evidence.png") as image:
+        assert min(image.size) > 200
+    report = json.loads((run.reports / "evidence.json").read_text())
+    assert report["options"] == {"split": "validation", "per_class": 2, "batch_size": 32}
+    assert (report["split"], report["count"], report["temperature"]) == ("validation", 6, 1)
+    model = keras.models.load_model(run.model_keras)
+    split = tiny.tiny_split(9, 1)
+    for row in report["pictures"]:
+        index = split.paths.index(f"picture/{row['path'].split('/')[-1].lstrip('0') or 0}")
+        scores = model.class_log_likelihoods(split.images[index : index + 1])[0]
+        assert row["label"] == NAMES[split.labels[index]]
+        difference = scores[NAMES.index(row["label"])] - scores[NAMES.index(row["against"])]
+        assert row["nats"] == pytest.approx(difference, abs=1e-3)
+
+
+def test_command_needs_labels(pixelcnnpp, run):
+    one_line(pixelcnnpp("evaluate", "evidence", "--run", run.path, "--split", "test"), "no labels")
+
+
+# That of foreign pictures begins as this one does.
+@pytest.mark.parametrize("command", ["evidence", "foreign"])
+def test_bad_input(pixelcnnpp, run, tmp_path, command):
+    one_line(pixelcnnpp("evaluate", command, "--run", tmp_path / "none"), "No run in")
+    one_line(pixelcnnpp("evaluate", command, "--run", run.path, "--split", "tset"), "validation")
+    run.model_keras.unlink()
+    one_line(pixelcnnpp("evaluate", command, "--run", run.path), "pixelcnnpp train pixelcnnpp")

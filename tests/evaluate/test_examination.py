@@ -71,7 +71,7 @@ class TestNearestTraining:
         levels[5] = real.train.images[11]
         gallery = NearestTraining.find(ClassSamples(levels, labels, NAMES, 5), real).gallery()
         assert gallery.pixels.shape == (3, 4, 4, 4, 1)
-        assert gallery.row_labels == NAMES
+        assert gallery.row_labels == list(NAMES)
         # The copy, and the picture that it is a copy of.
         assert (gallery.pixels[2, :2] == to_pixels(real.train.images[11], 5)).all()
 
@@ -80,7 +80,7 @@ class TestCompletions:
     def test_upper_half_is_kept(self, model, real):
         gallery = complete_pictures(model, real, 3, seed=4)
         assert gallery.pixels.shape == (3, 5, 4, 4, 1)
-        assert gallery.row_labels == NAMES
+        assert gallery.row_labels == list(NAMES)
         first = [int(np.argmax(real.reference.labels == label)) for label in range(3)]
         original = to_pixels(real.reference.images[first], 5)
         assert (gallery.pixels[:, 0] == original).all()
@@ -102,7 +102,8 @@ class TestCompletions:
 class TestTemperatureSweep:
     def test_pictures_and_numbers(self, model):
         drawn = ClassSamples.draw(model, NAMES, 4, seed=3)
-        sweep = TemperatureSweep.draw(model, drawn, [1.0, 0.1, 1.0], known={1.0: drawn}, seed=3)
+        drawn_with = {"seed": 3, "temperature": 1.0, "guidance": 0.0}
+        sweep = TemperatureSweep.draw(model, drawn, drawn_with, [1.0, 0.1, 1.0])
         assert [row["temperature"] for row in sweep.report] == [0.1, 1.0]
         assert sweep.samples[1.0] is drawn
         cold = model.sample(drawn.labels, seed=3, temperature=0.1)
@@ -112,8 +113,8 @@ class TestTemperatureSweep:
         assert sweep.report[0]["frechet_distance"] is None
 
         gallery = sweep.gallery()
-        assert gallery.row_labels == ("temperature 0.1", "temperature 1")
-        assert gallery.column_labels == ("dark", "", "", "grey", "", "", "bright", "", "")
+        assert gallery.row_labels == ["temperature 0.1", "temperature 1"]
+        assert gallery.column_labels == ["dark", "", "", "grey", "", "", "bright", "", ""]
         assert (gallery.pixels[0, 4] == to_pixels(cold[5], 5)).all()
 
     @pytest.mark.parametrize(

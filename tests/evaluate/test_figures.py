@@ -1,17 +1,43 @@
-from keras_pixelcnnpp.evaluate import figures as history_figure
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate import figures
+from keras_pixelcnnpp.evaluate.figures import Gallery
+
+
+def test_gallery_shows_each_pixel_in_its_place():
+    pixels = np.zeros((2, 3, 64, 64, 3), "uint8")
+    pixels[1, 2] = (200, 100, 50)
+    gallery = Gallery(pixels, ("first $x", "second"), ("one", "two", ""))
+    with Image.open(io.BytesIO(gallery.png())) as image:
+        shown = np.asarray(image.convert("RGB")).astype(int)
+    coloured = (shown == (200, 100, 50)).all(axis=-1)
+    assert coloured.sum() == 64 * 64
+    rows, columns = np.nonzero(coloured)
+    assert (np.ptp(rows), np.ptp(columns)) == (63, 63)
+    # Words stand left of the pictures and above them.
+    assert columns.min() > 2 * 65
+    assert rows.min() > 65 + 10
+
+
+def test_gallery_of_two_channels_is_no_picture():
+    with pytest.raises(UserError, match="1 or 3 channels"):
+        Gallery(np.zeros((1, 1, 4, 4, 2), "uint8"), ("a",), ("b",)).png()
 
 
 def test_curves_are_drawn_of_what_was_measured(monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        history_figure, "figure_png", lambda figure, dpi: drawn.append(figure) or b"png"
-    )
+    monkeypatch.setattr(figures, "figure_png", lambda figure, dpi: drawn.append(figure) or b"png")
     histories = {
         "first": [{"epoch": 1, "val_accuracy": 0.25}, {"epoch": 2, "val_accuracy": None}],
         "second": [{"epoch": 1, "accuracy": 0.5}, {"epoch": 2, "accuracy": 0.75}],
     }
-    assert history_figure.history_png(histories, "accuracy", "accuracy") == b"png"
+    assert figures.history_png(histories, "accuracy", "accuracy") == b"png"
     (axes,) = drawn[0].axes
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert lines == {"first, validation": [[1, 0.25]], "second, training": [[1, 0.5], [2, 0.75]]}
-    assert history_figure.history_png(histories, "bits_per_dim", "bits/dim") is None
+    assert figures.history_png(histories, "bits_per_dim", "bits/dim") is None

@@ -6,6 +6,7 @@ from sklearn.metrics.pairwise import polynomial_kernel
 
 from keras_pixelcnnpp.evaluate.metrics.pictures import (
     FIDELITY_METRICS,
+    PixelHistogram,
     density_coverage,
     fidelity_metrics,
     frechet_distance,
@@ -239,3 +240,16 @@ class TestMemorisation:
     def test_nothing_to_compare(self):
         with pytest.raises(ValueError, match="Received: 0 and 1"):
             memorisation([], [1])
+
+
+class TestPixelHistogram:
+    def test_sums_to_one_over_all_pictures(self, rng):
+        histogram = PixelHistogram(rng.integers(0, 3, (5, 1, 2, 1), dtype="uint8"), num_levels=3)
+        every = np.array([[a, b] for a in range(3) for b in range(3)], "uint8").reshape(9, 1, 2, 1)
+        assert np.exp(histogram.log_prob(every)).sum() == pytest.approx(1)
+
+    def test_counts_by_hand(self):
+        images = np.array([0, 0, 0, 1], "uint8").reshape(4, 1, 1, 1)
+        histogram = PixelHistogram(images, num_levels=4)
+        probabilities = np.exp(histogram.log_prob(np.arange(4, dtype="uint8").reshape(4, 1, 1, 1)))
+        assert probabilities == pytest.approx([4 / 8, 2 / 8, 1 / 8, 1 / 8])

@@ -1,23 +1,220 @@
-"""Whatever the JSON files of a run hold: a page, or one line."""
-
+import base64
+import io
 import json
 import shutil
+import subprocess
+import sys
 
 import hostile
 import pytest
-from finished_run import write_finished_run
+from command_line import one_line
+from finished_run import SECTIONS, write_finished_run
+from html_page import HtmlPage
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from keras_pixelcnnpp.evaluate.report.build import build_page
 from keras_pixelcnnpp.evaluate.report.page import Page
+from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+PREFIX = "data:image/png;base64,"
+
+
+@pytest.fixture
+def finished(tmp_path):
+    return write_finished_run(tmp_path / "run")
+
+
+def page_of(pixelcnnpp, run):
+    status, out, _ = pixelcnnpp("evaluate", "report", "--run", run.path)
+    assert status == 0
+    path = run.reports / "index.html"
+    assert f"Wrote {path}" in out
+    return HtmlPage(path.read_text(encoding="utf-8"))
+
+
+def check_self_contained(page):
+    """Nothing to load from elsewhere, no link that leads nowhere."""
+    assert page.open_tags == []
+    assert len(set(page.ids)) == len(page.ids)
+    assert not {"script", "iframe", "object", "embed", "form"} & {tag for tag, _ in page.tags}
+    for uri in page.attributes("src"):
+        assert uri.startswith(PREFIX)
+        with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix(PREFIX)))) as image:
+            image.load()
+    for target in page.attributes("href"):
+        assert target == "data:," or target.removeprefix("#") in page.ids
+    assert "url(" not in page.text
+    assert "@import" not in page.text
+    assert not [name for _, attributes in page.tags for name in attributes if name[:2] == "on"]
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert all(image["alt"] for image in images)
+
+
+def test_finished_run(pixelcnnpp, finished):
+    page = page_of(pixelcnnpp, finished)
+    check_self_contained(page)
+    anchors = page.attributes("href")
+    assert len(anchors) == len(SECTIONS) + 1
+    for title in SECTIONS:
+        assert f"\n{title}\n" in page.text
+    # 13 pictures and a grid for each of two classes from files, and three curves.
+    assert len(page.attributes("src")) == 13 + 2 + 3
+    assert "Not measured yet" not in page.text
+    for fact in (
+        *("80.0 %", "49.0–94.3 %", "−10.0 points (−30.0 to +10.0)"),
+        *("123,456", "1,234", "2,468", "f00d" * 16),
+        *("12.5 %", "33.500", "22.250", "4.500", "0.938"),
+    ):
+        assert fact in page.text
+
+
+def test_other_data_is_named(pixelcnnpp, finished):
+    assert "(--data)" not in page_of(pixelcnnpp, finished).text
+    for name in ("classification", "generation", "evidence", "foreign"):
+        path = finished.reports / f"{name}.json"
+        content = json.loads(path.read_text())
+        write_json(path, {**content, "options": {"data": f"of/{name}", "seed": 5}})
+    page = page_of(pixelcnnpp, finished)
+    for name, times in {"classification": 1, "generation": 2, "evidence": 1, "foreign": 1}.items():
+        assert page.text.count(f"Measured on of/{name} (--data).") == times
+        assert f"pixelcnnpp evaluate {name} --data of/{name} --seed 5 --run" in page.text
+
+
+def test_run_that_was_only_started(pixelcnnpp, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    write_json(run.config_json, {"data": {}})
+    page = page_of(pixelcnnpp, run)
+    check_self_contained(page)
+    assert [f"#{name}" for name in page.ids] == page.attributes("href")[1:]
+    for command in ("classification", "generation", "evidence", "foreign", "receptive-field"):
+        # One line for each, however many sections it would fill.
+        assert page.text.count(f"pixelcnnpp evaluate {command} --run {run.path}") == 1
+    assert f"pixelcnnpp train baseline --data DATA --run {run.path}" in page.text
+
+
+def test_without_baseline(pixelcnnpp, finished):
+    config = finished.read_config()
+    del config["baseline"]
+    write_json(finished.config_json, config)
+    report = json.loads((finished.reports / "classification.json").read_text())
+    del report["models"]["baseline"]
+    write_json(
+        finished.reports / "classification.json",
+        {**report, "mcnemar_p": None, "accuracy_difference": None},
+    )
+    for path in (*finished.reports.glob("*_baseline.png"), finished.history("baseline")):
+        path.unlink()
+    page = page_of(pixelcnnpp, finished)
+    check_self_contained(page)
+    assert "McNemar" not in page.text
+    assert "pixelcnnpp train baseline --data '/data/two words'" in page.text
+
+
+@pytest.mark.parametrize("name", ["classification", "generation", "foreign", "receptive_field"])
+def test_file_without_any_key(pixelcnnpp, finished, name):
+    write_json(finished.reports / f"{name}.json", {})
+    check_self_contained(page_of(pixelcnnpp, finished))
+
+
+def test_what_users_named_is_text(pixelcnnpp, tmp_path):
+    names = ("<script>alert(1)</script>", "\"><img src='x' onerror='alert(2)'>", "a&lt;b")
+    run = write_finished_run(tmp_path / "<i>run & co", names)
+    page = page_of(pixelcnnpp, run)
+    check_self_contained(page)
+    assert "<i>run & co" in page.text
+    for name in names:
+        assert name in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("classification.json", b'{"split"'),
+        ("generation.json", b"[1]"),
+        ("samples.png", b"no picture"),
+        ("foreign.png", b""),
+    ],
+)
+def test_damaged_file_is_named(pixelcnnpp, finished, name, content):
+    (finished.reports / name).write_bytes(content)
+    result = pixelcnnpp("evaluate", "report", "--run", finished.path)
+    one_line(result, name, "damaged")
+    assert not (finished.reports / "index.html").exists()
+
+
+def test_no_run(pixelcnnpp, tmp_path):
+    one_line(pixelcnnpp("evaluate", "report", "--run", tmp_path), "No run in")
+
+
+def test_no_backend_is_loaded(finished):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['pixelcnnpp', 'evaluate', 'report', '--run', {str(finished.path)!r}]\n"
+        "from keras_pixelcnnpp import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert (finished.reports / "index.html").exists()
+
+
+# A frame of 390 pixels: Chromium's own window cannot be made that narrow.
+FRAME = """<!DOCTYPE html><body><iframe width="390" height="800" style="border:0"></iframe><script>
+const frame = document.querySelector("iframe");
+frame.onload = () => {
+  const page = frame.contentDocument, images = [...page.images];
+  document.body.dataset.found = JSON.stringify({
+    overflow: page.documentElement.scrollWidth - page.documentElement.clientWidth,
+    broken: images.filter(image => !image.complete || !image.naturalWidth).length,
+    images: images.length,
+    ground: frame.contentWindow.getComputedStyle(page.body).backgroundColor,
+  });
+};
+frame.srcdoc = %s;
+</script></body>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@pytest.mark.parametrize(("scheme", "setting"), [("dark", 0), ("light", 1)])
+def test_in_a_browser(pixelcnnpp, tmp_path, scheme, setting):
+    run = write_finished_run(tmp_path / "run", ("a" * 60, "dog"))
+    page_of(pixelcnnpp, run)
+    content = (run.reports / "index.html").read_text(encoding="utf-8")
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAME % json.dumps(content), encoding="utf-8")
+    browser = subprocess.run(
+        [
+            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            *("--enable-logging=stderr", "--virtual-time-budget=5000"),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--blink-settings=preferredColorScheme={setting}",
+            frame.as_uri(),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "CONSOLE" not in browser.stderr
+    (body,) = [attributes for tag, attributes in HtmlPage(browser.stdout).tags if tag == "body"]
+    found = json.loads(body["data-found"])
+    assert found["overflow"] == 0
+    assert (found["images"], found["broken"]) == (18, 0)
+    red = int(found["ground"].split("(")[1].split(",")[0])
+    assert (red < 64) == (scheme == "dark")
+
 
 VALUES = st.sampled_from([None, True, 3, -1, 1e400, "x", [], [1], ["x"], {}, {"x": 1}])
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def hostile_run(tmp_path_factory):
     return write_finished_run(tmp_path_factory.mktemp("finished") / "run")
 
 
@@ -36,17 +233,18 @@ def replaced(content, path, value):
     return copy
 
 
+# Whatever the JSON files of a run hold: a page, or one line.
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_value_in_any_place(finished, data):
-    run = RunFolder(finished.path.parent / "changed")
+def test_any_value_in_any_place(hostile_run, data):
+    run = RunFolder(hostile_run.path.parent / "changed")
     if not run.path.exists():
-        shutil.copytree(finished.path, run.path)
-    files = sorted(path for path in finished.path.rglob("*.json"))
+        shutil.copytree(hostile_run.path, run.path)
+    files = sorted(path for path in hostile_run.path.rglob("*.json"))
     file = data.draw(st.sampled_from(files), "file")
     content = json.loads(file.read_text(encoding="utf-8"))
     path = data.draw(st.sampled_from(places(content)), "place")
-    changed = run.path / file.relative_to(finished.path)
+    changed = run.path / file.relative_to(hostile_run.path)
     changed.write_text(json.dumps(replaced(content, path, data.draw(VALUES, "value"))))
     try:
         page = hostile.result_or_one_line(build_page, run)

@@ -1,9 +1,16 @@
+import io
+import json
+
+import enumeration
 import numpy as np
 import pytest
+import tiny
+from PIL import Image
 
 from keras_pixelcnnpp.data.built_in import load_digits
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.foreign import foreign_inputs
+from keras_pixelcnnpp.evaluate.detectors import Detection
+from keras_pixelcnnpp.evaluate.foreign import foreign_inputs, foreign_png
 
 
 @pytest.fixture
@@ -48,11 +55,8 @@ def test_photographs_and_digits_are_what_they_say():
     wide = np.zeros((20, 32, 32, 3), "uint8")
     photographs = foreign_inputs(wide, 256)["photographs"].astype(float)
     step = np.abs(np.diff(photographs, axis=2)).mean()
-    assert 0 < step < 0.5 * np.abs(photographs - rng_shuffled(photographs)).mean()
-
-
-def rng_shuffled(pictures):
-    return np.random.default_rng(0).permuted(pictures, axis=2)
+    shuffled = np.random.default_rng(0).permuted(photographs, axis=2)
+    assert 0 < step < 0.5 * np.abs(photographs - shuffled).mean()
 
 
 def test_same_seed_same_pictures(images):
@@ -65,3 +69,37 @@ def test_same_seed_same_pictures(images):
 def test_two_channels():
     with pytest.raises(UserError, match="1 or 3 channels"):
         foreign_inputs(np.zeros((2, 4, 4, 2), "uint8"), 5)
+
+
+def test_picture(rng):
+    familiar = tiny.tiny_split(9).images
+    sets = {"noise": rng.integers(0, 5, (3, 4, 4, 1), dtype="uint8"), "again": familiar}
+    model = enumeration.enumerable_model((4, 4, 1), num_classes=3, num_levels=5)
+    detection = Detection.run(familiar, sets, model)
+    with Image.open(io.BytesIO(foreign_png(detection, familiar, sets, 5))) as image:
+        assert image.width > image.height > 200
+
+
+def test_command(pixelcnnpp, run):
+    status, out, _ = pixelcnnpp("evaluate", "foreign", "--run", run.path, "--count", 6)
+    assert status == 0
+    assert "uniform noise" in out
+    with Image.open(run.reports / "foreign.png") as image:
+        assert min(image.size) > 200
+    report = json.loads((run.reports / "foreign.json").read_text())
+    assert list(report["detectors"])[-1] == "baseline_max_softmax"
+    assert report["familiar"]["count"] == 6
+    for numbers in report["inputs"].values():
+        assert list(numbers["auroc"]) == list(report["detectors"])
+        assert all(0 <= area <= 1 for area in numbers["auroc"].values())
+
+
+def test_command_needs_neither_labels_nor_baseline(pixelcnnpp, run_without_baseline):
+    command = ("evaluate", "foreign", "--run", run_without_baseline.path, "--split", "test")
+    status, out, _ = pixelcnnpp(*command)
+    assert status == 0
+    assert "pixelcnnpp train baseline" in out
+    report = json.loads((run_without_baseline.reports / "foreign.json").read_text())
+    names = ["log_likelihood", "complexity_corrected", "pixelcnnpp_max_softmax"]
+    assert list(report["detectors"]) == names
+    assert report["familiar"]["count"] == 5

@@ -9,8 +9,7 @@ from PIL import Image
 from scipy.stats import mannwhitneyu
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier
-from keras_pixelcnnpp.evaluate.detectors import Detection, density_scores
-from keras_pixelcnnpp.evaluate.foreign import foreign_png
+from keras_pixelcnnpp.evaluate.detectors import Detection, density_scores, png_bits
 
 IMAGES = tiny.tiny_split(9).images
 
@@ -39,12 +38,7 @@ def test_scores_by_hand(model):
     assert scores["log_likelihood"] == pytest.approx(bits, rel=1e-4)
     posterior = each / each.sum(axis=1, keepdims=True)
     assert scores["pixelcnnpp_max_softmax"] == pytest.approx(-posterior.max(axis=1), abs=1e-4)
-    sizes = []
-    for picture in IMAGES[..., 0]:
-        file = io.BytesIO()
-        Image.fromarray(np.rint(picture * 63.75).astype("uint8")).save(file, "PNG")
-        sizes.append(len(file.getvalue()))
-    corrected = bits - 8 * np.array(sizes) / 16
+    corrected = bits - png_bits(IMAGES, 5) / 16
     assert scores["complexity_corrected"] == pytest.approx(corrected, rel=1e-4)
 
 
@@ -56,7 +50,7 @@ def test_a_model_without_classes_has_a_density_too():
 def test_area_is_the_mann_whitney_statistic(model, rng):
     noise = rng.integers(0, 5, (7, 4, 4, 1), dtype="uint8")
     detection = Detection.run(IMAGES, {"noise": noise}, model, BaselineClassifier(HalfSure()))
-    assert detection.detectors[-1] == "baseline_max_softmax"
+    assert list(detection.familiar)[-1] == "baseline_max_softmax"
     for detector, area in detection.auroc("noise").items():
         foreign, familiar = detection.foreign["noise"][detector], detection.familiar[detector]
         expected = mannwhitneyu(foreign, familiar).statistic / (7 * 9)
@@ -84,8 +78,15 @@ def test_report():
     assert report["mean_auroc"] == {"log_likelihood": 0.625}
 
 
-def test_picture(model, rng):
-    sets = {"noise": rng.integers(0, 5, (3, 4, 4, 1), dtype="uint8"), "again": IMAGES}
-    detection = Detection.run(IMAGES, sets, model)
-    with Image.open(io.BytesIO(foreign_png(detection, IMAGES, sets, 5))) as image:
-        assert image.width > image.height > 200
+class TestPngBits:
+    def test_noise_needs_its_entropy_and_a_constant_next_to_nothing(self, rng):
+        noise = rng.integers(0, 256, (2, 64, 64, 3), dtype="uint8")
+        entropy = 8 * noise[0].size
+        assert png_bits(noise, 256) == pytest.approx([entropy, entropy], rel=0.02)
+        assert png_bits(np.zeros_like(noise), 256).max() < 0.02 * entropy
+
+    def test_is_the_size_of_a_file(self, rng):
+        levels = rng.integers(0, 17, (1, 8, 8, 1), dtype="uint8")
+        file = io.BytesIO()
+        Image.fromarray(np.rint(levels[0, ..., 0] * (255 / 16)).astype("uint8")).save(file, "PNG")
+        assert png_bits(levels, 17)[0] == 8 * len(file.getvalue())

@@ -8,23 +8,6 @@ from PIL import Image
 
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.run import RunFolder
-
-# Keras's saving asks NumPy for copies in a way that NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-@pytest.fixture
-def run(tmp_path):
-    """A run folder with a model, as if it had been trained."""
-    folder = RunFolder(tmp_path / "run")
-    data = tiny.tiny_data_config(tiny.tiny_dataset())
-    data["source"] = str(tiny.save_npz(tmp_path / "tiny.npz"))
-    model = tiny.tiny_model()
-    section = {"options": {}, "model": model.get_config()}
-    write_json(folder.config_json, {"data": data, "pixelcnnpp": section})
-    model.save(folder.model_keras)
-    return folder
 
 
 @pytest.mark.parametrize("options", [(), ("--untrained",)])
