@@ -1,5 +1,7 @@
 """An archive that one backend wrote gives the same model under every other."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -42,3 +44,18 @@ def test_archive_of_another_backend_is_exported(tmp_path):
     served = tf.saved_model.load(tmp_path / "1")
     received = served.signatures["classify"](images=tf.constant(IMAGES))["log_likelihood"]
     np.testing.assert_allclose(received, LOG_LIKELIHOODS, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras, keras_pixelcnnpp",
+        "import keras_pixelcnnpp, keras",
+        "import keras_pixelcnnpp.data.batches, keras",
+    ],
+)
+def test_an_archive_loads_whichever_is_imported_first(imports):
+    code = f"{imports}\nprint(type(keras.saving.load_model({str(ARCHIVE)!r})).__name__)"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.split()[-1] == "PixelCNNPlusPlus"

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from keras import ops
 from sklearn.neighbors import KNeighborsClassifier
 
 import keras_pixelcnnpp
