@@ -181,8 +181,9 @@ class Dataset:
         if with_labels:
             chosen = chosen.labelled()
         if not len(chosen):
+            purpose = "learn from" if split == "train" else "measure on"
             raise UserError(
-                f"{self.name}: the split {split} has no {'labelled ' * with_labels}picture."
+                f"The split {split} has no {'labelled ' * with_labels}picture to {purpose}."
             )
         return chosen.some(limit, seed)
 

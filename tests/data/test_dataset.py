@@ -96,7 +96,7 @@ def test_pictures_to_train_or_measure_on():
     assert len(dataset.pictures("train", with_labels=True, limit=1)) == 1
     unlabelled = small_dataset(labels=np.full(3, -1, "int32"))
     assert len(unlabelled.pictures("train", with_labels=False, limit=2)) == 2
-    with pytest.raises(UserError, match="small: the split train has no labelled picture"):
+    with pytest.raises(UserError, match="split train has no labelled picture to learn from"):
         unlabelled.pictures("train", with_labels=True)
 
 
