@@ -9,7 +9,6 @@ from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 
-from keras_pixelcnnpp.data.dataset import measured_pictures, some
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.files import write_bytes, write_json
@@ -27,8 +26,8 @@ def measure(folder: RunFolder, *, untrained: bool, pictures: int, options: dict)
     else:
         model = load_trained_model(folder.require_model("pixelcnnpp"), PixelCNNPlusPlus)
     dataset = load_run_data(config)
-    measured = measured_pictures(dataset, "validation", with_labels=model.num_classes > 0)
-    split = some(measured, pictures)
+    with_labels = model.num_classes > 0
+    split = dataset.pictures("validation", with_labels=with_labels, limit=pictures)
     if untrained:
         model.initialize(split.images, split.labels)
     targets = typical_targets(*model.image_shape[:2])

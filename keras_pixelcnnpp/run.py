@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json, remove_leftovers, write_json
@@ -293,6 +294,7 @@ _DATA = {
     "seed": (lambda value: _is_integer(value) and value >= 0, "an integer of at least 0"),
     "class_names": (_is_names, "a list of texts"),
     "image_shape": (_is_shape, "three sizes"),
+    "resize": (lambda value: value in RESIZES, " or ".join(RESIZES)),
     "num_levels": (
         lambda value: _is_integer(value) and 2 <= value <= 256,
         "an integer from 2 to 256",
@@ -321,6 +323,8 @@ def load_run_data(config: dict, source: str | None = None) -> Dataset:
         channels=channels if channels in (1, 3) else None,
         num_levels=known["num_levels"],
         seed=known["seed"],
+        # Runs of before this entry was there squeezed their pictures.
+        resize=known.get("resize", "squeeze"),
     )
     if dataset.image_shape != (height, width, channels):
         raise UserError(

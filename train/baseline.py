@@ -7,7 +7,7 @@ import keras
 
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.data.dataset import Dataset, measured_pictures, training_pictures
+from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder
@@ -37,8 +37,8 @@ def train_baseline(
     parallel = OneDevice()
     keras.utils.set_random_seed(training["seed"])
     choice = {"limit": training["limit"], "seed": training["seed"]}
-    pictures = training_pictures(dataset.split("train"), with_labels=True, **choice)
-    validation = measured_pictures(dataset, "validation", with_labels=True)
+    pictures = dataset.pictures("train", with_labels=True, **choice)
+    validation = dataset.pictures("validation", with_labels=True)
     batches = ImageSequence(
         pictures.images,
         pictures.labels,

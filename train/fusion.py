@@ -14,7 +14,7 @@ from rich.table import Table
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.conditioning import STRATEGIES, parse_conditioning
-from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages, measured_pictures
+from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.evaluate.classification import Judgement, compare
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
@@ -120,7 +120,7 @@ def train_trials(
     interrupted goes on. Yields the trial, `parameters`, `seconds_per_epoch`, and the numbers of
     `classification.json`.
     """
-    measured_on = measured_pictures(dataset, split, with_labels=True)
+    measured_on = dataset.pictures(split, with_labels=True)
     for trial in trials:
         folder = RunFolder(Path(path) / "trials" / trial.name)
         options = resolve_options(preset, _of_trial(trial, preset, chosen), dataset.num_classes)

@@ -12,13 +12,7 @@ from scipy.special import log_softmax
 
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.data.dataset import (
-    Dataset,
-    LabelledImages,
-    measured_pictures,
-    some,
-    training_pictures,
-)
+from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -67,9 +61,11 @@ def train_pixelcnnpp(
     # Unconditional models use all pictures, labelled or not.
     num_classes = 0 if model_options.get("conditioning") == "none" else dataset.num_classes
     choice = {"with_labels": num_classes > 0, "limit": training["limit"], "seed": training["seed"]}
-    pictures = training_pictures(dataset.split("train"), **choice)
-    larger = None if larger is None else training_pictures(larger, **choice)
-    validation = measured_pictures(dataset, "validation", with_labels=num_classes > 0)
+    pictures = dataset.pictures("train", **choice)
+    if larger is not None:
+        larger = larger.labelled() if num_classes else larger
+        larger = larger.some(training["limit"], training["seed"])
+    validation = dataset.pictures("validation", with_labels=num_classes > 0)
     with backend.dtype_policy(training["precision"]):
         with argument_errors():
             model = PixelCNNPlusPlus(
@@ -107,7 +103,7 @@ def train_pixelcnnpp(
     monitor = ValidationMonitor(
         partial(measure, model, batch_size=training["batch_size"]),
         validation,
-        training=some(pictures, MONITORED_TRAINING_PICTURES, training["seed"]),
+        training=pictures.some(MONITORED_TRAINING_PICTURES, training["seed"]),
     )
 
     def finish() -> None:

@@ -1,9 +1,16 @@
 """Labelled pictures: where they come from, and how they reach `fit`."""
 
-from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
-from keras_pixelcnnpp.data.images import read_image, to_levels, to_pixels
-from keras_pixelcnnpp.data.load import load_dataset
+import importlib
+
+_HOMES = {
+    "Dataset": "dataset",
+    "ImageSequence": "batches",
+    "LabelledImages": "dataset",
+    "load_dataset": "load",
+    "read_image": "images",
+    "to_levels": "images",
+    "to_pixels": "images",
+}
 
 __all__ = [
     "Dataset",
@@ -14,3 +21,10 @@ __all__ = [
     "to_levels",
     "to_pixels",
 ]
+
+
+def __getattr__(name):
+    # On demand: batches need Keras, which takes seconds to import; a run's report doesn't.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Batches for `fit`, reproducible from the seed and the epoch."""
+"""Batches for `fit`, reproducible from the seed and the epoch, and for `predict`, in order."""
 
 import copy
 import math
@@ -55,16 +55,16 @@ class ImageSequence(keras.utils.PyDataset):
 
     def __init__(
         self,
-        images,
-        labels,
+        images: np.ndarray,
+        labels: np.ndarray,
         *,
-        batch_size,
-        num_classes,
-        seed=0,
-        shuffle=True,
-        horizontal_flip=False,
-        larger_images=None,
-        num_candidates=1,
+        batch_size: int,
+        num_classes: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        horizontal_flip: bool = False,
+        larger_images: np.ndarray | None = None,
+        num_candidates: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -132,18 +132,18 @@ class ImageSequence(keras.utils.PyDataset):
             )
         return (batch,)
 
-    def rows(self, index):
+    def rows(self, index: int) -> np.ndarray:
         """Which pictures are in batch `index`: int `(batch,)`, positions in `images`."""
         start = (self.first_step + index) * self.batch_size
         return self._order[start : start + self.batch_size]
 
-    def from_step(self, step):
+    def from_step(self, step: int) -> "ImageSequence":
         """The same batches without the first `step` of every epoch, as a new `ImageSequence`."""
         rest = copy.copy(self)
         rest.first_step = step
         return rest
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Makes the batches those of epoch `epoch`, counted from 0."""
         self.epoch = epoch
         # All draws are made here, none in __getitem__: which worker asks for which batch first
@@ -160,7 +160,7 @@ class ImageSequence(keras.utils.PyDataset):
             self._cropped = crops.random(count) < 0.5
             self._corners = crops.integers(0, margin + 1, size=(count, 2))
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Goes on to the next epoch. Keras calls it."""
         self.set_epoch(self.epoch + 1)
 
@@ -192,7 +192,7 @@ class SetEpoch(keras.callbacks.Callback):
         batches: An `ImageSequence`.
     """
 
-    def __init__(self, batches):
+    def __init__(self, batches: ImageSequence):
         super().__init__()
         self.batches = batches
 
@@ -228,7 +228,7 @@ class ArrayBatches(keras.utils.PyDataset):
     [2, 2, 1]
     """
 
-    def __init__(self, inputs, batch_size):
+    def __init__(self, inputs: dict[str, np.ndarray], batch_size: int):
         super().__init__()
         self.inputs = inputs
         self.batch_size = batch_size
@@ -243,7 +243,7 @@ class ArrayBatches(keras.utils.PyDataset):
         return ({name: value[rows] for name, value in self.inputs.items()},)
 
 
-def feed(batches):
+def feed(batches: keras.utils.PyDataset):
     """Returns what to give to Keras, so that its loops end when their work does.
 
     TensorFlow 2.21 tunes every `tf.data` pipeline, those that Keras makes of arrays and of a

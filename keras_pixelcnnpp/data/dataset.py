@@ -1,12 +1,14 @@
-"""A named dataset: splits, class names, number of levels."""
+"""Labelled pictures and a dataset of them in splits: some, all with a label, a part held out."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from keras_pixelcnnpp.errors import UserError
+
+VALIDATION_SHARE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +56,8 @@ class LabelledImages:
     def __len__(self):
         return len(self.images)
 
-    def take(self, rows):
-        """Returns the pictures at `rows`: integer indices or a boolean mask, both `(N,)`."""
+    def take(self, rows: np.ndarray | slice) -> "LabelledImages":
+        """Returns the pictures at `rows`: integer indices, a slice, or a boolean mask `(N,)`."""
         rows = np.arange(len(self))[rows]
         return replace(
             self,
@@ -64,9 +66,52 @@ class LabelledImages:
             paths=tuple(self.paths[row] for row in rows),
         )
 
-    def labelled(self):
+    def labelled(self) -> "LabelledImages":
         """Returns the pictures whose label is known."""
         return self.take(self.labels >= 0)
+
+    def some(self, count: int | None, seed: int = 0) -> "LabelledImages":
+        """Returns at most `count` pictures, in their order; all of them for `None`.
+
+        Chosen at random: pictures often lie sorted by class, and the first ones would be of one
+        class.
+        """
+        if count is None or count >= len(self):
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def hold_out(self, share: float, seed: int) -> tuple["LabelledImages", "LabelledImages"]:
+        """Splits the pictures in two, each class in the same proportion.
+
+        Pictures without a label stay, unless there are no others.
+
+        Args:
+            share: Float in (0, 1), the share of the labelled pictures that is held out.
+            seed: Integer.
+
+        Returns:
+            Those that stay, and those held out. Both keep the order.
+
+        Raises:
+            UserError: If a class has too few pictures to be in both.
+        """
+        # Takes seconds to import, which who only reads a run's results need not wait for.
+        from sklearn.model_selection import train_test_split
+
+        rows = np.flatnonzero(self.labels >= 0)
+        if len(rows) == 0:
+            rows = np.arange(len(self))
+        try:
+            _, held_out = train_test_split(
+                rows, test_size=share, stratify=self.labels[rows], random_state=seed
+            )
+        except ValueError as error:
+            raise UserError(
+                f"{len(rows)} pictures are too few to hold out {share:.0%} of each class: {error}"
+            ) from error
+        mask = np.zeros(len(self), dtype=bool)
+        mask[held_out] = True
+        return self.take(~mask), self.take(mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +142,16 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """Number of classes, 0 if no picture has a label."""
         return len(self.class_names)
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, int, int]:
         """Triple of integers `(height, width, channels)`."""
         return tuple(int(size) for size in next(iter(self.splits.values())).images.shape[1:])
 
-    def split(self, name):
+    def split(self, name: str) -> LabelledImages:
         """Returns the pictures of one split.
 
         Raises:
@@ -118,7 +163,31 @@ class Dataset:
             )
         return self.splits[name]
 
-    def counts(self):
+    def pictures(
+        self, split: str, *, with_labels: bool, limit: int | None = None, seed: int = 0
+    ) -> LabelledImages:
+        """Returns the pictures of a split that a model is trained or measured on.
+
+        Args:
+            split: The split's name.
+            with_labels: Whether to drop pictures without a label.
+            limit: Integer, how many at most, chosen at random by `seed`; `None` for all.
+            seed: Integer.
+
+        Raises:
+            UserError: If there is no such split, or none of its pictures is left.
+        """
+        chosen = self.split(split)
+        if with_labels:
+            chosen = chosen.labelled()
+        if not len(chosen):
+            purpose = "learn from" if split == "train" else "measure on"
+            raise UserError(
+                f"The split {split} has no {'labelled ' * with_labels}picture to {purpose}."
+            )
+        return chosen.some(limit, seed)
+
+    def counts(self) -> dict[str, list[int]]:
         """Returns the number of pictures by split: of each class in order, then without label.
 
         Returns:
@@ -130,7 +199,7 @@ class Dataset:
             for name, split in self.splits.items()
         }
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Returns a SHA-256 hex digest of pictures, labels, splits, class names and levels.
 
         Two datasets with the same digest give the same training, order of pictures included.
@@ -143,42 +212,9 @@ class Dataset:
         return digest.hexdigest()
 
 
-VALIDATION_SHARE = 0.1
-
-
-def hold_out(split, share, seed):
-    """Splits pictures in two, each class in the same proportion.
-
-    Pictures without a label stay, unless there are no others.
-
-    Args:
-        split: `LabelledImages`.
-        share: Float in (0, 1), the share of the labelled pictures that is held out.
-        seed: Integer.
-
-    Returns:
-        Pair of `LabelledImages`: those that stay, and those held out. Both keep the order.
-
-    Raises:
-        UserError: If a class has too few pictures to be in both.
-    """
-    rows = np.flatnonzero(split.labels >= 0)
-    if len(rows) == 0:
-        rows = np.arange(len(split))
-    try:
-        _, held_out = train_test_split(
-            rows, test_size=share, stratify=split.labels[rows], random_state=seed
-        )
-    except ValueError as error:
-        raise UserError(
-            f"{len(rows)} pictures are too few to hold out {share:.0%} of each class: {error}"
-        ) from error
-    mask = np.zeros(len(split), dtype=bool)
-    mask[held_out] = True
-    return split.take(~mask), split.take(mask)
-
-
-def with_validation(splits, seed):
+def with_validation(
+    splits: dict[str, LabelledImages], seed: int
+) -> tuple[dict[str, LabelledImages], tuple[str, ...]]:
     """Returns `splits` with a validation split, and notes that say how it was made.
 
     Where there is none, a tenth of the training pictures becomes it.
@@ -192,7 +228,7 @@ def with_validation(splits, seed):
     """
     if "validation" in splits:
         return splits, ()
-    train, validation = hold_out(splits["train"], VALIDATION_SHARE, seed)
+    train, validation = splits["train"].hold_out(VALIDATION_SHARE, seed)
     note = (
         f"No validation split: {len(validation)} training pictures "
         f"({VALIDATION_SHARE:.0%} of each class, seed {seed}) were set aside for it."
@@ -200,7 +236,7 @@ def with_validation(splits, seed):
     return splits | {"train": train, "validation": validation}, (note,)
 
 
-def count_classes(labels, place):
+def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str]) -> int:
     """Returns the number of classes n, after checking that every label is from -1 to n - 1.
 
     The classes are those of the training split, which must have each of 0 … n - 1.
@@ -237,52 +273,3 @@ def _valid(count):
         f"the training split has the classes 0 to {count - 1}, and none of class {count} "
         "(-1 stands for unlabeled)"
     )
-
-
-def some(split: LabelledImages, count: int | None, seed: int = 0) -> LabelledImages:
-    """`count` pictures in the split's order, all of them for `None`.
-
-    Chosen at random: pictures often lie sorted by class, and the first ones would be of one class.
-    """
-    if count is None or count >= len(split):
-        return split
-    chosen = np.random.default_rng(seed).permutation(len(split))[:count]
-    return split.take(np.sort(chosen))
-
-
-def measured_pictures(dataset: Dataset, split: str, *, with_labels: bool) -> LabelledImages:
-    """The pictures of a split that a model is measured on.
-
-    Args:
-        dataset: The data.
-        split: The split's name.
-        with_labels: Drop pictures without a label.
-
-    Raises:
-        UserError: if none is left.
-    """
-    pictures = dataset.split(split)
-    chosen = pictures.labelled() if with_labels else pictures
-    if not len(chosen):
-        raise UserError(f"The split {split} has no labelled picture to measure on.")
-    return chosen
-
-
-def training_pictures(
-    split: LabelledImages, *, with_labels: bool, limit: int | None, seed: int = 0
-) -> LabelledImages:
-    """The pictures to train on.
-
-    Args:
-        split: The split `train`.
-        with_labels: Drop pictures without a label.
-        limit: Keep this many at most, chosen at random.
-        seed: Of that choice.
-
-    Raises:
-        UserError: if none is left.
-    """
-    chosen = some(split.labelled() if with_labels else split, limit, seed)
-    if not len(chosen):
-        raise UserError("The split train has no labelled picture; there is nothing to learn from.")
-    return chosen

@@ -1,8 +1,12 @@
-"""A folder that holds one folder of pictures for each class, with or without splits."""
+"""Folders of picture files: a folder for each class, or CSV files that list them (the course's).
+
+Folders and what is written in them may come from anybody: no path leads out of the folder.
+"""
 
 import csv
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,10 +16,9 @@ from keras_pixelcnnpp.data.dataset import (
     Dataset,
     LabelledImages,
     count_classes,
-    hold_out,
     with_validation,
 )
-from keras_pixelcnnpp.data.images import SUFFIXES, read_image
+from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image
 from keras_pixelcnnpp.errors import UserError
 
 # What people call the splits, and what they are called here.
@@ -27,8 +30,93 @@ SPLIT_FOLDERS = {
     "test": "test",
 }
 
+SPLITS = ("train", "validation", "test")
 
-def load_class_folders(folder, image_shape, seed=0, wanted=None):
+# How many bad files an error names.
+NAMED = 10
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A picture file that is listed and not read yet.
+
+    Args:
+        path: Below the folder, with forward slashes.
+        label: -1 for unlabeled.
+        place: Where it is listed, for messages.
+    """
+
+    path: str
+    label: int
+    place: str
+
+
+@dataclass(frozen=True)
+class PictureReader:
+    """Reads the picture files of all splits.
+
+    Args:
+        image_shape: Triple of integers `(height, width, channels)` to convert the pictures to.
+        resize: `"crop"` or `"squeeze"`, as in `fit_image`.
+        skip_bad_files: Whether to go on without the files that can't be read.
+        wanted: The splits whose pictures are needed, others may be left empty; `None` for all.
+    """
+
+    image_shape: tuple[int, int, int]
+    resize: str = "squeeze"
+    skip_bad_files: bool = False
+    wanted: Collection[str] | None = None
+
+    def read(
+        self, folder: Path, listed: dict[str, list[Listed]]
+    ) -> tuple[dict[str, LabelledImages], tuple[str, ...]]:
+        """Returns the pictures of each split, and lines for the user.
+
+        Raises:
+            UserError: If files can't be read; the message names the first ten and their places.
+        """
+        # A split that isn't listed will be made of `train`, all of which is needed then.
+        wanted = listed if self.wanted is None or "validation" not in listed else self.wanted
+        bad, reshaped, splits = [], [], {}
+        for name, rows in listed.items():
+            splits[name] = self._split(folder, rows if name in wanted else [], bad, reshaped)
+        notes = []
+        if bad:
+            first = "; ".join(bad[:NAMED]) + f"; and {len(bad) - NAMED} more" * (len(bad) > NAMED)
+            if not self.skip_bad_files:
+                raise UserError(first if len(bad) == 1 else f"{len(bad)} bad files. {first}")
+            notes.append(f"Files that cannot be read were left out, {len(bad)}: {first}.")
+        if reshaped:
+            height, width, _ = self.image_shape
+            done = "cropped in the middle" if self.resize == "crop" else "squeezed"
+            notes.append(
+                f"Pictures of another shape than {width}×{height} were {done}: {len(reshaped)}."
+            )
+        return splits, tuple(notes)
+
+    def _split(self, folder, rows, bad, reshaped):
+        """Returns the pictures; adds bad files to `bad`, those of another shape to `reshaped`."""
+        height, width, channels = self.image_shape
+        images = np.zeros((len(rows), *self.image_shape), dtype="uint8")
+        good = []
+        for index, row in enumerate(rows):
+            try:
+                image = open_image(file_inside(folder, row.path), channels)
+            except UserError as error:
+                bad.append(f"{row.place}: {error}")
+                continue
+            images[index] = fit_image(image, (height, width), self.resize)
+            good.append(index)
+            if image.width * height != image.height * width:
+                reshaped.append(row)
+        return LabelledImages(
+            images if len(good) == len(rows) else images[good],
+            np.array([rows[index].label for index in good], dtype="int32"),
+            tuple(rows[index].path for index in good),
+        )
+
+
+def load_class_folders(folder: Path, reader: PictureReader, seed: int = 0) -> Dataset:
     """Loads `train/burger/*.jpg`, `validation/burger/*.jpg`, … or just `burger/*.jpg`, ….
 
     The classes are the folders of the training split in alphabetical order. PNG and JPEG files
@@ -37,10 +125,9 @@ def load_class_folders(folder, image_shape, seed=0, wanted=None):
     without any split folder, 80 % of each class become `train`, 10 % `validation`, 10 % `test`.
 
     Args:
-        folder: `pathlib.Path`.
-        image_shape: Triple of integers `(height, width, channels)` to convert the pictures to.
+        folder: The folder.
+        reader: What becomes of the files.
         seed: Integer, chooses the pictures of splits that aren't there.
-        wanted: Names of the splits to read; by default all.
 
     Returns:
         `Dataset` with 256 levels.
@@ -63,15 +150,13 @@ def load_class_folders(folder, image_shape, seed=0, wanted=None):
             "with a folder for each class"
         )
     skipped = Counter()
-    splits = {
-        name: _read_split(folder, path, class_names, image_shape, name, skipped)
+    listed = {
+        name: _list_split(folder, path, class_names, name, skipped)
         for name, path in (folders or {"train": folder}).items()
-        if _is_read(name, wanted, folders)
     }
-    if not folders:
-        splits, notes = _split_in_three(splits, seed)
-    else:
-        splits, notes = _with_validation(splits, folders, seed)
+    splits, notes = reader.read(folder, listed)
+    splits, more = with_validation(splits, seed) if folders else _split_in_three(splits, seed)
+    notes = (*more, *notes)
     if skipped:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(skipped.items()))
         notes = (*notes, f"Files that are neither PNG nor JPEG by name were skipped: {kinds}.")
@@ -88,7 +173,7 @@ def _require_text(class_name):
         ) from None
 
 
-def _read_split(root, folder, class_names, image_shape, split, skipped):
+def _list_split(root, folder, class_names, split, skipped):
     listed = []
     for subfolder in _subfolders(root, folder):
         if subfolder.name not in class_names:
@@ -104,10 +189,9 @@ def _read_split(root, folder, class_names, image_shape, split, skipped):
         listed = [(file, -1) for file in _pictures(folder.iterdir(), skipped)]
     if not listed:
         raise UserError(f"{folder} holds no PNG or JPEG file")
-    paths = [file.relative_to(root).as_posix() for file, _ in listed]
-    files = [file_inside(root, path) for path in paths]
-    labels = [label for _, label in listed]
-    return read_pictures(files, labels, paths, image_shape, [f"Split {split}"] * len(files))
+    return [
+        Listed(file.relative_to(root).as_posix(), label, f"Split {split}") for file, label in listed
+    ]
 
 
 def _subfolders(root, folder):
@@ -131,18 +215,9 @@ def _pictures(paths, skipped):
     return pictures
 
 
-def _is_read(split, wanted, present):
-    """Whether the pictures of `split` are needed: a validation split may be a part of `train`."""
-    return wanted is None or split in wanted or (split == "train" and "validation" not in present)
-
-
-def _with_validation(splits, present, seed):
-    return (splits, ()) if "validation" in present else with_validation(splits, seed)
-
-
 def _split_in_three(splits, seed):
-    rest, held_out = hold_out(splits["train"], 0.2, seed)
-    validation, test = hold_out(held_out, 0.5, seed)
+    rest, held_out = splits["train"].hold_out(0.2, seed)
+    validation, test = held_out.hold_out(0.5, seed)
     note = (
         "No folders train, validation and test: every class was split 80/10/10 into them "
         f"(seed {seed})."
@@ -150,25 +225,12 @@ def _split_in_three(splits, seed):
     return {"train": rest, "validation": validation, "test": test}, (note,)
 
 
-SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a CSV file. `place` says where it stands."""
-
-    place: str
-    path: str
-    label: int
-    file: Path
-
-
-def is_course_folder(folder):
+def is_course_folder(folder: Path) -> bool:
     """Returns whether `folder` holds one of the layout's CSV files."""
     return any((folder / f"{split}.csv").exists() for split in SPLITS)
 
 
-def load_course_folder(folder, image_shape, seed=0, wanted=None):
+def load_course_folder(folder: Path, reader: PictureReader, seed: int = 0) -> Dataset:
     """Loads a folder whose CSV files list pictures: rows `path,label` without a header.
 
     Paths are relative to the folder and stay in it. Labels count from 0; -1 means unlabeled. The
@@ -176,10 +238,9 @@ def load_course_folder(folder, image_shape, seed=0, wanted=None):
     of the training pictures then becomes the validation split, and there is no test split.
 
     Args:
-        folder: `pathlib.Path`.
-        image_shape: Triple of integers `(height, width, channels)` to convert the pictures to.
+        folder: The folder.
+        reader: What becomes of the files.
         seed: Integer, chooses the pictures of a validation split that isn't there.
-        wanted: Names of the splits to read; by default all.
 
     Returns:
         `Dataset` with 256 levels.
@@ -189,38 +250,28 @@ def load_course_folder(folder, image_shape, seed=0, wanted=None):
     """
     if not (folder / "train.csv").is_file():
         raise UserError(f"{folder}: train.csv is missing")
-    rows = {
-        split: _read_csv(folder, f"{split}.csv")
+    listed = {
+        split: _list_csv(folder, f"{split}.csv")
         for split in SPLITS
         if (folder / f"{split}.csv").exists()
     }
-    _refuse_duplicates(row for split in rows.values() for row in split)
-    labels = {split: np.array([row.label for row in listed]) for split, listed in rows.items()}
-    num_classes = count_classes(labels, lambda split, row: rows[split][row].place)
-    splits = {
-        split: read_pictures(
-            [row.file for row in listed],
-            [row.label for row in listed],
-            [row.path for row in listed],
-            image_shape,
-            [row.place for row in listed],
-        )
-        for split, listed in rows.items()
-        if _is_read(split, wanted, rows)
-    }
-    splits, notes = _with_validation(splits, rows, seed)
+    _refuse_duplicates(row for rows in listed.values() for row in rows)
+    labels = {split: np.array([row.label for row in rows]) for split, rows in listed.items()}
+    num_classes = count_classes(labels, lambda split, row: listed[split][row].place)
+    splits, notes = reader.read(folder, listed)
+    splits, more = with_validation(splits, seed)
     names = tuple(f"Class{index}" for index in range(num_classes))
-    return Dataset(folder.resolve().name, names, 256, splits, notes)
+    return Dataset(folder.resolve().name, names, 256, splits, (*more, *notes))
 
 
-def _read_csv(folder, name):
+def _list_csv(folder, name):
     rows = []
     try:
         # utf-8-sig: spreadsheet programs write a byte order mark.
         with file_inside(folder, name).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             rows = [
-                _parse(folder, f"{folder / name} row {reader.line_num}", fields)
+                _parse(f"{folder / name} row {reader.line_num}", fields)
                 for fields in reader
                 if fields
             ]
@@ -231,36 +282,35 @@ def _read_csv(folder, name):
     return rows
 
 
-def _parse(folder, place, fields):
+def _parse(place, fields):
     if len(fields) != 2:
         raise UserError(f"{place}: expected path,label; found {len(fields)} columns")
     path, label = (field.strip() for field in fields)
     # Not int(): it takes "1_0" and digits of other scripts. Nine digits fit an int32.
     if not re.fullmatch(r"-?[0-9]{1,9}", label):
         raise UserError(f"{place}: label {label!r} is not an integer (the file has no header)")
-    try:
-        return Row(place, path, int(label), file_inside(folder, path))
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from error
+    return Listed(path, int(label), place)
 
 
 def _refuse_duplicates(rows):
     seen = {}
     for row in rows:
-        if row.file in seen:
-            raise UserError(f"{row.place}: {row.path!r} was listed before, {seen[row.file]}")
-        seen[row.file] = row.place
+        # Without "./" and doubled slashes.
+        path = PurePosixPath(row.path)
+        if path in seen:
+            raise UserError(f"{row.place}: {row.path!r} was listed before, {seen[path]}")
+        seen[path] = row.place
 
 
-def file_inside(folder, path):
+def file_inside(folder: Path, path: str) -> Path:
     """Returns the file that `path`, relative to `folder`, leads to.
 
     Args:
-        folder: `pathlib.Path` of the data.
+        folder: The folder of the data.
         path: String with forward slashes, from a file that anybody may have written.
 
     Returns:
-        The resolved `pathlib.Path`.
+        The resolved path.
 
     Raises:
         UserError: If the path is absolute, has `..`, or leads out of the folder by a link; or if
@@ -284,28 +334,3 @@ def file_inside(folder, path):
             raise
         raise UserError(f"{path!r} is not a usable path: {error}") from error
     return file
-
-
-def read_pictures(files, labels, paths, image_shape, places):
-    """Reads all pictures of a split.
-
-    Args:
-        files: Sequence of `pathlib.Path`.
-        labels: Sequence of integers, -1 for unlabeled.
-        paths: Sequence of strings, what to call each file in reports.
-        image_shape: Triple of integers `(height, width, channels)`.
-        places: Sequence of strings, where a bad file is listed.
-
-    Returns:
-        `LabelledImages` with 256 levels.
-
-    Raises:
-        UserError: If a file can't be read; the message names its place.
-    """
-    images = np.empty((len(files), *image_shape), dtype="uint8")
-    for row, (file, place) in enumerate(zip(files, places, strict=True)):
-        try:
-            images[row] = read_image(file, image_shape)
-        except UserError as error:
-            raise UserError(f"{place}: {error}") from error
-    return LabelledImages(images, np.asarray(labels, dtype="int32"), tuple(paths))

@@ -1,4 +1,4 @@
-"""Pictures in files and arrays: decoding, resizing, levels."""
+"""Pictures in files and arrays: decoding, resizing, levels, PNG files, grids to look at."""
 
 import io
 import math
@@ -11,41 +11,61 @@ from PIL import Image, ImageOps
 from keras_pixelcnnpp.errors import UserError
 
 FORMATS = ("PNG", "JPEG")
-
-
 SUFFIXES = (".png", ".jpg", ".jpeg")
-
+RESIZES = ("crop", "squeeze")
 
 # The scans of a progressive JPEG, each of which goes over the whole picture, times its pixels:
-# some seconds of work. An ordinary file has about ten scans; a hostile one can have thousands, of
-# a few bytes each.
+# some seconds of work. An ordinary file has about ten scans; a hostile one of 260 kB can have
+# thousands, which take Pillow minutes, and Pillow has no limit for them.
 MAX_SCANNED_PIXELS = 1_000_000_000
 
 
-def read_image(path_or_bytes, image_shape):
+def read_image(
+    path_or_bytes: str | Path | bytes,
+    image_shape: tuple[int, int, int],
+    resize: str = "squeeze",
+) -> np.ndarray:
     """Reads a PNG or JPEG picture of any size and mode.
 
-    Grey, palette, CMYK and 16-bit pictures are converted, transparent ones laid on white, the
-    orientation that cameras write into EXIF is applied. The picture is resized to `image_shape`
-    with an antialiasing (bilinear) filter; the aspect ratio is not kept.
+    It is `fit_image` after `open_image`.
 
     Args:
         path_or_bytes: Path of the file, or its content.
         image_shape: Triple of integers `(height, width, channels)`, with 1 or 3 channels.
+        resize: `"crop"` or `"squeeze"`, what to do with another aspect ratio.
 
     Returns:
         uint8 `(height, width, channels)`, values from 0 to 255.
 
     Raises:
-        UserError: If it isn't a PNG or JPEG file, is damaged, is so large that Pillow takes it
-            for a decompression bomb (about 89 million pixels), or is a JPEG of so many scans that
-            decoding would take minutes.
+        UserError: As `open_image`.
 
     Example:
 
     ```python
     read_image("koala.jpg", (32, 32, 3)).shape      # (32, 32, 3)
     ```
+    """
+    return fit_image(open_image(path_or_bytes, image_shape[2]), image_shape[:2], resize)
+
+
+def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
+    """Decodes a PNG or JPEG picture of any mode to grey or RGB.
+
+    Palette, CMYK and 16-bit pictures are converted, transparent ones laid on white, the
+    orientation that cameras write into EXIF is applied.
+
+    Args:
+        path_or_bytes: Path of the file, or its content.
+        channels: 1 (grey) or 3 (RGB).
+
+    Returns:
+        `PIL.Image.Image` of mode `"L"` or `"RGB"`.
+
+    Raises:
+        UserError: If it isn't a PNG or JPEG file, is damaged, is so large that Pillow takes it
+            for a decompression bomb (about 89 million pixels), or is a JPEG of so many scans that
+            decoding would take minutes.
     """
     name = "picture" if isinstance(path_or_bytes, bytes) else str(path_or_bytes)
     try:
@@ -57,8 +77,7 @@ def read_image(path_or_bytes, image_shape):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _refuse_scans(image, content)
-                image.load()
-                return _resized(ImageOps.exif_transpose(image), image_shape)
+                return _converted(ImageOps.exif_transpose(image), channels)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: too large to be decoded safely") from error
     except Image.UnidentifiedImageError as error:
@@ -70,25 +89,60 @@ def read_image(path_or_bytes, image_shape):
         raise UserError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error
 
 
-def resize_images(images, image_size=None, channels=None):
+def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "squeeze") -> np.ndarray:
+    """Resizes a picture with an antialiasing (bilinear) filter.
+
+    Args:
+        image: `PIL.Image.Image` of mode `"L"` or `"RGB"`.
+        size: Pair of integers `(height, width)`.
+        resize: `"crop"` cuts off what is beyond the aspect ratio of `size`, as much on either
+            side; `"squeeze"` doesn't keep the aspect ratio.
+
+    Returns:
+        uint8 `(height, width, channels)`, values from 0 to 255.
+    """
+    height, width = size
+    if resize == "crop":
+        # Not ImageOps.fit, which lets pixels from beyond the cut into the border.
+        across = min(image.width, max(1, round(image.height * width / height)))
+        down = min(image.height, max(1, round(image.width * height / width)))
+        left, top = (image.width - across) // 2, (image.height - down) // 2
+        image = image.crop((left, top, left + across, top + down))
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(height, width, -1)
+
+
+def resize_images(
+    images: np.ndarray,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    resize: str = "squeeze",
+) -> np.ndarray:
     """Resizes and converts pictures as `read_image` does.
 
     Args:
         images: uint8 `(N, height, width, channels)`, values from 0 to 255, 1 or 3 channels.
         image_size: Pair `(height, width)`; `None` keeps the size.
         channels: 1 or 3; `None` keeps them.
+        resize: As in `fit_image`.
 
     Returns:
         uint8 `(N, height, width, channels)`, values from 0 to 255.
     """
-    shape = (*(image_size or images.shape[1:3]), channels or images.shape[-1])
-    if shape == images.shape[1:]:
+    size, channels = image_size or images.shape[1:3], channels or images.shape[-1]
+    if (*size, channels) == images.shape[1:]:
         return images
     pictures = images[..., 0] if images.shape[-1] == 1 else images
-    return np.stack([_resized(Image.fromarray(picture), shape) for picture in pictures])
+    return np.stack(
+        [
+            fit_image(_converted(Image.fromarray(picture), channels), size, resize)
+            for picture in pictures
+        ]
+    )
 
 
-def to_levels(pixels, num_levels):
+def to_levels(pixels: np.ndarray, num_levels: int) -> np.ndarray:
     """Maps pixel values 0…255 to the nearest of `num_levels` levels.
 
     Args:
@@ -110,7 +164,7 @@ def to_levels(pixels, num_levels):
     return ((pixels.astype("int32") * (2 * steps) + 255) // 510).astype("uint8")
 
 
-def to_pixels(levels, num_levels):
+def to_pixels(levels: np.ndarray, num_levels: int) -> np.ndarray:
     """Maps levels back to pixel values 0…255: the right inverse of `to_levels`.
 
     Args:
@@ -124,41 +178,6 @@ def to_pixels(levels, num_levels):
         return levels
     steps = num_levels - 1
     return ((levels.astype("int32") * 510 + steps) // (2 * steps)).astype("uint8")
-
-
-def _content(path):
-    path = Path(path)
-    # Opening a pipe or a device would wait for ever.
-    if path.exists() and not path.is_file():
-        raise UserError("not a file")
-    return path.read_bytes()
-
-
-def _refuse_scans(image, content):
-    # The marker of a scan. Within compressed data, a zero follows every 255.
-    scans = 0 if image.format == "PNG" else content.count(b"\xff\xda")
-    if scans * image.width * image.height > MAX_SCANNED_PIXELS:
-        raise UserError(f"{scans} scans are too many to be decoded safely")
-
-
-def _resized(image, image_shape):
-    height, width, channels = image_shape
-    image = _converted(image, "L" if channels == 1 else "RGB")
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image).reshape(image_shape)
-
-
-def _converted(image, mode):
-    """Returns `image` as `mode` (L or RGB)."""
-    if image.mode.startswith(("I", "F")):
-        # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
-        values = np.asarray(image).astype("float64") / 257
-        image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype("uint8"))
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode == mode else image.convert(mode)
 
 
 def picture_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -> np.ndarray:
@@ -195,8 +214,6 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     Raises:
         UserError: if it has another number of channels.
     """
-    from PIL import Image
-
     check_channels(pixels)
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
@@ -214,7 +231,33 @@ def check_channels(pixels: np.ndarray) -> None:
 
 def png_pixels(png: bytes) -> np.ndarray:
     """Decodes a PNG file: uint8 `[height, width, 3]`, 0 to 255."""
-    from PIL import Image
-
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def _content(path):
+    path = Path(path)
+    # Opening a pipe or a device would wait for ever.
+    if path.exists() and not path.is_file():
+        raise UserError("not a file")
+    return path.read_bytes()
+
+
+def _refuse_scans(image, content):
+    # The marker of a scan. Within compressed data, a zero follows every 255.
+    scans = 0 if image.format == "PNG" else content.count(b"\xff\xda")
+    if scans * image.width * image.height > MAX_SCANNED_PIXELS:
+        raise UserError(f"{scans} scans are too many to be decoded safely")
+
+
+def _converted(image, channels):
+    """Returns `image` in grey or RGB."""
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode.startswith(("I", "F")):
+        # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
+        values = np.asarray(image).astype("float64") / 257
+        image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype("uint8"))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)

@@ -1,8 +1,7 @@
-"""Arrays in an .npz file."""
+"""Pictures and labels as arrays in an .npz file, which may come from anybody."""
 
-import math
 import zipfile
-from typing import BinaryIO
+from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,7 +16,7 @@ SPLIT_KEYS = {
 }
 
 
-def load_npz(path, seed=0):
+def load_npz(path: Path, seed: int = 0) -> Dataset:
     """Loads an `.npz` file with the arrays `x_train`, `y_train`, `x_validation`, … `x_test`.
 
     Pictures are uint8 `(N, height, width)` or `(N, height, width, channels)`, labels integers
@@ -36,38 +35,84 @@ def load_npz(path, seed=0):
     Raises:
         UserError: If an array is missing, or its shape, type or values are wrong.
     """
-    arrays = _read(path)
+    arrays = read_npz(path)
     num_levels = _num_levels(path, arrays)
-    splits = {}
-    for split, suffixes in SPLIT_KEYS.items():
-        for suffix in suffixes:
-            if f"x_{suffix}" in arrays:
-                splits[split] = _split(path, arrays, suffix, num_levels)
-    if "train" not in splits:
-        raise UserError(f"{path} has no array x_train. It has: {', '.join(sorted(arrays))}")
-    shapes = {split.images.shape[1:] for split in splits.values()}
-    if len(shapes) > 1:
-        raise UserError(f"{path}: the splits have pictures of different shapes: {sorted(shapes)}")
-    num_classes = count_classes(
-        {name: split.labels for name, split in splits.items()},
-        lambda name, row: f"{path}, labels of {name}, row {row}",
-    )
+    splits, num_classes = labelled_splits(path, arrays, num_levels)
     names = _class_names(path, arrays, num_classes)
     splits, notes = with_validation(splits, seed)
     return Dataset(path.stem, names, num_levels, splits, notes)
 
 
-def _read(path):
+def labelled_splits(
+    place: Path | str, arrays: dict[str, np.ndarray], num_levels: int = 256, prefix: str = ""
+) -> tuple[dict[str, LabelledImages], int]:
+    """Checks arrays called as in `load_npz`, and makes splits of them.
+
+    Args:
+        place: Where they come from, for the messages.
+        arrays: From `"x_train"`, `"y_train"`, … to arrays.
+        num_levels: Integer from 2 to 256.
+        prefix: What the pictures' `paths` begin with.
+
+    Returns:
+        Dict of `LabelledImages`, and the number of classes.
+
+    Raises:
+        UserError: If an array is missing, or its shape, type or values are wrong.
+    """
+    splits = {}
+    for split, suffixes in SPLIT_KEYS.items():
+        for suffix in suffixes:
+            if f"x_{suffix}" in arrays:
+                splits[split] = _split(place, arrays, suffix, num_levels, prefix)
+    if "train" not in splits:
+        found = ", ".join(sorted(filter(str.isprintable, arrays)))
+        raise UserError(f"{place} has no array x_train. It has: {found}")
+    shapes = {split.images.shape[1:] for split in splits.values()}
+    if len(shapes) > 1:
+        raise UserError(f"{place}: the splits have pictures of different shapes: {sorted(shapes)}")
+    num_classes = count_classes(
+        {name: split.labels for name, split in splits.items()},
+        lambda name, row: f"{place}, labels of {name}, row {row}",
+    )
+    return splits, num_classes
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Reads all arrays of an `.npz` file.
+
+    Raises:
+        UserError: If it is damaged, holds Python objects, or is a bomb: see `largest_harmless`.
+    """
     try:
-        # Opened here: on a damaged archive np.load would leave its file open.
-        with path.open("rb") as file:
-            refuse_npz_bomb(file)
-            with np.load(file, allow_pickle=False) as arrays:
-                return {key: np.asarray(arrays[key]) for key in arrays.files}
-    # Anything: a damaged or hostile archive fails in the zip, header or array reader.
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            # More than is declared here, zipfile doesn't unpack.
+            unpacked = sum(entry.file_size for entry in entries)
+            if unpacked > largest_harmless(path):
+                raise ValueError(f"{path.stat().st_size} bytes that unpack to {unpacked}: a bomb")
+            return {_key(entry): _array(archive, entry) for entry in entries}
+    # Anything: a hostile archive fails in the zip, header or array reader.
     except Exception as error:
         message = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as an .npz file: {message}") from error
+
+
+def largest_harmless(path: Path) -> int:
+    """Returns to how many bytes a file of pictures may unpack: 256 MB, or a hundred times its size.
+
+    Keras has the same limit for archives. Pictures don't shrink to a hundredth, a bomb does.
+    """
+    return max(256 << 20, 100 * path.stat().st_size)
+
+
+def _key(entry):
+    return entry.filename.removesuffix(".npy")
+
+
+def _array(archive, entry):
+    with archive.open(entry) as file:
+        return npy.read_array(file, allow_pickle=False)
 
 
 def _num_levels(path, arrays):
@@ -77,33 +122,33 @@ def _num_levels(path, arrays):
     return int(value)
 
 
-def _split(path, arrays, suffix, num_levels):
+def _split(place, arrays, suffix, num_levels, prefix):
     images = arrays[f"x_{suffix}"]
     if images.ndim == 3:
         images = images[..., None]
     if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
         raise UserError(
-            f"{path}: x_{suffix} must be uint8 (N, height, width, channels), not empty; it is "
+            f"{place}: x_{suffix} must be uint8 (N, height, width, channels), not empty; it is "
             f"{images.dtype} {arrays[f'x_{suffix}'].shape}"
         )
     if images.max() >= num_levels:
         raise UserError(
-            f"{path}: x_{suffix} has the value {images.max()}, but only {num_levels} levels"
+            f"{place}: x_{suffix} has the value {images.max()}, but only {num_levels} levels"
         )
-    labels = _labels(path, arrays, suffix, len(images))
-    paths = tuple(f"{suffix}/{row:06d}" for row in range(len(images)))
+    labels = _labels(place, arrays, suffix, len(images))
+    paths = tuple(f"{prefix}{suffix}/{row:06d}" for row in range(len(images)))
     return LabelledImages(images, labels, paths)
 
 
-def _labels(path, arrays, suffix, count):
+def _labels(place, arrays, suffix, count):
     if suffix == "test" and "y_test" not in arrays:
         return np.full(count, -1, dtype="int32")
     labels = arrays.get(f"y_{suffix}")
     if labels is None:
-        raise UserError(f"{path} has x_{suffix} but no y_{suffix} (-1 stands for unlabeled)")
+        raise UserError(f"{place} has x_{suffix} but no y_{suffix} (-1 stands for unlabeled)")
     if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "ui":
         raise UserError(
-            f"{path}: y_{suffix} must be integers ({count},); it is {labels.dtype} {labels.shape}"
+            f"{place}: y_{suffix} must be integers ({count},); it is {labels.dtype} {labels.shape}"
         )
     # Clipped, or a label such as 2**32 would wrap to a valid one.
     return np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")
@@ -118,41 +163,3 @@ def _class_names(path, arrays, num_classes):
     if not all(str(name).isprintable() for name in names):
         raise UserError(f"{path}: class_names must be printable")
     return tuple(str(name) for name in names)
-
-
-# Keras's own limits for archives: pictures don't shrink to a hundredth, a bomb does.
-_MAX_EXPANSION = 100
-
-
-_HARMLESS_BYTES = 256 << 20
-
-
-def refuse_npz_bomb(file: BinaryIO) -> None:
-    """Raises a `ValueError` before NumPy allocates what a hostile `.npz` asks for.
-
-    Refused are arrays whose header promises other than what the archive has, and archives that
-    unpack to more than 256 MB and a hundred times their size.
-
-    Args:
-        file: An open `.npz` file. Its position is put back to the start.
-    """
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        packed = sum(entry.compress_size for entry in entries)
-        unpacked = sum(entry.file_size for entry in entries)
-        if unpacked > max(_HARMLESS_BYTES, _MAX_EXPANSION * packed):
-            raise ValueError(f"{packed} bytes that unpack to {unpacked} are a bomb")
-        for entry in entries:
-            with archive.open(entry) as stored:
-                _check_header(stored, entry)
-    file.seek(0)
-
-
-def _check_header(stored: BinaryIO, entry: zipfile.ZipInfo) -> None:
-    version = npy.read_magic(stored)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read(stored)
-    promised = math.prod(shape) * dtype.itemsize
-    # Pickled objects have no size of their own; `np.load` refuses them.
-    if not dtype.hasobject and stored.tell() + promised != entry.file_size:
-        raise ValueError(f"{entry.filename} promises {promised} bytes and has {entry.file_size}")

@@ -31,9 +31,9 @@ def test_larger_pictures_are_those_of_the_split_train_alone(tmp_path, monkeypatc
     folder, count = write(tmp_path / "data")
     dataset = load_dataset(folder, image_size=4, num_levels=16, seed=3)
     expected = load_dataset(folder, image_size=6, num_levels=16, seed=3).split("train")
-    read, read_image = [], folders.read_image
+    read, open_image = [], folders.open_image
     monkeypatch.setattr(
-        folders, "read_image", lambda file, shape: read.append(file) or read_image(file, shape)
+        folders, "open_image", lambda *given: read.append(given) or open_image(*given)
     )
     larger = load_larger(str(folder), dataset, 2, seed=3)
     assert len(read) == count

@@ -7,7 +7,6 @@ import pytest
 import tiny
 from scipy.special import softmax
 
-from keras_pixelcnnpp.data.dataset import training_pictures
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.optimizers import variable_value
@@ -174,23 +173,6 @@ def test_nothing_to_measure_on_is_said_before_training(tmp_path, model):
     with pytest.raises(UserError, match="validation has no labelled picture to measure on"):
         start()
     assert not run.path.exists()
-
-
-def test_unlabelled_training_pictures_are_left_out():
-    split = tiny.tiny_split(4, labels=False)
-    with pytest.raises(UserError, match="no labelled picture"):
-        training_pictures(split, with_labels=True, limit=None)
-    assert len(training_pictures(split, with_labels=False, limit=3)) == 3
-
-
-def test_a_part_of_sorted_pictures_has_every_class():
-    split = tiny.tiny_split(90)
-    split = split.take(np.argsort(split.labels, kind="stable"))
-    part = training_pictures(split, with_labels=True, limit=30)
-    assert np.bincount(part.labels, minlength=3).min() >= 5
-    assert (np.diff(part.labels) >= 0).all()  # in the split's order
-    assert part.paths == training_pictures(split, with_labels=True, limit=30).paths
-    assert part.paths != training_pictures(split, with_labels=True, limit=30, seed=1).paths
 
 
 @pytest.mark.parametrize("warmup", [None, 10])

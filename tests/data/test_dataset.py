@@ -1,0 +1,113 @@
+"""Labelled pictures in splits."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.errors import UserError
+
+
+def test_counts_are_by_split_and_class():
+    dataset = load_dataset("digits")
+    counts = dataset.counts()
+    total = np.sum([counts["train"], counts["validation"], counts["test"]], axis=0)
+    np.testing.assert_array_equal(total, [*np.bincount(load_digits().target), 0])
+    test = dataset.split("test")
+    unlabelled = LabelledImages(test.images, np.full(599, -1, "int32"), test.paths)
+    counts = Dataset("digits", dataset.class_names, 17, {"test": unlabelled}).counts()
+    assert counts == {"test": [0] * 10 + [599]}
+
+
+def test_unknown_split_names_the_others():
+    with pytest.raises(UserError, match=r"no split 'dev'\. It has: test, train, validation"):
+        load_dataset("digits").split("dev")
+
+
+SORTED = np.repeat(np.arange(3), 30).astype("int32")
+
+
+def small_dataset(**changes):
+    images = np.arange(24, dtype="uint8").reshape(3, 2, 4, 1)
+    arguments = {
+        "images": images,
+        "labels": np.array([0, 1, 0], "int32"),
+        "class_names": ("a", "b"),
+        "split": "train",
+    } | changes
+    split = LabelledImages(arguments["images"], arguments["labels"], ("x", "y", "z"))
+    return Dataset("small", arguments["class_names"], 256, {arguments["split"]: split})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images": np.arange(24, dtype="uint8").reshape(3, 2, 4, 1)[::-1]},
+        {"images": np.arange(24, dtype="uint8").reshape(3, 4, 2, 1)},
+        {"labels": np.array([1, 0, 0], "int32")},
+        {"class_names": ("a", "c")},
+        {"class_names": ("ab",)},
+        {"split": "test"},
+    ],
+)
+def test_fingerprint_notices_every_change(changes):
+    assert small_dataset().fingerprint() == small_dataset().fingerprint()
+    assert small_dataset(**changes).fingerprint() != small_dataset().fingerprint()
+
+
+def test_take_and_labelled():
+    split = small_dataset(labels=np.array([0, -1, 1], "int32")).split("train")
+    assert split.labelled().paths == ("x", "z")
+    assert split.take([2, 0]).labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images": np.zeros((3, 2, 2, 1))},
+        {"images": np.zeros((3, 2, 2), "uint8")},
+        {"labels": np.zeros(2, "int32")},
+        {"labels": np.zeros(3, "int64")},
+    ],
+)
+def test_arrays_that_do_not_fit(changes):
+    with pytest.raises(ValueError, match="Invalid value for argument"):
+        small_dataset(**changes)
+
+
+def test_some_pictures_are_chosen_at_random_in_their_order():
+    split = small_dataset().split("train")
+    assert split.some(None) is split.some(3) is split
+    many = LabelledImages(np.zeros((90, 1, 1, 1), "uint8"), SORTED, tuple(map(str, range(90))))
+    part = many.some(30)
+    assert np.bincount(part.labels, minlength=3).min() >= 5  # not the first ones, all of a class
+    assert len(part) == 30
+    assert list(part.paths) == sorted(part.paths, key=int)
+    assert part.paths == many.some(30).paths
+    assert part.paths != many.some(30, seed=1).paths
+
+
+def test_pictures_to_train_or_measure_on():
+    labels = np.array([1, -1, 0], "int32")
+    dataset = small_dataset(labels=labels)
+    assert dataset.pictures("train", with_labels=True).paths == ("x", "z")
+    assert len(dataset.pictures("train", with_labels=False)) == 3
+    assert len(dataset.pictures("train", with_labels=True, limit=1)) == 1
+    unlabelled = small_dataset(labels=np.full(3, -1, "int32"))
+    assert len(unlabelled.pictures("train", with_labels=False, limit=2)) == 2
+    with pytest.raises(UserError, match="split train has no labelled picture to learn from"):
+        unlabelled.pictures("train", with_labels=True)
+
+
+def test_held_out_pictures_have_the_same_share_of_each_class():
+    labels = np.concatenate([SORTED, SORTED[:30], np.full(10, -1, "int32")])
+    images = np.zeros((len(labels), 1, 1, 1), "uint8")
+    split = LabelledImages(images, labels, tuple(map(str, range(len(labels)))))
+    stay, held_out = split.hold_out(0.2, seed=0)
+    assert np.bincount(held_out.labels).tolist() == [12, 6, 6]
+    assert (stay.labels == -1).sum() == 10
+    for part in (stay, held_out):
+        assert list(part.paths) == sorted(part.paths, key=int)
+    assert sorted(stay.paths + held_out.paths) == sorted(split.paths)
+    assert len(split.take(labels < 0).hold_out(0.2, seed=0)[1]) == 2

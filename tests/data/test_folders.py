@@ -1,0 +1,362 @@
+"""Folders of picture files: the course's, with CSV files, and class folders."""
+
+import os
+
+import numpy as np
+import pytest
+from pictures import write_course_folder, write_picture
+from PIL import Image
+
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.run import load_run_data
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_course_folder(tmp_path / "course")
+
+
+def append(folder, row, split="train"):
+    with (folder / f"{split}.csv").open("a") as file:
+        file.write(row + "\n")
+
+
+def test_csv_splits_labels_and_paths(folder):
+    dataset = load_dataset(folder, image_size=8)
+    assert {name: len(split) for name, split in dataset.splits.items()} == {
+        "train": 20,
+        "validation": 4,
+        "test": 3,
+    }
+    assert dataset.class_names == ("Class0", "Class1")
+    assert (dataset.image_shape, dataset.num_levels, dataset.name) == ((8, 8, 3), 256, "course")
+    train = dataset.split("train")
+    assert train.labels.tolist() == [0, 1] * 10
+    assert train.paths[3] == "train/003.png"
+    assert train.images[3, 7, 7].tolist() == [3, 10, 99]
+    assert dataset.split("test").labels.tolist() == [-1] * 3
+
+
+def test_default_is_32_pixels_in_colour(folder):
+    assert load_dataset(folder).image_shape == (32, 32, 3)
+
+
+def test_missing_validation_is_carved_from_training(folder):
+    (folder / "validation.csv").unlink()
+    dataset = load_dataset(folder, image_size=4)
+    train, validation = dataset.split("train"), dataset.split("validation")
+    assert sorted(validation.labels) == [0, 1]
+    assert not set(train.paths) & set(validation.paths)
+    assert len(train) + len(validation) == 20
+    assert "No validation split" in dataset.notes[0]
+    digest = dataset.fingerprint()
+    assert load_dataset(folder, image_size=4).fingerprint() == digest
+    assert load_dataset(folder, image_size=4, seed=1).fingerprint() != digest
+    assert load_dataset(folder, image_size=4, splits=("train",)).split("train").paths == train.paths
+
+
+def test_unlabeled_training_pictures_are_kept(folder):
+    write_picture(folder / "train/extra.png")
+    append(folder, "train/extra.png,-1")
+    train = load_dataset(folder, image_size=4).split("train")
+    assert (len(train), len(train.labelled())) == (21, 20)
+
+
+def test_byte_order_mark_blank_lines_and_spaces_are_accepted(folder):
+    path = folder / "validation.csv"
+    text = path.read_text().replace(",", " , ").replace("\n", "\r\n\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert len(load_dataset(folder, image_size=4).split("validation")) == 4
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("train/none.png,0", "'train/none.png': no such file"),
+        ("train/000.jpg,burger", "label 'burger' is not an integer"),
+        ("train/extra.png,1.0", "label '1.0' is not an integer"),
+        ("train/extra.png,1_0", "label '1_0' is not an integer"),
+        ("train/extra.png,99999999999999999999", "is not an integer"),
+        ("train/extra.png,5", "label 5 is out of range; .* the classes 0 to 1"),
+        ("train/extra.png,-2", "label -2 is out of range"),
+        ("train/003.png,1", "'train/003.png' was listed before, .*train.csv row 4"),
+        ("train/./003.png,1", "'train/./003.png' was listed before, .*train.csv row 4"),
+        ("validation/000.png,1", "'validation/000.png' was listed before"),
+        ("train/extra.png", "expected path,label; found 1 columns"),
+        ("train/extra.png,0,1", "expected path,label; found 3 columns"),
+        ("train,0", "no such file"),
+        (",0", "no such file"),
+        ("../outside.png,0", "must be a path below the folder"),
+        ("/etc/hostname,0", "must be a path below the folder"),
+        ("train/link.png,0", "leads out of the folder"),
+        ("train/loop.png,0", "not a usable path|no such file"),
+        ("x" * 5000 + ".png,0", "not a usable path"),
+        ("train/a\0b.png,0", "not a usable path|line contains NUL"),
+        ("train/notes.png,0", "notes.png: not a PNG or JPEG picture"),
+    ],
+)
+def test_bad_row_is_named(folder, row, message):
+    write_picture(folder / "train/extra.png")
+    write_picture(folder.parent / "outside.png")
+    (folder / "train/link.png").symlink_to(folder.parent / "outside.png")
+    (folder / "train/loop.png").symlink_to(folder / "train/loop.png")
+    (folder / "train/notes.png").write_text("no picture")
+    append(folder, row)
+    with pytest.raises(UserError, match=message) as caught:
+        load_dataset(folder, image_size=4)
+    line = str(caught.value)
+    assert "\n" not in line
+    # A null byte ends the reading of the file, a duplicate may be met in the later file.
+    assert "row 21" in line or "validation.csv row 1" in line or "NUL" in line
+
+
+def test_label_of_validation_that_training_lacks(folder):
+    write_picture(folder / "validation/extra.png")
+    append(folder, "validation/extra.png,2", "validation")
+    with pytest.raises(UserError, match=r"validation\.csv row 5: label 2 is out of range"):
+        load_dataset(folder, image_size=4)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_empty_split_is_refused(folder, split):
+    (folder / f"{split}.csv").write_text("\n")
+    with pytest.raises(UserError, match=rf"{split}\.csv lists no picture"):
+        load_dataset(folder)
+
+
+def test_missing_training_csv(folder):
+    (folder / "train.csv").unlink()
+    with pytest.raises(UserError, match=r"train\.csv is missing"):
+        load_dataset(folder)
+
+
+def test_csv_that_is_no_text(folder):
+    (folder / "test.csv").write_bytes(b"\xff\xfe\x00picture")
+    with pytest.raises(UserError, match="cannot be read as a CSV file"):
+        load_dataset(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(folder):
+    os.mkfifo(folder / "train/pipe.png")
+    append(folder, "train/pipe.png,0")
+    with pytest.raises(UserError, match="no such file"):
+        load_dataset(folder)
+
+
+def test_pictures_are_in_the_order_of_the_file(folder):
+    rows = (folder / "train.csv").read_text().split()
+    (folder / "train.csv").write_text("\n".join(reversed(rows)))
+    train = load_dataset(folder, image_size=4).split("train")
+    assert list(train.paths) == [row.split(",")[0] for row in reversed(rows)]
+    np.testing.assert_array_equal(train.images[:, 3, 3, 0], np.arange(19, -1, -1))
+
+
+@pytest.fixture
+def spoilt(folder):
+    """The course's folder: pictures 2 to 14 are damaged, and validation's first is missing."""
+    for index in range(2, 15):
+        (folder / f"train/{index:03d}.png").write_bytes(b"no picture")
+    (folder / "validation/000.png").unlink()
+    return folder
+
+
+def test_all_bad_files_are_told_at_once(spoilt):
+    with pytest.raises(UserError, match=r"^14 bad files\. .*csv row 3: .*002\.png") as caught:
+        load_dataset(spoilt, image_size=4)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.count("not a PNG or JPEG picture") == 10
+    assert message.endswith("and 4 more")
+
+
+def test_bad_files_can_be_skipped(spoilt):
+    whole = load_dataset(spoilt, image_size=4, skip_bad_files=True)
+    assert {name: len(split) for name, split in whole.splits.items()} == {
+        "train": 7,
+        "validation": 3,
+        "test": 3,
+    }
+    train = whole.split("train")
+    assert train.paths == tuple(f"train/{index:03d}.png" for index in (0, 1, *range(15, 20)))
+    assert train.labels.tolist() == [0, 1, 1, 0, 1, 0, 1]
+    assert train.images[:, 3, 3, 0].tolist() == [0, 1, *range(15, 20)]
+    assert "left out, 14: " in whole.notes[0]
+
+
+def test_files_of_other_splits_are_not_read(spoilt):
+    dataset = load_dataset(spoilt, image_size=4, splits=["test"])
+    assert list(dataset.splits) == ["test"]
+    assert len(dataset.split("test")) == 3
+
+
+def write_stripes(path, turned=False):
+    """Three squares beside each other, or above each other: red, green, blue."""
+    pixels = np.kron(200 * np.eye(3, dtype="uint8")[None], np.ones((10, 10, 1), "uint8"))
+    Image.fromarray(pixels.transpose(1, 0, 2) if turned else pixels).save(path)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_crop_keeps_the_middle_and_squeeze_everything(folder, turned):
+    for split in ("train", "validation", "test"):
+        for file in (folder / split).iterdir():
+            write_picture(file, size=(10, 10))
+    write_stripes(folder / "train/000.png", turned)
+    crop, squeeze = (
+        load_dataset(folder, image_size=5, resize=resize) for resize in ("crop", "squeeze")
+    )
+    assert (crop.split("train").images[0] == (0, 200, 0)).all()
+    image = squeeze.split("train").images[0]
+    line = image[:, 2] if turned else image[2]
+    assert line.argmax(axis=1).tolist() == [0, 0, 1, 2, 2]
+    # Square pictures: the same.
+    for name, split in crop.splits.items():
+        np.testing.assert_array_equal(split.images[1:], squeeze.split(name).images[1:])
+    assert crop.notes[0] == "Pictures of another shape than 5×5 were cropped in the middle: 1."
+    assert squeeze.notes[0] == "Pictures of another shape than 5×5 were squeezed: 1."
+
+
+@pytest.mark.parametrize("entry", [{}, {"resize": "squeeze"}, {"resize": "crop"}])
+def test_a_run_loads_its_pictures_as_it_was_trained(folder, entry, capsys):
+    write_stripes(folder / "train/000.png")
+    dataset = load_dataset(folder, image_size=5, **entry)
+    data = {
+        "source": str(folder),
+        "fingerprint": dataset.fingerprint(),
+        "seed": 0,
+        "class_names": ["Class0", "Class1"],
+        "image_shape": [5, 5, 3],
+        "num_levels": 256,
+    }
+    assert load_run_data({"data": data | entry}).fingerprint() == dataset.fingerprint()
+    assert not capsys.readouterr().out  # no note that the data have changed
+
+
+CLASSES = ("burger", "koala")
+
+
+def write_classes(folder, count=10, classes=CLASSES):
+    for label, name in enumerate(classes):
+        for index in range(count):
+            write_picture(folder / name / f"{index}.jpg", colour=(0, 100 * label, index))
+    return folder
+
+
+def test_folders_per_split(tmp_path):
+    write_classes(tmp_path / "train")
+    write_classes(tmp_path / "val", 3)
+    write_picture(tmp_path / "test/a.PNG")
+    dataset = load_dataset(tmp_path, image_size=(6, 8))
+    assert dataset.class_names == CLASSES
+    assert dataset.image_shape == (6, 8, 3)
+    assert {name: len(split) for name, split in dataset.splits.items()} == {
+        "train": 20,
+        "validation": 6,
+        "test": 1,
+    }
+    assert dataset.split("train").labels.tolist() == [0] * 10 + [1] * 10
+    assert dataset.split("train").paths[0] == "train/burger/0.jpg"
+    assert dataset.split("test").labels.tolist() == [-1]
+
+
+def test_without_split_folders_every_class_is_split(tmp_path):
+    dataset = load_dataset(write_classes(tmp_path, 20), image_size=4)
+    counts = {name: np.bincount(split.labels) for name, split in dataset.splits.items()}
+    assert {name: count.tolist() for name, count in counts.items()} == {
+        "train": [16, 16],
+        "validation": [2, 2],
+        "test": [2, 2],
+    }
+    paths = [path for split in dataset.splits.values() for path in split.paths]
+    assert len(set(paths)) == 40
+    assert "80/10/10" in dataset.notes[0]
+    assert load_dataset(tmp_path, image_size=4).fingerprint() == dataset.fingerprint()
+    assert load_dataset(tmp_path, image_size=4, seed=1).fingerprint() != dataset.fingerprint()
+
+
+def test_other_files_are_skipped_and_counted(tmp_path):
+    write_classes(tmp_path / "train")
+    (tmp_path / "train/koala/.DS_Store").touch()
+    (tmp_path / "train/koala/notes.txt").touch()
+    dataset = load_dataset(tmp_path, image_size=4)
+    assert any("1 .txt" in note for note in dataset.notes)
+
+
+def test_nested_folders_belong_to_their_class(tmp_path):
+    write_classes(tmp_path / "train")
+    write_picture(tmp_path / "train/koala/zoo/more.png")
+    dataset = load_dataset(tmp_path, image_size=4)
+    assert sum(len(split) for split in dataset.splits.values()) == 21
+
+
+def break_missing_train(folder):
+    (folder / "train").rename(folder / "test")
+
+
+def break_unknown_class(folder):
+    write_classes(folder / "validation", 1, ("panda",))
+
+
+def break_empty_class(folder):
+    (folder / "train/panda").mkdir()
+
+
+def break_empty_split(folder):
+    (folder / "validation").mkdir()
+
+
+def break_two_validations(folder):
+    write_classes(folder / "validation", 1)
+    write_classes(folder / "val", 1)
+
+
+def break_picture(folder):
+    (folder / "train/burger/3.jpg").write_bytes(b"no picture")
+
+
+def break_link(folder):
+    outside = write_picture(folder.parent / "outside.jpg")
+    (folder / "train/burger/link.jpg").symlink_to(outside)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (break_missing_train, "the folder train is missing"),
+        (break_unknown_class, "the training split has no class 'panda'. It has: burger, koala"),
+        (break_empty_class, "panda holds no PNG or JPEG file"),
+        (break_empty_split, "validation holds no PNG or JPEG file"),
+        (break_two_validations, "two folders for one split"),
+        (break_picture, r"^Split train: .*burger/3\.jpg: not a PNG or JPEG picture$"),
+        (break_link, "leads out of the folder"),
+    ],
+)
+def test_bad_folder_is_named(tmp_path, spoil, message):
+    folder = tmp_path / "data"
+    write_classes(folder / "train")
+    spoil(folder)
+    with pytest.raises(UserError, match=message):
+        load_dataset(folder, image_size=4)
+
+
+def test_class_whose_name_is_no_text(tmp_path):
+    write_classes(tmp_path, classes=("tea",))
+    try:
+        (tmp_path / "tea").rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    except OSError:
+        pytest.skip("this file system takes text only")
+    with pytest.raises(UserError, match=r"text in UTF-8. Received: the folder 'caf\\udce9'"):
+        load_dataset(tmp_path, image_size=4)
+
+
+def test_too_few_pictures_to_split(tmp_path):
+    with pytest.raises(UserError, match="too few to hold out"):
+        load_dataset(write_classes(tmp_path, 1), image_size=4)
+
+
+@pytest.mark.parametrize("below", [".", "train"])
+def test_folder_without_classes(tmp_path, below):
+    write_picture(tmp_path / below / "a.png")
+    with pytest.raises(UserError, match=r"neither train\.csv, nor a folder for each class"):
+        load_dataset(tmp_path)
