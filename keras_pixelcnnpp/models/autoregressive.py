@@ -314,7 +314,9 @@ class AutoregressiveModel(keras.Model):
         if is_batched(x) and not isinstance(x, keras.utils.PyDataset):
             kwargs.setdefault("shuffle", False)  # Keras can't, and would warn
         x, y, first = checked_inputs(x, y, self)
-        validation_data = checked_validation_data(validation_data, self)
+        if validation_data is not None:
+            validation_data, to_measure = checked_validation_data(validation_data, self)
+            self._forget_other_candidates("test_function", to_measure)
         if not self.initialized.numpy():  # int() fails for a variable of tf.distribute
             self.initialize(first["image"], first.get("label"))
         self._forget_other_candidates("train_function", first)
@@ -338,8 +340,10 @@ class AutoregressiveModel(keras.Model):
         Raises:
             ValueError: As `fit`.
         """
-        x, y, first = checked_inputs(x, y, self, "evaluate")
-        self._forget_other_candidates("test_function", first)
+        # Not of `fit`, which has checked its `validation_data` and may have begun to read it.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x, y, first = checked_inputs(x, y, self, "evaluate")
+            self._forget_other_candidates("test_function", first)
         return super().evaluate(x, y, *args, **kwargs)
 
     def train_step(self, *args):

@@ -77,12 +77,13 @@ def checked_inputs(x, y, model, name="fit"):
 
 
 def checked_validation_data(data, model):
-    """`validation_data` of `fit`, checked as `x` and `y` are."""
-    if data is None or is_batched(data):
-        return data if data is None else checked_inputs(data, None, model, "validation_data")[0]
+    """`validation_data` of `fit`, checked as `x` and `y` are, and a first batch of it."""
+    if is_batched(data):
+        x, _, first = checked_inputs(data, None, model, "validation_data")
+        return x, first
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    x, y, _ = checked_inputs(x, y, model, "validation_data")
-    return (x, y) if sample_weight is None else (x, y, sample_weight)
+    x, y, first = checked_inputs(x, y, model, "validation_data")
+    return ((x, y) if sample_weight is None else (x, y, sample_weight)), first
 
 
 def _checked_batch(inputs, model, name):
