@@ -75,8 +75,9 @@ class PictureReader:
         Raises:
             UserError: If files can't be read; the message names the first ten and their places.
         """
-        # A split that isn't listed will be made of `train`, all of which is needed then.
-        wanted = listed if self.wanted is None or "validation" not in listed else self.wanted
+        wanted = set(listed if self.wanted is None else self.wanted)
+        if "validation" not in listed:
+            wanted.add("train")  # of which the splits that aren't listed will be made
         bad, reshaped, splits = [], [], {}
         for name, rows in listed.items():
             splits[name] = self._split(folder, rows if name in wanted else [], bad, reshaped)
