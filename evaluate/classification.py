@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 from sklearn.metrics import classification_report
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier, write_predictions
@@ -19,6 +17,7 @@ from keras_pixelcnnpp.evaluate.classification_figures import (
     roc_png,
     selective_accuracy_png,
 )
+from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     accuracy_difference_interval,
     classification_metrics,
@@ -281,24 +280,39 @@ def _print_classes(labels, judgements: dict[str, Judgement], class_names) -> Non
 
 
 def _print_comparison(report: dict) -> None:
-    table = Table(title=f"{report['count']} pictures of the split {report['split']}")
-    table.add_column("")
-    for heading in ("accuracy", "95 % interval (%)", "log-loss", "ECE", "bits/dim"):
-        table.add_column(heading, justify="right")
-    for name, numbers in report["models"].items():
-        low, high = numbers["accuracy_ci95"]
-        table.add_row(
+    accuracies = [
+        (
             TITLES[name],
             f"{numbers['accuracy']:.2%}",
-            f"{100 * low:.1f}–{100 * high:.1f}",
-            f"{numbers['log_loss']:.4f}",
-            f"{numbers['ece']:.4f}",
+            "–".join(f"{100 * bound:.1f}" for bound in numbers["accuracy_ci95"]),
+            _number(numbers, "log_loss"),
+            _number(numbers, "ece"),
             _number(numbers, "bits_per_dim"),
         )
+        for name, numbers in report["models"].items()
+    ]
     floor = _number(report, "pixel_histogram_bits_per_dim")
-    table.add_row("pixel histograms", "–", "–", "–", "–", floor)
-    Console().print(table)
-    Console().print(_confidence_table(report))
+    print_table(
+        ("", "accuracy", "95 % interval (%)", "log-loss", "ECE", "bits/dim"),
+        [*accuracies, ("pixel histograms", "–", "–", "–", "–", floor)],
+        title=f"{report['count']} pictures of the split {report['split']}",
+    )
+    confidences = [
+        (
+            TITLES[name],
+            _number(numbers["temperature_scaling"], "ece"),
+            _number(numbers["temperature_scaling"], "log_loss"),
+            _number(numbers["roc_auc"], "macro"),
+            f"{numbers['selective_accuracy']['at_coverage']['0.8']:.2%}",
+        )
+        for name, numbers in report["models"].items()
+    ]
+    print_table(
+        ("", "ECE, scaled", "log-loss, scaled", "ROC AUC", "accuracy of the surest 80 %"),
+        confidences,
+        title="Confidence",
+        caption="scaled: by the temperature of the split's other half",
+    )
     if report["flip_average"]:
         print("Flip average: each picture was judged together with its mirror image.")
     if report["mcnemar_p"] is not None:
@@ -309,24 +323,6 @@ def _print_comparison(report: dict) -> None:
             f"interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap)"
         )
         print(f"McNemar's exact test, are the two different? p = {report['mcnemar_p']:.4g}")
-
-
-def _confidence_table(report: dict) -> Table:
-    table = Table(
-        title="Confidence", caption="scaled: by the temperature of the split's other half"
-    )
-    table.add_column("")
-    for heading in ("ECE, scaled", "log-loss, scaled", "ROC AUC", "accuracy of the surest 80 %"):
-        table.add_column(heading, justify="right")
-    for name, numbers in report["models"].items():
-        table.add_row(
-            TITLES[name],
-            _number(numbers["temperature_scaling"], "ece"),
-            _number(numbers["temperature_scaling"], "log_loss"),
-            _number(numbers["roc_auc"], "macro"),
-            f"{numbers['selective_accuracy']['at_coverage']['0.8']:.2%}",
-        )
-    return table
 
 
 def _number(numbers: dict | None, key: str) -> str:

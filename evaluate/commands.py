@@ -38,17 +38,8 @@ def classification(
     predictions_baseline.csv.
     """
     from keras_pixelcnnpp.evaluate.classification import judge
-    from keras_pixelcnnpp.run import RunFolder
 
-    judge(
-        RunFolder(run),
-        data=data,
-        split=split,
-        batch_size=batch_size,
-        flip_average=flip_average,
-        options=_given(context),
-        verbose=_verbosity(),
-    )
+    judge(**_arguments(context), verbose=_verbosity())
 
 
 @app.command()
@@ -66,17 +57,8 @@ def evidence(
     reports/evidence.png and reports/evidence.json.
     """
     from keras_pixelcnnpp.evaluate.evidence import explain
-    from keras_pixelcnnpp.run import RunFolder
 
-    explain(
-        RunFolder(run),
-        data=data,
-        split=split,
-        per_class=per_class,
-        batch_size=batch_size,
-        options=_given(context),
-        verbose=_verbosity(),
-    )
+    explain(**_arguments(context), verbose=_verbosity())
 
 
 @app.command()
@@ -95,18 +77,8 @@ def foreign(
     and by the largest class probability. Writes reports/foreign.json and reports/foreign.png.
     """
     from keras_pixelcnnpp.evaluate.foreign import detect
-    from keras_pixelcnnpp.run import RunFolder
 
-    detect(
-        RunFolder(run),
-        data=data,
-        split=split,
-        count=count,
-        seed=seed,
-        batch_size=batch_size,
-        options=_given(context),
-        verbose=_verbosity(),
-    )
+    detect(**_arguments(context), verbose=_verbosity())
 
 
 @app.command()
@@ -148,22 +120,8 @@ def generation(
     --inception-weights, of Inception (FID).
     """
     from keras_pixelcnnpp.evaluate.generation import draw_and_measure
-    from keras_pixelcnnpp.run import RunFolder
 
-    draw_and_measure(
-        RunFolder(run),
-        per_class=per_class,
-        seed=seed,
-        temperature=temperature,
-        guidance=guidance,
-        data=data,
-        reference=reference,
-        inception_weights=inception_weights,
-        temperatures=temperatures,
-        completions=completions,
-        options=_given(context),
-        verbose=_verbosity(),
-    )
+    draw_and_measure(**_arguments(context), verbose=_verbosity())
 
 
 @app.command()
@@ -183,9 +141,8 @@ def receptive_field(
     Writes reports/receptive_field.png and reports/receptive_field.json.
     """
     from keras_pixelcnnpp.evaluate.receptive_field import measure
-    from keras_pixelcnnpp.run import RunFolder
 
-    measure(RunFolder(run), untrained=untrained, pictures=pictures, options=_given(context))
+    measure(**_arguments(context))
 
 
 @app.command()
@@ -201,16 +158,21 @@ def report(run: Run) -> None:
     write_page(RunFolder(run))
 
 
-def _given(context: typer.Context) -> dict:
-    """The command's options, defaults too, as a report's JSON holds them.
+def _arguments(context: typer.Context) -> dict:
+    """What a subject's function takes: the run's `folder`, every other option by its name.
 
-    Left out are the run folder, what has no value, and flags that were not set.
+    And `options`, those that a report's JSON keeps: not what has no value, nor flags not set.
     """
-    return {
+    from keras_pixelcnnpp.run import RunFolder
+
+    given = dict(context.params)
+    folder = RunFolder(given.pop("run"))
+    kept = {
         name: str(value) if isinstance(value, Path) else value
-        for name, value in context.params.items()
-        if name != "run" and value is not None and value is not False
+        for name, value in given.items()
+        if value is not None and value is not False
     }
+    return {"folder": folder, **given, "options": kept}
 
 
 def _verbosity() -> int:

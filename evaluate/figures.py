@@ -1,7 +1,7 @@
-"""What all plots are made with, pictures with words beside them, and curves over epochs."""
+"""What all plots and tables are made with, pictures with words beside them, curves over epochs."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,22 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
+from rich.console import Console
+from rich.table import Table
 
 from keras_pixelcnnpp.data.images import check_channels, picture_grid
 
 DPI = 100
+
+
+def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], **look) -> None:
+    """Prints a table of numbers; its first column names the rows. `look` is rich's."""
+    table = Table(**look)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def new_figure(width: float, height: float) -> Figure:

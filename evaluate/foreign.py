@@ -2,8 +2,6 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from rich.console import Console
-from rich.table import Table
 from sklearn.datasets import load_sample_images
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier
@@ -17,7 +15,7 @@ from keras_pixelcnnpp.data.images import (
 )
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.detectors import DETECTORS, Detection
-from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, show_pixels
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table, show_pixels
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -194,17 +192,15 @@ def _draw_areas(axes: Axes, areas: dict[str, float]) -> list:
 
 
 def _print_report(report: dict) -> None:
-    table = Table(
+    familiar = f"split {report['split']}", f"{report['familiar']['bits_per_dim']:.3f}"
+    rows = [(*familiar, *["–"] * len(report["detectors"]))]
+    for name, numbers in report["inputs"].items():
+        areas = [f"{area:.3f}" for area in numbers["auroc"].values()]
+        rows.append((name, f"{numbers['bits_per_dim']:.3f}", *areas))
+    rows.append(("mean", "", *(f"{area:.3f}" for area in report["mean_auroc"].values())))
+    print_table(
+        ("", "bits/dim", *(DETECTORS[name].heading for name in report["detectors"])),
+        rows,
         title="AUROC of foreign pictures against familiar ones; 0.5 is guessing",
         caption="corrected: log p(x) and the size as PNG; p(y|x): the largest probability",
     )
-    table.add_column("")
-    for heading in ("bits/dim", *(DETECTORS[name].heading for name in report["detectors"])):
-        table.add_column(heading, justify="right")
-    dashes = ["–"] * len(report["detectors"])
-    table.add_row(f"split {report['split']}", f"{report['familiar']['bits_per_dim']:.3f}", *dashes)
-    for name, numbers in report["inputs"].items():
-        areas = [f"{area:.3f}" for area in numbers["auroc"].values()]
-        table.add_row(name, f"{numbers['bits_per_dim']:.3f}", *areas)
-    table.add_row("mean", "", *(f"{area:.3f}" for area in report["mean_auroc"].values()))
-    Console().print(table)

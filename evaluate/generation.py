@@ -4,8 +4,6 @@ import time
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from keras_pixelcnnpp.data.images import png_bytes
 from keras_pixelcnnpp.errors import UserError, argument_errors
@@ -13,6 +11,7 @@ from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.examination import Examination, examine, measure, parse_temperatures
 from keras_pixelcnnpp.evaluate.features import BaselineFeatures, Features, InceptionFeatures
 from keras_pixelcnnpp.evaluate.fidelity import RealPictures
+from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.files import atomic_path, safe_names, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -61,7 +60,14 @@ def draw_and_measure(
         **measure(model, samples, verbose),
     }
     _write_samples(folder, samples)
-    _print_report(report)
+    print_table(
+        ("class", "pictures", "bits/dim"),
+        [
+            (name, str(numbers["count"]), f"{numbers['bits_per_dim']:.4f}")
+            for name, numbers in {**report["classes"], "all": report}.items()
+        ],
+        title=f"{report['count']} pictures in {report['seconds']:.1f} s",
+    )
     print(
         "Comparing with real pictures and at other temperatures" if real else "Other temperatures"
     )
@@ -136,16 +142,6 @@ def _write_galleries(folder: RunFolder, examination: Examination) -> None:
             write_bytes(file, examination.galleries[name].png())
 
 
-def _print_report(report: dict) -> None:
-    table = Table(title=f"{report['count']} pictures in {report['seconds']:.1f} s")
-    table.add_column("class")
-    table.add_column("pictures", justify="right")
-    table.add_column("bits/dim", justify="right")
-    for name, numbers in {**report["classes"], "all": report}.items():
-        table.add_row(name, str(numbers["count"]), f"{numbers['bits_per_dim']:.4f}")
-    Console().print(table)
-
-
 def _print_examination(examination: Examination, features: Features | None) -> None:
     report = examination.report
     if "metrics" in report:
@@ -159,14 +155,40 @@ def _print_examination(examination: Examination, features: Features | None) -> N
             f"{report.get('reference', {}).get('split', 'the reference')} are; 5 % is chance."
         )
     if "temperatures" in report:
-        _print_temperatures(report["temperatures"])
+        print_table(
+            ("temperature", "bits/dim", "Fréchet"),
+            [
+                (
+                    f"{row['temperature']:g}",
+                    f"{row['bits_per_dim']:.4f}",
+                    _short(row["frechet_distance"]),
+                )
+                for row in report["temperatures"]
+            ],
+            title="Temperatures",
+        )
     for note in examination.notes:
         print(f"Note: {note}")
 
 
 def _print_metrics(report: dict, title: str) -> None:
-    reference = report["reference"]
-    table = Table(
+    reference, metrics = report["reference"], dict(report["metrics"])
+    metrics["all"] = metrics.pop("all")  # in the end
+    names = {"frechet_distance": "Fréchet", "kid": "kernel ×1000"}
+    scales = {"kid": 1000}
+    rows = [
+        (
+            name,
+            *(
+                _beside(numbers[metric], floor, scales.get(metric, 1))
+                for metric, floor in numbers["floor"].items()
+            ),
+        )
+        for name, numbers in metrics.items()
+    ]
+    print_table(
+        ("class", *(names.get(metric, metric) for metric in metrics["all"]["floor"])),
+        rows,
         title=f"Drawn / as many real training pictures, against {reference['count']} pictures "
         f"of the split {reference['split']}",
         caption=f"Fréchet: {title}",
@@ -174,39 +196,16 @@ def _print_metrics(report: dict, title: str) -> None:
         collapse_padding=True,
         pad_edge=False,
     )
-    names = {"frechet_distance": "Fréchet", "kid": "kernel ×1000"}
-    scales = {"kid": 1000}
-    table.add_column("class")
-    for metric in report["metrics"]["all"]["floor"]:
-        table.add_column(names.get(metric, metric), justify="right")
-    by_class = {name: numbers for name, numbers in report["metrics"].items() if name != "all"}
-    for name, numbers in {**by_class, "all": report["metrics"]["all"]}.items():
-        floor = numbers["floor"]
-        table.add_row(
-            name,
-            *(_beside(numbers[metric], floor[metric], scales.get(metric, 1)) for metric in floor),
-        )
-    Console().print(table)
-
-
-def _print_temperatures(rows: list[dict]) -> None:
-    table = Table(title="Temperatures")
-    for heading in ("temperature", "bits/dim", "Fréchet"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
-            f"{row['temperature']:g}",
-            f"{row['bits_per_dim']:.4f}",
-            "–" if row["frechet_distance"] is None else _short(row["frechet_distance"]),
-        )
-    Console().print(table)
 
 
 def _beside(number: float | None, floor: float | None, scale: int = 1) -> str:
-    return "/".join("–" if part is None else _short(scale * part) for part in (number, floor))
+    return f"{_short(number, scale)}/{_short(floor, scale)}"
 
 
-def _short(number: float) -> str:
+def _short(number: float | None, scale: int = 1) -> str:
+    if number is None:
+        return "–"
+    number *= scale
     if 0 < abs(number) < 0.01:
         return f"{number:.0e}"
     decimals = 2 if abs(number) < 10 else 1 if abs(number) < 100 else 0

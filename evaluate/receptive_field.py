@@ -6,11 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
-from rich.console import Console
-from rich.table import Table
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -33,7 +31,16 @@ def measure(folder: RunFolder, *, untrained: bool, pictures: int, options: dict)
     targets = typical_targets(*model.image_shape[:2])
     influence = pixel_influence(model, split.images, split.labels, targets)
     counts = [count_seen(values, target) for values, target in zip(influence, targets, strict=True)]
-    _print(counts)
+    print_table(
+        ("row", "column", "earlier", "seen", "at or after, seen", "blind spot seen"),
+        [
+            (
+                *(str(count[name]) for name in ("row", "column", "earlier", "seen", "later_seen")),
+                f"{count['blind_spot_seen']} of {count['blind_spot']}",
+            )
+            for count in counts
+        ],
+    )
     write_bytes(folder.reports / "receptive_field.png", receptive_field_png(influence, counts))
     report = {
         "options": options,
@@ -56,18 +63,6 @@ def _fresh_model(folder: RunFolder, config: dict) -> PixelCNNPlusPlus:
             f"{folder.config_json} is damaged: pixelcnnpp.model is not that of a PixelCNN++: "
             f"{reason:.200}"
         ) from error
-
-
-def _print(counts: list[dict]) -> None:
-    table = Table()
-    for heading in ("row", "column", "earlier", "seen", "at or after, seen", "blind spot seen"):
-        table.add_column(heading, justify="right")
-    for count in counts:
-        table.add_row(
-            *(str(count[name]) for name in ("row", "column", "earlier", "seen", "later_seen")),
-            f"{count['blind_spot_seen']} of {count['blind_spot']}",
-        )
-    Console().print(table)
 
 
 def receptive_field_png(influence: np.ndarray, counts: Sequence[dict]) -> bytes:

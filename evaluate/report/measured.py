@@ -13,7 +13,7 @@ from keras_pixelcnnpp.evaluate.report.facts import (
     points,
     whole,
 )
-from keras_pixelcnnpp.evaluate.report.page import Missing, Pictures, Section, Table
+from keras_pixelcnnpp.evaluate.report.page import Missing, Picture, Pictures, Section, Table
 from keras_pixelcnnpp.files import safe_names
 from keras_pixelcnnpp.run import TITLES
 
@@ -97,9 +97,6 @@ def roc_section(facts: RunFacts) -> Section | Missing:
 
 def calibration_section(facts: RunFacts) -> Section | Missing:
     """Whether the probabilities mean what they say."""
-    picture = facts.picture("reliability", "Accuracy against confidence", chart=True, scrolls=True)
-    if picture is None:
-        return facts.missing("Calibration", "classification")
     rows = tuple(
         (
             TITLES[name],
@@ -115,16 +112,12 @@ def calibration_section(facts: RunFacts) -> Section | Missing:
         "Of the answers given with 80 % confidence, 80 % should be right: on the diagonal. Scaled: "
         "with a temperature fitted on the other half of the pictures."
     )
-    return Section("Calibration", text, (picture, Table(headings, rows)))
+    picture = facts.picture("reliability", "Accuracy against confidence", chart=True, scrolls=True)
+    return _pictured(facts, "Calibration", "classification", text, picture, Table(headings, rows))
 
 
 def selective_section(facts: RunFacts) -> Section | Missing:
     """Accuracy of a classifier that may abstain."""
-    picture = facts.picture(
-        "selective_accuracy", "Accuracy against the share of pictures answered", chart=True
-    )
-    if picture is None:
-        return facts.missing("Selective accuracy", "classification")
     models = _models(facts.json("classification"))
     found = {name: find(numbers, "selective_accuracy") for name, numbers in models.items()}
     found = {name: numbers for name, numbers in found.items() if isinstance(numbers, dict)}
@@ -139,7 +132,10 @@ def selective_section(facts: RunFacts) -> Section | Missing:
     )
     headings = ("", "area", *(f"surest {100 * float(coverage):g} %" for coverage in coverages))
     text = "The accuracy on the pictures that the model is surest of, the more of them the lower."
-    return Section("Selective accuracy", text, (picture, Table(headings, rows)))
+    alt = "Accuracy against the share of pictures answered"
+    picture = facts.picture("selective_accuracy", alt, chart=True)
+    table = Table(headings, rows)
+    return _pictured(facts, "Selective accuracy", "classification", text, picture, table)
 
 
 def _models(report: dict) -> dict[str, dict]:
@@ -174,14 +170,11 @@ def _of_each_model(
 
 def samples_section(facts: RunFacts) -> Section | Missing:
     """Generated pictures by class."""
-    overview = facts.picture("samples", "Generated pictures, a row for each class")
-    if overview is None:
-        return facts.missing("Samples", "generation")
     grids = [
         facts.picture(f"samples_{file_name}", f"Generated pictures of {name}", caption=name)
         for file_name, name in zip(safe_names(facts.class_names), facts.class_names, strict=True)
     ]
-    grids = tuple(grid for grid in grids if grid)
+    small = Pictures(tuple(grid for grid in grids if grid), small=True)
     report = facts.json("generation")
     text = "A row for each class, then all pictures of each."
     if report:
@@ -192,7 +185,8 @@ def samples_section(facts: RunFacts) -> Section | Missing:
             f"Bits/dim of the pictures under their own class: "
             f"{decimal(report.get('bits_per_dim'))}; of a good model, close to that of real ones."
         )
-    return Section("Samples", text, (overview, Pictures(grids, small=True)))
+    overview = facts.picture("samples", "Generated pictures, a row for each class")
+    return _pictured(facts, "Samples", "generation", text, overview, small)
 
 
 def generation_section(facts: RunFacts) -> Section | Missing:
@@ -228,10 +222,6 @@ def generation_section(facts: RunFacts) -> Section | Missing:
 
 def neighbours_section(facts: RunFacts) -> Section | Missing:
     """Whether the model repeats what it was trained on."""
-    alt = "Generated pictures beside the training pictures nearest to them"
-    picture = facts.picture("nearest_neighbours", alt, scrolls=True)
-    if picture is None:
-        return facts.missing("Nearest neighbours", "generation")
     text = (
         "Generated pictures beside the nearest training pictures: a model that copies shows the "
         "same picture twice."
@@ -239,28 +229,24 @@ def neighbours_section(facts: RunFacts) -> Section | Missing:
     found = facts.json("generation").get("memorisation")
     spaces = found if isinstance(found, dict) else {}
     tables = [_memorisation(space, numbers) for space, numbers in spaces.items()]
-    return Section("Nearest neighbours", text, (picture, *tables))
+    alt = "Generated pictures beside the training pictures nearest to them"
+    picture = facts.picture("nearest_neighbours", alt, scrolls=True)
+    return _pictured(facts, "Nearest neighbours", "generation", text, picture, *tables)
 
 
 def completions_section(facts: RunFacts) -> Section | Missing:
     """Pictures whose upper part is given."""
-    alt = "Real pictures and several completions of each"
-    picture = facts.picture("completions", alt, scrolls=True)
-    if picture is None:
-        return facts.missing("Completions", "generation")
     report = facts.json("generation")
     split = find(report, "reference", "split") or "reference"
     text = f"The upper part is a real picture of the split {split}, the rest is drawn."
     text += other_data(report)
-    return Section("Completions", text, (picture,))
+    alt = "Real pictures and several completions of each"
+    picture = facts.picture("completions", alt, scrolls=True)
+    return _pictured(facts, "Completions", "generation", text, picture)
 
 
 def temperatures_section(facts: RunFacts) -> Section | Missing:
     """The same classes, drawn more or less daringly."""
-    alt = "Generated pictures at several temperatures"
-    picture = facts.picture("temperatures", alt, scrolls=True)
-    if picture is None:
-        return facts.missing("Temperatures", "generation")
     rows = tuple(
         (
             decimal(find(row, "temperature"), 2),
@@ -271,7 +257,9 @@ def temperatures_section(facts: RunFacts) -> Section | Missing:
     )
     table = Table(("temperature", "bits/dim", "Fréchet"), rows)
     text = "Below 1 the model draws safer and smoother pictures, above 1 more daring ones."
-    return Section("Temperatures", text, (picture, table))
+    alt = "Generated pictures at several temperatures"
+    picture = facts.picture("temperatures", alt, scrolls=True)
+    return _pictured(facts, "Temperatures", "generation", text, picture, table)
 
 
 def _metrics(numbers: object) -> list[str]:
@@ -307,16 +295,14 @@ def _memorisation(space: str, numbers: object) -> Table:
 
 def evidence_section(facts: RunFacts) -> Section | Missing:
     """Where in a picture the decision comes from."""
-    alt = "Pictures beside the evidence in each of their pixels"
-    picture = facts.picture("evidence", alt, scrolls=True)
-    if picture is None:
-        return facts.missing("Evidence maps", "evidence")
     text = (
         "Each pixel's log p under the true class, minus that under the most probable other one, "
         "given the pixels before it. The sum over the picture is what the decision rests on."
         f"{other_data(facts.json('evidence'))}"
     )
-    return Section("Evidence maps", text, (picture,))
+    alt = "Pictures beside the evidence in each of their pixels"
+    picture = facts.picture("evidence", alt, scrolls=True)
+    return _pictured(facts, "Evidence maps", "evidence", text, picture)
 
 
 def foreign_section(facts: RunFacts) -> Section | Missing:
@@ -351,10 +337,6 @@ def foreign_section(facts: RunFacts) -> Section | Missing:
 
 def receptive_field_section(facts: RunFacts) -> Section | Missing:
     """Which pixels a pixel sees."""
-    alt = "For some pixels, the influence of all others"
-    picture = facts.picture("receptive_field", alt, chart=True, scrolls=True)
-    if picture is None:
-        return facts.missing("Receptive field", "receptive-field")
     report = facts.json("receptive_field")
     rows = tuple(
         (
@@ -375,4 +357,15 @@ def receptive_field_section(facts: RunFacts) -> Section | Missing:
         "streams have none. An earlier pixel that is grey is too far away for a network of this "
         "depth."
     )
-    return Section("Receptive field", text, (picture, table))
+    alt = "For some pixels, the influence of all others"
+    picture = facts.picture("receptive_field", alt, chart=True, scrolls=True)
+    return _pictured(facts, "Receptive field", "receptive-field", text, picture, table)
+
+
+def _pictured(
+    facts: RunFacts, title: str, subject: str, text: str, picture: Picture | None, *blocks
+) -> Section | Missing:
+    """A section about a picture, which is missing as a whole where the picture is."""
+    if picture is None:
+        return facts.missing(title, subject)
+    return Section(title, text, (picture, *blocks))
