@@ -34,7 +34,7 @@ from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run import RunFolder, load_run_data
+from keras_pixelcnnpp.run import RunFolder
 
 TITLES = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
 
@@ -365,7 +365,7 @@ def judge(
     """Both models judge a split; writes files, prints tables."""
     config = folder.read_config()
     folder.require_model("pixelcnnpp")
-    dataset = load_run_data(config, data)
+    dataset = folder.load_data(data)
     if flip_average and not config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
         print("Note: trained without mirror images, PixelCNN++ may not know what to make of them.")
     pictures = dataset.split(split)

@@ -14,7 +14,7 @@ from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.files import atomic_path, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run import RunFolder, load_run_data
+from keras_pixelcnnpp.run import RunFolder
 
 
 def _print_summary(found: "Evidence", report: dict) -> None:
@@ -203,7 +203,7 @@ def explain(
     """Gathers the evidence of some pictures, draws and writes it."""
     config = folder.read_config()
     path = folder.require_model("pixelcnnpp")
-    pictures = load_run_data(config, data).split(split)
+    pictures = folder.load_data(data).split(split)
     if not (pictures.labels >= 0).any():
         raise UserError(f"The split {split} has no labels: no true class to find evidence for.")
     class_names = config["data"]["class_names"]

@@ -17,7 +17,7 @@ from keras_pixelcnnpp.files import atomic_path, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run import RunFolder, load_run_data
+from keras_pixelcnnpp.run import RunFolder
 
 HEADINGS = {
     "log_likelihood": "log p(x)",
@@ -251,7 +251,7 @@ def detect(
     """Scores foreign pictures beside those of a split, draws and writes how well they are told."""
     config = folder.read_config()
     path = folder.require_model("pixelcnnpp")
-    dataset = load_run_data(config, data)
+    dataset = folder.load_data(data)
     images = dataset.split(split).images
     # A split may be sorted by class.
     order = np.random.default_rng(seed).permutation(len(images))

@@ -17,12 +17,12 @@ from keras_pixelcnnpp.files import atomic_path, safe_names, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run import RunFolder, load_run_data, require_data
+from keras_pixelcnnpp.run import RunFolder, require_data
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 
 def _real_pictures(
-    config: dict, data: str | None, reference: str, inception_weights: Path | None
+    folder: RunFolder, data: str | None, reference: str, inception_weights: Path | None
 ) -> "RealPictures | None":
 
     if reference == "none":
@@ -30,10 +30,10 @@ def _real_pictures(
             raise UserError("--inception-weights compares with real pictures: give a --reference.")
         return None
     try:
-        dataset = load_run_data(config, data)
+        dataset = folder.load_data(data)
     except UserError as error:
         raise UserError(f"{error} (--reference none draws without real pictures)") from error
-    return RealPictures.of(dataset, reference, config["data"]["class_names"])
+    return RealPictures.of(dataset, reference, folder.read_config()["data"]["class_names"])
 
 
 def _features(folder: "RunFolder", config: dict, inception_weights: Path | None) -> tuple:
@@ -232,7 +232,7 @@ def draw_and_measure(
     require_data(config, "class_names")
     model_file = folder.require_model("pixelcnnpp")
     other_temperatures = parse_temperatures(temperatures)
-    real = _real_pictures(config, data, reference, inception_weights)
+    real = _real_pictures(folder, data, reference, inception_weights)
     baseline, features = _features(folder, config, inception_weights) if real else (None, None)
 
     model = load_trained_model(model_file, PixelCNNPlusPlus)

@@ -15,7 +15,7 @@ from keras_pixelcnnpp.files import atomic_path, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
-from keras_pixelcnnpp.run import RunFolder, load_run_data
+from keras_pixelcnnpp.run import RunFolder
 
 
 def _trained_model(folder: "RunFolder"):
@@ -120,7 +120,7 @@ def measure(
     """Measures what a few pixels see, draws and writes it."""
     config = folder.read_config()
     model = _fresh_model(folder, config) if untrained else _trained_model(folder)
-    data = load_run_data(config)
+    data = folder.load_data()
     with_labels = model.num_classes > 0
     split = some(measured_pictures(data, "validation", with_labels=with_labels), pictures)
     if untrained:

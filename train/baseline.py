@@ -111,7 +111,7 @@ def train_baseline(
 
     monitor = ValidationMonitor(measurement(model), validation)
     logs = tensorboard_callbacks(run, "baseline", dataset, pictures, monitor)
-    history = HistoryFile(run.history("baseline"))
+    history = HistoryFile(run.history_json("baseline"))
     checkpoints = Checkpoints(run.checkpoints("baseline"))
     phases = [Phase(batches, training["epochs"])]
     fit(model, phases, checkpoints, [monitor, history, *logs], resume=resume, verbose=verbose)

@@ -1,6 +1,5 @@
 """How far a training has come."""
 
-import hashlib
 import re
 import shutil
 from contextlib import suppress
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_pixelcnnpp.errors import DiskFullError, UserError, is_out_of_memory
-from keras_pixelcnnpp.files import atomic_path, read_json, write_json
+from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
 from keras_pixelcnnpp.optimizers import variable_value
 
 
@@ -83,7 +82,7 @@ class Checkpoints:
         try:
             with atomic_path(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **state)
-            description = {**progress._asdict(), "sha256": _sha256(path)}
+            description = {**progress._asdict(), "sha256": sha256(path)}
             write_json(path.with_suffix(".json"), description)
         except DiskFullError as error:
             raise DiskFullError(
@@ -157,7 +156,7 @@ class Checkpoints:
     def _is_intact(self, progress: Progress) -> bool:
         path = self._variables_path(progress)
         try:
-            return read_json(path.with_suffix(".json"))["sha256"] == _sha256(path)
+            return read_json(path.with_suffix(".json"))["sha256"] == sha256(path)
         except (OSError, UserError, KeyError):
             return False
 
@@ -198,8 +197,3 @@ def _variables(model: keras.Model, *, with_metrics: bool) -> dict[str, keras.Var
         for group, variables in groups.items()
         for i, variable in enumerate(variables)
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -151,7 +151,7 @@ def train_pixelcnnpp(
             training["sample_every"],
             training["histogram_every"],
         )
-    history = HistoryFile(run.history("pixelcnnpp"))
+    history = HistoryFile(run.history_json("pixelcnnpp"))
     checkpoints = Checkpoints(run.checkpoints("pixelcnnpp"))
     if larger is not None:
         larger = training_pictures(larger, **choice)

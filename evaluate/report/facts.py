@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.report.page import Picture
 from keras_pixelcnnpp.files import read_json
-from keras_pixelcnnpp.run import RunFolder, read_history
+from keras_pixelcnnpp.run import RunFolder
 
 
 class RunFiles:
@@ -45,7 +45,7 @@ class RunFiles:
 
     def history(self, model: str) -> list[dict]:
         """What was measured in each epoch."""
-        return read_history(self.run.history(model))
+        return self.run.history(model)
 
     def json(self, name: str) -> dict:
         """The content of `reports/<name>.json`, empty if there is none.

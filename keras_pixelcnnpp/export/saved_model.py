@@ -9,7 +9,7 @@ import numpy as np
 from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
-from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.files import read_json, sha256
 from keras_pixelcnnpp.run import check_run_config, require_data
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
@@ -84,9 +84,7 @@ class ExportedModel:
         digest = hashlib.sha256()
         for file in sorted(path for path in self.path.rglob("*") if path.is_file()):
             name = file.relative_to(self.path).as_posix()
-            with file.open("rb") as opened:
-                content = hashlib.file_digest(opened, "sha256").hexdigest()
-            digest.update(repr((name, content)).encode())
+            digest.update(repr((name, sha256(file))).encode())
         return digest.hexdigest()
 
     def _signature(self, endpoint: str):

@@ -1,11 +1,10 @@
 """A preset on disk: configuration, and perhaps weights with their checksum."""
 
-import hashlib
 import warnings
 from pathlib import Path
 
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
-from keras_pixelcnnpp.files import atomic_path, read_json, write_json
+from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
 
 _BUILT_IN = Path(__file__).parent
 
@@ -72,7 +71,7 @@ class PresetFolder:
         if not self.has_weights:
             raise UserError(f"{self.path}: a preset without weights")
         expected = self._read("metadata.json").get("sha256")
-        received = _sha256(self.weights_path)
+        received = sha256(self.weights_path)
         if received != expected:
             raise UserError(
                 f"{self.weights_path}: the weights are damaged. Expected sha256={expected}. "
@@ -98,11 +97,7 @@ class PresetFolder:
         with atomic_path(self.weights_path) as temporary:
             model.save_weights(temporary)
         write_json(self.path / "config.json", config)
-        write_json(self.path / "metadata.json", {**metadata, "sha256": _sha256(self.weights_path)})
+        write_json(self.path / "metadata.json", {**metadata, "sha256": sha256(self.weights_path)})
 
     def _read(self, name):
         return read_json(self.path / name)
-
-
-def _sha256(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
