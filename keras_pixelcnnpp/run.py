@@ -3,11 +3,13 @@
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from keras_pixelcnnpp.data.dataset import Dataset
-from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json, remove_leftovers, write_json
+
+if TYPE_CHECKING:
+    from keras_pixelcnnpp.data.dataset import Dataset
 
 
 class RunFolder:
@@ -110,7 +112,7 @@ class RunFolder:
         check_run_config(config, self.config_json)
         return config
 
-    def load_data(self, source: str | None = None) -> Dataset:
+    def load_data(self, source: str | None = None) -> "Dataset":
         """Loads the data of the run, or other data in the form that its models take.
 
         Args:
@@ -120,6 +122,9 @@ class RunFolder:
         Raises:
             UserError: if the classes or the shape of other data don't fit the run's models.
         """
+        # Here: a report reads the folder and needs neither Keras nor scikit-learn.
+        from keras_pixelcnnpp.data.load import load_dataset
+
         known = require_data(self.read_config(), *_NEEDED)
         height, width, channels = known["image_shape"]
         dataset = load_dataset(
