@@ -18,7 +18,7 @@ import jinja2
 
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.report.origin import training_words
-from keras_pixelcnnpp.run import read_history
+from keras_pixelcnnpp.run import RunFolder
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -52,7 +52,7 @@ def keep(run, folder=RESULTS):
 
 
 def _history(run):
-    return read_history(run / "logs" / "pixelcnnpp" / "history.json")
+    return RunFolder(run).history("pixelcnnpp")
 
 
 def _forget_place(content):

@@ -32,7 +32,7 @@ from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run import TITLES, RunFolder, load_run_data
+from keras_pixelcnnpp.run import TITLES, RunFolder
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -51,7 +51,7 @@ def judge(
     """Both models judge a split; writes files, prints tables."""
     config = folder.read_config()
     folder.require_model("pixelcnnpp")
-    dataset = load_run_data(config, data)
+    dataset = folder.load_data(data)
     if flip_average and not config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
         print("Note: trained without mirror images, PixelCNN++ may not know what to make of them.")
     pictures = dataset.split(split)

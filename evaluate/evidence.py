@@ -14,7 +14,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_classifier
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, show_pixels
 from keras_pixelcnnpp.files import write_bytes, write_json
-from keras_pixelcnnpp.run import RunFolder, load_run_data
+from keras_pixelcnnpp.run import RunFolder
 
 # Of one pixel in a hundred the colour may be cut off, or a single one would pale all others.
 BRIGHTEST = 99
@@ -33,7 +33,7 @@ def explain(
     """Gathers the evidence of some pictures, draws and writes it."""
     config = folder.read_config()
     folder.require_model("pixelcnnpp")
-    pictures = load_run_data(config, data).split(split).labelled()
+    pictures = folder.load_data(data).split(split).labelled()
     if not len(pictures):
         raise UserError(f"The split {split} has no labels: no true class to find evidence for.")
     class_names = config["data"]["class_names"]

@@ -19,7 +19,7 @@ from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_tabl
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run import RunFolder, load_run_data
+from keras_pixelcnnpp.run import RunFolder
 
 EXAMPLES = 6
 MARKERS = ("o", "D", "s", "^")  # of the detectors
@@ -39,7 +39,7 @@ def detect(
     """Scores foreign pictures beside those of a split, draws and writes how well they are told."""
     config = folder.read_config()
     path = folder.require_model("pixelcnnpp")
-    dataset = load_run_data(config, data)
+    dataset = folder.load_data(data)
     images = dataset.split(split).images
     # A split may be sorted by class.
     order = np.random.default_rng(seed).permutation(len(images))

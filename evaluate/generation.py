@@ -15,7 +15,7 @@ from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.files import atomic_path, safe_names, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run import RunFolder, load_run_data, require_data
+from keras_pixelcnnpp.run import RunFolder, require_data
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 
@@ -39,7 +39,7 @@ def draw_and_measure(
     class_names = require_data(config, "class_names")["class_names"]
     model_file = folder.require_model("pixelcnnpp")
     other_temperatures = parse_temperatures(temperatures)
-    real = _real_pictures(config, data, reference, inception_weights)
+    real = _real_pictures(folder, class_names, data, reference, inception_weights)
     baseline = features = None
     if real is not None:
         baseline, features = _features(folder, config, inception_weights, verbose)
@@ -90,17 +90,21 @@ def draw_and_measure(
 
 
 def _real_pictures(
-    config: dict, data: str | None, reference: str, inception_weights: Path | None
+    folder: RunFolder,
+    class_names: list[str],
+    data: str | None,
+    reference: str,
+    inception_weights: Path | None,
 ) -> RealPictures | None:
     if reference == "none":
         if inception_weights is not None:
             raise UserError("--inception-weights compares with real pictures: give a --reference.")
         return None
     try:
-        dataset = load_run_data(config, data)
+        dataset = folder.load_data(data)
     except UserError as error:
         raise UserError(f"{error} (--reference none draws without real pictures)") from error
-    return RealPictures.of(dataset, reference, config["data"]["class_names"])
+    return RealPictures.of(dataset, reference, class_names)
 
 
 def _features(

@@ -13,7 +13,7 @@ from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
-from keras_pixelcnnpp.run import RunFolder, load_run_data
+from keras_pixelcnnpp.run import RunFolder
 
 
 def measure(folder: RunFolder, *, untrained: bool, pictures: int, options: dict) -> None:
@@ -23,7 +23,7 @@ def measure(folder: RunFolder, *, untrained: bool, pictures: int, options: dict)
         model = _fresh_model(folder, config)
     else:
         model = load_trained_model(folder.require_model("pixelcnnpp"), PixelCNNPlusPlus)
-    dataset = load_run_data(config)
+    dataset = folder.load_data()
     with_labels = model.num_classes > 0
     split = dataset.pictures("validation", with_labels=with_labels, limit=pictures)
     if untrained:

@@ -1,28 +1,35 @@
-"""Writing files and folders so that a reader never sees half of one."""
+"""Writing files and folders so that a reader never sees half of one; JSON; names; checksums."""
 
+import functools
+import hashlib
 import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from keras_pixelcnnpp.errors import DiskFullError, UserError, is_disk_full
 
-# Names that nobody else gives: what bears one may be removed.
-_TEMPORARY_NAME = re.compile(
-    r"\.(?P<name>.+)\.(?P<pid>\d{1,9})\.pixelcnnpp-(?P<kind>new|old)(\..+)?"
-)
+try:
+    import fcntl
+except ImportError:  # Windows, where what killed processes leave stays
+    fcntl = None
+
+# A name that nobody else gives: what bears it may be removed.
+_PREFIX = ".pixelcnnpp-"
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path; what is written there replaces `path` when the block succeeds.
 
-    The temporary name keeps the endings (Keras insists on `.keras` and `.weights.h5`) and lies in
-    the same folder, so that the replacement is one rename. When the block raises, `path` is left as
-    it was. What killed processes have left in the folder is removed.
+    The temporary path has the same name (Keras insists on `.keras` and `.weights.h5`) in a hidden
+    folder beside `path`, so that the replacement is one rename. When the block raises, `path` is
+    left as it was. The first time that a process writes to a folder, what killed processes left
+    there is removed.
 
     Args:
         path: The file or folder to write. Missing parent folders are made.
@@ -42,17 +49,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent)
-    endings = "".join(path.suffixes)
-    stem = path.name.removesuffix(endings)
-    temporary = path.with_name(f".{stem}.{os.getpid()}.pixelcnnpp-new{endings}")
-    _remove(temporary)  # of a killed process that had the same number
+    _tidy_once(path.parent.absolute())
     try:
-        yield temporary
-        _flush(temporary)
-        if temporary.is_dir():
-            _replace_folder(temporary, path)
-        else:
+        with _temporary_folder(path.parent) as folder:
+            temporary = folder / "new" / path.name
+            yield temporary
+            _flush(temporary)
+            # A folder cannot be renamed over one that has content: the old one steps aside first.
+            if temporary.is_dir() and path.exists():
+                path.rename(folder / "old" / path.name)
             temporary.replace(path)
     except Exception as error:
         if not is_disk_full(error):
@@ -60,8 +65,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise DiskFullError(
             f"{path} was not written: no space left on the disk. What was there before is kept."
         ) from error
-    finally:
-        _remove(temporary)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -70,44 +73,54 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_json(path: str | Path, content: object) -> None:
-    """Writes `content` as indented JSON, atomically. NaN is refused: it is not JSON."""
-    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-    write_bytes(path, (text + "\n").encode())
-
-
 def remove_leftovers(folder: str | Path) -> None:
     """Removes what processes that were killed while they wrote left in a folder.
 
-    A folder that was to be replaced, and was caught between the two renames, is put back.
+    A folder that was to be replaced, and was caught between the two renames, is put back. Processes
+    that still write hold a lock, in other containers and on other machines too; where a disk has no
+    locks, nothing is removed.
 
     Args:
         folder: Where to look; not in the folders within.
     """
-    for path in Path(folder).glob(".*"):
-        match = _TEMPORARY_NAME.fullmatch(path.name)
-        if match is None or _is_running(int(match["pid"])):
-            continue
-        replaced = path.with_name(match["name"])
-        # Another process may tidy up at the same time.
-        with suppress(FileNotFoundError):
-            if match["kind"] == "old" and not replaced.exists():
-                path.rename(replaced)
-            else:
-                _remove(path)
+    for leftover in Path(folder).glob(f"{_PREFIX}*"):
+        # Without a lock it was made a moment ago. Another process may tidy up at the same time.
+        with suppress(OSError), (leftover / "lock").open("r+") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove_temporary(leftover)
 
 
-def _is_running(pid: int) -> bool:
-    # Elsewhere, asking a process whether it is there ends it.
-    if os.name != "posix":
-        return True
+@functools.cache
+def _tidy_once(folder: Path) -> None:
+    # For every file it would take time quadratic in the parts of a large job.
+    remove_leftovers(folder)
+
+
+@contextmanager
+def _temporary_folder(parent: Path) -> Iterator[Path]:
+    """A folder with `new/`, `old/` and `lock`, which is held as long as this process writes."""
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+        (folder / "new").mkdir()
+        (folder / "old").mkdir()
+        with (folder / "unlocked").open("w") as lock:
+            if fcntl is not None:
+                # Some network drives have no locks.
+                with suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                # Seen by others only now that it is held.
+                (folder / "unlocked").rename(folder / "lock")
+            yield folder
+    finally:
+        _remove_temporary(folder)
+
+
+def _remove_temporary(folder: Path) -> None:
+    for old in (folder / "old").glob("*"):
+        if not (folder.parent / old.name).exists():
+            old.rename(folder.parent / old.name)
+    shutil.rmtree(folder)
 
 
 def _flush(path: Path) -> None:
@@ -117,21 +130,10 @@ def _flush(path: Path) -> None:
                 os.fsync(opened.fileno())
 
 
-def _replace_folder(temporary: Path, path: Path) -> None:
-    # A folder cannot be renamed over one that has content: the old one steps aside first.
-    old = path.with_name(f".{path.name}.{os.getpid()}.pixelcnnpp-old")
-    _remove(old)
-    if path.exists():
-        path.rename(old)
-    temporary.rename(path)
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def write_json(path: str | Path, content: object) -> None:
+    """Writes `content` as indented JSON, atomically. NaN is refused: it is not JSON."""
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode())
 
 
 # A configuration has a few kilobytes.
@@ -193,3 +195,9 @@ def safe_names(class_names: Sequence[str]) -> list[str]:
     if len({name.casefold() for name in names}) == len(names):
         return names
     return [f"{name}_{label}" for label, name in enumerate(names)]
+
+
+def sha256(path: str | Path) -> str:
+    """Returns the SHA-256 of a file's content, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The folder that a training run leaves behind."""
+"""The folder of a run, what a training leaves in it, and the checks of its `config.json`."""
 
 import json
 import shutil
@@ -87,9 +87,13 @@ class RunFolder:
         """The TensorBoard logs of `section`."""
         return self.path / "logs" / section
 
-    def history(self, section: str) -> Path:
-        """What was measured in every epoch of the training of `section`, as JSON."""
+    def history_json(self, section: str) -> Path:
+        """What was measured in every epoch of the training of `section`."""
         return self.logs(section) / "history.json"
+
+    def history(self, section: str) -> list[dict]:
+        """The epochs of the training of `section`: see `read_history`."""
+        return read_history(self.history_json(section))
 
     def has_checkpoint(self, section: str) -> bool:
         """Whether there is a training of `section` to resume."""
@@ -109,6 +113,41 @@ class RunFolder:
         config = read_json(self.config_json)
         check_run_config(config, self.config_json)
         return config
+
+    def load_data(self, source: str | None = None) -> Dataset:
+        """Loads the data of the run, or other data in the form that its models take.
+
+        Args:
+            source: Other data than the run was trained on, as for `load_dataset`; `None` for the
+                same.
+
+        Raises:
+            UserError: if the classes or the shape of other data don't fit the run's models.
+        """
+        known = require_data(self.read_config(), *_NEEDED)
+        height, width, channels = known["image_shape"]
+        dataset = load_dataset(
+            source or known["source"],
+            image_size=(height, width),
+            channels=channels if channels in (1, 3) else None,
+            num_levels=known["num_levels"],
+            seed=known["seed"],
+            # Runs of before this entry was there squeezed their pictures.
+            resize=known.get("resize", "squeeze"),
+        )
+        if dataset.image_shape != (height, width, channels):
+            raise UserError(
+                f"{dataset.name} has pictures of {dataset.image_shape}; the run was trained on "
+                f"{(height, width, channels)}."
+            )
+        if dataset.num_classes != len(known["class_names"]):
+            raise UserError(
+                f"{dataset.name} has {dataset.num_classes} classes; the run was trained on "
+                f"{len(known['class_names'])}."
+            )
+        if source is None and dataset.fingerprint() != known["fingerprint"]:
+            print(f"Note: {known['source']} has changed since the run was trained on it.")
+        return dataset
 
     def require_model(self, section: str) -> Path:
         """The trained model of `section`.
@@ -305,47 +344,10 @@ _DATA = {
 _NEEDED = ("source", "fingerprint", "seed", "class_names", "image_shape", "num_levels")
 
 
-def load_run_data(config: dict, source: str | None = None) -> Dataset:
-    """Loads the data of a run, or other data in the form that its models take.
-
-    Args:
-        config: The content of the run's `config.json`.
-        source: Other data than the run was trained on; `None` for the same.
-
-    Raises:
-        UserError: if the classes or the shape of other data don't fit the run's models.
-    """
-    known = require_data(config, *_NEEDED)
-    height, width, channels = known["image_shape"]
-    dataset = load_dataset(
-        source or known["source"],
-        image_size=(height, width),
-        channels=channels if channels in (1, 3) else None,
-        num_levels=known["num_levels"],
-        seed=known["seed"],
-        # Runs of before this entry was there squeezed their pictures.
-        resize=known.get("resize", "squeeze"),
-    )
-    if dataset.image_shape != (height, width, channels):
-        raise UserError(
-            f"{dataset.name} has pictures of {dataset.image_shape}; the run was trained on "
-            f"{(height, width, channels)}."
-        )
-    if dataset.num_classes != len(known["class_names"]):
-        raise UserError(
-            f"{dataset.name} has {dataset.num_classes} classes; the run was trained on "
-            f"{len(known['class_names'])}."
-        )
-    if source is None and dataset.fingerprint() != known["fingerprint"]:
-        print(f"Note: {known['source']} has changed since the run was trained on it.")
-    return dataset
-
-
 def read_history(path: str | Path) -> list[dict]:
-    """The epochs that `callbacks.HistoryFile` wrote, in order; none if there is no such file.
+    """The epochs in a `history.json`, in order; none if there is no such file.
 
-    A file that is not what `HistoryFile` writes counts as none too: losing a curve must not stop a
-    training.
+    A file that holds something else counts as none too: losing a curve must not stop a training.
 
     Returns:
         A dictionary for each epoch: `epoch`, counted from 1, `seconds`, and what was logged.

@@ -1,13 +1,20 @@
-"""`pixelcnnpp savedmodel export`."""
+"""`pixelcnnpp savedmodel …`: five commands; they import when they run, so that --help is fast."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+app = typer.Typer(help="Export a trained model as a SavedModel, and use one.", no_args_is_help=True)
 
+SavedModel = Annotated[
+    Path, typer.Argument(help="A run, runs/NAME/savedmodel, or one version in it.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures per step.")]
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Option(help="The run folder.")],
     version: Annotated[int, typer.Option(min=1, help="The number of the version's folder.")] = 1,
@@ -32,7 +39,7 @@ def export(
     model = load_trained_model(source, PixelCNNPlusPlus)
     path = folder.savedmodel / str(version)
     export_saved_model(model, path, tuple(data["class_names"]), config)
-    print(f"Wrote {path}. Next: pixelcnnpp savedmodel classify {folder.savedmodel} IMAGE…")
+    print(f"Wrote {path}. Next: pixelcnnpp savedmodel classify {folder.path} IMAGE…")
 
 
 def _require_tensorflow() -> None:
@@ -46,69 +53,54 @@ def _require_tensorflow() -> None:
         )
 
 
+@app.command()
 def classify(
-    savedmodel: Annotated[Path, typer.Argument(help="runs/NAME/savedmodel, or one version in it.")],
+    savedmodel: SavedModel,
     images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of any size.")],
     csv: Annotated[Path | None, typer.Option(help="Write the predictions here too.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 64,
+    batch_size: BatchSize = 64,
 ) -> None:
     """Classify pictures with an exported model."""
-    import numpy as np
+    from keras_pixelcnnpp.savedmodel.classification import classify_files
 
-    from keras_pixelcnnpp.classifiers import write_predictions
-    from keras_pixelcnnpp.data.images import to_levels
-    from keras_pixelcnnpp.errors import UserError
-    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-
-    classifier = SavedModelClassifier(savedmodel, batch_size=batch_size)
-    pictures, names, num_bad = _read(images, classifier.image_shape)
-    if not pictures:
-        raise UserError("None of the files can be classified.")
-    levels = to_levels(np.stack(pictures), classifier.num_levels)
-    result = classifier.classify(levels)
-    _print_table(names, result, classifier.class_names)
-    if csv is not None:
-        write_predictions(csv, names, [-1] * len(names), result["probabilities"])
-        print(f"Wrote {csv}")
-    if num_bad:
+    if not classify_files(savedmodel, images, csv, batch_size):
         raise typer.Exit(2)
 
 
-def _read(paths: list[Path], image_shape: tuple[int, int, int]) -> tuple[list, list[str], int]:
-    """Reads what can be read; says in one line each what cannot, and counts it."""
-    from keras_pixelcnnpp.data.images import read_image
-    from keras_pixelcnnpp.errors import UserError
+@app.command()
+def score(
+    savedmodel: SavedModel,
+    data: Annotated[Path, typer.Option(help="A folder: all PNG and JPEG files below it.")],
+    output: Annotated[Path, typer.Option(help="Folder for the parts.")],
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that share the work; above 1, it needs Ray.")
+    ] = 1,
+    part_size: Annotated[int, typer.Option(min=1, help="Pictures in a part.")] = 512,
+    batch_size: BatchSize = 64,
+) -> None:
+    """Score a large set of pictures: class, probabilities and bits/dim of each.
 
-    pictures, names = [], []
-    for path in paths:
-        try:
-            pictures.append(read_image(path, image_shape))
-            names.append(str(path))
-        except UserError as error:
-            print(f"pixelcnnpp: error: {error}", file=sys.stderr)
-    return pictures, names, len(paths) - len(pictures)
+    Writes scores-00000.csv and so on, and summary.json when all are there. What was broken off
+    goes on with the same command. A picture that can't be read is marked in its row.
+    """
+    from keras_pixelcnnpp.export.saved_model import ExportedModel
+    from keras_pixelcnnpp.savedmodel.jobs import ScoringJob
+    from keras_pixelcnnpp.savedmodel.parts import make_parts, require_workers
 
-
-def _print_table(names: list[str], result: dict, class_names: tuple[str, ...]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("picture", overflow="fold")
-    table.add_column("class")
-    table.add_column("probability", justify="right")
-    table.add_column("bits/dim", justify="right")
-    rows = zip(
-        names, result["class_id"], result["probabilities"], result["bits_per_dim"], strict=True
-    )
-    for name, class_id, probabilities, bits in rows:
-        chosen = class_names[class_id]
-        table.add_row(name, chosen, f"{probabilities[class_id]:.1%}", f"{bits:.3f}")
-    Console().print(table)
+    require_workers(workers)
+    exported = ExportedModel(savedmodel)
+    job = ScoringJob(data, output, exported, part_size, batch_size)
+    summary = make_parts(job, exported, workers)
+    readable = summary["pictures"] - summary["unreadable"]
+    print(f"Scored {readable} of {summary['pictures']} pictures")
+    if readable:
+        print(f"Mean: {summary['bits_per_dim']:.3f} bits/dim")
+    print(f"Wrote {job.num_blocks} parts and {output / 'summary.json'}")
 
 
+@app.command()
 def sample(
-    savedmodel: Annotated[Path, typer.Argument(help="runs/NAME/savedmodel, or one version in it.")],
+    savedmodel: SavedModel,
     label: Annotated[list[str], typer.Option(help="A class, by name or number. May be repeated.")],
     output: Annotated[Path, typer.Option(help="Folder for the pictures.")],
     count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 25,
@@ -116,7 +108,7 @@ def sample(
     temperature: Annotated[
         float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")
     ] = 1.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 100,
+    batch_size: BatchSize = 100,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Draw in parts, with so many processes; above 1, it needs Ray."),
@@ -154,38 +146,9 @@ def sample(
     print(f"Wrote {len(samples)} pictures to {output}")
 
 
-def score(
-    savedmodel: Annotated[Path, typer.Argument(help="runs/NAME/savedmodel, or one version in it.")],
-    data: Annotated[Path, typer.Option(help="A folder: all PNG and JPEG files below it.")],
-    output: Annotated[Path, typer.Option(help="Folder for the parts.")],
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes that share the work; above 1, it needs Ray.")
-    ] = 1,
-    part_size: Annotated[int, typer.Option(min=1, help="Pictures in a part.")] = 512,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 64,
-) -> None:
-    """Score a large set of pictures: class, probabilities and bits/dim of each.
-
-    Writes scores-00000.csv and so on, and summary.json when all are there. What was broken off
-    goes on with the same command. A picture that can't be read is marked in its row.
-    """
-    from keras_pixelcnnpp.export.saved_model import ExportedModel
-    from keras_pixelcnnpp.savedmodel.jobs import ScoringJob
-    from keras_pixelcnnpp.savedmodel.parts import make_parts, require_workers
-
-    require_workers(workers)
-    exported = ExportedModel(savedmodel)
-    job = ScoringJob(data, output, exported, part_size, batch_size)
-    summary = make_parts(job, exported, workers)
-    readable = summary["pictures"] - summary["unreadable"]
-    print(f"Scored {readable} of {summary['pictures']} pictures")
-    if readable:
-        print(f"Mean: {summary['bits_per_dim']:.3f} bits/dim")
-    print(f"Wrote {job.num_blocks} parts and {output / 'summary.json'}")
-
-
+@app.command()
 def serve(
-    savedmodel: Annotated[Path, typer.Argument(help="runs/NAME/savedmodel, or one version in it.")],
+    savedmodel: SavedModel,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8501,
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 is every one.")
@@ -196,21 +159,6 @@ def serve(
 
     Both speak TensorFlow Serving's REST protocol. Stop it with Ctrl-C.
     """
-    from keras_pixelcnnpp.savedmodel.serving import serve, tensorflow_serving_command
+    from keras_pixelcnnpp.savedmodel import serving
 
-    command = tensorflow_serving_command(savedmodel, name, port)
-    print(f"Serving http://{host}:{port}/v1/models/{name}:predict", flush=True)
-    if command is None:
-        serve(savedmodel, name, host, port)
-    else:
-        print("TensorFlow Serving listens on every address of this machine.", flush=True)
-        os.execv(command[0], command)  # noqa: S606 - becomes the server, signals included
-
-
-app = typer.Typer(help="Export a trained model as a SavedModel, and use one.", no_args_is_help=True)
-
-app.command()(export)
-app.command()(classify)
-app.command()(score)
-app.command()(sample)
-app.command()(serve)
+    serving.serve(savedmodel, name, host, port)

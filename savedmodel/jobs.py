@@ -1,4 +1,4 @@
-"""Scoring all pictures below a folder."""
+"""What is done in parts: all pictures below a folder scored, or many drawn."""
 
 import csv
 import hashlib
@@ -24,29 +24,8 @@ _TEXT = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 class ScoringJob(BlockJob):
     """Class, probabilities and bits per dimension of every PNG and JPEG file below a folder.
 
-    Each part is a CSV file, `scores-00000.csv` and so on: `path,predicted,bits_per_dim,p_0,p_1,…,
-    error`, the pictures in alphabetical order. A picture that can't be read has the class -1, empty
-    numbers and the reason in `error`.
-
-    Args:
-        data: The folder. Files are known by path, size and time of change.
-        output: The folder for the parts.
-        exported: The exported model, which is not kept.
-        part_size: Pictures in a part: what is lost at most when a process is killed.
-        batch_size: How many pictures are scored at once.
-
-    Raises:
-        UserError: if there is no picture.
-
-    Example:
-
-    ```python
-    exported = ExportedModel("runs/digits/savedmodel")
-    job = ScoringJob("pictures", "scores", exported)
-    for block in write_parts(job, job.start(), exported, workers=4):
-        print(f"part {block} is written")
-    job.finish()["bits_per_dim"]          # the mean
-    ```
+    A part is a CSV file: `path,predicted,class,bits_per_dim,p_0,p_1,…,error`, sorted by path. A
+    picture that can't be read has the class -1, empty values and the reason in `error`.
     """
 
     def __init__(
@@ -61,7 +40,7 @@ class ScoringJob(BlockJob):
         self.paths, digest = _list_pictures(self.data)
         self.class_names = exported.class_names
         probabilities = (f"p_{label}" for label in range(len(self.class_names)))
-        self.columns = ["path", "predicted", "bits_per_dim", *probabilities, "error"]
+        self.columns = ["path", "predicted", "class", "bits_per_dim", *probabilities, "error"]
         self.part_size = part_size
         self.batch_size = batch_size
         inputs = {
@@ -136,26 +115,27 @@ class ScoringJob(BlockJob):
 
     def _classify(self, exported: ExportedModel, pictures: dict[str, np.ndarray]) -> dict:
         levels = to_levels(np.stack(list(pictures.values())), exported.num_levels)
-        result = exported.run_in_batches("classify", self.batch_size, images=levels)
+        result = exported.call_in_batches("classify", self.batch_size, images=levels)
         columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
         return {
-            path: [int(label), f"{bits:.6g}", *(f"{p:.6g}" for p in row)]
+            path: [int(label), self.class_names[label], f"{bits:.6g}", *(f"{p:.6g}" for p in row)]
             for path, label, bits, row in zip(pictures, *columns, strict=True)
         }
 
 
 def _list_pictures(folder: Path) -> tuple[list[str], str]:
-    """The paths of all pictures below a folder, and a digest of what tells them from others."""
+    """The paths of all pictures below a folder, and a digest of their sizes and times of change."""
     if not folder.is_dir():
         raise UserError(f"No such folder: {folder}")
     files = {
         file.relative_to(folder).as_posix(): file
         for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in SUFFIXES and file.is_file()
     }
-    if not files:
+    # Hidden ones may be half written.
+    paths = sorted(path for path in files if not any(p.startswith(".") for p in path.split("/")))
+    if not paths:
         raise UserError(f"{folder} holds no PNG or JPEG file")
-    paths = sorted(files)
     digest = hashlib.sha256()
     for path in paths:
         # As rsync does: reading all pictures again each time would take too long.
@@ -169,26 +149,9 @@ _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 class SamplingJob(BlockJob):
-    """The pictures that `sample_exported` draws, batch by batch.
+    """The pictures that `sample_exported` draws; a part is a folder with those of one batch.
 
-    Each part is a folder of PNG files, `part-00000` and so on, named as `ClassSamples.write` names
-    them, all parts together.
-
-    Args:
-        labels: int `[count]`, the class of each picture.
-        output: The folder for the parts.
-        exported: The exported model, which is not kept.
-        seed, temperature, batch_size: As for `sample_exported`. A part is a batch.
-
-    Example:
-
-    ```python
-    exported = ExportedModel("runs/digits/savedmodel")
-    job = SamplingJob(np.repeat(np.arange(10), 10_000), "samples", exported, seed=1)
-    for block in write_parts(job, job.start(), exported):
-        print(f"part {block} is written")
-    job.finish()
-    ```
+    Their names are those that `ClassSamples.write` would give them, all parts together.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
-"""KServe's server for an exported model; needs the extra `serve`."""
+"""KServe's server; needs the extra `serve`, which is imported here alone."""
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from kserve import Model
 from kserve.errors import InvalidInput
@@ -11,8 +12,6 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.export.saved_model import ExportedModel
-from keras_pixelcnnpp.savedmodel.serving import predict
 
 # Requests in work and waiting; further ones are answered with status 503. Bounds the memory.
 _MAX_CONCURRENCY = 64
@@ -21,31 +20,26 @@ _MAX_CONCURRENCY = 64
 class ServedModel(Model):
     """Answers KServe's V1 protocol, which is TensorFlow Serving's.
 
-    A bad request is answered with status 400 and one line. NaN, which JSON lacks, becomes `null`:
-    a picture that can't be decoded has the `class_id` -1 and `null` elsewhere.
-
-    Args:
-        name: What the model is called in the address: `/v1/models/NAME:predict`.
-        exported: The exported model.
+    A bad request is answered with status 400 and one line. NaN, which JSON lacks, becomes `null`.
     """
 
-    def __init__(self, name: str, exported: ExportedModel):
+    def __init__(self, name: str, answer: Callable[[object], dict]):
         super().__init__(name)
-        self._exported = exported
+        self._answer = answer
         self.ready = True
 
     async def predict(self, payload, headers=None, response_headers=None) -> dict:
         """Answers one request, in a thread of its own: others are read meanwhile."""
         try:
-            return await asyncio.to_thread(predict, self._exported, payload)
+            return await asyncio.to_thread(self._answer, payload)
         except UserError as error:
             raise InvalidInput(str(error)) from error
 
 
-def serve_with_kserve(exported: ExportedModel, name: str, host: str, port: int) -> None:
-    """Serves until SIGINT or SIGTERM; the arguments are those of `serve`."""
+def serve_with_kserve(answer: Callable[[object], dict], name: str, host: str, port: int) -> None:
+    """Answers requests, from JSON to JSON, until SIGINT or SIGTERM."""
     repository = ModelRepository()
-    repository.update(ServedModel(name, exported))
+    repository.update(ServedModel(name, answer))
     # The REST half of kserve.ModelServer, which listens on every interface.
     server = RESTServer(
         "kserve.model_server:app",

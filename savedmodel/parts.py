@@ -1,4 +1,4 @@
-"""Doing the blocks of a job, in this process or in several."""
+"""A large job in parts: done by this process or by Ray's, with a bar; broken off, it goes on."""
 
 import logging
 import os
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from rich.progress import track
+
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import ExportedModel
 from keras_pixelcnnpp.files import atomic_path, read_json, remove_leftovers, write_json
@@ -16,14 +18,8 @@ from keras_pixelcnnpp.files import atomic_path, read_json, remove_leftovers, wri
 class BlockJob(ABC):
     """Work whose result is a folder with a part, a file or a folder, for every block.
 
-    A part depends on the inputs of the job and on the number of its block, not on who makes it or
-    after which others, and appears whole or not at all. So the work may be done by one process or
-    by several, and what was broken off goes on with the parts that are missing.
-
-    Args:
-        output: The folder for the parts, `job.json` and `summary.json`.
-        inputs: All that the parts depend on, as JSON has it. A folder made from others is refused.
-        num_blocks: The number of parts.
+    A part depends on `inputs` and the number of its block alone, and appears whole or not at all:
+    so several processes may do the work, and a job that was broken off goes on.
     """
 
     def __init__(self, output: str | Path, inputs: dict, num_blocks: int):
@@ -52,24 +48,19 @@ class BlockJob(ABC):
         return self.output / self.part_name(block)
 
     def start(self) -> list[int]:
-        """Takes the output folder, new or broken off, and returns the blocks still to be done.
-
-        Raises:
-            UserError: if the folder belongs to other work.
-        """
+        """Takes the output folder, new or broken off, and returns the blocks still to be done."""
         if self.output.exists() and not self.output.is_dir():
             raise UserError(f"{self.output} is not a folder")
+        remove_leftovers(self.output)
         description = self.output / "job.json"
         if description.exists():
-            self._compare(read_json(description))
-        elif self.output.exists():
-            remove_leftovers(self.output)
-            if any(self.output.iterdir()):
-                raise UserError(f"{self.output} has other files and no job.json: choose another")
+            self._refuse_other_inputs(read_json(description))
+        elif self.output.exists() and any(self.output.iterdir()):
+            raise UserError(f"{self.output} has other files and no job.json: choose another")
         write_json(description, self.inputs)
         return [block for block in range(self.num_blocks) if not self._is_done(block)]
 
-    def run(self, exported: ExportedModel, block: int) -> None:
+    def write_part(self, exported: ExportedModel, block: int) -> None:
         """Does one block. What an earlier run left of its part is replaced."""
         with atomic_path(self.part(block)) as temporary:
             self.write(exported, block, temporary)
@@ -83,7 +74,7 @@ class BlockJob(ABC):
     def _is_done(self, block: int) -> bool:
         return self.part(block).exists() and self.is_whole(block)
 
-    def _compare(self, found: dict) -> None:
+    def _refuse_other_inputs(self, found: dict) -> None:
         names = dict.fromkeys([*self.inputs, *found])
         other = [name for name in names if found.get(name) != self.inputs.get(name)]
         if other:
@@ -93,40 +84,32 @@ class BlockJob(ABC):
             )
 
 
+def make_parts(job: BlockJob, exported: ExportedModel, workers: int) -> dict:
+    """Writes the parts of a job that are missing, and the summary, which it returns."""
+    blocks = job.start()
+    if done := job.num_blocks - len(blocks):
+        print(f"{done} of {job.num_blocks} parts are there already")
+    for _ in track(write_parts(job, blocks, exported, workers), "Parts", total=len(blocks)):
+        pass
+    return job.finish()
+
+
 def write_parts(
     job: BlockJob, blocks: list[int], exported: ExportedModel, workers: int = 1
 ) -> Iterator[int]:
-    """Writes parts of a job.
-
-    Args:
-        job: What to do.
-        blocks: Which of its blocks: those that `job.start()` returned.
-        exported: The model that the job was made for.
-        workers: The number of processes. With 1, all is done in this one, without Ray; with more,
-            Ray is started on this machine, and stopped at the end.
-
-    Yields:
-        The number of each block, as soon as its part is written.
-
-    Raises:
-        UserError: if Ray is needed and missing, or a block meets one, such as a full disk.
-    """
+    """Does blocks, with one worker in this process; yields the number of each that is written."""
     require_workers(workers)
     if workers == 1 or not blocks:
         for block in blocks:
-            job.run(exported, block)
+            job.write_part(exported, block)
             yield block
     else:
-        yield from run_with_ray(job, blocks, exported.path, workers)
+        yield from write_with_ray(job, blocks, exported.path, workers)
 
 
 def require_workers(workers: int) -> None:
-    """Checks that so many processes can be had.
-
-    Raises:
-        UserError: if it takes Ray, and `ray[data]` is not installed.
-    """
-    # Not imported yet: see `ray_workers`. Ray without the extra `data` lacks pyarrow.
+    """Raises a `UserError` if so many processes take Ray, and `ray[data]` is not installed."""
+    # Not imported yet: see `_prepare_environment`. Ray without the extra `data` lacks pyarrow.
     if workers > 1 and not all(map(find_spec, ("ray", "pyarrow"))):
         raise UserError(
             "More than one worker needs Ray, which is not installed: "
@@ -139,13 +122,7 @@ _OBJECT_STORE_BYTES = 100 << 20
 
 
 class BlockWorker:
-    """What runs in each process: has the model, and does the blocks that it is given.
-
-    Args:
-        job: The job.
-        model: The folder of the exported model.
-        threads: Of TensorFlow, in this process.
-    """
+    """What runs in each process of Ray: has the model, and does the blocks that it is given."""
 
     def __init__(self, job: BlockJob, model: Path, threads: int):
         # TensorFlow reads them when it is first used; each process would take all cores.
@@ -157,37 +134,25 @@ class BlockWorker:
         (block,) = batch["block"]
         error = ""
         try:
-            self._job.run(self._exported, int(block))
+            self._job.write_part(self._exported, int(block))
         # In its own words: Ray would wrap it in pages of its own.
         except UserError as problem:
             error = str(problem)
         return {"block": [block], "error": [error]}
 
 
-def run_with_ray(job: BlockJob, blocks: list[int], model: Path, workers: int) -> Iterator[int]:
-    """Does blocks in several processes of this machine.
+def write_with_ray(job: BlockJob, blocks: list[int], model: Path, workers: int) -> Iterator[int]:
+    """Does blocks in several processes of this machine; yields the number of each.
 
     A process that dies is replaced, and its block is done again, however often: a block that kills
-    each of them is found with one worker, without Ray. If this process dies, Ray ends the others.
-
-    Args:
-        job: The job; its output folder is ready.
-        blocks: Which blocks to do.
-        model: The folder of the exported model.
-        workers: The number of processes.
-
-    Yields:
-        The number of each block, as soon as its part is written.
-
-    Raises:
-        UserError: if a block meets one, such as a full disk.
+    each of them is found with one worker. If this process dies, Ray ends the others.
     """
     _prepare_environment()
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.init(
-        # Always its own: parts are atomic among the processes of one machine.
+        # Always its own, and not a cluster's, whose machines need not have this disk.
         address="local",
         num_cpus=workers,
         include_dashboard=False,
@@ -223,16 +188,3 @@ def _prepare_environment() -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-def make_parts(job: BlockJob, exported: ExportedModel, workers: int) -> dict:
-    """Writes the parts of a job that are missing, and the summary, which it returns."""
-    from rich.progress import track
-
-    blocks = job.start()
-    done = job.num_blocks - len(blocks)
-    if done:
-        print(f"{done} of {job.num_blocks} parts are there already")
-    for _ in track(write_parts(job, blocks, exported, workers), "Parts", total=len(blocks)):
-        pass
-    return job.finish()

@@ -1,9 +1,11 @@
-"""TensorFlow Serving's REST predict protocol: from a request's JSON to that of the answer."""
+"""Serving a SavedModel: TensorFlow Serving's predict protocol, and the servers that speak it."""
 
 import base64
 import binascii
+import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,31 +18,9 @@ _BATCH_SIZE = 64
 
 
 def predict(exported: ExportedModel, request: object) -> dict:
-    """Answers one request to `/v1/models/NAME:predict`.
+    """Answers the JSON of a request to `/v1/models/NAME:predict`; a `UserError` says what is bad.
 
-    Args:
-        exported: The exported model.
-        request: The request's JSON: `signature_name` (`serving_default` if it is missing), and
-            either `instances`, a list with an entry for each picture, or `inputs`, a whole batch.
-            Where an endpoint has several inputs, an entry, or the batch, is an object with a value
-            for each. Bytes are written `{"b64": "…"}`.
-
-    Returns:
-        The answer's JSON: `predictions`, a list with an object for each instance; or `outputs`, an
-        object with the whole batch for each output.
-
-    Raises:
-        UserError: If the request is bad; one line that says how.
-
-    Example:
-
-    ```python
-    picture = {"b64": base64.b64encode(Path("seven.png").read_bytes()).decode()}
-    predict(exported, {"signature_name": "classify_bytes", "instances": [picture]})
-    ```
-
-    Reference:
-        https://www.tensorflow.org/tfx/serving/api_rest#predict_api
+    https://www.tensorflow.org/tfx/serving/api_rest#predict_api has the form of both.
     """
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise UserError("Expected a JSON object with either 'instances' or 'inputs'")
@@ -128,7 +108,7 @@ def _bytes(name, item):
 
 def _run(exported, endpoint, arrays):
     try:
-        return exported.run(endpoint, **arrays)
+        return exported.call(endpoint, **arrays)
     # What the graph itself refuses, such as a temperature of 0.
     except Exception as error:
         if type(error).__name__ != "InvalidArgumentError":
@@ -152,41 +132,28 @@ def _listed(specs):
 
 
 def tensorflow_serving_command(path: str | Path, name: str, port: int) -> list[str] | None:
-    """The command that serves a SavedModel with TensorFlow Serving; `None` without it.
-
-    Args:
-        path: `runs/NAME/savedmodel`, of which TensorFlow Serving takes the newest version.
-        name: What the model is called in the address.
-        port: The port of the REST protocol. TensorFlow Serving listens on every network interface.
-
-    Raises:
-        UserError: if there is no SavedModel, or `path` is one version of it.
-    """
+    """The command that serves the newest version with TensorFlow Serving; `None` without it."""
     program = shutil.which("tensorflow_model_server")
     if program is None:
         return None
-    folder = version_folder(path)
-    if folder == Path(path):
-        raise UserError(f"TensorFlow Serving takes the folder of all versions: {folder.parent}")
+    version = version_folder(path)
+    if version == Path(path):
+        raise UserError(f"TensorFlow Serving takes the folder of all versions: {version.parent}")
     options = {"port": 0, "rest_api_port": port, "model_name": name}
     arguments = [f"--{option}={value}" for option, value in options.items()]
-    return [program, *arguments, f"--model_base_path={Path(path).resolve()}"]
+    return [program, *arguments, f"--model_base_path={version.parent.resolve()}"]
 
 
 def serve(path: str | Path, name: str, host: str, port: int) -> None:
-    """Serves a SavedModel with KServe's model server until SIGINT or SIGTERM.
+    """Serves a SavedModel until SIGINT or SIGTERM: with TensorFlow Serving, else with KServe.
 
     The size of a request is not bounded: what faces the Internet needs a proxy that does so.
-
-    Args:
-        path: `runs/NAME/savedmodel`, of which the newest version is taken, or one version's folder.
-        name: What the model is called in the address: `/v1/models/NAME:predict`.
-        host: The address to listen on, such as `127.0.0.1`.
-        port: The port to listen on.
-
-    Raises:
-        UserError: if there is no SavedModel, or KServe is missing.
     """
+    command = tensorflow_serving_command(path, name, port)
+    if command is not None:
+        print(f"Serving {_address(name, host, port)}")
+        print("TensorFlow Serving listens on every address of this machine.", flush=True)
+        os.execv(command[0], command)  # noqa: S606 - becomes the server, signals included
     version_folder(path)
     try:
         from keras_pixelcnnpp.savedmodel.kserve_server import serve_with_kserve
@@ -195,4 +162,10 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
             "Serving needs TensorFlow Serving (tensorflow_model_server) or KServe, of which none "
             "is installed: pip install 'keras-pixelcnnpp[serve]'"
         ) from error
-    serve_with_kserve(ExportedModel(path), name, host, port)
+    answer = partial(predict, ExportedModel(path))
+    print(f"Serving {_address(name, host, port)}", flush=True)
+    serve_with_kserve(answer, name, host, port)
+
+
+def _address(name, host, port):
+    return f"http://{host}:{port}/v1/models/{name}:predict"

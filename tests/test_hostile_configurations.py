@@ -14,7 +14,7 @@ from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run import RunFolder, load_run_data
+from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.checkpoints import Checkpoints
 
 CONFIG = {
@@ -73,7 +73,7 @@ def test_any_entry_of_a_run(tmp_path_factory, name, value, source):
     data = {**CONFIG["data"], "source": source}
     config = {**CONFIG, "data": {**data, name: value} if name else value}
     (folder / "config.json").write_text(json.dumps(config))
-    dataset = hostile.result_or_one_line(lambda: load_run_data(RunFolder(folder).read_config()))
+    dataset = hostile.result_or_one_line(RunFolder(folder).load_data)
     assert dataset is None or isinstance(dataset, Dataset)
 
 
@@ -91,7 +91,7 @@ def test_missing_entry_is_named(tmp_path, name):
     data = {key: value for key, value in CONFIG["data"].items() if key != name}
     (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "data": data}))
     with pytest.raises(UserError, match=f"data.{name} is missing"):
-        load_run_data(RunFolder(tmp_path).read_config())
+        RunFolder(tmp_path).load_data()
 
 
 @pytest.fixture(scope="module")

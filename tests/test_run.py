@@ -131,15 +131,11 @@ def test_run_that_was_killed_before_its_first_checkpoint_can_be_resumed(tmp_path
 
 
 def test_what_killed_processes_left_is_removed(run, tmp_path):
-    # The largest number of a process on Linux is 2 ** 22.
-    leftovers = [
-        run.path / ".model.99999999.pixelcnnpp-new.keras",
-        run.checkpoints("pixelcnnpp") / ".epoch-0004.99999999.pixelcnnpp-new.npz",
-        run.reports / ".a.99999999.pixelcnnpp-new.png",
-    ]
+    places = [run.path, run.checkpoints("pixelcnnpp"), run.reports]
+    leftovers = [place / ".pixelcnnpp-x1y2" for place in places]
     for path in leftovers:
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
+        path.mkdir(parents=True)
+        (path / "lock").touch()
     run.start("pixelcnnpp", config(), DATA, resume=True)
     assert not any(path.exists() for path in leftovers)
     assert run.model_keras.exists()

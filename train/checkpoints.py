@@ -1,6 +1,5 @@
 """The state of a training on disk, whole or not at all, and how far it had come."""
 
-import hashlib
 import re
 import shutil
 from contextlib import suppress
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_pixelcnnpp.errors import DiskFullError, UserError, is_out_of_memory
-from keras_pixelcnnpp.files import atomic_path, read_json, write_json
+from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
 from keras_pixelcnnpp.optimizers import variable_value
 
 
@@ -58,7 +57,7 @@ class Checkpoints:
         try:
             with atomic_path(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **state)
-            description = {**progress._asdict(), "sha256": _sha256(path)}
+            description = {**progress._asdict(), "sha256": sha256(path)}
             write_json(path.with_suffix(".json"), description)
         except DiskFullError as error:
             raise DiskFullError(
@@ -125,7 +124,7 @@ class Checkpoints:
     def _is_intact(self, progress: Progress) -> bool:
         path = self._variables_path(progress)
         try:
-            return read_json(path.with_suffix(".json"))["sha256"] == _sha256(path)
+            return read_json(path.with_suffix(".json"))["sha256"] == sha256(path)
         except (OSError, UserError, KeyError):
             return False
 
@@ -166,8 +165,3 @@ def _variables(model: keras.Model, *, with_metrics: bool) -> dict[str, keras.Var
         for group, variables in groups.items()
         for i, variable in enumerate(variables)
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.report.page import Missing, Picture
 from keras_pixelcnnpp.files import read_json
-from keras_pixelcnnpp.run import RunFolder, read_history
+from keras_pixelcnnpp.run import RunFolder
 
 NONE = "–"
 
@@ -32,7 +32,7 @@ class RunFacts:
 
     def history(self, model: str) -> list[dict]:
         """What was measured in each epoch."""
-        return read_history(self.run.history(model))
+        return self.run.history(model)
 
     def json(self, name: str) -> dict:
         """The content of `reports/<name>.json`."""

@@ -1,4 +1,4 @@
-"""Decoding pictures inside a TensorFlow graph, as `datasets.read_image` does outside of one."""
+"""Decoding pictures inside a TensorFlow graph, as `data.images.read_image` does outside of one."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +8,6 @@ from keras_pixelcnnpp.data.images import MAX_SCANNED_PIXELS, to_levels
 # A picture may come from a stranger, and a file of a few kilobytes can hold a plain picture of any
 # size. A transparent PNG takes up to 20 bytes a pixel on its way, any other picture less.
 MAX_PIXELS = 50_000_000
-
 
 # Of a PNG, up to the kind of colour.
 _HEADER_BYTES = 26

@@ -1,8 +1,9 @@
-"""The SavedModel: a trained model that needs TensorFlow and nothing else."""
+"""Making a SavedModel: its four endpoints, traced from a trained model, and their writing."""
 
 import json
 import math
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -14,7 +15,7 @@ from keras_pixelcnnpp.files import atomic_path
 
 
 class ExportedPixelCNN(tf.Module):
-    """Wraps a trained `PixelCNNPlusPlus` for `tf.saved_model.save`.
+    """Wraps a trained `AutoregressiveModel` for `tf.saved_model.save`.
 
     `classify`, which is `serving_default` too:
         `images` uint8 `[B, H, W, C]` -> `class_id` int32 `[B]`, `probabilities` `[B, n]`,
@@ -32,8 +33,11 @@ class ExportedPixelCNN(tf.Module):
         `labels` int32 `[B]`, `seed` int32 `[]`, `temperature` float32 `[]` -> `images` uint8
         `[B, H, W, C]`. Seed and position determine a picture, whatever the batch size.
 
-    Images are levels in `[0, num_levels)`, others are refused; `classify_bytes` makes them from
-    pixels itself. Labels are from 0 to the number of classes, which means "no label".
+    Shapes and values that don't fit are refused with a sentence. Large batches are worked through
+    in parts, so that memory doesn't grow with them.
+
+    Images are levels in `[0, num_levels)`; `classify_bytes` makes them from pixels itself. Labels
+    are from 0 to the number of classes, which means "no label".
 
     Args:
         model: A trained model with labels, under the TensorFlow backend.
@@ -50,19 +54,24 @@ class ExportedPixelCNN(tf.Module):
 
 
 def export_saved_model(
-    model: keras.Model, path: str | Path, class_names: tuple[str, ...], config: dict
+    model: keras.Model,
+    path: str | Path,
+    class_names: Sequence[str] | None = None,
+    config: dict | None = None,
 ) -> None:
     """Writes a SavedModel whose endpoints work where this package is not installed.
 
     Args:
-        model: A trained `PixelCNNPlusPlus` with labels, under the TensorFlow backend.
+        model: A trained `AutoregressiveModel` with labels, under the TensorFlow backend.
         path: The version's folder, such as `runs/NAME/savedmodel/1`. Replaced as a whole.
-        class_names: The name of each class: the asset `class_names.txt`, one a line.
+        class_names: The name of each class: the asset `class_names.txt`, one a line. By default
+            `Class0`, `Class1` and so on.
         config: How the model was trained: the asset `config.json`, with `class_names`,
             `image_shape` and `num_levels` added.
 
     Raises:
-        UserError: if the model has no labels, or its pictures are neither grey nor coloured.
+        UserError: if the model has no labels, or not as many as there are names; or its pictures
+            are neither grey nor coloured.
 
     Example:
 
@@ -71,7 +80,9 @@ def export_saved_model(
     tf.saved_model.load("runs/digits/savedmodel/1").signatures["classify"](images=images)
     ```
     """
-    _check(model)
+    if class_names is None:
+        class_names = [f"Class{label}" for label in range(model.num_classes)]
+    _check(model, class_names)
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder, "class_names.txt")
         names.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
@@ -81,16 +92,21 @@ def export_saved_model(
             "image_shape": list(model.image_shape),
             "num_levels": model.num_levels,
         }
-        description.write_text(json.dumps({**config, **facts}, indent=2), encoding="utf-8")
+        description.write_text(json.dumps({**(config or {}), **facts}, indent=2), encoding="utf-8")
         module = ExportedPixelCNN(model, [names, description])
         signatures = {**module.endpoints, "serving_default": module.endpoints["classify"]}
         with atomic_path(path) as temporary:
             tf.saved_model.save(module, str(temporary), signatures=signatures)
 
 
-def _check(model: keras.Model) -> None:
+def _check(model: keras.Model, class_names: Sequence[str]) -> None:
     if not model.num_classes:
         raise UserError("A model without labels cannot be exported: it has nothing to classify.")
+    if len(class_names) != model.num_classes:
+        raise UserError(
+            f"Invalid value for argument `class_names`. Expected {model.num_classes} names. "
+            f"Received: class_names={list(class_names)}"
+        )
     channels = model.image_shape[-1]
     if channels not in (1, 3):
         raise UserError(
@@ -100,45 +116,103 @@ def _check(model: keras.Model) -> None:
 
 
 def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    # Explicit signatures: inferred ones would give the labels the dtype of the images.
-    image_batch = tf.TensorSpec((None, *model.image_shape), tf.uint8, "images")
-    label_batch = tf.TensorSpec((None,), tf.int32, "labels")
-    byte_batch = tf.TensorSpec((None,), tf.string, "image_bytes")
-
-    @tf.function(autograph=False)
     def classify(images):
-        return _posterior(model, _checked_levels(model, images))
+        of_classes = (model.num_classes,)
+        shapes = {"log_likelihood": of_classes, "probabilities": of_classes, "bits_per_dim": ()}
+        result = _in_parts(model, model.posterior_tensors, [images], model.num_classes, shapes)
+        class_id = tf.argmax(result["probabilities"], axis=1, output_type=tf.int32)
+        return {"class_id": class_id, **result}
 
-    @tf.function(autograph=False)
     def classify_bytes(image_bytes):
         images, good = decode_pictures(image_bytes, model.image_shape, model.num_levels)
         return _without_bad(classify(images), good)
 
-    @tf.function(autograph=False)
     def log_prob(images, labels):
-        images, labels = _checked_levels(model, images), _checked_labels(model, labels)
         same = tf.debugging.assert_equal(
             tf.shape(images)[0], tf.shape(labels)[0], "Expected one label for each picture."
         )
         with tf.control_dependencies([same]):
-            labels = tf.identity(labels)
-        return {"log_likelihood": model.log_prob_tensors(images, labels)}
+            labels = _checked_labels(model, labels)
+
+        def score(images, labels):
+            return {"log_likelihood": model.log_prob_tensors(images, labels)}
+
+        images = _checked_levels(model, images)
+        return _in_parts(model, score, [images, labels], 1, {"log_likelihood": ()})
 
     # Not with XLA: it would compile for half a minute in the process of whoever calls this.
-    @tf.function(autograph=False)
     def sample(labels, seed, temperature):
-        return {"images": _draw(model, labels, seed, temperature)}
+        return {"images": _draw(model, _checked_labels(model, labels), seed, temperature)}
 
+    images = tf.TensorSpec((None, *model.image_shape), tf.uint8, "images")
+    labels = tf.TensorSpec((None,), tf.int32, "labels")
+    image_bytes = tf.TensorSpec((None,), tf.string, "image_bytes")
+    seed = tf.TensorSpec((), tf.int32, "seed")
+    temperature = tf.TensorSpec((), tf.float32, "temperature")
     return {
-        "classify": classify.get_concrete_function(image_batch),
-        "classify_bytes": classify_bytes.get_concrete_function(byte_batch),
-        "log_prob": log_prob.get_concrete_function(image_batch, label_batch),
-        "sample": sample.get_concrete_function(
-            label_batch,
-            tf.TensorSpec((), tf.int32, "seed"),
-            tf.TensorSpec((), tf.float32, "temperature"),
-        ),
+        "classify": _endpoint(lambda images: classify(_checked_levels(model, images)), images),
+        "classify_bytes": _endpoint(classify_bytes, image_bytes),
+        "log_prob": _endpoint(log_prob, images, labels),
+        "sample": _endpoint(sample, labels, seed, temperature),
     }
+
+
+def _endpoint(function: Callable, *specs: tf.TensorSpec):
+    """Traces a function of tensors; the graph refuses other shapes than those of `specs`."""
+
+    def checked(tensor, spec):
+        # TensorFlow lets any shape in, and leaves out checks of what the signature says already.
+        tensor = tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=None, name=spec.name)
+        return tf.ensure_shape(tensor, spec.shape)
+
+    @tf.function(autograph=False)
+    def endpoint(*tensors):
+        return function(*map(checked, tensors, specs))
+
+    # Explicit signatures: inferred ones would give the labels the dtype of the images.
+    return endpoint.get_concrete_function(*specs)
+
+
+# Of the candidates that are scored at once, which bounds the memory whatever the size of a batch.
+# More are no faster on a CPU, and this many keep a GPU busy.
+_PIXELS_AT_ONCE = 2**17
+
+
+def _in_parts(
+    model: keras.Model,
+    score: Callable[..., dict[str, tf.Tensor]],
+    inputs: list[tf.Tensor],
+    num_candidates: int,
+    shapes: dict[str, tuple[int, ...]],
+) -> dict[str, tf.Tensor]:
+    """`score(*inputs)` for so many rows at a time that memory is bounded.
+
+    Args:
+        model: The model.
+        score: From tensors with a row for each picture to float32 tensors with one, by name.
+        inputs: What it is called with.
+        num_candidates: How many labels it scores each picture under.
+        shapes: The shape of a row of each of its outputs.
+    """
+    height, width, _ = model.image_shape
+    size = max(1, _PIXELS_AT_ONCE // (height * width * num_candidates))
+    # Of no pictures, one part too: it gives the outputs their shapes.
+    count = tf.maximum(tf.shape(inputs[0])[0], 1)
+
+    def score_part(start, parts):
+        outputs = score(*(tensor[start : start + size] for tensor in inputs))
+        return start + size, {
+            name: part.write(start // size, outputs[name]) for name, part in parts.items()
+        }
+
+    parts = {
+        name: tf.TensorArray(tf.float32, 1, True, infer_shape=False, element_shape=(None, *shape))
+        for name, shape in shapes.items()
+    }
+    _, parts = tf.while_loop(
+        lambda start, _: start < count, score_part, (0, parts), parallel_iterations=1
+    )
+    return {name: part.concat() for name, part in parts.items()}
 
 
 def _checked_levels(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
@@ -162,12 +236,6 @@ def _checked_labels(model: keras.Model, labels: tf.Tensor) -> tf.Tensor:
         return tf.identity(labels)
 
 
-def _posterior(model: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Bayes' rule over all classes, and the density of the picture, classes equally likely."""
-    result = model.posterior_tensors(images)
-    return {"class_id": tf.argmax(result["probabilities"], axis=1, output_type=tf.int32), **result}
-
-
 def _without_bad(result: dict[str, tf.Tensor], good: tf.Tensor) -> dict[str, tf.Tensor]:
     """Class -1, and NaN for every other output, where a picture could not be decoded."""
 
@@ -182,7 +250,6 @@ def _draw(
     model: keras.Model, labels: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor
 ) -> tf.Tensor:
     """Pictures of the given classes: levels, uint8 `[B, H, W, C]`."""
-    labels = _checked_labels(model, labels)
     positive = tf.debugging.assert_positive(temperature, "temperature must be positive.")
     with tf.control_dependencies([positive]):
         labels = tf.identity(labels)

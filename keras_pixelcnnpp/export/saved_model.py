@@ -1,4 +1,4 @@
-"""A SavedModel that `pixelcnnpp savedmodel export` wrote, loaded for use."""
+"""Using a SavedModel: it is loaded, its endpoints called, classified and drawn with."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import numpy as np
 from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
-from keras_pixelcnnpp.files import read_json
-from keras_pixelcnnpp.run import check_run_config, require_data
+from keras_pixelcnnpp.files import read_json, sha256
+from keras_pixelcnnpp.run import RunFolder, check_run_config, require_data
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 
@@ -21,8 +21,8 @@ class ExportedModel:
     trust, as TensorFlow says of every SavedModel.
 
     Args:
-        path: `runs/NAME/savedmodel`, of which the newest version is taken, or one version's
-            folder, such as `runs/NAME/savedmodel/1`.
+        path: The run's folder `runs/NAME` or `runs/NAME/savedmodel`, of which the newest version is
+            taken, or one version's folder, such as `runs/NAME/savedmodel/1`.
 
     Attributes:
         config: The configuration of the training run.
@@ -35,7 +35,7 @@ class ExportedModel:
 
     ```python
     exported = ExportedModel("runs/digits/savedmodel")
-    exported.run("sample", labels=[3, 3], seed=0, temperature=1.0)["images"]
+    exported.call("sample", labels=[3, 3], seed=0, temperature=1.0)["images"]
     ```
     """
 
@@ -58,7 +58,7 @@ class ExportedModel:
         """The `tf.TensorSpec` of each input of an endpoint, by name."""
         return self._signature(endpoint).structured_input_signature[1]
 
-    def run(self, endpoint: str, **inputs) -> dict[str, np.ndarray]:
+    def call(self, endpoint: str, **inputs) -> dict[str, np.ndarray]:
         """Calls an endpoint with arrays, or what NumPy makes arrays of; returns its outputs."""
         import tensorflow as tf
 
@@ -67,11 +67,11 @@ class ExportedModel:
             name: output.numpy() for name, output in self._signature(endpoint)(**tensors).items()
         }
 
-    def run_in_batches(self, endpoint: str, batch_size: int, **inputs) -> dict[str, np.ndarray]:
-        """Like `run`, for inputs of any length: `batch_size` rows at once bound the memory."""
+    def call_in_batches(self, endpoint: str, batch_size: int, **inputs) -> dict[str, np.ndarray]:
+        """Like `call`, for inputs of any length: `batch_size` rows at once bound the memory."""
         (count,) = {len(value) for value in inputs.values()}
         batches = [
-            self.run(
+            self.call(
                 endpoint,
                 **{name: value[start : start + batch_size] for name, value in inputs.items()},
             )
@@ -84,9 +84,7 @@ class ExportedModel:
         digest = hashlib.sha256()
         for file in sorted(path for path in self.path.rglob("*") if path.is_file()):
             name = file.relative_to(self.path).as_posix()
-            with file.open("rb") as opened:
-                content = hashlib.file_digest(opened, "sha256").hexdigest()
-            digest.update(repr((name, content)).encode())
+            digest.update(repr((name, sha256(file))).encode())
         return digest.hexdigest()
 
     def _signature(self, endpoint: str):
@@ -99,23 +97,26 @@ class ExportedModel:
 
 
 def version_folder(path: str | Path) -> Path:
-    """The folder of one version of a SavedModel: `path` itself, or its highest number.
+    """The folder of one version of a SavedModel.
+
+    Args:
+        path: That folder itself; or the folder of all versions, or of a run that has one, of which
+            the highest number is taken.
 
     Raises:
         UserError: if there is none.
     """
     path = Path(path)
-    versions = [
-        folder for folder in path.glob("*") if folder.name.isdigit() and _is_exported(folder)
-    ]
     if _is_exported(path):
         return path
-    if not versions:
-        raise UserError(
-            f"No SavedModel of this package in {path}. Expected the folder that "
-            "`pixelcnnpp savedmodel export` wrote, such as runs/NAME/savedmodel."
-        )
-    return max(versions, key=lambda folder: int(folder.name))
+    for folder in (path, RunFolder(path).savedmodel):
+        numbered = [version for version in folder.glob("*") if version.name.isdigit()]
+        if versions := list(filter(_is_exported, numbered)):
+            return max(versions, key=lambda version: int(version.name))
+    raise UserError(
+        f"No SavedModel of this package in {path}. Expected a run's folder, or the folder that "
+        "`pixelcnnpp savedmodel export` wrote, such as runs/NAME/savedmodel."
+    )
 
 
 def _is_exported(folder: Path) -> bool:
@@ -145,8 +146,8 @@ class SavedModelClassifier(ImageClassifier):
     It needs TensorFlow, whatever Keras's backend is.
 
     Args:
-        path: `runs/NAME/savedmodel`, of which the newest version is taken, or one version's
-            folder, such as `runs/NAME/savedmodel/1`.
+        path: The run's folder `runs/NAME` or `runs/NAME/savedmodel`, of which the newest version is
+            taken, or one version's folder, such as `runs/NAME/savedmodel/1`.
         batch_size: How many pictures are scored at once.
 
     Attributes:
@@ -210,7 +211,7 @@ class SavedModelClassifier(ImageClassifier):
         return self.classify(images)["probabilities"]
 
     def _run(self, endpoint: str, argument: str, inputs) -> dict[str, np.ndarray]:
-        return self._exported.run_in_batches(endpoint, self.batch_size, **{argument: inputs})
+        return self._exported.call_in_batches(endpoint, self.batch_size, **{argument: inputs})
 
 
 def sample_exported(
@@ -257,7 +258,7 @@ def sample_batch(
         batch_size: How many pictures are drawn at once.
     """
     labels = labels[start : start + batch_size]
-    levels = exported.run(
+    levels = exported.call(
         "sample",
         labels=labels,
         seed=_batch_seed(seed, start),

@@ -604,6 +604,44 @@ class AutoregressiveModel(keras.Model):
         inputs = {"label": labels, "noise": noise, "temperature": temperature}
         return PixelSampler(self)(inputs)
 
+    def export(self, filepath, format="tf_saved_model", *, class_names=None):  # noqa: A002
+        """Writes a SavedModel that classifies, scores and draws without this package.
+
+        Its endpoints are those of `pixelcnnpp savedmodel export`: see
+        `export.endpoints.ExportedPixelCNN`.
+
+        Args:
+            filepath: The folder to write, replaced as a whole.
+            format: `"tf_saved_model"`; there is no other.
+            class_names: The name of each class; by default `Class0`, `Class1` and so on.
+
+        Raises:
+            UserError: Under another backend than TensorFlow, for another format, or for a model
+                that cannot be exported: without labels, or not of 1 or 3 channels.
+
+        Example:
+
+        ```python
+        model.export("savedmodel/1", class_names=["panda", "koala"])
+        SavedModelClassifier("savedmodel").predict(images)
+        ```
+        """
+        if format != "tf_saved_model":
+            raise UserError(
+                "Invalid value for argument `format`. Expected 'tf_saved_model': other formats "
+                f"cannot hold the endpoint that draws. Received: format={format!r}"
+            )
+        if keras.backend.backend() != "tensorflow":
+            raise UserError(
+                "A SavedModel is exported under the TensorFlow backend, and this process runs "
+                f'{keras.backend.backend()}. Save the model with `model.save("model.keras")`, '
+                "load it in a process with KERAS_BACKEND=tensorflow and export it there."
+            )
+        # Here: TensorFlow is there under its own backend only.
+        from keras_pixelcnnpp.export.endpoints import export_saved_model
+
+        export_saved_model(self, filepath, class_names)
+
     # Presets and configuration
 
     @classmethod

@@ -1,21 +1,24 @@
-"""A preset on disk: configuration, and perhaps weights with their checksum."""
+"""Presets: folders with a configuration, and perhaps weights, their checksum and a card."""
 
-import hashlib
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
-from keras_pixelcnnpp.files import atomic_path, read_json, write_json
+from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
+
+if TYPE_CHECKING:
+    import keras
 
 _BUILT_IN = Path(__file__).parent
 
 
-def preset_names():
+def preset_names() -> list[str]:
     """Names of the presets that come with the package."""
     return sorted(path.parent.name for path in _BUILT_IN.glob("*/config.json"))
 
 
-def load_preset_config(name):
+def load_preset_config(name: str | Path) -> dict:
     """Returns a preset's configuration: `{"model": {...}, "training": {...}}`.
 
     Args:
@@ -34,12 +37,12 @@ class PresetFolder:
         path: The folder.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
         self.weights_path = self.path / "model.weights.h5"
 
     @classmethod
-    def find(cls, name):
+    def find(cls, name: str | Path) -> "PresetFolder":
         """The folder of a built-in preset, or the folder `name` itself."""
         if name in preset_names():
             return cls(_BUILT_IN / name)
@@ -50,7 +53,7 @@ class PresetFolder:
             f"config.json. Received: {name!r}"
         )
 
-    def config(self):
+    def config(self) -> dict:
         """Reads `config.json`; raises a `UserError` if it is damaged."""
         config = self._read("config.json")
         for section in ("model", "training"):
@@ -59,11 +62,11 @@ class PresetFolder:
         return config
 
     @property
-    def has_weights(self):
+    def has_weights(self) -> bool:
         """Whether the preset is a trained one."""
         return self.weights_path.is_file()
 
-    def load_weights(self, model):
+    def load_weights(self, model: "keras.Model") -> None:
         """Loads the weights into `model`, after checking that the file is the one written.
 
         Raises:
@@ -72,7 +75,7 @@ class PresetFolder:
         if not self.has_weights:
             raise UserError(f"{self.path}: a preset without weights")
         expected = self._read("metadata.json").get("sha256")
-        received = _sha256(self.weights_path)
+        received = sha256(self.weights_path)
         if received != expected:
             raise UserError(
                 f"{self.weights_path}: the weights are damaged. Expected sha256={expected}. "
@@ -92,17 +95,13 @@ class PresetFolder:
                 f"{self.weights_path}: not the weights of this model: {first_line}"
             ) from error
 
-    def write(self, model, config, metadata):
+    def write(self, model: "keras.Model", config: dict, metadata: dict) -> None:
         """Writes configuration, weights and metadata, each under a temporary name first."""
         self.path.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.weights_path) as temporary:
             model.save_weights(temporary)
         write_json(self.path / "config.json", config)
-        write_json(self.path / "metadata.json", {**metadata, "sha256": _sha256(self.weights_path)})
+        write_json(self.path / "metadata.json", {**metadata, "sha256": sha256(self.weights_path)})
 
     def _read(self, name):
         return read_json(self.path / name)
-
-
-def _sha256(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

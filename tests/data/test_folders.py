@@ -9,7 +9,8 @@ from PIL import Image
 
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.run import load_run_data
+from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.run import RunFolder
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ def test_crop_keeps_the_middle_and_squeeze_everything(folder, turned):
 
 
 @pytest.mark.parametrize("entry", [{}, {"resize": "squeeze"}, {"resize": "crop"}])
-def test_a_run_loads_its_pictures_as_it_was_trained(folder, entry, capsys):
+def test_a_run_loads_its_pictures_as_it_was_trained(folder, entry, capsys, tmp_path):
     write_stripes(folder / "train/000.png")
     dataset = load_dataset(folder, image_size=5, **entry)
     data = {
@@ -229,7 +230,9 @@ def test_a_run_loads_its_pictures_as_it_was_trained(folder, entry, capsys):
         "image_shape": [5, 5, 3],
         "num_levels": 256,
     }
-    assert load_run_data({"data": data | entry}).fingerprint() == dataset.fingerprint()
+    write_json(tmp_path / "run" / "config.json", {"data": data | entry})
+    again = RunFolder(tmp_path / "run").load_data()
+    assert again.fingerprint() == dataset.fingerprint()
     assert not capsys.readouterr().out  # no note that the data have changed
 
 

@@ -94,8 +94,10 @@ def write_finished_run(path, class_names=("cat", "dog")):
     """Writes the folder and returns it as a `RunFolder`."""
     run = RunFolder(path)
     write_json(run.config_json, config(class_names))
-    write_json(run.history("pixelcnnpp"), [_epoch(n, val_bits_per_dim=5 / n) for n in (1, 2, 3)])
-    write_json(run.history("baseline"), [_epoch(n) for n in (1, 2)])
+    write_json(
+        run.history_json("pixelcnnpp"), [_epoch(n, val_bits_per_dim=5 / n) for n in (1, 2, 3)]
+    )
+    write_json(run.history_json("baseline"), [_epoch(n) for n in (1, 2)])
     for name, content in _reports(class_names).items():
         write_json(run.reports / f"{name}.json", content)
     for name in (*PICTURES, *(f"samples_{name}" for name in class_names if "/" not in name)):

@@ -5,7 +5,8 @@ from command_line import one_line
 
 from keras_pixelcnnpp.data import folders
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.run import load_run_data
+from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.data import load_data, load_larger
 from keras_pixelcnnpp.train.options import BaselineOptions
 
@@ -49,12 +50,13 @@ def test_crops_need_picture_files(pixelcnnpp, tmp_path):
 
 
 @pytest.mark.parametrize(("given", "num_levels"), [(None, 17), (4, 4)])
-def test_run_data_have_the_levels_of_the_training(given, num_levels, capsys):
+def test_run_data_have_the_levels_of_the_training(given, num_levels, capsys, tmp_path):
     options = BaselineOptions(data="digits", run="run", num_levels=given)
     dataset, config = load_data(options, seed=0)
     assert dataset.num_levels == config["num_levels"] == num_levels
     assert dataset.split("train").images.max() == num_levels - 1
     capsys.readouterr()
-    again = load_run_data({"data": {**config, "image_shape": list(config["image_shape"])}})
+    write_json(tmp_path / "config.json", {"data": config})
+    again = RunFolder(tmp_path).load_data()
     assert again.fingerprint() == dataset.fingerprint()
     assert capsys.readouterr().out == ""

@@ -94,7 +94,7 @@ def test_killed_and_stopped_run_ends_as_one_that_never_was(data, tmp_path):
     die(process)
 
     die(start(data, run, "--resume", before=DIES_WRITING))
-    assert len(list(run.rglob(".*.pixelcnnpp-new.npz"))) == 1
+    assert len(list(run.rglob(".pixelcnnpp-*"))) == 1
     killed_at = checkpoints(run).saved()[-1]
     assert killed_at == Progress(2)
 

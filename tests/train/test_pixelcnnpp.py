@@ -65,7 +65,7 @@ def test_what_is_written(trained):
 
 
 def test_history_has_every_epoch(trained):
-    rows = json.loads(trained[1].history("pixelcnnpp").read_text())
+    rows = json.loads(trained[1].history_json("pixelcnnpp").read_text())
     assert [row["epoch"] for row in rows] == [1, 2]
     measured = {"accuracy", "bits_per_dim", "val_accuracy", "val_bits_per_dim"}
     assert all(measured <= set(row) for row in rows)
@@ -74,7 +74,7 @@ def test_history_has_every_epoch(trained):
 def test_averages_keep_up_with_a_short_training(tmp_path):
     """Of 0.9999 the plain average would still be what the first step made."""
     train(tmp_path, {"epochs": 10, "ema_momentum": 0.9999, "learning_rate": 0.003})
-    rows = json.loads(RunFolder(tmp_path).history("pixelcnnpp").read_text())
+    rows = json.loads(RunFolder(tmp_path).history_json("pixelcnnpp").read_text())
     assert rows[9]["val_bits_per_dim"] < rows[4]["val_raw_bits_per_dim"]
 
 
@@ -142,7 +142,7 @@ def test_baseline(tmp_path):
     for variable, expected in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(variable_value(variable), variable_value(expected))
     assert run.read_config()["baseline"]["options"]["epochs"] == 1
-    assert "val_accuracy" in json.loads(run.history("baseline").read_text())[0]
+    assert "val_accuracy" in json.loads(run.history_json("baseline").read_text())[0]
 
 
 @pytest.mark.parametrize(

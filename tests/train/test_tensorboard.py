@@ -107,7 +107,7 @@ def test_hyperparameters_stand_beside_the_metrics(board):
         options = run.read_config()["pixelcnnpp"]["options"]
         assert group["hparams"]["conditioning"] == strategy
         assert group["hparams"]["learning_rate"] == pytest.approx(options["learning_rate"])
-        (history,) = json.loads(run.history("pixelcnnpp").read_text())
+        (history,) = json.loads(run.history_json("pixelcnnpp").read_text())
         measured = {each["name"]["tag"]: each["value"] for each in group["metricValues"]}
         assert measured == {
             name: pytest.approx(history[name], rel=1e-5)

@@ -1,17 +1,20 @@
 import base64
+import importlib.util
 import json
+import random
 import stat
+import sys
+from pathlib import Path
 
 import hostile
 import numpy as np
 import pytest
 import tiny
-from command_line import one_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.export.saved_model import ExportedModel, SavedModelClassifier
+from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.savedmodel.serving import predict, tensorflow_serving_command
 
 pytest.importorskip("tensorflow")
@@ -20,31 +23,17 @@ pytestmark = pytest.mark.tensorflow
 PICTURES = [hostile.png(4, 4, data=bytes([0, row, 9, 99, 200] * 4)) for row in range(3)]
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    from keras_pixelcnnpp.export.endpoints import export_saved_model
-
-    path = tmp_path_factory.mktemp("run") / "savedmodel"
-    export_saved_model(tiny.tiny_model(), path / "1", ("dark", "grey", "bright"), {})
-    return path
-
-
-@pytest.fixture(scope="module")
-def exported(path):
-    return ExportedModel(path)
-
-
 def b64(content):
     return {"b64": base64.b64encode(content).decode()}
 
 
-def test_instances_of_bytes(path, exported):
+def test_instances_of_bytes(savedmodel, exported):
     contents = [PICTURES[0], b"bad", *PICTURES[1:]] * 20
     instances = [b64(content) for content in contents]
     request = {"signature_name": "classify_bytes", "instances": instances}
     received = predict(exported, request)["predictions"]
     assert len(received) == len(contents)
-    for name, expected in SavedModelClassifier(path).classify_bytes(contents).items():
+    for name, expected in SavedModelClassifier(savedmodel).classify_bytes(contents).items():
         values = np.array([prediction[name] for prediction in received])
         np.testing.assert_allclose(values, expected, atol=1e-4)
     named = [{"image_bytes": instance} for instance in instances]
@@ -52,9 +41,9 @@ def test_instances_of_bytes(path, exported):
     assert str(again["predictions"]) == str(received)
 
 
-def test_inputs_of_arrays(path, exported):
+def test_inputs_of_arrays(savedmodel, exported):
     images = tiny.tiny_split(5).images
-    expected = SavedModelClassifier(path).classify(images)
+    expected = SavedModelClassifier(savedmodel).classify(images)
     received = predict(exported, {"inputs": images.tolist()})["outputs"]
     for name, values in expected.items():
         np.testing.assert_allclose(received[name], values, atol=1e-4)
@@ -66,7 +55,7 @@ def test_inputs_of_arrays(path, exported):
 def test_samples(exported):
     inputs = {"labels": [0, 2], "seed": 3, "temperature": 1}
     received = predict(exported, {"signature_name": "sample", "inputs": inputs})["outputs"]
-    expected = exported.run("sample", labels=[0, 2], seed=3, temperature=1.0)["images"]
+    expected = exported.call("sample", labels=[0, 2], seed=3, temperature=1.0)["images"]
     np.testing.assert_array_equal(received, expected)
 
 
@@ -141,19 +130,34 @@ def test_any_request(exported, form, endpoint, values):
     hostile.result_or_one_line(predict, exported, request)
 
 
-def test_tensorflow_serving_where_it_is_installed(path, tmp_path, monkeypatch):
+def test_tensorflow_serving_where_it_is_installed(savedmodel, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert tensorflow_serving_command(path, "digits", 8501) is None
+    assert tensorflow_serving_command(savedmodel, "digits", 8501) is None
     program = tmp_path / "tensorflow_model_server"
     program.touch(stat.S_IRWXU)
-    assert tensorflow_serving_command(path, "digits", 8501) == [
-        str(program),
-        "--port=0",
-        "--rest_api_port=8501",
-        "--model_name=digits",
-        f"--model_base_path={path}",
-    ]
+    for path in (savedmodel, savedmodel.parent):
+        assert tensorflow_serving_command(path, "digits", 8501) == [
+            str(program),
+            "--port=0",
+            "--rest_api_port=8501",
+            "--model_name=digits",
+            f"--model_base_path={savedmodel}",
+        ]
+    with pytest.raises(UserError, match=f"folder of all versions: {savedmodel}"):
+        tensorflow_serving_command(savedmodel / "1", "digits", 8501)
 
 
-def test_nothing_to_serve(pixelcnnpp, tmp_path):
-    one_line(pixelcnnpp("savedmodel", "serve", tmp_path), "No SavedModel")
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
+def test_right_answers_under_load(savedmodel, monkeypatch):
+    """Against the same endpoint in this process, with bad pictures and bad requests among them."""
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    from serving import requests_served
+
+    figures = requests_served(60, savedmodel, random.Random(0), requests=300)
+    assert figures["failures"] == []
+    assert set(figures["statuses"]) == {"200", "400"}
+    assert figures["requests"] == 300

@@ -29,8 +29,9 @@ BEGINNING = """
     import os, signal, sys, time
     from pathlib import Path
     import numpy as np
-    from keras_pixelcnnpp.bulk import SamplingJob, ScoringJob, write_parts
-    from keras_pixelcnnpp.exported_model import ExportedModel
+    from keras_pixelcnnpp.export.saved_model import ExportedModel
+    from keras_pixelcnnpp.savedmodel.jobs import SamplingJob, ScoringJob
+    from keras_pixelcnnpp.savedmodel.parts import write_parts
 
     model, data, output, pids = sys.argv[1:]
     driver = os.getpid()

@@ -2,18 +2,16 @@ import csv
 import json
 import os
 import shutil
-import sys
 
 import numpy as np
 import parts
 import pytest
 import tiny
-from command_line import one_line
 from PIL import Image
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.export.saved_model import ExportedModel
-from keras_pixelcnnpp.savedmodel.jobs import ScoringJob
+from keras_pixelcnnpp.export.saved_model import ExportedModel, sample_exported
+from keras_pixelcnnpp.savedmodel.jobs import SamplingJob, ScoringJob
 from keras_pixelcnnpp.savedmodel.parts import write_parts
 
 pytest.importorskip("tensorflow")
@@ -66,6 +64,8 @@ class TestScores:
         bits = trained.bits_per_dim(images)
         assert [int(row["predicted"]) for row in good] == probabilities.argmax(axis=1).tolist()
         assert [float(row["bits_per_dim"]) for row in good] == pytest.approx(bits, abs=1e-4)
+        names = [("dark", "grey", "bright")[label] for label in probabilities.argmax(axis=1)]
+        assert [row["class"] for row in good] == names
         received = [[float(row[f"p_{label}"]) for label in range(3)] for row in good]
         assert np.array(received) == pytest.approx(probabilities, abs=1e-4)
         summary = json.loads(finished["summary.json"])
@@ -81,7 +81,13 @@ class TestScores:
         assert bad[parts.BAD[1]]["error"] == "not a PNG or JPEG picture"
         for row in bad.values():
             assert row["predicted"] == "-1"
-            assert [row[name] for name in ("bits_per_dim", "p_0", "p_1", "p_2")] == [""] * 4
+            assert [row[name] for name in ("class", "bits_per_dim", "p_0", "p_1", "p_2")] == [
+                ""
+            ] * 5
+
+    def test_half_written_pictures_are_left_out(self, score, data, output, finished):
+        shutil.copytree(data / "sub, more", data / ".pixelcnnpp-x1y2" / "new")
+        assert score() == []
 
     def test_only_bad_pictures(self, score, output, tmp_path):
         (tmp_path / "bad").mkdir()
@@ -198,19 +204,87 @@ class TestRefusals:
         assert not output.exists()
 
 
-class TestCommand:
-    def test_scores_and_goes_on(self, pixelcnnpp, savedmodel, data, output, finished):
-        (output / "scores-00002.csv").unlink()
-        command = ("savedmodel", "score", savedmodel, "--data", data, "--output", output)
-        status, out, _ = pixelcnnpp(*command, "--part-size", 4, "--batch-size", 3)
-        assert status == 0
-        assert "3 of 4 parts are there already" in out
-        assert "Scored 11 of 13 pictures" in out
-        assert parts.contents(output) == finished
-        one_line(pixelcnnpp(*command, "--part-size", 5), str(output), "(part_size, batch_size)")
+OPTIONS = ("--label", "bright", "--label", "dark", "--count", 5, "--seed", 3, "--batch-size", 4)
+LABELS = [2] * 5 + [0] * 5
 
-    def test_workers_without_ray(self, pixelcnnpp, savedmodel, data, output, monkeypatch):
-        monkeypatch.setitem(sys.modules, "ray", None)
-        command = ("savedmodel", "score", savedmodel, "--data", data, "--output", output)
-        one_line(pixelcnnpp(*command, "--workers", 2), "keras-pixelcnnpp[ray]")
-        assert not output.exists()
+
+@pytest.fixture
+def draw(exported):
+    """Draws pictures, or goes on with it; returns which blocks were done."""
+
+    def draw(output, labels=LABELS, **options):
+        options = {"seed": 3, "batch_size": 4, **options}
+        job = SamplingJob(labels, output, exported, **options)
+        done = list(write_parts(job, job.start(), exported))
+        job.finish()
+        return done
+
+    return draw
+
+
+def pictures(output):
+    """The pictures of all parts: bytes by name."""
+    found = [(path.name, path.read_bytes()) for path in output.glob("part-*/*.png")]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def test_are_those_of_the_command_without_parts(pixelcnnpp, savedmodel, tmp_path):
+    command = ("savedmodel", "sample", savedmodel, *OPTIONS, "--output")
+    assert pixelcnnpp(*command, tmp_path / "together")[0] == 0
+    output = tmp_path / "parts"
+    status, out, _ = pixelcnnpp(*command, output, "--workers", 1)
+    assert status == 0
+    assert f"Wrote 10 pictures to {output}, in 3 parts" in out
+    assert pictures(output) == parts.contents(tmp_path / "together")
+    assert len(list(output.glob("part-00002/*"))) == 2
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary == {"pictures": 10, "classes": {"dark": 5, "grey": 0, "bright": 5}}
+
+
+def test_names_of_mixed_labels(exported, tmp_path):
+    """The files that `ClassSamples.write` would write, cut where the batches are."""
+    labels = np.array([2, 0, 2, 2, 0, 1, 2])
+    samples = sample_exported(exported, labels, seed=1, batch_size=3)
+    samples.write(tmp_path / "together")
+    job = SamplingJob(labels, tmp_path / "parts", exported, seed=1, batch_size=3)
+    for block in reversed(job.start()):
+        job.write_part(exported, block)
+    assert pictures(job.output) == parts.contents(tmp_path / "together")
+
+
+def test_goes_on_after_lost_and_torn_parts(draw, tmp_path):
+    output = tmp_path / "parts"
+    assert draw(output) == [0, 1, 2]
+    finished = parts.contents(output)
+    (output / "part-00000" / "bright_image_02.png").unlink()
+    torn = output / "part-00002" / "dark_image_05.png"
+    torn.write_bytes(torn.read_bytes()[:-3])
+    kept = parts.unchanged(output)
+    assert draw(output) == [0, 2]
+    assert parts.contents(output) == finished
+    same = {name for name, facts in parts.unchanged(output).items() if kept.get(name) == facts}
+    assert same == {name for name in finished if name.startswith("part-00001/")}
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"seed": 4}, "seed"),
+        ({"temperature": 0.5}, "temperature"),
+        ({"labels": [0] * 10}, "labels"),
+        ({"batch_size": 5}, "batch_size"),
+    ],
+)
+def test_other_inputs_are_refused(draw, tmp_path, options, name):
+    draw(tmp_path / "parts")
+    finished = parts.contents(tmp_path / "parts")
+    with pytest.raises(UserError, match=rf"\({name}\): choose another folder"):
+        draw(tmp_path / "parts", **options)
+    assert parts.contents(tmp_path / "parts") == finished
+
+
+def test_pictures_without_parts_are_not_mixed_in(exported, draw, tmp_path):
+    sample_exported(exported, [0, 1]).write(tmp_path / "samples")
+    with pytest.raises(UserError, match=r"no job\.json"):
+        draw(tmp_path / "samples")

@@ -1,0 +1,1 @@
+from exported import exported, savedmodel, trained  # noqa: F401
