@@ -2,7 +2,7 @@
 # make test      tests under TensorFlow; also test-jax, test-torch, test-extras, test-all
 # make bench     speed, side by side with peers; writes benchmarks/results and RESULTS.md
 # make lint      style; make format mends what can be mended
-# make soak      kills trainings and resumes them, reads hostile files, serves requests (up to 10 minutes)
+# make soak      kills trainings and resumes them, reads hostile files, serves requests, all examples of hypothesis
 # make lock      chooses new versions for requirements/; make audit looks for known holes in them
 #
 # Each makes its own environment when there is none, and again when setup.cfg or the lock has changed.
@@ -94,7 +94,7 @@ test-torch: .venv-torch/installed
 
 # What only the extras `serve` and `ray` make possible; the rest of the suite needs neither.
 test-extras: .venv-extras/installed
-	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/bulk tests/serving
+	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/savedmodel/test_parts.py tests/savedmodel/test_serving.py
 
 test-all: test test-jax test-torch test-extras
 
@@ -108,6 +108,7 @@ format: .venv/installed
 
 soak: .venv/installed
 	.venv/bin/python benchmarks/soak.py --minutes 8 --output runs/soak.json
+	PIXELCNNPP_TESTS=full .venv/bin/python -m pytest $(PYTEST_ARGS) -m hypothesis
 
 # --- speed ------------------------------------------------------------------------------------
 

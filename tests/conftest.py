@@ -27,8 +27,33 @@ import pytest
 from keras_pixelcnnpp.memory import keep_freed_memory
 
 BACKENDS = ("tensorflow", "jax", "torch")
+# What no backend touches runs once, under TensorFlow; so does what takes long and hardly does.
+ONCE = (
+    "data",
+    "evaluate/metrics",
+    "evaluate/report",
+    "evaluate/test_figures.py",
+    "evaluate/test_reproduction.py",
+    "examples",
+    "test_files.py",
+    "test_hostile_configurations.py",
+    "test_house.py",
+    "test_memory.py",
+    "test_results.py",
+    "test_run.py",
+    "train/test_killed.py",
+)
+NOT_ONCE = "data/test_batches.py"
 
 keep_freed_memory()
+
+
+def pytest_ignore_collect(collection_path):
+    """Leaves out, under the other backends, what doesn't depend on one."""
+    if keras.backend.backend() == BACKENDS[0] or collection_path.is_dir():
+        return None
+    path = collection_path.relative_to(Path(__file__).parent).as_posix()
+    return (path.startswith(ONCE) and path != NOT_ONCE) or None
 
 
 def pytest_collection_modifyitems(items):

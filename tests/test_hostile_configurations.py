@@ -7,9 +7,10 @@ import hostile
 import numpy as np
 import pytest
 import tiny
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json
@@ -62,7 +63,7 @@ def test_json_that_is_huge_or_no_file(tmp_path):
         read_json(tmp_path / "none.json")
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     name=st.sampled_from([*CONFIG["data"], None]),
     value=VALUES,
@@ -77,7 +78,7 @@ def test_any_entry_of_a_run(tmp_path_factory, name, value, source):
     assert dataset is None or isinstance(dataset, Dataset)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(hostile.damaged([json.dumps(CONFIG).encode()]))
 def test_any_bytes_of_a_run(tmp_path_factory, content):
     folder = tmp_path_factory.getbasetemp()
@@ -101,7 +102,7 @@ def preset(tmp_path_factory):
     return path
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(data=st.data())
 def test_any_configuration_of_a_preset(preset, data):
     content = json.loads((preset / "config.json").read_text())

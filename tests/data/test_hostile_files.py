@@ -7,11 +7,12 @@ import zipfile
 import hostile
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pictures import write_course_folder, write_picture
 from PIL import Image
 
+from examples import examples
 from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
@@ -33,7 +34,7 @@ def one_line(error):
     assert len(str(error.value)) < 1000
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(hostile.damaged(PICTURES) | st.binary(max_size=200))
 def test_any_picture(content):
     image = hostile.result_or_one_line(read_image, content, SHAPE)
@@ -69,7 +70,7 @@ def csv_rows():
     return st.tuples(paths | st.text(max_size=20), labels | st.text(max_size=8))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.binary(max_size=100) | st.lists(csv_rows(), max_size=5))
 def test_any_csv(folder, content):
     if isinstance(content, list):
@@ -138,7 +139,7 @@ def npy_of_shape(shape):
     return buffer.getvalue() + bytes(16)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(content=hostile.damaged([npz()]))
 def test_any_npz(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.npz"
@@ -148,7 +149,7 @@ def test_any_npz(tmp_path_factory, content):
         assert dataset.split("train").images.max() < dataset.num_levels
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(name=st.sampled_from(list(ARRAYS)), data=st.data())
 def test_any_array(tmp_path_factory, name, data):
     path = tmp_path_factory.getbasetemp() / "array.npz"

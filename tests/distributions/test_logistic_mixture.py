@@ -6,12 +6,13 @@ import itertools
 import numpy as np
 import pytest
 from backend_tools import compiled, input_gradient
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 from reference_mixture import ReferencePixel
 from scipy.stats import chisquare
 
+from examples import examples
 from keras_pixelcnnpp.distributions import logistic_mixture
 
 SIZES = [(1, 17), (1, 256), (1, 2), (2, 5), (3, 6), (4, 3)]  # channels, levels
@@ -89,7 +90,7 @@ def test_conditionals_of_rgb_with_256_levels_sum_to_one(rng):
         assert marginal[pixel] == pytest.approx(expected, rel=1e-5, abs=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     mean=st.floats(-3, 3, width=32),
     log_scale=st.floats(-7, 3, width=32),

@@ -2,10 +2,11 @@ import hostile
 import numpy as np
 import pytest
 from hostile import encoded
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from examples import examples
 from keras_pixelcnnpp.data.images import read_image, to_levels
 
 tf = pytest.importorskip("tensorflow")
@@ -135,7 +136,7 @@ def test_batches_of_nothing_good(decode):
     assert not good.any()
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(hostile.damaged(list(PICTURES.values())), min_size=1, max_size=6), st.integers(0))
 def test_any_bytes_leave_the_good_pictures_alone(decode, contents, place):
     place %= len(contents) + 1

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -69,7 +70,7 @@ def test_brackets_within_brackets(archive, tmp_path):
         load_trained_model(path, PixelCNNPlusPlus)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(data=st.data())
 def test_any_archive(archive, data):
     path = archive.with_name("damaged.keras")
@@ -80,7 +81,7 @@ def test_any_archive(archive, data):
 VALUES = st.sampled_from([None, -1, 0, 2**70, 1.5, "x", [], [1], {}, {"class_name": "Lambda"}])
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(name=st.sampled_from(sorted(tiny.tiny_model().get_config())), value=VALUES)
 def test_any_configuration(archive, name, value):
     with zipfile.ZipFile(archive) as source:

@@ -10,9 +10,10 @@ import hostile
 import numpy as np
 import pytest
 import tiny
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.savedmodel.serving import predict, tensorflow_serving_command
@@ -119,7 +120,7 @@ ENTRIES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     form=st.sampled_from(["instances", "inputs"]),
     endpoint=st.sampled_from(["classify", "classify_bytes", "log_prob"]),

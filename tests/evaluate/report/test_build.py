@@ -10,10 +10,11 @@ import pytest
 from command_line import one_line
 from finished_run import SECTIONS, write_finished_run
 from html_page import HtmlPage
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from examples import examples
 from keras_pixelcnnpp.evaluate.report.build import build_page
 from keras_pixelcnnpp.evaluate.report.page import Page
 from keras_pixelcnnpp.files import write_json
@@ -234,7 +235,7 @@ def replaced(content, path, value):
 
 
 # Whatever the JSON files of a run hold: a page, or one line.
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data())
 def test_any_value_in_any_place(hostile_run, data):
     run = RunFolder(hostile_run.path.parent / "changed")
