@@ -174,8 +174,8 @@ def _endpoint(function: Callable, *specs: tf.TensorSpec):
 
 
 # Of the candidates that are scored at once, which bounds the memory whatever the size of a batch.
-# More are no faster on a CPU, and this many keep a GPU busy.
-_PIXELS_AT_ONCE = 2**17
+# With more a CPU is slower: their features no longer fit its caches.
+_PIXELS_AT_ONCE = 2**16
 
 
 def _in_parts(
