@@ -1,4 +1,4 @@
-"""What all fusion strategies share: the place where they act, and tables over labels."""
+"""How a label enters the network: one small layer for each strategy, and their table."""
 
 import math
 
@@ -36,6 +36,14 @@ class LabelConditioning(keras.layers.Layer):
 
     Returns:
         Features with the candidates of `labels`.
+
+    Example:
+
+    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
+    >>> FilmConditioning(num_classes=3)(x, labels).shape
+    (2, 3, 4, 4, 6)
+    >>> OneHotConditioning(num_classes=3)(x, labels).shape
+    (2, 3, 4, 4, 9)
     """
 
     place = None
@@ -69,18 +77,7 @@ class LabelConditioning(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class OneHotConditioning(LabelConditioning):
-    """Appends the one-hot code of the label as constant channels; "no label" is all zeros.
-
-    Args:
-        num_classes: Integer, number of classes.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Example:
-
-    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
-    >>> OneHotConditioning(num_classes=3)(x, labels).shape
-    (2, 3, 4, 4, 9)
-    """
+    """Appends the one-hot code of the label as constant channels; "no label" is all zeros."""
 
     place = "input"
 
@@ -99,18 +96,7 @@ class OneHotConditioning(LabelConditioning):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class EmbeddingConditioning(LabelConditioning):
-    """Adds `e_y`, one vector for each label, to the features after the stem.
-
-    Args:
-        num_classes: Integer, number of classes.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Example:
-
-    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
-    >>> EmbeddingConditioning(num_classes=3)(x, labels).shape
-    (2, 3, 4, 4, 6)
-    """
+    """Adds `e_y`, one vector for each label, to the features after the stem."""
 
     place = "stem"
 
@@ -122,18 +108,8 @@ class EmbeddingConditioning(LabelConditioning):
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class BiasConditioning(LabelConditioning):
+class BiasConditioning(EmbeddingConditioning):
     """Adds `V_y`, one vector for each label, to the two halves of a gate.
-
-    Args:
-        num_classes: Integer, number of classes.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Example:
-
-    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
-    >>> BiasConditioning(num_classes=3)(x, labels).shape
-    (2, 3, 4, 4, 6)
 
     Reference:
         van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, eq. 4,
@@ -142,26 +118,10 @@ class BiasConditioning(LabelConditioning):
 
     place = "gate"
 
-    def build(self, x_shape, labels_shape=None):
-        self.table = self.add_table("table", (x_shape[-1],), "random_normal")
-
-    def call(self, x, labels):
-        return x + self.look_up(self.table, labels)
-
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class FilmConditioning(LabelConditioning):
     """Feature-wise linear modulation: `(1 + gamma_y) * h + beta_y`, both 0 at first.
-
-    Args:
-        num_classes: Integer, number of classes.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Example:
-
-    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
-    >>> FilmConditioning(num_classes=3)(x, labels).shape
-    (2, 3, 4, 4, 6)
 
     Reference:
         Perez et al. 2018, FiLM, eq. 2, https://arxiv.org/abs/1709.07871
@@ -184,16 +144,6 @@ class AdaptiveNormConditioning(FilmConditioning):
     The normalization is over the channels of one pixel: statistics over height and width would
     show each pixel the ones after it.
 
-    Args:
-        num_classes: Integer, number of classes.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Example:
-
-    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
-    >>> AdaptiveNormConditioning(num_classes=3)(x, labels).shape
-    (2, 3, 4, 4, 6)
-
     Reference:
         de Vries et al. 2017, Modulating early visual processing by language,
         https://arxiv.org/abs/1707.00683; Peebles & Xie 2023, Scalable Diffusion Models with
@@ -215,20 +165,10 @@ class AdaptiveNormConditioning(FilmConditioning):
 class SpatialConditioning(LabelConditioning):
     """Adds `E_y[i, j]`, a vector for each label and position, 0 at first.
 
-    Args:
-        num_classes: Integer, number of classes.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
     Call arguments:
         x: Features `(batch, candidates, height, width, channels)`, or a piece of them.
         labels: Int tensor `(batch, candidates)`.
         position: Which piece: `None` for all, `(row, None)` for a row, `(row, column)` for a pixel.
-
-    Example:
-
-    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
-    >>> SpatialConditioning(num_classes=3)(x, labels).shape
-    (2, 3, 4, 4, 6)
 
     Reference:
         van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, section 2.3
@@ -261,12 +201,6 @@ class CrossAttentionConditioning(LabelConditioning):
 
     Raises:
         ValueError: If `num_tokens` is below 2.
-
-    Example:
-
-    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
-    >>> CrossAttentionConditioning(num_classes=3)(x, labels).shape
-    (2, 3, 4, 4, 6)
 
     Reference:
         Vaswani et al. 2017, Attention Is All You Need, eq. 1, https://arxiv.org/abs/1706.03762
@@ -315,10 +249,6 @@ class MixtureHeadConditioning(LabelConditioning):
 
     Late fusion: the network below knows nothing of the label, and its work is done once for all
     candidates.
-
-    Args:
-        num_classes: Integer, number of classes.
-        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         x: Mixture parameters `(batch, candidates, height, width, num_parameters)`.

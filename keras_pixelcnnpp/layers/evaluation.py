@@ -108,14 +108,7 @@ class PixelEvaluation:
 
     @staticmethod
     def initial_cache(convolutions, upsamplings, width, batch_size):
-        """The cache before the first row: zeros, as the padding of a whole image has.
-
-        Args:
-            convolutions: Pairs of a shifted convolution and its resolution.
-            upsamplings: Transposed convolutions, highest resolution first.
-            width: Integer, columns at the full resolution.
-            batch_size: Integer or scalar tensor.
-        """
+        """The cache before the first row; the arguments are those of `RowEvaluation`'s."""
         cache = {}
         for layer, level in convolutions:
             channels = layer.direction.shape[2]

@@ -193,6 +193,12 @@ class ShiftedConv2DTranspose(WeightNormalized):
         initial_scale: Float, standard deviation of the outputs after data-dependent
             initialization.
         **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape: `(batch, ..., height, width, channels)`, floats.
+    Output shape: `(batch, ..., 2 * height, 2 * width, filters)`.
+
+    Reference:
+        Salimans et al. 2017, PixelCNN++, section 2.3 and its reference code.
     """
 
     kernel_size = None  # (rows, columns), set by the subclass
@@ -229,22 +235,10 @@ class DownShiftedConv2DTranspose(ShiftedConv2DTranspose):
 
     The input at `(i, j)` spreads to rows `2i` and `2i + 1` and columns `2j - 1` to `2j + 1`.
 
-    Args:
-        filters: Integer, number of output channels.
-        initial_scale: Float, standard deviation of the outputs after data-dependent
-            initialization.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Input shape: `(batch, ..., height, width, channels)`, floats.
-    Output shape: `(batch, ..., 2 * height, 2 * width, filters)`.
-
     Example:
 
     >>> DownShiftedConv2DTranspose(8)(keras.ops.ones((2, 4, 4, 3))).shape
     (2, 8, 8, 8)
-
-    Reference:
-        Salimans et al. 2017, PixelCNN++, section 2.3 and its reference code.
     """
 
     kernel_size = (2, 3)
@@ -263,22 +257,10 @@ class DownRightShiftedConv2DTranspose(ShiftedConv2DTranspose):
 
     The input at `(i, j)` spreads to rows `2i` and `2i + 1` and columns `2j` and `2j + 1`.
 
-    Args:
-        filters: Integer, number of output channels.
-        initial_scale: Float, standard deviation of the outputs after data-dependent
-            initialization.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Input shape: `(batch, ..., height, width, channels)`, floats.
-    Output shape: `(batch, ..., 2 * height, 2 * width, filters)`.
-
     Example:
 
     >>> DownRightShiftedConv2DTranspose(8)(keras.ops.ones((2, 4, 4, 3))).shape
     (2, 8, 8, 8)
-
-    Reference:
-        Salimans et al. 2017, PixelCNN++, section 2.3 and its reference code.
     """
 
     kernel_size = (2, 2)
