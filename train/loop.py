@@ -77,7 +77,7 @@ def train_into(
         model,
         phases,
         Checkpoints(run.checkpoints(section)),
-        [monitor, *callbacks, HistoryFile(run.history(section)), *logs],
+        [monitor, *callbacks, HistoryFile(run.history_json(section)), *logs],
         parallel=parallel,
         resume=resume,
         verbose=verbose,

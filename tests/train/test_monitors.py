@@ -170,7 +170,7 @@ def test_last_distance_is_that_of_the_evaluation(tmp_path, pixelcnnpp):
     train = ("train", "pixelcnnpp", "--data", data, "--preset", tmp_path / "preset")
     status, _, _ = pixelcnnpp(*train, "--run", run.path, "--frechet-every", 2, "--sample-every", 0)
     assert status == 0
-    first, last = json.loads(run.history("pixelcnnpp").read_text())
+    first, last = json.loads(run.history_json("pixelcnnpp").read_text())
     assert "val_frechet_distance" not in first
 
     status, _, _ = pixelcnnpp(

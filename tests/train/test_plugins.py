@@ -7,7 +7,7 @@ from command_line import one_line
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.run import RunFolder, read_history
+from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
 
 MODULE = """
@@ -93,4 +93,4 @@ def test_commands_use_them(folder, pixelcnnpp):
     assert run.read_config()["pixelcnnpp"]["model"]["conditioning"] == "mine"
     for section in ("pixelcnnpp", "baseline"):
         # Called after the measurement, and what it logs is kept.
-        assert [row["seen"] for row in read_history(run.history(section))] == [1.0]
+        assert [row["seen"] for row in run.history(section)] == [1.0]

@@ -107,7 +107,7 @@ def test_without_baseline(pixelcnnpp, finished):
         finished.reports / "classification.json",
         {**report, "mcnemar_p": None, "accuracy_difference": None},
     )
-    for path in (*finished.reports.glob("*_baseline.png"), finished.history("baseline")):
+    for path in (*finished.reports.glob("*_baseline.png"), finished.history_json("baseline")):
         path.unlink()
     page = page_of(pixelcnnpp, finished)
     check_self_contained(page)
