@@ -198,7 +198,9 @@ class Drawing(keras.callbacks.Callback):
         """Called by Keras."""
         if (epoch + 1) % self.every == 0:
             with averaged_weights(self.model):
-                drawn = ClassSamples.draw(self.model, self.class_names, self.per_class, verbose=0)
+                drawn = ClassSamples.draw(
+                    self.model, self.class_names, self.per_class, seed=0, verbose=0
+                )
             self.look_at(drawn, epoch, {} if logs is None else logs)
 
     def look_at(self, samples: ClassSamples, epoch: int, logs: dict) -> None:
