@@ -8,6 +8,7 @@ import typer
 
 from keras_pixelcnnpp.train.command_line import WholeNames, overrides, taking
 from keras_pixelcnnpp.train.options import (
+    NOT_MIRRORED,
     BaselineOptions,
     FusionOptions,
     PixelCNNOptions,
@@ -82,8 +83,7 @@ def baseline(options: BaselineOptions) -> None:
             folder,
             training,
             data_config,
-            # A mirrored digit is no digit; most photographs may be mirrored.
-            horizontal_flip=options.data != "digits" if flip is None else flip,
+            horizontal_flip=options.data not in NOT_MIRRORED if flip is None else flip,
             callbacks=callbacks,
             resume=options.resume,
             overwrite=options.overwrite,

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import load_preset_config
 from keras_pixelcnnpp.train.options import TrainingOptions
+
+# Presets for the built-in data of the same name.
+OF_THEIR_DATA = ("digits", "fashion_mnist")
 
 
 def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
@@ -22,7 +26,7 @@ def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
     print(f"{dataset.name}: {counts} pictures of {shape}, {dataset.num_classes} classes")
     config = {
         # Absolute, so that the evaluation finds it from another working directory.
-        "source": str(Path(source).resolve()) if Path(source).exists() else source,
+        "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
         "seed": seed,
         "fingerprint": dataset.fingerprint(),
         "class_names": dataset.class_names,
@@ -35,7 +39,7 @@ def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
 
 def load_preset(name: str | None, data: str) -> dict:
     """The configuration of a preset; without a name, of the one that suits the data."""
-    return load_preset_config(name or ("digits" if data == "digits" else "report"))
+    return load_preset_config(name or (data if data in OF_THEIR_DATA else "report"))
 
 
 def load_larger(source: str, dataset: Dataset, margin: int, seed: int) -> LabelledImages | None:

@@ -57,8 +57,8 @@ Preset = Annotated[
     str | None,
     option(
         NETWORK,
-        "Where defaults come from: digits, report, cifar10, cpen455, or a folder.",
-        show_default="digits for digits, else report",
+        "Where defaults come from: digits, fashion_mnist, report, cifar10, cpen455, or a folder.",
+        show_default="digits and fashion_mnist for these, else report",
     ),
 ]
 Epochs = Annotated[int | None, option(SCHEDULE, "Passes over the training pictures.", min=1)]
@@ -87,7 +87,9 @@ class TrainingOptions:
     data: Annotated[
         str,
         option(
-            DATA, "digits, cifar10, a folder with train.csv, a folder of class folders, or an .npz."
+            DATA,
+            "digits, mnist, fashion_mnist, cifar10, an .npz, or a folder: with train.csv, of class "
+            "folders, or of idx files.",
         ),
     ]
     image_size: Annotated[
@@ -338,7 +340,7 @@ class BaselineOptions(ModelOptions):
     weight_decay: Annotated[float | None, option(SCHEDULE, "AdamW's.", min=0), Training()] = 0.02
     ema_momentum: Annotated[EmaMomentum, Training()] = 0.99
     gradient_clip_norm: Annotated[GradientClipNorm, Training(may_change=True)] = 0.0
-    horizontal_flip: Annotated[HorizontalFlip, Training("yes, of digits no")] = None
+    horizontal_flip: Annotated[HorizontalFlip, Training("yes, of digits and mnist no")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,6 +381,8 @@ class FusionOptions(TrainingOptions):
 
 TRAINING_DEFAULTS = training_defaults(PixelCNNOptions)
 WATCHING = tuple(name for name, mark in marked(PixelCNNOptions, Training).items() if mark.watching)
+# A mirrored digit is no digit; most photographs may be mirrored.
+NOT_MIRRORED = ("digits", "mnist")
 GIVEN_BY_DATA = ("image_shape", "num_classes", "num_levels")
 
 
