@@ -85,7 +85,7 @@ def test_completion_of_a_mask_that_ends_inside_a_row(model):
     pictures = enumeration.all_pictures()
     given, mask = pictures[201], np.array([[True, True], [True, False]])
     images = model.complete(
-        np.repeat(given[None], SOME, axis=0), mask, 0, batch_size=10_000, verbose=0
+        np.repeat(given[None], SOME, axis=0), mask, 0, 0, batch_size=10_000, verbose=0
     )
     allowed = np.all((pictures == given)[:, mask], axis=(1, 2))
     assert allowed.sum() == 4
@@ -114,7 +114,7 @@ def test_guided_completion(model):
     pictures = enumeration.all_pictures()
     given = pictures[77]
     images = model.complete(
-        np.repeat(given[None], SOME, axis=0), 1, 1, guidance=1.0, batch_size=10_000, verbose=0
+        np.repeat(given[None], SOME, axis=0), 1, 1, 0, guidance=1.0, batch_size=10_000, verbose=0
     )
     allowed = np.all(pictures[:, 0] == given[0], axis=(1, 2))
     log_probs = restricted(guided_law(model, 1, 1.0), allowed)
