@@ -27,6 +27,7 @@ from keras_pixelcnnpp.train.tensorboard import sample_every
 
 # What is left of the learning rate at the end of a cosine.
 COSINE_END = 0.01
+OFFSET_PICTURES = 5000  # for one number a class; scoring them under every class takes its time
 MONITORED_TRAINING_PICTURES = 128
 INITIALIZATION_PICTURES = 64
 
@@ -108,7 +109,8 @@ def train_pixelcnnpp(
 
     def finish() -> None:
         if model.posterior.learn_offsets:
-            refit_offsets(model, pictures, training["batch_size"])
+            chosen = pictures.some(OFFSET_PICTURES, training["seed"])
+            refit_offsets(model, chosen, training["batch_size"])
 
     train_into(
         run,
