@@ -96,9 +96,24 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         conditioning="embedding",
         conditioned_blocks="all",
         dropout_rate=0.5,
+        label_dropout_rate=0.0,
+        label_loss_weight=0.0,
+        initial_temperature=1.0,
+        learn_temperature=True,
+        learn_offsets=True,
         **kwargs,
     ):
-        super().__init__(image_shape, num_classes, num_levels, **kwargs)
+        super().__init__(
+            image_shape,
+            num_classes,
+            num_levels,
+            label_dropout_rate=label_dropout_rate,
+            label_loss_weight=label_loss_weight,
+            initial_temperature=initial_temperature,
+            learn_temperature=learn_temperature,
+            learn_offsets=learn_offsets,
+            **kwargs,
+        )
         require_positive_integer("num_resolutions", num_resolutions)
         require_at_most("num_resolutions", num_resolutions, 16)
         require_divisible("image_shape", self.image_shape, num_resolutions)

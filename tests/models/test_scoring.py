@@ -104,7 +104,7 @@ def test_no_picture_at_all(model):
         (IMAGES + 1, LABELS, "`images`. Expected levels from 0 to 4.*from 1 to 5"),
         (IMAGES.astype("int32") - 1, LABELS, "`images`"),
         (IMAGES, LABELS[:5], "`labels`. Expected 12 integers"),
-        (IMAGES, LABELS + 2, "`labels`. Expected integers from 0 to 3.*from 2 to 4"),
+        (IMAGES, LABELS + 2, "`labels`. Expected integers from 0 to 2.*from 2 to 4"),
         (IMAGES, LABELS - 1, "`labels`"),
         (IMAGES, LABELS + 0.5, "`labels`"),
         (IMAGES, None, "`labels`"),
