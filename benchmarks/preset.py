@@ -10,6 +10,7 @@ from a preset's weights, they stay that preset's: how to train it from nothing.
 import argparse
 import json
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,6 +24,7 @@ from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS
 
 PRESETS = Path(kp.__file__).parent / "presets"
+LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}
 OF_THE_MACHINE = ("precision", "jit_compile", "sample_every", "seed", "limit")
 
 
@@ -76,8 +78,11 @@ def main():
     model = load_trained_model(folder.model_keras, kp.PixelCNNPlusPlus)
     target = PRESETS / options.name
     model.save_to_preset(target, training=training_options(trained_with), metadata=metadata)
+    if run.has("reports/samples.png"):
+        shutil.copy(options.run / "reports" / "samples.png", target)
     card = markdown_template("model_card.md.j2")
-    text = card.render(run=run, config=run.config, metadata=metadata)
+    licence = LICENCES.get(metadata["data"])
+    text = card.render(run=run, config=run.config, metadata=metadata, licence=licence)
     (target / "README.md").write_text(text, encoding="utf-8")
     size = (target / "model.weights.h5").stat().st_size / 1e6
     print(f"Wrote {target}, {size:.1f} MB of weights")

@@ -229,3 +229,19 @@ def test_weights_for_another_number_of_classes(tmp_path):
         ops.convert_to_numpy(trained.network.head.direction),
     )
     assert model.class_probabilities(tiny.tiny_split(2).images).shape == (2, 5)
+
+
+def test_preset_of_fashion_mnist_is_what_its_card_says():
+    folder = PresetFolder.find("fashion_mnist")
+    metadata = json.loads((folder.path / "metadata.json").read_text())
+    card = (folder.path / "README.md").read_text()
+    assert f"{100 * metadata['metrics']['accuracy']:.1f} %" in card
+    assert f"| {metadata['metrics']['bits_per_dim']:.3f} |" in card
+    model, training = folder.config()["model"], folder.config()["training"]
+    assert f"--filters {','.join(map(str, model['filters']))} " in card
+    assert f"--epochs {training['epochs']} " in card
+    trained = PixelCNNPlusPlus.from_preset("fashion_mnist")
+    # Not what a picture of noise costs: the weights are there.
+    drawn = trained.sample([7], seed=0, verbose=0)
+    assert trained.bits_per_dim(drawn)[0] < 4.5
+    assert trained.class_probabilities(drawn).argmax() == 7  # a sneaker
