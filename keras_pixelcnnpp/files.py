@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from keras_pixelcnnpp.errors import DiskFullError, UserError, is_disk_full
@@ -84,11 +84,26 @@ def remove_leftovers(folder: str | Path) -> None:
         folder: Where to look; not in the folders within.
     """
     for leftover in Path(folder).glob(f"{_PREFIX}*"):
-        # Without a lock it was made a moment ago. Another process may tidy up at the same time.
-        with suppress(OSError), (leftover / "lock").open("r+") as lock:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove_temporary(leftover)
+        # Another process may tidy up at the same time, or still write.
+        with suppress(OSError), _locked(leftover, wait=False):
+            _remove_temporary(leftover)
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Holds the lock of a folder, which the system takes back when the process ends.
+
+    Raises:
+        OSError: if there is no such folder, somebody holds the lock, or there are no locks.
+    """
+    if fcntl is None:
+        raise OSError("no locks")
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @functools.cache
@@ -99,21 +114,21 @@ def _tidy_once(folder: Path) -> None:
 
 @contextmanager
 def _temporary_folder(parent: Path) -> Iterator[Path]:
-    """A folder with `new/`, `old/` and `lock`, which is held as long as this process writes."""
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    try:
-        (folder / "new").mkdir()
-        (folder / "old").mkdir()
-        with (folder / "unlocked").open("w") as lock:
-            if fcntl is not None:
-                # Some network drives have no locks.
-                with suppress(OSError):
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-                # Seen by others only now that it is held.
-                (folder / "unlocked").rename(folder / "lock")
+    """A folder with `new/` and `old/`, whose lock is held as long as this process writes."""
+    with ExitStack() as stack:
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+            with suppress(OSError):  # some network drives have no locks
+                stack.enter_context(_locked(folder, wait=True))
+            # Somebody who tidied up may have been quicker than the lock.
+            if folder.exists():
+                break
+        try:
+            (folder / "new").mkdir()
+            (folder / "old").mkdir()
             yield folder
-    finally:
-        _remove_temporary(folder)
+        finally:
+            _remove_temporary(folder)
 
 
 def _remove_temporary(folder: Path) -> None:

@@ -18,6 +18,7 @@ CONFIG = {
     "num_resolutions": 2,
     "num_mixtures": 2,
     "dropout_rate": 0.3,
+    "label_dropout_rate": 0.1,  # so that "none" is a label
 }
 
 # What the reference says of `IMAGES` under the labels 0, 1 and "none", nats.

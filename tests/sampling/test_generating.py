@@ -157,7 +157,6 @@ def test_progress_bar_for_long_jobs_only(model, capsys):
         ({"labels": None}, "`labels`"),
         ({"seed": 1.5}, r"`seed`.*seed=1\.5"),
         ({"seed": -1}, "`seed`"),
-        ({"seed": None}, "`seed`"),
         ({"seed": "one"}, "`seed`"),
         ({"seed": True}, "`seed`"),
         ({"temperature": 0}, "`temperature`. Expected a positive number"),
