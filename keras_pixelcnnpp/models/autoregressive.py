@@ -36,7 +36,8 @@ from keras_pixelcnnpp.models.scorer import LogLikelihood
 from keras_pixelcnnpp.presets import PresetFolder
 from keras_pixelcnnpp.sampling.sampler import PixelSampler, draw, known_pixels
 
-# Of one layer, in scoring. Measured: some twenty such layers are in memory at once.
+# Of one layer, in scoring, so that a batch stays near a gigabyte: 128 pictures of 10 classes of the
+# default network, 52 million features a layer, took 4.0 GB.
 MOST_FEATURES = 12_000_000
 
 
