@@ -10,7 +10,7 @@ import typer
 
 from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
-from keras_pixelcnnpp.memory import keep_freed_memory
+from keras_pixelcnnpp.memory import keep_freed_memory_unless_told
 from keras_pixelcnnpp.savedmodel.commands import app as savedmodel
 from keras_pixelcnnpp.train.commands import app as train
 
@@ -85,7 +85,7 @@ def _check_backend() -> None:
 
 
 def _prepare_memory() -> None:
-    keep_freed_memory()
+    keep_freed_memory_unless_told()
     # TensorFlow and JAX would claim a GPU's whole memory at once, whether they need it or not.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

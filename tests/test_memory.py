@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from keras_pixelcnnpp import memory
+
 # More than 32 MiB: up to there, glibc learns by itself.
 SIZE = 40_000_000
 FAULTS = """
@@ -45,3 +47,16 @@ def test_freed_memory_is_used_again():
     # 19 arrays after the first: all new pages, or none.
     assert page_faults("keep") < pages
     assert page_faults("default") > 10 * pages
+
+
+@pytest.mark.parametrize(("told", "calls"), [("0", 0), ("1", 1), (None, 1)])
+def test_the_environment_can_opt_out(monkeypatch, told, calls):
+    called = []
+    monkeypatch.setattr(memory, "keep_freed_memory", lambda: called.append(True))
+    monkeypatch.delenv(memory.OPT_OUT, raising=False)
+    if told is not None:
+        monkeypatch.setenv(memory.OPT_OUT, told)
+    memory.keep_freed_memory_unless_told.cache_clear()
+    for _ in range(2):
+        memory.keep_freed_memory_unless_told()
+    assert len(called) == calls

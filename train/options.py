@@ -113,7 +113,7 @@ class TrainingOptions:
     ] = None
     limit: Annotated[
         int | None,
-        option(DATA, "Train on the first pictures only, for a trial.", min=1),
+        option(DATA, "Train on so many pictures, chosen at random, for a trial.", min=1),
         Training("all"),
     ] = None
     epochs: Annotated[Epochs, Training(fallback=100, may_change=True)] = None

@@ -80,9 +80,7 @@ def train_pixelcnnpp(
             model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         if training["frechet_every"]:
             run.require_model("baseline")
-        # Chosen at random: pictures often lie sorted by class.
-        rows = np.random.default_rng(training["seed"]).permutation(len(pictures))
-        sample = pictures.take(rows[:INITIALIZATION_PICTURES])
+        sample = pictures.some(INITIALIZATION_PICTURES, training["seed"])
         model.initialize(sample.images, sample.labels)
         if training["initial_weights"] and not (resume and run.has_checkpoint("pixelcnnpp")):
             copy_initial_weights(training["initial_weights"], model)

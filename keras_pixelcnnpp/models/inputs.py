@@ -20,11 +20,20 @@ def as_inputs(data):
 
     Returns:
         Triple `(x, y, sample_weight)`, of which `x` is a dict that holds all labels.
+
+    Raises:
+        ValueError: If labels beside the pictures are one-hot: two columns could be candidates too.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if not isinstance(x, dict):
         x = {"image": x}
     if y is not None and "label" not in x:
+        shape = tuple(getattr(y, "shape", np.shape(y)))
+        if len(shape) > 1 and shape[1:] != (1,):
+            raise ValueError(
+                "Invalid labels. Expected integers of shape (N,). One-hot labels? Give "
+                f"`labels.argmax(axis=1)`. Candidates belong into the dict. Received: shape={shape}"
+            )
         x = {**x, "label": y}
     return x, y, sample_weight
 
@@ -111,11 +120,8 @@ def is_batched(x):
     """Whether `x` gives batches one after the other, rather than holding all rows."""
     if isinstance(x, keras.utils.PyDataset):
         return True
-    return not isinstance(x, dict | list | tuple) and not hasattr(x, "shape") and _iterable(x)
-
-
-def _iterable(x):
-    return hasattr(x, "__iter__") or hasattr(x, "__next__")
+    held = isinstance(x, dict | list | tuple) or hasattr(x, "shape")
+    return hasattr(x, "__iter__") and not held
 
 
 def _peek(x, name):

@@ -174,6 +174,16 @@ def test_batches_are_checked_by_the_first(model, images, message):
         model.fit(iter([(images, LABELS)]), verbose=0)
 
 
+def test_one_hot_labels_of_two_classes_are_no_candidates():
+    two = tiny.untrained_model(num_classes=2)
+    two.compile("sgd")
+    one_hot = np.eye(2, dtype="int32")[LABELS % 2]
+    for arguments in [(IMAGES, one_hot), (iter([(IMAGES, one_hot)]),)]:
+        with pytest.raises(ValueError, match="One-hot labels"):
+            two.fit(*arguments, verbose=0)
+    two.fit(IMAGES, LABELS[:, None] % 2, verbose=0)  # the shape that keras.datasets.cifar10 has
+
+
 def test_no_label_is_a_label_only_where_some_had_none(model):
     none = np.full(12, 3)
     for call in (model.log_prob, model.evaluate):
