@@ -37,7 +37,7 @@ class ExportedPixelCNN(tf.Module):
     in parts, so that memory doesn't grow with them.
 
     Images are levels in `[0, num_levels)`; `classify_bytes` makes them from pixels itself. Labels
-    are from 0 to the number of classes, which means "no label".
+    are classes; of a model trained with label dropout, the number of classes means "no label".
 
     Args:
         model: A trained model with labels, under the TensorFlow backend.
@@ -225,8 +225,8 @@ def _checked_levels(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
 
 
 def _checked_labels(model: keras.Model, labels: tf.Tensor) -> tf.Tensor:
-    """The labels; the graph refuses others than classes and "no label"."""
-    highest = model.num_classes  # which means "no label"
+    """The labels; the graph refuses those that the model doesn't know."""
+    highest = model.num_labels - 1
     message = f"labels must be from 0 to {highest}."
     checks = [
         tf.debugging.assert_non_negative(labels, message),

@@ -93,13 +93,13 @@ def test_bad_request_is_one_line(exported, request_json):
 @pytest.mark.parametrize(
     ("endpoint", "changes", "reason"),
     [
-        ("sample", {"labels": [4]}, "labels must be from 0 to 3"),
-        ("sample", {"labels": [-1]}, "labels must be from 0 to 3"),
+        ("sample", {"labels": [3]}, "labels must be from 0 to 2"),
+        ("sample", {"labels": [-1]}, "labels must be from 0 to 2"),
         ("sample", {"temperature": 0}, "temperature must be positive"),
         ("classify", {"images": np.full((1, 4, 4, 1), 5)}, "images must be levels from 0 to 4"),
         ("log_prob", {"images": np.full((1, 4, 4, 1), 255)}, "images must be levels from 0 to 4"),
-        ("log_prob", {"labels": [4]}, "labels must be from 0 to 3"),
-        ("log_prob", {"labels": [-1]}, "labels must be from 0 to 3"),
+        ("log_prob", {"labels": [3]}, "labels must be from 0 to 2"),
+        ("log_prob", {"labels": [-1]}, "labels must be from 0 to 2"),
         ("log_prob", {"labels": [1, 2]}, "Expected one label for each picture"),
     ],
 )
