@@ -9,15 +9,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.conditioning import STRATEGIES, parse_conditioning
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.evaluate.classification import Judgement, compare
-from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table
 from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
 from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -97,7 +95,7 @@ def compare_strategies(options: FusionOptions, verbose: int | str = "auto") -> N
         results.append(result)
         rows = summarize(results)
         write_report(folder, {**facts, "rows": rows, "trials": results})
-    print_table(rows)
+    print_table(HEADINGS, map(_cells, rows))
     print(f"Wrote fusion.json and fusion.png to {folder.reports}")
 
 
@@ -250,23 +248,17 @@ def write_report(folder: RunFolder, report: dict) -> None:
     write_bytes(folder.reports / "fusion.png", fusion_png(report["rows"]))
 
 
-def print_table(rows: list[dict]) -> None:
-    """Prints a row for each strategy and objective."""
-    table = Table()
-    table.add_column("strategy")
-    table.add_column("objective")
-    for heading in ("parameters", "bits/dim", "accuracy", "95 % interval (%)", "s/epoch"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        low, high = row["accuracy_ci95"]
-        seconds = row["seconds_per_epoch"]
-        table.add_row(
-            row["strategy"],
-            row["objective"],
-            f"{row['parameters']:,}",
-            f"{row['bits_per_dim']:.4f}",
-            f"{row['accuracy']:.2%}",
-            f"{100 * low:.1f}–{100 * high:.1f}",
-            "–" if seconds is None else f"{seconds:.1f}",
-        )
-    Console().print(table)
+HEADINGS = ("", "parameters", "bits/dim", "accuracy", "95 % interval (%)", "s/epoch")
+
+
+def _cells(row: dict) -> tuple[str, ...]:
+    low, high = row["accuracy_ci95"]
+    seconds = row["seconds_per_epoch"]
+    return (
+        f"{row['strategy']}, {row['objective']}",
+        f"{row['parameters']:,}",
+        f"{row['bits_per_dim']:.4f}",
+        f"{row['accuracy']:.2%}",
+        f"{100 * low:.1f}–{100 * high:.1f}",
+        "–" if seconds is None else f"{seconds:.1f}",
+    )

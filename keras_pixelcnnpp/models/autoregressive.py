@@ -1,7 +1,6 @@
 """What every model of the family does: fit, score, classify, draw, come from a preset."""
 
 import types
-import warnings
 
 import keras
 import numpy as np
@@ -669,45 +668,10 @@ class AutoregressiveModel(keras.Model):
         ((32, 32, 3), 4)
         """
         folder = PresetFolder.find(preset)
-        options = folder.config()["model"]
-
-        def make(**replaced):
-            try:
-                return cls(**{**options, **replaced})
-            # An unknown argument, or a value of the wrong type or size.
-            except (TypeError, ValueError, OverflowError) as error:
-                message = " ".join(str(error).split())
-                raise UserError(
-                    f"{folder.path}: no model can be made of this: {message}"
-                ) from error
-
-        model = make(**kwargs)
+        model = folder.make(cls, **kwargs)
         if folder.has_weights if load_weights is None else load_weights:
-            if model.num_classes == options.get("num_classes"):
-                folder.load_weights(model)
-            else:
-                trained = make(**{**kwargs, "num_classes": options.get("num_classes")})
-                folder.load_weights(trained)
-                model._take_weights(trained)
+            folder.load_weights(model, **kwargs)
         return model
-
-    def _take_weights(self, trained):
-        """Copies the weights of a model of other classes, but for those of its labels."""
-
-        def by_name(model):  # a path begins with the name of the model
-            return {weight.path.split("/", 1)[1]: weight for weight in model.weights}
-
-        values, left = by_name(trained), []
-        for name, weight in by_name(self).items():
-            if name in values and values[name].shape == weight.shape:
-                weight.assign(values[name])
-            else:
-                left.append(name)
-        warnings.warn(
-            f"The weights are those of a model of {trained.num_classes} classes. Not taken, since "
-            f"they belong to its labels, and to be trained: {', '.join(left)}",
-            stacklevel=3,
-        )
 
     def save_to_preset(self, path, training=None, metadata=None):
         """Writes the model as a preset: a folder that `from_preset` reads.

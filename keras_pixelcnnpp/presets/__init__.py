@@ -66,12 +66,47 @@ class PresetFolder:
         """Whether the preset is a trained one."""
         return self.weights_path.is_file()
 
-    def load_weights(self, model: "keras.Model") -> None:
-        """Loads the weights into `model`, after checking that the file is the one written.
+    def make(self, cls: type, **replaced) -> "keras.Model":
+        """A model of the class `cls` with the preset's arguments, some of them replaced.
+
+        Raises:
+            UserError: If no model can be made of them.
+        """
+        try:
+            return cls(**{**self.config()["model"], **replaced})
+        # An unknown argument, or a value of the wrong type or size.
+        except (TypeError, ValueError, OverflowError) as error:
+            message = " ".join(str(error).split())
+            raise UserError(f"{self.path}: no model can be made of this: {message}") from error
+
+    def load_weights(self, model: "keras.Model", **replaced) -> None:
+        """Loads the weights into a model that `make` made with the arguments `replaced`.
+
+        Into a model of another number of classes go all but those of the labels; a warning names
+        what is left as it was.
 
         Raises:
             UserError: If there are no weights, or the checksum or the shapes don't match.
         """
+        num_classes = self.config()["model"].get("num_classes")
+        if model.num_classes == num_classes:
+            self._load_all_weights(model)
+            return
+        trained = self.make(type(model), **{**replaced, "num_classes": num_classes})
+        self._load_all_weights(trained)
+        values, left = _weights_by_name(trained), []
+        for name, weight in _weights_by_name(model).items():
+            if name in values and values[name].shape == weight.shape:
+                weight.assign(values[name])
+            else:
+                left.append(name)
+        warnings.warn(
+            f"The weights are those of a model of {num_classes} classes. Not taken, since they "
+            f"belong to its labels, and to be trained: {', '.join(left)}",
+            stacklevel=3,
+        )
+
+    def _load_all_weights(self, model):
         if not self.has_weights:
             raise UserError(f"{self.path}: a preset without weights")
         expected = self._read("metadata.json").get("sha256")
@@ -105,3 +140,8 @@ class PresetFolder:
 
     def _read(self, name):
         return read_json(self.path / name)
+
+
+def _weights_by_name(model):
+    # A path begins with the name of the model.
+    return {weight.path.split("/", 1)[1]: weight for weight in model.weights}

@@ -211,7 +211,8 @@ def test_newest_version_is_taken(tmp_path):
         version_folder(folder / "1" / "assets")
 
 
-ALONE = """
+# Where this package, and scikit-learn, are not.
+BLOCKED = """
     import sys
 
     class Blocker:
@@ -222,7 +223,11 @@ ALONE = """
     sys.meta_path.insert(0, Blocker())
     import numpy as np
     import tensorflow as tf
+"""
 
+ALONE = (
+    BLOCKED
+    + """
     loaded = tf.saved_model.load(sys.argv[1])
     images = np.load(sys.argv[2])
     likelihoods = {}
@@ -239,6 +244,7 @@ ALONE = """
     assert all(np.isnan(bad[name]).all() for name in bad if name != "class_id")
     assert not [name for name in sys.modules if name.startswith("keras_pixelcnnpp")]
 """
+)
 
 
 def test_works_where_this_package_is_not(trained, savedmodel, tmp_path):
@@ -257,19 +263,9 @@ def test_works_where_this_package_is_not(trained, savedmodel, tmp_path):
 COUNT = 20_000
 NUM_LEVELS = 4
 
-DRAWS_ALONE = """
-    import sys
-
-    class Blocker:
-        def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] in ("keras_pixelcnnpp", "sklearn"):
-                raise ImportError(f"{name} is blocked")
-
-    sys.meta_path.insert(0, Blocker())
-    import numpy as np
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(sys.argv[1])
+DRAWS_ALONE = (
+    BLOCKED
+    + """    loaded = tf.saved_model.load(sys.argv[1])
 
     def draw(count, seed, temperature=1.0):
         return loaded.signatures["sample"](
@@ -287,6 +283,7 @@ DRAWS_ALONE = """
     assert (cold == cold[:1]).all() and (warm != warm[:1]).any()
     np.save(sys.argv[2], draw(int(sys.argv[3]), 5))
 """
+)
 
 
 @pytest.fixture(scope="module")

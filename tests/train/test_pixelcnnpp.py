@@ -334,3 +334,13 @@ def test_no_worker_reads_initial_weights_that_the_chief_has_overwritten(tmp_path
     train(run.path, own, overwrite=True, parallel=Workers())
     assert events == [("read", True), ("all wait", True)]
     assert not run.model_keras.exists()
+
+
+def test_offsets_are_refitted_on_some_of_many_pictures(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(training_module, "OFFSET_PICTURES", 5)
+    monkeypatch.setattr(
+        training_module, "refit_offsets", lambda model, pictures, _: seen.append(pictures)
+    )
+    train(tmp_path, HYBRID)
+    assert [len(pictures) for pictures in seen] == [5]
