@@ -108,7 +108,7 @@ class RunFolder:
         if not self.config_json.is_file():
             raise UserError(
                 f"No run in {self.path}: it has no config.json. Train one first: "
-                f"pixelcnnpp train pixelcnnpp --run {self.path}"
+                f"pixelcnnpp train pixelcnnpp --data … --run {self.path}"
             )
         config = read_json(self.config_json)
         check_run_config(config, self.config_json)
@@ -158,7 +158,8 @@ class RunFolder:
         path = self.model(section)
         if not path.is_file():
             raise UserError(
-                f"{path} does not exist. Train it: pixelcnnpp train {section} --run {self.path}"
+                f"{path} does not exist. Train it: pixelcnnpp train {section} --data … "
+                f"--run {self.path}"
             )
         return path
 

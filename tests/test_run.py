@@ -157,9 +157,9 @@ def test_damaged_configuration(tmp_path, content):
 
 def test_missing_pieces_say_how_to_make_them(tmp_path):
     run = RunFolder(tmp_path)
-    with pytest.raises(UserError, match="pixelcnnpp train pixelcnnpp --run"):
+    with pytest.raises(UserError, match="pixelcnnpp train pixelcnnpp --data … --run"):
         run.read_config()
-    with pytest.raises(UserError, match="pixelcnnpp train baseline --run"):
+    with pytest.raises(UserError, match="pixelcnnpp train baseline --data … --run"):
         run.require_model("baseline")
 
 

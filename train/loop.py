@@ -1,6 +1,5 @@
 """What both trainings do: claim the run, train in phases with checkpoints, resume, save."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -129,25 +128,21 @@ def train_phases(
                 # the raw ones.
                 parallel.wait()
                 checkpoints.restore(trained)
-            with warnings.catch_warnings():
-                # A phase with one candidate label has no use for the temperature and the offsets
-                # of the posterior.
-                warnings.filterwarnings("ignore", message="Gradients do not exist")
-                parallel.fit(
-                    trained,
-                    phase.batches,
-                    initial_epoch=first_epoch,
-                    epochs=phase.last_epoch,
-                    verbose=verbose if parallel.is_chief else 0,
-                    shuffle=False,  # ImageSequence shuffles, by seed and epoch
-                    callbacks=[
-                        SetEpoch(phase.batches),
-                        StopOnNonFinite(phase.batches, checkpoints),
-                        TimeEstimate(),
-                        *parallel.callbacks(callbacks, model, trained),
-                        EpochCheckpoint(checkpoints, phase.batches, stop),
-                    ],
-                )
+            parallel.fit(
+                trained,
+                phase.batches,
+                initial_epoch=first_epoch,
+                epochs=phase.last_epoch,
+                verbose=verbose if parallel.is_chief else 0,
+                shuffle=False,  # ImageSequence shuffles, by seed and epoch
+                callbacks=[
+                    SetEpoch(phase.batches),
+                    StopOnNonFinite(phase.batches, checkpoints),
+                    TimeEstimate(),
+                    *parallel.callbacks(callbacks, model, trained),
+                    EpochCheckpoint(checkpoints, phase.batches, stop),
+                ],
+            )
             if trained.stop_training:
                 break  # a callback such as keras.callbacks.EarlyStopping has seen enough
     parallel.hand_back(trained, model)

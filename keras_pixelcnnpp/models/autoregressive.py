@@ -1,6 +1,7 @@
 """What every model of the family does: fit, score, classify, draw, come from a preset."""
 
 import types
+import warnings
 
 import keras
 import numpy as np
@@ -326,7 +327,10 @@ class AutoregressiveModel(keras.Model):
         optimizer = getattr(self, "optimizer", None)
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.trainable_variables)
-        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+        with warnings.catch_warnings():
+            # Without candidates there is no use for the temperature and offsets of the posterior.
+            warnings.filterwarnings("ignore", message="Gradients do not exist")
+            return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Measures bits/dim, and with K > 1 cross-entropy and accuracy, as `keras.Model.evaluate`.
@@ -345,6 +349,27 @@ class AutoregressiveModel(keras.Model):
             x, y, first = checked_inputs(x, y, self, "evaluate")
             self._forget_other_candidates("test_function", first)
         return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """Class probabilities of pictures, as `keras.Model.predict`.
+
+        Args:
+            x: As in `fit`, without labels. (A dict with candidate labels gives the mixture
+                parameters of every pixel instead, as a call does.)
+            *args: Further arguments of `keras.Model.predict`, in its order.
+            **kwargs: Further arguments of `keras.Model.predict`.
+
+        Returns:
+            Float32 array `(N, num_classes)`; of an unconditional model, mixture parameters.
+
+        Raises:
+            ValueError: If pictures in arrays don't fit the model.
+        """
+        if not is_batched(x):
+            inputs, _, _ = as_inputs(x)
+            images = checked_images(inputs["image"], self.image_shape, self.num_levels)
+            x = {**inputs, "image": images}
+        return super().predict(x, *args, **kwargs)
 
     def train_step(self, *args):
         """One step, on a batch in any form that `fit` takes; see `keras.Model`."""

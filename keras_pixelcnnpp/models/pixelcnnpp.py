@@ -185,9 +185,12 @@ def require_divisible(name, image_shape, num_resolutions):
     """Raises a `ValueError` unless height and width can be halved `num_resolutions - 1` times."""
     step = 2 ** (num_resolutions - 1)
     if image_shape[0] % step or image_shape[1] % step:
+        below = [max(step, size // step * step) for size in image_shape[:2]]
         raise ValueError(
             f"Invalid value for argument `{name}`. Expected a height and width that {step} "
-            f"divides, for num_resolutions={num_resolutions}. Received: {name}={image_shape}"
+            f"divides, for num_resolutions={num_resolutions}: in place of {image_shape[:2]}, "
+            f"{tuple(below)} or {tuple(size + step for size in below)}. "
+            f"Received: {name}={image_shape}"
         )
 
 

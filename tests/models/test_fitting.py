@@ -41,7 +41,6 @@ def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
     assert result["loss"] == pytest.approx(bits.mean(), rel=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # without candidates, no posterior
 def test_fit_switches_between_one_and_several_candidates():
     model = tiny.untrained_model(label_loss_weight=0.5)
     model.compile(optimizer=keras.optimizers.Adam(0.01))

@@ -105,6 +105,20 @@ def test_pictures_alone_give_class_probabilities(model):
     np.testing.assert_allclose(called, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (IMAGES / 5, "Invalid dtype of `images`"),
+        (IMAGES + 250, "levels from 0 to 4. Received: values from 250"),
+        (IMAGES[..., 0], r"Expected \(None, 4, 4, 1\). Received: shape=\(12, 4, 4\)"),
+    ],
+)
+def test_pictures_to_predict_are_checked(model, images, message):
+    for given in (images, {"image": images}):
+        with pytest.raises(ValueError, match=message):
+            model.predict(given, verbose=0)
+
+
 def test_sample_weights_count(model):
     losses = -model.log_prob(IMAGES, LABELS) / (16 * np.log(2))
     result = model.evaluate(IMAGES, LABELS, sample_weight=WEIGHTS, verbose=0, return_dict=True)

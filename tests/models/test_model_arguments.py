@@ -8,7 +8,10 @@ import tiny
         ({"image_shape": (4, 4)}, "`image_shape`. Expected three positive integers"),
         ({"image_shape": (0, 4, 1)}, "`image_shape`"),
         ({"image_shape": 4}, "`image_shape`"),
-        ({"image_shape": (6, 8, 1), "num_resolutions": 3}, "`image_shape`.* 4 divides"),
+        (
+            {"image_shape": (6, 8, 1), "num_resolutions": 3},
+            r" 4 divides.*\(4, 8\) or \(8, 12\)",
+        ),
         ({"num_classes": -1}, "`num_classes`. Expected an integer of at least 0"),
         ({"num_classes": 2.0}, "`num_classes`"),
         ({"num_classes": True}, "`num_classes`"),
