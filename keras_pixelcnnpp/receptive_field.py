@@ -55,7 +55,7 @@ def pixel_influence(
     weights = _combinations(targets, len(images), model, seed)
     candidates = None
     if model.num_classes:
-        labels = checked_labels(labels, len(images), model.num_classes + 1)
+        labels = checked_labels(labels, len(images), model.num_labels)
         candidates = ops.convert_to_tensor(np.tile(labels, len(targets))[:, None], "int32")
 
     def combined(picture):
