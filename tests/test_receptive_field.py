@@ -19,6 +19,8 @@ from keras_pixelcnnpp.receptive_field import (
 @pytest.mark.parametrize("initialized", [True, False])
 def test_a_pixel_sees_what_the_shape_of_the_network_allows(rng, initialized):
     options = {**tiny.MODEL, "num_resolutions": 2}
+    # With label dropout 3 is a label too: "no label".
+    options["label_dropout_rate"] = 0.1
     model = PixelCNNPlusPlus((8, 8, 1), num_classes=3, num_levels=5, **options)
     images = rng.integers(0, 5, (2, 8, 8, 1)).astype("uint8")
     if initialized:
