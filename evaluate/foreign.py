@@ -40,10 +40,7 @@ def detect(
     config = folder.read_config()
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(data)
-    images = dataset.split(split).images
-    # A split may be sorted by class.
-    order = np.random.default_rng(seed).permutation(len(images))
-    images = images[order[:count]]
+    images = dataset.split(split).some(count, seed).images
     inputs = foreign_inputs(images, dataset.num_levels, config["data"]["source"], seed)
     model = load_trained_model(path, PixelCNNPlusPlus)
     print(f"Scoring {len(images)} pictures of the split {split} and {len(inputs)} foreign sets")

@@ -68,9 +68,8 @@ def draw_and_measure(
         ],
         title=f"{report['count']} pictures in {report['seconds']:.1f} s",
     )
-    print(
-        "Comparing with real pictures and at other temperatures" if real else "Other temperatures"
-    )
+    if real is not None:
+        print("Comparing with real pictures and at other temperatures")
     examination = examine(
         model,
         samples,
