@@ -75,7 +75,7 @@ def main():
             for key in ("accuracy", "accuracy_ci95", "log_loss", "ece", "bits_per_dim")
         },
     }
-    model = load_trained_model(folder.model_keras, kp.PixelCNNPlusPlus)
+    model = load_trained_model(folder.model_keras)
     target = PRESETS / options.name
     model.save_to_preset(target, training=training_options(trained_with), metadata=metadata)
     if run.has("reports/samples.png"):

@@ -31,7 +31,6 @@ from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run import TITLES, RunFolder
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
@@ -132,7 +131,7 @@ def load_classifier(
     folder: RunFolder, batch_size: int, verbose: int, flip_average: bool = False
 ) -> PixelCNNClassifier:
     """The run's PixelCNN++ as a classifier; `UserError` if it is not there, or knows no labels."""
-    model = load_trained_model(folder.require_model("pixelcnnpp"), PixelCNNPlusPlus)
+    model = load_trained_model(folder.require_model("pixelcnnpp"))
     with argument_errors():
         return PixelCNNClassifier(model, batch_size, verbose, flip_average)
 

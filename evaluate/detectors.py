@@ -10,7 +10,7 @@ from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
 from keras_pixelcnnpp.data.images import png_bytes, to_pixels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.layers.posterior import log_marginal
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 
 
 class Detector(NamedTuple):
@@ -59,7 +59,7 @@ class Detection:
         cls,
         images: np.ndarray,
         foreign: dict[str, np.ndarray],
-        model: PixelCNNPlusPlus,
+        model: AutoregressiveModel,
         baseline: BaselineClassifier | None = None,
         batch_size: int = 32,
         verbose: int = 0,
@@ -110,7 +110,7 @@ class Detection:
 
 
 def density_scores(
-    images: np.ndarray, model: PixelCNNPlusPlus, batch_size: int = 32, verbose: int = 0
+    images: np.ndarray, model: AutoregressiveModel, batch_size: int = 32, verbose: int = 0
 ) -> dict[str, np.ndarray]:
     """The detectors that need a PixelCNN++ alone, float64 `[count]` each, from one pass.
 

@@ -15,7 +15,7 @@ from keras_pixelcnnpp.evaluate.features import BaselineFeatures, Features
 from keras_pixelcnnpp.evaluate.fidelity import Comparison, RealPictures
 from keras_pixelcnnpp.evaluate.figures import Gallery
 from keras_pixelcnnpp.evaluate.metrics.pictures import memorisation, nearest_neighbours
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 # Of a gallery.
@@ -37,7 +37,7 @@ class Examination:
 
 
 def examine(
-    model: PixelCNNPlusPlus,
+    model: AutoregressiveModel,
     samples: ClassSamples,
     drawn_with: dict,
     *,
@@ -80,7 +80,7 @@ def examine(
     return Examination(report, galleries, notes)
 
 
-def measure(model: PixelCNNPlusPlus, samples: ClassSamples, verbose: int = 0) -> dict:
+def measure(model: AutoregressiveModel, samples: ClassSamples, verbose: int = 0) -> dict:
     """`count` and `bits_per_dim`, of p(x | y) under the own class, of all and in `classes` of each.
 
     At temperature 1 it estimates the model's entropy, which a good model's bits/dim on real
@@ -184,7 +184,7 @@ class TemperatureSweep:
     @classmethod
     def draw(
         cls,
-        model: PixelCNNPlusPlus,
+        model: AutoregressiveModel,
         drawn: ClassSamples,
         drawn_with: dict,
         temperatures: Sequence[float],
@@ -246,7 +246,7 @@ def parse_temperatures(text: str) -> list[float]:
 
 
 def complete_pictures(
-    model: PixelCNNPlusPlus, real: RealPictures, count: int, **arguments
+    model: AutoregressiveModel, real: RealPictures, count: int, **arguments
 ) -> Gallery | None:
     """Keeps the upper half of a real picture of each class and completes it `count` times.
 
@@ -274,7 +274,7 @@ def complete_pictures(
     )
 
 
-def _rows_to_complete(model: PixelCNNPlusPlus, real: RealPictures) -> np.ndarray:
+def _rows_to_complete(model: AutoregressiveModel, real: RealPictures) -> np.ndarray:
     if not model.num_classes:
         return np.arange(min(len(real.reference), MOST_ROWS))
     known, first = np.unique(real.reference.labels, return_index=True)

@@ -18,7 +18,6 @@ from keras_pixelcnnpp.evaluate.detectors import DETECTORS, Detection
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table, show_pixels
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run import RunFolder
 
 EXAMPLES = 6
@@ -42,7 +41,7 @@ def detect(
     dataset = folder.load_data(data)
     images = dataset.split(split).some(count, seed).images
     inputs = foreign_inputs(images, dataset.num_levels, config["data"]["source"], seed)
-    model = load_trained_model(path, PixelCNNPlusPlus)
+    model = load_trained_model(path)
     print(f"Scoring {len(images)} pictures of the split {split} and {len(inputs)} foreign sets")
     cnn = load_baseline(folder)
     baseline = None if cnn is None else BaselineClassifier(cnn, verbose=verbose)

@@ -14,7 +14,6 @@ from keras_pixelcnnpp.evaluate.fidelity import RealPictures
 from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.files import atomic_path, safe_names, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run import RunFolder, require_data
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
@@ -44,7 +43,7 @@ def draw_and_measure(
     if real is not None:
         baseline, features = _features(folder, config, inception_weights, verbose)
 
-    model = load_trained_model(model_file, PixelCNNPlusPlus)
+    model = load_trained_model(model_file)
     print("Drawing. Compiling the sampler takes some seconds at first.")
     drawn_with = {"seed": seed, "temperature": temperature, "guidance": guidance}
     start = time.perf_counter()

@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table
 from keras_pixelcnnpp.files import write_bytes, write_json
-from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.models.archive import ARCHITECTURES, load_trained_model
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
 from keras_pixelcnnpp.run import RunFolder
 
@@ -22,7 +22,7 @@ def measure(folder: RunFolder, *, untrained: bool, pictures: int, options: dict)
     if untrained:
         model = _fresh_model(folder, config)
     else:
-        model = load_trained_model(folder.require_model("pixelcnnpp"), PixelCNNPlusPlus)
+        model = load_trained_model(folder.require_model("pixelcnnpp"))
     dataset = folder.load_data()
     with_labels = model.num_classes > 0
     split = dataset.pictures("validation", with_labels=with_labels, limit=pictures)
@@ -52,11 +52,13 @@ def measure(folder: RunFolder, *, untrained: bool, pictures: int, options: dict)
     print(f"Wrote receptive_field.png and receptive_field.json to {folder.reports}")
 
 
-def _fresh_model(folder: RunFolder, config: dict) -> PixelCNNPlusPlus:
+def _fresh_model(folder: RunFolder, config: dict) -> AutoregressiveModel:
     if "pixelcnnpp" not in config:
         raise UserError(f"{folder.config_json} has no PixelCNN++: only a baseline was trained.")
     try:
-        return PixelCNNPlusPlus(**config["pixelcnnpp"]["model"])
+        trained = config["pixelcnnpp"]
+        architecture = trained["options"].get("architecture", "pixelcnnpp")
+        return ARCHITECTURES[architecture](**trained["model"])
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(

@@ -1,11 +1,13 @@
-"""Three heads on one network: a mixture of logistics, a single logistic, a softmax over the levels.
+"""Three heads on the networks of the family: a mixture of logistics, a single one, a softmax.
 
     python examples/compare_heads.py                                   digits, 17 levels: minutes
     python examples/compare_heads.py --data FOLDER --image-size 32     photographs, 256 levels
+    python examples/compare_heads.py --all --seeds 2                   networks × heads
 
-Each is trained alike, by plain likelihood, from the same preset and seed, and measured on
-unseen pictures: bits/dim of the split test, or of validation where test
-has no labels. Writes heads.json and heads.png, and prints a table.
+Each is trained alike, by plain likelihood, from the same preset and seed, the masked networks as
+wide as gives them the number of weights of PixelCNN++, and measured on unseen pictures: bits/dim of
+the split test, or of validation where test has no labels. Writes heads.json, heads.png and
+samples.png, and prints a table.
 
 van den Oord et al. 2016 gave each sub-pixel a softmax over 256 levels. It can take any shape, but
 knows nothing of the order of levels: that 127 and 128 are alike must be learned, level by level.
@@ -13,6 +15,7 @@ PixelCNN++ (Salimans et al. 2017) puts a discretized mixture of logistics in its
 """
 
 import argparse
+import bisect
 import math
 import time
 from itertools import product
@@ -20,78 +23,41 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from keras import ops
 from rich.console import Console
 from rich.table import Table
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.backend import jit_compile
+from keras_pixelcnnpp.data.images import picture_grid, png_bytes, to_pixels
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import write_bytes, write_json
+from keras_pixelcnnpp.models.archive import ARCHITECTURES
 from keras_pixelcnnpp.presets import load_preset_config
 from keras_pixelcnnpp.train.monitors import ValidationMonitor
 from keras_pixelcnnpp.train.options import resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import make_optimizer
 
-
-class SoftmaxPixelCNN(kp.PixelCNNPlusPlus):
-    """The same causal network with a softmax over the levels of each sub-pixel.
-
-    The network computes the logits of all channels at once, from earlier pixels only. With several
-    channels, each earlier channel of the same pixel adds a row of a table to the logits, the row of
-    its level: a free function of that level, where the mixture only shifts a mean. The tables
-    start at 0.
-    """
-
-    @property
-    def num_parameters(self):
-        """The logits of a pixel."""
-        return self.image_shape[-1] * self.num_levels
-
-    def build(self, input_shape):
-        self.tables = {
-            f"{channel}_given_{earlier}": keras.layers.Embedding(
-                self.num_levels, self.num_levels, embeddings_initializer="zeros"
-            )
-            for channel in range(self.image_shape[-1])
-            for earlier in range(channel)
-        }
-        for table in self.tables.values():
-            table.build()
-        super().build(input_shape)
-
-    def log_likelihood(self, parameters, images):
-        """As that of `PixelCNNPlusPlus`, of logits."""
-        channels = self.image_shape[-1]
-        levels = ops.expand_dims(ops.cast(images, "int32"), 1)
-        levels = ops.broadcast_to(levels, (*ops.shape(parameters)[:-1], channels))
-        total = 0.0
-        for channel, own_logits in enumerate(ops.split(parameters, channels, axis=-1)):
-            given = (
-                self.tables[f"{channel}_given_{earlier}"](levels[..., earlier])
-                for earlier in range(channel)
-            )
-            total = total - ops.sparse_categorical_crossentropy(
-                levels[..., channel], sum(given, start=own_logits), from_logits=True
-            )
-        return ops.sum(total, axis=(2, 3))
-
-    def sample(self, *arguments, **options):
-        """Not there: the sampler draws from logistics."""
-        raise NotImplementedError("SoftmaxPixelCNN is for comparing likelihoods.")
-
-    complete = sample
+BATCH = 32
+HEADS = {
+    "mixture": {"head": "logistic_mixture"},
+    "single logistic": {"head": "logistic_mixture", "num_mixtures": 1},
+    "softmax": {"head": "categorical"},
+}
 
 
-def heads(num_mixtures, num_levels):
-    """What is compared: from a name to a class and its number of logistics."""
-    return {
-        f"mixture of {num_mixtures} logistics": (kp.PixelCNNPlusPlus, num_mixtures),
-        "single logistic": (kp.PixelCNNPlusPlus, 1),
-        f"{num_levels}-way softmax": (SoftmaxPixelCNN, 1),
-    }
+def with_as_many_weights(architecture, weights, arguments):
+    """The arguments with the width at which a masked network has about so many weights."""
+    step = 2 * arguments["image_shape"][-1]
+    candidates = range(step, 40 * step, step)
+
+    def count(filters):
+        return ARCHITECTURES[architecture](**{**arguments, "filters": filters}).count_params()
+
+    index = bisect.bisect(candidates, weights, key=count)
+    near = candidates[max(0, index - 1) : index + 1]
+    return {**arguments, "filters": min(near, key=lambda filters: abs(count(filters) - weights))}
 
 
 def measure(model, pictures):
@@ -122,84 +88,151 @@ def train(model, train_pictures, validation, training, verbose=0):
     ]
 
 
-def training_speed(models, pictures, batch_size, rounds=5):
-    """Pictures per second of training, the median over rounds, after the models were measured.
+def speed(work, count, models, rounds=5):
+    """Pictures per second of `work(model)`, which does `count`: the median over rounds.
 
     All models take their turn in each round, so that a busy machine disturbs them alike.
     """
-    batches = pictures.take(slice(batch_size * min(8, max(1, len(pictures) // batch_size))))
-    inputs = {"image": batches.images, "label": batches.labels}
     seconds = np.zeros((rounds, len(models)))
-    for turn, model in product(range(-1, rounds), range(len(models))):
+    for turn, index in product(range(-1, rounds), range(len(models))):
         start = time.perf_counter()
-        models[model].fit(inputs, batch_size=batch_size, verbose=0)
+        work(models[index])
         # The first round, which the next ones overwrite, is to warm up.
-        seconds[max(turn, 0), model] = time.perf_counter() - start
-    return len(batches) / np.median(seconds, axis=0)
+        seconds[max(turn, 0), index] = time.perf_counter() - start
+    return count / np.median(seconds, axis=0)
 
 
-def compare(dataset, preset, epochs=None, limit=None, seed=0):
-    """Trains one model for each head.
+def gradient_norm(model, pictures):
+    """Of the loss in nats per picture, at the start: the way that a step of gradient descent goes.
+
+    The mean over a few batches, each from the same weights.
+    """
+    start, norms = model.get_weights(), []
+    rate = 1e-3
+    model.compile(keras.optimizers.SGD(rate), jit_compile=jit_compile(None))
+    for first in range(0, 4 * BATCH, BATCH):
+        batch = pictures.take(slice(first, first + BATCH))
+        model.fit(batch.images, batch.labels, batch_size=BATCH, verbose=0)
+        moved = zip(model.get_weights(), start, strict=True)
+        norms.append(math.sqrt(sum(np.sum((after - before) ** 2) for after, before in moved)))
+        model.set_weights(start)
+    return np.mean(norms) / rate * model.dimensions * math.log(2)
+
+
+def compare(dataset, preset, architectures=("pixelcnnpp",), epochs=None, limit=None, seeds=1):
+    """Trains one model for each network, head and seed.
 
     Returns:
-        The rows of the table, and from each head's name to its epochs.
+        The rows of the table, from each name to its epochs, and the last models by name.
     """
-    overrides = {
-        "epochs": epochs,
-        "seed": seed,
-        "label_loss_weight": 0.0,
-        "candidates": 1,
-    }
+    overrides = {"epochs": epochs, "label_loss_weight": 0.0, "candidates": 1}
     options, training = resolve_options(preset, overrides, dataset.num_classes)
-    train_pictures = dataset.split("train").labelled().take(slice(limit))
-    validation = dataset.split("validation").labelled()
+    del options["architecture"]
+    options.update(
+        image_shape=dataset.image_shape,
+        num_classes=dataset.num_classes,
+        num_levels=dataset.num_levels,
+    )
+    if len(architectures) > 1:
+        options["conditioning"] = "bias"  # which all have a place for
+    arguments = {"pixelcnnpp": options}
+    weights = ARCHITECTURES["pixelcnnpp"](**options).count_params()
+    for name in set(architectures) - {"pixelcnnpp"}:
+        own = ("num_resolutions", "conditioned_blocks", "num_blocks")
+        others = {key: value for key, value in options.items() if key not in own}
+        arguments[name] = with_as_many_weights(name, weights, {**others, "num_blocks": 5})
+    train_pictures = dataset.pictures("train", with_labels=True, limit=limit)
+    validation = dataset.pictures("validation", with_labels=True)
     split = "test" if len(dataset.split("test").labelled()) else "validation"
-    rows, histories, models = [], {}, []
-    for name, (model_class, num_mixtures) in heads(
-        options["num_mixtures"], dataset.num_levels
-    ).items():
+    unseen = dataset.pictures(split, with_labels=True)
+    rows, histories, models = [], {}, {}
+    for seed, architecture, head in product(range(seeds), architectures, HEADS):
+        name = f"{ARCHITECTURES[architecture].title}, {head}"
         print(f"Training: {name}, {training['epochs']} epochs of {len(train_pictures)} pictures")
         keras.utils.set_random_seed(seed)
-        model = model_class(
-            image_shape=dataset.image_shape,
-            num_classes=dataset.num_classes,
-            num_levels=dataset.num_levels,
-            **{**options, "num_mixtures": num_mixtures},
-        )
-        histories[name] = train(model, train_pictures, validation, training)
-        models.append(model)
+        model = ARCHITECTURES[architecture](**{**arguments[architecture], **HEADS[head]})
+        model.initialize(train_pictures.images[:128], train_pictures.labels[:128])
+        norm = gradient_norm(model, train_pictures)
+        start = time.perf_counter()
+        history = train(model, train_pictures, validation, training)
+        histories.setdefault(name, history)
+        models.setdefault(name, model)
         rows.append(
             {
-                "head": name,
-                "bits_per_dim": measure(model, dataset.split(split).labelled()),
+                "architecture": architecture,
+                "head": head,
+                "name": name,
+                "seed": seed,
+                "seconds": time.perf_counter() - start,
+                "bits_per_dim": measure(model, unseen),
                 "train_bits_per_dim": measure(model, train_pictures),
+                "accuracy": accuracy(model, unseen),
                 "split": split,
                 "parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
-                "parameters_per_pixel": model.num_parameters,
+                "parameters_per_pixel": model.distribution.num_parameters,
+                "gradient_norm": norm,
             }
         )
-    speeds = training_speed(models, train_pictures, training["batch_size"])
-    for row, speed in zip(rows, speeds, strict=True):
-        row["pictures_per_second"] = float(speed)
-    return rows, histories
+    batch = train_pictures.take(slice(8 * training["batch_size"]))
+    labels = np.arange(25) % dataset.num_classes
+    trained = speed(
+        lambda model: model.fit(
+            batch.images, batch.labels, batch_size=training["batch_size"], verbose=0
+        ),
+        len(batch),
+        list(models.values()),
+    )
+    drawn = speed(lambda model: model.sample(labels, seed=0), len(labels), list(models.values()))
+    for row in rows:
+        place = list(models).index(row["name"])
+        row["trained_per_second"] = float(trained[place])
+        row["drawn_per_second"] = float(drawn[place])
+    return rows, histories, models
+
+
+def accuracy(model, pictures):
+    """Share of pictures whose class has the largest log p(x | y)."""
+    scores = model.class_log_likelihoods(pictures.images)
+    return float(np.mean(scores.argmax(axis=1) == pictures.labels))
+
+
+def samples_png(models, dataset):
+    """Ten pictures of each model, a row for each: a PNG file's content."""
+    labels = np.arange(10) % dataset.num_classes
+    pictures = [
+        to_pixels(model.sample(labels, seed=0), dataset.num_levels) for model in models.values()
+    ]
+    return png_bytes(picture_grid(np.concatenate(pictures), columns=10))
 
 
 def print_table(rows):
     table = Table()
-    table.add_column("head")
-    headings = (f"bits/dim ({rows[0]['split']})", "bits/dim (train)", "weights")
-    for heading in (*headings, "outputs a pixel", "trained/s"):
+    table.add_column("network, head")
+    split = rows[0]["split"]
+    for heading in (f"bits/dim ({split})", "(train)", "accuracy", "weights", "outputs a pixel"):
         table.add_column(heading, justify="right")
-    for row in rows:
+    for heading in ("gradient at the start", "trained/s", "drawn/s"):
+        table.add_column(heading, justify="right")
+    for name in dict.fromkeys(row["name"] for row in rows):
+        own = [row for row in rows if row["name"] == name]
+        bits = [row["bits_per_dim"] for row in own]
+        spread = f" ± {np.std(bits, ddof=1):.4f}" if len(bits) > 1 else ""
+        mean = {
+            key: np.mean([row[key] for row in own])
+            for key in ("train_bits_per_dim", "accuracy", "gradient_norm")
+        }
         table.add_row(
-            row["head"],
-            f"{row['bits_per_dim']:.4f}",
-            f"{row['train_bits_per_dim']:.4f}",
-            f"{row['parameters']:,}",
-            str(row["parameters_per_pixel"]),
-            f"{row['pictures_per_second']:.0f}",
+            name,
+            f"{np.mean(bits):.4f}{spread}",
+            f"{mean['train_bits_per_dim']:.4f}",
+            f"{mean['accuracy']:.1%}",
+            f"{own[0]['parameters']:,}",
+            str(own[0]["parameters_per_pixel"]),
+            f"{mean['gradient_norm']:.0f}",
+            f"{own[0]['trained_per_second']:.0f}",
+            f"{own[0]['drawn_per_second']:.1f}",
         )
-    Console(width=110).print(table)
+    Console(width=130).print(table)
 
 
 def main(arguments=None):
@@ -207,31 +240,38 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="digits", help="as of pixelcnnpp train")
     parser.add_argument("--image-size", type=int, help="resize pictures to this size")
-    parser.add_argument("--preset", help="default: digits for digits, else report")
+    parser.add_argument("--preset", help="of PixelCNN++; default: digits for digits, else report")
+    parser.add_argument("--all", action="store_true", help="compare the networks, too")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--limit", type=int, help="train on the first pictures only")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="train on so many pictures only")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each")
     parser.add_argument("--output", type=Path, default=Path("runs/heads"))
     options = parser.parse_args(arguments)
 
     preset = options.preset or ("digits" if options.data == "digits" else "report")
     dataset = load_dataset(options.data, image_size=options.image_size)
-    rows, histories = compare(
-        dataset, load_preset_config(preset), options.epochs, options.limit, options.seed
+    rows, histories, models = compare(
+        dataset,
+        load_preset_config(preset),
+        list(ARCHITECTURES) if options.all else ["pixelcnnpp"],
+        options.epochs,
+        options.limit,
+        options.seeds,
     )
     facts = {
         "data": dataset.name,
-        "image_size": options.image_size,
+        "image_shape": dataset.image_shape,
         "preset": preset,
         "epochs": options.epochs,
         "limit": options.limit,
-        "seed": options.seed,
+        "seeds": options.seeds,
     }
     write_json(options.output / "heads.json", {**facts, "heads": rows, "histories": histories})
     png = history_png(histories, "bits_per_dim", "bits/dim of p(x | y)")
     write_bytes(options.output / "heads.png", png)
+    write_bytes(options.output / "samples.png", samples_png(models, dataset))
     print_table(rows)
-    print(f"Wrote heads.json and heads.png to {options.output}")
+    print(f"Wrote heads.json, heads.png and samples.png to {options.output}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ _HOMES = {
     "BaselineCNN": "models.baseline_cnn",
     "DiscretizedLogisticMixture": "distributions.discretized_logistic_mixture",
     "FusedAdam": "optimizers",
+    "GatedPixelCNN": "models.pixelcnn",
+    "PixelCNN": "models.pixelcnn",
     "PixelCNNClassifier": "classifiers",
     "PixelCNNPlusPlus": "models.pixelcnnpp",
     "SavedModelClassifier": "export.saved_model",
@@ -35,6 +37,8 @@ __all__ = [
     "BaselineCNN",
     "DiscretizedLogisticMixture",
     "FusedAdam",
+    "GatedPixelCNN",
+    "PixelCNN",
     "PixelCNNClassifier",
     "PixelCNNPlusPlus",
     "SavedModelClassifier",
@@ -71,7 +75,14 @@ def _register():
     """Lets `keras.models.load_model` find the classes that archives name."""
     from keras.saving import get_custom_objects
 
-    for name in ("BaselineCNN", "FusedAdam", "PixelCNNPlusPlus", "WarmUpThenDecay"):
+    for name in (
+        "BaselineCNN",
+        "FusedAdam",
+        "GatedPixelCNN",
+        "PixelCNN",
+        "PixelCNNPlusPlus",
+        "WarmUpThenDecay",
+    ):
         # The class itself takes this place when it is imported.
         get_custom_objects().setdefault(f"{__name__}>{name}", _Later(name))
 

@@ -17,15 +17,16 @@ def pixel_influence(
     targets: Sequence[tuple[int, int]],
     seed: int = 0,
 ) -> np.ndarray:
-    """How much each pixel of a picture moves the mixture parameters of a target pixel.
+    """How much each pixel of a picture moves the distribution of a target pixel.
 
     It is the size of the gradient of a random combination of the parameters with respect to the
     picture, the sum over its channels, the mean over pictures. A random combination is 0 only for
     a pixel that is not seen at all (or whose influence is too small for float32); by
-    construction that holds for the target itself and everything after it.
+    construction that holds for the target itself and everything after it. (Where sub-pixels see
+    the earlier ones of their pixel, the parameters are those of the first sub-pixel.)
 
     Args:
-        model: A `PixelCNNPlusPlus`, trained or not.
+        model: An `AutoregressiveModel`, trained or not.
         images: uint8 levels `(count, height, width, channels)`: where the gradient is taken.
         labels: Int `(count,)`; `num_classes` means "no label". `None` for an unconditional model.
         targets: Pairs `(row, column)`.
@@ -118,8 +119,9 @@ def _combinations(targets, num_images, model, seed):
     count = model.network.num_parameters
     weights = np.zeros((len(targets), num_images, height, width, count), "float32")
     rng = np.random.default_rng(seed)
+    first = count // model.network.evaluations_per_pixel
     for index, (row, column) in enumerate(targets):
-        weights[index, :, row, column] = rng.normal(size=(num_images, count))
+        weights[index, :, row, column, :first] = rng.normal(size=(num_images, first))
     return ops.convert_to_tensor(weights.reshape(-1, height, width, count))
 
 

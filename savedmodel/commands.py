@@ -34,9 +34,8 @@ def export(
     _require_tensorflow()
     from keras_pixelcnnpp.export.endpoints import export_saved_model
     from keras_pixelcnnpp.models.archive import load_trained_model
-    from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
-    model = load_trained_model(source, PixelCNNPlusPlus)
+    model = load_trained_model(source)
     path = folder.savedmodel / str(version)
     export_saved_model(model, path, tuple(data["class_names"]), config)
     print(f"Wrote {path}. Next: pixelcnnpp savedmodel classify {folder.path} IMAGE…")

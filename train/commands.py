@@ -21,7 +21,7 @@ app = typer.Typer(help="Train a model into a run folder.", no_args_is_help=True)
 @app.command(cls=WholeNames)
 @taking(PixelCNNOptions)
 def pixelcnnpp(options: PixelCNNOptions) -> None:
-    """Train a conditional PixelCNN++.
+    """Train a conditional PixelCNN++, or another model of the family.
 
     A preset gives the defaults, options override it.
     """
@@ -35,7 +35,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     parallel = find_devices(options.devices, options.workers, options.worker)
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
-    preset = load_preset(options.preset, options.data)
+    preset = load_preset(options.preset, options.data, overrides(options)["architecture"])
     dataset, data_config = load_data(options, options.seed)
     model_options, training = resolve_options(preset, overrides(options), dataset.num_classes)
     larger = load_larger(options.data, dataset, training["crop_margin"], options.seed)

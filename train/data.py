@@ -6,7 +6,7 @@ from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.presets import load_preset_config
+from keras_pixelcnnpp.presets import load_preset_config, preset_names
 from keras_pixelcnnpp.train.options import TrainingOptions
 
 # Presets for the built-in data of the same name.
@@ -37,9 +37,22 @@ def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
     return dataset, config
 
 
-def load_preset(name: str | None, data: str) -> dict:
-    """The configuration of a preset; without a name, of the one that suits the data."""
-    return load_preset_config(name or (data if data in OF_THEIR_DATA else "report"))
+def load_preset(name: str | None, data: str, architecture: str | None = None) -> dict:
+    """The configuration of a preset; without a name, of the one that suits architecture and data.
+
+    Raises:
+        UserError: If the preset is of another architecture than the one that was asked for.
+    """
+    if name is None and architecture in preset_names():
+        name = architecture
+    preset = load_preset_config(name or (data if data in OF_THEIR_DATA else "report"))
+    known = preset["architecture"]
+    if architecture not in (None, known):
+        raise UserError(
+            f"Invalid value for option `architecture`. The preset {name} is of {known}. "
+            f"Received: {architecture}"
+        )
+    return preset
 
 
 def load_larger(source: str, dataset: Dataset, margin: int, seed: int) -> LabelledImages | None:

@@ -18,7 +18,7 @@ from keras_pixelcnnpp.evaluate.classification import Judgement, compare
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table
 from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
 from keras_pixelcnnpp.files import read_json, write_bytes, write_json
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.command_line import overrides
 from keras_pixelcnnpp.train.data import load_data, load_larger, load_preset
@@ -188,7 +188,7 @@ def _seconds_per_epoch(seconds: list[float], warmup_epochs: int) -> float | None
     return float(np.median(steady)) if steady else None
 
 
-def _measure(model: PixelCNNPlusPlus, pictures: LabelledImages) -> dict:
+def _measure(model: AutoregressiveModel, pictures: LabelledImages) -> dict:
     scores, probabilities = PixelCNNClassifier(model).class_scores(pictures.images)
     judgements = {"pixelcnnpp": Judgement(probabilities, scores)}
     report = compare(pictures.labels, judgements, model.image_shape)

@@ -32,6 +32,21 @@ class Precision(StrEnum):
     mixed_float16 = "mixed_float16"
 
 
+class Architecture(StrEnum):
+    """The models of the family."""
+
+    pixelcnnpp = "pixelcnnpp"
+    gated_pixelcnn = "gated_pixelcnn"
+    pixelcnn = "pixelcnn"
+
+
+class Head(StrEnum):
+    """The distributions of a pixel."""
+
+    logistic_mixture = "logistic_mixture"
+    categorical = "categorical"
+
+
 class Schedule(StrEnum):
     """How the learning rate falls."""
 
@@ -57,8 +72,9 @@ Preset = Annotated[
     str | None,
     option(
         NETWORK,
-        "Where defaults come from: digits, fashion_mnist, report, cifar10, cpen455, or a folder.",
-        show_default="digits and fashion_mnist for these, else report",
+        "Where defaults come from: digits, fashion_mnist, report, cifar10, cpen455, pixelcnn, "
+        "gated_pixelcnn, or a folder.",
+        show_default="what suits the data, else report",
     ),
 ]
 Epochs = Annotated[int | None, option(SCHEDULE, "Passes over the training pictures.", min=1)]
@@ -181,6 +197,20 @@ class PixelCNNOptions(ModelOptions):
         Training(fallback=0),
     ] = None
     preset: Preset = None
+    architecture: Annotated[
+        Architecture | None,
+        option(NETWORK, "pixelcnnpp, gated_pixelcnn or pixelcnn.", metavar="<name>"),
+        Model(),
+    ] = None
+    head: Annotated[
+        Head | None,
+        option(
+            NETWORK,
+            "The distribution of a pixel: logistic_mixture or categorical.",
+            metavar="<name>",
+        ),
+        Model(),
+    ] = None
     filters: Annotated[
         str | None,
         option(
@@ -395,7 +425,8 @@ def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[di
     given = {name: value for name, value in overrides.items() if value is not None}
     training = {**TRAINING_DEFAULTS, **preset["training"]}
     training = {name: given.pop(name, value) for name, value in training.items()}
-    model = {**preset["model"], **given}
+    architecture = {"architecture": preset.get("architecture", "pixelcnnpp")}
+    model = {**preset["model"], **architecture, **given}
     model = {name: value for name, value in model.items() if name not in GIVEN_BY_DATA}
     if model.get("conditioning") == "none":
         num_classes = 0
@@ -407,6 +438,12 @@ def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[di
 
 def _check(model: dict, training: dict, num_classes: int) -> None:
     candidates = training["candidates"]
+    for name in ("num_resolutions", "conditioned_blocks"):
+        if name in model and model["architecture"] != "pixelcnnpp":
+            raise UserError(
+                f"Invalid option `{name}`. {model['architecture']} has one resolution, and all its "
+                f"blocks see the label. Received: {name}={model[name]}"
+            )
     if model.get("label_loss_weight") and num_classes < 2:
         raise UserError(
             "Invalid value for option `label_loss_weight`. Without labels (conditioning none) it "

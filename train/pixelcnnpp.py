@@ -1,4 +1,4 @@
-"""Training a PixelCNN++ into a run folder: its phases, learning rate, and offsets at the end."""
+"""Training a model of the family into a run folder: phases, learning rate, offsets at the end."""
 
 import math
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.errors import argument_errors
-from keras_pixelcnnpp.models.archive import copy_initial_weights
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.models.archive import ARCHITECTURES, copy_initial_weights
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import WarmUpThenDecay
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.command_line import may_change
@@ -45,7 +45,7 @@ def train_pixelcnnpp(
     resume: bool = False,
     overwrite: bool = False,
     verbose: int | str = "auto",
-) -> PixelCNNPlusPlus:
+) -> AutoregressiveModel:
     """Trains a model into the run folder; model and training options are from `resolve_options`.
 
     `larger` is the split `train` read at a larger size, to be cropped at random. Of several workers
@@ -69,11 +69,12 @@ def train_pixelcnnpp(
     validation = dataset.pictures("validation", with_labels=num_classes > 0)
     with backend.dtype_policy(training["precision"]):
         with argument_errors():
-            model = PixelCNNPlusPlus(
+            arguments = dict(model_options)
+            model = ARCHITECTURES[arguments.pop("architecture")](
                 image_shape=dataset.image_shape,
                 num_classes=num_classes,
                 num_levels=dataset.num_levels,
-                **model_options,
+                **arguments,
             )
             steps = training["epochs"] * math.ceil(len(pictures) / training["batch_size"])
             optimizer = make_optimizer(training, steps)
@@ -87,7 +88,7 @@ def train_pixelcnnpp(
         claim(
             run,
             "pixelcnnpp",
-            "PixelCNN++",
+            model.title,
             model,
             {**model_options, **training},
             data_config,
@@ -170,7 +171,7 @@ def _phases(
     return [*generative, Phase(batches(candidates), epochs)]
 
 
-def refit_offsets(model: PixelCNNPlusPlus, pictures: LabelledImages, batch_size: int) -> None:
+def refit_offsets(model: AutoregressiveModel, pictures: LabelledImages, batch_size: int) -> None:
     """Fits the offset of each class anew, on labelled pictures, with the weights as they are."""
     # The offsets that training learned belong to a network with dropout, whose log-likelihoods are
     # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the

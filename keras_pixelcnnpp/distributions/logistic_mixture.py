@@ -191,6 +191,39 @@ def sample(parameters, noise, channels, num_levels, temperature=1.0):
     return ops.concatenate(levels, axis=-1)
 
 
+def level_log_probs(parameters, earlier, channels, num_levels):
+    """Log-probability of every level of one sub-pixel, given the earlier ones of its pixel.
+
+    The earlier sub-pixels shift the means, and say which components are likely.
+
+    Args:
+        parameters: Float tensor `(batch, num_parameters)`.
+        earlier: List of tensors `(batch, 1)`, the whole levels of the sub-pixels before.
+        channels: Integer.
+        num_levels: Integer, number of levels.
+
+    Returns:
+        Tensor `(batch, num_levels)`, nats, normalized.
+    """
+    mixture = split(parameters, channels)
+    log_weights = mixture.logits
+    values = [scale_to_unit(levels, num_levels) for levels in earlier]
+    for channel, value in enumerate(values):
+        mean = mixture.mean_of(channel, values[:channel])
+        log_scales = mixture.log_scales[channel]
+        log_weights = log_weights + log_probability_of_level(value, mean, log_scales, num_levels)
+    # (batch, M, num_levels)
+    per_component = log_probability_of_level(
+        scale_to_unit(ops.arange(num_levels), num_levels),
+        ops.expand_dims(mixture.mean_of(len(values), values), -1),
+        ops.expand_dims(mixture.log_scales[len(values)], -1),
+        num_levels,
+    )
+    log_weights = ops.expand_dims(ops.log_softmax(log_weights, axis=-1), -1)
+    log_probs = ops.logsumexp(log_weights + per_component, axis=1)
+    return ops.log_softmax(log_probs, axis=-1)
+
+
 def _only(mixture, weights):
     """The chosen component alone, as a mixture of one."""
 

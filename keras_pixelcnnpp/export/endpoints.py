@@ -253,8 +253,7 @@ def _draw(
     positive = tf.debugging.assert_positive(temperature, "temperature must be positive.")
     with tf.control_dependencies([positive]):
         labels = tf.identity(labels)
-    height, width, channels = model.image_shape
-    shape = (height, width, model.num_mixtures + channels)
+    shape = (*model.image_shape[:2], model.distribution.noise_size)
 
     def noise_of(position):
         # One algorithm on every device. Its numbers are multiples of 2^-23 in [0, 1); half a step

@@ -1,4 +1,4 @@
-"""Causal building blocks: shifted convolutions, gated residual block, weight normalization."""
+"""Causal building blocks: masked and shifted convolutions, gated blocks, weight normalization."""
 
 from keras_pixelcnnpp.layers.gated_residual import (
     GatedResidualBlock,
@@ -6,6 +6,7 @@ from keras_pixelcnnpp.layers.gated_residual import (
     SharedDropout,
     concat_elu,
 )
+from keras_pixelcnnpp.layers.masked import MaskedConv2D
 from keras_pixelcnnpp.layers.posterior import LabelPosterior
 from keras_pixelcnnpp.layers.shifted import (
     DownRightShiftedConv2D,
@@ -22,6 +23,7 @@ __all__ = [
     "DownShiftedConv2DTranspose",
     "GatedResidualBlock",
     "LabelPosterior",
+    "MaskedConv2D",
     "ResidualStack",
     "SharedDropout",
     "WeightNormalized",

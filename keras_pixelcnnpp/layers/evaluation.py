@@ -13,7 +13,7 @@ class WholeImage:
     position = None  # row and column at the lowest resolution, where a piece is evaluated
 
     def convolve(self, layer, x):
-        """Applies a shifted convolution to `x`."""
+        """Applies a shifted or masked convolution to `x`."""
         return layer(x)
 
     def descend(self, level, downsampling, x, lower_levels):
@@ -90,10 +90,11 @@ class PixelEvaluation:
 
     An evaluation in the sense of `keras_pixelcnnpp.layers.evaluation`.
 
-    The cache holds, for each convolution, a row of its inputs `(columns, batch, channels)`. Left of
-    the current column these are inputs of this row, from it on those of the row above: each is
-    read once, one step before it is overwritten. The inputs to the left and above to the left are
-    kept beside it.
+    The cache holds, for each shifted convolution, a row of its inputs `(columns, batch, channels)`.
+    Left of the current column these are inputs of this row, from it on those of the row above: each
+    is read once, one step before it is overwritten. The inputs to the left and above to the left
+    are kept beside it. A masked convolution reaches to the right above: its cache holds the rows
+    above `(rows, columns, batch, channels)`, padded, and the row that is being written beside them.
 
     Args:
         cache: Dict of tensors from `initial_cache`, changed in place step by step.
@@ -113,6 +114,9 @@ class PixelEvaluation:
         for layer, level in convolutions:
             channels = layer.direction.shape[2]
             shape = (width // 2**level, batch_size, channels)
+            if _reaches_right(layer):
+                rows, columns = layer.kernel_size
+                shape = (rows - 1, width + columns - 1, batch_size, channels)
             cache[layer.path] = ops.zeros(shape, layer.compute_dtype)
         for level, layer in enumerate(upsamplings):
             shape = (width // 2**level, batch_size, layer.filters)
@@ -122,15 +126,23 @@ class PixelEvaluation:
     def start_row(self, convolutions):
         """Puts zeros to the left of the first column."""
         for layer, _ in convolutions:
-            if layer.kernel_size[1] > 1:
+            if _reaches_right(layer):
+                row_shape = ops.shape(self.cache[layer.path])[1:]
+                self.cache[f"{layer.path}/row"] = ops.zeros(row_shape, layer.compute_dtype)
+            elif layer.kernel_size[1] > 1:
                 zeros = ops.zeros_like(self.cache[layer.path][0])
                 self.cache[f"{layer.path}/left"] = zeros
                 self.cache[f"{layer.path}/above_left"] = zeros
 
     def end_row(self):
         """Returns the cache for the row below."""
-        ends = ("/left", "/above_left")
-        return {key: value for key, value in self.cache.items() if not key.endswith(ends)}
+        ends = ("/left", "/above_left", "/row")
+        cache = {key: value for key, value in self.cache.items() if not key.endswith(ends)}
+        for key in cache:
+            if f"{key}/row" in self.cache:
+                row = self.cache[f"{key}/row"][None]
+                cache[key] = ops.concatenate([cache[key], row], axis=0)[1:]
+        return cache
 
     def at(self, column, running_columns, position):
         """Moves to a column.
@@ -151,6 +163,8 @@ class PixelEvaluation:
 
     def _window(self, layer, x):
         """The cached neighbours and the new pixel, which the cache remembers."""
+        if _reaches_right(layer):
+            return self._masked_window(layer, x)
         column = self._column(self._level_of(self.cache[layer.path]))
         here = ops.reshape(x, (-1, x.shape[-1]))
         above = read(self.cache[layer.path], column)
@@ -163,6 +177,24 @@ class PixelEvaluation:
         window = ops.concatenate(window, axis=-1)
         shape = (-1, 1, *layer.kernel_size, here.shape[-1])
         return ops.reshape(window, shape)
+
+    def remember(self, layer, x):
+        """Puts `x` where a masked convolution took the pixel from before it was known."""
+        _, columns = layer.kernel_size
+        here = ops.reshape(x, (-1, x.shape[-1]))
+        row = self.cache[f"{layer.path}/row"]
+        self.cache[f"{layer.path}/row"] = write(row, self._column(0) + columns // 2, here)
+
+    def _masked_window(self, layer, x):
+        """The window around the new pixel; of what comes after it the mask takes nothing."""
+        self.remember(layer, x)
+        rows, columns = layer.kernel_size
+        column, above = self._column(0), self.cache[layer.path]
+        window = read_columns(self.cache[f"{layer.path}/row"][None], column, columns)
+        if rows > 1:
+            window = ops.concatenate([read_columns(above, column, columns), window], axis=0)
+        window = ops.transpose(window, (2, 0, 1, 3))  # (batch, rows, columns, channels)
+        return ops.expand_dims(window, 1)
 
     def descend(self, level, downsampling, x, lower_levels):
         """Runs the lower resolutions every other row and column; each time they give 2×2 pixels."""
@@ -187,6 +219,11 @@ class PixelEvaluation:
         return (self.width // row.shape[0]).bit_length() - 1
 
 
+def _reaches_right(layer):
+    """Whether a convolution's window has columns to the right of the pixel."""
+    return layer.padding()[1][1] > 0
+
+
 def as_pixel(x):
     """`(batch, channels)` as a picture of one pixel, `(batch, 1, 1, 1, channels)`."""
     return ops.reshape(x, (-1, 1, 1, 1, x.shape[-1]))
@@ -202,6 +239,13 @@ def read(row, column):
     shape = ops.shape(row)
     entry = ops.slice(row, (column, *[0] * (len(shape) - 1)), (1, *shape[1:]))
     return ops.squeeze(entry, axis=0)
+
+
+def read_columns(rows, column, count):
+    """`count` columns of `rows`, `(rows, columns, ...)`, from a traced one on."""
+    shape = ops.shape(rows)
+    rest = len(shape) - 2
+    return ops.slice(rows, (0, column, *[0] * rest), (shape[0], count, *shape[2:]))
 
 
 def write(row, column, entry):

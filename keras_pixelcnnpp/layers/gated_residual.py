@@ -330,6 +330,17 @@ class ResidualStack(keras.layers.Layer):
         up = [block for level in reversed(self.up_blocks) for block in level]
         return down + up
 
+    def convolutions(self):
+        """Pairs of each shifted convolution and its resolution."""
+        levels = range(len(self.filters))
+        inside_blocks = [
+            (convolution, level)
+            for level in levels
+            for block in (*self.down_blocks[level], *self.up_blocks[level])
+            for convolution in (block.input_conv, block.gate_conv)
+        ]
+        return inside_blocks + list(zip(self.downsamplings, levels, strict=False))
+
     def build(self, x_shape, links_shape=None):
         *leading, height, width, _ = x_shape
         shapes = [

@@ -63,8 +63,12 @@ class WeightNormalized(keras.layers.Layer):
         """Returns the normalized kernel, in the compute dtype."""
         if self._fixed_kernel is not None:
             return self._fixed_kernel
-        squares = ops.sum(ops.square(self.direction), axis=self._norm_axes, keepdims=True)
-        return ops.cast(self.direction * (self.gain * ops.rsqrt(squares)), self.compute_dtype)
+        return ops.cast(self.normalized(self.direction), self.compute_dtype)
+
+    def normalized(self, direction):
+        """The direction, scaled to the length that the gain says."""
+        squares = ops.sum(ops.square(direction), axis=self._norm_axes, keepdims=True)
+        return direction * (self.gain * ops.rsqrt(squares))
 
     def convolve(self, x):
         """Applies the kernel to an already padded input, without the bias."""

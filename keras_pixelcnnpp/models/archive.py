@@ -1,4 +1,4 @@
-"""Loading a `.keras` file that is not trusted."""
+"""The models of the family by name, and loading one from a `.keras` file that is not trusted."""
 
 from pathlib import Path
 
@@ -6,10 +6,15 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.presets import PresetFolder
+
+ARCHITECTURES = {model.architecture: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
 
 
-def load_trained_model(path: str | Path, kind: type):
+def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
     """Loads a model that this package saved, without its optimizer, and nothing else.
 
     Keras's safe mode refuses archives that carry code (a `Lambda` layer) and archives that unpack
@@ -17,7 +22,7 @@ def load_trained_model(path: str | Path, kind: type):
 
     Args:
         path: The `.keras` file.
-        kind: `PixelCNNPlusPlus` or `BaselineCNN`.
+        kind: `AutoregressiveModel`, whichever of the family it is, or `BaselineCNN`.
 
     Returns:
         A model of that class.
@@ -29,7 +34,7 @@ def load_trained_model(path: str | Path, kind: type):
     Example:
 
     ```python
-    model = load_trained_model("runs/digits/model.keras", PixelCNNPlusPlus)
+    model = load_trained_model("runs/digits/model.keras")
     ```
     """
     try:
@@ -42,11 +47,28 @@ def load_trained_model(path: str | Path, kind: type):
         message = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} cannot be loaded as a model: {message[:300]}") from error
     if not isinstance(model, kind):
-        raise UserError(f"{path} holds a {type(model).__name__}, not a {kind.__name__}")
+        expected = "PixelCNN" if kind is AutoregressiveModel else kind.__name__
+        raise UserError(f"{path} holds a {type(model).__name__}, not a {expected}")
     return model
 
 
-ARCHITECTURE = (
+def model_from_preset(preset: str | Path, **kwargs) -> AutoregressiveModel:
+    """The model of a preset, whichever of the family it is; see `PixelCNNPlusPlus.from_preset`."""
+    architecture = PresetFolder.find(preset).architecture
+    return ARCHITECTURES[known_architecture(architecture)].from_preset(preset, **kwargs)
+
+
+def known_architecture(name: str) -> str:
+    """The name of an architecture; raises a `UserError` if there is no such one."""
+    if name not in ARCHITECTURES:
+        raise UserError(
+            "Invalid value for option `architecture`. Expected one of: "
+            f"{', '.join(ARCHITECTURES)}. Received: {name!r}"
+        )
+    return name
+
+
+_OF_THE_NETWORK = (
     "image_shape",
     "num_classes",
     "num_levels",
@@ -54,12 +76,13 @@ ARCHITECTURE = (
     "num_blocks",
     "num_resolutions",
     "num_mixtures",
+    "head",
     "conditioning",
     "conditioned_blocks",
 )
 
 
-def copy_initial_weights(source: str, model: PixelCNNPlusPlus) -> None:
+def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
     """Gives a built model the weights of a trained one, its temperature and offsets included.
 
     Args:
@@ -76,17 +99,19 @@ def copy_initial_weights(source: str, model: PixelCNNPlusPlus) -> None:
     ```
     """
     if Path(source).is_file():
-        trained = load_trained_model(source, PixelCNNPlusPlus)
+        trained = load_trained_model(source)
     else:
-        trained = PixelCNNPlusPlus.from_preset(source, load_weights=True)
-    for name in ARCHITECTURE:
-        expected, received = getattr(model, name), getattr(trained, name)
+        trained = model_from_preset(source, load_weights=True)
+    for name in ("architecture", *_OF_THE_NETWORK):
+        expected, received = getattr(model, name, None), getattr(trained, name, None)
         if received != expected:
             raise UserError(
                 "Invalid value for option `initial_weights`. Expected the weights of a model with "
                 f"{name}={expected}. Received: {source}, with {name}={received}"
             )
-    model.network.set_weights(trained.network.get_weights())
+    for part in ("network", "distribution"):
+        if isinstance(getattr(model, part), keras.layers.Layer):
+            getattr(model, part).set_weights(getattr(trained, part).get_weights())
     for name in ("log_temperature", "offsets"):
         weights = ops.convert_to_numpy(getattr(trained.posterior, name))
         getattr(model.posterior, name).assign(weights)

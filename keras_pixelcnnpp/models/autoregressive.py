@@ -19,8 +19,10 @@ from keras_pixelcnnpp.checks import (
     require_positive_number,
     require_rate,
 )
+from keras_pixelcnnpp.conditioning import parse_conditioning
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.distributions.heads import make_head
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
@@ -72,8 +74,8 @@ class MeanOverBatch(keras.losses.Loss):
 class AutoregressiveModel(keras.Model):
     """p(x | y) as a product over pixels: a causal network and a distribution of one pixel.
 
-    A subclass makes the network and hands it to `_assemble`, and says in `call` what the network
-    is given. The methods that take and return arrays check their inputs and work in batches; those
+    A subclass makes the network, a `CausalNetwork`, and hands it to `_assemble`. The methods that
+    take and return arrays check their inputs and work in batches; those
     named `…_tensors` can be traced and exported.
 
     It takes K candidate labels per picture, the true one first. K = 1 is plain maximum
@@ -86,6 +88,13 @@ class AutoregressiveModel(keras.Model):
         image_shape: Triple of positive integers `(height, width, channels)`.
         num_classes: Integer, number of classes; 0 for an unconditional model.
         num_levels: Integer from 2 to 256, number of values of a sub-pixel.
+        filters: Integer, the width of the network.
+        num_blocks: Integer, residual blocks.
+        num_mixtures: Integer, number of logistic components, for that head.
+        head: `"logistic_mixture"` or `"categorical"`, the distribution of a pixel.
+        conditioning: How labels enter: `"none"`, or names from
+            `keras_pixelcnnpp.conditioning.STRATEGIES` joined by `+`.
+        dropout_rate: Float in [0, 1).
         label_dropout_rate: Float in [0, 1): share of training pictures that are shown without
             their label, which teaches the model p(x) and enables guidance.
         label_loss_weight: Float >= 0, weight of the cross-entropy.
@@ -99,12 +108,24 @@ class AutoregressiveModel(keras.Model):
         ValueError: If an argument is out of range.
     """
 
+    architecture = None  # the name by which commands and presets know a subclass
+    title = None  # and people
+    # Whether a softmax's sub-pixels depend on each other by tables: the network computes them all
+    # at once.
+    head_has_tables = True
+
     def __init__(
         self,
         image_shape,
         num_classes,
         num_levels=256,
         *,
+        filters,
+        num_blocks,
+        num_mixtures=5,
+        head="logistic_mixture",
+        conditioning="none",
+        dropout_rate=0.0,
         label_dropout_rate=0.0,
         label_loss_weight=0.0,
         initial_temperature=1.0,
@@ -116,16 +137,27 @@ class AutoregressiveModel(keras.Model):
         self.image_shape = checked_image_shape(image_shape)
         require_nonnegative_integer("num_classes", num_classes)
         require_levels("num_levels", num_levels)
+        require_rate("dropout_rate", dropout_rate)
+        parse_conditioning(conditioning)
         require_rate("label_dropout_rate", label_dropout_rate)
         require_nonnegative_number("label_loss_weight", label_loss_weight)
         require_positive_number("initial_temperature", initial_temperature)
         self.num_classes = num_classes
         self.num_levels = num_levels
+        self.filters = filters
+        self.num_blocks = num_blocks
+        self.num_mixtures = num_mixtures
+        self.head = head
+        self.conditioning = conditioning
+        self.dropout_rate = dropout_rate
         self.label_dropout_rate = label_dropout_rate
         self.label_loss_weight = label_loss_weight
         self.initial_temperature = initial_temperature
         self.learn_temperature = learn_temperature
         self.learn_offsets = learn_offsets
+        self.distribution = make_head(
+            head, self.image_shape[-1], num_levels, num_mixtures, tables=self.head_has_tables
+        )
 
     def _assemble(self, network):
         # In this order: checkpoints number the variables.
@@ -156,6 +188,11 @@ class AutoregressiveModel(keras.Model):
         The label `num_classes` then means "no label".
         """
         return self.num_classes + (self.label_dropout_rate > 0)
+
+    @property
+    def widths(self):
+        """Number of filters at each resolution, highest first."""
+        return (self.filters,)
 
     @property
     def dimensions(self):
@@ -206,11 +243,11 @@ class AutoregressiveModel(keras.Model):
         """Sums log p over the pixels: `(batch, K)`, nats.
 
         Args:
-            parameters: Mixture parameters `(batch, K, height, width, num_parameters)`.
+            parameters: Of each pixel, `(batch, K, height, width, num_parameters)`.
             images: Levels `(batch, height, width, channels)`.
         """
         levels = ops.expand_dims(images, 1)
-        return ops.sum(logistic_mixture.log_prob(parameters, levels, self.num_levels), axis=(2, 3))
+        return ops.sum(self.distribution.log_prob(parameters, levels), axis=(2, 3))
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
@@ -623,7 +660,8 @@ class AutoregressiveModel(keras.Model):
 
         Args:
             labels: int32 `(batch,)`.
-            noise: Uniform float32 in (0, 1), `(batch, height, width, num_mixtures + channels)`.
+            noise: Uniform float32 in (0, 1), `(batch, height, width, noise_size)`; `noise_size` is
+                that of `model.distribution`.
             temperature: Float32 `(batch,)`.
         """
         inputs = {"label": labels, "noise": noise, "temperature": temperature}
@@ -683,8 +721,8 @@ class AutoregressiveModel(keras.Model):
             A model.
 
         Raises:
-            UserError: If there is no such preset, or its files are damaged or without the weights
-                that were asked for.
+            UserError: If there is no such preset, it is of another architecture, or its files are
+                damaged or without the weights that were asked for.
 
         Example:
 
@@ -693,6 +731,11 @@ class AutoregressiveModel(keras.Model):
         ((32, 32, 3), 4)
         """
         folder = PresetFolder.find(preset)
+        if folder.architecture != cls.architecture:
+            raise UserError(
+                f"{preset} is a preset of another architecture. Expected: {cls.architecture}. "
+                f"Received: {folder.architecture}"
+            )
         model = folder.make(cls, **kwargs)
         if folder.has_weights if load_weights is None else load_weights:
             folder.load_weights(model, **kwargs)
@@ -711,7 +754,7 @@ class AutoregressiveModel(keras.Model):
             for name, value in self.get_config().items()
             if name not in ("name", "trainable", "dtype")
         }
-        config = {"model": model, "training": training or {}}
+        config = {"model": model, "training": training or {}, "architecture": self.architecture}
         # A copy has no optimizer, whose moments and averages would make the file four times larger.
         copy = type(self).from_config(self.get_config())
         copy.set_weights(self.get_weights())
@@ -724,6 +767,12 @@ class AutoregressiveModel(keras.Model):
                 "image_shape": self.image_shape,
                 "num_classes": self.num_classes,
                 "num_levels": self.num_levels,
+                "filters": self.filters,
+                "num_blocks": self.num_blocks,
+                "num_mixtures": self.num_mixtures,
+                "head": self.head,
+                "conditioning": self.conditioning,
+                "dropout_rate": self.dropout_rate,
                 "label_dropout_rate": self.label_dropout_rate,
                 "label_loss_weight": self.label_loss_weight,
                 "initial_temperature": self.initial_temperature,

@@ -7,15 +7,14 @@ from keras_pixelcnnpp.checks import (
     require_at_most,
     require_choice,
     require_positive_integer,
-    require_rate,
 )
-from keras_pixelcnnpp.conditioning import build_conditioning, parse_conditioning
-from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.conditioning import build_conditioning
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.gated_residual import ResidualStack, concat_elu
 from keras_pixelcnnpp.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
 from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.network import CausalNetwork
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -23,7 +22,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     """Class-conditional autoregressive image model: generates, classifies and scores pictures.
 
     The model is p(x | y), a product over pixels in raster order of discretized logistic mixtures
-    whose parameters a causal network computes from the earlier pixels and the label.
+    (or of softmaxes) whose parameters a causal network computes from the earlier pixels and the
+    label.
 
     It takes K candidate labels per picture, the true one first. K = 1 is plain maximum
     likelihood. With K > 1 and `label_loss_weight` > 0, training adds the cross-entropy of the
@@ -39,7 +39,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         filters: Integer, or one for each resolution (highest first): the width of the network.
         num_blocks: Integer, or one for each resolution: gated residual blocks.
         num_resolutions: Integer; each halves height and width.
-        num_mixtures: Integer, number of logistic components.
+        num_mixtures: Integer, number of logistic components, for that head.
         conditioning: How labels enter: `"none"`, or names from
             `keras_pixelcnnpp.conditioning.STRATEGIES` joined by `+`.
         conditioned_blocks: Which blocks see the label, of those strategies that act in blocks:
@@ -54,6 +54,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             the cross-entropy, at first.
         learn_temperature: Boolean, whether that factor is learned.
         learn_offsets: Boolean, whether an offset for each class is learned.
+        head: `"logistic_mixture"` or `"categorical"`, the distribution of a pixel.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
@@ -63,7 +64,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         training: Boolean, whether dropout is active.
 
     Returns:
-        Mixture parameters `(batch, K, height, width, num_parameters)`, float32.
+        Parameters of each pixel `(batch, K, height, width, num_parameters)`, float32.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -84,6 +85,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         https://arxiv.org/abs/1606.05328
     """
 
+    architecture = "pixelcnnpp"
+    title = "PixelCNN++"
+
     def __init__(
         self,
         image_shape,
@@ -101,12 +105,19 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         initial_temperature=1.0,
         learn_temperature=True,
         learn_offsets=True,
+        head="logistic_mixture",
         **kwargs,
     ):
         super().__init__(
             image_shape,
             num_classes,
             num_levels,
+            filters=tuple(filters) if isinstance(filters, list | tuple) else filters,
+            num_blocks=tuple(num_blocks) if isinstance(num_blocks, list | tuple) else num_blocks,
+            num_mixtures=num_mixtures,
+            head=head,
+            conditioning=conditioning,
+            dropout_rate=dropout_rate,
             label_dropout_rate=label_dropout_rate,
             label_loss_weight=label_loss_weight,
             initial_temperature=initial_temperature,
@@ -117,19 +128,11 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         require_positive_integer("num_resolutions", num_resolutions)
         require_at_most("num_resolutions", num_resolutions, 16)
         require_divisible("image_shape", self.image_shape, num_resolutions)
-        require_positive_integer("num_mixtures", num_mixtures)
-        require_rate("dropout_rate", dropout_rate)
-        parse_conditioning(conditioning)
-        self.filters = tuple(filters) if isinstance(filters, list | tuple) else filters
-        self.num_blocks = tuple(num_blocks) if isinstance(num_blocks, list | tuple) else num_blocks
         self.num_resolutions = num_resolutions
-        self.num_mixtures = num_mixtures
-        self.conditioning = conditioning
         self.conditioned_blocks = conditioned_blocks
-        self.dropout_rate = dropout_rate
         self._assemble(
-            CausalNetwork(
-                self.num_parameters,
+            PixelCNNPlusPlusNetwork(
+                self.distribution.num_parameters,
                 self.widths,
                 per_resolution("num_blocks", self.num_blocks, num_resolutions, at_most=1000),
                 dropout_rate,
@@ -142,11 +145,6 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         )
 
     @property
-    def num_parameters(self):
-        """Number of parameters of a pixel's distribution, which `log_likelihood` takes apart."""
-        return logistic_mixture.num_parameters(self.num_mixtures, self.image_shape[-1])
-
-    @property
     def widths(self):
         """Number of filters at each resolution, highest first."""
         return per_resolution("filters", self.filters, self.num_resolutions, at_most=2**20)
@@ -155,13 +153,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         config = super().get_config()
         config.update(
             {
-                "filters": self.filters,
-                "num_blocks": self.num_blocks,
                 "num_resolutions": self.num_resolutions,
-                "num_mixtures": self.num_mixtures,
-                "conditioning": self.conditioning,
                 "conditioned_blocks": self.conditioned_blocks,
-                "dropout_rate": self.dropout_rate,
             }
         )
         return config
@@ -195,8 +188,8 @@ def require_divisible(name, image_shape, num_resolutions):
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class CausalNetwork(keras.layers.Layer):
-    """Maps a scaled picture and candidate labels to the parameters of each pixel's distribution.
+class PixelCNNPlusPlusNetwork(CausalNetwork):
+    """The network of PixelCNN++: two streams of gated residual blocks over several resolutions.
 
     The parameters at pixel `(i, j)` depend on the pixels before it in raster order and on the
     label, by construction: the stream `u` (stack `rows_above`) sees the rows above, the stream
@@ -214,14 +207,7 @@ class CausalNetwork(keras.layers.Layer):
             only those of the stream `ul`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Call arguments:
-        image: Float tensor `(batch, 1, height, width, channels)`, scaled to [-1, 1].
-        labels: Int tensor `(batch, candidates)`, or `None`.
-        training: Boolean, whether dropout is active.
-
-    Returns:
-        Float32 tensor `(batch, candidates, height, width, num_parameters)`; `candidates` stays 1
-        if no strategy lets the labels in.
+    Call arguments and what it returns: see `CausalNetwork`.
 
     Reference:
         Salimans et al. 2017, PixelCNN++, figure 2, https://arxiv.org/abs/1701.05517
@@ -238,14 +224,11 @@ class CausalNetwork(keras.layers.Layer):
         conditioned_blocks="all",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(num_parameters, conditioning, num_classes, **kwargs)
         require_choice("conditioned_blocks", conditioned_blocks, ("all", "up", "up_left"))
-        self.num_parameters = num_parameters
         self.filters = tuple(filters)
         self.num_blocks = tuple(num_blocks)
         self.dropout_rate = dropout_rate
-        self.conditioning = conditioning
-        self.num_classes = num_classes
         self.conditioned_blocks = conditioned_blocks
 
         dtype = self.dtype_policy
@@ -309,11 +292,6 @@ class CausalNetwork(keras.layers.Layer):
         for strategy in self.head_conditioning:
             strategy.build((*leading, height, width, self.num_parameters), None, feature_shape)
 
-    def call(self, image, labels=None, training=False):
-        pixels = self.to_pixels(image, labels)
-        above = self.see_above(pixels, labels, training=training)
-        return self.see_above_left(pixels, above, labels, training=training)
-
     def to_pixels(self, image, labels):
         """Appends the channel of ones that tells picture from border, and conditions the input."""
         pixels = ops.concatenate([image, ops.ones_like(image[..., :1])], axis=-1)
@@ -321,6 +299,30 @@ class CausalNetwork(keras.layers.Layer):
         for strategy in self.input_conditioning:
             pixels = strategy(pixels, labels)
         return pixels
+
+    @property
+    def num_resolutions(self):
+        """Each halves height and width."""
+        return len(self.filters)
+
+    @property
+    def row_upsamplings(self):
+        """Transposed convolutions of the stream `u`, highest resolution first."""
+        return self.rows_above.upsamplings
+
+    @property
+    def pixel_upsamplings(self):
+        """Transposed convolutions of the stream `ul`, highest resolution first."""
+        return self.above_left.upsamplings
+
+    def row_convolutions(self):
+        """See `CausalNetwork`: the stems that look above, and the stream `u`."""
+        stems = [(self.rows_above_stem, 0), (self.above_stem, 0)]
+        return stems + self.rows_above.convolutions()
+
+    def pixel_convolutions(self):
+        """See `CausalNetwork`: the stem that looks left, and the stream `ul`."""
+        return [(self.left_stem, 0), *self.above_left.convolutions()]
 
     def see_above(self, pixels, labels, evaluation=WholeImage(), training=False):
         """Evaluates the stream `u`: all that a pixel may know of the rows above.
@@ -354,12 +356,9 @@ class CausalNetwork(keras.layers.Layer):
         config = super().get_config()
         config.update(
             {
-                "num_parameters": self.num_parameters,
                 "filters": self.filters,
                 "num_blocks": self.num_blocks,
                 "dropout_rate": self.dropout_rate,
-                "conditioning": self.conditioning,
-                "num_classes": self.num_classes,
                 "conditioned_blocks": self.conditioned_blocks,
             }
         )

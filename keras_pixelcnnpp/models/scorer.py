@@ -3,21 +3,19 @@
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.distributions import logistic_mixture
-
 
 class LogLikelihood(keras.Model):
     """Maps pictures and candidate labels to log p(x | y), for `predict`.
 
-    A PixelCNN++ returns the mixture parameters of every pixel, which nobody wants to collect for a
+    A model returns the parameters of every pixel, which nobody wants to collect for a
     whole data set. This model around it returns their log-likelihood.
 
     Args:
-        model: A `PixelCNNPlusPlus`.
+        model: An `AutoregressiveModel`.
         per_pixel: Boolean, whether the pixels' log p(x_i | x_<i, y) are left apart.
 
     Call arguments:
-        inputs: As for `PixelCNNPlusPlus`.
+        inputs: As for that model.
 
     Returns:
         Float32 tensor `(batch, K)`, or `(batch, K, height, width)`, nats.
@@ -35,4 +33,4 @@ class LogLikelihood(keras.Model):
         if not self.per_pixel:
             return self.model.log_likelihood(parameters, images)
         levels = ops.expand_dims(images, 1)
-        return logistic_mixture.log_prob(parameters, levels, self.model.num_levels)
+        return self.model.distribution.log_prob(parameters, levels)

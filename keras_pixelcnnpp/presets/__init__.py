@@ -19,7 +19,7 @@ def preset_names() -> list[str]:
 
 
 def load_preset_config(name: str | Path) -> dict:
-    """Returns a preset's configuration: `{"model": {...}, "training": {...}}`.
+    """Returns a preset's configuration: `{"architecture", "model": {...}, "training": {...}}`.
 
     Args:
         name: Name of a built-in preset, or path of a folder that `save_to_preset` wrote.
@@ -59,7 +59,12 @@ class PresetFolder:
         for section in ("model", "training"):
             if not isinstance(config.get(section), dict):
                 raise UserError(f"{self.path / 'config.json'}: the section {section!r} is missing")
-        return config
+        return {"architecture": "pixelcnnpp", **config}
+
+    @property
+    def architecture(self) -> str:
+        """Of which model of the family it is: `"pixelcnnpp"` unless it says otherwise."""
+        return self.config()["architecture"]
 
     @property
     def has_weights(self) -> bool:

@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 from keras import ops
 
 from keras_pixelcnnpp.distributions import logistic_mixture
@@ -19,28 +20,21 @@ from keras_pixelcnnpp.layers.weight_normalized import fixed_kernels
 class IncrementalPass:
     """Evaluates a model pixel by pixel, letting a caller choose each pixel as its turn comes.
 
-    The stream `u` is computed a row at a time, the stream `ul` a pixel at a time, by the layers
-    and weights of the model itself; only what reaches beyond the row or pixel comes from caches.
-    Rows and columns run in loops over one period of the resolutions, whose body knows which
-    resolutions run where, so that no work is done and thrown away.
+    What a network sees of the rows above is computed a row at a time, the rest a pixel at a time,
+    by the layers and weights of the model itself; only what reaches beyond the row or pixel comes
+    from caches. Rows and columns run in loops over one period of the resolutions, whose body knows
+    which resolutions run where, so that no work is done and thrown away.
 
     Args:
-        model: A `PixelCNNPlusPlus`.
+        model: An `AutoregressiveModel`.
     """
 
     def __init__(self, model):
         self.network = model.network
         self.height, self.width, self.channels = model.image_shape
         self.num_levels = model.num_levels
-        self.num_resolutions = model.num_resolutions
-        self.period = 2 ** (model.num_resolutions - 1)
-        network = self.network
-        self._above_convolutions = [
-            (network.rows_above_stem, 0),
-            (network.above_stem, 0),
-            *_convolutions(network.rows_above),
-        ]
-        self._left_convolutions = [(network.left_stem, 0), *_convolutions(network.above_left)]
+        self.num_resolutions = model.network.num_resolutions
+        self.period = 2 ** (self.num_resolutions - 1)
 
     def run(self, labels, batch_size, choose, record_size):
         """Runs over the picture.
@@ -48,9 +42,10 @@ class IncrementalPass:
         Args:
             labels: Int tensor `(batch,)`, or `None` for an unconditional model.
             batch_size: Integer or scalar tensor.
-            choose: Function `(parameters, row, column)`: mixture parameters `(batch,
-                num_parameters)` and the (traced) position. Returns a record `(batch,
-                record_size)`, float32, whose first entries are the pixel's levels.
+            choose: Function `(parameters, row, column)`: parameters `(batch, num_parameters)` and
+                the (traced) position. Returns a record `(batch, record_size)`, float32, whose first
+                entries are the pixel's levels. Where sub-pixels see the earlier ones of their pixel
+                it is asked once for each of them, the parameters of one more being right each time.
             record_size: Integer, at least the number of channels.
 
         Returns:
@@ -62,10 +57,10 @@ class IncrementalPass:
             state = {
                 "records": ops.zeros((self.height, self.width, batch_size, record_size)),
                 "above": RowEvaluation.initial_cache(
-                    self._above_convolutions, network.rows_above.upsamplings, self.width, batch_size
+                    network.row_convolutions(), network.row_upsamplings, self.width, batch_size
                 ),
                 "left": PixelEvaluation.initial_cache(
-                    self._left_convolutions, network.above_left.upsamplings, self.width, batch_size
+                    network.pixel_convolutions(), network.pixel_upsamplings, self.width, batch_size
                 ),
             }
 
@@ -78,18 +73,19 @@ class IncrementalPass:
         return state["records"]
 
     def _row(self, row, phase, state, labels, choose):
-        """Evaluates one row: the stream `u` at once, then pixel by pixel."""
+        """Evaluates one row: what is above it at once, then pixel by pixel."""
         running = lower_levels_running(phase, self.num_resolutions)
         row_evaluation = RowEvaluation(state["above"], running, (row // self.period, None))
-        stem, links = self.network.see_above(
+        above = self.network.see_above(
             self._pixels_of_row(row - 1, state["records"], labels), labels, row_evaluation
         )
-        above = (columns_first(stem), {name: columns_first(link) for name, link in links.items()})
+        above = keras.tree.map_structure(columns_first, above)
 
         evaluation = PixelEvaluation(state["left"], running)
-        evaluation.start_row(self._left_convolutions)
+        evaluation.start_row(self.network.pixel_convolutions())
         column_period = 2**running
-        shape = (ops.shape(stem)[0], 1, 1, 1, self._pixel_channels)
+        batch_size = ops.shape(state["records"])[2]
+        shape = (batch_size, 1, 1, 1, self._pixel_channels)
         no_pixel = ops.zeros(shape, self.network.compute_dtype)
         columns = {
             "cache": evaluation.cache,
@@ -120,11 +116,13 @@ class IncrementalPass:
                 lower_levels_running(phase, running + 1),
                 (row // self.period, column(self.num_resolutions - 1)),
             )
-            parameters = self.network.see_above_left(pixel, above, labels, evaluation)
-            parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
-            chosen = choose(parameters, row, column(0))
+            for _ in range(self.network.evaluations_per_pixel):
+                parameters = self.network.see_above_left(pixel, above, labels, evaluation)
+                parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
+                chosen = choose(parameters, row, column(0))
+                pixel = self._pixels(as_pixel(chosen[:, : self.channels]), labels)
+            self.network.remember(pixel, evaluation)
             record = write(record, column(0), chosen)
-            pixel = self._pixels(as_pixel(chosen[:, : self.channels]), labels)
         return {"cache": evaluation.cache, "pixel": pixel, "record": record}
 
     def _pixels(self, levels, labels):
@@ -139,19 +137,8 @@ class IncrementalPass:
 
     @property
     def _pixel_channels(self):
-        return self.network.left_stem.direction.shape[2]
-
-
-def _convolutions(stack):
-    """Pairs of each shifted convolution of a stack and its resolution."""
-    levels = range(len(stack.filters))
-    inside_blocks = [
-        (convolution, level)
-        for level in levels
-        for block in (*stack.down_blocks[level], *stack.up_blocks[level])
-        for convolution in (block.input_conv, block.gate_conv)
-    ]
-    return inside_blocks + list(zip(stack.downsamplings, levels, strict=False))
+        stem, _ = self.network.pixel_convolutions()[0]
+        return stem.direction.shape[2]
 
 
 def _column_at(index, phase, period, level):

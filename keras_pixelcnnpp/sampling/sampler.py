@@ -13,7 +13,7 @@ from keras_pixelcnnpp.checks import (
     require_positive_number,
 )
 from keras_pixelcnnpp.data.batches import feed
-from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.distributions.heads import first_level_above
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 XLA_PAYS_FROM = 1000  # pictures
@@ -55,8 +55,7 @@ def draw(model, inputs, count, seed, temperature, guidance, batch_size, verbose)
     inputs = {**inputs, "temperature": np.full(count, temperature, "float32")}
     if guided:
         inputs["guidance"] = np.full(count, guidance, "float32")
-    height, width, channels = model.image_shape
-    noise_shape = (height, width, model.num_mixtures + channels)
+    noise_shape = (*model.image_shape[:2], model.distribution.noise_size)
     batches = NoiseSequence(inputs, count, noise_shape, int(seed), min(batch_size, count))
     if verbose == "auto":
         verbose = int(len(batches) > 1)
@@ -120,13 +119,13 @@ class PixelSampler(keras.Model):
     is in the noise, so that one seed gives the same pictures whatever the batch size.
 
     Args:
-        model: A `PixelCNNPlusPlus`.
+        model: An `AutoregressiveModel`.
         guided: Boolean, whether label guidance is used, at twice the cost.
 
     Call arguments:
         inputs: Dict of
             `"label"`, int `(batch,)` (absent for an unconditional model);
-            `"noise"`, uniform in (0, 1), `(batch, height, width, num_mixtures + channels)`;
+            `"noise"`, uniform in (0, 1), `(batch, height, width, noise_size)` of the head;
             `"temperature"`, float `(batch,)`;
             `"guidance"`, float `(batch,)`, only if `guided`;
             `"image"`, levels `(batch, height, width, channels)`, and `"known"`, int `(batch,)`:
@@ -157,7 +156,8 @@ class PixelSampler(keras.Model):
 
     def _chooser(self, inputs):
         """The function that draws one pixel, or takes the known one."""
-        _, width, channels = self.model.image_shape
+        _, width, _ = self.model.image_shape
+        distribution = self.model.distribution
         noise = self._by_pixel(inputs["noise"])
         temperature = ops.reshape(inputs["temperature"], (-1, 1))
         image = self._by_pixel(inputs["image"]) if "image" in inputs else None
@@ -167,13 +167,9 @@ class PixelSampler(keras.Model):
             draw = ops.take(noise, index, axis=0)
             if self.guided:
                 weight = ops.reshape(inputs["guidance"], (-1, 1))
-                levels = sample_guided(
-                    parameters, draw, weight, channels, self.model.num_levels, temperature
-                )
+                levels = sample_guided(distribution, parameters, draw, weight, temperature)
             else:
-                levels = logistic_mixture.sample(
-                    parameters, draw, channels, self.model.num_levels, temperature
-                )
+                levels = distribution.sample(parameters, draw, temperature)
             if image is not None:
                 known = ops.reshape(index < inputs["known"], (-1, 1))
                 levels = ops.where(known, ops.take(image, index, axis=0), levels)
@@ -227,7 +223,7 @@ class NoiseSequence(keras.utils.PyDataset):
         return np.clip(generator.random(self.noise_shape, dtype="float32"), tiny, below_one)
 
 
-def sample_guided(parameters, noise, weight, channels, num_levels, temperature=1.0):
+def sample_guided(distribution, parameters, noise, weight, temperature=1.0):
     """Draws pixels from `p(x | y)**(1 + w) / p(x)**w`, renormalized channel by channel.
 
     Each channel's conditional distribution is evaluated on all levels under both the label and "no
@@ -235,12 +231,11 @@ def sample_guided(parameters, noise, weight, channels, num_levels, temperature=1
     normalized over the levels.
 
     Args:
-        parameters: Mixture parameters `(2 * batch, num_parameters)`: first all pictures under
-            their label, then the same pictures under "no label".
-        noise: Uniform tensor `(batch, num_mixtures + channels)` in (0, 1).
+        distribution: That of a pixel, from `distributions.heads`.
+        parameters: Its parameters `(2 * batch, num_parameters)`: first all pictures under their
+            label, then the same pictures under "no label".
+        noise: Uniform tensor `(batch, noise_size)` in (0, 1); the last are used, one a channel.
         weight: Tensor `(batch, 1)`, `w`; 0 is no guidance.
-        channels: Integer.
-        num_levels: Integer.
         temperature: Tensor `(batch, 1)`.
 
     Returns:
@@ -250,39 +245,12 @@ def sample_guided(parameters, noise, weight, channels, num_levels, temperature=1
         Ho & Salimans 2022, Classifier-Free Diffusion Guidance, eq. 6,
         https://arxiv.org/abs/2207.12598
     """
-    mixture = logistic_mixture.split(parameters, channels)
-    grid = logistic_mixture.scale_to_unit(ops.arange(num_levels), num_levels)
-    log_weights = ops.log_softmax(mixture.logits, axis=-1)
-    uniform = noise[:, noise.shape[-1] - channels :]
+    uniform = noise[:, distribution.noise_size - distribution.channels :]
     levels = []
-    for channel in range(channels):
-        # (2 * batch, M, num_levels)
-        per_component = logistic_mixture.log_probability_of_level(
-            grid,
-            ops.expand_dims(mixture.mean_of(channel, _twice(levels, num_levels)), -1),
-            ops.expand_dims(mixture.log_scales[channel], -1),
-            num_levels,
-        )
-        log_probs = ops.logsumexp(ops.expand_dims(log_weights, -1) + per_component, axis=1)
-        log_probs = ops.log_softmax(log_probs, axis=-1)
+    for channel in range(distribution.channels):
+        earlier = [ops.concatenate([level, level]) for level in levels]
+        log_probs = distribution.level_log_probs(parameters, earlier)
         with_label, without = ops.split(log_probs, 2, axis=0)
         guided = ((1.0 + weight) * with_label - weight * without) / temperature
-        level = _invert(guided, uniform[:, channel : channel + 1])
-        levels.append(level)
-        chosen = ops.one_hot(ops.cast(ops.concatenate([level, level])[:, 0], "int32"), num_levels)
-        log_weights = log_weights + ops.sum(per_component * ops.expand_dims(chosen, 1), axis=-1)
+        levels.append(first_level_above(guided, uniform[:, channel : channel + 1]))
     return ops.concatenate(levels, axis=-1)
-
-
-def _twice(levels, num_levels):
-    """The earlier channels as scaled values, for both halves of the batch."""
-    scaled = [logistic_mixture.scale_to_unit(level, num_levels) for level in levels]
-    return [ops.concatenate([value, value]) for value in scaled]
-
-
-def _invert(log_probs, uniform):
-    """The first level whose cumulative probability exceeds `uniform`, `(batch, 1)`."""
-    cumulative = ops.cumsum(ops.softmax(log_probs, axis=-1), axis=-1)
-    below = ops.cast(cumulative <= uniform, "float32")
-    level = ops.sum(below, axis=-1, keepdims=True)
-    return ops.minimum(level, log_probs.shape[-1] - 1.0)

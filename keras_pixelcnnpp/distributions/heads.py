@@ -1,0 +1,197 @@
+"""What a network's outputs at a pixel mean: the two distributions, behind one interface.
+
+A head says how many parameters a pixel has (`num_parameters`), how much uniform noise it takes to
+draw one (`noise_size`), and has three methods:
+
+| method | gives |
+|---|---|
+| `log_prob(parameters, levels)` | log-probability of whole pixels, nats |
+| `sample(parameters, noise, temperature)` | pixels, as levels |
+| `level_log_probs(parameters, earlier)` | log-probabilities of all levels of the next sub-pixel |
+
+The last is what guidance and a codec need. Parameters are `(..., num_parameters)`, float32; levels
+are `(..., channels)`; leading axes broadcast.
+"""
+
+import keras
+from keras import ops
+
+from keras_pixelcnnpp.checks import require_choice, require_positive_integer
+from keras_pixelcnnpp.distributions import logistic_mixture
+
+
+class LogisticMixtureHead:
+    """A mixture of discretized logistics, whose means the earlier sub-pixels shift linearly.
+
+    It has `num_mixtures * (1 + 2 C + C (C - 1) / 2)` parameters for C channels, whatever the number
+    of levels, and knows that neighbouring levels are alike.
+
+    Args:
+        channels: Integer, sub-pixels of a pixel.
+        num_levels: Integer, values of a sub-pixel.
+        num_mixtures: Integer, logistic components.
+
+    Raises:
+        ValueError: If `num_mixtures` is not a positive integer.
+
+    Example:
+
+    >>> head = LogisticMixtureHead(channels=3, num_levels=256, num_mixtures=5)
+    >>> head.log_prob(keras.ops.zeros((2, head.num_parameters)), keras.ops.zeros((2, 3))).shape
+    (2,)
+
+    Reference:
+        Salimans et al. 2017, PixelCNN++, section 2.1, https://arxiv.org/abs/1701.05517
+    """
+
+    def __init__(self, channels: int, num_levels: int, num_mixtures: int):
+        require_positive_integer("num_mixtures", num_mixtures)
+        self.channels = channels
+        self.num_levels = num_levels
+        self.num_parameters = logistic_mixture.num_parameters(num_mixtures, channels)
+        self.noise_size = num_mixtures + channels
+
+    def log_prob(self, parameters, levels):
+        """Log-probability of pixels, all their channels together: `(...)`, nats."""
+        return logistic_mixture.log_prob(parameters, levels, self.num_levels)
+
+    def sample(self, parameters, noise, temperature=1.0):
+        """Draws pixels; the temperature divides the logits and multiplies the scales.
+
+        Args:
+            parameters: Float tensor `(..., num_parameters)`.
+            noise: Uniform float tensor `(..., noise_size)` in (0, 1).
+            temperature: Positive number or tensor `(..., 1)`.
+
+        Returns:
+            Float tensor `(..., channels)` of whole levels.
+        """
+        return logistic_mixture.sample(
+            parameters, noise, self.channels, self.num_levels, temperature
+        )
+
+    def level_log_probs(self, parameters, earlier):
+        """Log-probability of every level of sub-pixel C, given the levels of the C before it.
+
+        Args:
+            parameters: Float tensor `(batch, num_parameters)`.
+            earlier: List of C tensors `(batch, 1)`, whole levels.
+
+        Returns:
+            Float tensor `(batch, num_levels)`, nats, normalized.
+        """
+        return logistic_mixture.level_log_probs(parameters, earlier, self.channels, self.num_levels)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class CategoricalHead(keras.layers.Layer):
+    """A softmax over the levels of each sub-pixel: any shape, but nothing is known of their order.
+
+    The parameters are the logits of all sub-pixels. How a sub-pixel depends on the earlier ones of
+    its pixel: a masked network sees them, channel group by channel group; for a network that
+    computes all sub-pixels at once, `tables` adds to the logits a row for each earlier sub-pixel,
+    that of its level, 0 at first: a free function of it, where the mixture only shifts a mean.
+
+    Args:
+        channels: Integer, sub-pixels of a pixel.
+        num_levels: Integer, values of a sub-pixel.
+        tables: Boolean, whether the head itself makes sub-pixels depend on each other.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Example:
+
+    >>> head = CategoricalHead(channels=1, num_levels=4)
+    >>> head.level_log_probs(keras.ops.zeros((1, 4)), [])          # log(1/4) each
+
+    Reference:
+        van den Oord et al. 2016, Pixel Recurrent Neural Networks, section 3.1,
+        https://arxiv.org/abs/1601.06759
+    """
+
+    def __init__(self, channels: int, num_levels: int, tables: bool = True, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.channels = channels
+        self.num_levels = num_levels
+        self.num_parameters = channels * num_levels
+        self.noise_size = channels
+        self.tables = {}
+        if tables:
+            self.tables = {
+                f"{channel}_given_{earlier}": keras.layers.Embedding(
+                    num_levels,
+                    num_levels,
+                    embeddings_initializer="zeros",
+                    dtype="float32",
+                    name=f"{channel}_given_{earlier}",
+                )
+                for channel in range(channels)
+                for earlier in range(channel)
+            }
+        for table in self.tables.values():
+            table.build()
+        self.built = True
+
+    def _log_probs(self, parameters, earlier):
+        channel = len(earlier)
+        logits = ops.split(parameters, self.channels, axis=-1)[channel]
+        for index, levels in enumerate(earlier):
+            if self.tables:
+                table = self.tables[f"{channel}_given_{index}"]
+                logits = logits + table(ops.cast(levels, "int32"))
+        return ops.log_softmax(logits, axis=-1)
+
+    def log_prob(self, parameters, levels):
+        """Log-probability of pixels, all their channels together: `(...)`, nats."""
+        levels = ops.broadcast_to(levels, (*ops.shape(parameters)[:-1], self.channels))
+        parts = [levels[..., channel] for channel in range(self.channels)]
+        total = 0.0
+        for channel, own in enumerate(parts):
+            log_probs = self._log_probs(parameters, parts[:channel])
+            index = ops.expand_dims(ops.cast(own, "int32"), -1)
+            total = total + ops.take_along_axis(log_probs, index, axis=-1)[..., 0]
+        return total
+
+    def sample(self, parameters, noise, temperature=1.0):
+        """Draws pixels; the temperature divides the logits. As `LogisticMixtureHead.sample`."""
+        levels = []
+        for channel in range(self.channels):
+            earlier = [level[..., 0] for level in levels]
+            log_probs = self._log_probs(parameters, earlier) / temperature
+            levels.append(first_level_above(log_probs, noise[..., channel : channel + 1]))
+        return ops.concatenate(levels, axis=-1)
+
+    def level_log_probs(self, parameters, earlier):
+        """As `LogisticMixtureHead.level_log_probs`."""
+        return self._log_probs(parameters, [levels[..., 0] for levels in earlier])
+
+
+HEADS = ("logistic_mixture", "categorical")
+
+
+def make_head(name: str, channels: int, num_levels: int, num_mixtures: int, tables: bool):
+    """The head of a name; `num_mixtures` matters to one, `tables` to the other.
+
+    Raises:
+        ValueError: If there is no head of that name, or `num_mixtures` is not positive.
+    """
+    require_choice("head", name, HEADS)
+    mixture = LogisticMixtureHead(channels, num_levels, num_mixtures)
+    if name == "logistic_mixture":
+        return mixture
+    return CategoricalHead(channels, num_levels, tables, name="head_tables")
+
+
+def first_level_above(log_probs, uniform):
+    """Draws by inversion: the first level whose cumulative probability exceeds `uniform`.
+
+    Args:
+        log_probs: Float tensor `(..., num_levels)`, logarithms up to a constant.
+        uniform: Float tensor `(..., 1)` in (0, 1).
+
+    Returns:
+        Float tensor `(..., 1)` of whole levels.
+    """
+    cumulative = ops.cumsum(ops.softmax(log_probs, axis=-1), axis=-1)
+    below = ops.cast(cumulative <= uniform, "float32")
+    level = ops.sum(below, axis=-1, keepdims=True)
+    return ops.minimum(level, log_probs.shape[-1] - 1.0)

@@ -1,0 +1,364 @@
+"""The networks before PixelCNN++, of masked convolutions: PixelCNN and Gated PixelCNN."""
+
+import keras
+from keras import ops
+
+from keras_pixelcnnpp.checks import require_positive_integer
+from keras_pixelcnnpp.conditioning import build_conditioning
+from keras_pixelcnnpp.layers.evaluation import WholeImage
+from keras_pixelcnnpp.layers.gated_residual import SharedDropout
+from keras_pixelcnnpp.layers.masked import MaskedConv2D
+from keras_pixelcnnpp.layers.shifted import DownShiftedConv2D
+from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.network import CausalNetwork, require_places
+
+_NOT_HERE = {
+    "one_hot": "The picture's channels are masked in groups, and a label belongs to none.",
+    "spatial": "There is no lower resolution for 'spatial' to act at.",
+    "cross_attention": "There is no lower resolution for 'cross_attention' to act at.",
+}
+_NOT_IN_GROUPS = {
+    name: f"{name!r} would mix the channel groups of the softmax's sub-pixels."
+    for name in ("adaptive_norm", "mixture_head")
+}
+
+
+class MaskedModel(AutoregressiveModel):
+    """What `PixelCNN` and `GatedPixelCNN` share: their arguments.
+
+    With the head `"categorical"` the channels of the network are masked in groups ordered
+    (R, G, B), so that each sub-pixel's softmax depends on the earlier ones of its pixel.
+
+    Args:
+        image_shape: Triple of integers `(height, width, channels)`.
+        num_classes: Integer, number of classes; 0 for an unconditional model.
+        num_levels: Integer from 2 to 256, number of values of a sub-pixel.
+        filters: Integer, the width of the network: a multiple of 2, and with a softmax of twice the
+            number of channels.
+        num_blocks: Integer, residual blocks.
+        num_mixtures: Integer, number of logistic components, for that head.
+        head: `"categorical"` (as published) or `"logistic_mixture"`.
+        conditioning: How labels enter: `"none"`, or names from
+            `keras_pixelcnnpp.conditioning.STRATEGIES` joined by `+`; `one_hot`, `spatial` and
+            `cross_attention` have no place here, and between channel groups neither have
+            `adaptive_norm` and `mixture_head`.
+        dropout_rate: Float in [0, 1).
+        **kwargs: `label_dropout_rate`, `label_loss_weight`, `initial_temperature`,
+            `learn_temperature` and `learn_offsets`, see `PixelCNNPlusPlus`, and arguments of
+            `keras.Model`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    head_has_tables = False
+    network_class = None
+
+    def __init__(
+        self,
+        image_shape,
+        num_classes,
+        num_levels=256,
+        filters=96,
+        num_blocks=5,
+        num_mixtures=5,
+        head="categorical",
+        conditioning="bias",
+        dropout_rate=0.0,
+        **kwargs,
+    ):
+        super().__init__(
+            image_shape,
+            num_classes,
+            num_levels,
+            filters=filters,
+            num_blocks=num_blocks,
+            num_mixtures=num_mixtures,
+            head=head,
+            conditioning=conditioning,
+            dropout_rate=dropout_rate,
+            **kwargs,
+        )
+        self._assemble(
+            self.network_class(
+                self.distribution.num_parameters,
+                filters,
+                num_blocks,
+                self.image_shape[-1] if head == "categorical" else 1,
+                dropout_rate,
+                conditioning,
+                num_classes,
+                name="network",
+                dtype=self.dtype_policy,
+            )
+        )
+
+
+class MaskedNetwork(CausalNetwork):
+    """What the networks of both share: the first layer, blocks, and the last layers.
+
+    Args:
+        num_parameters: Integer, number of parameters of a pixel.
+        filters: Integer, the width.
+        num_blocks: Integer, residual blocks.
+        groups: Integer, channel groups: 1, or the number of sub-pixels.
+        dropout_rate: Float in [0, 1).
+        conditioning: Names of the label strategies, joined by `+`.
+        num_classes: Integer, number of classes (0 for none).
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments and what it returns: see `CausalNetwork`.
+    """
+
+    stem_size = (7, 7)
+
+    def __init__(
+        self,
+        num_parameters,
+        filters,
+        num_blocks,
+        groups=1,
+        dropout_rate=0.0,
+        conditioning="none",
+        num_classes=0,
+        **kwargs,
+    ):
+        super().__init__(num_parameters, conditioning, num_classes, **kwargs)
+        require_positive_integer("filters", filters)
+        require_positive_integer("num_blocks", num_blocks)
+        require_places(conditioning, _NOT_HERE if groups == 1 else {**_NOT_HERE, **_NOT_IN_GROUPS})
+        if filters % (2 * groups):
+            raise ValueError(
+                "Invalid value for argument `filters`. Expected a multiple of "
+                f"{2 * groups}. Received: filters={filters}"
+            )
+        self.filters = filters
+        self.num_blocks = num_blocks
+        self.groups = groups
+        self.dropout_rate = dropout_rate
+        self.evaluations_per_pixel = groups
+        self.stem = self.masked(filters, self.stem_size, "stem", "A")
+        self.stem_conditioning = self.conditioned("stem")
+        self.hidden_dense = self.masked(filters, 1, "hidden_dense")
+        # Log-likelihoods need the precision of float32 under every policy.
+        self.head = MaskedConv2D(num_parameters, 1, groups=groups, name="head", dtype="float32")
+        self.head_conditioning = self.conditioned("head")
+        self.blocks = [self.make_block(index) for index in range(num_blocks)]
+
+    def masked(self, filters, kernel_size, name, mask="B"):
+        """A masked convolution of this network's channel groups."""
+        return MaskedConv2D(
+            filters, kernel_size, mask, self.groups, name=name, dtype=self.dtype_policy
+        )
+
+    def conditioned(self, place, prefix=""):
+        """The layers of the label strategies that act at a place."""
+        return build_conditioning(
+            self.conditioning, place, self.num_classes, prefix, self.dtype_policy
+        )
+
+    def make_block(self, index):
+        """The layers of a block, by name."""
+        raise NotImplementedError(f"{type(self).__name__} must make its blocks.")
+
+    def build(self, image_shape, labels_shape=None):
+        # Every layer builds itself when it is called, here for a picture without numbers.
+        labels = keras.KerasTensor((None, 1), "int32") if self.num_classes else None
+        self.call(keras.KerasTensor(image_shape, self.compute_dtype), labels)
+
+    def parameters(self, x, labels):
+        """The last layers."""
+        x = ops.relu(self.hidden_dense(ops.relu(x)))
+        features = ops.cast(x, "float32")
+        parameters = self.head(features)
+        for strategy in self.head_conditioning:
+            parameters = strategy(parameters, labels, features=features)
+        return parameters
+
+    def pixel_convolutions(self):
+        return [(layer, 0) for layer in (self.stem, *(block["masked"] for block in self.blocks))]
+
+    def remember(self, pixels, evaluation):
+        evaluation.remember(self.stem, pixels)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "filters": self.filters,
+                "num_blocks": self.num_blocks,
+                "groups": self.groups,
+                "dropout_rate": self.dropout_rate,
+            }
+        )
+        return config
+
+
+def apply(strategies, x, labels):
+    """Lets a label into features, by each of the strategies."""
+    for strategy in strategies:
+        x = strategy(x, labels)
+    return x
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class PixelCNNNetwork(MaskedNetwork):
+    """The network of PixelCNN: a 7×7 masked convolution, then residual blocks with 3×3 ones.
+
+    It has a blind spot: what lies above to the right, steeper than the diagonal, no depth reaches.
+
+    Reference:
+        van den Oord et al. 2016, Pixel Recurrent Neural Networks, table 1 and figure 5,
+        https://arxiv.org/abs/1601.06759
+    """
+
+    def make_block(self, index):
+        half, dtype = self.filters // 2, self.dtype_policy
+        return {
+            "narrow": self.masked(half, 1, f"narrow_{index}"),
+            "hidden": self.conditioned("hidden", f"{index}_"),
+            "dropout": SharedDropout(self.dropout_rate, name=f"dropout_{index}", dtype=dtype),
+            "masked": self.masked(half, 3, f"masked_{index}"),
+            "gate": self.conditioned("gate", f"{index}_"),
+            "widen": self.masked(self.filters, 1, f"widen_{index}"),
+        }
+
+    def see_above_left(self, pixels, above, labels, evaluation=WholeImage(), training=False):
+        x = apply(self.stem_conditioning, evaluation.convolve(self.stem, pixels), labels)
+        for block in self.blocks:
+            hidden = apply(block["hidden"], block["narrow"](ops.relu(x)), labels)
+            hidden = block["dropout"](ops.relu(hidden), training=training)
+            hidden = evaluation.convolve(block["masked"], hidden)
+            hidden = apply(block["gate"], hidden, labels)
+            x = x + block["widen"](ops.relu(hidden))
+        return self.parameters(x, labels)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class GatedPixelCNNNetwork(MaskedNetwork):
+    """The network of Gated PixelCNN: a vertical stack for the rows above, a horizontal one.
+
+    Each layer of the vertical stack feeds the horizontal one, which so has no blind spot.
+
+    Reference:
+        van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, figure 2 and
+        eq. 2 and 4, https://arxiv.org/abs/1606.05328
+    """
+
+    stem_size = (1, 7)
+
+    def __init__(self, num_parameters, filters, *args, **kwargs):
+        super().__init__(num_parameters, filters, *args, **kwargs)
+        dtype = self.dtype_policy
+        self.vertical_stem = DownShiftedConv2D(
+            filters, (3, 7), strict=True, name="vertical_stem", dtype=dtype
+        )
+        self.vertical_stem_conditioning = self.conditioned("stem", "vertical_")
+        self.stem_link = WeightNormalizedDense(filters, name="stem_link", dtype=dtype)
+
+    def make_block(self, index):
+        dtype, double = self.dtype_policy, 2 * self.filters
+        return {
+            "vertical_hidden": self.conditioned("hidden", f"vertical_{index}_"),
+            "vertical": DownShiftedConv2D(double, (2, 3), name=f"vertical_{index}", dtype=dtype),
+            # Nobody would see the last one's.
+            "vertical_gate": self.conditioned("gate", f"vertical_{index}_")
+            if index < self.num_blocks - 1
+            else None,
+            "link": WeightNormalizedDense(double, name=f"link_{index}", dtype=dtype),
+            "hidden": self.conditioned("hidden", f"{index}_"),
+            "dropout": SharedDropout(self.dropout_rate, name=f"dropout_{index}", dtype=dtype),
+            "masked": self.masked(double, (1, 3), f"masked_{index}"),
+            "gate": self.conditioned("gate", f"{index}_"),
+            "residual": self.masked(self.filters, 1, f"residual_{index}"),
+        }
+
+    def see_above(self, pixels, labels, evaluation=WholeImage(), training=False):
+        x = evaluation.convolve(self.vertical_stem, pixels)
+        x = apply(self.vertical_stem_conditioning, x, labels)
+        links = {"stem": self.stem_link(x)}
+        for index, block in enumerate(self.blocks):
+            x = apply(block["vertical_hidden"], x, labels)
+            double = evaluation.convolve(block["vertical"], x)
+            links[f"{index}"] = block["link"](double)
+            if block["vertical_gate"] is not None:
+                x = gated(apply(block["vertical_gate"], double, labels))
+        return links
+
+    def see_above_left(self, pixels, above, labels, evaluation=WholeImage(), training=False):
+        x = evaluation.convolve(self.stem, pixels) + evaluation.link(above["stem"])
+        x = apply(self.stem_conditioning, x, labels)
+        for index, block in enumerate(self.blocks):
+            hidden = apply(block["hidden"], x, labels)
+            hidden = block["dropout"](hidden, training=training)
+            double = evaluation.convolve(block["masked"], hidden)
+            double = double + evaluation.link(above[f"{index}"])
+            hidden = gated(apply(block["gate"], double, labels), self.groups)
+            x = x + block["residual"](hidden)
+        return self.parameters(x, labels)
+
+    def row_convolutions(self):
+        layers = (self.vertical_stem, *(block["vertical"] for block in self.blocks))
+        return [(layer, 0) for layer in layers]
+
+
+def gated(x, groups=1):
+    """`tanh(a) * sigmoid(b)`, `a` and `b` being the halves of each channel group."""
+    *leading, channels = x.shape
+    leading = [-1 if size is None else size for size in leading]
+    if groups == 1:
+        value, gate = ops.split(x, 2, axis=-1)
+        return ops.tanh(value) * ops.sigmoid(gate)
+    value, gate = ops.split(ops.reshape(x, (*leading, groups, channels // groups)), 2, axis=-1)
+    return ops.reshape(ops.tanh(value) * ops.sigmoid(gate), (*leading, channels // 2))
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class PixelCNN(MaskedModel):
+    """Class-conditional PixelCNN: one stack of masked convolutions, with a blind spot.
+
+    It has the arguments of `MaskedModel`, and trains, scores, classifies and draws as
+    `PixelCNNPlusPlus` does.
+
+    Example:
+
+    ```python
+    model = PixelCNN(image_shape=(8, 8, 1), num_classes=10, num_levels=17)
+    model.compile(optimizer="adam")
+    model.fit(images, labels, epochs=10)
+    model.sample([0, 1, 2], seed=0)        # uint8 (3, 8, 8, 1)
+    ```
+
+    Reference:
+        van den Oord et al. 2016, Pixel Recurrent Neural Networks, https://arxiv.org/abs/1601.06759
+    """
+
+    network_class = PixelCNNNetwork
+    architecture = "pixelcnn"
+    title = "PixelCNN"
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class GatedPixelCNN(MaskedModel):
+    """Class-conditional Gated PixelCNN: two stacks with gates, and no blind spot.
+
+    It has the arguments of `MaskedModel`, and trains, scores, classifies and draws as
+    `PixelCNNPlusPlus` does.
+
+    Example:
+
+    ```python
+    model = GatedPixelCNN(image_shape=(8, 8, 1), num_classes=10, num_levels=17)
+    model.compile(optimizer="adam")
+    model.fit(images, labels, epochs=10)
+    ```
+
+    Reference:
+        van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders,
+        https://arxiv.org/abs/1606.05328
+    """
+
+    network_class = GatedPixelCNNNetwork
+    architecture = "gated_pixelcnn"
+    title = "Gated PixelCNN"

@@ -1,0 +1,126 @@
+"""The masked convolution against plain loops in float64, and what each sub-pixel sees of others."""
+
+import numpy as np
+import pytest
+from backend_tools import input_gradient
+from keras import ops
+from layer_checks import check_layer, randomize, run, weights_of
+from serialization import check_config
+
+from keras_pixelcnnpp.layers.masked import MaskedConv2D
+
+KERNELS = [(3, 3), (7, 7), (1, 5), (5, 1), (1, 1), (3, 7)]
+
+
+def sees(layer, offset, source, target, channels):
+    """Whether output channel `target` may see input channel `source` at an offset."""
+    if offset != (0, 0):
+        return offset < (0, 0)
+    source_group = source * layer.groups // channels
+    target_group = target * layer.groups // layer.filters
+    return source_group < target_group or (layer.mask == "B" and source_group == target_group)
+
+
+def by_a_loop(layer, image, kernel_size):
+    """The output for one picture `(height, width, channels)`, sub-pixel by sub-pixel."""
+    weights = weights_of(layer)
+    plain = "kernel" in weights
+    stored = weights["kernel" if plain else "direction"]
+    height, width, channels = image.shape
+    above, aside = kernel_size[0] // 2, kernel_size[1] // 2
+    taps = {
+        (row, column, source, target): stored[row + above, column + aside, source, target]
+        for row in range(-above, 1)
+        for column in range(-aside, aside + 1)
+        for source in range(channels)
+        for target in range(layer.filters)
+        if sees(layer, (row, column), source, target, channels)
+    }
+    output = np.zeros((height, width, layer.filters)) + weights["bias"]
+    for target in range(layer.filters):
+        own = {key[:3]: value for key, value in taps.items() if key[3] == target}
+        length = np.sqrt(sum(value**2 for value in own.values()))
+        factor = 1 if plain else weights["gain"].ravel()[target] / length
+        for i, j in np.ndindex(height, width):
+            for (row, column, source), value in own.items():
+                if 0 <= i + row < height and 0 <= j + column < width:
+                    output[i, j, target] += factor * value * image[i + row, j + column, source]
+    return output
+
+
+@pytest.mark.parametrize("weight_normalized", [True, False])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("mask", ["A", "B"])
+@pytest.mark.parametrize("kernel_size", KERNELS)
+def test_equals_a_loop(rng, kernel_size, mask, groups, weight_normalized):
+    if mask == "A" and kernel_size == (1, 1):
+        return  # refused, see below
+    layer = MaskedConv2D(6, kernel_size, mask, groups, weight_normalized)
+    x = rng.normal(size=(2, 4, 5, 3)).astype("float32")
+    run(layer, x)
+    randomize(layer)
+    expected = [by_a_loop(layer, image, kernel_size) for image in x]
+    np.testing.assert_allclose(run(layer, x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mask", ["A", "B"])
+def test_gradients_by_sub_pixel(rng, mask):
+    """Sub-pixel (2, 2, c) sees the earlier ones within reach, with B itself, and no later one."""
+    layer = MaskedConv2D(3, 3, mask, groups=3)
+    image = rng.normal(size=(1, 5, 5, 3)).astype("float32")
+    run(layer, image)
+    randomize(layer)
+    order = np.arange(75).reshape(5, 5, 3)
+    near = np.zeros((5, 5, 3), bool)
+    near[1:4, 1:4] = True
+    for channel in range(3):
+        gradient = input_gradient(lambda x, c=channel: ops.sum(layer(x)[0, 2, 2, c]), image)[0]
+        own = order[2, 2, channel]
+        allowed = near & ((order < own) if mask == "A" else (order <= own))
+        np.testing.assert_array_equal(gradient != 0, allowed)
+
+
+def test_a_window_gives_one_output_pixel(rng):
+    layer = MaskedConv2D(4, (5, 7))
+    x = rng.normal(size=(2, 8, 9, 3)).astype("float32")
+    whole = run(layer, x)
+    piece = run(layer, x[:, 2:5, 1:8], padded=True)
+    assert piece.shape == (2, 1, 1, 4)
+    np.testing.assert_allclose(piece[:, 0, 0], whole[:, 4, 4], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight_normalized", [True, False])
+def test_as_a_layer(rng, weight_normalized):
+    x = rng.normal(size=(2, 3, 5, 7, 2)).astype("float32")
+    arguments = {"filters": 4, "weight_normalized": weight_normalized, "groups": 2}
+    check_layer(MaskedConv2D, arguments, [x], (2, 3, 5, 7, 4))
+    check_config(
+        MaskedConv2D, filters=4, kernel_size=(3, 5), mask="A", groups=2, weight_normalized=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kernel_size": 4}, "`kernel_size`. Expected an odd integer"),
+        ({"kernel_size": (3, 2)}, "`kernel_size`. Expected an odd integer"),
+        ({"kernel_size": 0}, "`kernel_size`"),
+        ({"mask": "C"}, "`mask`"),
+        ({"groups": 0}, "`groups`"),
+        ({"groups": 3}, "`filters`. Expected a multiple of groups=3. Received: filters=4"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MaskedConv2D(**{"filters": 4, **arguments})
+
+
+def test_channels_that_do_not_divide(rng):
+    with pytest.raises(ValueError, match="multiple of groups=2"):
+        MaskedConv2D(4, groups=2).build((None, 4, 4, 3))
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_mask_that_leaves_nothing(groups):
+    with pytest.raises(ValueError, match="leaves something"):
+        MaskedConv2D(3, 1, "A", groups).build((None, 4, 4, 3))
