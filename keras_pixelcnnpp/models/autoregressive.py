@@ -74,8 +74,8 @@ class MeanOverBatch(keras.losses.Loss):
 class AutoregressiveModel(keras.Model):
     """p(x | y) as a product over pixels: a causal network and a distribution of one pixel.
 
-    A subclass makes the network, a `CausalNetwork`, and hands it to `_assemble`. The methods that
-    take and return arrays check their inputs and work in batches; those
+    A subclass makes the network, an `AutoregressiveNetwork`, and hands it to `_assemble`. The
+    methods that take and return arrays check their inputs and work in batches; those
     named `…_tensors` can be traced and exported.
 
     It takes K candidate labels per picture, the true one first. K = 1 is plain maximum
@@ -160,7 +160,7 @@ class AutoregressiveModel(keras.Model):
         )
 
     def _assemble(self, network):
-        # In this order: checkpoints number the variables.
+        # In this order: checkpoints number the variables. (Archives name them by classes, too.)
         self.network = network
         hybrid = self.label_loss_weight > 0
         self.posterior = LabelPosterior(

@@ -7,7 +7,7 @@ from keras_pixelcnnpp.conditioning import STRATEGIES, parse_conditioning
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 
 
-class CausalNetwork(keras.layers.Layer):
+class AutoregressiveNetwork(keras.layers.Layer):
     """Maps a scaled picture and candidate labels to the parameters of each pixel's distribution.
 
     The parameters at pixel `(i, j)` depend on the pixels before it in raster order and on the

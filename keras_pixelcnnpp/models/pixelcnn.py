@@ -11,7 +11,7 @@ from keras_pixelcnnpp.layers.masked import MaskedConv2D
 from keras_pixelcnnpp.layers.shifted import DownShiftedConv2D
 from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.models.network import CausalNetwork, require_places
+from keras_pixelcnnpp.models.network import AutoregressiveNetwork, require_places
 
 _NOT_HERE = {
     "one_hot": "The picture's channels are masked in groups, and a label belongs to none.",
@@ -95,7 +95,7 @@ class MaskedModel(AutoregressiveModel):
         )
 
 
-class MaskedNetwork(CausalNetwork):
+class MaskedNetwork(AutoregressiveNetwork):
     """What the networks of both share: the first layer, blocks, and the last layers.
 
     Args:
@@ -108,7 +108,7 @@ class MaskedNetwork(CausalNetwork):
         num_classes: Integer, number of classes (0 for none).
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Call arguments and what it returns: see `CausalNetwork`.
+    Call arguments and what it returns: see `AutoregressiveNetwork`.
     """
 
     stem_size = (7, 7)

@@ -14,7 +14,7 @@ from keras_pixelcnnpp.layers.gated_residual import ResidualStack, concat_elu
 from keras_pixelcnnpp.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
 from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.models.network import CausalNetwork
+from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -131,7 +131,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         self.num_resolutions = num_resolutions
         self.conditioned_blocks = conditioned_blocks
         self._assemble(
-            PixelCNNPlusPlusNetwork(
+            CausalNetwork(
                 self.distribution.num_parameters,
                 self.widths,
                 per_resolution("num_blocks", self.num_blocks, num_resolutions, at_most=1000),
@@ -188,7 +188,7 @@ def require_divisible(name, image_shape, num_resolutions):
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class PixelCNNPlusPlusNetwork(CausalNetwork):
+class CausalNetwork(AutoregressiveNetwork):
     """The network of PixelCNN++: two streams of gated residual blocks over several resolutions.
 
     The parameters at pixel `(i, j)` depend on the pixels before it in raster order and on the
@@ -207,7 +207,7 @@ class PixelCNNPlusPlusNetwork(CausalNetwork):
             only those of the stream `ul`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Call arguments and what it returns: see `CausalNetwork`.
+    Call arguments and what it returns: see `AutoregressiveNetwork`.
 
     Reference:
         Salimans et al. 2017, PixelCNN++, figure 2, https://arxiv.org/abs/1701.05517
@@ -316,12 +316,12 @@ class PixelCNNPlusPlusNetwork(CausalNetwork):
         return self.above_left.upsamplings
 
     def row_convolutions(self):
-        """See `CausalNetwork`: the stems that look above, and the stream `u`."""
+        """See `AutoregressiveNetwork`: the stems that look above, and the stream `u`."""
         stems = [(self.rows_above_stem, 0), (self.above_stem, 0)]
         return stems + self.rows_above.convolutions()
 
     def pixel_convolutions(self):
-        """See `CausalNetwork`: the stem that looks left, and the stream `ul`."""
+        """See `AutoregressiveNetwork`: the stem that looks left, and the stream `ul`."""
         return [(self.left_stem, 0), *self.above_left.convolutions()]
 
     def see_above(self, pixels, labels, evaluation=WholeImage(), training=False):
