@@ -1,10 +1,13 @@
 """A preset with weights, from a run: `keras_pixelcnnpp/presets/NAME/` with its model card.
 
-    python benchmarks/preset.py runs/cpen455 cpen455
+    python benchmarks/preset.py round runs/cpen455
+    pixelcnnpp evaluate classification --run runs/cpen455
+    python benchmarks/preset.py write runs/cpen455 cpen455
 
-Needs reports/classification.json (`pixelcnnpp evaluate classification`), whose numbers go into
-`metadata.json` and the card. The training options become those of the run. Of a run that started
-from a preset's weights, they stay that preset's: how to train it from nothing.
+The first rounds the weights of the run's model to half precision, so that what is measured is what
+the preset then stores, in half the bytes. The last needs reports/classification.json, whose numbers
+go into `metadata.json` and the card. The training options become those of the run. Of a run that
+started from a preset's weights, they stay that preset's: how to train it from nothing.
 """
 
 import argparse
@@ -18,6 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from results import Run, markdown_template
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.presets import load_preset_config, preset_names
 from keras_pixelcnnpp.run import RunFolder
@@ -48,20 +53,28 @@ def started_from(options):
     return {"preset": name, **{key: metadata[key] for key in ("epochs", "metrics", "sha256")}}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("name")
-    options = parser.parse_args()
+def round_weights(folder):
+    """Rounds the weights of the run's model to half precision, in its archive."""
+    model = load_trained_model(folder.model_keras)
+    rounded = [
+        value.astype("float16").astype("float32") if value.dtype == "float32" else value
+        for value in model.get_weights()
+    ]
+    model.set_weights(rounded)
+    with atomic_path(folder.model_keras) as temporary:
+        model.save(temporary)
 
-    folder, run = RunFolder(options.run), Run(options.run)
+
+def write(folder, name):
+    """Writes the preset `name` from a run that was measured."""
+    run = Run(folder.path)
     report = run.json("reports/classification.json")
     if report is None:
-        parser.error(f"{options.run} has no reports/classification.json")
+        raise UserError(f"{folder.path} has no reports/classification.json")
     config = run.config
     trained_with = config["pixelcnnpp"]["options"]
     metadata = {
-        "data": config["data"]["source"],
+        "data": Path(config["data"]["source"]).name,
         "fingerprint": config["data"]["fingerprint"],
         "epochs": run.epochs("pixelcnnpp"),
         "seed": trained_with["seed"],
@@ -76,10 +89,10 @@ def main():
         },
     }
     model = load_trained_model(folder.model_keras)
-    target = PRESETS / options.name
+    target = PRESETS / name
     model.save_to_preset(target, training=training_options(trained_with), metadata=metadata)
     if run.has("reports/samples.png"):
-        shutil.copy(options.run / "reports" / "samples.png", target)
+        shutil.copy(folder.reports / "samples.png", target)
     card = markdown_template("model_card.md.j2")
     licence = LICENCES.get(metadata["data"])
     text = card.render(run=run, config=run.config, metadata=metadata, licence=licence)
@@ -87,6 +100,21 @@ def main():
     size = (target / "model.weights.h5").stat().st_size / 1e6
     print(f"Wrote {target}, {size:.1f} MB of weights")
     print(json.dumps(metadata["metrics"], indent=2))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", choices=("round", "write"))
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name", nargs="?")
+    options = parser.parse_args()
+    folder = RunFolder(options.run)
+    if options.step == "round":
+        round_weights(folder)
+    elif options.name is None:
+        parser.error("write needs the name of the preset")
+    else:
+        write(folder, options.name)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def train_pixelcnnpp(
     with backend.dtype_policy(training["precision"]):
         with argument_errors():
             arguments = dict(model_options)
-            model = ARCHITECTURES[arguments.pop("architecture")](
+            model = ARCHITECTURES[arguments.pop("architecture", "pixelcnnpp")](
                 image_shape=dataset.image_shape,
                 num_classes=num_classes,
                 num_levels=dataset.num_levels,

@@ -1,8 +1,11 @@
 """Presets: folders with a configuration, and perhaps weights, their checksum and a card."""
 
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
@@ -136,15 +139,40 @@ class PresetFolder:
             ) from error
 
     def write(self, model: "keras.Model", config: dict, metadata: dict) -> None:
-        """Writes configuration, weights and metadata, each under a temporary name first."""
+        """Writes configuration, weights and metadata, each under a temporary name first.
+
+        Weights that are numbers of half precision are stored in half the bytes.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.weights_path) as temporary:
-            model.save_weights(temporary)
+        with atomic_path(self.weights_path) as temporary, tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder, temporary.name)
+            model.save_weights(whole)
+            _halve_without_loss(whole, temporary)
         write_json(self.path / "config.json", config)
         write_json(self.path / "metadata.json", {**metadata, "sha256": sha256(self.weights_path)})
 
     def _read(self, name):
         return read_json(self.path / name)
+
+
+def _halve_without_loss(source, target):
+    """Copies an HDF5 file; arrays whose numbers are all of half precision become float16."""
+    import h5py  # here, since `pixelcnnpp --help` needs the names of the presets
+
+    def copy(name, item):
+        if isinstance(item, h5py.Group):
+            new.require_group(name).attrs.update(item.attrs)
+            return
+        values = item[()]
+        if values.dtype == "float32":
+            with np.errstate(over="ignore"):
+                half = values.astype("float16")
+            values = half if np.array_equal(half.astype("float32"), values) else values
+        new.create_dataset(name, data=values).attrs.update(item.attrs)
+
+    with h5py.File(source) as old, h5py.File(target, "w") as new:
+        new.attrs.update(old.attrs)
+        old.visititems(copy)
 
 
 def _weights_by_name(model):

@@ -1,5 +1,6 @@
 import json
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import keras_pixelcnnpp
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.archive import model_from_preset
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import PresetFolder, load_preset_config, preset_names
 
@@ -42,9 +44,10 @@ def test_every_preset_gives_a_model(name):
     config = load_preset_config(name)
     assert config["training"]["epochs"] > 0
     # Small, but with every other choice of the preset.
-    size = 2 ** (config["model"].get("num_resolutions", 3) - 1)
+    masked = config["architecture"] != "pixelcnnpp"
+    size = 2 ** (1 if masked else config["model"].get("num_resolutions", 3) - 1)
     widths = config["model"]["filters"]
-    model = PixelCNNPlusPlus.from_preset(
+    model = model_from_preset(
         name,
         load_weights=False,
         image_shape=(size, size, 1),
@@ -155,6 +158,28 @@ def test_trained_presets(name):
     noise = np.random.default_rng(0).integers(0, model.num_levels, smooth.shape).astype("uint8")
     likelier, less_likely = model.bits_per_dim(np.concatenate([smooth, noise]))
     assert likelier < less_likely
+
+
+def test_weights_of_half_precision_take_half_the_bytes(saved, tmp_path):
+    trained = tiny.random_model()
+    trained.save_to_preset(tmp_path / "whole")
+    rounded = [value.astype("float16").astype(value.dtype) for value in trained.get_weights()]
+    trained.set_weights(rounded)
+    trained.save_to_preset(tmp_path / "half")
+    restored = PixelCNNPlusPlus.from_preset(tmp_path / "half")
+    for received, expected in zip(restored.get_weights(), rounded, strict=True):
+        assert received.dtype == expected.dtype
+        np.testing.assert_array_equal(received, expected)
+    whole, half = (stored_bytes(tmp_path / name) for name in ("whole", "half"))
+    assert half < 0.52 * whole
+
+
+def stored_bytes(preset):
+    """Of all arrays in the file of weights."""
+    items = []
+    with h5py.File(preset / "model.weights.h5") as file:
+        file.visititems(lambda _, item: items.append(getattr(item, "nbytes", 0)))
+    return sum(items)
 
 
 def test_saving_again_replaces(model, saved):

@@ -4,6 +4,7 @@ import pytest
 from command_line import one_line
 
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.train.data import load_preset
 from keras_pixelcnnpp.train.options import per_resolution, resolve_options
 
 
@@ -25,6 +26,7 @@ def test_bad_filters(pixelcnnpp, tmp_path):
         ({"candidates": 4}, "number of classes, 3"),
         ({"label_loss_weight": 1.0, "candidates": 1}, "needs at least 2"),
         ({"label_loss_weight": 1.0, "conditioning": "none"}, "Without labels"),
+        ({"architecture": "pixelcnn", "num_resolutions": 2}, "one resolution"),
     ],
 )
 def test_contradicting_options(overrides, message):
@@ -32,9 +34,27 @@ def test_contradicting_options(overrides, message):
         resolve_options({"model": {}, "training": {}}, overrides, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "architecture", "expected"),
+    [
+        (None, "digits", None, "pixelcnnpp"),
+        (None, "digits", "pixelcnn", "pixelcnn"),
+        (None, "digits", "pixelcnnpp", "pixelcnnpp"),
+        ("gated_pixelcnn", "digits", None, "gated_pixelcnn"),
+    ],
+)
+def test_preset_of_an_architecture(name, data, architecture, expected):
+    assert load_preset(name, data, architecture)["architecture"] == expected
+
+
+def test_preset_of_another_architecture():
+    with pytest.raises(UserError, match=r"The preset digits is of pixelcnnpp. Received: pixelcnn$"):
+        load_preset("digits", "digits", "pixelcnn")
+
+
 def test_options_override_the_preset():
     own = {"image_shape": [32, 32, 3], "num_classes": 4, "num_levels": 256}
     preset = {"model": {"filters": 40, **own}, "training": {"epochs": 100, "batch_size": 16}}
     model, training = resolve_options(preset, {"filters": None, "epochs": 5}, 10)
-    assert model == {"filters": 40}
+    assert model == {"architecture": "pixelcnnpp", "filters": 40}
     assert (training["epochs"], training["batch_size"], training["candidates"]) == (5, 16, 1)
