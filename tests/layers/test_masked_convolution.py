@@ -95,7 +95,13 @@ def test_as_a_layer(rng, weight_normalized):
     arguments = {"filters": 4, "weight_normalized": weight_normalized, "groups": 2}
     check_layer(MaskedConv2D, arguments, [x], (2, 3, 5, 7, 4))
     check_config(
-        MaskedConv2D, filters=4, kernel_size=(3, 5), mask="A", groups=2, weight_normalized=False
+        MaskedConv2D,
+        filters=4,
+        kernel_size=(3, 5),
+        mask="A",
+        groups=2,
+        weight_normalized=False,
+        initial_scale=0.5,
     )
 
 
