@@ -42,6 +42,70 @@ def test_help_answers_without_keras():
     assert b"--preset" in result.stdout
 
 
+def in_a_fresh_process(code, **environ):
+    """Runs Python code, as if nobody had said how much TensorFlow may log."""
+    unset = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, env={**unset, **environ}, capture_output=True, check=False, text=True
+    )
+
+
+@pytest.mark.tensorflow
+class TestNothingForeignOnStderr:
+    def test_of_a_training(self, data, tmp_path):
+        arguments = ["train", "pixelcnnpp", "--data", data, "--run", tmp_path / "run", *SMALL]
+        result = in_a_fresh_process(
+            f"import sys; sys.argv = ['pixelcnnpp', *{list(map(str, arguments))}]\n"
+            "from keras_pixelcnnpp import cli; cli.main()"
+        )
+        assert "Wrote" in result.stdout
+        assert result.stderr == ""
+
+    def test_but_what_kills_the_process_is_seen(self, tmp_path):
+        """As the line of a TensorFlow that was built for another processor."""
+        (tmp_path / "tensorflow.py").write_text(
+            "import os\n"
+            "os.write(2, b'I0000 00:00:17 1 port.cc:1] oneDNN custom operations are on.\\n')\n"
+            "os.write(2, b'F0000 00:00:17 1 cpu_feature_guard.cc:1] needs AVX\\nreally')\n"
+            "os.abort()\n"
+        )
+        result = in_a_fresh_process(
+            "import sys; sys.argv = ['pixelcnnpp', '--help']\n"
+            "from keras_pixelcnnpp import cli\n"
+            "try: cli.main()\n"
+            "except SystemExit: import tensorflow",
+            PYTHONPATH=str(tmp_path),
+        )
+        assert result.returncode == -signal.SIGABRT
+        assert result.stderr.startswith(
+            "F0000 00:00:17 1 cpu_feature_guard.cc:1] needs AVX\nreally"
+        )
+
+    def test_an_import_that_fails(self, tmp_path):
+        (tmp_path / "tensorflow.py").write_text("raise ImportError('libgomp.so is missing')")
+        result = in_a_fresh_process(
+            "import sys; sys.argv = ['pixelcnnpp', 'train', 'pixelcnnpp', '--data', 'digits', "
+            "'--run', 'run']\n"
+            "from keras_pixelcnnpp import cli; cli.main()",
+            PYTHONPATH=str(tmp_path),
+        )
+        assert "libgomp.so is missing" in result.stderr
+
+    def test_of_many_models(self, pixelcnnpp, caplog):
+        tf = pytest.importorskip("tensorflow")
+        pixelcnnpp("--help")
+        for _ in range(8):
+            tf.function(lambda number: number + 1)(1.0)
+        assert not caplog.records
+
+    def test_of_letters_that_no_font_has(self, pixelcnnpp):
+        from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
+
+        pixelcnnpp("--help")
+        confusion_matrix_png([0, 1], [0, 1], ["熊猫", "考拉"], "")
+
+
 @pytest.mark.parametrize(
     ("backend", "fragments"),
     [
