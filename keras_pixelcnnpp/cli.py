@@ -47,6 +47,47 @@ app.add_typer(evaluate, name="evaluate")
 app.add_typer(savedmodel, name="savedmodel")
 
 
+@app.command()
+def presets() -> None:
+    """List the presets, and what those with weights were measured at.
+
+    Options of `pixelcnnpp train pixelcnnpp` override what a preset says.
+    """
+    from rich.box import SIMPLE_HEAD
+
+    from keras_pixelcnnpp.evaluate.figures import print_table
+    from keras_pixelcnnpp.presets import PresetFolder, preset_names
+
+    look = {"box": SIMPLE_HEAD, "padding": 0, "title_justify": "left"}
+    folders = {name: PresetFolder.find(name) for name in preset_names()}
+    headings = ("pictures", "classes", "levels", "filters", "mixtures", "conditioning", "epochs")
+    rows = [(name, *_architecture(folder.config())) for name, folder in folders.items()]
+    print_table(("preset", *headings), rows, **look)
+    headings = ("trained on", "epochs", "accuracy", "bits/dim", "measured on")
+    trained = [(name, folder.metadata()) for name, folder in folders.items() if folder.has_weights]
+    rows = [(name, *_measured(facts)) for name, facts in trained]
+    print_table(("preset", *headings), rows, title="With weights", **look)
+
+
+def _architecture(config: dict) -> Iterator[str]:
+    values = {**config["model"], "epochs": config["training"].get("epochs")}
+    yield "×".join(map(str, values["image_shape"]))
+    for name in ("num_classes", "num_levels", "filters", "num_mixtures", "conditioning", "epochs"):
+        value = values.get(name, "–")
+        yield ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _measured(facts: dict) -> tuple[str, ...]:
+    numbers = facts["metrics"]
+    return (
+        facts["data"],
+        str(facts["epochs"]),
+        f"{numbers['accuracy']:.1%}",
+        f"{numbers['bits_per_dim']:.3f}",
+        f"{facts['count']} of {facts['split']}",
+    )
+
+
 def main() -> None:
     """Runs a command. Bad input, or too much of it, ends it with one line and exit status 2."""
     # What goes wrong in TensorFlow's C++ code raises an exception as well, or ends the process with

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from command_line import one_line
 from PIL import Image
 from typer.main import get_command
 
+import keras_pixelcnnpp
 from keras_pixelcnnpp.cli import app
 from keras_pixelcnnpp.errors import is_out_of_memory
 from keras_pixelcnnpp.train.stopping import TrainingStopped
@@ -170,6 +172,27 @@ def test_help_cuts_no_name_on_80_columns(pixelcnnpp, monkeypatch, words, command
     assert {name for option in command.params for name in option.opts if "--" in name} <= shown
     assert {name for option in command.params for name in option.secondary_opts} <= shown
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = pixelcnnpp("presets")
+    assert status == 0
+    assert "…" not in out
+    rows = [line.split() for line in out.splitlines()]
+    root = Path(keras_pixelcnnpp.presets.__file__).parent
+    for name in (path.name for path in root.iterdir() if (path / "config.json").exists()):
+        values = json.loads((root / name / "config.json").read_text())
+        (row, *measured) = [row[1:] for row in rows if row[:1] == [name]]
+        assert str(values["model"]["num_mixtures"]) in row
+        assert values["model"]["conditioning"] in row
+        assert str(values["training"]["epochs"]) in row
+        assert len(measured) == (root / name / "metadata.json").exists()
+        for row in measured:
+            facts = json.loads((root / name / "metadata.json").read_text())
+            assert f"{100 * facts['metrics']['accuracy']:.1f}%" in row
+            assert f"{facts['metrics']['bits_per_dim']:.3f}" in row
+            assert facts["split"] in row
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to …")])

@@ -61,6 +61,10 @@ class PresetFolder:
                 raise UserError(f"{self.path / 'config.json'}: the section {section!r} is missing")
         return config
 
+    def metadata(self) -> dict:
+        """Reads `metadata.json`, the facts about the weights; empty where there are none."""
+        return self._read("metadata.json") if self.has_weights else {}
+
     @property
     def has_weights(self) -> bool:
         """Whether the preset is a trained one."""
@@ -109,7 +113,7 @@ class PresetFolder:
     def _load_all_weights(self, model):
         if not self.has_weights:
             raise UserError(f"{self.path}: a preset without weights")
-        expected = self._read("metadata.json").get("sha256")
+        expected = self.metadata().get("sha256")
         received = sha256(self.weights_path)
         if received != expected:
             raise UserError(
