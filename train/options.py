@@ -111,6 +111,14 @@ class TrainingOptions:
             show_default="the data's",
         ),
     ] = None
+    skip_bad_files: Annotated[
+        bool,
+        option(
+            DATA,
+            "Go on without the picture files that cannot be read, here and in evaluate.",
+            "--skip-bad-files",
+        ),
+    ] = False
     limit: Annotated[
         int | None,
         option(DATA, "Train on so many pictures, chosen at random, for a trial.", min=1),
