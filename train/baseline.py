@@ -15,7 +15,7 @@ from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.command_line import may_change, training_defaults
 from keras_pixelcnnpp.train.devices import OneDevice
 from keras_pixelcnnpp.train.loop import Phase, claim, train_into
-from keras_pixelcnnpp.train.monitors import ValidationMonitor, measure
+from keras_pixelcnnpp.train.monitors import ValidationMonitor, measure, validation_limit
 from keras_pixelcnnpp.train.options import BaselineOptions
 
 
@@ -75,7 +75,11 @@ def train_baseline(
         "baseline",
         model,
         [Phase(batches, training["epochs"])],
-        ValidationMonitor(partial(measure, model), validation),
+        ValidationMonitor(
+            partial(measure, model, verbose=int(verbose == 1)),
+            validation,
+            limit=validation_limit(training["validation_limit"], len(pictures), 1),
+        ),
         callbacks,
         dataset=dataset,
         pictures=pictures,

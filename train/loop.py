@@ -9,7 +9,7 @@ from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.files import atomic_path
-from keras_pixelcnnpp.optimizers import use_averages
+from keras_pixelcnnpp.optimizers import inner_optimizer, use_averages
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.train.devices import Devices, OneDevice
@@ -69,6 +69,9 @@ def train_into(
     """
     logs = []
     if parallel.is_chief:
+        if verbose:
+            averages = inner_optimizer(model.optimizer).use_ema
+            print(monitor.describe(averages, model.num_classes > 0))
         logs = tensorboard_callbacks(
             run, section, dataset, pictures, monitor, sample_every, histogram_every
         )

@@ -18,7 +18,12 @@ from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.command_line import may_change
 from keras_pixelcnnpp.train.devices import Devices, OneDevice
 from keras_pixelcnnpp.train.loop import Phase, claim, train_into
-from keras_pixelcnnpp.train.monitors import ValidationMonitor, frechet_monitor, measure
+from keras_pixelcnnpp.train.monitors import (
+    ValidationMonitor,
+    frechet_monitor,
+    measure,
+    validation_limit,
+)
 from keras_pixelcnnpp.train.options import PixelCNNOptions
 from keras_pixelcnnpp.train.tensorboard import sample_every
 
@@ -93,10 +98,13 @@ def train_pixelcnnpp(
 
     if training["frechet_every"]:
         callbacks = [frechet_monitor(run, dataset, training["frechet_every"]), *callbacks]
+    limit = validation_limit(training["validation_limit"], len(pictures), num_classes)
+    few = min(MONITORED_TRAINING_PICTURES, limit or MONITORED_TRAINING_PICTURES)
     monitor = ValidationMonitor(
-        partial(measure, model, batch_size=training["batch_size"]),
+        partial(measure, model, batch_size=training["batch_size"], verbose=int(verbose == 1)),
         validation,
-        training=pictures.some(MONITORED_TRAINING_PICTURES, training["seed"]),
+        training=pictures.some(few, training["seed"]),
+        limit=limit,
     )
 
     def finish() -> None:
