@@ -291,7 +291,7 @@ class TestBadInput:
         options = [*SMALL, "--image-size", 6, "--num-resolutions", 3]
         one_line(
             pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *options),
-            "num_resolutions=3",
+            *("option `image_size`", "num_resolutions=3", "(4, 4) or (8, 8)"),
         )
         assert not run.exists()
 

@@ -67,7 +67,7 @@ def train_pixelcnnpp(
         larger = larger.some(training["limit"], training["seed"])
     validation = dataset.pictures("validation", with_labels=num_classes > 0)
     with backend.dtype_policy(training["precision"]):
-        with argument_errors():
+        with argument_errors(image_shape="image_size"):
             model = PixelCNNPlusPlus(
                 image_shape=dataset.image_shape,
                 num_classes=num_classes,
