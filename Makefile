@@ -126,7 +126,6 @@ bench: .venv/installed
 
 # make prints each command before it runs it; type them yourself with .venv/bin on the PATH.
 demo: export PATH := $(CURDIR)/.venv/bin:$(PATH)
-demo: export TF_CPP_MIN_LOG_LEVEL := 2
 demo: .venv/installed
 	@rm -rf $(RUN)
 	pixelcnnpp train pixelcnnpp --data digits --run $(RUN)

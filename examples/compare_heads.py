@@ -34,10 +34,10 @@ from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.models.archive import ARCHITECTURES
+from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.presets import load_preset_config
 from keras_pixelcnnpp.train.monitors import ValidationMonitor
 from keras_pixelcnnpp.train.options import resolve_options
-from keras_pixelcnnpp.train.pixelcnnpp import make_optimizer
 
 BATCH = 32
 HEADS = {

@@ -1,5 +1,6 @@
 """Conditional PixelCNN++ for Keras 3: generates, classifies and scores pictures."""
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.util
@@ -87,26 +88,36 @@ def _register():
         get_custom_objects().setdefault(f"{__name__}>{name}", _Later(name))
 
 
-class _RegisterAfterKeras(importlib.abc.MetaPathFinder):
-    """Registers the classes as soon as somebody imports Keras."""
+@contextlib.contextmanager
+def _registering():
+    yield
+    _register()
+
+
+class ImportHook(importlib.abc.MetaPathFinder):
+    """Executes a module inside a context manager as soon as somebody imports it."""
+
+    def __init__(self, name, context):
+        self.name = name
+        self.context = context
 
     def find_spec(self, fullname, path, target=None):
-        if fullname != "keras":
+        if fullname != self.name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         if spec is not None:
             execute = spec.loader.exec_module
 
-            def execute_and_register(module):
-                execute(module)
-                _register()
+            def execute_inside(module):
+                with self.context():
+                    execute(module)
 
-            spec.loader.exec_module = execute_and_register
+            spec.loader.exec_module = execute_inside
         return spec
 
 
 if "keras" in sys.modules:
     _register()
 else:
-    sys.meta_path.insert(0, _RegisterAfterKeras())
+    sys.meta_path.insert(0, ImportHook("keras", _registering))

@@ -1,30 +1,62 @@
-"""scikit-learn classifiers over models that are trained already, and the file of their answers."""
+"""scikit-learn classifiers, trained already or by `fit`, and the file of their answers."""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
+import keras
 import numpy as np
 from keras import ops
-from scipy.special import softmax
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags, check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
 
+from keras_pixelcnnpp.backend import jit_compile
+from keras_pixelcnnpp.checks import checked_images
+from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
+from keras_pixelcnnpp.data.dataset import LabelledImages
 from keras_pixelcnnpp.files import atomic_path
+from keras_pixelcnnpp.models.archive import ARCHITECTURES, known_architecture
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.optimizers import make_optimizer, use_averages
+from keras_pixelcnnpp.presets import PresetFolder
+
+OFFSET_PICTURES = 5000  # for one number a class; scoring them under every class takes its time
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
     """A scikit-learn classifier over a model that is trained already.
 
-    A subclass gives `num_classes`, `image_shape`, `num_levels` and `_probabilities(images)`. As in
-    `sklearn.frozen.FrozenEstimator`, `fit` changes nothing.
+    A subclass gives `num_classes`, `image_shape`, `num_levels` and `_probabilities(images)`.
     """
 
-    def fit(self, X=None, y=None):  # noqa: N803
-        """Does nothing: the model is trained. Returns `self`."""
-        return self
+    def fit(self, X=None, y=None) -> Self:  # noqa: N803
+        """Refuses: the model is trained already.
+
+        What calls `fit`, such as `cross_val_score`, measures on pictures that it didn't give to
+        `fit`. A trained model may have seen them, and the score would mean nothing.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"This {type(self).__name__} has a model that is trained already, and may have seen "
+            "the pictures that it is to be scored on. Score it as it is; or train a new model for "
+            "each fit, PixelCNNClassifier(preset=…, epochs=…); or, if no picture at hand was "
+            "trained on, say so: sklearn.frozen.FrozenEstimator(classifier)."
+        )
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # pictures have four axes
+        return tags
 
     @property
     def classes_(self) -> np.ndarray:
@@ -42,7 +74,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             ValueError: if `X` has another dtype or shape, or holds a level that the model lacks.
+            NotFittedError: if there is no trained model yet.
         """
+        check_is_fitted(self)
         probabilities = np.asarray(self._probabilities(np.asarray(X)), dtype=np.float64)
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
@@ -55,64 +89,235 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Returns:
             int `[count]`, entries of `classes_`.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
 
 
 class _KerasClassifier(ImageClassifier):
     """A classifier over a Keras model, which says what it was built for."""
 
     @property
+    def _trained(self) -> keras.Model:
+        return self.model
+
+    @property
     def num_classes(self) -> int:
         """The number of classes."""
-        return self.model.num_classes
+        return self._trained.num_classes
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """`(height, width, channels)`."""
-        return self.model.image_shape
+        return self._trained.image_shape
 
     @property
     def num_levels(self) -> int:
         """The number of levels of a sub-pixel."""
-        return self.model.num_levels
+        return self._trained.num_levels
 
 
 class PixelCNNClassifier(_KerasClassifier):
     """Classifies by Bayes' rule: `p(y | x)` is proportional to `p(x | y) p(y)`.
 
+    Around a trained model it predicts at once, and `fit` refuses: in `cross_val_score` it would
+    report scores of a model that has seen the held-out pictures. Without one, `fit` trains a new
+    model, as `pixelcnnpp train pixelcnnpp` does, but for checkpoints, logs and random crops.
+
     Args:
-        model: A trained `PixelCNNPlusPlus` with labels.
-        batch_size: How many pictures are scored at once; each is scored once per class.
+        model: A trained model of the family with labels, or `None`: `fit` makes one. The arguments
+            from `preset` on are for `fit` alone.
+        batch_size: Integer, how many pictures are scored, each once per class, and trained on at
+            once.
         verbose: 1 shows Keras's progress bar.
         flip_average: Whether to judge by the mean of `log p(x | y)` over a picture and its mirror
             image; twice the work.
+        preset: Name or folder of the preset that gives architecture and training options. Its
+            weights are not used. Size and channels are those of the pictures, levels the preset's.
+        epochs: Integer; `None`, here and below: as the preset has it.
+        learning_rate: Float, at the beginning.
+        label_loss_weight: Float, weight of the cross-entropy over the candidates. Without any (of
+            the preset `"report"`), labels are learned slowly.
+        candidates: Integer from 1 to the number of classes, labels compared per picture. Where the
+            preset has none: all, with a label loss.
+        model_options: Dict of arguments of the model that replace the preset's.
+        seed: Integer. `fit` sets Keras's global seed to it.
+
+    Attributes:
+        classes_: The labels as `fit` was given them, sorted; around a trained model 0, 1, ….
+        model_: The model that `fit` trained.
 
     Raises:
-        ValueError: if the model knows no classes.
+        ValueError: if `model` knows no classes.
 
     Example:
 
     ```python
     classifier = PixelCNNClassifier(keras.models.load_model("runs/digits/model.keras"))
     ConfusionMatrixDisplay.from_estimator(classifier, images, labels)
+
+    new = PixelCNNClassifier(preset="digits", epochs=8)     # a new model for each fold
+    cross_val_score(new, images, ["odd" if label % 2 else "even" for label in labels], cv=3)
     ```
     """
 
-    def __init__(self, model, batch_size: int = 32, verbose: int = 0, flip_average: bool = False):
+    def __init__(
+        self,
+        model: AutoregressiveModel | None = None,
+        batch_size: int = 32,
+        verbose: int = 0,
+        flip_average: bool = False,
+        *,
+        preset: str | Path = "report",
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+        label_loss_weight: float | None = None,
+        candidates: int | None = None,
+        model_options: dict | None = None,
+        seed: int = 0,
+    ):
         self.model = model
         self.batch_size = batch_size
         self.verbose = verbose
         self.flip_average = flip_average
-        if not model.num_classes:
+        self.preset = preset
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.label_loss_weight = label_loss_weight
+        self.candidates = candidates
+        self.model_options = model_options
+        self.seed = seed
+        if getattr(model, "num_classes", None) == 0:
             raise ValueError(
                 "Invalid value for argument `model`. Expected a model that was trained with "
                 f"labels. Received: model.num_classes={model.num_classes}"
             )
 
+    def fit(self, X: np.ndarray, y: Sequence) -> Self:  # noqa: N803
+        """Trains a new model.
+
+        Args:
+            X: uint8 `[count, height, width, channels]`, levels.
+            y: `[count]`, the class of each picture: integers, texts, or what else can be sorted.
+
+        Returns:
+            `self`.
+
+        Raises:
+            ValueError: if there is a trained model already, an argument is out of range, or
+                pictures and labels don't fit.
+        """
+        if self.model is not None:
+            return super().fit()
+        labels = column_or_1d(y)
+        check_classification_targets(labels)
+        check_consistent_length(X, labels)
+        classes, labels = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(
+                "Invalid value for argument `y`. Expected at least two classes. "
+                f"Received: y={list(classes)}"
+            )
+        preset = PresetFolder.find(self.preset)
+        training = self._training(preset.config()["training"])
+        keras.utils.set_random_seed(self.seed)
+        replaced = dict(self.model_options or {})
+        if self.label_loss_weight is not None:
+            replaced["label_loss_weight"] = self.label_loss_weight
+        model = preset.make(
+            ARCHITECTURES[known_architecture(preset.architecture)],
+            **{**replaced, "image_shape": np.shape(X)[1:], "num_classes": len(classes)},
+        )
+        images = checked_images(X, model.image_shape, model.num_levels)
+        pictures = LabelledImages(images, labels.astype("int32"), ("",) * len(labels))
+        self._train(model, pictures, training)
+        self.model_, self._classes = model, classes
+        return self
+
+    def _training(self, preset):
+        given = {"epochs": self.epochs, "learning_rate": self.learning_rate}
+        training = {**preset, **{name: value for name, value in given.items() if value is not None}}
+        for name in given:
+            if name not in training:
+                raise ValueError(
+                    f"Invalid value for argument `{name}`. The preset has none, so one must be "
+                    f"given. Received: {name}=None, preset={self.preset!r}"
+                )
+        # The preset's share of the epochs.
+        warmup = preset.get("warmup_epochs", 0)
+        if self.epochs is not None and warmup:
+            training["warmup_epochs"] = warmup * self.epochs // preset.get("epochs", warmup)
+        return training
+
+    def _train(self, model, pictures, training):
+        steps = training["epochs"] * -(-len(pictures) // self.batch_size)
+        model.compile(make_optimizer(training, steps), jit_compile=jit_compile(None))
+        candidates = self._candidates(model, training.get("candidates"))
+        warmup = training.get("warmup_epochs", 0) if candidates > 1 else 0
+        for num_candidates, first, last in (
+            (1, 0, warmup),
+            (candidates, warmup, training["epochs"]),
+        ):
+            batches = ImageSequence(
+                pictures.images,
+                pictures.labels,
+                batch_size=self.batch_size,
+                num_classes=model.num_classes,
+                seed=self.seed,
+                horizontal_flip=training.get("horizontal_flip", False),
+                num_candidates=num_candidates,
+            )
+            if first < last:
+                model.fit(
+                    batches,
+                    initial_epoch=first,
+                    epochs=last,
+                    shuffle=False,
+                    verbose=self.verbose,
+                    callbacks=[SetEpoch(batches)],
+                )
+                use_averages(model)
+        if model.posterior.learn_offsets:
+            refit_offsets(model, pictures, self.batch_size, self.seed)
+
+    def _candidates(self, model, of_preset):
+        if not model.label_loss_weight:
+            return self.candidates or 1
+        candidates = self.candidates or min(of_preset or model.num_classes, model.num_classes)
+        if candidates < 2:
+            raise ValueError(
+                "Invalid value for argument `candidates`. A label_loss_weight above 0 needs at "
+                f"least 2. Received: candidates={candidates}"
+            )
+        return candidates
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self.model is not None or hasattr(self, "model_")
+
+    @property
+    def _trained(self) -> AutoregressiveModel:
+        return self.model_ if self.model is None else self.model
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The labels that `predict` gives, in the order of `predict_proba`'s columns."""
+        return self._classes if self.model is None else super().classes_
+
     @property
     def temperature(self) -> float:
         """What the posterior multiplies a difference of log-likelihoods with."""
-        return float(np.exp(ops.convert_to_numpy(self.model.posterior.log_temperature)))
+        return float(np.exp(ops.convert_to_numpy(self._trained.posterior.log_temperature)))
+
+    def predict_log_proba(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+        """The logarithm of each class's probability, exact where `predict_proba` rounds it to 0.
+
+        Args:
+            X: uint8 `[count, height, width, channels]`, levels in `[0, num_levels)`.
+
+        Returns:
+            float64 `[count, num_classes]`, nats.
+        """
+        check_is_fitted(self)
+        return self._judged(np.asarray(X))[1]
 
     def class_scores(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Likelihoods and posterior from one pass over the pictures.
@@ -124,24 +329,64 @@ class PixelCNNClassifier(_KerasClassifier):
             `log p(x | y)` of the pictures as they are for each class, nats, and `p(y | x)`,
             float64, by which they are classified; both `[count, num_classes]`.
         """
+        scores, log_posterior = self._judged(images)
+        return scores, np.exp(log_posterior)
+
+    def _judged(self, images):
         scores = averaged = self._log_likelihoods(images)
         if self.flip_average:
             averaged = (scores + self._log_likelihoods(mirrored(images))) / 2
-        return scores, self._posterior(averaged)
+        # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
+        # ranks its answers, and temperature scaling starts from it.
+        logits = self._trained.posterior.class_logits(ops.convert_to_tensor(averaged))
+        return scores, log_softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=1)
 
     def _log_likelihoods(self, images: np.ndarray) -> np.ndarray:
-        return self.model.class_log_likelihoods(
+        return self._trained.class_log_likelihoods(
             images, batch_size=self.batch_size, verbose=self.verbose
         )
 
-    def _posterior(self, scores: np.ndarray) -> np.ndarray:
-        # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
-        # ranks its answers, and temperature scaling starts from it.
-        logits = self.model.posterior.class_logits(ops.convert_to_tensor(scores))
-        return softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=1)
-
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
         return self.class_scores(images)[1]
+
+
+def refit_offsets(
+    model: AutoregressiveModel, pictures: LabelledImages, batch_size: int, seed: int
+) -> None:
+    """Fits the offset of each class anew, on some labelled pictures, with the weights as they are.
+
+    Args:
+        model: A trained model, whose posterior has offsets.
+        pictures: What it was trained on; `OFFSET_PICTURES` of them are scored.
+        batch_size: Integer, pictures at a time.
+        seed: Integer, chooses them.
+    """
+    # The offsets that training learned belong to a network with dropout, whose log-likelihoods are
+    # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
+    # offsets, so there is one answer, whatever they were.
+    pictures = pictures.some(OFFSET_PICTURES, seed)
+    scores = model.class_log_likelihoods(pictures.images, batch_size=batch_size)
+    temperature = np.exp(ops.convert_to_numpy(model.posterior.log_temperature))
+    fitted = fit_offsets(temperature * scores.astype("float64"), pictures.labels)
+    offsets = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
+    model.posterior.offsets.assign(offsets)
+
+
+def fit_offsets(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The offsets, of mean 0, that minimize the cross-entropy of `logits + offsets`.
+
+    Logits are float `(count, num_classes)`; the offsets are float64 `(num_classes,)`.
+    """
+    num_classes = logits.shape[1]
+    frequencies = np.bincount(labels, minlength=num_classes) / len(labels)
+
+    def cross_entropy(offsets):
+        log_probs = log_softmax(logits + offsets, axis=1)
+        value = -np.mean(log_probs[np.arange(len(labels)), labels])
+        return value, np.exp(log_probs).mean(axis=0) - frequencies
+
+    fitted = minimize(cross_entropy, np.zeros(num_classes), jac=True, method="BFGS").x
+    return fitted - fitted.mean()
 
 
 class BaselineClassifier(_KerasClassifier):

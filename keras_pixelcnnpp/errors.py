@@ -44,8 +44,11 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def argument_errors() -> Iterator[None]:
+def argument_errors(**options: str) -> Iterator[None]:
     """Turns the `ValueError` of a constructor called with a user's options into a `UserError`.
+
+    Args:
+        **options: The name of the option that an argument comes from, where it is another one.
 
     Example:
 
@@ -59,4 +62,7 @@ def argument_errors() -> Iterator[None]:
     except UserError:
         raise
     except ValueError as error:
-        raise UserError(" ".join(str(error).split())) from error
+        message = " ".join(str(error).split())
+        for argument, option in options.items():
+            message = message.replace(f"argument `{argument}`", f"option `{option}`")
+        raise UserError(message) from error

@@ -221,6 +221,47 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+# What is left of the learning rate at the end of a cosine.
+COSINE_END = 0.01
+
+
+def make_optimizer(training: dict, steps: int) -> keras.optimizers.Optimizer:
+    """Adam as the section `training` of a preset has it; of what it lacks, there is none.
+
+    Args:
+        training: `learning_rate`, which changes each step by `learning_rate_schedule`,
+            `learning_rate_decay` and `learning_rate_warmup`; and what `averaged_adam` takes.
+        steps: Integer, after which a cosine is at its lowest.
+    """
+    peak = training["learning_rate"]
+    warmup = training.get("learning_rate_warmup") or 0
+    if training.get("learning_rate_schedule") == "cosine":
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else peak,
+            max(1, steps - warmup),
+            alpha=COSINE_END,
+            warmup_target=peak if warmup else None,
+            warmup_steps=warmup,
+        )
+    else:
+        decay = training.get("learning_rate_decay", 1.0)
+        schedule = WarmUpThenDecay(peak, decay_rate=decay, warmup_steps=warmup)
+    return averaged_adam(schedule, training)
+
+
+def averaged_adam(schedule, training: dict, **kwargs) -> FusedAdam:
+    """Adam, averaged by `ema_momentum` and clipped to `gradient_clip_norm`, of which 0 is none."""
+    momentum = training.get("ema_momentum", 0.0)
+    return FusedAdam(
+        schedule,
+        use_ema=momentum > 0,
+        ema_momentum=momentum,
+        ema_warmup=True,
+        global_clipnorm=training.get("gradient_clip_norm") or None,
+        **kwargs,
+    )
+
+
 @contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Inside the block the model has the averaged weights of its optimizer, after it the raw ones.

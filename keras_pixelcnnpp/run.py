@@ -134,6 +134,7 @@ class RunFolder:
             seed=known["seed"],
             # Runs of before this entry was there squeezed their pictures.
             resize=known.get("resize", "squeeze"),
+            skip_bad_files=known.get("skip_bad_files", False),
         )
         if dataset.image_shape != (height, width, channels):
             raise UserError(
@@ -335,6 +336,7 @@ _DATA = {
     "class_names": (_is_names, "a list of texts"),
     "image_shape": (_is_shape, "three sizes"),
     "resize": (lambda value: value in RESIZES, " or ".join(RESIZES)),
+    "skip_bad_files": (lambda value: isinstance(value, bool), "true or false"),
     "num_levels": (
         lambda value: _is_integer(value) and 2 <= value <= 256,
         "an integer from 2 to 256",

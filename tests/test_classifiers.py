@@ -1,20 +1,29 @@
 import csv
 import os
+import pickle
 
 import numpy as np
 import pytest
 import tiny
-from sklearn.base import is_classifier
+from scipy.special import softmax
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils import estimator_checks
 from sklearn.utils.validation import check_is_fitted
 
+from keras_pixelcnnpp import classifiers
 from keras_pixelcnnpp.classifiers import (
     BaselineClassifier,
     PixelCNNClassifier,
+    fit_offsets,
+    refit_offsets,
     write_predictions,
 )
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 
 class BrightnessModel:
@@ -29,16 +38,23 @@ class BrightnessModel:
         return np.exp(-9 * distance) / np.exp(-9 * distance).sum(axis=1, keepdims=True)
 
 
+def classifier_of_a_stub():
+    return BaselineClassifier(BrightnessModel())
+
+
+def classifier_of_a_model():
+    return PixelCNNClassifier(tiny.tiny_model())
+
+
 @pytest.fixture
 def classifier():
-    return BaselineClassifier(BrightnessModel())
+    return classifier_of_a_stub()
 
 
 def test_behaves_as_a_fitted_classifier(classifier):
     split = tiny.tiny_split(30)
     assert is_classifier(classifier)
     check_is_fitted(classifier)
-    assert classifier.fit(None, None) is classifier
     assert list(classifier.classes_) == [0, 1, 2]
     predicted = classifier.predict(split.images)
     assert classifier.score(split.images, split.labels) == accuracy_score(split.labels, predicted)
@@ -50,8 +66,169 @@ def test_scikit_learns_tools_take_it(classifier):
     split = tiny.tiny_split(30)
     display = ConfusionMatrixDisplay.from_estimator(classifier, split.images, split.labels)
     assert display.confusion_matrix.sum() == 30
-    scores = cross_val_score(classifier, split.images, split.labels, cv=3)
-    assert scores.shape == (3,)
+
+
+@pytest.mark.parametrize("make", [classifier_of_a_stub, classifier_of_a_model])
+def test_trained_model_is_not_scored_as_if_it_had_been_fitted(make):
+    split, classifier = tiny.tiny_split(30), make()
+    with pytest.raises(ValueError, match=r"trained already.*preset=.*FrozenEstimator"):
+        classifier.fit(split.images, split.labels)
+    with pytest.raises(ValueError, match="trained already"):
+        cross_val_score(classifier, split.images, split.labels, cv=3)
+    scores = cross_val_score(FrozenEstimator(classifier), split.images, split.labels, cv=3)
+    assert scores.mean() == pytest.approx(classifier.score(split.images, split.labels))
+
+
+def test_a_copy_of_a_classifier_is_trained_too():
+    images = tiny.tiny_split(7).images
+    classifier = PixelCNNClassifier(tiny.random_model(), flip_average=True)
+    copy = clone(classifier)
+    assert copy.model is not classifier.model
+    assert copy.predict_proba(images) == pytest.approx(classifier.predict_proba(images))
+
+
+SMALL = {**tiny.MODEL, "num_levels": 5, "dropout_rate": 0.0}
+
+
+def untrained(**arguments):
+    return PixelCNNClassifier(
+        **{
+            "preset": "digits",
+            "batch_size": 12,
+            "epochs": 6,
+            "learning_rate": 0.03,
+            "model_options": SMALL,
+            **arguments,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_do_not_raise_errors_in_init_or_set_params,
+        estimator_checks.check_estimator_cloneable,
+        estimator_checks.check_estimator_repr,
+        estimator_checks.check_estimator_tags_renamed,
+        estimator_checks.check_get_params_invariance,
+        estimator_checks.check_mixin_order,
+        estimator_checks.check_no_attributes_set_in_init,
+        estimator_checks.check_parameters_default_constructible,
+        estimator_checks.check_set_params,
+        estimator_checks.check_valid_tag_types,
+    ],
+)
+def test_scikit_learns_checks_of_estimators(check):
+    """Those of an estimator's interface; the others fit tables of two axes, which pictures lack."""
+    check("PixelCNNClassifier", PixelCNNClassifier())
+
+
+@pytest.mark.slow
+def test_fit_trains_a_new_model_and_keeps_its_own_labels():
+    split = tiny.tiny_split(60)
+    names = np.array(["dark", "grey", "bright"])[split.labels]
+    classifier = untrained(epochs=3)
+    with pytest.raises(NotFittedError):
+        classifier.predict(split.images)
+    parameters = dict(classifier.get_params())
+    assert classifier.fit(split.images, names) is classifier
+    check_is_fitted(classifier)
+    assert classifier.get_params() == parameters
+    assert list(classifier.classes_) == ["bright", "dark", "grey"]
+    held_out = tiny.tiny_split(60, seed=1)
+    expected = np.array(["dark", "grey", "bright"])[held_out.labels]
+    assert (classifier.predict(held_out.images) == expected).mean() > 0.8
+    assert classifier.score(held_out.images, expected) > 0.8
+    first = classifier.predict_proba(held_out.images)
+    # As from the start, and not from where it was: with the same seed, the same numbers.
+    assert classifier.fit(split.images, names).predict_proba(held_out.images) == pytest.approx(
+        first, abs=1e-5
+    )
+    restored = pickle.loads(pickle.dumps(classifier))
+    assert restored.predict_proba(held_out.images) == pytest.approx(first, abs=1e-5)
+
+
+def test_each_fold_has_a_model_of_its_own(monkeypatch):
+    split = tiny.tiny_split(36)
+    fits = []
+    monkeypatch.setattr(
+        PixelCNNPlusPlus, "fit", lambda model, batches, **_: fits.append((model, batches.images))
+    )
+    search = GridSearchCV(
+        untrained(label_loss_weight=0.0),
+        {"learning_rate": [0.03, 1e-7]},
+        scoring=lambda classifier, *_: classifier.learning_rate,
+        cv=2,
+    )
+    search.fit(split.images, split.labels)
+    # Two folds of two rates, and the better rate on all.
+    assert [len(images) for _, images in fits] == [18] * 4 + [36]
+    assert len({id(model) for model, _ in fits}) == 5
+    together = np.concatenate([images for _, images in fits[:2]])
+    assert sorted(map(bytes, together)) == sorted(map(bytes, split.images))
+    assert search.best_estimator_.model_ is fits[-1][0]
+    assert search.best_params_ == {"learning_rate": 0.03}
+
+
+def test_training_goes_by_the_preset(monkeypatch):
+    """Half of the preset's 32 epochs begin with half of its 10 of one candidate."""
+    phases = []
+
+    def remember(model, batches, initial_epoch, epochs, **how):
+        phases.append((batches.num_candidates, batches.horizontal_flip, initial_epoch, epochs))
+
+    monkeypatch.setattr(PixelCNNPlusPlus, "fit", remember)
+    monkeypatch.setattr(classifiers, "refit_offsets", lambda *_: None)
+    split = tiny.tiny_split(12)
+    untrained(epochs=16, learning_rate=None).fit(split.images, split.labels)
+    untrained(epochs=2, candidates=2).fit(split.images, split.labels)
+    untrained(epochs=2, label_loss_weight=0.0).fit(split.images, split.labels)
+    assert phases == [
+        *((1, False, 0, 5), (3, False, 5, 16)),
+        *((2, False, 0, 2),),
+        *((1, False, 0, 2),),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"preset": "dígits"}, "Unknown preset"),
+        ({"candidates": 1}, "`candidates`.*at least 2"),
+        ({"candidates": 4}, "num_candidates=4"),
+        ({"model_options": {"filtres": 3}}, "filtres"),
+        ({"learning_rate": -1.0}, "learning_rate=-1"),
+    ],
+)
+def test_bad_arguments_of_fit(arguments, message):
+    split = tiny.tiny_split(12)
+    with pytest.raises(ValueError, match=message):
+        untrained(**arguments).fit(split.images, split.labels)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((3, 4, 4, 1), "uint8"), [0, 1], "inconsistent numbers"),
+        (np.zeros((2, 4, 4, 1), "uint8"), [1, 1], "two classes"),
+        (np.zeros((2, 4, 4, 1), "uint8"), [0.5, 1.2], "continuous"),
+        (np.zeros((2, 4, 4, 1), "float32"), [0, 1], "dtype=float32"),
+        (np.full((2, 4, 4, 1), 5, "uint8"), [0, 1], "levels from 0 to 4"),
+        (np.zeros((2, 16), "uint8"), [0, 1], "image_shape"),
+    ],
+)
+def test_bad_pictures_and_labels_of_fit(images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        untrained().fit(images, labels)
+
+
+def test_log_probabilities_are_not_rounded_to_nothing(monkeypatch):
+    model = tiny.tiny_model()
+    scores = np.array([[0, -2000, -4000]], "float32")
+    monkeypatch.setattr(model, "class_log_likelihoods", lambda *_, **__: scores)
+    classifier, images = PixelCNNClassifier(model), tiny.tiny_split(1).images
+    assert classifier.predict_log_proba(images) == pytest.approx(scores)
+    assert classifier.predict_proba(images)[0, 2] == 0
 
 
 def test_no_pictures_no_rows(classifier):
@@ -126,6 +303,46 @@ def test_posterior_distinguishes_how_sure_it_is(monkeypatch):
     monkeypatch.setattr(model, "class_log_likelihoods", lambda *_, **__: scores)
     unsure = 1 - PixelCNNClassifier(model).predict_proba(tiny.tiny_split(2).images).max(axis=1)
     assert unsure == pytest.approx(np.exp([-20, -25]), rel=1e-3)
+
+
+def test_predicted_frequencies_become_those_of_the_labels(rng):
+    """What sets the gradient of the cross-entropy to zero, whatever the logits."""
+    logits = rng.normal([5.0, 0.0, -2.0], 3, (400, 3))
+    labels = rng.choice(3, 400, p=[0.2, 0.5, 0.3])
+    offsets = fit_offsets(logits, labels)
+    frequencies = softmax(logits + offsets, axis=1).mean(axis=0)
+    np.testing.assert_allclose(frequencies, np.bincount(labels) / 400, atol=1e-4)
+    assert offsets.sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_known_offsets_are_found(rng):
+    """Labels drawn from a softmax with known offsets."""
+    logits = rng.normal(0, 1, (200_000, 3))
+    true = np.array([1.0, -0.5, -0.5])
+    gumbel = rng.gumbel(size=logits.shape)
+    labels = np.argmax(logits + true + gumbel, axis=1)
+    # Five standard deviations of a binomial share are 0.006; offsets are some five times as far.
+    np.testing.assert_allclose(fit_offsets(logits, labels), true, atol=0.03)
+
+
+def test_offsets_of_a_model_are_replaced():
+    model = tiny.tiny_model(label_loss_weight=0.1, initial_temperature=0.5)
+    model.posterior.offsets.assign([3.0, 0.0, 0.0, 0.0])
+    pictures = tiny.tiny_split(60)
+    refit_offsets(model, pictures, batch_size=32, seed=0)
+    probabilities = model.class_probabilities(pictures.images)
+    np.testing.assert_allclose(probabilities.mean(axis=0), np.full(3, 1 / 3), atol=1e-3)
+
+
+def test_offsets_are_refitted_on_some_of_many_pictures(monkeypatch):
+    model, seen = tiny.tiny_model(label_loss_weight=0.1), []
+    monkeypatch.setattr(classifiers, "OFFSET_PICTURES", 5)
+    score = model.class_log_likelihoods
+    monkeypatch.setattr(
+        model, "class_log_likelihoods", lambda images, **how: seen.append(images) or score(images)
+    )
+    refit_offsets(model, tiny.tiny_split(60), batch_size=32, seed=0)
+    assert [len(images) for images in seen] == [5]
 
 
 class TestPredictions:

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from command_line import one_line
 from PIL import Image
 from typer.main import get_command
 
+import keras_pixelcnnpp
 from keras_pixelcnnpp.cli import app
 from keras_pixelcnnpp.errors import is_out_of_memory
 from keras_pixelcnnpp.train.stopping import TrainingStopped
@@ -40,6 +42,70 @@ def test_help_answers_without_keras():
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert b"--preset" in result.stdout
+
+
+def in_a_fresh_process(code, **environ):
+    """Runs Python code, as if nobody had said how much TensorFlow may log."""
+    unset = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, env={**unset, **environ}, capture_output=True, check=False, text=True
+    )
+
+
+@pytest.mark.tensorflow
+class TestNothingForeignOnStderr:
+    def test_of_a_training(self, data, tmp_path):
+        arguments = ["train", "pixelcnnpp", "--data", data, "--run", tmp_path / "run", *SMALL]
+        result = in_a_fresh_process(
+            f"import sys; sys.argv = ['pixelcnnpp', *{list(map(str, arguments))}]\n"
+            "from keras_pixelcnnpp import cli; cli.main()"
+        )
+        assert "Wrote" in result.stdout
+        assert result.stderr == ""
+
+    def test_but_what_kills_the_process_is_seen(self, tmp_path):
+        """As the line of a TensorFlow that was built for another processor."""
+        (tmp_path / "tensorflow.py").write_text(
+            "import os\n"
+            "os.write(2, b'I0000 00:00:17 1 port.cc:1] oneDNN custom operations are on.\\n')\n"
+            "os.write(2, b'F0000 00:00:17 1 cpu_feature_guard.cc:1] needs AVX\\nreally')\n"
+            "os.abort()\n"
+        )
+        result = in_a_fresh_process(
+            "import sys; sys.argv = ['pixelcnnpp', '--help']\n"
+            "from keras_pixelcnnpp import cli\n"
+            "try: cli.main()\n"
+            "except SystemExit: import tensorflow",
+            PYTHONPATH=str(tmp_path),
+        )
+        assert result.returncode == -signal.SIGABRT
+        assert result.stderr.startswith(
+            "F0000 00:00:17 1 cpu_feature_guard.cc:1] needs AVX\nreally"
+        )
+
+    def test_an_import_that_fails(self, tmp_path):
+        (tmp_path / "tensorflow.py").write_text("raise ImportError('libgomp.so is missing')")
+        result = in_a_fresh_process(
+            "import sys; sys.argv = ['pixelcnnpp', 'train', 'pixelcnnpp', '--data', 'digits', "
+            "'--run', 'run']\n"
+            "from keras_pixelcnnpp import cli; cli.main()",
+            PYTHONPATH=str(tmp_path),
+        )
+        assert "libgomp.so is missing" in result.stderr
+
+    def test_of_many_models(self, pixelcnnpp, caplog):
+        tf = pytest.importorskip("tensorflow")
+        pixelcnnpp("--help")
+        for _ in range(8):
+            tf.function(lambda number: number + 1)(1.0)
+        assert not caplog.records
+
+    def test_of_letters_that_no_font_has(self, pixelcnnpp):
+        from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
+
+        pixelcnnpp("--help")
+        confusion_matrix_png([0, 1], [0, 1], ["熊猫", "考拉"], "")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +172,27 @@ def test_help_cuts_no_name_on_80_columns(pixelcnnpp, monkeypatch, words, command
     assert {name for option in command.params for name in option.opts if "--" in name} <= shown
     assert {name for option in command.params for name in option.secondary_opts} <= shown
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = pixelcnnpp("presets")
+    assert status == 0
+    assert "…" not in out
+    rows = [line.split() for line in out.splitlines()]
+    root = Path(keras_pixelcnnpp.presets.__file__).parent
+    for name in (path.name for path in root.iterdir() if (path / "config.json").exists()):
+        values = json.loads((root / name / "config.json").read_text())
+        (row, *measured) = [row[1:] for row in rows if row[:1] == [name]]
+        assert str(values["model"]["num_mixtures"]) in row
+        assert values["model"]["conditioning"] in row
+        assert str(values["training"]["epochs"]) in row
+        assert len(measured) == (root / name / "metadata.json").exists()
+        for row in measured:
+            facts = json.loads((root / name / "metadata.json").read_text())
+            assert f"{100 * facts['metrics']['accuracy']:.1f}%" in row
+            assert f"{facts['metrics']['bits_per_dim']:.3f}" in row
+            assert facts["split"] in row
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to …")])
@@ -204,7 +291,7 @@ class TestBadInput:
         options = [*SMALL, "--image-size", 6, "--num-resolutions", 3]
         one_line(
             pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *options),
-            "num_resolutions=3",
+            *("option `image_size`", "num_resolutions=3", "(4, 4) or (8, 8)"),
         )
         assert not run.exists()
 

@@ -10,11 +10,12 @@ from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.optimizers import averaged_adam
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.command_line import may_change, training_defaults
 from keras_pixelcnnpp.train.devices import OneDevice
-from keras_pixelcnnpp.train.loop import Phase, averaged_adam, claim, train_into
-from keras_pixelcnnpp.train.monitors import ValidationMonitor, measure
+from keras_pixelcnnpp.train.loop import Phase, claim, train_into
+from keras_pixelcnnpp.train.monitors import ValidationMonitor, measure, validation_limit
 from keras_pixelcnnpp.train.options import BaselineOptions
 
 
@@ -74,7 +75,11 @@ def train_baseline(
         "baseline",
         model,
         [Phase(batches, training["epochs"])],
-        ValidationMonitor(partial(measure, model), validation),
+        ValidationMonitor(
+            partial(measure, model, verbose=int(verbose == 1)),
+            validation,
+            limit=validation_limit(training["validation_limit"], len(pictures), 1),
+        ),
         callbacks,
         dataset=dataset,
         pictures=pictures,

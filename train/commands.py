@@ -38,7 +38,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     preset = load_preset(options.preset, options.data, overrides(options)["architecture"])
     dataset, data_config = load_data(options, options.seed)
     model_options, training = resolve_options(preset, overrides(options), dataset.num_classes)
-    larger = load_larger(options.data, dataset, training["crop_margin"], options.seed)
+    larger = load_larger(options, dataset, training["crop_margin"], options.seed)
     folder = RunFolder(options.run)
     with stoppable(_advice(folder.checkpoints("pixelcnnpp"))):
         train_pixelcnnpp(

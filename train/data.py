@@ -17,7 +17,11 @@ def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
     """Reads the data, says what it is, and returns it with the section `data` of `config.json`."""
     source = options.data
     dataset = load_dataset(
-        source, image_size=options.image_size, num_levels=options.num_levels, seed=seed
+        source,
+        image_size=options.image_size,
+        num_levels=options.num_levels,
+        seed=seed,
+        skip_bad_files=options.skip_bad_files,
     )
     for note in dataset.notes:
         print(note)
@@ -28,6 +32,7 @@ def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
         # Absolute, so that the evaluation finds it from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
         "seed": seed,
+        "skip_bad_files": options.skip_bad_files,
         "fingerprint": dataset.fingerprint(),
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
@@ -55,8 +60,11 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
     return preset
 
 
-def load_larger(source: str, dataset: Dataset, margin: int, seed: int) -> LabelledImages | None:
+def load_larger(
+    options: TrainingOptions, dataset: Dataset, margin: int, seed: int
+) -> LabelledImages | None:
     """The split `train` with pictures `margin` pixels higher and wider; `None` for no margin."""
+    source = options.data
     if not margin:
         return None
     if not Path(source).is_dir():
@@ -71,6 +79,7 @@ def load_larger(source: str, dataset: Dataset, margin: int, seed: int) -> Labell
         channels=channels,
         num_levels=dataset.num_levels,
         seed=seed,
+        skip_bad_files=options.skip_bad_files,
         splits=("train",),
     )
     return larger.split("train")

@@ -87,7 +87,7 @@ def compare_strategies(options: FusionOptions, verbose: int | str = "auto") -> N
         preset,
         chosen,
         data_config,
-        larger=load_larger(options.data, dataset, training["crop_margin"], seed=0),
+        larger=load_larger(options, dataset, training["crop_margin"], seed=0),
         split=options.split,
         overwrite=options.overwrite,
         verbose=verbose,

@@ -9,7 +9,7 @@ from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.files import atomic_path
-from keras_pixelcnnpp.optimizers import FusedAdam, use_averages
+from keras_pixelcnnpp.optimizers import inner_optimizer, use_averages
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.train.devices import Devices, OneDevice
@@ -69,6 +69,9 @@ def train_into(
     """
     logs = []
     if parallel.is_chief:
+        if verbose:
+            averages = inner_optimizer(model.optimizer).use_ema
+            print(monitor.describe(averages, model.num_classes > 0))
         logs = tensorboard_callbacks(
             run, section, dataset, pictures, monitor, sample_every, histogram_every
         )
@@ -159,16 +162,3 @@ def _still_to_do(phases: Sequence[Phase], start: Progress) -> Iterator[tuple[Pha
         if epoch < phase.last_epoch:
             yield phase, epoch
             epoch = phase.last_epoch
-
-
-def averaged_adam(schedule, training: dict, **kwargs) -> FusedAdam:
-    """Adam, averaged by `ema_momentum` and clipped to `gradient_clip_norm`, of which 0 is none."""
-    momentum = training["ema_momentum"]
-    return FusedAdam(
-        schedule,
-        use_ema=momentum > 0,
-        ema_momentum=momentum,
-        ema_warmup=True,
-        global_clipnorm=training["gradient_clip_norm"] or None,
-        **kwargs,
-    )

@@ -25,20 +25,27 @@ from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 
 def measure(
-    model: keras.Model, pictures: LabelledImages, batch_size: int = 256
+    model: keras.Model, pictures: LabelledImages, batch_size: int = 256, verbose: int = 0
 ) -> tuple[dict[str, float], np.ndarray | None]:
     """Numbers of a PixelCNN++ or a baseline CNN, for `ValidationMonitor`, and predicted classes.
 
-    As `pixelcnnpp evaluate` does: dropout off, all classes as candidates.
+    As `pixelcnnpp evaluate` does: dropout off, all classes as candidates. With `verbose` 1, a bar
+    shows more than one batch.
     """
+    verbose = int(verbose and len(pictures) > batch_size)
+    if verbose:
+        # First the end of the line that the bar of the epoch stands in.
+        print(f"\nMeasuring on {len(pictures)} pictures")
     if not model.num_classes:
-        bits = model.bits_per_dim(pictures.images, batch_size=batch_size, verbose=0)
+        bits = model.bits_per_dim(pictures.images, batch_size=batch_size, verbose=verbose)
         return {"bits_per_dim": float(np.mean(bits))}, None
     measured = {}
     if isinstance(model, BaselineCNN):
-        probabilities = BaselineClassifier(model, batch_size).predict_proba(pictures.images)
+        probabilities = BaselineClassifier(model, batch_size, verbose).predict_proba(
+            pictures.images
+        )
     else:
-        classifier = PixelCNNClassifier(model, batch_size)
+        classifier = PixelCNNClassifier(model, batch_size, verbose)
         scores, probabilities = classifier.class_scores(pictures.images)
         of_label = np.take_along_axis(scores, pictures.labels[:, None].astype(int), axis=1)
         measured["bits_per_dim"] = float(np.mean(bits_per_dim(of_label, model.image_shape)))
@@ -50,12 +57,24 @@ def measure(
     return measured, predicted
 
 
+def validation_limit(chosen: int | None, training_pictures: int, num_classes: int) -> int | None:
+    """How many validation pictures to measure on: the user's choice, `None` for all, or a default.
+
+    `num_classes` is how often a picture is scored.
+    """
+    if chosen is not None:
+        return chosen or None
+    # No more work than the epoch itself: in training, the backward pass takes twice the forward's.
+    return max(3 * training_pictures // max(num_classes, 1), num_classes, 1)
+
+
 class ValidationMonitor(keras.callbacks.Callback):
     """Adds `val_accuracy`, `val_bits_per_dim` and the like to the logs of an epoch.
 
     It measures with the averaged weights, which are the ones that are kept in the end. The raw ones
     are measured too, every few epochs and after the last, as `val_raw_…`: it costs as much again.
     Callbacks that use what it logs must come after it; `predicted` is the last classification.
+    With a `limit` it measures on so many pictures, chosen at random once.
     """
 
     def __init__(
@@ -64,16 +83,36 @@ class ValidationMonitor(keras.callbacks.Callback):
         validation: LabelledImages,
         training: LabelledImages | None = None,
         raw_every: int = 5,
+        limit: int | None = None,
     ):
         super().__init__()
         self.measure = measure
-        self.validation = validation
+        self.total = len(validation)
+        self.validation = validation = validation.some(limit)
         # A few pictures, for the accuracy where the training loop itself knows none, as with one
         # candidate label per picture.
         self.training = training
         self.raw_every = raw_every
         self.labels = validation.labels
         self.predicted = None
+
+    def describe(self, has_averages: bool, has_classes: bool) -> str:
+        """What the names in the logs mean, in lines for the user."""
+        count = len(self.labels)
+        of = "all" if count == self.total else f"{count} (--validation-limit) of"
+        averaged = ", with the averaged weights" if has_averages else ""
+        lines = [f"After each epoch, val_…: {of} {self.total} validation pictures{averaged}."]
+        if has_averages:
+            lines.append(f"Every {self.raw_every} epochs, val_raw_…: with the weights as they are.")
+        if has_classes:
+            how = "with dropout"
+            if self.training is not None:
+                how += (
+                    ", among the candidates of the step; with one candidate, "
+                    f"{len(self.training)} of them, measured as val_accuracy"
+                )
+            lines.append(f"accuracy: training pictures, {how}.")
+        return "\n".join(lines)
 
     def on_epoch_end(self, epoch, logs=None):
         """Called by Keras."""

@@ -127,6 +127,14 @@ class TrainingOptions:
             show_default="the data's",
         ),
     ] = None
+    skip_bad_files: Annotated[
+        bool,
+        option(
+            DATA,
+            "Go on without the picture files that cannot be read, here and in evaluate.",
+            "--skip-bad-files",
+        ),
+    ] = False
     limit: Annotated[
         int | None,
         option(DATA, "Train on so many pictures, chosen at random, for a trial.", min=1),
@@ -171,6 +179,15 @@ class ModelOptions(TrainingOptions):
         Training("what suits backend and device", may_change=True),
     ] = None
     seed: Annotated[int, option(RUN, "Same seed, same numbers.", min=0), Training()] = 0
+    validation_limit: Annotated[
+        int | None,
+        option(
+            WATCHED,
+            "Measure after each epoch on so many validation pictures, chosen at random; 0: all.",
+            min=0,
+        ),
+        Training("as many as take no longer than the epoch", watching=True),
+    ] = None
     resume: Annotated[bool, option(RUN, "Go on from the last checkpoint.", "--resume")] = False
     callback: Annotated[
         list[str] | None,

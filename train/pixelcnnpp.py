@@ -1,33 +1,32 @@
-"""Training a model of the family into a run folder: phases, learning rate, offsets at the end."""
+"""Training a model of the family into a run folder: its phases, and the offsets at the end."""
 
 import math
 from collections.abc import Sequence
 from functools import partial
 
 import keras
-import numpy as np
-from keras import ops
-from scipy.optimize import minimize
-from scipy.special import log_softmax
 
 from keras_pixelcnnpp import backend
+from keras_pixelcnnpp.classifiers import refit_offsets
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.archive import ARCHITECTURES, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.optimizers import WarmUpThenDecay
+from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.command_line import may_change
 from keras_pixelcnnpp.train.devices import Devices, OneDevice
-from keras_pixelcnnpp.train.loop import Phase, averaged_adam, claim, train_into
-from keras_pixelcnnpp.train.monitors import ValidationMonitor, frechet_monitor, measure
+from keras_pixelcnnpp.train.loop import Phase, claim, train_into
+from keras_pixelcnnpp.train.monitors import (
+    ValidationMonitor,
+    frechet_monitor,
+    measure,
+    validation_limit,
+)
 from keras_pixelcnnpp.train.options import PixelCNNOptions
 from keras_pixelcnnpp.train.tensorboard import sample_every
 
-# What is left of the learning rate at the end of a cosine.
-COSINE_END = 0.01
-OFFSET_PICTURES = 5000  # for one number a class; scoring them under every class takes its time
 MONITORED_TRAINING_PICTURES = 128
 INITIALIZATION_PICTURES = 64
 
@@ -68,7 +67,7 @@ def train_pixelcnnpp(
         larger = larger.some(training["limit"], training["seed"])
     validation = dataset.pictures("validation", with_labels=num_classes > 0)
     with backend.dtype_policy(training["precision"]):
-        with argument_errors():
+        with argument_errors(image_shape="image_size"):
             arguments = dict(model_options)
             model = ARCHITECTURES[arguments.pop("architecture", "pixelcnnpp")](
                 image_shape=dataset.image_shape,
@@ -100,16 +99,18 @@ def train_pixelcnnpp(
 
     if training["frechet_every"]:
         callbacks = [frechet_monitor(run, dataset, training["frechet_every"]), *callbacks]
+    limit = validation_limit(training["validation_limit"], len(pictures), num_classes)
+    few = min(MONITORED_TRAINING_PICTURES, limit or MONITORED_TRAINING_PICTURES)
     monitor = ValidationMonitor(
-        partial(measure, model, batch_size=training["batch_size"]),
+        partial(measure, model, batch_size=training["batch_size"], verbose=int(verbose == 1)),
         validation,
-        training=pictures.some(MONITORED_TRAINING_PICTURES, training["seed"]),
+        training=pictures.some(few, training["seed"]),
+        limit=limit,
     )
 
     def finish() -> None:
         if model.posterior.learn_offsets:
-            chosen = pictures.some(OFFSET_PICTURES, training["seed"])
-            refit_offsets(model, chosen, training["batch_size"])
+            refit_offsets(model, pictures, training["batch_size"], training["seed"])
 
     train_into(
         run,
@@ -128,25 +129,6 @@ def train_pixelcnnpp(
         verbose=verbose,
     )
     return model
-
-
-def make_optimizer(training: dict, steps: int) -> keras.optimizers.Optimizer:
-    """Adam with a learning rate that changes each step; a cosine is at its lowest after `steps`."""
-    peak = training["learning_rate"]
-    warmup = training["learning_rate_warmup"] or 0
-    if training["learning_rate_schedule"] == "cosine":
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else peak,
-            max(1, steps - warmup),
-            alpha=COSINE_END,
-            warmup_target=peak if warmup else None,
-            warmup_steps=warmup,
-        )
-    else:
-        schedule = WarmUpThenDecay(
-            peak, decay_rate=training["learning_rate_decay"], warmup_steps=warmup
-        )
-    return averaged_adam(schedule, training)
 
 
 def _phases(
@@ -169,32 +151,3 @@ def _phases(
     )
     generative = [Phase(batches(1), min(warmup, epochs))] if candidates > 1 else []
     return [*generative, Phase(batches(candidates), epochs)]
-
-
-def refit_offsets(model: AutoregressiveModel, pictures: LabelledImages, batch_size: int) -> None:
-    """Fits the offset of each class anew, on labelled pictures, with the weights as they are."""
-    # The offsets that training learned belong to a network with dropout, whose log-likelihoods are
-    # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
-    # offsets, so there is one answer, whatever they were.
-    scores = model.class_log_likelihoods(pictures.images, batch_size=batch_size)
-    temperature = np.exp(ops.convert_to_numpy(model.posterior.log_temperature))
-    fitted = fit_offsets(temperature * scores.astype("float64"), pictures.labels)
-    offsets = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
-    model.posterior.offsets.assign(offsets)
-
-
-def fit_offsets(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The offsets, of mean 0, that minimize the cross-entropy of `logits + offsets`.
-
-    Logits are float `(count, num_classes)`; the offsets are float64 `(num_classes,)`.
-    """
-    num_classes = logits.shape[1]
-    frequencies = np.bincount(labels, minlength=num_classes) / len(labels)
-
-    def cross_entropy(offsets):
-        log_probs = log_softmax(logits + offsets, axis=1)
-        value = -np.mean(log_probs[np.arange(len(labels)), labels])
-        return value, np.exp(log_probs).mean(axis=0) - frequencies
-
-    fitted = minimize(cross_entropy, np.zeros(num_classes), jac=True, method="BFGS").x
-    return fitted - fitted.mean()

@@ -1,16 +1,21 @@
 """TensorBoard for a training run: scalars, pictures, and what tells it from other runs."""
 
+import math
+import time
 from collections.abc import Iterable, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import keras
 import numpy as np
+from keras import ops
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.images import picture_grid, png_pixels, to_pixels
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
+from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.monitors import Drawing, ValidationMonitor
 from keras_pixelcnnpp.train.options import WATCHING
@@ -29,26 +34,19 @@ def tensorboard_callbacks(
 ) -> list[keras.callbacks.Callback]:
     """The callbacks that write scalars, pictures and histograms; writes the configuration.
 
-    None, after one printed line, where TensorFlow or TensorBoard is missing. They use what
-    `monitor` measures. `..._every` are in epochs, 0: never.
+    They use what `monitor` measures. `..._every` are in epochs, 0: never.
     """
-    missing = [name for name in ("tensorflow", "tensorboard") if find_spec(name) is None]
-    if missing:
-        print(f"No TensorBoard logs: {' and '.join(missing)} not installed.")
-        return []
-    _leave_accelerators_to_the_backend()
     log_dir, config = run.logs(section), run.read_config()
     shown = SummaryWriter(log_dir / "pictures")
     pixels = to_pixels(pictures.images[:GRID_PICTURES], dataset.num_levels)
-    shown.image("training pictures", picture_grid(pixels), step=0)
+    shown.image("training_pictures", picture_grid(pixels), 0)
     # A folder of its own: see TensorBoardMetrics.
     configuration = SummaryWriter(log_dir / "configuration")
     configuration.hparams(hyperparameters(section, config[section], config["data"]))
-    configuration.text("configuration", configuration_text(config[section], config["data"]))
+    text = configuration_text(config[section], config["data"])
+    configuration.add(summary.text("configuration", text))
     callbacks = [
-        keras.callbacks.TensorBoard(
-            str(log_dir), histogram_freq=histogram_every, write_graph=False
-        ),
+        TensorBoardCurves(log_dir, histogram_every),
         TensorBoardConfusion(shown, monitor, dataset.class_names),
         TensorBoardMetrics(configuration),
     ]
@@ -56,14 +54,6 @@ def tensorboard_callbacks(
         writer = SummaryWriter(log_dir / "samples")
         callbacks.append(TensorBoardSamples(writer, dataset.class_names, sample_every))
     return callbacks
-
-
-def _leave_accelerators_to_the_backend() -> None:
-    # TensorFlow claims all of a GPU's memory at its first operation, even if it only writes logs.
-    if keras.backend.backend() != "tensorflow":
-        import tensorflow as tf
-
-        tf.config.set_visible_devices([], "GPU")
 
 
 def hyperparameters(section: str, config: dict, data: dict) -> dict[str, bool | float | str]:
@@ -107,48 +97,68 @@ def _code(value) -> str:
 
 
 class SummaryWriter:
-    """TensorFlow's summary writer, whatever Keras's backend is; the only one of its folder.
+    """Writes what TensorBoard reads, with or without TensorFlow; the only one of its folder.
 
-    TensorFlow is imported, and the file made, when something is written.
+    The file is made when something is written.
     """
 
+    # tensorboardX.SummaryWriter writes in a thread, which a process that is killed doesn't wait
+    # for, and at a time that nobody can tell.
+
     def __init__(self, log_dir: str | Path):
-        self.log_dir = str(log_dir)
+        self.log_dir = Path(log_dir)
         self._writer = None
 
-    def image(self, name: str, pixels: np.ndarray, step: int) -> None:
+    def add(self, content: summary.Summary, step: int = 0) -> None:
+        """Writes what a function of `tensorboardX.summary` makes."""
+        if self._writer is None:
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(str(self.log_dir / "events"), f".{time.time_ns()}")
+        self._writer.write_event(Event(wall_time=time.time(), step=step, summary=content))
+        self._writer.flush()
+
+    def __del__(self):
+        if self._writer is not None:
+            self._writer.close()
+
+    def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
         """Writes a picture, uint8 `[height, width, channels]`, 0 to 255."""
-        with self._summary() as summary:
-            summary.image(name, pixels[np.newaxis], step=step)
-
-    def scalar(self, name: str, value: float, step: int) -> None:
-        """Writes a number."""
-        with self._summary() as summary:
-            summary.scalar(name, value, step=step)
-
-    def text(self, name: str, markdown: str) -> None:
-        """Writes a text in Markdown."""
-        with self._summary() as summary:
-            summary.text(name, markdown, step=0)
+        self.add(summary.image(tag, pixels, dataformats="HWC"), step)
 
     def hparams(self, values: dict[str, bool | float | str]) -> None:
         """Writes hyperparameters; the scalars of this writer become their metrics."""
-        from tensorboard.plugins.hparams import api
+        # The values alone, of a session without a name for its group: runs of the same values would
+        # become one row, their mean.
+        _, session, _ = summary.hparams(values, {})
+        self.add(session)
 
-        with self._summary():
-            # By default, runs of the same hyperparameters would become one row, their mean. Without
-            # a name a row is called after its folder.
-            api.hparams(values, trial_id="")
 
-    @contextmanager
-    def _summary(self):
-        import tensorflow as tf
+class TensorBoardCurves(keras.callbacks.Callback):
+    """Writes what is logged of each epoch, and every few epochs histograms of the weights.
 
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(self.log_dir)
-        with self._writer.as_default():
-            yield tf.summary
-        self._writer.flush()
+    In folders and by names as `keras.callbacks.TensorBoard`, which takes TensorFlow.
+    """
+
+    BINS = 30
+
+    def __init__(self, log_dir: Path, histogram_every: int = 0):
+        super().__init__()
+        self.histogram_every = histogram_every
+        self._writers = {name: SummaryWriter(log_dir / name) for name in ("train", "validation")}
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Called by Keras."""
+        rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        for name, value in {**(logs or {}), "learning_rate": rate}.items():
+            part = "validation" if name.startswith("val_") else "train"
+            if math.isfinite(value):
+                tag = f"epoch_{name.removeprefix('val_')}"
+                self._writers[part].add(summary.scalar(tag, float(value)), epoch)
+        if self.histogram_every and epoch % self.histogram_every == 0:
+            for weight in self.model.weights:
+                name = f"{weight.path}/histogram"
+                content = summary.histogram(name, variable_value(weight), self.BINS)
+                self._writers["train"].add(content, epoch)
 
 
 class TensorBoardMetrics(keras.callbacks.Callback):
@@ -167,7 +177,7 @@ class TensorBoardMetrics(keras.callbacks.Callback):
         """Called by Keras."""
         for name in self.METRICS:
             if name in (logs or {}):
-                self._writer.scalar(name, logs[name], epoch)
+                self._writer.add(summary.scalar(name, logs[name]), epoch)
 
 
 class TensorBoardConfusion(keras.callbacks.Callback):
@@ -188,7 +198,7 @@ class TensorBoardConfusion(keras.callbacks.Callback):
         png = confusion_matrix_png(
             self.monitor.labels, self.monitor.predicted, self.class_names, f"epoch {epoch + 1}"
         )
-        self._writer.image("confusion matrix", png_pixels(png), epoch)
+        self._writer.image("confusion_matrix", png_pixels(png), epoch)
 
 
 class TensorBoardSamples(Drawing):

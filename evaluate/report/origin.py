@@ -169,6 +169,8 @@ def training_words(config: dict, model: str) -> list[str]:
     if height == width:
         options["image_size"] = height
     words = ["train", model, "--data", str(data["source"])]
+    if data.get("skip_bad_files"):
+        words.append("--skip-bad-files")
     for name, value in options.items():
         # "auto" is what the command takes without the option.
         if value is not None and value != "auto" and name not in NO_OPTIONS:

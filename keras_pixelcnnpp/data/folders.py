@@ -85,7 +85,8 @@ class PictureReader:
         if bad:
             first = "; ".join(bad[:NAMED]) + f"; and {len(bad) - NAMED} more" * (len(bad) > NAMED)
             if not self.skip_bad_files:
-                raise UserError(first if len(bad) == 1 else f"{len(bad)} bad files. {first}")
+                named = first if len(bad) == 1 else f"{len(bad)} bad files. {first}"
+                raise UserError(f"{named} (skip_bad_files leaves such files out)")
             notes.append(f"Files that cannot be read were left out, {len(bad)}: {first}.")
         if reshaped:
             height, width, _ = self.image_shape

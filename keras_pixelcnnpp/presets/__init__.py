@@ -69,6 +69,10 @@ class PresetFolder:
         """Of which model of the family it is: `"pixelcnnpp"` unless it says otherwise."""
         return self.config()["architecture"]
 
+    def metadata(self) -> dict:
+        """Reads `metadata.json`, the facts about the weights; empty where there are none."""
+        return self._read("metadata.json") if self.has_weights else {}
+
     @property
     def has_weights(self) -> bool:
         """Whether the preset is a trained one."""
@@ -117,7 +121,7 @@ class PresetFolder:
     def _load_all_weights(self, model):
         if not self.has_weights:
             raise UserError(f"{self.path}: a preset without weights")
-        expected = self._read("metadata.json").get("sha256")
+        expected = self.metadata().get("sha256")
         received = sha256(self.weights_path)
         if received != expected:
             raise UserError(

@@ -81,3 +81,19 @@ def test_nothing_heavy_is_imported_for_arrays(tmp_path):
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("counts", "notes"),
+    [
+        ((25, 25), ()),
+        ((25, 24), ("The split validation is small: 49 pictures, as few as 24 of a class.",)),
+        ((96, 4), ("The split validation is small: 100 pictures, as few as 4 of a class.",)),
+    ],
+)
+def test_few_pictures_to_measure_on_are_told(tmp_path, counts, notes):
+    labels = np.repeat([0, 1], counts)
+    images = np.zeros((len(labels), 4, 4), "uint8")
+    path = tmp_path / "data.npz"
+    np.savez(path, x_train=images, y_train=labels, x_validation=images, y_validation=labels)
+    assert load_dataset(path).notes == notes

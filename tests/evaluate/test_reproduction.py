@@ -60,7 +60,7 @@ TINY = ("--preset", "digits", "--num-resolutions", 1, "--filters", 4)
         ("--data", "digits", "--preset", "cpen455", "--crop-margin", 0, "--image-size", 16),
         ("--data", "digits", "--preset", "report", "--filters", "8,16,16", "--image-size", 8),
         ("--data", "NPZ", *TINY, "--seed", 3, "--limit", 5, "--jit-compile", "--candidates", 2),
-        ("--data", "NPZ", *TINY, "--num-levels", 7),
+        ("--data", "NPZ", *TINY, "--num-levels", 7, "--skip-bad-files"),
         ("--data", "NPZ", *TINY, "--label-dropout-rate", 0.25, "--conditioning", "bias+spatial"),
     ],
 )

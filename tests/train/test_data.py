@@ -36,7 +36,8 @@ def test_larger_pictures_are_those_of_the_split_train_alone(tmp_path, monkeypatc
     monkeypatch.setattr(
         folders, "open_image", lambda *given: read.append(given) or open_image(*given)
     )
-    larger = load_larger(str(folder), dataset, 2, seed=3)
+    options = BaselineOptions(data=str(folder), run="run")
+    larger = load_larger(options, dataset, 2, seed=3)
     assert len(read) == count
     assert larger.paths == expected.paths == dataset.split("train").paths
     np.testing.assert_array_equal(larger.images, expected.images)
@@ -60,3 +61,22 @@ def test_run_data_have_the_levels_of_the_training(given, num_levels, capsys, tmp
     again = RunFolder(tmp_path).load_data()
     assert again.fingerprint() == dataset.fingerprint()
     assert capsys.readouterr().out == ""
+
+
+def test_evaluation_skips_the_files_that_the_training_skipped(pixelcnnpp, capsys, tmp_path):
+    folder, _ = classes(tmp_path / "data")
+    for split, name in (("train", "2"), ("val", "0")):
+        (folder / split / "class0" / f"{name}.png").write_bytes(b"no picture")
+    command = ("train", "baseline", "--data", folder, "--run", tmp_path / "run")
+    one_line(pixelcnnpp(*command), "2 bad files", "train/class0/2.png", "skip_bad_files")
+    options = BaselineOptions(data=str(folder), run="run", image_size=4, skip_bad_files=True)
+    dataset, config = load_data(options, seed=0)
+    assert "left out, 2" in capsys.readouterr().out
+    write_json(tmp_path / "config.json", {"data": config})
+    again = RunFolder(tmp_path).load_data()
+    assert "changed" not in capsys.readouterr().out
+    assert again.split("train").paths == dataset.split("train").paths
+    assert len(again.split("train")) == 5
+    # Of the larger pictures it skips the same ones, or crops would be of other pictures.
+    larger = load_larger(options, dataset, 2, seed=0)
+    assert larger.paths == dataset.split("train").paths

@@ -10,7 +10,13 @@ from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.run import RunFolder, read_history
 from keras_pixelcnnpp.train import monitors
-from keras_pixelcnnpp.train.monitors import FrechetMonitor, HistoryFile, ValidationMonitor
+from keras_pixelcnnpp.train.monitors import (
+    FrechetMonitor,
+    HistoryFile,
+    ValidationMonitor,
+    measure,
+    validation_limit,
+)
 from keras_pixelcnnpp.train.options import resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
@@ -206,3 +212,49 @@ def test_estimate_is_printed_once(model, monkeypatch, capsys, verbose, begun):
     # After ten steps: four of this epoch and seven of the last are left.
     line = "About 0:08:15 h to the end of epoch 4, at 45 s a step; measuring comes on top.\n"
     assert capsys.readouterr().out == ("" if begun is None else begun + line)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "training_pictures", "num_classes", "expected"),
+    [
+        (None, 64, 10, 19),  # 190 forward passes; 64 steps of three passes each
+        (None, 2, 10, 10),  # one of each class at least
+        (None, 64, 0, 192),
+        (7, 64, 10, 7),
+        (0, 64, 10, None),
+    ],
+)
+def test_measuring_takes_no_longer_than_the_epoch(chosen, training_pictures, num_classes, expected):
+    assert validation_limit(chosen, training_pictures, num_classes) == expected
+
+
+def test_some_of_the_validation_pictures_are_measured_and_said():
+    seen, split = [], tiny.tiny_split(60)
+    monitor = ValidationMonitor(
+        lambda pictures: seen.append(pictures) or ({}, None), split, limit=20
+    )
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    data = np.zeros((2, 1), "float32")
+    model.fit(data, data, epochs=2, verbose=0, callbacks=[monitor])
+    assert [len(pictures) for pictures in seen] == [20, 20]
+    # The same ones, of every class, or the curve would show the choice.
+    assert seen[0].paths == seen[1].paths
+    assert len(set(seen[0].paths)) == 20
+    assert set(seen[0].labels) == set(split.labels)
+    assert list(monitor.labels) == list(seen[0].labels)
+    text = monitor.describe(has_averages=True, has_classes=True)
+    assert "val_…: 20 (--validation-limit) of 60 " in text
+    assert "val_raw_" in text
+    text = ValidationMonitor(measure, split).describe(has_averages=False, has_classes=False)
+    assert "val_…: all 60 " in text
+    assert "val_raw_" not in text
+    assert "accuracy" not in text
+
+
+def test_a_long_measurement_shows_a_bar(capsys):
+    model, split = tiny.tiny_model(), tiny.tiny_split(12)
+    measure(model, split, batch_size=12, verbose=1)
+    assert capsys.readouterr().out == ""
+    measure(model, split, batch_size=4, verbose=1)
+    assert "Measuring on 12 pictures\n" in capsys.readouterr().out

@@ -19,6 +19,7 @@ from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.train.fusion import plan, train_trials
 from keras_pixelcnnpp.train.tensorboard import (
     SummaryWriter,
+    TensorBoardCurves,
     TensorBoardSamples,
     configuration_text,
     hyperparameters,
@@ -149,14 +150,14 @@ def test_scalars_pictures_histograms_and_text(board):
             scalars[name_of(strategy, "validation")]
         )
         assert set(images[name_of(strategy, "pictures")]) == {
-            "training pictures",
-            "confusion matrix",
+            "training_pictures",
+            "confusion_matrix",
         }
         of_gains = [tag for tag in histograms[name_of(strategy, "train")] if "/gain/" in tag]
         # A gain for each weight-normalized layer, each under a name of its own.
         assert len(of_gains) == len(set(of_gains)) > 10
         run = name_of(strategy, "configuration").replace("/", "%2F")
-        (text,) = board(f"text/text?run={run}&tag=configuration")
+        (text,) = board(f"text/text?run={run}&tag=configuration/text_summary")
         assert f"<code>{strategy}</code>" in text["text"]
         assert "<td>learning_rate</td>" in text["text"]
 
@@ -164,17 +165,44 @@ def test_scalars_pictures_histograms_and_text(board):
 CLASS_NAMES = ("dark", "grey", "bright")
 
 
+def events(folder):
+    """What TensorBoard reads from the logs."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    return accumulator.EventAccumulator(str(folder), {"histograms": 0}).Reload()
+
+
 def written(folder):
     """The pictures in the logs: `{tag: {step: pixels}}`."""
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = accumulator.EventAccumulator(str(folder)).Reload()
+    found = events(folder)
     return {
         tag: {
-            event.step: np.asarray(Image.open(io.BytesIO(event.tensor_proto.string_val[2])))
-            for event in events.Tensors(tag)
+            event.step: np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
+            for event in found.Images(tag)
         }
-        for tag in events.Tags()["tensors"]
+        for tag in found.Tags()["images"]
     }
+
+
+def test_curves_and_histograms(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+    model.compile("sgd", "mse")
+    curves = TensorBoardCurves(tmp_path, histogram_every=2)
+    curves.set_model(model)
+    for epoch in range(3):
+        curves.on_epoch_end(epoch, {"loss": float("nan"), "accuracy": epoch / 4, "val_loss": 2.5})
+    train, validation = events(tmp_path / "train"), events(tmp_path / "validation")
+    assert [(event.step, event.value) for event in train.Scalars("epoch_accuracy")] == [
+        *((0, 0.0), (1, 0.25), (2, 0.5))
+    ]
+    assert "epoch_loss" not in train.Tags()["scalars"]  # not a number
+    assert [event.value for event in validation.Scalars("epoch_loss")] == [2.5] * 3
+    (name,) = (name for name in train.Tags()["histograms"] if "kernel" in name)
+    assert [event.step for event in train.Histograms(name)] == [0, 2]
+    kernel = variable_value(model.layers[0].kernel)
+    histogram = train.Histograms(name)[0].histogram_value
+    assert (histogram.num, histogram.min, histogram.max) == (
+        *(kernel.size, pytest.approx(kernel.min()), pytest.approx(kernel.max())),
+    )
 
 
 @pytest.mark.tensorflow
@@ -201,12 +229,10 @@ def test_averaged_weights_draw_every_second_epoch(tmp_path):
 
     # At its end `fit` puts the averaged weights into the model.
     for name, grid in drawn_now().items():
-        assert (pictures[f"samples/{name}"][3] == grid[..., 0]).all()
+        assert (pictures[f"samples/{name}"][3] == grid).all()
     for variable, value in zip(model.trainable_variables, raw[-1], strict=True):
         variable.assign(value)
-    assert any(
-        (pictures[f"samples/{name}"][3] != grid[..., 0]).any() for name, grid in drawn_now().items()
-    )
+    assert any((pictures[f"samples/{name}"][3] != grid).any() for name, grid in drawn_now().items())
 
 
 OPTIONS = {"filters": [20, 40], "limit": None, "jit_compile": False, "frechet_every": 5}
