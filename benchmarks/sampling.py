@@ -1,9 +1,10 @@
 """Speed of the incremental sampler, beside the naive loop over the same model and tfp's PixelCNN.
 
     python benchmarks/sampling.py [--xla] [--rounds 3] [--output benchmarks/results/sampling.json]
+    python benchmarks/sampling.py --preset gated_pixelcnn --head categorical
 
-The network is that of the preset `report` (1 block, 40 filters, 5 mixtures, 32×32×3), with random
-weights: speed doesn't depend on them.
+The network is that of the preset `report` (1 block, 40 filters, 5 mixtures, 32×32×3), or another's,
+with random weights: speed doesn't depend on them.
 
 - **Ours** is timed whole, as `model.sample` runs it, random numbers included.
 - **The naive loop** evaluates the whole network once per pixel and keeps that pixel. A few of its
@@ -34,7 +35,7 @@ from throughput import TfpPixelCNN, machine, seconds
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data.batches import feed
-from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.models.archive import model_from_preset
 from keras_pixelcnnpp.sampling.sampler import NoiseSequence, PixelSampler
 
 BATCHES = (1, 25, 100, 400)
@@ -43,9 +44,12 @@ SIZES_BATCH = 25
 NAIVE_STEPS = 3
 
 
-def make_model(size=32):
-    """The network of the preset `report`, for pictures of another size too."""
-    model = kp.PixelCNNPlusPlus((size, size, 3), 4, filters=40, num_mixtures=5)
+def make_model(preset, head=None, size=32):
+    """The network of a preset, for pictures of another size too."""
+    own = {} if head is None else {"head": head}
+    model = model_from_preset(
+        preset, load_weights=False, image_shape=(size, size, 3), num_classes=4, **own
+    )
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (16, size, size, 3)).astype("uint8")
     model.initialize(images, rng.integers(0, 4, 16))
@@ -72,12 +76,12 @@ class Ours:
     name = "keras-pixelcnnpp"
 
     def __init__(self, model, batch, xla):
-        height, width, channels = model.image_shape
+        height, width, _ = model.image_shape
         inputs = {
             "label": np.arange(batch, dtype="int32") % model.num_classes,
             "temperature": np.ones(batch, "float32"),
         }
-        noise_shape = (height, width, model.num_mixtures + channels)
+        noise_shape = (height, width, model.distribution.noise_size)
         self.batches = NoiseSequence(inputs, batch, noise_shape, seed=0, batch_size=batch)
         self.sampler = PixelSampler(model)
         self.sampler.compile(jit_compile=xla)
@@ -87,16 +91,19 @@ class Ours:
 
 
 class NaiveLoop:
-    """The whole network once per pixel; the seconds of all pixels, from those of a few."""
+    """The whole network once per pixel; the seconds of all pixels, from those of a few.
+
+    Once per sub-pixel, where these see each other in the network.
+    """
 
     name = "naive loop"
 
     def __init__(self, model, batch, xla):
-        self.pixels = model.image_shape[0] * model.image_shape[1]
-        channels = model.image_shape[-1]
+        height, width, _ = model.image_shape
+        self.evaluations = height * width * model.network.evaluations_per_pixel
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (batch, *model.image_shape)).astype("float32")
-        noise = rng.uniform(0.01, 0.99, (batch, model.num_mixtures + channels)).astype("float32")
+        noise = rng.uniform(0.01, 0.99, (batch, model.distribution.noise_size)).astype("float32")
         labels = np.arange(batch, dtype="int32") % model.num_classes
         self.inputs = [ops.convert_to_tensor(array) for array in (images, labels, noise)]
 
@@ -104,7 +111,7 @@ class NaiveLoop:
             def step(column, images):
                 parameters = model({"image": images, "label": labels}, training=False)
                 parameters = ops.take(parameters[:, 0, 0], column, axis=1)
-                pixel = logistic_mixture.sample(parameters, noise, channels, model.num_levels)
+                pixel = model.distribution.sample(parameters, noise)
                 return ops.slice_update(images, (0, 0, column, 0), pixel[:, None, None])
 
             return ops.fori_loop(0, NAIVE_STEPS, step, images)
@@ -112,7 +119,7 @@ class NaiveLoop:
         self.steps = compiled(steps, xla)
 
     def seconds(self):
-        return seconds(lambda: self.steps(*self.inputs)) / NAIVE_STEPS * self.pixels
+        return seconds(lambda: self.steps(*self.inputs)) / NAIVE_STEPS * self.evaluations
 
 
 class ForwardPass:
@@ -187,10 +194,11 @@ def compare(model, peer, batch, xla, rounds):
     return row
 
 
-def measure_sizes(rounds, xla):
+def measure_sizes(options, xla):
     """Measures pictures of growing size, a few of each."""
-    candidates = [Ours(make_model(size), SIZES_BATCH, xla) for size in SIZES]
-    _, later = measure(candidates, rounds)
+    models = [make_model(options.preset, options.head, size) for size in SIZES]
+    candidates = [Ours(model, SIZES_BATCH, xla) for model in models]
+    _, later = measure(candidates, options.rounds)
     median = np.median(later, axis=0)
     return [
         {
@@ -246,6 +254,8 @@ def print_sizes(rows):
 def main():
     kp.keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="report")
+    parser.add_argument("--head", choices=("logistic_mixture", "categorical"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--xla", action="store_true", help="TensorFlow: with XLA too")
@@ -257,8 +267,8 @@ def main():
     backend = keras.backend.backend()
     modes = {"tensorflow": (False, True) if options.xla else (False,), "jax": (True,)}
     modes = modes.get(backend, (False,))
-    model, peer = make_model(), None
-    if backend == "tensorflow":
+    model, peer = make_model(options.preset, options.head), None
+    if backend == "tensorflow" and options.preset == "report":
         peer = TfpPixelCNN(np.zeros((16, 32, 32, 3), "uint8")).distribution
     rows = []
     for xla in modes:
@@ -267,8 +277,10 @@ def main():
             print(f"batch {batch}, {'XLA' if xla else 'no XLA'}: {rows[-1]['seconds']:.2f} s")
     sizes = []
     for xla in () if options.no_sizes else modes:
-        sizes += measure_sizes(options.rounds, xla)
+        sizes += measure_sizes(options, xla)
     result = {
+        "preset": options.preset,
+        "head": model.head,
         "backend": backend,
         "machine": machine(),
         "keras": keras.__version__,
