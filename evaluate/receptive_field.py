@@ -67,22 +67,26 @@ def _fresh_model(folder: RunFolder, config: dict) -> AutoregressiveModel:
         ) from error
 
 
-def receptive_field_png(influence: np.ndarray, counts: Sequence[dict]) -> bytes:
+def receptive_field_png(
+    influence: np.ndarray, counts: Sequence[dict], titles: Sequence[str] | None = None
+) -> bytes:
     """Draws what a few pixels see of the picture, a panel for each: a PNG file's content.
 
-    From the library's `pixel_influence`, and `count_seen` of each target.
+    From the library's `pixel_influence`, and `count_seen` of each target. A title takes the place
+    of row and column.
     """
+    titles = titles or [f"row {count['row']}, column {count['column']}" for count in counts]
     figure = new_figure(3.1 * len(counts) + 1.0, 4.0)
     panels = figure.subplots(1, len(counts), squeeze=False)[0]
     # Relative to the largest; six orders of magnitude tell near from far.
     scale = LogNorm(1e-6, 1, clip=True)
-    for axes, values, count in zip(panels, influence, counts, strict=True):
+    for axes, values, count, title in zip(panels, influence, counts, titles, strict=True):
         axes.set_facecolor("#e4e4e4")
         relative = values / max(values.max(), np.finfo("float32").tiny)
         image = axes.imshow(np.ma.masked_equal(relative, 0), cmap="YlGnBu", norm=scale)
         _outline_target(axes, count, values.shape)
         axes.set_title(
-            f"row {count['row']}, column {count['column']}\n"
+            f"{title}\n"
             f"sees {count['seen']:,} of {count['earlier']:,} earlier pixels\n"
             f"and {count['later_seen']:,} others",
             fontsize=10,

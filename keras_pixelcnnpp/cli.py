@@ -19,6 +19,7 @@ from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
 from keras_pixelcnnpp.memory import keep_freed_memory_unless_told
 from keras_pixelcnnpp.savedmodel.commands import app as savedmodel
+from keras_pixelcnnpp.savedmodel.commands import classify_trained, sample_trained
 from keras_pixelcnnpp.train.commands import app as train
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -45,6 +46,12 @@ app.add_typer(evaluate, name="evaluate")
 
 
 app.add_typer(savedmodel, name="savedmodel")
+
+
+app.command("sample")(sample_trained)
+
+
+app.command("classify")(classify_trained)
 
 
 @app.command()

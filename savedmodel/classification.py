@@ -11,12 +11,20 @@ from keras_pixelcnnpp.classifiers import write_predictions
 from keras_pixelcnnpp.data.images import read_image, to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
+from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 
-def classify_files(savedmodel: Path, files: list[Path], csv: Path | None, batch_size: int) -> bool:
-    """Prints what there is to say of each file; returns whether all of them are pictures."""
-    classifier = SavedModelClassifier(savedmodel, batch_size)
-    names, pictures = _read(savedmodel, files, classifier.image_shape)
+def classify_files(
+    classifier: SavedModelClassifier | TrainedModel,
+    files: list[Path],
+    csv: Path | None,
+    of_folders: str,
+) -> bool:
+    """Prints what there is to say of each file; returns whether all of them are pictures.
+
+    `of_folders` says what to do with a folder of them.
+    """
+    names, pictures = _read(files, classifier.image_shape, of_folders)
     if not pictures:
         raise UserError("None of the files can be classified.")
     result = classifier.classify(to_levels(np.stack(pictures), classifier.num_levels))
@@ -28,17 +36,14 @@ def classify_files(savedmodel: Path, files: list[Path], csv: Path | None, batch_
 
 
 def _read(
-    savedmodel: Path, files: list[Path], image_shape: tuple[int, int, int]
+    files: list[Path], image_shape: tuple[int, int, int], of_folders: str
 ) -> tuple[list[str], list[np.ndarray]]:
     """Reads what can be read; says in one line each what cannot."""
     names, pictures = [], []
     for file in files:
         try:
             if file.is_dir():
-                raise UserError(
-                    f"{file} is a folder. All pictures below it: pixelcnnpp savedmodel score "
-                    f"{savedmodel} --data {file} --output scores"
-                )
+                raise UserError(f"{file} is a folder. {of_folders.format(file)}")
             pictures.append(read_image(file, image_shape))
             names.append(str(file))
         except UserError as error:

@@ -60,9 +60,15 @@ def classify(
     batch_size: BatchSize = 64,
 ) -> None:
     """Classify pictures with an exported model."""
+    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
     from keras_pixelcnnpp.savedmodel.classification import classify_files
 
-    if not classify_files(savedmodel, images, csv, batch_size):
+    classifier = SavedModelClassifier(savedmodel, batch_size)
+    of_folders = (
+        "All pictures below it: pixelcnnpp savedmodel score "
+        f"{savedmodel} --data {{}} --output scores"
+    )
+    if not classify_files(classifier, images, csv, of_folders):
         raise typer.Exit(2)
 
 
@@ -161,3 +167,71 @@ def serve(
     from keras_pixelcnnpp.savedmodel import serving
 
     serving.serve(savedmodel, name, host, port)
+
+
+# Without exporting first: the commands `pixelcnnpp sample` and `pixelcnnpp classify`.
+
+Trained = Annotated[
+    str | None, typer.Option("--preset", help="A preset with weights: see pixelcnnpp presets.")
+]
+Run = Annotated[Path | None, typer.Option("--run", help="A run folder.")]
+ModelFile = Annotated[Path | None, typer.Option("--model", help="A .keras file.")]
+
+
+def sample_trained(
+    preset: Trained = None,
+    run: Run = None,
+    model: ModelFile = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="A class, by name or number; may be repeated. By default, all."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 10,
+    output: Annotated[Path, typer.Option(help="The PNG file.")] = Path("samples.png"),
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Same seed, same pictures. By default, new ones.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")
+    ] = 1.0,
+    guidance: Annotated[
+        float, typer.Option(min=0, help="Above 0: more typical of the class, if it can.")
+    ] = 0.0,
+) -> None:
+    """Draw pictures of each class with a trained model, into one PNG file."""
+    source = _trained_source(preset, run, model)
+    from keras_pixelcnnpp.errors import argument_errors
+    from keras_pixelcnnpp.savedmodel.trained import TrainedModel, draw_grid
+
+    trained = TrainedModel.find(source)
+    arguments = {"seed": seed, "temperature": temperature, "guidance": guidance}
+    with argument_errors():
+        draw_grid(trained, label or [], count, output, **arguments)
+
+
+def classify_trained(
+    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of any size.")],
+    preset: Trained = None,
+    run: Run = None,
+    model: ModelFile = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the predictions here too.")] = None,
+) -> None:
+    """Classify pictures with a trained model."""
+    source = _trained_source(preset, run, model)
+    from keras_pixelcnnpp.savedmodel.classification import classify_files
+    from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+
+    if not classify_files(TrainedModel.find(source), images, csv, "Name the pictures: {}/*.png"):
+        raise typer.Exit(2)
+
+
+def _trained_source(preset: str | None, run: Path | None, model: Path | None) -> str | Path:
+    from keras_pixelcnnpp.errors import UserError
+
+    given = [source for source in (preset, run, model) if source is not None]
+    if len(given) != 1:
+        raise UserError(
+            "Which model? Expected one of: --preset NAME, --run FOLDER, --model FILE. "
+            f"Received: {len(given)} of them"
+        )
+    return given[0]

@@ -1,0 +1,96 @@
+"""`pixelcnnpp sample` and `classify`: a preset, a run or a file, without exporting it."""
+
+import numpy as np
+import pytest
+import tiny
+from command_line import one_line
+from PIL import Image
+
+from keras_pixelcnnpp.data.images import to_pixels
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.random_model()
+
+
+@pytest.fixture
+def file(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    return tmp_path / "model.keras"
+
+
+@pytest.fixture
+def picture(tmp_path):
+    levels = tiny.tiny_split(3).images[2]
+    Image.fromarray(to_pixels(levels, 5)[..., 0]).save(tmp_path / "picture.png")
+    return levels, tmp_path / "picture.png"
+
+
+def test_a_run_knows_the_names_of_its_classes(model, tmp_path):
+    data = tiny.tiny_data_config(tiny.tiny_dataset())
+    write_json(tmp_path / "config.json", {"data": data})
+    model.save(tmp_path / "model.keras")
+    trained = TrainedModel.find(tmp_path)
+    assert trained.class_names == ("dark", "grey", "bright")
+    assert [trained.label(name) for name in ("grey", "2")] == [1, 2]
+    with pytest.raises(UserError, match="Expected one of: dark, grey, bright; or a number"):
+        trained.label("red")
+
+
+def test_a_preset_knows_its_data(model, tmp_path):
+    model.save_to_preset(tmp_path, metadata={"data": "tiny"})
+    assert TrainedModel.find(tmp_path).class_names == ("Class0", "Class1", "Class2")
+    assert TrainedModel.find("fashion_mnist").class_names[9] == "Ankle boot"
+
+
+def test_classify(pixelcnnpp, model, file, picture, tmp_path):
+    levels, path = picture
+    csv = tmp_path / "predictions.csv"
+    status, out, _ = pixelcnnpp("classify", "--model", file, path, "--csv", csv)
+    assert status == 0
+    expected = model.class_probabilities(levels[None])[0]
+    assert f"Class{expected.argmax()}" in out
+    assert f"{expected.max():.1%}" in out
+    row = csv.read_text().splitlines()[1].split(",")
+    np.testing.assert_allclose([float(value) for value in row[-3:]], expected, atol=1e-5)
+
+
+def test_sample(pixelcnnpp, model, file, tmp_path):
+    output = tmp_path / "out" / "samples.png"
+    options = ["--label", "Class2", "--label", "0", "--count", 3, "--seed", 4]
+    status, out, _ = pixelcnnpp("sample", "--model", file, *options, "--output", output)
+    assert status == 0
+    assert "Class0, Class2" in out
+    grid = np.asarray(Image.open(output))
+    drawn = to_pixels(model.sample([2, 2, 2, 0, 0, 0], seed=4), 5)[..., 0]
+    # The first row is Class0's, a pixel of margin around each picture.
+    np.testing.assert_array_equal(grid[1:5, 1:5], drawn[3])
+    np.testing.assert_array_equal(grid[6:10, 1:5], drawn[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["sample"], ["Which model?", "0 of them"]),
+        (["sample", "--preset", "digits", "--run", "runs"], ["2 of them"]),
+        (["sample", "--preset", "nowhere"], ["Unknown preset", "'nowhere'"]),
+        (["sample", "--preset", "report"], ["without weights"]),
+        (["sample", "--preset", "digits", "--label", "cat"], ["`label`", "'cat'"]),
+        (["sample", "--preset", "digits", "--guidance", "1"], ["label dropout"]),
+        (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
+        (["classify", "--run", "nowhere", "a.png"], ["nowhere"]),
+    ],
+)
+def test_mistakes(pixelcnnpp, arguments, fragments):
+    one_line(pixelcnnpp(*arguments), *fragments)
+
+
+def test_a_folder_and_no_picture(pixelcnnpp, file, tmp_path):
+    status, _, err = pixelcnnpp("classify", "--model", file, tmp_path, tmp_path / "no.png")
+    assert status == 2
+    assert f"{tmp_path}/*.png" in err
+    assert "no.png" in err
