@@ -111,12 +111,34 @@ def fusion_command(name, fusion):
 
 
 def heads_command(name, comparison):
-    """The command that makes the comparison of heads again."""
-    options = ("data", "image_size", "preset", "epochs", "limit", "seed")
+    """The command that makes the comparison of networks and heads again."""
+    options = ("data", "image_size", "preset", "epochs", "limit", "seeds")
     given = [(option, comparison[option]) for option in options if comparison[option] is not None]
     words = [word for option, value in given for word in ("--" + option.replace("_", "-"), value)]
-    words = ["python", "examples/compare_heads.py", *words, "--output", f"runs/{name}"]
+    words = ["python", "examples/compare_heads.py", "--all", *words, "--output", f"runs/{name}"]
     return shlex.join(map(str, words))
+
+
+def heads_rows(comparison):
+    """A row for each network and head, best first: means over seeds, and the spread of bits/dim."""
+    names = dict.fromkeys(row["name"] for row in comparison["heads"])
+    rows = []
+    for name in names:
+        own = [row for row in comparison["heads"] if row["name"] == name]
+        bits = [row["bits_per_dim"] for row in own]
+        means = {
+            key: statistics.fmean(row[key] for row in own)
+            for key in ("train_bits_per_dim", "accuracy", "gradient_norm", "seconds")
+        }
+        rows.append(
+            {
+                **own[0],
+                **means,
+                "bits_per_dim": statistics.fmean(bits),
+                "spread": max(bits) - min(bits),
+            }
+        )
+    return sorted(rows, key=lambda row: row["bits_per_dim"])
 
 
 def markdown_template(name):
@@ -130,7 +152,9 @@ def markdown_template(name):
         autoescape=False,  # noqa: S701 - Markdown
     )
     environment.filters.update(percent=percent, interval=interval, number=number)
-    environment.globals.update(fusion_command=fusion_command, heads_command=heads_command)
+    environment.globals.update(
+        fusion_command=fusion_command, heads_command=heads_command, heads_rows=heads_rows
+    )
     return environment.get_template(name)
 
 
