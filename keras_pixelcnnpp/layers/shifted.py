@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_positive_integer
-from keras_pixelcnnpp.layers.weight_normalized import WeightNormalized
+from keras_pixelcnnpp.layers.weight_normalized import WeightNormalized, map_channels
 
 
 class ShiftedConv2D(WeightNormalized):
@@ -60,7 +60,7 @@ class ShiftedConv2D(WeightNormalized):
         *leading, height, width, channels = x.shape
         if (height, width) == self.kernel_size:  # one output pixel: a matrix product
             x = ops.reshape(x, _shape(leading, (1, 1, height * width * channels)))
-            return ops.matmul(x, ops.reshape(kernel, (-1, self.filters)))
+            return map_channels(x, ops.reshape(kernel, (-1, self.filters)))
         images = ops.reshape(x, (-1, height, width, channels))
         outputs = ops.conv(images, kernel, strides=self.strides, padding="valid")
         return ops.reshape(outputs, _shape(leading, outputs.shape[1:]))
@@ -210,7 +210,7 @@ class ShiftedConv2DTranspose(WeightNormalized):
         """Returns the product with each tap: `(..., height, width, rows, columns, filters)`."""
         kernel = ops.reshape(self.kernel(), (x.shape[-1], -1))
         return ops.reshape(
-            ops.matmul(x, kernel), (-1, *x.shape[1:-1], *self.kernel_size, self.filters)
+            map_channels(x, kernel), (-1, *x.shape[1:-1], *self.kernel_size, self.filters)
         )
 
     def columns(self, taps):

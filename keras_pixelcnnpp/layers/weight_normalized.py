@@ -134,6 +134,16 @@ def fixed_kernels(layer):
             inner._fixed_kernel = None
 
 
+def map_channels(x, matrix):
+    """`(batch, ..., channels)` times `(channels, filters)`: `(batch, ..., filters)`."""
+    shape = (-1, *x.shape[1:-1], matrix.shape[-1])
+    if None in shape:
+        return ops.matmul(x, matrix)
+    # Of an unknown batch, TensorFlow makes some 25 operations of the other product, most of which
+    # compute shapes: a third of the graph that draws.
+    return ops.reshape(ops.matmul(ops.reshape(x, (-1, x.shape[-1])), matrix), shape)
+
+
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class WeightNormalizedDense(WeightNormalized):
     """Maps the channels of each pixel: `(..., channels)` to `(..., filters)`.
@@ -154,7 +164,7 @@ class WeightNormalizedDense(WeightNormalized):
         self.add_kernel((input_shape[-1], self.filters))
 
     def convolve(self, x):
-        return ops.matmul(x, self.kernel())
+        return map_channels(x, self.kernel())
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)
