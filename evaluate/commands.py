@@ -30,12 +30,16 @@ def classification(
             help="Judge each picture together with its mirror image; twice the work.",
         ),
     ] = False,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Judge the first rows of each picture as well."),
+    ] = False,
 ) -> None:
     """Compare PixelCNN++ and the baseline CNN as classifiers.
 
     Writes reports/classification.json, confusion matrices, ROC curves, reliability.png,
     selective_accuracy.png, and per picture predictions.csv (PixelCNN++) and
-    predictions_baseline.csv.
+    predictions_baseline.csv; with --partial also partial.json and partial.png.
     """
     from keras_pixelcnnpp.evaluate.classification import judge
 

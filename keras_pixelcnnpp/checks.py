@@ -176,3 +176,18 @@ def checked_candidates(labels, count, num_classes, limit):
             f"label twice.{hint} Received: labels with shape={array.shape}"
         )
     return array.astype("int32")
+
+
+def checked_rows(known_rows, height):
+    """Returns `known_rows`, an integer or a sequence of them, as an integer array.
+
+    Raises:
+        ValueError: If they aren't integers from 0 to `height`.
+    """
+    array = np.asarray(known_rows)
+    if array.ndim > 1 or array.dtype.kind not in "ui" or np.any((array < 0) | (array > height)):
+        raise ValueError(
+            f"Invalid value for argument `known_rows`. Expected an integer from 0 to {height}, or "
+            f"a sequence of them. Received: known_rows={known_rows!r:.80}"
+        )
+    return array

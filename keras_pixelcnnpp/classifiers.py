@@ -114,31 +114,38 @@ class PixelCNNClassifier(_KerasClassifier):
         """What the posterior multiplies a difference of log-likelihoods with."""
         return float(np.exp(ops.convert_to_numpy(self.model.posterior.log_temperature)))
 
-    def class_scores(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def class_scores(
+        self, images: np.ndarray, known_rows: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Likelihoods and posterior from one pass over the pictures.
 
         Args:
             images: uint8 `[count, height, width, channels]`, levels.
+            known_rows: How many of the first rows to judge by, several numbers of them; `None` for
+                the whole picture.
 
         Returns:
             `log p(x | y)` of the pictures as they are for each class, nats, and `p(y | x)`,
-            float64, by which they are classified; both `[count, num_classes]`.
+            float64, by which they are classified; both `[count, num_classes]`, or `[count,
+            len(known_rows), num_classes]`.
         """
-        scores = averaged = self._log_likelihoods(images)
+        scores = averaged = self._log_likelihoods(images, known_rows)
         if self.flip_average:
-            averaged = (scores + self._log_likelihoods(mirrored(images))) / 2
+            averaged = (scores + self._log_likelihoods(mirrored(images), known_rows)) / 2
         return scores, self._posterior(averaged)
 
-    def _log_likelihoods(self, images: np.ndarray) -> np.ndarray:
+    def _log_likelihoods(
+        self, images: np.ndarray, known_rows: Sequence[int] | None = None
+    ) -> np.ndarray:
         return self.model.class_log_likelihoods(
-            images, batch_size=self.batch_size, verbose=self.verbose
+            images, batch_size=self.batch_size, verbose=self.verbose, known_rows=known_rows
         )
 
     def _posterior(self, scores: np.ndarray) -> np.ndarray:
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
         # ranks its answers, and temperature scaling starts from it.
         logits = self.model.posterior.class_logits(ops.convert_to_tensor(scores))
-        return softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=1)
+        return softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=-1)
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
         return self.class_scores(images)[1]

@@ -33,6 +33,7 @@ PARTS = (
     measured.roc_section,
     measured.calibration_section,
     measured.selective_section,
+    measured.partial_section,
     measured.evidence_section,
     measured.foreign_section,
     measured.receptive_field_section,

@@ -138,6 +138,32 @@ def selective_section(facts: RunFacts) -> Section | Missing:
     return _pictured(facts, "Selective accuracy", "classification", text, picture, table)
 
 
+def partial_section(facts: RunFacts) -> Section | Missing:
+    """What the first rows of a picture tell the classifiers."""
+    title, report = "Part of a picture", facts.json("partial")
+    if not report:
+        return Missing((title,), facts.command("evaluate", "classification", "--partial"))
+    models = _models(report)
+    accuracies = [find(numbers, "accuracy") or () for numbers in models.values()]
+    rows = tuple(
+        (percent(share, 0), *map(percent, at_share))
+        for share, *at_share in zip(report.get("shares") or (), *accuracies, strict=True)
+    )
+    alt = "Accuracy over the share of the picture that is seen"
+    picture = facts.picture("partial", alt, chart=True)
+    count, split = whole(report.get("count")), report.get("split")
+    table = Table(
+        ("seen", *(TITLES[name] for name in models)),
+        rows,
+        f"Accuracy on {count} pictures of {split}",
+    )
+    text = (
+        "PixelCNN++ knows p(first rows | class) exactly. The CNN, which was trained on whole "
+        "pictures, sees the mean training picture in place of the rest."
+    )
+    return Section(title, text, (picture, table) if picture else (table,))
+
+
 def _models(report: dict) -> dict[str, dict]:
     models = report.get("models") or {}
     return {name: models[name] for name in TITLES if isinstance(models.get(name), dict)}

@@ -12,6 +12,7 @@ from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
     checked_labels,
+    checked_rows,
     require_levels,
     require_nonnegative_integer,
     require_nonnegative_number,
@@ -427,24 +428,58 @@ class AutoregressiveModel(keras.Model):
             inputs["label"] = checked_labels(labels, len(inputs["image"]), self.num_labels)
         return self._score(inputs, batch_size, verbose)[:, 0]
 
-    def class_log_likelihoods(self, images, batch_size=32, verbose=0):
-        """Log-likelihood log p(x | y) of each picture under every class.
+    def class_log_likelihoods(self, images, batch_size=32, verbose=0, known_rows=None):
+        """Log-likelihood log p(x | y) of each picture, or of its first rows, under every class.
 
         Args:
             images: uint8 levels `(N, height, width, channels)`.
             batch_size: Integer, pictures at a time.
             verbose: As in `keras.Model.predict`.
+            known_rows: Integer from 0 to the height: of so many rows; or a sequence of M of these.
+                A model that goes from left to right and down knows the law of the first rows
+                exactly, and all of them from one pass. `None` for the whole picture.
 
         Returns:
-            Float32 array `(N, num_classes)`, nats.
+            Float32 array `(N, num_classes)`, nats; `(N, M, num_classes)` for a sequence.
+
+        Raises:
+            ValueError: If the pictures don't fit the model, or there are no such rows.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
-        return self._score({"image": images, "label": labels}, batch_size, verbose)
+        inputs = {"image": images, "label": labels}
+        if known_rows is None:
+            return self._score(inputs, batch_size, verbose)
+        known_rows = checked_rows(known_rows, self.image_shape[0])
+        by_row = np.moveaxis(self._score(inputs, batch_size, verbose, per="row"), 1, 2)
+        # Of many rows, in float64: the sum up to a row must not depend on those after it.
+        above = np.cumsum(by_row, axis=1, dtype="float64")
+        above = np.concatenate([np.zeros_like(above[:, :1]), above], axis=1)
+        return above[:, known_rows].astype("float32")
 
-    def class_probabilities(self, images, batch_size=32, verbose=0):
-        """Posterior p(y | x) by Bayes' rule: float32 array `(N, num_classes)`."""
-        scores = self.class_log_likelihoods(images, batch_size, verbose)
+    def class_probabilities(self, images, batch_size=32, verbose=0, known_rows=None):
+        """Posterior p(y | x) by Bayes' rule, of the whole picture or of its first rows.
+
+        Args:
+            images: As in `class_log_likelihoods`, and so the others. What is below the known rows
+                makes no difference.
+            batch_size: Integer.
+            verbose: 0, 1 or 2.
+            known_rows: Integer, or a sequence of M. Nothing known, 0, gives the prior: equally
+                likely classes, or the softmax of the offsets where training learned some, which it
+                fitted to whole pictures.
+
+        Returns:
+            Float32 array `(N, num_classes)`; `(N, M, num_classes)` for a sequence.
+
+        Example:
+
+        ```python
+        model.class_probabilities(images, known_rows=8)                    # (N, num_classes)
+        model.class_probabilities(images, known_rows=range(height + 1))    # from one pass
+        ```
+        """
+        scores = self.class_log_likelihoods(images, batch_size, verbose, known_rows)
         return self.posterior.probabilities(scores)
 
     def bits_per_dim(self, images, batch_size=32, verbose=0):
@@ -492,21 +527,21 @@ class AutoregressiveModel(keras.Model):
             checked_labels(given, len(images), self.num_labels) for given in (labels, against)
         ]
         inputs = {"image": images, "label": np.stack(candidates, axis=1)}
-        scores = self._score(inputs, batch_size, verbose, per_pixel=True)
+        scores = self._score(inputs, batch_size, verbose, per="pixel")
         return scores[:, 0] - scores[:, 1]
 
-    def _score(self, inputs, batch_size, verbose, per_pixel=False):
+    def _score(self, inputs, batch_size, verbose, per="picture"):
         if len(inputs["image"]) == 0:
             candidates = inputs["label"].shape[1:] if "label" in inputs else ()
-            place = self.image_shape[:2] if per_pixel else ()
+            place = self.image_shape[: ("picture", "row", "pixel").index(per)]
             return np.zeros((0, *(candidates or (1,)), *place), "float32")
         # One for each number of candidates: TensorFlow would trace again for unknown shapes.
         candidates = np.shape(inputs.get("label"))[1:]
         batch_size = self._bounded(batch_size, *candidates)
-        kind = (per_pixel, candidates)
+        kind = (per, candidates)
         scorers = self.runners.scorers
         if kind not in scorers:
-            scorers[kind] = LogLikelihood(self, per_pixel)
+            scorers[kind] = LogLikelihood(self, per)
         return scorers[kind].predict(feed(ArrayBatches(inputs, batch_size)), verbose=verbose)
 
     def _bounded(self, batch_size, num_candidates=1):

@@ -23,6 +23,7 @@ SECTIONS = (
     "ROC",
     "Calibration",
     "Selective accuracy",
+    "Part of a picture",
     "Evidence maps",
     "Foreign inputs",
     "Receptive field",
@@ -45,6 +46,7 @@ PICTURES = (
     "nearest_neighbours",
     "reliability",
     "selective_accuracy",
+    "partial",
     "evidence",
     "foreign",
     "receptive_field",
@@ -152,6 +154,13 @@ def _reports(class_names):
     target = {"row": 2, "column": 4, "earlier": 20, "seen": 19, "later_seen": 0}
     return {
         "classification": classification,
+        "partial": {
+            "shares": [0.0, 1.0],
+            "models": {
+                "pixelcnnpp": {"accuracy": [0.5, 0.8]},
+                "baseline": {"accuracy": [0.5, 0.8]},
+            },
+        },
         "generation": generation,
         "evidence": {"split": "validation"},
         "foreign": {
