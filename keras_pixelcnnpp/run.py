@@ -243,7 +243,8 @@ class RunFolder:
 
     def _refuse_other_data(self, config: dict, data: dict) -> None:
         known = require_data(config, "fingerprint")
-        if known["fingerprint"] != data["fingerprint"]:
+        # The second is there where some labels were hidden.
+        if any(known.get(n) != data.get(n) for n in ("fingerprint", "labels_fingerprint")):
             raise UserError(
                 f"{self.path} was trained on other data: {_differences(known, data)}. "
                 "Choose another folder."

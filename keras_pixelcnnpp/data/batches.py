@@ -20,7 +20,8 @@ class ImageSequence(keras.utils.PyDataset):
 
     Args:
         images: uint8 levels `(N, height, width, channels)`.
-        labels: int `(N,)`, from 0 to `num_classes - 1`. Not looked at if `num_classes` is 0.
+        labels: int `(N,)`, from 0 to `num_classes - 1`, or -1 for a picture without a label where
+            all classes are candidates. Not looked at if `num_classes` is 0.
         batch_size: Integer. The last batch of an epoch may be smaller.
         num_classes: Integer; 0 for an unconditional model, whose batches have no labels.
         seed: Integer.
@@ -35,7 +36,8 @@ class ImageSequence(keras.utils.PyDataset):
             `max_queue_size`.
 
     Each batch is a tuple of one dict: `"image"`, uint8 `(batch, height, width, channels)`, and
-    `"label"`, int32 `(batch,)`, or `(batch, K)` with the true label first if K > 1.
+    `"label"`, int32 `(batch,)`, or `(batch, K)` with the true label first if K > 1. Without a label
+    the first is -1, in the place of class 0, before all the others.
 
     Attributes:
         epoch: Integer, the epoch whose batches these are, counted from 0.
@@ -104,13 +106,15 @@ class ImageSequence(keras.utils.PyDataset):
                 f" of at least their size. Received: shape={self.larger_images.shape}, with images "
                 f"of shape={self.images.shape}"
             )
+        least = -1 if 1 < self.num_candidates == self.num_classes else 0
         if self.num_classes and not (
-            self.labels.min() >= 0 and self.labels.max() < self.num_classes
+            self.labels.min() >= least and self.labels.max() < self.num_classes
         ):
             raise ValueError(
                 "Invalid value for argument `labels`. Expected integers from 0 to "
-                f"{self.num_classes - 1}. Received: values from {self.labels.min()} to "
-                f"{self.labels.max()}"
+                f"{self.num_classes - 1}, or -1 where all classes are candidates. Received: values "
+                f"from {self.labels.min()} to {self.labels.max()}, "
+                f"num_candidates={self.num_candidates}"
             )
 
     def __len__(self):
@@ -177,7 +181,8 @@ class ImageSequence(keras.utils.PyDataset):
         true = self.labels[:, None]
         ranks = rng.random((len(true), self.num_classes - 1)).argsort(axis=1)
         wrong = ranks[:, : self.num_candidates - 1]
-        wrong = wrong + (wrong >= true)  # 0…n-2 becomes all classes but the true one
+        # 0…n-2 becomes all classes but the true one; -1 stands in the place of class 0.
+        wrong = wrong + (wrong >= np.maximum(true, 0))
         return np.concatenate([true, wrong], axis=1).astype("int32")
 
 

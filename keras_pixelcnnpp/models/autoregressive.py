@@ -83,6 +83,11 @@ class AutoregressiveModel(keras.Model):
 
         loss = bits/dim of the true label + label_loss_weight * cross-entropy (nats)
 
+    A picture without a label teaches too, where all classes are candidates and
+    `unlabelled_weight` > 0: the model knows p(x), the mean of p(x | y) over the classes.
+
+        loss = unlabelled_weight * bits/dim of p(x)
+
     Args:
         image_shape: Triple of positive integers `(height, width, channels)`.
         num_classes: Integer, number of classes; 0 for an unconditional model.
@@ -90,6 +95,8 @@ class AutoregressiveModel(keras.Model):
         label_dropout_rate: Float in [0, 1): share of training pictures that are shown without
             their label, which teaches the model p(x) and enables guidance.
         label_loss_weight: Float >= 0, weight of the cross-entropy.
+        unlabelled_weight: Float >= 0, weight of the pictures without a label, of which log p(x) is
+            learned; 0: all have one. Their candidates are `[-1, 1, …, num_classes - 1]`.
         initial_temperature: Float > 0, what the log-likelihoods are multiplied with before
             the cross-entropy, at first.
         learn_temperature: Boolean, whether that factor is learned.
@@ -108,6 +115,7 @@ class AutoregressiveModel(keras.Model):
         *,
         label_dropout_rate=0.0,
         label_loss_weight=0.0,
+        unlabelled_weight=0.0,
         initial_temperature=1.0,
         learn_temperature=True,
         learn_offsets=True,
@@ -119,11 +127,13 @@ class AutoregressiveModel(keras.Model):
         require_levels("num_levels", num_levels)
         require_rate("label_dropout_rate", label_dropout_rate)
         require_nonnegative_number("label_loss_weight", label_loss_weight)
+        require_nonnegative_number("unlabelled_weight", unlabelled_weight)
         require_positive_number("initial_temperature", initial_temperature)
         self.num_classes = num_classes
         self.num_levels = num_levels
         self.label_dropout_rate = label_dropout_rate
         self.label_loss_weight = label_loss_weight
+        self.unlabelled_weight = unlabelled_weight
         self.initial_temperature = initial_temperature
         self.learn_temperature = learn_temperature
         self.learn_offsets = learn_offsets
@@ -194,6 +204,8 @@ class AutoregressiveModel(keras.Model):
         if self.num_classes == 0:
             return None
         labels = ops.cast(inputs["label"], "int32")
+        if self.unlabelled_weight:  # -1 stands for class 0, of a picture that may be of any
+            labels = ops.maximum(labels, 0)
         return ops.expand_dims(labels, 1) if len(labels.shape) == 1 else labels
 
     def _drop_labels(self, labels):
@@ -216,9 +228,20 @@ class AutoregressiveModel(keras.Model):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
     ):
-        """Bits/dim of the true label, plus the weighted cross-entropy over the candidates."""
+        """Bits/dim of the true label, plus the weighted cross-entropy over the candidates.
+
+        Of pictures without a label bits/dim of p(x), of the same parameters.
+        """
         log_likelihood = self.log_likelihood(y_pred, x["image"])
-        bits = logistic_mixture.bits_per_dim(log_likelihood[:, 0], self.image_shape)
+        log_prob, weight, of_labelled = log_likelihood[:, 0], sample_weight, sample_weight
+        if self.unlabelled_weight and log_likelihood.shape[1] > 1:
+            labelled = x["label"][:, 0] >= 0
+            log_prob = ops.where(labelled, log_prob, log_marginal(log_likelihood))
+            weight = ops.where(labelled, 1.0, self.unlabelled_weight)
+            of_labelled = ops.cast(labelled, "float32")
+            if sample_weight is not None:
+                weight, of_labelled = weight * sample_weight, of_labelled * sample_weight
+        bits = logistic_mixture.bits_per_dim(log_prob, self.image_shape)
         self.bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
         self._compares_candidates = log_likelihood.shape[1] > 1
         if self._compares_candidates:
@@ -226,10 +249,12 @@ class AutoregressiveModel(keras.Model):
             cross_entropy = ops.logsumexp(logits, axis=1) - logits[:, 0]
             # A tie is no answer: a model that doesn't know the label yet has nothing but ties.
             correct = ops.cast(ops.all(logits[:, :1] > logits[:, 1:], axis=1), "float32")
-            self.cross_entropy_metric.update_state(cross_entropy, sample_weight=sample_weight)
-            self.accuracy_metric.update_state(correct, sample_weight=sample_weight)
+            self.cross_entropy_metric.update_state(cross_entropy, sample_weight=of_labelled)
+            self.accuracy_metric.update_state(correct, sample_weight=of_labelled)
+            if self.unlabelled_weight:
+                cross_entropy = ops.where(labelled, cross_entropy, 0.0)
             bits = bits + self.label_loss_weight * cross_entropy
-        loss = MeanOverBatch()(None, bits, sample_weight)
+        loss = MeanOverBatch()(None, bits, weight)
         if self.losses:  # of regularizers and `add_loss`
             loss = loss + super().compute_loss(x, y, y_pred, sample_weight, training)
         return loss
@@ -301,7 +326,9 @@ class AutoregressiveModel(keras.Model):
             x: uint8 levels `(N, height, width, channels)`, or a dict of these as `"image"` and of
                 the labels as `"label"`; or batches of either: a `tf.data.Dataset`, a
                 `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or a generator.
-            y: Int labels `(N,)`, where `x` doesn't hold them.
+            y: Int labels `(N,)`, where `x` doesn't hold them. Candidates `(N, K)` belong into the
+                dict, the true label first; with all classes and `unlabelled_weight` > 0, -1 in the
+                place of 0 comes first where the label isn't known.
             *args: Further arguments of `keras.Model.fit`, in its order.
             validation_data: `(x, y)`, `(x, y, sample_weight)`, a dict as `x`, or batches.
             **kwargs: Further arguments of `keras.Model.fit`.
@@ -399,7 +426,8 @@ class AutoregressiveModel(keras.Model):
         inputs = {"image": ops.convert_to_tensor(images)}
         if self.num_classes:
             labels = np.asarray(labels)
-            labels = labels[:, 0] if labels.ndim == 2 else labels
+            # Its first candidate for a picture without a label: gains and biases mind little.
+            labels = np.maximum(labels[:, 0], 0) if labels.ndim == 2 else labels
             labels = checked_labels(labels, len(images), self.num_labels)
             inputs["label"] = ops.convert_to_tensor(labels)
         with data_dependent_initialization(self.network):
@@ -761,6 +789,7 @@ class AutoregressiveModel(keras.Model):
                 "num_levels": self.num_levels,
                 "label_dropout_rate": self.label_dropout_rate,
                 "label_loss_weight": self.label_loss_weight,
+                "unlabelled_weight": self.unlabelled_weight,
                 "initial_temperature": self.initial_temperature,
                 "learn_temperature": self.learn_temperature,
                 "learn_offsets": self.learn_offsets,

@@ -112,6 +112,23 @@ def test_candidates_are_the_true_label_and_different_wrong_ones(count):
     np.testing.assert_allclose(wrong, share, atol=5 * np.sqrt(0.25 / 800) * (share < 1) + 1e-9)
 
 
+def test_without_a_label_all_classes_are_candidates():
+    labels = np.where(np.arange(COUNT) % 3 == 0, -1, LABELS)
+    given = {"batch_size": 8, "num_classes": CLASSES, "num_candidates": CLASSES}
+    batches, known = ImageSequence(IMAGES, labels, **given), sequence(**given)
+    epoch, of_known = collect(batches), collect(known)
+    np.testing.assert_array_equal(epoch["image"], of_known["image"])
+    rows = epoch["image"].max(axis=(1, 2, 3)).astype(int) - 1
+    np.testing.assert_array_equal(epoch["label"][:, 0], labels[rows])
+    unknown = labels[rows] < 0
+    np.testing.assert_array_equal(np.sort(epoch["label"][unknown, 1:]), [[1, 2, 3, 4]] * 17)
+    # What others don't know changes nothing.
+    np.testing.assert_array_equal(epoch["label"][~unknown], of_known["label"][~unknown])
+    for too_few in (1, 4):
+        with pytest.raises(ValueError, match=f"-1 to 4, num_candidates={too_few}"):
+            ImageSequence(IMAGES, labels, **{**given, "num_candidates": too_few})
+
+
 def test_unconditional_batches_have_no_label():
     batches = ImageSequence(IMAGES, np.full(COUNT, -1), batch_size=8, num_classes=0)
     assert set(batches[0][0]) == {"image"}
