@@ -162,6 +162,27 @@ def report(run: Run) -> None:
     write_page(RunFolder(run))
 
 
+@app.command()
+def robustness(
+    context: typer.Context,
+    run: Run,
+    data: Data = None,
+    split: Split = "validation",
+    limit: Annotated[int, typer.Option(min=2, help="Pictures, at most, chosen at random.")] = 200,
+    seed: Seed = 0,
+    batch_size: BatchSize = 32,
+) -> None:
+    """Judge spoilt pictures: eight ways (noise, blur, JPEG, …), five severities.
+
+    Accuracy and calibration error of both models, and how well log p(x) and the largest class
+    probability tell the spoilt pictures from clean ones. Writes reports/robustness.json and
+    reports/robustness.png.
+    """
+    from keras_pixelcnnpp.evaluate.robustness import stress
+
+    stress(**_arguments(context), verbose=_verbosity())
+
+
 def _arguments(context: typer.Context) -> dict:
     """What a subject's function takes: the run's `folder`, every other option by its name.
 

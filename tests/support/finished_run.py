@@ -26,6 +26,7 @@ SECTIONS = (
     "Part of a picture",
     "Evidence maps",
     "Foreign inputs",
+    "Robustness",
     "Receptive field",
     "Reproduce",
 )
@@ -49,6 +50,7 @@ PICTURES = (
     "partial",
     "evidence",
     "foreign",
+    "robustness",
     "receptive_field",
     "confusion_pixelcnnpp",
     "confusion_baseline",
@@ -167,6 +169,18 @@ def _reports(class_names):
             "split": "validation",
             "detectors": {"log_likelihood": "bits/dim of p(x)"},
             "inputs": {"noise": {"auroc": {"log_likelihood": 0.875}}},
+        },
+        "robustness": {
+            "alarms": {"log_likelihood": "bits/dim of p(x)"},
+            "clean": {"models": {"pixelcnnpp": {"accuracy": 0.8}}},
+            "corruptions": {
+                "blur": [
+                    {
+                        "models": {"pixelcnnpp": {"accuracy": 0.5}},
+                        "auroc": {"log_likelihood": 0.125},
+                    }
+                ]
+            },
         },
         "receptive_field": {
             "trained": True,
