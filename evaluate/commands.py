@@ -74,11 +74,18 @@ def foreign(
     count: Annotated[int, typer.Option(min=2, help="Pictures of each kind, at most.")] = 200,
     seed: Seed = 0,
     batch_size: BatchSize = 32,
+    against: Annotated[
+        str | None, typer.Option(help="Foreign pictures of your own: data as for training.")
+    ] = None,
+    background: Annotated[
+        Path | None, typer.Option(help="A run trained with --perturb: adds the likelihood ratio.")
+    ] = None,
 ) -> None:
     """Tell pictures like those of the training from foreign ones.
 
     By log p(x), by log p(x) corrected for the complexity of a picture (the size of its PNG file),
-    and by the largest class probability. Writes reports/foreign.json and reports/foreign.png.
+    by its ratio to that of a background model, and by the largest class probability. Writes
+    reports/foreign.json and reports/foreign.png.
     """
     from keras_pixelcnnpp.evaluate.foreign import detect
 

@@ -189,6 +189,17 @@ class PixelCNNOptions(ModelOptions):
         ),
         Training(fallback=0),
     ] = None
+    perturb: Annotated[
+        float | None,
+        option(
+            DATA,
+            "Share of sub-pixels replaced by random levels, which makes a model of the background "
+            "for evaluate foreign --background.",
+            min=0,
+            max=1,
+        ),
+        Training(fallback=0.0),
+    ] = None
     preset: Preset = None
     filters: Annotated[
         str | None,

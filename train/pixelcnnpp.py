@@ -68,7 +68,8 @@ def train_pixelcnnpp(
         larger = larger.some(training["limit"], training["seed"])
     # What is measured, and learned with one candidate.
     labelled = pictures.labelled() if num_classes else pictures
-    phases = _phases(pictures, larger, training, num_classes)
+    with argument_errors():
+        phases = _phases(pictures, larger, training, num_classes, dataset.num_levels)
     validation = dataset.pictures("validation", with_labels=num_classes > 0)
     with backend.dtype_policy(training["precision"]):
         with argument_errors():
@@ -151,7 +152,11 @@ def make_optimizer(training: dict, steps: int) -> keras.optimizers.Optimizer:
 
 
 def _phases(
-    pictures: LabelledImages, larger: LabelledImages | None, training: dict, num_classes: int
+    pictures: LabelledImages,
+    larger: LabelledImages | None,
+    training: dict,
+    num_classes: int,
+    num_levels: int,
 ) -> list[Phase]:
     def batches(num_candidates: int) -> ImageSequence:
         chosen, larger_ones = pictures, larger
@@ -167,6 +172,8 @@ def _phases(
             seed=training["seed"],
             horizontal_flip=training["horizontal_flip"],
             larger_images=None if larger_ones is None else larger_ones.images,
+            perturb_rate=training["perturb"],
+            num_levels=num_levels,
             num_candidates=num_candidates,
         )
 

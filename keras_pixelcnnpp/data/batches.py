@@ -6,7 +6,9 @@ import math
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.checks import require_positive_integer
+from keras_pixelcnnpp.checks import require_levels, require_positive_integer, require_rate
+
+PERTURBATION = 1  # names a stream of random numbers
 
 
 class ImageSequence(keras.utils.PyDataset):
@@ -30,6 +32,10 @@ class ImageSequence(keras.utils.PyDataset):
         larger_images: uint8 `(N, larger height, larger width, channels)`, the same pictures read
             at a larger size, or `None`. Half of the pictures, at random, are then replaced by a
             crop of the larger one, at a random place: nothing is made up at the border.
+        perturb_rate: Float in [0, 1), the share of sub-pixels, at random, that are replaced by
+            uniform levels. A model of such pictures is one of their background, what they look like
+            whatever is on them (Ren et al. 2019, https://arxiv.org/abs/1906.02845).
+        num_levels: Integer, number of those levels.
         num_candidates: Integer K from 1 to `num_classes`: the true label, and K - 1 different
             wrong ones chosen at random.
         **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
@@ -66,11 +72,15 @@ class ImageSequence(keras.utils.PyDataset):
         shuffle: bool = True,
         horizontal_flip: bool = False,
         larger_images: np.ndarray | None = None,
+        perturb_rate: float = 0.0,
+        num_levels: int = 256,
         num_candidates: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
         require_positive_integer("batch_size", batch_size)
+        require_rate("perturb_rate", perturb_rate)
+        require_levels("num_levels", num_levels)
         if not 1 <= num_candidates <= max(num_classes, 1):
             raise ValueError(
                 "Invalid value for argument `num_candidates`. Expected an integer from 1 to "
@@ -84,6 +94,8 @@ class ImageSequence(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.horizontal_flip = horizontal_flip
         self.larger_images = larger_images
+        self.perturb_rate = perturb_rate
+        self.num_levels = num_levels
         self.num_candidates = num_candidates
         self.first_step = 0
         self._check_data()
@@ -129,6 +141,14 @@ class ImageSequence(keras.utils.PyDataset):
         if self.horizontal_flip:
             flip = self._flips[rows, None, None, None]
             images = np.where(flip, images[:, :, ::-1], images)
+        if self.perturb_rate:
+            # A stream for each step: drawn beforehand, an epoch's would need the memory of its
+            # pictures, and which worker asks for which batch first must not matter.
+            step = self.first_step + index
+            rng = np.random.default_rng([self.seed, self.epoch, step, PERTURBATION])
+            replaced = rng.random(images.shape) < self.perturb_rate
+            noise = rng.integers(0, self.num_levels, images.shape, dtype=images.dtype)
+            images = np.where(replaced, noise, images)
         batch = {"image": images}
         if self.num_classes:
             batch["label"] = (

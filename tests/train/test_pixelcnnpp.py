@@ -145,7 +145,7 @@ def test_larger_pictures_and_steps_fit_those_that_are_trained_on():
     larger = replace(split, images=np.repeat(split.images, 2, axis=1))
     options = {**HYBRID, "unlabelled_weight": 0.5, "epochs": 3, "batch_size": 5}
     _, training = resolve_options({"model": {}, "training": TRAINING}, options, 3)
-    one, all_classes = phases = training_module._phases(split, larger, training, 3)
+    one, all_classes = phases = training_module._phases(split, larger, training, 3, 5)
     np.testing.assert_array_equal(one.batches.images, split.images[:15])
     for phase in phases:
         np.testing.assert_array_equal(phase.batches.larger_images[:, ::2], phase.batches.images)
