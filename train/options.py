@@ -156,6 +156,17 @@ class ModelOptions(TrainingOptions):
             show_default="none is hidden",
         ),
     ] = None
+    flip_labels: Annotated[
+        float | None,
+        option(
+            DATA,
+            "Share of the labels of the split train that become a wrong one, chosen by --seed: for "
+            "benchmarks/wrong_labels.py.",
+            min=0,
+            max=1,
+            show_default="none",
+        ),
+    ] = None
     horizontal_flip: Annotated[HorizontalFlip, Training(fallback=False)] = None
     gradient_clip_norm: Annotated[GradientClipNorm, Training(fallback=0.0, may_change=True)] = None
     jit_compile: Annotated[

@@ -165,7 +165,8 @@ def training_words(config: dict, model: str) -> list[str]:
         # With the model's own defaults: they may change, and a preset may have others.
         options = {**section.get("model", {}), **options}
     options["num_levels"] = data.get("num_levels")
-    options["labels_per_class"] = data.get("labels_per_class")
+    for name in ("labels_per_class", "flip_labels"):
+        options[name] = data.get(name)
     height, width, _ = data["image_shape"]
     if height == width:
         options["image_size"] = height

@@ -11,7 +11,13 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.report.origin import training_words
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.data import load_data, load_larger, load_training_data
+from keras_pixelcnnpp.train.data import (
+    flipped,
+    load_data,
+    load_larger,
+    load_training_data,
+    training_labels,
+)
 from keras_pixelcnnpp.train.options import BaselineOptions, PixelCNNOptions
 
 
@@ -82,6 +88,35 @@ def test_labels_stay_among_the_pictures_that_are_trained_on():
     assert (dataset.split("train").some(100, 0).labels >= 0).sum() == 40
     with pytest.raises(UserError, match=r"Class \d has \d+ labelled pictures"):
         load_training_data(replace(options, labels_per_class=20))
+
+
+def test_flipped_labels_are_other_classes_equally_often():
+    known, _ = load_data(BaselineOptions(data="digits", run="run"), seed=3)
+    options = BaselineOptions(data="digits", run="run", seed=3, flip_labels=0.3)
+    dataset, config = load_training_data(options)
+    true, labels = known.split("train").labels, dataset.split("train").labels
+    assert (labels != true).sum() == round(0.3 * len(true))
+    assert labels.dtype == np.int32
+    assert set(labels) == set(range(10))
+    steps = np.bincount((labels - true)[labels != true] % 10, minlength=10)
+    # 323 fair dice of nine sides: five standard deviations are 28.
+    assert steps[0] == 0
+    assert np.abs(steps[1:] - 323 / 9).max() < 28
+    np.testing.assert_array_equal(dataset.split("test").labels, known.split("test").labels)
+    # Whoever reads the run's configuration knows which.
+    np.testing.assert_array_equal(training_labels(known.split("train"), config), labels)
+
+
+def test_few_labels_of_which_some_are_wrong():
+    known, _ = load_data(BaselineOptions(data="digits", run="run"), seed=3)
+    given = {"labels_per_class": 5, "limit": 400, "flip_labels": 0.2, "seed": 3}
+    dataset, config = load_training_data(BaselineOptions(data="digits", run="run", **given))
+    labels, true = dataset.split("train").labels, known.split("train").labels
+    assert ((labels >= 0) & (labels != true)).sum() == 10
+    assert (labels >= 0).sum() == 50
+    np.testing.assert_array_equal(training_labels(known.split("train"), config), labels)
+    with pytest.raises(UserError, match="no wrong label"):
+        flipped(np.zeros(3, "int32"), 0.5, 1, 0)
 
 
 def test_a_run_has_one_set_of_labels(pixelcnnpp, tmp_path):
