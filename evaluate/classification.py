@@ -27,6 +27,7 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     selective_accuracy,
 )
 from keras_pixelcnnpp.evaluate.metrics.pictures import PixelHistogram
+from keras_pixelcnnpp.evaluate.partial import Parts, partial_png, partial_report, print_partial
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -44,17 +45,20 @@ def judge(
     split: str,
     batch_size: int,
     flip_average: bool,
+    partial: bool,
     options: dict,
     verbose: int,
 ) -> None:
-    """Both models judge a split; writes files, prints tables."""
+    """Both models judge a split, and parts of its pictures; writes files, prints tables."""
     config = folder.read_config()
     folder.require_model("pixelcnnpp")
     dataset = folder.load_data(data)
     if flip_average and not config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
         print("Note: trained without mirror images, PixelCNN++ may not know what to make of them.")
     pictures = dataset.split(split)
-    judgements = _judgements(folder, pictures.images, batch_size, flip_average, verbose)
+    train = dataset.split("train").images
+    parts = Parts.of(train) if partial else None
+    judgements = _judgements(folder, pictures.images, batch_size, flip_average, verbose, parts)
     for name, judgement in judgements.items():
         path = folder.reports / PREDICTIONS[name]
         write_predictions(path, pictures.paths, pictures.labels, judgement.probabilities)
@@ -70,7 +74,7 @@ def judge(
             f"Note: the split {split} has no pictures of {', '.join(missing)}: without ROC and AUC."
         )
     judgements = {name: judgement.take(known) for name, judgement in judgements.items()}
-    histogram = PixelHistogram(dataset.split("train").images, dataset.num_levels)
+    histogram = PixelHistogram(train, dataset.num_levels)
     report = {
         "options": options,
         "split": split,
@@ -85,6 +89,12 @@ def judge(
     write_json(folder.reports / "classification.json", report)
     _print_classes(labels, judgements, class_names)
     _print_comparison(report)
+    if parts is not None:
+        of_parts = {name: judgement.of_parts for name, judgement in judgements.items()}
+        by_part = {"split": split, **partial_report(labels, parts.rows, of_parts)}
+        write_json(folder.reports / "partial.json", by_part)
+        write_bytes(folder.reports / "partial.png", partial_png(by_part))
+        print_partial(by_part)
     print(
         f"Wrote classification.json, predictions, confusion matrices and curves: {folder.reports}"
     )
@@ -94,12 +104,14 @@ def judge(
 class Judgement:
     """What one model says about pictures: float `[count, num_classes]` twice, and how fast.
 
-    The second is log p(x | y) in nats, `None` from a model that is no density.
+    The second is log p(x | y) in nats, `None` from a model that is no density. `of_parts` are
+    probabilities by parts of the pictures, `[count, parts, num_classes]`, if they were asked for.
     """
 
     probabilities: np.ndarray
     log_likelihood: np.ndarray | None = None
     pictures_per_second: float | None = None
+    of_parts: np.ndarray | None = None
 
     @property
     def predicted(self) -> np.ndarray:
@@ -109,21 +121,34 @@ class Judgement:
     def take(self, rows: np.ndarray) -> Self:
         """What is said about some of the pictures."""
         scores = None if self.log_likelihood is None else self.log_likelihood[rows]
-        return Judgement(self.probabilities[rows], scores, self.pictures_per_second)
+        of_parts = None if self.of_parts is None else self.of_parts[rows]
+        return Judgement(self.probabilities[rows], scores, self.pictures_per_second, of_parts)
 
 
 def _judgements(
-    folder: RunFolder, images: np.ndarray, batch_size: int, flip_average: bool, verbose: int
+    folder: RunFolder,
+    images: np.ndarray,
+    batch_size: int,
+    flip_average: bool,
+    verbose: int,
+    parts: Parts | None,
 ) -> dict[str, Judgement]:
     both = " and their mirror images" if flip_average else ""
     print(f"PixelCNN++ scores {len(images)} pictures{both} under every class")
     classifier = load_classifier(folder, batch_size, verbose, flip_average)
-    (scores, probabilities), speed = _timed(classifier.class_scores, images, batch_size)
-    judgements = {"pixelcnnpp": Judgement(probabilities, scores, speed)}
+    known_rows, of_parts = None if parts is None else parts.rows, None
+    (scores, probabilities), speed = _timed(
+        lambda some: classifier.class_scores(some, known_rows), images, batch_size
+    )
+    if parts is not None:  # the last part is the whole
+        scores, probabilities, of_parts = scores[:, -1], probabilities[:, -1], probabilities
+    judgements = {"pixelcnnpp": Judgement(probabilities, scores, speed, of_parts)}
     if (model := load_baseline(folder)) is not None:
         baseline = BaselineClassifier(model, verbose=verbose, flip_average=flip_average)
         probabilities, speed = _timed(baseline.predict_proba, images, batch_size)
-        judgements["baseline"] = Judgement(probabilities, None, speed)
+        if parts is not None:
+            of_parts = np.stack([baseline.predict_proba(p) for p in parts.pictures(images)], axis=1)
+        judgements["baseline"] = Judgement(probabilities, None, speed, of_parts)
     return judgements
 
 

@@ -30,12 +30,16 @@ def classification(
             help="Judge each picture together with its mirror image; twice the work.",
         ),
     ] = False,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Judge the first rows of each picture as well."),
+    ] = False,
 ) -> None:
     """Compare PixelCNN++ and the baseline CNN as classifiers.
 
     Writes reports/classification.json, confusion matrices, ROC curves, reliability.png,
     selective_accuracy.png, and per picture predictions.csv (PixelCNN++) and
-    predictions_baseline.csv.
+    predictions_baseline.csv; with --partial also partial.json and partial.png.
     """
     from keras_pixelcnnpp.evaluate.classification import judge
 
@@ -70,11 +74,18 @@ def foreign(
     count: Annotated[int, typer.Option(min=2, help="Pictures of each kind, at most.")] = 200,
     seed: Seed = 0,
     batch_size: BatchSize = 32,
+    against: Annotated[
+        str | None, typer.Option(help="Foreign pictures of your own: data as for training.")
+    ] = None,
+    background: Annotated[
+        Path | None, typer.Option(help="A run trained with --perturb: adds the likelihood ratio.")
+    ] = None,
 ) -> None:
     """Tell pictures like those of the training from foreign ones.
 
     By log p(x), by log p(x) corrected for the complexity of a picture (the size of its PNG file),
-    and by the largest class probability. Writes reports/foreign.json and reports/foreign.png.
+    by its ratio to that of a background model, and by the largest class probability. Writes
+    reports/foreign.json and reports/foreign.png.
     """
     from keras_pixelcnnpp.evaluate.foreign import detect
 
@@ -156,6 +167,27 @@ def report(run: Run) -> None:
     from keras_pixelcnnpp.run import RunFolder
 
     write_page(RunFolder(run))
+
+
+@app.command()
+def robustness(
+    context: typer.Context,
+    run: Run,
+    data: Data = None,
+    split: Split = "validation",
+    limit: Annotated[int, typer.Option(min=2, help="Pictures, at most, chosen at random.")] = 200,
+    seed: Seed = 0,
+    batch_size: BatchSize = 32,
+) -> None:
+    """Judge spoilt pictures: eight ways (noise, blur, JPEG, …), five severities.
+
+    Accuracy and calibration error of both models, and how well log p(x) and the largest class
+    probability tell the spoilt pictures from clean ones. Writes reports/robustness.json and
+    reports/robustness.png.
+    """
+    from keras_pixelcnnpp.evaluate.robustness import stress
+
+    stress(**_arguments(context), verbose=_verbosity())
 
 
 def _arguments(context: typer.Context) -> dict:

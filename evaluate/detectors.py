@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
 from keras_pixelcnnpp.data.images import png_bytes, to_pixels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 
@@ -22,7 +22,8 @@ class Detector(NamedTuple):
 
 
 # Serrà et al. 2020, *Input complexity and out-of-distribution detection with likelihood-based
-# generative models*, equation 1; Hendrycks and Gimpel 2017, *A baseline for detecting misclassified
+# generative models*, equation 1; Ren et al. 2019, *Likelihood Ratios for Out-of-Distribution
+# Detection*, equation 5; Hendrycks and Gimpel 2017, *A baseline for detecting misclassified
 # and out-of-distribution examples*.
 DETECTORS = {
     "log_likelihood": Detector("bits/dim of p(x) under PixelCNN++", "log p(x)", "log p(x)"),
@@ -30,6 +31,11 @@ DETECTORS = {
         "the same minus the bits/dim of the picture as a PNG file",
         "corrected",
         "log p(x), complexity-corrected",
+    ),
+    "likelihood_ratio": Detector(
+        "the same minus that under the background model",
+        "ratio",
+        "log p(x), against the background's",
     ),
     "pixelcnnpp_max_softmax": Detector(
         "minus the largest class probability of PixelCNN++",
@@ -63,11 +69,18 @@ class Detection:
         baseline: BaselineClassifier | None = None,
         batch_size: int = 32,
         verbose: int = 0,
+        background: AutoregressiveModel | None = None,
     ) -> Self:
-        """Asks every detector about every picture; all are uint8 levels of the same shape."""
+        """Asks every detector about every picture; all are uint8 levels of the same shape.
+
+        A `background` model was trained on perturbed pictures.
+        """
         # In one pass: one progress bar, and nothing is compiled for a set of another size.
         everything = np.concatenate([images, *foreign.values()])
         scores = density_scores(everything, model, batch_size, verbose)
+        if background is not None:
+            bits = density_scores(everything, background, batch_size, verbose)["log_likelihood"]
+            scores["likelihood_ratio"] = scores["log_likelihood"] - bits
         if baseline is not None:
             scores["baseline_max_softmax"] = -baseline.predict_proba(everything).max(axis=1)
         ends = np.cumsum([len(images), *map(len, foreign.values())])
@@ -75,17 +88,16 @@ class Detection:
         sets = [{name: parts[name][index] for name in scores} for index in range(len(foreign) + 1)]
         return cls(sets[0], dict(zip(foreign, sets[1:], strict=True)))
 
-    def auroc(self, name: str) -> dict[str, float]:
+    def auroc(self, name: str) -> dict[str, tuple[float, tuple[float, float]]]:
         """By detector, the chance that a picture of the set looks more foreign than a familiar one.
 
-        0.5 is guessing; below it the foreign pictures look more familiar than the familiar ones.
+        And its 95 % interval. 0.5 is guessing; below it the foreign pictures look more familiar
+        than the familiar ones.
         """
-        areas = {}
-        for detector, familiar in self.familiar.items():
-            foreign = self.foreign[name][detector]
-            is_foreign = np.repeat([0, 1], [len(familiar), len(foreign)])
-            areas[detector] = float(roc_auc_score(is_foreign, np.concatenate([familiar, foreign])))
-        return areas
+        return {
+            detector: auroc_interval(familiar, self.foreign[name][detector])
+            for detector, familiar in self.familiar.items()
+        }
 
     def report(self) -> dict:
         """The numbers of `foreign.json`; `bits_per_dim` is the mean of that of p(x)."""
@@ -94,10 +106,14 @@ class Detection:
             bits = scores["log_likelihood"]
             return {"count": len(bits), "bits_per_dim": float(bits.mean())}
 
-        inputs = {
-            name: {**numbers(scores), "auroc": self.auroc(name)}
-            for name, scores in self.foreign.items()
-        }
+        inputs = {}
+        for name, scores in self.foreign.items():
+            areas = self.auroc(name)
+            inputs[name] = {
+                **numbers(scores),
+                "auroc": {detector: area for detector, (area, _) in areas.items()},
+                "auroc_ci95": {detector: list(ends) for detector, (_, ends) in areas.items()},
+            }
         return {
             "detectors": {name: DETECTORS[name].meaning for name in self.familiar},
             "familiar": numbers(self.familiar),

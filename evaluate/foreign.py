@@ -1,5 +1,7 @@
 """`evaluate foreign`: foreign pictures made, and how well they are told from familiar ones."""
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.axes import Axes
 from sklearn.datasets import load_sample_images
@@ -13,15 +15,17 @@ from keras_pixelcnnpp.data.images import (
     to_levels,
     to_pixels,
 )
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.detectors import DETECTORS, Detection
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table, show_pixels
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.run import RunFolder
 
 EXAMPLES = 6
-MARKERS = ("o", "D", "s", "^")  # of the detectors
+MARKERS = ("o", "D", "s", "^", "v")  # of the detectors
 
 
 def detect(
@@ -32,6 +36,8 @@ def detect(
     count: int,
     seed: int,
     batch_size: int,
+    against: str | None,
+    background: Path | None,
     options: dict,
     verbose: int,
 ) -> None:
@@ -41,17 +47,40 @@ def detect(
     dataset = folder.load_data(data)
     images = dataset.split(split).some(count, seed).images
     inputs = foreign_inputs(images, dataset.num_levels, config["data"]["source"], seed)
+    if against is not None:
+        other = folder.load_pictures(against)
+        chosen = other.split(split).some(count, seed).images
+        inputs = {**inputs, other.name: chosen}
     model = load_trained_model(path)
+    of_background = None if background is None else load_background(background, model)
     print(f"Scoring {len(images)} pictures of the split {split} and {len(inputs)} foreign sets")
     cnn = load_baseline(folder)
     baseline = None if cnn is None else BaselineClassifier(cnn, verbose=verbose)
-    detection = Detection.run(images, inputs, model, baseline, batch_size, verbose)
+    detection = Detection.run(images, inputs, model, baseline, batch_size, verbose, of_background)
     png = foreign_png(detection, images, inputs, dataset.num_levels, f"split {split}")
     write_bytes(folder.reports / "foreign.png", png)
     report = {"options": options, "split": split, "seed": seed, **detection.report()}
     write_json(folder.reports / "foreign.json", report)
     _print_report(report)
+    if against is not None:
+        _print_intervals(other.name, report["inputs"][other.name])
     print(f"Wrote foreign.json and foreign.png to {folder.reports}")
+
+
+def load_background(path: Path, model: AutoregressiveModel) -> AutoregressiveModel:
+    """The PixelCNN++ of another run, trained with `--perturb`.
+
+    Raises:
+        UserError: If there is none, or it is of pictures of another form than `model`.
+    """
+    background = load_trained_model(RunFolder(path).require_model("pixelcnnpp"))
+    for name in ("image_shape", "num_levels"):
+        theirs, ours = getattr(background, name), getattr(model, name)
+        if theirs != ours:
+            raise UserError(
+                f"The background model in {path} is of other pictures: {name} {theirs}, not {ours}."
+            )
+    return background
 
 
 def foreign_inputs(
@@ -138,7 +167,8 @@ def foreign_png(
     for row, (name, given) in zip(grid[1:], foreign.items(), strict=True):
         _draw_examples(row[0], name, given, num_levels)
         _draw_bits(row[1], edges, detection.familiar, detection.foreign[name])
-        points = _draw_areas(row[2], detection.auroc(name))
+        areas = {detector: area for detector, (area, _) in detection.auroc(name).items()}
+        points = _draw_areas(row[2], areas)
     grid[0, 2].set_axis_off()
     titles = [DETECTORS[name].title for name in detection.familiar]
     grid[0, 2].legend(points, titles, loc="center", title="detector", fontsize=8, title_fontsize=8)
@@ -200,3 +230,14 @@ def _print_report(report: dict) -> None:
         title="AUROC of foreign pictures against familiar ones; 0.5 is guessing",
         caption="corrected: log p(x) and the size as PNG; p(y|x): the largest probability",
     )
+
+
+def _print_intervals(name: str, numbers: dict) -> None:
+    rows = [
+        (DETECTORS[detector].title, f"{area:.3f}", "–".join(f"{end:.3f}" for end in ends))
+        for (detector, area), ends in zip(
+            numbers["auroc"].items(), numbers["auroc_ci95"].values(), strict=True
+        )
+    ]
+    title = f"{numbers['count']} pictures of {name} against the familiar ones"
+    print_table(("detector", "AUROC", "95 % interval"), rows, title=title)

@@ -150,13 +150,33 @@ def checked_labels(labels, count, limit):
     return array.astype("int32")
 
 
-def checked_candidates(labels, count, num_classes, limit):
+def checked_candidates(labels, count, num_classes, limit, unlabelled_weight=0.0):
     """Returns labels `(count,)`, or candidate labels `(count, K)`, as an int32 array.
+
+    Where `unlabelled_weight` is above 0, the first candidate may be -1 in a row of all classes, in
+    the place of class 0: none is known to be the true one.
 
     Raises:
         ValueError: If they aren't integers from 0 to `limit - 1`, or no candidates.
     """
     array = np.asarray(labels)
+    if array.dtype.kind == "i" and np.any(array == -1):
+        candidates = np.where(array == -1, 0, array)
+        if not (
+            unlabelled_weight
+            and array.ndim == 2
+            and array.shape[1] == num_classes
+            and np.all(array[:, 1:] >= 0)
+            and np.all(np.sort(candidates[array[:, 0] < 0], axis=1) == np.arange(num_classes))
+        ):
+            raise ValueError(
+                "Invalid value for argument `labels`. -1, a picture without a label, is for a "
+                "model with `unlabelled_weight` above 0, with all classes as candidates: its row "
+                f"is -1 and the classes 1 to {num_classes - 1}. Received: labels with "
+                f"shape={array.shape}, unlabelled_weight={unlabelled_weight}"
+            )
+        checked_candidates(candidates, count, num_classes, limit)
+        return array.astype("int32")
     if array.ndim != 2:
         return checked_labels(array, count, limit)
     hint = ""
@@ -176,3 +196,18 @@ def checked_candidates(labels, count, num_classes, limit):
             f"label twice.{hint} Received: labels with shape={array.shape}"
         )
     return array.astype("int32")
+
+
+def checked_rows(known_rows, height):
+    """Returns `known_rows`, an integer or a sequence of them, as an integer array.
+
+    Raises:
+        ValueError: If they aren't integers from 0 to `height`.
+    """
+    array = np.asarray(known_rows)
+    if array.ndim > 1 or array.dtype.kind not in "ui" or np.any((array < 0) | (array > height)):
+        raise ValueError(
+            f"Invalid value for argument `known_rows`. Expected an integer from 0 to {height}, or "
+            f"a sequence of them. Received: known_rows={known_rows!r:.80}"
+        )
+    return array

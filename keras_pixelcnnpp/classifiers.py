@@ -319,31 +319,38 @@ class PixelCNNClassifier(_KerasClassifier):
         check_is_fitted(self)
         return self._judged(np.asarray(X))[1]
 
-    def class_scores(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def class_scores(
+        self, images: np.ndarray, known_rows: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Likelihoods and posterior from one pass over the pictures.
 
         Args:
             images: uint8 `[count, height, width, channels]`, levels.
+            known_rows: How many of the first rows to judge by, several numbers of them; `None` for
+                the whole picture.
 
         Returns:
             `log p(x | y)` of the pictures as they are for each class, nats, and `p(y | x)`,
-            float64, by which they are classified; both `[count, num_classes]`.
+            float64, by which they are classified; both `[count, num_classes]`, or `[count,
+            len(known_rows), num_classes]`.
         """
-        scores, log_posterior = self._judged(images)
+        scores, log_posterior = self._judged(images, known_rows)
         return scores, np.exp(log_posterior)
 
-    def _judged(self, images):
-        scores = averaged = self._log_likelihoods(images)
+    def _judged(self, images, known_rows=None):
+        scores = averaged = self._log_likelihoods(images, known_rows)
         if self.flip_average:
-            averaged = (scores + self._log_likelihoods(mirrored(images))) / 2
+            averaged = (scores + self._log_likelihoods(mirrored(images), known_rows)) / 2
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
         # ranks its answers, and temperature scaling starts from it.
         logits = self._trained.posterior.class_logits(ops.convert_to_tensor(averaged))
-        return scores, log_softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=1)
+        return scores, log_softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=-1)
 
-    def _log_likelihoods(self, images: np.ndarray) -> np.ndarray:
+    def _log_likelihoods(
+        self, images: np.ndarray, known_rows: Sequence[int] | None = None
+    ) -> np.ndarray:
         return self._trained.class_log_likelihoods(
-            images, batch_size=self.batch_size, verbose=self.verbose
+            images, batch_size=self.batch_size, verbose=self.verbose, known_rows=known_rows
         )
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:

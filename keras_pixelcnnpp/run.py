@@ -125,9 +125,29 @@ class RunFolder:
             UserError: if the classes or the shape of other data don't fit the run's models.
         """
         known = require_data(self.read_config(), *_NEEDED)
+        dataset = self.load_pictures(source or known["source"])
+        if dataset.num_classes != len(known["class_names"]):
+            raise UserError(
+                f"{dataset.name} has {dataset.num_classes} classes; the run was trained on "
+                f"{len(known['class_names'])}."
+            )
+        if source is None and dataset.fingerprint() != known["fingerprint"]:
+            print(f"Note: {known['source']} has changed since the run was trained on it.")
+        return dataset
+
+    def load_pictures(self, source: str) -> Dataset:
+        """Loads pictures of any classes in the form that the run's models take.
+
+        Args:
+            source: As for `load_dataset`.
+
+        Raises:
+            UserError: if their shape doesn't fit the run's models.
+        """
+        known = require_data(self.read_config(), *_NEEDED)
         height, width, channels = known["image_shape"]
         dataset = load_dataset(
-            source or known["source"],
+            source,
             image_size=(height, width),
             channels=channels if channels in (1, 3) else None,
             num_levels=known["num_levels"],
@@ -141,13 +161,6 @@ class RunFolder:
                 f"{dataset.name} has pictures of {dataset.image_shape}; the run was trained on "
                 f"{(height, width, channels)}."
             )
-        if dataset.num_classes != len(known["class_names"]):
-            raise UserError(
-                f"{dataset.name} has {dataset.num_classes} classes; the run was trained on "
-                f"{len(known['class_names'])}."
-            )
-        if source is None and dataset.fingerprint() != known["fingerprint"]:
-            print(f"Note: {known['source']} has changed since the run was trained on it.")
         return dataset
 
     def require_model(self, section: str) -> Path:
@@ -244,7 +257,8 @@ class RunFolder:
 
     def _refuse_other_data(self, config: dict, data: dict) -> None:
         known = require_data(config, "fingerprint")
-        if known["fingerprint"] != data["fingerprint"]:
+        # The second is there where some labels were hidden.
+        if any(known.get(n) != data.get(n) for n in ("fingerprint", "labels_fingerprint")):
             raise UserError(
                 f"{self.path} was trained on other data: {_differences(known, data)}. "
                 "Choose another folder."

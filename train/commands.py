@@ -26,7 +26,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     A preset gives the defaults, options override it.
     """
     from keras_pixelcnnpp.run import RunFolder
-    from keras_pixelcnnpp.train.data import load_data, load_larger, load_preset
+    from keras_pixelcnnpp.train.data import load_larger, load_preset, load_training_data
     from keras_pixelcnnpp.train.devices import find_devices
     from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
     from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
@@ -36,7 +36,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
     preset = load_preset(options.preset, options.data, overrides(options)["architecture"])
-    dataset, data_config = load_data(options, options.seed)
+    dataset, data_config = load_training_data(options)
     model_options, training = resolve_options(preset, overrides(options), dataset.num_classes)
     larger = load_larger(options, dataset, training["crop_margin"], options.seed)
     folder = RunFolder(options.run)
@@ -68,12 +68,12 @@ def baseline(options: BaselineOptions) -> None:
     """Train the CNN classifier that PixelCNN++ is compared with, on the same data."""
     from keras_pixelcnnpp.run import RunFolder
     from keras_pixelcnnpp.train.baseline import train_baseline
-    from keras_pixelcnnpp.train.data import load_data
+    from keras_pixelcnnpp.train.data import load_training_data
     from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
 
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
-    dataset, data_config = load_data(options, options.seed)
+    dataset, data_config = load_training_data(options)
     training = overrides(options)
     flip = training.pop("horizontal_flip")
     folder = RunFolder(options.run)

@@ -1,16 +1,21 @@
 """What a training starts from: the data, said aloud and for `config.json`, and the preset."""
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import load_preset_config, preset_names
-from keras_pixelcnnpp.train.options import TrainingOptions
+from keras_pixelcnnpp.train.options import ModelOptions, TrainingOptions
 
 # Presets for the built-in data of the same name.
 OF_THEIR_DATA = ("digits", "fashion_mnist")
+FLIPS = 2**20  # names a stream of random numbers
 
 
 def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
@@ -40,6 +45,61 @@ def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
         "counts": dataset.counts(),
     }
     return dataset, config
+
+
+def load_training_data(options: ModelOptions) -> tuple[Dataset, dict]:
+    """As `load_data`, but for labels of the split `train` that are hidden or made wrong."""
+    dataset, config = load_data(options, options.seed)
+    changes = {"labels_per_class": options.labels_per_class, "flip_labels": options.flip_labels}
+    if not any(changes.values()):
+        return dataset, config
+    # Beside the fingerprint of the data as they lie there, by which an evaluation knows them.
+    config = {**config, **changes}
+    if options.labels_per_class:
+        config["labels_among"] = options.limit
+    train = dataset.split("train")
+    labels = training_labels(train, config)
+    dataset = replace(dataset, splits={**dataset.splits, "train": replace(train, labels=labels)})
+    if options.labels_per_class:
+        print(f"Of the split train, {np.sum(labels >= 0)} pictures keep their label")
+    if options.flip_labels:
+        wrong = np.sum((labels != train.labels) & (labels >= 0))
+        print(f"Of the split train, {wrong} pictures have a wrong label")
+    digest = hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()
+    return dataset, {**config, "counts": dataset.counts(), "labels_fingerprint": digest}
+
+
+def training_labels(train: LabelledImages, data_config: dict) -> np.ndarray:
+    """The labels that a run was trained with, by the section `data` of its `config.json`.
+
+    Those of the split `train` as loaded, but for what `--labels-per-class` hid and `--flip-labels`
+    made wrong: int32 `(N,)`.
+    """
+    labels, seed = train.labels, data_config["seed"]
+    if per_class := data_config.get("labels_per_class"):
+        labels = train.labels_kept(per_class, data_config.get("labels_among"), seed)
+    if share := data_config.get("flip_labels"):
+        labels = flipped(labels, share, len(data_config["class_names"]), seed)
+    return labels
+
+
+def flipped(labels: np.ndarray, share: float, num_classes: int, seed: int) -> np.ndarray:
+    """Labels `(N,)` of which so large a share of the known ones is another class, at random.
+
+    Raises:
+        UserError: If there is no other class.
+    """
+    if num_classes < 2:
+        raise UserError(
+            "Invalid value for option `flip_labels`. There is no wrong label where there are fewer "
+            f"than 2 classes. Received: flip_labels={share}, with {num_classes} classes"
+        )
+    rng = np.random.default_rng([seed, FLIPS])
+    known = np.flatnonzero(labels >= 0)
+    chosen = rng.permutation(known)[: round(share * len(known))]
+    labels = labels.copy()
+    labels[chosen] = (labels[chosen] + rng.integers(1, num_classes, len(chosen))) % num_classes
+    return labels
 
 
 def load_preset(name: str | None, data: str, architecture: str | None = None) -> dict:
@@ -82,4 +142,5 @@ def load_larger(
         skip_bad_files=options.skip_bad_files,
         splits=("train",),
     )
-    return larger.split("train")
+    # Without the labels that were hidden.
+    return replace(larger.split("train"), labels=dataset.split("train").labels)

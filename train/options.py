@@ -171,6 +171,26 @@ class TrainingOptions:
 class ModelOptions(TrainingOptions):
     """What the commands take that train one model."""
 
+    labels_per_class: Annotated[
+        int | None,
+        option(
+            DATA,
+            "Hide all labels of the split train but so many of each class, chosen by --seed.",
+            min=1,
+            show_default="none is hidden",
+        ),
+    ] = None
+    flip_labels: Annotated[
+        float | None,
+        option(
+            DATA,
+            "Share of the labels of the split train that become a wrong one, chosen by --seed: for "
+            "benchmarks/wrong_labels.py.",
+            min=0,
+            max=1,
+            show_default="none",
+        ),
+    ] = None
     horizontal_flip: Annotated[HorizontalFlip, Training(fallback=False)] = None
     gradient_clip_norm: Annotated[GradientClipNorm, Training(fallback=0.0, may_change=True)] = None
     jit_compile: Annotated[
@@ -212,6 +232,17 @@ class PixelCNNOptions(ModelOptions):
             min=0,
         ),
         Training(fallback=0),
+    ] = None
+    perturb: Annotated[
+        float | None,
+        option(
+            DATA,
+            "Share of sub-pixels replaced by random levels, which makes a model of the background "
+            "for evaluate foreign --background.",
+            min=0,
+            max=1,
+        ),
+        Training(fallback=0.0),
     ] = None
     preset: Preset = None
     architecture: Annotated[
@@ -281,6 +312,16 @@ class PixelCNNOptions(ModelOptions):
         float | None,
         option(LABEL, "Weight of the cross-entropy over the candidate labels.", min=0),
         Model(),
+    ] = None
+    unlabelled_weight: Annotated[
+        float | None,
+        option(
+            LABEL,
+            "Weight of training pictures without a label, of which p(x) is learned, with all "
+            "classes as candidates; 0 leaves them out.",
+            min=0,
+        ),
+        Model("preset, else 0"),
     ] = None
     initial_temperature: Annotated[
         float | None,
@@ -447,6 +488,8 @@ def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[di
     model = {name: value for name, value in model.items() if name not in GIVEN_BY_DATA}
     if model.get("conditioning") == "none":
         num_classes = 0
+    if model.get("unlabelled_weight") and overrides.get("candidates") is None:
+        training["candidates"] = num_classes  # a preset may have fewer
     if training["candidates"] is None:
         training["candidates"] = num_classes if model.get("label_loss_weight") else 1
     _check(model, training, num_classes)
@@ -465,6 +508,12 @@ def _check(model: dict, training: dict, num_classes: int) -> None:
         raise UserError(
             "Invalid value for option `label_loss_weight`. Without labels (conditioning none) it "
             f"must be 0. Received: label_loss_weight={model['label_loss_weight']}"
+        )
+    if model.get("unlabelled_weight") and not 1 < candidates == num_classes:
+        raise UserError(
+            "Invalid value for option `unlabelled_weight`. Pictures without a label need all "
+            f"classes as candidates, of {num_classes}, at least 2. Received: "
+            f"unlabelled_weight={model['unlabelled_weight']}, candidates={candidates}"
         )
     if not 1 <= candidates <= max(num_classes, 1):
         raise UserError(

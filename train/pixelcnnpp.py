@@ -1,6 +1,5 @@
 """Training a model of the family into a run folder: its phases, and the offsets at the end."""
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -60,11 +59,16 @@ def train_pixelcnnpp(
     }
     # Unconditional models use all pictures, labelled or not.
     num_classes = 0 if model_options.get("conditioning") == "none" else dataset.num_classes
-    choice = {"with_labels": num_classes > 0, "limit": training["limit"], "seed": training["seed"]}
-    pictures = dataset.pictures("train", **choice)
+    with_labels = num_classes > 0 and not model_options.get("unlabelled_weight")
+    choice = {"limit": training["limit"], "seed": training["seed"]}
+    pictures = dataset.pictures("train", with_labels=with_labels, **choice)
     if larger is not None:
-        larger = larger.labelled() if num_classes else larger
+        larger = larger.labelled() if with_labels else larger
         larger = larger.some(training["limit"], training["seed"])
+    # What is measured, and learned with one candidate.
+    labelled = pictures.labelled() if num_classes else pictures
+    with argument_errors():
+        phases = _phases(pictures, larger, training, num_classes, dataset.num_levels)
     validation = dataset.pictures("validation", with_labels=num_classes > 0)
     with backend.dtype_policy(training["precision"]):
         with argument_errors(image_shape="image_size"):
@@ -75,12 +79,11 @@ def train_pixelcnnpp(
                 num_levels=dataset.num_levels,
                 **arguments,
             )
-            steps = training["epochs"] * math.ceil(len(pictures) / training["batch_size"])
-            optimizer = make_optimizer(training, steps)
+            optimizer = make_optimizer(training, total_steps(phases))
             model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         if training["frechet_every"]:
             run.require_model("baseline")
-        sample = pictures.some(INITIALIZATION_PICTURES, training["seed"])
+        sample = labelled.some(INITIALIZATION_PICTURES, training["seed"])
         model.initialize(sample.images, sample.labels)
         if training["initial_weights"] and not (resume and run.has_checkpoint("pixelcnnpp")):
             copy_initial_weights(training["initial_weights"], model)
@@ -104,19 +107,19 @@ def train_pixelcnnpp(
     monitor = ValidationMonitor(
         partial(measure, model, batch_size=training["batch_size"], verbose=int(verbose == 1)),
         validation,
-        training=pictures.some(few, training["seed"]),
+        training=labelled.some(few, training["seed"]),
         limit=limit,
     )
 
     def finish() -> None:
         if model.posterior.learn_offsets:
-            refit_offsets(model, pictures, training["batch_size"], training["seed"])
+            refit_offsets(model, labelled, training["batch_size"], training["seed"])
 
     train_into(
         run,
         "pixelcnnpp",
         model,
-        _phases(pictures, larger, training, num_classes),
+        phases,
         monitor,
         callbacks,
         dataset=dataset,
@@ -132,17 +135,28 @@ def train_pixelcnnpp(
 
 
 def _phases(
-    pictures: LabelledImages, larger: LabelledImages | None, training: dict, num_classes: int
+    pictures: LabelledImages,
+    larger: LabelledImages | None,
+    training: dict,
+    num_classes: int,
+    num_levels: int,
 ) -> list[Phase]:
     def batches(num_candidates: int) -> ImageSequence:
+        chosen, larger_ones = pictures, larger
+        if num_candidates < num_classes:
+            # Which of some candidates is the true one: a picture without a label can't tell.
+            chosen = pictures.labelled()
+            larger_ones = None if larger is None else larger.labelled()
         return ImageSequence(
-            pictures.images,
-            pictures.labels,
+            chosen.images,
+            chosen.labels,
             batch_size=training["batch_size"],
             num_classes=num_classes,
             seed=training["seed"],
             horizontal_flip=training["horizontal_flip"],
-            larger_images=None if larger is None else larger.images,
+            larger_images=None if larger_ones is None else larger_ones.images,
+            perturb_rate=training["perturb"],
+            num_levels=num_levels,
             num_candidates=num_candidates,
         )
 
@@ -151,3 +165,12 @@ def _phases(
     )
     generative = [Phase(batches(1), min(warmup, epochs))] if candidates > 1 else []
     return [*generative, Phase(batches(candidates), epochs)]
+
+
+def total_steps(phases: Sequence[Phase]) -> int:
+    """How many steps there are in all phases."""
+    starts = [0, *(phase.last_epoch for phase in phases)]
+    return sum(
+        len(phase.batches) * (phase.last_epoch - start)
+        for phase, start in zip(phases, starts, strict=False)
+    )

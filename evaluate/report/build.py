@@ -33,8 +33,10 @@ PARTS = (
     measured.roc_section,
     measured.calibration_section,
     measured.selective_section,
+    measured.partial_section,
     measured.evidence_section,
     measured.foreign_section,
+    measured.robustness_section,
     measured.receptive_field_section,
     origin.reproduction_section,
 )

@@ -5,6 +5,7 @@ from keras_pixelcnnpp.evaluate.report.facts import (
     RunFacts,
     decimal,
     find,
+    is_number,
     option,
     other_data,
     p_value,
@@ -136,6 +137,32 @@ def selective_section(facts: RunFacts) -> Section | Missing:
     picture = facts.picture("selective_accuracy", alt, chart=True)
     table = Table(headings, rows)
     return _pictured(facts, "Selective accuracy", "classification", text, picture, table)
+
+
+def partial_section(facts: RunFacts) -> Section | Missing:
+    """What the first rows of a picture tell the classifiers."""
+    title, report = "Part of a picture", facts.json("partial")
+    if not report:
+        return Missing((title,), facts.command("evaluate", "classification", "--partial"))
+    models = _models(report)
+    accuracies = [find(numbers, "accuracy") or () for numbers in models.values()]
+    rows = tuple(
+        (percent(share, 0), *map(percent, at_share))
+        for share, *at_share in zip(report.get("shares") or (), *accuracies, strict=True)
+    )
+    alt = "Accuracy over the share of the picture that is seen"
+    picture = facts.picture("partial", alt, chart=True)
+    count, split = whole(report.get("count")), report.get("split")
+    table = Table(
+        ("seen", *(TITLES[name] for name in models)),
+        rows,
+        f"Accuracy on {count} pictures of {split}",
+    )
+    text = (
+        "PixelCNN++ knows p(first rows | class) exactly. The CNN, which was trained on whole "
+        "pictures, sees the mean training picture in place of the rest."
+    )
+    return Section(title, text, (picture, table) if picture else (table,))
 
 
 def _models(report: dict) -> dict[str, dict]:
@@ -333,6 +360,36 @@ def foreign_section(facts: RunFacts) -> Section | Missing:
         f"{other_data(report)}"
     )
     return Section("Foreign inputs", text, blocks)
+
+
+def robustness_section(facts: RunFacts) -> Section | Missing:
+    """What spoilt pictures do to the classifiers, and whether they notice."""
+    report = facts.json("robustness")
+    models = _models(find(report, "clean") or {})
+
+    def row(title: str, given: list[dict]) -> tuple[str, ...]:
+        accuracies = (_mean(given, "models", name, "accuracy") for name in models)
+        areas = (_mean(given, "auroc", alarm) for alarm in report.get("alarms") or ())
+        return (title, *map(percent, accuracies), *map(decimal, areas))
+
+    rows = [row(name, given) for name, given in (report.get("corruptions") or {}).items()]
+    if models:
+        rows.insert(0, row("clean", [report["clean"]]))
+    alarms = [f"AUROC, {name.replace('_', ' ')}" for name in report.get("alarms") or ()]
+    table = Table(("mean over severities", *(TITLES[n] for n in models), *alarms), tuple(rows))
+    text = (
+        "Accuracy on spoilt pictures, and how well an alarm tells them from clean ones; the alarm "
+        "of log p(x) is low probability, so what makes pictures simpler, such as blur, may make "
+        f"them look the more familiar.{other_data(report)}"
+    )
+    alt = "Spoilt pictures, and accuracy, calibration error and alarms by severity"
+    picture = facts.picture("robustness", alt, chart=True, scrolls=True)
+    return _pictured(facts, "Robustness", "robustness", text, picture, table)
+
+
+def _mean(given: list[dict], *keys: str) -> float | None:
+    values = [find(numbers, *keys) for numbers in given]
+    return sum(values) / len(values) if values and all(map(is_number, values)) else None
 
 
 def receptive_field_section(facts: RunFacts) -> Section | Missing:

@@ -165,6 +165,8 @@ def training_words(config: dict, model: str) -> list[str]:
         # With the model's own defaults: they may change, and a preset may have others.
         options = {**section.get("model", {}), **options}
     options["num_levels"] = data.get("num_levels")
+    for name in ("labels_per_class", "flip_labels"):
+        options[name] = data.get(name)
     height, width, _ = data["image_shape"]
     if height == width:
         options["image_size"] = height
@@ -194,7 +196,14 @@ def _training_command(facts: RunFacts, model: str) -> str:
 
 def _evaluation_commands(facts: RunFacts) -> list[str]:
     commands = []
-    for name in ("classification", "generation", "evidence", "foreign", "receptive_field"):
+    for name in (
+        "classification",
+        "generation",
+        "evidence",
+        "foreign",
+        "robustness",
+        "receptive_field",
+    ):
         if report := facts.json(name):
             options = report.get("options", {}).items()
             words = [word for option, value in options for word in _option(option, value)]

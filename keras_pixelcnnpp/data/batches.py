@@ -6,7 +6,9 @@ import math
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.checks import require_positive_integer
+from keras_pixelcnnpp.checks import require_levels, require_positive_integer, require_rate
+
+PERTURBATION = 1  # names a stream of random numbers
 
 
 class ImageSequence(keras.utils.PyDataset):
@@ -20,7 +22,8 @@ class ImageSequence(keras.utils.PyDataset):
 
     Args:
         images: uint8 levels `(N, height, width, channels)`.
-        labels: int `(N,)`, from 0 to `num_classes - 1`. Not looked at if `num_classes` is 0.
+        labels: int `(N,)`, from 0 to `num_classes - 1`, or -1 for a picture without a label where
+            all classes are candidates. Not looked at if `num_classes` is 0.
         batch_size: Integer. The last batch of an epoch may be smaller.
         num_classes: Integer; 0 for an unconditional model, whose batches have no labels.
         seed: Integer.
@@ -29,13 +32,18 @@ class ImageSequence(keras.utils.PyDataset):
         larger_images: uint8 `(N, larger height, larger width, channels)`, the same pictures read
             at a larger size, or `None`. Half of the pictures, at random, are then replaced by a
             crop of the larger one, at a random place: nothing is made up at the border.
+        perturb_rate: Float in [0, 1), the share of sub-pixels, at random, that are replaced by
+            uniform levels. A model of such pictures is one of their background, what they look like
+            whatever is on them (Ren et al. 2019, https://arxiv.org/abs/1906.02845).
+        num_levels: Integer, number of those levels.
         num_candidates: Integer K from 1 to `num_classes`: the true label, and K - 1 different
             wrong ones chosen at random.
         **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
             `max_queue_size`.
 
     Each batch is a tuple of one dict: `"image"`, uint8 `(batch, height, width, channels)`, and
-    `"label"`, int32 `(batch,)`, or `(batch, K)` with the true label first if K > 1.
+    `"label"`, int32 `(batch,)`, or `(batch, K)` with the true label first if K > 1. Without a label
+    the first is -1, in the place of class 0, before all the others.
 
     Attributes:
         epoch: Integer, the epoch whose batches these are, counted from 0.
@@ -64,11 +72,15 @@ class ImageSequence(keras.utils.PyDataset):
         shuffle: bool = True,
         horizontal_flip: bool = False,
         larger_images: np.ndarray | None = None,
+        perturb_rate: float = 0.0,
+        num_levels: int = 256,
         num_candidates: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
         require_positive_integer("batch_size", batch_size)
+        require_rate("perturb_rate", perturb_rate)
+        require_levels("num_levels", num_levels)
         if not 1 <= num_candidates <= max(num_classes, 1):
             raise ValueError(
                 "Invalid value for argument `num_candidates`. Expected an integer from 1 to "
@@ -82,6 +94,8 @@ class ImageSequence(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.horizontal_flip = horizontal_flip
         self.larger_images = larger_images
+        self.perturb_rate = perturb_rate
+        self.num_levels = num_levels
         self.num_candidates = num_candidates
         self.first_step = 0
         self._check_data()
@@ -104,13 +118,15 @@ class ImageSequence(keras.utils.PyDataset):
                 f" of at least their size. Received: shape={self.larger_images.shape}, with images "
                 f"of shape={self.images.shape}"
             )
+        least = -1 if 1 < self.num_candidates == self.num_classes else 0
         if self.num_classes and not (
-            self.labels.min() >= 0 and self.labels.max() < self.num_classes
+            self.labels.min() >= least and self.labels.max() < self.num_classes
         ):
             raise ValueError(
                 "Invalid value for argument `labels`. Expected integers from 0 to "
-                f"{self.num_classes - 1}. Received: values from {self.labels.min()} to "
-                f"{self.labels.max()}"
+                f"{self.num_classes - 1}, or -1 where all classes are candidates. Received: values "
+                f"from {self.labels.min()} to {self.labels.max()}, "
+                f"num_candidates={self.num_candidates}"
             )
 
     def __len__(self):
@@ -125,6 +141,14 @@ class ImageSequence(keras.utils.PyDataset):
         if self.horizontal_flip:
             flip = self._flips[rows, None, None, None]
             images = np.where(flip, images[:, :, ::-1], images)
+        if self.perturb_rate:
+            # A stream for each step: drawn beforehand, an epoch's would need the memory of its
+            # pictures, and which worker asks for which batch first must not matter.
+            step = self.first_step + index
+            rng = np.random.default_rng([self.seed, self.epoch, step, PERTURBATION])
+            replaced = rng.random(images.shape) < self.perturb_rate
+            noise = rng.integers(0, self.num_levels, images.shape, dtype=images.dtype)
+            images = np.where(replaced, noise, images)
         batch = {"image": images}
         if self.num_classes:
             batch["label"] = (
@@ -177,7 +201,8 @@ class ImageSequence(keras.utils.PyDataset):
         true = self.labels[:, None]
         ranks = rng.random((len(true), self.num_classes - 1)).argsort(axis=1)
         wrong = ranks[:, : self.num_candidates - 1]
-        wrong = wrong + (wrong >= true)  # 0…n-2 becomes all classes but the true one
+        # 0…n-2 becomes all classes but the true one; -1 stands in the place of class 0.
+        wrong = wrong + (wrong >= np.maximum(true, 0))
         return np.concatenate([true, wrong], axis=1).astype("int32")
 
 

@@ -76,9 +76,37 @@ class LabelledImages:
         Chosen at random: pictures often lie sorted by class, and the first ones would be of one
         class.
         """
-        if count is None or count >= len(self):
-            return self
-        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+        return self if count is None else self.take(self._some_rows(count, seed))
+
+    def _some_rows(self, count, seed):
+        return np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+
+    def labels_kept(self, per_class: int, limit: int | None = None, seed: int = 0) -> np.ndarray:
+        """Returns the labels, of which all but `per_class` of each class are hidden.
+
+        Args:
+            per_class: Integer, how many of each class stay, chosen at random.
+            limit: Integer: chosen among `some(limit, seed)`; `None` for all pictures.
+            seed: Integer.
+
+        Returns:
+            int32 `(N,)`, -1 where hidden.
+
+        Raises:
+            UserError: If a class has fewer.
+        """
+        rows = np.arange(len(self)) if limit is None else self._some_rows(limit, seed)
+        rows = np.random.default_rng([seed, per_class]).permutation(rows)
+        labels = np.full_like(self.labels, -1)
+        for label in np.unique(self.labels[self.labels >= 0]):
+            chosen = rows[self.labels[rows] == label][:per_class]
+            if len(chosen) < per_class:
+                raise UserError(
+                    f"Class {label} has {len(chosen)} labelled pictures to train on, fewer than "
+                    f"the {per_class} that were to keep their label."
+                )
+            labels[chosen] = label
+        return labels
 
     def hold_out(self, share: float, seed: int) -> tuple["LabelledImages", "LabelledImages"]:
         """Splits the pictures in two, each class in the same proportion.

@@ -12,6 +12,7 @@ from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
     checked_labels,
+    checked_rows,
     require_levels,
     require_nonnegative_integer,
     require_nonnegative_number,
@@ -84,6 +85,11 @@ class AutoregressiveModel(keras.Model):
 
         loss = bits/dim of the true label + label_loss_weight * cross-entropy (nats)
 
+    A picture without a label teaches too, where all classes are candidates and
+    `unlabelled_weight` > 0: the model knows p(x), the mean of p(x | y) over the classes.
+
+        loss = unlabelled_weight * bits/dim of p(x)
+
     Args:
         image_shape: Triple of positive integers `(height, width, channels)`.
         num_classes: Integer, number of classes; 0 for an unconditional model.
@@ -98,6 +104,8 @@ class AutoregressiveModel(keras.Model):
         label_dropout_rate: Float in [0, 1): share of training pictures that are shown without
             their label, which teaches the model p(x) and enables guidance.
         label_loss_weight: Float >= 0, weight of the cross-entropy.
+        unlabelled_weight: Float >= 0, weight of the pictures without a label, of which log p(x) is
+            learned; 0: all have one. Their candidates are `[-1, 1, …, num_classes - 1]`.
         initial_temperature: Float > 0, what the log-likelihoods are multiplied with before
             the cross-entropy, at first.
         learn_temperature: Boolean, whether that factor is learned.
@@ -128,6 +136,7 @@ class AutoregressiveModel(keras.Model):
         dropout_rate=0.0,
         label_dropout_rate=0.0,
         label_loss_weight=0.0,
+        unlabelled_weight=0.0,
         initial_temperature=1.0,
         learn_temperature=True,
         learn_offsets=True,
@@ -141,6 +150,7 @@ class AutoregressiveModel(keras.Model):
         parse_conditioning(conditioning)
         require_rate("label_dropout_rate", label_dropout_rate)
         require_nonnegative_number("label_loss_weight", label_loss_weight)
+        require_nonnegative_number("unlabelled_weight", unlabelled_weight)
         require_positive_number("initial_temperature", initial_temperature)
         self.num_classes = num_classes
         self.num_levels = num_levels
@@ -152,6 +162,7 @@ class AutoregressiveModel(keras.Model):
         self.dropout_rate = dropout_rate
         self.label_dropout_rate = label_dropout_rate
         self.label_loss_weight = label_loss_weight
+        self.unlabelled_weight = unlabelled_weight
         self.initial_temperature = initial_temperature
         self.learn_temperature = learn_temperature
         self.learn_offsets = learn_offsets
@@ -230,6 +241,8 @@ class AutoregressiveModel(keras.Model):
         if self.num_classes == 0:
             return None
         labels = ops.cast(inputs["label"], "int32")
+        if self.unlabelled_weight:  # -1 stands for class 0, of a picture that may be of any
+            labels = ops.maximum(labels, 0)
         return ops.expand_dims(labels, 1) if len(labels.shape) == 1 else labels
 
     def _drop_labels(self, labels):
@@ -252,9 +265,20 @@ class AutoregressiveModel(keras.Model):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
     ):
-        """Bits/dim of the true label, plus the weighted cross-entropy over the candidates."""
+        """Bits/dim of the true label, plus the weighted cross-entropy over the candidates.
+
+        Of pictures without a label bits/dim of p(x), of the same parameters.
+        """
         log_likelihood = self.log_likelihood(y_pred, x["image"])
-        bits = logistic_mixture.bits_per_dim(log_likelihood[:, 0], self.image_shape)
+        log_prob, weight, of_labelled = log_likelihood[:, 0], sample_weight, sample_weight
+        if self.unlabelled_weight and log_likelihood.shape[1] > 1:
+            labelled = x["label"][:, 0] >= 0
+            log_prob = ops.where(labelled, log_prob, log_marginal(log_likelihood))
+            weight = ops.where(labelled, 1.0, self.unlabelled_weight)
+            of_labelled = ops.cast(labelled, "float32")
+            if sample_weight is not None:
+                weight, of_labelled = weight * sample_weight, of_labelled * sample_weight
+        bits = logistic_mixture.bits_per_dim(log_prob, self.image_shape)
         self.bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
         self._compares_candidates = log_likelihood.shape[1] > 1
         if self._compares_candidates:
@@ -262,10 +286,12 @@ class AutoregressiveModel(keras.Model):
             cross_entropy = ops.logsumexp(logits, axis=1) - logits[:, 0]
             # A tie is no answer: a model that doesn't know the label yet has nothing but ties.
             correct = ops.cast(ops.all(logits[:, :1] > logits[:, 1:], axis=1), "float32")
-            self.cross_entropy_metric.update_state(cross_entropy, sample_weight=sample_weight)
-            self.accuracy_metric.update_state(correct, sample_weight=sample_weight)
+            self.cross_entropy_metric.update_state(cross_entropy, sample_weight=of_labelled)
+            self.accuracy_metric.update_state(correct, sample_weight=of_labelled)
+            if self.unlabelled_weight:
+                cross_entropy = ops.where(labelled, cross_entropy, 0.0)
             bits = bits + self.label_loss_weight * cross_entropy
-        loss = MeanOverBatch()(None, bits, sample_weight)
+        loss = MeanOverBatch()(None, bits, weight)
         if self.losses:  # of regularizers and `add_loss`
             loss = loss + super().compute_loss(x, y, y_pred, sample_weight, training)
         return loss
@@ -337,7 +363,9 @@ class AutoregressiveModel(keras.Model):
             x: uint8 levels `(N, height, width, channels)`, or a dict of these as `"image"` and of
                 the labels as `"label"`; or batches of either: a `tf.data.Dataset`, a
                 `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or a generator.
-            y: Int labels `(N,)`, where `x` doesn't hold them.
+            y: Int labels `(N,)`, where `x` doesn't hold them. Candidates `(N, K)` belong into the
+                dict, the true label first; with all classes and `unlabelled_weight` > 0, -1 in the
+                place of 0 comes first where the label isn't known.
             *args: Further arguments of `keras.Model.fit`, in its order.
             validation_data: `(x, y)`, `(x, y, sample_weight)`, a dict as `x`, or batches.
             **kwargs: Further arguments of `keras.Model.fit`.
@@ -435,7 +463,8 @@ class AutoregressiveModel(keras.Model):
         inputs = {"image": ops.convert_to_tensor(images)}
         if self.num_classes:
             labels = np.asarray(labels)
-            labels = labels[:, 0] if labels.ndim == 2 else labels
+            # Its first candidate for a picture without a label: gains and biases mind little.
+            labels = np.maximum(labels[:, 0], 0) if labels.ndim == 2 else labels
             labels = checked_labels(labels, len(images), self.num_labels)
             inputs["label"] = ops.convert_to_tensor(labels)
         with data_dependent_initialization(self.network):
@@ -464,24 +493,58 @@ class AutoregressiveModel(keras.Model):
             inputs["label"] = checked_labels(labels, len(inputs["image"]), self.num_labels)
         return self._score(inputs, batch_size, verbose)[:, 0]
 
-    def class_log_likelihoods(self, images, batch_size=32, verbose=0):
-        """Log-likelihood log p(x | y) of each picture under every class.
+    def class_log_likelihoods(self, images, batch_size=32, verbose=0, known_rows=None):
+        """Log-likelihood log p(x | y) of each picture, or of its first rows, under every class.
 
         Args:
             images: uint8 levels `(N, height, width, channels)`.
             batch_size: Integer, pictures at a time.
             verbose: As in `keras.Model.predict`.
+            known_rows: Integer from 0 to the height: of so many rows; or a sequence of M of these.
+                A model that goes from left to right and down knows the law of the first rows
+                exactly, and all of them from one pass. `None` for the whole picture.
 
         Returns:
-            Float32 array `(N, num_classes)`, nats.
+            Float32 array `(N, num_classes)`, nats; `(N, M, num_classes)` for a sequence.
+
+        Raises:
+            ValueError: If the pictures don't fit the model, or there are no such rows.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
-        return self._score({"image": images, "label": labels}, batch_size, verbose)
+        inputs = {"image": images, "label": labels}
+        if known_rows is None:
+            return self._score(inputs, batch_size, verbose)
+        known_rows = checked_rows(known_rows, self.image_shape[0])
+        by_row = np.moveaxis(self._score(inputs, batch_size, verbose, per="row"), 1, 2)
+        # Of many rows, in float64: the sum up to a row must not depend on those after it.
+        above = np.cumsum(by_row, axis=1, dtype="float64")
+        above = np.concatenate([np.zeros_like(above[:, :1]), above], axis=1)
+        return above[:, known_rows].astype("float32")
 
-    def class_probabilities(self, images, batch_size=32, verbose=0):
-        """Posterior p(y | x) by Bayes' rule: float32 array `(N, num_classes)`."""
-        scores = self.class_log_likelihoods(images, batch_size, verbose)
+    def class_probabilities(self, images, batch_size=32, verbose=0, known_rows=None):
+        """Posterior p(y | x) by Bayes' rule, of the whole picture or of its first rows.
+
+        Args:
+            images: As in `class_log_likelihoods`, and so the others. What is below the known rows
+                makes no difference.
+            batch_size: Integer.
+            verbose: 0, 1 or 2.
+            known_rows: Integer, or a sequence of M. Nothing known, 0, gives the prior: equally
+                likely classes, or the softmax of the offsets where training learned some, which it
+                fitted to whole pictures.
+
+        Returns:
+            Float32 array `(N, num_classes)`; `(N, M, num_classes)` for a sequence.
+
+        Example:
+
+        ```python
+        model.class_probabilities(images, known_rows=8)                    # (N, num_classes)
+        model.class_probabilities(images, known_rows=range(height + 1))    # from one pass
+        ```
+        """
+        scores = self.class_log_likelihoods(images, batch_size, verbose, known_rows)
         return self.posterior.probabilities(scores)
 
     def bits_per_dim(self, images, batch_size=32, verbose=0):
@@ -529,21 +592,21 @@ class AutoregressiveModel(keras.Model):
             checked_labels(given, len(images), self.num_labels) for given in (labels, against)
         ]
         inputs = {"image": images, "label": np.stack(candidates, axis=1)}
-        scores = self._score(inputs, batch_size, verbose, per_pixel=True)
+        scores = self._score(inputs, batch_size, verbose, per="pixel")
         return scores[:, 0] - scores[:, 1]
 
-    def _score(self, inputs, batch_size, verbose, per_pixel=False):
+    def _score(self, inputs, batch_size, verbose, per="picture"):
         if len(inputs["image"]) == 0:
             candidates = inputs["label"].shape[1:] if "label" in inputs else ()
-            place = self.image_shape[:2] if per_pixel else ()
+            place = self.image_shape[: ("picture", "row", "pixel").index(per)]
             return np.zeros((0, *(candidates or (1,)), *place), "float32")
         # One for each number of candidates: TensorFlow would trace again for unknown shapes.
         candidates = np.shape(inputs.get("label"))[1:]
         batch_size = self._bounded(batch_size, *candidates)
-        kind = (per_pixel, candidates)
+        kind = (per, candidates)
         scorers = self.runners.scorers
         if kind not in scorers:
-            scorers[kind] = LogLikelihood(self, per_pixel)
+            scorers[kind] = LogLikelihood(self, per)
         return scorers[kind].predict(feed(ArrayBatches(inputs, batch_size)), verbose=verbose)
 
     def _bounded(self, batch_size, num_candidates=1):
@@ -775,6 +838,7 @@ class AutoregressiveModel(keras.Model):
                 "dropout_rate": self.dropout_rate,
                 "label_dropout_rate": self.label_dropout_rate,
                 "label_loss_weight": self.label_loss_weight,
+                "unlabelled_weight": self.unlabelled_weight,
                 "initial_temperature": self.initial_temperature,
                 "learn_temperature": self.learn_temperature,
                 "learn_offsets": self.learn_offsets,

@@ -111,7 +111,11 @@ def _checked_batch(inputs, model, name):
                 f"`model.{name}(images, labels)`. Received: none"
             )
         checked["label"] = checked_candidates(
-            inputs["label"], len(checked["image"]), model.num_classes, model.num_labels
+            inputs["label"],
+            len(checked["image"]),
+            model.num_classes,
+            model.num_labels,
+            model.unlabelled_weight,
         )
     return checked
 

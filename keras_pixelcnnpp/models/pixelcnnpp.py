@@ -50,6 +50,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         label_dropout_rate: Float in [0, 1): share of training pictures that are shown without
             their label, which teaches the model p(x) and enables guidance.
         label_loss_weight: Float >= 0, weight of the cross-entropy.
+        unlabelled_weight: Float >= 0, weight of the pictures without a label, of which log p(x) is
+            learned; 0: all have one. Their candidates are `[-1, 1, …, num_classes - 1]`.
         initial_temperature: Float > 0, what the log-likelihoods are multiplied with before
             the cross-entropy, at first.
         learn_temperature: Boolean, whether that factor is learned.
@@ -105,6 +107,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         initial_temperature=1.0,
         learn_temperature=True,
         learn_offsets=True,
+        unlabelled_weight=0.0,
         head="logistic_mixture",
         **kwargs,
     ):
@@ -120,6 +123,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             dropout_rate=dropout_rate,
             label_dropout_rate=label_dropout_rate,
             label_loss_weight=label_loss_weight,
+            unlabelled_weight=unlabelled_weight,
             initial_temperature=initial_temperature,
             learn_temperature=learn_temperature,
             learn_offsets=learn_offsets,

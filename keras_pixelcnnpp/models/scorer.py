@@ -12,25 +12,27 @@ class LogLikelihood(keras.Model):
 
     Args:
         model: An `AutoregressiveModel`.
-        per_pixel: Boolean, whether the pixels' log p(x_i | x_<i, y) are left apart.
+        per: What the log p(x_i | x_<i, y) of the pixels are summed over: `"picture"`, `"row"`, or
+            `"pixel"`, where they are left apart.
 
     Call arguments:
         inputs: As for that model.
 
     Returns:
-        Float32 tensor `(batch, K)`, or `(batch, K, height, width)`, nats.
+        Float32 tensor `(batch, K)`, `(batch, K, height)` or `(batch, K, height, width)`, nats.
     """
 
-    def __init__(self, model, per_pixel=False):
+    def __init__(self, model, per="picture"):
         super().__init__(name="log_likelihood")
         self.model = model
-        self.per_pixel = per_pixel
+        self.per = per
         self.compile(jit_compile=getattr(model, "jit_compile", "auto"))
         self.built = True
 
     def call(self, inputs):
         parameters, images = self.model(inputs, training=False), inputs["image"]
-        if not self.per_pixel:
+        if self.per == "picture":
             return self.model.log_likelihood(parameters, images)
         levels = ops.expand_dims(images, 1)
-        return self.model.distribution.log_prob(parameters, levels)
+        pixels = self.model.distribution.log_prob(parameters, levels)
+        return ops.sum(pixels, axis=3) if self.per == "row" else pixels

@@ -95,6 +95,32 @@ def test_half_of_the_pictures_are_crops_of_the_larger_ones(rng):
     np.testing.assert_array_equal(shuffled["label"], collect(sequence(seed=3))["label"])
 
 
+def test_perturbed_sub_pixels_are_uniform_levels():
+    images = np.full((COUNT, 4, 4, 3), 9, "uint8")
+    options = {"batch_size": 8, "num_classes": CLASSES, "seed": 3}
+    batches = ImageSequence(images, LABELS, perturb_rate=0.3, num_levels=4, **options)
+    seen = []
+    for epoch in range(4):
+        batches.set_epoch(epoch)
+        seen.append(collect(batches)["image"])
+    seen = np.stack(seen)
+    assert seen.dtype == np.uint8
+    # 9600 coins and 2880 dice: five standard deviations.
+    assert (seen != 9).mean() == pytest.approx(0.3, abs=0.024)
+    shares = np.bincount(seen[seen != 9], minlength=4) / (seen != 9).sum()
+    np.testing.assert_allclose(shares, 0.25, atol=0.041)
+    assert np.any(seen[0] != seen[1])
+    assert np.any(seen[0][:8] != seen[0][8:16])
+    # Whichever step comes first, and whoever asks again, sees the same.
+    batches.set_epoch(1)
+    np.testing.assert_array_equal(batches.from_step(2)[1][0]["image"], seen[1][24:32])
+    np.testing.assert_array_equal(batches[3][0]["image"], seen[1][24:32])
+    np.testing.assert_array_equal(images, 9)
+    batches.set_epoch(0)
+    plain = ImageSequence(images, LABELS, **options)
+    np.testing.assert_array_equal(batches[0][0]["label"], plain[0][0]["label"])
+
+
 @pytest.mark.parametrize("count", [2, 3, CLASSES])
 def test_candidates_are_the_true_label_and_different_wrong_ones(count):
     batches = sequence(num_candidates=count, shuffle=False)
@@ -112,6 +138,23 @@ def test_candidates_are_the_true_label_and_different_wrong_ones(count):
     np.testing.assert_allclose(wrong, share, atol=5 * np.sqrt(0.25 / 800) * (share < 1) + 1e-9)
 
 
+def test_without_a_label_all_classes_are_candidates():
+    labels = np.where(np.arange(COUNT) % 3 == 0, -1, LABELS)
+    given = {"batch_size": 8, "num_classes": CLASSES, "num_candidates": CLASSES}
+    batches, known = ImageSequence(IMAGES, labels, **given), sequence(**given)
+    epoch, of_known = collect(batches), collect(known)
+    np.testing.assert_array_equal(epoch["image"], of_known["image"])
+    rows = epoch["image"].max(axis=(1, 2, 3)).astype(int) - 1
+    np.testing.assert_array_equal(epoch["label"][:, 0], labels[rows])
+    unknown = labels[rows] < 0
+    np.testing.assert_array_equal(np.sort(epoch["label"][unknown, 1:]), [[1, 2, 3, 4]] * 17)
+    # What others don't know changes nothing.
+    np.testing.assert_array_equal(epoch["label"][~unknown], of_known["label"][~unknown])
+    for too_few in (1, 4):
+        with pytest.raises(ValueError, match=f"-1 to 4, num_candidates={too_few}"):
+            ImageSequence(IMAGES, labels, **{**given, "num_candidates": too_few})
+
+
 def test_unconditional_batches_have_no_label():
     batches = ImageSequence(IMAGES, np.full(COUNT, -1), batch_size=8, num_classes=0)
     assert set(batches[0][0]) == {"image"}
@@ -123,6 +166,8 @@ def test_unconditional_batches_have_no_label():
         ({"batch_size": 0}, "argument `batch_size`"),
         ({"num_candidates": 6}, "argument `num_candidates`.*from 1 to num_classes=5"),
         ({"num_candidates": 0}, "argument `num_candidates`"),
+        ({"perturb_rate": 1.0}, r"argument `perturb_rate`. Expected a number in \[0, 1\)"),
+        ({"num_levels": 257}, "argument `num_levels`"),
         ({"larger_images": IMAGES[:-1]}, "argument `larger_images`"),
         ({"larger_images": IMAGES[:, :1]}, "argument `larger_images`.*of at least their size"),
         ({"num_classes": 4}, "argument `labels`.*from 0 to 3.*from 0 to 4"),

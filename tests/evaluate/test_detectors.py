@@ -47,14 +47,27 @@ def test_a_model_without_classes_has_a_density_too():
     assert set(scores) == {"log_likelihood", "complexity_corrected"}
 
 
+def test_ratio_to_the_background_by_hand(model):
+    """Whichever labels the background model knows."""
+    background = enumeration.enumerable_model((4, 4, 1), num_classes=0, num_levels=5)
+    detection = Detection.run(IMAGES[:5], {"others": IMAGES[5:]}, model, background=background)
+    each = np.stack([model.log_prob(IMAGES, np.full(9, label)) for label in range(3)], axis=1)
+    log_prob = np.log(np.exp(each.astype("float64")).mean(axis=1))
+    ratio = (background.log_prob(IMAGES) - log_prob) / (16 * np.log(2))
+    assert detection.familiar["likelihood_ratio"] == pytest.approx(ratio[:5], abs=1e-5)
+    assert detection.foreign["others"]["likelihood_ratio"] == pytest.approx(ratio[5:], abs=1e-5)
+    assert "background" in detection.report()["detectors"]["likelihood_ratio"]
+
+
 def test_area_is_the_mann_whitney_statistic(model, rng):
     noise = rng.integers(0, 5, (7, 4, 4, 1), dtype="uint8")
     detection = Detection.run(IMAGES, {"noise": noise}, model, BaselineClassifier(HalfSure()))
     assert list(detection.familiar)[-1] == "baseline_max_softmax"
-    for detector, area in detection.auroc("noise").items():
+    for detector, (area, (low, high)) in detection.auroc("noise").items():
         foreign, familiar = detection.foreign["noise"][detector], detection.familiar[detector]
         expected = mannwhitneyu(foreign, familiar).statistic / (7 * 9)
         assert area == pytest.approx(expected)
+        assert low <= area <= high
     expected = -(0.5 + IMAGES[:, 0, 0, 0] / 10)
     assert detection.familiar["baseline_max_softmax"] == pytest.approx(expected)
 
@@ -69,11 +82,10 @@ def test_report():
     assert json.loads(json.dumps(report)) == report
     assert list(report["detectors"]) == ["log_likelihood"]
     assert report["familiar"] == {"count": 2, "bits_per_dim": 1.5}
-    assert report["inputs"]["far"] == {
-        "count": 2,
-        "bits_per_dim": 4,
-        "auroc": {"log_likelihood": 1},
-    }
+    far = report["inputs"]["far"]
+    assert (far["count"], far["bits_per_dim"], far["auroc"]) == (2, 4, {"log_likelihood": 1})
+    low, high = far["auroc_ci95"]["log_likelihood"]
+    assert low < high == 1
     assert report["inputs"]["near"]["auroc"] == {"log_likelihood": 0.25}
     assert report["mean_auroc"] == {"log_likelihood": 0.625}
 

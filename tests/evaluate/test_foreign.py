@@ -5,12 +5,14 @@ import enumeration
 import numpy as np
 import pytest
 import tiny
+from command_line import one_line
 from PIL import Image
 
 from keras_pixelcnnpp.data.built_in import load_digits
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.detectors import Detection
 from keras_pixelcnnpp.evaluate.foreign import foreign_inputs, foreign_png
+from keras_pixelcnnpp.run import RunFolder
 
 
 @pytest.fixture
@@ -103,3 +105,34 @@ def test_command_needs_neither_labels_nor_baseline(pixelcnnpp, run_without_basel
     names = ["log_likelihood", "complexity_corrected", "pixelcnnpp_max_softmax"]
     assert list(report["detectors"]) == names
     assert report["familiar"]["count"] == 5
+
+
+def test_command_with_other_data_and_a_background(pixelcnnpp, run, tmp_path, rng):
+    pictures = rng.integers(0, 256, (30, 6, 6, 3), dtype="uint8")
+    np.savez(tmp_path / "other.npz", x_train=pictures, y_train=np.arange(30) % 2)
+    background = RunFolder(tmp_path / "background")
+    background.path.mkdir()
+    tiny.random_model(num_classes=0, conditioning="none").save(background.model_keras)
+    options = ("--against", tmp_path / "other.npz", "--background", background.path)
+    command = ("evaluate", "foreign", "--run", run.path, *options, "--count", 7)
+    status, out, _ = pixelcnnpp(*command)
+    assert status == 0
+    assert "3 pictures of other against the familiar ones" in " ".join(out.split())
+    report = json.loads((run.reports / "foreign.json").read_text())
+    # A tenth of the 30, resized, made grey and of 5 levels: the run takes no others.
+    assert report["inputs"]["other"]["count"] == 3
+    assert list(report["detectors"])[-2] == "likelihood_ratio"
+    for numbers in report["inputs"].values():
+        for detector, (low, high) in numbers["auroc_ci95"].items():
+            assert 0 <= low <= numbers["auroc"][detector] <= high <= 1
+    assert report["options"]["background"] == str(background.path)
+    with Image.open(run.reports / "foreign.png") as image:
+        assert min(image.size) > 200
+
+
+def test_bad_background_or_other_data(pixelcnnpp, run, tmp_path):
+    command = ("evaluate", "foreign", "--run", run.path)
+    one_line(pixelcnnpp(*command, "--background", tmp_path), "model.keras does not exist")
+    tiny.untrained_model(num_levels=4).save(tmp_path / "model.keras")
+    one_line(pixelcnnpp(*command, "--background", tmp_path), "num_levels 4, not 5")
+    one_line(pixelcnnpp(*command, "--against", tmp_path / "none"), "No such folder or .npz file")

@@ -23,8 +23,10 @@ SECTIONS = (
     "ROC",
     "Calibration",
     "Selective accuracy",
+    "Part of a picture",
     "Evidence maps",
     "Foreign inputs",
+    "Robustness",
     "Receptive field",
     "Reproduce",
 )
@@ -45,8 +47,10 @@ PICTURES = (
     "nearest_neighbours",
     "reliability",
     "selective_accuracy",
+    "partial",
     "evidence",
     "foreign",
+    "robustness",
     "receptive_field",
     "confusion_pixelcnnpp",
     "confusion_baseline",
@@ -152,12 +156,31 @@ def _reports(class_names):
     target = {"row": 2, "column": 4, "earlier": 20, "seen": 19, "later_seen": 0}
     return {
         "classification": classification,
+        "partial": {
+            "shares": [0.0, 1.0],
+            "models": {
+                "pixelcnnpp": {"accuracy": [0.5, 0.8]},
+                "baseline": {"accuracy": [0.5, 0.8]},
+            },
+        },
         "generation": generation,
         "evidence": {"split": "validation"},
         "foreign": {
             "split": "validation",
             "detectors": {"log_likelihood": "bits/dim of p(x)"},
             "inputs": {"noise": {"auroc": {"log_likelihood": 0.875}}},
+        },
+        "robustness": {
+            "alarms": {"log_likelihood": "bits/dim of p(x)"},
+            "clean": {"models": {"pixelcnnpp": {"accuracy": 0.8}}},
+            "corruptions": {
+                "blur": [
+                    {
+                        "models": {"pixelcnnpp": {"accuracy": 0.5}},
+                        "auroc": {"log_likelihood": 0.125},
+                    }
+                ]
+            },
         },
         "receptive_field": {
             "trained": True,

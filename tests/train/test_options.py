@@ -27,6 +27,8 @@ def test_bad_filters(pixelcnnpp, tmp_path):
         ({"label_loss_weight": 1.0, "candidates": 1}, "needs at least 2"),
         ({"label_loss_weight": 1.0, "conditioning": "none"}, "Without labels"),
         ({"architecture": "pixelcnn", "num_resolutions": 2}, "one resolution"),
+        ({"unlabelled_weight": 1.0, "candidates": 2}, "all classes as candidates, of 3.*ates=2"),
+        ({"unlabelled_weight": 1.0, "conditioning": "none"}, "all classes as candidates, of 0"),
     ],
 )
 def test_contradicting_options(overrides, message):
@@ -50,6 +52,12 @@ def test_preset_of_an_architecture(name, data, architecture, expected):
 def test_preset_of_another_architecture():
     with pytest.raises(UserError, match=r"The preset digits is of pixelcnnpp. Received: pixelcnn$"):
         load_preset("digits", "digits", "pixelcnn")
+
+
+def test_unlabelled_pictures_take_all_candidates_whatever_the_preset_has():
+    preset = {"model": {}, "training": {"candidates": 2}}
+    assert resolve_options(preset, {"unlabelled_weight": 0.5}, 3)[1]["candidates"] == 3
+    assert resolve_options(preset, {"unlabelled_weight": 0.0}, 3)[1]["candidates"] == 2
 
 
 def test_options_override_the_preset():

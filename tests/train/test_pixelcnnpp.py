@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import partial
 
 import keras
@@ -93,6 +94,53 @@ def test_unconditional_training(tmp_path):
     assert {path.name for path in RunFolder(tmp_path).logs("pixelcnnpp").iterdir()} == {
         *("configuration", "history.json", "pictures", "train", "validation"),
     }
+
+
+def dataset_with_hidden_labels():
+    dataset = tiny.tiny_dataset()
+    split = dataset.split("train")
+    labels = np.where(np.arange(24) < 15, split.labels, -1).astype("int32")
+    splits = {**dataset.splits, "train": replace(split, labels=labels)}
+    return replace(dataset, splits=splits)
+
+
+def test_pictures_without_a_label_are_trained_on_where_all_classes_are_candidates(tmp_path):
+    dataset, seen = dataset_with_hidden_labels(), []
+    options = {**HYBRID, "unlabelled_weight": 0.5, "batch_size": 5, "epochs": 3}
+    preset = {"model": tiny.MODEL, "training": TRAINING}
+    model, training = resolve_options(preset, options, 3)
+    count = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: seen.append(0),
+        on_train_batch_end=lambda step, logs: seen.append(seen.pop() + 1),
+    )
+    run, data = RunFolder(tmp_path), tiny.tiny_data_config(dataset)
+    trained = train_pixelcnnpp(dataset, run, model, training, data, callbacks=[count], verbose=0)
+    # With one candidate 15 pictures teach something, then all 24.
+    assert seen == [3, 5, 5]
+    assert trained.unlabelled_weight == 0.5
+    rows = json.loads(run.history_json("pixelcnnpp").read_text())
+    assert all(np.isfinite(row["bits_per_dim"]) for row in rows)
+    # Without the option they are left out, as ever.
+    seen.clear()
+    options["unlabelled_weight"] = 0.0
+    model, training = resolve_options(preset, options, 3)
+    train_pixelcnnpp(
+        dataset, run, model, training, data, callbacks=[count], overwrite=True, verbose=0
+    )
+    assert seen == [3, 3, 3]
+
+
+def test_larger_pictures_and_steps_fit_those_that_are_trained_on():
+    split = dataset_with_hidden_labels().split("train")
+    larger = replace(split, images=np.repeat(split.images, 2, axis=1))
+    options = {**HYBRID, "unlabelled_weight": 0.5, "epochs": 3, "batch_size": 5}
+    _, training = resolve_options({"model": {}, "training": TRAINING}, options, 3)
+    one, all_classes = phases = training_module._phases(split, larger, training, 3, 5)
+    np.testing.assert_array_equal(one.batches.images, split.images[:15])
+    for phase in phases:
+        np.testing.assert_array_equal(phase.batches.larger_images[:, ::2], phase.batches.images)
+    assert len(all_classes.batches.images) == 24
+    assert training_module.total_steps(phases) == 3 + 2 * 5
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import logit
 from scipy.stats import binomtest, norm
 from sklearn.calibration import CalibratedClassifierCV, calibration_curve
 from sklearn.linear_model import LogisticRegression
@@ -12,6 +13,7 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     accuracy_difference_interval,
     accuracy_interval,
     apply_temperature,
+    auroc_interval,
     classification_metrics,
     cross_fitted_temperature,
     expected_calibration_error,
@@ -221,3 +223,35 @@ class TestAccuracyDifference:
     def test_no_difference(self):
         assert accuracy_difference_interval(np.ones(5, bool), np.ones(5, bool)) == (0, 0)
         assert accuracy_difference_interval(np.array([True]), np.array([False])) == (1, 1)
+
+
+class TestAurocInterval:
+    def test_area_is_that_of_scikit_learn(self, rng):
+        familiar, foreign = rng.integers(0, 9, 40), rng.integers(3, 12, 25)  # with ties
+        area, (low, high) = auroc_interval(familiar, foreign)
+        scores = np.concatenate([familiar, foreign])
+        assert area == pytest.approx(roc_auc_score([0] * 40 + [1] * 25, scores))
+        assert low < area < high
+
+    def test_variance_is_that_of_all_pairs(self, rng):
+        """DeLong's, from its definition: a comparison of each picture with each other one."""
+        familiar, foreign = rng.normal(size=60), rng.normal(0.7, 1.5, size=50)
+        pairs = (foreign[:, None] > familiar).astype(float)
+        variance = pairs.mean(axis=1).var(ddof=1) / 50 + pairs.mean(axis=0).var(ddof=1) / 60
+        area, bounds = auroc_interval(familiar, foreign)
+        half = 1.959964 * np.sqrt(variance) / (area * (1 - area))
+        assert logit(bounds) == pytest.approx(logit(area) + half * np.array([-1, 1]), rel=1e-5)
+
+    def test_holds_the_truth_as_often_as_it_says(self, rng):
+        truth = norm.cdf(1 / np.sqrt(2))
+        held = 0
+        for _ in range(400):
+            _, (low, high) = auroc_interval(rng.normal(size=40), rng.normal(1, 1, size=40))
+            held += low <= truth <= high
+        assert 0.92 < held / 400 < 0.98
+
+    @pytest.mark.parametrize("shift", [-9, 9])
+    def test_without_a_mistake_it_is_not_sure(self, shift):
+        area, (low, high) = auroc_interval(np.arange(5) / 9, np.arange(8) / 9 + shift)
+        assert area == (shift > 0)
+        assert 0.3 < high - low < 0.6

@@ -62,8 +62,8 @@ def test_finished_run(pixelcnnpp, finished):
     assert len(anchors) == len(SECTIONS) + 1
     for title in SECTIONS:
         assert f"\n{title}\n" in page.text
-    # 13 pictures and a grid for each of two classes from files, and three curves.
-    assert len(page.attributes("src")) == 13 + 2 + 3
+    # 15 pictures and a grid for each of two classes from files, and three curves.
+    assert len(page.attributes("src")) == 15 + 2 + 3
     assert "Not measured yet" not in page.text
     for fact in (
         *("80.0 %", "49.0–94.3 %", "−10.0 points (−30.0 to +10.0)"),
