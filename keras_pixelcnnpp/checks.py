@@ -170,10 +170,11 @@ def checked_candidates(labels, count, num_classes, limit, unlabelled_weight=0.0)
             and np.all(np.sort(candidates[array[:, 0] < 0], axis=1) == np.arange(num_classes))
         ):
             raise ValueError(
-                "Invalid value for argument `labels`. -1, a picture without a label, is for a "
-                "model with `unlabelled_weight` above 0, with all classes as candidates: its row "
-                f"is -1 and the classes 1 to {num_classes - 1}. Received: labels with "
-                f"shape={array.shape}, unlabelled_weight={unlabelled_weight}"
+                "Invalid value for argument `labels`. Expected integers from 0 to "
+                f"{limit - 1}. -1, a picture without a label, is for a model with "
+                "`unlabelled_weight` above 0, with all classes as candidates: its row is -1 and "
+                f"the classes 1 to {num_classes - 1}. Received: labels with shape={array.shape}, "
+                f"unlabelled_weight={unlabelled_weight}"
             )
         checked_candidates(candidates, count, num_classes, limit)
         return array.astype("int32")

@@ -76,7 +76,9 @@ class LabelledImages:
         Chosen at random: pictures often lie sorted by class, and the first ones would be of one
         class.
         """
-        return self if count is None else self.take(self._some_rows(count, seed))
+        if count is None or count >= len(self):
+            return self
+        return self.take(self._some_rows(count, seed))
 
     def _some_rows(self, count, seed):
         return np.sort(np.random.default_rng(seed).permutation(len(self))[:count])

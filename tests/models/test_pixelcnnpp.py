@@ -194,6 +194,7 @@ def test_config():
         initial_temperature=0.5,
         learn_temperature=False,
         learn_offsets=False,
+        unlabelled_weight=0.3,
     )
 
 
