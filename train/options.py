@@ -209,7 +209,7 @@ class PixelCNNOptions(ModelOptions):
             min=0,
             max=1,
         ),
-        Training(fallback=0.0),
+        Training("0"),  # no other fallback: a run of before this option can be resumed
     ] = None
     preset: Preset = None
     filters: Annotated[
