@@ -242,7 +242,7 @@ class PixelCNNOptions(ModelOptions):
             min=0,
             max=1,
         ),
-        Training(fallback=0.0),
+        Training("0"),  # no other fallback: a run of before this option can be resumed
     ] = None
     preset: Preset = None
     architecture: Annotated[

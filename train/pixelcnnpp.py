@@ -155,7 +155,7 @@ def _phases(
             seed=training["seed"],
             horizontal_flip=training["horizontal_flip"],
             larger_images=None if larger_ones is None else larger_ones.images,
-            perturb_rate=training["perturb"],
+            perturb_rate=training["perturb"] or 0.0,
             num_levels=num_levels,
             num_candidates=num_candidates,
         )
