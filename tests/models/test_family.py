@@ -96,6 +96,7 @@ def test_no_sub_pixel_sees_a_later_one(cls, head):
     target, channels = (2, 2), 3 if head == "categorical" else 1
     per_channel = model.network.num_parameters // channels
     weights = np.random.default_rng(2).normal(size=per_channel).astype("float32")
+    weights = ops.convert_to_tensor(weights)
     for channel in range(channels):
 
         def combined(levels, channel=channel):
