@@ -82,9 +82,9 @@ def host_function(function: Callable, tensor, shape: tuple[int, ...]):
         return result
     if keras.backend.backend() == "jax":
         import jax
+        from jax.experimental import io_callback
 
-        result = jax.ShapeDtypeStruct(shape, "float32")
-        return jax.experimental.io_callback(function, result, tensor)
+        return io_callback(function, jax.ShapeDtypeStruct(shape, "float32"), tensor)
     return keras.ops.convert_to_tensor(function(keras.ops.convert_to_numpy(tensor)))
 
 

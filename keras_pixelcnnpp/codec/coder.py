@@ -70,7 +70,7 @@ class PixelCoder(keras.Model):
         encoder = constriction.stream.queue.RangeEncoder()
         if self.model.num_labels > 1:
             encoder.encode(labels, _any_of(self.model.num_labels))
-        sub_pixels = iter(images.reshape(len(images), -1).T.astype("int32"))
+        sub_pixels = iter(images.reshape(len(images), -1).T.astype("int32", order="C"))
 
         def turn(log_probs):
             levels = next(sub_pixels)
