@@ -182,8 +182,8 @@ def compress(
         typer.Option(help="Fit pictures of another size, colours or levels, instead of refusing."),
     ] = None,
     label: Annotated[
-        int | None,
-        typer.Option(min=0, help="The class of all pictures; else the one that fits each best."),
+        str | None,
+        typer.Option(help="The class of all pictures, by name or number; else each one's best."),
     ] = None,
     batch_size: Annotated[
         int, typer.Option(min=1, max=1024, help="Pictures per step, here and in decompressing.")

@@ -20,9 +20,8 @@ from keras_pixelcnnpp.data.images import (
 )
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.files import write_bytes
-from keras_pixelcnnpp.models.archive import load_trained_model, model_from_preset
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 # Modes whose pixels come back as they are, in grey or RGB.
 _PLAIN_MODES = ("1", "L", "P", "RGB")
@@ -33,29 +32,30 @@ def compress_files(
     files: list[Path],
     output: Path,
     resize: str | None,
-    label: int | None,
+    label: str | None,
     batch_size: int,
 ) -> None:
     """Writes the pictures of some files into one, and prints what that saved.
 
     Args:
-        source: The model: see `find_model`.
+        source: The model: see `TrainedModel.find`.
         files: PNG or JPEG files.
         output: The file to write.
         resize: `"crop"` or `"squeeze"`; `None` refuses pictures that would not come back as they
             are.
-        label: The class of all pictures, or `None` for each one's best.
+        label: The class of all pictures, by name or number, or `None` for each one's best.
         batch_size: Integer from 1 to 1024.
 
     Raises:
         UserError: If there is no such model, or a picture can't be read or doesn't fit it.
     """
     names = _names(files)
-    model = find_model(source)
+    trained = TrainedModel.find(source)
+    model = trained.model
     check_channels(np.zeros((1, *model.image_shape)))
+    labels = None if label is None else np.full(len(files), trained.label(label))
     pixels = np.stack([_read(file, model, resize) for file in files])
     levels = to_levels(pixels, model.num_levels)
-    labels = None if label is None or model.num_classes == 0 else np.full(len(files), label)
     with argument_errors():
         compressed = compress_pictures(model, levels, labels, names, batch_size)
     write_bytes(output, compressed.data)
@@ -78,7 +78,7 @@ def decompress_file(file: Path, source: str, output: Path) -> None:
     """
     if not file.is_file():
         raise UserError(f"{file}: no such file")
-    model = find_model(source)
+    model = TrainedModel.find(source).model
     check_channels(np.zeros((1, *model.image_shape)))
     try:
         decompressed = decompress_pictures(model, file.read_bytes())
@@ -90,23 +90,6 @@ def decompress_file(file: Path, source: str, output: Path) -> None:
     for path, pixels in zip(paths, to_pixels(decompressed.images, model.num_levels), strict=True):
         write_bytes(path, png_bytes(pixels))
     print(f"Wrote {count} pictures to {output}")
-
-
-def find_model(source: str) -> AutoregressiveModel:
-    """The model of a run, a preset, or a `.keras` file.
-
-    Args:
-        source: A run folder, the name or folder of a preset with weights, or a file.
-
-    Raises:
-        UserError: If it is none of these, or damaged.
-    """
-    if Path(source).is_file():
-        return load_trained_model(source)
-    run = RunFolder(source)
-    if run.model_keras.is_file():
-        return load_trained_model(run.model_keras)
-    return model_from_preset(source, load_weights=True)
 
 
 def promised_bits(model: AutoregressiveModel, levels: np.ndarray, labels: np.ndarray) -> float:

@@ -6,6 +6,7 @@ from PIL import Image
 
 from keras_pixelcnnpp.codec.container import compress_pictures
 from keras_pixelcnnpp.data.images import to_pixels
+from keras_pixelcnnpp.files import write_json
 
 pytest.importorskip("constriction")
 
@@ -17,8 +18,8 @@ def model():
 
 @pytest.fixture(scope="module")
 def run(model, tmp_path_factory):
-    """A run folder; only the model is looked at."""
     folder = tmp_path_factory.mktemp("run")
+    write_json(folder / "config.json", {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
     model.save(folder / "model.keras")
     return folder
 
@@ -72,7 +73,7 @@ def test_a_preset_and_a_label(pixelcnnpp, model, files, tmp_path):
     back = ("savedmodel", "decompress", output, "--model", tmp_path / "preset")
     assert pixelcnnpp(*back, "--output", tmp_path)[0] == 0
     np.testing.assert_array_equal(pixels(tmp_path / "a.png"), pixels(files[0]))
-    one_line(pixelcnnpp(*command, "--label", 3), "labels", "from 0 to 2")
+    one_line(pixelcnnpp(*command, "--label", 3), "`label`", "Received: '3'")
 
 
 def test_pictures_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
