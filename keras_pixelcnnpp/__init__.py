@@ -22,6 +22,7 @@ _HOMES = {
 }
 _MODULES = (
     "classifiers",
+    "codec",
     "conditioning",
     "data",
     "distributions",

@@ -4,7 +4,7 @@ import importlib
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -61,6 +61,53 @@ def dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def host_function(function: Callable, tensor, shape: tuple[int, ...]):
+    """Calls Python from within a compiled function, each time that it runs.
+
+    Args:
+        function: From an array, as NumPy takes it, to a float32 NumPy array.
+        tensor: What it is given.
+        shape: The shape of what it returns, known when the caller is compiled.
+
+    Returns:
+        A float32 tensor.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        result = tf.numpy_function(function, [tensor], tf.float32)
+        result.set_shape(shape)
+        return result
+    if keras.backend.backend() == "jax":
+        import jax
+        from jax.experimental import io_callback
+
+        return io_callback(function, jax.ShapeDtypeStruct(shape, "float32"), tensor)
+    return keras.ops.convert_to_tensor(function(keras.ops.convert_to_numpy(tensor)))
+
+
+@contextmanager
+def sums_in_order() -> Iterator[None]:
+    """Within, a function gives the same floats, to the last bit, however often it runs.
+
+    TensorFlow's graph optimizer joins additions into one, which begins with whichever term's memory
+    it may reuse. That hangs on the order in which operations happen to run, and this order changes
+    when an operation has run some hundred times and is found to be cheap.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    name = "arithmetic_optimization"
+    before = tf.config.optimizer.get_experimental_options().get(name, True)
+    tf.config.optimizer.set_experimental_options({name: False})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({name: before})
 
 
 def import_tfp():

@@ -1,8 +1,8 @@
-"""`pixelcnnpp savedmodel …`: five commands; they import when they run, so that --help is fast."""
+"""`pixelcnnpp savedmodel …`: seven commands; they import when they run, so that --help is fast."""
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -167,6 +167,48 @@ def serve(
     from keras_pixelcnnpp.savedmodel import serving
 
     serving.serve(savedmodel, name, host, port)
+
+
+Model = Annotated[str, typer.Argument(help="A run, a preset with weights, or a .keras file.")]
+
+
+@app.command()
+def compress(
+    model: Model,
+    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of the model's size.")],
+    output: Annotated[Path, typer.Option(help="The file to write, such as pictures.pxc.")],
+    resize: Annotated[
+        Literal["crop", "squeeze"] | None,
+        typer.Option(help="Fit pictures of another size, colours or levels, instead of refusing."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="The class of all pictures, by name or number; else each one's best."),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=1024, help="Pictures per step, here and in decompressing.")
+    ] = 100,
+) -> None:
+    """Compress pictures without loss, to about the bits per dimension that the model gives them.
+
+    They are decoded and compared before the file is written. Decompressing needs the same model,
+    backend and kind of machine.
+    """
+    from keras_pixelcnnpp.savedmodel.compression import compress_files
+
+    compress_files(model, images, output, resize, label, batch_size)
+
+
+@app.command()
+def decompress(
+    file: Annotated[Path, typer.Argument(help="What `compress` wrote.")],
+    model: Annotated[str, typer.Option(help="The model that compressed them, as there.")],
+    output: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+) -> None:
+    """Decompress pictures, as PNG files of the names that they had."""
+    from keras_pixelcnnpp.savedmodel.compression import decompress_file
+
+    decompress_file(file, model, output)
 
 
 # Without exporting first: the commands `pixelcnnpp sample` and `pixelcnnpp classify`.

@@ -1,0 +1,1 @@
+"""Pictures to bytes and back, by what a model says of each pixel."""

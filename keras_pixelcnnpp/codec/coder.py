@@ -1,0 +1,185 @@
+"""Entropy coding in raster order: the sampler's pass, with a range coder where it draws."""
+
+import types
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pixelcnnpp.backend import host_function, sums_in_order
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
+
+try:
+    import constriction
+except ImportError:  # an extra: see `require_constriction`
+    constriction = None
+
+# What the probabilities of a sub-pixel's levels add up to: constriction has 24 bits for them.
+TOTAL_COUNT = 2**24
+
+
+def require_constriction() -> None:
+    """Raises a `UserError` if the package that does the entropy coding is not installed."""
+    if constriction is None:
+        raise UserError(
+            "Compressing needs constriction, which is not installed: "
+            "pip install 'keras-pixelcnnpp[codec]'"
+        )
+
+
+class PixelCoder(keras.Model):
+    """Codes a batch of pictures, or decodes it, in one incremental pass of a model.
+
+    Encoder and decoder are the same compiled function: at each sub-pixel it hands the
+    log-probabilities of all levels to Python, which says what the levels are, be it because it
+    knows the pictures or because it reads them from a stream. So the two see the same floats, to
+    the last bit, and the sub-pixel's place in the stream needs no agreement of its own.
+
+    Args:
+        model: An `AutoregressiveModel`.
+
+    Call arguments:
+        inputs: Dict of `"label"`, int `(batch,)`, which an unconditional model doesn't look at.
+
+    Returns:
+        uint8 levels `(batch, height, width, channels)`.
+    """
+
+    def __init__(self, model):
+        super().__init__(name="pixel_coder", dtype="float32")
+        self.model = model
+        self.incremental_pass = IncrementalPass(model)
+        # XLA can't call Python under TensorFlow; without it JAX would run one operation at a time.
+        self.compile(jit_compile=keras.backend.backend() == "jax")
+        # Whose turn it is in the pass that runs; the compiled function outlives it.
+        self.running = types.SimpleNamespace(turn=None)
+        self.built = True
+
+    def encode(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> bytes:
+        """Codes labels and pictures as one stream.
+
+        Args:
+            images: uint8 levels `(count, height, width, channels)`.
+            labels: int32 `(count,)`; zeros for an unconditional model.
+            batch_size: Integer >= `count`, the size of the pass; the decoder needs the same.
+
+        Returns:
+            The stream, at most 8 bytes longer than the sum of `-log2 p`, up to rounding.
+        """
+        encoder = constriction.stream.queue.RangeEncoder()
+        if self.model.num_labels > 1:
+            encoder.encode(labels, _any_of(self.model.num_labels))
+        sub_pixels = iter(images.reshape(len(images), -1).T.astype("int32", order="C"))
+
+        def turn(log_probs):
+            levels = next(sub_pixels)
+            encoder.encode(levels, _by_counts(), level_counts(log_probs[: len(levels)]))
+            return levels
+
+        self._run(turn, labels, batch_size)
+        return encoder.get_compressed().astype("<u4").tobytes()
+
+    def decode(self, stream: bytes, count: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Reads a stream. A wrong one gives wrong pictures: the caller must check them.
+
+        Args:
+            stream: What `encode` returned.
+            count: Integer, number of pictures.
+            batch_size: Integer, as for `encode`.
+
+        Returns:
+            uint8 levels `(count, height, width, channels)` and int32 labels `(count,)`.
+        """
+        words = np.frombuffer(stream, "<u4").astype("uint32")
+        decoder = constriction.stream.queue.RangeDecoder(words)
+
+        def read(*distribution):
+            try:
+                return decoder.decode(*distribution)
+            except AssertionError:  # this stream cannot be of these distributions
+                return np.zeros(count, "int32")
+
+        labels = np.zeros(count, "int32")
+        if self.model.num_labels > 1:
+            labels = read(_any_of(self.model.num_labels), count)
+
+        def turn(log_probs):
+            return read(_by_counts(), level_counts(log_probs[:count]))
+
+        return self._run(turn, labels, batch_size)[:count], labels
+
+    def _run(self, turn, labels, batch_size):
+        """The pass; pictures that fill the batch up are all zeros and are not coded."""
+        self.running.turn = turn
+        filled = np.zeros(batch_size, "int32")
+        filled[: len(labels)] = labels
+        with sums_in_order():
+            return np.asarray(self.predict_on_batch({"label": filled}))
+
+    def call(self, inputs):
+        labels = inputs["label"]
+        records = self.incremental_pass.run(
+            labels if self.model.num_classes else None,
+            labels.shape[0],
+            self._chooser(),
+            self.model.image_shape[-1],
+        )
+        return ops.cast(ops.transpose(records, (2, 0, 1, 3)), "uint8")
+
+    def _chooser(self):
+        """The function that has the levels of one pixel coded."""
+        distribution = self.model.distribution
+        # After each evaluation of a pixel the distribution of so many more sub-pixels is final.
+        final = distribution.channels // self.model.network.evaluations_per_pixel
+        levels = []  # of the pixel's sub-pixels
+
+        def choose(parameters, row, column):
+            if len(levels) == distribution.channels:
+                levels.clear()
+            for _ in range(final):
+                log_probs = distribution.level_log_probs(parameters, levels)
+                shape = (log_probs.shape[0], 1)
+                levels.append(host_function(self._turn, log_probs, shape))
+            unknown = [ops.zeros_like(levels[0])] * (distribution.channels - len(levels))
+            return ops.concatenate([*levels, *unknown], axis=-1)
+
+        return choose
+
+    def _turn(self, log_probs):
+        # An array of JAX's at first, of which a slice would be a computation within this one.
+        log_probs = np.asarray(log_probs)
+        levels = np.zeros((len(log_probs), 1), "float32")
+        chosen = self.running.turn(log_probs)
+        levels[: len(chosen), 0] = chosen
+        return levels
+
+
+def _any_of(count):
+    return constriction.stream.model.Uniform(count)
+
+
+def _by_counts():
+    # "Perfect" would take longer and gain nothing: counts are whole already.
+    return constriction.stream.model.Categorical(perfect=False)
+
+
+def level_counts(log_probs: np.ndarray) -> np.ndarray:
+    """Whole counts of `TOTAL_COUNT` for the levels of a sub-pixel, for each at least one.
+
+    So no level is impossible, whatever the model thinks of it (be it that it has no thoughts: NaN
+    makes all levels alike), and a level costs 24 bits at most.
+
+    Args:
+        log_probs: Float32 `(batch, num_levels)`, nats.
+
+    Returns:
+        Float64 `(batch, num_levels)` of whole numbers, as constriction takes them.
+
+    Example:
+
+    >>> level_counts(np.log([[0.5, 0.5, 0.0]]))
+    array([[8388609., 8388609.,       1.]])
+    """
+    probabilities = np.exp(np.asarray(log_probs, "float64"))
+    return np.floor(np.nan_to_num(probabilities) * TOTAL_COUNT) + 1

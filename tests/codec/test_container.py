@@ -1,0 +1,370 @@
+"""A file gives back the very pictures that went in, is as short as promised, or is refused."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
+
+import hostile
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from layer_checks import randomize
+
+import keras_pixelcnnpp as kp
+from examples import examples
+from keras_pixelcnnpp.codec import container
+from keras_pixelcnnpp.codec.coder import PixelCoder, level_counts, require_constriction
+from keras_pixelcnnpp.codec.container import compress_pictures, decompress_pictures
+from keras_pixelcnnpp.errors import UserError
+
+pytest.importorskip("constriction")
+
+MASKED = (kp.GatedPixelCNN, kp.PixelCNN)
+
+
+def make(cls, head="logistic_mixture", channels=1, **arguments):
+    """A model of 4×4 pictures whose weights no initializer gives."""
+    options = {"num_classes": 3, "num_levels": 5, "num_blocks": 1, "num_mixtures": 2}
+    options |= {"filters": 12} if cls in MASKED else {"filters": 4, "num_resolutions": 1}
+    keras.utils.set_random_seed(1)
+    model = cls(head=head, **{"image_shape": (4, 4, channels), **options, **arguments})
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, model.num_levels, (16, *model.image_shape)).astype("uint8")
+    model.initialize(images, rng.integers(0, 3, 16) if model.num_classes else None)
+    for part in (model.network, model.distribution):
+        if isinstance(part, keras.layers.Layer):
+            randomize(part, scale=0.05)
+    return model
+
+
+def pictures(model, count=23):
+    rng = np.random.default_rng(2)
+    return rng.integers(0, model.num_levels, (count, *model.image_shape)).astype("uint8")
+
+
+def promised_bytes(model, images, labels):
+    """Of pictures and labels, every label being as likely."""
+    nats = -model.log_prob(images, labels).astype("float64")
+    return (nats.sum() / np.log(2) + len(images) * np.log2(max(model.num_labels, 1))) / 8
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make(kp.GatedPixelCNN)
+
+
+@pytest.fixture(scope="module")
+def images(model):
+    return pictures(model, 5)
+
+
+@pytest.fixture(scope="module")
+def data(model, images):
+    return model.compress(images, batch_size=3, verbose=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("head", ["logistic_mixture", "categorical"])
+@pytest.mark.parametrize("cls", [kp.PixelCNNPlusPlus, kp.GatedPixelCNN])
+def test_comes_back_and_is_as_short_as_promised(cls, head, channels):
+    model = make(cls, head, channels)
+    images = pictures(model)
+    compressed = compress_pictures(model, images, batch_size=10, verbose=0)
+    assert compressed.num_stored == 0
+    back = decompress_pictures(model, compressed.data, verbose=0)
+    np.testing.assert_array_equal(back.images, images)
+    assert back.images.dtype == "uint8"
+    assert back.names is None
+    # The label that makes a picture shortest, of all.
+    best = model.class_log_likelihoods(images).argmax(axis=1)
+    np.testing.assert_array_equal(back.labels, best)
+    promised = promised_bytes(model, images, best)
+    # A stream of 32-bit words may leave out what would not matter at its end.
+    assert promised - 3 * 4 <= compressed.num_coded_bytes
+    assert compressed.num_coded_bytes <= 1.01 * promised + 3 * 32
+    # What is left: a checksum a picture, and the header.
+    assert len(compressed.data) - compressed.num_coded_bytes < 4 * len(images) + 500
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_resolutions": 2, "filters": (4, 6), "conditioning": "bias+spatial"},
+        {"dtype": "mixed_bfloat16"},
+        {"num_levels": 256},
+    ],
+)
+def test_every_kind_of_network(arguments):
+    """Descents, half precision, all levels of a photograph."""
+    model = make(kp.PixelCNNPlusPlus, channels=2, **arguments)
+    images = pictures(model, 6)
+    compressed = compress_pictures(model, images, verbose=0)
+    assert compressed.num_stored == 0
+    np.testing.assert_array_equal(model.decompress(compressed.data), images)
+    loose = 1.03 if "dtype" in arguments else 1.01
+    promised = promised_bytes(model, images, compressed.labels)
+    assert compressed.num_coded_bytes <= loose * promised + 32
+
+
+@pytest.mark.slow
+def test_the_same_floats_however_often():
+    """After a hundred runs of an operation TensorFlow runs it in another order, and sums so."""
+    model = kp.PixelCNNPlusPlus.from_preset("fashion_mnist", image_shape=(4, 28, 1))
+    images, labels = pictures(model, 100), np.arange(100, dtype="int32") % 10
+    coder = PixelCoder(model)
+    assert len({coder.encode(images, labels, 100) for _ in range(6)}) == 1
+
+
+def test_without_classes():
+    model = make(kp.PixelCNN, num_classes=0, conditioning="none")
+    images = pictures(model)
+    compressed = compress_pictures(model, images, verbose=0)
+    np.testing.assert_array_equal(model.decompress(compressed.data), images)
+    assert compressed.num_coded_bytes <= 1.01 * promised_bytes(model, images, None) + 32
+
+
+def test_given_labels_and_no_label():
+    model = make(kp.PixelCNN, label_dropout_rate=0.1)
+    images, labels = pictures(model, 4), [3, 0, 3, 2]
+    compressed = compress_pictures(model, images, labels, verbose=0)
+    back = decompress_pictures(model, compressed.data)
+    np.testing.assert_array_equal(back.labels, labels)
+    np.testing.assert_array_equal(back.images, images)
+    assert compressed.num_coded_bytes <= 1.01 * promised_bytes(model, images, labels) + 32
+
+
+def test_no_pictures(model, images):
+    data = model.compress(images[:0])
+    assert model.decompress(data).shape == (0, 4, 4, 1)
+
+
+def test_names_are_kept(model, images):
+    names = ["a.png", "b/ü.png", "", "a.png", "\udcff"]
+    data = compress_pictures(model, images, names=names, verbose=0).data
+    assert decompress_pictures(model, data, verbose=0).names == names
+
+
+def test_another_process_and_a_saved_model(model, images, data, tmp_path):
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "data.pxc").write_bytes(data)
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        "from keras_pixelcnnpp.models.archive import load_trained_model\n"
+        "model = load_trained_model('model.keras')\n"
+        "back = model.decompress(Path('data.pxc').read_bytes(), verbose=0)\n"
+        "np.testing.assert_array_equal(back, np.load('images.npy'))\n"
+    )
+    environ = {**os.environ, "KERAS_BACKEND": keras.backend.backend()}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "`batch_size`. Expected a positive integer"),
+        ({"batch_size": 1025}, "`batch_size`. Expected at most 1024. Received: batch_size=1025"),
+        ({"labels": [0, 1, 2, 3, 0]}, "`labels`. Expected integers from 0 to 2"),
+        ({"images": np.zeros((1, 4, 4, 3), "uint8")}, "shape of `images`"),
+        ({"images": np.full((1, 4, 4, 1), 5)}, "levels from 0 to 4"),
+    ],
+)
+def test_bad_arguments(model, images, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model.compress(**{"images": images, **arguments})
+
+
+def test_without_constriction(model, images, data, monkeypatch):
+    monkeypatch.setattr("keras_pixelcnnpp.codec.coder.constriction", None)
+    for function in (require_constriction, lambda: model.compress(images)):
+        with pytest.raises(UserError, match=r"pip install 'keras-pixelcnnpp\[codec\]'"):
+            function()
+    with pytest.raises(UserError, match="constriction"):
+        model.decompress(data)
+
+
+def test_counts_leave_nothing_out():
+    log_probs = np.log(np.array([[0.75, 0.25, 0.0], [1e-30, 1.0, 1e-30]], "float32") + 1e-37)
+    log_probs = np.concatenate([log_probs, np.full((1, 3), np.nan, "float32")])
+    counts = level_counts(log_probs)
+    assert counts.dtype == "float64"
+    np.testing.assert_array_equal(counts, np.floor(counts))
+    assert counts.min() == 1
+    np.testing.assert_allclose(counts[0] / counts[0].sum(), [0.75, 0.25, 0], atol=1e-6)
+    assert set(counts[2]) == {1}
+
+
+def test_a_model_that_thinks_nothing_of_a_picture(images):
+    """Levels of probability 0 cost 24 bits; a broken model says NaN of everything."""
+    model = make(kp.PixelCNN, "categorical")
+    head = model.network.head
+    for scale in (1e6, np.nan):
+        head.gain.assign(head.gain * scale)
+        compressed = compress_pictures(model, images, np.zeros(5, int), verbose=0)
+        assert compressed.num_stored == 0
+        np.testing.assert_array_equal(model.decompress(compressed.data), images)
+        assert compressed.num_coded_bytes <= 3 * images.size + 32
+
+
+def test_what_does_not_come_back_is_stored(model, images, monkeypatch):
+    decode = PixelCoder.decode
+
+    def two_wrong(self, *arguments):
+        decoded, labels = decode(self, *arguments)
+        decoded = decoded.copy()
+        decoded[:2] = 0
+        return decoded, labels
+
+    monkeypatch.setattr(PixelCoder, "decode", two_wrong)
+    compressed = compress_pictures(model, images, verbose=0)
+    assert compressed.num_stored == 2
+    np.testing.assert_array_equal(model.decompress(compressed.data), images)
+
+
+def refused(model, data):
+    """The line with which a file is refused."""
+    with pytest.raises(UserError) as error:
+        model.decompress(data, verbose=0)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+class TestRefused:
+    def test_floats_that_round_otherwise(self, model, data, monkeypatch):
+        counts = level_counts
+        monkeypatch.setattr(
+            "keras_pixelcnnpp.codec.coder.level_counts",
+            lambda log_probs: counts(log_probs + 0.01 * np.arange(5)),
+        )
+        monkeypatch.setattr(container, "device_name", lambda: "gpu:0")
+        message = refused(model, data)
+        assert "floats round otherwise here. Expected: " in message
+        assert message.endswith("gpu:0")
+        assert f"constriction {container.metadata.version('constriction')} on" in message
+
+    def test_another_model(self, model, images, data):
+        other = make(kp.GatedPixelCNN)
+        np.testing.assert_array_equal(other.decompress(data, verbose=0), images)  # the same weights
+        weight = other.network.head.bias
+        weight.assign(weight + 1e-6)
+        message = refused(other, data)
+        assert "by another model. Expected: sha256 '" in message
+        assert "pictures of [4, 4, 1], 5 levels" in message
+        assert "another model" in refused(make(kp.PixelCNN), data)
+
+    def test_another_backend(self, model, images, monkeypatch):
+        there = dict(container.versions())
+        monkeypatch.setattr(
+            container, "versions", lambda: {**there, "backend": "numpy", "numpy": "9"}
+        )
+        data = model.compress(images, verbose=0)
+        monkeypatch.undo()
+        message = refused(model, data)
+        assert "Expected: KERAS_BACKEND='numpy'. Received: " in message
+
+    def test_another_version_of_the_format(self, model, data):
+        assert "version 9 of the format" in refused(model, data[:8] + b"\x09" + data[9:])
+
+    @pytest.mark.parametrize("content", [b"", b"\x89PXC", b"garbage" * 100, b"\x89PNG\r\n\x1a\n"])
+    def test_garbage(self, model, content):
+        assert "no compressed pictures" in refused(model, content)
+
+    def test_every_flipped_bit_and_every_length(self, model, data):
+        for place in range(len(data)):
+            refused(model, data[:place])
+            flipped = bytearray(data)
+            flipped[place] ^= 1 << (place % 8)
+            refused(model, bytes(flipped))
+        refused(model, data + b"\0")
+
+
+def rewritten(data, change=lambda header: header, body=lambda body: body):
+    """A file with another header, or other things after it, and a checksum that fits."""
+    start = len(container.MAGIC) + 1 + container.DIGEST_BYTES
+    (length,) = struct.unpack("<I", data[start : start + 4])
+    header = json.loads(zlib.decompress(data[start + 4 : start + 4 + length]))
+    packed = zlib.compress(json.dumps(change(header)).encode())
+    rest = struct.pack("<I", len(packed)) + packed + body(data[start + 4 + length :])
+    return data[: len(container.MAGIC) + 1] + container._digest(rest) + rest
+
+
+class TestFilesOfSomebodyWhoKnows:
+    """With a checksum that fits: nothing is believed for that."""
+
+    def test_as_it_was(self, model, images, data):
+        np.testing.assert_array_equal(model.decompress(rewritten(data), verbose=0), images)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"count": 4},
+            {"count": -1},
+            {"count": 10**12},
+            {"count": 10**400},
+            {"count": 5.0},
+            {"count": True},
+            {"count": None},
+            {"batch_size": 0},
+            {"batch_size": 2},
+            {"batch_size": 10**9, "streams": [40]},
+            {"streams": []},
+            {"streams": [10**12, -(10**12)]},
+            {"streams": 3},
+            {"streams": [None, 1]},
+            {"stored": {"0": 1000}},
+            {"stored": {"x": 1}},
+            {"stored": [1]},
+            {"names": ["a"]},
+            {"names": [1, 2, 3, 4, 5]},
+            {"names": 3},
+            {"model": None},
+            {"model": [[]]},
+            {"backend": "a\nb"},
+        ],
+        ids=str,
+    )
+    def test_headers(self, model, data, changes):
+        refused(model, rewritten(data, lambda header: {**header, **changes}))
+
+    @pytest.mark.parametrize("header", [[], 3, {}, {"model": 1}])
+    def test_other_headers(self, model, data, header):
+        refused(model, rewritten(data, lambda _: header))
+
+    def test_other_streams(self, model, data):
+        rng = np.random.default_rng(0)
+        for _ in range(5):
+            message = refused(model, rewritten(data, body=lambda body: rng.bytes(len(body))))
+            assert "come out otherwise" in message
+        refused(model, rewritten(data, body=lambda body: b"\xff" * len(body)))
+
+    def test_stored_pictures(self, model, data):
+        for png in (hostile.png(4, 4), hostile.png(50_000, 50_000), b"no picture"):
+            changed = rewritten(
+                data,
+                lambda header, png=png: {**header, "stored": {"0": len(png)}},
+                lambda body, png=png: body[:-20] + png + body[-20:],
+            )
+            refused(model, changed)
+
+    def test_a_header_that_unpacks_to_much(self, model, data):
+        packed = zlib.compress(b" " * (200 << 20), 9)
+        rest = struct.pack("<I", len(packed)) + packed
+        refused(model, data[:9] + container._digest(rest) + rest)
+
+
+@examples(10_000)
+@given(drawn=st.data())
+def test_mutated_files(model, images, data, drawn):
+    mutated = drawn.draw(hostile.damaged([data]))
+    if drawn.draw(st.booleans()):  # what a checksum can't tell
+        start = len(container.MAGIC) + 1 + container.DIGEST_BYTES
+        rest = mutated[start:]
+        mutated = data[: len(container.MAGIC) + 1] + container._digest(rest) + rest
+    result = hostile.result_or_one_line(model.decompress, mutated, verbose=0)
+    assert result is None or np.array_equal(result, images)

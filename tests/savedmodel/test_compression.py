@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+import tiny
+from command_line import one_line
+from PIL import Image
+
+from keras_pixelcnnpp.codec.container import compress_pictures
+from keras_pixelcnnpp.data.images import to_pixels
+from keras_pixelcnnpp.files import write_json
+
+pytest.importorskip("constriction")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.random_model()
+
+
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    write_json(folder / "config.json", {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
+    model.save(folder / "model.keras")
+    return folder
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Grey pictures of five levels, by the names that they come back with."""
+    names = ("a.png", "sub, more/a.png", "sub, more/b.PNG", "c.jpg", "d.png")
+    folder = tmp_path / "pictures"
+    (folder / "sub, more").mkdir(parents=True)
+    for name, levels in zip(names, tiny.tiny_split(len(names)).images, strict=True):
+        picture = np.full((4, 4), 128, "uint8")  # as JPEG keeps it
+        if name != "c.jpg":
+            picture = to_pixels(levels[..., 0], 5)
+        Image.fromarray(picture).save(folder / name)
+    with Image.open(folder / "d.png") as image:
+        image.convert("P").save(folder / "d.png")
+    return [folder / name for name in names]
+
+
+def pixels(file):
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_there_and_back(pixelcnnpp, run, files, tmp_path):
+    output, folder = tmp_path / "pictures.pxc", tmp_path / "back"
+    command = ("savedmodel", "compress", run, *files, "--output", output)
+    status, out, _ = pixelcnnpp(*command, "--batch-size", 3)
+    assert status == 0
+    for fragment in ("promised, −log2 p", "coded", "as WebP files", "as PNG files", "bits/dim"):
+        assert fragment in out
+    assert f"{output.stat().st_size:,}" in out
+    assert "Wrote 5 pictures" in out
+    assert "stored as PNG" not in out
+
+    command = ("savedmodel", "decompress", output, "--model", run / "model.keras")
+    status, out, _ = pixelcnnpp(*command, "--output", folder)
+    assert (status, out.splitlines()[-1]) == (0, f"Wrote 5 pictures to {folder}")
+    names = ("a.png", "sub, more/a.png", "sub, more/b.PNG", "c.jpg.png", "d.png")
+    assert {path for path in folder.rglob("*") if path.is_file()} == {folder / n for n in names}
+    for file, name in zip(files, names, strict=True):
+        np.testing.assert_array_equal(pixels(folder / name), pixels(file))
+
+
+def test_a_preset_and_a_label(pixelcnnpp, model, files, tmp_path):
+    model.save_to_preset(tmp_path / "preset")
+    output = tmp_path / "pictures.pxc"
+    command = ("savedmodel", "compress", tmp_path / "preset", files[0], "--output", output)
+    assert pixelcnnpp(*command, "--label", 2)[0] == 0
+    back = ("savedmodel", "decompress", output, "--model", tmp_path / "preset")
+    assert pixelcnnpp(*back, "--output", tmp_path)[0] == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "a.png"), pixels(files[0]))
+    one_line(pixelcnnpp(*command, "--label", 3), "`label`", "Received: '3'")
+
+
+def test_pictures_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
+    bad = tmp_path / "bad.png"
+    command = ("savedmodel", "compress", run, files[0], bad, "--output", tmp_path / "out.pxc")
+    for image, change in (
+        (Image.new("L", (4, 5)), "5×4 pixels to 4×4"),
+        (Image.new("RGB", (4, 4), "red"), "its colours to grey"),
+        (Image.new("LA", (4, 4), (255, 0)), "its colours to grey"),
+        (Image.new("I;16", (4, 4)), "its colours to grey"),
+        (Image.new("L", (4, 4), 3), "its pixels to 5 levels"),
+    ):
+        image.save(bad)
+        one_line(pixelcnnpp(*command), f"{bad} would not come back", change, "--resize squeeze")
+        assert not (tmp_path / "out.pxc").exists()
+    Image.new("RGB", (9, 7), "red").save(bad)
+    assert pixelcnnpp(*command, "--resize", "crop")[0] == 0
+
+
+def test_bad_input(pixelcnnpp, run, files, tmp_path):
+    output = ("--output", tmp_path / "out")
+    one_line(pixelcnnpp("savedmodel", "compress", "nothing", *files, *output), "Unknown preset")
+    command = ("savedmodel", "compress", run)
+    one_line(pixelcnnpp(*command, tmp_path / "no.png", *output), "no.png", "no such file")
+    one_line(pixelcnnpp(*command, run / "model.keras", *output), "not a PNG or JPEG picture")
+    one_line(pixelcnnpp(*command, files[0], files[0], *output), "would come back as one file")
+    command = ("savedmodel", "decompress")
+    one_line(pixelcnnpp(*command, "no.pxc", "--model", run, *output), "no.pxc: no such file")
+    one_line(pixelcnnpp(*command, files[0], "--model", run, *output), "a.png: These are no compr")
+
+
+def test_another_model(pixelcnnpp, model, run, files, tmp_path):
+    output = tmp_path / "pictures.pxc"
+    assert pixelcnnpp("savedmodel", "compress", run, files[0], "--output", output)[0] == 0
+    other = tiny.tiny_model()
+    other.save(tmp_path / "other.keras")
+    command = ("savedmodel", "decompress", output, "--model", tmp_path / "other.keras")
+    one_line(pixelcnnpp(*command, "--output", tmp_path / "back"), f"{output}: ", "another model")
+    assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("name", ["../out.png", "/tmp/out.png", "a/../../out.png", "", ".", "\0"])
+def test_names_stay_in_the_folder(pixelcnnpp, model, run, tmp_path, name):
+    names = ["good.png", name]
+    data = compress_pictures(model, tiny.tiny_split(2).images, names=names, verbose=0).data
+    (tmp_path / "pictures.pxc").write_bytes(data)
+    command = ("savedmodel", "decompress", tmp_path / "pictures.pxc", "--model", run)
+    reason = "not a usable file name" if name == "\0" else "leads out of the folder"
+    one_line(pixelcnnpp(*command, "--output", tmp_path / "back"), repr(name), reason)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures.pxc"]
+
+
+def test_names_that_were_not_given(pixelcnnpp, model, run, tmp_path):
+    images = tiny.tiny_split(2).images
+    (tmp_path / "pictures.pxc").write_bytes(model.compress(images, verbose=0))
+    command = ("savedmodel", "decompress", tmp_path / "pictures.pxc", "--model", run)
+    assert pixelcnnpp(*command, "--output", tmp_path / "back")[0] == 0
+    received = [pixels(tmp_path / "back" / f"0000{index}.png")[..., :1] for index in (0, 1)]
+    np.testing.assert_array_equal(received, to_pixels(images, 5))
