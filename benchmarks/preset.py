@@ -6,8 +6,8 @@
 
 The first rounds the weights of the run's model to half precision, so that what is measured is what
 the preset then stores, in half the bytes. The last needs reports/classification.json, whose numbers
-go into `metadata.json` and the card. The training options become those of the run. Of a run that
-started from a preset's weights, they stay that preset's: how to train it from nothing.
+go into `metadata.json` and the card, and the run's options become the preset's: one command makes
+it again from random weights.
 """
 
 import argparse
@@ -24,7 +24,6 @@ import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.presets import load_preset_config, preset_names
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS
 
@@ -35,22 +34,11 @@ OF_THE_MACHINE = ("precision", "jit_compile", "sample_every", "seed", "limit")
 
 def training_options(options):
     """What a preset keeps of a run's options: those that aren't the defaults."""
-    if started_from(options):
-        return load_preset_config(options["initial_weights"])["training"]
     return {
         name: options[name]
         for name, default in TRAINING_DEFAULTS.items()
         if name in options and options[name] != default and name not in OF_THE_MACHINE
     }
-
-
-def started_from(options):
-    """Facts of the preset whose weights a run started from, or `None`."""
-    name = options.get("initial_weights")
-    if name not in preset_names():
-        return None
-    metadata = json.loads((PRESETS / name / "metadata.json").read_text(encoding="utf-8"))
-    return {"preset": name, **{key: metadata[key] for key in ("epochs", "metrics", "sha256")}}
 
 
 def round_weights(folder):
@@ -73,12 +61,15 @@ def write(folder, name):
         raise UserError(f"{folder.path} has no reports/classification.json")
     config = run.config
     trained_with = config["pixelcnnpp"]["options"]
+    if trained_with.get("initial_weights"):
+        raise UserError(
+            f"{folder.path} started from other weights: no command makes it from nothing"
+        )
     metadata = {
         "data": Path(config["data"]["source"]).name,
         "fingerprint": config["data"]["fingerprint"],
         "epochs": run.epochs("pixelcnnpp"),
         "seed": trained_with["seed"],
-        "started_from": started_from(trained_with),
         "versions": config["pixelcnnpp"]["versions"],
         "split": report["split"],
         "count": report["count"],
