@@ -110,7 +110,7 @@ def gradient_norm(model, pictures):
     start, norms = model.get_weights(), []
     rate = 1e-3
     model.compile(keras.optimizers.SGD(rate), jit_compile=jit_compile(None))
-    for first in range(0, 4 * BATCH, BATCH):
+    for first in range(0, min(4 * BATCH, len(pictures)), BATCH):
         batch = pictures.take(slice(first, first + BATCH))
         model.fit(batch.images, batch.labels, batch_size=BATCH, verbose=0)
         moved = zip(model.get_weights(), start, strict=True)

@@ -6,7 +6,7 @@ import pytest
 import tiny
 
 from keras_pixelcnnpp.evaluate.report.origin import training_words
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.models.archive import ARCHITECTURES
 
 
 class Recorder:
@@ -14,12 +14,13 @@ class Recorder:
 
     def pixelcnnpp(self, dataset, run, model_options, training, data_config, **how):
         self.options = {**model_options, **training}
-        model = PixelCNNPlusPlus(
+        arguments = dict(model_options)
+        model = ARCHITECTURES[arguments.pop("architecture")](
             dataset.image_shape,
             dataset.num_classes,
             dataset.num_levels,
             name="model",
-            **model_options,
+            **arguments,
         )
         self.config = {
             "data": data_config,
@@ -58,6 +59,7 @@ TINY = ("--preset", "digits", "--num-resolutions", 1, "--filters", 4)
     [
         ("--data", "digits"),
         ("--data", "digits", "--preset", "cpen455", "--crop-margin", 0, "--image-size", 16),
+        ("--data", "digits", "--architecture", "pixelcnn", "--head", "categorical"),
         ("--data", "digits", "--preset", "report", "--filters", "8,16,16", "--image-size", 8),
         ("--data", "NPZ", *TINY, "--seed", 3, "--limit", 5, "--jit-compile", "--candidates", 2),
         ("--data", "NPZ", *TINY, "--num-levels", 7, "--skip-bad-files"),

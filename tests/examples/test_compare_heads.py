@@ -17,7 +17,7 @@ def compare_heads():
 
 
 def test_networks_of_equal_size(compare_heads):
-    arguments = {"image_shape": (8, 8, 3), "num_classes": 3, "conditioning": "bias"}
+    arguments = {"image_shape": (8, 8, 1), "num_classes": 3, "conditioning": "bias"}
     for name in ("pixelcnn", "gated_pixelcnn"):
         found = compare_heads.with_as_many_weights(name, 60_000, {**arguments, "num_blocks": 2})
         model = compare_heads.ARCHITECTURES[name](**found)
