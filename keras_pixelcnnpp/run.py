@@ -267,11 +267,13 @@ class RunFolder:
     def _refuse_other_options(
         self, known: dict, options: dict, may_change: tuple[str, ...]
     ) -> None:
+        # An option that a run of an older version doesn't know had no effect there, as `None` has;
+        # or there was no choice.
+        known = {**{name: _ONLY[name] for name in _ONLY if name in options}, **known}
         known, options = (
             {name: value for name, value in given.items() if name not in may_change}
             for given in (known, options)
         )
-        # An option that a run of an older version doesn't know had no effect there, as `None` has.
         if differences := _differences(known, options):
             raise UserError(
                 f"{self.path} holds another configuration: {differences}. "
@@ -288,6 +290,9 @@ class RunFolder:
         of_this = made_by_the_generative_model if section == "pixelcnnpp" else ()
         for folder in (self.reports, *of_this):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+_ONLY = {"architecture": "pixelcnnpp"}
 
 
 def _differences(known: dict, given: dict) -> str:

@@ -11,6 +11,7 @@ from backend_tools import input_gradient
 from keras import ops
 from layer_checks import randomize
 from scipy.special import log_softmax
+from serialization import check_config
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.distributions.heads import CategoricalHead, LogisticMixtureHead
@@ -154,6 +155,24 @@ def test_trains_classifies_completes_and_comes_back(cls, head, tmp_path):
     ):
         assert type(restored) is cls
         np.testing.assert_array_equal(restored.class_log_likelihoods(split.images), scores)
+
+
+@pytest.mark.parametrize("cls", MASKED)
+def test_config(cls):
+    arguments = {
+        "image_shape": (4, 4, 1),
+        "num_classes": 3,
+        "num_levels": 9,
+        "filters": 8,
+        "num_blocks": 2,
+        "num_mixtures": 3,
+        "head": "logistic_mixture",
+        "conditioning": "film",
+        "dropout_rate": 0.3,
+    }
+    check_config(cls, **arguments)
+    network = cls(**arguments).network
+    assert type(network).from_config(network.get_config()).get_config() == network.get_config()
 
 
 def test_a_preset_of_another_architecture(tmp_path):

@@ -195,6 +195,7 @@ def test_config():
         learn_temperature=False,
         learn_offsets=False,
         unlabelled_weight=0.3,
+        head="categorical",
     )
 
 
