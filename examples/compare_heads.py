@@ -260,6 +260,7 @@ def main(arguments=None):
     )
     facts = {
         "data": dataset.name,
+        "image_size": options.image_size,
         "image_shape": dataset.image_shape,
         "preset": preset,
         "epochs": options.epochs,

@@ -49,7 +49,7 @@ def test_linear_network_that_sees_the_future(rng):
         below = ops.roll(ops.sum(picture, axis=-1, keepdims=True), -1, axis=2)
         return 3.0 * left + below
 
-    network.num_parameters = 1
+    network.num_parameters, network.evaluations_per_pixel = 1, 1
     model = SimpleNamespace(image_shape=(4, 5, 2), num_levels=9, num_classes=0, network=network)
     images = rng.integers(0, 9, (3, 4, 5, 2)).astype("uint8")
     (influence,) = pixel_influence(model, images, None, [(1, 2)])

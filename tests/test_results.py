@@ -66,8 +66,8 @@ def test_a_run_is_kept_without_weights(results, tmp_path):
 
 def test_a_comparison_of_heads_has_its_command(results):
     comparison = {"data": "digits", "image_size": None, "preset": "mine", "epochs": 3}
-    assert results.heads_command("heads-x", {**comparison, "limit": None, "seed": 0}) == (
-        "python examples/compare_heads.py --data digits --preset mine --epochs 3 --seed 0 "
+    assert results.heads_command("heads-x", {**comparison, "limit": None, "seeds": 2}) == (
+        "python examples/compare_heads.py --all --data digits --preset mine --epochs 3 --seeds 2 "
         "--output runs/heads-x"
     )
 
