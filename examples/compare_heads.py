@@ -50,7 +50,7 @@ HEADS = {
 def with_as_many_weights(architecture, weights, arguments):
     """The arguments with the width at which a masked network has about so many weights."""
     step = 2 * arguments["image_shape"][-1]
-    candidates = range(step, 40 * step, step)
+    candidates = range(step, 400 * step, step)
 
     def count(filters):
         return ARCHITECTURES[architecture](**{**arguments, "filters": filters}).count_params()
