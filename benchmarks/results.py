@@ -9,6 +9,7 @@ together. A part whose file is missing is left out.
 
 import argparse
 import json
+import math
 import shlex
 import shutil
 import statistics
@@ -18,6 +19,7 @@ import jinja2
 
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.report.origin import training_words
+from keras_pixelcnnpp.presets import PresetFolder, preset_names
 from keras_pixelcnnpp.run import RunFolder
 
 HERE = Path(__file__).parent
@@ -176,6 +178,8 @@ def render(folder=RESULTS):
         fusions=fusions,
         heads=heads,
         machines=sorted(set(found) - {None}),
+        presets=[name for name in preset_names() if PresetFolder.find(name).has_weights],
+        bits=math.log2,
     )
 
 
