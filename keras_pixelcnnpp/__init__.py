@@ -107,10 +107,12 @@ class ImportHook(importlib.abc.MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
+        sys.meta_path.insert(0, self)  # who asks for it need not import it
         if spec is not None:
             execute = spec.loader.exec_module
 
             def execute_inside(module):
+                sys.meta_path.remove(self)
                 with self.context():
                     execute(module)
 

@@ -64,6 +64,18 @@ class TestNothingForeignOnStderr:
         assert "Wrote" in result.stdout
         assert result.stderr == ""
 
+    def test_of_a_command_that_first_looks_whether_tensorflow_is_there(self):
+        result = in_a_fresh_process(
+            "import sys, importlib.util; sys.argv = ['pixelcnnpp', 'presets']\n"
+            "from keras_pixelcnnpp import cli\n"
+            "try: cli.main()\n"
+            "except SystemExit: pass\n"
+            "assert importlib.util.find_spec('tensorflow')\n"
+            "import tensorflow"
+        )
+        assert result.returncode == 0
+        assert result.stderr == ""
+
     def test_but_what_kills_the_process_is_seen(self, tmp_path):
         """As the line of a TensorFlow that was built for another processor."""
         (tmp_path / "tensorflow.py").write_text(
