@@ -14,7 +14,7 @@ from keras_pixelcnnpp.presets import load_preset_config, preset_names
 from keras_pixelcnnpp.train.options import ModelOptions, TrainingOptions
 
 # Presets for the built-in data of the same name.
-OF_THEIR_DATA = ("digits", "fashion_mnist")
+OF_THEIR_DATA = ("digits", "fashion_mnist", "mnist")
 FLIPS = 2**20  # names a stream of random numbers
 
 
