@@ -127,7 +127,7 @@ def test_scikit_learns_checks_of_estimators(check):
 def test_fit_trains_a_new_model_and_keeps_its_own_labels():
     split = tiny.tiny_split(60)
     names = np.array(["dark", "grey", "bright"])[split.labels]
-    classifier = untrained(epochs=12)
+    classifier = untrained(epochs=30, learning_rate=0.01)
     with pytest.raises(NotFittedError):
         classifier.predict(split.images)
     parameters = dict(classifier.get_params())
