@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table
 from keras_pixelcnnpp.files import write_bytes, write_json
-from keras_pixelcnnpp.models.archive import ARCHITECTURES, load_trained_model
+from keras_pixelcnnpp.models.archive import architecture, load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
 from keras_pixelcnnpp.run import RunFolder
@@ -57,8 +57,8 @@ def _fresh_model(folder: RunFolder, config: dict) -> AutoregressiveModel:
         raise UserError(f"{folder.config_json} has no PixelCNN++: only a baseline was trained.")
     try:
         trained = config["pixelcnnpp"]
-        architecture = trained["options"].get("architecture", "pixelcnnpp")
-        return ARCHITECTURES[architecture](**trained["model"])
+        of_network = architecture(trained["options"].get("architecture", "pixelcnnpp"))
+        return of_network(**trained["model"])
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(

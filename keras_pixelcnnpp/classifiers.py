@@ -20,7 +20,7 @@ from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabelledImages
 from keras_pixelcnnpp.files import atomic_path
-from keras_pixelcnnpp.models.archive import ARCHITECTURES, known_architecture
+from keras_pixelcnnpp.models.archive import architecture
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import make_optimizer, use_averages
 from keras_pixelcnnpp.presets import PresetFolder
@@ -224,7 +224,7 @@ class PixelCNNClassifier(_KerasClassifier):
         if self.label_loss_weight is not None:
             replaced["label_loss_weight"] = self.label_loss_weight
         model = preset.make(
-            ARCHITECTURES[known_architecture(preset.architecture)],
+            architecture(preset.architecture),
             **{**replaced, "image_shape": np.shape(X)[1:], "num_classes": len(classes)},
         )
         images = checked_images(X, model.image_shape, model.num_levels)

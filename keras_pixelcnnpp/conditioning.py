@@ -308,6 +308,25 @@ def parse_conditioning(conditioning):
     return names
 
 
+def refuse_strategies(conditioning, reasons):
+    """Refuses strategies that a network has no place for.
+
+    Args:
+        conditioning: Names of strategies, joined by `+`, or `"none"`.
+        reasons: Dict from the names of those that are refused to a sentence that says why.
+
+    Raises:
+        ValueError: If one of them is asked for.
+    """
+    for name in parse_conditioning(conditioning):
+        if name in reasons:
+            others = ", ".join(other for other in STRATEGIES if other not in reasons)
+            raise ValueError(
+                f"Invalid value for argument `conditioning`. {reasons[name]} "
+                f"Expected 'none', or names from {others}. Received: conditioning={conditioning!r}"
+            )
+
+
 def build_conditioning(conditioning, place, num_classes, prefix="", dtype=None):
     """Creates the layers of the strategies in `conditioning` that act at `place`.
 

@@ -267,9 +267,6 @@ class RunFolder:
     def _refuse_other_options(
         self, known: dict, options: dict, may_change: tuple[str, ...]
     ) -> None:
-        # An option that a run of an older version doesn't know had no effect there, as `None` has;
-        # or there was no choice.
-        known = {**{name: _ONLY[name] for name in _ONLY if name in options}, **known}
         known, options = (
             {name: value for name, value in given.items() if name not in may_change}
             for given in (known, options)
@@ -292,12 +289,18 @@ class RunFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-_ONLY = {"architecture": "pixelcnnpp"}
+# Where a run of an older version doesn't know an option there was no choice, or it had no effect,
+# as `None` has.
+_BEFORE = {"architecture": "pixelcnnpp"}
 
 
 def _differences(known: dict, given: dict) -> str:
-    names = [name for name in {**known, **given} if known.get(name) != given.get(name)]
-    return ", ".join(f"{name} was {known.get(name)!r}, now {given.get(name)!r}" for name in names)
+    known = {name: known.get(name, _BEFORE.get(name)) for name in {**known, **given}}
+    return ", ".join(
+        f"{name} was {value!r}, now {given.get(name)!r}"
+        for name, value in known.items()
+        if value != given.get(name)
+    )
 
 
 def check_run_config(config: dict, path: Path) -> None:

@@ -127,7 +127,8 @@ def sample(
     import numpy as np
 
     from keras_pixelcnnpp.errors import UserError
-    from keras_pixelcnnpp.export.saved_model import ExportedModel, class_label, sample_exported
+    from keras_pixelcnnpp.export.saved_model import ExportedModel, sample_exported
+    from keras_pixelcnnpp.sampling.class_samples import class_label
     from keras_pixelcnnpp.savedmodel.jobs import SamplingJob
     from keras_pixelcnnpp.savedmodel.parts import make_parts, require_workers
 
@@ -137,7 +138,7 @@ def sample(
             f"Received: temperature={temperature}"
         )
     exported = ExportedModel(savedmodel)
-    classes = dict.fromkeys(class_label(exported, name) for name in label)
+    classes = dict.fromkeys(class_label(exported.class_names, name) for name in label)
     labels = np.repeat(list(classes), count)
     if workers is not None:
         require_workers(workers)

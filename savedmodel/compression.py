@@ -21,6 +21,7 @@ from keras_pixelcnnpp.data.images import (
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.sampling.class_samples import class_label
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 # Modes whose pixels come back as they are, in grey or RGB.
@@ -53,7 +54,7 @@ def compress_files(
     trained = TrainedModel.find(source)
     model = trained.model
     check_channels(np.zeros((1, *model.image_shape)))
-    labels = None if label is None else np.full(len(files), trained.label(label))
+    labels = None if label is None else np.full(len(files), class_label(trained.class_names, label))
     pixels = np.stack([_read(file, model, resize) for file in files])
     levels = to_levels(pixels, model.num_levels)
     with argument_errors():

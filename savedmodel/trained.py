@@ -15,7 +15,7 @@ from keras_pixelcnnpp.models.archive import load_trained_model, model_from_prese
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import PresetFolder
 from keras_pixelcnnpp.run import RunFolder, require_data
-from keras_pixelcnnpp.sampling.class_samples import ClassSamples
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples, class_label
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,6 @@ class TrainedModel:
             "bits_per_dim": bits_per_dim(log_marginal(scores), self.model.image_shape),
         }
 
-    def label(self, name: str) -> int:
-        """The label of a class, by name or number."""
-        if name in self.class_names:
-            return self.class_names.index(name)
-        if name.isdigit() and int(name) < len(self.class_names):
-            return int(name)
-        raise UserError(
-            "Invalid value for option `label`. Expected one of: "
-            f"{', '.join(self.class_names)}; or a number. Received: {name!r}"
-        )
-
 
 def draw_grid(
     trained: TrainedModel, labels: list[str], count: int, output: Path, **arguments
@@ -100,14 +89,9 @@ def draw_grid(
         output: The file.
         **arguments: Of `AutoregressiveModel.sample`.
     """
-    model = trained.model
-    chosen = [trained.label(name) for name in labels] or list(range(max(model.num_classes, 1)))
-    numbers = np.repeat(chosen, count)
-    wanted = numbers if model.num_classes else count
-    names = trained.class_names or ("any",)
-    print(f"Drawing {len(numbers)} pictures. The first step takes longest.")
-    levels = model.sample(wanted, batch_size=len(numbers), **arguments)
-    samples = ClassSamples(levels, numbers, names, model.num_levels)
+    chosen = sorted({class_label(trained.class_names, name) for name in labels})
+    print("Drawing. The first step takes longest.")
+    samples = ClassSamples.draw(trained.model, trained.class_names, count, chosen, **arguments)
     write_bytes(output, png_bytes(samples.overview(count)))
-    rows = ", ".join(names[label] for label in dict.fromkeys(sorted(chosen)))
+    rows = ", ".join(name for name, _ in samples.by_class())
     print(f"Wrote {output}, from top to bottom: {rows}")

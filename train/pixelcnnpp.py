@@ -10,7 +10,7 @@ from keras_pixelcnnpp.classifiers import refit_offsets
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.errors import argument_errors
-from keras_pixelcnnpp.models.archive import ARCHITECTURES, copy_initial_weights
+from keras_pixelcnnpp.models.archive import architecture, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
@@ -73,7 +73,7 @@ def train_pixelcnnpp(
     with backend.dtype_policy(training["precision"]):
         with argument_errors(image_shape="image_size"):
             arguments = dict(model_options)
-            model = ARCHITECTURES[arguments.pop("architecture", "pixelcnnpp")](
+            model = architecture(arguments.pop("architecture", "pixelcnnpp"))(
                 image_shape=dataset.image_shape,
                 num_classes=num_classes,
                 num_levels=dataset.num_levels,

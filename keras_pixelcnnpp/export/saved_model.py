@@ -267,23 +267,6 @@ def sample_batch(
     return ClassSamples(levels, labels, exported.class_names, exported.num_levels)
 
 
-def class_label(exported: ExportedModel, name: str) -> int:
-    """The label of a class, given its name or, as a text, its number.
-
-    Raises:
-        UserError: if there is no such class; the message names those that exist.
-    """
-    names = exported.class_names
-    if name in names:
-        return names.index(name)
-    if name.isdecimal() and int(name) < len(names):
-        return int(name)
-    raise UserError(
-        f"No class {name!r} in {exported.path}. It has: {', '.join(names)} "
-        f"(or 0 to {len(names) - 1})"
-    )
-
-
 def _batch_seed(seed: int, start: int) -> int:
     # The endpoint counts positions from 0 in every batch; `seed + 1` would repeat in the second
     # batch what another seed draws in the first.

@@ -54,18 +54,17 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
 
 def model_from_preset(preset: str | Path, **kwargs) -> AutoregressiveModel:
     """The model of a preset, whichever of the family it is; see `PixelCNNPlusPlus.from_preset`."""
-    architecture = PresetFolder.find(preset).architecture
-    return ARCHITECTURES[known_architecture(architecture)].from_preset(preset, **kwargs)
+    return architecture(PresetFolder.find(preset).architecture).from_preset(preset, **kwargs)
 
 
-def known_architecture(name: str) -> str:
-    """The name of an architecture; raises a `UserError` if there is no such one."""
+def architecture(name: str) -> type[AutoregressiveModel]:
+    """The class of an architecture, by its name; raises a `UserError` if there is no such one."""
     if name not in ARCHITECTURES:
         raise UserError(
             "Invalid value for option `architecture`. Expected one of: "
             f"{', '.join(ARCHITECTURES)}. Received: {name!r}"
         )
-    return name
+    return ARCHITECTURES[name]
 
 
 _OF_THE_NETWORK = (

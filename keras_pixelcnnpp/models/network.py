@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.conditioning import STRATEGIES, parse_conditioning
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 
 
@@ -92,22 +91,3 @@ class AutoregressiveNetwork(keras.layers.Layer):
             }
         )
         return config
-
-
-def require_places(conditioning: str, places: dict[str, str]) -> None:
-    """Refuses label strategies that a network has no use for.
-
-    Args:
-        conditioning: Names of strategies, joined by `+`, or `"none"`.
-        places: From the names of the strategies that are refused to the reason.
-
-    Raises:
-        ValueError: If one of them is asked for.
-    """
-    for name in parse_conditioning(conditioning):
-        if name in places:
-            others = ", ".join(other for other in STRATEGIES if other not in places)
-            raise ValueError(
-                f"Invalid value for argument `conditioning`. {places[name]} "
-                f"Expected 'none', or names from {others}. Received: conditioning={conditioning!r}"
-            )

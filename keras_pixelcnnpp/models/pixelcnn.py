@@ -4,14 +4,14 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_positive_integer
-from keras_pixelcnnpp.conditioning import build_conditioning
+from keras_pixelcnnpp.conditioning import build_conditioning, refuse_strategies
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.gated_residual import SharedDropout
 from keras_pixelcnnpp.layers.masked import MaskedConv2D
 from keras_pixelcnnpp.layers.shifted import DownShiftedConv2D
 from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.models.network import AutoregressiveNetwork, require_places
+from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 
 _NOT_HERE = {
     "one_hot": "The picture's channels are masked in groups, and a label belongs to none.",
@@ -127,7 +127,9 @@ class MaskedNetwork(AutoregressiveNetwork):
         super().__init__(num_parameters, conditioning, num_classes, **kwargs)
         require_positive_integer("filters", filters)
         require_positive_integer("num_blocks", num_blocks)
-        require_places(conditioning, _NOT_HERE if groups == 1 else {**_NOT_HERE, **_NOT_IN_GROUPS})
+        refuse_strategies(
+            conditioning, _NOT_HERE if groups == 1 else {**_NOT_HERE, **_NOT_IN_GROUPS}
+        )
         if filters % (2 * groups):
             raise ValueError(
                 "Invalid value for argument `filters`. Expected a multiple of "

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pixelcnnpp.data.images import picture_grid, png_bytes, to_pixels
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import safe_names
 
 
@@ -35,17 +36,20 @@ class ClassSamples:
     num_levels: int
 
     @classmethod
-    def draw(cls, model, class_names, per_class: int, **arguments) -> "ClassSamples":
-        """Lets a `PixelCNNPlusPlus` draw `per_class` pictures of each class.
+    def draw(
+        cls, model, class_names, per_class: int, chosen: Sequence[int] = (), **arguments
+    ) -> "ClassSamples":
+        """Lets an `AutoregressiveModel` draw `per_class` pictures of each class.
 
         Args:
             model: The model. An unconditional one draws `per_class` pictures in all.
             class_names: The name of each class.
             per_class: The number of pictures.
-            **arguments: Of `PixelCNNPlusPlus.sample`, such as `seed`.
+            chosen: The labels of the classes to draw; by default, all.
+            **arguments: Of `AutoregressiveModel.sample`, such as `seed`.
         """
         names = tuple(class_names) if model.num_classes else ("any",)
-        labels = np.repeat(np.arange(len(names)), per_class)
+        labels = np.repeat(chosen or range(len(names)), per_class)
         wanted = labels if model.num_classes else per_class
         return cls(model.sample(wanted, **arguments), labels, names, model.num_levels)
 
@@ -83,6 +87,22 @@ class ClassSamples:
         pixels = to_pixels(self.levels, self.num_levels)
         for name, picture in zip(names, pixels, strict=True):
             Path(folder, name).write_bytes(png_bytes(picture))
+
+
+def class_label(class_names: Sequence[str], name: str) -> int:
+    """The label of a class, given its name or, as a text, its number.
+
+    Raises:
+        UserError: If there is no such class; the message names those that exist.
+    """
+    if name in class_names:
+        return list(class_names).index(name)
+    if name.isdecimal() and int(name) < len(class_names):
+        return int(name)
+    raise UserError(
+        f"No class {name!r}. Expected one of: {', '.join(class_names)} "
+        f"(or 0 to {len(class_names) - 1})"
+    )
 
 
 def picture_names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:

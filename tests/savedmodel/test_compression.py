@@ -73,7 +73,7 @@ def test_a_preset_and_a_label(pixelcnnpp, model, files, tmp_path):
     back = ("savedmodel", "decompress", output, "--model", tmp_path / "preset")
     assert pixelcnnpp(*back, "--output", tmp_path)[0] == 0
     np.testing.assert_array_equal(pixels(tmp_path / "a.png"), pixels(files[0]))
-    one_line(pixelcnnpp(*command, "--label", 3), "`label`", "Received: '3'")
+    one_line(pixelcnnpp(*command, "--label", 3), "No class '3'")
 
 
 def test_pictures_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):

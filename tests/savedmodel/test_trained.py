@@ -9,6 +9,7 @@ from PIL import Image
 from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.sampling.class_samples import class_label
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 
@@ -36,9 +37,10 @@ def test_a_run_knows_the_names_of_its_classes(model, tmp_path):
     model.save(tmp_path / "model.keras")
     trained = TrainedModel.find(tmp_path)
     assert trained.class_names == ("dark", "grey", "bright")
-    assert [trained.label(name) for name in ("grey", "2")] == [1, 2]
-    with pytest.raises(UserError, match="Expected one of: dark, grey, bright; or a number"):
-        trained.label("red")
+    assert [class_label(trained.class_names, name) for name in ("grey", "2")] == [1, 2]
+    for unknown in ("red", "3", "²"):
+        with pytest.raises(UserError, match=r"Expected one of: dark, grey, bright \(or 0 to 2\)"):
+            class_label(trained.class_names, unknown)
 
 
 def test_a_preset_knows_its_data(model, tmp_path):
@@ -66,10 +68,10 @@ def test_sample(pixelcnnpp, model, file, tmp_path):
     assert status == 0
     assert "Class0, Class2" in out
     grid = np.asarray(Image.open(output))[::16, ::16]  # pictures of 4×4 are enlarged
-    drawn = to_pixels(model.sample([2, 2, 2, 0, 0, 0], seed=4), 5)[..., 0]
+    drawn = to_pixels(model.sample([0, 0, 0, 2, 2, 2], seed=4), 5)[..., 0]
     # The first row is that of Class0, with a pixel between the pictures.
-    np.testing.assert_array_equal(grid[1:5, 1:5], drawn[3])
-    np.testing.assert_array_equal(grid[6:10, 1:5], drawn[0])
+    np.testing.assert_array_equal(grid[1:5, 1:5], drawn[0])
+    np.testing.assert_array_equal(grid[6:10, 1:5], drawn[3])
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_sample(pixelcnnpp, model, file, tmp_path):
         (["sample", "--preset", "digits", "--run", "runs"], ["2 of them"]),
         (["sample", "--preset", "nowhere"], ["Unknown preset", "'nowhere'"]),
         (["sample", "--preset", "report"], ["without weights"]),
-        (["sample", "--preset", "digits", "--label", "cat"], ["`label`", "'cat'"]),
+        (["sample", "--preset", "digits", "--label", "cat"], ["No class 'cat'"]),
         (["sample", "--preset", "digits", "--guidance", "1"], ["label dropout"]),
         (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
         (["classify", "--run", "nowhere", "a.png"], ["nowhere"]),

@@ -3,9 +3,11 @@ from types import SimpleNamespace
 import pytest
 from command_line import one_line
 
+from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.archive import ARCHITECTURES
 from keras_pixelcnnpp.train.data import load_preset
-from keras_pixelcnnpp.train.options import per_resolution, resolve_options
+from keras_pixelcnnpp.train.options import Architecture, Head, per_resolution, resolve_options
 
 
 @pytest.mark.parametrize(("text", "expected"), [(None, None), ("40", 40), ("24,48", [24, 48])])
@@ -66,3 +68,8 @@ def test_options_override_the_preset():
     model, training = resolve_options(preset, {"filters": None, "epochs": 5}, 10)
     assert model == {"architecture": "pixelcnnpp", "filters": 40}
     assert (training["epochs"], training["batch_size"], training["candidates"]) == (5, 16, 1)
+
+
+def test_names_of_the_family():
+    assert list(Architecture) == list(ARCHITECTURES)
+    assert list(Head) == list(HEADS)
