@@ -32,9 +32,11 @@ LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}
 OF_THE_MACHINE = ("precision", "jit_compile", "sample_every", "seed", "limit")
 
 
-def training_options(options):
+def training_options(options, num_levels):
     """What a preset keeps of a run's options: those that aren't the defaults."""
-    return {
+    # Digits have 17 levels, other pictures 256: any other number was asked for.
+    coarser = {} if num_levels in (17, 256) else {"num_levels": num_levels}
+    return coarser | {
         name: options[name]
         for name, default in TRAINING_DEFAULTS.items()
         if name in options and options[name] != default and name not in OF_THE_MACHINE
@@ -81,7 +83,11 @@ def write(folder, name):
     }
     model = load_trained_model(folder.model_keras)
     target = PRESETS / name
-    model.save_to_preset(target, training=training_options(trained_with), metadata=metadata)
+    model.save_to_preset(
+        target,
+        training=training_options(trained_with, config["data"]["num_levels"]),
+        metadata=metadata,
+    )
     if run.has("reports/samples.png"):
         shutil.copy(folder.reports / "samples.png", target)
     card = markdown_template("model_card.md.j2")

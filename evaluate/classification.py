@@ -1,5 +1,6 @@
 """`evaluate classification`: PixelCNN++ and the baseline CNN judge the pictures of a split."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import TITLES, RunFolder
+from keras_pixelcnnpp.run import TITLES, RunFolder, data_words
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -165,9 +166,10 @@ def load_baseline(folder: RunFolder) -> BaselineCNN | None:
     """The run's baseline CNN; without one it says how to train it."""
     if folder.baseline_keras.exists():
         return load_trained_model(folder.baseline_keras, BaselineCNN)
+    words = [*data_words(folder.read_config()["data"]), "--run", str(folder.path)]
     print(
         f"No {folder.baseline_keras.name} to compare with. "
-        f"Train it: pixelcnnpp train baseline --data … --run {folder.path}"
+        f"Train it: pixelcnnpp train baseline {shlex.join(words)}"
     )
     return None
 

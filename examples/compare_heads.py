@@ -28,6 +28,7 @@ from rich.table import Table
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.backend import jit_compile
+from keras_pixelcnnpp.data.batches import ArrayBatches, feed
 from keras_pixelcnnpp.data.images import picture_grid, png_bytes, to_pixels
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
@@ -173,13 +174,13 @@ def compare(dataset, preset, architectures=("pixelcnnpp",), epochs=None, limit=N
                 "gradient_norm": norm,
             }
         )
-    batch = train_pictures.take(slice(8 * training["batch_size"]))
-    labels = np.arange(25) % dataset.num_classes
+    some = train_pictures.take(slice(8 * training["batch_size"]))
+    inputs = {"image": some.images, "label": some.labels}
+    labels = np.arange(100) % dataset.num_classes
     trained = speed(
-        lambda model: model.fit(
-            batch.images, batch.labels, batch_size=training["batch_size"], verbose=0
-        ),
-        len(batch),
+        # Not of arrays: TensorFlow would wait at the end of each fit, whatever the model.
+        lambda model: model.fit(feed(ArrayBatches(inputs, training["batch_size"])), verbose=0),
+        len(some),
         list(models.values()),
     )
     drawn = speed(lambda model: model.sample(labels, seed=0), len(labels), list(models.values()))

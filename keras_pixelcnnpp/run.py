@@ -326,6 +326,25 @@ def check_run_config(config: dict, path: Path) -> None:
             )
 
 
+def data_words(data: dict) -> list[str]:
+    """The options of a training command that give the pictures of a run again.
+
+    Args:
+        data: The section `data` of its `config.json`.
+    """
+    height, width, _ = data["image_shape"]
+    values = {
+        "data": data["source"],
+        "image_size": height if height == width else None,
+        **{name: data.get(name) for name in ("num_levels", "labels_per_class", "flip_labels")},
+    }
+    words = ["--skip-bad-files"] if data.get("skip_bad_files") else []
+    for name, value in values.items():
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
+
+
 def require_data(config: dict, *names: str) -> dict:
     """Returns the section `data`, after checking that it has the entries `names`."""
     missing = [name for name in names if name not in config["data"]]

@@ -36,7 +36,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
     preset = load_preset(options.preset, options.data, overrides(options)["architecture"])
-    dataset, data_config = load_training_data(options)
+    dataset, data_config = load_training_data(options, preset)
     model_options, training = resolve_options(preset, overrides(options), dataset.num_classes)
     larger = load_larger(options, dataset, training["crop_margin"], options.seed)
     folder = RunFolder(options.run)

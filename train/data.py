@@ -18,13 +18,19 @@ OF_THEIR_DATA = ("digits", "fashion_mnist", "mnist")
 FLIPS = 2**20  # names a stream of random numbers
 
 
-def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
-    """Reads the data, says what it is, and returns it with the section `data` of `config.json`."""
+def load_data(
+    options: TrainingOptions, seed: int, preset: dict | None = None
+) -> tuple[Dataset, dict]:
+    """Reads the data, says what it is, and returns it with the section `data` of `config.json`.
+
+    A preset may be one of coarser pictures: its `num_levels` hold unless others are asked for.
+    """
     source = options.data
+    of_preset = {} if preset is None else preset["training"]
     dataset = load_dataset(
         source,
         image_size=options.image_size,
-        num_levels=options.num_levels,
+        num_levels=options.num_levels or of_preset.get("num_levels"),
         seed=seed,
         skip_bad_files=options.skip_bad_files,
     )
@@ -32,7 +38,8 @@ def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
         print(note)
     counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
     shape = "×".join(str(size) for size in dataset.image_shape)
-    print(f"{dataset.name}: {counts} pictures of {shape}, {dataset.num_classes} classes")
+    levels = "" if dataset.num_levels == 256 else f" of {dataset.num_levels} levels"
+    print(f"{dataset.name}: {counts} pictures of {shape}{levels}, {dataset.num_classes} classes")
     config = {
         # Absolute, so that the evaluation finds it from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
@@ -47,9 +54,9 @@ def load_data(options: TrainingOptions, seed: int) -> tuple[Dataset, dict]:
     return dataset, config
 
 
-def load_training_data(options: ModelOptions) -> tuple[Dataset, dict]:
+def load_training_data(options: ModelOptions, preset: dict | None = None) -> tuple[Dataset, dict]:
     """As `load_data`, but for labels of the split `train` that are hidden or made wrong."""
-    dataset, config = load_data(options, options.seed)
+    dataset, config = load_data(options, options.seed, preset)
     changes = {"labels_per_class": options.labels_per_class, "flip_labels": options.flip_labels}
     if not any(changes.values()):
         return dataset, config

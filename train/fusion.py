@@ -68,7 +68,7 @@ def compare_strategies(options: FusionOptions, verbose: int | str = "auto") -> N
     """Trains all trials; writes the report after each, in the end prints the table."""
     trials = plan(options.strategy or STRATEGIES, options.objective or OBJECTIVES, options.seeds)
     preset = load_preset(options.preset, options.data)
-    dataset, data_config = load_data(options, seed=0)
+    dataset, data_config = load_data(options, seed=0, preset=preset)
     chosen = overrides(options)
     _, training = resolve_options(preset, chosen, dataset.num_classes)
     folder = RunFolder(options.run)

@@ -482,6 +482,7 @@ def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[di
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     training = {**TRAINING_DEFAULTS, **preset["training"]}
+    training.pop("num_levels", None)  # the data have them by now
     training = {name: given.pop(name, value) for name, value in training.items()}
     architecture = {"architecture": preset.get("architecture", "pixelcnnpp")}
     model = {**preset["model"], **architecture, **given}

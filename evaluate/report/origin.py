@@ -17,7 +17,7 @@ from keras_pixelcnnpp.evaluate.report.facts import (
     whole,
 )
 from keras_pixelcnnpp.evaluate.report.page import Listing, Missing, Pictures, Section, Table
-from keras_pixelcnnpp.run import TITLES
+from keras_pixelcnnpp.run import TITLES, data_words
 
 CURVES = {
     "bits_per_dim": "bits/dim",
@@ -28,7 +28,7 @@ NO_OPTIONS = (
     # of every Keras model
     *("name", "trainable", "dtype"),
     # given by the data
-    *("image_shape", "num_classes"),
+    *("image_shape", "num_classes", "num_levels"),
 )
 
 
@@ -164,15 +164,7 @@ def training_words(config: dict, model: str) -> list[str]:
     if model == "pixelcnnpp":
         # With the model's own defaults: they may change, and a preset may have others.
         options = {**section.get("model", {}), **options}
-    options["num_levels"] = data.get("num_levels")
-    for name in ("labels_per_class", "flip_labels"):
-        options[name] = data.get(name)
-    height, width, _ = data["image_shape"]
-    if height == width:
-        options["image_size"] = height
-    words = ["train", model, "--data", str(data["source"])]
-    if data.get("skip_bad_files"):
-        words.append("--skip-bad-files")
+    words = ["train", model, *data_words(data)]
     for name, value in options.items():
         # "auto" is what the command takes without the option.
         if value is not None and value != "auto" and name not in NO_OPTIONS:

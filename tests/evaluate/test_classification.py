@@ -149,7 +149,11 @@ class TestCommand:
         )
         assert status == 0
         assert "mirror image" in out
-        assert f"Train it: pixelcnnpp train baseline --data … --run {run.path}" in out
+        source = run.read_config()["data"]["source"]
+        assert (
+            f"Train it: pixelcnnpp train baseline --data {source} --image-size 4 --num-levels 5 "
+            f"--run {run.path}\n"
+        ) in out
         report = report_of(run)
         assert report["flip_average"] is True
         assert report["accuracy_difference"] is None

@@ -86,7 +86,7 @@ def test_without_a_baseline_it_says_how_to_train_one(pixelcnnpp, run_without_bas
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 2)
     status, out, _ = pixelcnnpp(*command, "--temperatures", "1", "--reference", "test")
     assert status == 0
-    assert f"pixelcnnpp train baseline --data … --run {run.path}" in out
+    assert f"--image-size 4 --num-levels 5 --run {run.path}\n" in out
     assert "no labels: no completions" in out
     report = report_of(run)
     assert "metrics" not in report
