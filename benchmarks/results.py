@@ -171,12 +171,14 @@ def render(folder=RESULTS):
         for path in sorted(folder.glob("*/reports/fusion.json"))
     }
     heads = {name: tables.pop(name) for name in sorted(tables) if name.startswith("heads-")}
+    compressions = [tables[name] for name in sorted(tables) if name.startswith("compression-")]
     found = (run.config["pixelcnnpp"]["versions"].get("machine") for run in runs.values())
     return markdown_template("RESULTS.md.j2").render(
         runs=runs,
         tables=tables,
         fusions=fusions,
         heads=heads,
+        compressions=compressions,
         machines=sorted(set(found) - {None}),
         presets=[name for name in preset_names() if PresetFolder.find(name).has_weights],
         bits=math.log2,

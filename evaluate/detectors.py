@@ -33,7 +33,7 @@ DETECTORS = {
         "log p(x), complexity-corrected",
     ),
     "likelihood_ratio": Detector(
-        "the same minus that under the background model",
+        "bits/dim of p(x), minus those under the background model",
         "ratio",
         "log p(x), against the background's",
     ),

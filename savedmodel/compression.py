@@ -174,14 +174,14 @@ def _print_table(compressed: Compressed, promised: float, pixels: np.ndarray) ->
         ("promised, −log2 p", promised / 8),
         ("coded", compressed.num_coded_bytes),
         ("the file, with names and checksums", len(compressed.data)),
-        ("as WebP files", _bytes_as(pixels, "WEBP", lossless=True, quality=100, method=6)),
-        ("as PNG files", _bytes_as(pixels, "PNG", optimize=True)),
+        ("as WebP files", bytes_as(pixels, "WEBP", lossless=True, quality=100, method=6)),
+        ("as PNG files", bytes_as(pixels, "PNG", optimize=True)),
     ):
         table.add_row(name, f"{size:,.0f}", f"{8 * size / pixels.size:.3f}")
     Console().print(table)
 
 
-def _bytes_as(pixels: np.ndarray, kind: str, **options) -> int:
+def bytes_as(pixels: np.ndarray, kind: str, **options) -> int:
     """The length of pictures in a lossless format, all together."""
     buffer, total = io.BytesIO(), 0
     for picture in pixels:

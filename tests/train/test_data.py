@@ -15,6 +15,7 @@ from keras_pixelcnnpp.train.data import (
     flipped,
     load_data,
     load_larger,
+    load_preset,
     load_training_data,
     training_labels,
 )
@@ -162,3 +163,13 @@ def test_evaluation_skips_the_files_that_the_training_skipped(pixelcnnpp, capsys
     # Of the larger pictures it skips the same ones, or crops would be of other pictures.
     larger = load_larger(options, dataset, 2, seed=0)
     assert larger.paths == dataset.split("train").paths
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 16), (8, 8)])
+def test_a_preset_of_coarser_pictures(tmp_path, asked, expected):
+    folder = pictures.write_course_folder(tmp_path / "data")
+    options = PixelCNNOptions(data=str(folder), run=tmp_path, image_size=4, num_levels=asked)
+    preset = load_preset("cpen455", options.data)
+    dataset, config = load_training_data(options, preset)
+    assert dataset.num_levels == config["num_levels"] == expected
+    assert max(split.images.max() for split in dataset.splits.values()) < expected
