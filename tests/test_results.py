@@ -1,21 +1,15 @@
 """RESULTS.md says what the kept files say."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
+from scripts import ROOT, script
 
 from keras_pixelcnnpp.files import write_json
 
-ROOT = Path(__file__).parent.parent
-
 
 def benchmark(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(f"benchmarks/{name}.py")
 
 
 @pytest.fixture(scope="module")

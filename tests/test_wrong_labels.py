@@ -1,26 +1,19 @@
 """benchmarks/wrong_labels.py, on a run whose wrong labels are known."""
 
-import importlib.util
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 import tiny
+from scripts import script
 from sklearn.metrics import roc_auc_score
 
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.run import RunFolder
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "wrong_labels.py"
-
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("wrong_labels", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/wrong_labels.py")
 
 
 def test_numbers_by_hand(benchmark):

@@ -3,6 +3,7 @@ import pytest
 import tiny
 from command_line import one_line
 from PIL import Image
+from scripts import script
 
 from keras_pixelcnnpp.codec.container import compress_pictures
 from keras_pixelcnnpp.data.images import to_pixels
@@ -133,3 +134,13 @@ def test_names_that_were_not_given(pixelcnnpp, model, run, tmp_path):
     assert pixelcnnpp(*command, "--output", tmp_path / "back")[0] == 0
     received = [pixels(tmp_path / "back" / f"0000{index}.png")[..., :1] for index in (0, 1)]
     np.testing.assert_array_equal(received, to_pixels(images, 5))
+
+
+def test_benchmark(model):
+    levels = tiny.tiny_split(6).images
+    measured = script("benchmarks/compression.py").measure(model, levels, batch_size=3)
+    sizes = measured["bits_per_dim"]
+    assert sizes["file"] == 8 * len(compress_pictures(model, levels, batch_size=3).data) / 96
+    # A model of random weights promises more than 24 bits for some levels, which none costs.
+    assert 0 < sizes["coded"] < min(sizes["file"], sizes["promised"])
+    assert measured["seconds"]["decompress"] > 0

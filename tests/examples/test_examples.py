@@ -1,19 +1,13 @@
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import tiny
-
-PATH = Path(__file__).parents[2] / "examples" / "compare_heads.py"
+from scripts import script
 
 
 @pytest.fixture(scope="module")
 def compare_heads():
-    specification = importlib.util.spec_from_file_location("compare_heads", PATH)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return script("examples/compare_heads.py")
 
 
 def test_networks_of_equal_size(compare_heads):
@@ -51,3 +45,14 @@ def test_command(compare_heads, tmp_path, capsys, monkeypatch):
     assert all(len(epochs) == 2 for epochs in report["histories"].values())
     assert (tmp_path / "heads.png").stat().st_size > 1000
     assert "PixelCNN++, softmax" in capsys.readouterr().out
+
+
+def test_receptive_fields(tmp_path, capsys, monkeypatch):
+    module = script("examples/receptive_fields.py")
+    monkeypatch.setattr(module, "SIZE", 8)
+    monkeypatch.setattr(module, "TARGET", (5, 2))
+    small = {"filters": 8, "num_blocks": 1}
+    monkeypatch.setattr(module, "ARGUMENTS", dict.fromkeys(module.ARGUMENTS, small))
+    module.main(["--output", str(tmp_path / "fields.png")])
+    assert (tmp_path / "fields.png").stat().st_size > 1000
+    assert capsys.readouterr().out.count(", 0 others") == 3
