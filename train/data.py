@@ -15,6 +15,8 @@ from keras_pixelcnnpp.train.options import ModelOptions, TrainingOptions
 
 # Presets for the built-in data of the same name.
 OF_THEIR_DATA = ("digits", "fashion_mnist", "mnist")
+# For everything else: its recipe, not its weights.
+PHOTOGRAPHS = "cpen455"
 FLIPS = 2**20  # names a stream of random numbers
 
 
@@ -119,7 +121,7 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
     """
     if name is None and architecture in preset_names():
         name = architecture
-    preset = load_preset_config(name or (data if data in OF_THEIR_DATA else "report"))
+    preset = load_preset_config(name or (data if data in OF_THEIR_DATA else PHOTOGRAPHS))
     known = preset["architecture"]
     if architecture not in (None, known):
         raise UserError(
@@ -129,6 +131,11 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
     return preset
 
 
+def is_folder(source: str) -> bool:
+    """Whether `--data` names picture files in a folder, not something built in or arrays."""
+    return source not in CLASS_NAMES and Path(source).is_dir()
+
+
 def load_larger(
     options: TrainingOptions, dataset: Dataset, margin: int, seed: int
 ) -> LabelledImages | None:
@@ -136,7 +143,7 @@ def load_larger(
     source = options.data
     if not margin:
         return None
-    if not Path(source).is_dir():
+    if not is_folder(source):
         raise UserError(
             "Invalid value for option `crop_margin`. Only picture files can be read at a larger "
             f"size, from a folder. Received: crop_margin={margin}, data={source}"
