@@ -33,6 +33,7 @@ ONCE = (
     "evaluate",
     "examples",
     "presets",
+    "test_documentation.py",
     "test_files.py",
     "test_hostile_configurations.py",
     "test_house.py",
