@@ -40,6 +40,7 @@ autodoc_class_signature = "mixed"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_custom_sections = [
+    ("Attributes", "params_style"),
     ("Call arguments", "params_style"),
     ("Input shape", "notes"),
     ("Output shape", "notes"),

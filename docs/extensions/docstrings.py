@@ -90,7 +90,7 @@ def _inline(text):
 
 def _escaped(text):
     text = re.sub(r"\[([^\]]+)\]\((https?:[^)]+)\)", r"`\1 <\2>`__", text)
-    return re.sub(r"(?<=\w)\*(?=\w)|(?<=\w)_(?=[<\W])|\|(?=\w)", r"\\\g<0>", text)
+    return re.sub(r"(?<=\w)\*(?=\w)|(?<=\w)_(?=[^\w:])|\|(?=\w)", r"\\\g<0>", text)
 
 
 def to_restructured_text(app, what, name, found, options, lines):
