@@ -32,6 +32,7 @@ def load_data(
         image_size=options.image_size,
         num_levels=options.num_levels or of_preset.get("num_levels"),
         seed=seed,
+        resize=options.resize,
         skip_bad_files=options.skip_bad_files,
     )
     for note in dataset.notes:
@@ -44,6 +45,7 @@ def load_data(
         # Absolute, so that the evaluation finds it from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
         "seed": seed,
+        "resize": options.resize,
         "skip_bad_files": options.skip_bad_files,
         "fingerprint": dataset.fingerprint(),
         "class_names": dataset.class_names,
@@ -146,6 +148,7 @@ def load_larger(
         channels=channels,
         num_levels=dataset.num_levels,
         seed=seed,
+        resize=options.resize,
         skip_bad_files=options.skip_bad_files,
         splits=("train",),
     )

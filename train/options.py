@@ -24,6 +24,13 @@ from keras_pixelcnnpp.train.command_line import (
 )
 
 
+class Resize(StrEnum):
+    """What becomes of pictures of another aspect ratio."""
+
+    crop = "crop"
+    squeeze = "squeeze"
+
+
 class Precision(StrEnum):
     """Keras's dtype policies."""
 
@@ -117,6 +124,14 @@ class TrainingOptions:
             show_default="32 for folders, else the data's",
         ),
     ] = None
+    resize: Annotated[
+        Resize,
+        option(
+            DATA,
+            "Pictures of another aspect ratio: cut off in the middle, or squeeze, here and in "
+            "whatever uses the model.",
+        ),
+    ] = Resize.crop
     num_levels: Annotated[
         int | None,
         option(
