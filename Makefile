@@ -3,7 +3,7 @@
 # make bench     speed, side by side with peers; writes benchmarks/results and RESULTS.md
 # make lint      style; make format mends what can be mended
 # make docs      the site, in docs/_build/html
-# make notebooks the site with its tutorials run (minutes)
+# make notebooks runs the tutorials (minutes), and builds the site with what they print
 # make soak      kills trainings and resumes them, reads hostile files, serves requests, all examples of hypothesis
 # make lock      chooses new versions for requirements/; make audit looks for known holes in them
 #
@@ -126,16 +126,16 @@ soak: .venv/installed
 # --- documentation ----------------------------------------------------------------------------
 
 # Warnings are errors, and nothing is fetched.
-SPHINX := .venv-docs/bin/python -m sphinx -W --keep-going -n -b html
 SITE := docs/_build/html
 
 docs: .venv-docs/installed
-	TF_CPP_MIN_LOG_LEVEL=3 $(SPHINX) -d docs/_build/doctrees docs $(SITE)
+	TF_CPP_MIN_LOG_LEVEL=3 .venv-docs/bin/python -m sphinx -W --keep-going -n -b html -d docs/_build/doctrees docs $(SITE)
 	.venv-docs/bin/python docs/check_site.py $(SITE)
 
+# Then the site shows what they print and draw.
 notebooks: .venv-docs/installed
-	TF_CPP_MIN_LOG_LEVEL=3 $(SPHINX) -D nb_execution_mode=force -d docs/_build/executed docs $(SITE)
-	.venv-docs/bin/python docs/check_site.py $(SITE)
+	.venv-docs/bin/python docs/run_notebooks.py
+	$(MAKE) docs
 
 # --- speed ------------------------------------------------------------------------------------
 
