@@ -70,15 +70,15 @@ def baseline(options: BaselineOptions) -> None:
     """Train the CNN classifier that PixelCNN++ is compared with, on the same data."""
     from keras_pixelcnnpp.run import RunFolder
     from keras_pixelcnnpp.train.baseline import train_baseline
-    from keras_pixelcnnpp.train.data import load_training_data
+    from keras_pixelcnnpp.train.data import form_of_run, load_training_data
     from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
 
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
-    dataset, data_config = load_training_data(options)
+    folder = RunFolder(options.run)
+    dataset, data_config = load_training_data(options, form_of_run(folder))
     training = overrides(options)
     flip = training.pop("horizontal_flip")
-    folder = RunFolder(options.run)
     with stoppable(_advice(folder.checkpoints("baseline"))):
         train_baseline(
             dataset,

@@ -11,6 +11,7 @@ from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import load_preset_config, preset_names
+from keras_pixelcnnpp.run import RunFolder, require_data
 from keras_pixelcnnpp.train.options import ModelOptions, TrainingOptions
 
 # Presets for the built-in data of the same name.
@@ -56,6 +57,14 @@ def load_data(
         "counts": dataset.counts(),
     }
     return dataset, config
+
+
+def form_of_run(run: RunFolder) -> dict | None:
+    """In place of a preset: the levels of a run that is there, so that its CNN sees the same."""
+    if not run.config_json.is_file():
+        return None
+    levels = require_data(run.read_config(), "num_levels")["num_levels"]
+    return {"training": {"num_levels": levels}}
 
 
 def load_training_data(options: ModelOptions, preset: dict | None = None) -> tuple[Dataset, dict]:

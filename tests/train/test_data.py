@@ -13,6 +13,7 @@ from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder, data_words
 from keras_pixelcnnpp.train.data import (
     flipped,
+    form_of_run,
     load_data,
     load_larger,
     load_preset,
@@ -187,3 +188,16 @@ def test_a_preset_of_coarser_pictures(tmp_path, asked, expected):
     dataset, config = load_training_data(options, preset)
     assert dataset.num_levels == config["num_levels"] == expected
     assert max(split.images.max() for split in dataset.splits.values()) < expected
+
+
+def test_the_cnn_of_a_run_sees_its_levels(tmp_path):
+    folder, _ = classes(tmp_path / "pictures")
+    run = RunFolder(tmp_path / "run")
+    assert form_of_run(run) is None
+    options = PixelCNNOptions(data=str(folder), run=run.path)
+    _, coarse = load_data(options, 0, load_preset(None, str(folder)))
+    assert coarse["num_levels"] == 16
+    write_json(run.config_json, {"data": coarse})
+    baseline = BaselineOptions(data=str(folder), run=run.path)
+    _, config = load_training_data(baseline, form_of_run(run))
+    assert config["fingerprint"] == coarse["fingerprint"]
