@@ -29,6 +29,7 @@ from keras_pixelcnnpp.memory import keep_freed_memory
 BACKENDS = ("tensorflow", "jax", "torch")
 # What no backend touches runs once, under TensorFlow; so does what takes long and hardly does.
 ONCE = (
+    "app",
     "data",
     "evaluate",
     "examples",
