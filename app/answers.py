@@ -115,6 +115,10 @@ class Answers:
     def load(cls, source: str | Path) -> Self:
         """The model of a preset, a run or a file: see `TrainedModel.find`."""
         trained, run = TrainedModel.find(source), RunFolder(source)
+        if not trained.model.num_classes:
+            return cls(
+                trained, None, "This model knows no classes, and a CNN tells nothing but classes."
+            )
         if run.baseline_keras.is_file():
             return cls(trained, load_trained_model(run.baseline_keras, BaselineCNN))
         if run.config_json.is_file() and run.model_keras.is_file():

@@ -25,7 +25,8 @@ th, td { overflow-wrap: normal !important; word-break: normal !important; }
 .sharp img { image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain; }
 .examples, .examples .grid-wrap { height: auto !important; min-height: 0 !important; }
 .examples .grid-container {
-  grid-template-columns: repeat(auto-fill, minmax(48px, 1fr)) !important; gap: 4px;
+  grid-template-columns: repeat(auto-fill, minmax(48px, 1fr)) !important;
+  grid-auto-rows: auto !important; gap: 4px;
 }
 .examples .gallery-item, .examples button { width: 100%; height: auto; aspect-ratio: 1; }
 @media (max-width: 500px) {

@@ -8,16 +8,19 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
 # Before Gradio is imported, which reads it once: nothing is told to anybody.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# Gradio asks its own server whether it is there, and must not ask a proxy.
+os.environ["no_proxy"] = f"{os.environ.get('no_proxy', '')},localhost,127.0.0.1"
 
 import gradio as gr
 
-from keras_pixelcnnpp.app.answers import MOST_PICTURES, Answers, Picture
+from keras_pixelcnnpp.app.answers import MOST_PICTURES, Answers, Compression, Drawing, Picture
 from keras_pixelcnnpp.app.figures import (
     CSS,
     belief_png,
@@ -96,7 +99,8 @@ def make_page(answers: Answers) -> gr.Blocks:
     facts = f"{height}×{width}×{channels}, {answers.model.num_classes} classes"
     page = gr.Blocks(title="keras-pixelcnnpp", analytics_enabled=False, delete_cache=DELETE_CACHE)
     with page:
-        gr.Markdown(f"## {answers.model.title}\n`{answers.trained.source}`: pictures of {facts}")
+        name = Path(answers.trained.source).name
+        gr.Markdown(f"## {answers.model.title}\n`{name}`: pictures of {facts}")
         inputs = []
         with gr.Tab("Draw"):
             _draw_tab(answers)
@@ -234,7 +238,7 @@ def _compress_tab(answers: Answers) -> tuple | None:
         pair = to_pixels(np.stack([picture.levels, result.levels]), answers.model.num_levels)
         equal = int(np.sum(np.all(picture.levels == result.levels, axis=-1)))
         captions = ["as the model sees it", f"decompressed: {equal} of {height * width} equal"]
-        yield pictures_html(pair, captions), _sizes(result, answers)
+        yield pictures_html(pair, captions), _sizes(answers, result)
 
     height, width, _ = answers.model.image_shape
     button.click(compress, [image, invert], [shown, told], api_name="compress", **ASKS_MODEL)
@@ -271,20 +275,18 @@ def _compare_tab(answers: Answers) -> tuple | None:
 def _share_pictures(page: gr.Blocks, answers: Answers, inputs: list[tuple]) -> None:
     """A picture chosen in one tab is there in the others; fills the galleries."""
     images, galleries = [image for image, _ in inputs], [gallery for _, gallery in inputs]
+
+    def choose(event: gr.SelectData):
+        return [_grey_as_rgb(answers.examples()[event.index])] * len(images)
+
+    def fill():
+        return [[_grey_as_rgb(pixels) for pixels in answers.examples()]] * len(galleries)
+
     for image, gallery in inputs:
         others = [other for other in images if other is not image]
         to_others = f"picture => Array({len(others)}).fill(picture)"
         image.input(None, image, others, js=to_others, api_visibility="private")
-
-        def choose(event: gr.SelectData):
-            return [_grey_as_rgb(answers.examples()[event.index])] * len(images)
-
         gallery.select(choose, None, images, api_visibility="private")
-
-    def fill():
-        shown = [_grey_as_rgb(pixels) for pixels in answers.examples()]
-        return [shown] * len(galleries)
-
     page.load(fill, None, galleries, api_visibility="private", concurrency_limit=None)
 
 
@@ -354,7 +356,7 @@ def _as_seen(answers: Answers, picture: Picture) -> str:
     return pictures_html(pixels, [f"as the model sees it: {picture.story}"])
 
 
-def _growing(answers: Answers, drawing) -> str:
+def _growing(answers: Answers, drawing: Drawing) -> str:
     names, height = answers.trained.class_names, drawing.pixels.shape[1]
     if drawing.labels is None:
         captions = [""] * len(drawing.pixels)
@@ -378,7 +380,7 @@ def _evidence(answers: Answers, picture: Picture, belief: np.ndarray, against: i
     return plot_html(png, f"{evidence.sum():+.1f} nats for {names[0]}, against {names[1]}")
 
 
-def _sizes(result, answers: Answers) -> str:
+def _sizes(answers: Answers, result: Compression) -> str:
     dimensions = result.levels.size
     rows = [
         f"| {name} | {size:,.0f} | {8 * size / dimensions:.3f} |" for name, size in result.sizes
