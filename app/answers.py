@@ -93,7 +93,7 @@ class Answers:
     Args:
         trained: The model.
         baseline: The CNN of the same run, or `None`.
-        no_baseline: Without one, a sentence that says how to get it.
+        no_baseline: Without one, Markdown that says how to get it.
     """
 
     def __init__(
@@ -122,13 +122,14 @@ class Answers:
         if run.baseline_keras.is_file():
             return cls(trained, load_trained_model(run.baseline_keras, BaselineCNN))
         if run.config_json.is_file() and run.model_keras.is_file():
-            how = f"This run has no CNN yet. Train it: `{train_baseline_command(run)}`"
+            how = f"This run has no CNN yet. Train it:\n\n    {train_baseline_command(run)}"
         else:
             how = (
                 "A CNN belongs to a run, and this model comes without one. Train both on the same "
-                "pictures: `pixelcnnpp train pixelcnnpp --data … --run runs/mine`, then "
-                "`pixelcnnpp train baseline --data … --run runs/mine`, and look at them together: "
-                "`pixelcnnpp app --run runs/mine`"
+                "pictures, and look at them together:\n\n"
+                "    pixelcnnpp train pixelcnnpp --data … --run runs/mine\n"
+                "    pixelcnnpp train baseline --data … --run runs/mine\n"
+                "    pixelcnnpp app --run runs/mine"
             )
         return cls(trained, None, how)
 
@@ -330,7 +331,7 @@ class Answers:
     def ask_cnn(self, picture: Picture) -> np.ndarray:
         """What the baseline CNN believes: float `[num_classes]`."""
         if self.baseline is None:
-            raise UserError(self.no_baseline)
+            raise UserError(" ".join(self.no_baseline.split()))
         with self._lock:
             return self.baseline.predict_proba(picture.levels[None])[0]
 

@@ -2,11 +2,13 @@
 
     python benchmarks/compression.py fashion_mnist --data fashion_mnist --limit 200
 
-Needs the extra `codec`. Encodes and decodes as `model.compress` does, under TensorFlow or another
-backend, draws as many pictures for comparison, and writes benchmarks/results/compression-NAME.json.
+Needs the extra `codec`; with `pip install pillow-jxl-plugin`, JPEG XL is measured too. Encodes and
+decodes as `model.compress` does, under TensorFlow or another backend, draws as many pictures for
+comparison, and writes benchmarks/results/compression-NAME.json.
 """
 
 import argparse
+import importlib.util
 import os
 import time
 from pathlib import Path
@@ -53,6 +55,9 @@ def measure(model, levels, batch_size):
         "webp": bytes_as(pixels, "WEBP", lossless=True, quality=100, method=6),
         "png": bytes_as(pixels, "PNG", optimize=True),
     }
+    if importlib.util.find_spec("pillow_jxl"):
+        importlib.import_module("pillow_jxl")  # teaches Pillow the format
+        bytes_of["jxl"] = bytes_as(pixels, "JXL", lossless=True, effort=9)
     promised = promised_bits(model, levels, compressed.labels)
     return {
         "count": len(levels),

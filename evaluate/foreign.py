@@ -124,7 +124,7 @@ def _photographs(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
         top = rng.integers(0, whole[0] - rows + 1)
         left = rng.integers(0, whole[1] - columns + 1)
         cut_out = photograph[None, top : top + rows, left : left + columns]
-        cut_outs.append(resize_images(cut_out, (height, width), channels)[0])
+        cut_outs.append(resize_images(cut_out, (height, width), channels, "squeeze")[0])
     return np.stack(cut_outs)
 
 
@@ -132,7 +132,7 @@ def _digits(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """scikit-learn's handwritten digits, in pixels 0…255."""
     digits = load_digits().split("train").images
     chosen = digits[rng.choice(len(digits), shape[0], replace=shape[0] > len(digits))]
-    return resize_images(to_pixels(chosen, 17), shape[1:3], shape[3])
+    return resize_images(to_pixels(chosen, 17), shape[1:3], shape[3], "squeeze")
 
 
 def _one_colour(shape: tuple[int, ...], num_levels: int, rng: np.random.Generator) -> np.ndarray:

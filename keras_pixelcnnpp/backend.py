@@ -25,10 +25,30 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> str:
-    """Number of cores and name of the processor, as well as the system tells them."""
+    """Number of cores, name of the processor and of the GPU, as well as the system tells them."""
     cpuinfo = Path("/proc/cpuinfo")
     name = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return f"{os.cpu_count()} × {name.group(1) if name else platform.processor()}"
+    processor = f"{os.cpu_count()} × {name.group(1) if name else platform.processor()}"
+    return ", ".join([processor, *_gpus()])
+
+
+def _gpus() -> list[str]:
+    """What the makers call the GPUs that the backend computes on."""
+    if not on_gpu():
+        return []
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices("GPU")
+        details = map(tf.config.experimental.get_device_details, devices)
+        return [found.get("device_name", "GPU") for found in details]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.local_devices()]
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
 def describe(model: keras.Model) -> str:
@@ -41,6 +61,11 @@ def device_name() -> str:
     """The device that Keras computes on, such as `cpu:0`, as its backend calls it."""
     device = str(keras.ops.zeros((1,)).device)
     return device.split("device:")[-1].lower()
+
+
+def on_gpu() -> bool:
+    """Whether Keras computes on a GPU."""
+    return any(kind in device_name() for kind in ("gpu", "cuda"))
 
 
 def jit_compile(chosen: bool | None) -> bool | str:

@@ -152,8 +152,7 @@ class RunFolder:
             channels=channels if channels in (1, 3) else None,
             num_levels=known["num_levels"],
             seed=known["seed"],
-            # Runs of before this entry was there squeezed their pictures.
-            resize=known.get("resize", "squeeze"),
+            resize=resize_of(known),
             skip_bad_files=known.get("skip_bad_files", False),
         )
         if dataset.image_shape != (height, width, channels):
@@ -291,7 +290,12 @@ class RunFolder:
 
 # Where a run of an older version doesn't know an option there was no choice, or it had no effect,
 # as `None` has.
-_BEFORE = {"architecture": "pixelcnnpp"}
+_BEFORE = {"architecture": "pixelcnnpp", "resize": "squeeze"}
+
+
+def resize_of(data: dict) -> str:
+    """How a run read pictures of another aspect ratio, from the section `data` of its config."""
+    return data.get("resize", _BEFORE["resize"])
 
 
 def _differences(known: dict, given: dict) -> str:
@@ -339,6 +343,8 @@ def data_words(data: dict) -> list[str]:
         **{name: data.get(name) for name in ("num_levels", "labels_per_class", "flip_labels")},
     }
     words = ["--skip-bad-files"] if data.get("skip_bad_files") else []
+    if data.get("resize") == "squeeze":
+        words += ["--resize", "squeeze"]
     for name, value in values.items():
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]

@@ -24,7 +24,7 @@ def classify_files(
 
     `of_folders` says what to do with a folder of them.
     """
-    names, pictures = _read(files, classifier.image_shape, of_folders)
+    names, pictures = _read(files, classifier, of_folders)
     if not pictures:
         raise UserError("None of the files can be classified.")
     result = classifier.classify(to_levels(np.stack(pictures), classifier.num_levels))
@@ -36,7 +36,7 @@ def classify_files(
 
 
 def _read(
-    files: list[Path], image_shape: tuple[int, int, int], of_folders: str
+    files: list[Path], classifier: SavedModelClassifier | TrainedModel, of_folders: str
 ) -> tuple[list[str], list[np.ndarray]]:
     """Reads what can be read; says in one line each what cannot."""
     names, pictures = [], []
@@ -44,7 +44,7 @@ def _read(
         try:
             if file.is_dir():
                 raise UserError(f"{file} is a folder. {of_folders.format(file)}")
-            pictures.append(read_image(file, image_shape))
+            pictures.append(read_image(file, classifier.image_shape, classifier.resize))
             names.append(str(file))
         except UserError as error:
             print(f"pixelcnnpp: error: {error}", file=sys.stderr)

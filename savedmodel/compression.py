@@ -125,7 +125,7 @@ def _read(file: Path, model: AutoregressiveModel, resize: str | None) -> np.ndar
     """The pixels of a file, uint8 of the model's shape; refuses what would lose some."""
     height, width, channels = model.image_shape
     image = open_image(file, channels)
-    pixels = fit_image(image, (height, width), resize or "squeeze")
+    pixels = fit_image(image, (height, width), resize or "crop")
     if resize is not None:
         return pixels
     change = None

@@ -98,17 +98,17 @@ class ScoringJob(BlockJob):
         pictures, errors = {}, {}
         for path in paths:
             try:
-                pictures[path] = self._read(path, exported.image_shape)
+                pictures[path] = self._read(path, exported)
             except UserError as error:
                 errors[path] = str(error)
         scores = self._classify(exported, pictures) if pictures else {}
         empty = [-1, *[""] * (len(self.columns) - 3)]
         return [[path, *scores.get(path, empty), errors.get(path, "")] for path in paths]
 
-    def _read(self, path: str, image_shape: tuple[int, int, int]) -> np.ndarray:
+    def _read(self, path: str, exported: ExportedModel) -> np.ndarray:
         file = file_inside(self.data, path)
         try:
-            return read_image(file, image_shape)
+            return read_image(file, exported.image_shape, exported.resize)
         except UserError as error:
             # The same wherever the folder lies.
             raise UserError(str(error).removeprefix(f"{file}: ")) from error

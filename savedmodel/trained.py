@@ -14,7 +14,7 @@ from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model, model_from_preset
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import PresetFolder
-from keras_pixelcnnpp.run import RunFolder, require_data
+from keras_pixelcnnpp.run import RunFolder, require_data, resize_of
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples, class_label
 
 
@@ -25,6 +25,7 @@ class TrainedModel:
     model: AutoregressiveModel
     class_names: tuple[str, ...]
     source: str
+    resize: str = "crop"
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
@@ -33,18 +34,19 @@ class TrainedModel:
         Raises:
             UserError: If it is none of these, or damaged.
         """
-        run = RunFolder(source)
+        run, resize = RunFolder(source), "crop"
         if Path(source).is_file():
             model, names = load_trained_model(source), ()
         elif run.model_keras.is_file():
-            names = require_data(run.read_config(), "class_names")["class_names"]
+            data = require_data(run.read_config(), "class_names")
+            names, resize = data["class_names"], resize_of(data)
             model = load_trained_model(run.model_keras)
         else:
             model = model_from_preset(source, load_weights=True)
             names = CLASS_NAMES.get(PresetFolder.find(source).metadata().get("data"), ())
         if len(names) != model.num_classes:
             names = [f"Class{label}" for label in range(model.num_classes)]
-        return cls(model, tuple(names), str(source))
+        return cls(model, tuple(names), str(source), resize)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -27,42 +27,43 @@ import pytest
 from keras_pixelcnnpp.memory import keep_freed_memory
 
 BACKENDS = ("tensorflow", "jax", "torch")
-# What no backend touches runs once, under TensorFlow; so does what takes long and hardly does.
-ONCE = (
-    "app",
-    "data",
-    "evaluate",
-    "examples",
-    "presets",
-    "test_files.py",
-    "test_hostile_configurations.py",
-    "test_house.py",
-    "test_memory.py",
-    "test_results.py",
-    "test_run.py",
-    "train/test_data.py",
-    "train/test_fusion.py",
-    "train/test_killed.py",
-    "train/test_options.py",
-    "train/test_plugins.py",
+# What runs under every backend: the mathematics, training and drawing with it, and of each room
+# that stands on those, what tells whether it works. The rest runs once, under the first of them.
+EVERY_BACKEND = (
+    "codec",
+    "data/test_batches.py",
+    "distributions",
+    "evaluate/test_classification.py",
+    "golden",
+    "layers",
+    "models",
+    "sampling",
+    "test_conditioning",
+    "test_optimizers.py",
+    "train/test_checkpoints.py",
+    "train/test_devices.py",
+    "train/test_tensorboard.py",
+    "train/test_workers.py",
 )
-# Of these rooms, one file tells whether they work under a backend.
-NOT_ONCE = ("data/test_batches.py", "evaluate/test_classification.py")
 
 keep_freed_memory()
 
 
 def pytest_ignore_collect(collection_path):
-    """Leaves out, under the other backends, what doesn't depend on one."""
+    """Leaves out, under the other backends, the files that run once."""
     if keras.backend.backend() == BACKENDS[0] or collection_path.is_dir():
         return None
     path = collection_path.relative_to(Path(__file__).parent).as_posix()
-    return (path.startswith(ONCE) and path not in NOT_ONCE) or None
+    return None if path.startswith(EVERY_BACKEND) else True
 
 
-def pytest_collection_modifyitems(items):
-    """Skips tests marked with another backend than the one that runs."""
+def pytest_collection_modifyitems(config, items):
+    """Leaves out tests marked to run once, and skips those for another backend."""
     current = keras.backend.backend()
+    if current != BACKENDS[0]:
+        again = [item for item in items if item.get_closest_marker("once")]
+        config.hook.pytest_deselected(items=again)
+        items[:] = [item for item in items if item not in again]
     for item in items:
         wanted = [name for name in BACKENDS if item.get_closest_marker(name)]
         if wanted and current not in wanted:

@@ -26,7 +26,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     A preset gives the defaults, options override it.
     """
     from keras_pixelcnnpp.run import RunFolder
-    from keras_pixelcnnpp.train.data import load_larger, load_preset, load_training_data
+    from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
     from keras_pixelcnnpp.train.devices import find_devices
     from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
     from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
@@ -37,7 +37,9 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     callbacks = make_callbacks(options.callback)
     preset = load_preset(options.preset, options.data, overrides(options)["architecture"])
     dataset, data_config = load_training_data(options, preset)
-    model_options, training = resolve_options(preset, overrides(options), dataset.num_classes)
+    model_options, training = resolve_options(
+        preset, overrides(options), dataset.num_classes, is_folder(options.data)
+    )
     larger = load_larger(options, dataset, training["crop_margin"], options.seed)
     folder = RunFolder(options.run)
     with stoppable(_advice(folder.checkpoints("pixelcnnpp"))):

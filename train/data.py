@@ -15,6 +15,8 @@ from keras_pixelcnnpp.train.options import ModelOptions, TrainingOptions
 
 # Presets for the built-in data of the same name.
 OF_THEIR_DATA = ("digits", "fashion_mnist", "mnist")
+# For everything else: its recipe, not its weights.
+PHOTOGRAPHS = "cpen455"
 FLIPS = 2**20  # names a stream of random numbers
 
 
@@ -32,6 +34,7 @@ def load_data(
         image_size=options.image_size,
         num_levels=options.num_levels or of_preset.get("num_levels"),
         seed=seed,
+        resize=options.resize,
         skip_bad_files=options.skip_bad_files,
     )
     for note in dataset.notes:
@@ -44,6 +47,7 @@ def load_data(
         # Absolute, so that the evaluation finds it from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
         "seed": seed,
+        "resize": options.resize,
         "skip_bad_files": options.skip_bad_files,
         "fingerprint": dataset.fingerprint(),
         "class_names": dataset.class_names,
@@ -117,7 +121,7 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
     """
     if name is None and architecture in preset_names():
         name = architecture
-    preset = load_preset_config(name or (data if data in OF_THEIR_DATA else "report"))
+    preset = load_preset_config(name or (data if data in OF_THEIR_DATA else PHOTOGRAPHS))
     known = preset["architecture"]
     if architecture not in (None, known):
         raise UserError(
@@ -127,6 +131,11 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
     return preset
 
 
+def is_folder(source: str) -> bool:
+    """Whether `--data` names picture files in a folder, not something built in or arrays."""
+    return source not in CLASS_NAMES and Path(source).is_dir()
+
+
 def load_larger(
     options: TrainingOptions, dataset: Dataset, margin: int, seed: int
 ) -> LabelledImages | None:
@@ -134,7 +143,7 @@ def load_larger(
     source = options.data
     if not margin:
         return None
-    if not Path(source).is_dir():
+    if not is_folder(source):
         raise UserError(
             "Invalid value for option `crop_margin`. Only picture files can be read at a larger "
             f"size, from a folder. Received: crop_margin={margin}, data={source}"
@@ -146,6 +155,7 @@ def load_larger(
         channels=channels,
         num_levels=dataset.num_levels,
         seed=seed,
+        resize=options.resize,
         skip_bad_files=options.skip_bad_files,
         splits=("train",),
     )

@@ -21,7 +21,7 @@ from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.command_line import overrides
-from keras_pixelcnnpp.train.data import load_data, load_larger, load_preset
+from keras_pixelcnnpp.train.data import is_folder, load_data, load_larger, load_preset
 from keras_pixelcnnpp.train.monitors import EpochTimer
 from keras_pixelcnnpp.train.options import FusionOptions, resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
@@ -70,7 +70,7 @@ def compare_strategies(options: FusionOptions, verbose: int | str = "auto") -> N
     preset = load_preset(options.preset, options.data)
     dataset, data_config = load_data(options, seed=0, preset=preset)
     chosen = overrides(options)
-    _, training = resolve_options(preset, chosen, dataset.num_classes)
+    _, training = resolve_options(preset, chosen, dataset.num_classes, is_folder(options.data))
     folder = RunFolder(options.run)
     own = ("preset", "strategy", "objective", "seeds", "image_size", "num_levels")
     given = {**{name: getattr(options, name) for name in own}, **chosen}
@@ -121,7 +121,8 @@ def train_trials(
     measured_on = dataset.pictures(split, with_labels=True)
     for trial in trials:
         folder = RunFolder(Path(path) / "trials" / trial.name)
-        options = resolve_options(preset, _of_trial(trial, preset, chosen), dataset.num_classes)
+        of_trial = _of_trial(trial, preset, chosen)
+        options = resolve_options(preset, of_trial, dataset.num_classes, larger is not None)
         result_json = folder.reports / "trial.json"
         asked = json.loads(json.dumps({"split": split, "options": options, "data": data_config}))
         known = read_json(result_json) if result_json.exists() else {}

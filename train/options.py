@@ -24,6 +24,13 @@ from keras_pixelcnnpp.train.command_line import (
 )
 
 
+class Resize(StrEnum):
+    """What becomes of pictures of another aspect ratio."""
+
+    crop = "crop"
+    squeeze = "squeeze"
+
+
 class Precision(StrEnum):
     """Keras's dtype policies."""
 
@@ -74,7 +81,7 @@ Preset = Annotated[
         NETWORK,
         "Where defaults come from: digits, mnist, fashion_mnist, report, cifar10, cpen455, "
         "pixelcnn, gated_pixelcnn, or a folder.",
-        show_default="what suits the data, else report",
+        show_default="what suits the data, else cpen455",
     ),
 ]
 Epochs = Annotated[int | None, option(SCHEDULE, "Passes over the training pictures.", min=1)]
@@ -117,6 +124,14 @@ class TrainingOptions:
             show_default="32 for folders, else the data's",
         ),
     ] = None
+    resize: Annotated[
+        Resize,
+        option(
+            DATA,
+            "Pictures of another aspect ratio: cut off in the middle, or squeeze, here and in "
+            "whatever uses the model.",
+        ),
+    ] = Resize.crop
     num_levels: Annotated[
         int | None,
         option(
@@ -474,11 +489,22 @@ NOT_MIRRORED = ("digits", "mnist")
 GIVEN_BY_DATA = ("image_shape", "num_classes", "num_levels")
 
 
-def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[dict, dict]:
-    """A preset's values, overridden by what the user gave.
+def resolve_options(
+    preset: dict, overrides: dict, num_classes: int, from_files: bool = True
+) -> tuple[dict, dict]:
+    """A preset's values, overridden by what the user gave, and fitted to the data.
 
-    Overrides of `None` mean "as the preset has it". Returns the arguments of the model, without
-    those that the data gives, and the training options.
+    A preset was made for other data: where its candidates, its weight of the cross-entropy or its
+    crops have no meaning for these, they give way. What the user gave is refused instead.
+
+    Args:
+        preset: Its configuration.
+        overrides: What the user gave; `None` is "as the preset has it".
+        num_classes: Of the data.
+        from_files: Whether the pictures are files, which can be read at a larger size.
+
+    Returns:
+        The arguments of the model, without those that the data gives, and the training options.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     training = {**TRAINING_DEFAULTS, **preset["training"]}
@@ -489,10 +515,15 @@ def resolve_options(preset: dict, overrides: dict, num_classes: int) -> tuple[di
     model = {name: value for name, value in model.items() if name not in GIVEN_BY_DATA}
     if model.get("conditioning") == "none":
         num_classes = 0
-    if model.get("unlabelled_weight") and overrides.get("candidates") is None:
-        training["candidates"] = num_classes  # a preset may have fewer
-    if training["candidates"] is None:
-        training["candidates"] = num_classes if model.get("label_loss_weight") else 1
+    if num_classes < 2 and model.get("label_loss_weight") and "label_loss_weight" not in given:
+        model["label_loss_weight"] = 0.0
+    if overrides.get("candidates") is None:
+        enough = num_classes if model.get("label_loss_weight") else 1
+        training["candidates"] = min(training["candidates"] or enough, enough)
+        if model.get("unlabelled_weight"):
+            training["candidates"] = num_classes
+    if not from_files and overrides.get("crop_margin") is None:
+        training["crop_margin"] = 0
     _check(model, training, num_classes)
     return model, training
 

@@ -63,7 +63,7 @@ class PictureReader:
     """
 
     image_shape: tuple[int, int, int]
-    resize: str = "squeeze"
+    resize: str = "crop"
     skip_bad_files: bool = False
     wanted: Collection[str] | None = None
 

@@ -23,7 +23,7 @@ MAX_SCANNED_PIXELS = 1_000_000_000
 def read_image(
     path_or_bytes: str | Path | bytes,
     image_shape: tuple[int, int, int],
-    resize: str = "squeeze",
+    resize: str = "crop",
 ) -> np.ndarray:
     """Reads a PNG or JPEG picture of any size and mode.
 
@@ -89,7 +89,7 @@ def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
         raise UserError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error
 
 
-def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "squeeze") -> np.ndarray:
+def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "crop") -> np.ndarray:
     """Resizes a picture with an antialiasing (bilinear) filter.
 
     Args:
@@ -117,7 +117,7 @@ def resize_images(
     images: np.ndarray,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
-    resize: str = "squeeze",
+    resize: str = "crop",
 ) -> np.ndarray:
     """Resizes and converts pictures as `read_image` does.
 

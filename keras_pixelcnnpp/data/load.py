@@ -36,7 +36,7 @@ def load_dataset(
     channels: int | None = None,
     num_levels: int | None = None,
     seed: int = 0,
-    resize: str = "squeeze",
+    resize: str = "crop",
     skip_bad_files: bool = False,
     splits: Collection[str] | None = None,
 ) -> Dataset:
@@ -75,7 +75,7 @@ def load_dataset(
     Example:
 
     ```python
-    dataset = load_dataset("../data/animals", image_size=32, resize="crop")
+    dataset = load_dataset("../data/animals", image_size=32)
     train = dataset.split("train")
     train.images, train.labels          # uint8 (N, 32, 32, 3), int32 (N,)
     ```

@@ -14,7 +14,7 @@ _HEADER_BYTES = 26
 
 
 def decode_pictures(
-    contents: tf.Tensor, image_shape: tuple[int, int, int], num_levels: int
+    contents: tf.Tensor, image_shape: tuple[int, int, int], num_levels: int, resize: str = "crop"
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes a batch of files of which some may be bad, one at a time.
 
@@ -25,6 +25,7 @@ def decode_pictures(
         contents: string `[B]`.
         image_shape: `(height, width, channels)`.
         num_levels: The number of levels of a sub-pixel.
+        resize: As in `fit_image`.
 
     Returns:
         uint8 `[B, height, width, channels]`, levels, 0 for a bad picture; and bool `[B]`, whether
@@ -33,7 +34,7 @@ def decode_pictures(
     count = tf.shape(contents, out_type=tf.int64)[0]
     numbered = tf.data.Dataset.from_tensor_slices((tf.range(count), contents))
     decoded = numbered.map(
-        lambda index, content: (index, decode_picture(content, image_shape, num_levels))
+        lambda index, content: (index, decode_picture(content, image_shape, num_levels, resize))
     ).ignore_errors()
     # One more, or a batch without a good picture would be an empty dataset, which is an error.
     extra = tf.data.Dataset.from_tensors((count, tf.zeros(image_shape, tf.uint8)))
@@ -45,7 +46,9 @@ def decode_pictures(
     return tf.ensure_shape(images, (None, *image_shape)), good
 
 
-def decode_picture(content: tf.Tensor, image_shape: tuple[int, int, int], num_levels: int):
+def decode_picture(
+    content: tf.Tensor, image_shape: tuple[int, int, int], num_levels: int, resize: str = "crop"
+) -> tf.Tensor:
     """Turns the content of one PNG or JPEG file into the levels that a model takes.
 
     It agrees with `read_image` and `to_levels`: exactly for pictures of the right size, within one
@@ -57,6 +60,7 @@ def decode_picture(content: tf.Tensor, image_shape: tuple[int, int, int], num_le
         image_shape: `(height, width, channels)`, 1 or 3 channels; pictures of another size are
             resized with an antialiasing bilinear filter.
         num_levels: The number of levels of a sub-pixel.
+        resize: As in `fit_image`: what to do with another aspect ratio.
 
     Returns:
         uint8 `image_shape`, levels in `[0, num_levels)`.
@@ -69,11 +73,24 @@ def decode_picture(content: tf.Tensor, image_shape: tuple[int, int, int], num_le
     pixels = _decode(content)
     if channels == 1:
         pixels = _grey(pixels)
+    if resize == "crop":
+        pixels = _cropped(pixels, height, width)
     resized = tf.image.resize(pixels, (height, width), antialias=True)
     indices = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.int32)
     # A table, so that the rule itself is written in one place only.
     table = to_levels(np.arange(256, dtype=np.uint8), num_levels)
     return tf.ensure_shape(tf.gather(tf.constant(table), indices), image_shape)
+
+
+def _cropped(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """The middle, of the aspect ratio of `height` × `width`, to the pixel that `fit_image` cuts."""
+    size = tf.shape(pixels)
+    # Doubles: as Python divides, and `tf.round` rounds halves as Python does.
+    own_height, own_width = tf.unstack(tf.cast(size[:2], tf.float64))
+    wanted = tf.stack([tf.round(own_width * height / width), tf.round(own_height * width / height)])
+    wanted = tf.minimum(size[:2], tf.maximum(tf.cast(wanted, tf.int32), 1))
+    top, left = tf.unstack((size[:2] - wanted) // 2)
+    return pixels[top : top + wanted[0], left : left + wanted[1]]
 
 
 def _decode(content: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.decoding import decode_pictures
 from keras_pixelcnnpp.files import atomic_path
+from keras_pixelcnnpp.run import resize_of
 
 
 class ExportedPixelCNN(tf.Module):
@@ -42,15 +43,16 @@ class ExportedPixelCNN(tf.Module):
     Args:
         model: A trained model with labels, under the TensorFlow backend.
         assets: Files to travel along, in the SavedModel's folder `assets`.
+        resize: `"crop"` or `"squeeze"`: how `classify_bytes` reads another aspect ratio.
     """
 
-    def __init__(self, model: keras.Model, assets: list[Path]):
+    def __init__(self, model: keras.Model, assets: list[Path], resize: str):
         super().__init__()
         self.assets = [tf.saved_model.Asset(str(path)) for path in assets]
         # The variables and not the model: TensorFlow would track its layers, its optimizer and its
         # metrics as well, and write them all.
         self.model_variables = [variable.value for variable in model.variables]
-        self.endpoints = _endpoints(model)
+        self.endpoints = _endpoints(model, resize)
 
 
 def export_saved_model(
@@ -67,7 +69,7 @@ def export_saved_model(
         class_names: The name of each class: the asset `class_names.txt`, one a line. By default
             `Class0`, `Class1` and so on.
         config: How the model was trained: the asset `config.json`, with `class_names`,
-            `image_shape` and `num_levels` added.
+            `image_shape`, `num_levels` and `resize` added.
 
     Raises:
         UserError: if the model has no labels, or not as many as there are names; or its pictures
@@ -83,6 +85,7 @@ def export_saved_model(
     if class_names is None:
         class_names = [f"Class{label}" for label in range(model.num_classes)]
     _check(model, class_names)
+    resize = "crop" if config is None else resize_of(config.get("data", {}))
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder, "class_names.txt")
         names.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
@@ -91,9 +94,10 @@ def export_saved_model(
             "class_names": list(class_names),
             "image_shape": list(model.image_shape),
             "num_levels": model.num_levels,
+            "resize": resize,
         }
         description.write_text(json.dumps({**(config or {}), **facts}, indent=2), encoding="utf-8")
-        module = ExportedPixelCNN(model, [names, description])
+        module = ExportedPixelCNN(model, [names, description], resize)
         signatures = {**module.endpoints, "serving_default": module.endpoints["classify"]}
         with atomic_path(path) as temporary:
             tf.saved_model.save(module, str(temporary), signatures=signatures)
@@ -115,7 +119,9 @@ def _check(model: keras.Model, class_names: Sequence[str]) -> None:
         )
 
 
-def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFunction]:
+def _endpoints(
+    model: keras.Model, resize: str
+) -> dict[str, tf.types.experimental.ConcreteFunction]:
     def classify(images):
         of_classes = (model.num_classes,)
         shapes = {"log_likelihood": of_classes, "probabilities": of_classes, "bits_per_dim": ()}
@@ -124,7 +130,7 @@ def _endpoints(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFu
         return {"class_id": class_id, **result}
 
     def classify_bytes(image_bytes):
-        images, good = decode_pictures(image_bytes, model.image_shape, model.num_levels)
+        images, good = decode_pictures(image_bytes, model.image_shape, model.num_levels, resize)
         return _without_bad(classify(images), good)
 
     def log_prob(images, labels):

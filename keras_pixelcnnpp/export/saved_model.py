@@ -10,7 +10,7 @@ from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.files import read_json, sha256
-from keras_pixelcnnpp.run import RunFolder, check_run_config, require_data
+from keras_pixelcnnpp.run import RunFolder, check_run_config, require_data, resize_of
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 
@@ -27,6 +27,7 @@ class ExportedModel:
     Attributes:
         config: The configuration of the training run.
         class_names, image_shape, num_levels: What the model was built for.
+        resize: `"crop"` or `"squeeze"`, how it reads pictures of another aspect ratio.
 
     Raises:
         UserError: if there is no such SavedModel at `path`, or TensorFlow is missing.
@@ -45,8 +46,10 @@ class ExportedModel:
         self.config = read_json(assets / "config.json")
         # The same entries, and the same rules, as in the configuration of the run.
         names = ("class_names", "image_shape", "num_levels")
-        facts = {name: self.config[name] for name in names if name in self.config}
+        known = (*names, "resize")
+        facts = {name: self.config[name] for name in known if name in self.config}
         check_run_config({"data": facts}, assets / "config.json")
+        self.resize = resize_of(facts)
         facts = require_data({"data": facts}, *names)
         self.class_names = tuple(facts["class_names"])
         self.image_shape = tuple(facts["image_shape"])
@@ -154,6 +157,7 @@ class SavedModelClassifier(ImageClassifier):
         class_names: The names of the classes, in the order of `classes_`.
         config: The configuration of the training run.
         num_classes, image_shape, num_levels: What the model was built for.
+        resize: `"crop"` or `"squeeze"`, how it reads pictures of another aspect ratio.
 
     Raises:
         UserError: if there is no such SavedModel at `path`, or TensorFlow is missing.
@@ -175,6 +179,7 @@ class SavedModelClassifier(ImageClassifier):
         self.class_names = self._exported.class_names
         self.image_shape = self._exported.image_shape
         self.num_levels = self._exported.num_levels
+        self.resize = self._exported.resize
         self.num_classes = len(self.class_names)
 
     def classify(self, images: np.ndarray) -> dict[str, np.ndarray]:

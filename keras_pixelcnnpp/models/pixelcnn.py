@@ -80,17 +80,12 @@ class MaskedModel(AutoregressiveModel):
             dropout_rate=dropout_rate,
             **kwargs,
         )
+        groups = self.image_shape[-1] if head == "categorical" else 1
+        sizes = (self.distribution.num_parameters, filters, num_blocks, groups)
+        of_labels = (conditioning, num_classes)
         self._assemble(
             self.network_class(
-                self.distribution.num_parameters,
-                filters,
-                num_blocks,
-                self.image_shape[-1] if head == "categorical" else 1,
-                dropout_rate,
-                conditioning,
-                num_classes,
-                name="network",
-                dtype=self.dtype_policy,
+                *sizes, dropout_rate, *of_labels, name="network", dtype=self.dtype_policy
             )
         )
 
@@ -185,16 +180,8 @@ class MaskedNetwork(AutoregressiveNetwork):
         evaluation.remember(self.stem, pixels)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "filters": self.filters,
-                "num_blocks": self.num_blocks,
-                "groups": self.groups,
-                "dropout_rate": self.dropout_rate,
-            }
-        )
-        return config
+        own = ("filters", "num_blocks", "groups", "dropout_rate")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 def apply(strategies, x, labels):
@@ -309,9 +296,6 @@ def gated(x, groups=1):
     """`tanh(a) * sigmoid(b)`, `a` and `b` being the halves of each channel group."""
     *leading, channels = x.shape
     leading = [-1 if size is None else size for size in leading]
-    if groups == 1:
-        value, gate = ops.split(x, 2, axis=-1)
-        return ops.tanh(value) * ops.sigmoid(gate)
     value, gate = ops.split(ops.reshape(x, (*leading, groups, channels // groups)), 2, axis=-1)
     return ops.reshape(ops.tanh(value) * ops.sigmoid(gate), (*leading, channels // 2))
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.backend import on_gpu
 from keras_pixelcnnpp.checks import (
     require_nonnegative_integer,
     require_nonnegative_number,
@@ -98,12 +99,15 @@ def _noisy(model, inputs, count, seed, temperature, guidance, batch_size):
 
 
 def _jit_compile(count):
-    """Whether to compile with XLA: always under JAX, never under torch, else for large jobs.
+    """Whether to compile with XLA: always under JAX, never under torch.
 
-    TensorFlow's own executor takes twice as long per batch, but XLA takes longer to compile than
-    a few hundred pictures take to draw.
+    Under TensorFlow on a GPU, where a batch would be some 10^5 small kernels, always; on a CPU for
+    large jobs. There its own executor takes twice as long per batch, but XLA takes longer to
+    compile than a few hundred pictures take to draw.
     """
-    return {"jax": True, "torch": False}.get(keras.backend.backend(), count >= XLA_PAYS_FROM)
+    if keras.backend.backend() == "tensorflow":
+        return on_gpu() or count >= XLA_PAYS_FROM
+    return keras.backend.backend() == "jax"
 
 
 def known_pixels(known_rows, count, image_shape):

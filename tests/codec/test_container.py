@@ -68,9 +68,15 @@ def data(model, images):
     return model.compress(images, batch_size=3, verbose=0)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("head", ["logistic_mixture", "categorical"])
-@pytest.mark.parametrize("cls", [kp.PixelCNNPlusPlus, kp.GatedPixelCNN])
+@pytest.mark.parametrize(
+    ("cls", "head", "channels"),
+    [
+        (kp.PixelCNNPlusPlus, "logistic_mixture", 3),
+        (kp.PixelCNNPlusPlus, "categorical", 1),
+        (kp.GatedPixelCNN, "logistic_mixture", 1),
+        (kp.GatedPixelCNN, "categorical", 3),
+    ],
+)
 def test_comes_back_and_is_as_short_as_promised(cls, head, channels):
     model = make(cls, head, channels)
     images = pictures(model)
@@ -138,11 +144,13 @@ def test_given_labels_and_no_label():
     assert compressed.num_coded_bytes <= 1.01 * promised_bytes(model, images, labels) + 32
 
 
+@pytest.mark.once
 def test_no_pictures(model, images):
     data = model.compress(images[:0])
     assert model.decompress(data).shape == (0, 4, 4, 1)
 
 
+@pytest.mark.once
 def test_names_are_kept(model, images):
     names = ["a.png", "b/ü.png", "", "a.png", "\udcff"]
     data = compress_pictures(model, images, names=names, verbose=0).data
@@ -165,6 +173,7 @@ def test_another_process_and_a_saved_model(model, images, data, tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, check=True)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -180,6 +189,7 @@ def test_bad_arguments(model, images, arguments, message):
         model.compress(**{"images": images, **arguments})
 
 
+@pytest.mark.once
 def test_without_constriction(model, images, data, monkeypatch):
     monkeypatch.setattr("keras_pixelcnnpp.codec.coder.constriction", None)
     for function in (require_constriction, lambda: model.compress(images)):
@@ -189,6 +199,7 @@ def test_without_constriction(model, images, data, monkeypatch):
         model.decompress(data)
 
 
+@pytest.mark.once
 def test_counts_leave_nothing_out():
     log_probs = np.log(np.array([[0.75, 0.25, 0.0], [1e-30, 1.0, 1e-30]], "float32") + 1e-37)
     log_probs = np.concatenate([log_probs, np.full((1, 3), np.nan, "float32")])
@@ -212,6 +223,7 @@ def test_a_model_that_thinks_nothing_of_a_picture(images):
         assert compressed.num_coded_bytes <= 3 * images.size + 32
 
 
+@pytest.mark.once
 def test_what_does_not_come_back_is_stored(model, images, monkeypatch):
     decode = PixelCoder.decode
 
@@ -258,6 +270,7 @@ class TestRefused:
         assert "pictures of [4, 4, 1], 5 levels" in message
         assert "another model" in refused(make(kp.PixelCNN), data)
 
+    @pytest.mark.once
     def test_another_backend(self, model, images, monkeypatch):
         there = dict(container.versions())
         monkeypatch.setattr(
@@ -268,13 +281,16 @@ class TestRefused:
         message = refused(model, data)
         assert "Expected: KERAS_BACKEND='numpy'. Received: " in message
 
+    @pytest.mark.once
     def test_another_version_of_the_format(self, model, data):
         assert "version 9 of the format" in refused(model, data[:8] + b"\x09" + data[9:])
 
+    @pytest.mark.once
     @pytest.mark.parametrize("content", [b"", b"\x89PXC", b"garbage" * 100, b"\x89PNG\r\n\x1a\n"])
     def test_garbage(self, model, content):
         assert "no compressed pictures" in refused(model, content)
 
+    @pytest.mark.once
     def test_every_flipped_bit_and_every_length(self, model, data):
         for place in range(len(data)):
             refused(model, data[:place])
@@ -294,6 +310,7 @@ def rewritten(data, change=lambda header: header, body=lambda body: body):
     return data[: len(container.MAGIC) + 1] + container._digest(rest) + rest
 
 
+@pytest.mark.once
 class TestFilesOfSomebodyWhoKnows:
     """With a checksum that fits: nothing is believed for that."""
 
@@ -358,6 +375,7 @@ class TestFilesOfSomebodyWhoKnows:
         refused(model, data[:9] + container._digest(rest) + rest)
 
 
+@pytest.mark.once
 @examples(10_000)
 @given(drawn=st.data())
 def test_mutated_files(model, images, data, drawn):

@@ -221,7 +221,7 @@ def test_crop_keeps_the_middle_and_squeeze_everything(folder, turned):
 @pytest.mark.parametrize("entry", [{}, {"resize": "squeeze"}, {"resize": "crop"}])
 def test_a_run_loads_its_pictures_as_it_was_trained(folder, entry, capsys, tmp_path):
     write_stripes(folder / "train/000.png")
-    dataset = load_dataset(folder, image_size=5, **entry)
+    dataset = load_dataset(folder, image_size=5, **{"resize": "squeeze", **entry})
     data = {
         "source": str(folder),
         "fingerprint": dataset.fingerprint(),

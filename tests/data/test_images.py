@@ -137,7 +137,7 @@ def test_resizing_arrays_is_resizing_files(rng, resize):
         content = encoded(Image.fromarray(image))
         np.testing.assert_array_equal(small, read_image(content, (10, 10, 1), resize))
     middle = images[:, :, 2:22] if resize == "crop" else images
-    np.testing.assert_array_equal(resized, resize_images(middle, (10, 10), 1))
+    np.testing.assert_array_equal(resized, resize_images(middle, (10, 10), 1, "squeeze"))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

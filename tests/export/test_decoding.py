@@ -51,10 +51,10 @@ def pictures():
 PICTURES = pictures()
 
 
-def decoded(content, shape, num_levels=256):
+def decoded(content, shape, num_levels=256, resize="crop"):
     from keras_pixelcnnpp.export.decoding import decode_picture
 
-    return decode_picture(tf.constant(content), shape, num_levels).numpy()
+    return decode_picture(tf.constant(content), shape, num_levels, resize).numpy()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -66,12 +66,27 @@ def test_same_size_is_exact(name, channels):
     np.testing.assert_array_equal(decoded(PICTURES[name], shape, 17), to_levels(expected, 17))
 
 
+@pytest.mark.parametrize("resize", ["crop", "squeeze"])
 @pytest.mark.parametrize("size", [(8, 8), (48, 50), (24, 10)])
 @pytest.mark.parametrize("name", ["grey", "colour with alpha", "JPEG colour"])
-def test_resizing_is_pillows_to_one_step(name, size):
+def test_resizing_is_pillows_to_one_step(name, size, resize):
     shape = (*size, 3)
-    difference = decoded(PICTURES[name], shape).astype(int) - read_image(PICTURES[name], shape)
-    assert np.abs(difference).max() <= 1
+    expected = read_image(PICTURES[name], shape, resize).astype(int)
+    assert np.abs(decoded(PICTURES[name], shape, resize=resize) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 4), (7, 10), (25, 2), (29, 31)])
+def test_cropping_is_that_of_files_to_the_pixel(size):
+    """No antialiasing where as many pixels come out as went in."""
+    content = encoded(
+        Image.fromarray(np.arange(30 * 31, dtype="uint16").astype("uint8").reshape(30, 31))
+    )
+    middle = read_image(content, (*size, 1))
+    down, across = min(30, round(31 * size[0] / size[1])), min(31, round(30 * size[1] / size[0]))
+    down, across = max(down, 1), max(across, 1)
+    same = (down, across, 1)
+    np.testing.assert_array_equal(decoded(content, same), read_image(content, same))
+    assert np.abs(decoded(content, (*size, 1)).astype(int) - middle).max() <= 1
 
 
 BAD = {

@@ -9,7 +9,7 @@ import tiny
 from scipy.stats import chisquare
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.data.images import png_bytes, to_pixels
+from keras_pixelcnnpp.data.images import png_bytes, read_image, to_levels, to_pixels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import (
     ExportedModel,
@@ -82,6 +82,21 @@ def test_bytes_agree_with_levels(savedmodel):
     classifier = SavedModelClassifier(savedmodel)
     expected = classifier.classify(images)["probabilities"]
     assert classifier.classify_bytes(contents)["probabilities"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("resize", ["crop", "squeeze"])
+def test_reads_other_shapes_as_its_run_did(trained, tmp_path, resize):
+    from keras_pixelcnnpp.export.endpoints import export_saved_model
+
+    run = {} if resize == "squeeze" else {"resize": resize}  # runs of before squeezed
+    export_saved_model(trained, tmp_path / "1", config={"data": run})
+    wide = np.random.default_rng(0).integers(0, 256, (4, 12, 1), dtype="uint8")
+    classifier = SavedModelClassifier(tmp_path)
+    assert classifier.resize == resize
+    levels = to_levels(read_image(png_bytes(wide), (4, 4, 1), resize), 5)
+    expected = trained.class_log_likelihoods(levels[None])[0]
+    scores = classifier.classify_bytes([png_bytes(wide)])["log_likelihood"][0]
+    assert scores == pytest.approx(expected, rel=1e-4)
 
 
 def test_bad_picture_in_a_batch(savedmodel):

@@ -46,6 +46,7 @@ def test_archive_of_another_backend_is_exported(tmp_path):
     np.testing.assert_allclose(received, LOG_LIKELIHOODS, rtol=1e-4)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "imports",
     [

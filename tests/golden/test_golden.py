@@ -64,7 +64,16 @@ class Golden:
         )
 
 
-@pytest.fixture(scope="module", params=list(GOLDEN), ids=["bias", "every strategy"])
+FEW, EVERY = GOLDEN
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(FEW, id="bias", marks=pytest.mark.once),
+        pytest.param(EVERY, id="every strategy"),
+    ],
+)
 def golden(request):
     return Golden(request.param)
 

@@ -48,6 +48,7 @@ def test_other_kind_of_model(archive):
         load_trained_model(archive, BaselineCNN)
 
 
+@pytest.mark.once
 def test_code_in_an_archive_is_not_run(tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: 2 * x)])
     model.save(tmp_path / "model.keras")
@@ -56,6 +57,7 @@ def test_code_in_an_archive_is_not_run(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"\x89HDF\r\n\x1a\n"])
 def test_no_archive(tmp_path, content):
     path = tmp_path / "model.keras"
@@ -64,12 +66,14 @@ def test_no_archive(tmp_path, content):
         load_trained_model(path, PixelCNNPlusPlus)
 
 
+@pytest.mark.once
 def test_brackets_within_brackets(archive, tmp_path):
     path = changed(archive, tmp_path, config=b"[" * 100_000)
     with pytest.raises(UserError, match="cannot be loaded"):
         load_trained_model(path, PixelCNNPlusPlus)
 
 
+@pytest.mark.once
 @examples(25)
 @given(data=st.data())
 def test_any_archive(archive, data):
@@ -81,6 +85,7 @@ def test_any_archive(archive, data):
 VALUES = st.sampled_from([None, -1, 0, 2**70, 1.5, "x", [], [1], {}, {"class_name": "Lambda"}])
 
 
+@pytest.mark.once
 @examples(25)
 @given(name=st.sampled_from(sorted(tiny.tiny_model().get_config())), value=VALUES)
 def test_any_configuration(archive, name, value):
@@ -92,6 +97,7 @@ def test_any_configuration(archive, name, value):
     hostile.result_or_one_line(load_trained_model, path, PixelCNNPlusPlus)
 
 
+@pytest.mark.once
 def test_weights_of_nothing(archive, tmp_path):
     path = changed(archive, tmp_path, model=io.BytesIO().getvalue())
     with pytest.raises(UserError, match="cannot be loaded"):

@@ -72,6 +72,7 @@ def test_dict_and_array_give_the_same_logits(model):
     )
 
 
+@pytest.mark.once
 def test_augmentation_is_for_training_only():
     images, _ = data(4)
     model = BaselineCNN(**SMALL, horizontal_flip=True, dropout_rate=0.0)
@@ -98,6 +99,7 @@ def test_half_precision_keeps_float32_logits():
     assert keras.backend.standardize_dtype(model(data(2)[0]).dtype) == "float32"
 
 
+@pytest.mark.once
 def test_config():
     check_config(
         BaselineCNN,
@@ -113,6 +115,7 @@ def test_config():
     )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("image_shape", "filters"),
     [
@@ -126,6 +129,7 @@ def test_default_stages_fit_the_picture(image_shape, filters):
     assert BaselineCNN(image_shape, 2, num_blocks=1).filters == filters
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -154,6 +158,7 @@ def test_pictures_that_do_not_fit(model):
         model.class_probabilities(np.zeros((2, 8, 8, 1), "float32"))
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_recognises_digits():
     dataset = load_dataset("digits")

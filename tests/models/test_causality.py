@@ -85,8 +85,8 @@ def model_and_image(rng, trained, **arguments):
 ALL_GREY = [(i, j, 0) for i in range(8) for j in range(8)]
 
 
-@pytest.mark.parametrize("num_resolutions", [1, 2])
-@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("num_resolutions", [pytest.param(1, marks=pytest.mark.once), 2])
+@pytest.mark.parametrize("trained", [pytest.param(False, marks=pytest.mark.once), True])
 @pytest.mark.parametrize("conditioning", ["none", "bias", "+".join(STRATEGIES)])
 def test_grey(rng, conditioning, trained, num_resolutions):
     model, image = model_and_image(
@@ -125,7 +125,7 @@ def test_unconditional(rng):
     check(model, image, None, ALL_GREY)
 
 
-@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("trained", [pytest.param(False, marks=pytest.mark.once), True])
 def test_rgb(rng, trained):
     model, image = model_and_image(
         rng, trained, image_shape=(32, 32, 3), num_classes=3, num_resolutions=3

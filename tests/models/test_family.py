@@ -157,6 +157,7 @@ def test_trains_classifies_completes_and_comes_back(cls, head, tmp_path):
         np.testing.assert_array_equal(restored.class_log_likelihoods(split.images), scores)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cls", MASKED)
 def test_config(cls):
     arguments = {
@@ -181,6 +182,7 @@ def test_a_preset_of_another_architecture(tmp_path):
         kp.PixelCNNPlusPlus.from_preset(tmp_path)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

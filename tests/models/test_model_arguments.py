@@ -2,6 +2,7 @@ import pytest
 import tiny
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

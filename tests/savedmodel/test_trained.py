@@ -6,7 +6,7 @@ import tiny
 from command_line import one_line
 from PIL import Image
 
-from keras_pixelcnnpp.data.images import to_pixels
+from keras_pixelcnnpp.data.images import png_bytes, read_image, to_levels, to_pixels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.sampling.class_samples import class_label
@@ -41,6 +41,21 @@ def test_a_run_knows_the_names_of_its_classes(model, tmp_path):
     for unknown in ("red", "3", "²"):
         with pytest.raises(UserError, match=r"Expected one of: dark, grey, bright \(or 0 to 2\)"):
             class_label(trained.class_names, unknown)
+
+
+@pytest.mark.parametrize("entry", [{}, {"resize": "squeeze"}, {"resize": "crop"}])
+def test_pictures_of_another_shape_are_read_as_in_training(pixelcnnpp, model, tmp_path, entry):
+    data = tiny.tiny_data_config(tiny.tiny_dataset())
+    write_json(tmp_path / "config.json", {"data": data | entry})
+    model.save(tmp_path / "model.keras")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 12, 1), dtype="uint8")
+    wide, csv = tmp_path / "wide.png", tmp_path / "out.csv"
+    wide.write_bytes(png_bytes(pixels))
+    assert pixelcnnpp("classify", "--run", tmp_path, wide, "--csv", csv)[0] == 0
+    levels = to_levels(read_image(wide, (4, 4, 1), entry.get("resize", "squeeze")), 5)
+    expected = model.class_probabilities(levels[None])[0]
+    found = [float(value) for value in csv.read_text().splitlines()[1].split(",")[-3:]]
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_preset_knows_its_data(model, tmp_path):

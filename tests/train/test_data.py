@@ -10,7 +10,7 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.report.origin import training_words
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.run import RunFolder, data_words
 from keras_pixelcnnpp.train.data import (
     flipped,
     load_data,
@@ -52,6 +52,20 @@ def test_larger_pictures_are_those_of_the_split_train_alone(tmp_path, monkeypatc
     assert len(read) == count
     assert larger.paths == expected.paths == dataset.split("train").paths
     np.testing.assert_array_equal(larger.images, expected.images)
+
+
+def test_pictures_are_cropped_unless_told(tmp_path, capsys):
+    folder = pictures.write_course_folder(tmp_path / "data")  # 8×6 pixels
+    for given, words in (({}, []), ({"resize": "squeeze"}, ["--resize", "squeeze"])):
+        options = BaselineOptions(data=str(folder), run="run", image_size=5, **given)
+        dataset, config = load_data(options, seed=0)
+        resize = given.get("resize", "crop")
+        expected = load_dataset(folder, image_size=5, resize=resize).fingerprint()
+        assert dataset.fingerprint() == expected
+        assert config["resize"] == resize
+        done = {"crop": "cropped in the middle", "squeeze": "squeezed"}[resize]
+        assert f"Pictures of another shape than 5×5 were {done}" in capsys.readouterr().out
+        assert [word for word in data_words(config) if "resize" in word or word in words] == words
 
 
 def test_crops_need_picture_files(pixelcnnpp, tmp_path):

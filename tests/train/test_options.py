@@ -42,6 +42,7 @@ def test_contradicting_options(overrides, message):
     ("name", "data", "architecture", "expected"),
     [
         (None, "digits", None, "pixelcnnpp"),
+        (None, "pictures", None, "pixelcnnpp"),
         (None, "digits", "pixelcnn", "pixelcnn"),
         (None, "digits", "pixelcnnpp", "pixelcnnpp"),
         ("gated_pixelcnn", "digits", None, "gated_pixelcnn"),
@@ -57,9 +58,29 @@ def test_preset_of_another_architecture():
 
 
 def test_unlabelled_pictures_take_all_candidates_whatever_the_preset_has():
-    preset = {"model": {}, "training": {"candidates": 2}}
+    preset = {"model": {"label_loss_weight": 0.1}, "training": {"candidates": 2}}
     assert resolve_options(preset, {"unlabelled_weight": 0.5}, 3)[1]["candidates"] == 3
     assert resolve_options(preset, {"unlabelled_weight": 0.0}, 3)[1]["candidates"] == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "num_classes", "from_files", "expected"),
+    [
+        ({}, 4, True, (0.3, 4, 4)),
+        ({}, 2, True, (0.3, 2, 4)),
+        ({}, 20, True, (0.3, 4, 4)),
+        ({}, 1, True, (0.0, 1, 4)),
+        ({"conditioning": "none"}, 4, True, (0.0, 1, 4)),
+        ({"label_loss_weight": 0.0}, 4, True, (0.0, 1, 4)),
+        ({}, 4, False, (0.3, 4, 0)),
+        ({"crop_margin": 2}, 4, False, (0.3, 4, 2)),
+    ],
+)
+def test_a_preset_gives_way_to_the_data(given, num_classes, from_files, expected):
+    preset = {"model": {"label_loss_weight": 0.3}, "training": {"candidates": 4, "crop_margin": 4}}
+    model, training = resolve_options(preset, given, num_classes, from_files)
+    received = (model["label_loss_weight"], training["candidates"], training["crop_margin"])
+    assert received == expected
 
 
 def test_options_override_the_preset():
