@@ -68,11 +68,11 @@ def draw_rows(model, inputs, count, seed, temperature, guidance):
         channels)`, zeros where nothing is drawn yet.
     """
     ((batch,),) = _noisy(model, inputs, count, seed, temperature, guidance, count)
-    guided = guidance != 0
-    samplers, kind = model.runners.samplers, ("rows", guided)
+    guided, jit_compile = guidance != 0, _jit_compile(count)
+    samplers, kind = model.runners.samplers, ("rows", guided, jit_compile)
     if kind not in samplers:
         samplers[kind] = RowSampler(model, guided)
-        samplers[kind].compile(jit_compile=_jit_compile(count))
+        samplers[kind].compile(jit_compile=jit_compile)
     return samplers[kind].steps(batch)
 
 
