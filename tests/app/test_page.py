@@ -153,6 +153,7 @@ class TestCommand:
         one_line(pixelcnnpp("app", "--preset", "digits", "--run", "runs"), "2 of them")
 
     @needs_gradio
+    @pytest.mark.slow
     def test_from_the_command_to_ctrl_c(self, model, tmp_path):
         model.save(tmp_path / "model.keras")
         with socket.socket() as taken:
