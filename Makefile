@@ -2,6 +2,8 @@
 # make test      tests under TensorFlow; also test-jax, test-torch, test-extras, test-all
 # make bench     speed, side by side with peers; writes benchmarks/results and RESULTS.md
 # make lint      style; make format mends what can be mended
+# make docs      the site, in docs/_build/html
+# make notebooks runs the tutorials (minutes), and builds the site with what they print
 # make soak      kills trainings and resumes them, reads hostile files, serves requests, all examples of hypothesis
 # make lock      chooses new versions for requirements/; make audit looks for known holes in them
 #
@@ -17,7 +19,7 @@ TORCH_INDEX ?=
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
-.PHONY: help demo test test-jax test-torch test-extras test-all bench lint format soak lock audit clean
+.PHONY: help demo test test-jax test-torch test-extras test-all bench lint format docs notebooks soak lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -60,6 +62,9 @@ PACKAGE := setup.cfg pyproject.toml
 .venv-extras/installed: $(PACKAGE) requirements/extras.txt
 	$(call environment,.venv-extras,extras)
 
+.venv-docs/installed: $(PACKAGE) requirements/docs.txt
+	$(call environment,.venv-docs,docs)
+
 .venv-audit/installed: requirements/audit.txt
 	$(call locked,.venv-audit,audit)
 	@touch $@
@@ -78,11 +83,12 @@ lock: .venv-audit/installed
 	$(LOCK) --universal --extra tensorflow --extra dev $(LOCKED) -o requirements/tensorflow.txt
 	$(LOCK) --universal --extra jax --extra dev $(LOCKED) -o requirements/jax.txt
 	$(LOCK) --python-platform linux --extra tensorflow --extra serve --extra ray --extra app --extra dev $(LOCKED) -o requirements/extras.txt
+	$(LOCK) --universal --extra tensorflow --extra docs $(LOCKED) -o requirements/docs.txt
 	$(LOCK) --python-platform windows --no-emit-package torch --extra torch --extra dev $(LOCKED) \
 		requirements/torch.in -o requirements/torch.txt
 
 audit: .venv-audit/installed .venv/installed
-	for lock in tensorflow jax torch extras audit uv; do \
+	for lock in tensorflow jax torch extras docs audit uv; do \
 		.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/$$lock.txt || exit 1; \
 	done
 	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements/torch.in
@@ -117,6 +123,20 @@ soak: .venv/installed
 	.venv/bin/python benchmarks/soak.py --minutes 8 --output runs/soak.json
 	PIXELCNNPP_TESTS=full .venv/bin/python -m pytest $(PYTEST_ARGS) -m hypothesis
 
+# --- documentation ----------------------------------------------------------------------------
+
+# Warnings are errors, and nothing is fetched.
+SITE := docs/_build/html
+
+docs: .venv-docs/installed
+	TF_CPP_MIN_LOG_LEVEL=3 .venv-docs/bin/python -m sphinx -W --keep-going -n -b html -d docs/_build/doctrees docs $(SITE)
+	.venv-docs/bin/python docs/check_site.py $(SITE)
+
+# Then the site shows what they print and draw.
+notebooks: .venv-docs/installed
+	.venv-docs/bin/python docs/run_notebooks.py
+	$(MAKE) docs
+
 # --- speed ------------------------------------------------------------------------------------
 
 BENCH := .venv/bin/python benchmarks
@@ -149,4 +169,4 @@ demo: .venv/installed
 	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/drawn, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch .venv-extras .venv-audit build dist *.egg-info
+	rm -rf .venv .venv-jax .venv-torch .venv-extras .venv-docs .venv-audit docs/_build build dist *.egg-info

@@ -280,6 +280,7 @@ class MixtureHeadConditioning(LabelConditioning):
         return x + ops.reshape(change, (-1, change.shape[1], height, width, x.shape[-1]))
 
 
+#: From the names that `conditioning` takes to the classes. One of your own is added here.
 STRATEGIES = {
     "one_hot": OneHotConditioning,
     "embedding": EmbeddingConditioning,

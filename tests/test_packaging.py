@@ -46,9 +46,9 @@ def test_the_two_tfp_distributions_never_meet():
         assert "tensorflow" not in shared
 
 
-def locked_versions(backend):
+def locked_versions(lock):
     """The pinned requirements that hold for the Python that runs, and how many have no hash."""
-    text = (ROOT / "requirements" / f"{backend}.txt").read_text(encoding="utf-8")
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
     blocks = text.replace("\\\n", " ").splitlines()
     pins = [line for line in blocks if line and not line.lstrip().startswith("#")]
     requirements = [Requirement(line.split(" --hash")[0]) for line in pins]
@@ -60,16 +60,25 @@ def locked_versions(backend):
     return versions, sum("--hash=sha256:" not in line for line in pins)
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_locked_versions_are_those_that_setup_cfg_allows(backend):
+@pytest.mark.parametrize(
+    ("lock", "wanted_extras"),
+    [
+        ("tensorflow", ("tensorflow", "dev")),
+        ("jax", ("jax", "dev")),
+        ("torch", ("torch", "dev")),
+        ("docs", ("tensorflow", "docs")),
+    ],
+)
+def test_locked_versions_are_those_that_setup_cfg_allows(lock, wanted_extras):
     """After a change in setup.cfg: make lock."""
-    locked, without_hash = locked_versions(backend)
+    locked, without_hash = locked_versions(lock)
     assert without_hash == 0
-    if backend == "torch":
+    if lock == "torch":
         pin = Requirement((ROOT / "requirements" / "torch.in").read_text().splitlines()[-1])
         locked["torch"] = next(iter(pin.specifier)).version
     options, extras = settings()["options"], settings()["options.extras_require"]
-    for line in (options["install_requires"] + extras[backend] + extras["dev"]).splitlines():
+    lines = "".join([options["install_requires"], *(extras[name] for name in wanted_extras)])
+    for line in lines.splitlines():
         wanted = Requirement(line) if line else None
         if wanted and (wanted.marker is None or wanted.marker.evaluate()):
             version = locked[canonicalize_name(wanted.name)]

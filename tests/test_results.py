@@ -23,7 +23,7 @@ def test_no_number_was_typed_by_hand(results):
 
 def test_docs_have_the_measured_table_of_the_backends():
     measured = (ROOT / "benchmarks" / "results" / "backends.json").read_text(encoding="utf-8")
-    text = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "explanations" / "speed.md").read_text(encoding="utf-8")
     assert benchmark("backends").markdown(json.loads(measured)) in text
 
 

@@ -56,3 +56,21 @@ def test_receptive_fields(tmp_path, capsys, monkeypatch):
     module.main(["--output", str(tmp_path / "fields.png")])
     assert (tmp_path / "fields.png").stat().st_size > 1000
     assert capsys.readouterr().out.count(", 0 others") == 3
+
+
+def test_incremental_sampling(tmp_path):
+    module = script("examples/incremental_sampling.py")
+    module.main(["--output", str(tmp_path / "pass.png")])
+    assert (tmp_path / "pass.png").stat().st_size > 1000
+    # What is kept is as much as a row and one entry more; nothing is kept of what isn't there.
+    places = [(row, column) for row in range(module.SIZE) for column in range(module.SIZE)]
+    kept = [place for place in places if module.new_pixel(*place) == module.KEPT]
+    assert len(kept) == module.SIZE + 1
+    assert max(kept) < (module.ROW, module.COLUMN)
+
+
+@pytest.mark.slow
+def test_three_jobs(tmp_path):
+    options = ["--preset", "digits", "--classes", "2", "--output", tmp_path / "jobs.png"]
+    script("examples/three_jobs.py").main([str(option) for option in options])
+    assert (tmp_path / "jobs.png").stat().st_size > 1000

@@ -1,0 +1,49 @@
+"""The site: `make docs`. Neither the build nor a reader's browser fetches anything."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+
+# Also in the badges and first cells of the notebooks: tests/test_documentation.py compares them.
+repository = "https://github.com/keras-pixelcnnpp/keras-pixelcnnpp"
+
+project = html_title = "keras-pixelcnnpp"
+copyright = "keras-pixelcnnpp maintainers, Apache-2.0"  # noqa: A001 (Sphinx's name)
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "docstrings",
+    "outputs",
+    "site_links",
+]
+exclude_patterns = ["_build", "**/runs"]
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures are words, not links
+
+html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence"]
+
+# `make notebooks` runs them; the extension `outputs` shows what came of it.
+nb_execution_mode = "off"
+nb_merge_streams = True
+nb_output_stderr = "remove"  # what TensorFlow logs before it may be told not to
+nb_render_markdown_format = "myst"
+
+autodoc_typehints = "none"
+autodoc_class_signature = "mixed"
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_custom_sections = [
+    ("Attributes", "params_style"),
+    ("Call arguments", "params_style"),
+    ("Input shape", "notes"),
+    ("Output shape", "notes"),
+    ("Reference", "references"),
+]

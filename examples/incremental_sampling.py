@@ -1,0 +1,110 @@
+"""What the sampler keeps and what it computes, as a figure: incremental_sampling.png.
+
+    python examples/incremental_sampling.py [--output docs/pictures/incremental_sampling.png]
+
+The kernels are those of PixelCNN++: two rows of three columns in the stream `u`, two rows of two
+columns in the stream `ul`.
+"""
+
+import argparse
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from keras_pixelcnnpp.sampling.incremental_pass import lower_levels_running
+
+SIZE, ROW, COLUMN = 8, 4, 3
+COMPUTED, KEPT, PAST, LATER = "#e8803a", "#6f9fd8", "#dcdcdc", "white"
+LEGEND = {
+    "computed now": COMPUTED,
+    "kept from before": KEPT,
+    "no longer needed": PAST,
+    "not there yet": LATER,
+}
+
+
+def naive(row, column):
+    """Of the loop that evaluates the whole network once a pixel."""
+    return COMPUTED
+
+
+def new_row(row, column):
+    """The stream `u`, when a row begins."""
+    if row == ROW:
+        return COMPUTED
+    return LATER if row > ROW else KEPT if row == ROW - 1 else PAST
+
+
+def new_pixel(row, column):
+    """The stream `ul`, at each pixel."""
+    if (row, column) == (ROW, COLUMN):
+        return COMPUTED
+    if (row, column) > (ROW, COLUMN):
+        return LATER
+    # Beside the left part of this row and the right part of the one above, one entry above left.
+    return KEPT if row == ROW or (row == ROW - 1 and column >= COLUMN - 1) else PAST
+
+
+def lower_resolutions(row, level):
+    """Which resolutions run at which row."""
+    return COMPUTED if level <= lower_levels_running(row, 3) else KEPT
+
+
+def draw_cells(axes, colour, columns=SIZE):
+    """A cell for each place, in the colour that a function gives it."""
+    for row in range(SIZE):
+        for column in range(columns):
+            cell = {"facecolor": colour(row, column), "edgecolor": "#888888", "linewidth": 0.8}
+            axes.add_patch(Rectangle((column, row), 1, 1, **cell))
+    axes.set(xlim=(-0.1, columns + 0.1), ylim=(SIZE + 0.1, -0.1), xticks=[], yticks=[])
+    axes.set_aspect("equal" if columns == SIZE else "auto")
+    axes.spines[:].set_visible(False)
+
+
+def outline(axes, column, row, width, height):
+    """A thick frame around some cells."""
+    frame = {"fill": False, "edgecolor": "black", "linewidth": 2.5}
+    axes.add_patch(Rectangle((column, row), width, height, **frame))
+
+
+def draw():
+    """The figure: the naive loop, a new row, a new pixel, and lower resolutions."""
+    figure = Figure(figsize=(7.5, 8.6), layout="constrained")
+    (first, second), (third, fourth) = figure.subplots(2, 2)
+    draw_cells(first, naive)
+    outline(first, COLUMN, ROW, 1, 1)
+    first.set_title("Naive loop, each pixel:\nall features, one place is used", fontsize=12)
+    draw_cells(second, new_row)
+    outline(second, COLUMN - 1, ROW - 1, 3, 2)
+    second.set_title("New row, stream u:\none row of features", fontsize=12)
+    draw_cells(third, new_pixel)
+    outline(third, COLUMN - 1, ROW - 1, 2, 2)
+    third.set_title("New pixel, stream ul:\none place", fontsize=12)
+    draw_cells(fourth, lower_resolutions, columns=3)
+    fourth.set_xticks([0.5, 1.5, 2.5], ["full", "half", "quarter"], fontsize=11)
+    fourth.set_yticks([row + 0.5 for row in range(SIZE)], range(SIZE), fontsize=11)
+    fourth.tick_params(length=0)
+    fourth.set_ylabel("row", fontsize=11)
+    fourth.set_title("Resolutions\nthat run at a row", fontsize=12)
+    handles = [
+        *(
+            Patch(facecolor=colour, edgecolor="#888888", label=what)
+            for what, colour in LEGEND.items()
+        ),
+        Patch(fill=False, edgecolor="black", linewidth=2.5, label="what is used or looked at"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=12, frameon=False)
+    return figure
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("incremental_sampling.png"))
+    options = parser.parse_args(arguments)
+    draw().savefig(options.output, dpi=130)
+    print(f"Wrote {options.output}")
+
+
+if __name__ == "__main__":
+    main()
