@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import keras
+
+Tensor = Any  # of the backend's own kind
 
 
 def versions() -> dict[str, str]:

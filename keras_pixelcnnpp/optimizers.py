@@ -1,13 +1,15 @@
 """Adam in one operation a variable, under TensorFlow; averages that are of use from the start."""
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import require_nonnegative_number, require_positive_integer
 
 # Under torch a subclass that updates all variables together, which a plain subclass would not be.
@@ -48,24 +50,26 @@ class FusedAdam(_Adam):
         rising momentum is that of `tf.train.ExponentialMovingAverage`.
     """
 
-    def __init__(self, learning_rate=0.001, *, ema_warmup=False, **kwargs):
+    def __init__(self, learning_rate: Any = 0.001, *, ema_warmup: bool = False, **kwargs: Any):
         super().__init__(learning_rate, **kwargs)
         self.ema_warmup = ema_warmup
         # In a namespace, since Keras tracks what a dict holds.
         self._shared = types.SimpleNamespace(scalars=None)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         """The arguments."""
         return {**super().get_config(), "ema_warmup": self.ema_warmup}
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self, grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None
+    ) -> None:
         """Updates the variables; see Keras."""
         try:
             super().apply(grads, trainable_variables)
         finally:
             self._shared.scalars = None
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Any) -> None:
         """Updates one variable."""
         moments = self._moments(variable)
         if moments is None or not _has_kernel(variable) or _is_sparse(gradient) or self.amsgrad:
@@ -106,7 +110,7 @@ class FusedAdam(_Adam):
             }
         return self._shared.scalars
 
-    def finalize_variable_values(self, var_list):
+    def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
         """Puts the averages into the variables; before the first step there are none.
 
         Keras's own would then fill the variables with zeros, as when every step so far had
@@ -213,7 +217,7 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         decayed = self.initial_learning_rate * ops.power(self.decay_rate, step)
         return decayed * ops.minimum(1.0, (step + 1) / max(self.warmup_steps, 1))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             "initial_learning_rate": self.initial_learning_rate,
             "decay_rate": self.decay_rate,

@@ -1,6 +1,7 @@
 """The documentation names everything there is, and its links lead somewhere. Needs no Sphinx."""
 
 import importlib
+import inspect
 import json
 import re
 from pathlib import Path
@@ -159,3 +160,32 @@ def test_notebooks_open_in_colab_and_install_the_package_there():
         code = "\n".join(cells(path, "code"))
         assert f"[tensorflow] @ git+https://github.com/{repository}" in code
         assert set(re.findall(r"github\.com/([\w-]+/[\w-]+)", code)) == {repository}
+
+
+def untyped(function):
+    """What in a signature has no type."""
+    signature = inspect.signature(function)
+    missing = [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.annotation is parameter.empty and parameter.name not in ("self", "cls")
+    ]
+    returns = signature.return_annotation is not signature.empty
+    return missing + ["return"] * (not returns and function.__name__ != "__init__")
+
+
+@pytest.mark.parametrize("name", keras_pixelcnnpp.__all__)
+def test_signatures_of_public_names_are_typed(name):
+    public = getattr(keras_pixelcnnpp, name)
+    functions = {name: public} if inspect.isfunction(public) else {}
+    for cls in getattr(public, "__mro__", ()):
+        if cls.__module__.startswith("keras_pixelcnnpp"):
+            of_class = {key: getattr(value, "__func__", value) for key, value in vars(cls).items()}
+            functions |= {
+                f"{cls.__name__}.{key}": value
+                for key, value in of_class.items()
+                if inspect.isfunction(value)
+                and value.__module__.startswith("keras_pixelcnnpp")
+                and (key == "__init__" or not key.startswith("_"))
+            }
+    assert {key: untyped(value) for key, value in functions.items() if untyped(value)} == {}

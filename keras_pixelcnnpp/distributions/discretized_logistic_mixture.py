@@ -1,10 +1,12 @@
 """The mixture as a `tfp` distribution."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import import_tfp
+from keras_pixelcnnpp.backend import Tensor, import_tfp
 from keras_pixelcnnpp.distributions import logistic_mixture
 
 tfp = import_tfp()
@@ -45,12 +47,12 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
 
     def __init__(
         self,
-        mixture_parameters,
-        channels=3,
-        num_levels=256,
-        validate_args=False,
-        allow_nan_stats=True,
-        name="DiscretizedLogisticMixture",
+        mixture_parameters: Any,
+        channels: int = 3,
+        num_levels: int = 256,
+        validate_args: bool = False,
+        allow_nan_stats: bool = True,
+        name: str = "DiscretizedLogisticMixture",
     ):
         arguments = dict(locals())
         self._parameters_tensor = ops.convert_to_tensor(mixture_parameters)
@@ -78,22 +80,22 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         }
 
     @property
-    def mixture_parameters(self):
+    def mixture_parameters(self) -> Tensor:
         """Float tensor `(..., num_parameters)`."""
         return self._parameters_tensor
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         """Number of channels, the length of an event."""
         return self._channels
 
     @property
-    def num_levels(self):
+    def num_levels(self) -> int:
         """Number of levels of each channel."""
         return self._num_levels
 
     @property
-    def num_mixtures(self):
+    def num_mixtures(self) -> int:
         """Number of components."""
         return self._mixture.logits.shape[-1]
 

@@ -2,12 +2,16 @@
 
 import types
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import device_name
+from keras_pixelcnnpp.backend import Tensor, device_name
 from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
@@ -125,23 +129,23 @@ class AutoregressiveModel(keras.Model):
 
     def __init__(
         self,
-        image_shape,
-        num_classes,
-        num_levels=256,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        num_levels: int = 256,
         *,
-        filters,
-        num_blocks,
-        num_mixtures=5,
-        head="logistic_mixture",
-        conditioning="none",
-        dropout_rate=0.0,
-        label_dropout_rate=0.0,
-        label_loss_weight=0.0,
-        unlabelled_weight=0.0,
-        initial_temperature=1.0,
-        learn_temperature=True,
-        learn_offsets=True,
-        **kwargs,
+        filters: int | Sequence[int],
+        num_blocks: int | Sequence[int],
+        num_mixtures: int = 5,
+        head: str = "logistic_mixture",
+        conditioning: str = "none",
+        dropout_rate: float = 0.0,
+        label_dropout_rate: float = 0.0,
+        label_loss_weight: float = 0.0,
+        unlabelled_weight: float = 0.0,
+        initial_temperature: float = 1.0,
+        learn_temperature: bool = True,
+        learn_offsets: bool = True,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.image_shape = checked_image_shape(image_shape)
@@ -194,7 +198,7 @@ class AutoregressiveModel(keras.Model):
         self.build({"image": (None, *self.image_shape), "label": (None, None)})
 
     @property
-    def num_labels(self):
+    def num_labels(self) -> int:
         """How many labels there are: one more than classes where some pictures had none.
 
         The label `num_classes` then means "no label".
@@ -202,16 +206,16 @@ class AutoregressiveModel(keras.Model):
         return self.num_classes + (self.label_dropout_rate > 0)
 
     @property
-    def widths(self):
+    def widths(self) -> tuple[int, ...]:
         """Number of filters at each resolution, highest first."""
         return (self.filters,)
 
     @property
-    def dimensions(self):
+    def dimensions(self) -> int:
         """Number of sub-pixels of a picture, the divisor of bits per dimension."""
         return int(np.prod(self.image_shape))
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         height, width, channels = self.image_shape
         self.network.build((None, 1, height, width, channels))
         self.posterior.build()
@@ -221,7 +225,7 @@ class AutoregressiveModel(keras.Model):
 
     # Network and loss
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: dict[str, Tensor], training: bool = False) -> Tensor:
         if not isinstance(inputs, dict) or (self.num_classes and "label" not in inputs):
             images = inputs["image"] if isinstance(inputs, dict) else inputs
             if self.num_classes:
@@ -253,7 +257,7 @@ class AutoregressiveModel(keras.Model):
         dropped = keras.random.uniform(shape, seed=self.seed_generator) < self.label_dropout_rate
         return ops.where(dropped, self.num_classes, labels)
 
-    def log_likelihood(self, parameters, images):
+    def log_likelihood(self, parameters: Tensor, images: Tensor) -> Tensor:
         """Sums log p over the pixels: `(batch, K)`, nats.
 
         Args:
@@ -264,8 +268,14 @@ class AutoregressiveModel(keras.Model):
         return ops.sum(self.distribution.log_prob(parameters, levels), axis=(2, 3))
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
-    ):
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+        **kwargs: Any,
+    ) -> Tensor:
         """Bits/dim of the true label, plus the weighted cross-entropy over the candidates.
 
         Of pictures without a label bits/dim of p(x), of the same parameters.
@@ -297,7 +307,7 @@ class AutoregressiveModel(keras.Model):
             loss = loss + super().compute_loss(x, y, y_pred, sample_weight, training)
         return loss
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> dict[str, float]:
         """The metrics; those over candidates only where there were several."""
         results = super().get_metrics_result()
         if not self._compares_candidates:
@@ -309,13 +319,13 @@ class AutoregressiveModel(keras.Model):
 
     def compile(
         self,
-        optimizer="rmsprop",
-        loss=None,
-        loss_weights=None,
-        metrics=None,
-        weighted_metrics=None,
-        **kwargs,
-    ):
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Configures training as `keras.Model.compile`; loss and metrics are the model's own.
 
         Args:
@@ -344,7 +354,7 @@ class AutoregressiveModel(keras.Model):
                 )
         super().compile(optimizer=optimizer, **kwargs)
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict) -> None:
         # Keras calls its own `compile` only.
         self.compile(**keras.saving.deserialize_keras_object(config))
         if not self.optimizer.built:
@@ -352,12 +362,12 @@ class AutoregressiveModel(keras.Model):
 
     def fit(
         self,
-        x=None,
-        y=None,
-        *args,
-        validation_data=None,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Any = None,
+        *args: Any,
+        validation_data: Any = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Trains as `keras.Model.fit`; before the first step, initializes from the first batch.
 
         Args:
@@ -398,7 +408,7 @@ class AutoregressiveModel(keras.Model):
             warnings.filterwarnings("ignore", message="Gradients do not exist")
             return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Measures bits/dim, and with K > 1 cross-entropy and accuracy, as `keras.Model.evaluate`.
 
         Args:
@@ -416,7 +426,7 @@ class AutoregressiveModel(keras.Model):
             self._forget_other_candidates("test_function", first)
         return super().evaluate(x, y, *args, **kwargs)
 
-    def predict(self, x, *args, **kwargs):
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Class probabilities of pictures, as `keras.Model.predict`.
 
         Args:
@@ -437,11 +447,11 @@ class AutoregressiveModel(keras.Model):
             x = {**inputs, "image": images}
         return super().predict(x, *args, **kwargs)
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         """One step, on a batch in any form that `fit` takes; see `keras.Model`."""
         return super().train_step(*args[:-1], as_inputs(args[-1]))
 
-    def test_step(self, *args):
+    def test_step(self, *args: Any) -> Any:
         """One step of `evaluate`; see `keras.Model`."""
         return super().test_step(*args[:-1], as_inputs(args[-1]))
 
@@ -453,7 +463,7 @@ class AutoregressiveModel(keras.Model):
                 self._traced_labels[function] = shape
                 setattr(self, function, None)
 
-    def initialize(self, images, labels=None):
+    def initialize(self, images: np.ndarray, labels: ArrayLike | None = None) -> None:
         """Sets gains and biases from one batch of data (weight normalization), once.
 
         Args:
@@ -474,7 +484,13 @@ class AutoregressiveModel(keras.Model):
 
     # Scoring
 
-    def log_prob(self, images, labels=None, batch_size=32, verbose=0):
+    def log_prob(
+        self,
+        images: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
         """Log-likelihood log p(x | y) of each picture under its label.
 
         Args:
@@ -494,7 +510,13 @@ class AutoregressiveModel(keras.Model):
             inputs["label"] = checked_labels(labels, len(inputs["image"]), self.num_labels)
         return self._score(inputs, batch_size, verbose)[:, 0]
 
-    def class_log_likelihoods(self, images, batch_size=32, verbose=0, known_rows=None):
+    def class_log_likelihoods(
+        self,
+        images: np.ndarray,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+        known_rows: ArrayLike | None = None,
+    ) -> np.ndarray:
         """Log-likelihood log p(x | y) of each picture, or of its first rows, under every class.
 
         Args:
@@ -523,7 +545,13 @@ class AutoregressiveModel(keras.Model):
         above = np.concatenate([np.zeros_like(above[:, :1]), above], axis=1)
         return above[:, known_rows].astype("float32")
 
-    def class_probabilities(self, images, batch_size=32, verbose=0, known_rows=None):
+    def class_probabilities(
+        self,
+        images: np.ndarray,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+        known_rows: ArrayLike | None = None,
+    ) -> np.ndarray:
         """Posterior p(y | x) by Bayes' rule, of the whole picture or of its first rows.
 
         Args:
@@ -548,7 +576,9 @@ class AutoregressiveModel(keras.Model):
         scores = self.class_log_likelihoods(images, batch_size, verbose, known_rows)
         return self.posterior.probabilities(scores)
 
-    def bits_per_dim(self, images, batch_size=32, verbose=0):
+    def bits_per_dim(
+        self, images: np.ndarray, batch_size: int = 32, verbose: int | str = 0
+    ) -> np.ndarray:
         """Bits/dim of p(x), the mean of p(x | y) over equally likely classes: array `(N,)`."""
         if self.num_classes == 0:
             log_likelihood = self.log_prob(images, None, batch_size, verbose)
@@ -556,7 +586,14 @@ class AutoregressiveModel(keras.Model):
             log_likelihood = log_marginal(self.class_log_likelihoods(images, batch_size, verbose))
         return logistic_mixture.bits_per_dim(log_likelihood, self.image_shape)
 
-    def evidence_map(self, images, labels, against, batch_size=32, verbose=0):
+    def evidence_map(
+        self,
+        images: np.ndarray,
+        labels: ArrayLike,
+        against: ArrayLike,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
         """Where in a picture the decision for one class and against another comes from.
 
         For each pixel i, in raster order, all its channels together,
@@ -620,13 +657,13 @@ class AutoregressiveModel(keras.Model):
 
     def sample(
         self,
-        labels,
-        seed=None,
-        temperature=1.0,
-        guidance=0.0,
-        batch_size=100,
-        verbose="auto",
-    ):
+        labels: ArrayLike,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        guidance: float = 0.0,
+        batch_size: int = 100,
+        verbose: int | str = "auto",
+    ) -> np.ndarray:
         """Draws pictures of the given classes.
 
         Args:
@@ -707,15 +744,15 @@ class AutoregressiveModel(keras.Model):
 
     def complete(
         self,
-        images,
-        known_rows,
-        labels=None,
-        seed=None,
-        temperature=1.0,
-        guidance=0.0,
-        batch_size=100,
-        verbose="auto",
-    ):
+        images: np.ndarray,
+        known_rows: ArrayLike,
+        labels: ArrayLike | None = None,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        guidance: float = 0.0,
+        batch_size: int = 100,
+        verbose: int | str = "auto",
+    ) -> np.ndarray:
         """Continues pictures whose first rows or pixels are given.
 
         Args:
@@ -744,7 +781,13 @@ class AutoregressiveModel(keras.Model):
 
     # Compressing
 
-    def compress(self, images, labels=None, batch_size=100, verbose="auto"):
+    def compress(
+        self,
+        images: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 100,
+        verbose: int | str = "auto",
+    ) -> bytes:
         """Compresses pictures without loss, to about -log2 p(x | y) bits each.
 
         They are decoded and compared before this returns. `decompress` needs this model, with these
@@ -778,7 +821,7 @@ class AutoregressiveModel(keras.Model):
         """
         return compress_pictures(self, images, labels, None, batch_size, verbose).data
 
-    def decompress(self, data, verbose="auto"):
+    def decompress(self, data: bytes, verbose: int | str = "auto") -> np.ndarray:
         """Gives back the pictures that `compress` was given.
 
         Args:
@@ -796,12 +839,12 @@ class AutoregressiveModel(keras.Model):
 
     # Tensors, for export
 
-    def log_prob_tensors(self, images, labels):
+    def log_prob_tensors(self, images: Tensor, labels: Tensor) -> Tensor:
         """`log_prob` for tensors: uint8 `(batch, height, width, channels)`, int `(batch,)`."""
         parameters = self({"image": images, "label": labels}, training=False)
         return self.log_likelihood(parameters, images)[:, 0]
 
-    def posterior_tensors(self, images):
+    def posterior_tensors(self, images: Tensor) -> dict[str, Tensor]:
         """Scores of a tensor of pictures under all classes.
 
         Args:
@@ -821,7 +864,7 @@ class AutoregressiveModel(keras.Model):
             "bits_per_dim": logistic_mixture.bits_per_dim(marginal, self.image_shape),
         }
 
-    def sample_tensors(self, labels, noise, temperature):
+    def sample_tensors(self, labels: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
         """`sample` for tensors, for export: uint8 `(batch, height, width, channels)`.
 
         Args:
@@ -833,7 +876,13 @@ class AutoregressiveModel(keras.Model):
         inputs = {"label": labels, "noise": noise, "temperature": temperature}
         return PixelSampler(self)(inputs)
 
-    def export(self, filepath, format="tf_saved_model", *, class_names=None):  # noqa: A002
+    def export(
+        self,
+        filepath: str | Path,
+        format: str = "tf_saved_model",  # noqa: A002
+        *,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
         """Writes a SavedModel that classifies, scores and draws without this package.
 
         Its endpoints are those of `pixelcnnpp savedmodel export`: see
@@ -874,7 +923,9 @@ class AutoregressiveModel(keras.Model):
     # Presets and configuration
 
     @classmethod
-    def from_preset(cls, preset, load_weights=None, **kwargs):
+    def from_preset(
+        cls, preset: str | Path, load_weights: bool | None = None, **kwargs: Any
+    ) -> Self:
         """Creates a model from a preset, with weights where the preset has them.
 
         Args:
@@ -907,7 +958,9 @@ class AutoregressiveModel(keras.Model):
             folder.load_weights(model, **kwargs)
         return model
 
-    def save_to_preset(self, path, training=None, metadata=None):
+    def save_to_preset(
+        self, path: str | Path, training: dict | None = None, metadata: dict | None = None
+    ) -> None:
         """Writes the model as a preset: a folder that `from_preset` reads.
 
         Args:
@@ -926,7 +979,7 @@ class AutoregressiveModel(keras.Model):
         copy.set_weights(self.get_weights())
         PresetFolder(path).write(copy, config, metadata or {})
 
-    def get_config(self):
+    def get_config(self) -> dict:
         config = super().get_config()
         config.update(
             {

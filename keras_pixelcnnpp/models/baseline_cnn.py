@@ -1,9 +1,13 @@
 """Random shifts, the "padded random crop" of small-image classifiers."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import (
     checked_images,
     require_at_most,
@@ -207,16 +211,16 @@ class BaselineCNN(keras.Model):
 
     def __init__(
         self,
-        image_shape,
-        num_classes,
-        num_levels=256,
-        filters=None,
-        num_blocks=3,
-        dropout_rate=0.1,
-        label_smoothing=0.05,
-        horizontal_flip=False,
-        shift_rate=0.125,
-        **kwargs,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        num_levels: int = 256,
+        filters: Sequence[int] | None = None,
+        num_blocks: int = 3,
+        dropout_rate: float = 0.1,
+        label_smoothing: float = 0.05,
+        horizontal_flip: bool = False,
+        shift_rate: float = 0.125,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.image_shape = tuple(image_shape)
@@ -271,7 +275,7 @@ class BaselineCNN(keras.Model):
         for name in ("dropout_rate", "label_smoothing", "shift_rate"):
             require_rate(name, getattr(self, name))
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         shape = (None, *self.image_shape)
         self.stem.build(shape)
         shape = self.stem.compute_output_shape(shape)
@@ -281,11 +285,11 @@ class BaselineCNN(keras.Model):
         self.norm.build(shape)
         self.logits.build((None, shape[-1]))
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor | dict[str, Tensor], training: bool = False) -> Tensor:
         x = self.features(inputs, training=training)
         return self.logits(self.dropout(x, training=training))
 
-    def features(self, inputs, training=False):
+    def features(self, inputs: Tensor | dict[str, Tensor], training: bool = False) -> Tensor:
         """What the logits are made of: a tensor `(batch, filters[-1])`, for any backend.
 
         Args:
@@ -302,8 +306,14 @@ class BaselineCNN(keras.Model):
         return self.pool(ops.relu(self.norm(x, training=training)))
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
-    ):
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+        **kwargs: Any,
+    ) -> Tensor:
         """Cross-entropy in nats; label smoothing is for training only."""
         labels = ops.cast(x["label"], "int32")
         correct = ops.cast(ops.equal(ops.argmax(y_pred, axis=-1), labels), "float32")
@@ -316,7 +326,9 @@ class BaselineCNN(keras.Model):
             loss = loss + super().compute_loss(x, y, y_pred, sample_weight, training)
         return loss
 
-    def class_probabilities(self, images, batch_size=256, verbose=0):
+    def class_probabilities(
+        self, images: np.ndarray, batch_size: int = 256, verbose: int | str = 0
+    ) -> np.ndarray:
         """Posterior p(y | x) of each picture.
 
         Args:
@@ -337,7 +349,7 @@ class BaselineCNN(keras.Model):
         logits = self.predict(feed(batches), verbose=verbose)
         return ops.convert_to_numpy(ops.softmax(logits, axis=-1))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "image_shape": self.image_shape,

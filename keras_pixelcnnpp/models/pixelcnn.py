@@ -1,5 +1,7 @@
 """The networks before PixelCNN++, of masked convolutions: PixelCNN and Gated PixelCNN."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -57,16 +59,16 @@ class MaskedModel(AutoregressiveModel):
 
     def __init__(
         self,
-        image_shape,
-        num_classes,
-        num_levels=256,
-        filters=96,
-        num_blocks=5,
-        num_mixtures=5,
-        head="categorical",
-        conditioning="bias",
-        dropout_rate=0.0,
-        **kwargs,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        num_levels: int = 256,
+        filters: int = 96,
+        num_blocks: int = 5,
+        num_mixtures: int = 5,
+        head: str = "categorical",
+        conditioning: str = "bias",
+        dropout_rate: float = 0.0,
+        **kwargs: Any,
     ):
         super().__init__(
             image_shape,
@@ -122,9 +124,7 @@ class MaskedNetwork(AutoregressiveNetwork):
         super().__init__(num_parameters, conditioning, num_classes, **kwargs)
         require_positive_integer("filters", filters)
         require_positive_integer("num_blocks", num_blocks)
-        refuse_strategies(
-            conditioning, _NOT_HERE if groups == 1 else {**_NOT_HERE, **_NOT_IN_GROUPS}
-        )
+        refuse_strategies(conditioning, _NOT_HERE | (_NOT_IN_GROUPS if groups > 1 else {}))
         if filters % (2 * groups):
             raise ValueError(
                 "Invalid value for argument `filters`. Expected a multiple of "

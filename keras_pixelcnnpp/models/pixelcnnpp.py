@@ -1,5 +1,8 @@
 """The conditional PixelCNN++: its arguments, and its causal network."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -92,24 +95,24 @@ class PixelCNNPlusPlus(AutoregressiveModel):
 
     def __init__(
         self,
-        image_shape,
-        num_classes,
-        num_levels=256,
-        filters=40,
-        num_blocks=1,
-        num_resolutions=3,
-        num_mixtures=5,
-        conditioning="embedding",
-        conditioned_blocks="all",
-        dropout_rate=0.5,
-        label_dropout_rate=0.0,
-        label_loss_weight=0.0,
-        initial_temperature=1.0,
-        learn_temperature=True,
-        learn_offsets=True,
-        unlabelled_weight=0.0,
-        head="logistic_mixture",
-        **kwargs,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        num_levels: int = 256,
+        filters: int | Sequence[int] = 40,
+        num_blocks: int | Sequence[int] = 1,
+        num_resolutions: int = 3,
+        num_mixtures: int = 5,
+        conditioning: str = "embedding",
+        conditioned_blocks: str = "all",
+        dropout_rate: float = 0.5,
+        label_dropout_rate: float = 0.0,
+        label_loss_weight: float = 0.0,
+        initial_temperature: float = 1.0,
+        learn_temperature: bool = True,
+        learn_offsets: bool = True,
+        unlabelled_weight: float = 0.0,
+        head: str = "logistic_mixture",
+        **kwargs: Any,
     ):
         super().__init__(
             image_shape,
@@ -149,11 +152,11 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         )
 
     @property
-    def widths(self):
+    def widths(self) -> tuple[int, ...]:
         """Number of filters at each resolution, highest first."""
         return per_resolution("filters", self.filters, self.num_resolutions, at_most=2**20)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         config = super().get_config()
         config.update(
             {
