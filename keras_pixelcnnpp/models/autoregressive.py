@@ -2,7 +2,7 @@
 
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -688,8 +688,15 @@ class AutoregressiveModel(keras.Model):
         return draw(self, inputs, count, seed, temperature, guidance, batch_size, verbose)
 
     def draw_rows(
-        self, labels, images=None, known_rows=0, *, seed=None, temperature=1.0, guidance=0.0
-    ):
+        self,
+        labels: ArrayLike,
+        images: np.ndarray | None = None,
+        known_rows: ArrayLike = 0,
+        *,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        guidance: float = 0.0,
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Draws pictures, or completes them, and shows them as they grow.
 
         The last are those that `sample` and `complete` draw with the same seed, up to rounding.
