@@ -180,7 +180,7 @@ class Answers:
         return Judgement(None, *map(np.concatenate, numbers))
 
     def read(self, path: str | None, invert: bool = False) -> Picture:
-        """A PNG or JPEG file, centre-cropped and resized, as levels.
+        """A PNG or JPEG file, cropped or squeezed as in training and resized, as levels.
 
         Raises:
             UserError: If there is none, or `open_image` refuses it.
@@ -193,13 +193,13 @@ class Answers:
             raise UserError("The picture is no longer there: choose it again.") from error
         height, width, channels = self.model.image_shape
         image = open_image(content, channels)
-        pixels = fit_image(image, (height, width), "crop")
+        pixels = fit_image(image, (height, width), self.trained.resize)
         pixels = 255 - pixels if invert else pixels
         story = [f"{height}×{width} pixels", "grey" if channels == 1 else "RGB"]
         if self.model.num_levels < 256:
             story.append(f"{self.model.num_levels} levels")
         if image.size != (width, height):
-            story.append(f"cut and resized from {image.height}×{image.width}")
+            story.append(f"fitted from {image.height}×{image.width}")
         if invert:
             story.append("inverted")
         return Picture(to_levels(pixels, self.model.num_levels), ", ".join(story))
