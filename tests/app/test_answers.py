@@ -155,7 +155,7 @@ class TestRead:
         Image.fromarray(pixels).save(tmp_path / "wide.png")
         picture = answers.read(tmp_path / "wide.png")
         assert np.all(picture.levels == 4)
-        assert "cut and resized from 8×16" in picture.story
+        assert "fitted from 8×16" in picture.story
         assert np.all(answers.read(tmp_path / "wide.png", invert=True).levels == 0)
 
     @pytest.mark.parametrize(
