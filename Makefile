@@ -82,7 +82,7 @@ lock: .venv-audit/installed
 	$(LOCK) --universal requirements/audit.in -o requirements/audit.txt
 	$(LOCK) --universal --extra tensorflow --extra dev $(LOCKED) -o requirements/tensorflow.txt
 	$(LOCK) --universal --extra jax --extra dev $(LOCKED) -o requirements/jax.txt
-	$(LOCK) --python-platform linux --extra tensorflow --extra serve --extra ray --extra dev $(LOCKED) -o requirements/extras.txt
+	$(LOCK) --python-platform linux --extra tensorflow --extra serve --extra ray --extra app --extra dev $(LOCKED) -o requirements/extras.txt
 	$(LOCK) --universal --extra tensorflow --extra docs $(LOCKED) -o requirements/docs.txt
 	$(LOCK) --python-platform windows --no-emit-package torch --extra torch --extra dev $(LOCKED) \
 		requirements/torch.in -o requirements/torch.txt
@@ -105,9 +105,9 @@ test-jax: .venv-jax/installed
 test-torch: .venv-torch/installed
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest $(PYTEST_ARGS)
 
-# What only the extras `serve` and `ray` make possible; the rest of the suite needs neither.
+# What only the extras `serve`, `ray` and `app` make possible; the rest of the suite needs neither.
 test-extras: .venv-extras/installed
-	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/savedmodel/test_parts.py tests/savedmodel/test_serving.py
+	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/savedmodel/test_parts.py tests/savedmodel/test_serving.py tests/app
 
 test-all: test test-jax test-torch test-extras
 

@@ -166,12 +166,17 @@ def load_baseline(folder: RunFolder) -> BaselineCNN | None:
     """The run's baseline CNN; without one it says how to train it."""
     if folder.baseline_keras.exists():
         return load_trained_model(folder.baseline_keras, BaselineCNN)
-    words = [*data_words(folder.read_config()["data"]), "--run", str(folder.path)]
     print(
         f"No {folder.baseline_keras.name} to compare with. "
-        f"Train it: pixelcnnpp train baseline {shlex.join(words)}"
+        f"Train it: {train_baseline_command(folder)}"
     )
     return None
+
+
+def train_baseline_command(folder: RunFolder) -> str:
+    """What to type for the run's baseline CNN."""
+    words = [*data_words(folder.read_config()["data"]), "--run", str(folder.path)]
+    return f"pixelcnnpp train baseline {shlex.join(words)}"
 
 
 def _timed(judge: Callable, images: np.ndarray, batch_size: int) -> tuple:

@@ -142,7 +142,7 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str], num_levels: int
     grid = figure.subplots(len(classes), 2 * counts.max(), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    limit = max(float(np.percentile(np.abs(evidence.maps), BRIGHTEST)), 1e-9)
+    limit = colour_limit(evidence.maps)
     for row, label in zip(grid, classes, strict=True):
         for place, index in enumerate(np.flatnonzero(labels == label)):
             drawn = _draw(row[2 * place : 2 * place + 2], evidence, index, class_names, num_levels)
@@ -152,6 +152,11 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str], num_levels: int
     )
     bar.set_label("nats for the true class (blue), against it (red)")
     return figure_png(figure)
+
+
+def colour_limit(maps: np.ndarray) -> float:
+    """The nats, for or against a class, that get the deepest colour."""
+    return max(float(np.percentile(np.abs(maps), BRIGHTEST)), 1e-9)
 
 
 def _draw(pair, evidence: Evidence, index: int, class_names, num_levels: int) -> AxesImage:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import typer
 
 from keras_pixelcnnpp import ImportHook
+from keras_pixelcnnpp.app.commands import play
 from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
 from keras_pixelcnnpp.memory import keep_freed_memory_unless_told
@@ -52,6 +53,9 @@ app.command("sample")(sample_trained)
 
 
 app.command("classify")(classify_trained)
+
+
+app.command("app")(play)
 
 
 @app.command()

@@ -242,7 +242,7 @@ def sample_trained(
     ] = 0.0,
 ) -> None:
     """Draw pictures of each class with a trained model, into one PNG file."""
-    source = _trained_source(preset, run, model)
+    source = trained_source(preset, run, model)
     from keras_pixelcnnpp.errors import argument_errors
     from keras_pixelcnnpp.savedmodel.trained import TrainedModel, draw_grid
 
@@ -260,7 +260,7 @@ def classify_trained(
     csv: Annotated[Path | None, typer.Option(help="Write the predictions here too.")] = None,
 ) -> None:
     """Classify pictures with a trained model."""
-    source = _trained_source(preset, run, model)
+    source = trained_source(preset, run, model)
     from keras_pixelcnnpp.savedmodel.classification import classify_files
     from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
@@ -268,7 +268,8 @@ def classify_trained(
         raise typer.Exit(2)
 
 
-def _trained_source(preset: str | None, run: Path | None, model: Path | None) -> str | Path:
+def trained_source(preset: str | None, run: Path | None, model: Path | None) -> str | Path:
+    """The one of the three that was given; `UserError` if it isn't one."""
     from keras_pixelcnnpp.errors import UserError
 
     given = [source for source in (preset, run, model) if source is not None]

@@ -61,7 +61,7 @@ def compress_files(
         compressed = compress_pictures(model, levels, labels, names, batch_size)
     write_bytes(output, compressed.data)
     promised = promised_bits(model, levels, compressed.labels)
-    _print_table(compressed, promised, to_pixels(levels, model.num_levels))
+    _print_table(sizes(compressed, promised, to_pixels(levels, model.num_levels)), levels.size)
     if compressed.num_stored:
         print(f"{compressed.num_stored} pictures did not come back equal and are stored as PNG.")
     print(
@@ -165,19 +165,30 @@ def _path_inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _print_table(compressed: Compressed, promised: float, pixels: np.ndarray) -> None:
-    table = Table()
-    table.add_column("")
-    table.add_column("bytes", justify="right")
-    table.add_column("bits/dim", justify="right")
-    for name, size in (
+def sizes(compressed: Compressed, promised: float, pixels: np.ndarray) -> list[tuple[str, float]]:
+    """What pictures came to, in bytes, beside what was promised and other lossless formats.
+
+    Args:
+        compressed: By the codec.
+        promised: What `promised_bits` says.
+        pixels: uint8 `[count, height, width, channels]`, 0 to 255.
+    """
+    return [
         ("promised, −log2 p", promised / 8),
         ("coded", compressed.num_coded_bytes),
         ("the file, with names and checksums", len(compressed.data)),
         ("as WebP files", bytes_as(pixels, "WEBP", lossless=True, quality=100, method=6)),
         ("as PNG files", bytes_as(pixels, "PNG", optimize=True)),
-    ):
-        table.add_row(name, f"{size:,.0f}", f"{8 * size / pixels.size:.3f}")
+    ]
+
+
+def _print_table(rows: list[tuple[str, float]], dimensions: int) -> None:
+    table = Table()
+    table.add_column("")
+    table.add_column("bytes", justify="right")
+    table.add_column("bits/dim", justify="right")
+    for name, size in rows:
+        table.add_row(name, f"{size:,.0f}", f"{8 * size / dimensions:.3f}")
     Console().print(table)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("train", "evaluate", "savedmodel")
+ROOMS = ("app", "train", "evaluate", "savedmodel")
 MAY_IMPORT = {
     "library": {"library"},
     "savedmodel": {"savedmodel", "library"},
     "evaluate": {"evaluate", "library"},
     "train": {"train", "evaluate", "library"},
+    "app": {"app", "evaluate", "savedmodel", "library"},
 }
 ROOF = "keras_pixelcnnpp.cli"
 

@@ -2,7 +2,7 @@
 
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,7 +42,7 @@ from keras_pixelcnnpp.models.inputs import (
 )
 from keras_pixelcnnpp.models.scorer import LogLikelihood
 from keras_pixelcnnpp.presets import PresetFolder
-from keras_pixelcnnpp.sampling.sampler import PixelSampler, draw, known_pixels
+from keras_pixelcnnpp.sampling.sampler import PixelSampler, draw, draw_rows, known_pixels
 
 # Of one layer, in scoring, so that a batch stays near a gigabyte: 128 pictures of 10 classes of the
 # default network, 52 million features a layer, took 4.0 GB.
@@ -684,13 +684,70 @@ class AutoregressiveModel(keras.Model):
         Raises:
             ValueError: If an argument is out of range.
         """
+        inputs, count = self._to_draw(labels)
+        return draw(self, inputs, count, seed, temperature, guidance, batch_size, verbose)
+
+    def draw_rows(
+        self,
+        labels: ArrayLike,
+        images: np.ndarray | None = None,
+        known_rows: ArrayLike = 0,
+        *,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        guidance: float = 0.0,
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Draws pictures, or completes them, and shows them as they grow.
+
+        The last are those that `sample` and `complete` draw with the same seed, up to rounding.
+        Whoever asks for no more rows stops the drawing.
+
+        Args:
+            labels: As in `sample`.
+            images: uint8 levels `(N, height, width, channels)` to complete, or `None`.
+            known_rows: As in `complete`.
+            seed: As in `sample`, and so the others.
+            temperature: Number > 0.
+            guidance: Number >= 0.
+
+        Returns:
+            Generator of pairs: how many rows are done, in steps of `2 ** (num_resolutions - 1)`,
+            and uint8 levels `(N, height, width, channels)`, zeros below these rows.
+
+        Raises:
+            ValueError: If an argument is out of range.
+
+        Example:
+
+        ```python
+        for rows, levels in model.draw_rows([0, 1, 2], seed=0):
+            show(levels[:, :rows])
+        ```
+        """
+        inputs, count = self._to_draw(labels)
+        if count == 0:
+            raise ValueError(
+                "Invalid value for argument `labels`. Expected at least one. Received: none"
+            )
+        if images is None:
+            images = np.zeros((count, *self.image_shape), "uint8")
+        images = checked_images(images, self.image_shape, self.num_levels)
+        if len(images) != count:
+            raise ValueError(
+                "Invalid value for argument `images`. Expected as many pictures as labels. "
+                f"Received: {len(images)} pictures, {count} labels"
+            )
+        known = known_pixels(known_rows, count, self.image_shape)
+        inputs |= {"image": images, "known": known}
+        return draw_rows(self, inputs, count, seed, temperature, guidance)
+
+    def _to_draw(self, labels):
+        """The checked labels as inputs of a sampler, and how many pictures they ask for."""
         if self.num_classes:
             labels = checked_labels(labels, np.size(labels), self.num_labels)
-            inputs, count = {"label": labels}, len(labels)
-        else:
-            require_positive_integer("labels", labels)
-            inputs, count = {}, labels
-        return draw(self, inputs, count, seed, temperature, guidance, batch_size, verbose)
+            return {"label": labels}, len(labels)
+        require_positive_integer("labels", labels)
+        return {}, labels
 
     def complete(
         self,

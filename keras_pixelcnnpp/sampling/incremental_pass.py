@@ -51,26 +51,34 @@ class IncrementalPass:
         Returns:
             The records, `(height, width, batch, record_size)`.
         """
-        labels = None if labels is None else ops.expand_dims(labels, 1)
+        state = self.start(batch_size, record_size)
+
+        def rows(index, state):
+            return self.advance(index, state, labels, choose)
+
         with fixed_kernels(self.network):
-            network = self.network
-            state = {
-                "records": ops.zeros((self.height, self.width, batch_size, record_size)),
-                "above": RowEvaluation.initial_cache(
-                    network.row_convolutions(), network.row_upsamplings, self.width, batch_size
-                ),
-                "left": PixelEvaluation.initial_cache(
-                    network.pixel_convolutions(), network.pixel_upsamplings, self.width, batch_size
-                ),
-            }
-
-            def rows(index, state):
-                for phase in range(self.period):
-                    state = self._row(index * self.period + phase, phase, state, labels, choose)
-                return state
-
             state = ops.fori_loop(0, self.height // self.period, rows, state)
         return state["records"]
+
+    def start(self, batch_size, record_size):
+        """The state before the first row: a dict of tensors, `"records"` as `run` returns them."""
+        network = self.network
+        return {
+            "records": ops.zeros((self.height, self.width, batch_size, record_size)),
+            "above": RowEvaluation.initial_cache(
+                network.row_convolutions(), network.row_upsamplings, self.width, batch_size
+            ),
+            "left": PixelEvaluation.initial_cache(
+                network.pixel_convolutions(), network.pixel_upsamplings, self.width, batch_size
+            ),
+        }
+
+    def advance(self, index, state, labels, choose):
+        """Runs over the rows of one period, the `index`-th; returns the state after them."""
+        labels = None if labels is None else ops.expand_dims(labels, 1)
+        for phase in range(self.period):
+            state = self._row(index * self.period + phase, phase, state, labels, choose)
+        return state
 
     def _row(self, row, phase, state, labels, choose):
         """Evaluates one row: what is above it at once, then pixel by pixel."""

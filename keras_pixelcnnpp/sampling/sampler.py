@@ -15,6 +15,7 @@ from keras_pixelcnnpp.checks import (
 )
 from keras_pixelcnnpp.data.batches import feed
 from keras_pixelcnnpp.distributions.heads import first_level_above
+from keras_pixelcnnpp.layers.weight_normalized import fixed_kernels
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 XLA_PAYS_FROM = 1000  # pictures
@@ -37,6 +38,46 @@ def draw(model, inputs, count, seed, temperature, guidance, batch_size, verbose)
     Returns:
         uint8 levels `(count, height, width, channels)`.
     """
+    batches = _noisy(model, inputs, count, seed, temperature, guidance, batch_size)
+    if count == 0:
+        return np.zeros((0, *model.image_shape), "uint8")
+    if verbose == "auto":
+        verbose = int(len(batches) > 1)
+    jit_compile = _jit_compile(count)
+    guided = guidance != 0
+    samplers, kind = model.runners.samplers, (guided, "image" in inputs, jit_compile)
+    if kind not in samplers:
+        samplers[kind] = PixelSampler(model, guided)
+        samplers[kind].compile(jit_compile=jit_compile)
+    return samplers[kind].predict(feed(batches), verbose=verbose)[:count]
+
+
+def draw_rows(model, inputs, count, seed, temperature, guidance):
+    """Draws one batch, as `draw` does, and yields it whenever some rows more are done.
+
+    Args:
+        model: See `draw`, and so for the others; `inputs` with `"image"` and `"known"`.
+        inputs: Dict of arrays.
+        count: Integer > 0.
+        seed: Integer.
+        temperature: Number > 0.
+        guidance: Number >= 0.
+
+    Returns:
+        Generator of pairs: how many rows are done, and uint8 levels `(count, height, width,
+        channels)`, zeros where nothing is drawn yet.
+    """
+    ((batch,),) = _noisy(model, inputs, count, seed, temperature, guidance, count)
+    guided, jit_compile = guidance != 0, _jit_compile(count)
+    samplers, kind = model.runners.samplers, ("rows", guided, jit_compile)
+    if kind not in samplers:
+        samplers[kind] = RowSampler(model, guided)
+        samplers[kind].compile(jit_compile=jit_compile)
+    return samplers[kind].steps(batch)
+
+
+def _noisy(model, inputs, count, seed, temperature, guidance, batch_size):
+    """The checked inputs of a sampler, with noise, in batches."""
     if seed is None:
         # NumPy's global state, which `keras.utils.set_random_seed` sets.
         seed = np.random.randint(2**31)  # noqa: NPY002
@@ -50,22 +91,11 @@ def draw(model, inputs, count, seed, temperature, guidance, batch_size, verbose)
         raise ValueError(
             "Guidance needs a model trained with label dropout. Received: label_dropout_rate=0"
         )
-    if count == 0:
-        return np.zeros((0, *model.image_shape), "uint8")
-    guided = guidance != 0
     inputs = {**inputs, "temperature": np.full(count, temperature, "float32")}
-    if guided:
+    if guidance != 0:
         inputs["guidance"] = np.full(count, guidance, "float32")
     noise_shape = (*model.image_shape[:2], model.distribution.noise_size)
-    batches = NoiseSequence(inputs, count, noise_shape, int(seed), min(batch_size, count))
-    if verbose == "auto":
-        verbose = int(len(batches) > 1)
-    jit_compile = _jit_compile(count)
-    samplers, kind = model.runners.samplers, (guided, "image" in inputs, jit_compile)
-    if kind not in samplers:
-        samplers[kind] = PixelSampler(model, guided)
-        samplers[kind].compile(jit_compile=jit_compile)
-    return samplers[kind].predict(feed(batches), verbose=verbose)[:count]
+    return NoiseSequence(inputs, count, noise_shape, int(seed), max(1, min(batch_size, count)))
 
 
 def _jit_compile(count):
@@ -148,15 +178,20 @@ class PixelSampler(keras.Model):
         self.built = True
 
     def call(self, inputs):
-        labels, batch_size = inputs.get("label"), ops.shape(inputs["noise"])[0]
-        if self.guided:
-            none = ops.full_like(labels, self.model.num_classes)
-            labels, batch_size = ops.concatenate([labels, none]), 2 * batch_size
+        labels, batch_size = self._candidates(inputs)
         records = self.incremental_pass.run(
             labels, batch_size, self._chooser(inputs), self.model.image_shape[-1]
         )
         records = records[:, :, : ops.shape(inputs["noise"])[0]]
         return ops.cast(ops.transpose(records, (2, 0, 1, 3)), "uint8")
+
+    def _candidates(self, inputs):
+        """The labels of what is evaluated, and how many: with guidance, twice the pictures."""
+        labels, batch_size = inputs.get("label"), ops.shape(inputs["noise"])[0]
+        if self.guided:
+            none = ops.full_like(labels, self.model.num_classes)
+            labels, batch_size = ops.concatenate([labels, none]), 2 * batch_size
+        return labels, batch_size
 
     def _chooser(self, inputs):
         """The function that draws one pixel, or takes the known one."""
@@ -186,6 +221,41 @@ class PixelSampler(keras.Model):
         height, width, _ = self.model.image_shape
         pixels = ops.reshape(images, (-1, height * width, images.shape[-1]))
         return ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")
+
+
+class RowSampler(PixelSampler):
+    """A `PixelSampler` in steps of some rows, between which Python may look at them, or stop.
+
+    Call arguments:
+        inputs: Dict of what a `PixelSampler` takes, and of `"state"`, that of the pass, and
+            `"period"`, int scalar, which rows are next.
+
+    Returns:
+        The state after these rows.
+    """
+
+    def __init__(self, model, guided=False):
+        super().__init__(model, guided)
+        self.autocast = False  # the state has the model's own precision
+
+    def call(self, inputs):
+        labels, _ = self._candidates(inputs)
+        with fixed_kernels(self.model.network):
+            return self.incremental_pass.advance(
+                inputs["period"], inputs["state"], labels, self._chooser(inputs)
+            )
+
+    def steps(self, batch):
+        """Draws one batch of inputs; yields rows done and levels, as `draw_rows`."""
+        count, steps = len(batch["noise"]), self.incremental_pass
+        height, _, channels = self.model.image_shape
+        state = steps.start(count * (1 + self.guided), channels)
+        state = keras.tree.map_structure(ops.convert_to_numpy, state)
+        for period in range(height // steps.period):
+            inputs = {**batch, "state": state, "period": np.array(period, "int32")}
+            state = self.predict_on_batch(inputs)
+            levels = state["records"][:, :, :count].transpose(2, 0, 1, 3).astype("uint8")
+            yield (period + 1) * steps.period, levels
 
 
 class NoiseSequence(keras.utils.PyDataset):

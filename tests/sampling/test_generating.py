@@ -217,3 +217,59 @@ def test_guidance_needs_label_dropout():
 def test_bad_arguments_of_complete(model, images, arguments, message):
     with pytest.raises(ValueError, match=message):
         model.complete(**{"images": images, "known_rows": 1, "labels": LABELS, **arguments})
+
+
+class TestRowByRow:
+    """`draw_rows` gives the pictures of `sample` and `complete`, and shows how they grow."""
+
+    def test_as_sample(self, model):
+        steps = list(model.draw_rows(LABELS, seed=5, temperature=0.8))
+        assert [rows for rows, _ in steps] == [1, 2]
+        expected = model.sample(LABELS, seed=5, temperature=0.8)
+        np.testing.assert_array_equal(steps[0][1][:, :1], expected[:, :1])
+        assert not steps[0][1][:, 1:].any()
+        np.testing.assert_array_equal(steps[1][1], expected)
+
+    def test_as_complete(self, model, images):
+        *_, (_, completed) = model.draw_rows(LABELS, images, 1, seed=2)
+        expected = model.complete(images, 1, LABELS, seed=2)
+        np.testing.assert_array_equal(completed, expected)
+
+    def test_guided(self, model):
+        *_, (_, drawn) = model.draw_rows(LABELS, seed=1, guidance=2.0)
+        np.testing.assert_array_equal(drawn, model.sample(LABELS, seed=1, guidance=2.0))
+
+    def test_unconditional(self, unconditional):
+        *_, (_, drawn) = unconditional.draw_rows(3, seed=0)
+        np.testing.assert_array_equal(drawn, unconditional.sample(3, seed=0))
+
+    @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+    def test_in_steps_of_the_resolutions(self, dtype):
+        options = {"filters": 2, "num_resolutions": 2, "num_mixtures": 1, "dtype": dtype}
+        model = PixelCNNPlusPlus((6, 4, 1), 2, 5, **options)
+        steps = list(model.draw_rows([0, 1], seed=0))
+        assert [rows for rows, _ in steps] == [2, 4, 6]
+        np.testing.assert_array_equal(steps[-1][1], model.sample([0, 1], seed=0))
+
+    def test_two_drawings_at_once(self, model):
+        pairs = zip(
+            model.draw_rows(LABELS, seed=1), model.draw_rows(LABELS[::-1], seed=2), strict=True
+        )
+        *_, ((_, first), (_, second)) = pairs
+        np.testing.assert_array_equal(first, model.sample(LABELS, seed=1))
+        np.testing.assert_array_equal(second, model.sample(LABELS[::-1], seed=2))
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"labels": [3]}, "`labels`"),
+            ({"labels": np.zeros(0, int)}, r"`labels`\. Expected at least one"),
+            ({"images": np.zeros((1, 2, 2, 1), "uint8")}, "1 pictures, 2 labels"),
+            ({"known_rows": 3}, "`known_rows`"),
+            ({"temperature": 0}, "`temperature`"),
+            ({"guidance": -1}, "`guidance`"),
+        ],
+    )
+    def test_bad_arguments_are_refused_at_once(self, model, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            model.draw_rows(**{"labels": [0, 1], **arguments})

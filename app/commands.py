@@ -1,0 +1,48 @@
+"""`pixelcnnpp app`: a page in the browser; it imports when it runs, so that --help is fast."""
+
+from typing import Annotated
+
+import typer
+
+from keras_pixelcnnpp.savedmodel.commands import ModelFile, Run, Trained, trained_source
+
+DEFAULT_PRESET = "fashion_mnist"
+
+
+def play(
+    preset: Trained = None,
+    run: Run = None,
+    model: ModelFile = None,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="By default 7860, or the next one that is free."),
+    ] = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-browser", help="Open the page in a browser.")
+    ] = False,
+) -> None:
+    """Play with a trained model in the browser: draw, classify, complete, compress, compare.
+
+    By default the preset fashion_mnist. Stop it with Ctrl-C. Nothing leaves this machine.
+    """
+    from importlib.util import find_spec
+
+    from keras_pixelcnnpp.errors import UserError
+
+    if find_spec("gradio") is None:
+        raise UserError(
+            "The page needs Gradio, which is not installed: pip install 'keras-pixelcnnpp[app]'"
+        )
+    if preset is None and run is None and model is None:
+        preset = DEFAULT_PRESET
+    source = trained_source(preset, run, model)
+    from keras_pixelcnnpp.app.answers import Answers
+
+    with Answers.load(source) as answers:
+        # After the model has begun to draw: Gradio takes its time, too.
+        from keras_pixelcnnpp.app.page import serve
+
+        serve(answers, host, port, open_browser)
