@@ -72,8 +72,8 @@ def data(model, images):
     ("cls", "head", "channels"),
     [
         (kp.PixelCNNPlusPlus, "logistic_mixture", 3),
-        (kp.PixelCNNPlusPlus, "categorical", 1),
-        (kp.GatedPixelCNN, "logistic_mixture", 1),
+        pytest.param(kp.PixelCNNPlusPlus, "categorical", 1, marks=pytest.mark.once),
+        pytest.param(kp.GatedPixelCNN, "logistic_mixture", 1, marks=pytest.mark.once),
         (kp.GatedPixelCNN, "categorical", 3),
     ],
 )
@@ -97,6 +97,7 @@ def test_comes_back_and_is_as_short_as_promised(cls, head, channels):
     assert len(compressed.data) - compressed.num_coded_bytes < 4 * len(images) + 500
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -117,6 +118,7 @@ def test_every_kind_of_network(arguments):
     assert compressed.num_coded_bytes <= loose * promised + 32
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_the_same_floats_however_often():
     """After a hundred runs of an operation TensorFlow runs it in another order, and sums so."""
@@ -126,6 +128,7 @@ def test_the_same_floats_however_often():
     assert len({coder.encode(images, labels, 100) for _ in range(6)}) == 1
 
 
+@pytest.mark.once
 def test_without_classes():
     model = make(kp.PixelCNN, num_classes=0, conditioning="none")
     images = pictures(model)
@@ -211,6 +214,7 @@ def test_counts_leave_nothing_out():
     assert set(counts[2]) == {1}
 
 
+@pytest.mark.once
 def test_a_model_that_thinks_nothing_of_a_picture(images):
     """Levels of probability 0 cost 24 bits; a broken model says NaN of everything."""
     model = make(kp.PixelCNN, "categorical")
