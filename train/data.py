@@ -10,14 +10,10 @@ from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.presets import load_preset_config, preset_names
+from keras_pixelcnnpp.presets import default_preset, load_preset_config
 from keras_pixelcnnpp.run import RunFolder, require_data
 from keras_pixelcnnpp.train.options import ModelOptions, TrainingOptions
 
-# Presets for the built-in data of the same name.
-OF_THEIR_DATA = ("digits", "fashion_mnist", "mnist")
-# For everything else: its recipe, not its weights.
-PHOTOGRAPHS = "cpen455"
 FLIPS = 2**20  # names a stream of random numbers
 
 
@@ -128,9 +124,8 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
     Raises:
         UserError: If the preset is of another architecture than the one that was asked for.
     """
-    if name is None and architecture in preset_names():
-        name = architecture
-    preset = load_preset_config(name or (data if data in OF_THEIR_DATA else PHOTOGRAPHS))
+    name = name or default_preset(data, architecture)
+    preset = load_preset_config(name)
     known = preset["architecture"]
     if architecture not in (None, known):
         raise UserError(

@@ -17,6 +17,7 @@ from keras_pixelcnnpp.evaluate.report.facts import (
     whole,
 )
 from keras_pixelcnnpp.evaluate.report.page import Listing, Missing, Pictures, Section, Table
+from keras_pixelcnnpp.presets import default_preset
 from keras_pixelcnnpp.run import TITLES, data_words
 
 CURVES = {
@@ -165,6 +166,11 @@ def training_words(config: dict, model: str) -> list[str]:
         # With the model's own defaults: they may change, and a preset may have others.
         options = {**section.get("model", {}), **options}
     words = ["train", model, *data_words(data)]
+    architecture = options.get("architecture")
+    if model == "pixelcnnpp" and default_preset(data["source"], architecture) == "cpen455":
+        # Of options that have no value, such as a schedule that runs of before didn't know, this
+        # preset has none either.
+        words += ["--preset", "report"]
     for name, value in options.items():
         # "auto" is what the command takes without the option.
         if value is not None and value != "auto" and name not in NO_OPTIONS:

@@ -14,11 +14,22 @@ if TYPE_CHECKING:
     import keras
 
 _BUILT_IN = Path(__file__).parent
+_OF_THEIR_DATA = ("digits", "fashion_mnist", "mnist")
 
 
 def preset_names() -> list[str]:
     """Names of the presets that come with the package."""
     return sorted(path.parent.name for path in _BUILT_IN.glob("*/config.json"))
+
+
+def default_preset(data: str, architecture: str | None = None) -> str:
+    """The preset whose recipe, not its weights, suits `--data`, and `--architecture` if given.
+
+    Pictures without a preset of their own are taken for photographs.
+    """
+    if architecture in preset_names():
+        return architecture
+    return data if data in _OF_THEIR_DATA else "cpen455"
 
 
 def load_preset_config(name: str | Path) -> dict:
