@@ -206,7 +206,8 @@ def test_in_a_browser(pixelcnnpp, tmp_path, scheme, setting):
     (body,) = [attributes for tag, attributes in HtmlPage(browser.stdout).tags if tag == "body"]
     found = json.loads(body["data-found"])
     assert found["overflow"] == 0
-    assert (found["images"], found["broken"]) == (18, 0)
+    assert (found["images"], found["broken"]) == (content.count("<img"), 0)
+    assert found["images"] > 10
     red = int(found["ground"].split("(")[1].split(",")[0])
     assert (red < 64) == (scheme == "dark")
 
