@@ -34,13 +34,14 @@ def test_unconditional_model(pixelcnnpp, run):
     assert status == 0
 
 
-def test_no_labels_for_a_model_of_classes(pixelcnnpp, run):
+def test_no_labels_for_a_model_of_classes(pixelcnnpp, run, tmp_path):
     config = run.read_config()
     arrays = dict(np.load(config["data"]["source"]))
     arrays["y_validation"][:] = -1
-    np.savez(config["data"]["source"], **arrays)
-    fingerprint = load_dataset(config["data"]["source"]).fingerprint()
-    write_json(run.config_json, {**config, "data": {**config["data"], "fingerprint": fingerprint}})
+    source = str(tmp_path / "unlabelled.npz")
+    np.savez(source, **arrays)
+    own = {"source": source, "fingerprint": load_dataset(source).fingerprint()}
+    write_json(run.config_json, {**config, "data": {**config["data"], **own}})
     result = pixelcnnpp("evaluate", "receptive-field", "--run", run.path)
     one_line(result, "validation has no labelled picture")
 
