@@ -50,7 +50,10 @@ def small(cls, head, image_shape=(4, 4, 1), num_levels=5, **arguments):
 
 
 # Three channels: each but the first depends on those before it.
-@pytest.mark.parametrize(("image_shape", "num_levels"), [((2, 2, 1), 4), ((1, 2, 3), 2)])
+@pytest.mark.parametrize(
+    ("image_shape", "num_levels"),
+    [pytest.param((2, 2, 1), 4, marks=pytest.mark.once), ((1, 2, 3), 2)],
+)
 @each_model
 def test_all_pictures_together_are_certain(cls, head, image_shape, num_levels):
     model = small(cls, head, image_shape, num_levels)
@@ -61,7 +64,9 @@ def test_all_pictures_together_are_certain(cls, head, image_shape, num_levels):
     assert probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("image_shape", [(2, 2, 1), (1, 2, 2)])
+@pytest.mark.parametrize(
+    "image_shape", [pytest.param((2, 2, 1), marks=pytest.mark.once), (1, 2, 2)]
+)
 @pytest.mark.parametrize(
     ("cls", "head"), [(cls, head) for cls in MASKED for head in HEADS] + [(FAMILY[2], HEADS[1])]
 )
