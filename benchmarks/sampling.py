@@ -102,7 +102,7 @@ class NaiveLoop:
         height, width, _ = model.image_shape
         self.evaluations = height * width * model.network.evaluations_per_pixel
         rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (batch, *model.image_shape)).astype("float32")
+        images = rng.integers(0, 256, (batch, *model.image_shape)).astype("int32")
         noise = rng.uniform(0.01, 0.99, (batch, model.distribution.noise_size)).astype("float32")
         labels = np.arange(batch, dtype="int32") % model.num_classes
         self.inputs = [ops.convert_to_tensor(array) for array in (images, labels, noise)]
@@ -111,7 +111,7 @@ class NaiveLoop:
             def step(column, images):
                 parameters = model({"image": images, "label": labels}, training=False)
                 parameters = ops.take(parameters[:, 0, 0], column, axis=1)
-                pixel = model.distribution.sample(parameters, noise)
+                pixel = ops.cast(model.distribution.sample(parameters, noise), "int32")
                 return ops.slice_update(images, (0, 0, column, 0), pixel[:, None, None])
 
             return ops.fori_loop(0, NAIVE_STEPS, step, images)
