@@ -354,6 +354,25 @@ class AutoregressiveModel(keras.Model):
                 )
         super().compile(optimizer=optimizer, **kwargs)
 
+    def summary(self, *args: Any, expand_nested: bool = False, **kwargs: Any) -> None:
+        """Prints the layers, as `keras.Model.summary`.
+
+        Args:
+            *args: Those of `keras.Model.summary`.
+            expand_nested: Boolean, whether to say what the network is made of, too: its streams,
+                their stacks and blocks, each with its number of weights.
+            **kwargs: Those of `keras.Model.summary`.
+
+        Example:
+
+        ```python
+        model.summary(expand_nested=True)
+        ```
+        """
+        super().summary(*args, **kwargs)
+        if expand_nested:
+            kwargs.get("print_fn", print)("\n".join(_outline(self.network)))
+
     def compile_from_config(self, config: dict) -> None:
         # Keras calls its own `compile` only.
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -1008,3 +1027,12 @@ class AutoregressiveModel(keras.Model):
             }
         )
         return config
+
+
+def _outline(layer, depth=0):
+    """A line for a layer and for each within it that has weights, further in."""
+    name = f"{'  ' * depth}{layer.name} ({type(layer).__name__})"
+    yield f"{name:60} {layer.count_params():12,}"
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        if inner.weights:
+            yield from _outline(inner, depth + 1)

@@ -210,3 +210,17 @@ def test_config_of_the_network():
         num_classes=3,
         conditioned_blocks="up_left",
     )
+
+
+def test_summary_shows_streams_and_blocks(capsys):
+    model = tiny.tiny_model(num_resolutions=2)
+    lines, short = [], []
+    model.summary(print_fn=lines.append, expand_nested=True)
+    model.summary(print_fn=short.append)
+    text = "\n".join(lines)
+    assert text.count("ResidualStack") >= 4
+    assert text.count("GatedResidualBlock") >= 8
+    assert "ResidualStack" not in "\n".join(short)
+    total = f"{model.count_params():,}"
+    assert total in text
+    assert total in "\n".join(short)
