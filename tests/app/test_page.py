@@ -167,7 +167,12 @@ class TestCommand:
             )
         one_line((failed.returncode, failed.stdout, failed.stderr), f"127.0.0.1:{port}", "--port")
         process = subprocess.Popen(
-            [*command, str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, str(port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Whoever runs the tests in the background lets them ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stdout.readline() == f"http://127.0.0.1:{port}\n"
         process.send_signal(signal.SIGINT)
