@@ -166,14 +166,12 @@ class TestCommand:
                 [*command, str(port)], capture_output=True, text=True, check=False
             )
         one_line((failed.returncode, failed.stdout, failed.stderr), f"127.0.0.1:{port}", "--port")
+        # What is ignored here, as a shell makes what it starts in the background, is ignored there.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
-            [*command, str(port)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Whoever runs the tests in the background lets them ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            [*command, str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        signal.signal(signal.SIGINT, before)
         assert process.stdout.readline() == f"http://127.0.0.1:{port}\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
