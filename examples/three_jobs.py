@@ -14,6 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_pixelcnnpp.data import to_pixels
+from keras_pixelcnnpp.evaluate.evidence import colour_limit
+from keras_pixelcnnpp.evaluate.figures import show_pixels
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 
@@ -34,30 +36,22 @@ def draw(preset, count, seed):
 
     upper = drawn.copy()
     upper[:, half:] = 0
-    most = np.quantile(np.abs(evidence), 0.99)
+    most = colour_limit(evidence)
     figure = Figure(figsize=(1.45 * len(labels), 6.6), layout="constrained")
     axes = figure.subplots(4, len(labels), squeeze=False)
     for place, label in enumerate(labels):
         for row, pictures in enumerate((drawn, upper, completed)):
-            show(axes[row, place], to_pixels(pictures[place], model.num_levels))
+            show_pixels(axes[row, place], to_pixels(pictures[place], model.num_levels))
         axes[0, place].set_title(names[label], fontsize=11)
         known = f"p = {probabilities[place, label]:.2f}\n{bits[place]:.2f} bits/dim"
         axes[0, place].set_xlabel(known, fontsize=10)
-        arguments = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
+        arguments = {"cmap": "RdBu", "vmin": -most, "vmax": most}
         axes[3, place].imshow(evidence[place], **arguments)
     for row, title in enumerate(("drawn,\nscored", "upper\nhalf", "completed", "evidence")):
         axes[row, 0].set_ylabel(title, fontsize=11)
     for panel in axes.flat:
         panel.set(xticks=[], yticks=[])
     return figure
-
-
-def show(axes, pixels):
-    """One picture, grey or in colour."""
-    if pixels.shape[-1] == 1:
-        axes.imshow(pixels[..., 0], cmap="gray", vmin=0, vmax=255)
-    else:
-        axes.imshow(pixels)
 
 
 def main(arguments=None):

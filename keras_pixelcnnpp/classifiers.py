@@ -34,7 +34,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     A subclass gives `num_classes`, `image_shape`, `num_levels` and `_probabilities(images)`.
     """
 
-    def fit(self, X: np.ndarray = None, y: np.ndarray | None = None) -> Self:  # noqa: N803
+    def fit(self, X: np.ndarray | None = None, y: np.ndarray | None = None) -> Self:  # noqa: N803
         """Refuses: the model is trained already.
 
         What calls `fit`, such as `cross_val_score`, measures on pictures that it didn't give to

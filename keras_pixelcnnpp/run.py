@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset
@@ -343,7 +344,8 @@ def data_words(data: dict) -> list[str]:
         **{name: data.get(name) for name in ("num_levels", "labels_per_class", "flip_labels")},
     }
     words = ["--skip-bad-files"] if data.get("skip_bad_files") else []
-    if data.get("resize") == "squeeze":
+    # Those that are built in are square.
+    if resize_of(data) == "squeeze" and data["source"] not in CLASS_NAMES:
         words += ["--resize", "squeeze"]
     for name, value in values.items():
         if value is not None:

@@ -371,7 +371,7 @@ class AutoregressiveModel(keras.Model):
         """
         super().summary(*args, **kwargs)
         if expand_nested:
-            kwargs.get("print_fn", print)("\n".join(_outline(self.network)))
+            (kwargs.get("print_fn") or print)("\n".join(_outline(self.network)))
 
     def compile_from_config(self, config: dict) -> None:
         # Keras calls its own `compile` only.

@@ -203,7 +203,10 @@ class TestCompare:
         cnn = BaselineCNN((4, 4, 1), 3, num_levels=5)
         write_json(tmp_path / "config.json", {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
         model.save(tmp_path / "model.keras")
-        assert "pixelcnnpp train baseline --data tiny" in Answers.load(tmp_path).no_baseline
+        assert (
+            "pixelcnnpp train baseline --resize squeeze --data tiny"
+            in Answers.load(tmp_path).no_baseline
+        )
         cnn.save(tmp_path / "baseline.keras")
         answers = Answers.load(tmp_path)
         expected = BaselineClassifier(cnn).predict_proba(LEVELS[:1])[0]

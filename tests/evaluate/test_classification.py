@@ -151,7 +151,7 @@ class TestCommand:
         assert "mirror image" in out
         source = run.read_config()["data"]["source"]
         assert (
-            f"Train it: pixelcnnpp train baseline --data {source} --image-size 4 --num-levels 5 "
+            f"Train it: pixelcnnpp train baseline --resize squeeze --data {source} --image-size 4 --num-levels 5 "
             f"--run {run.path}\n"
         ) in out
         report = report_of(run)

@@ -29,7 +29,9 @@ def test_lines_can_be_pasted_into_a_shell(tmp_path):
     training, measuring = reproduction_section(RunFacts(run)).blocks
     (line,) = training.lines
     assert shlex.split(line) == [
-        *("KERAS_BACKEND=jax", "pixelcnnpp", "train", "baseline", "--data", "/my data/a$b"),
+        # It was trained before there was a choice.
+        *("KERAS_BACKEND=jax", "pixelcnnpp", "train", "baseline", "--resize", "squeeze"),
+        *("--data", "/my data/a$b"),
         *("--image-size", "8", "--run", str(run.path)),
     ]
     assert [shlex.split(line)[2:-2] for line in measuring.lines] == [
