@@ -151,8 +151,8 @@ class TestCommand:
         assert "mirror image" in out
         source = run.read_config()["data"]["source"]
         assert (
-            f"Train it: pixelcnnpp train baseline --resize squeeze --data {source} --image-size 4 --num-levels 5 "
-            f"--run {run.path}\n"
+            f"Train it: pixelcnnpp train baseline --resize squeeze --data {source} --image-size 4 "
+            f"--num-levels 5 --run {run.path}\n"
         ) in out
         report = report_of(run)
         assert report["flip_average"] is True
