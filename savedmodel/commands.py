@@ -176,8 +176,13 @@ Model = Annotated[str, typer.Argument(help="A run, a preset with weights, or a .
 @app.command()
 def compress(
     model: Model,
-    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of the model's size.")],
-    output: Annotated[Path, typer.Option(help="The file to write, such as pictures.pxc.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="PNG or JPEG files of the model's size; folders, for all below."),
+    ],
+    output: Annotated[
+        Path, typer.Option(help="The file to write, such as pictures.pxc; a folder for parts.")
+    ],
     resize: Annotated[
         Literal["crop", "squeeze"] | None,
         typer.Option(help="Fit pictures of another size, colours or levels, instead of refusing."),
@@ -189,20 +194,26 @@ def compress(
     batch_size: Annotated[
         int, typer.Option(min=1, max=1024, help="Pictures per step, here and in decompressing.")
     ] = 100,
+    part_size: Annotated[
+        int | None, typer.Option(min=1, help="For many: write parts of so many pictures.")
+    ] = None,
 ) -> None:
     """Compress pictures without loss, to about the bits per dimension that the model gives them.
 
     They are decoded and compared before the file is written. Decompressing needs the same model,
-    backend and kind of machine.
+    backend and kind of machine. With --part-size, what was broken off goes on with the same
+    command.
     """
     from keras_pixelcnnpp.savedmodel.compression import compress_files
 
-    compress_files(model, images, output, resize, label, batch_size)
+    compress_files(model, images, output, resize, label, batch_size, part_size)
 
 
 @app.command()
 def decompress(
-    file: Annotated[Path, typer.Argument(help="What `compress` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(help="What `compress` wrote: a file, or a folder of parts.")
+    ],
     model: Annotated[str, typer.Option(help="The model that compressed them, as there.")],
     output: Annotated[Path, typer.Option(help="Folder for the pictures.")],
 ) -> None:

@@ -9,7 +9,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from keras_pixelcnnpp.codec.container import Compressed, compress_pictures, decompress_pictures
+from keras_pixelcnnpp.codec.container import (
+    Compressed,
+    compress_pictures,
+    decompress_pictures,
+    model_checksum,
+    read_header,
+)
 from keras_pixelcnnpp.data.images import (
     check_channels,
     fit_image,
@@ -22,10 +28,83 @@ from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.sampling.class_samples import class_label
+from keras_pixelcnnpp.savedmodel.jobs import digest_of, pictures_below
+from keras_pixelcnnpp.savedmodel.parts import BlockJob, make_parts
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 # Modes whose pixels come back as they are, in grey or RGB.
 _PLAIN_MODES = ("1", "L", "P", "RGB")
+
+
+class CompressionJob(BlockJob):
+    """Pictures compressed by a model; a part is a file that can be decompressed by itself."""
+
+    def __init__(
+        self,
+        trained: TrainedModel,
+        files: list[Path],
+        output: Path,
+        resize: str | None = None,
+        label: str | None = None,
+        batch_size: int = 100,
+        part_size: int | None = None,
+    ):
+        check_channels(np.zeros((1, *trained.image_shape)))
+        self.files = [file for source in files for file in _pictures_of(source)]
+        self.names = _names(self.files)
+        self.resize = resize
+        self.label = None if label is None else class_label(trained.class_names, label)
+        self.batch_size = batch_size
+        self.part_size = part_size or len(self.files)
+        self.model_checksum = model_checksum(trained.model)
+        inputs = {
+            "job": "compressing",
+            "model": self.model_checksum,
+            "pictures": digest_of(self.files, self.names),
+            "resize": resize,
+            "label": self.label,
+            "part_size": self.part_size,
+            "batch_size": batch_size,
+        }
+        super().__init__(output, inputs, -(-len(self.files) // self.part_size))
+
+    def part_name(self, block: int) -> str:
+        return f"pictures-{block:05d}.pxc"
+
+    def compress(self, model: AutoregressiveModel, block: int) -> tuple[np.ndarray, Compressed]:
+        """The levels of a block's pictures, and what became of them."""
+        files, names = self.files[self._slice(block)], self.names[self._slice(block)]
+        pixels = np.stack([_read(file, model, self.resize) for file in files])
+        levels = to_levels(pixels, model.num_levels)
+        labels = None if self.label is None else np.full(len(files), self.label)
+        with argument_errors():
+            return levels, compress_pictures(model, levels, labels, names, self.batch_size)
+
+    def write(self, model: AutoregressiveModel, block: int, path: Path) -> None:
+        path.write_bytes(self.compress(model, block)[1].data)
+
+    def is_whole(self, block: int) -> bool:
+        try:
+            header = read_header(self.part(block).read_bytes())
+        except (OSError, UserError):
+            return False
+        there = header.get("model"), header["names"]
+        return there == (self.model_checksum, self.names[self._slice(block)])
+
+    def summary(self) -> dict:
+        """Counts of pictures and of those stored as PNG; bytes before, of the parts, coded."""
+        parts = [self.part(block).read_bytes() for block in range(self.num_blocks)]
+        headers = [read_header(part) for part in parts]
+        return {
+            "pictures": len(self.files),
+            "stored": sum(len(header["stored"]) for header in headers),
+            "bytes_coded": sum(sum(header["streams"]) for header in headers),
+            "bytes": sum(map(len, parts)),
+            "bytes_before": sum(file.stat().st_size for file in self.files),
+        }
+
+    def _slice(self, block):
+        return slice(block * self.part_size, (block + 1) * self.part_size)
 
 
 def compress_files(
@@ -35,37 +114,45 @@ def compress_files(
     resize: str | None,
     label: str | None,
     batch_size: int,
+    part_size: int | None = None,
 ) -> None:
-    """Writes the pictures of some files into one, and prints what that saved.
+    """Writes the pictures of some files into one, or into parts, and prints what that saved.
 
     Args:
         source: The model: see `TrainedModel.find`.
-        files: PNG or JPEG files.
-        output: The file to write.
+        files: PNG or JPEG files, and folders of them.
+        output: The file to write; with `part_size`, a folder.
         resize: `"crop"` or `"squeeze"`; `None` refuses pictures that would not come back as they
             are.
         label: The class of all pictures, by name or number, or `None` for each one's best.
         batch_size: Integer from 1 to 1024.
+        part_size: Integer, pictures in a part, or `None` for a single file.
 
     Raises:
         UserError: If there is no such model, or a picture can't be read or doesn't fit it.
     """
-    names = _names(files)
     trained = TrainedModel.find(source)
-    model = trained.model
-    check_channels(np.zeros((1, *model.image_shape)))
-    labels = None if label is None else np.full(len(files), class_label(trained.class_names, label))
-    pixels = np.stack([_read(file, model, resize) for file in files])
-    levels = to_levels(pixels, model.num_levels)
-    with argument_errors():
-        compressed = compress_pictures(model, levels, labels, names, batch_size)
-    write_bytes(output, compressed.data)
-    promised = promised_bits(model, levels, compressed.labels)
-    _print_table(sizes(compressed, promised, to_pixels(levels, model.num_levels)), levels.size)
-    if compressed.num_stored:
-        print(f"{compressed.num_stored} pictures did not come back equal and are stored as PNG.")
+    job = CompressionJob(trained, files, output, resize, label, batch_size, part_size)
+    dimensions = len(job.files) * int(np.prod(trained.image_shape))
+    if part_size is None:
+        levels, compressed = job.compress(trained.model, 0)
+        write_bytes(output, compressed.data)
+        promised = promised_bits(trained.model, levels, compressed.labels)
+        rows = sizes(compressed, promised, to_pixels(levels, trained.num_levels))
+        stored, where = compressed.num_stored, f"{output}"
+    else:
+        summary = make_parts(job, trained.model)
+        rows = [
+            ("coded", summary["bytes_coded"]),
+            ("the parts, with names and checksums", summary["bytes"]),
+            ("the files as they were", summary["bytes_before"]),
+        ]
+        stored, where = summary["stored"], f"{job.num_blocks} parts in {output}"
+    _print_table(rows, dimensions)
+    if stored:
+        print(f"{stored} pictures did not come back equal and are stored as PNG.")
     print(
-        f"Wrote {len(files)} pictures to {output}. Back: pixelcnnpp savedmodel decompress "
+        f"Wrote {len(job.files)} pictures to {where}. Back: pixelcnnpp savedmodel decompress "
         f"{output} --model {source} --output FOLDER"
     )
 
@@ -73,24 +160,55 @@ def compress_files(
 def decompress_file(file: Path, source: str, output: Path) -> None:
     """Writes the pictures that `compress_files` put into a file, as PNG files of their names.
 
+    Args:
+        file: The file, or the folder of parts; all of them must be there.
+        source: The model: see `TrainedModel.find`.
+        output: The folder of the pictures.
+
     Raises:
         UserError: If the file is damaged or of another model, backend or machine, or a name in it
-            leads out of the folder. Nothing is written then.
+            leads out of the folder. Nothing of that file is written then.
     """
-    if not file.is_file():
-        raise UserError(f"{file}: no such file")
+    parts = _parts(file)
     model = TrainedModel.find(source).model
     check_channels(np.zeros((1, *model.image_shape)))
-    try:
-        decompressed = decompress_pictures(model, file.read_bytes())
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from error
-    count = len(decompressed.images)
-    names = decompressed.names or [f"{index:05d}.png" for index in range(count)]
-    paths = [_path_inside(output, name) for name in names]
-    for path, pixels in zip(paths, to_pixels(decompressed.images, model.num_levels), strict=True):
-        write_bytes(path, png_bytes(pixels))
+    count = 0
+    for part in parts:
+        try:
+            decompressed = decompress_pictures(model, part.read_bytes())
+        except UserError as error:
+            raise UserError(f"{part}: {error}") from error
+        images = to_pixels(decompressed.images, model.num_levels)
+        names = decompressed.names or [f"{index:05d}.png" for index in range(len(images))]
+        paths = [_path_inside(output, name) for name in names]
+        for path, pixels in zip(paths, images, strict=True):
+            write_bytes(path, png_bytes(pixels))
+        count += len(images)
     print(f"Wrote {count} pictures to {output}")
+
+
+def _parts(file: Path) -> list[Path]:
+    """The files that a job wrote, all of them, or the one file."""
+    if file.is_file():
+        return [file]
+    if not file.is_dir():
+        raise UserError(f"{file}: no such file")
+    parts = sorted(file.glob("pictures-*.pxc"))
+    # Written when all parts are there.
+    if not parts or not (file / "summary.json").is_file():
+        raise UserError(
+            f"{file} holds no compressed pictures, or not all parts of them: compressing that was "
+            "broken off goes on with the same command"
+        )
+    return parts
+
+
+def _pictures_of(source: Path) -> list[Path]:
+    if source.is_dir():
+        return [source / path for path in pictures_below(source)]
+    if not source.is_file():
+        raise UserError(f"{source}: no such file")
+    return [source]
 
 
 def promised_bits(model: AutoregressiveModel, levels: np.ndarray, labels: np.ndarray) -> float:

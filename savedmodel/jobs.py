@@ -37,7 +37,7 @@ class ScoringJob(BlockJob):
         batch_size: int = 64,
     ):
         self.data = Path(data)
-        self.paths, digest = _list_pictures(self.data)
+        self.paths = pictures_below(self.data)
         self.class_names = exported.class_names
         probabilities = (f"p_{label}" for label in range(len(self.class_names)))
         self.columns = ["path", "predicted", "class", "bits_per_dim", *probabilities, "error"]
@@ -46,7 +46,7 @@ class ScoringJob(BlockJob):
         inputs = {
             "job": "scoring",
             "model": exported.fingerprint(),
-            "pictures": digest,
+            "pictures": digest_of([self.data / path for path in self.paths], self.paths),
             "part_size": part_size,
             "batch_size": batch_size,
         }
@@ -123,25 +123,30 @@ class ScoringJob(BlockJob):
         }
 
 
-def _list_pictures(folder: Path) -> tuple[list[str], str]:
-    """The paths of all pictures below a folder, and a digest of their sizes and times of change."""
+def pictures_below(folder: Path) -> list[str]:
+    """The paths of all PNG and JPEG files below a folder, sorted; at least one."""
     if not folder.is_dir():
         raise UserError(f"No such folder: {folder}")
-    files = {
-        file.relative_to(folder).as_posix(): file
+    paths = [
+        file.relative_to(folder).as_posix()
         for file in folder.rglob("*")
         if file.suffix.lower() in SUFFIXES and file.is_file()
-    }
+    ]
     # Hidden ones may be half written.
-    paths = sorted(path for path in files if not any(p.startswith(".") for p in path.split("/")))
+    paths = sorted(path for path in paths if not any(p.startswith(".") for p in path.split("/")))
     if not paths:
         raise UserError(f"{folder} holds no PNG or JPEG file")
+    return paths
+
+
+def digest_of(files: list[Path], names: list[str]) -> str:
+    """A digest of names, and of their files' sizes and times of change."""
     digest = hashlib.sha256()
-    for path in paths:
+    for file, name in zip(files, names, strict=True):
         # As rsync does: reading all pictures again each time would take too long.
-        facts = files[path].stat()
-        digest.update(repr((os.fsencode(path), facts.st_size, facts.st_mtime_ns)).encode())
-    return paths, digest.hexdigest()
+        facts = file.stat()
+        digest.update(repr((os.fsencode(name), facts.st_size, facts.st_mtime_ns)).encode())
+    return digest.hexdigest()
 
 
 # The end of every PNG file: a chunk of length 0, its name and its checksum.

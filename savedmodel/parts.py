@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rich.progress import track
 
@@ -32,8 +33,11 @@ class BlockJob(ABC):
         """The name of a part, in the folder `output`."""
 
     @abstractmethod
-    def write(self, exported: ExportedModel, block: int, path: Path) -> None:
-        """Computes a block and writes it to `path`, a file or a folder to be made."""
+    def write(self, model: Any, block: int, path: Path) -> None:
+        """Computes a block, by the model that the job is for, and writes it to `path`.
+
+        That is a file or a folder, still to be made.
+        """
 
     @abstractmethod
     def is_whole(self, block: int) -> bool:
@@ -60,10 +64,10 @@ class BlockJob(ABC):
         write_json(description, self.inputs)
         return [block for block in range(self.num_blocks) if not self._is_done(block)]
 
-    def write_part(self, exported: ExportedModel, block: int) -> None:
+    def write_part(self, model: Any, block: int) -> None:
         """Does one block. What an earlier run left of its part is replaced."""
         with atomic_path(self.part(block)) as temporary:
-            self.write(exported, block, temporary)
+            self.write(model, block, temporary)
 
     def finish(self) -> dict:
         """Writes `summary.json`, when all parts are there, and returns its content."""
@@ -84,27 +88,28 @@ class BlockJob(ABC):
             )
 
 
-def make_parts(job: BlockJob, exported: ExportedModel, workers: int) -> dict:
-    """Writes the parts of a job that are missing, and the summary, which it returns."""
+def make_parts(job: BlockJob, model: Any, workers: int = 1) -> dict:
+    """Writes the parts of a job that are missing, and the summary, which it returns.
+
+    More than one worker takes an `ExportedModel`, which each of them can load.
+    """
     blocks = job.start()
     if done := job.num_blocks - len(blocks):
         print(f"{done} of {job.num_blocks} parts are there already")
-    for _ in track(write_parts(job, blocks, exported, workers), "Parts", total=len(blocks)):
+    for _ in track(write_parts(job, blocks, model, workers), "Parts", total=len(blocks)):
         pass
     return job.finish()
 
 
-def write_parts(
-    job: BlockJob, blocks: list[int], exported: ExportedModel, workers: int = 1
-) -> Iterator[int]:
+def write_parts(job: BlockJob, blocks: list[int], model: Any, workers: int = 1) -> Iterator[int]:
     """Does blocks, with one worker in this process; yields the number of each that is written."""
     require_workers(workers)
     if workers == 1 or not blocks:
         for block in blocks:
-            job.write_part(exported, block)
+            job.write_part(model, block)
             yield block
     else:
-        yield from write_with_ray(job, blocks, exported.path, workers)
+        yield from write_with_ray(job, blocks, model.path, workers)
 
 
 def require_workers(workers: int) -> None:

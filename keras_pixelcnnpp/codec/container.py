@@ -184,6 +184,17 @@ def decompress_pictures(model, data: bytes, verbose: int | str = "auto") -> Deco
     return Decompressed(images, labels, names)
 
 
+def read_header(data: bytes) -> dict:
+    """What a file says of itself: the model's checksum, names, lengths, who wrote it.
+
+    Raises:
+        UserError: If the file is damaged or no file of compressed pictures.
+    """
+    header, body = _opened(data)
+    _checked(header, len(body))
+    return header
+
+
 def model_checksum(model) -> str:
     """SHA-256, in hexadecimal, of all that p(x | y) depends on: configuration and weights.
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import tiny
@@ -64,6 +66,45 @@ def test_there_and_back(pixelcnnpp, run, files, tmp_path):
     assert {path for path in folder.rglob("*") if path.is_file()} == {folder / n for n in names}
     for file, name in zip(files, names, strict=True):
         np.testing.assert_array_equal(pixels(folder / name), pixels(file))
+
+
+def test_parts_of_a_folder_go_on_where_they_were_broken_off(pixelcnnpp, run, files, tmp_path):
+    source, output, back = files[0].parent, tmp_path / "parts", tmp_path / "back"
+    command = ("savedmodel", "compress", run, source, "--output", output, "--part-size", 2)
+    status, out, _ = pixelcnnpp(*command)
+    assert status == 0
+    assert "Wrote 5 pictures to 3 parts" in out
+    parts = sorted(output.glob("*.pxc"))
+    assert [part.name for part in parts] == [f"pictures-0000{n}.pxc" for n in range(3)]
+    written = [part.read_bytes() for part in parts]
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["bytes"] == sum(map(len, written))
+    assert summary["bytes_before"] == sum(file.stat().st_size for file in files)
+    assert 0 < summary["bytes_coded"] < summary["bytes"]
+
+    # Broken off: a part is missing, another is cut short, and there is no summary yet.
+    parts[0].unlink()
+    parts[2].write_bytes(written[2][:-1])
+    (output / "summary.json").unlink()
+    decompress = ("savedmodel", "decompress", output, "--model", run, "--output", back)
+    one_line(pixelcnnpp(*decompress), "not all parts", "same command")
+    time = parts[1].stat().st_mtime_ns
+    status, out, _ = pixelcnnpp(*command)
+    assert status == 0
+    assert "1 of 3 parts are there already" in out
+    assert parts[1].stat().st_mtime_ns == time
+    assert [part.read_bytes() for part in parts] == written
+
+    status, out, _ = pixelcnnpp(*decompress)
+    assert (status, out.splitlines()[-1]) == (0, f"Wrote 5 pictures to {back}")
+    for file in files:
+        name = file.relative_to(source)
+        name = name if name.suffix.lower() == ".png" else f"{name}.png"
+        np.testing.assert_array_equal(pixels(back / name), pixels(file))
+
+    # Other pictures would not fit the parts that are there.
+    files[0].unlink()
+    one_line(pixelcnnpp(*command), "begun with other inputs (pictures)")
 
 
 def test_a_preset_and_a_label(pixelcnnpp, model, files, tmp_path):
