@@ -114,7 +114,7 @@ def fusion_command(name, fusion):
 
 def heads_command(name, comparison):
     """The command that makes the comparison of networks and heads again."""
-    options = ("data", "image_size", "preset", "epochs", "limit", "seeds")
+    options = ("data", "image_size", "preset", "epochs", "limit", "test_limit", "seeds")
     given = [(name, comparison[name]) for name in options if comparison.get(name) is not None]
     words = [word for option, value in given for word in ("--" + option.replace("_", "-"), value)]
     words = ["python", "examples/compare_heads.py", "--all", *words, "--output", f"runs/{name}"]
@@ -130,7 +130,13 @@ def heads_rows(comparison):
         bits = [row["bits_per_dim"] for row in own]
         means = {
             key: statistics.fmean(row[key] for row in own)
-            for key in ("train_bits_per_dim", "accuracy", "gradient_norm", "seconds")
+            for key in (
+                "train_bits_per_dim",
+                "accuracy",
+                "gradient_norm",
+                "trained_per_second",
+                "drawn_per_second",
+            )
         }
         rows.append(
             {

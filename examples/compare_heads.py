@@ -120,7 +120,15 @@ def gradient_norm(model, pictures):
     return np.mean(norms) / rate * model.dimensions * math.log(2)
 
 
-def compare(dataset, preset, architectures=("pixelcnnpp",), epochs=None, limit=None, seeds=1):
+def compare(
+    dataset,
+    preset,
+    architectures=("pixelcnnpp",),
+    epochs=None,
+    limit=None,
+    test_limit=None,
+    seeds=1,
+):
     """Trains one model for each network, head and seed.
 
     Returns:
@@ -143,9 +151,9 @@ def compare(dataset, preset, architectures=("pixelcnnpp",), epochs=None, limit=N
         others = {key: value for key, value in options.items() if key not in own}
         arguments[name] = with_as_many_weights(name, weights, {**others, "num_blocks": 5})
     train_pictures = dataset.pictures("train", with_labels=True, limit=limit)
-    validation = dataset.pictures("validation", with_labels=True)
+    validation = dataset.pictures("validation", with_labels=True, limit=test_limit)
     split = "test" if len(dataset.split("test").labelled()) else "validation"
-    unseen = dataset.pictures(split, with_labels=True)
+    unseen = dataset.pictures(split, with_labels=True, limit=test_limit)
     rows, histories, models = [], {}, {}
     for seed, architecture, head in product(range(seeds), architectures, HEADS):
         name = f"{ARCHITECTURES[architecture].title}, {head}"
@@ -245,6 +253,7 @@ def main(arguments=None):
     parser.add_argument("--all", action="store_true", help="compare the networks, too")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--limit", type=int, help="train on so many pictures only")
+    parser.add_argument("--test-limit", type=int, help="measure on so many pictures only")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each")
     parser.add_argument("--output", type=Path, default=Path("runs/heads"))
     options = parser.parse_args(arguments)
@@ -257,6 +266,7 @@ def main(arguments=None):
         list(ARCHITECTURES) if options.all else ["pixelcnnpp"],
         options.epochs,
         options.limit,
+        options.test_limit,
         options.seeds,
     )
     facts = {
@@ -266,6 +276,7 @@ def main(arguments=None):
         "preset": preset,
         "epochs": options.epochs,
         "limit": options.limit,
+        "test_limit": options.test_limit,
         "seeds": options.seeds,
     }
     write_json(options.output / "heads.json", {**facts, "heads": rows, "histories": histories})

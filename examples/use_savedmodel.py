@@ -6,11 +6,15 @@ python use_savedmodel.py runs/demo/savedmodel/1 --classify PICTURE… --draw sam
 import argparse
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
+
+# Before TensorFlow is loaded, which reads it once: errors of its own only.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import tensorflow as tf
 
 
 def classify(served, class_names, pictures):
