@@ -16,7 +16,7 @@ import typer
 
 from keras_pixelcnnpp import ImportHook
 from keras_pixelcnnpp.app.commands import play
-from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
+from keras_pixelcnnpp.errors import UserError, is_disk_full, is_no_retracing, is_out_of_memory
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
 from keras_pixelcnnpp.memory import keep_freed_memory_unless_told
 from keras_pixelcnnpp.savedmodel.commands import app as savedmodel
@@ -108,7 +108,7 @@ def main() -> None:
     # matplotlib draws boxes for the letters of a class name that its font lacks.
     warnings.filterwarnings("ignore", message="Glyph .* missing from font")
     # Said of any sixth model, such as those that `train fusion` makes.
-    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
+    logging.getLogger("tensorflow").addFilter(is_no_retracing)
     _prepare_memory()
     try:
         _check_backend()
@@ -174,10 +174,6 @@ def _without_greetings() -> Iterator[None]:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.waitpid(child, 0)
-
-
-def _is_no_retracing(record: logging.LogRecord) -> bool:
-    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _check_backend() -> None:

@@ -1,6 +1,7 @@
 """The error that means "the input is wrong", as opposed to "the program is wrong"."""
 
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,3 +67,8 @@ def argument_errors(**options: str) -> Iterator[None]:
         for argument, option in options.items():
             message = message.replace(f"argument `{argument}`", f"option `{option}`")
         raise UserError(message) from error
+
+
+def is_no_retracing(record: logging.LogRecord) -> bool:
+    """A filter for TensorFlow's logger: leaves out that a fifth model has been traced."""
+    return "triggered tf.function retracing" not in record.getMessage()

@@ -1,5 +1,6 @@
 """What every model of the family does: fit, score, classify, draw, come from a preset."""
 
+import math
 import types
 import warnings
 from collections.abc import Iterator, Sequence
@@ -660,11 +661,21 @@ class AutoregressiveModel(keras.Model):
         # One for each number of candidates: TensorFlow would trace again for unknown shapes.
         candidates = np.shape(inputs.get("label"))[1:]
         batch_size = self._bounded(batch_size, *candidates)
+        # As many batches, of one size, filled up by a row or a few: a short last one would be
+        # compiled anew.
+        count = len(inputs["image"])
+        batch_size = math.ceil(count / math.ceil(count / batch_size))
+        short = -count % batch_size
+        inputs = {
+            name: np.concatenate([rows, rows[:short]]) if short else rows
+            for name, rows in inputs.items()
+        }
         kind = (per, candidates)
         scorers = self.runners.scorers
         if kind not in scorers:
             scorers[kind] = LogLikelihood(self, per)
-        return scorers[kind].predict(feed(ArrayBatches(inputs, batch_size)), verbose=verbose)
+        batches = feed(ArrayBatches(inputs, batch_size))
+        return scorers[kind].predict(batches, verbose=verbose)[:count]
 
     def _bounded(self, batch_size, num_candidates=1):
         """A batch size whose features, of all candidates together, need a gigabyte or so."""

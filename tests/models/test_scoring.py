@@ -1,5 +1,7 @@
 """Likelihoods, and the posterior and bits/dim that follow from them."""
 
+import logging
+
 import enumeration
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import ops
 from scipy.special import log_softmax, logsumexp
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
+from keras_pixelcnnpp.data.batches import ArrayBatches
 
 SPLIT = tiny.tiny_split(12)
 IMAGES, LABELS = SPLIT.images, SPLIT.labels
@@ -87,6 +90,38 @@ def test_tensors_for_export_agree_with_arrays(hybrid):
 def test_batch_size_changes_nothing(model):
     expected = model.log_prob(IMAGES, LABELS)
     np.testing.assert_allclose(model.log_prob(IMAGES, LABELS, batch_size=5), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])
+def test_batches_of_one_size(model, batch_size, monkeypatch):
+    sizes, batches = [], ArrayBatches.__getitem__
+
+    def counted(self, index):
+        sizes.append(len(batches(self, index)[0]["image"]))
+        return batches(self, index)
+
+    expected = model.log_prob(IMAGES, LABELS)
+    monkeypatch.setattr(ArrayBatches, "__getitem__", counted)
+    received = model.log_prob(IMAGES, LABELS, batch_size=batch_size)
+    assert received.shape == expected.shape
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
+    assert len(set(sizes)) == 1
+    assert sizes[0] <= batch_size
+
+
+def test_no_advice_of_tensorflows(model):
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(handler)
+    try:
+        for candidates in range(2, 9):  # a scorer of its own each
+            labels = np.zeros((len(IMAGES), candidates), int)
+            model._score({"image": IMAGES, "label": labels}, 100, verbose=0)
+    finally:
+        logger.removeHandler(handler)
+    assert not records
 
 
 def test_no_picture_at_all(model):
