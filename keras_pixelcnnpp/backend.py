@@ -80,11 +80,38 @@ def jit_compile(chosen: bool | None) -> bool | str:
     return "auto" if chosen is None else chosen
 
 
+def set_tensor_float32(enabled: bool) -> None:
+    """Whether a GPU may round the factors of float32 products to 10 bits of their 23: TF32.
+
+    Left alone, TensorFlow and JAX do where the GPU can, and torch does in convolutions.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(enabled)
+    elif backend == "jax":
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "tensorfloat32" if enabled else "float32")
+    elif backend == "torch":
+        import torch
+
+        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+        products.fp32_precision = convolutions.fp32_precision = "tf32" if enabled else "ieee"
+
+
 @contextmanager
-def dtype_policy(name: str) -> Iterator[None]:
-    """Sets Keras's global dtype policy for the layers made inside the block."""
+def precision(name: str) -> Iterator[None]:
+    """Sets Keras's global dtype policy for the layers made inside the block.
+
+    Args:
+        name: A dtype policy, or `"tf32"`: float32, computed in TF32 from now on. With any other,
+            the float32 that a policy names is meant as such.
+    """
+    set_tensor_float32(name == "tf32")
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
+    keras.config.set_dtype_policy("float32" if name == "tf32" else name)
     try:
         yield
     finally:

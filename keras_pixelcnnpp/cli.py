@@ -109,6 +109,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Glyph .* missing from font")
     # Said of any sixth model, such as those that `train fusion` makes.
     logging.getLogger("tensorflow").addFilter(is_no_retracing)
+    sys.meta_path.insert(0, ImportHook("keras", _without_tensor_float32))
     _prepare_memory()
     try:
         _check_backend()
@@ -174,6 +175,15 @@ def _without_greetings() -> Iterator[None]:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.waitpid(child, 0)
+
+
+@contextmanager
+def _without_tensor_float32() -> Iterator[None]:
+    yield
+    from keras_pixelcnnpp.backend import set_tensor_float32
+
+    # float32 is what it says; `train --precision tf32` changes it.
+    set_tensor_float32(False)
 
 
 def _check_backend() -> None:

@@ -38,6 +38,7 @@ EVERY_BACKEND = (
     "layers",
     "models",
     "sampling",
+    "test_backend.py",
     "test_conditioning",
     "test_optimizers.py",
     "train/test_checkpoints.py",

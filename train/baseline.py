@@ -47,7 +47,7 @@ def train_baseline(
         num_classes=dataset.num_classes,
         seed=training["seed"],
     )
-    with backend.dtype_policy(training["precision"]):
+    with backend.precision(training["precision"]):
         with argument_errors():
             model = BaselineCNN(
                 image_shape=dataset.image_shape,

@@ -32,9 +32,10 @@ class Resize(StrEnum):
 
 
 class Precision(StrEnum):
-    """Keras's dtype policies."""
+    """Keras's dtype policies, and float32 with a GPU's faster products."""
 
     float32 = "float32"
+    tf32 = "tf32"
     mixed_bfloat16 = "mixed_bfloat16"
     mixed_float16 = "mixed_float16"
 
@@ -163,7 +164,7 @@ class TrainingOptions:
         Precision,
         option(
             DEVICES,
-            "Of the computations: float32, mixed_bfloat16 or mixed_float16.",
+            "Of the computations: float32, tf32, mixed_bfloat16 or mixed_float16.",
             metavar="<name>",
         ),
         Training(),

@@ -70,7 +70,7 @@ def train_pixelcnnpp(
     with argument_errors():
         phases = _phases(pictures, larger, training, num_classes, dataset.num_levels)
     validation = dataset.pictures("validation", with_labels=num_classes > 0)
-    with backend.dtype_policy(training["precision"]):
+    with backend.precision(training["precision"]):
         with argument_errors(image_shape="image_size"):
             arguments = dict(model_options)
             model = architecture(arguments.pop("architecture", "pixelcnnpp"))(
