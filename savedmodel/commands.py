@@ -12,6 +12,14 @@ SavedModel = Annotated[
     Path, typer.Argument(help="A run, runs/NAME/savedmodel, or one version in it.")
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures per step.")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="RAY_ADDRESS",
+        help="A Ray cluster whose machines share the work, such as head:6379; all must see the "
+        "same files. By default, workers are processes of this machine.",
+    ),
+]
 
 
 @app.command()
@@ -80,6 +88,7 @@ def score(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that share the work; above 1, it needs Ray.")
     ] = 1,
+    ray_address: RayAddress = None,
     part_size: Annotated[int, typer.Option(min=1, help="Pictures in a part.")] = 512,
     batch_size: BatchSize = 64,
 ) -> None:
@@ -95,7 +104,7 @@ def score(
     require_workers(workers)
     exported = ExportedModel(savedmodel)
     job = ScoringJob(data, output, exported, part_size, batch_size)
-    summary = make_parts(job, exported, workers)
+    summary = make_parts(job, exported, workers, ray_address)
     readable = summary["pictures"] - summary["unreadable"]
     print(f"Scored {readable} of {summary['pictures']} pictures")
     if readable:
@@ -118,6 +127,7 @@ def sample(
         int | None,
         typer.Option(min=1, help="Draw in parts, with so many processes; above 1, it needs Ray."),
     ] = None,
+    ray_address: RayAddress = None,
 ) -> None:
     """Draw pictures with an exported model, as PNG files: Class1_image_01.png and so on.
 
@@ -143,7 +153,7 @@ def sample(
     if workers is not None:
         require_workers(workers)
         job = SamplingJob(labels, output, exported, seed, temperature, batch_size)
-        summary = make_parts(job, exported, workers)
+        summary = make_parts(job, exported, workers, ray_address)
         print(f"Wrote {summary['pictures']} pictures to {output}, in {job.num_blocks} parts")
         return
     print(f"Drawing {len(labels)} pictures. The first step takes longest.")

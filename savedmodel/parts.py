@@ -5,6 +5,7 @@ import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ class BlockJob(ABC):
             )
 
 
-def make_parts(job: BlockJob, model: Any, workers: int = 1) -> dict:
+def make_parts(job: BlockJob, model: Any, workers: int = 1, ray_address: str | None = None) -> dict:
     """Writes the parts of a job that are missing, and the summary, which it returns.
 
     More than one worker takes an `ExportedModel`, which each of them can load.
@@ -96,12 +97,19 @@ def make_parts(job: BlockJob, model: Any, workers: int = 1) -> dict:
     blocks = job.start()
     if done := job.num_blocks - len(blocks):
         print(f"{done} of {job.num_blocks} parts are there already")
-    for _ in track(write_parts(job, blocks, model, workers), "Parts", total=len(blocks)):
+    written = write_parts(job, blocks, model, workers, ray_address)
+    for _ in track(written, "Parts", total=len(blocks)):
         pass
     return job.finish()
 
 
-def write_parts(job: BlockJob, blocks: list[int], model: Any, workers: int = 1) -> Iterator[int]:
+def write_parts(
+    job: BlockJob,
+    blocks: list[int],
+    model: Any,
+    workers: int = 1,
+    ray_address: str | None = None,
+) -> Iterator[int]:
     """Does blocks, with one worker in this process; yields the number of each that is written."""
     require_workers(workers)
     if workers == 1 or not blocks:
@@ -109,12 +117,12 @@ def write_parts(job: BlockJob, blocks: list[int], model: Any, workers: int = 1) 
             job.write_part(model, block)
             yield block
     else:
-        yield from write_with_ray(job, blocks, model.path, workers)
+        yield from write_with_ray(job, blocks, model.path, workers, ray_address)
 
 
 def require_workers(workers: int) -> None:
     """Raises a `UserError` if so many processes take Ray, and `ray[data]` is not installed."""
-    # Not imported yet: see `_prepare_environment`. Ray without the extra `data` lacks pyarrow.
+    # Not imported yet: see `write_with_ray`. Ray without the extra `data` lacks pyarrow.
     if workers > 1 and not all(map(find_spec, ("ray", "pyarrow"))):
         raise UserError(
             "More than one worker needs Ray, which is not installed: "
@@ -129,9 +137,12 @@ _OBJECT_STORE_BYTES = 100 << 20
 class BlockWorker:
     """What runs in each process of Ray: has the model, and does the blocks that it is given."""
 
-    def __init__(self, job: BlockJob, model: Path, threads: int):
+    def __init__(self, job: BlockJob, model: Path, threads: int, folder: str):
         # TensorFlow reads them when it is first used; each process would take all cores.
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
+        # Relative paths are the command's. A machine that lacks its folder needs absolute ones.
+        with suppress(OSError):
+            os.chdir(folder)
         self._job = job
         self._exported = ExportedModel(model)
 
@@ -146,34 +157,59 @@ class BlockWorker:
         return {"block": [block], "error": [error]}
 
 
-def write_with_ray(job: BlockJob, blocks: list[int], model: Path, workers: int) -> Iterator[int]:
-    """Does blocks in several processes of this machine; yields the number of each.
+def write_with_ray(
+    job: BlockJob, blocks: list[int], model: Path, workers: int, address: str | None = None
+) -> Iterator[int]:
+    """Does blocks in several processes; yields the number of each.
 
     A process that dies is replaced, and its block is done again, however often: a block that kills
     each of them is found with one worker. If this process dies, Ray ends the others.
+
+    Args:
+        job: The job. All machines must reach its files by the same paths.
+        blocks: Their numbers.
+        model: The SavedModel's folder.
+        workers: Integer, processes.
+        address: Of a Ray cluster, as `ray.init` takes it: its machines share the work. `None` for
+            processes of this machine.
     """
-    _prepare_environment()
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if address is None:
+        _keep_to_this_machine()
+    # Now, since it reads the environment once.
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    ray.init(
-        # Always its own, and not a cluster's, whose machines need not have this disk.
-        address="local",
-        num_cpus=workers,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=_OBJECT_STORE_BYTES,
-    )
+    own = {
+        "num_cpus": workers,
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+    }
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({} if address else own),
+        )
+    except (ConnectionError, ValueError) as error:
+        raise UserError(f"No Ray cluster can be reached at {address}") from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
-        threads = max(1, os.cpu_count() // workers)
+        resources = ray.cluster_resources()
+        cores = resources["CPU"] if address else os.cpu_count()
+        threads = max(1, int(cores) // workers)
         items = [{"block": block} for block in blocks]
         done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             BlockWorker,
-            fn_constructor_args=(job, model, threads),
+            fn_constructor_args=(job, model, threads, str(Path.cwd())),
             batch_size=1,
-            num_cpus=1,
+            # Spread over the machines, and none reserved: what is left when a machine is lost
+            # takes over its processes, which would else wait for another.
+            num_cpus=0,
+            scheduling_strategy="SPREAD",
+            num_gpus=min(1, resources.get("GPU", 0) / workers),
             compute=ray.data.ActorPoolStrategy(size=workers),
         )
         for row in done.iter_rows():
@@ -184,10 +220,7 @@ def write_with_ray(job: BlockJob, blocks: list[int], model: Path, workers: int) 
         ray.shutdown()
 
 
-def _prepare_environment() -> None:
-    """Before Ray is imported, which reads all this once."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+def _keep_to_this_machine() -> None:
     # Ray runs what it is sent, and listens on every address of a machine that could be part of a
     # cluster. Here only on the machine's own, and to who knows a word that is new each time.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -73,6 +73,36 @@ SCORING_LOSES_ITS_DRIVER = """
 """
 
 
+# The second machine never finishes its first block: it is lost when the first one has done one.
+SCORING_LOSES_A_MACHINE = """
+    import ray
+    from ray.cluster_utils import Cluster
+
+    class Job(ScoringJob):
+        def write(self, exported, block, path):
+            here = ray.get_runtime_context().get_node_id()
+            Path(pids, f"machine-{here}").touch()
+            while here == Path(pids, "second").read_text():
+                time.sleep(1)
+            while len(list(Path(pids).glob("machine-*"))) < 2:
+                time.sleep(0.1)
+            super().write(exported, block, path)
+
+    if __name__ == "__main__":
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        second = cluster.add_node(num_cpus=1)
+        Path(pids, "second").write_text(second.node_id)
+        exported = ExportedModel(model)
+        job = Job(data, output, exported, part_size=3)
+        done = write_parts(job, job.start(), exported, workers=2, ray_address=cluster.address)
+        blocks = [next(done)]
+        cluster.remove_node(second, allow_graceful=False)
+        assert sorted([*blocks, *done]) == [0, 1, 2, 3, 4]
+        job.finish()
+        cluster.shutdown()
+"""
+
+
 @pytest.fixture
 def data(tmp_path):
     return parts.write_pictures(tmp_path / "data")
@@ -112,6 +142,26 @@ def test_a_worker_is_killed(run, exported, tmp_path):
     list(write_parts(alone, alone.start(), exported))
     alone.finish()
     assert parts.contents(tmp_path / "parts") == parts.contents(alone.output)
+
+
+def test_a_machine_of_a_cluster_is_lost(run, exported, data, tmp_path):
+    status, _ = run(SCORING_LOSES_A_MACHINE, tmp_path / "parts")
+    assert status == 0, (tmp_path / "log").read_text()
+    assert len(list((tmp_path / "pids").glob("machine-*"))) == 2
+    alone = ScoringJob(data, tmp_path / "alone", exported, part_size=3)
+    list(write_parts(alone, alone.start(), exported))
+    alone.finish()
+    assert parts.contents(tmp_path / "parts") == parts.contents(alone.output)
+
+
+def test_no_cluster_there(savedmodel, data, tmp_path):
+    command = ["savedmodel", "score", savedmodel, "--data", data, "--output", tmp_path / "scores"]
+    command += ["--part-size", 3, "--workers", 2, "--ray-address", "127.0.0.1:9"]
+    cli = [sys.executable, "-m", "keras_pixelcnnpp.cli", *map(str, command)]
+    result = subprocess.run(cli, check=False, capture_output=True, text=True)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line == "pixelcnnpp: error: No Ray cluster can be reached at 127.0.0.1:9"
 
 
 def test_the_driver_is_killed(run, savedmodel, exported, data, tmp_path):
