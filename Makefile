@@ -105,9 +105,10 @@ test-jax: .venv-jax/installed
 test-torch: .venv-torch/installed
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest $(PYTEST_ARGS)
 
-# What only the extras `serve`, `ray` and `app` make possible; the rest of the suite needs neither.
+# What only the extras `serve`, `ray` and `app`, or a library of theirs, make possible; the rest of the suite needs neither.
 test-extras: .venv-extras/installed
-	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/savedmodel/test_parts.py tests/savedmodel/test_serving.py tests/app
+	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/savedmodel/test_parts.py tests/savedmodel/test_serving.py \
+		tests/train/test_cluster_files.py tests/app
 
 test-all: test test-jax test-torch test-extras
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
@@ -177,6 +178,8 @@ def write_with_ray(
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if address is None:
         _keep_to_this_machine()
+    else:
+        _require_cluster(address)
     # Now, since it reads the environment once.
     import ray.data
 
@@ -218,6 +221,16 @@ def write_with_ray(
             yield int(row["block"])
     finally:
         ray.shutdown()
+
+
+def _require_cluster(address: str) -> None:
+    # Ray would try for minutes. It also knows addresses of other kinds, such as `auto`.
+    host, _, port = address.rpartition(":")
+    try:
+        if host and "/" not in host:
+            socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"No Ray cluster can be reached at {address}") from error
 
 
 def _keep_to_this_machine() -> None:
