@@ -6,6 +6,7 @@ import threading
 import keras
 import numpy as np
 
+from keras_pixelcnnpp.backend import on_gpu
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.optimizers import variable_value
@@ -28,8 +29,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
     #
     # The gradient is judged by what it left of two weights: the first, which lies at the end of
     # backpropagation and gets what was broken on the way, and the smallest. What they don't show,
-    # the next loss does; the step named is then one too late. So it is under JAX, where a look at
-    # the weights would hold up every step.
+    # the next loss does; the step named is then one too late. So it is under JAX and on a GPU, where
+    # a look at the weights would hold up every step. (The loss is Keras's, a Python number already.)
 
     SHOWN_ROWS = 16
 
@@ -42,7 +43,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Called by Keras."""
-        if keras.backend.backend() != "jax":
+        if keras.backend.backend() != "jax" and not on_gpu():
             weights = self.model.trainable_variables
             self._weights = [weights[0], min(weights, key=lambda weight: np.prod(weight.shape))]
 
