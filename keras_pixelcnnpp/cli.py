@@ -33,6 +33,7 @@ MEMORY_ADVICE = (
 
 
 app = typer.Typer(
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
     help="Conditional PixelCNN++: generates, classifies and scores pictures.",
     no_args_is_help=True,
     add_completion=False,

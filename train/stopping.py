@@ -29,8 +29,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
     #
     # The gradient is judged by what it left of two weights: the first, which lies at the end of
     # backpropagation and gets what was broken on the way, and the smallest. What they don't show,
-    # the next loss does; the step named is then one too late. So it is under JAX and on a GPU, where
-    # a look at the weights would hold up every step. (The loss is Keras's, a Python number already.)
+    # the next loss does; the step named is then one too late. So it is under JAX and on a GPU,
+    # where a look at the weights would hold up every step. (The loss is a Python number already.)
 
     SHOWN_ROWS = 16
 
