@@ -12,10 +12,12 @@ from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.features import BaselineFeatures, Features
-from keras_pixelcnnpp.evaluate.fidelity import Comparison, RealPictures
+from keras_pixelcnnpp.evaluate.fidelity import NO_DISTANCES, Comparison, RealPictures
 from keras_pixelcnnpp.evaluate.figures import Gallery
+from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
 from keras_pixelcnnpp.evaluate.metrics.pictures import memorisation, nearest_neighbours
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 # Of a gallery.
@@ -65,9 +67,23 @@ def examine(
         nearest = NearestTraining.find(samples, real, neighbour_features, mirrored)
         report["memorisation"] = nearest.report
         galleries["nearest_neighbours"] = nearest.gallery()
+    classifier = None
+    if real is not None and neighbour_features is not None and real.labelled:
+        classifier = neighbour_features.model
+        reference = real.reference
+        report["named_rightly"] = {
+            "drawn": named_rightly(classifier, samples.levels, samples.labels),
+            "real": named_rightly(classifier, reference.images, reference.labels),
+        }
     if temperatures:
         sweep = TemperatureSweep.draw(
-            model, samples, drawn_with, temperatures, comparison=comparison, verbose=verbose
+            model,
+            samples,
+            drawn_with,
+            temperatures,
+            comparison=comparison,
+            classifier=classifier,
+            verbose=verbose,
         )
         report["temperatures"] = sweep.report
         galleries["temperatures"] = sweep.gallery()
@@ -98,6 +114,25 @@ def measure(model: AutoregressiveModel, samples: ClassSamples, verbose: int = 0)
         for label in np.unique(samples.labels)
     }
     return {**numbers(np.full(len(samples), True)), "classes": classes}
+
+
+def named_rightly(classifier: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
+    """How many pictures a classifier of real ones takes for what they are: do they show a class?
+
+    Args:
+        classifier: Trained on real pictures.
+        images: uint8 levels `(N, height, width, channels)`.
+        labels: Int `(N,)`, the classes that they were drawn of.
+
+    Returns:
+        Dict of `count`, the share `accuracy` and its interval `accuracy_ci95`.
+    """
+    correct = int(np.sum(classifier.class_probabilities(images).argmax(axis=1) == labels))
+    return {
+        "count": len(labels),
+        "accuracy": correct / len(labels),
+        "accuracy_ci95": list(accuracy_interval(correct, len(labels))),
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +210,8 @@ def _pixel_points(images: np.ndarray, num_levels: int) -> np.ndarray:
 class TemperatureSweep:
     """The same pictures, from the same random numbers, by temperature, and the numbers of each.
 
-    The bits/dim are of the model at temperature 1; the distance is `None` without a reference.
+    The bits/dim are of the model at temperature 1; distances are `None` without a reference, and
+    so is the share that a classifier names rightly without one.
     """
 
     samples: dict[float, ClassSamples]
@@ -190,6 +226,7 @@ class TemperatureSweep:
         temperatures: Sequence[float],
         *,
         comparison: Comparison | None = None,
+        classifier: BaselineCNN | None = None,
         verbose: int = 0,
     ) -> Self:
         """Draws pictures like those `drawn` already and measures all of them."""
@@ -203,13 +240,14 @@ class TemperatureSweep:
                 samples[temperature] = ClassSamples.draw(
                     model, drawn.class_names, per_class, **arguments
                 )
-            measured = measure(model, samples[temperature], verbose)
-            distance = comparison.distance(samples[temperature]) if comparison else None
+            here = samples[temperature]
+            named = classifier and named_rightly(classifier, here.levels, here.labels)
             report.append(
                 {
                     "temperature": temperature,
-                    "bits_per_dim": measured["bits_per_dim"],
-                    "frechet_distance": distance,
+                    "bits_per_dim": measure(model, here, verbose)["bits_per_dim"],
+                    **(comparison.distances(here) if comparison else NO_DISTANCES),
+                    "named_rightly": named["accuracy"] if named else None,
                 }
             )
         return cls(samples, report)

@@ -14,8 +14,12 @@ from keras_pixelcnnpp.evaluate.metrics.pictures import (
     FIDELITY_METRICS,
     fidelity_metrics,
     frechet_distance,
+    kernel_distance,
 )
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
+
+# Two distances, each `None` where there is nothing to measure it by.
+NO_DISTANCES = {"frechet_distance": None, "kid": None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +112,16 @@ class Comparison:
             report["fid"] = {str(size): self._fid(generated, size) for size in sorted(generated)}
         return report
 
-    def distance(self, samples: ClassSamples) -> float | None:
-        """The Fréchet distance of pictures to the reference, all classes together."""
+    def distances(self, samples: ClassSamples) -> dict[str, float | None]:
+        """The distances of pictures to the reference, all classes together: see `NO_DISTANCES`."""
         main = self.features.dimensions
-        return _distance(self._real[main], self.features(samples.levels)[main])
+        real, drawn = self._real[main], self.features(samples.levels)[main]
+        if min(len(real), len(drawn)) < 2:
+            return NO_DISTANCES
+        return {
+            "frechet_distance": frechet_distance(real, drawn),
+            "kid": kernel_distance(real, drawn),
+        }
 
     def notes(self) -> list[str]:
         """Lines that a reader of the numbers should know."""

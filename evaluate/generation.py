@@ -148,6 +148,11 @@ def _print_examination(examination: Examination, features: Features | None) -> N
     report = examination.report
     if "metrics" in report:
         _print_metrics(report, features.title)
+    if named := report.get("named_rightly"):
+        print(
+            f"The baseline CNN names {named['drawn']['accuracy']:.1%} of the pictures by their "
+            f"class, and {named['real']['accuracy']:.1%} of the real ones."
+        )
     for size, numbers in report.get("fid", {}).items():
         print(f"FID of {size} dimensions: {_beside(numbers['all'], numbers['floor'])}")
     for space, numbers in report.get("memorisation", {}).items():
@@ -158,12 +163,14 @@ def _print_examination(examination: Examination, features: Features | None) -> N
         )
     if "temperatures" in report:
         print_table(
-            ("temperature", "bits/dim", "Fréchet"),
+            ("temperature", "bits/dim", "Fréchet", "kernel ×1000", "named rightly"),
             [
                 (
                     f"{row['temperature']:g}",
                     f"{row['bits_per_dim']:.4f}",
                     _short(row["frechet_distance"]),
+                    _short(row["kid"], 1000),
+                    "–" if row["named_rightly"] is None else f"{row['named_rightly']:.1%}",
                 )
                 for row in report["temperatures"]
             ],

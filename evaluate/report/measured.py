@@ -279,10 +279,11 @@ def temperatures_section(facts: RunFacts) -> Section | Missing:
             decimal(find(row, "temperature"), 2),
             decimal(find(row, "bits_per_dim")),
             decimal(find(row, "frechet_distance")),
+            percent(find(row, "named_rightly")),
         )
         for row in facts.json("generation").get("temperatures") or ()
     )
-    table = Table(("temperature", "bits/dim", "Fréchet"), rows)
+    table = Table(("temperature", "bits/dim", "Fréchet", "named rightly by the CNN"), rows)
     text = "Below 1 the model draws safer and smoother pictures, above 1 more daring ones."
     alt = "Generated pictures at several temperatures"
     picture = facts.picture("temperatures", alt, scrolls=True)

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import tiny
+from scipy.stats import binomtest
+from sklearn.metrics import accuracy_score
 
 from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.errors import UserError
@@ -8,9 +10,11 @@ from keras_pixelcnnpp.evaluate.examination import (
     NearestTraining,
     TemperatureSweep,
     complete_pictures,
+    named_rightly,
     parse_temperatures,
 )
 from keras_pixelcnnpp.evaluate.fidelity import RealPictures
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 NAMES = ("dark", "grey", "bright")
@@ -99,6 +103,21 @@ class TestCompletions:
         assert complete_pictures(model, real, 2) is None
 
 
+class TestNamedRightly:
+    def test_against_scikit_learn(self, real):
+        classifier = BaselineCNN((4, 4, 1), 3, num_levels=5, filters=(4,), num_blocks=1)
+        classifier({"image": real.reference.images})
+        images, labels = real.reference.images, real.reference.labels
+        predicted = classifier.class_probabilities(images).argmax(axis=1)
+        found = named_rightly(classifier, images, labels)
+        assert found["count"] == len(labels)
+        assert found["accuracy"] == accuracy_score(labels, predicted)
+        interval = binomtest(int((labels == predicted).sum()), len(labels)).proportion_ci(
+            method="wilson"
+        )
+        np.testing.assert_allclose(found["accuracy_ci95"], [interval.low, interval.high])
+
+
 class TestTemperatureSweep:
     def test_pictures_and_numbers(self, model):
         drawn = ClassSamples.draw(model, NAMES, 4, seed=3)
@@ -110,7 +129,8 @@ class TestTemperatureSweep:
         assert (sweep.samples[0.1].levels == cold).all()
         expected = -model.log_prob(cold, drawn.labels).mean() / (16 * np.log(2))
         assert sweep.report[0]["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
-        assert sweep.report[0]["frechet_distance"] is None
+        for name in ("frechet_distance", "kid", "named_rightly"):
+            assert sweep.report[0][name] is None
 
         gallery = sweep.gallery()
         assert gallery.row_labels == ["temperature 0.1", "temperature 1"]

@@ -73,7 +73,12 @@ def test_beside_real_pictures(pixelcnnpp, run):
     cold, same = report["temperatures"]
     assert (cold["temperature"], same["temperature"]) == (0.5, 1)
     assert same["bits_per_dim"] == report["bits_per_dim"]
-    assert same["frechet_distance"] == report["metrics"]["all"]["frechet_distance"]
+    for name in ("frechet_distance", "kid"):
+        assert same[name] == report["metrics"]["all"][name]
+    named = report["named_rightly"]
+    assert (named["drawn"]["count"], named["real"]["count"]) == (12, 9)
+    assert same["named_rightly"] == named["drawn"]["accuracy"]
+    assert f"names {named['drawn']['accuracy']:.1%} of the pictures" in out
 
     # What isn't made any more does not stay behind.
     only_draw = ("--reference", "none", "--temperatures", "")
@@ -92,6 +97,7 @@ def test_without_a_baseline_it_says_how_to_train_one(pixelcnnpp, run_without_bas
     assert "metrics" not in report
     assert set(report["memorisation"]) == {"pixels"}
     assert report["temperatures"][0]["frechet_distance"] is None
+    assert "named_rightly" not in report
     assert (run.reports / "nearest_neighbours.png").exists()
     assert not (run.reports / "completions.png").exists()
 
