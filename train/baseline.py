@@ -83,6 +83,7 @@ def train_baseline(
         callbacks,
         dataset=dataset,
         pictures=pictures,
+        log=training["log"],
         parallel=parallel,
         resume=resume,
         verbose=verbose,

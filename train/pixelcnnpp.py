@@ -126,6 +126,7 @@ def train_pixelcnnpp(
         pictures=pictures,
         sample_every=training["sample_every"],
         histogram_every=training["histogram_every"],
+        log=training["log"],
         finish=finish,
         parallel=parallel,
         resume=resume,
