@@ -59,6 +59,7 @@ def train_into(
     pictures: LabelledImages,
     sample_every: int = 0,
     histogram_every: int = 0,
+    figures_every: int = 0,
     log: Sequence[str] | None = None,
     finish: Callable[[], None] = lambda: None,
     parallel: Devices,
@@ -75,7 +76,8 @@ def train_into(
             averages = inner_optimizer(model.optimizer).use_ema
             print(monitor.describe(averages, model.num_classes > 0))
         logs = tensorboard_callbacks(
-            run, section, dataset, pictures, monitor, sample_every, histogram_every
+            *(run, section, dataset, pictures, monitor),
+            *(sample_every, histogram_every, figures_every),
         )
     title = f"{run.path.name}-{section}"
     options = hyperparameters(section, config[section], config["data"])

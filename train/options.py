@@ -236,8 +236,18 @@ class ModelOptions(TrainingOptions):
             WATCHED,
             "wandb or mlflow: what is measured goes there too; may be repeated.",
             metavar="<name>",
+            show_default="none",
         ),
-        Training("none", watching=True),
+    ] = None
+    figures_every: Annotated[
+        int | None,
+        option(
+            WATCHED,
+            "Epochs between figures in TensorBoard: calibration, and accuracy by the part of a "
+            "picture that was seen; 0: none.",
+            min=0,
+        ),
+        Training("5", 5, watching=True),
     ] = None
     resume: Annotated[bool, option(RUN, "Go on from the last checkpoint.", "--resume")] = False
     callback: Annotated[

@@ -39,6 +39,7 @@ def train_pixelcnnpp(
     *,
     larger: LabelledImages | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    log: Sequence[str] | None = None,
     parallel: Devices | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -113,7 +114,8 @@ def train_pixelcnnpp(
 
     def finish() -> None:
         if model.posterior.learn_offsets:
-            refit_offsets(model, labelled, training["batch_size"], training["seed"])
+            rows = model.image_shape[0]  # as `measure` scores them
+            refit_offsets(model, labelled, training["batch_size"], training["seed"], rows)
 
     train_into(
         run,
@@ -126,7 +128,8 @@ def train_pixelcnnpp(
         pictures=pictures,
         sample_every=training["sample_every"],
         histogram_every=training["histogram_every"],
-        log=training["log"],
+        figures_every=training["figures_every"],
+        log=log,
         finish=finish,
         parallel=parallel,
         resume=resume,
