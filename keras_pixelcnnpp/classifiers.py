@@ -362,7 +362,7 @@ def refit_offsets(
     pictures: LabelledImages,
     batch_size: int,
     seed: int,
-    known_rows: int | None = None,
+    **scoring,
 ) -> None:
     """Fits the offset of each class anew, on some labelled pictures, with the weights as they are.
 
@@ -371,14 +371,14 @@ def refit_offsets(
         pictures: What it was trained on; `OFFSET_PICTURES` of them are scored.
         batch_size: Integer, pictures at a time.
         seed: Integer, chooses them.
-        known_rows: `None`; or the height, the same by the function that scores rows, where it is
-            compiled already.
+        **scoring: More arguments of `class_log_likelihoods`, such as `verbose`. With all rows
+            `known_rows` gives the same by the function that scores rows, if that is compiled.
     """
     # The offsets that training learned belong to a network with dropout, whose log-likelihoods are
     # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
     # offsets, so there is one answer, whatever they were.
     pictures = pictures.some(OFFSET_PICTURES, seed)
-    scores = model.class_log_likelihoods(pictures.images, batch_size, known_rows=known_rows)
+    scores = model.class_log_likelihoods(pictures.images, batch_size, **scoring)
     temperature = np.exp(ops.convert_to_numpy(model.posterior.log_temperature))
     fitted = fit_offsets(temperature * scores.astype("float64"), pictures.labels)
     offsets = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from rich.progress import track
-
+from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import ExportedModel
 from keras_pixelcnnpp.files import atomic_path, read_json, remove_leftovers, write_json
@@ -89,8 +88,9 @@ def make_parts(job: BlockJob, exported: ExportedModel, workers: int) -> dict:
     blocks = job.start()
     if done := job.num_blocks - len(blocks):
         print(f"{done} of {job.num_blocks} parts are there already")
-    for _ in track(write_parts(job, blocks, exported, workers), "Parts", total=len(blocks)):
-        pass
+    tick = progress(len(blocks), unit="part")
+    for _ in write_parts(job, blocks, exported, workers):
+        tick()
     return job.finish()
 
 

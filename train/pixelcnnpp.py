@@ -114,8 +114,16 @@ def train_pixelcnnpp(
 
     def finish() -> None:
         if model.posterior.learn_offsets:
-            rows = model.image_shape[0]  # as `measure` scores them
-            refit_offsets(model, labelled, training["batch_size"], training["seed"], rows)
+            if verbose == 1:
+                print("Fitting the offsets of the classes")
+            refit_offsets(
+                model,
+                labelled,
+                training["batch_size"],
+                training["seed"],
+                known_rows=model.image_shape[0],  # as `measure` scores them
+                verbose=int(verbose == 1),
+            )
 
     train_into(
         run,
