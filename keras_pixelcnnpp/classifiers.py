@@ -378,7 +378,7 @@ def refit_offsets(
     # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
     # offsets, so there is one answer, whatever they were.
     pictures = pictures.some(OFFSET_PICTURES, seed)
-    scores = model.class_log_likelihoods(pictures.images, batch_size, **scoring)
+    scores = model.class_log_likelihoods(pictures.images, batch_size=batch_size, **scoring)
     temperature = np.exp(ops.convert_to_numpy(model.posterior.log_temperature))
     fitted = fit_offsets(temperature * scores.astype("float64"), pictures.labels)
     offsets = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
