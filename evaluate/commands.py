@@ -187,7 +187,7 @@ def robustness(
     """
     from keras_pixelcnnpp.evaluate.robustness import stress
 
-    stress(**_arguments(context), verbose=_verbosity())
+    stress(**_arguments(context))
 
 
 def _arguments(context: typer.Context) -> dict:

@@ -5,8 +5,8 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import ops
-from rich.progress import track
 
+from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
 from keras_pixelcnnpp.data.images import check_channels, to_pixels
@@ -92,12 +92,12 @@ class InceptionFeatures:
         check_channels(images)
         pixels = np.moveaxis(to_pixels(images, self.num_levels), -1, 1)
         pixels = np.broadcast_to(pixels, (len(pixels), 3, *pixels.shape[2:]))
-        batches = [
-            self._network(torch.from_numpy(pixels[start : start + self.batch_size].copy()))
-            for start in track(
-                range(0, len(pixels), self.batch_size), "Inception", disable=not self.verbose
-            )
-        ]
+        starts, batches = range(0, len(pixels), self.batch_size), []
+        tick = progress(len(starts), self.verbose)
+        for start in starts:
+            few = torch.from_numpy(pixels[start : start + self.batch_size].copy())
+            batches.append(self._network(few))
+            tick()
         return {
             dimensions: np.concatenate(
                 [np.zeros((0, dimensions)), *(batch[place].numpy() for batch in batches)]

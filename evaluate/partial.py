@@ -15,6 +15,11 @@ MOST_PARTS = 16
 SHOWN = (0.25, 0.5, 0.75, 1.0)  # in the table that is printed
 
 
+def part_rows(height: int) -> np.ndarray:
+    """How many of the first rows are seen, int `[parts]` from 0 to the height."""
+    return np.linspace(0, height, min(height, MOST_PARTS) + 1).round().astype(int)
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
     """The first `rows` of a picture, int `[parts]` from 0 to the height, and what fills the rest.
@@ -28,9 +33,10 @@ class Parts:
     @classmethod
     def of(cls, train: np.ndarray) -> Self:
         """Parts of pictures like `train`, filled with their mean, rounded to levels."""
-        height = train.shape[1]
-        rows = np.linspace(0, height, min(height, MOST_PARTS) + 1).round().astype(int)
-        return cls(rows, np.rint(train.mean(axis=0, dtype=np.float64)).astype(np.uint8))
+        return cls(
+            part_rows(train.shape[1]),
+            np.rint(train.mean(axis=0, dtype=np.float64)).astype(np.uint8),
+        )
 
     def pictures(self, images: np.ndarray) -> Iterator[np.ndarray]:
         """The pictures as a model sees them that needs whole ones, for each part."""

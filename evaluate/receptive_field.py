@@ -7,6 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
+from keras_pixelcnnpp.backend import progress
+from keras_pixelcnnpp.data.dataset import LabelledImages
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table
 from keras_pixelcnnpp.files import write_bytes, write_json
@@ -14,6 +16,8 @@ from keras_pixelcnnpp.models.archive import architecture, load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.receptive_field import count_seen, pixel_influence, typical_targets
 from keras_pixelcnnpp.run import RunFolder
+
+PICTURES_AT_ONCE = 4
 
 
 def measure(folder: RunFolder, *, untrained: bool, pictures: int, options: dict) -> None:
@@ -29,7 +33,7 @@ def measure(folder: RunFolder, *, untrained: bool, pictures: int, options: dict)
     if untrained:
         model.initialize(split.images, split.labels)
     targets = typical_targets(*model.image_shape[:2])
-    influence = pixel_influence(model, split.images, split.labels, targets)
+    influence = _mean_influence(model, split, targets)
     counts = [count_seen(values, target) for values, target in zip(influence, targets, strict=True)]
     print_table(
         ("row", "column", "earlier", "seen", "at or after, seen", "blind spot seen"),
@@ -50,6 +54,19 @@ def measure(folder: RunFolder, *, untrained: bool, pictures: int, options: dict)
     }
     write_json(folder.reports / "receptive_field.json", report)
     print(f"Wrote receptive_field.png and receptive_field.json to {folder.reports}")
+
+
+def _mean_influence(
+    model: AutoregressiveModel, pictures: LabelledImages, targets: Sequence[tuple[int, int]]
+) -> np.ndarray:
+    """`pixel_influence` of any number of pictures, a few at once, which bounds the memory."""
+    starts, total = range(0, len(pictures), PICTURES_AT_ONCE), 0
+    tick = progress(len(starts))
+    for start in starts:
+        few = pictures.take(np.arange(start, min(start + PICTURES_AT_ONCE, len(pictures))))
+        total += len(few) * pixel_influence(model, few.images, few.labels, targets, seed=start)
+        tick()
+    return total / len(pictures)
 
 
 def _fresh_model(folder: RunFolder, config: dict) -> AutoregressiveModel:

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from matplotlib.axes import Axes
 
+from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.classifiers import BaselineClassifier
 from keras_pixelcnnpp.data.images import picture_grid, to_pixels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
@@ -41,28 +42,30 @@ def stress(
     seed: int,
     batch_size: int,
     options: dict,
-    verbose: int,
 ) -> None:
     """Judges labelled pictures of a split, whole and spoilt; draws, writes and prints it."""
     folder.read_config()
     folder.require_model("pixelcnnpp")
     dataset = folder.load_data(data)
     pictures = dataset.pictures(split, with_labels=True, limit=limit, seed=seed)
-    judges = {"pixelcnnpp": load_classifier(folder, batch_size, verbose)}
+    judges = {"pixelcnnpp": load_classifier(folder, batch_size, verbose=0)}
     if (cnn := load_baseline(folder)) is not None:
-        judges["baseline"] = BaselineClassifier(cnn, verbose=verbose)
+        judges["baseline"] = BaselineClassifier(cnn)
     print(f"Both models judge {len(pictures)} pictures of the split {split}")
     clean = Judged.of(pictures.images, judges)
     rows, examples = {}, {}
+    tick = progress(len(CORRUPTIONS) * len(SEVERITIES))
     for name in CORRUPTIONS:
         spoilt = [
             corrupt(pictures.images, dataset.num_levels, name, severity, seed)
             for severity in SEVERITIES
         ]
-        rows[name] = [Judged.of(images, judges).report(pictures.labels, clean) for images in spoilt]
+        rows[name] = []
+        for images in spoilt:
+            rows[name].append(Judged.of(images, judges).report(pictures.labels, clean))
+            tick()
         shown = np.stack([images[0] for images in (pictures.images, *spoilt)])
         examples[name] = to_pixels(shown, dataset.num_levels)
-        print(f"{name}: done")
     report = {
         "options": options,
         "split": split,

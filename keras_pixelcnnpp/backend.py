@@ -1,9 +1,12 @@
-"""What lies below Keras: versions, device, precision, XLA or not, tfp."""
+"""What lies below Keras: versions, device, precision, XLA or not, tfp; and its progress bar."""
 
 import importlib
+import itertools
 import os
 import platform
 import re
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -78,6 +81,37 @@ def jit_compile(chosen: bool | None) -> bool | str:
     if chosen is None and keras.backend.backend() == "tensorflow" and "cpu" in device_name():
         return False
     return "auto" if chosen is None else chosen
+
+
+SECONDS_WITHOUT_A_BAR = 3
+
+
+def verbosity(chosen: int | str, steps: int) -> int:
+    """Keras's `verbose`: what was chosen; `"auto"` is 1 at a terminal, of more than one step."""
+    seen = sys.stdout.isatty() or "ipykernel" in sys.modules
+    return int(seen and steps > 1) if chosen == "auto" else chosen
+
+
+def progress(steps: int, verbose: int | str = "auto", unit: str = "step") -> Callable[[], None]:
+    """Keras's progress bar, with the time left.
+
+    Args:
+        steps: Integer.
+        verbose: 0, 1 or `"auto"`: at a terminal, once it has taken three seconds.
+        unit: What a step is called.
+
+    Returns:
+        What to call after each step.
+    """
+    bar = keras.utils.Progbar(steps, verbose=verbosity(verbose, steps), unit_name=unit)
+    done, start = itertools.count(1), time.monotonic()
+
+    def tick() -> None:
+        now = next(done)
+        if verbose != "auto" or time.monotonic() - start > SECONDS_WITHOUT_A_BAR:
+            bar.update(now)
+
+    return tick
 
 
 def set_tensor_float32(enabled: bool) -> None:

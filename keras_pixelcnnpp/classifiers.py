@@ -358,7 +358,11 @@ class PixelCNNClassifier(_KerasClassifier):
 
 
 def refit_offsets(
-    model: AutoregressiveModel, pictures: LabelledImages, batch_size: int, seed: int
+    model: AutoregressiveModel,
+    pictures: LabelledImages,
+    batch_size: int,
+    seed: int,
+    **scoring,
 ) -> None:
     """Fits the offset of each class anew, on some labelled pictures, with the weights as they are.
 
@@ -367,12 +371,14 @@ def refit_offsets(
         pictures: What it was trained on; `OFFSET_PICTURES` of them are scored.
         batch_size: Integer, pictures at a time.
         seed: Integer, chooses them.
+        **scoring: More arguments of `class_log_likelihoods`, such as `verbose`. With all rows
+            `known_rows` gives the same by the function that scores rows, if that is compiled.
     """
     # The offsets that training learned belong to a network with dropout, whose log-likelihoods are
     # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
     # offsets, so there is one answer, whatever they were.
     pictures = pictures.some(OFFSET_PICTURES, seed)
-    scores = model.class_log_likelihoods(pictures.images, batch_size=batch_size)
+    scores = model.class_log_likelihoods(pictures.images, batch_size=batch_size, **scoring)
     temperature = np.exp(ops.convert_to_numpy(model.posterior.log_temperature))
     fitted = fit_offsets(temperature * scores.astype("float64"), pictures.labels)
     offsets = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own

@@ -222,7 +222,7 @@ def promised_bits(model: AutoregressiveModel, levels: np.ndarray, labels: np.nda
     Returns:
         Bits: the sum of `-log2 p(x | y)` and of the labels' `log2(num_labels)`.
     """
-    nats = -model.log_prob(levels, labels).astype("float64").sum()
+    nats = -model.log_prob(levels, labels, verbose="auto").astype("float64").sum()
     return float(nats / np.log(2) + len(levels) * np.log2(max(model.num_labels, 1)))
 
 

@@ -11,8 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
+from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import ExportedModel
 from keras_pixelcnnpp.files import atomic_path, read_json, remove_leftovers, write_json
@@ -98,9 +97,9 @@ def make_parts(job: BlockJob, model: Any, workers: int = 1, ray_address: str | N
     blocks = job.start()
     if done := job.num_blocks - len(blocks):
         print(f"{done} of {job.num_blocks} parts are there already")
-    written = write_parts(job, blocks, model, workers, ray_address)
-    for _ in track(written, "Parts", total=len(blocks)):
-        pass
+    tick = progress(len(blocks), unit="part")
+    for _ in write_parts(job, blocks, model, workers, ray_address):
+        tick()
     return job.finish()
 
 

@@ -70,7 +70,7 @@ class TrainedModel:
         """
         if self.model.num_classes == 0:
             raise UserError(f"{self.source} is a model without labels: it can't classify.")
-        scores = self.model.class_log_likelihoods(levels)
+        scores = self.model.class_log_likelihoods(levels, verbose="auto")
         probabilities = self.model.posterior.probabilities(scores)
         return {
             "class_id": probabilities.argmax(axis=1),

@@ -97,7 +97,6 @@ def test_every_public_name_has_a_place_in_the_reference():
         assert any(name.startswith(f"keras_pixelcnnpp.{module}.") for name in described), module
 
 
-@pytest.mark.filterwarnings("ignore:The distutils package:DeprecationWarning")
 def test_every_described_name_exists():
     for path in (DOCS / "reference").glob("*.md"):
         for kind, name in re.findall(r"^\.\. auto(\w+):: (\S+)$", path.read_text(), re.MULTILINE):

@@ -29,11 +29,12 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
     from keras_pixelcnnpp.train.devices import find_devices
     from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
-    from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
+    from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks, require_loggers
 
     # First of all: workers must be connected before the backend computes anything.
     parallel = find_devices(options.devices, options.workers, options.worker)
     import_plugins(options.plugin)
+    require_loggers(options.log)
     callbacks = make_callbacks(options.callback)
     preset = load_preset(options.preset, options.data, overrides(options)["architecture"])
     dataset, data_config = load_training_data(options, preset)
@@ -51,6 +52,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
             data_config,
             larger=larger,
             callbacks=callbacks,
+            log=options.log,
             parallel=parallel,
             resume=options.resume,
             overwrite=options.overwrite,
@@ -71,9 +73,10 @@ def baseline(options: BaselineOptions) -> None:
     from keras_pixelcnnpp.run import RunFolder
     from keras_pixelcnnpp.train.baseline import train_baseline
     from keras_pixelcnnpp.train.data import form_of_run, load_training_data
-    from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
+    from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks, require_loggers
 
     import_plugins(options.plugin)
+    require_loggers(options.log)
     callbacks = make_callbacks(options.callback)
     folder = RunFolder(options.run)
     dataset, data_config = load_training_data(options, form_of_run(folder))
@@ -87,6 +90,7 @@ def baseline(options: BaselineOptions) -> None:
             data_config,
             horizontal_flip=options.data not in NOT_MIRRORED if flip is None else flip,
             callbacks=callbacks,
+            log=options.log,
             resume=options.resume,
             overwrite=options.overwrite,
             verbose=verbosity(),

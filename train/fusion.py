@@ -2,8 +2,10 @@
 
 import json
 import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from itertools import product
 from pathlib import Path
 
@@ -119,7 +121,8 @@ def train_trials(
     `classification.json`.
     """
     measured_on = dataset.pictures(split, with_labels=True)
-    for trial in trials:
+    spent = []
+    for number, trial in enumerate(trials):
         folder = RunFolder(Path(path) / "trials" / trial.name)
         of_trial = _of_trial(trial, preset, chosen)
         options = resolve_options(preset, of_trial, dataset.num_classes, larger is not None)
@@ -127,7 +130,11 @@ def train_trials(
         asked = json.loads(json.dumps({"split": split, "options": options, "data": data_config}))
         known = read_json(result_json) if result_json.exists() else {}
         if overwrite or known.get("asked") != asked:
-            print(f"\n{trial.strategy}, {trial.objective}, seed {trial.seed}")
+            print(
+                f"\n{number + 1} of {len(trials)}: {trial.strategy}, {trial.objective}, "
+                f"seed {trial.seed}{_left(spent, len(trials) - number)}"
+            )
+            start = time.perf_counter()
             model, seconds = _train(
                 dataset, folder, options, data_config, larger, overwrite, verbose
             )
@@ -135,8 +142,9 @@ def train_trials(
                 **asdict(trial),
                 "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
                 "seconds_per_epoch": seconds,
-                **_measure(model, measured_on),
+                **_measure(model, measured_on, int(verbose == 1)),
             }
+            spent.append(time.perf_counter() - start)
             known = {"asked": asked, "result": result}
             write_json(result_json, known)
         yield known["result"]
@@ -189,8 +197,14 @@ def _seconds_per_epoch(seconds: list[float], warmup_epochs: int) -> float | None
     return float(np.median(steady)) if steady else None
 
 
-def _measure(model: AutoregressiveModel, pictures: LabelledImages) -> dict:
-    scores, probabilities = PixelCNNClassifier(model).class_scores(pictures.images)
+def _left(spent: list[float], trials: int) -> str:
+    if not spent:
+        return ""
+    return f"; about {timedelta(seconds=round(np.mean(spent) * trials))} h to go"
+
+
+def _measure(model: AutoregressiveModel, pictures: LabelledImages, verbose: int) -> dict:
+    scores, probabilities = PixelCNNClassifier(model, verbose=verbose).class_scores(pictures.images)
     judgements = {"pixelcnnpp": Judgement(probabilities, scores)}
     report = compare(pictures.labels, judgements, model.image_shape)
     return {"count": report["count"], **report["models"]["pixelcnnpp"]}

@@ -14,8 +14,9 @@ from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.train.devices import Devices, OneDevice
 from keras_pixelcnnpp.train.monitors import HistoryFile, TimeEstimate, ValidationMonitor
+from keras_pixelcnnpp.train.plugins import loggers
 from keras_pixelcnnpp.train.stopping import EpochCheckpoint, StopOnNonFinite, StopOnSignal
-from keras_pixelcnnpp.train.tensorboard import tensorboard_callbacks
+from keras_pixelcnnpp.train.tensorboard import hyperparameters, tensorboard_callbacks
 
 
 def claim(
@@ -58,6 +59,8 @@ def train_into(
     pictures: LabelledImages,
     sample_every: int = 0,
     histogram_every: int = 0,
+    figures_every: int = 0,
+    log: Sequence[str] | None = None,
     finish: Callable[[], None] = lambda: None,
     parallel: Devices,
     resume: bool,
@@ -65,25 +68,29 @@ def train_into(
 ) -> None:
     """Trains with logs and checkpoints in the claimed run, calls `finish`, and saves the model.
 
-    What the callbacks log goes into the history and TensorBoard.
+    What the callbacks log goes into the history, to TensorBoard and where `log` says.
     """
-    logs = []
+    logs, config = [], run.read_config()
     if parallel.is_chief:
         if verbose:
             averages = inner_optimizer(model.optimizer).use_ema
             print(monitor.describe(averages, model.num_classes > 0))
         logs = tensorboard_callbacks(
-            run, section, dataset, pictures, monitor, sample_every, histogram_every
+            *(run, section, dataset, pictures, monitor),
+            *(sample_every, histogram_every, figures_every),
         )
-    train_phases(
-        model,
-        phases,
-        Checkpoints(run.checkpoints(section)),
-        [monitor, *callbacks, HistoryFile(run.history_json(section)), *logs],
-        parallel=parallel,
-        resume=resume,
-        verbose=verbose,
-    )
+    title = f"{run.path.name}-{section}"
+    options = hyperparameters(section, config[section], config["data"])
+    with loggers(log if parallel.is_chief else None, run.logs(section), title, options) as more:
+        train_phases(
+            model,
+            phases,
+            Checkpoints(run.checkpoints(section)),
+            [monitor, *callbacks, HistoryFile(run.history_json(section)), *logs, *more],
+            parallel=parallel,
+            resume=resume,
+            verbose=verbose,
+        )
     if parallel.is_chief:
         finish()
         with atomic_path(run.model(section)) as temporary:

@@ -17,6 +17,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.features import BaselineFeatures
 from keras_pixelcnnpp.evaluate.fidelity import RealPictures
 from keras_pixelcnnpp.evaluate.metrics.pictures import frechet_distance
+from keras_pixelcnnpp.evaluate.partial import part_rows
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import averaged_weights, has_averages
@@ -27,10 +28,11 @@ from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 def measure(
     model: keras.Model, pictures: LabelledImages, batch_size: int = 256, verbose: int = 0
 ) -> tuple[dict[str, float], np.ndarray | None]:
-    """Numbers of a PixelCNN++ or a baseline CNN, for `ValidationMonitor`, and predicted classes.
+    """Numbers of a PixelCNN++ or a baseline CNN, for `ValidationMonitor`, and what it predicts.
 
-    As `pixelcnnpp evaluate` does: dropout off, all classes as candidates. With `verbose` 1, a bar
-    shows more than one batch.
+    The second is p(y | first rows), float `[count, parts, classes]`, the last part being the whole
+    picture; the CNN knows that alone. As `pixelcnnpp evaluate` does: dropout off, all classes as
+    candidates. With `verbose` 1, a bar shows more than one batch.
     """
     verbose = int(verbose and len(pictures) > batch_size)
     if verbose:
@@ -41,20 +43,21 @@ def measure(
         return {"bits_per_dim": float(np.mean(bits))}, None
     measured = {}
     if isinstance(model, BaselineCNN):
-        probabilities = BaselineClassifier(model, batch_size, verbose).predict_proba(
-            pictures.images
-        )
+        classifier = BaselineClassifier(model, batch_size, verbose)
+        probabilities = classifier.predict_proba(pictures.images)[:, None]
     else:
         classifier = PixelCNNClassifier(model, batch_size, verbose)
-        scores, probabilities = classifier.class_scores(pictures.images)
-        of_label = np.take_along_axis(scores, pictures.labels[:, None].astype(int), axis=1)
+        # The pass over the picture gives its parts as well.
+        rows = part_rows(model.image_shape[0])
+        scores, probabilities = classifier.class_scores(pictures.images, rows)
+        of_label = np.take_along_axis(scores[:, -1], pictures.labels[:, None].astype(int), axis=1)
         measured["bits_per_dim"] = float(np.mean(bits_per_dim(of_label, model.image_shape)))
-    predicted = probabilities.argmax(axis=1)
-    measured["accuracy"] = float(np.mean(predicted == pictures.labels))
+    whole = probabilities[:, -1]
+    measured["accuracy"] = float(np.mean(whole.argmax(axis=1) == pictures.labels))
     measured["cross_entropy"] = float(
-        log_loss(pictures.labels, probabilities, labels=np.arange(model.num_classes))
+        log_loss(pictures.labels, whole, labels=np.arange(model.num_classes))
     )
-    return measured, predicted
+    return measured, probabilities
 
 
 def validation_limit(chosen: int | None, training_pictures: int, num_classes: int) -> int | None:
@@ -73,8 +76,9 @@ class ValidationMonitor(keras.callbacks.Callback):
 
     It measures with the averaged weights, which are the ones that are kept in the end. The raw ones
     are measured too, every few epochs and after the last, as `val_raw_…`: it costs as much again.
-    Callbacks that use what it logs must come after it; `predicted` is the last classification.
-    With a `limit` it measures on so many pictures, chosen at random once.
+    Callbacks that use what it logs must come after it, as must those that use `probabilities`, what
+    `measure` said last of the pictures whose classes are `labels`. With a `limit` it measures on so
+    many pictures, chosen at random once.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class ValidationMonitor(keras.callbacks.Callback):
         self.training = training
         self.raw_every = raw_every
         self.labels = validation.labels
-        self.predicted = None
+        self.probabilities = None
 
     def describe(self, has_averages: bool, has_classes: bool) -> str:
         """What the names in the logs mean, in lines for the user."""
@@ -118,7 +122,7 @@ class ValidationMonitor(keras.callbacks.Callback):
         """Called by Keras."""
         logs = {} if logs is None else logs
         with averaged_weights(self.model):
-            measured, self.predicted = self.measure(self.validation)
+            measured, self.probabilities = self.measure(self.validation)
             logs.update({f"val_{name}": value for name, value in measured.items()})
             if "accuracy" in measured and "accuracy" not in logs and self.training is not None:
                 logs["accuracy"] = self.measure(self.training)[0]["accuracy"]

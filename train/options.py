@@ -62,6 +62,13 @@ class Schedule(StrEnum):
     cosine = "cosine"
 
 
+class Log(StrEnum):
+    """The experiment trackers whose own Keras callback is known."""
+
+    wandb = "wandb"
+    mlflow = "mlflow"
+
+
 def per_resolution(parameter: typer.CallbackParam, text: str | None) -> int | list[int] | None:
     """`"40"` gives 40, `"24,48,96"` a number for each resolution."""
     if text is None:
@@ -223,6 +230,25 @@ class ModelOptions(TrainingOptions):
             min=0,
         ),
         Training("as many as take no longer than the epoch", watching=True),
+    ] = None
+    log: Annotated[
+        list[Log] | None,
+        option(
+            WATCHED,
+            "wandb or mlflow: what is measured goes there too; may be repeated.",
+            metavar="<name>",
+            show_default="none",
+        ),
+    ] = None
+    figures_every: Annotated[
+        int | None,
+        option(
+            WATCHED,
+            "Epochs between figures in TensorBoard: calibration, and accuracy by the part of a "
+            "picture that was seen; 0: none.",
+            min=0,
+        ),
+        Training("5", 5, watching=True),
     ] = None
     resume: Annotated[bool, option(RUN, "Go on from the last checkpoint.", "--resume")] = False
     callback: Annotated[

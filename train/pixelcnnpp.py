@@ -39,6 +39,7 @@ def train_pixelcnnpp(
     *,
     larger: LabelledImages | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    log: Sequence[str] | None = None,
     parallel: Devices | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -113,7 +114,16 @@ def train_pixelcnnpp(
 
     def finish() -> None:
         if model.posterior.learn_offsets:
-            refit_offsets(model, labelled, training["batch_size"], training["seed"])
+            if verbose == 1:
+                print("Fitting the offsets of the classes")
+            refit_offsets(
+                model,
+                labelled,
+                training["batch_size"],
+                training["seed"],
+                known_rows=model.image_shape[0],  # as `measure` scores them
+                verbose=int(verbose == 1),
+            )
 
     train_into(
         run,
@@ -126,6 +136,8 @@ def train_pixelcnnpp(
         pictures=pictures,
         sample_every=training["sample_every"],
         histogram_every=training["histogram_every"],
+        figures_every=training["figures_every"],
+        log=log,
         finish=finish,
         parallel=parallel,
         resume=resume,

@@ -1,8 +1,9 @@
-"""Code of the user's own: `--plugin module` and `--callback module:object`."""
+"""Code of others: `--plugin module` and `--callback module:object`, `--log wandb` and `mlflow`."""
 
 import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -57,3 +58,74 @@ def _module(option: str, name: str) -> ModuleType:
             f"Invalid value for option `{option}`. Expected a module that can be imported. "
             f"Received: {name!r}"
         ) from error
+
+
+def require_loggers(names: Iterable[str] | None) -> None:
+    """Raises a `UserError` unless the libraries of `--log` are installed."""
+    for name in names or ():
+        # Both keep runs in a folder of their own name, which could be imported as a module is: so
+        # what is inside.
+        needed = f"{name}.keras" if name == "mlflow" else f"{name}.integration.keras"
+        try:
+            importlib.import_module(needed)
+        except ModuleNotFoundError as error:
+            # The callback of wandb takes TensorFlow, under any backend.
+            missing = "tensorflow" if error.name == "tensorflow" else name
+            raise UserError(
+                f"Option `log`: {name} needs {missing}, which is not installed: "
+                f"pip install 'keras-pixelcnnpp[{missing}]'"
+            ) from error
+
+
+@contextmanager
+def loggers(
+    names: Iterable[str] | None, folder: Path, title: str, options: dict
+) -> Iterator[list[keras.callbacks.Callback]]:
+    """The callbacks of `--log`, each of a run that ends with the context, failed by an exception.
+
+    `options` are shown with the run. What is kept on this machine is in `folder`.
+    """
+    with ExitStack() as runs:
+        yield [
+            runs.enter_context(_LOGGERS[name](folder.absolute(), title, options))
+            for name in names or ()
+        ]
+
+
+@contextmanager
+def _wandb(folder, title, options):
+    import wandb
+    from wandb.integration.keras import WandbMetricsLogger
+
+    try:
+        run = wandb.init(dir=folder, name=title, config=options)
+    except wandb.Error as error:  # such as: not logged in
+        raise UserError(f"wandb: {' '.join(str(error).split())}") from error
+    with run:
+        yield WandbMetricsLogger()
+
+
+@contextmanager
+def _mlflow(folder, title, options):
+    import mlflow
+
+    experiment, is_local = None, not mlflow.is_tracking_uri_set()
+    if is_local:
+        # What MLflow would put into the working directory.
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        known = mlflow.get_experiment_by_name(title)
+        experiment = (
+            known.experiment_id
+            if known
+            else mlflow.create_experiment(title, (folder / "mlflow").as_uri())
+        )
+    try:
+        with mlflow.start_run(experiment_id=experiment, run_name=title):
+            mlflow.log_params(options)
+            yield mlflow.keras.MlflowCallback()
+    finally:
+        if is_local:
+            mlflow.set_tracking_uri(None)
+
+
+_LOGGERS = {"wandb": _wandb, "mlflow": _mlflow}

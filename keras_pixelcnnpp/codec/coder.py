@@ -1,6 +1,7 @@
 """Entropy coding in raster order: the sampler's pass, with a range coder where it draws."""
 
 import types
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -53,16 +54,23 @@ class PixelCoder(keras.Model):
         # XLA can't call Python under TensorFlow; without it JAX would run one operation at a time.
         self.compile(jit_compile=keras.backend.backend() == "jax")
         # Whose turn it is in the pass that runs; the compiled function outlives it.
-        self.running = types.SimpleNamespace(turn=None)
+        self.running = types.SimpleNamespace(turn=None, tick=None)
         self.built = True
 
-    def encode(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> bytes:
+    def encode(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> bytes:
         """Codes labels and pictures as one stream.
 
         Args:
             images: uint8 levels `(count, height, width, channels)`.
             labels: int32 `(count,)`; zeros for an unconditional model.
             batch_size: Integer >= `count`, the size of the pass; the decoder needs the same.
+            tick: What to call after each sub-pixel.
 
         Returns:
             The stream, at most 8 bytes longer than the sum of `-log2 p`, up to rounding.
@@ -77,16 +85,23 @@ class PixelCoder(keras.Model):
             encoder.encode(levels, _by_counts(), level_counts(log_probs[: len(levels)]))
             return levels
 
-        self._run(turn, labels, batch_size)
+        self._run(turn, labels, batch_size, tick)
         return encoder.get_compressed().astype("<u4").tobytes()
 
-    def decode(self, stream: bytes, count: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    def decode(
+        self,
+        stream: bytes,
+        count: int,
+        batch_size: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Reads a stream. A wrong one gives wrong pictures: the caller must check them.
 
         Args:
             stream: What `encode` returned.
             count: Integer, number of pictures.
-            batch_size: Integer, as for `encode`.
+            batch_size: Integer, as for `encode`, and so the next.
+            tick: What to call.
 
         Returns:
             uint8 levels `(count, height, width, channels)` and int32 labels `(count,)`.
@@ -107,11 +122,11 @@ class PixelCoder(keras.Model):
         def turn(log_probs):
             return read(_by_counts(), level_counts(log_probs[:count]))
 
-        return self._run(turn, labels, batch_size)[:count], labels
+        return self._run(turn, labels, batch_size, tick)[:count], labels
 
-    def _run(self, turn, labels, batch_size):
+    def _run(self, turn, labels, batch_size, tick):
         """The pass; pictures that fill the batch up are all zeros and are not coded."""
-        self.running.turn = turn
+        self.running.turn, self.running.tick = turn, tick
         filled = np.zeros(batch_size, "int32")
         filled[: len(labels)] = labels
         with sums_in_order():
@@ -152,6 +167,7 @@ class PixelCoder(keras.Model):
         levels = np.zeros((len(log_probs), 1), "float32")
         chosen = self.running.turn(log_probs)
         levels[: len(chosen), 0] = chosen
+        self.running.tick()
         return levels
 
 

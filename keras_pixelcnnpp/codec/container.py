@@ -27,7 +27,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import device_name, versions
+from keras_pixelcnnpp.backend import device_name, progress, versions
 from keras_pixelcnnpp.checks import checked_images, checked_labels, require_positive_integer
 from keras_pixelcnnpp.codec.coder import PixelCoder, require_constriction
 from keras_pixelcnnpp.data.images import open_image, png_bytes
@@ -108,22 +108,22 @@ def compress_pictures(
     if model.num_classes == 0:
         labels = np.zeros(count, "int32")
     elif labels is None:
-        labels = model.class_log_likelihoods(images).argmax(axis=1).astype("int32")
+        scores = model.class_log_likelihoods(images, verbose=verbose)
+        labels = scores.argmax(axis=1).astype("int32")
     labels = checked_labels(labels, count, max(model.num_labels, 1))
 
     coder = _coder(model, batch_size)
     streams, stored = [], {}
-    progress = _progress(count, batch_size, verbose)
+    tick = _tick(model, 2 * math.ceil(count / batch_size), verbose)
     for start in range(0, count, batch_size):
         batch = slice(start, start + batch_size)
         pictures = images[batch]
-        stream = coder.encode(pictures, labels[batch], batch_size)
+        stream = coder.encode(pictures, labels[batch], batch_size, tick)
         # A promise of equal floats is not enough for somebody's only copy.
-        decoded, _ = coder.decode(stream, len(pictures), batch_size)
+        decoded, _ = coder.decode(stream, len(pictures), batch_size, tick)
         wrong = np.flatnonzero((decoded != pictures).any(axis=(1, 2, 3)))
         stored.update({start + index: _as_png(pictures[index]) for index in wrong})
         streams.append(stream)
-        progress.add(1)
     header = {
         "model": model_checksum(model),
         **_written_by(),
@@ -167,11 +167,11 @@ def decompress_pictures(model, data: bytes, verbose: int | str = "auto") -> Deco
 
     coder = _coder(model, batch_size)
     images, labels = np.zeros((0, *model.image_shape), "uint8"), np.zeros(0, "int32")
-    progress = _progress(count, batch_size, verbose)
+    tick = _tick(model, len(lengths), verbose)
     # Batch by batch, each checked before the next: a file that lies ends here early.
     for start, stream in zip(range(0, count, batch_size), streams, strict=True):
         size = min(batch_size, count - start)
-        decoded, coded_labels = coder.decode(stream, size, batch_size)
+        decoded, coded_labels = coder.decode(stream, size, batch_size, tick)
         decoded = decoded.copy()
         for index in range(size):
             if start + index in stored:
@@ -180,7 +180,6 @@ def decompress_pictures(model, data: bytes, verbose: int | str = "auto") -> Deco
                 raise UserError(_other_floats(header))
         images = np.concatenate([images, decoded])
         labels = np.concatenate([labels, coded_labels])
-        progress.add(1)
     return Decompressed(images, labels, names)
 
 
@@ -232,11 +231,8 @@ def _require_batch_size(batch_size):
         )
 
 
-def _progress(count, batch_size, verbose):
-    steps = math.ceil(count / batch_size)
-    if verbose == "auto":
-        verbose = int(steps > 1)
-    return keras.utils.Progbar(steps, verbose=verbose, unit_name="batch")
+def _tick(model, passes, verbose):
+    return progress(passes * math.prod(model.image_shape), verbose, "sub-pixel")
 
 
 def _digest(body):

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.data.dataset import (
     Dataset,
     LabelledImages,
@@ -100,8 +101,9 @@ class PictureReader:
         """Returns the pictures; adds bad files to `bad`, those of another shape to `reshaped`."""
         height, width, channels = self.image_shape
         images = np.zeros((len(rows), *self.image_shape), dtype="uint8")
-        good = []
+        good, tick = [], progress(len(rows), unit="file")
         for index, row in enumerate(rows):
+            tick()
             try:
                 image = open_image(file_inside(folder, row.path), channels)
             except UserError as error:

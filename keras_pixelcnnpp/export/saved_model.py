@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
@@ -73,13 +74,12 @@ class ExportedModel:
     def call_in_batches(self, endpoint: str, batch_size: int, **inputs) -> dict[str, np.ndarray]:
         """Like `call`, for inputs of any length: `batch_size` rows at once bound the memory."""
         (count,) = {len(value) for value in inputs.values()}
-        batches = [
-            self.call(
-                endpoint,
-                **{name: value[start : start + batch_size] for name, value in inputs.items()},
-            )
-            for start in range(0, count, batch_size)
-        ]
+        starts, batches = range(0, count, batch_size), []
+        tick = progress(len(starts))
+        for start in starts:
+            of_batch = {name: value[start : start + batch_size] for name, value in inputs.items()}
+            batches.append(self.call(endpoint, **of_batch))
+            tick()
         return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
     def fingerprint(self) -> str:
@@ -236,10 +236,12 @@ def sample_exported(
         batch_size: How many pictures are drawn at once, which bounds the memory.
     """
     labels = np.asarray(labels, "int32")
-    batches = [
-        sample_batch(exported, labels, start, seed, temperature, batch_size).levels
-        for start in range(0, len(labels), batch_size)
-    ]
+    starts, batches = range(0, len(labels), batch_size), []
+    tick = progress(len(starts))
+    for start in starts:
+        batch = sample_batch(exported, labels, start, seed, temperature, batch_size)
+        batches.append(batch.levels)
+        tick()
     levels = np.concatenate(batches)
     return ClassSamples(levels, labels, exported.class_names, exported.num_levels)
 

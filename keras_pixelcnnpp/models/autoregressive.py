@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import Tensor, device_name
+from keras_pixelcnnpp.backend import Tensor, device_name, verbosity
 from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
@@ -674,8 +674,9 @@ class AutoregressiveModel(keras.Model):
         scorers = self.runners.scorers
         if kind not in scorers:
             scorers[kind] = LogLikelihood(self, per)
-        batches = feed(ArrayBatches(inputs, batch_size))
-        return scorers[kind].predict(batches, verbose=verbose)[:count]
+        batches = ArrayBatches(inputs, batch_size)
+        verbose = verbosity(verbose, len(batches))
+        return scorers[kind].predict(feed(batches), verbose=verbose)[:count]
 
     def _bounded(self, batch_size, num_candidates=1):
         """A batch size whose features, of all candidates together, need a gigabyte or so."""
@@ -706,7 +707,7 @@ class AutoregressiveModel(keras.Model):
             guidance: Number >= 0, the `w` of `p(x | y)**(1 + w) / p(x)**w`; needs a model trained
                 with label dropout.
             batch_size: Integer, pictures at a time, which bounds the memory.
-            verbose: 0, 1 (progress bar) or `"auto"` (1 for more than one batch).
+            verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal, of more than one batch.
 
         Returns:
             uint8 levels `(N, height, width, channels)`.
@@ -836,7 +837,7 @@ class AutoregressiveModel(keras.Model):
             labels: Int `(N,)`, coded too; `num_classes` means "no label". `None`: the class that
                 makes each picture shortest.
             batch_size: Integer from 1 to 1024, pictures at a time, as `decompress` will have them.
-            verbose: 0, 1 (progress bar) or `"auto"` (1 for more than one batch).
+            verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal, after three seconds.
 
         Returns:
             Bytes. Beside the pictures: some hundred of them, and 4 a picture, its checksum.

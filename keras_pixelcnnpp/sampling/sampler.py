@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import on_gpu
+from keras_pixelcnnpp.backend import on_gpu, verbosity
 from keras_pixelcnnpp.checks import (
     require_nonnegative_integer,
     require_nonnegative_number,
@@ -41,8 +41,7 @@ def draw(model, inputs, count, seed, temperature, guidance, batch_size, verbose)
     batches = _noisy(model, inputs, count, seed, temperature, guidance, batch_size)
     if count == 0:
         return np.zeros((0, *model.image_shape), "uint8")
-    if verbose == "auto":
-        verbose = int(len(batches) > 1)
+    verbose = verbosity(verbose, len(batches))
     jit_compile = _jit_compile(count)
     guided = guidance != 0
     samplers, kind = model.runners.samplers, (guided, "image" in inputs, jit_compile)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 
 import keras
 import numpy as np
@@ -13,13 +14,19 @@ import pytest
 import tiny
 from PIL import Image
 
+from keras_pixelcnnpp.classifiers import PixelCNNClassifier
+from keras_pixelcnnpp.data.images import png_pixels
+from keras_pixelcnnpp.evaluate.classification_figures import reliability_png
+from keras_pixelcnnpp.evaluate.partial import partial_png, partial_report
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.train.fusion import plan, train_trials
+from keras_pixelcnnpp.train.monitors import ValidationMonitor, measure
 from keras_pixelcnnpp.train.tensorboard import (
     SummaryWriter,
     TensorBoardCurves,
+    TensorBoardFigures,
     TensorBoardSamples,
     configuration_text,
     hyperparameters,
@@ -233,6 +240,40 @@ def test_averaged_weights_draw_every_second_epoch(tmp_path):
     for variable, value in zip(model.trainable_variables, raw[-1], strict=True):
         variable.assign(value)
     assert any((pictures[f"samples/{name}"][3] != grid).any() for name, grid in drawn_now().items())
+
+
+@pytest.mark.tensorflow
+def test_figures_are_those_of_evaluate_with_the_averaged_weights(tmp_path):
+    model, split = tiny.tiny_model(), tiny.tiny_split(24)
+    model.compile(keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.9))
+    monitor = ValidationMonitor(partial(measure, model), tiny.tiny_split(9, seed=1))
+    figures = TensorBoardFigures(SummaryWriter(tmp_path), monitor, "pixelcnnpp", every=2)
+    data = {"image": split.images, "label": split.labels}
+    model.fit(data, epochs=4, verbose=0, callbacks=[monitor, figures])
+    pictures = written(tmp_path)
+    assert {tag: set(steps) for tag, steps in pictures.items()} == {
+        "reliability": {1, 3},
+        "accuracy_by_part_seen": {1, 3},
+    }
+    # At its end `fit` puts the averaged weights into the model.
+    images, labels = monitor.validation.images, monitor.labels
+    whole = PixelCNNClassifier(model).predict_proba(images)
+    expected = reliability_png(labels, {"PixelCNN++, epoch 4": whole})
+    # Of sums in another order a dot may lie a little beside.
+    assert np.mean(pictures["reliability"][3] != png_pixels(expected)) < 0.005
+    parts = np.stack([model.class_probabilities(images, known_rows=rows) for rows in range(5)], 1)
+    report = partial_report(labels, np.arange(5), {"pixelcnnpp": parts})
+    strip = pictures["accuracy_by_part_seen"]
+    np.testing.assert_array_equal(strip[3], png_pixels(partial_png(report)))
+
+
+def test_a_cnn_knows_no_parts(tmp_path):
+    probabilities = np.eye(3)[[0, 1, 2, 0]][:, None]
+    monitor = ValidationMonitor(lambda _: ({}, probabilities), tiny.tiny_split(4))
+    monitor.probabilities = probabilities
+    figures = TensorBoardFigures(SummaryWriter(tmp_path), monitor, "baseline", every=1)
+    figures.on_epoch_end(0)
+    assert set(written(tmp_path)) == {"reliability"}
 
 
 OPTIONS = {"filters": [20, 40], "limit": None, "jit_compile": False, "frechet_every": 5}
