@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from pathlib import Path
 
 import keras
@@ -214,14 +213,21 @@ class TimeEstimate(keras.callbacks.Callback):
             return
         epochs, steps = self.params["epochs"], self.params["steps"]
         each = float(np.median(self._seconds[self.SKIPPED :]))
-        left = timedelta(seconds=round(each * ((epochs - self._epoch) * steps - batch - 1)))
+        left = _rounded(each * ((epochs - self._epoch) * steps - batch - 1))
         # First the end of the line that Keras's progress bar has begun.
         begun = "\n" if self.params["verbose"] == 1 else ""
         print(
-            f"{begun}About {left} h to the end of epoch {epochs}, at {each:.3g} s a step; "
+            f"{begun}About {left} to the end of epoch {epochs}, at {each:.3g} s a step; "
             "measuring comes on top.",
             flush=True,
         )
+
+
+def _rounded(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Drawing(keras.callbacks.Callback):

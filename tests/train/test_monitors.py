@@ -210,8 +210,16 @@ def test_estimate_is_printed_once(model, monkeypatch, capsys, verbose, begun):
             estimate.on_train_batch_begin(batch)
             estimate.on_train_batch_end(batch)
     # After ten steps: four of this epoch and seven of the last are left.
-    line = "About 0:08:15 h to the end of epoch 4, at 45 s a step; measuring comes on top.\n"
+    line = "About 8 min to the end of epoch 4, at 45 s a step; measuring comes on top.\n"
     assert capsys.readouterr().out == ("" if begun is None else begun + line)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (5_300, "88 min"), (6_815, "1 h 54 min")],
+)
+def test_time_left_in_words(seconds, text):
+    assert monitors._rounded(seconds) == text
 
 
 @pytest.mark.parametrize(
