@@ -1,5 +1,5 @@
 # make demo      train, evaluate, export and use a small model (minutes)
-# make test      tests under TensorFlow; also test-jax, test-torch, test-extras, test-all
+# make test      tests under TensorFlow; also test-jax, test-torch, test-extras, test-notebooks, test-all
 # make bench     speed, side by side with peers; writes benchmarks/results and RESULTS.md
 # make lint      style; make format mends what can be mended
 # make docs      the site, in docs/_build/html
@@ -19,7 +19,7 @@ TORCH_INDEX ?=
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
-.PHONY: help demo test test-jax test-torch test-extras test-all bench lint format docs notebooks soak lock audit clean
+.PHONY: help demo test test-jax test-torch test-extras test-notebooks test-all bench lint format docs notebooks soak lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -110,7 +110,11 @@ test-extras: .venv-extras/installed
 	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/savedmodel/test_parts.py tests/savedmodel/test_serving.py \
 		tests/train/test_cluster_files.py tests/app
 
-test-all: test test-jax test-torch test-extras
+# The tutorials, with one epoch of each training.
+test-notebooks: .venv-docs/installed
+	.venv-docs/bin/python docs/run_notebooks.py --quick
+
+test-all: test test-jax test-torch test-extras test-notebooks
 
 lint: .venv/installed
 	.venv/bin/ruff check .

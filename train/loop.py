@@ -70,7 +70,7 @@ def train_into(
 
     What the callbacks log goes into the history, to TensorBoard and where `log` says.
     """
-    logs, config = [], run.read_config()
+    logs, options, trackers = [], {}, ()  # of a worker that isn't the chief
     if parallel.is_chief:
         if verbose:
             averages = inner_optimizer(model.optimizer).use_ema
@@ -79,9 +79,10 @@ def train_into(
             *(run, section, dataset, pictures, monitor),
             *(sample_every, histogram_every, figures_every),
         )
+        config = run.read_config()
+        options, trackers = hyperparameters(section, config[section], config["data"]), log
     title = f"{run.path.name}-{section}"
-    options = hyperparameters(section, config[section], config["data"])
-    with loggers(log if parallel.is_chief else None, run.logs(section), title, options) as more:
+    with loggers(trackers, run.logs(section), title, options) as more:
         train_phases(
             model,
             phases,
