@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from keras_pixelcnnpp.data.batches import mean_picture
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.run import TITLES
@@ -33,10 +34,7 @@ class Parts:
     @classmethod
     def of(cls, train: np.ndarray) -> Self:
         """Parts of pictures like `train`, filled with their mean, rounded to levels."""
-        return cls(
-            part_rows(train.shape[1]),
-            np.rint(train.mean(axis=0, dtype=np.float64)).astype(np.uint8),
-        )
+        return cls(part_rows(train.shape[1]), mean_picture(train))
 
     def pictures(self, images: np.ndarray) -> Iterator[np.ndarray]:
         """The pictures as a model sees them that needs whole ones, for each part."""

@@ -47,6 +47,7 @@ def train_baseline(
         batch_size=training["batch_size"],
         num_classes=dataset.num_classes,
         seed=training["seed"],
+        cut_rate=training["cut_rate"] or 0.0,
     )
     with backend.precision(training["precision"]):
         with argument_errors():

@@ -471,6 +471,17 @@ class BaselineOptions(ModelOptions):
     ema_momentum: Annotated[EmaMomentum, Training()] = 0.99
     gradient_clip_norm: Annotated[GradientClipNorm, Training(may_change=True)] = 0.0
     horizontal_flip: Annotated[HorizontalFlip, Training("yes, of digits and mnist no")] = None
+    cut_rate: Annotated[
+        float | None,
+        option(
+            DATA,
+            "Share of pictures of which only the first rows are left, and the mean picture fills "
+            "the rest, to judge parts: evaluate classification --partial.",
+            min=0,
+            max=0.99,
+        ),
+        Training("0"),  # no other fallback: a run of before this option can be resumed
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,11 @@ from keras_pixelcnnpp.checks import require_levels, require_positive_integer, re
 PERTURBATION = 1  # names a stream of random numbers
 
 
+def mean_picture(images: np.ndarray) -> np.ndarray:
+    """The mean of uint8 levels `(N, height, width, channels)`, rounded to levels."""
+    return np.rint(images.mean(axis=0, dtype=np.float64)).astype(np.uint8)
+
+
 class ImageSequence(keras.utils.PyDataset):
     """Batches of pictures with candidate labels.
 
@@ -36,6 +41,9 @@ class ImageSequence(keras.utils.PyDataset):
             uniform levels. A model of such pictures is one of their background, what they look like
             whatever is on them (Ren et al. 2019, https://arxiv.org/abs/1906.02845).
         num_levels: Integer, number of those levels.
+        cut_rate: Float in [0, 1), the share of pictures, at random, of which only the first rows
+            are left, a random number of them; the mean picture fills the rest. So a classifier
+            learns to judge parts.
         num_candidates: Integer K from 1 to `num_classes`: the true label, and K - 1 different
             wrong ones chosen at random.
         **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
@@ -74,12 +82,14 @@ class ImageSequence(keras.utils.PyDataset):
         larger_images: np.ndarray | None = None,
         perturb_rate: float = 0.0,
         num_levels: int = 256,
+        cut_rate: float = 0.0,
         num_candidates: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
         require_positive_integer("batch_size", batch_size)
         require_rate("perturb_rate", perturb_rate)
+        require_rate("cut_rate", cut_rate)
         require_levels("num_levels", num_levels)
         if not 1 <= num_candidates <= max(num_classes, 1):
             raise ValueError(
@@ -96,9 +106,11 @@ class ImageSequence(keras.utils.PyDataset):
         self.larger_images = larger_images
         self.perturb_rate = perturb_rate
         self.num_levels = num_levels
+        self.cut_rate = cut_rate
         self.num_candidates = num_candidates
         self.first_step = 0
         self._check_data()
+        self._mean = mean_picture(images) if cut_rate else None
         self.set_epoch(0)
 
     def _check_data(self):
@@ -149,6 +161,9 @@ class ImageSequence(keras.utils.PyDataset):
             replaced = rng.random(images.shape) < self.perturb_rate
             noise = rng.integers(0, self.num_levels, images.shape, dtype=images.dtype)
             images = np.where(replaced, noise, images)
+        if self.cut_rate:
+            below = np.arange(images.shape[1]) >= self._rows_left[rows, None]
+            images = np.where(below[:, :, None, None], self._mean, images)
         batch = {"image": images}
         if self.num_classes:
             batch["label"] = (
@@ -172,13 +187,15 @@ class ImageSequence(keras.utils.PyDataset):
         self.epoch = epoch
         # All draws are made here, none in __getitem__: which worker asks for which batch first
         # must not matter. One stream for each purpose: switching flips on doesn't change the order.
-        order, flips, candidates, crops = np.random.default_rng([self.seed, epoch]).spawn(4)
+        order, flips, candidates, crops, cuts = np.random.default_rng([self.seed, epoch]).spawn(5)
         count = len(self.images)
         self._order = order.permutation(count) if self.shuffle else np.arange(count)
         self._flips = flips.random(count) < 0.5
         if self.num_candidates > 1:
             self._candidates = self._draw_candidates(candidates)
-
+        height = self.images.shape[1]
+        cut = cuts.random(count) < self.cut_rate
+        self._rows_left = np.where(cut, cuts.integers(0, height, count), height)
         if self.larger_images is not None:
             margin = np.subtract(self.larger_images.shape[1:3], self.images.shape[1:3])
             self._cropped = crops.random(count) < 0.5

@@ -160,6 +160,29 @@ def test_unconditional_batches_have_no_label():
     assert set(batches[0][0]) == {"image"}
 
 
+def test_cut_pictures_keep_their_first_rows():
+    count, height = 600, 5
+    images = np.random.default_rng(0).integers(0, 100, (count, height, 2, 1), dtype="uint8")
+    labels = np.zeros(count, int)
+    given = {"batch_size": 50, "num_classes": 1, "seed": 3}
+    batches = ImageSequence(images, labels, cut_rate=0.7, **given)
+    seen = collect(batches)["image"]
+    whole = collect(ImageSequence(images, labels, **given))["image"]
+    assert seen.dtype == np.uint8
+    mean = np.rint(images.astype("float64").mean(axis=0))
+    # No pixel of these pictures is like the mean by chance in a whole row but rarely.
+    left = (seen == whole).all(axis=(2, 3)).cumprod(axis=1).sum(axis=1)
+    for picture, original, rows in zip(seen, whole, left, strict=True):
+        np.testing.assert_array_equal(picture[:rows], original[:rows])
+        np.testing.assert_array_equal(picture[rows:], mean[rows:])
+    # Five standard deviations.
+    assert (left < height).mean() == pytest.approx(0.7, abs=0.094)
+    shares = np.bincount(left, minlength=height + 1)[:height] / (left < height).sum()
+    np.testing.assert_allclose(shares, 1 / height, atol=0.1)
+    batches.set_epoch(1)
+    assert np.any(collect(batches)["image"].sum() != seen.sum())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -167,6 +190,7 @@ def test_unconditional_batches_have_no_label():
         ({"num_candidates": 6}, "argument `num_candidates`.*from 1 to num_classes=5"),
         ({"num_candidates": 0}, "argument `num_candidates`"),
         ({"perturb_rate": 1.0}, r"argument `perturb_rate`. Expected a number in \[0, 1\)"),
+        ({"cut_rate": -0.1}, r"argument `cut_rate`. Expected a number in \[0, 1\)"),
         ({"num_levels": 257}, "argument `num_levels`"),
         ({"larger_images": IMAGES[:-1]}, "argument `larger_images`"),
         ({"larger_images": IMAGES[:, :1]}, "argument `larger_images`.*of at least their size"),
