@@ -52,8 +52,8 @@ class PixelCoder(keras.Model):
         self.incremental_pass = IncrementalPass(model)
         # XLA can't call Python under TensorFlow; without it JAX would run one operation at a time.
         self.compile(jit_compile=keras.backend.backend() == "jax")
-        # Whose turn it is in the pass that runs, which the compiled function outlives, and the levels
-        # that are known of the pixel that is being traced.
+        # Whose turn it is in the pass that runs, which the compiled function outlives, and what is
+        # known of the pixel that is traced.
         self.running = types.SimpleNamespace(turn=None, levels=[])
         self.built = True
 

@@ -182,11 +182,11 @@ def sample(parameters, noise, channels, num_levels, temperature=1.0):
     mixture = split(_of_component(parameters, chosen, num_mixtures), channels)
     uniform = noise[..., num_mixtures:]
     logistic = (ops.log(uniform) - ops.log1p(-uniform)) * temperature
-    levels = []
+    levels, earlier = [], []
     for channel in range(channels):
-        earlier = [scale_to_unit(level, num_levels) for level in levels]
         spread = ops.exp(mixture.log_scales[channel]) * logistic[..., channel : channel + 1]
         levels.append(round_to_level(mixture.mean_of(channel, earlier) + spread, num_levels))
+        earlier.append(scale_to_unit(levels[-1], num_levels))
     return ops.concatenate(levels, axis=-1)
 
 

@@ -55,13 +55,12 @@ class IncrementalPass:
         Returns:
             The records, `(height, width, batch, record_size)`.
         """
-        state = self.start(batch_size, record_size)
-
         steps = self.steps(labels, choose, given)
 
         def rows(index, state):
             return self.advance(index, state, steps)
 
+        state = self.start(batch_size, record_size)
         return ops.fori_loop(0, self.height // self.period, rows, state)["records"]
 
     def steps(self, labels, choose, given=()):
@@ -131,10 +130,6 @@ class IncrementalPass:
 
     def _columns(self, running, index, state, row, above, steps):
         """Evaluates the pixels of one period of columns."""
-        with fixed_kernels(self.network, steps.given["kernels"]):
-            return self._pixels_of_period(running, index, state, row, above, steps)
-
-    def _pixels_of_period(self, running, index, state, row, above, steps):
         labels = steps.given["labels"]
         column_period = 2**running
         evaluation = PixelEvaluation(state["cache"], running)
@@ -148,7 +143,8 @@ class IncrementalPass:
                 (row // self.period, column(self.num_resolutions - 1)),
             )
             for _ in range(self.network.evaluations_per_pixel):
-                parameters = self.network.see_above_left(pixel, above, labels, evaluation)
+                with fixed_kernels(self.network, steps.given["kernels"]):
+                    parameters = self.network.see_above_left(pixel, above, labels, evaluation)
                 parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
                 chosen = steps.choose(parameters, row, column(0), *steps.given["choose"])
                 pixel = self._pixels(as_pixel(chosen[:, : self.channels]), labels)

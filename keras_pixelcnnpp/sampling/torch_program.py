@@ -8,8 +8,9 @@ import torch
 from keras import ops
 from torch.overrides import TorchFunctionMode
 
-# What would tie a program to the values that it was recorded with.
+# What would tie a program to the values that it was recorded with, and what changes its argument.
 _READS = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__"}
+_WRITES = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}
 
 
 class RecordedSteps:
@@ -25,28 +26,39 @@ class RecordedSteps:
         self.choose = choose
         self.given = given
         self._programs = programs
+        self._kind = (choose, *_kind(_tensors(given)))
         self._prepared = {}  # the programs' steps for what is given
 
     @torch.inference_mode()
     def once(self, function, running, *tensors):
         """See `Steps.once`."""
         flat = _tensors(tensors)
-        key = (function, running, self.choose, *((x.shape, x.dtype) for x in flat))
+        key = self._key(function, running, flat)
         if key not in self._programs:
             step = functools.partial(function, running)
             self._programs[key], results = Program.record(step, tensors, self)
             return results
-        program = self._programs[key]
-        if key not in self._prepared:
-            self._prepared[key] = program.prepared(self.given)
-        return keras.tree.pack_sequence_as(program.structure, self._prepared[key](*flat))
+        return self._programs[key].nest(self._step(key)(*flat))
 
     @torch.inference_mode()
     def repeat(self, function, running, count, state, *tensors):
         """See `Steps.repeat`."""
-        for index in ops.arange(count).unbind():
-            state = self.once(function, running, index, state, *tensors)
-        return state
+        first, *others = ops.arange(count, dtype="int64").unbind()
+        state = self.once(function, running, first, state, *tensors)
+        flat, rest = _tensors(state), _tensors(tensors)
+        key = self._key(function, running, [first, *flat, *rest])
+        step = self._step(key)
+        for index in others:
+            flat = step(index, *flat, *rest)
+        return self._programs[key].nest(flat)
+
+    def _key(self, function, running, flat):
+        return (function, running, *self._kind, *_kind(flat))
+
+    def _step(self, key):
+        if key not in self._prepared:
+            self._prepared[key] = self._programs[key].prepared(self.given)
+        return self._prepared[key]
 
 
 class Program:
@@ -65,7 +77,7 @@ class Program:
     """
 
     def __init__(self, calls, varying, given, results):
-        self.structure = keras.tree.map_structure(lambda tensor: None, results)
+        self._structure = keras.tree.map_structure(lambda tensor: None, results)
         varying, given, results = map(_tensors, (varying, given, results))
         before, within = _split(_needed(calls, results), varying, results)
         outer = _unknown(within, varying, results)
@@ -87,6 +99,10 @@ class Program:
         outer = self._prepare(*_tensors(given), *self._constants)
         return lambda *varying: self._step(*varying, *outer)
 
+    def nest(self, flat):
+        """The results as the function returned them, from those that a step returned."""
+        return _nested(self._structure, iter(flat))
+
 
 class _Call:
     """A call of a torch function, that is made at once, and the tensors it takes and gives."""
@@ -97,7 +113,7 @@ class _Call:
         self.tensors, self.results = _tensors((args, kwargs)), _tensors(self.result)
         # It changes its first argument, as torch's names tell.
         name = function.__name__
-        self.writes = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+        self.writes = name in _WRITES or (name.endswith("_") and not name.endswith("__"))
 
     def uses(self, names):
         return not names.isdisjoint(map(id, self.tensors))
@@ -133,8 +149,26 @@ def _alias(x):
     return x.detach() if isinstance(x, torch.Tensor) else x
 
 
+def _kind(tensors):
+    return [(x.shape, x.dtype) for x in tensors]
+
+
 def _tensors(nest):
-    return [x for x in keras.tree.flatten(nest) if isinstance(x, torch.Tensor)]
+    """The tensors of a nest. Keras would ask torch, whose own trees take longer than a row."""
+    if isinstance(nest, torch.Tensor):
+        return [nest]
+    if isinstance(nest, dict):
+        nest = [nest[name] for name in sorted(nest)]
+    return [x for part in nest for x in _tensors(part)] if isinstance(nest, list | tuple) else []
+
+
+def _nested(structure, tensors):
+    """A nest of such a structure, of the tensors that `_tensors` would find in it."""
+    if isinstance(structure, dict):
+        return {name: _nested(structure[name], tensors) for name in sorted(structure)}
+    if isinstance(structure, list | tuple):
+        return [_nested(part, tensors) for part in structure]
+    return next(tensors)
 
 
 def _needed(calls, results):
