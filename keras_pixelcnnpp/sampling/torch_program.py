@@ -231,9 +231,9 @@ def _compiled(calls, inputs, results):
     for index, call in enumerate(calls):
         called = [text(x) for x in call.args] + [f"{k}={text(x)}" for k, x in call.kwargs.items()]
         names.update({id(x): f"v{index}_{part}" for part, x in enumerate(call.results)})
-        given = "".join(f"{names[id(x)]}, " for x in call.results)
-        if isinstance(call.result, torch.Tensor):
-            given = given.removesuffix(", ")
+        given = ", ".join(names[id(x)] for x in call.results)
+        if not isinstance(call.result, torch.Tensor):
+            given = f"[{given}]" if given else "_"
         lines.append(f"    {given} = {text(call.function)}({', '.join(called)})")
         over = {names[id(x)] for x in call.tensors + call.results if last.get(id(x), 0) <= index}
         lines += [f"    {' = '.join(over)} = None"] if over else []
