@@ -228,6 +228,8 @@ class PixelSampler(keras.Model):
 class RowSampler(PixelSampler):
     """A `PixelSampler` in steps of some rows, between which Python may look at them, or stop.
 
+    Each step copies the caches: too much for pixels, little for rows.
+
     Call arguments:
         inputs: Dict of what a `PixelSampler` takes, and of `"state"`, that of the pass, and
             `"period"`, int scalar, which rows are next.
