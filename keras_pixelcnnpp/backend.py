@@ -174,7 +174,40 @@ def host_function(function: Callable, tensor, shape: tuple[int, ...]):
         from jax.experimental import io_callback
 
         return io_callback(function, jax.ShapeDtypeStruct(shape, "float32"), tensor)
+    return _torch_host_function(tensor, function)
+
+
+def _torch_host_function(tensor, function):
+    import torch
+
+    if torch.overrides.has_torch_function_unary(tensor):  # a program of torch's is recorded
+        return torch.overrides.handle_torch_function(
+            _torch_host_function, (tensor,), tensor, function
+        )
     return keras.ops.convert_to_tensor(function(keras.ops.convert_to_numpy(tensor)))
+
+
+def read_at(x, axis: int, start, count: int):
+    """`count` entries of an axis, from a traced one on.
+
+    Keras would look at the position, which under torch is a tensor of the device.
+    """
+    if keras.backend.backend() == "torch":
+        return x.index_select(axis, _torch_range(start, count))
+    before, after = [0] * axis, [0] * (len(x.shape) - axis - 1)
+    shape = keras.ops.shape(x)
+    return keras.ops.slice(x, (*before, start, *after), (*shape[:axis], count, *shape[axis + 1 :]))
+
+
+def write_at(x, start, entries):
+    """`x` with `entries` of its first axis from a traced one on; under torch, in place."""
+    if keras.backend.backend() == "torch":
+        return x.index_copy_(0, _torch_range(start, entries.shape[0]), entries)
+    return keras.ops.slice_update(x, (start, *[0] * (len(x.shape) - 1)), entries)
+
+
+def _torch_range(start, count):
+    return (start if count == 1 else start + keras.ops.arange(count)).long()
 
 
 @contextmanager

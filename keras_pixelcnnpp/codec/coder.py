@@ -53,8 +53,9 @@ class PixelCoder(keras.Model):
         self.incremental_pass = IncrementalPass(model)
         # XLA can't call Python under TensorFlow; without it JAX would run one operation at a time.
         self.compile(jit_compile=keras.backend.backend() == "jax")
-        # Whose turn it is in the pass that runs; the compiled function outlives it.
-        self.running = types.SimpleNamespace(turn=None, tick=None)
+        # Whose turn it is in the pass that runs, which the compiled function outlives, and what is
+        # known of the pixel that is traced.
+        self.running = types.SimpleNamespace(turn=None, tick=None, levels=[])
         self.built = True
 
     def encode(
@@ -134,32 +135,28 @@ class PixelCoder(keras.Model):
 
     def call(self, inputs):
         labels = inputs["label"]
+        self.running.levels = []
         records = self.incremental_pass.run(
             labels if self.model.num_classes else None,
             labels.shape[0],
-            self._chooser(),
+            self._choose,
             self.model.image_shape[-1],
         )
         return ops.cast(ops.transpose(records, (2, 0, 1, 3)), "uint8")
 
-    def _chooser(self):
-        """The function that has the levels of one pixel coded."""
+    def _choose(self, parameters, row, column):
+        """Has the levels of one pixel coded, or those that are final of them."""
         distribution = self.model.distribution
+        levels = self.running.levels
+        if len(levels) == distribution.channels:
+            levels.clear()
         # After each evaluation of a pixel the distribution of so many more sub-pixels is final.
-        final = distribution.channels // self.model.network.evaluations_per_pixel
-        levels = []  # of the pixel's sub-pixels
-
-        def choose(parameters, row, column):
-            if len(levels) == distribution.channels:
-                levels.clear()
-            for _ in range(final):
-                log_probs = distribution.level_log_probs(parameters, levels)
-                shape = (log_probs.shape[0], 1)
-                levels.append(host_function(self._turn, log_probs, shape))
-            unknown = [ops.zeros_like(levels[0])] * (distribution.channels - len(levels))
-            return ops.concatenate([*levels, *unknown], axis=-1)
-
-        return choose
+        for _ in range(distribution.channels // self.model.network.evaluations_per_pixel):
+            log_probs = distribution.level_log_probs(parameters, levels)
+            shape = (log_probs.shape[0], 1)
+            levels.append(host_function(self._turn, log_probs, shape))
+        unknown = [ops.zeros_like(levels[0])] * (distribution.channels - len(levels))
+        return ops.concatenate([*levels, *unknown], axis=-1)
 
     def _turn(self, log_probs):
         # An array of JAX's at first, of which a slice would be a computation within this one.

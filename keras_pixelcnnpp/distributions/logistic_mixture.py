@@ -176,18 +176,17 @@ def sample(parameters, noise, channels, num_levels, temperature=1.0):
     Returns:
         Float tensor `(..., channels)` of whole levels.
     """
-    mixture = split(parameters, channels)
-    num_mixtures = mixture.logits.shape[-1]
+    num_mixtures = noise.shape[-1] - channels
     gumbel = -ops.log(-ops.log(noise[..., :num_mixtures]))
-    chosen = ops.argmax(mixture.logits / temperature + gumbel, axis=-1)
-    mixture = _only(mixture, ops.one_hot(chosen, num_mixtures, dtype=mixture.logits.dtype))
+    chosen = ops.argmax(parameters[..., :num_mixtures] / temperature + gumbel, axis=-1)
+    mixture = split(_of_component(parameters, chosen, num_mixtures), channels)
     uniform = noise[..., num_mixtures:]
     logistic = (ops.log(uniform) - ops.log1p(-uniform)) * temperature
-    levels = []
+    levels, earlier = [], []
     for channel in range(channels):
-        earlier = [scale_to_unit(level, num_levels) for level in levels]
         spread = ops.exp(mixture.log_scales[channel]) * logistic[..., channel : channel + 1]
         levels.append(round_to_level(mixture.mean_of(channel, earlier) + spread, num_levels))
+        earlier.append(scale_to_unit(levels[-1], num_levels))
     return ops.concatenate(levels, axis=-1)
 
 
@@ -224,18 +223,12 @@ def level_log_probs(parameters, earlier, channels, num_levels):
     return ops.log_softmax(log_probs, axis=-1)
 
 
-def _only(mixture, weights):
-    """The chosen component alone, as a mixture of one."""
-
-    def pick(values):
-        return ops.sum(values * weights, axis=-1, keepdims=True)
-
-    return LogisticMixture(
-        logits=pick(mixture.logits),
-        means=[pick(values) for values in mixture.means],
-        log_scales=[pick(values) for values in mixture.log_scales],
-        coefficients=[pick(values) for values in mixture.coefficients],
-    )
+def _of_component(parameters, chosen, num_mixtures):
+    """The parameters of one component, those of a mixture of one."""
+    leading = [-1 if size is None else size for size in parameters.shape[:-1]]
+    parts = ops.reshape(parameters, (*leading, parameters.shape[-1] // num_mixtures, num_mixtures))
+    is_chosen = ops.expand_dims(chosen, (-2, -1)) == ops.arange(num_mixtures, dtype=chosen.dtype)
+    return ops.sum(parts * ops.cast(is_chosen, parameters.dtype), axis=-1)
 
 
 def bits_per_dim(log_likelihood, image_shape):

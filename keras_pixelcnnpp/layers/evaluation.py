@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_pixelcnnpp.backend import read_at, write_at
+
 
 class WholeImage:
     """Evaluates a network on a whole image: every layer pads its own input.
@@ -236,20 +238,19 @@ def columns_first(row):
 
 def read(row, column):
     """The entry of `row`, `(columns, ...)`, at a traced column."""
-    shape = ops.shape(row)
-    entry = ops.slice(row, (column, *[0] * (len(shape) - 1)), (1, *shape[1:]))
-    return ops.squeeze(entry, axis=0)
+    return ops.squeeze(read_at(row, 0, column, 1), axis=0)
 
 
 def read_columns(rows, column, count):
     """`count` columns of `rows`, `(rows, columns, ...)`, from a traced one on."""
-    shape = ops.shape(rows)
-    rest = len(shape) - 2
-    return ops.slice(rows, (0, column, *[0] * rest), (shape[0], count, *shape[2:]))
+    return read_at(rows, 1, column, count)
 
 
 def write(row, column, entry):
-    """`row` with `entry` (one column, or several if it has as many axes) at a traced column."""
+    """`row` with `entry` (one column, or several if it has as many axes) at a traced column.
+
+    Don't use the old `row` any more: the new one may have its memory.
+    """
     if len(entry.shape) < len(row.shape):
         entry = ops.expand_dims(entry, 0)
-    return ops.slice_update(row, (column, *[0] * (len(row.shape) - 1)), entry)
+    return write_at(row, column, entry)

@@ -118,15 +118,20 @@ def data_dependent_initialization(layer):
             inner.initializing = False
 
 
+def normalized_kernels(layer):
+    """Lists the kernels inside `layer`, for `fixed_kernels`."""
+    return [inner.kernel() for inner in weight_normalized_layers(layer)]
+
+
 @contextlib.contextmanager
-def fixed_kernels(layer):
-    """While open, each kernel inside `layer` is normalized once, not once per call.
+def fixed_kernels(layer, kernels):
+    """While open, the layers inside `layer` use these kernels, its `normalized_kernels`.
 
     A loop that calls the layers per pixel would otherwise normalize them per pixel.
     """
     layers = weight_normalized_layers(layer)
-    for inner in layers:
-        inner._fixed_kernel = inner.kernel()
+    for inner, kernel in zip(layers, kernels, strict=True):
+        inner._fixed_kernel = kernel
     try:
         yield
     finally:

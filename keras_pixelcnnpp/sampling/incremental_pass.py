@@ -14,7 +14,7 @@ from keras_pixelcnnpp.layers.evaluation import (
     read,
     write,
 )
-from keras_pixelcnnpp.layers.weight_normalized import fixed_kernels
+from keras_pixelcnnpp.layers.weight_normalized import fixed_kernels, normalized_kernels
 
 
 class IncrementalPass:
@@ -35,8 +35,9 @@ class IncrementalPass:
         self.num_levels = model.num_levels
         self.num_resolutions = model.network.num_resolutions
         self.period = 2 ** (self.num_resolutions - 1)
+        self.programs = {}
 
-    def run(self, labels, batch_size, choose, record_size):
+    def run(self, labels, batch_size, choose, record_size, given=()):
         """Runs over the picture.
 
         Args:
@@ -47,18 +48,34 @@ class IncrementalPass:
                 entries are the pixel's levels. Where sub-pixels see the earlier ones of their pixel
                 it is asked once for each of them, the parameters of one more being right each time.
             record_size: Integer, at least the number of channels.
+            given: Further arguments of `choose`, tensors and nests of them. Those that it has from
+                elsewhere are constants to torch, as is whatever else it looks at; one that is asked
+                for many pictures should be the same function each time.
 
         Returns:
             The records, `(height, width, batch, record_size)`.
         """
-        state = self.start(batch_size, record_size)
+        steps = self.steps(labels, choose, given)
 
         def rows(index, state):
-            return self.advance(index, state, labels, choose)
+            return self.advance(index, state, steps)
 
-        with fixed_kernels(self.network):
-            state = ops.fori_loop(0, self.height // self.period, rows, state)
-        return state["records"]
+        state = self.start(batch_size, record_size)
+        return ops.fori_loop(0, self.height // self.period, rows, state)["records"]
+
+    def steps(self, labels, choose, given=()):
+        """What `advance` needs beside the state; the arguments are those of `run`."""
+        given = {
+            "labels": None if labels is None else ops.expand_dims(labels, 1),
+            "kernels": normalized_kernels(self.network),
+            "choose": given,
+        }
+        if keras.backend.backend() != "torch":
+            return Steps(choose, given)
+        # Here: torch is there under its own backend only.
+        from keras_pixelcnnpp.sampling.torch_program import RecordedSteps
+
+        return RecordedSteps(choose, given, self.programs)
 
     def start(self, batch_size, record_size):
         """The state before the first row: a dict of tensors, `"records"` as `run` returns them."""
@@ -73,61 +90,63 @@ class IncrementalPass:
             ),
         }
 
-    def advance(self, index, state, labels, choose):
+    def advance(self, index, state, steps):
         """Runs over the rows of one period, the `index`-th; returns the state after them."""
-        labels = None if labels is None else ops.expand_dims(labels, 1)
         for phase in range(self.period):
-            state = self._row(index * self.period + phase, phase, state, labels, choose)
+            running = lower_levels_running(phase, self.num_resolutions)
+            row = ops.cast(index, "int32") * self.period + phase
+            state, above, columns = steps.once(self._start_row, running, row, state)
+            columns = steps.repeat(
+                self._columns, running, self.width // 2**running, columns, row, above
+            )
+            state = steps.once(self._end_row, running, row, state, columns)
         return state
 
-    def _row(self, row, phase, state, labels, choose):
-        """Evaluates one row: what is above it at once, then pixel by pixel."""
-        running = lower_levels_running(phase, self.num_resolutions)
-        row_evaluation = RowEvaluation(state["above"], running, (row // self.period, None))
-        above = self.network.see_above(
-            self._pixels_of_row(row - 1, state["records"], labels), labels, row_evaluation
-        )
-        above = keras.tree.map_structure(columns_first, above)
-
-        evaluation = PixelEvaluation(state["left"], running)
-        evaluation.start_row(self.network.pixel_convolutions())
-        column_period = 2**running
-        batch_size = ops.shape(state["records"])[2]
-        shape = (batch_size, 1, 1, 1, self._pixel_channels)
-        no_pixel = ops.zeros(shape, self.network.compute_dtype)
+    def _start_row(self, running, row, state, steps):
+        """Evaluates what is above a row, at once; returns what its pixels need."""
+        labels = steps.given["labels"]
+        evaluation = RowEvaluation(state["above"], running, (row // self.period, None))
+        pixels = self._pixels_of_row(row - 1, state["records"], labels)
+        with fixed_kernels(self.network, steps.given["kernels"]):
+            above = self.network.see_above(pixels, labels, evaluation)
+        left = PixelEvaluation(state["left"], running)
+        left.start_row(self.network.pixel_convolutions())
+        shape = (ops.shape(state["records"])[2], 1, 1, 1, self._pixel_channels)
         columns = {
-            "cache": evaluation.cache,
-            "pixel": no_pixel,
+            "cache": left.cache,
+            "pixel": ops.zeros(shape, self.network.compute_dtype),
             "record": read(state["records"], row),
         }
-        step = functools.partial(
-            self._columns, row=row, running=running, above=above, labels=labels, choose=choose
-        )
-        columns = ops.fori_loop(0, self.width // column_period, step, columns)
-        evaluation.cache = columns["cache"]
+        state = {"records": state["records"], "above": evaluation.cache}
+        return state, keras.tree.map_structure(columns_first, above), columns
+
+    def _end_row(self, running, row, state, columns, steps):
+        """The state after a row, from that of its pixels."""
         return {
             "records": write(state["records"], row, columns["record"]),
-            "above": row_evaluation.cache,
-            "left": evaluation.end_row(),
+            "above": state["above"],
+            "left": PixelEvaluation(columns["cache"], running).end_row(),
         }
 
-    def _columns(self, index, state, row, running, above, labels, choose):
+    def _columns(self, running, index, state, row, above, steps):
         """Evaluates the pixels of one period of columns."""
+        labels = steps.given["labels"]
         column_period = 2**running
         evaluation = PixelEvaluation(state["cache"], running)
         evaluation.width = self.width
         pixel, record = state["pixel"], state["record"]
         for phase in range(column_period):
-            column = functools.partial(_column_at, index, phase, column_period)
+            column = functools.cache(functools.partial(_column_at, index, phase, column_period))
             evaluation.at(
                 column,
                 lower_levels_running(phase, running + 1),
                 (row // self.period, column(self.num_resolutions - 1)),
             )
             for _ in range(self.network.evaluations_per_pixel):
-                parameters = self.network.see_above_left(pixel, above, labels, evaluation)
+                with fixed_kernels(self.network, steps.given["kernels"]):
+                    parameters = self.network.see_above_left(pixel, above, labels, evaluation)
                 parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
-                chosen = choose(parameters, row, column(0))
+                chosen = steps.choose(parameters, row, column(0), *steps.given["choose"])
                 pixel = self._pixels(as_pixel(chosen[:, : self.channels]), labels)
             self.network.remember(pixel, evaluation)
             record = write(record, column(0), chosen)
@@ -149,9 +168,36 @@ class IncrementalPass:
         return stem.direction.shape[2]
 
 
+class Steps:
+    """How the functions of a pass are run, and what is the same for all of them.
+
+    Args:
+        choose: See `IncrementalPass.run`.
+        given: Dict of tensors and nests of them.
+    """
+
+    def __init__(self, choose, given):
+        self.choose = choose
+        self.given = given
+
+    def once(self, function, running, *tensors):
+        """`function(running, *tensors, steps)`."""
+        return function(running, *tensors, self)
+
+    def repeat(self, function, running, count, state, *tensors):
+        """`state` after `function(running, index, state, *tensors, steps)` for `count` indices."""
+
+        def step(index, state):
+            return function(running, index, state, *tensors, self)
+
+        return ops.fori_loop(0, count, step, state)
+
+
 def _column_at(index, phase, period, level):
     """The column at a resolution, for phase `phase` of the period `index`."""
-    return index * max(period >> level, 1) + (phase >> level)
+    step, start = max(period >> level, 1), phase >> level
+    column = index if step == 1 else index * step
+    return column + start if start else column
 
 
 def lower_levels_running(index, num_levels):

@@ -15,7 +15,7 @@ from keras_pixelcnnpp.checks import (
 )
 from keras_pixelcnnpp.data.batches import feed
 from keras_pixelcnnpp.distributions.heads import first_level_above
-from keras_pixelcnnpp.layers.weight_normalized import fixed_kernels
+from keras_pixelcnnpp.layers.evaluation import read
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 XLA_PAYS_FROM = 1000  # pictures
@@ -179,7 +179,11 @@ class PixelSampler(keras.Model):
     def call(self, inputs):
         labels, batch_size = self._candidates(inputs)
         records = self.incremental_pass.run(
-            labels, batch_size, self._chooser(inputs), self.model.image_shape[-1]
+            labels,
+            batch_size,
+            self._choose,
+            self.model.image_shape[-1],
+            (self._by_pixel(inputs),),
         )
         records = records[:, :, : ops.shape(inputs["noise"])[0]]
         return ops.cast(ops.transpose(records, (2, 0, 1, 3)), "uint8")
@@ -192,38 +196,38 @@ class PixelSampler(keras.Model):
             labels, batch_size = ops.concatenate([labels, none]), 2 * batch_size
         return labels, batch_size
 
-    def _chooser(self, inputs):
-        """The function that draws one pixel, or takes the known one."""
-        _, width, _ = self.model.image_shape
+    def _choose(self, parameters, row, column, inputs):
+        """Draws one pixel, or takes the known one; `inputs` are those of `_by_pixel`."""
+        index = row * self.model.image_shape[1] + column
+        noise, temperature = read(inputs["noise"], index), inputs["temperature"]
         distribution = self.model.distribution
-        noise = self._by_pixel(inputs["noise"])
-        temperature = ops.reshape(inputs["temperature"], (-1, 1))
-        image = self._by_pixel(inputs["image"]) if "image" in inputs else None
+        if self.guided:
+            levels = sample_guided(distribution, parameters, noise, inputs["guidance"], temperature)
+        else:
+            levels = distribution.sample(parameters, noise, temperature)
+        if "image" in inputs:
+            levels = ops.where(index < inputs["known"], read(inputs["image"], index), levels)
+        return ops.concatenate([levels, levels]) if self.guided else levels
 
-        def choose(parameters, row, column):
-            index = row * width + column
-            draw = ops.take(noise, index, axis=0)
-            if self.guided:
-                weight = ops.reshape(inputs["guidance"], (-1, 1))
-                levels = sample_guided(distribution, parameters, draw, weight, temperature)
-            else:
-                levels = distribution.sample(parameters, draw, temperature)
-            if image is not None:
-                known = ops.reshape(index < inputs["known"], (-1, 1))
-                levels = ops.where(known, ops.take(image, index, axis=0), levels)
-            return ops.concatenate([levels, levels]) if self.guided else levels
-
-        return choose
-
-    def _by_pixel(self, images):
-        """`(batch, height, width, n)` as `(height * width, batch, n)`, float32."""
+    def _by_pixel(self, inputs):
+        """Numbers of a picture `(batch, 1)`, pictures `(pixels, batch, n)`, float32."""
         height, width, _ = self.model.image_shape
-        pixels = ops.reshape(images, (-1, height * width, images.shape[-1]))
-        return ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")
+        found = {
+            name: ops.reshape(inputs[name], (-1, 1))
+            for name in ("temperature", "guidance", "known")
+            if name in inputs
+        }
+        for name in ("noise", "image"):
+            if name in inputs:
+                pixels = ops.reshape(inputs[name], (-1, height * width, inputs[name].shape[-1]))
+                found[name] = ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")
+        return found
 
 
 class RowSampler(PixelSampler):
     """A `PixelSampler` in steps of some rows, between which Python may look at them, or stop.
+
+    Each step copies the caches: too much for pixels, little for rows.
 
     Call arguments:
         inputs: Dict of what a `PixelSampler` takes, and of `"state"`, that of the pass, and
@@ -239,10 +243,8 @@ class RowSampler(PixelSampler):
 
     def call(self, inputs):
         labels, _ = self._candidates(inputs)
-        with fixed_kernels(self.model.network):
-            return self.incremental_pass.advance(
-                inputs["period"], inputs["state"], labels, self._chooser(inputs)
-            )
+        steps = self.incremental_pass.steps(labels, self._choose, (self._by_pixel(inputs),))
+        return self.incremental_pass.advance(inputs["period"], inputs["state"], steps)
 
     def steps(self, batch):
         """Draws one batch of inputs; yields rows done and levels, as `draw_rows`."""

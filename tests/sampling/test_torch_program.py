@@ -1,0 +1,118 @@
+"""What torch does when it draws: the second step of a kind runs as a program, without Keras."""
+
+import numpy as np
+import pytest
+import tiny
+
+from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN
+
+torch = pytest.importorskip("torch")
+program = pytest.importorskip("keras_pixelcnnpp.sampling.torch_program")
+
+pytestmark = pytest.mark.torch
+LABELS = np.array([0, 1, 2])
+
+
+def tiny_models():
+    options = {"filters": 4, "num_blocks": 1, "conditioning": "bias", "head": "categorical"}
+    return {
+        "pixelcnnpp": tiny.tiny_model(num_resolutions=2, conditioning="film+spatial"),
+        "mixed_bfloat16": tiny.tiny_model(dtype="mixed_bfloat16"),
+        "sub-pixels": GatedPixelCNN((4, 4, 2), 3, 5, **options),
+    }
+
+
+@pytest.fixture(params=["pixelcnnpp", "mixed_bfloat16", "sub-pixels"])
+def model(request):
+    return tiny_models()[request.param]
+
+
+def steps(given=(), programs=None):
+    return program.RecordedSteps(None, given, {} if programs is None else programs)
+
+
+def test_second_call_does_not_run_the_network_in_python(model, monkeypatch):
+    first = model.sample(LABELS, seed=0)
+
+    def fail(*arguments, **options):
+        raise AssertionError("The network runs in Python")
+
+    for part in ("see_above", "see_above_left"):
+        monkeypatch.setattr(type(model.network), part, fail)
+    assert np.any(model.sample(LABELS[::-1], seed=1) != first)
+    np.testing.assert_array_equal(model.sample(LABELS, seed=0), first)
+
+
+def test_programs_can_be_captured(model, monkeypatch):
+    """They run on tensors without values: on a GPU nothing would wait for one."""
+    from torch._subclasses import FakeTensorMode
+
+    original, checked = program.Program.prepared, []
+
+    def prepared(self, given):
+        step = original(self, given)
+
+        def both(*varying):
+            with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+                expected = step(*map(mode.from_tensor, varying))
+            results = step(*varying)
+            assert [x.shape for x in expected] == [x.shape for x in results]
+            checked.append(self)
+            return results
+
+        return both
+
+    monkeypatch.setattr(program.Program, "prepared", prepared)
+    model.sample(LABELS, seed=0)
+    assert len(set(checked)) >= 3
+
+
+def test_a_step_must_not_look_at_a_value():
+    def step(running, x, steps):
+        return [x + 1 if x.sum() > 0 else x]
+
+    with pytest.raises(RuntimeError, match="must not look at values"):
+        steps().once(step, 0, torch.ones(2))
+
+
+def test_the_same_tensor_twice_is_not_always_the_same():
+    def step(running, x, y, steps):
+        return [x + 2 * y]
+
+    recorded, ones = steps(), torch.ones(2)
+    for x, y in [(ones, ones), (ones, 3 * ones), (5 * ones, ones)]:
+        np.testing.assert_array_equal(recorded.once(step, 0, x, y)[0], x + 2 * y)
+
+
+def test_what_is_given_away_is_new_each_time():
+    def step(running, x, steps):
+        return [torch.zeros(2), x]
+
+    recorded, one = steps(), torch.ones(2)
+    for _ in range(3):
+        zeros, _ = recorded.once(step, 0, one)
+        np.testing.assert_array_equal(zeros, [0, 0])
+        with torch.inference_mode():
+            zeros += 1
+
+
+def test_memory_that_is_written_is_read_anew():
+    def step(running, index, state, steps):
+        doubled = 2 * steps.given
+        doubled[0] = index
+        return [state[0].index_copy_(0, index, doubled[:1] + steps.given[1:2])]
+
+    cache = [torch.zeros(4, dtype=torch.int64)]
+    (cache,) = steps(torch.tensor([1, 10])).repeat(step, 0, 4, cache)
+    assert cache.tolist() == [10, 11, 12, 13]
+
+
+def test_what_is_given_may_change_from_pass_to_pass():
+    def step(running, index, state, steps):
+        return [state[0] + steps.given.square() * index]
+
+    programs = {}
+    for value in (1.0, 2.0, 3.0):
+        (total,) = steps(torch.tensor(value), programs).repeat(step, 0, 4, [torch.zeros(())])
+        assert total == 6 * value**2
+    assert len(programs) == 1
