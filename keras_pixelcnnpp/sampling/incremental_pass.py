@@ -188,7 +188,8 @@ class Steps:
         """`state` after `function(running, index, state, *tensors, steps)` for `count` indices."""
 
         def step(index, state):
-            return function(running, index, state, *tensors, self)
+            # Where TensorFlow runs eagerly it is Python's, and no layer takes a tensor and that.
+            return function(running, ops.cast(index, "int32"), state, *tensors, self)
 
         return ops.fori_loop(0, count, step, state)
 
