@@ -413,7 +413,7 @@ class PixelCNNOptions(ModelOptions):
             "Epochs between grids of generated pictures in TensorBoard; 0: none.",
             min=0,
         ),
-        Training("5, under torch 0", watching=True),
+        Training("5", 5, watching=True),
     ] = None
     histogram_every: Annotated[
         int | None,

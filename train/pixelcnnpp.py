@@ -24,7 +24,6 @@ from keras_pixelcnnpp.train.monitors import (
     validation_limit,
 )
 from keras_pixelcnnpp.train.options import PixelCNNOptions
-from keras_pixelcnnpp.train.tensorboard import sample_every
 
 MONITORED_TRAINING_PICTURES = 128
 INITIALIZATION_PICTURES = 64
@@ -53,11 +52,7 @@ def train_pixelcnnpp(
     parallel = parallel or OneDevice()
     parallel.check_batch_size(training["batch_size"])
     keras.utils.set_random_seed(training["seed"])
-    training = {
-        **training,
-        "jit_compile": backend.jit_compile(training["jit_compile"]),
-        "sample_every": sample_every(training["sample_every"]),
-    }
+    training = {**training, "jit_compile": backend.jit_compile(training["jit_compile"])}
     # Unconditional models use all pictures, labelled or not.
     num_classes = 0 if model_options.get("conditioning") == "none" else dataset.num_classes
     with_labels = num_classes > 0 and not model_options.get("unlabelled_weight")

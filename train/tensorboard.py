@@ -250,11 +250,3 @@ class TensorBoardSamples(Drawing):
         """Writes them."""
         for name, grid in samples.grids().items():
             self._writer.image(f"samples/{name}", grid, epoch)
-
-
-def sample_every(chosen: int | None) -> int:
-    """After how many epochs to draw pictures for TensorBoard: the user's choice, or the default."""
-    # torch runs the sampler one operation at a time: minutes for pictures of 32×32.
-    if chosen is None:
-        return 0 if keras.backend.backend() == "torch" else 5
-    return chosen
