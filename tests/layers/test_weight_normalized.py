@@ -16,6 +16,7 @@ from keras_pixelcnnpp.layers.weight_normalized import (
     WeightNormalizedDense,
     data_dependent_initialization,
     fixed_kernels,
+    normalized_kernels,
     weight_normalized_layers,
 )
 
@@ -121,7 +122,7 @@ def test_fixed_kernels_give_the_same_outputs_and_are_forgotten(x, cls):
     layer = cls(4)
     run(layer, x)
     before = run(layer, x)
-    with fixed_kernels(layer):
+    with fixed_kernels(layer, normalized_kernels(layer)):
         np.testing.assert_array_equal(run(layer, x), before)
     layer.gain.assign(2 * layer.gain)
     np.testing.assert_allclose(run(layer, x), 2 * before, rtol=1e-5, atol=1e-5)

@@ -1,5 +1,7 @@
 """What `sample` and `complete` promise beside their law: seeds, known pixels, errors."""
 
+import sys
+
 import enumeration
 import numpy as np
 import pytest
@@ -137,7 +139,10 @@ def test_samples_follow_weights_that_change(model):
     np.testing.assert_array_equal(model.sample(LABELS, seed=0, temperature=1e-3), before)
 
 
-def test_progress_bar_for_long_jobs_only(model, capsys):
+def test_progress_bar_for_long_jobs_at_a_terminal(model, capsys, monkeypatch):
+    model.sample(LABELS, batch_size=3)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     model.sample(LABELS)
     assert capsys.readouterr().out == ""
     model.sample(LABELS, batch_size=3)
