@@ -110,7 +110,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Glyph .* missing from font")
     # Said of any sixth model, such as those that `train fusion` makes.
     logging.getLogger("tensorflow").addFilter(is_no_retracing)
-    sys.meta_path.insert(0, ImportHook("keras", _without_tensor_float32))
+    sys.meta_path.insert(0, ImportHook("keras_pixelcnnpp.backend", _without_tensor_float32))
     _prepare_memory()
     try:
         _check_backend()

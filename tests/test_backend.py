@@ -124,6 +124,7 @@ try:
     cli.main()
 except SystemExit:
     pass
+import keras_pixelcnnpp.backend  # as every command that computes does
 {STATE}
 assert not enabled
 """

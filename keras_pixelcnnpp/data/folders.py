@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.data.dataset import (
     Dataset,
     LabelledImages,
@@ -99,6 +98,9 @@ class PictureReader:
 
     def _split(self, folder, rows, bad, reshaped):
         """Returns the pictures; adds bad files to `bad`, those of another shape to `reshaped`."""
+        # Takes seconds to import, which arrays and the reports of a run need not wait for.
+        from keras_pixelcnnpp.backend import progress
+
         height, width, channels = self.image_shape
         images = np.zeros((len(rows), *self.image_shape), dtype="uint8")
         good, tick = [], progress(len(rows), unit="file")
