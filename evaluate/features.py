@@ -38,15 +38,10 @@ class BaselineFeatures:
     def __call__(self, images: np.ndarray) -> dict[int, np.ndarray]:
         """By their number, the features of uint8 levels: float64 `[count, dimensions]`."""
         images = checked_images(images, self.model.image_shape, self.model.num_levels)
-        count = len(images)
-        if count == 0:
+        if len(images) == 0:
             return {self.dimensions: np.zeros((0, self.dimensions))}
-        # Filled up with pictures: TensorFlow and JAX would compile again for a smaller last batch.
-        filled = np.resize(
-            images, (-(-count // self.batch_size) * self.batch_size, *images.shape[1:])
-        )
-        batches = feed(ArrayBatches({"image": filled}, self.batch_size))
-        features = self._runner.predict(batches, verbose=self.verbose)[:count]
+        batches = feed(ArrayBatches({"image": images}, self.batch_size))
+        features = self._runner.predict(batches, verbose=self.verbose)[: len(images)]
         return {self.dimensions: features.astype("float64")}
 
 

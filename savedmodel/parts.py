@@ -196,6 +196,8 @@ def write_with_ray(
             **({} if address else own),
         )
     except (ConnectionError, ValueError) as error:
+        if address is None:
+            raise
         raise UserError(f"No Ray cluster can be reached at {address}") from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False

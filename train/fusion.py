@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from itertools import product
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.command_line import overrides
 from keras_pixelcnnpp.train.data import is_folder, load_data, load_larger, load_preset
-from keras_pixelcnnpp.train.monitors import EpochTimer
+from keras_pixelcnnpp.train.monitors import EpochTimer, in_words
 from keras_pixelcnnpp.train.options import FusionOptions, resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
@@ -200,7 +199,7 @@ def _seconds_per_epoch(seconds: list[float], warmup_epochs: int) -> float | None
 def _left(spent: list[float], trials: int) -> str:
     if not spent:
         return ""
-    return f"; about {timedelta(seconds=round(np.mean(spent) * trials))} h to go"
+    return f"; about {in_words(np.mean(spent) * trials)} to go"
 
 
 def _measure(model: AutoregressiveModel, pictures: LabelledImages, verbose: int) -> dict:

@@ -213,7 +213,7 @@ class TimeEstimate(keras.callbacks.Callback):
             return
         epochs, steps = self.params["epochs"], self.params["steps"]
         each = float(np.median(self._seconds[self.SKIPPED :]))
-        left = _rounded(each * ((epochs - self._epoch) * steps - batch - 1))
+        left = in_words(each * ((epochs - self._epoch) * steps - batch - 1))
         # First the end of the line that Keras's progress bar has begun.
         begun = "\n" if self.params["verbose"] == 1 else ""
         print(
@@ -223,7 +223,8 @@ class TimeEstimate(keras.callbacks.Callback):
         )
 
 
-def _rounded(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """A time to wait, such as `"45 s"`, `"12 min"` or `"3 h 5 min"`."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"

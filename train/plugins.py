@@ -72,7 +72,7 @@ def require_loggers(names: Iterable[str] | None) -> None:
             # The callback of wandb takes TensorFlow, under any backend.
             missing = "tensorflow" if error.name == "tensorflow" else name
             raise UserError(
-                f"Option `log`: {name} needs {missing}, which is not installed: "
+                f"Option `log` {name}: {missing} is not installed: "
                 f"pip install 'keras-pixelcnnpp[{missing}]'"
             ) from error
 

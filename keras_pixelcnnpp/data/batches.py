@@ -255,33 +255,38 @@ class SetEpoch(keras.callbacks.Callback):
 
 
 class ArrayBatches(keras.utils.PyDataset):
-    """Arrays, cut into batches, in their order.
+    """Arrays, cut into batches of one size, in their order.
+
+    The last batch is filled up with the first rows: backends compile again for another size. So of
+    what `predict` returns, the first `count` rows are meant.
 
     Args:
         inputs: Dict of arrays `(count, ...)`.
-        batch_size: Integer; the last batch may be smaller.
+        batch_size: Integer; of fewer rows, their number.
 
     Raises:
         ValueError: If there are no rows.
 
     Example:
 
-    >>> [len(batch["x"]) for (batch,) in ArrayBatches({"x": np.zeros(5)}, 2)]
-    [2, 2, 1]
+    >>> [batch["x"].tolist() for (batch,) in ArrayBatches({"x": np.arange(5)}, 2)]
+    [[0, 1], [2, 3], [4, 0]]
     """
 
     def __init__(self, inputs: dict[str, np.ndarray], batch_size: int):
         super().__init__()
         self.inputs = inputs
-        self.batch_size = batch_size
-        if len(self) == 0:
+        self.count = len(next(iter(inputs.values())))
+        if self.count == 0:
             raise ValueError("Invalid value for argument `inputs`. Expected at least one row.")
+        self.batch_size = min(batch_size, self.count)
 
     def __len__(self):
-        return math.ceil(len(next(iter(self.inputs.values()))) / self.batch_size)
+        return math.ceil(self.count / self.batch_size)
 
     def __getitem__(self, index):
-        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        start = index * self.batch_size
+        rows = np.arange(start, start + self.batch_size) % self.count
         return ({name: value[rows] for name, value in self.inputs.items()},)
 
 
@@ -306,7 +311,7 @@ def feed(batches: keras.utils.PyDataset):
     Example:
 
     ```python
-    model.predict(feed(ArrayBatches({"image": images}, batch_size=64)))
+    model.predict(feed(ArrayBatches({"image": images}, batch_size=64)))[: len(images)]
     ```
     """
     if keras.backend.backend() != "tensorflow" or batches.workers > 1:

@@ -661,15 +661,9 @@ class AutoregressiveModel(keras.Model):
         # One for each number of candidates: TensorFlow would trace again for unknown shapes.
         candidates = np.shape(inputs.get("label"))[1:]
         batch_size = self._bounded(batch_size, *candidates)
-        # As many batches, of one size, filled up by a row or a few: a short last one would be
-        # compiled anew.
+        # As many batches, but alike, so that there is little to fill up.
         count = len(inputs["image"])
         batch_size = math.ceil(count / math.ceil(count / batch_size))
-        short = -count % batch_size
-        inputs = {
-            name: np.concatenate([rows, rows[:short]]) if short else rows
-            for name, rows in inputs.items()
-        }
         kind = (per, candidates)
         scorers = self.runners.scorers
         if kind not in scorers:

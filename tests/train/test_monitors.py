@@ -219,7 +219,7 @@ def test_estimate_is_printed_once(model, monkeypatch, capsys, verbose, begun):
     [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (5_300, "88 min"), (6_815, "1 h 54 min")],
 )
 def test_time_left_in_words(seconds, text):
-    assert monitors._rounded(seconds) == text
+    assert monitors.in_words(seconds) == text
 
 
 @pytest.mark.parametrize(

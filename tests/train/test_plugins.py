@@ -169,7 +169,7 @@ def test_a_tracker_that_is_not_installed(name, tmp_path, pixelcnnpp, monkeypatch
     monkeypatch.setitem(sys.modules, name, None)
     one_line(
         pixelcnnpp(*baseline_of(tmp_path, "--log", name)),
-        f"{name} needs {name}, which is not installed: pip install 'keras-pixelcnnpp[{name}]'",
+        f"Option `log` {name}: {name} is not installed: pip install 'keras-pixelcnnpp[{name}]'",
     )
     assert not (tmp_path / "mine").exists()
 
