@@ -163,7 +163,8 @@ def write_with_ray(
     """Does blocks in several processes; yields the number of each.
 
     A process that dies is replaced, and its block is done again, however often: a block that kills
-    each of them is found with one worker. If this process dies, Ray ends the others.
+    each of them is found with one worker. Those of a machine that is lost wait for a core that is
+    free, of another or of a new one. If this process dies, Ray ends the others.
 
     Args:
         job: The job. All machines must reach its files by the same paths.
@@ -209,10 +210,7 @@ def write_with_ray(
             BlockWorker,
             fn_constructor_args=(job, model, threads, str(Path.cwd())),
             batch_size=1,
-            # Spread over the machines, and none reserved: what is left when a machine is lost
-            # takes over its processes, which would else wait for another.
-            num_cpus=0,
-            scheduling_strategy="SPREAD",
+            num_cpus=1,
             num_gpus=min(1, resources.get("GPU", 0) / workers),
             compute=ray.data.ActorPoolStrategy(size=workers),
         )

@@ -73,7 +73,8 @@ SCORING_LOSES_ITS_DRIVER = """
 """
 
 
-# The second machine never finishes its first block: it is lost when the first one has done one.
+# A core and so a worker each. The second machine never finishes its first block: it is lost when
+# the first one has done one, and a third takes its place.
 SCORING_LOSES_A_MACHINE = """
     import ray
     from ray.cluster_utils import Cluster
@@ -97,6 +98,7 @@ SCORING_LOSES_A_MACHINE = """
         done = write_parts(job, job.start(), exported, workers=2, ray_address=cluster.address)
         blocks = [next(done)]
         cluster.remove_node(second, allow_graceful=False)
+        cluster.add_node(num_cpus=1)
         assert sorted([*blocks, *done]) == [0, 1, 2, 3, 4]
         job.finish()
         cluster.shutdown()
@@ -119,7 +121,9 @@ def run(savedmodel, data, tmp_path):
         path.write_text(textwrap.dedent(BEGINNING) + textwrap.dedent(script))
         arguments = [sys.executable, path, savedmodel, data, output, pids]
         with (tmp_path / "log").open("w") as log:
-            status = subprocess.run(arguments, check=False, stdout=log, stderr=log).returncode
+            status = subprocess.run(
+                arguments, check=False, stdout=log, stderr=log, timeout=600
+            ).returncode
         return status, {int(file.name) for file in pids.iterdir() if file.name.isdigit()}
 
     return run
@@ -147,7 +151,7 @@ def test_a_worker_is_killed(run, exported, tmp_path):
 def test_a_machine_of_a_cluster_is_lost(run, exported, data, tmp_path):
     status, _ = run(SCORING_LOSES_A_MACHINE, tmp_path / "parts")
     assert status == 0, (tmp_path / "log").read_text()
-    assert len(list((tmp_path / "pids").glob("machine-*"))) == 2
+    assert len(list((tmp_path / "pids").glob("machine-*"))) >= 2
     alone = ScoringJob(data, tmp_path / "alone", exported, part_size=3)
     list(write_parts(alone, alone.start(), exported))
     alone.finish()
