@@ -114,7 +114,8 @@ def fusion_command(name, fusion):
 
 def heads_command(name, comparison):
     """The command that makes the comparison of networks and heads again."""
-    options = ("data", "image_size", "preset", "epochs", "limit", "test_limit", "seeds")
+    options = ("data", "image_size", "preset", "epochs", "batch_size")
+    options += ("limit", "test_limit", "seeds")
     given = [(name, comparison[name]) for name in options if comparison.get(name) is not None]
     words = [word for option, value in given for word in ("--" + option.replace("_", "-"), value)]
     words = ["python", "examples/compare_heads.py", "--all", *words, "--output", f"runs/{name}"]

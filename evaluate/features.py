@@ -10,7 +10,7 @@ from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
 from keras_pixelcnnpp.data.images import check_channels, to_pixels
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, without_retracing_advice
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 
 
@@ -35,6 +35,7 @@ class BaselineFeatures:
         """The number of features."""
         return int(self.model.filters[-1])
 
+    @without_retracing_advice()
     def __call__(self, images: np.ndarray) -> dict[int, np.ndarray]:
         """By their number, the features of uint8 levels: float64 `[count, dimensions]`."""
         images = checked_images(images, self.model.image_shape, self.model.num_levels)

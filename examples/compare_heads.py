@@ -125,6 +125,7 @@ def compare(
     preset,
     architectures=("pixelcnnpp",),
     epochs=None,
+    batch_size=None,
     limit=None,
     test_limit=None,
     seeds=1,
@@ -134,7 +135,8 @@ def compare(
     Returns:
         The rows of the table, from each name to its epochs, and the last models by name.
     """
-    overrides = {"epochs": epochs, "label_loss_weight": 0.0, "candidates": 1}
+    overrides = {"epochs": epochs, "batch_size": batch_size}
+    overrides |= {"label_loss_weight": 0.0, "candidates": 1}
     options, training = resolve_options(preset, overrides, dataset.num_classes)
     del options["architecture"]
     options.update(
@@ -252,6 +254,7 @@ def main(arguments=None):
     parser.add_argument("--preset", help="of PixelCNN++; default: digits for digits, else report")
     parser.add_argument("--all", action="store_true", help="compare the networks, too")
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--batch-size", type=int, help="pictures a step; default: the preset's")
     parser.add_argument("--limit", type=int, help="train on so many pictures only")
     parser.add_argument("--test-limit", type=int, help="measure on so many pictures only")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each")
@@ -265,6 +268,7 @@ def main(arguments=None):
         load_preset_config(preset),
         list(ARCHITECTURES) if options.all else ["pixelcnnpp"],
         options.epochs,
+        options.batch_size,
         options.limit,
         options.test_limit,
         options.seeds,
@@ -275,6 +279,7 @@ def main(arguments=None):
         "image_shape": dataset.image_shape,
         "preset": preset,
         "epochs": options.epochs,
+        "batch_size": options.batch_size,
         "limit": options.limit,
         "test_limit": options.test_limit,
         "seeds": options.seeds,

@@ -1,6 +1,7 @@
 """The error that means "the input is wrong", as opposed to "the program is wrong"."""
 
 import errno
+import functools
 import logging
 import os
 from collections.abc import Iterator
@@ -72,3 +73,19 @@ def argument_errors(**options: str) -> Iterator[None]:
 def is_no_retracing(record: logging.LogRecord) -> bool:
     """A filter for TensorFlow's logger: leaves out that a fifth model has been traced."""
     return "triggered tf.function retracing" not in record.getMessage()
+
+
+@contextmanager
+def without_retracing_advice() -> Iterator[None]:
+    """Within it, or within a function that it decorates, TensorFlow does not advise on retracing.
+
+    Every model, scorer and sampler is traced, once; at the fifth TensorFlow warns of it, which
+    nobody could heed.
+    """
+    # A filter of its own, so that removing it leaves what others have set.
+    logger, own = logging.getLogger("tensorflow"), functools.partial(is_no_retracing)
+    logger.addFilter(own)
+    try:
+        yield
+    finally:
+        logger.removeFilter(own)

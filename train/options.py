@@ -365,6 +365,17 @@ class PixelCNNOptions(ModelOptions):
         ),
         Model("preset, else 0"),
     ] = None
+    labelled_share: Annotated[
+        float | None,
+        option(
+            LABEL,
+            "With --unlabelled-weight: where labels are fewer, the labelled pictures come so often "
+            "in an epoch that they are this share of it.",
+            min=0,
+            max=0.99,
+        ),
+        Training("as they are"),  # no other fallback: a run of before this option can be resumed
+    ] = None
     initial_temperature: Annotated[
         float | None,
         option(LABEL, "What the log-likelihoods are multiplied by at first; learned.", min=0),
@@ -584,6 +595,12 @@ def _check(model: dict, training: dict, num_classes: int) -> None:
             "Invalid value for option `unlabelled_weight`. Pictures without a label need all "
             f"classes as candidates, of {num_classes}, at least 2. Received: "
             f"unlabelled_weight={model['unlabelled_weight']}, candidates={candidates}"
+        )
+    if training.get("labelled_share") and not model.get("unlabelled_weight"):
+        raise UserError(
+            "Invalid value for option `labelled_share`. Without `unlabelled_weight` above 0, "
+            "pictures without a label are left out. Received: "
+            f"labelled_share={training['labelled_share']}"
         )
     if not 1 <= candidates <= max(num_classes, 1):
         raise UserError(

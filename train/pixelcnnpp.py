@@ -165,6 +165,7 @@ def _phases(
             perturb_rate=training["perturb"] or 0.0,
             num_levels=num_levels,
             num_candidates=num_candidates,
+            labelled_share=training["labelled_share"] or 0.0,
         )
 
     candidates, warmup, epochs = (

@@ -124,7 +124,7 @@ class ShardedSequence(keras.utils.PyDataset):
         self.num_devices = num_devices
         self.shard = shard
         self.num_shards = num_shards
-        sizes = (batches.batch_size, len(batches.images) % batches.batch_size)
+        sizes = (batches.batch_size, len(batches.rows(len(batches) - 1)))
         self._weighted = any(size % num_devices for size in sizes)
 
     def __len__(self):

@@ -46,6 +46,8 @@ class ImageSequence(keras.utils.PyDataset):
             learns to judge parts.
         num_candidates: Integer K from 1 to `num_classes`: the true label, and K - 1 different
             wrong ones chosen at random.
+        labelled_share: Float in [0, 1): where a smaller share of the pictures has a label, an epoch
+            has those more than once, so often that they are this share of it.
         **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
             `max_queue_size`.
 
@@ -84,12 +86,14 @@ class ImageSequence(keras.utils.PyDataset):
         num_levels: int = 256,
         cut_rate: float = 0.0,
         num_candidates: int = 1,
+        labelled_share: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         require_positive_integer("batch_size", batch_size)
         require_rate("perturb_rate", perturb_rate)
         require_rate("cut_rate", cut_rate)
+        require_rate("labelled_share", labelled_share)
         require_levels("num_levels", num_levels)
         if not 1 <= num_candidates <= max(num_classes, 1):
             raise ValueError(
@@ -108,9 +112,11 @@ class ImageSequence(keras.utils.PyDataset):
         self.num_levels = num_levels
         self.cut_rate = cut_rate
         self.num_candidates = num_candidates
+        self.labelled_share = labelled_share
         self.first_step = 0
         self._check_data()
         self._mean = mean_picture(images) if cut_rate else None
+        self._positions = self._positions_of_an_epoch()
         self.set_epoch(0)
 
     def _check_data(self):
@@ -141,8 +147,16 @@ class ImageSequence(keras.utils.PyDataset):
                 f"num_candidates={self.num_candidates}"
             )
 
+    def _positions_of_an_epoch(self):
+        positions, labelled = np.arange(len(self.images)), np.flatnonzero(self.labels >= 0)
+        unlabelled = len(positions) - len(labelled)
+        wanted = round(unlabelled * self.labelled_share / (1 - self.labelled_share))
+        if not 0 < len(labelled) < wanted:
+            return positions
+        return np.concatenate([positions, np.resize(labelled, wanted - len(labelled))])
+
     def __len__(self):
-        return math.ceil(len(self.images) / self.batch_size) - self.first_step
+        return math.ceil(len(self._positions) / self.batch_size) - self.first_step
 
     def __getitem__(self, index):
         rows = self.rows(index)
@@ -189,7 +203,7 @@ class ImageSequence(keras.utils.PyDataset):
         # must not matter. One stream for each purpose: switching flips on doesn't change the order.
         order, flips, candidates, crops, cuts = np.random.default_rng([self.seed, epoch]).spawn(5)
         count = len(self.images)
-        self._order = order.permutation(count) if self.shuffle else np.arange(count)
+        self._order = order.permutation(self._positions) if self.shuffle else self._positions
         self._flips = flips.random(count) < 0.5
         if self.num_candidates > 1:
             self._candidates = self._draw_candidates(candidates)

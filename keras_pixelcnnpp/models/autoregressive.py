@@ -30,7 +30,7 @@ from keras_pixelcnnpp.conditioning import parse_conditioning
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import make_head
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, without_retracing_advice
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
 from keras_pixelcnnpp.memory import keep_freed_memory_unless_told
@@ -446,6 +446,7 @@ class AutoregressiveModel(keras.Model):
             self._forget_other_candidates("test_function", first)
         return super().evaluate(x, y, *args, **kwargs)
 
+    @without_retracing_advice()
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Class probabilities of pictures, as `keras.Model.predict`.
 

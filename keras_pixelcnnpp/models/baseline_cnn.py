@@ -15,6 +15,7 @@ from keras_pixelcnnpp.checks import (
     require_rate,
 )
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
+from keras_pixelcnnpp.errors import without_retracing_advice
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -326,6 +327,7 @@ class BaselineCNN(keras.Model):
             loss = loss + super().compute_loss(x, y, y_pred, sample_weight, training)
         return loss
 
+    @without_retracing_advice()
     def class_probabilities(
         self, images: np.ndarray, batch_size: int = 256, verbose: int | str = 0
     ) -> np.ndarray:

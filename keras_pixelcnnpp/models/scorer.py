@@ -1,14 +1,12 @@
 """Scores pictures with Keras's own batching, compiling and progress bar."""
 
-import functools
-import logging
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.errors import is_no_retracing
+from keras_pixelcnnpp.errors import without_retracing_advice
 
 
 class LogLikelihood(keras.Model):
@@ -44,14 +42,7 @@ class LogLikelihood(keras.Model):
         pixels = self.model.distribution.log_prob(parameters, levels)
         return ops.sum(pixels, axis=3) if self.per == "row" else pixels
 
+    @without_retracing_advice()
     def predict(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        """As `keras.Model.predict`, without advice that nobody can follow."""
-        # There is a scorer for each number of candidates, and each is traced: at the fifth,
-        # TensorFlow warns of it.
-        # A filter of its own, so that removing it leaves what others have set.
-        logger, own = logging.getLogger("tensorflow"), functools.partial(is_no_retracing)
-        logger.addFilter(own)
-        try:
-            return super().predict(*args, **kwargs)
-        finally:
-            logger.removeFilter(own)
+        """As `keras.Model.predict`."""
+        return super().predict(*args, **kwargs)

@@ -15,12 +15,14 @@ from keras_pixelcnnpp.checks import (
 )
 from keras_pixelcnnpp.data.batches import feed
 from keras_pixelcnnpp.distributions.heads import first_level_above
+from keras_pixelcnnpp.errors import without_retracing_advice
 from keras_pixelcnnpp.layers.evaluation import read
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 XLA_PAYS_FROM = 1000  # pictures
 
 
+@without_retracing_advice()
 def draw(model, inputs, count, seed, temperature, guidance, batch_size, verbose):
     """Draws any number of pictures; the model keeps the compiled samplers for the next call.
 

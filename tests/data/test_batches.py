@@ -155,6 +155,35 @@ def test_without_a_label_all_classes_are_candidates():
             ImageSequence(IMAGES, labels, **{**given, "num_candidates": too_few})
 
 
+def test_labelled_pictures_come_more_often():
+    labels = np.full(COUNT, -1)
+    labels[[1, 4, 6]] = 2, 0, 3
+    given = {"batch_size": 8, "num_classes": CLASSES, "num_candidates": CLASSES, "seed": 3}
+    # 5 in 6 would be 5 labelled ones for each of the others, of which there are `COUNT - 3`.
+    batches = ImageSequence(IMAGES, labels, labelled_share=5 / 6, **given)
+    wanted = 5 * (COUNT - 3)
+    positions = np.concatenate([batches.rows(step) for step in range(len(batches))])
+    counts = np.bincount(positions, minlength=COUNT)
+    assert len(positions) == wanted + COUNT - 3
+    assert np.all(counts[labels < 0] == 1)
+    assert counts[labels >= 0].sum() == wanted
+    assert np.ptp(counts[labels >= 0]) <= 1
+    assert (collect(batches)["label"][:, 0] >= 0).sum() == wanted
+    # Spread over the epoch, and anew in the next one.
+    assert not np.array_equal(positions, np.sort(positions))
+    batches.set_epoch(1)
+    again = np.concatenate([batches.rows(step) for step in range(len(batches))])
+    assert not np.array_equal(positions, again)
+    np.testing.assert_array_equal(np.sort(positions), np.sort(again))
+    # Nothing changes where there are as many, or none.
+    enough = ImageSequence(IMAGES, labels, labelled_share=3 / COUNT, **given)
+    np.testing.assert_array_equal(
+        collect(enough)["image"], collect(ImageSequence(IMAGES, labels, **given))["image"]
+    )
+    none = ImageSequence(IMAGES, np.full(COUNT, -1), labelled_share=0.5, **given)
+    assert len(none) == len(enough)
+
+
 def test_unconditional_batches_have_no_label():
     batches = ImageSequence(IMAGES, np.full(COUNT, -1), batch_size=8, num_classes=0)
     assert set(batches[0][0]) == {"image"}
@@ -191,6 +220,7 @@ def test_cut_pictures_keep_their_first_rows():
         ({"num_candidates": 0}, "argument `num_candidates`"),
         ({"perturb_rate": 1.0}, r"argument `perturb_rate`. Expected a number in \[0, 1\)"),
         ({"cut_rate": -0.1}, r"argument `cut_rate`. Expected a number in \[0, 1\)"),
+        ({"labelled_share": 1.0}, r"argument `labelled_share`. Expected a number in \[0, 1\)"),
         ({"num_levels": 257}, "argument `num_levels`"),
         ({"larger_images": IMAGES[:-1]}, "argument `larger_images`"),
         ({"larger_images": IMAGES[:, :1]}, "argument `larger_images`.*of at least their size"),

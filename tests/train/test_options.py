@@ -30,6 +30,7 @@ def test_bad_filters(pixelcnnpp, tmp_path):
         ({"label_loss_weight": 1.0, "conditioning": "none"}, "Without labels"),
         ({"architecture": "pixelcnn", "num_resolutions": 2}, "one resolution"),
         ({"unlabelled_weight": 1.0, "candidates": 2}, "all classes as candidates, of 3.*ates=2"),
+        ({"labelled_share": 0.3}, "Without `unlabelled_weight` above 0.*labelled_share=0.3"),
         ({"unlabelled_weight": 1.0, "conditioning": "none"}, "all classes as candidates, of 0"),
     ],
 )
