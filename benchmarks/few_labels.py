@@ -63,6 +63,7 @@ def settings():
     parser.add_argument("--label-loss-weight", type=float)
     parser.add_argument("--labelled-share", type=float, default=0.3, help="of an epoch of all")
     parser.add_argument("--epochs", type=int, default=3, help="of PixelCNN++, over all pictures")
+    parser.add_argument("--batch-size", type=int, default=64, help="of PixelCNN++, of all pictures")
     parser.add_argument("--cnn-epochs", type=int, default=5, help="over all pictures")
     parser.add_argument("--shown", type=int, default=5000, help="pictures, from labelled ones")
     parser.add_argument("--cnn-shown", type=int, default=20_000, help="the same, to the CNN")
@@ -92,7 +93,7 @@ def train(way, given, labels_per_class, seed):
         warmup_epochs=0,
         epochs=given.epochs if everything else 1,
         learning_rate_schedule="cosine",
-        batch_size=64 if everything else SMALL_BATCH,
+        batch_size=given.batch_size if everything else SMALL_BATCH,
         precision=given.precision,
         sample_every=0,
         run=given.run / f"{way}-{labels_per_class}-{seed}",

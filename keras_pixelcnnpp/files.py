@@ -39,6 +39,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Raises:
         DiskFullError: if there is no room for it.
+        UserError: if it is a URL.
 
     Example:
 
@@ -48,6 +49,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     ```
     """
     path = Path(path)
+    _refuse_url(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidy_once(path.parent.absolute())
     try:
@@ -65,6 +67,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise DiskFullError(
             f"{path} was not written: no space left on the disk. What was there before is kept."
         ) from error
+
+
+def _refuse_url(path: Path) -> None:
+    # It would become a folder `s3:` here, and who looks into the bucket finds nothing.
+    start = path.parts[0] if path.parts else ""
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", start) and not Path(start).exists():
+        raise UserError(
+            f"Expected a path of this machine, such as that of a bucket that is mounted. "
+            f"Received: {start}//{Path(*path.parts[1:])}"
+        )
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from keras_pixelcnnpp.errors import DiskFullError
-from keras_pixelcnnpp.files import atomic_path, remove_leftovers, write_json
+from keras_pixelcnnpp.errors import DiskFullError, UserError
+from keras_pixelcnnpp.files import atomic_path, remove_leftovers, write_bytes, write_json
 
 
 def test_replaces_a_file(tmp_path):
@@ -49,6 +49,17 @@ def test_failure_leaves_the_old_content(tmp_path, folder):
         write_half(path, folder)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_url_is_no_folder_of_this_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for url in ("s3://bucket/scores/job.json", "gs://bucket"):
+        with pytest.raises(UserError, match=f"a path of this machine.*Received: {url}$"):
+            write_bytes(url, b"1")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "odd:").mkdir()
+    write_bytes("odd:/1", b"1")
+    assert (tmp_path / "odd:" / "1").read_bytes() == b"1"
 
 
 def test_json_is_json(tmp_path):
