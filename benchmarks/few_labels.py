@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from results import WAYS
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.backend import machine
@@ -37,12 +38,6 @@ from keras_pixelcnnpp.train.data import load_preset, load_training_data
 from keras_pixelcnnpp.train.options import NOT_MIRRORED, PixelCNNOptions, resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
-WAYS = {
-    "pixelcnnpp": "PixelCNN++, labelled pictures",
-    "pixelcnnpp_all": "PixelCNN++, all pictures",
-    "cnn": "CNN, labelled pictures",
-    "cnn_pseudo_labels": "CNN, pseudo-labels",
-}
 SUREST = (0.5, 1.0)  # shares of the pictures without a label that the CNN learns from, in turn
 SMALL_BATCH = 10  # of PixelCNN++ where the labelled pictures are all
 

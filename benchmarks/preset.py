@@ -7,7 +7,8 @@
 The first rounds the weights of the run's model to half precision, so that what is measured is what
 the preset then stores, in half the bytes. The last needs reports/classification.json, whose numbers
 go into `metadata.json` and the card, and the run's options become the preset's: one command makes
-it again from random weights.
+it again from random weights. The card says what else was measured: the CNN of the run, what
+`evaluate generation` and `benchmarks/compression.py` found.
 """
 
 import argparse
@@ -18,11 +19,11 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from results import Run, markdown_template
+from results import RESULTS, Run, markdown_template
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import atomic_path
+from keras_pixelcnnpp.files import atomic_path, read_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS
@@ -90,9 +91,18 @@ def write(folder, name):
     )
     if run.has("reports/samples.png"):
         shutil.copy(folder.reports / "samples.png", target)
-    card = markdown_template("model_card.md.j2")
-    licence = LICENCES.get(metadata["data"])
-    text = card.render(run=run, config=run.config, metadata=metadata, licence=licence)
+    compression = RESULTS / f"compression-{name}.json"
+    generation = run.json("reports/generation.json") or {}
+    text = markdown_template("model_card.md.j2").render(
+        run=run,
+        config=config,
+        metadata=metadata,
+        licence=LICENCES.get(metadata["data"]),
+        cnn=report["models"].get("baseline"),
+        coded=read_json(compression) if compression.exists() else None,
+        named=generation.get("named_rightly"),
+        temperatures=generation.get("temperatures"),
+    )
     (target / "README.md").write_text(text, encoding="utf-8")
     size = (target / "model.weights.h5").stat().st_size / 1e6
     print(f"Wrote {target}, {size:.1f} MB of weights")

@@ -150,6 +150,48 @@ def heads_rows(comparison):
     return sorted(rows, key=lambda row: row["bits_per_dim"])
 
 
+WAYS = {
+    "pixelcnnpp": "PixelCNN++, labelled pictures",
+    "pixelcnnpp_all": "PixelCNN++, all pictures",
+    "cnn": "CNN, labelled pictures",
+    "cnn_pseudo_labels": "CNN, pseudo-labels",
+}
+
+
+def few_labels_title(few):
+    """What `benchmarks/few_labels.py` measured on."""
+    options, seeds = few["options"], {row["seed"] for row in few["rows"]}
+    size = f" of {options['image_size']}×{options['image_size']}" if options["image_size"] else ""
+    limit = f", {options['limit']} to train on" if options["limit"] else ""
+    return (
+        f"{Path(options['data']).name}: {few['count']} pictures{size} of `{options['split']}`"
+        f"{limit}, {len(seeds)} seeds:"
+    )
+
+
+def few_labels_cell(few, way, labels_per_class):
+    """The mean accuracy over the seeds, and the range."""
+    asked = {"way": way, "labels_per_class": labels_per_class}
+    found = [row["accuracy"] for row in few["rows"] if asked.items() <= row.items()]
+    if not found:
+        return "–"
+    ends = "–".join(f"{100 * end:.1f}" for end in (min(found), max(found)))
+    return f"{percent(statistics.fmean(found))} ({ends})"
+
+
+def few_labels_command(name, few):
+    """The command that makes the experiment again."""
+    words = ["python", "benchmarks/few_labels.py"]
+    for key in ("labels_per_class", "seed"):
+        option = "seeds" if key == "seed" else key
+        values = sorted({row[key] for row in few["rows"]})
+        few = {**few, "options": {**few["options"], option: ",".join(map(str, values))}}
+    for option, value in few["options"].items():
+        if value is not None:
+            words += ["--" + option.replace("_", "-"), str(value)]
+    return shlex.join([*words, "--output", f"benchmarks/results/{name}.json"])
+
+
 def markdown_template(name):
     """A Jinja template from this folder."""
     environment = jinja2.Environment(
@@ -162,7 +204,13 @@ def markdown_template(name):
     )
     environment.filters.update(percent=percent, interval=interval, number=number)
     environment.globals.update(
-        fusion_command=fusion_command, heads_command=heads_command, heads_rows=heads_rows
+        fusion_command=fusion_command,
+        heads_command=heads_command,
+        heads_rows=heads_rows,
+        few_labels_title=few_labels_title,
+        few_labels_cell=few_labels_cell,
+        few_labels_command=few_labels_command,
+        ways=WAYS,
     )
     return environment.get_template(name)
 
@@ -178,6 +226,7 @@ def render(folder=RESULTS):
         for path in sorted(folder.glob("*/reports/fusion.json"))
     }
     heads = {name: tables.pop(name) for name in sorted(tables) if name.startswith("heads-")}
+    few_labels = {n: tables[n] for n in sorted(tables) if n.startswith("few_labels-")}
     compressions = [tables[name] for name in sorted(tables) if name.startswith("compression-")]
     found = (run.config["pixelcnnpp"]["versions"].get("machine") for run in runs.values())
     return markdown_template("RESULTS.md.j2").render(
@@ -185,6 +234,7 @@ def render(folder=RESULTS):
         tables=tables,
         fusions=fusions,
         heads=heads,
+        few_labels=few_labels,
         compressions=compressions,
         machines=sorted(set(found) - {None}),
         presets=[name for name in preset_names() if PresetFolder.find(name).has_weights],
