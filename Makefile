@@ -1,6 +1,6 @@
 # make demo      train, evaluate, export and use a small model (minutes)
 # make test      tests under TensorFlow; also test-jax, test-torch, test-extras, test-notebooks, test-all
-# make bench     speed, side by side with peers; writes benchmarks/results and RESULTS.md
+# make bench     speed under each backend that has an environment, on CPU or GPU: one table (minutes); also bench-all
 # make lint      style; make format mends what can be mended
 # make docs      the site, in docs/_build/html
 # make notebooks runs the tutorials (minutes), and builds the site with what they print
@@ -19,7 +19,7 @@ TORCH_INDEX ?=
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
-.PHONY: help demo test test-jax test-torch test-extras test-notebooks test-all bench lint format docs notebooks soak lock audit clean
+.PHONY: help demo test test-jax test-torch test-extras test-notebooks test-all bench bench-all lint format docs notebooks soak lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -148,6 +148,10 @@ BENCH := .venv/bin/python benchmarks
 RESULTS := benchmarks/results
 
 bench: .venv/installed
+	$(BENCH)/backends.py --output $(RESULTS)/backends.json
+	$(BENCH)/results.py
+
+bench-all: bench
 	$(BENCH)/throughput.py --variants --output $(RESULTS)/throughput.json
 	$(BENCH)/candidates.py --output $(RESULTS)/candidates.json
 	$(BENCH)/startup.py --output $(RESULTS)/startup.json

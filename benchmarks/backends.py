@@ -33,13 +33,14 @@ def measure(backend, python, rounds):
 def markdown(results):
     """Backend × job, pictures per second."""
     lines = [
-        "| backend | " + " | ".join(JOBS.values()) + " |",
-        "|---" + "|---:" * len(JOBS) + "|",
+        "| backend | device | " + " | ".join(JOBS.values()) + " |",
+        "|---|---" + "|---:" * len(JOBS) + "|",
     ]
     for result in results:
         rates = {row["job"]: row["pictures_per_second"] for row in result["rows"]}
         numbers = " | ".join(f"{rates[job]:.1f}" for job in JOBS)
-        lines.append(f"| {result['backend']} {result['backend_version']} | {numbers} |")
+        name = f"{result['backend']} {result['backend_version']}"
+        lines.append(f"| {name} | {result.get('device', 'cpu')} | {numbers} |")
     return "\n".join(lines)
 
 

@@ -56,6 +56,7 @@ def settings():
     parser.add_argument("--num-resolutions", type=int)
     parser.add_argument("--dropout-rate", type=float)
     parser.add_argument("--label-loss-weight", type=float)
+    parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--labelled-share", type=float, default=0.3, help="of an epoch of all")
     parser.add_argument("--epochs", type=int, default=3, help="of PixelCNN++, over all pictures")
     parser.add_argument("--batch-size", type=int, default=64, help="of PixelCNN++, of all pictures")
@@ -87,6 +88,7 @@ def train(way, given, labels_per_class, seed):
         labelled_share=given.labelled_share if everything else None,
         warmup_epochs=0,
         epochs=given.epochs if everything else 1,
+        learning_rate=given.learning_rate,
         learning_rate_schedule="cosine",
         batch_size=given.batch_size if everything else SMALL_BATCH,
         precision=given.precision,

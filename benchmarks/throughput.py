@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.backend import machine
+from keras_pixelcnnpp.backend import device_name, machine
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
 from keras_pixelcnnpp.layers.weight_normalized import weight_normalized_layers
 
@@ -241,6 +241,7 @@ def main():
         "backend": backend,
         "backend_version": metadata.version(backend),
         "machine": machine(),
+        "device": device_name(),
         "cores": len(os.sched_getaffinity(0)),
         "keras": keras.__version__,
         "batch": BATCH,
