@@ -19,6 +19,7 @@ import jinja2
 
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.report.origin import training_words
+from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.presets import PresetFolder, preset_names
 from keras_pixelcnnpp.run import RunFolder
 
@@ -43,7 +44,7 @@ def keep(run, folder=RESULTS):
             shutil.copyfile(file, copy)
     curve = history_png({"PixelCNN++": _history(target)}, "bits_per_dim", "bits/dim")
     if curve is not None:
-        (target / "reports" / "bits_per_dim.png").write_bytes(curve)
+        write_bytes(target / "reports" / "bits_per_dim.png", curve)
     for name in ("config.json", "reports/fusion.json"):
         content = Run(target).json(name)
         if content is not None:
