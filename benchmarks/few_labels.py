@@ -139,7 +139,8 @@ def train(way, given, labels_per_class, seed):
         # The true labels come as often as to PixelCNN++.
         repeated = round(len(surest) * given.labelled_share / (1 - given.labelled_share))
         rows = np.concatenate([np.resize(labelled, max(len(labelled), repeated)), others[surest]])
-        chosen = replace(pictures, labels=labels).take(np.tile(rows, given.cnn_epochs))
+        times = max(given.cnn_epochs, -(-given.cnn_shown // len(rows)))
+        chosen = replace(pictures, labels=labels).take(np.tile(rows, times))
         judge = cnn_taught(chosen, f"pseudo-labels-{share}")
     return judge, dataset
 
