@@ -40,7 +40,7 @@ def markdown(results):
         rates = {row["job"]: row["pictures_per_second"] for row in result["rows"]}
         numbers = " | ".join(f"{rates[job]:.1f}" for job in JOBS)
         name = f"{result['backend']} {result['backend_version']}"
-        lines.append(f"| {name} | {result.get('device', 'cpu')} | {numbers} |")
+        lines.append(f"| {name} | {result['device']} | {numbers} |")
     return "\n".join(lines)
 
 

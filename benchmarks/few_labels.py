@@ -1,6 +1,6 @@
 r"""Few pictures have a label: what are the others worth?
 
-    python benchmarks/few_labels.py --data digits --labels-per-class 1,5,10 --seeds 0,1,2 \
+    python benchmarks/few_labels.py --data digits --labels-per-class 5,25 --seeds 0,1,2 \
         --output benchmarks/results/few_labels-digits.json
 
 PixelCNN++ learns from the labelled pictures alone, or from all: p(x) of those without a label. The
@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from results import WAYS
+from results import WAYS, few_labels_cell
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.backend import machine
@@ -149,10 +149,11 @@ def main():
     kp.keep_freed_memory()
     given = settings()
     asked = {
-        name: str(value) if isinstance(value, Path) else value
+        name: value
         for name, value in vars(given).items()
         if name not in ("seeds", "labels_per_class", "ways", "run", "output")
     }
+    asked["data"] = Path(given.data).name  # not where it lies
     known = read_json(given.output) if given.output.exists() else {}
     rows = known["rows"] if known.get("options") == asked else []
     numbers = [int(number) for number in given.labels_per_class.split(",")]
@@ -173,16 +174,12 @@ def main():
         write_json(given.output, report)
     print_table(
         ("labels a class", *map(str, numbers)),
-        [(title, *(cell(rows, way, number) for number in numbers)) for way, title in WAYS.items()],
-        title=f"Accuracy (%) on pictures of {given.split}, each seed",
+        [
+            (title, *(few_labels_cell(rows, way, number) for number in numbers))
+            for way, title in WAYS.items()
+        ],
+        title=f"Mean accuracy on pictures of {given.split}, and its range over the seeds",
     )
-
-
-def cell(rows, way, labels_per_class):
-    """The accuracies of one way with so many labels."""
-    trial = {"way": way, "labels_per_class": labels_per_class}
-    found = [f"{row['accuracy']:.1%}" for row in rows if row.items() >= trial.items()]
-    return " ".join(found) or "–"
 
 
 if __name__ == "__main__":

@@ -165,15 +165,15 @@ def few_labels_title(few):
     size = f" of {options['image_size']}×{options['image_size']}" if options["image_size"] else ""
     limit = f", {options['limit']} to train on" if options["limit"] else ""
     return (
-        f"{Path(options['data']).name}: {few['count']} pictures{size} of `{options['split']}`"
+        f"{options['data']}: {few['count']} pictures{size} of `{options['split']}`"
         f"{limit}, {len(seeds)} seeds:"
     )
 
 
-def few_labels_cell(few, way, labels_per_class):
+def few_labels_cell(rows, way, labels_per_class):
     """The mean accuracy over the seeds, and the range."""
     asked = {"way": way, "labels_per_class": labels_per_class}
-    found = [row["accuracy"] for row in few["rows"] if asked.items() <= row.items()]
+    found = [row["accuracy"] for row in rows if asked.items() <= row.items()]
     if not found:
         return "–"
     ends = "–".join(f"{100 * end:.1f}" for end in (min(found), max(found)))
@@ -183,11 +183,10 @@ def few_labels_cell(few, way, labels_per_class):
 def few_labels_command(name, few):
     """The command that makes the experiment again."""
     words = ["python", "benchmarks/few_labels.py"]
-    for key in ("labels_per_class", "seed"):
-        option = "seeds" if key == "seed" else key
-        values = sorted({row[key] for row in few["rows"]})
-        few = {**few, "options": {**few["options"], option: ",".join(map(str, values))}}
-    for option, value in few["options"].items():
+    options = dict(few["options"])
+    for option, key in (("labels_per_class", "labels_per_class"), ("seeds", "seed")):
+        options[option] = ",".join(map(str, sorted({row[key] for row in few["rows"]})))
+    for option, value in options.items():
         if value is not None:
             words += ["--" + option.replace("_", "-"), str(value)]
     return shlex.join([*words, "--output", f"benchmarks/results/{name}.json"])

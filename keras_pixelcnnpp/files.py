@@ -74,8 +74,8 @@ def _refuse_url(path: Path) -> None:
     start = path.parts[0] if path.parts else ""
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", start) and not Path(start).exists():
         raise UserError(
-            f"Expected a path of this machine, such as that of a bucket that is mounted. "
-            f"Received: {start}//{Path(*path.parts[1:])}"
+            "Nothing can be written to a URL. Expected a path of this machine, such as that of a "
+            f"bucket that is mounted. Received: {start}//{Path(*path.parts[1:])}"
         )
 
 

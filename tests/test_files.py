@@ -54,7 +54,9 @@ def test_failure_leaves_the_old_content(tmp_path, folder):
 def test_a_url_is_no_folder_of_this_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for url in ("s3://bucket/scores/job.json", "gs://bucket"):
-        with pytest.raises(UserError, match=f"a path of this machine.*Received: {url}$"):
+        with pytest.raises(
+            UserError, match=f"written to a URL. Expected a path of this machine.*Received: {url}$"
+        ):
             write_bytes(url, b"1")
     assert not list(tmp_path.iterdir())
     (tmp_path / "odd:").mkdir()

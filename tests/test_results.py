@@ -21,12 +21,6 @@ def test_no_number_was_typed_by_hand(results):
     assert (ROOT / "RESULTS.md").read_text(encoding="utf-8") == results.render()
 
 
-def test_docs_have_the_measured_table_of_the_backends():
-    measured = (ROOT / "benchmarks" / "results" / "backends.json").read_text(encoding="utf-8")
-    text = (ROOT / "docs" / "explanations" / "speed.md").read_text(encoding="utf-8")
-    assert benchmark("backends").markdown(json.loads(measured)) in text
-
-
 def test_reliability_has_the_figures_of_the_soak(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     measured = (ROOT / "benchmarks" / "results" / "soak.json").read_text(encoding="utf-8")

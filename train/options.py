@@ -596,7 +596,7 @@ def _check(model: dict, training: dict, num_classes: int) -> None:
             f"classes as candidates, of {num_classes}, at least 2. Received: "
             f"unlabelled_weight={model['unlabelled_weight']}, candidates={candidates}"
         )
-    if training.get("labelled_share") and not model.get("unlabelled_weight"):
+    if training["labelled_share"] and not model.get("unlabelled_weight"):
         raise UserError(
             "Invalid value for option `labelled_share`. Without `unlabelled_weight` above 0, "
             "pictures without a label are left out. Received: "
