@@ -192,6 +192,28 @@ def few_labels_command(name, few):
     return shlex.join([*words, "--output", f"benchmarks/results/{name}.json"])
 
 
+def recipe_trials(rows):
+    """The names of the trials: those tried longest first, of these the best."""
+    best = {}
+    for row in rows:
+        best[row["trial"]] = min(
+            best.get(row["trial"], (0, math.inf)), (-row["minutes"], row["bits_per_dim"])
+        )
+    return sorted(best, key=best.get)
+
+
+def recipe_cell(rows, trial, minutes, key="bits_per_dim", form="{:.3f}"):
+    """The mean over the seeds, and the range where there are several."""
+    asked = {"trial": trial, "minutes": minutes}
+    found = [row[key] for row in rows if asked.items() <= row.items()]
+    if not found:
+        return "–"
+    mean = form.format(statistics.fmean(found))
+    if len(found) == 1:
+        return mean
+    return f"{mean} ({form.format(min(found))}–{form.format(max(found))})"
+
+
 def markdown_template(name):
     """A Jinja template from this folder."""
     environment = jinja2.Environment(
@@ -210,6 +232,8 @@ def markdown_template(name):
         few_labels_title=few_labels_title,
         few_labels_cell=few_labels_cell,
         few_labels_command=few_labels_command,
+        recipe_trials=recipe_trials,
+        recipe_cell=recipe_cell,
         ways=WAYS,
     )
     return environment.get_template(name)
@@ -227,6 +251,7 @@ def render(folder=RESULTS):
     }
     heads = {name: tables.pop(name) for name in sorted(tables) if name.startswith("heads-")}
     few_labels = {n: tables[n] for n in sorted(tables) if n.startswith("few_labels-")}
+    recipes = {n: tables[n] for n in sorted(tables) if n.startswith("recipe-")}
     compressions = [tables[name] for name in sorted(tables) if name.startswith("compression-")]
     found = (run.config["pixelcnnpp"]["versions"].get("machine") for run in runs.values())
     return markdown_template("RESULTS.md.j2").render(
@@ -235,6 +260,7 @@ def render(folder=RESULTS):
         fusions=fusions,
         heads=heads,
         few_labels=few_labels,
+        recipes=recipes,
         compressions=compressions,
         machines=sorted(set(found) - {None}),
         presets=[name for name in preset_names() if PresetFolder.find(name).has_weights],
