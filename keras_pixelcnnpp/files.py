@@ -48,8 +48,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         model.save(temporary)
     ```
     """
-    path = Path(path)
-    _refuse_url(path)
+    path = local_path(Path(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidy_once(path.parent.absolute())
     try:
@@ -69,7 +68,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         ) from error
 
 
-def _refuse_url(path: Path) -> None:
+def local_path(path: Path) -> Path:
+    """Returns the path, or raises a `UserError` if it is a URL."""
     # It would become a folder `s3:` here, and who looks into the bucket finds nothing.
     start = path.parts[0] if path.parts else ""
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", start) and not Path(start).exists():
@@ -77,6 +77,7 @@ def _refuse_url(path: Path) -> None:
             "Nothing can be written to a URL. Expected a path of this machine, such as that of a "
             f"bucket that is mounted. Received: {start}//{Path(*path.parts[1:])}"
         )
+    return path
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

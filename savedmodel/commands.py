@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from keras_pixelcnnpp.files import local_path
 
 app = typer.Typer(help="Export a trained model as a SavedModel, and use one.", no_args_is_help=True)
 
@@ -20,6 +22,11 @@ RayAddress = Annotated[
         "same files. By default, workers are processes of this machine.",
     ),
 ]
+
+
+def output(text: str) -> Any:
+    """An option of where to write: a URL is refused before the work, not after it."""
+    return typer.Option(help=text, callback=local_path)
 
 
 @app.command()
@@ -84,7 +91,7 @@ def classify(
 def score(
     savedmodel: SavedModel,
     data: Annotated[Path, typer.Option(help="A folder: all PNG and JPEG files below it.")],
-    output: Annotated[Path, typer.Option(help="Folder for the parts.")],
+    output: Annotated[Path, output("Folder for the parts.")],
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that share the work; above 1, it needs Ray.")
     ] = 1,
@@ -116,7 +123,7 @@ def score(
 def sample(
     savedmodel: SavedModel,
     label: Annotated[list[str], typer.Option(help="A class, by name or number. May be repeated.")],
-    output: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    output: Annotated[Path, output("Folder for the pictures.")],
     count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 25,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same pictures.")] = 0,
     temperature: Annotated[
@@ -190,9 +197,7 @@ def compress(
         list[Path],
         typer.Argument(help="PNG or JPEG files of the model's size; folders, for all below."),
     ],
-    output: Annotated[
-        Path, typer.Option(help="The file to write, such as pictures.pxc; a folder for parts.")
-    ],
+    output: Annotated[Path, output("The file to write, such as pictures.pxc; a folder for parts.")],
     resize: Annotated[
         Literal["crop", "squeeze"] | None,
         typer.Option(help="Fit pictures of another size, colours or levels, instead of refusing."),
@@ -225,7 +230,7 @@ def decompress(
         Path, typer.Argument(help="What `compress` wrote: a file, or a folder of parts.")
     ],
     model: Annotated[str, typer.Option(help="The model that compressed them, as there.")],
-    output: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    output: Annotated[Path, output("Folder for the pictures.")],
 ) -> None:
     """Decompress pictures, as PNG files of the names that they had."""
     from keras_pixelcnnpp.savedmodel.compression import decompress_file
@@ -251,7 +256,7 @@ def sample_trained(
         typer.Option(help="A class, by name or number; may be repeated. By default, all."),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 10,
-    output: Annotated[Path, typer.Option(help="The PNG file.")] = Path("samples.png"),
+    output: Annotated[Path, output("The PNG file.")] = Path("samples.png"),
     seed: Annotated[
         int | None, typer.Option(min=0, help="Same seed, same pictures. By default, new ones.")
     ] = None,

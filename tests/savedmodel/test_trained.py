@@ -99,6 +99,8 @@ def test_sample(pixelcnnpp, model, file, tmp_path):
         (["sample", "--preset", "digits", "--label", "cat"], ["No class 'cat'"]),
         (["sample", "--preset", "digits", "--guidance", "1"], ["label dropout"]),
         (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
+        # Before it looks for the model.
+        (["sample", "--preset", "nowhere", "--output", "s3://bucket/a.png"], ["to a URL", "s3://"]),
         (["classify", "--run", "nowhere", "a.png"], ["nowhere"]),
     ],
 )
