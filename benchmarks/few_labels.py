@@ -15,6 +15,7 @@ The results are written after each training. The same command goes on after an i
 import argparse
 import json
 import os
+import sys
 import time
 from dataclasses import replace
 from itertools import product
@@ -154,8 +155,12 @@ def main():
         if name not in ("seeds", "labels_per_class", "ways", "run", "output")
     }
     asked["data"] = Path(given.data).name  # not where it lies
-    known = read_json(given.output) if given.output.exists() else {}
-    rows = known["rows"] if known.get("options") == asked else []
+    rows = []
+    if given.output.exists():
+        known = read_json(given.output)
+        if known["options"] != asked:
+            sys.exit(f"{given.output} has results of other options; name another file")
+        rows = known["rows"]
     numbers = [int(number) for number in given.labels_per_class.split(",")]
     seeds = [int(seed) for seed in given.seeds.split(",")]
     for seed, labels_per_class, way in product(seeds, numbers, given.ways.split(",")):

@@ -104,12 +104,13 @@ def train(group, name, data, minutes, seed):
     """What the fresh process does: trains, measures, prints a row."""
     import keras
     import numpy as np
-    from scipy.special import logsumexp
 
     import keras_pixelcnnpp as kp
     from keras_pixelcnnpp.classifiers import refit_offsets
     from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch, feed
     from keras_pixelcnnpp.data.load import load_dataset
+    from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+    from keras_pixelcnnpp.layers.posterior import log_marginal
     from keras_pixelcnnpp.optimizers import use_averages
 
     options = TRIALS[group][name]
@@ -181,8 +182,6 @@ def train(group, name, data, minutes, seed):
         judged = model.class_probabilities(held_out.images)
     else:
         judged = scores
-    marginal = logsumexp(scores, axis=1) - math.log(dataset.num_classes)
-    sub_pixels = math.prod(dataset.image_shape)
     row = {
         "trial": name,
         "minutes": minutes,
@@ -190,7 +189,7 @@ def train(group, name, data, minutes, seed):
         "steps": steps,
         "pictures": steps * options["batch_size"],
         "weights": model.count_params(),
-        "bits_per_dim": -float(marginal.mean()) / sub_pixels / math.log(2),
+        "bits_per_dim": float(bits_per_dim(log_marginal(scores), dataset.image_shape).mean()),
         "accuracy": float(np.mean(judged.argmax(axis=1) == held_out.labels)),
     }
     print(json.dumps(row))
@@ -219,7 +218,11 @@ def main():
         if name not in trials:
             parser.error(f"no trial {name!r}; there are: {'; '.join(trials)}")
     for name in names:
-        rows = read_json(given.output)["rows"] if given.output.exists() else []
+        content = {"data": Path(given.data).name, "group": given.group, "machine": machine()}
+        known = read_json(given.output) if given.output.exists() else {**content, "rows": []}
+        if any(known[key] != content[key] for key in ("data", "group")):
+            parser.error(f"{given.output} has trials of another group or data; name another file")
+        rows = known["rows"]
         trial = {"trial": name, "minutes": given.minutes, "seed": given.seed}
         if any(row.items() >= trial.items() for row in rows):
             continue
@@ -229,7 +232,6 @@ def main():
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         row = json.loads(done.stdout.splitlines()[-1])
         print(json.dumps(row), flush=True)
-        content = {"data": Path(given.data).name, "group": given.group, "machine": machine()}
         write_json(given.output, {**content, "rows": [*rows, row]})
 
 

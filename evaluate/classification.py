@@ -33,7 +33,7 @@ from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import TITLES, RunFolder, data_words
+from keras_pixelcnnpp.run import TITLES, RunFolder, split_words
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -57,7 +57,7 @@ def judge(
     if flip_average and not config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
         print("Note: trained without mirror images, PixelCNN++ may not know what to make of them.")
     pictures = dataset.split(split)
-    train = dataset.split("train").images
+    train = folder.training_pictures(dataset).images
     parts = Parts.of(train) if partial else None
     judgements = _judgements(folder, pictures.images, batch_size, flip_average, verbose, parts)
     for name, judgement in judgements.items():
@@ -82,7 +82,7 @@ def judge(
         "flip_average": flip_average,
         **compare(labels, judgements, dataset.image_shape, class_names),
         "pixel_histogram_bits_per_dim": _mean_bits(
-            histogram.log_prob(pictures.images), dataset.image_shape
+            histogram.log_prob(pictures.images[known]), dataset.image_shape
         ),
     }
     for name, png in _figures(labels, judgements, class_names).items():
@@ -175,7 +175,7 @@ def load_baseline(folder: RunFolder) -> BaselineCNN | None:
 
 def train_baseline_command(folder: RunFolder) -> str:
     """What to type for the run's baseline CNN."""
-    words = [*data_words(folder.read_config()["data"]), "--run", str(folder.path)]
+    words = [*split_words(folder.read_config()["data"]), "--run", str(folder.path)]
     return f"pixelcnnpp train baseline {shlex.join(words)}"
 
 

@@ -68,7 +68,7 @@ def examine(
         report["memorisation"] = nearest.report
         galleries["nearest_neighbours"] = nearest.gallery()
     classifier = None
-    if real is not None and neighbour_features is not None and real.labelled:
+    if real is not None and neighbour_features is not None and real.labelled and model.num_classes:
         classifier = neighbour_features.model
         reference = real.reference
         report["named_rightly"] = {
@@ -161,7 +161,7 @@ class NearestTraining:
         By pixels, whose distance is the root mean square in [0, 1], and by features, where a
         shifted copy is as close as it looks.
         """
-        train = real.train.images
+        train = real.learned.images
         if mirrored:
             train = np.concatenate([train, train[:, :, ::-1]])
         maps = {"pixels": lambda images: _pixel_points(images, samples.num_levels)}

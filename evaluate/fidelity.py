@@ -24,16 +24,26 @@ NO_DISTANCES = {"frechet_distance": None, "kid": None}
 
 @dataclass(frozen=True, eq=False)
 class RealPictures:
-    """A split that a model wasn't trained on, its labelled pictures if any, and the training's."""
+    """A split that a model wasn't trained on, its labelled pictures if any, and the training's.
+
+    `train` is of the same data set, `learned` what the model was trained on, if that is another.
+    """
 
     split: str
     reference: LabelledImages
     train: LabelledImages
     class_names: tuple[str, ...]
+    learned: LabelledImages
 
     @classmethod
-    def of(cls, dataset: Dataset, split: str, class_names: Sequence[str] | None = None) -> Self:
-        """Takes the two splits; `UserError` if the reference is empty or that of the training.
+    def of(
+        cls,
+        dataset: Dataset,
+        split: str,
+        class_names: Sequence[str] | None = None,
+        learned: LabelledImages | None = None,
+    ) -> Self:
+        """Takes the splits; `UserError` if the reference is empty or that of the training.
 
         `class_names` are the run's names for the dataset's classes, if others.
         """
@@ -48,7 +58,8 @@ class RealPictures:
         if (reference.labels >= 0).any():
             reference = reference.labelled()
         names = tuple(dataset.class_names if class_names is None else class_names)
-        return cls(split, reference, dataset.split("train"), names)
+        train = dataset.split("train")
+        return cls(split, reference, train, names, train if learned is None else learned)
 
     @property
     def labelled(self) -> bool:

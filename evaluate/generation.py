@@ -102,7 +102,7 @@ def _real_pictures(
         dataset = folder.load_data(data)
     except UserError as error:
         raise UserError(f"{error} (--reference none draws without real pictures)") from error
-    return RealPictures.of(dataset, reference, class_names)
+    return RealPictures.of(dataset, reference, class_names, folder.training_pictures(dataset))
 
 
 def _features(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -24,6 +25,7 @@ def measure(folder: RunFolder, *, untrained: bool, pictures: int, options: dict)
     """Measures what a few pixels see, draws and writes it."""
     config = folder.read_config()
     if untrained:
+        keras.utils.set_random_seed(0)
         model = _fresh_model(folder, config)
     else:
         model = load_trained_model(folder.require_model("pixelcnnpp"))

@@ -14,18 +14,14 @@ from keras_pixelcnnpp.data.images import picture_grid, to_pixels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.evaluate.classification import load_baseline, load_classifier
 from keras_pixelcnnpp.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from keras_pixelcnnpp.evaluate.detectors import DETECTORS
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table, show_pixels
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval, classification_metrics
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.run import TITLES, RunFolder
 
-# What raises the alarm, larger the more foreign: by their names in `robustness.json`.
-ALARMS = {
-    "log_likelihood": "bits/dim of p(x) under PixelCNN++",
-    "pixelcnnpp_max_softmax": "minus the largest class probability of PixelCNN++",
-    "baseline_max_softmax": "minus the largest class probability of the baseline CNN",
-}
+# What raises the alarm, larger the more foreign: by their names in `DETECTORS`.
 ALARM_TITLES = {
     "log_likelihood": "log p(x)",
     "pixelcnnpp_max_softmax": "PixelCNN++ p(y|x)",
@@ -73,7 +69,7 @@ def stress(
         "seed": seed,
         "severities": list(SEVERITIES),
         "strengths": {name: [way.unit, *way.strengths] for name, way in CORRUPTIONS.items()},
-        "alarms": {name: ALARMS[name] for name in clean.alarms},
+        "alarms": {name: DETECTORS[name].meaning for name in clean.alarms},
         "clean": clean.report(pictures.labels),
         "corruptions": rows,
     }
@@ -87,7 +83,7 @@ def stress(
 class Judged:
     """What the models say about pictures: float `[count, num_classes]` of each, and alarms.
 
-    `alarms` are float `[count]` by the names of `ALARMS`.
+    `alarms` are float `[count]` by the names of `ALARM_TITLES`.
     """
 
     probabilities: dict[str, np.ndarray]

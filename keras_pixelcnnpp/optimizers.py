@@ -307,12 +307,17 @@ def has_averages(model: keras.Model) -> bool:
 
 
 def use_averages(model: keras.Model) -> None:
-    """Puts the averaged weights, where there are any, into the model for good.
-
-    Unlike what `fit` does at its end, as copies. Under JAX that leaves model and optimizer with the
-    same arrays, of which the next step of either deletes the other's.
-    """
+    """Puts the averaged weights, where there are any, into the model for good, as copies."""
     inner_optimizer(model.optimizer).finalize_variable_values(model.trainable_variables)
+    keep_own_weights(model)
+
+
+def keep_own_weights(model: keras.Model) -> None:
+    """Makes the weights, which `fit` has averaged at its end, copies of the averages.
+
+    Under JAX that leaves model and optimizer with the same arrays, of which the next step of either
+    deletes the other's.
+    """
     for variable in model.trainable_variables:
         variable.assign(variable_value(variable))
 

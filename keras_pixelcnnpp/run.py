@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from keras_pixelcnnpp.data.built_in import CLASS_NAMES
-from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
@@ -135,6 +135,25 @@ class RunFolder:
         if source is None and dataset.fingerprint() != known["fingerprint"]:
             print(f"Note: {known['source']} has changed since the run was trained on it.")
         return dataset
+
+    def training_pictures(self, dataset: Dataset) -> LabelledImages:
+        """Returns the split `train` that the run was trained on, for an evaluation of `dataset`.
+
+        Args:
+            dataset: What `load_data` gave, perhaps other data. If the run's own aren't there, its
+                split `train` stands for theirs, and a line says so.
+        """
+        known = require_data(self.read_config(), *_NEEDED)
+        if dataset.fingerprint() == known["fingerprint"]:
+            return dataset.split("train")
+        try:
+            return self.load_data().split("train")
+        except (UserError, OSError):
+            print(
+                f"Note: {known['source']}, which the run was trained on, is not there: where "
+                f"training pictures are asked for, those of {dataset.name} stand for them."
+            )
+            return dataset.split("train")
 
     def load_pictures(self, source: str) -> Dataset:
         """Loads pictures of any classes in the form that the run's models take.
@@ -351,6 +370,17 @@ def data_words(data: dict) -> list[str]:
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return words
+
+
+def split_words(data: dict) -> list[str]:
+    """`data_words`, and what chose splits and labels, which elsewhere is among a model's options.
+
+    Args:
+        data: The section `data` of the `config.json`.
+    """
+    chosen = {"seed": data.get("seed") or None, "limit": data.get("labels_among")}
+    given = [(name, value) for name, value in chosen.items() if value is not None]
+    return data_words(data) + [word for name, value in given for word in (f"--{name}", str(value))]
 
 
 def require_data(config: dict, *names: str) -> dict:

@@ -294,9 +294,11 @@ def classify_trained(
         raise typer.Exit(2)
 
 
-def trained_source(preset: str | None, run: Path | None, model: Path | None) -> str | Path:
-    """The one of the three that was given; `UserError` if it isn't one."""
+def trained_source(preset: str | None, run: Path | None, model: Path | None) -> Path:
+    """Where the one of the three that was given lies; `UserError` if it isn't one, or not there."""
     from keras_pixelcnnpp.errors import UserError
+    from keras_pixelcnnpp.presets import PresetFolder
+    from keras_pixelcnnpp.run import RunFolder
 
     given = [source for source in (preset, run, model) if source is not None]
     if len(given) != 1:
@@ -304,4 +306,11 @@ def trained_source(preset: str | None, run: Path | None, model: Path | None) -> 
             "Which model? Expected one of: --preset NAME, --run FOLDER, --model FILE. "
             f"Received: {len(given)} of them"
         )
-    return given[0]
+    if run is not None:
+        RunFolder(run).require_model("pixelcnnpp")
+        return run
+    if model is not None:
+        if not model.is_file():
+            raise UserError(f"Expected a .keras file. Received: --model {model}, which isn't there")
+        return model
+    return PresetFolder.find(preset).path  # whatever else of this name lies here

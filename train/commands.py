@@ -113,7 +113,7 @@ def fusion(options: FusionOptions) -> None:
     from keras_pixelcnnpp.train.plugins import import_plugins
 
     import_plugins(options.plugin)
-    with stoppable("The same command goes on from there."):
+    with stoppable("The same command, without --overwrite, goes on from there."):
         compare_strategies(options, verbosity())
 
 

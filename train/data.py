@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.data.built_in import CLASS_NAMES
+from keras_pixelcnnpp.data.built_in import CLASS_NAMES, is_idx_folder
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
@@ -137,7 +137,8 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
 
 def is_folder(source: str) -> bool:
     """Whether `--data` names picture files in a folder, not something built in or arrays."""
-    return source not in CLASS_NAMES and Path(source).is_dir()
+    path = Path(source)
+    return source not in CLASS_NAMES and path.is_dir() and not is_idx_folder(path)
 
 
 def load_larger(

@@ -140,7 +140,8 @@ def train_trials(
             result = {
                 **asdict(trial),
                 "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
-                "seconds_per_epoch": seconds,
+                # None where all was trained before, and is only measured on another split.
+                "seconds_per_epoch": seconds or known.get("result", {}).get("seconds_per_epoch"),
                 **_measure(model, measured_on, int(verbose == 1)),
             }
             spent.append(time.perf_counter() - start)

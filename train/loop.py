@@ -8,8 +8,9 @@ import keras
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path
-from keras_pixelcnnpp.optimizers import inner_optimizer, use_averages
+from keras_pixelcnnpp.optimizers import inner_optimizer, keep_own_weights, use_averages
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.train.devices import Devices, OneDevice
@@ -36,6 +37,12 @@ def claim(
     """
     parallel.wait()
     if parallel.is_chief:
+        saved = Checkpoints(run.checkpoints(section)).saved() if how.get("resume") else []
+        if saved and saved[-1].epoch > options["epochs"]:
+            raise UserError(
+                f"{run.path} has trained {section} for {saved[-1].epoch} epochs. Expected at least "
+                f"as many to resume it. Received: epochs={options['epochs']}"
+            )
         config = {
             "options": options,
             "model": model.get_config(),
@@ -131,7 +138,7 @@ def train_phases(
         checkpoints.clear()
     parallel.wait()
     trained = parallel.copy(model)
-    start = checkpoints.restore(trained)
+    start, fitted = checkpoints.restore(trained), False
     with StopOnSignal(parallel.signals) as stop:
         for number, (phase, first_epoch) in enumerate(_still_to_do(phases, start)):
             if number:
@@ -154,10 +161,16 @@ def train_phases(
                     EpochCheckpoint(checkpoints, phase.batches, stop),
                 ],
             )
+            fitted = True
             if trained.stop_training:
                 break  # a callback such as keras.callbacks.EarlyStopping has seen enough
     parallel.hand_back(trained, model)
-    use_averages(model)
+    if fitted:
+        # `fit` has averaged them; what a callback then put in their place, such as the weights of
+        # the best epoch, stays.
+        keep_own_weights(model)
+    else:
+        use_averages(model)
 
 
 def _still_to_do(phases: Sequence[Phase], start: Progress) -> Iterator[tuple[Phase, int]]:

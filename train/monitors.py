@@ -18,6 +18,7 @@ from keras_pixelcnnpp.evaluate.fidelity import RealPictures
 from keras_pixelcnnpp.evaluate.metrics.pictures import frechet_distance
 from keras_pixelcnnpp.evaluate.partial import part_rows
 from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import averaged_weights, has_averages
 from keras_pixelcnnpp.run import RunFolder, read_history
@@ -283,7 +284,7 @@ PER_CLASS = 25
 
 def frechet_monitor(run: RunFolder, dataset: Dataset, every: int) -> FrechetMonitor:
     """Measures the distance to the split `validation`, by the features of the run's baseline."""
-    baseline = keras.models.load_model(run.require_model("baseline"), compile=False)
+    baseline = load_trained_model(run.require_model("baseline"), BaselineCNN)
     features = BaselineFeatures(baseline)
     real = RealPictures.of(dataset, "validation").reference
     if len(real) < 2:

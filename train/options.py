@@ -87,8 +87,7 @@ Preset = Annotated[
     str | None,
     option(
         NETWORK,
-        "Where defaults come from: digits, mnist, fashion_mnist, report, cifar10, cpen455, "
-        "pixelcnn, gated_pixelcnn, or a folder.",
+        "Where defaults come from: one that pixelcnnpp presets lists, or a folder.",
         show_default="what suits the data, else cpen455",
     ),
 ]

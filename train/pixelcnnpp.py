@@ -66,6 +66,8 @@ def train_pixelcnnpp(
     with argument_errors():
         phases = _phases(pictures, larger, training, num_classes, dataset.num_levels)
     validation = dataset.pictures("validation", with_labels=num_classes > 0)
+    if training["frechet_every"]:
+        callbacks = [frechet_monitor(run, dataset, training["frechet_every"]), *callbacks]
     with backend.precision(training["precision"]):
         with argument_errors(image_shape="image_size"):
             arguments = dict(model_options)
@@ -77,8 +79,6 @@ def train_pixelcnnpp(
             )
             optimizer = make_optimizer(training, total_steps(phases))
             model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
-        if training["frechet_every"]:
-            run.require_model("baseline")
         sample = labelled.some(INITIALIZATION_PICTURES, training["seed"])
         model.initialize(sample.images, sample.labels)
         if training["initial_weights"] and not (resume and run.has_checkpoint("pixelcnnpp")):
@@ -96,8 +96,6 @@ def train_pixelcnnpp(
             may_change=may_change(PixelCNNOptions),
         )
 
-    if training["frechet_every"]:
-        callbacks = [frechet_monitor(run, dataset, training["frechet_every"]), *callbacks]
     limit = validation_limit(training["validation_limit"], len(pictures), num_classes)
     few = min(MONITORED_TRAINING_PICTURES, limit or MONITORED_TRAINING_PICTURES)
     monitor = ValidationMonitor(

@@ -1,6 +1,7 @@
 """Code of others: `--plugin module` and `--callback module:object`, `--log wandb` and `mlflow`."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,13 +34,25 @@ def _callback(name: str) -> keras.callbacks.Callback:
                 f"Received: {name}, but there is no {attribute!r} in {module_name}"
             )
         found = getattr(found, attribute)
-    made = found if isinstance(found, keras.callbacks.Callback) else callable(found) and found()
+    made = found
+    if not isinstance(found, keras.callbacks.Callback):
+        made = found() if _takes_nothing(found) else None
     if not isinstance(made, keras.callbacks.Callback):
         raise UserError(
             "Invalid value for option `callback`. Expected a Keras callback, or what returns one "
             f"when called without arguments. Received: {name}, which gives {made!r:.80}"
         )
     return made
+
+
+def _takes_nothing(found: object) -> bool:
+    try:
+        inspect.signature(found).bind()
+    except TypeError:  # of what can't be called too
+        return False
+    except ValueError:  # what is built in may have no signature
+        return True
+    return True
 
 
 def _module(option: str, name: str) -> ModuleType:

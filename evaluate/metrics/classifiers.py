@@ -182,8 +182,8 @@ def auroc_interval(
     Both scores are float `[count]`; the area is the chance that the second one is larger, ties
     counting half. DeLong et al. 1988, *Comparing the areas under two or more correlated receiver
     operating characteristic curves*, on the logistic scale, so that it stays within 0 and 1. Where
-    the two are told apart without a mistake, that variance is 0 and says nothing: Wilson's interval
-    of no mistake among the pictures of the smaller set stands in.
+    the two are told apart without a mistake, or all scores are the same, that variance is 0 and
+    says nothing: Wilson's interval of so many among the pictures of the smaller set stands in.
     """
     ranks, of_foreign = rankdata(np.concatenate([familiar, foreign])), rankdata(foreign)
     of_familiar = rankdata(familiar)
@@ -191,7 +191,8 @@ def auroc_interval(
     below = (ranks[few:] - of_foreign) / few  # the share of familiar ones below each foreign one
     above = 1 - (ranks[:few] - of_familiar) / many
     area = float(below.mean())
-    if min(few, many) < 2 or not 0 < area < 1:
+    varied = min(few, many) > 1 and (np.ptp(below) > 0 or np.ptp(above) > 0)
+    if not varied or not 0 < area < 1:
         low, high = accuracy_interval(area * min(few, many), min(few, many), level)
         return area, (low, high)
     error = np.sqrt(np.var(below, ddof=1) / many + np.var(above, ddof=1) / few)

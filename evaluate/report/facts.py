@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.report.page import Missing, Picture
 from keras_pixelcnnpp.files import read_json
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.run import RunFolder, split_words
 
 NONE = "–"
 
@@ -55,7 +55,7 @@ class RunFacts:
 
     def training_command(self, model: str) -> str:
         """The command that trains `model` on the run's data, with the options' defaults."""
-        return self.command("train", model, "--data", self.config["data"].get("source", "DATA"))
+        return self.command("train", model, *split_words(self.config["data"]))
 
     def missing(self, title: str, subject: str) -> Missing:
         """Says that `evaluate <subject>` has not measured yet what a section would show."""

@@ -158,9 +158,11 @@ def partial_section(facts: RunFacts) -> Section | Missing:
         rows,
         f"Accuracy on {count} pictures of {split}",
     )
+    cuts = find(facts.section("baseline"), "options", "cut_rate")
+    trained = "on such pictures too" if cuts else "on whole pictures"
     text = (
-        "PixelCNN++ knows p(first rows | class) exactly. The CNN, which was trained on whole "
-        "pictures, sees the mean training picture in place of the rest."
+        f"PixelCNN++ knows p(first rows | class) exactly. The CNN, which was trained {trained}, "
+        "sees the mean training picture in place of the rest."
     )
     return Section(title, text, (picture, table) if picture else (table,))
 

@@ -17,7 +17,6 @@ from keras_pixelcnnpp.evaluate.report.facts import (
     whole,
 )
 from keras_pixelcnnpp.evaluate.report.page import Listing, Missing, Pictures, Section, Table
-from keras_pixelcnnpp.presets import default_preset
 from keras_pixelcnnpp.run import TITLES, data_words
 
 CURVES = {
@@ -167,9 +166,9 @@ def training_words(config: dict, model: str) -> list[str]:
         options = {**section.get("model", {}), **options}
     words = ["train", model, *data_words(data)]
     architecture = options.get("architecture")
-    if model == "pixelcnnpp" and default_preset(data["source"], architecture) == "cpen455":
+    if model == "pixelcnnpp" and architecture in (None, "pixelcnnpp"):
         # Of options that have no value, such as a schedule that runs of before didn't know, this
-        # preset has none either.
+        # preset has none either, whatever that of the data has.
         words += ["--preset", "report"]
     for name, value in options.items():
         # "auto" is what the command takes without the option.

@@ -153,6 +153,8 @@ class ImageSequence(keras.utils.PyDataset):
         wanted = round(unlabelled * self.labelled_share / (1 - self.labelled_share))
         if not 0 < len(labelled) < wanted:
             return positions
+        # In random order: data often lie sorted by class, and the first ones are repeated most.
+        labelled = np.random.default_rng(self.seed).permutation(labelled)
         return np.concatenate([positions, np.resize(labelled, wanted - len(labelled))])
 
     def __len__(self):

@@ -64,7 +64,7 @@ class PresetFolder:
             return cls(name)
         raise UserError(
             f"Unknown preset. Expected one of: {', '.join(preset_names())}; or a folder with a "
-            f"config.json. Received: {name!r}"
+            f"config.json. Received: {str(name)!r}"
         )
 
     def config(self) -> dict:

@@ -175,7 +175,16 @@ def test_labelled_pictures_come_more_often():
     again = np.concatenate([batches.rows(step) for step in range(len(batches))])
     assert not np.array_equal(positions, again)
     np.testing.assert_array_equal(np.sort(positions), np.sort(again))
+    # Those that come once more than others are of all classes, though the data lie by class.
+    labels = np.repeat([0, -1], COUNT // 2)
+    labels[: COUNT // 2] = np.arange(COUNT // 2) * CLASSES // (COUNT // 2)
+    batches = ImageSequence(IMAGES, labels, labelled_share=0.6, **given)
+    positions = np.concatenate([batches.rows(step) for step in range(len(batches))])
+    twice = np.flatnonzero(np.bincount(positions) == 2)
+    assert not np.array_equal(twice, np.arange(len(twice)))
     # Nothing changes where there are as many, or none.
+    labels = np.full(COUNT, -1)
+    labels[[1, 4, 6]] = 2, 0, 3
     enough = ImageSequence(IMAGES, labels, labelled_share=3 / COUNT, **given)
     np.testing.assert_array_equal(
         collect(enough)["image"], collect(ImageSequence(IMAGES, labels, **given))["image"]

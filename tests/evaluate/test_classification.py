@@ -16,6 +16,7 @@ from keras_pixelcnnpp.evaluate.classification_figures import (
     roc_png,
     selective_accuracy_png,
 )
+from keras_pixelcnnpp.evaluate.metrics.pictures import PixelHistogram
 
 
 def report_of(run):
@@ -184,6 +185,12 @@ class TestCommand:
         assert [int(row["label"]) for row in rows] == list(labels)
         right = [row["predicted"] == row["label"] for row in rows if row["label"] != "-1"]
         assert report["models"]["pixelcnnpp"]["accuracy"] == np.mean(right)
+        # The floor too: of what the model was trained on, of the pictures it is judged by.
+        tiny_pictures = tiny.tiny_dataset()
+        known = tiny_pictures.split("validation").images[labels >= 0]
+        histogram = PixelHistogram(tiny_pictures.split("train").images, tiny_pictures.num_levels)
+        expected = -histogram.log_prob(known).mean() / (16 * np.log(2))
+        assert report["pixel_histogram_bits_per_dim"] == pytest.approx(expected)
         assert pixelcnnpp("evaluate", "evidence", *options)[0] == 0
         report = json.loads((run.reports / "evidence.json").read_text())
         assert {row["label"] for row in report["pictures"]} == {"dark", "grey"}

@@ -10,9 +10,11 @@ from keras_pixelcnnpp.evaluate.examination import (
     NearestTraining,
     TemperatureSweep,
     complete_pictures,
+    examine,
     named_rightly,
     parse_temperatures,
 )
+from keras_pixelcnnpp.evaluate.features import BaselineFeatures
 from keras_pixelcnnpp.evaluate.fidelity import RealPictures
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
@@ -116,6 +118,16 @@ class TestNamedRightly:
             method="wilson"
         )
         np.testing.assert_allclose(found["accuracy_ci95"], [interval.low, interval.high])
+
+
+def test_pictures_of_no_class_have_no_right_name(model, real):
+    """Of a model without labels all have the label 0."""
+    features = BaselineFeatures(BaselineCNN((4, 4, 1), 3, 5, filters=(4,), num_blocks=1))
+    drawn_with = {"seed": 0, "temperature": 1.0, "guidance": 0.0}
+    for drawer, named in ((model, True), (tiny.tiny_model(num_classes=0), False)):
+        drawn = ClassSamples.draw(drawer, NAMES, 2, **drawn_with)
+        report = examine(drawer, drawn, drawn_with, real=real, neighbour_features=features).report
+        assert ("named_rightly" in report) == named
 
 
 class TestTemperatureSweep:

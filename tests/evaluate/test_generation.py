@@ -6,6 +6,8 @@ import pytest
 from command_line import one_line
 from PIL import Image
 
+from keras_pixelcnnpp.files import write_json
+
 
 def report_of(run):
     return json.loads((run.reports / "generation.json").read_text())
@@ -100,6 +102,29 @@ def test_without_a_baseline_it_says_how_to_train_one(pixelcnnpp, run_without_bas
     assert "named_rightly" not in report
     assert (run.reports / "nearest_neighbours.png").exists()
     assert not (run.reports / "completions.png").exists()
+
+
+def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_baseline, tmp_path):
+    """And not of the split train of the data that it is held against."""
+    run = run_without_baseline
+    command = ("evaluate", "generation", "--run", run.path, "--per-class", 2)
+    command = (*command, "--temperatures", "", "--completions", 0)
+    assert pixelcnnpp(*command)[0] == 0
+    expected = report_of(run)["memorisation"]["pixels"]["median_distance"]
+    arrays = dict(np.load(run.read_config()["data"]["source"]))
+    arrays["x_train"] = arrays["x_train"][::-1] // 2
+    np.savez(tmp_path / "other.npz", **arrays)
+    other = ("--data", tmp_path / "other.npz")
+    assert pixelcnnpp(*command, *other)[0] == 0
+    assert report_of(run)["memorisation"]["pixels"]["median_distance"] == expected
+    # Where those aren't there, it says so.
+    config = run.read_config()
+    config["data"]["source"] = str(tmp_path / "gone.npz")
+    write_json(run.config_json, config)
+    status, out, _ = pixelcnnpp(*command, *other)
+    assert status == 0
+    assert "gone.npz, which the run was trained on, is not there" in out
+    assert report_of(run)["memorisation"]["pixels"]["median_distance"] != expected
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,8 @@ def test_sample(pixelcnnpp, model, file, tmp_path):
         (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
         # Before it looks for the model.
         (["sample", "--preset", "nowhere", "--output", "s3://bucket/a.png"], ["to a URL", "s3://"]),
-        (["classify", "--run", "nowhere", "a.png"], ["nowhere"]),
+        (["classify", "--run", "nowhere", "a.png"], ["nowhere", "Train it"]),
+        (["sample", "--model", "nowhere.keras"], ["--model nowhere.keras", "isn't there"]),
     ],
 )
 def test_mistakes(pixelcnnpp, arguments, fragments):

@@ -14,6 +14,7 @@ from keras_pixelcnnpp.run import RunFolder, data_words
 from keras_pixelcnnpp.train.data import (
     flipped,
     form_of_run,
+    is_folder,
     load_data,
     load_larger,
     load_preset,
@@ -74,6 +75,14 @@ def test_crops_need_picture_files(pixelcnnpp, tmp_path):
         "train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--crop-margin", 2
     )
     one_line(result, "crop_margin", "digits")
+
+
+def test_crops_need_pictures_that_can_be_read_larger(tmp_path):
+    assert not is_folder("digits")
+    assert is_folder(str(classes(tmp_path / "classes")[0]))
+    (tmp_path / "idx").mkdir()
+    (tmp_path / "idx" / "train-images-idx3-ubyte").touch()
+    assert not is_folder(str(tmp_path / "idx"))
 
 
 def test_all_labels_but_a_few_of_each_class_are_hidden(capsys):

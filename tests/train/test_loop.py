@@ -157,6 +157,23 @@ def test_model_ends_with_the_averaged_weights(tmp_path):
         np.testing.assert_array_equal(variable_value(variable), variable_value(average))
 
 
+def test_weights_that_a_callback_restores_stay(tmp_path):
+    """Those of the best epoch, by what was watched, and not the last averages."""
+    best = {}
+
+    def watch(epoch, logs):
+        logs["watched"] = [3.0, 2.0, 1.0, 2.0][epoch]
+        if epoch == 2:
+            best["weights"] = weights(watcher.model)
+
+    watcher = keras.callbacks.LambdaCallback(on_epoch_end=watch)
+    stopping = keras.callbacks.EarlyStopping(
+        "watched", patience=9, mode="min", restore_best_weights=True
+    )
+    model = train(tmp_path, [watcher, stopping])
+    np.testing.assert_array_equal(weights(model), best["weights"])
+
+
 def test_callback_ends_the_training_in_whatever_phase(tmp_path):
     def stop(epoch, logs):
         callback.model.stop_training = True

@@ -324,6 +324,20 @@ def test_what_may_change_when_a_run_is_resumed(tmp_path):
 
 
 @pytest.mark.usefixtures("not_trained")
+def test_what_was_trained_for_longer_is_not_resumed_for_less(tmp_path):
+    run = RunFolder(tmp_path)
+    train(tmp_path, {"epochs": 5})
+    checkpoints = run.checkpoints("pixelcnnpp")
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "epoch-0004.json").touch()
+    before = run.config_json.read_bytes()
+    with pytest.raises(UserError, match=r"for 4 epochs. Expected at least as many.*epochs=3"):
+        train(tmp_path, {"epochs": 3}, resume=True)
+    assert run.config_json.read_bytes() == before
+    train(tmp_path, {"epochs": 4}, resume=True)
+
+
+@pytest.mark.usefixtures("not_trained")
 def test_no_worker_reads_initial_weights_that_the_chief_has_overwritten(tmp_path, monkeypatch):
     run = RunFolder(tmp_path)
     train(run.path)

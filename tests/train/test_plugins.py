@@ -62,7 +62,8 @@ def test_callbacks_are_taken_or_made():
         (":Count", "Received: ''"),
         ("users_own:Cuont", "no 'Cuont' in users_own"),
         ("users_own", "Expected module:object"),
-        ("users_own:number", "users_own:number, which gives False"),
+        ("users_own:number", "users_own:number, which gives None"),
+        ("keras:callbacks.ModelCheckpoint", "called without arguments. Received: keras:callbacks"),
         ("builtins:dict", "which gives {}"),
     ],
 )

@@ -255,3 +255,8 @@ class TestAurocInterval:
         area, (low, high) = auroc_interval(np.arange(5) / 9, np.arange(8) / 9 + shift)
         assert area == (shift > 0)
         assert 0.3 < high - low < 0.6
+
+    def test_where_all_scores_are_the_same_it_knows_nothing(self):
+        area, (low, high) = auroc_interval(np.full(12, -1.0), np.full(20, -1.0))
+        assert area == 0.5
+        assert (low, high) == pytest.approx(accuracy_interval(6, 12))
