@@ -66,8 +66,6 @@ def train_pixelcnnpp(
     with argument_errors():
         phases = _phases(pictures, larger, training, num_classes, dataset.num_levels)
     validation = dataset.pictures("validation", with_labels=num_classes > 0)
-    if training["frechet_every"]:
-        callbacks = [frechet_monitor(run, dataset, training["frechet_every"]), *callbacks]
     with backend.precision(training["precision"]):
         with argument_errors(image_shape="image_size"):
             arguments = dict(model_options)
@@ -83,6 +81,9 @@ def train_pixelcnnpp(
         model.initialize(sample.images, sample.labels)
         if training["initial_weights"] and not (resume and run.has_checkpoint("pixelcnnpp")):
             copy_initial_weights(training["initial_weights"], model)
+        if training["frechet_every"]:
+            # After the model, whose first weights it must not change, before an old run is cleared.
+            callbacks = [frechet_monitor(run, dataset, training["frechet_every"]), *callbacks]
         claim(
             run,
             "pixelcnnpp",

@@ -55,7 +55,9 @@ class RunFacts:
 
     def training_command(self, model: str) -> str:
         """The command that trains `model` on the run's data, with the options' defaults."""
-        return self.command("train", model, *split_words(self.config["data"]))
+        data = self.config["data"]
+        known = "source" in data and "image_shape" in data
+        return self.command("train", model, *(split_words(data) if known else ("--data", "DATA")))
 
     def missing(self, title: str, subject: str) -> Missing:
         """Says that `evaluate <subject>` has not measured yet what a section would show."""

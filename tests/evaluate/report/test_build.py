@@ -1,6 +1,8 @@
 import base64
 import io
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from examples import examples
 from keras_pixelcnnpp.evaluate.report.build import build_page
 from keras_pixelcnnpp.evaluate.report.page import Page
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.run import RunFolder, split_words
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PREFIX = "data:image/png;base64,"
@@ -112,7 +114,11 @@ def test_without_baseline(pixelcnnpp, finished):
     page = page_of(pixelcnnpp, finished)
     check_self_contained(page)
     assert "McNemar" not in page.text
-    assert "pixelcnnpp train baseline --data '/data/two words'" in page.text
+    (command,) = re.findall("pixelcnnpp train baseline .*", page.text)
+    # All that chose the pictures: trained on others, it would be refused.
+    options = shlex.join(split_words(config["data"]))
+    assert "--data '/data/two words'" in options
+    assert f"train baseline {options} --run" in command
 
 
 @pytest.mark.parametrize("name", ["classification", "generation", "foreign", "receptive_field"])
