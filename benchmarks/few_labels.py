@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from results import WAYS, few_labels_cell
+from results import WAYS, over_seeds
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.backend import machine
@@ -180,7 +180,7 @@ def main():
     print_table(
         ("labels a class", *map(str, numbers)),
         [
-            (title, *(few_labels_cell(rows, way, number) for number in numbers))
+            (title, *(over_seeds(rows, way=way, labels_per_class=number) for number in numbers))
             for way, title in WAYS.items()
         ],
         title=f"Mean accuracy on pictures of {given.split}, and its range over the seeds",

@@ -26,11 +26,12 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path, read_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS
+from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS, WATCHING
 
 PRESETS = Path(kp.__file__).parent / "presets"
 LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}
-OF_THE_MACHINE = ("precision", "jit_compile", "sample_every", "seed", "limit")
+# Of one training: the machine it ran on, what was looked at meanwhile.
+OF_THE_RUN = ("precision", "jit_compile", "seed", "limit", *WATCHING)
 
 
 def training_options(options, num_levels):
@@ -40,7 +41,7 @@ def training_options(options, num_levels):
     return coarser | {
         name: options[name]
         for name, default in TRAINING_DEFAULTS.items()
-        if name in options and options[name] != default and name not in OF_THE_MACHINE
+        if name in options and options[name] != default and name not in OF_THE_RUN
     }
 
 

@@ -170,14 +170,15 @@ def few_labels_title(few):
     )
 
 
-def few_labels_cell(rows, way, labels_per_class):
-    """The mean accuracy over the seeds, and the range."""
-    asked = {"way": way, "labels_per_class": labels_per_class}
-    found = [row["accuracy"] for row in rows if asked.items() <= row.items()]
+def over_seeds(rows, key="accuracy", **asked):
+    """The mean of the rows asked for, and their range where there are several seeds."""
+    found = [row[key] for row in rows if asked.items() <= row.items()]
     if not found:
         return "–"
-    ends = "–".join(f"{100 * end:.1f}" for end in (min(found), max(found)))
-    return f"{percent(statistics.fmean(found))} ({ends})"
+    factor, digits, unit = (100, 1, " %") if key == "accuracy" else (1, 3, "")
+    mean = f"{factor * statistics.fmean(found):.{digits}f}{unit}"
+    ends = "–".join(f"{factor * end:.{digits}f}" for end in (min(found), max(found)))
+    return mean if len(found) == 1 else f"{mean} ({ends})"
 
 
 def few_labels_command(name, few):
@@ -202,18 +203,6 @@ def recipe_trials(rows):
     return sorted(best, key=best.get)
 
 
-def recipe_cell(rows, trial, minutes, key="bits_per_dim", form="{:.3f}"):
-    """The mean over the seeds, and the range where there are several."""
-    asked = {"trial": trial, "minutes": minutes}
-    found = [row[key] for row in rows if asked.items() <= row.items()]
-    if not found:
-        return "–"
-    mean = form.format(statistics.fmean(found))
-    if len(found) == 1:
-        return mean
-    return f"{mean} ({form.format(min(found))}–{form.format(max(found))})"
-
-
 def markdown_template(name):
     """A Jinja template from this folder."""
     environment = jinja2.Environment(
@@ -230,10 +219,9 @@ def markdown_template(name):
         heads_command=heads_command,
         heads_rows=heads_rows,
         few_labels_title=few_labels_title,
-        few_labels_cell=few_labels_cell,
+        over_seeds=over_seeds,
         few_labels_command=few_labels_command,
         recipe_trials=recipe_trials,
-        recipe_cell=recipe_cell,
         ways=WAYS,
     )
     return environment.get_template(name)

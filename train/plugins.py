@@ -34,9 +34,8 @@ def _callback(name: str) -> keras.callbacks.Callback:
                 f"Received: {name}, but there is no {attribute!r} in {module_name}"
             )
         found = getattr(found, attribute)
-    made = found
-    if not isinstance(found, keras.callbacks.Callback):
-        made = found() if _takes_nothing(found) else None
+    given = isinstance(found, keras.callbacks.Callback)
+    made = found() if not given and _takes_nothing(found) else found
     if not isinstance(made, keras.callbacks.Callback):
         raise UserError(
             "Invalid value for option `callback`. Expected a Keras callback, or what returns one "
