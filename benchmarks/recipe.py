@@ -87,6 +87,7 @@ TRIALS = {
 NUM_LEVELS = {"likelihood": 256, "hybrid": 16}
 LABEL_LOSS_WEIGHT = {"likelihood": 0.0, "hybrid": 0.3}
 WARMUP = 0.03  # of the time
+WARMUP_AGAIN = 300  # steps, where the cross-entropy joins
 END = 0.01  # of the peak, a cosine's last rate
 STEPS_OF_DECAY = 10_000  # after which the decaying rate is at 0.13 of its peak
 HELD_OUT = 0.1
@@ -141,13 +142,15 @@ def train(group, name, data, minutes, seed):
     model.compile(optimizer, jit_compile=False)
     sample = learned.some(64)
     model.initialize(sample.images, sample.labels)
-    steps, before, start, end = 0, 0.0, None, 0.0
+    steps, joined, before, start, end = 0, 0, 0.0, None, 0.0
 
     def spent():
         return before if start is None else before + (time.process_time() - start) / (60 * minutes)
 
     def before_step(step, logs=None):
         now = rate(options["schedule"], options["peak"], min(1.0, spent()), steps)
+        if joined:
+            now *= min(1.0, (steps - joined + 1) / WARMUP_AGAIN)
         optimizer.learning_rate.assign(now)
 
     def after_step(step, logs=None):
@@ -161,7 +164,7 @@ def train(group, name, data, minutes, seed):
     )
     first = options["likelihood_first"]
     for candidates, end in ((1, first), (dataset.num_classes, 1.0)):
-        before, start = spent(), None  # compiling isn't counted
+        before, start, joined = spent(), None, steps  # compiling isn't counted
         if before >= end:
             continue
         batches = ImageSequence(

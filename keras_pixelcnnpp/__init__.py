@@ -17,6 +17,7 @@ _HOMES = {
     "PixelCNNClassifier": "classifiers",
     "PixelCNNPlusPlus": "models.pixelcnnpp",
     "SavedModelClassifier": "export.saved_model",
+    "WarmUpAgain": "optimizers",
     "WarmUpThenDecay": "optimizers",
     "keep_freed_memory": "memory",
 }
@@ -44,6 +45,7 @@ __all__ = [
     "PixelCNNClassifier",
     "PixelCNNPlusPlus",
     "SavedModelClassifier",
+    "WarmUpAgain",
     "WarmUpThenDecay",
     "keep_freed_memory",
 ]
@@ -83,6 +85,7 @@ def _register():
         "GatedPixelCNN",
         "PixelCNN",
         "PixelCNNPlusPlus",
+        "WarmUpAgain",
         "WarmUpThenDecay",
     ):
         # The class itself takes this place when it is imported.

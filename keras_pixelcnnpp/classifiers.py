@@ -249,10 +249,11 @@ class PixelCNNClassifier(_KerasClassifier):
         return training
 
     def _train(self, model, pictures, training):
-        steps = training["epochs"] * -(-len(pictures) // self.batch_size)
-        model.compile(make_optimizer(training, steps), jit_compile=jit_compile(None))
         candidates = self._candidates(model, training.get("candidates"))
         warmup = training.get("warmup_epochs", 0) if candidates > 1 else 0
+        steps = -(-len(pictures) // self.batch_size)
+        optimizer = make_optimizer(training, training["epochs"] * steps, warmup * steps)
+        model.compile(optimizer, jit_compile=jit_compile(None))
         for num_candidates, first, last in (
             (1, 0, warmup),
             (candidates, warmup, training["epochs"]),

@@ -225,17 +225,69 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class WarmUpAgain(keras.optimizers.schedules.LearningRateSchedule):
+    """Another schedule that rises anew from a step on, where the loss changes.
+
+    At step `t`, counted from 0 and not before `first_step`: `schedule(t) * min(1, (t - first_step +
+    1) / warmup_steps)`. Adam divides by the root of the squared gradients' average, which follows
+    over some `1 / (1 - beta_2)` steps. Where a term of much larger gradients joins the loss, as the
+    cross-entropy does after epochs of likelihood alone, the steps would be up to
+    `(1 - beta_1) / sqrt(1 - beta_2)` times as long and more, and undo what was learned.
+
+    Args:
+        schedule: A `keras.optimizers.schedules.LearningRateSchedule`.
+        first_step: Integer of at least 1, the first step of the new loss.
+        warmup_steps: Positive integer.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+
+    ```python
+    schedule = keras.optimizers.schedules.CosineDecay(4e-3, decay_steps=20_000)
+    kp.FusedAdam(WarmUpAgain(schedule, first_step=8_000, warmup_steps=500))
+    ```
+    """
+
+    def __init__(self, schedule: Any, first_step: int, warmup_steps: int):
+        super().__init__()
+        require_positive_integer("first_step", first_step)
+        require_positive_integer("warmup_steps", warmup_steps)
+        is_config = isinstance(schedule, dict)
+        self.schedule = keras.optimizers.schedules.deserialize(schedule) if is_config else schedule
+        self.first_step = first_step
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        new = ops.cast(step, "float32") - self.first_step
+        share = ops.minimum(1.0, (new + 1) / self.warmup_steps)
+        return self.schedule(step) * ops.where(new < 0, 1.0, share)
+
+    def get_config(self) -> dict:
+        return {
+            "schedule": keras.optimizers.schedules.serialize(self.schedule),
+            "first_step": self.first_step,
+            "warmup_steps": self.warmup_steps,
+        }
+
+
 # What is left of the learning rate at the end of a cosine.
 COSINE_END = 0.01
 
 
-def make_optimizer(training: dict, steps: int) -> keras.optimizers.Optimizer:
+def make_optimizer(
+    training: dict, steps: int, steps_of_likelihood: int = 0
+) -> keras.optimizers.Optimizer:
     """Adam as the section `training` of a preset has it; of what it lacks, there is none.
 
     Args:
         training: `learning_rate`, which changes each step by `learning_rate_schedule`,
             `learning_rate_decay` and `learning_rate_warmup`; and what `averaged_adam` takes.
         steps: Integer, after which a cosine is at its lowest.
+        steps_of_likelihood: Integer, after which the cross-entropy joins the loss and the learning
+            rate warms up again; 0: it is there from the start.
     """
     peak = training["learning_rate"]
     warmup = training.get("learning_rate_warmup") or 0
@@ -250,6 +302,8 @@ def make_optimizer(training: dict, steps: int) -> keras.optimizers.Optimizer:
     else:
         decay = training.get("learning_rate_decay", 1.0)
         schedule = WarmUpThenDecay(peak, decay_rate=decay, warmup_steps=warmup)
+    if warmup and 0 < steps_of_likelihood < steps:
+        schedule = WarmUpAgain(schedule, steps_of_likelihood, warmup)
     return averaged_adam(schedule, training)
 
 

@@ -7,7 +7,14 @@ import pytest
 import tiny
 from keras import ops
 
-from keras_pixelcnnpp.optimizers import FusedAdam, WarmUpThenDecay, averaged_weights, variable_value
+from keras_pixelcnnpp.optimizers import (
+    FusedAdam,
+    WarmUpAgain,
+    WarmUpThenDecay,
+    averaged_weights,
+    make_optimizer,
+    variable_value,
+)
 
 SHAPES = ((3, 4), (5,), ())
 STEPS = 12
@@ -282,8 +289,38 @@ def test_rises_linearly_and_decays():
     np.testing.assert_allclose(rates(WarmUpThenDecay(0.01, 0.998, 500)), expected[::97], rtol=1e-4)
 
 
-def test_schedule_survives_saving():
-    schedule = WarmUpThenDecay(0.01, decay_rate=0.9, warmup_steps=3)
+def test_rises_again():
+    decay = keras.optimizers.schedules.CosineDecay(0.01, decay_steps=2000)
+    expected = rates(decay) * np.interp(MANY_STEPS[::97], [899, 900, 1399], [1, 0.002, 1])
+    np.testing.assert_allclose(rates(WarmUpAgain(decay, 900, 500)), expected, rtol=1e-4)
+
+
+def test_a_term_of_larger_gradients_joins_the_loss():
+    def longest_step(steps_of_likelihood):
+        """In learning rates. Adam's steps are of about one where gradients keep their size."""
+        training = {"learning_rate": 0.01, "learning_rate_warmup": 500}
+        optimizer = make_optimizer(training, 1600, steps_of_likelihood)
+        weights = keras.Variable(np.zeros(1, "float32"))
+        longest, before = 0.0, variable_value(weights)
+        for step in range(1600):
+            gradient = (-1.0) ** step if step < 1000 else 100.0
+            optimizer.apply([keras.ops.full((1,), gradient)], [weights])
+            after = variable_value(weights)
+            longest, before = max(longest, np.abs(after - before).max() / 0.01), after
+        return longest
+
+    assert longest_step(1000) < 1.5
+    assert longest_step(0) > 4
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        WarmUpThenDecay(0.01, decay_rate=0.9, warmup_steps=3),
+        WarmUpAgain(keras.optimizers.schedules.CosineDecay(0.01, 90), 30, 5),
+    ],
+)
+def test_schedule_survives_saving(schedule):
     optimizer = keras.optimizers.Adam(schedule)
     loaded = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert loaded._learning_rate.get_config() == schedule.get_config()

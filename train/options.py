@@ -413,7 +413,12 @@ class PixelCNNOptions(ModelOptions):
     ] = None
     learning_rate_warmup: Annotated[
         int | None,
-        option(SCHEDULE, "Steps over which the learning rate rises.", min=1),
+        option(
+            SCHEDULE,
+            "Steps over which the learning rate rises, at the start and again after "
+            "--warmup-epochs.",
+            min=1,
+        ),
         Training("preset, else none"),
     ] = None
     sample_every: Annotated[

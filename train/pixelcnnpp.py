@@ -75,7 +75,7 @@ def train_pixelcnnpp(
                 num_levels=dataset.num_levels,
                 **arguments,
             )
-            optimizer = make_optimizer(training, total_steps(phases))
+            optimizer = make_optimizer(training, total_steps(phases), total_steps(phases[:-1]))
             model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         sample = labelled.some(INITIALIZATION_PICTURES, training["seed"])
         model.initialize(sample.images, sample.labels)

@@ -107,6 +107,7 @@ def dataset_with_hidden_labels():
 def test_pictures_without_a_label_are_trained_on_where_all_classes_are_candidates(tmp_path):
     dataset, seen = dataset_with_hidden_labels(), []
     options = {**HYBRID, "unlabelled_weight": 0.5, "batch_size": 5, "epochs": 3}
+    options["learning_rate_warmup"] = 2
     preset = {"model": tiny.MODEL, "training": TRAINING}
     model, training = resolve_options(preset, options, 3)
     count = keras.callbacks.LambdaCallback(
@@ -117,6 +118,8 @@ def test_pictures_without_a_label_are_trained_on_where_all_classes_are_candidate
     trained = train_pixelcnnpp(dataset, run, model, training, data, callbacks=[count], verbose=0)
     # With one candidate 15 pictures teach something, then all 24.
     assert seen == [3, 5, 5]
+    # The rate rises again where the cross-entropy joins.
+    assert trained.optimizer._learning_rate.first_step == 3
     assert trained.unlabelled_weight == 0.5
     rows = json.loads(run.history_json("pixelcnnpp").read_text())
     assert all(np.isfinite(row["bits_per_dim"]) for row in rows)
