@@ -36,6 +36,7 @@ PRESENT = {
     "batch_size": 16,
     "ema_momentum": 0.998,
     "likelihood_first": 1.0,  # share of the time that is spent without the cross-entropy
+    "warmup_again": 300,  # steps, where the cross-entropy joins
 }
 COSINE = {**PRESENT, "schedule": "cosine", "dropout_rate": 0.0}
 FAST = {**COSINE, "batch_size": 8, "peak": 4e-3}
@@ -73,9 +74,10 @@ TRIALS = {
         "present": HYBRID,
         "batches of 8, peak 0.004": {**FAST_HYBRID, "likelihood_first": 0.0},
         "batches of 8, peak 0.004, half by likelihood": {**FAST_HYBRID, "likelihood_first": 0.5},
-        "batches of 8, peak 0.004, a quarter by likelihood": {
+        "batches of 8, peak 0.004, half by likelihood, no second warm-up": {
             **FAST_HYBRID,
-            "likelihood_first": 0.25,
+            "likelihood_first": 0.5,
+            "warmup_again": 1,
         },
         "batches of 4, peak 0.004, half by likelihood": {
             **FAST_HYBRID,
@@ -87,7 +89,6 @@ TRIALS = {
 NUM_LEVELS = {"likelihood": 256, "hybrid": 16}
 LABEL_LOSS_WEIGHT = {"likelihood": 0.0, "hybrid": 0.3}
 WARMUP = 0.03  # of the time
-WARMUP_AGAIN = 300  # steps, where the cross-entropy joins
 END = 0.01  # of the peak, a cosine's last rate
 STEPS_OF_DECAY = 10_000  # after which the decaying rate is at 0.13 of its peak
 HELD_OUT = 0.1
@@ -150,7 +151,7 @@ def train(group, name, data, minutes, seed):
     def before_step(step, logs=None):
         now = rate(options["schedule"], options["peak"], min(1.0, spent()), steps)
         if joined:
-            now *= min(1.0, (steps - joined + 1) / WARMUP_AGAIN)
+            now *= min(1.0, (steps - joined + 1) / options["warmup_again"])
         optimizer.learning_rate.assign(now)
 
     def after_step(step, logs=None):
