@@ -23,7 +23,7 @@ from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.models.archive import architecture
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import make_optimizer, use_averages
-from keras_pixelcnnpp.presets import PresetFolder
+from keras_pixelcnnpp.presets import PresetFolder, likelihood_epochs
 
 OFFSET_PICTURES = 5000  # for one number a class; scoring them under every class takes its time
 
@@ -242,10 +242,7 @@ class PixelCNNClassifier(_KerasClassifier):
                     f"Invalid value for argument `{name}`. The preset has none, so one must be "
                     f"given. Received: {name}=None, preset={self.preset!r}"
                 )
-        # The preset's share of the epochs.
-        warmup = preset.get("warmup_epochs", 0)
-        if self.epochs is not None and warmup:
-            training["warmup_epochs"] = warmup * self.epochs // preset.get("epochs", warmup)
+        training["warmup_epochs"] = likelihood_epochs(preset, training["epochs"])
         return training
 
     def _train(self, model, pictures, training):

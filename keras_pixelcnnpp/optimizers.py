@@ -284,13 +284,14 @@ def make_optimizer(
 
     Args:
         training: `learning_rate`, which changes each step by `learning_rate_schedule`,
-            `learning_rate_decay` and `learning_rate_warmup`; and what `averaged_adam` takes.
-        steps: Integer, after which a cosine is at its lowest.
+            `learning_rate_decay` and `learning_rate_warmup`, which is shortened to a tenth of all
+            steps; and what `averaged_adam` takes.
+        steps: Integer, of the whole training; a cosine is at its lowest then.
         steps_of_likelihood: Integer, after which the cross-entropy joins the loss and the learning
             rate warms up again; 0: it is there from the start.
     """
     peak = training["learning_rate"]
-    warmup = training.get("learning_rate_warmup") or 0
+    warmup = min(training.get("learning_rate_warmup") or 0, steps // 10)
     if training.get("learning_rate_schedule") == "cosine":
         schedule = keras.optimizers.schedules.CosineDecay(
             0.0 if warmup else peak,

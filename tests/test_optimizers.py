@@ -299,7 +299,7 @@ def test_a_term_of_larger_gradients_joins_the_loss():
     def longest_step(steps_of_likelihood):
         """In learning rates. Adam's steps are of about one where gradients keep their size."""
         training = {"learning_rate": 0.01, "learning_rate_warmup": 500}
-        optimizer = make_optimizer(training, 1600, steps_of_likelihood)
+        optimizer = make_optimizer(training, 5000, steps_of_likelihood)
         weights = keras.Variable(np.zeros(1, "float32"))
         longest, before = 0.0, variable_value(weights)
         for step in range(1600):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.presets import likelihood_epochs
 from keras_pixelcnnpp.train.command_line import (
     DATA,
     DEVICES,
@@ -394,7 +395,7 @@ class PixelCNNOptions(ModelOptions):
     warmup_epochs: Annotated[
         int | None,
         option(LABEL, "First epochs with one candidate: plain likelihood.", min=0),
-        Training(fallback=0),
+        Training("as large a share of the epochs as the preset's", 0, may_change=True),
     ] = None
     learning_rate_schedule: Annotated[
         Schedule | None,
@@ -416,7 +417,7 @@ class PixelCNNOptions(ModelOptions):
         option(
             SCHEDULE,
             "Steps over which the learning rate rises, at the start and again after "
-            "--warmup-epochs.",
+            "--warmup-epochs; at most a tenth of all steps.",
             min=1,
         ),
         Training("preset, else none"),
@@ -548,7 +549,8 @@ def resolve_options(
     """A preset's values, overridden by what the user gave, and fitted to the data.
 
     A preset was made for other data: where its candidates, its weight of the cross-entropy or its
-    crops have no meaning for these, they give way. What the user gave is refused instead.
+    crops have no meaning for these, they give way. What the user gave is refused instead. Of
+    another number of epochs as large a share is by likelihood alone.
 
     Args:
         preset: Its configuration.
@@ -562,6 +564,8 @@ def resolve_options(
     given = {name: value for name, value in overrides.items() if value is not None}
     training = {**TRAINING_DEFAULTS, **preset["training"]}
     training.pop("num_levels", None)  # the data have them by now
+    if "epochs" in given:
+        training["warmup_epochs"] = likelihood_epochs(training, given["epochs"])
     training = {name: given.pop(name, value) for name, value in training.items()}
     architecture = {"architecture": preset.get("architecture", "pixelcnnpp")}
     model = {**preset["model"], **architecture, **given}

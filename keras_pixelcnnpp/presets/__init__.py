@@ -44,6 +44,17 @@ def load_preset_config(name: str | Path) -> dict:
     return PresetFolder.find(name).config()
 
 
+def likelihood_epochs(training: dict, epochs: int) -> int:
+    """How many of so many epochs are by likelihood alone: as large a share as the preset's.
+
+    Args:
+        training: The section `training` of a preset.
+        epochs: How many there shall be instead of the preset's.
+    """
+    warmup = training.get("warmup_epochs", 0)
+    return warmup * epochs // training.get("epochs", max(warmup, 1))
+
+
 class PresetFolder:
     """The files of a preset: `config.json`, `model.weights.h5`, `metadata.json`, `README.md`.
 

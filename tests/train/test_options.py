@@ -92,6 +92,22 @@ def test_options_override_the_preset():
     assert (training["epochs"], training["batch_size"], training["candidates"]) == (5, 16, 1)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, 26),
+        ({"epochs": 44}, 26),
+        ({"epochs": 10}, 5),
+        ({"epochs": 1}, 0),
+        ({"epochs": 88}, 52),
+        ({"epochs": 10, "warmup_epochs": 8}, 8),
+    ],
+)
+def test_of_other_epochs_as_many_are_by_likelihood(given, expected):
+    preset = {"model": {}, "training": {"epochs": 44, "warmup_epochs": 26}}
+    assert resolve_options(preset, given, 3)[1]["warmup_epochs"] == expected
+
+
 def test_names_of_the_family():
     assert list(Architecture) == list(ARCHITECTURES)
     assert list(Head) == list(HEADS)
