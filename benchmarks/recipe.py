@@ -48,7 +48,7 @@ HYBRID = {**COSINE, "dropout_rate": 0.2, "likelihood_first": 0.0}
 FAST_HYBRID = {**FAST, "num_blocks": (2, 1, 1), "dropout_rate": 0.1}
 TRIALS = {
     "likelihood": {
-        "present": PRESENT,
+        "first recipe": PRESENT,
         "cosine": COSINE,
         "cosine, peak 0.002": {**COSINE, "peak": 2e-3},
         "cosine, peak 0.004": {**COSINE, "peak": 4e-3},
@@ -71,7 +71,7 @@ TRIALS = {
         },
     },
     "hybrid": {
-        "present": HYBRID,
+        "first recipe": HYBRID,
         "batches of 8, peak 0.004": {**FAST_HYBRID, "likelihood_first": 0.0},
         "batches of 8, peak 0.004, half by likelihood": {**FAST_HYBRID, "likelihood_first": 0.5},
         "batches of 8, peak 0.004, half by likelihood, no second warm-up": {
