@@ -94,10 +94,10 @@ class Run:
         words = ["pixelcnnpp", *training_words(self.config, model), "--run", f"runs/{self.name}"]
         return shlex.join(words)
 
-    def seconds_per_epoch(self, model):
-        """Median over the epochs, measuring on the validation split included."""
+    def minutes(self, model):
+        """Of all epochs, measuring on the validation split included."""
         history = self.json(f"logs/{model}/history.json")
-        return statistics.median(row["seconds"] for row in history) if history else None
+        return sum(row["seconds"] for row in history) / 60 if history else None
 
     def epochs(self, model):
         history = self.json(f"logs/{model}/history.json")
