@@ -43,7 +43,7 @@ FAST = {**COSINE, "batch_size": 8, "peak": 4e-3}
 WIDE = {"filters": (32, 64, 128), "num_blocks": (1, 1, 1)}
 EVEN = {"filters": (48, 48, 48), "num_blocks": (1, 1, 1)}
 FIRST = {"num_blocks": (2, 1, 1)}
-# What the preset `cpen455` was trained with, but for its length and crops.
+# What the preset `cpen455` was first trained with, but for its length and crops.
 HYBRID = {**COSINE, "dropout_rate": 0.2, "likelihood_first": 0.0}
 FAST_HYBRID = {**FAST, "num_blocks": (2, 1, 1), "dropout_rate": 0.1}
 TRIALS = {

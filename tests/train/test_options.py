@@ -103,7 +103,7 @@ def test_options_override_the_preset():
         ({"epochs": 10, "warmup_epochs": 8}, 8),
     ],
 )
-def test_of_other_epochs_as_many_are_by_likelihood(given, expected):
+def test_of_other_epochs_as_large_a_share_is_by_likelihood(given, expected):
     preset = {"model": {}, "training": {"epochs": 44, "warmup_epochs": 26}}
     assert resolve_options(preset, given, 3)[1]["warmup_epochs"] == expected
 
