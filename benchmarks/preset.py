@@ -35,13 +35,14 @@ OF_THE_RUN = ("precision", "jit_compile", "seed", "limit", *WATCHING)
 
 
 def training_options(options, num_levels):
-    """What a preset keeps of a run's options: those that aren't the defaults."""
+    """What a preset keeps of a run's options: the epochs, and those that aren't the defaults."""
     # Digits have 17 levels, other pictures 256: any other number was asked for.
     coarser = {} if num_levels in (17, 256) else {"num_levels": num_levels}
     return coarser | {
         name: options[name]
         for name, default in TRAINING_DEFAULTS.items()
-        if name in options and options[name] != default and name not in OF_THE_RUN
+        if name in options and name not in OF_THE_RUN
+        if options[name] != default or name == "epochs"
     }
 
 

@@ -113,7 +113,7 @@ def train(group, name, data, minutes, seed):
     from keras_pixelcnnpp.data.load import load_dataset
     from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
     from keras_pixelcnnpp.layers.posterior import log_marginal
-    from keras_pixelcnnpp.optimizers import use_averages
+    from keras_pixelcnnpp.optimizers import RawWeights, use_averages
 
     options = TRIALS[group][name]
     kp.keep_freed_memory()
@@ -177,7 +177,7 @@ def train(group, name, data, minutes, seed):
             seed=seed,
             horizontal_flip=True,
         )
-        callbacks = [timed, SetEpoch(batches)]
+        callbacks = [timed, SetEpoch(batches), RawWeights()]
         model.fit(feed(batches), epochs=10_000, shuffle=False, verbose=0, callbacks=callbacks)
     use_averages(model)
     scores = model.class_log_likelihoods(held_out.images)

@@ -22,7 +22,7 @@ from keras_pixelcnnpp.data.dataset import LabelledImages
 from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.models.archive import architecture
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.optimizers import make_optimizer, use_averages
+from keras_pixelcnnpp.optimizers import RawWeights, make_optimizer, use_averages
 from keras_pixelcnnpp.presets import PresetFolder, likelihood_epochs
 
 OFFSET_PICTURES = 5000  # for one number a class; scoring them under every class takes its time
@@ -271,9 +271,9 @@ class PixelCNNClassifier(_KerasClassifier):
                     epochs=last,
                     shuffle=False,
                     verbose=self.verbose,
-                    callbacks=[SetEpoch(batches)],
+                    callbacks=[SetEpoch(batches), RawWeights()],
                 )
-                use_averages(model)
+        use_averages(model)
         if model.posterior.learn_offsets:
             refit_offsets(model, pictures, self.batch_size, self.seed)
 

@@ -241,7 +241,7 @@ class WarmUpAgain(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: Positive integer.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or `schedule` is no schedule.
 
     Example:
 
@@ -257,6 +257,11 @@ class WarmUpAgain(keras.optimizers.schedules.LearningRateSchedule):
         require_positive_integer("warmup_steps", warmup_steps)
         is_config = isinstance(schedule, dict)
         self.schedule = keras.optimizers.schedules.deserialize(schedule) if is_config else schedule
+        if not isinstance(self.schedule, keras.optimizers.schedules.LearningRateSchedule):
+            raise ValueError(
+                "Invalid value for argument `schedule`. Expected a "
+                f"keras.optimizers.schedules.LearningRateSchedule. Received: schedule={schedule!r}"
+            )
         self.first_step = first_step
         self.warmup_steps = warmup_steps
 
@@ -284,14 +289,14 @@ def make_optimizer(
 
     Args:
         training: `learning_rate`, which changes each step by `learning_rate_schedule`,
-            `learning_rate_decay` and `learning_rate_warmup`, which is shortened to a tenth of all
-            steps; and what `averaged_adam` takes.
+            `learning_rate_decay` and, over `warmup_steps`, `learning_rate_warmup`; and what
+            `averaged_adam` takes.
         steps: Integer, of the whole training; a cosine is at its lowest then.
         steps_of_likelihood: Integer, after which the cross-entropy joins the loss and the learning
             rate warms up again; 0: it is there from the start.
     """
     peak = training["learning_rate"]
-    warmup = min(training.get("learning_rate_warmup") or 0, steps // 10)
+    warmup = warmup_steps(training, steps)
     if training.get("learning_rate_schedule") == "cosine":
         schedule = keras.optimizers.schedules.CosineDecay(
             0.0 if warmup else peak,
@@ -306,6 +311,11 @@ def make_optimizer(
     if warmup and 0 < steps_of_likelihood < steps:
         schedule = WarmUpAgain(schedule, steps_of_likelihood, warmup)
     return averaged_adam(schedule, training)
+
+
+def warmup_steps(training: dict, steps: int) -> int:
+    """Over how many steps the learning rate rises: of `steps` in all, at most a tenth."""
+    return min(training.get("learning_rate_warmup") or 0, steps // 10)
 
 
 def averaged_adam(schedule, training: dict, **kwargs) -> FusedAdam:
@@ -352,6 +362,22 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         yield
     finally:
         for variable, value in zip(model.trainable_variables, raw, strict=True):
+            variable.assign(value)
+
+
+class RawWeights(keras.callbacks.Callback):
+    """Leaves the model its raw weights where `fit` puts the averaged ones into it, at its end.
+
+    So that another `fit` goes on from them.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Called by Keras."""
+        self._raw = [variable_value(variable) for variable in self.model.trainable_variables]
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Called by Keras, which has averaged them by now."""
+        for variable, value in zip(self.model.trainable_variables, self._raw, strict=True):
             variable.assign(value)
 
 

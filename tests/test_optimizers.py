@@ -9,10 +9,12 @@ from keras import ops
 
 from keras_pixelcnnpp.optimizers import (
     FusedAdam,
+    RawWeights,
     WarmUpAgain,
     WarmUpThenDecay,
     averaged_weights,
     make_optimizer,
+    use_averages,
     variable_value,
 )
 
@@ -264,6 +266,17 @@ def test_raw_weights_come_back_bit_for_bit_even_after_an_error(data):
     assert before.tobytes() == after.tobytes()
 
 
+def test_training_goes_on_from_the_raw_weights(data):
+    model, through = (linear_model(use_ema=True, ema_momentum=0.9) for _ in range(2))
+    through.set_weights(model.get_weights())
+    for first, last in ((0, 2), (2, 4)):
+        model.fit(*data, initial_epoch=first, epochs=last, verbose=0, callbacks=[RawWeights()])
+    through.fit(*data, epochs=4, verbose=0)
+    assert abs(weight(model) - weight(through)) > 0.1
+    use_averages(model)
+    assert weight(model) == weight(through)
+
+
 @pytest.mark.parametrize("use_ema", [True, False])
 def test_nothing_to_average(use_ema):
     model = linear_model(use_ema=use_ema)
@@ -318,6 +331,7 @@ def test_a_term_of_larger_gradients_joins_the_loss():
     [
         WarmUpThenDecay(0.01, decay_rate=0.9, warmup_steps=3),
         WarmUpAgain(keras.optimizers.schedules.CosineDecay(0.01, 90), 30, 5),
+        WarmUpAgain(WarmUpThenDecay(0.01, decay_rate=0.9, warmup_steps=5), 30, 5),
     ],
 )
 def test_schedule_survives_saving(schedule):
@@ -338,3 +352,13 @@ def test_first_step_moves(warmup_steps):
 def test_bad_arguments_of_a_schedule(arguments):
     with pytest.raises(ValueError, match=f"`{next(iter(arguments))}`"):
         WarmUpThenDecay(0.01, **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"schedule": 0.01}, {"schedule": None}, {"first_step": 0}, {"warmup_steps": 2.5}],
+)
+def test_bad_arguments_of_a_schedule_that_rises_again(arguments):
+    valid = {"schedule": WarmUpThenDecay(0.01), "first_step": 5, "warmup_steps": 3}
+    with pytest.raises(ValueError, match=f"`{next(iter(arguments))}`"):
+        WarmUpAgain(**{**valid, **arguments})

@@ -28,7 +28,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     from keras_pixelcnnpp.run import RunFolder
     from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
     from keras_pixelcnnpp.train.devices import find_devices
-    from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
+    from keras_pixelcnnpp.train.pixelcnnpp import as_begun, train_pixelcnnpp
     from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks, require_loggers
 
     # First of all: workers must be connected before the backend computes anything.
@@ -38,11 +38,13 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     callbacks = make_callbacks(options.callback)
     preset = load_preset(options.preset, options.data, overrides(options)["architecture"])
     dataset, data_config = load_training_data(options, preset)
+    folder, chosen = RunFolder(options.run), overrides(options)
+    if options.resume:
+        chosen = as_begun(chosen, folder)
     model_options, training = resolve_options(
-        preset, overrides(options), dataset.num_classes, is_folder(options.data)
+        preset, chosen, dataset.num_classes, is_folder(options.data)
     )
     larger = load_larger(options, dataset, training["crop_margin"], options.seed)
-    folder = RunFolder(options.run)
     with stoppable(_advice(folder.checkpoints("pixelcnnpp"))):
         train_pixelcnnpp(
             dataset,

@@ -25,7 +25,7 @@ from keras_pixelcnnpp.train.command_line import overrides
 from keras_pixelcnnpp.train.data import is_folder, load_data, load_larger, load_preset
 from keras_pixelcnnpp.train.monitors import EpochTimer, in_words
 from keras_pixelcnnpp.train.options import FusionOptions, resolve_options
-from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
+from keras_pixelcnnpp.train.pixelcnnpp import as_begun, train_pixelcnnpp
 
 # Bits/dim alone; or with the cross-entropy over the candidate labels, and the preset's warm-up.
 OBJECTIVES = ("likelihood", "hybrid")
@@ -124,6 +124,8 @@ def train_trials(
     for number, trial in enumerate(trials):
         folder = RunFolder(Path(path) / "trials" / trial.name)
         of_trial = _of_trial(trial, preset, chosen)
+        if not overwrite:
+            of_trial = as_begun(of_trial, folder)
         options = resolve_options(preset, of_trial, dataset.num_classes, larger is not None)
         result_json = folder.reports / "trial.json"
         asked = json.loads(json.dumps({"split": split, "options": options, "data": data_config}))

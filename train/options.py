@@ -394,8 +394,13 @@ class PixelCNNOptions(ModelOptions):
     ] = None
     warmup_epochs: Annotated[
         int | None,
-        option(LABEL, "First epochs with one candidate: plain likelihood.", min=0),
-        Training("as large a share of the epochs as the preset's", 0, may_change=True),
+        option(
+            LABEL,
+            "First epochs with one candidate: plain likelihood, of the pictures with a label. "
+            "With --unlabelled-weight none, unless given.",
+            min=0,
+        ),
+        Training("as large a share of the epochs as the preset's", 0),
     ] = None
     learning_rate_schedule: Annotated[
         Schedule | None,
@@ -531,7 +536,7 @@ class FusionOptions(TrainingOptions):
     warmup_epochs: Annotated[
         int | None,
         option(LABEL, "First epochs of the hybrid objective: plain likelihood.", min=0),
-        Training(),
+        Training("as large a share of the epochs as the preset's"),
     ] = None
     seeds: Annotated[int, option(RUN, "Trainings of each, seeds 0, 1, …", min=1)] = 1
 
@@ -550,7 +555,8 @@ def resolve_options(
 
     A preset was made for other data: where its candidates, its weight of the cross-entropy or its
     crops have no meaning for these, they give way. What the user gave is refused instead. Of
-    another number of epochs as large a share is by likelihood alone.
+    another number of epochs as large a share is by likelihood alone, and none where pictures
+    without a label teach too: these epochs would leave them out.
 
     Args:
         preset: Its configuration.
@@ -570,6 +576,8 @@ def resolve_options(
     architecture = {"architecture": preset.get("architecture", "pixelcnnpp")}
     model = {**preset["model"], **architecture, **given}
     model = {name: value for name, value in model.items() if name not in GIVEN_BY_DATA}
+    if model.get("unlabelled_weight") and overrides.get("warmup_epochs") is None:
+        training["warmup_epochs"] = 0
     if model.get("conditioning") == "none":
         num_classes = 0
     if num_classes < 2 and model.get("label_loss_weight") and "label_loss_weight" not in given:

@@ -12,7 +12,7 @@ from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.archive import architecture, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.optimizers import make_optimizer
+from keras_pixelcnnpp.optimizers import make_optimizer, warmup_steps
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.command_line import may_change
 from keras_pixelcnnpp.train.devices import Devices, OneDevice
@@ -75,7 +75,8 @@ def train_pixelcnnpp(
                 num_levels=dataset.num_levels,
                 **arguments,
             )
-            optimizer = make_optimizer(training, total_steps(phases), total_steps(phases[:-1]))
+            steps = total_steps(phases)
+            optimizer = make_optimizer(training, steps, total_steps(phases[:-1]))
             model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         sample = labelled.some(INITIALIZATION_PICTURES, training["seed"])
         model.initialize(sample.images, sample.labels)
@@ -97,6 +98,9 @@ def train_pixelcnnpp(
             may_change=may_change(PixelCNNOptions),
         )
 
+    if verbose and warmup_steps(training, steps) < (training["learning_rate_warmup"] or 0):
+        shorter = warmup_steps(training, steps)
+        print(f"The learning rate warms up over {shorter} steps, a tenth of all {steps}.")
     limit = validation_limit(training["validation_limit"], len(pictures), num_classes)
     few = min(MONITORED_TRAINING_PICTURES, limit or MONITORED_TRAINING_PICTURES)
     monitor = ValidationMonitor(
@@ -138,6 +142,17 @@ def train_pixelcnnpp(
         verbose=verbose,
     )
     return model
+
+
+def as_begun(chosen: dict, run: RunFolder) -> dict:
+    """What the user gave for a run to be resumed, with its own epochs by likelihood alone.
+
+    Another number of epochs would give another share, and training in its midst another loss.
+    """
+    if chosen["warmup_epochs"] is not None or not run.config_json.exists():
+        return chosen
+    begun = run.read_config().get("pixelcnnpp", {"options": {}})["options"]
+    return {**chosen, "warmup_epochs": begun.get("warmup_epochs")}
 
 
 def _phases(

@@ -48,11 +48,20 @@ def likelihood_epochs(training: dict, epochs: int) -> int:
     """How many of so many epochs are by likelihood alone: as large a share as the preset's.
 
     Args:
-        training: The section `training` of a preset.
+        training: The section `training` of a preset. Without `epochs` there is no share:
+            `warmup_epochs` is taken as it is.
         epochs: How many there shall be instead of the preset's.
+
+    Raises:
+        UserError: If the preset's numbers are no numbers of epochs.
     """
-    warmup = training.get("warmup_epochs", 0)
-    return warmup * epochs // training.get("epochs", max(warmup, 1))
+    warmup, of = training.get("warmup_epochs", 0), training.get("epochs", epochs)
+    if not (isinstance(warmup, int) and isinstance(of, int) and of > 0 and warmup >= 0):
+        raise UserError(
+            "Invalid preset. Expected whole numbers, epochs of at least 1 and warmup_epochs of at "
+            f"least 0. Received: epochs={of!r}, warmup_epochs={warmup!r}"
+        )
+    return min(warmup * epochs // of, epochs)
 
 
 class PresetFolder:

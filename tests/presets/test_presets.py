@@ -13,7 +13,12 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import model_from_preset
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.presets import PresetFolder, load_preset_config, preset_names
+from keras_pixelcnnpp.presets import (
+    PresetFolder,
+    likelihood_epochs,
+    load_preset_config,
+    preset_names,
+)
 
 SPLIT = tiny.tiny_split(6)
 
@@ -270,3 +275,23 @@ def test_preset_of_fashion_mnist_is_what_its_card_says():
     drawn = trained.sample([7], seed=0, verbose=0)
     assert trained.bits_per_dim(drawn)[0] < 4.5
     assert trained.class_probabilities(drawn).argmax() == 7  # a sneaker
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        ({"epochs": 44, "warmup_epochs": 26}, 5),
+        ({"epochs": 4}, 0),
+        ({"warmup_epochs": 3}, 3),
+        ({"warmup_epochs": 60}, 10),
+        ({"epochs": 4, "warmup_epochs": 9}, 10),
+    ],
+)
+def test_share_of_the_epochs_that_is_by_likelihood(training, expected):
+    assert likelihood_epochs(training, 10) == expected
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": "44"}, {"warmup_epochs": -1}])
+def test_epochs_that_are_no_numbers(wrong):
+    with pytest.raises(UserError, match=r"whole numbers.*Received: epochs"):
+        likelihood_epochs({"epochs": 4, "warmup_epochs": 1, **wrong}, 10)

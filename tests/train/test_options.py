@@ -108,6 +108,13 @@ def test_of_other_epochs_as_large_a_share_is_by_likelihood(given, expected):
     assert resolve_options(preset, given, 3)[1]["warmup_epochs"] == expected
 
 
+def test_pictures_without_a_label_teach_from_the_start():
+    preset = {"model": {}, "training": {"epochs": 44, "warmup_epochs": 26}}
+    given = {"unlabelled_weight": 1.0, "label_loss_weight": 0.1}
+    assert resolve_options(preset, given, 3)[1]["warmup_epochs"] == 0
+    assert resolve_options(preset, {**given, "warmup_epochs": 4}, 3)[1]["warmup_epochs"] == 4
+
+
 def test_names_of_the_family():
     assert list(Architecture) == list(ARCHITECTURES)
     assert list(Head) == list(HEADS)

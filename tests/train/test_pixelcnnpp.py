@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.optimizers import make_optimizer, variable_value
 from keras_pixelcnnpp.run import RunFolder
@@ -118,7 +119,7 @@ def test_pictures_without_a_label_are_trained_on_where_all_classes_are_candidate
     trained = train_pixelcnnpp(dataset, run, model, training, data, callbacks=[count], verbose=0)
     # With one candidate 15 pictures teach something, then all 24.
     assert seen == [3, 5, 5]
-    # The rate rises again where the cross-entropy joins.
+    # Of 13 steps, 3 are by likelihood alone.
     assert trained.optimizer._learning_rate.first_step == 3
     assert trained.unlabelled_weight == 0.5
     rows = json.loads(run.history_json("pixelcnnpp").read_text())
@@ -324,6 +325,22 @@ def test_what_may_change_when_a_run_is_resumed(tmp_path):
     train(tmp_path, watched, resume=True)
     with pytest.raises(UserError, match=r"configuration: learning_rate was 0.01, now 0.02\. Use"):
         train(tmp_path, {**watched, "learning_rate": 0.02}, resume=True)
+
+
+@pytest.mark.usefixtures("not_trained")
+def test_resumed_for_longer_it_has_as_many_epochs_by_likelihood(tmp_path, pixelcnnpp):
+    run = RunFolder(tmp_path / "run")
+    preset = {"epochs": 4, "warmup_epochs": 1, "batch_size": 12, "learning_rate": 0.01}
+    model = {**tiny.MODEL, "label_loss_weight": 0.5}
+    write_json(tmp_path / "preset" / "config.json", {"model": model, "training": preset})
+    command = ["train", "pixelcnnpp", "--data", tiny.save_npz(tmp_path / "data.npz")]
+    command += ["--run", run.path, "--preset", tmp_path / "preset"]
+    for options in ([], ["--epochs", 40, "--resume"]):
+        assert pixelcnnpp(*command, *options)[0] == 0
+        assert run.read_config()["pixelcnnpp"]["options"]["warmup_epochs"] == 1
+    status, _, err = pixelcnnpp(*command, "--epochs", 40, "--warmup-epochs", 10, "--resume")
+    assert status == 2
+    assert "warmup_epochs was 1, now 10" in err
 
 
 @pytest.mark.usefixtures("not_trained")
