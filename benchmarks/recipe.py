@@ -224,8 +224,8 @@ def main():
     for name in names:
         content = {"data": Path(given.data).name, "group": given.group, "machine": machine()}
         known = read_json(given.output) if given.output.exists() else {**content, "rows": []}
-        if any(known[key] != content[key] for key in ("data", "group")):
-            parser.error(f"{given.output} has trials of another group or data; name another file")
+        if content != {key: known[key] for key in content}:
+            parser.error(f"{given.output} is of another group, data or machine; name another file")
         rows = known["rows"]
         trial = {"trial": name, "minutes": given.minutes, "seed": given.seed}
         if any(row.items() >= trial.items() for row in rows):

@@ -95,7 +95,7 @@ class Run:
         return shlex.join(words)
 
     def minutes(self, model):
-        """Of all epochs, measuring on the validation split included."""
+        """Of all epochs, measuring included; of one that was resumed in its midst, the rest."""
         history = self.json(f"logs/{model}/history.json")
         return sum(row["seconds"] for row in history) / 60 if history else None
 
@@ -213,7 +213,7 @@ def markdown_template(name):
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown
     )
-    environment.filters.update(percent=percent, interval=interval, number=number)
+    environment.filters.update(percent=percent, interval=interval, number=number, minutes=minutes)
     environment.globals.update(
         fusion_command=fusion_command,
         heads_command=heads_command,
@@ -266,6 +266,10 @@ def interval(bounds):
 
 def number(value, digits=3):
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def minutes(value):
+    return number(value, 0 if value is None or value >= 10 else 1)
 
 
 def main():

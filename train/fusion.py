@@ -27,7 +27,8 @@ from keras_pixelcnnpp.train.monitors import EpochTimer, in_words
 from keras_pixelcnnpp.train.options import FusionOptions, resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import as_begun, train_pixelcnnpp
 
-# Bits/dim alone; or with the cross-entropy over the candidate labels, and the preset's warm-up.
+# Bits/dim alone; or with the cross-entropy over the candidate labels, after as large a share of
+# epochs by likelihood as the preset's.
 OBJECTIVES = ("likelihood", "hybrid")
 LABEL_LOSS_WEIGHT = 0.05
 
