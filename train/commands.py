@@ -36,9 +36,9 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     import_plugins(options.plugin)
     require_loggers(options.log)
     callbacks = make_callbacks(options.callback)
-    preset = load_preset(options.preset, options.data, overrides(options)["architecture"])
-    dataset, data_config = load_training_data(options, preset)
     folder, chosen = RunFolder(options.run), overrides(options)
+    preset = load_preset(options.preset, options.data, chosen["architecture"])
+    dataset, data_config = load_training_data(options, preset)
     if options.resume:
         chosen = as_begun(chosen, folder)
     model_options, training = resolve_options(

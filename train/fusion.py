@@ -125,7 +125,8 @@ def train_trials(
     for number, trial in enumerate(trials):
         folder = RunFolder(Path(path) / "trials" / trial.name)
         of_trial = _of_trial(trial, preset, chosen)
-        if not overwrite:
+        resume = not overwrite and folder.has_checkpoint("pixelcnnpp")
+        if resume:
             of_trial = as_begun(of_trial, folder)
         options = resolve_options(preset, of_trial, dataset.num_classes, larger is not None)
         result_json = folder.reports / "trial.json"
@@ -138,7 +139,7 @@ def train_trials(
             )
             start = time.perf_counter()
             model, seconds = _train(
-                dataset, folder, options, data_config, larger, overwrite, verbose
+                dataset, folder, options, data_config, larger, resume, overwrite, verbose
             )
             result = {
                 **asdict(trial),
@@ -174,7 +175,7 @@ def _of_trial(trial: Trial, preset: dict, chosen: dict) -> dict:
     return chosen
 
 
-def _train(dataset, folder, options, data_config, larger, overwrite, verbose):
+def _train(dataset, folder, options, data_config, larger, resume, overwrite, verbose):
     """Returns the trained model and the seconds that an epoch took."""
     keras.utils.clear_session()
     model_options, training = options
@@ -187,7 +188,7 @@ def _train(dataset, folder, options, data_config, larger, overwrite, verbose):
         data_config,
         callbacks=[timer],
         larger=larger,
-        resume=not overwrite and folder.has_checkpoint("pixelcnnpp"),
+        resume=resume,
         overwrite=overwrite,
         verbose=verbose,
     )

@@ -98,8 +98,8 @@ def train_pixelcnnpp(
             may_change=may_change(PixelCNNOptions),
         )
 
-    if verbose and warmup_steps(training, steps) < (training["learning_rate_warmup"] or 0):
-        shorter = warmup_steps(training, steps)
+    shorter = warmup_steps(training, steps)
+    if verbose and shorter < (training["learning_rate_warmup"] or 0):
         print(f"The learning rate warms up over {shorter} steps, a tenth of all {steps}.")
     limit = validation_limit(training["validation_limit"], len(pictures), num_classes)
     few = min(MONITORED_TRAINING_PICTURES, limit or MONITORED_TRAINING_PICTURES)
