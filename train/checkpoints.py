@@ -61,7 +61,8 @@ class Checkpoints:
             write_json(path.with_suffix(".json"), description)
         except DiskFullError as error:
             raise DiskFullError(
-                f"{error} {self.advice()} Make room, then go on with --resume."
+                f"{error} {self.advice()} Make room, then go on with --resume "
+                "(`train fusion` goes on without it)."
             ) from error
         self._drop_all_but_the_last(progress)
 

@@ -93,6 +93,32 @@ def test_crops_of_the_preset_come_from_larger_pictures(tmp_path, pixelcnnpp, mon
     assert sizes == [((4, 4, 3), (20, 6, 6, 3))]
 
 
+@pytest.mark.parametrize(("checkpoint", "expected"), [(False, 2), (True, 1)])
+def test_epochs_by_likelihood_of_a_trial_that_was_killed(
+    tmp_path, pixelcnnpp, monkeypatch, checkpoint, expected
+):
+    """With a checkpoint they stay what they were; without one half of the epochs asked now."""
+    write_json(tmp_path / "preset" / "config.json", PRESET)
+    data = tiny.save_npz(tmp_path / "data.npz")
+    trained = []
+
+    def train(dataset, folder, model_options, training, data_config, *, resume, **_):
+        trained.append((training["warmup_epochs"], resume))
+        options = {**model_options, **training}
+        config = {"pixelcnnpp": {"options": options}, "data": data_config}
+        write_json(folder.config_json, config)
+        if checkpoint:
+            write_json(folder.checkpoints("pixelcnnpp") / "epoch-0001.json", {})
+        raise TrainingStopped(signal.SIGKILL)
+
+    monkeypatch.setattr(training_of_fusion, "train_pixelcnnpp", train)
+    command = ["train", "fusion", "--data", data, "--run", tmp_path / "run"]
+    command += ["--preset", tmp_path / "preset", "--strategy", "bias", "--objective", "hybrid"]
+    pixelcnnpp(*command)
+    pixelcnnpp(*command, "--epochs", 4)
+    assert trained == [(1, False), (expected, checkpoint)]
+
+
 @pytest.mark.slow
 def test_command_writes_a_table_and_keeps_what_is_finished(tmp_path, pixelcnnpp):
     write_json(tmp_path / "preset" / "config.json", PRESET)
