@@ -292,7 +292,7 @@ class Answers:
                 scores = model.class_log_likelihoods(levels, known_rows=rows)
                 belief = model.posterior.probabilities(scores).astype("float64")
                 belief /= belief.sum(axis=-1, keepdims=True)
-                log_prob = log_marginal(scores[:, -1].astype("float64"))
+                log_prob = log_marginal(scores[:, -1])
             else:
                 log_prob = model.log_prob(levels)
         bits = bits_per_dim(log_prob, model.image_shape)
@@ -303,11 +303,6 @@ class Answers:
         """`AutoregressiveModel.evidence_map` of a picture: `[height, width]`, nats."""
         with self._lock, argument_errors():
             return self.model.evidence_map(picture.levels[None], [label], [against])[0]
-
-    @staticmethod
-    def require_codec() -> None:
-        """Raises a `UserError` if the package that compresses is not installed."""
-        require_constriction()
 
     def compress(self, picture: Picture) -> Compression:
         """Compresses a picture without loss, and decompresses it.

@@ -29,6 +29,7 @@ from keras_pixelcnnpp.app.figures import (
     pictures_html,
     plot_html,
 )
+from keras_pixelcnnpp.codec.coder import require_constriction
 from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 
@@ -220,7 +221,7 @@ def _complete_tab(answers: Answers) -> tuple:
 
 def _compress_tab(answers: Answers) -> tuple | None:
     try:
-        answers.require_codec()
+        require_constriction()
     except UserError as error:
         gr.Markdown(f"{error}")
         return None

@@ -33,7 +33,7 @@ from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import TITLES, RunFolder, split_words
+from keras_pixelcnnpp.run import RunFolder, model_titles, split_words
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -55,7 +55,7 @@ def judge(
     folder.require_model("pixelcnnpp")
     dataset = folder.load_data(data)
     if flip_average and not config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
-        print("Note: trained without mirror images, PixelCNN++ may not know what to make of them.")
+        print("Note: trained without mirror images, a model may not know what to make of them.")
     pictures = dataset.split(split)
     train = folder.training_pictures(dataset).images
     parts = Parts.of(train) if partial else None
@@ -85,17 +85,18 @@ def judge(
             histogram.log_prob(pictures.images[known]), dataset.image_shape
         ),
     }
-    for name, png in _figures(labels, judgements, class_names).items():
+    titles = model_titles(config)
+    for name, png in _figures(labels, judgements, class_names, titles).items():
         write_bytes(folder.reports / f"{name}.png", png)
     write_json(folder.reports / "classification.json", report)
-    _print_classes(labels, judgements, class_names)
-    _print_comparison(report)
+    _print_classes(labels, judgements, class_names, titles)
+    _print_comparison(report, titles)
     if parts is not None:
         of_parts = {name: judgement.of_parts for name, judgement in judgements.items()}
         by_part = {"split": split, **partial_report(labels, parts.rows, of_parts)}
         write_json(folder.reports / "partial.json", by_part)
-        write_bytes(folder.reports / "partial.png", partial_png(by_part))
-        print_partial(by_part)
+        write_bytes(folder.reports / "partial.png", partial_png(by_part, titles))
+        print_partial(by_part, titles)
     print(
         f"Wrote classification.json, predictions, confusion matrices and curves: {folder.reports}"
     )
@@ -135,8 +136,8 @@ def _judgements(
     parts: Parts | None,
 ) -> dict[str, Judgement]:
     both = " and their mirror images" if flip_average else ""
-    print(f"PixelCNN++ scores {len(images)} pictures{both} under every class")
     classifier = load_classifier(folder, batch_size, verbose, flip_average)
+    print(f"{classifier.model.title} scores {len(images)} pictures{both} under every class")
     known_rows, of_parts = None if parts is None else parts.rows, None
     (scores, probabilities), speed = _timed(
         lambda some: classifier.class_scores(some, known_rows), images, batch_size
@@ -220,7 +221,7 @@ def compare(
 def _bits_of_classes(log_likelihood: np.ndarray | None, image_shape) -> float | None:
     if log_likelihood is None:
         return None
-    return _mean_bits(log_marginal(log_likelihood.astype(np.float64)), image_shape)
+    return _mean_bits(log_marginal(log_likelihood), image_shape)
 
 
 def _mean_bits(log_prob: np.ndarray, image_shape: tuple[int, int, int]) -> float:
@@ -291,29 +292,29 @@ def _selective_accuracy(labels, probabilities) -> dict:
     return {"area": float(accuracy.mean()), "at_coverage": at}
 
 
-def _figures(labels, judgements: dict[str, Judgement], class_names) -> dict[str, bytes]:
+def _figures(labels, judgements: dict[str, Judgement], class_names, titles) -> dict[str, bytes]:
     """The contents of the PNG files, by their names."""
-    models = {TITLES[name]: judgement.probabilities for name, judgement in judgements.items()}
+    models = {titles[name]: judgement.probabilities for name, judgement in judgements.items()}
     figures = {"selective_accuracy": selective_accuracy_png(labels, models)}
     if len(labels) > 1:
         figures["reliability"] = reliability_png(labels, models)
     for name, judgement in judgements.items():
-        of_model = class_names, TITLES[name]
+        of_model = class_names, titles[name]
         figures[f"confusion_{name}"] = confusion_matrix_png(labels, judgement.predicted, *of_model)
         figures[f"roc_{name}"] = roc_png(labels, judgement.probabilities, *of_model)
     return figures
 
 
-def _print_classes(labels, judgements: dict[str, Judgement], class_names) -> None:
+def _print_classes(labels, judgements: dict[str, Judgement], class_names, titles) -> None:
     for name, judgement in judgements.items():
-        print(f"\n{TITLES[name]}")
+        print(f"\n{titles[name]}")
         print(_classification_report(labels, judgement.predicted, class_names, digits=3))
 
 
-def _print_comparison(report: dict) -> None:
+def _print_comparison(report: dict, titles: dict[str, str]) -> None:
     accuracies = [
         (
-            TITLES[name],
+            titles[name],
             f"{numbers['accuracy']:.2%}",
             "–".join(f"{100 * bound:.1f}" for bound in numbers["accuracy_ci95"]),
             _number(numbers, "log_loss"),
@@ -330,7 +331,7 @@ def _print_comparison(report: dict) -> None:
     )
     confidences = [
         (
-            TITLES[name],
+            titles[name],
             _number(numbers["temperature_scaling"], "ece"),
             _number(numbers["temperature_scaling"], "log_loss"),
             _number(numbers["roc_auc"], "macro"),
@@ -350,8 +351,8 @@ def _print_comparison(report: dict) -> None:
         difference = report["accuracy_difference"]
         low, high = difference["ci95"]
         print(
-            f"PixelCNN++ minus baseline: {100 * difference['value']:+.1f} points of accuracy, 95 % "
-            f"interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap)"
+            f"{titles['pixelcnnpp']} minus baseline: {100 * difference['value']:+.1f} points of "
+            f"accuracy, 95 % interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap)"
         )
         print(f"McNemar's exact test, are the two different? p = {report['mcnemar_p']:.4g}")
 

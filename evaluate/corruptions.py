@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from keras_pixelcnnpp.checks import require_choice
-from keras_pixelcnnpp.data.images import check_channels, to_levels, to_pixels
+from keras_pixelcnnpp.data.images import as_image, check_channels, to_levels, to_pixels
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -90,7 +90,7 @@ def _jpeg(pixels, quality, rng):
 
 def _through_jpeg(picture, quality):
     buffer = io.BytesIO()
-    _image(picture).save(buffer, "JPEG", quality=quality)
+    as_image(picture).save(buffer, "JPEG", quality=quality)
     with Image.open(buffer) as image:
         return np.asarray(image).reshape(picture.shape)
 
@@ -98,7 +98,7 @@ def _through_jpeg(picture, quality):
 def _pixelation(pixels, share, rng):
     height, width = pixels.shape[1:3]
     small = max(1, round(share * width)), max(1, round(share * height))
-    coarse = [_image(picture).resize(small, Image.Resampling.BOX) for picture in pixels]
+    coarse = [as_image(picture).resize(small, Image.Resampling.BOX) for picture in pixels]
     enlarged = [image.resize((width, height), Image.Resampling.NEAREST) for image in coarse]
     return np.stack([np.asarray(image) for image in enlarged]).reshape(pixels.shape)
 
@@ -127,10 +127,6 @@ def _translation(pixels, share, rng):
             for picture, (sign, other) in zip(pixels, signs, strict=True)
         ]
     )
-
-
-def _image(picture):
-    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
 CORRUPTIONS = {

@@ -40,7 +40,7 @@ DETECTORS = {
     "pixelcnnpp_max_softmax": Detector(
         "minus the largest class probability of PixelCNN++",
         "p(y|x)",
-        "PixelCNN++, largest p(y | x)",
+        "largest p(y | x), by Bayes' rule",
     ),
     "baseline_max_softmax": Detector(
         "minus the largest class probability of the baseline CNN",
@@ -136,7 +136,7 @@ def density_scores(
     if model.num_classes:
         classifier = PixelCNNClassifier(model, batch_size, verbose)
         scores, probabilities = classifier.class_scores(images)
-        log_prob = log_marginal(scores.astype(np.float64))
+        log_prob = log_marginal(scores)
         found["pixelcnnpp_max_softmax"] = -probabilities.max(axis=1)
     else:
         log_prob = model.log_prob(images, batch_size=batch_size, verbose=verbose)

@@ -38,7 +38,7 @@ def explain(
         raise UserError(f"The split {split} has no labels: no true class to find evidence for.")
     class_names = config["data"]["class_names"]
     classifier = load_classifier(folder, batch_size, verbose)
-    print(f"PixelCNN++ scores {len(pictures)} pictures under every class")
+    print(f"{classifier.model.title} scores {len(pictures)} pictures under every class")
     found = Evidence.gather(classifier, pictures, per_class)
     png = evidence_png(found, class_names, classifier.num_levels)
     write_bytes(folder.reports / "evidence.png", png)

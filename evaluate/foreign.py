@@ -50,7 +50,9 @@ def detect(
     if against is not None:
         other = folder.load_pictures(against)
         chosen = other.split(split).some(count, seed).images
-        inputs = {**inputs, other.name: chosen}
+        # A folder may be called as one of the sets is.
+        other_name = other.name if other.name not in inputs else f"{other.name} (--against)"
+        inputs = {**inputs, other_name: chosen}
     model = load_trained_model(path)
     of_background = None if background is None else load_background(background, model)
     print(f"Scoring {len(images)} pictures of the split {split} and {len(inputs)} foreign sets")
@@ -63,7 +65,7 @@ def detect(
     write_json(folder.reports / "foreign.json", report)
     _print_report(report)
     if against is not None:
-        _print_intervals(other.name, report["inputs"][other.name])
+        _print_intervals(other_name, report["inputs"][other_name])
     print(f"Wrote foreign.json and foreign.png to {folder.reports}")
 
 

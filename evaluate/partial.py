@@ -9,7 +9,6 @@ import numpy as np
 from keras_pixelcnnpp.data.batches import mean_picture
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
-from keras_pixelcnnpp.run import TITLES
 
 # Points of the curve, at most; of PixelCNN++ each costs nothing, of the CNN a pass.
 MOST_PARTS = 16
@@ -69,8 +68,11 @@ def partial_report(
     }
 
 
-def partial_png(report: dict) -> bytes:
-    """Draws accuracy over the share of the picture seen: the content of a PNG file."""
+def partial_png(report: dict, titles: dict[str, str]) -> bytes:
+    """Draws accuracy over the share of the picture seen: the content of a PNG file.
+
+    `titles` are what `model_titles` gives.
+    """
     figure = new_figure(5, 3.6)
     axes = figure.subplots()
     shares = 100 * np.array(report["shares"])
@@ -78,7 +80,7 @@ def partial_png(report: dict) -> bytes:
         low, high = 100 * np.transpose(numbers["accuracy_ci95"])
         axes.fill_between(shares, low, high, color=f"C{index}", alpha=0.15, linewidth=0)
         accuracy = 100 * np.array(numbers["accuracy"])
-        axes.plot(shares, accuracy, "o-", color=f"C{index}", markersize=3, label=TITLES[name])
+        axes.plot(shares, accuracy, "o-", color=f"C{index}", markersize=3, label=titles[name])
     axes.set(xlim=(-2, 102), ylim=(0, 102))
     axes.set_xlabel("share of the picture seen, from above (%)")
     axes.set_ylabel("accuracy (%), with 95 % intervals")
@@ -87,12 +89,12 @@ def partial_png(report: dict) -> bytes:
     return figure_png(figure, dpi=160)
 
 
-def print_partial(report: dict) -> None:
+def print_partial(report: dict, titles: dict[str, str]) -> None:
     """Prints the accuracy at some parts."""
     shares = np.array(report["shares"])
     parts = list(dict.fromkeys(int(np.abs(shares - share).argmin()) for share in SHOWN))
     rows = [
-        (TITLES[name], *(f"{numbers['accuracy'][part]:.2%}" for part in parts))
+        (titles[name], *(f"{numbers['accuracy'][part]:.2%}" for part in parts))
         for name, numbers in report["models"].items()
     ]
     print_table(

@@ -19,12 +19,12 @@ from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_tabl
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval, classification_metrics
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
-from keras_pixelcnnpp.run import TITLES, RunFolder
+from keras_pixelcnnpp.run import RunFolder, model_titles
 
 # What raises the alarm, larger the more foreign: by their names in `DETECTORS`.
 ALARM_TITLES = {
     "log_likelihood": "log p(x)",
-    "pixelcnnpp_max_softmax": "PixelCNN++ p(y|x)",
+    "pixelcnnpp_max_softmax": "Bayes' p(y|x)",
     "baseline_max_softmax": "CNN p(y|x)",
 }
 
@@ -40,7 +40,7 @@ def stress(
     options: dict,
 ) -> None:
     """Judges labelled pictures of a split, whole and spoilt; draws, writes and prints it."""
-    folder.read_config()
+    titles = model_titles(folder.read_config())
     folder.require_model("pixelcnnpp")
     dataset = folder.load_data(data)
     pictures = dataset.pictures(split, with_labels=True, limit=limit, seed=seed)
@@ -74,7 +74,7 @@ def stress(
         "corruptions": rows,
     }
     write_json(folder.reports / "robustness.json", report)
-    write_bytes(folder.reports / "robustness.png", robustness_png(report, examples))
+    write_bytes(folder.reports / "robustness.png", robustness_png(report, examples, titles))
     _print_report(report)
     print(f"Wrote robustness.json and robustness.png to {folder.reports}")
 
@@ -94,7 +94,7 @@ class Judged:
         """Asks a `PixelCNNClassifier`, and a `BaselineClassifier` if there is one."""
         pixelcnnpp = judges["pixelcnnpp"]
         scores, probabilities = pixelcnnpp.class_scores(images)
-        log_prob = log_marginal(scores.astype(np.float64))
+        log_prob = log_marginal(scores)
         judged = {"pixelcnnpp": probabilities}
         alarms = {"log_likelihood": bits_per_dim(log_prob, pixelcnnpp.image_shape)}
         if "baseline" in judges:
@@ -127,11 +127,11 @@ class Judged:
         }
 
 
-def robustness_png(report: dict, examples: dict[str, np.ndarray]) -> bytes:
+def robustness_png(report: dict, examples: dict[str, np.ndarray], titles: dict[str, str]) -> bytes:
     """Draws a row for each corruption: a picture, accuracy, calibration error, alarms.
 
-    `examples` are pixels `[1 + severities, height, width, channels]`, the clean picture first. The
-    content of a PNG file.
+    `examples` are pixels `[1 + severities, height, width, channels]`, the clean picture first;
+    `titles` what `model_titles` gives. The content of a PNG file.
     """
     figure = new_figure(12, 1.3 * len(examples) + 0.9)
     grid = figure.subplots(len(examples), 4, width_ratios=(3.2, 2, 2, 2), squeeze=False)
@@ -145,14 +145,14 @@ def robustness_png(report: dict, examples: dict[str, np.ndarray]) -> bytes:
         for index, model in enumerate(clean):
             for axes, key in ((row[1], "accuracy"), (row[2], "ece")):
                 values = [clean[model][key], *(at["models"][model][key] for at in measured)]
-                _draw(axes, [0, *report["severities"]], values, f"C{index}", TITLES[model])
+                _draw(axes, [0, *report["severities"]], values, f"C{index}", titles[model])
         for index, (alarm, title) in enumerate(ALARM_TITLES.items()):
             if alarm in report["alarms"]:
                 values = [at["auroc"][alarm] for at in measured]
                 _draw(row[3], report["severities"], values, ("k", "C0", "C1")[index], title)
         row[3].axhline(0.5, color="grey", linestyle=":")
-    titles = ("", "accuracy", "calibration error", "AUROC against clean pictures")
-    for place, title in enumerate(titles[1:], 1):
+    columns = ("accuracy", "calibration error", "AUROC against clean pictures")
+    for place, title in enumerate(columns, 1):
         grid[0, place].set_title(title, fontsize=10)
         grid[-1, place].set_xlabel("severity")
         grid[0, place].legend(fontsize=6)

@@ -36,19 +36,7 @@ _MODULES = (
     "sampling",
 )
 
-__all__ = [
-    "BaselineCNN",
-    "DiscretizedLogisticMixture",
-    "FusedAdam",
-    "GatedPixelCNN",
-    "PixelCNN",
-    "PixelCNNClassifier",
-    "PixelCNNPlusPlus",
-    "SavedModelClassifier",
-    "WarmUpAgain",
-    "WarmUpThenDecay",
-    "keep_freed_memory",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name):

@@ -1,6 +1,7 @@
 """Checks of arguments, so that all classes word their errors alike."""
 
 import math
+import operator
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def checked_image_shape(image_shape):
         ValueError: If it isn't that.
     """
     try:
-        height, width, channels = (int(size) for size in image_shape)
+        height, width, channels = (operator.index(size) for size in image_shape)
     except (TypeError, ValueError):
         height = width = channels = 0
     if min(height, width, channels) < 1:

@@ -348,3 +348,20 @@ def build_conditioning(conditioning, place, num_classes, prefix="", dtype=None):
         for name in parse_conditioning(conditioning)
         if STRATEGIES[name].place == place
     ]
+
+
+def condition(strategies, x, labels, **features):
+    """Lets labels into `x` by each of the layers that `build_conditioning` made for a place.
+
+    Args:
+        strategies: These layers.
+        x: Features `(batch, candidates, height, width, channels)`.
+        labels: Int tensor `(batch, candidates)`.
+        **features: What the strategies of that place need beside, such as `features` at the head.
+
+    Returns:
+        Features with the candidates of `labels`, if there is a strategy.
+    """
+    for strategy in strategies:
+        x = strategy(x, labels, **features)
+    return x

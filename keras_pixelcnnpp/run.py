@@ -11,8 +11,13 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json, remove_leftovers, write_json
 
-# The models of a run, by their sections in its config.json, as tables and plots call them.
+# What the models of a run are called, by their sections in its config.json, where that doesn't say.
 TITLES = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
+
+
+def model_titles(config: dict) -> dict[str, str]:
+    """What tables and plots call the models of a run, by their sections in its `config.json`."""
+    return {name: str(config.get(name, {}).get("title", title)) for name, title in TITLES.items()}
 
 
 class RunFolder:

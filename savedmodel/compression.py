@@ -17,6 +17,7 @@ from keras_pixelcnnpp.codec.container import (
     read_header,
 )
 from keras_pixelcnnpp.data.images import (
+    as_image,
     check_channels,
     fit_image,
     open_image,
@@ -228,8 +229,10 @@ def promised_bits(model: AutoregressiveModel, levels: np.ndarray, labels: np.nda
 
 def _names(files: list[Path]) -> list[str]:
     """Each file's path below the folder that holds all of them, as that of a PNG file."""
-    parent = os.path.commonpath([file.absolute().parent for file in files])
-    names = [file.absolute().relative_to(parent).as_posix() for file in files]
+    # Without `..`, which would lead out of the folder they come back to; a link keeps its name.
+    paths = [file.parent.resolve() / file.name for file in files]
+    parent = os.path.commonpath([path.parent for path in paths])
+    names = [path.relative_to(parent).as_posix() for path in paths]
     names = [name if name.lower().endswith(".png") else f"{name}.png" for name in names]
     known = {}
     for file, name in zip(files, names, strict=True):
@@ -312,12 +315,9 @@ def _print_table(rows: list[tuple[str, float]], dimensions: int) -> None:
 
 def bytes_as(pixels: np.ndarray, kind: str, **options) -> int:
     """The length of pictures in a lossless format, all together."""
-    buffer, total = io.BytesIO(), 0
+    total = 0
     for picture in pixels:
-        buffer.seek(0)
-        buffer.truncate()
-        Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(
-            buffer, kind, **options
-        )
+        buffer = io.BytesIO()
+        as_image(picture).save(buffer, kind, **options)
         total += buffer.tell()
     return total

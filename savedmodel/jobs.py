@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.data.folders import file_inside
+from keras_pixelcnnpp.data.folders import file_inside, visible_files
 from keras_pixelcnnpp.data.images import SUFFIXES, read_image, to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import ExportedModel, sample_batch
@@ -127,13 +127,11 @@ def pictures_below(folder: Path) -> list[str]:
     """The paths of all PNG and JPEG files below a folder, sorted; at least one."""
     if not folder.is_dir():
         raise UserError(f"No such folder: {folder}")
-    paths = [
+    paths = sorted(
         file.relative_to(folder).as_posix()
-        for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES and file.is_file()
-    ]
-    # Hidden ones may be half written.
-    paths = sorted(path for path in paths if not any(p.startswith(".") for p in path.split("/")))
+        for file in visible_files(folder)
+        if file.suffix.lower() in SUFFIXES
+    )
     if not paths:
         raise UserError(f"{folder} holds no PNG or JPEG file")
     return paths

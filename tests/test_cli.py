@@ -1,4 +1,3 @@
-import csv
 import json
 import os
 import re
@@ -222,47 +221,6 @@ def test_from_pictures_to_savedmodel(pixelcnnpp, data, tmp_path):
     assert "24 train, 9 validation, 5 test pictures of 4×4×1, 3 classes" in out
     assert f"Wrote {run / 'model.keras'}" in out
 
-    status, out, _ = pixelcnnpp("evaluate", "classification", "--run", run)
-    assert status == 0
-    assert "pixelcnnpp train baseline" in out
-    status, out, _ = pixelcnnpp(
-        "train", "baseline", "--data", data, "--run", run, "--epochs", 1, "--batch-size", 12
-    )
-    assert status == 0
-    status, out, _ = pixelcnnpp("evaluate", "classification", "--run", run)
-    assert status == 0
-    assert "precision" in out
-    reports = run / "reports"
-    report = json.loads((reports / "classification.json").read_text())
-    assert (report["split"], report["count"]) == ("validation", 9)
-    numbers = {"accuracy", "accuracy_ci95", "log_loss", "ece", "bits_per_dim"}
-    assert set(report["models"]) == {"pixelcnnpp", "baseline"}
-    assert all(numbers <= set(model) for model in report["models"].values())
-    assert 0 <= report["mcnemar_p"] <= 1
-    assert report["pixel_histogram_bits_per_dim"] > 0
-    for name in ("predictions.csv", "predictions_baseline.csv"):
-        with (reports / name).open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert len(rows) == 9
-        assert list(rows[0]) == ["path", "label", "predicted", "p_0", "p_1", "p_2"]
-    for name in ("confusion_pixelcnnpp.png", "confusion_baseline.png"):
-        assert (reports / name).exists()
-
-    (reports / "classification.json").unlink()
-    status, out, _ = pixelcnnpp("evaluate", "classification", "--run", run, "--split", "test")
-    assert status == 0
-    assert "has no labels" in out
-    assert not (reports / "classification.json").exists()
-    assert len((reports / "predictions.csv").read_text().splitlines()) == 6
-
-    one_line(
-        pixelcnnpp("evaluate", "classification", "--run", run, "--split", "tset"), "validation"
-    )
-    one_line(
-        pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL, "--filters", 8),
-        "filters was 4, now 8",
-    )
-
     status, out, _ = pixelcnnpp("savedmodel", "export", "--run", run)
     assert status == 0
     picture = tmp_path / "bright.png"
@@ -288,14 +246,6 @@ class TestBadInput:
             "train", "pixelcnnpp", "--data", "digits", "--run", run, "--preset", "dígits"
         )
         one_line(result, "digits", "report", "cifar10")
-        assert not run.exists()
-
-    def test_unknown_strategy(self, pixelcnnpp, data, tmp_path):
-        run = tmp_path / "run"
-        result = pixelcnnpp(
-            "train", "pixelcnnpp", "--data", data, "--run", run, *SMALL, "--conditioning", "magic"
-        )
-        one_line(result, "magic", "embedding", "bias")
         assert not run.exists()
 
     def test_image_size_that_cannot_be_halved(self, pixelcnnpp, data, tmp_path):
@@ -326,13 +276,3 @@ class TestBadInput:
     def test_no_run(self, pixelcnnpp, tmp_path, command, monkeypatch):
         monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
         one_line(pixelcnnpp(*command, "--run", tmp_path), "No run in", "pixelcnnpp train")
-
-    def test_no_picture(self, pixelcnnpp, tmp_path):
-        one_line(
-            pixelcnnpp("savedmodel", "classify", tmp_path, tmp_path / "none.png"), "No SavedModel"
-        )
-
-    def test_unknown_option_is_typers(self, pixelcnnpp):
-        status, _, err = pixelcnnpp("train", "pixelcnnpp", "--colour", "red")
-        assert status == 2
-        assert "No such option" in err

@@ -8,7 +8,7 @@ from layer_checks import check_layer, randomize, run, weights_of
 from scipy.special import softmax
 from serialization import check_config
 
-from keras_pixelcnnpp.conditioning import STRATEGIES, MixtureHeadConditioning, SpatialConditioning
+from keras_pixelcnnpp.conditioning import STRATEGIES, MixtureHeadConditioning
 
 NUM_CLASSES = 3
 LABELS = np.array([[2, 0, 3, 1], [1, 1, 2, 0]])  # 3 is "no label"
@@ -74,10 +74,6 @@ def built(name, x):
     else:
         run(layer, x, LABELS)
     return layer
-
-
-def test_every_strategy_has_an_equation():
-    assert set(EQUATIONS) == set(STRATEGIES)
 
 
 @pytest.mark.parametrize("candidates", [1, 4])
@@ -163,12 +159,6 @@ def test_mixture_head_stays_in_float32(x):
     layer.build(x.shape, LABELS.shape, FEATURES.shape)
     output = layer(ops.convert_to_tensor(x), LABELS, **needs("mixture_head"))
     assert keras.backend.standardize_dtype(output.dtype) == "float32"
-
-
-def test_tables_have_an_entry_for_no_label():
-    layer = SpatialConditioning(NUM_CLASSES)
-    layer.build((None, 1, 4, 6, 5))
-    assert layer.table.shape == (NUM_CLASSES + 1, 4, 6, 5)
 
 
 @pytest.mark.parametrize("num_classes", [0, -1, 1.5, "three"])

@@ -340,11 +340,6 @@ def test_schedule_survives_saving(schedule):
     assert loaded._learning_rate.get_config() == schedule.get_config()
 
 
-@pytest.mark.parametrize("warmup_steps", [0, 10])
-def test_first_step_moves(warmup_steps):
-    assert WarmUpThenDecay(0.01, warmup_steps=warmup_steps)(0) > 0
-
-
 @pytest.mark.parametrize(
     "arguments",
     [{"warmup_steps": -1}, {"warmup_steps": 2.5}, {"decay_rate": -0.1}, {"decay_rate": np.nan}],

@@ -44,6 +44,7 @@ def claim(
                 f"as many to resume it. Received: epochs={options['epochs']}"
             )
         config = {
+            "title": title,
             "options": options,
             "model": model.get_config(),
             "parameters": model.count_params(),

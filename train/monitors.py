@@ -264,7 +264,7 @@ class FrechetMonitor(Drawing):
 
     def __init__(
         self,
-        distance: Callable[[ClassSamples], float | None],
+        distance: Callable[[ClassSamples], float],
         class_names: Sequence[str],
         every: int,
         per_class: int,
@@ -274,9 +274,7 @@ class FrechetMonitor(Drawing):
 
     def look_at(self, samples, epoch, logs):
         """Measures them."""
-        distance = self.distance(samples)
-        if distance is not None:
-            logs["val_frechet_distance"] = distance
+        logs["val_frechet_distance"] = self.distance(samples)
 
 
 PER_CLASS = 25

@@ -13,16 +13,8 @@ from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
 
 
-class NonFiniteError(UserError):
-    """The loss or the gradient is NaN or infinite; `rows` are the training pictures of the step."""
-
-    def __init__(self, message: str, rows: np.ndarray):
-        super().__init__(message)
-        self.rows = rows
-
-
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises `NonFiniteError` after the first step whose loss or gradient isn't finite."""
+    """Raises a `UserError` after the first step whose loss or gradient isn't finite."""
 
     # keras.callbacks.TerminateOnNaN ends `fit` as if all was well, so that the broken weights would
     # be measured and kept, and it doesn't say which pictures they were.
@@ -64,12 +56,11 @@ class StopOnNonFinite(keras.callbacks.Callback):
         shown = ", ".join(map(str, rows[: self.SHOWN_ROWS]))
         more = f" and {len(rows) - self.SHOWN_ROWS} more" if len(rows) > self.SHOWN_ROWS else ""
         steps = int(self.model.optimizer.iterations.numpy())
-        raise NonFiniteError(
+        raise UserError(
             f"The {what} is no longer finite in step {steps} (epoch {self._epoch + 1}, batch "
             f"{self.batches.first_step + batch + 1}: training pictures {shown}{more}). "
             f"{self.checkpoints.advice()} Start over with a lower --learning-rate, or go on with "
-            "--resume --gradient-clip-norm 1 (`train fusion` goes on without --resume).",
-            rows,
+            "--resume --gradient-clip-norm 1 (`train fusion` goes on without --resume)."
         )
 
 

@@ -17,7 +17,7 @@ from keras_pixelcnnpp.data.images import picture_grid, png_pixels, to_pixels
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png, reliability_png
 from keras_pixelcnnpp.evaluate.partial import part_rows, partial_png, partial_report
 from keras_pixelcnnpp.optimizers import variable_value
-from keras_pixelcnnpp.run import TITLES, RunFolder
+from keras_pixelcnnpp.run import RunFolder, model_titles
 from keras_pixelcnnpp.train.monitors import Drawing, ValidationMonitor
 from keras_pixelcnnpp.train.options import WATCHING
 
@@ -53,7 +53,8 @@ def tensorboard_callbacks(
         TensorBoardMetrics(configuration),
     ]
     if figures_every:
-        callbacks.append(TensorBoardFigures(shown, monitor, section, figures_every))
+        title = model_titles(config)[section]
+        callbacks.append(TensorBoardFigures(shown, monitor, title, figures_every))
     if sample_every:
         writer = SummaryWriter(log_dir / "samples")
         callbacks.append(TensorBoardSamples(writer, dataset.class_names, sample_every))
@@ -213,10 +214,10 @@ class TensorBoardFigures(keras.callbacks.Callback):
     rows. What the monitor measured is enough for both: they cost half a second of drawing.
     """
 
-    def __init__(self, writer: SummaryWriter, monitor: ValidationMonitor, section: str, every: int):
+    def __init__(self, writer: SummaryWriter, monitor: ValidationMonitor, title: str, every: int):
         super().__init__()
         self.monitor = monitor
-        self.section = section
+        self.title = title
         self.every = every
         self._writer = writer
 
@@ -227,12 +228,12 @@ class TensorBoardFigures(keras.callbacks.Callback):
             return
         figures = {}
         if len(labels) > 1:
-            title = f"{TITLES[self.section]}, epoch {epoch + 1}"
+            title = f"{self.title}, epoch {epoch + 1}"
             figures["reliability"] = reliability_png(labels, {title: judged[:, -1]})
         if judged.shape[1] > 1:
             rows = part_rows(self.model.image_shape[0])
-            report = partial_report(labels, rows, {self.section: judged})
-            figures["accuracy_by_part_seen"] = partial_png(report)
+            report = partial_report(labels, rows, {"pixelcnnpp": judged})
+            figures["accuracy_by_part_seen"] = partial_png(report, {"pixelcnnpp": self.title})
         for tag, png in figures.items():
             self._writer.image(tag, png_pixels(png), epoch)
 

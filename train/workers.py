@@ -141,7 +141,3 @@ class ShardedSequence(keras.utils.PyDataset):
             return (batch,)
         weights = np.where(rows < count, filled / count, 0).astype("float32")
         return batch, weights, weights
-
-    def on_epoch_end(self):
-        """Goes on to the next epoch. Keras calls it."""
-        self.batches.on_epoch_end()

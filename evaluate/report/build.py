@@ -16,7 +16,7 @@ from keras_pixelcnnpp.evaluate.report.facts import (
 )
 from keras_pixelcnnpp.evaluate.report.page import KeyNumber, Missing, Page, Section
 from keras_pixelcnnpp.files import write_bytes
-from keras_pixelcnnpp.run import TITLES, RunFolder
+from keras_pixelcnnpp.run import RunFolder
 
 PARTS = (
     measured.samples_section,
@@ -95,7 +95,7 @@ def _page(facts: RunFacts) -> Page:
 def _missing(facts: RunFacts, parts: list[Section | Missing]) -> list[Missing]:
     """One entry for each command, however many sections it writes for."""
     titles = {}
-    for model, title in TITLES.items():
+    for model, title in facts.titles.items():
         if not facts.section(model):
             titles[facts.training_command(model)] = [title]
     for part in parts:
@@ -107,7 +107,7 @@ def _missing(facts: RunFacts, parts: list[Section | Missing]) -> list[Missing]:
 def _subtitle(facts: RunFacts) -> str:
     data = facts.config["data"]
     return (
-        f"PixelCNN++ on pictures of {shape(data.get('image_shape'))}, "
+        f"{facts.titles['pixelcnnpp']} on pictures of {shape(data.get('image_shape'))}, "
         f"{len(facts.class_names)} classes"
     )
 
@@ -115,7 +115,7 @@ def _subtitle(facts: RunFacts) -> str:
 def _key_numbers(facts: RunFacts) -> list[KeyNumber]:
     classification, generation = facts.json("classification"), facts.json("generation")
     numbers = []
-    for name, title in TITLES.items():
+    for name, title in facts.titles.items():
         of_model = find(classification, "models", name)
         if is_number(find(of_model, "accuracy")):
             note = percent_interval(find(of_model, "accuracy_ci95"))

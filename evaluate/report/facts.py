@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.report.page import Missing, Picture
 from keras_pixelcnnpp.files import read_json
-from keras_pixelcnnpp.run import RunFolder, split_words
+from keras_pixelcnnpp.run import RunFolder, model_titles, split_words
 
 NONE = "–"
 
@@ -20,6 +20,7 @@ class RunFacts:
     def __init__(self, run: RunFolder):
         self.run = run
         self.config = run.read_config()
+        self.titles = model_titles(self.config)
 
     @property
     def class_names(self) -> list[str]:

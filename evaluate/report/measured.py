@@ -36,7 +36,7 @@ def comparison_section(facts: RunFacts) -> Section | Missing:
         return facts.missing("Comparison with the CNN", "classification")
     rows = [
         (
-            TITLES[name],
+            facts.titles[name],
             percent(numbers.get("accuracy")),
             percent_interval(numbers.get("accuracy_ci95")),
             decimal(numbers.get("log_loss")),
@@ -51,7 +51,7 @@ def comparison_section(facts: RunFacts) -> Section | Missing:
     caption = f"{whole(report.get('count'))} pictures of the split {report.get('split')}"
     blocks = [Table(headings, tuple(rows), caption)]
     if len(models) > 1:
-        blocks.append(_difference(report))
+        blocks.append(_difference(report, facts.titles["pixelcnnpp"]))
     text = (
         "Every model judges the same pictures. Bits/dim is that of p(x), over equally likely "
         "classes; the pixel histograms, independent for each place, are what any density has to "
@@ -75,7 +75,7 @@ def per_class_section(facts: RunFacts) -> Section | Missing:
                 for key in facts.class_names
             )
             headings = ("class", "precision", "recall", "F1", "AUC", "pictures")
-            tables.append(Table(headings, rows, TITLES[name]))
+            tables.append(Table(headings, rows, facts.titles[name]))
     if not tables:
         return facts.missing("Classes", "classification")
     text = "Each class against all others. AUC is the area under its ROC curve."
@@ -100,7 +100,7 @@ def calibration_section(facts: RunFacts) -> Section | Missing:
     """Whether the probabilities mean what they say."""
     rows = tuple(
         (
-            TITLES[name],
+            facts.titles[name],
             decimal(numbers.get("ece")),
             decimal(find(numbers, "temperature_scaling", "ece")),
             decimal(numbers.get("log_loss")),
@@ -125,7 +125,7 @@ def selective_section(facts: RunFacts) -> Section | Missing:
     coverages = list(dict.fromkeys(c for n in found.values() for c in n.get("at_coverage") or ()))
     rows = tuple(
         (
-            TITLES[name],
+            facts.titles[name],
             decimal(numbers.get("area")),
             *(percent(find(numbers, "at_coverage", coverage)) for coverage in coverages),
         )
@@ -154,15 +154,15 @@ def partial_section(facts: RunFacts) -> Section | Missing:
     picture = facts.picture("partial", alt, chart=True)
     count, split = whole(report.get("count")), report.get("split")
     table = Table(
-        ("seen", *(TITLES[name] for name in models)),
+        ("seen", *(facts.titles[name] for name in models)),
         rows,
         f"Accuracy on {count} pictures of {split}",
     )
     cuts = find(facts.section("baseline"), "options", "cut_rate")
     trained = "on such pictures too" if cuts else "on whole pictures"
     text = (
-        f"PixelCNN++ knows p(first rows | class) exactly. The CNN, which was trained {trained}, "
-        "sees the mean training picture in place of the rest."
+        f"{facts.titles['pixelcnnpp']} knows p(first rows | class) exactly. The CNN, which "
+        f"was trained {trained}, sees the mean training picture in place of the rest."
     )
     return Section(title, text, (picture, table) if picture else (table,))
 
@@ -172,14 +172,14 @@ def _models(report: dict) -> dict[str, dict]:
     return {name: models[name] for name in TITLES if isinstance(models.get(name), dict)}
 
 
-def _difference(report: dict) -> Table:
+def _difference(report: dict, title: str) -> Table:
     difference = report.get("accuracy_difference")
     test = ("McNemar's exact test: are they different?", f"p = {p_value(report.get('mcnemar_p'))}")
     rows = [test]
     if isinstance(difference, dict):
         shown = points(difference.get("value"), difference.get("ci95"))
         rows.append(("accuracy, 95 % interval of a paired bootstrap", shown))
-    return Table(("PixelCNN++ minus baseline", ""), tuple(rows))
+    return Table((f"{title} minus baseline", ""), tuple(rows))
 
 
 def _class_row(name: str, numbers: object, area: object) -> tuple[str, ...]:
@@ -191,7 +191,8 @@ def _of_each_model(
     facts: RunFacts, name: str, title: str, alt: str, text: str
 ) -> Section | Missing:
     pictures = [
-        facts.picture(f"{name}_{model}", f"{alt}: {of}", chart=True) for model, of in TITLES.items()
+        facts.picture(f"{name}_{model}", f"{alt}: {of}", chart=True)
+        for model, of in facts.titles.items()
     ]
     shown = Pictures(tuple(picture for picture in pictures if picture))
     return Section(title, text, (shown,)) if shown else facts.missing(title, "classification")
@@ -379,7 +380,9 @@ def robustness_section(facts: RunFacts) -> Section | Missing:
     if models:
         rows.insert(0, row("clean", [report["clean"]]))
     alarms = [f"AUROC, {name.replace('_', ' ')}" for name in report.get("alarms") or ()]
-    table = Table(("mean over severities", *(TITLES[n] for n in models), *alarms), tuple(rows))
+    table = Table(
+        ("mean over severities", *(facts.titles[n] for n in models), *alarms), tuple(rows)
+    )
     text = (
         "Accuracy on spoilt pictures, and how well an alarm tells them from clean ones; the alarm "
         "of log p(x) is low probability, so what makes pictures simpler, such as blur, may make "

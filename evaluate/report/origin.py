@@ -17,7 +17,7 @@ from keras_pixelcnnpp.evaluate.report.facts import (
     whole,
 )
 from keras_pixelcnnpp.evaluate.report.page import Listing, Missing, Pictures, Section, Table
-from keras_pixelcnnpp.run import TITLES, data_words
+from keras_pixelcnnpp.run import data_words
 
 CURVES = {
     "bits_per_dim": "bits/dim",
@@ -56,7 +56,9 @@ def data_section(facts: RunFacts) -> Section:
 
 def model_section(facts: RunFacts) -> Section:
     """How the models were configured."""
-    trained = {title: facts.section(name) for name, title in TITLES.items() if facts.section(name)}
+    trained = {
+        title: facts.section(name) for name, title in facts.titles.items() if facts.section(name)
+    }
     rows = _rows([_options(section) for section in trained.values()])
     rows += _rows([_versions(section) for section in trained.values()])
     text = "Every option of the training, the random seed among them, and the versions it ran with."
@@ -65,7 +67,7 @@ def model_section(facts: RunFacts) -> Section:
 
 def training_section(facts: RunFacts) -> Section | Missing:
     """How the training went."""
-    histories = {title: facts.history(name) for name, title in TITLES.items()}
+    histories = {title: facts.history(name) for name, title in facts.titles.items()}
     histories = {title: rows for title, rows in histories.items() if rows}
     if not histories:
         return Missing(("Training curves",), facts.training_command("pixelcnnpp"))
@@ -82,10 +84,10 @@ def training_section(facts: RunFacts) -> Section | Missing:
     )
     text = (
         "Solid: validation pictures, with the averaged weights, all classes as candidates. Dashed: "
-        "training pictures, as the training loop sees them, with dropout and, for PixelCNN++, "
-        "the true label among the candidates, or, where it trains with one candidate, a part of "
-        "them measured as the validation pictures; so the two lines of a model need not meet. "
-        "Bits/dim is of the picture under its own class."
+        "training pictures, as the training loop sees them, with dropout and, for "
+        f"{facts.titles['pixelcnnpp']}, the true label among the candidates, or, where it trains "
+        "with one candidate, a part of them measured as the validation pictures; so the two lines "
+        "of a model need not meet. Bits/dim is of the picture under its own class."
     )
     return Section("Training", text, (Pictures(tuple(curves)), summary))
 
@@ -138,7 +140,7 @@ def _training_row(title: str, rows: list[dict]) -> tuple[str, ...]:
 
 def reproduction_section(facts: RunFacts) -> Section:
     """How to repeat the run."""
-    trained = [name for name in TITLES if facts.section(name)]
+    trained = [name for name in facts.titles if facts.section(name)]
     blocks = [
         Listing(
             tuple(_training_command(facts, name) for name in trained), "Train, with every option"

@@ -12,15 +12,7 @@ _HOMES = {
     "to_pixels": "images",
 }
 
-__all__ = [
-    "Dataset",
-    "ImageSequence",
-    "LabelledImages",
-    "load_dataset",
-    "read_image",
-    "to_levels",
-    "to_pixels",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name):

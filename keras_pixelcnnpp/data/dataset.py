@@ -1,14 +1,38 @@
 """Labelled pictures and a dataset of them in splits: some, all with a label, a part held out."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from keras_pixelcnnpp.errors import UserError
 
 VALIDATION_SHARE = 0.1
+
+# What people call the splits, and what they are called here.
+SPLIT_NAMES = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
+
+
+def named_splits(names: Iterable[str], place: Path | str) -> dict[str, str]:
+    """From the splits to those of the `names`, some of `SPLIT_NAMES`, that stand for them.
+
+    Raises:
+        UserError: If a split has two of them; `place` is where.
+    """
+    splits = {}
+    for name in names:
+        other = splits.setdefault(SPLIT_NAMES[name], name)
+        if other != name:
+            raise UserError(f"{place}: two names for one split, {other} and {name}")
+    return splits
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,22 +13,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from keras_pixelcnnpp.data.dataset import (
+    SPLIT_NAMES,
     Dataset,
     LabelledImages,
     count_classes,
+    named_splits,
     with_validation,
 )
 from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image
 from keras_pixelcnnpp.errors import UserError
-
-# What people call the splits, and what they are called here.
-SPLIT_FOLDERS = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
 
 SPLITS = ("train", "validation", "test")
 
@@ -141,10 +134,8 @@ def load_class_folders(folder: Path, reader: PictureReader, seed: int = 0) -> Da
     Raises:
         UserError: If the folders don't fit together or a picture is bad; the message names it.
     """
-    found = [name for name in SPLIT_FOLDERS if (folder / name).is_dir()]
-    folders = {SPLIT_FOLDERS[name]: folder / name for name in found}
-    if len(folders) < len(found):
-        raise UserError(f"{folder}: two folders for one split among {', '.join(found)}")
+    there = (name for name in SPLIT_NAMES if (folder / name).is_dir())
+    folders = {split: folder / name for split, name in named_splits(there, folder).items()}
     if folders and "train" not in folders:
         raise UserError(f"{folder}: the folder train is missing")
     class_names = tuple(path.name for path in _subfolders(folder, folders.get("train", folder)))
@@ -187,12 +178,12 @@ def _list_split(root, folder, class_names, split, skipped):
                 f"{subfolder}: the training split has no class {subfolder.name!r}. "
                 f"It has: {', '.join(class_names)}"
             )
-        files = _pictures(subfolder.rglob("*"), skipped)
+        files = _pictures(subfolder, "**/*", skipped)
         if split == "train" and not files:
             raise UserError(f"{subfolder} holds no PNG or JPEG file")
         listed += [(file, class_names.index(subfolder.name)) for file in files]
     if split == "test" and not listed:
-        listed = [(file, -1) for file in _pictures(folder.iterdir(), skipped)]
+        listed = [(file, -1) for file in _pictures(folder, "*", skipped)]
     if not listed:
         raise UserError(f"{folder} holds no PNG or JPEG file")
     return [
@@ -211,9 +202,23 @@ def _subfolders(root, folder):
     return found
 
 
-def _pictures(paths, skipped):
-    """Returns the picture files among `paths`, sorted, and counts the others in `skipped`."""
-    files = sorted(path for path in paths if path.is_file() and not path.name.startswith("."))
+def visible_files(folder: Path, pattern: str = "**/*") -> list[Path]:
+    """The files below a folder, sorted, without hidden ones: they may be half written, or copies.
+
+    Hidden is what begins with a dot, and what lies in a folder that does, such as
+    `.ipynb_checkpoints`.
+    """
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _pictures(folder, pattern, skipped):
+    """Returns the picture files below a folder, and counts the others in `skipped`."""
+    files = visible_files(folder, pattern)
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
     skipped.update(
         path.suffix or path.name for path in files if path.suffix.lower() not in SUFFIXES

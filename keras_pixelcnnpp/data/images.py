@@ -216,8 +216,13 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     """
     check_channels(pixels)
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    as_image(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def as_image(pixels: np.ndarray) -> Image.Image:
+    """Returns pixels, uint8 `[height, width, channels]` with 1 or 3 channels, as Pillow's image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def check_channels(pixels: np.ndarray) -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages, count_classes, with_validation
+from keras_pixelcnnpp.data.dataset import (
+    SPLIT_NAMES,
+    Dataset,
+    LabelledImages,
+    count_classes,
+    named_splits,
+    with_validation,
+)
 from keras_pixelcnnpp.errors import UserError
-
-SPLIT_KEYS = {
-    "train": ("train",),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test",),
-}
 
 
 def load_npz(path: Path, seed: int = 0) -> Dataset:
@@ -60,11 +61,11 @@ def labelled_splits(
     Raises:
         UserError: If an array is missing, or its shape, type or values are wrong.
     """
-    splits = {}
-    for split, suffixes in SPLIT_KEYS.items():
-        for suffix in suffixes:
-            if f"x_{suffix}" in arrays:
-                splits[split] = _split(place, arrays, suffix, num_levels, prefix)
+    there = (name for name in SPLIT_NAMES if f"x_{name}" in arrays)
+    splits = {
+        split: _split(place, arrays, suffix, num_levels, prefix)
+        for split, suffix in named_splits(there, place).items()
+    }
     if "train" not in splits:
         found = ", ".join(sorted(filter(str.isprintable, arrays)))
         raise UserError(f"{place} has no array x_train. It has: {found}")
@@ -91,7 +92,12 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             unpacked = sum(entry.file_size for entry in entries)
             if unpacked > largest_harmless(path):
                 raise ValueError(f"{path.stat().st_size} bytes that unpack to {unpacked}: a bomb")
-            return {_key(entry): _array(archive, entry) for entry in entries}
+            arrays = {}
+            for entry in entries:
+                with archive.open(entry) as file:
+                    key = entry.filename.removesuffix(".npy")
+                    arrays[key] = npy.read_array(file, allow_pickle=False)
+            return arrays
     # Anything: a hostile archive fails in the zip, header or array reader.
     except Exception as error:
         message = " ".join(str(error).split())
@@ -104,15 +110,6 @@ def largest_harmless(path: Path) -> int:
     Keras has the same limit for archives. Pictures don't shrink to a hundredth, a bomb does.
     """
     return max(256 << 20, 100 * path.stat().st_size)
-
-
-def _key(entry):
-    return entry.filename.removesuffix(".npy")
-
-
-def _array(archive, entry):
-    with archive.open(entry) as file:
-        return npy.read_array(file, allow_pickle=False)
 
 
 def _num_levels(path, arrays):
@@ -162,4 +159,6 @@ def _class_names(path, arrays, num_classes):
         raise UserError(f"{path}: class_names must be {num_classes} strings")
     if not all(str(name).isprintable() for name in names):
         raise UserError(f"{path}: class_names must be printable")
+    if len(set(names)) < num_classes:
+        raise UserError(f"{path}: no two of class_names may be equal")
     return tuple(str(name) for name in names)

@@ -74,7 +74,8 @@ class ExportedModel:
     def call_in_batches(self, endpoint: str, batch_size: int, **inputs) -> dict[str, np.ndarray]:
         """Like `call`, for inputs of any length: `batch_size` rows at once bound the memory."""
         (count,) = {len(value) for value in inputs.values()}
-        starts, batches = range(0, count, batch_size), []
+        # Of nothing there is one batch too, which has the outputs' shapes.
+        starts, batches = range(0, max(count, 1), batch_size), []
         tick = progress(len(starts))
         for start in starts:
             of_batch = {name: value[start : start + batch_size] for name, value in inputs.items()}
@@ -210,7 +211,7 @@ class SavedModelClassifier(ImageClassifier):
             What `classify` returns. A file that can't be decoded has the class -1, and NaN
             elsewhere; the others are not affected.
         """
-        return self._run("classify_bytes", "image_bytes", list(pictures))
+        return self._run("classify_bytes", "image_bytes", np.array(list(pictures), object))
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
         return self.classify(images)["probabilities"]
@@ -236,7 +237,7 @@ def sample_exported(
         batch_size: How many pictures are drawn at once, which bounds the memory.
     """
     labels = np.asarray(labels, "int32")
-    starts, batches = range(0, len(labels), batch_size), []
+    starts, batches = range(0, max(len(labels), 1), batch_size), []
     tick = progress(len(starts))
     for start in starts:
         batch = sample_batch(exported, labels, start, seed, temperature, batch_size)

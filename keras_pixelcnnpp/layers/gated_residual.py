@@ -1,4 +1,4 @@
-"""Concatenated exponential linear unit."""
+"""Gated residual blocks, and the stack of them that goes down to low resolutions and up again."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_choice, require_rate
-from keras_pixelcnnpp.conditioning import build_conditioning
+from keras_pixelcnnpp.conditioning import build_conditioning, condition
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.shifted import (
     DownRightShiftedConv2D,
@@ -109,7 +109,11 @@ class SharedDropout(keras.layers.Layer):
         return config
 
 
-_SHIFTED = {"down": DownShiftedConv2D, "down_right": DownRightShiftedConv2D}
+# To a lower resolution, or within one, and back.
+_SHIFTED_AND_BACK = {
+    "down": (DownShiftedConv2D, DownShiftedConv2DTranspose),
+    "down_right": (DownRightShiftedConv2D, DownRightShiftedConv2DTranspose),
+}
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -132,7 +136,7 @@ class GatedResidualBlock(keras.layers.Layer):
     Call arguments:
         x: Features `(batch, candidates, height, width, filters)`.
         shortcut: Optional features of the same height and width, any channels.
-        link: Optional projection of the other stream (the output of a `StreamLink`).
+        link: Optional projection of the other stream, of the shape of `x`.
         labels: Optional int tensor `(batch, candidates)`.
         evaluation: How the convolutions see their neighbours: a whole image by default; the
             incremental sampler passes a window into its caches.
@@ -164,13 +168,13 @@ class GatedResidualBlock(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        require_choice("shift", shift, tuple(_SHIFTED))
+        require_choice("shift", shift, tuple(_SHIFTED_AND_BACK))
         self.filters = filters
         self.shift = shift
         self.dropout_rate = dropout_rate
         self.conditioning = conditioning
         self.num_classes = num_classes
-        convolution = _SHIFTED[shift]
+        convolution, _ = _SHIFTED_AND_BACK[shift]
         dtype = self.dtype_policy
 
         def conditioned(place):
@@ -211,12 +215,10 @@ class GatedResidualBlock(keras.layers.Layer):
             hidden = hidden + self.shortcut_dense(concat_elu(shortcut))
         if link is not None:
             hidden = hidden + link
-        for strategy in self.hidden_conditioning:
-            hidden = strategy(hidden, labels)
+        hidden = condition(self.hidden_conditioning, hidden, labels)
         hidden = self.dropout(concat_elu(hidden), training=training)
         gate = evaluation.convolve(self.gate_conv, hidden)
-        for strategy in self.gate_conditioning:
-            gate = strategy(gate, labels)
+        gate = condition(self.gate_conditioning, gate, labels)
         value, gate = ops.split(gate, 2, axis=-1)
         return x + value * ops.sigmoid(gate)
 
@@ -235,12 +237,6 @@ class GatedResidualBlock(keras.layers.Layer):
             }
         )
         return config
-
-
-_SHIFTED_AND_BACK = {
-    "down": (DownShiftedConv2D, DownShiftedConv2DTranspose),
-    "down_right": (DownRightShiftedConv2D, DownRightShiftedConv2DTranspose),
-}
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -382,8 +378,8 @@ class ResidualStack(keras.layers.Layer):
                 shortcuts.append(x)
             if level == len(self.filters) - 1:
                 x = shortcuts.pop()
-                for strategy in self.bottleneck_conditioning:
-                    x = strategy(x, labels, position=evaluation.position)
+                where = {"position": evaluation.position}
+                x = condition(self.bottleneck_conditioning, x, labels, **where)
             else:
                 x = evaluation.descend(
                     level,

@@ -14,14 +14,14 @@ def log_marginal(log_likelihood):
 
     Args:
         log_likelihood: log p(x | y) `(batch, num_classes)`, nats: a tensor, or an array, which is
-            summed in its own precision.
+            summed in float64.
 
     Returns:
-        `(batch,)`, nats; an array for an array.
+        `(batch,)`, nats; a float64 array for an array.
     """
     num_classes = log_likelihood.shape[1]
     if isinstance(log_likelihood, np.ndarray):
-        return np.logaddexp.reduce(log_likelihood, axis=1) - np.log(num_classes)
+        return np.logaddexp.reduce(log_likelihood.astype("float64"), axis=1) - np.log(num_classes)
     return ops.logsumexp(log_likelihood, axis=1) - math.log(num_classes)
 
 

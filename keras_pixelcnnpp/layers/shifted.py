@@ -1,4 +1,4 @@
-"""The convolution that both shifted convolutions share: pad, then a VALID convolution."""
+"""Down-shifted and down-right-shifted convolutions, their transposes, and what they share."""
 
 import keras
 from keras import ops

@@ -1,4 +1,4 @@
-"""Random shifts, the "padded random crop" of small-image classifiers."""
+"""The dedicated classifier to compare with: a small residual network, and its random shifts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,10 @@ from keras import layers, ops
 
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import (
+    checked_image_shape,
     checked_images,
     require_at_most,
+    require_levels,
     require_positive_integer,
     require_rate,
 )
@@ -255,20 +257,14 @@ class BaselineCNN(keras.Model):
         self.build({"image": (None, *self.image_shape)})
 
     def _check_arguments(self):
-        if len(self.image_shape) != 3:
+        checked_image_shape(self.image_shape)
+        require_levels("num_levels", self.num_levels)
+        require_positive_integer("num_classes", self.num_classes)
+        if self.num_classes < 2:
             raise ValueError(
-                "Invalid value for argument `image_shape`. Expected (height, width, channels). "
-                f"Received: image_shape={self.image_shape}"
+                "Invalid value for argument `num_classes`. Expected an integer of at least 2. "
+                f"Received: num_classes={self.num_classes}"
             )
-        for size in self.image_shape:
-            require_positive_integer("image_shape", size)
-        for name, least in (("num_classes", 2), ("num_levels", 2)):
-            require_positive_integer(name, getattr(self, name))
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"Invalid value for argument `{name}`. Expected an integer of at least "
-                    f"{least}. Received: {name}={getattr(self, name)}"
-                )
         for width in self.filters or (0,):
             require_positive_integer("filters", width)
         require_positive_integer("num_blocks", self.num_blocks)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.conditioning import build_conditioning
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 
 
@@ -49,6 +50,12 @@ class AutoregressiveNetwork(keras.layers.Layer):
         self.num_parameters = num_parameters
         self.conditioning = conditioning
         self.num_classes = num_classes
+
+    def conditioned(self, place, prefix=""):
+        """The layers of the label strategies that act at a place."""
+        return build_conditioning(
+            self.conditioning, place, self.num_classes, prefix, self.dtype_policy
+        )
 
     def call(self, image, labels=None, training=False):
         pixels = self.to_pixels(image, labels)

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_positive_integer
-from keras_pixelcnnpp.conditioning import build_conditioning, refuse_strategies
+from keras_pixelcnnpp.conditioning import condition, refuse_strategies
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.gated_residual import SharedDropout
 from keras_pixelcnnpp.layers.masked import MaskedConv2D
@@ -149,12 +149,6 @@ class MaskedNetwork(AutoregressiveNetwork):
             filters, kernel_size, mask, self.groups, name=name, dtype=self.dtype_policy
         )
 
-    def conditioned(self, place, prefix=""):
-        """The layers of the label strategies that act at a place."""
-        return build_conditioning(
-            self.conditioning, place, self.num_classes, prefix, self.dtype_policy
-        )
-
     def make_block(self, index):
         """The layers of a block, by name."""
         raise NotImplementedError(f"{type(self).__name__} must make its blocks.")
@@ -168,10 +162,7 @@ class MaskedNetwork(AutoregressiveNetwork):
         """The last layers."""
         x = ops.relu(self.hidden_dense(ops.relu(x)))
         features = ops.cast(x, "float32")
-        parameters = self.head(features)
-        for strategy in self.head_conditioning:
-            parameters = strategy(parameters, labels, features=features)
-        return parameters
+        return condition(self.head_conditioning, self.head(features), labels, features=features)
 
     def pixel_convolutions(self):
         return [(layer, 0) for layer in (self.stem, *(block["masked"] for block in self.blocks))]
@@ -182,13 +173,6 @@ class MaskedNetwork(AutoregressiveNetwork):
     def get_config(self):
         own = ("filters", "num_blocks", "groups", "dropout_rate")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
-
-
-def apply(strategies, x, labels):
-    """Lets a label into features, by each of the strategies."""
-    for strategy in strategies:
-        x = strategy(x, labels)
-    return x
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -214,12 +198,12 @@ class PixelCNNNetwork(MaskedNetwork):
         }
 
     def see_above_left(self, pixels, above, labels, evaluation=WholeImage(), training=False):
-        x = apply(self.stem_conditioning, evaluation.convolve(self.stem, pixels), labels)
+        x = condition(self.stem_conditioning, evaluation.convolve(self.stem, pixels), labels)
         for block in self.blocks:
-            hidden = apply(block["hidden"], block["narrow"](ops.relu(x)), labels)
+            hidden = condition(block["hidden"], block["narrow"](ops.relu(x)), labels)
             hidden = block["dropout"](ops.relu(hidden), training=training)
             hidden = evaluation.convolve(block["masked"], hidden)
-            hidden = apply(block["gate"], hidden, labels)
+            hidden = condition(block["gate"], hidden, labels)
             x = x + block["widen"](ops.relu(hidden))
         return self.parameters(x, labels)
 
@@ -265,25 +249,25 @@ class GatedPixelCNNNetwork(MaskedNetwork):
 
     def see_above(self, pixels, labels, evaluation=WholeImage(), training=False):
         x = evaluation.convolve(self.vertical_stem, pixels)
-        x = apply(self.vertical_stem_conditioning, x, labels)
+        x = condition(self.vertical_stem_conditioning, x, labels)
         links = {"stem": self.stem_link(x)}
         for index, block in enumerate(self.blocks):
-            x = apply(block["vertical_hidden"], x, labels)
+            x = condition(block["vertical_hidden"], x, labels)
             double = evaluation.convolve(block["vertical"], x)
             links[f"{index}"] = block["link"](double)
             if block["vertical_gate"] is not None:
-                x = gated(apply(block["vertical_gate"], double, labels))
+                x = gated(condition(block["vertical_gate"], double, labels))
         return links
 
     def see_above_left(self, pixels, above, labels, evaluation=WholeImage(), training=False):
         x = evaluation.convolve(self.stem, pixels) + evaluation.link(above["stem"])
-        x = apply(self.stem_conditioning, x, labels)
+        x = condition(self.stem_conditioning, x, labels)
         for index, block in enumerate(self.blocks):
-            hidden = apply(block["hidden"], x, labels)
+            hidden = condition(block["hidden"], x, labels)
             hidden = block["dropout"](hidden, training=training)
             double = evaluation.convolve(block["masked"], hidden)
             double = double + evaluation.link(above[f"{index}"])
-            hidden = gated(apply(block["gate"], double, labels), self.groups)
+            hidden = gated(condition(block["gate"], double, labels), self.groups)
             x = x + block["residual"](hidden)
         return self.parameters(x, labels)
 

@@ -11,7 +11,7 @@ from keras_pixelcnnpp.checks import (
     require_choice,
     require_positive_integer,
 )
-from keras_pixelcnnpp.conditioning import build_conditioning
+from keras_pixelcnnpp.conditioning import condition
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.gated_residual import ResidualStack, concat_elu
 from keras_pixelcnnpp.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
@@ -240,9 +240,6 @@ class CausalNetwork(AutoregressiveNetwork):
 
         dtype = self.dtype_policy
 
-        def conditioned(place, prefix=""):
-            return build_conditioning(conditioning, place, num_classes, prefix, dtype)
-
         def stack(shift, conditioning, name):
             return ResidualStack(
                 filters,
@@ -257,11 +254,11 @@ class CausalNetwork(AutoregressiveNetwork):
             )
 
         width = self.filters[0]
-        self.input_conditioning = conditioned("input")
+        self.input_conditioning = self.conditioned("input")
         self.rows_above_stem = DownShiftedConv2D(
             width, (2, 3), strict=True, name="rows_above_stem", dtype=dtype
         )
-        self.rows_above_conditioning = conditioned("stem", "rows_above_")
+        self.rows_above_conditioning = self.conditioned("stem", "rows_above_")
         sees_label = conditioned_blocks != "up_left"
         self.rows_above = stack("down", conditioning if sees_label else "none", "rows_above")
         self.above_stem = DownShiftedConv2D(
@@ -270,7 +267,7 @@ class CausalNetwork(AutoregressiveNetwork):
         self.left_stem = DownRightShiftedConv2D(
             width, (2, 1), strict=True, name="left_stem", dtype=dtype
         )
-        self.above_left_conditioning = conditioned("stem", "above_left_")
+        self.above_left_conditioning = self.conditioned("stem", "above_left_")
         self.above_left = stack("down_right", conditioning, "above_left")
         self.links = {
             block.name: WeightNormalizedDense(block.filters, name=f"link_{block.name}", dtype=dtype)
@@ -278,7 +275,7 @@ class CausalNetwork(AutoregressiveNetwork):
         }
         # Log-likelihoods need the precision of float32 under every policy.
         self.head = WeightNormalizedDense(num_parameters, dtype="float32", name="head")
-        self.head_conditioning = conditioned("head")
+        self.head_conditioning = self.conditioned("head")
 
     def build(self, image_shape, labels_shape=None):
         *leading, height, width, channels = image_shape
@@ -302,10 +299,7 @@ class CausalNetwork(AutoregressiveNetwork):
     def to_pixels(self, image, labels):
         """Appends the channel of ones that tells picture from border, and conditions the input."""
         pixels = ops.concatenate([image, ops.ones_like(image[..., :1])], axis=-1)
-        pixels = ops.cast(pixels, self.compute_dtype)
-        for strategy in self.input_conditioning:
-            pixels = strategy(pixels, labels)
-        return pixels
+        return condition(self.input_conditioning, ops.cast(pixels, self.compute_dtype), labels)
 
     @property
     def num_resolutions(self):
@@ -338,8 +332,7 @@ class CausalNetwork(AutoregressiveNetwork):
             The contribution to the stem of `ul`, and the links to its blocks by name.
         """
         x = evaluation.convolve(self.rows_above_stem, pixels)
-        for strategy in self.rows_above_conditioning:
-            x = strategy(x, labels)
+        x = condition(self.rows_above_conditioning, x, labels)
         outputs = self.rows_above(x, labels=labels, evaluation=evaluation, training=training)
         links = {name: self.links[name](concat_elu(output)) for name, output in outputs.items()}
         return evaluation.convolve(self.above_stem, pixels), links
@@ -348,16 +341,12 @@ class CausalNetwork(AutoregressiveNetwork):
         """Evaluates the stream `ul` over what `see_above` returned, and the mixture parameters."""
         stem, links = above
         x = evaluation.convolve(self.left_stem, pixels) + evaluation.link(stem)
-        for strategy in self.above_left_conditioning:
-            x = strategy(x, labels)
+        x = condition(self.above_left_conditioning, x, labels)
         outputs = self.above_left(
             x, links=links, labels=labels, evaluation=evaluation, training=training
         )
         features = ops.elu(ops.cast(list(outputs.values())[-1], "float32"))
-        parameters = self.head(features)
-        for strategy in self.head_conditioning:
-            parameters = strategy(parameters, labels, features=features)
-        return parameters
+        return condition(self.head_conditioning, self.head(features), labels, features=features)
 
     def get_config(self):
         config = super().get_config()

@@ -63,7 +63,7 @@ class ClassSamples:
             yield self.class_names[label], to_pixels(levels, self.num_levels)
 
     def grids(self) -> dict[str, np.ndarray]:
-        """A grid of pictures per class, by the class's name, as `figures.picture_grid` makes it."""
+        """A `picture_grid` of the pictures of each class, by the class's name."""
         return {name: picture_grid(pixels) for name, pixels in self.by_class()}
 
     def overview(self, columns: int = 10) -> np.ndarray:

@@ -192,11 +192,6 @@ class TestCompress:
         assert sizes["coded"] - sizes["promised, −log2 p"] < 8
         assert sizes["as PNG files"] > 60
 
-    def test_without_the_codec(self, answers, monkeypatch):
-        monkeypatch.setattr("keras_pixelcnnpp.codec.coder.constriction", None)
-        with pytest.raises(UserError, match=r"keras-pixelcnnpp\[codec\]"):
-            answers.require_codec()
-
 
 class TestCompare:
     def test_a_run_with_a_cnn(self, model, tmp_path):

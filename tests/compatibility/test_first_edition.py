@@ -1,4 +1,11 @@
-"""What the version before the restructuring wrote, which users have: see `write.py`."""
+"""What the version before the restructuring (52b0097) wrote, under TensorFlow, as users have it.
+
+`git show c0ad6c8:tests/compatibility/write.py` is the script that wrote it, in a clone of that
+version. All models have a few steps of training behind them; `pixelcnnpp.keras` and `preset/`, the
+same one, have every strategy of conditioning at once. `run/` is what a Ctrl-C in the second of
+three epochs left. `numbers.npz` holds inputs and what the models make of them, and what that
+training gives that is not interrupted.
+"""
 
 import json
 import shutil

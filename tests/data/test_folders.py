@@ -282,8 +282,10 @@ def test_other_files_are_skipped_and_counted(tmp_path):
     write_classes(tmp_path / "train")
     (tmp_path / "train/koala/.DS_Store").touch()
     (tmp_path / "train/koala/notes.txt").touch()
+    write_picture(tmp_path / "train/koala/.ipynb_checkpoints/0-checkpoint.jpg")
     dataset = load_dataset(tmp_path, image_size=4)
     assert any("1 .txt" in note for note in dataset.notes)
+    assert sum(len(split) for split in dataset.splits.values()) == 20
 
 
 def test_nested_folders_belong_to_their_class(tmp_path):
@@ -330,7 +332,7 @@ def break_link(folder):
         (break_unknown_class, "the training split has no class 'panda'. It has: burger, koala"),
         (break_empty_class, "panda holds no PNG or JPEG file"),
         (break_empty_split, "validation holds no PNG or JPEG file"),
-        (break_two_validations, "two folders for one split"),
+        (break_two_validations, "two names for one split, validation and val"),
         (break_picture, r"^Split train: .*burger/3\.jpg: not a PNG or JPEG picture \(skip"),
         (break_link, "leads out of the folder"),
     ],

@@ -95,14 +95,10 @@ def test_truncated_jpeg_is_refused(tmp_path):
         read_image(content[: len(content) // 2], (8, 8, 3))
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"name,label\n", "not a PNG or JPEG picture"), (b"", "not a PNG or JPEG picture")],
-)
-def test_what_is_not_a_picture_is_refused(tmp_path, content, message):
+def test_what_is_not_a_picture_is_refused(tmp_path):
     path = tmp_path / "notes.jpg"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=message):
+    path.write_bytes(b"name,label\n")
+    with pytest.raises(UserError, match="not a PNG or JPEG picture"):
         read_image(path, (8, 8, 3))
 
 

@@ -54,20 +54,6 @@ def test_one_split_alone():
     np.testing.assert_array_equal(dataset.split("test").images, whole.images)
 
 
-@pytest.mark.parametrize(
-    ("count", "classes", "noted"),
-    [(60, 4, ()), (48, 4, ("48 pictures, as few as 12 of a class",)), (60, 20, ("as few as 3",))],
-)
-def test_small_validation_split_is_noted(tmp_path, count, classes, noted):
-    labels = np.arange(count) % classes
-    pictures = np.zeros((count, 1, 1, 1), "uint8")
-    path = tmp_path / "data.npz"
-    np.savez(path, x_train=pictures, y_train=labels, x_val=pictures, y_val=labels)
-    notes = load_dataset(path).notes
-    assert len(notes) == len(noted)
-    assert all(text in note for text, note in zip(noted, notes, strict=True))
-
-
 def test_nothing_heavy_is_imported_for_arrays(tmp_path):
     """A run's report reads its data, and should not wait for a backend."""
     path = tmp_path / "data.npz"

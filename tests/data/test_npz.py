@@ -67,6 +67,8 @@ def test_missing_validation_is_carved_from_training(tmp_path):
         ({"num_levels": 16}, "but only 16 levels"),
         ({"num_levels": 1}, "num_levels must be an integer from 2 to 256"),
         ({"class_names": ["cat"]}, "class_names must be 2 strings"),
+        ({"class_names": ["cat", "cat"]}, "no two of class_names may be equal"),
+        ({"x_valid": arrays()["x_val"]}, "two names for one split, valid and val"),
     ],
 )
 def test_bad_arrays_are_named(tmp_path, changes, message):

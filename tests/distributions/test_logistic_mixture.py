@@ -6,13 +6,10 @@ import itertools
 import numpy as np
 import pytest
 from backend_tools import compiled, input_gradient
-from hypothesis import given
-from hypothesis import strategies as st
 from keras import ops
 from reference_mixture import ReferencePixel
 from scipy.stats import chisquare
 
-from examples import examples
 from keras_pixelcnnpp.distributions import logistic_mixture
 
 SIZES = [(1, 17), (1, 256), (1, 2), (2, 5), (3, 6), (4, 3)]  # channels, levels
@@ -88,18 +85,6 @@ def test_conditionals_of_rgb_with_256_levels_sum_to_one(rng):
     for pixel in range(50):
         expected = ReferencePixel(parameters[pixel], 3, 256).log_prefix(first_two[pixel])
         assert marginal[pixel] == pytest.approx(expected, rel=1e-5, abs=1e-3)
-
-
-@examples(60)
-@given(
-    mean=st.floats(-3, 3, width=32),
-    log_scale=st.floats(-7, 3, width=32),
-    num_levels=st.sampled_from([2, 17, 256]),
-)
-def test_one_logistic_sums_to_one(mean, log_scale, num_levels):
-    parameters = np.array([0.0, mean, log_scale])
-    log_probs = log_prob(parameters, np.arange(num_levels)[:, None], num_levels)
-    assert np.exp(log_probs.astype("float64")).sum() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(("channels", "num_levels"), [(1, 17), (1, 256), (3, 256), (4, 9)])

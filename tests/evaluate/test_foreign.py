@@ -109,18 +109,21 @@ def test_command_needs_neither_labels_nor_baseline(pixelcnnpp, run_without_basel
 
 def test_command_with_other_data_and_a_background(pixelcnnpp, run, tmp_path, rng):
     pictures = rng.integers(0, 256, (30, 6, 6, 3), dtype="uint8")
-    np.savez(tmp_path / "other.npz", x_train=pictures, y_train=np.arange(30) % 2)
+    np.savez(tmp_path / "photographs.npz", x_train=pictures, y_train=np.arange(30) % 2)
     background = RunFolder(tmp_path / "background")
     background.path.mkdir()
     tiny.random_model(num_classes=0, conditioning="none").save(background.model_keras)
-    options = ("--against", tmp_path / "other.npz", "--background", background.path)
+    options = ("--against", tmp_path / "photographs.npz", "--background", background.path)
     command = ("evaluate", "foreign", "--run", run.path, *options, "--count", 7)
     status, out, _ = pixelcnnpp(*command)
     assert status == 0
-    assert "3 pictures of other against the familiar ones" in " ".join(out.split())
+    assert "3 pictures of photographs (--against) against the familiar ones" in " ".join(
+        out.split()
+    )
     report = json.loads((run.reports / "foreign.json").read_text())
     # A tenth of the 30, resized, made grey and of 5 levels: the run takes no others.
-    assert report["inputs"]["other"]["count"] == 3
+    assert report["inputs"]["photographs (--against)"]["count"] == 3
+    assert report["inputs"]["photographs"]["count"] == 7  # those of scikit-learn
     assert list(report["detectors"])[-2] == "likelihood_ratio"
     for numbers in report["inputs"].values():
         for detector, (low, high) in numbers["auroc_ci95"].items():

@@ -112,6 +112,13 @@ def test_bad_picture_in_a_batch(savedmodel):
     assert (classifier.classify_bytes(bad)["class_id"] == -1).all()
 
 
+def test_no_pictures(savedmodel):
+    classifier = SavedModelClassifier(savedmodel)
+    assert classifier.predict_proba(np.zeros((0, 4, 4, 1), "uint8")).shape == (0, 3)
+    assert classifier.classify_bytes([])["class_id"].shape == (0,)
+    assert sample_exported(ExportedModel(savedmodel), np.zeros(0, int)).levels.shape == (0, 4, 4, 1)
+
+
 @pytest.mark.parametrize(
     "images", [np.zeros((1, 4, 4, 1), "float32"), np.zeros((1, 4, 5, 1), "uint8")]
 )
@@ -161,18 +168,6 @@ def test_the_graph_says_what_it_refuses(exported, endpoint, changes, message):
     }
     inputs = {name: {**good, **changes}[name] for name in exported.inputs(endpoint)}
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        exported.call(endpoint, **inputs)
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "inputs"),
-    [
-        ("classify", {"images": np.zeros((1, 4, 4, 1), "float32")}),
-        ("sample", {"labels": np.int32([0]), "seed": 0.5, "temperature": 1.0}),
-    ],
-)
-def test_other_numbers_are_refused(exported, endpoint, inputs):
-    with pytest.raises((TypeError, ValueError, tf.errors.InvalidArgumentError)):
         exported.call(endpoint, **inputs)
 
 

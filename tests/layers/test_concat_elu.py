@@ -1,8 +1,8 @@
 import numpy as np
+from backend_tools import input_gradient
 from keras import ops
 
 from keras_pixelcnnpp.layers.gated_residual import concat_elu
-from tests.support.backend_tools import input_gradient
 
 
 def test_equals_numpy(rng):

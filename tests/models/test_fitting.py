@@ -93,31 +93,6 @@ def test_losses_of_regularizers_and_add_loss_count():
     assert more["bits_per_dim"] == plain["bits_per_dim"]
 
 
-def test_averaged_weights():
-    """`use_ema`: what Keras averages is the mean that its definition gives."""
-    model = tiny.untrained_model(dropout_rate=0.0)
-    model.initialize(IMAGES, LABELS)
-    model.compile(optimizer=keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.5))
-    bias = model.network.head.bias
-    steps = []
-
-    def record(epoch, logs):
-        steps.append(ops.convert_to_numpy(bias).copy())
-
-    recorder = keras.callbacks.LambdaCallback(on_epoch_end=record)
-    data = {"image": IMAGES, "label": LABELS}
-    model.fit(data, epochs=3, batch_size=12, verbose=0, callbacks=[recorder])
-    average = steps[0]  # Keras's average starts with the first step
-    for value in steps[1:]:
-        average = 0.5 * average + 0.5 * value
-    optimizer = model.optimizer
-    index = [variable is bias for variable in model.trainable_variables].index(True)
-    received = ops.convert_to_numpy(optimizer._model_variables_moving_average[index])
-    np.testing.assert_allclose(received, average, rtol=1e-4, atol=1e-6)
-    optimizer.finalize_variable_values(model.trainable_variables)
-    np.testing.assert_allclose(ops.convert_to_numpy(bias), average, rtol=1e-4, atol=1e-6)
-
-
 def test_data_dependent_initialization():
     """The first convolution's outputs: mean 0 and deviation 1 over the batch it saw."""
     model = tiny.tiny_model(dropout_rate=0.5)

@@ -65,14 +65,6 @@ def test_loss_over_some_candidates(hybrid):
     assert loss == pytest.approx(metrics["bits_per_dim"] + 0.7 * cross_entropy, rel=1e-4)
 
 
-def test_sample_weight(model):
-    weight = np.arange(12) % 2.0
-    inputs = {"image": IMAGES, "label": LABELS}
-    loss, _ = loss_and_metrics(model, inputs, ops.convert_to_tensor(weight))
-    bits = -model.log_prob(IMAGES, LABELS) / (DIMENSIONS * np.log(2))
-    assert loss == pytest.approx((bits * weight).mean(), rel=1e-5)
-
-
 def test_dropped_labels_are_no_label():
     """With nearly all labels dropped, training sees what the label `num_classes` gives."""
     model = tiny.random_model(label_dropout_rate=0.999, dropout_rate=0.0)

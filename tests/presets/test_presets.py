@@ -8,7 +8,6 @@ import tiny
 from keras import ops
 from sklearn.neighbors import KNeighborsClassifier
 
-import keras_pixelcnnpp
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import model_from_preset
@@ -40,10 +39,6 @@ def edit_json(path, change):
     path.write_text(json.dumps(content))
 
 
-def test_names():
-    assert {"digits", "report", "cifar10"} <= set(preset_names())
-
-
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_gives_a_model(name):
     config = load_preset_config(name)
@@ -63,24 +58,6 @@ def test_every_preset_gives_a_model(name):
     for argument, value in config["model"].items():
         if argument not in ("image_shape", "num_classes", "filters", "num_blocks"):
             assert getattr(model, argument) == value, argument
-
-
-def test_report_is_the_configuration_of_the_course():
-    config = load_preset_config("report")
-    expected = {"num_blocks": 1, "filters": 40, "num_mixtures": 5, "conditioning": "embedding"}
-    assert expected.items() <= config["model"].items()
-    expected = {
-        "batch_size": 16,
-        "learning_rate": 2e-4,
-        "learning_rate_decay": 0.999995,
-        "epochs": 100,
-    }
-    assert expected.items() <= config["training"].items()
-
-
-def test_report_as_a_model():
-    model = keras_pixelcnnpp.PixelCNNPlusPlus.from_preset("report", load_weights=False)
-    assert (model.image_shape, model.num_classes, model.num_levels) == ((32, 32, 3), 4, 256)
 
 
 def test_digits_fits_its_data():

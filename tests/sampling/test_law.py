@@ -48,12 +48,6 @@ def test_samples(model, label, count):
     assert enumeration.chi_square(draw(model, label, count, seed=1), log_probs) > 1e-3
 
 
-@pytest.mark.once
-def test_the_test_can_tell_labels_apart(model):
-    images = draw(model, 0, seed=1)
-    assert enumeration.chi_square(images, enumeration.log_law(model, 1)) < 1e-9
-
-
 def test_samples_of_two_channels(two_channels):
     log_probs = enumeration.log_law(two_channels, 1)
     assert enumeration.chi_square(draw(two_channels, 1, seed=2), log_probs) > 1e-3
@@ -104,11 +98,6 @@ def test_guidance(model, weight, temperature):
 def test_guidance_of_two_channels(two_channels):
     images = draw(two_channels, 1, seed=5, guidance=2.0)
     assert enumeration.chi_square(images, guided_law(two_channels, 1, 2.0)) > 1e-3
-
-
-def test_guidance_towards_zero_is_no_guidance(model):
-    images = draw(model, 1, seed=6, guidance=1e-6)
-    assert enumeration.chi_square(images, enumeration.log_law(model, 1)) > 1e-3
 
 
 def test_guided_completion(model):

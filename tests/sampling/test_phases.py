@@ -9,10 +9,3 @@ from keras_pixelcnnpp.sampling.incremental_pass import lower_levels_running
 )
 def test_pattern(num_levels, pattern):
     assert [lower_levels_running(index, num_levels) for index in range(8)] == pattern
-
-
-def test_each_resolution_runs_at_every_second_place_of_the_one_above():
-    counts = [
-        sum(lower_levels_running(index, 4) >= level for index in range(64)) for level in range(4)
-    ]
-    assert counts == [64, 32, 16, 8]

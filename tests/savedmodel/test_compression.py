@@ -68,6 +68,18 @@ def test_there_and_back(pixelcnnpp, run, files, tmp_path):
         np.testing.assert_array_equal(pixels(folder / name), pixels(file))
 
 
+def test_files_of_two_folders_come_back_below_one(pixelcnnpp, run, files, tmp_path, monkeypatch):
+    """A name such as `../d.png` would lead out of the folder, and not come back."""
+    monkeypatch.chdir(files[1].parent)
+    output, folder = tmp_path / "pictures.pxc", tmp_path / "back"
+    command = ("savedmodel", "compress", run, "a.png", "../d.png", "--output", output)
+    assert pixelcnnpp(*command)[0] == 0
+    command = ("savedmodel", "decompress", output, "--model", run / "model.keras")
+    assert pixelcnnpp(*command, "--output", folder)[0] == 0
+    for file, name in ((files[1], "sub, more/a.png"), (files[4], "d.png")):
+        np.testing.assert_array_equal(pixels(folder / name), pixels(file))
+
+
 def test_parts_of_a_folder_go_on_where_they_were_broken_off(pixelcnnpp, run, files, tmp_path):
     source, output, back = files[0].parent, tmp_path / "parts", tmp_path / "back"
     command = ("savedmodel", "compress", run, source, "--output", output, "--part-size", 2)

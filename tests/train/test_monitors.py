@@ -143,10 +143,6 @@ def test_every_second_epoch_from_as_many_pictures_of_each_class():
     assert logs == [{}, expected, {}, expected, {}]
 
 
-def test_no_number_where_there_is_no_distance():
-    assert logged(lambda samples: None) == [{}] * 5
-
-
 TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
 
 

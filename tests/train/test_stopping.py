@@ -7,10 +7,11 @@ import pytest
 from keras import ops
 
 from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.train.loop import Phase, train_phases
-from keras_pixelcnnpp.train.stopping import NonFiniteError, StopOnSignal, TrainingStopped
+from keras_pixelcnnpp.train.stopping import StopOnSignal, TrainingStopped
 
 COUNT, BAD = 24, 17
 
@@ -51,14 +52,13 @@ def train(folder, breaks, **optimizer):
 @pytest.mark.parametrize("breaks", ["loss", "gradient"])
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_the_very_step_and_its_pictures_are_named(tmp_path, breaks, clip):
-    with pytest.raises(NonFiniteError) as error:
+    with pytest.raises(UserError) as error:
         train(tmp_path, breaks, global_clipnorm=clip)
     order = np.random.default_rng([3, 1]).spawn(3)[0].permutation(COUNT).reshape(6, 4)
     (batch,) = np.flatnonzero((order == BAD).any(axis=1))
     # Under JAX a gradient is noticed one step later.
     if breaks == "gradient" and keras.backend.backend() == "jax":
         batch, breaks = batch + 1, "loss"
-    np.testing.assert_array_equal(error.value.rows, order[batch])
     message = str(error.value)
     assert f"The {breaks} is no longer finite in step {6 + batch + 1} (epoch 2, " in message
     assert f"batch {batch + 1}: training pictures {', '.join(map(str, order[batch]))})" in message

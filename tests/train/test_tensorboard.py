@@ -247,7 +247,7 @@ def test_figures_are_those_of_evaluate_with_the_averaged_weights(tmp_path):
     model, split = tiny.tiny_model(), tiny.tiny_split(24)
     model.compile(keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.9))
     monitor = ValidationMonitor(partial(measure, model), tiny.tiny_split(9, seed=1))
-    figures = TensorBoardFigures(SummaryWriter(tmp_path), monitor, "pixelcnnpp", every=2)
+    figures = TensorBoardFigures(SummaryWriter(tmp_path), monitor, "Gated PixelCNN", every=2)
     data = {"image": split.images, "label": split.labels}
     model.fit(data, epochs=4, verbose=0, callbacks=[monitor, figures])
     pictures = written(tmp_path)
@@ -258,20 +258,22 @@ def test_figures_are_those_of_evaluate_with_the_averaged_weights(tmp_path):
     # At its end `fit` puts the averaged weights into the model.
     images, labels = monitor.validation.images, monitor.labels
     whole = PixelCNNClassifier(model).predict_proba(images)
-    expected = reliability_png(labels, {"PixelCNN++, epoch 4": whole})
+    expected = reliability_png(labels, {"Gated PixelCNN, epoch 4": whole})
     # Of sums in another order a dot may lie a little beside.
     assert np.mean(pictures["reliability"][3] != png_pixels(expected)) < 0.005
     parts = np.stack([model.class_probabilities(images, known_rows=rows) for rows in range(5)], 1)
     report = partial_report(labels, np.arange(5), {"pixelcnnpp": parts})
     strip = pictures["accuracy_by_part_seen"]
-    np.testing.assert_array_equal(strip[3], png_pixels(partial_png(report)))
+    np.testing.assert_array_equal(
+        strip[3], png_pixels(partial_png(report, {"pixelcnnpp": "Gated PixelCNN"}))
+    )
 
 
 def test_a_cnn_knows_no_parts(tmp_path):
     probabilities = np.eye(3)[[0, 1, 2, 0]][:, None]
     monitor = ValidationMonitor(lambda _: ({}, probabilities), tiny.tiny_split(4))
     monitor.probabilities = probabilities
-    figures = TensorBoardFigures(SummaryWriter(tmp_path), monitor, "baseline", every=1)
+    figures = TensorBoardFigures(SummaryWriter(tmp_path), monitor, "Baseline CNN", every=1)
     figures.on_epoch_end(0)
     assert set(written(tmp_path)) == {"reliability"}
 

@@ -75,6 +75,16 @@ def test_finished_run(pixelcnnpp, finished):
         assert fact in page.text
 
 
+def test_another_network_is_called_by_its_name(pixelcnnpp, finished):
+    config = finished.read_config()
+    config["pixelcnnpp"]["title"] = "Gated PixelCNN"
+    write_json(finished.config_json, config)
+    text = page_of(pixelcnnpp, finished).text
+    assert "PixelCNN++" not in text
+    for phrase in ("Gated PixelCNN on pictures of", "Accuracy, Gated PixelCNN"):
+        assert phrase in text
+
+
 def test_other_data_is_named(pixelcnnpp, finished):
     assert "(--data)" not in page_of(pixelcnnpp, finished).text
     for name in ("classification", "generation", "evidence", "foreign"):
