@@ -66,12 +66,14 @@ def belief_png(belief: np.ndarray, class_names: Sequence[str]) -> bytes:
     axes = figure.subplots()
     likeliest = np.argsort(-belief.mean(axis=0))[:MOST_LINES]
     for label in likeliest:
-        axes.plot(belief[:, label], linewidth=1.8, label=class_names[label])
+        axes.plot(belief[:, label], linewidth=1.8)
     axes.set(xlim=(0, len(belief) - 1), ylim=(-0.02, 1.02))
     axes.set_xlabel("rows known, from above")
     axes.set_ylabel("p(class | these rows)")
     axes.grid(alpha=0.3)
-    for text in axes.legend(fontsize=9).get_texts():
+    # Named here: a label that begins with _ would be left out.
+    names = [class_names[label] for label in likeliest]
+    for text in axes.legend(axes.get_lines(), names, fontsize=9).get_texts():
         text.set_parse_math(False)
     return figure_png(figure, dpi=160)
 

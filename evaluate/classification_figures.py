@@ -1,9 +1,10 @@
 """The plots of `evaluate classification`; each function returns the content of a PNG file."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix, roc_curve
+from sklearn.metrics import ConfusionMatrixDisplay, roc_curve
 
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.evaluate.metrics.classifiers import (
@@ -16,6 +17,8 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
 
 # More would not be told apart by colour.
 NAMED_CLASSES = 10
+# More would not be read in a confusion matrix, and take seconds to draw.
+WRITTEN_CLASSES = 30
 
 
 def confusion_matrix_png(
@@ -23,14 +26,20 @@ def confusion_matrix_png(
 ) -> bytes:
     """Draws a confusion matrix: rows are true classes, columns predicted ones."""
     num_classes = len(class_names)
-    matrix = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
-    size = 3.0 + 0.5 * num_classes
+    # scikit-learn's function warns of a single class.
+    matrix = np.bincount(num_classes * labels + predicted, minlength=num_classes**2)
+    matrix = matrix.reshape(num_classes, num_classes)
+    # Numbers, and names of all, while there is room for them.
+    few = num_classes <= WRITTEN_CLASSES
+    size = 3.0 + 0.5 * min(num_classes, WRITTEN_CLASSES)
     figure = new_figure(size + 0.8, size)
     axes = figure.subplots()
-    long_names = max(map(len, class_names)) > 3
-    ConfusionMatrixDisplay(matrix, display_labels=class_names).plot(
-        ax=axes, cmap="Blues", xticks_rotation=45 if long_names else "horizontal"
-    )
+    ConfusionMatrixDisplay(matrix).plot(include_values=few, ax=axes, cmap="Blues")
+    shown = range(0, num_classes, math.ceil(num_classes / WRITTEN_CLASSES))
+    names = [class_names[index] for index in shown]
+    long_names = max(map(len, names)) > 3
+    axes.set_xticks(shown, names, rotation=45 if long_names else 0, parse_math=False)
+    axes.set_yticks(shown, names, parse_math=False)
     axes.set_title(title)
     return figure_png(figure)
 
@@ -50,13 +59,13 @@ def roc_png(
     least = 0.5 / len(labels)
     chance = np.geomspace(least, 1)
     axes.plot(chance, chance, ":", color="grey")
+    lines = {}
     for index, (name, area) in enumerate(zip(class_names, areas, strict=True)):
         if area is None:
             continue
         false_rate, true_rate, _ = roc_curve(labels == index, probabilities[:, index])
-        style = {"color": f"C{index}", "label": f"{name} (AUC {area:.4f})"} if few else {}
-        axes.plot(
-            np.maximum(false_rate, least), true_rate, **{"color": "C0", "alpha": 0.85, **style}
+        (lines[f"{name} (AUC {area:.4f})"],) = axes.plot(
+            np.maximum(false_rate, least), true_rate, f"C{index if few else 0}", alpha=0.85
         )
     axes.set(
         title=title,
@@ -67,8 +76,16 @@ def roc_png(
         ylim=(-0.02, 1.02),
     )
     axes.grid(alpha=0.3)
-    if few and any(area is not None for area in areas):
-        axes.legend(title="class against the rest", loc="center left", bbox_to_anchor=(1, 0.5))
+    if few and lines:
+        # Named here: a label that begins with _ would be left out.
+        legend = axes.legend(
+            *(lines.values(), lines.keys()),
+            title="class against the rest",
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return figure_png(figure)
 
 

@@ -166,8 +166,11 @@ def _draw(pair, evidence: Evidence, index: int, class_names, num_levels: int) ->
         f"true {class_names[label]}\npredicted {class_names[predicted]}",
         fontsize=7,
         color="black" if label == predicted else "tab:red",
+        parse_math=False,
     )
     drawn = pair[1].imshow(evidence.maps[index], cmap="RdBu")
     against = class_names[evidence.against[index]]
-    pair[1].set_title(f"against {against}\n{evidence.maps[index].sum():+.1f} nats", fontsize=7)
+    pair[1].set_title(
+        f"against {against}\n{evidence.maps[index].sum():+.1f} nats", fontsize=7, parse_math=False
+    )
     return drawn

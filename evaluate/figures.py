@@ -26,7 +26,8 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], **look) 
         table.add_column(heading, justify="right" if index else "left")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    # Names are not rich's to read: [old] would vanish from one, [/b] end the command.
+    Console(markup=False, emoji=False).print(table)
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -46,7 +46,7 @@ def detect(
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(data)
     images = dataset.split(split).some(count, seed).images
-    inputs = foreign_inputs(images, dataset.num_levels, config["data"]["source"], seed)
+    inputs = foreign_inputs(images, dataset.num_levels, data or config["data"]["source"], seed)
     if against is not None:
         other = folder.load_pictures(against)
         chosen = other.split(split).some(count, seed).images

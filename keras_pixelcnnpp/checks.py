@@ -6,9 +6,18 @@ import operator
 import numpy as np
 
 
+def plain(value):
+    """NumPy's numbers as Python's, which JSON holds; sequences of them as tuples."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(map(plain, value))
+    return value
+
+
 def require_positive_integer(name, value):
     """Raises a `ValueError` unless `value` is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(
             f"Invalid value for argument `{name}`. Expected a positive integer. "
             f"Received: {name}={value!r}"
@@ -29,7 +38,7 @@ def require_at_most(name, value, limit):
 
 def require_rate(name, value):
     """Raises a `ValueError` unless `0 <= value < 1`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+    if not (_is_number(value) and 0 <= value < 1):
         raise ValueError(
             f"Invalid value for argument `{name}`. Expected a number in [0, 1). "
             f"Received: {name}={value!r}"
@@ -136,6 +145,8 @@ def checked_labels(labels, count, limit):
         ValueError: If there are not `count` integers from 0 to `limit - 1`.
     """
     array = np.asarray(labels)
+    if array.shape == (0,):
+        array = array.astype("int32")  # an empty list has no kind
     if array.ndim == 0 and array.dtype.kind in "ui":
         array = np.full(count, array)
     if array.shape != (count,) or array.dtype.kind not in "ui":

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 
@@ -34,11 +35,27 @@ MEMORY_ADVICE = (
 
 app = typer.Typer(
     rich_markup_mode="markdown",  # joins the lines of a paragraph
-    help="Conditional PixelCNN++: generates, classifies and scores pictures.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def prepare(
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A module to import before the command, for a model that was trained with it. "
+            "May be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Conditional PixelCNN++: generates, classifies and scores pictures."""
+    if plugin:
+        from keras_pixelcnnpp.train.plugins import import_plugins
+
+        import_plugins(plugin)
 
 
 app.add_typer(train, name="train")

@@ -137,6 +137,17 @@ class RunFolder:
                 f"{dataset.name} has {dataset.num_classes} classes; the run was trained on "
                 f"{len(known['class_names'])}."
             )
+        names = known["class_names"]
+        if list(dataset.class_names) != names:
+            if set(dataset.class_names) == set(names):
+                raise UserError(
+                    f"{dataset.name} has the classes of the run in another order: "
+                    f"{', '.join(dataset.class_names)}. Expected: {', '.join(names)}"
+                )
+            print(
+                f"Note: the classes of {dataset.name} ({', '.join(dataset.class_names)}) stand, in "
+                f"this order, for those that the run was trained on: {', '.join(names)}."
+            )
         if source is None and dataset.fingerprint() != known["fingerprint"]:
             print(f"Note: {known['source']} has changed since the run was trained on it.")
         return dataset

@@ -1,6 +1,7 @@
 """Some picture files, classified: a table to look at, and a CSV file."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def classify_files(
     classifier: SavedModelClassifier | TrainedModel,
     files: list[Path],
     csv: Path | None,
-    of_folders: str,
+    of_folders: Callable[[Path], str],
 ) -> bool:
     """Prints what there is to say of each file; returns whether all of them are pictures.
 
@@ -36,14 +37,16 @@ def classify_files(
 
 
 def _read(
-    files: list[Path], classifier: SavedModelClassifier | TrainedModel, of_folders: str
+    files: list[Path],
+    classifier: SavedModelClassifier | TrainedModel,
+    of_folders: Callable[[Path], str],
 ) -> tuple[list[str], list[np.ndarray]]:
     """Reads what can be read; says in one line each what cannot."""
     names, pictures = [], []
     for file in files:
         try:
             if file.is_dir():
-                raise UserError(f"{file} is a folder. {of_folders.format(file)}")
+                raise UserError(f"{file} is a folder. {of_folders(file)}")
             pictures.append(read_image(file, classifier.image_shape, classifier.resize))
             names.append(str(file))
         except UserError as error:
@@ -60,4 +63,4 @@ def _print_table(names: list[str], result: dict, class_names: tuple[str, ...]) -
     columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
     for name, label, probabilities, bits in zip(names, *columns, strict=True):
         table.add_row(name, class_names[label], f"{probabilities[label]:.1%}", f"{bits:.3f}")
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # as `print_table` does

@@ -1,6 +1,7 @@
 """`pixelcnnpp savedmodel …`: seven commands; they import when they run, so that --help is fast."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -53,7 +54,9 @@ def export(
     model = load_trained_model(source)
     path = folder.savedmodel / str(version)
     export_saved_model(model, path, tuple(data["class_names"]), config)
-    print(f"Wrote {path}. Next: pixelcnnpp savedmodel classify {folder.path} IMAGE…")
+    print(
+        f"Wrote {path}. Next: pixelcnnpp savedmodel classify {shlex.quote(str(folder.path))} IMAGE…"
+    )
 
 
 def _require_tensorflow() -> None:
@@ -79,10 +82,11 @@ def classify(
     from keras_pixelcnnpp.savedmodel.classification import classify_files
 
     classifier = SavedModelClassifier(savedmodel, batch_size)
-    of_folders = (
-        "All pictures below it: pixelcnnpp savedmodel score "
-        f"{savedmodel} --data {{}} --output scores"
-    )
+
+    def of_folders(folder):
+        words = ["pixelcnnpp", "savedmodel", "score", str(savedmodel), "--data", str(folder)]
+        return f"All pictures below it: {shlex.join([*words, '--output', 'scores'])}"
+
     if not classify_files(classifier, images, csv, of_folders):
         raise typer.Exit(2)
 
@@ -290,7 +294,10 @@ def classify_trained(
     from keras_pixelcnnpp.savedmodel.classification import classify_files
     from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-    if not classify_files(TrainedModel.find(source), images, csv, "Name the pictures: {}/*.png"):
+    def of_folders(folder):
+        return f"Name the pictures: {shlex.quote(str(folder))}/*.png"
+
+    if not classify_files(TrainedModel.find(source), images, csv, of_folders):
         raise typer.Exit(2)
 
 

@@ -32,6 +32,8 @@ def predict(exported: ExportedModel, request: object) -> dict:
         outputs = _run(exported, endpoint, _arrays(specs, request["inputs"]))
         return {"outputs": _json(outputs)}
     outputs = _run_instances(exported, endpoint, specs, request["instances"])
+    if len(outputs) == 1:  # as TensorFlow Serving does
+        return {"predictions": _json(outputs)}
     names = list(outputs)
     rows = zip(*(outputs[name].tolist() for name in names), strict=True)
     return {"predictions": [dict(zip(names, row, strict=True)) for row in rows]}

@@ -239,6 +239,23 @@ def test_from_pictures_to_savedmodel(pixelcnnpp, data, tmp_path):
     one_line(pixelcnnpp("savedmodel", "classify", tmp_path, picture), "No SavedModel")
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_pictures_of_a_single_class(pixelcnnpp, tmp_path):
+    """Nothing to classify, and all the rest."""
+    pictures = tiny.tiny_split(40).images
+    data, run = tmp_path / "one.npz", tmp_path / "run"
+    np.savez(data, x_train=pictures, y_train=np.zeros(40, int), num_levels=5)
+    status, _, err = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL)
+    assert status == 0, err
+    status, _, err = pixelcnnpp("evaluate", "classification", "--run", run)
+    assert status == 0, err
+    report = json.loads((run / "reports" / "classification.json").read_text())
+    assert report["models"]["pixelcnnpp"]["log_loss"] == 0
+    status, _, err = pixelcnnpp("sample", "--run", run, "--output", tmp_path / "drawn.png")
+    assert status == 0, err
+
+
 class TestBadInput:
     def test_unknown_preset(self, pixelcnnpp, tmp_path):
         run = tmp_path / "run"

@@ -7,6 +7,7 @@ gives it, and prints the help, in panels.
 import copy
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
 from enum import Enum
@@ -15,6 +16,8 @@ from typing import Annotated, get_args
 import typer
 from typer.core import TyperCommand
 from typer.models import OptionInfo
+
+from keras_pixelcnnpp.errors import UserError
 
 PANELS = ("Data", "Network", "Label", "Schedule", "Watching", "Devices", "Run")
 DATA, NETWORK, LABEL, SCHEDULE, WATCHED, DEVICES, RUN = PANELS
@@ -49,7 +52,13 @@ def marked(declaration: type, kind: type) -> dict[str, Model]:
 
 def overrides(options) -> dict:
     """The marked options by name; `None`: as the preset has it."""
-    return {name: _plain(getattr(options, name)) for name in marked(type(options), Model)}
+    chosen = {name: _plain(getattr(options, name)) for name in marked(type(options), Model)}
+    for name, value in chosen.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(
+                f"Invalid value for option `{name}`. Expected a finite number. Received: {value}"
+            )
+    return chosen
 
 
 def training_defaults(declaration: type) -> dict:

@@ -1,5 +1,6 @@
 """The commands `pixelcnnpp train …`: read what is asked for, train, say what comes next."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,11 +62,11 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
             verbose=verbosity(),
         )
     if parallel.is_chief:
-        unconditional = model_options.get("conditioning") == "none"
+        unconditional = model_options.get("conditioning") == "none" or not dataset.num_classes
         following = "generation" if unconditional else "classification"
-        print(
-            f"Wrote {folder.model_keras}. Next: pixelcnnpp evaluate {following} --run {options.run}"
-        )
+        plugins = [word for name in options.plugin or () for word in ("--plugin", name)]
+        words = ["pixelcnnpp", *plugins, "evaluate", following, "--run", str(options.run)]
+        print(f"Wrote {folder.model_keras}. Next: {shlex.join(words)}")
 
 
 @app.command(cls=WholeNames)
@@ -99,7 +100,7 @@ def baseline(options: BaselineOptions) -> None:
         )
     print(
         f"Wrote {folder.baseline_keras}. "
-        f"Next: pixelcnnpp evaluate classification --run {options.run}"
+        f"Next: pixelcnnpp evaluate classification --run {shlex.quote(str(options.run))}"
     )
 
 

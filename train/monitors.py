@@ -7,7 +7,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from sklearn.metrics import log_loss
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
@@ -15,6 +14,7 @@ from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.features import BaselineFeatures
 from keras_pixelcnnpp.evaluate.fidelity import RealPictures
+from keras_pixelcnnpp.evaluate.metrics.classifiers import mean_log_loss
 from keras_pixelcnnpp.evaluate.metrics.pictures import frechet_distance
 from keras_pixelcnnpp.evaluate.partial import part_rows
 from keras_pixelcnnpp.files import write_json
@@ -54,9 +54,7 @@ def measure(
         measured["bits_per_dim"] = float(np.mean(bits_per_dim(of_label, model.image_shape)))
     whole = probabilities[:, -1]
     measured["accuracy"] = float(np.mean(whole.argmax(axis=1) == pictures.labels))
-    measured["cross_entropy"] = float(
-        log_loss(pictures.labels, whole, labels=np.arange(model.num_classes))
-    )
+    measured["cross_entropy"] = mean_log_loss(pictures.labels, whole)
     return measured, probabilities
 
 

@@ -282,7 +282,7 @@ class PixelCNNOptions(ModelOptions):
             "Share of sub-pixels replaced by random levels, which makes a model of the background "
             "for evaluate foreign --background.",
             min=0,
-            max=1,
+            max=0.99,
         ),
         Training("0"),  # no other fallback: a run of before this option can be resumed
     ] = None

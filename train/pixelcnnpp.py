@@ -63,7 +63,7 @@ def train_pixelcnnpp(
         larger = larger.some(training["limit"], training["seed"])
     # What is measured, and learned with one candidate.
     labelled = pictures.labelled() if num_classes else pictures
-    with argument_errors():
+    with argument_errors(perturb_rate="perturb"):
         phases = _phases(pictures, larger, training, num_classes, dataset.num_levels)
     validation = dataset.pictures("validation", with_labels=num_classes > 0)
     with backend.precision(training["precision"]):

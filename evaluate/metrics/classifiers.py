@@ -20,11 +20,17 @@ def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dic
     return {
         "accuracy": correct / len(labels),
         "accuracy_ci95": list(accuracy_interval(correct, len(labels))),
-        "log_loss": float(
-            log_loss(labels, probabilities, labels=np.arange(probabilities.shape[1]))
-        ),
+        "log_loss": mean_log_loss(labels, probabilities),
         "ece": expected_calibration_error(labels, probabilities),
     }
+
+
+def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """The mean of -log p of the true classes, nats: scikit-learn's `log_loss`."""
+    num_classes = probabilities.shape[1]
+    if num_classes == 1:  # which scikit-learn refuses; nothing is lost
+        return 0.0
+    return float(log_loss(labels, probabilities, labels=np.arange(num_classes)))
 
 
 def accuracy_interval(correct: float, count: int, level: float = 0.95) -> tuple[float, float]:
@@ -36,8 +42,8 @@ def accuracy_interval(correct: float, count: int, level: float = 0.95) -> tuple[
     shrunk = 1 + z**2 / count
     centre = (share + z**2 / (2 * count)) / shrunk
     half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / shrunk
-    # Rounding may lead past a share of 0 or 1.
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    # Rounding may lead past 0, past 1, or past the share itself where it is one of these.
+    return max(0.0, min(share, float(centre - half))), min(1.0, max(share, float(centre + half)))
 
 
 def mcnemar_p_value(correct_a: np.ndarray, correct_b: np.ndarray) -> float:

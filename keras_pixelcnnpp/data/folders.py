@@ -154,6 +154,11 @@ def load_class_folders(folder: Path, reader: PictureReader, seed: int = 0) -> Da
     splits, notes = reader.read(folder, listed)
     splits, more = with_validation(splits, seed) if folders else _split_in_three(splits, seed)
     notes = (*more, *notes)
+    # Pictures beside the folders of the classes have none.
+    beside = sum(len(_pictures(path, "*", Counter())) for path in {folder, *folders.values()})
+    beside -= sum(row.label < 0 for rows in listed.values() for row in rows)
+    if beside:
+        notes = (*notes, f"Pictures beside the folders of the classes were skipped: {beside}.")
     if skipped:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(skipped.items()))
         notes = (*notes, f"Files that are neither PNG nor JPEG by name were skipped: {kinds}.")

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from keras_pixelcnnpp.checks import require_choice, require_levels, require_positive_integer
+from keras_pixelcnnpp.checks import plain, require_choice, require_levels, require_positive_integer
 from keras_pixelcnnpp.data.built_in import (
     CLASS_NAMES,
     is_idx_folder,
@@ -149,7 +149,8 @@ def _small_validation(dataset):
 def _checked_size(image_size):
     if image_size is None:
         return None
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    size = plain(image_size)
+    size = (size, size) if isinstance(size, int) else tuple(size)
     if len(size) != 2:
         raise UserError(
             "Invalid value for argument `image_size`. Expected a positive integer, or two. "

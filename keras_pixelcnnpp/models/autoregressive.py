@@ -18,6 +18,7 @@ from keras_pixelcnnpp.checks import (
     checked_images,
     checked_labels,
     checked_rows,
+    plain,
     require_levels,
     require_nonnegative_integer,
     require_nonnegative_number,
@@ -158,22 +159,23 @@ class AutoregressiveModel(keras.Model):
         require_nonnegative_number("label_loss_weight", label_loss_weight)
         require_nonnegative_number("unlabelled_weight", unlabelled_weight)
         require_positive_number("initial_temperature", initial_temperature)
-        self.num_classes = num_classes
-        self.num_levels = num_levels
-        self.filters = filters
-        self.num_blocks = num_blocks
-        self.num_mixtures = num_mixtures
+        self.num_classes = plain(num_classes)
+        self.num_levels = plain(num_levels)
+        self.filters = plain(filters)
+        self.num_blocks = plain(num_blocks)
+        self.num_mixtures = plain(num_mixtures)
         self.head = head
         self.conditioning = conditioning
-        self.dropout_rate = dropout_rate
-        self.label_dropout_rate = label_dropout_rate
-        self.label_loss_weight = label_loss_weight
-        self.unlabelled_weight = unlabelled_weight
-        self.initial_temperature = initial_temperature
-        self.learn_temperature = learn_temperature
-        self.learn_offsets = learn_offsets
+        self.dropout_rate = plain(dropout_rate)
+        self.label_dropout_rate = plain(label_dropout_rate)
+        self.label_loss_weight = plain(label_loss_weight)
+        self.unlabelled_weight = plain(unlabelled_weight)
+        self.initial_temperature = plain(initial_temperature)
+        self.learn_temperature = plain(learn_temperature)
+        self.learn_offsets = plain(learn_offsets)
         self.distribution = make_head(
-            head, self.image_shape[-1], num_levels, num_mixtures, tables=self.head_has_tables
+            *(head, self.image_shape[-1], self.num_levels, self.num_mixtures),
+            tables=self.head_has_tables,
         )
 
     def _assemble(self, network):
@@ -465,6 +467,8 @@ class AutoregressiveModel(keras.Model):
         if not is_batched(x):
             inputs, _, _ = as_inputs(x)
             images = checked_images(inputs["image"], self.image_shape, self.num_levels)
+            if not len(images) and self.num_classes:
+                return np.zeros((0, self.num_classes), "float32")  # Keras can't tell the shape
             x = {**inputs, "image": images}
         return super().predict(x, *args, **kwargs)
 
@@ -554,6 +558,8 @@ class AutoregressiveModel(keras.Model):
         Raises:
             ValueError: If the pictures don't fit the model, or there are no such rows.
         """
+        if not self.num_classes:
+            raise ValueError("`class_log_likelihoods` needs classes; this model knows none.")
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
         inputs = {"image": images, "label": labels}

@@ -11,6 +11,7 @@ from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
+    plain,
     require_at_most,
     require_levels,
     require_positive_integer,
@@ -226,33 +227,33 @@ class BaselineCNN(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.image_shape = tuple(image_shape)
-        self.num_classes = num_classes
-        self.num_levels = num_levels
-        self.filters = _default_filters(self.image_shape) if filters is None else tuple(filters)
-        self.num_blocks = num_blocks
-        self.dropout_rate = dropout_rate
-        self.label_smoothing = label_smoothing
+        self.image_shape = plain(image_shape)
+        self.num_classes = plain(num_classes)
+        self.num_levels = plain(num_levels)
+        self.filters = _default_filters(self.image_shape) if filters is None else plain(filters)
+        self.num_blocks = plain(num_blocks)
+        self.dropout_rate = plain(dropout_rate)
+        self.label_smoothing = plain(label_smoothing)
         self.horizontal_flip = horizontal_flip
-        self.shift_rate = shift_rate
+        self.shift_rate = plain(shift_rate)
         self._check_arguments()
 
-        self.scale = layers.Rescaling(2 / (num_levels - 1), offset=-1, name="scale")
+        self.scale = layers.Rescaling(2 / (self.num_levels - 1), offset=-1, name="scale")
         self.flip = layers.RandomFlip("horizontal", name="flip") if horizontal_flip else None
-        self.shift = RandomShift(shift_rate, name="shift")
+        self.shift = RandomShift(self.shift_rate, name="shift")
         self.stem = layers.Conv2D(
             self.filters[0], 3, padding="same", use_bias=False, kernel_initializer="he_normal"
         )
         self.units = [
-            ResidualUnit(width, 2 if stage and not block else 1, dropout_rate)
+            ResidualUnit(width, 2 if stage and not block else 1, self.dropout_rate)
             for stage, width in enumerate(self.filters)
-            for block in range(num_blocks)
+            for block in range(self.num_blocks)
         ]
         self.norm = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)
         self.pool = layers.GlobalAveragePooling2D()
-        self.dropout = layers.Dropout(dropout_rate)
+        self.dropout = layers.Dropout(self.dropout_rate)
         # float32 under any policy: a softmax in half precision would cost accuracy.
-        self.logits = layers.Dense(num_classes, dtype="float32", name="logits")
+        self.logits = layers.Dense(self.num_classes, dtype="float32", name="logits")
         self.accuracy_metric = keras.metrics.Mean(name="accuracy")
         self.build({"image": (None, *self.image_shape)})
 

@@ -104,6 +104,8 @@ def _checked_batch(inputs, model, name):
             f"Received: a dict of {', '.join(map(repr, inputs))}"
         )
     checked = {"image": checked_images(inputs["image"], model.image_shape, model.num_levels)}
+    if not len(checked["image"]):
+        raise ValueError(f"`{name}` needs pictures. Received: none")
     if model.num_classes:
         if inputs.get("label") is None:
             raise ValueError(

@@ -83,11 +83,11 @@ class MaskedModel(AutoregressiveModel):
             **kwargs,
         )
         groups = self.image_shape[-1] if head == "categorical" else 1
-        sizes = (self.distribution.num_parameters, filters, num_blocks, groups)
-        of_labels = (conditioning, num_classes)
+        sizes = (self.distribution.num_parameters, self.filters, self.num_blocks, groups)
+        of_labels = (conditioning, self.num_classes)
         self._assemble(
             self.network_class(
-                *sizes, dropout_rate, *of_labels, name="network", dtype=self.dtype_policy
+                *sizes, self.dropout_rate, *of_labels, name="network", dtype=self.dtype_policy
             )
         )
 

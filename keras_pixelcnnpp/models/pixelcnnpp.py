@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.checks import (
+    plain,
     require_at_most,
     require_choice,
     require_positive_integer,
@@ -118,8 +119,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             image_shape,
             num_classes,
             num_levels,
-            filters=tuple(filters) if isinstance(filters, list | tuple) else filters,
-            num_blocks=tuple(num_blocks) if isinstance(num_blocks, list | tuple) else num_blocks,
+            filters=filters,
+            num_blocks=num_blocks,
             num_mixtures=num_mixtures,
             head=head,
             conditioning=conditioning,
@@ -135,16 +136,16 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         require_positive_integer("num_resolutions", num_resolutions)
         require_at_most("num_resolutions", num_resolutions, 16)
         require_divisible("image_shape", self.image_shape, num_resolutions)
-        self.num_resolutions = num_resolutions
+        self.num_resolutions = plain(num_resolutions)
         self.conditioned_blocks = conditioned_blocks
         self._assemble(
             CausalNetwork(
                 self.distribution.num_parameters,
                 self.widths,
-                per_resolution("num_blocks", self.num_blocks, num_resolutions, at_most=1000),
-                dropout_rate,
+                per_resolution("num_blocks", self.num_blocks, self.num_resolutions, at_most=1000),
+                self.dropout_rate,
                 conditioning,
-                num_classes,
+                self.num_classes,
                 conditioned_blocks,
                 name="network",
                 dtype=self.dtype_policy,

@@ -288,6 +288,15 @@ def test_other_files_are_skipped_and_counted(tmp_path):
     assert sum(len(split) for split in dataset.splits.values()) == 20
 
 
+def test_pictures_beside_the_classes_are_told(tmp_path):
+    write_classes(tmp_path / "train")
+    write_classes(tmp_path / "test", 1)
+    for name in ("0.png", "train/1.png", "train/2.png", "test/3.png"):
+        write_picture(tmp_path / name)
+    notes = load_dataset(tmp_path, image_size=4).notes
+    assert "Pictures beside the folders of the classes were skipped: 4." in notes
+
+
 def test_nested_folders_belong_to_their_class(tmp_path):
     write_classes(tmp_path / "train")
     write_picture(tmp_path / "train/koala/zoo/more.png")

@@ -9,6 +9,8 @@ import tiny
 from PIL import Image
 from sklearn.metrics import classification_report, roc_auc_score
 
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate import classification_figures
 from keras_pixelcnnpp.evaluate.classification import Judgement, classifier_details, compare
 from keras_pixelcnnpp.evaluate.classification_figures import (
     confusion_matrix_png,
@@ -104,6 +106,25 @@ def test_figures(rng):
     ]
     assert min(map(min, sizes)) > 300
     assert sizes[4][0] > 1.5 * sizes[3][0]
+
+
+def test_names_are_not_mathematics_and_none_is_left_out(rng, monkeypatch):
+    figures = []
+    monkeypatch.setattr(classification_figures, "figure_png", figures.append)
+    names = ["_hidden", r"$\frac$", "plain"]
+    labels, probabilities = np.array([0, 1, 2, 0]), rng.dirichlet(np.ones(3), 4)
+    roc_png(labels, probabilities, names)
+    (legend,) = [axes.get_legend() for axes in figures[0].axes]
+    assert [text.get_text().split(" (AUC")[0] for text in legend.get_texts()] == names
+    confusion_matrix_png(labels, labels, names)
+    for figure in figures:
+        figure.canvas.draw()
+
+
+def test_confusion_of_many_classes_stays_readable():
+    labels = np.arange(200)
+    names = [f"class {index}" for index in labels]
+    assert max(size_of(confusion_matrix_png(labels, labels, names))) < 2000
 
 
 class TestCommand:
@@ -204,3 +225,15 @@ class TestCommand:
             "predictions.csv",
             "predictions_baseline.csv",
         }
+
+
+def test_other_data_with_classes_of_other_names(run, capsys, tmp_path):
+    arrays = dict(np.load(run.read_config()["data"]["source"]))
+    names = run.read_config()["data"]["class_names"]
+    path = tmp_path / "other.npz"
+    np.savez(path, **{**arrays, "class_names": [*names[:2], "other"]})
+    run.load_data(str(path))
+    assert f"{names[0]}, {names[1]}, other) stand, in this order, for" in capsys.readouterr().out
+    np.savez(path, **{**arrays, "class_names": names[::-1]})
+    with pytest.raises(UserError, match="the classes of the run in another order"):
+        run.load_data(str(path))

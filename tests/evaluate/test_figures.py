@@ -29,6 +29,12 @@ def test_gallery_of_two_channels_is_no_picture():
         Gallery(np.zeros((1, 1, 4, 4, 2), "uint8"), ("a",), ("b",)).png()
 
 
+def test_names_in_tables_are_not_markup(capsys):
+    figures.print_table(("", "[b]head"), [("cat [old]", ":smile:"), ("[/b]", "1")], title="[i]t")
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("[b]head", "cat [old]", ":smile:", "[/b]", "[i]t"))
+
+
 def test_curves_are_drawn_of_what_was_measured(monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "figure_png", lambda figure, dpi: drawn.append(figure) or b"png")

@@ -1,5 +1,7 @@
 """The model as Keras users meet it: loss, metrics, precision, serialization."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from scipy.special import log_softmax
 from serialization import check_config
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import CausalNetwork, PixelCNNPlusPlus
 from keras_pixelcnnpp.optimizers import FusedAdam
 
@@ -19,12 +22,12 @@ DIMENSIONS = 16
 CANDIDATES = np.stack([(LABELS + shift) % 3 for shift in range(3)], axis=1).astype("int32")
 
 
-def loss_and_metrics(model, inputs, sample_weight=None):
+def loss_and_metrics(model, inputs):
     """`compute_loss` and the metrics that it updates."""
     model.compile(optimizer="sgd")
     model.reset_metrics()
     parameters = model(inputs, training=False)
-    loss = model.compute_loss(x=inputs, y_pred=parameters, sample_weight=sample_weight)
+    loss = model.compute_loss(x=inputs, y_pred=parameters)
     metrics = {name: float(value) for name, value in model.get_metrics_result().items()}
     metrics.pop("loss")  # `train_step` updates it
     return float(ops.convert_to_numpy(loss)), metrics
@@ -166,6 +169,18 @@ def test_paths_of_weights_are_unique():
     model = tiny.untrained_model(conditioning="+".join(STRATEGIES), num_resolutions=2)
     paths = [variable.path for variable in model.trainable_variables]
     assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.once
+def test_numpys_numbers_are_numbers():
+    """As from a grid of them, or `labels.max() + 1`; and a file of the configuration holds them."""
+    given = tiny.tiny_model(
+        num_classes=np.int64(3), filters=np.array([4]), label_loss_weight=np.float32(0.1)
+    ).get_config()
+    assert json.loads(json.dumps(given))["label_loss_weight"] == float(np.float32(0.1))
+    assert (given["num_classes"], given["filters"]) == (3, (4,))
+    baseline = BaselineCNN(np.array([4, 4, 1]), np.int64(3), np.int64(5), np.array([4]))
+    assert json.loads(json.dumps(baseline.get_config()))["filters"] == [4]
 
 
 def test_config():

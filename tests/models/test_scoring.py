@@ -130,6 +130,18 @@ def test_no_picture_at_all(model):
     assert model.log_prob(IMAGES[:0], LABELS[:0]).shape == (0,)
     assert model.class_log_likelihoods(IMAGES[:0]).shape == (0, 3)
     assert model.class_probabilities(IMAGES[:0]).shape == (0, 3)
+    assert model.predict(IMAGES[:0], verbose=0).shape == (0, 3)
+    assert model.log_prob(IMAGES[:0], []).shape == (0,)
+    for name in ("fit", "evaluate"):
+        with pytest.raises(ValueError, match=f"`{name}` needs pictures. Received: none"):
+            getattr(model, name)(IMAGES[:0], LABELS[:0])
+
+
+def test_classes_of_a_model_that_knows_none():
+    model = tiny.tiny_model(num_classes=0, conditioning="none")
+    for method in (model.class_log_likelihoods, model.class_probabilities):
+        with pytest.raises(ValueError, match="needs classes; this model knows none"):
+            method(IMAGES)
 
 
 @pytest.mark.parametrize(

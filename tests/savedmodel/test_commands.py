@@ -34,6 +34,12 @@ class TestClassify:
         assert err.count("\n") == 1
         assert f"pixelcnnpp savedmodel score {savedmodel} --data {data}" in err
 
+    def test_points_to_score_for_any_name_of_a_folder(self, pixelcnnpp, savedmodel, data, tmp_path):
+        folder = tmp_path / "a {1}"
+        folder.mkdir()
+        result = pixelcnnpp("savedmodel", "classify", savedmodel, folder, data / "00.png")
+        assert f"--data '{folder}'" in result[2]
+
 
 class TestSample:
     def test_writes_pictures(self, pixelcnnpp, savedmodel, exported, tmp_path):

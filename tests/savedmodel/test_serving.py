@@ -51,6 +51,10 @@ def test_inputs_of_arrays(savedmodel, exported):
     inputs = {"images": images.tolist(), "labels": [1] * 5}
     received = predict(exported, {"signature_name": "log_prob", "inputs": inputs})["outputs"]
     np.testing.assert_allclose(received, expected["log_likelihood"][:, 1], atol=1e-4)
+    # The name of a single output is left out, of rows too: the REST API of TensorFlow Serving.
+    rows = [{"images": image.tolist(), "labels": 1} for image in images]
+    answer = predict(exported, {"signature_name": "log_prob", "instances": rows})
+    np.testing.assert_allclose(answer["predictions"], received, atol=1e-4)
 
 
 def test_samples(exported):

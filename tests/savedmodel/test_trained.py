@@ -41,6 +41,8 @@ def test_a_run_knows_the_names_of_its_classes(model, tmp_path):
     for unknown in ("red", "3", "²"):
         with pytest.raises(UserError, match=r"Expected one of: dark, grey, bright \(or 0 to 2\)"):
             class_label(trained.class_names, unknown)
+    with pytest.raises(UserError, match="knows no labels"):
+        class_label((), "grey")
 
 
 @pytest.mark.parametrize("entry", [{}, {"resize": "squeeze"}, {"resize": "crop"}])

@@ -22,6 +22,11 @@ def test_bad_filters(pixelcnnpp, tmp_path):
     one_line(result, "filters", "24;48")
 
 
+def test_a_rate_that_is_no_number(pixelcnnpp, tmp_path):
+    command = ("train", "pixelcnnpp", "--data", "digits", "--run", tmp_path / "run")
+    one_line(pixelcnnpp(*command, "--learning-rate", "inf"), "`learning_rate`", "Received: inf")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -91,6 +91,11 @@ def test_commands_use_them(folder, pixelcnnpp):
         *(*train, *small, *with_callback, "--conditioning", "mine", "--plugin", "users_own")
     )
     assert status == 0, err
+    command = ("evaluate", "classification", "--run", folder / "run")
+    del STRATEGIES["mine"], sys.modules["users_own"]  # as in another process
+    one_line(pixelcnnpp(*command), "conditioning='mine'")
+    status, _, err = pixelcnnpp("--plugin", "users_own", *command)
+    assert status == 0, err
     status, _, err = pixelcnnpp("train", "baseline", *common, *with_callback)
     assert status == 0, err
     run = RunFolder(folder / "run")

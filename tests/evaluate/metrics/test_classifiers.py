@@ -43,6 +43,13 @@ class TestAccuracyInterval:
         assert accuracy_interval(0, 4) == (0, pytest.approx(0.4898908))
         assert accuracy_interval(4, 4) == (pytest.approx(0.5101092), 1)
 
+    def test_contains_the_share_whatever_rounding_does(self):
+        """Or it could not be drawn: a length below 0."""
+        for count in range(1, 500):
+            for correct in (0, count):
+                low, high = accuracy_interval(correct, count)
+                assert low <= correct / count <= high
+
 
 class TestMcNemar:
     def test_is_a_fair_coin(self):
