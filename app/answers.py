@@ -241,7 +241,10 @@ class Answers:
         """
         seed = _seed(seed)
         with argument_errors():
-            known_rows = int(checked_rows(known_rows, self.model.image_shape[0]))
+            # A client of the page's interface may send 8.0.
+            is_whole = isinstance(known_rows, float) and known_rows.is_integer()
+            whole = int(known_rows) if is_whole else known_rows
+            known_rows = int(checked_rows(whole, self.model.image_shape[0]))
         belief = None
         if label is None and self.model.num_classes:
             belief = self.judge(picture.levels[None]).belief[0, known_rows]
@@ -261,8 +264,9 @@ class Answers:
         return rng.choice(self.model.num_classes, MOST_PICTURES, p=belief)
 
     def _drawing(self, count, labels, seed, **arguments):
-        if type(count) is not int or not 1 <= count <= MOST_PICTURES:
+        if isinstance(count, bool) or count not in range(1, MOST_PICTURES + 1):
             raise UserError(f"Expected from 1 to {MOST_PICTURES} pictures. Received: {count!r:.40}")
+        count = int(count)
         shown = None if labels is None else labels[:count]
         for rows, levels in self._rows(labels, seed=seed, **arguments):
             self._last_asked = time.monotonic()

@@ -7,6 +7,7 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,10 @@ def draw(served, config, folder):
     # The model's pictures are levels, 0 … num_levels - 1.
     pixels = np.rint(drawn["images"].numpy() * (255 / (config["num_levels"] - 1))).astype("uint8")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in zip(config["class_names"], pixels, strict=True):
-        Image.fromarray(picture.squeeze()).save(folder / f"{name}.png")
+    for label, (name, picture) in enumerate(zip(config["class_names"], pixels, strict=True)):
+        # A class may be called T-shirt/top, or anything else that is no file's name.
+        safe = re.sub(r"[^\w-]+", "_", name)
+        Image.fromarray(picture.squeeze()).save(folder / f"{label}_{safe}.png")
     print(f"Drew {len(pixels)} pictures in {folder}")
 
 

@@ -54,6 +54,15 @@ def require_positive_number(name, value):
         )
 
 
+def require_temperature(value):
+    """Raises a `ValueError` unless `value` is a temperature that float32 can divide by."""
+    if not (_is_number(value) and 1e-6 <= value <= 1e6):
+        raise ValueError(
+            "Invalid value for argument `temperature`. Expected a positive number, from 1e-6 to "
+            f"1e6. Received: temperature={value!r}"
+        )
+
+
 def require_nonnegative_number(name, value):
     """Raises a `ValueError` unless `value` is a finite number of at least 0."""
     if not (_is_number(value) and 0 <= value < math.inf):

@@ -1,6 +1,7 @@
 """The folder of a run, what a training leaves in it, and the checks of its `config.json`."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -114,7 +115,7 @@ class RunFolder:
         if not self.config_json.is_file():
             raise UserError(
                 f"No run in {self.path}: it has no config.json. Train one first: "
-                f"pixelcnnpp train pixelcnnpp --data … --run {self.path}"
+                f"pixelcnnpp train pixelcnnpp --data … --run {shlex.quote(str(self.path))}"
             )
         config = read_json(self.config_json)
         check_run_config(config, self.config_json)
@@ -208,7 +209,7 @@ class RunFolder:
         if not path.is_file():
             raise UserError(
                 f"{path} does not exist. Train it: pixelcnnpp train {section} --data … "
-                f"--run {self.path}"
+                f"--run {shlex.quote(str(self.path))}"
             )
         return path
 

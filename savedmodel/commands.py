@@ -147,17 +147,15 @@ def sample(
     """
     import numpy as np
 
-    from keras_pixelcnnpp.errors import UserError
+    from keras_pixelcnnpp.checks import require_temperature
+    from keras_pixelcnnpp.errors import argument_errors
     from keras_pixelcnnpp.export.saved_model import ExportedModel, sample_exported
     from keras_pixelcnnpp.sampling.class_samples import class_label
     from keras_pixelcnnpp.savedmodel.jobs import SamplingJob
     from keras_pixelcnnpp.savedmodel.parts import make_parts, require_workers
 
-    if not 0 < temperature < float("inf"):
-        raise UserError(
-            "Invalid value for option `temperature`. Expected a positive number. "
-            f"Received: temperature={temperature}"
-        )
+    with argument_errors():
+        require_temperature(temperature)
     exported = ExportedModel(savedmodel)
     classes = dict.fromkeys(class_label(exported.class_names, name) for name in label)
     labels = np.repeat(list(classes), count)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +155,7 @@ def compress_files(
         print(f"{stored} pictures did not come back equal and are stored as PNG.")
     print(
         f"Wrote {len(job.files)} pictures to {where}. Back: pixelcnnpp savedmodel decompress "
-        f"{output} --model {source} --output FOLDER"
+        f"{shlex.join([str(output), '--model', str(source)])} --output FOLDER"
     )
 
 

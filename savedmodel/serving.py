@@ -27,6 +27,11 @@ def predict(exported: ExportedModel, request: object) -> dict:
     endpoint = request.get("signature_name", "serving_default")
     if not isinstance(endpoint, str):
         raise UserError(f"'signature_name' must be a text. Received: {endpoint!r:.80}")
+    if endpoint not in exported.endpoints:
+        raise UserError(
+            f"'signature_name' must be one of: {', '.join(exported.endpoints)}. "
+            f"Received: {endpoint!r:.80}"
+        )
     specs = exported.inputs(endpoint)
     if "inputs" in request:
         outputs = _run(exported, endpoint, _arrays(specs, request["inputs"]))
@@ -86,6 +91,8 @@ def _array(name, value, spec):
     except ValueError as error:
         raise UserError(f"{name!r} is not an array: {' '.join(str(error).split())}") from error
     wanted = spec.dtype.as_numpy_dtype
+    if not array.size:
+        array = array.astype(wanted)  # an empty list has no kind
     is_integer = np.issubdtype(wanted, np.integer)
     if array.dtype.kind not in ("ui" if is_integer else "uif"):
         raise UserError(f"{name!r} must be numbers of the kind {spec.dtype.name}")

@@ -64,9 +64,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     if parallel.is_chief:
         unconditional = model_options.get("conditioning") == "none" or not dataset.num_classes
         following = "generation" if unconditional else "classification"
-        plugins = [word for name in options.plugin or () for word in ("--plugin", name)]
-        words = ["pixelcnnpp", *plugins, "evaluate", following, "--run", str(options.run)]
-        print(f"Wrote {folder.model_keras}. Next: {shlex.join(words)}")
+        print(f"Wrote {folder.model_keras}. Next: {_next(following, options)}")
 
 
 @app.command(cls=WholeNames)
@@ -98,10 +96,7 @@ def baseline(options: BaselineOptions) -> None:
             overwrite=options.overwrite,
             verbose=verbosity(),
         )
-    print(
-        f"Wrote {folder.baseline_keras}. "
-        f"Next: pixelcnnpp evaluate classification --run {shlex.quote(str(options.run))}"
-    )
+    print(f"Wrote {folder.baseline_keras}. Next: {_next('classification', options)}")
 
 
 @app.command(cls=WholeNames)
@@ -118,6 +113,11 @@ def fusion(options: FusionOptions) -> None:
     import_plugins(options.plugin)
     with stoppable("The same command, without --overwrite, goes on from there."):
         compare_strategies(options, verbosity())
+
+
+def _next(subject: str, options: PixelCNNOptions | BaselineOptions) -> str:
+    plugins = [word for name in options.plugin or () for word in ("--plugin", name)]
+    return shlex.join(["pixelcnnpp", *plugins, "evaluate", subject, "--run", str(options.run)])
 
 
 def verbosity() -> int:

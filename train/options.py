@@ -328,7 +328,7 @@ class PixelCNNOptions(ModelOptions):
         str | None,
         option(
             NETWORK,
-            "What to start from: a preset with weights, or the model.keras of a run, of the same "
+            "What to start from: a preset with weights, or a run or its model.keras, of the same "
             "architecture.",
         ),
         Training("random weights"),

@@ -58,6 +58,11 @@ class ExportedModel:
         # The attribute keeps the variables alive; the signatures alone do not.
         self._loaded = _load(self.path)
 
+    @property
+    def endpoints(self) -> list[str]:
+        """The names of its endpoints, sorted."""
+        return sorted(self._loaded.signatures)
+
     def inputs(self, endpoint: str) -> dict:
         """The `tf.TensorSpec` of each input of an endpoint, by name."""
         return self._signature(endpoint).structured_input_signature[1]

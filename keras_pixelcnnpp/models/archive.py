@@ -97,6 +97,8 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
     copy_initial_weights("cpen455", model)
     ```
     """
+    if (Path(source) / "model.keras").is_file():  # of a run
+        source = str(Path(source) / "model.keras")
     if Path(source).is_file():
         trained = load_trained_model(source)
     else:

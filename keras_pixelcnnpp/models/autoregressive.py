@@ -665,6 +665,7 @@ class AutoregressiveModel(keras.Model):
             candidates = inputs["label"].shape[1:] if "label" in inputs else ()
             place = self.image_shape[: ("picture", "row", "pixel").index(per)]
             return np.zeros((0, *(candidates or (1,)), *place), "float32")
+        require_positive_integer("batch_size", batch_size)
         # One for each number of candidates: TensorFlow would trace again for unknown shapes.
         candidates = np.shape(inputs.get("label"))[1:]
         batch_size = self._bounded(batch_size, *candidates)

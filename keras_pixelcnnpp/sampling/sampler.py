@@ -11,7 +11,7 @@ from keras_pixelcnnpp.checks import (
     require_nonnegative_integer,
     require_nonnegative_number,
     require_positive_integer,
-    require_positive_number,
+    require_temperature,
 )
 from keras_pixelcnnpp.data.batches import feed
 from keras_pixelcnnpp.distributions.heads import first_level_above
@@ -83,7 +83,7 @@ def _noisy(model, inputs, count, seed, temperature, guidance, batch_size):
         # NumPy's global state, which `keras.utils.set_random_seed` sets.
         seed = np.random.randint(2**31)  # noqa: NPY002
     require_nonnegative_integer("seed", seed)
-    require_positive_number("temperature", temperature)
+    require_temperature(temperature)
     require_nonnegative_number("guidance", guidance)
     require_positive_integer("batch_size", batch_size)
     if guidance and model.num_classes == 0:
@@ -137,7 +137,7 @@ def known_pixels(known_rows, count, image_shape):
             f"Received: dtype={array.dtype}, shape={array.shape}"
             + (f", value={array}" if array.ndim == 0 else "")
         )
-    flat = np.broadcast_to(array, (count, height, width)).reshape(count, -1)
+    flat = np.broadcast_to(array, (count, height, width)).reshape(count, height * width)
     if np.any(flat[:, 1:] & ~flat[:, :-1]):
         raise ValueError(
             "Invalid value for argument `known_rows`. Expected a mask whose known pixels come "

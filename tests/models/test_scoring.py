@@ -87,9 +87,11 @@ def test_tensors_for_export_agree_with_arrays(hybrid):
     )
 
 
-def test_batch_size_changes_nothing(model):
-    expected = model.log_prob(IMAGES, LABELS)
-    np.testing.assert_allclose(model.log_prob(IMAGES, LABELS, batch_size=5), expected, rtol=1e-5)
+@pytest.mark.parametrize("batch_size", [0, -3, 2.5])
+def test_bad_batch_size(model, batch_size):
+    for method in (model.class_probabilities, model.bits_per_dim):
+        with pytest.raises(ValueError, match=r"`batch_size`\. Expected a positive"):
+            method(IMAGES, batch_size=batch_size)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])

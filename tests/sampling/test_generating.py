@@ -165,6 +165,7 @@ def test_progress_bar_for_long_jobs_at_a_terminal(model, capsys, monkeypatch):
         ({"seed": "one"}, "`seed`"),
         ({"seed": True}, "`seed`"),
         ({"temperature": 0}, "`temperature`. Expected a positive number"),
+        ({"temperature": 1e-40}, "`temperature`. Expected a positive number, from 1e-6"),
         ({"temperature": -1.0}, "`temperature`"),
         ({"temperature": float("nan")}, "`temperature`"),
         ({"temperature": float("inf")}, "`temperature`"),

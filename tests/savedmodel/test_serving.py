@@ -55,6 +55,10 @@ def test_inputs_of_arrays(savedmodel, exported):
     rows = [{"images": image.tolist(), "labels": 1} for image in images]
     answer = predict(exported, {"signature_name": "log_prob", "instances": rows})
     np.testing.assert_allclose(answer["predictions"], received, atol=1e-4)
+    nothing = {"labels": [], "seed": 0, "temperature": 1}
+    assert predict(exported, {"signature_name": "sample", "inputs": nothing})["outputs"] == []
+    with pytest.raises(UserError, match=r"one of: classify, .* Received: 'nope'"):
+        predict(exported, {"signature_name": "nope", "inputs": []})
 
 
 def test_samples(exported):

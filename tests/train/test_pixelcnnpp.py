@@ -266,10 +266,10 @@ def test_a_preset_without_weights_is_refused():
 
 def test_training_starts_from_them(source, tmp_path):
     """With steps of length zero it also ends there."""
-    source.save(tmp_path / "source.keras")
+    source.save(tmp_path / "model.keras")  # as a run has it
     dataset = tiny.tiny_dataset()
     preset = {"model": tiny.MODEL, "training": {"epochs": 1, "batch_size": 12}}
-    options = {"initial_weights": str(tmp_path / "source.keras"), "learning_rate": 0.0}
+    options = {"initial_weights": str(tmp_path), "learning_rate": 0.0}
     model_options, training = resolve_options(preset, options, dataset.num_classes)
     data = tiny.tiny_data_config(dataset)
     run = RunFolder(tmp_path / "run")
