@@ -18,11 +18,12 @@ def main():
     dataset = load_dataset("digits")
     test = dataset.split("test")
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    for row in range(arguments.count):
+    count = min(arguments.count, len(test))
+    for row in range(count):
         pixels = to_pixels(test.images[row, :, :, 0], dataset.num_levels)
         name = f"{dataset.class_names[test.labels[row]]}_{Path(test.paths[row]).name}.png"
         Image.fromarray(pixels).save(arguments.folder / name)
-    print(f"Wrote {arguments.count} pictures to {arguments.folder}; the name begins with the digit")
+    print(f"Wrote {count} pictures to {arguments.folder}; the name begins with the digit")
 
 
 if __name__ == "__main__":
