@@ -9,7 +9,7 @@ import numpy as np
 from keras_pixelcnnpp.app.answers import Judgement
 from keras_pixelcnnpp.data.images import png_bytes
 from keras_pixelcnnpp.evaluate.evidence import colour_limit
-from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, show_pixels
+from keras_pixelcnnpp.evaluate.figures import figure_png, name_lines, new_figure, show_pixels
 
 MOST_LINES = 5  # classes in the plot of the belief
 
@@ -71,10 +71,7 @@ def belief_png(belief: np.ndarray, class_names: Sequence[str]) -> bytes:
     axes.set_xlabel("rows known, from above")
     axes.set_ylabel("p(class | these rows)")
     axes.grid(alpha=0.3)
-    # Named here: a label that begins with _ would be left out.
-    names = [class_names[label] for label in likeliest]
-    for text in axes.legend(axes.get_lines(), names, fontsize=9).get_texts():
-        text.set_parse_math(False)
+    name_lines(axes, axes.get_lines(), [class_names[label] for label in likeliest], fontsize=9)
     return figure_png(figure, dpi=160)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay, roc_curve
 
-from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
+from keras_pixelcnnpp.evaluate.figures import figure_png, name_lines, new_figure
 from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     cross_fitted_temperature,
     expected_calibration_error,
@@ -77,15 +77,8 @@ def roc_png(
     )
     axes.grid(alpha=0.3)
     if few and lines:
-        # Named here: a label that begins with _ would be left out.
-        legend = axes.legend(
-            *(lines.values(), lines.keys()),
-            title="class against the rest",
-            loc="center left",
-            bbox_to_anchor=(1, 0.5),
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        look = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        name_lines(axes, lines.values(), lines, title="class against the rest", **look)
     return figure_png(figure)
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 from rich.console import Console
@@ -43,6 +44,15 @@ def figure_png(figure: Figure, dpi: int = DPI, **arguments) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, **arguments)
     return buffer.getvalue()
+
+
+def name_lines(axes: Axes, lines: Iterable[Line2D], names: Iterable[str], **look) -> None:
+    """A legend of lines by names that anybody may have chosen. `look` is matplotlib's.
+
+    A line's own label would be left out if it begins with _, and $…$ would be mathematics.
+    """
+    for text in axes.legend(list(lines), list(names), **look).get_texts():
+        text.set_parse_math(False)
 
 
 def show_pixels(axes: Axes, pixels: np.ndarray) -> AxesImage:

@@ -154,7 +154,7 @@ def sample(
     from keras_pixelcnnpp.savedmodel.jobs import SamplingJob
     from keras_pixelcnnpp.savedmodel.parts import make_parts, require_workers
 
-    with argument_errors():
+    with argument_errors(temperature="temperature"):
         require_temperature(temperature)
     exported = ExportedModel(savedmodel)
     classes = dict.fromkeys(class_label(exported.class_names, name) for name in label)

@@ -378,8 +378,7 @@ class ResidualStack(keras.layers.Layer):
                 shortcuts.append(x)
             if level == len(self.filters) - 1:
                 x = shortcuts.pop()
-                where = {"position": evaluation.position}
-                x = condition(self.bottleneck_conditioning, x, labels, **where)
+                x = condition(self.bottleneck_conditioning, x, labels, position=evaluation.position)
             else:
                 x = evaluation.descend(
                     level,
