@@ -1,8 +1,7 @@
-"""Settings and fixtures that every test has: backend, seeds, small data."""
+"""Settings and fixtures that every test has: backend, seeds, tiny trained models."""
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import zlib
@@ -27,8 +26,8 @@ import pytest
 from keras_pixelcnnpp.memory import keep_freed_memory
 
 BACKENDS = ("tensorflow", "jax", "torch")
-# What runs under every backend: the mathematics, training and drawing with it, and of each room
-# that stands on those, what tells whether it works. The rest runs once, under the first of them.
+# What runs under every backend: the mathematics, training and sampling. The rest runs once, under
+# the first of them.
 EVERY_BACKEND = (
     "codec",
     "data/test_batches.py",
@@ -73,7 +72,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef):
-    """What a file's own fixture draws doesn't hang on the tests that ran before it."""
+    """The random weights of a shared fixture don't depend on the tests that ran before it."""
     if fixturedef.scope != "function":
         # Two fixtures of models shouldn't have the same weights.
         keras.utils.set_random_seed(zlib.crc32(fixturedef.argname.encode()))
@@ -96,20 +95,63 @@ def rng():
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder that holds 64 KiB at most: a disk of its own, or a limit on the size of files."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
-    may_mount = hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("mount")
-    if may_mount and subprocess.run(mount, check=False, capture_output=True).returncode == 0:
-        yield folder
-        subprocess.run(["umount", folder], check=True)
-        return
+    """A folder in which no file may grow beyond 64 KiB."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, hard))
-    yield folder
+    yield tmp_path
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+# --- tiny models, shared by all tests of a session: 4×4 images of 5 levels, 3 classes -------------
+# Imports are inside, since some tests need no Keras model. A test that changes what it gets makes
+# its own: `tiny.random_model()`, or the fixture `run`.
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """A `PixelCNNPlusPlus` with random weights and the hybrid objective."""
+    import tiny
+
+    return tiny.random_model(label_loss_weight=1.0)
+
+
+@pytest.fixture(scope="session")
+def savedmodel(trained, tmp_path_factory):
+    """Path that `trained` was exported to, as version 1."""
+    path = tmp_path_factory.mktemp("run") / "savedmodel"
+    trained.export(path / "1", class_names=("dark", "grey", "bright"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(savedmodel):
+    """The SavedModel, loaded."""
+    from keras_pixelcnnpp.export.saved_model import ExportedModel
+
+    return ExportedModel(savedmodel)
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """A `RunFolder` with both models, as if they had been trained, and its data."""
+    import tiny
+
+    return tiny.write_run(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def run(trained_run, tmp_path):
+    """A copy of `trained_run` for one test to change."""
+    shutil.copytree(trained_run.path, tmp_path / "run")
+    return type(trained_run)(tmp_path / "run")
+
+
+@pytest.fixture
+def run_without_baseline(run):
+    """The same without a baseline CNN."""
+    run.baseline_keras.unlink()
+    return run
 
 
 @pytest.fixture

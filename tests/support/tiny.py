@@ -4,7 +4,10 @@ import numpy as np
 from layer_checks import randomize
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.run import RunFolder
 
 MODEL = {
     "filters": 4,
@@ -80,3 +83,16 @@ def save_npz(path):
         arrays[f"y_{name}"] = split.labels
     np.savez(path, **arrays)
     return path
+
+
+def write_run(path):
+    """Writes a run folder with both models, as if they had been trained, and its data."""
+    folder = RunFolder(path)
+    data = tiny_data_config(tiny_dataset())
+    data["source"] = str(save_npz(folder.path / "tiny.npz"))
+    model = tiny_model()
+    section = {"options": {}, "model": model.get_config()}
+    write_json(folder.config_json, {"data": data, "pixelcnnpp": section})
+    model.save(folder.model_keras)
+    BaselineCNN((4, 4, 1), 3, 5, filters=(4,), num_blocks=1).save(folder.baseline_keras)
+    return folder

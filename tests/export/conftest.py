@@ -1,1 +1,0 @@
-from exported import exported, savedmodel, trained  # noqa: F401
