@@ -45,12 +45,8 @@ def keep(run, folder=RESULTS):
     curve = history_png({"PixelCNN++": _history(target)}, "bits_per_dim", "bits/dim")
     if curve is not None:
         write_bytes(target / "reports" / "bits_per_dim.png", curve)
-    for name in ("config.json", "reports/fusion.json"):
-        content = Run(target).json(name)
-        if content is not None:
-            _forget_place(content)
-            text = json.dumps(content, indent=2) + "\n"
-            (target / name).write_text(text, encoding="utf-8")
+    config = Run(target).config
+    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return target
 
 
@@ -60,11 +56,7 @@ def _history(run):
 
 def _forget_place(content):
     """Where the data lay is of no use to anyone else; its name is."""
-    data = content["data"]
-    if isinstance(data, dict):
-        data["source"] = Path(data["source"]).name
-    else:
-        content["data"] = Path(data).name
+    content["data"]["source"] = Path(content["data"]["source"]).name
 
 
 class Run:
@@ -102,15 +94,6 @@ class Run:
     def epochs(self, model):
         history = self.json(f"logs/{model}/history.json")
         return history[-1]["epoch"] if history else None
-
-
-def fusion_command(name, fusion):
-    """The command that makes the comparison of strategies again."""
-    words = ["pixelcnnpp", "train", "fusion", "--data", fusion["data"]]
-    for option, value in fusion["options"].items():
-        for each in value if isinstance(value, list) else [value]:
-            words += ["--" + option.replace("_", "-"), str(each)]
-    return shlex.join([*words, "--split", fusion["split"], "--run", f"runs/{name}"])
 
 
 def heads_command(name, comparison):
@@ -215,7 +198,6 @@ def markdown_template(name):
     )
     environment.filters.update(percent=percent, interval=interval, number=number, minutes=minutes)
     environment.globals.update(
-        fusion_command=fusion_command,
         heads_command=heads_command,
         heads_rows=heads_rows,
         few_labels_title=few_labels_title,

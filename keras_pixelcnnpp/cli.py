@@ -125,7 +125,7 @@ def main() -> None:
         sys.meta_path.insert(0, ImportHook("tensorflow", _without_greetings))
     # matplotlib draws boxes for the letters of a class name that its font lacks.
     warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-    # Said of any sixth model, such as those that `train fusion` makes.
+    # Said of any sixth model.
     logging.getLogger("tensorflow").addFilter(is_no_retracing)
     sys.meta_path.insert(0, ImportHook("keras_pixelcnnpp.backend", _without_tensor_float32))
     _prepare_memory()

@@ -58,20 +58,3 @@ def test_a_comparison_of_heads_has_its_command(results):
         "python examples/compare_heads.py --all --data digits --preset mine --epochs 3 --seeds 2 "
         "--output runs/heads-x"
     )
-
-
-def test_a_comparison_of_strategies_is_kept_with_its_command(results, tmp_path):
-    report = {
-        "data": "/home/me/pictures",
-        "split": "test",
-        "options": {"strategy": ["bias", "film"], "seeds": 2, "image_size": 16},
-    }
-    run = tmp_path / "runs" / "mine"
-    (run / "reports").mkdir(parents=True)
-    (run / "reports" / "fusion.json").write_text(json.dumps(report))
-    kept = results.Run(results.keep(run, tmp_path / "results")).json("reports/fusion.json")
-    assert kept == {**report, "data": "pictures"}
-    assert results.fusion_command("mine", kept) == (
-        "pixelcnnpp train fusion --data pictures --strategy bias --strategy film --seeds 2 "
-        "--image-size 16 --split test --run runs/mine"
-    )

@@ -61,8 +61,7 @@ class Checkpoints:
             write_json(path.with_suffix(".json"), description)
         except DiskFullError as error:
             raise DiskFullError(
-                f"{error} {self.advice()} Make room, then go on with --resume "
-                "(`train fusion` goes on without it)."
+                f"{error} {self.advice()} Make room, then go on with --resume."
             ) from error
         self._drop_all_but_the_last(progress)
 

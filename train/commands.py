@@ -11,7 +11,6 @@ from keras_pixelcnnpp.train.command_line import WholeNames, overrides, taking
 from keras_pixelcnnpp.train.options import (
     NOT_MIRRORED,
     BaselineOptions,
-    FusionOptions,
     PixelCNNOptions,
     resolve_options,
 )
@@ -97,22 +96,6 @@ def baseline(options: BaselineOptions) -> None:
             verbose=verbosity(),
         )
     print(f"Wrote {folder.baseline_keras}. Next: {_next('classification', options)}")
-
-
-@app.command(cls=WholeNames)
-@taking(FusionOptions)
-def fusion(options: FusionOptions) -> None:
-    """Compare the ways of putting the label in: same data, same budget, same seeds.
-
-    Writes reports/fusion.json and reports/fusion.png after every training. Call it again to go on
-    after an interruption, or to add strategies and seeds: what is finished is kept.
-    """
-    from keras_pixelcnnpp.train.fusion import compare_strategies
-    from keras_pixelcnnpp.train.plugins import import_plugins
-
-    import_plugins(options.plugin)
-    with stoppable("The same command, without --overwrite, goes on from there."):
-        compare_strategies(options, verbosity())
 
 
 def _next(subject: str, options: PixelCNNOptions | BaselineOptions) -> str:

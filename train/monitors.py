@@ -163,27 +163,6 @@ def _number(value) -> float | None:
     return value if math.isfinite(value) else None
 
 
-class EpochTimer(keras.callbacks.Callback):
-    """Keeps the seconds of each epoch's steps, without what is done after the last of them."""
-
-    def __init__(self):
-        super().__init__()
-        self.seconds = []
-        self._start = self._end = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Called by Keras."""
-        self._start = time.perf_counter()
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Called by Keras."""
-        self._end = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Called by Keras."""
-        self.seconds.append(self._end - self._start)
-
-
 class TimeEstimate(keras.callbacks.Callback):
     """Says once, after the first steps of a `fit`, how long its epochs are going to take."""
 

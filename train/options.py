@@ -505,42 +505,6 @@ class BaselineOptions(ModelOptions):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class FusionOptions(TrainingOptions):
-    """What `train fusion` takes."""
-
-    split: Annotated[str, option(DATA, "The pictures to measure on.")] = "validation"
-    preset: Preset = None
-    strategy: Annotated[
-        list[str] | None,
-        option(
-            LABEL,
-            "A strategy, or several joined by +; may be repeated.",
-            show_default="each",
-        ),
-    ] = None
-    objective: Annotated[
-        list[str] | None,
-        option(LABEL, "likelihood or hybrid; may be repeated.", show_default="both"),
-    ] = None
-    label_loss_weight: Annotated[
-        float | None,
-        option(LABEL, "Of the hybrid objective.", min=0),
-        Model("preset, else 0.05"),
-    ] = None
-    candidates: Annotated[
-        int | None,
-        option(LABEL, "Candidate labels of the hybrid objective.", min=2),
-        Training("preset, else all"),
-    ] = None
-    warmup_epochs: Annotated[
-        int | None,
-        option(LABEL, "First epochs of the hybrid objective: plain likelihood.", min=0),
-        Training("as large a share of the epochs as the preset's"),
-    ] = None
-    seeds: Annotated[int, option(RUN, "Trainings of each, seeds 0, 1, …", min=1)] = 1
-
-
 TRAINING_DEFAULTS = training_defaults(PixelCNNOptions)
 WATCHING = tuple(name for name, mark in marked(PixelCNNOptions, Training).items() if mark.watching)
 # A mirrored digit is no digit; most photographs may be mirrored.

@@ -60,7 +60,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
             f"The {what} is no longer finite in step {steps} (epoch {self._epoch + 1}, batch "
             f"{self.batches.first_step + batch + 1}: training pictures {shown}{more}). "
             f"{self.checkpoints.advice()} Start over with a lower --learning-rate, or go on with "
-            "--resume --gradient-clip-norm 1 (`train fusion` goes on without --resume)."
+            "--resume --gradient-clip-norm 1."
         )
 
 

@@ -86,7 +86,6 @@ def test_commands_use_them(folder, pixelcnnpp):
     with_callback = ("--callback", "users_own:Count")
     one_line(pixelcnnpp(*train, *small, "--conditioning", "mine"), "conditioning='mine'")
     one_line(pixelcnnpp(*train, "--callback", "users_own:Cuont"), "no 'Cuont'")
-    one_line(pixelcnnpp("train", "fusion", *common, "--plugin", "not_there"), "'not_there'")
     status, _, err = pixelcnnpp(
         *(*train, *small, *with_callback, "--conditioning", "mine", "--plugin", "users_own")
     )

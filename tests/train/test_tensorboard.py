@@ -21,8 +21,9 @@ from keras_pixelcnnpp.evaluate.partial import partial_png, partial_report
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
-from keras_pixelcnnpp.train.fusion import plan, train_trials
 from keras_pixelcnnpp.train.monitors import ValidationMonitor, measure
+from keras_pixelcnnpp.train.options import resolve_options
+from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 from keras_pixelcnnpp.train.tensorboard import (
     SummaryWriter,
     TensorBoardCurves,
@@ -70,18 +71,18 @@ def until(ask):
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
-    """A TensorBoard over two trials of a comparison, and the trials' folders by strategy."""
+    """A TensorBoard over two trained runs, and their folders by strategy."""
     pytest.importorskip("tensorboard")
-    path = tmp_path_factory.mktemp("fusion")
+    path = tmp_path_factory.mktemp("runs")
     dataset = tiny.tiny_dataset()
     preset = {"model": tiny.MODEL, "training": {"epochs": 1, "batch_size": 12}}
-    trials = plan(STRATEGIES, ["likelihood"], 1)
-    data = tiny.tiny_data_config(dataset)
-    overrides = {"histogram_every": 1}
-    results = train_trials(trials, dataset, path, preset, overrides, data, verbose=0)
-    assert len(list(results)) == 2
+    runs = {strategy: RunFolder(path / strategy) for strategy in STRATEGIES}
+    for strategy, run in runs.items():
+        overrides = {"conditioning": strategy, "histogram_every": 1}
+        options = resolve_options(preset, overrides, dataset.num_classes)
+        train_pixelcnnpp(dataset, run, *options, tiny.tiny_data_config(dataset), verbose=0)
     board = TensorBoard(path, tmp_path_factory.mktemp("output") / "tensorboard.txt")
-    board.trials = {trial.strategy: RunFolder(path / "trials" / trial.name) for trial in trials}
+    board.runs = runs
     try:
         until(lambda: len(session_groups(board)) == 2 and len(board("text/tags")) == 2)
         yield board
@@ -102,7 +103,7 @@ def session_groups(board):
 
 
 def name_of(strategy, part):
-    return f"trials/{strategy}-likelihood-0/logs/pixelcnnpp/{part}"
+    return f"{strategy}/logs/pixelcnnpp/{part}"
 
 
 @pytest.mark.tensorflow
@@ -110,7 +111,7 @@ def name_of(strategy, part):
 def test_hyperparameters_stand_beside_the_metrics(board):
     groups = {group["name"]: group for group in session_groups(board)}
     assert set(groups) == {name_of(strategy, "configuration") for strategy in STRATEGIES}
-    for strategy, run in board.trials.items():
+    for strategy, run in board.runs.items():
         group = groups[name_of(strategy, "configuration")]
         options = run.read_config()["pixelcnnpp"]["options"]
         assert group["hparams"]["conditioning"] == strategy
@@ -136,7 +137,7 @@ def test_what_differs_is_known(board):
 
 
 def tags(board, plugin, writer):
-    """The tags of a plugin by run, once TensorBoard has read those of every trial."""
+    """The tags of a plugin by run, once TensorBoard has read those of both."""
     found = board(f"{plugin}/tags")
     return found if all(name_of(strategy, writer) in found for strategy in STRATEGIES) else None
 
