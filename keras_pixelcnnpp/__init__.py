@@ -1,117 +1,66 @@
-"""Conditional PixelCNN++ for Keras 3: generates, classifies and scores pictures."""
+"""Conditional PixelCNN++ for Keras 3: generates, classifies and scores images."""
 
-import contextlib
-import importlib
-import importlib.abc
-import importlib.util
-import sys
+import os
+from importlib.util import find_spec
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "BaselineCNN": "models.baseline_cnn",
-    "DiscretizedLogisticMixture": "distributions.discretized_logistic_mixture",
-    "FusedAdam": "optimizers",
-    "GatedPixelCNN": "models.pixelcnn",
-    "PixelCNN": "models.pixelcnn",
-    "PixelCNNClassifier": "classifiers",
-    "PixelCNNPlusPlus": "models.pixelcnnpp",
-    "SavedModelClassifier": "export.saved_model",
-    "WarmUpAgain": "optimizers",
-    "WarmUpThenDecay": "optimizers",
-    "keep_freed_memory": "memory",
-}
-_MODULES = (
-    "classifiers",
-    "codec",
-    "conditioning",
-    "data",
-    "distributions",
-    "export",
-    "layers",
-    "models",
-    "optimizers",
-    "presets",
-    "receptive_field",
-    "sampling",
-)
+if "KERAS_BACKEND" not in os.environ:
+    # Keras would try TensorFlow, and the keras.json that it writes says so where nobody chose.
+    _installed = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
+    if len(_installed) == 1:
+        os.environ["KERAS_BACKEND"] = _installed[0]
+# TensorFlow reads it when it is imported. What goes wrong in its C++ code raises an exception too.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-__all__ = list(_HOMES)
+try:
+    import keras  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name not in ("tensorflow", "jax", "torch"):
+        raise
+    raise ImportError(
+        f"The Keras backend {error.name!r} is not installed. Install it: pip install "
+        f"'keras-pixelcnnpp[{error.name}]', or choose an installed one with the environment "
+        "variable KERAS_BACKEND: tensorflow, jax or torch."
+    ) from None
+
+from keras_pixelcnnpp import (  # noqa: F401
+    codec,
+    conditioning,
+    data,
+    distributions,
+    export,
+    receptive_field,
+)
+from keras_pixelcnnpp.backend import keep_freed_memory
+from keras_pixelcnnpp.classifiers import PixelCNNClassifier
+from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.optimizers import FusedAdam, WarmUpAgain, WarmUpThenDecay
+
+__all__ = [
+    "BaselineCNN",
+    "DiscretizedLogisticMixture",
+    "FusedAdam",
+    "GatedPixelCNN",
+    "PixelCNN",
+    "PixelCNNClassifier",
+    "PixelCNNPlusPlus",
+    "SavedModelClassifier",
+    "WarmUpAgain",
+    "WarmUpThenDecay",
+    "keep_freed_memory",
+]
 
 
 def __getattr__(name):
-    # On demand: Keras and its backend take seconds to import, which `pixelcnnpp --help` need not
-    # wait for, and tensorflow_probability isn't there for every backend.
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    # On demand: tensorflow_probability takes seconds to import, and torch has none.
+    if name == "DiscretizedLogisticMixture":
+        from keras_pixelcnnpp.distributions.discretized_logistic_mixture import (
+            DiscretizedLogisticMixture,
+        )
 
-
-def __dir__():
-    return sorted({*globals(), *__all__, *_MODULES})
-
-
-class _Later:
-    """A class of this package as Keras's registry knows it until somebody needs it."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def from_config(self, config):
-        return __getattr__(self.name).from_config(config)
-
-
-def _register():
-    """Lets `keras.models.load_model` find the classes that archives name."""
-    from keras.saving import get_custom_objects
-
-    for name in (
-        "BaselineCNN",
-        "FusedAdam",
-        "GatedPixelCNN",
-        "PixelCNN",
-        "PixelCNNPlusPlus",
-        "WarmUpAgain",
-        "WarmUpThenDecay",
-    ):
-        # The class itself takes this place when it is imported.
-        get_custom_objects().setdefault(f"{__name__}>{name}", _Later(name))
-
-
-@contextlib.contextmanager
-def _registering():
-    yield
-    _register()
-
-
-class ImportHook(importlib.abc.MetaPathFinder):
-    """Executes a module inside a context manager as soon as somebody imports it."""
-
-    def __init__(self, name, context):
-        self.name = name
-        self.context = context
-
-    def find_spec(self, fullname, path, target=None):
-        if fullname != self.name:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        sys.meta_path.insert(0, self)  # who asks for it need not import it
-        if spec is not None:
-            execute = spec.loader.exec_module
-
-            def execute_inside(module):
-                sys.meta_path.remove(self)
-                with self.context():
-                    execute(module)
-
-            spec.loader.exec_module = execute_inside
-        return spec
-
-
-if "keras" in sys.modules:
-    _register()
-else:
-    sys.meta_path.insert(0, ImportHook("keras", _registering))
+        return DiscretizedLogisticMixture
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,6 @@
 """The error that means "the input is wrong", as opposed to "the program is wrong"."""
 
 import errno
-import functools
 import logging
 import os
 from collections.abc import Iterator
@@ -70,11 +69,6 @@ def argument_errors(**options: str) -> Iterator[None]:
         raise UserError(message) from error
 
 
-def is_no_retracing(record: logging.LogRecord) -> bool:
-    """A filter for TensorFlow's logger: leaves out that a fifth model has been traced."""
-    return "triggered tf.function retracing" not in record.getMessage()
-
-
 @contextmanager
 def without_retracing_advice() -> Iterator[None]:
     """Within it, or within a function that it decorates, TensorFlow does not advise on retracing.
@@ -82,10 +76,13 @@ def without_retracing_advice() -> Iterator[None]:
     Every model, scorer and sampler is traced, once; at the fifth TensorFlow warns of it, which
     nobody could heed.
     """
-    # A filter of its own, so that removing it leaves what others have set.
-    logger, own = logging.getLogger("tensorflow"), functools.partial(is_no_retracing)
-    logger.addFilter(own)
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in record.getMessage()
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(is_other)
     try:
         yield
     finally:
-        logger.removeFilter(own)
+        logger.removeFilter(is_other)

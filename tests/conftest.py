@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.memory import keep_freed_memory
+from keras_pixelcnnpp.backend import keep_freed_memory
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # What runs under every backend: the mathematics, training and sampling. The rest runs once, under

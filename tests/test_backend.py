@@ -1,7 +1,9 @@
 """What the backend module adds to Keras; the rest of it is tested where it is used."""
 
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import pytest
@@ -67,28 +69,22 @@ def test_a_bar_that_was_asked_for(terminal, seconds, capsys):
         assert ("1/1" in capsys.readouterr().out) == shown
 
 
-# What each backend says of products and, where it tells them apart, of convolutions.
-STATE = """
-import keras
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-    state = {tf.config.experimental.tensor_float_32_execution_enabled()}
-elif keras.backend.backend() == "jax":
-    import jax
-    state = {jax.config.jax_default_matmul_precision == "tensorfloat32"}
-    state |= {jax.config.jax_default_matmul_precision != "float32"}
-else:
-    import torch
-    parts = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    state = {part.fp32_precision != "ieee" for part in parts}
-(enabled,) = state
-"""
-
-
 def enabled():
-    names = {}
-    exec(STATE, names)
-    return names["enabled"]
+    """Whether the backend says that it computes in TF32."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.config.experimental.tensor_float_32_execution_enabled()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.config.jax_default_matmul_precision == "tensorfloat32"
+    import torch
+
+    (state,) = {
+        part.fp32_precision for part in (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    }
+    return state == "tf32"
 
 
 @pytest.fixture
@@ -115,17 +111,54 @@ def test_precision(restored, name, policy, rounds):
     assert enabled() is rounds
 
 
-def test_commands_mean_float32_when_they_say_it():
-    code = f"""
-import sys
-from keras_pixelcnnpp import cli
-sys.argv = ["pixelcnnpp", "presets"]
-try:
-    cli.main()
-except SystemExit:
-    pass
-import keras_pixelcnnpp.backend  # as every command that computes does
-{STATE}
-assert not enabled
+# More than 32 MiB: up to there, glibc learns by itself.
+SIZE = 40_000_000
+FAULTS = """
+import resource, sys
+from keras_pixelcnnpp.backend import keep_freed_memory
+
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+before = None
+for step in range(20):
+    b"x" * int(sys.argv[2])
+    before = before or resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def page_faults(choice):
+    command = [sys.executable, "-c", FAULTS, choice, str(SIZE)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(result.stdout)
+
+
+def has_huge_pages():
+    """Whether one page fault may bring 2 MiB: then their number says little."""
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return setting.exists() and "[always]" in setting.read_text()
+
+
+@pytest.mark.once
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
+@pytest.mark.skipif(has_huge_pages(), reason="counts pages of the usual size")
+def test_freed_memory_is_used_again():
+    import resource
+
+    pages = SIZE // resource.getpagesize()
+    # 19 arrays after the first: all new pages, or none.
+    assert page_faults("keep") < pages
+    assert page_faults("default") > 10 * pages
+
+
+@pytest.mark.parametrize(("told", "calls"), [("0", 0), ("1", 1), (None, 1)])
+def test_the_environment_can_opt_out(monkeypatch, told, calls):
+    called = []
+    monkeypatch.setattr(backend, "keep_freed_memory", lambda: called.append(True))
+    monkeypatch.delenv("PIXELCNNPP_KEEP_FREED_MEMORY", raising=False)
+    if told is not None:
+        monkeypatch.setenv("PIXELCNNPP_KEEP_FREED_MEMORY", told)
+    backend.keep_freed_memory_unless_told.cache_clear()
+    for _ in range(2):
+        backend.keep_freed_memory_unless_told()
+    assert len(called) == calls

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -15,7 +16,7 @@ from PIL import Image
 from typer.main import get_command
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp.cli import app
+from keras_pixelcnnpp import cli
 from keras_pixelcnnpp.errors import is_out_of_memory
 from keras_pixelcnnpp.train.stopping import TrainingStopped
 
@@ -30,113 +31,56 @@ def data(tmp_path_factory):
     return tiny.save_npz(tmp_path_factory.mktemp("data") / "tiny.npz")
 
 
-def test_help_answers_without_keras():
+def import_in_a_fresh_process(**environ):
+    """Imports the package, as if JAX were not installed: returns the process and its output."""
+    kept = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     code = (
-        "import sys; sys.argv = ['pixelcnnpp', 'train', 'pixelcnnpp', '--help']\n"
-        "from keras_pixelcnnpp import cli\n"
-        "try: cli.main()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'sklearn', 'matplotlib'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "import sys; sys.modules['jax'] = None\n"
+        "import keras_pixelcnnpp, keras\n"
+        "print(keras.backend.backend())"
     )
-    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert b"--preset" in result.stdout
-
-
-def in_a_fresh_process(code, **environ):
-    """Runs Python code, as if nobody had said how much TensorFlow may log."""
-    unset = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    command = [sys.executable, "-c", code]
     return subprocess.run(
-        command, env={**unset, **environ}, capture_output=True, check=False, text=True
+        [sys.executable, "-c", code],
+        env=kept | environ,
+        capture_output=True,
+        check=False,
+        text=True,
     )
 
 
 @pytest.mark.tensorflow
-class TestNothingForeignOnStderr:
-    def test_of_a_training(self, data, tmp_path):
-        arguments = ["train", "pixelcnnpp", "--data", data, "--run", tmp_path / "run", *SMALL]
-        result = in_a_fresh_process(
-            f"import sys; sys.argv = ['pixelcnnpp', *{list(map(str, arguments))}]\n"
-            "from keras_pixelcnnpp import cli; cli.main()"
-        )
-        assert "Wrote" in result.stdout
-        assert result.stderr == ""
-
-    def test_of_a_command_that_first_looks_whether_tensorflow_is_there(self):
-        result = in_a_fresh_process(
-            "import sys, importlib.util; sys.argv = ['pixelcnnpp', 'presets']\n"
-            "from keras_pixelcnnpp import cli\n"
-            "try: cli.main()\n"
-            "except SystemExit: pass\n"
-            "assert importlib.util.find_spec('tensorflow')\n"
-            "import tensorflow"
-        )
-        assert result.returncode == 0
-        assert result.stderr == ""
-
-    def test_but_what_kills_the_process_is_seen(self, tmp_path):
-        """As the line of a TensorFlow that was built for another processor."""
-        (tmp_path / "tensorflow.py").write_text(
-            "import os\n"
-            "os.write(2, b'I0000 00:00:17 1 port.cc:1] oneDNN custom operations are on.\\n')\n"
-            "os.write(2, b'F0000 00:00:17 1 cpu_feature_guard.cc:1] needs AVX\\nreally')\n"
-            "os.abort()\n"
-        )
-        result = in_a_fresh_process(
-            "import sys; sys.argv = ['pixelcnnpp', '--help']\n"
-            "from keras_pixelcnnpp import cli\n"
-            "try: cli.main()\n"
-            "except SystemExit: import tensorflow",
-            PYTHONPATH=str(tmp_path),
-        )
-        assert result.returncode == -signal.SIGABRT
-        assert result.stderr.startswith(
-            "F0000 00:00:17 1 cpu_feature_guard.cc:1] needs AVX\nreally"
-        )
-
-    def test_an_import_that_fails(self, tmp_path):
-        (tmp_path / "tensorflow.py").write_text("raise ImportError('libgomp.so is missing')")
-        result = in_a_fresh_process(
-            "import sys; sys.argv = ['pixelcnnpp', 'train', 'pixelcnnpp', '--data', 'digits', "
-            "'--run', 'run']\n"
-            "from keras_pixelcnnpp import cli; cli.main()",
-            PYTHONPATH=str(tmp_path),
-        )
-        assert "libgomp.so is missing" in result.stderr
-
-    def test_of_many_models(self, pixelcnnpp, caplog):
-        tf = pytest.importorskip("tensorflow")
-        pixelcnnpp("--help")
-        for _ in range(8):
-            tf.function(lambda number: number + 1)(1.0)
-        assert not caplog.records
-
-    def test_of_letters_that_no_font_has(self, pixelcnnpp):
-        from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
-
-        pixelcnnpp("--help")
-        confusion_matrix_png([0, 1], [0, 1], ["熊猫", "考拉"], "")
+@pytest.mark.skipif(find_spec("torch") is not None, reason="another backend is installed")
+def test_the_only_backend_that_is_installed_is_chosen(tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    result = import_in_a_fresh_process(KERAS_HOME=str(tmp_path))
+    assert result.stdout.strip() == "tensorflow", result.stderr
 
 
-@pytest.mark.parametrize(
-    ("backend", "fragments"),
-    [
-        ("foo", ("KERAS_BACKEND", "tensorflow, jax, torch", "foo")),
-        ("jax", ("jax is not installed", "[jax]", "KERAS_BACKEND=tensorflow or torch")),
-    ],
-)
-def test_backend_that_is_not_there(backend, fragments, tmp_path):
-    code = (
-        "import sys; sys.modules['jax'] = None  # as if it were not installed\n"
-        "sys.argv = ['pixelcnnpp', 'train', 'pixelcnnpp', '--data', 'digits', '--run', 'run']\n"
-        "from keras_pixelcnnpp import cli; cli.main()"
-    )
-    environ = {**os.environ, "KERAS_BACKEND": backend}
-    result = subprocess.run(
-        [sys.executable, "-c", code], env=environ, cwd=tmp_path, capture_output=True, check=False
-    )
-    one_line((result.returncode, "", result.stderr.decode()), *fragments)
+def test_a_backend_that_is_not_installed_is_named():
+    result = import_in_a_fresh_process(KERAS_BACKEND="jax")
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: The Keras backend 'jax' is not installed")
+    assert "keras-pixelcnnpp[jax]" in last
+    assert "KERAS_BACKEND" in last
+
+
+def test_commands_compute_in_float32_and_leave_gpu_memory_to_others(pixelcnnpp, monkeypatch):
+    switched = []
+    monkeypatch.setattr(cli, "set_tensor_float32", switched.append)
+    for name in ("TF_FORCE_GPU_ALLOW_GROWTH", "XLA_PYTHON_CLIENT_PREALLOCATE"):
+        monkeypatch.delenv(name, raising=False)
+    pixelcnnpp("--help")
+    assert switched == [False]
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+
+
+def test_letters_that_no_font_has(pixelcnnpp):
+    """matplotlib's warning would be an error here."""
+    from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
+
+    pixelcnnpp("--help")
+    confusion_matrix_png([0, 1], [0, 1], ["熊猫", "考拉"], "")
 
 
 def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
@@ -174,7 +118,7 @@ def leaves(command, *words):
         yield words, command
 
 
-@pytest.mark.parametrize(("words", "command"), list(leaves(get_command(app))))
+@pytest.mark.parametrize(("words", "command"), list(leaves(get_command(cli.app))))
 def test_help_cuts_no_name_on_80_columns(pixelcnnpp, monkeypatch, words, command):
     monkeypatch.setenv("COLUMNS", "80")
     status, out, _ = pixelcnnpp(*words, "--help")
@@ -290,6 +234,5 @@ class TestBadInput:
         assert not run.exists()
 
     @pytest.mark.parametrize("command", [("evaluate", "classification"), ("savedmodel", "export")])
-    def test_no_run(self, pixelcnnpp, tmp_path, command, monkeypatch):
-        monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    def test_no_run(self, pixelcnnpp, tmp_path, command):
         one_line(pixelcnnpp(*command, "--run", tmp_path), "No run in", "pixelcnnpp train")

@@ -12,7 +12,12 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import Tensor, device_name, verbosity
+from keras_pixelcnnpp.backend import (
+    Tensor,
+    device_name,
+    keep_freed_memory_unless_told,
+    verbosity,
+)
 from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
@@ -34,7 +39,6 @@ from keras_pixelcnnpp.distributions.heads import make_head
 from keras_pixelcnnpp.errors import UserError, without_retracing_advice
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
-from keras_pixelcnnpp.memory import keep_freed_memory_unless_told
 from keras_pixelcnnpp.models.inputs import (
     as_inputs,
     checked_inputs,
