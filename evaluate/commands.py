@@ -136,27 +136,6 @@ def generation(
 
 
 @app.command()
-def receptive_field(
-    context: typer.Context,
-    run: Run,
-    untrained: Annotated[
-        bool,
-        typer.Option("--untrained", help="The run's architecture with fresh weights instead."),
-    ] = False,
-    pictures: Annotated[
-        int, typer.Option(min=1, help="Gradients are averaged over this many.")
-    ] = 4,
-) -> None:
-    """Show which pixels a pixel sees: earlier ones, none at or after itself, no blind spot.
-
-    Writes reports/receptive_field.png and reports/receptive_field.json.
-    """
-    from keras_pixelcnnpp.evaluate.receptive_field import measure
-
-    measure(**_arguments(context))
-
-
-@app.command()
 def report(run: Run) -> None:
     """Write all that is known of a run as one page, reports/index.html.
 
@@ -167,27 +146,6 @@ def report(run: Run) -> None:
     from keras_pixelcnnpp.run import RunFolder
 
     write_page(RunFolder(run))
-
-
-@app.command()
-def robustness(
-    context: typer.Context,
-    run: Run,
-    data: Data = None,
-    split: Split = "validation",
-    limit: Annotated[int, typer.Option(min=2, help="Pictures, at most, chosen at random.")] = 200,
-    seed: Seed = 0,
-    batch_size: BatchSize = 32,
-) -> None:
-    """Judge spoilt pictures: eight ways (noise, blur, JPEG, …), five severities.
-
-    Accuracy and calibration error of both models, and how well log p(x) and the largest class
-    probability tell the spoilt pictures from clean ones. Writes reports/robustness.json and
-    reports/robustness.png.
-    """
-    from keras_pixelcnnpp.evaluate.robustness import stress
-
-    stress(**_arguments(context))
 
 
 def _arguments(context: typer.Context) -> dict:

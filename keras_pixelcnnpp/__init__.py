@@ -30,7 +30,6 @@ from keras_pixelcnnpp import (  # noqa: F401
     data,
     distributions,
     export,
-    receptive_field,
 )
 from keras_pixelcnnpp.backend import keep_freed_memory
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier

@@ -36,8 +36,6 @@ PARTS = (
     measured.partial_section,
     measured.evidence_section,
     measured.foreign_section,
-    measured.robustness_section,
-    measured.receptive_field_section,
     origin.reproduction_section,
 )
 

@@ -5,7 +5,6 @@ from keras_pixelcnnpp.evaluate.report.facts import (
     RunFacts,
     decimal,
     find,
-    is_number,
     option,
     other_data,
     p_value,
@@ -364,65 +363,6 @@ def foreign_section(facts: RunFacts) -> Section | Missing:
         f"{other_data(report)}"
     )
     return Section("Foreign inputs", text, blocks)
-
-
-def robustness_section(facts: RunFacts) -> Section | Missing:
-    """What spoilt pictures do to the classifiers, and whether they notice."""
-    report = facts.json("robustness")
-    models = _models(find(report, "clean") or {})
-
-    def row(title: str, given: list[dict]) -> tuple[str, ...]:
-        accuracies = (_mean(given, "models", name, "accuracy") for name in models)
-        areas = (_mean(given, "auroc", alarm) for alarm in report.get("alarms") or ())
-        return (title, *map(percent, accuracies), *map(decimal, areas))
-
-    rows = [row(name, given) for name, given in (report.get("corruptions") or {}).items()]
-    if models:
-        rows.insert(0, row("clean", [report["clean"]]))
-    alarms = [f"AUROC, {name.replace('_', ' ')}" for name in report.get("alarms") or ()]
-    table = Table(
-        ("mean over severities", *(facts.titles[n] for n in models), *alarms), tuple(rows)
-    )
-    text = (
-        "Accuracy on spoilt pictures, and how well an alarm tells them from clean ones; the alarm "
-        "of log p(x) is low probability, so what makes pictures simpler, such as blur, may make "
-        f"them look the more familiar.{other_data(report)}"
-    )
-    alt = "Spoilt pictures, and accuracy, calibration error and alarms by severity"
-    picture = facts.picture("robustness", alt, chart=True, scrolls=True)
-    return _pictured(facts, "Robustness", "robustness", text, picture, table)
-
-
-def _mean(given: list[dict], *keys: str) -> float | None:
-    values = [find(numbers, *keys) for numbers in given]
-    return sum(values) / len(values) if values and all(map(is_number, values)) else None
-
-
-def receptive_field_section(facts: RunFacts) -> Section | Missing:
-    """Which pixels a pixel sees."""
-    report = facts.json("receptive_field")
-    rows = tuple(
-        (
-            f"{option(target.get('row'))}, {option(target.get('column'))}",
-            f"{whole(target.get('seen'))} of {whole(target.get('earlier'))}",
-            whole(target.get("later_seen")),
-            f"{whole(target.get('blind_spot_seen'))} of {whole(target.get('blind_spot'))}",
-        )
-        for target in report.get("targets") or ()
-    )
-    headings = ("row, column", "earlier pixels seen", "others seen", "seen above to the right")
-    table = Table(headings, rows)
-    network = "The trained network" if report.get("trained", True) else "An untrained network"
-    text = (
-        f"{network}: the size of the gradient of one pixel's distribution with respect to every "
-        "other pixel. Nothing at or after the pixel is seen, by construction. Above, right of "
-        "the dashed line, lies the blind spot of masked 3×3 convolutions, however many; two "
-        "streams have none. An earlier pixel that is grey is too far away for a network of this "
-        "depth."
-    )
-    alt = "For some pixels, the influence of all others"
-    picture = facts.picture("receptive_field", alt, chart=True, scrolls=True)
-    return _pictured(facts, "Receptive field", "receptive-field", text, picture, table)
 
 
 def _pictured(

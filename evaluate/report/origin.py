@@ -195,16 +195,9 @@ def _training_command(facts: RunFacts, model: str) -> str:
 
 def _evaluation_commands(facts: RunFacts) -> list[str]:
     commands = []
-    for name in (
-        "classification",
-        "generation",
-        "evidence",
-        "foreign",
-        "robustness",
-        "receptive_field",
-    ):
+    for name in ("classification", "generation", "evidence", "foreign"):
         if report := facts.json(name):
             options = report.get("options", {}).items()
             words = [word for option, value in options for word in _option(option, value)]
-            commands.append(facts.command("evaluate", name.replace("_", "-"), *words))
+            commands.append(facts.command("evaluate", name, *words))
     return [*commands, facts.command("evaluate", "report")]

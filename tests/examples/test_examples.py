@@ -47,15 +47,18 @@ def test_command(compare_heads, tmp_path, capsys, monkeypatch):
     assert "PixelCNN++, softmax" in capsys.readouterr().out
 
 
-def test_receptive_fields(tmp_path, capsys, monkeypatch):
-    module = script("examples/receptive_fields.py")
-    monkeypatch.setattr(module, "SIZE", 8)
-    monkeypatch.setattr(module, "TARGET", (5, 2))
-    small = {"filters": 8, "num_blocks": 1}
-    monkeypatch.setattr(module, "ARGUMENTS", dict.fromkeys(module.ARGUMENTS, small))
-    module.main(["--output", str(tmp_path / "fields.png")])
-    assert (tmp_path / "fields.png").stat().st_size > 1000
-    assert capsys.readouterr().out.count(", 0 others") == 3
+def test_receptive_field(tmp_path, capsys, monkeypatch):
+    module = script("examples/receptive_field.py")
+    for name, value in (("SIZE", 8), ("ROW", 5), ("COLUMN", 2)):
+        monkeypatch.setattr(module, name, value)
+    networks = {
+        name: (network, {"filters": 8, "num_blocks": 1})
+        for name, (network, _) in module.NETWORKS.items()
+    }
+    monkeypatch.setattr(module, "NETWORKS", networks)
+    module.main(["--output", str(tmp_path / "field.png")])
+    assert (tmp_path / "field.png").stat().st_size > 1000
+    assert capsys.readouterr().out.count("earlier pixels and 0 others") == 3
 
 
 def test_incremental_sampling(tmp_path):

@@ -26,8 +26,6 @@ SECTIONS = (
     "Part of a picture",
     "Evidence maps",
     "Foreign inputs",
-    "Robustness",
-    "Receptive field",
     "Reproduce",
 )
 """All that a report can have."""
@@ -50,8 +48,6 @@ PICTURES = (
     "partial",
     "evidence",
     "foreign",
-    "robustness",
-    "receptive_field",
     "confusion_pixelcnnpp",
     "confusion_baseline",
     "roc_pixelcnnpp",
@@ -153,7 +149,6 @@ def _reports(class_names):
         "fid": {"2048": {"all": 33.5, "floor": 22.25}},
         "temperatures": [{"temperature": 0.7, "bits_per_dim": 2.5, "frechet_distance": 4.5}],
     }
-    target = {"row": 2, "column": 4, "earlier": 20, "seen": 19, "later_seen": 0}
     return {
         "classification": classification,
         "partial": {
@@ -169,23 +164,6 @@ def _reports(class_names):
             "split": "validation",
             "detectors": {"log_likelihood": "bits/dim of p(x)"},
             "inputs": {"noise": {"auroc": {"log_likelihood": 0.875}}},
-        },
-        "robustness": {
-            "alarms": {"log_likelihood": "bits/dim of p(x)"},
-            "clean": {"models": {"pixelcnnpp": {"accuracy": 0.8}}},
-            "corruptions": {
-                "blur": [
-                    {
-                        "models": {"pixelcnnpp": {"accuracy": 0.5}},
-                        "auroc": {"log_likelihood": 0.125},
-                    }
-                ]
-            },
-        },
-        "receptive_field": {
-            "trained": True,
-            "pictures": 4,
-            "targets": [{**target, "blind_spot": 3, "blind_spot_seen": 3}],
         },
     }
 

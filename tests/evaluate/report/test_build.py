@@ -64,8 +64,8 @@ def test_finished_run(pixelcnnpp, finished):
     assert len(anchors) == len(SECTIONS) + 1
     for title in SECTIONS:
         assert f"\n{title}\n" in page.text
-    # 15 pictures and a grid for each of two classes from files, and three curves.
-    assert len(page.attributes("src")) == 15 + 2 + 3
+    # 13 pictures and a grid for each of two classes from files, and three curves.
+    assert len(page.attributes("src")) == 13 + 2 + 3
     assert "Not measured yet" not in page.text
     for fact in (
         *("80.0 %", "49.0–94.3 %", "−10.0 points (−30.0 to +10.0)"),
@@ -103,7 +103,7 @@ def test_run_that_was_only_started(pixelcnnpp, tmp_path):
     page = page_of(pixelcnnpp, run)
     check_self_contained(page)
     assert [f"#{name}" for name in page.ids] == page.attributes("href")[1:]
-    for command in ("classification", "generation", "evidence", "foreign", "receptive-field"):
+    for command in ("classification", "generation", "evidence", "foreign"):
         # One line for each, however many sections it would fill.
         assert page.text.count(f"pixelcnnpp evaluate {command} --run {run.path}") == 1
     assert f"pixelcnnpp train baseline --data DATA --run {run.path}" in page.text
@@ -131,7 +131,7 @@ def test_without_baseline(pixelcnnpp, finished):
     assert f"train baseline {options} --run" in command
 
 
-@pytest.mark.parametrize("name", ["classification", "generation", "foreign", "receptive_field"])
+@pytest.mark.parametrize("name", ["classification", "generation", "foreign"])
 def test_file_without_any_key(pixelcnnpp, finished, name):
     write_json(finished.reports / f"{name}.json", {})
     check_self_contained(page_of(pixelcnnpp, finished))

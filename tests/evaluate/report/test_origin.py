@@ -25,7 +25,7 @@ def test_lines_can_be_pasted_into_a_shell(tmp_path):
     write_json(run.reports / "classification.json", {"options": options})
     options = {"per_class": 9, "temperature": 0.5, "temperatures": ""}
     write_json(run.reports / "generation.json", {"options": options})
-    write_json(run.reports / "receptive_field.json", {"trained": True})
+    write_json(run.reports / "foreign.json", {"split": "test"})
     training, measuring = reproduction_section(RunFacts(run)).blocks
     (line,) = training.lines
     assert shlex.split(line) == [
@@ -37,6 +37,6 @@ def test_lines_can_be_pasted_into_a_shell(tmp_path):
     assert [shlex.split(line)[2:-2] for line in measuring.lines] == [
         ["classification", "--data", "/other data", "--split", "test", "--flip-average"],
         [*("generation", "--per-class", "9", "--temperature", "0.5"), "--temperatures", ""],
-        ["receptive-field"],
+        ["foreign"],
         ["report"],
     ]

@@ -1,0 +1,154 @@
+"""Measures both classifiers of a run on corrupted images, and log p(x) as a detector of corruption.
+
+    python benchmarks/robustness.py --run runs/digits --limit 300
+
+Eight corruptions of five severities, after Hendrycks and Dietterich 2019, *Benchmarking Neural
+Network Robustness to Common Corruptions and Perturbations*, https://arxiv.org/abs/1903.12261. They
+need Pillow, SciPy and NumPy only and take images of any size, so the severities are not those of
+CIFAR-10-C. Writes accuracy, calibration error and the AUROC with which each score tells corrupted
+images from clean ones to reports/robustness.json, and prints their means over the severities.
+"""
+
+import argparse
+import io
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from scipy.ndimage import gaussian_filter, shift
+from scipy.special import logsumexp
+
+from keras_pixelcnnpp.data.images import as_image, to_levels, to_pixels
+from keras_pixelcnnpp.evaluate.classification import load_baseline
+from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval, classification_metrics
+from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.run import RunFolder
+
+# Each corruption takes pixels 0…255 `(height, width, channels)`, a strength and a generator.
+
+
+def jpeg(pixels, quality, rng):
+    buffer = io.BytesIO()
+    as_image(pixels).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer)).reshape(pixels.shape)
+
+
+def pixelate(pixels, share, rng):
+    image = as_image(pixels)
+    small = image.resize([max(1, round(share * side)) for side in image.size], Image.Resampling.BOX)
+    return np.asarray(small.resize(image.size, Image.Resampling.NEAREST)).reshape(pixels.shape)
+
+
+def occlude(pixels, share, rng):
+    sides = np.maximum(1, np.rint(share * np.array(pixels.shape[:2])).astype(int))
+    top, left = (rng.random(2) * (np.array(pixels.shape[:2]) - sides + 1)).astype(int)
+    occluded = pixels.copy()
+    occluded[top : top + sides[0], left : left + sides[1]] = 128
+    return occluded
+
+
+def translate(pixels, share, rng):
+    distance = np.maximum(1, np.rint(share * np.array(pixels.shape[:2]))) * rng.choice([-1, 1], 2)
+    return shift(pixels, (*distance, 0), order=0, mode="nearest")
+
+
+CORRUPTIONS = {
+    "gaussian noise": (
+        lambda pixels, deviation, rng: pixels + deviation * rng.normal(size=pixels.shape),
+        (10, 20, 30, 45, 65),
+    ),
+    "blur": (
+        lambda pixels, sigma, rng: gaussian_filter(
+            pixels.astype(float), (sigma, sigma, 0), mode="nearest"
+        ),
+        (0.4, 0.6, 0.8, 1.1, 1.5),
+    ),
+    "contrast": (
+        lambda pixels, share, rng: share * pixels + (1 - share) * pixels.mean(axis=(0, 1)),
+        (0.75, 0.5, 0.4, 0.3, 0.15),
+    ),
+    "brightness": (
+        lambda pixels, added, rng: pixels.astype(float) + added,
+        (25, 50, 75, 100, 125),
+    ),
+    "JPEG": (jpeg, (80, 50, 25, 15, 7)),
+    "pixelation": (pixelate, (0.75, 0.6, 0.5, 0.4, 0.25)),
+    "occlusion": (occlude, (0.2, 0.3, 0.4, 0.5, 0.6)),
+    "translation": (translate, (0.06, 0.12, 0.19, 0.25, 0.31)),
+}
+
+
+def corrupt(images, num_levels, name, severity, seed=0):
+    """Corrupts levels `(N, height, width, channels)`; severity 1 is the mildest, 5 the worst."""
+    corruption, strengths = CORRUPTIONS[name]
+    rng = np.random.default_rng(seed)
+    pixels = to_pixels(images, num_levels)
+    corrupted = np.stack([corruption(each, strengths[severity - 1], rng) for each in pixels])
+    return to_levels(np.rint(np.clip(corrupted, 0, 255)).astype("uint8"), num_levels)
+
+
+def judge(images, model, baseline):
+    """Class probabilities by classifier, and scores that are larger the less likely an image is."""
+    log_likelihoods = model.class_log_likelihoods(images)
+    probabilities = {"pixelcnnpp": model.posterior.probabilities(log_likelihoods)}
+    if baseline is not None:
+        probabilities["baseline"] = baseline.class_probabilities(images)
+    log_prob = logsumexp(log_likelihoods, axis=1) - np.log(model.num_classes)
+    scores = {f"{name}_max_softmax": -values.max(axis=1) for name, values in probabilities.items()}
+    return probabilities, {"log_likelihood": -log_prob, **scores}
+
+
+def measure(folder, split="test", limit=300, seed=0):
+    """The content of robustness.json."""
+    dataset = folder.load_data()
+    test = dataset.pictures(split, with_labels=True, limit=limit, seed=seed)
+    models = load_trained_model(folder.require_model("pixelcnnpp")), load_baseline(folder)
+
+    def metrics(probabilities):
+        return {name: classification_metrics(test.labels, p) for name, p in probabilities.items()}
+
+    clean, clean_scores = judge(test.images, *models)
+    report = {"split": split, "count": len(test), "clean": {"models": metrics(clean)}}
+    report["corruptions"] = {name: [] for name in CORRUPTIONS}
+    for name, measured in report["corruptions"].items():
+        for severity in range(1, 6):
+            corrupted = corrupt(test.images, dataset.num_levels, name, severity, seed)
+            probabilities, scores = judge(corrupted, *models)
+            areas = {key: auroc_interval(clean_scores[key], scores[key]) for key in scores}
+            measured.append(
+                {
+                    "models": metrics(probabilities),
+                    "auroc": {key: area for key, (area, _) in areas.items()},
+                    "auroc_ci95": {key: list(interval) for key, (_, interval) in areas.items()},
+                }
+            )
+    return report
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--limit", type=int, default=300, help="images at most")
+    options = parser.parse_args(arguments)
+    folder = RunFolder(options.run)
+    report = measure(folder, options.split, options.limit)
+    write_json(folder.reports / "robustness.json", report)
+    models = list(report["clean"]["models"])
+    table = Table("mean over severities", *models, "AUROC of log p(x)")
+    for name, measured in {"clean": [report["clean"]], **report["corruptions"]}.items():
+        accuracies = [np.mean([at["models"][m]["accuracy"] for at in measured]) for m in models]
+        area = np.mean([at["auroc"]["log_likelihood"] if "auroc" in at else 0.5 for at in measured])
+        table.add_row(name, *(f"{accuracy:.1%}" for accuracy in accuracies), f"{area:.2f}")
+    Console().print(table)
+    print(f"Wrote {folder.reports / 'robustness.json'}")
+
+
+if __name__ == "__main__":
+    main()

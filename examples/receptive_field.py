@@ -1,0 +1,114 @@
+"""Shows which pixels the distribution of one pixel depends on, in each network of the family.
+
+    python examples/receptive_field.py [--output receptive_field.png]
+
+The gradient of a pixel's distribution with respect to the image is 0 wherever the network does not
+look, so untrained networks show it as well as trained ones. PixelCNN has a blind spot above to the
+right; Gated PixelCNN and PixelCNN++ see every earlier pixel within their reach; none sees the pixel
+itself or a later one.
+"""
+
+import argparse
+
+import keras
+import numpy as np
+from keras import ops
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+import keras_pixelcnnpp as kp
+
+SIZE, ROW, COLUMN = 24, 16, 8
+NETWORKS = {
+    "PixelCNN": (kp.PixelCNN, {"filters": 32, "num_blocks": 10}),
+    "Gated PixelCNN": (kp.GatedPixelCNN, {"filters": 32, "num_blocks": 10}),
+    "PixelCNN++": (kp.PixelCNNPlusPlus, {"filters": 16, "num_blocks": 2, "dropout_rate": 0.0}),
+}
+
+
+def gradient(function, array):
+    """The gradient of a scalar function of a float32 array, under any backend."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return np.asarray(jax.jit(jax.grad(function))(array))
+    tensor = ops.convert_to_tensor(array)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        (found,) = torch.autograd.grad(function(tensor.requires_grad_()), [tensor])
+        return ops.convert_to_numpy(found)
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        value = function(tensor)
+    return tape.gradient(value, tensor).numpy()
+
+
+def influence(model, images):
+    """How much each pixel moves the distribution of the pixel (ROW, COLUMN), `(SIZE, SIZE)`.
+
+    The size of the gradient of a random combination of the distribution's parameters, averaged over
+    images: such a combination has gradient 0 only at pixels that none of the parameters depends on.
+    """
+    shape = (len(images), model.network.num_parameters)
+    weights = ops.convert_to_tensor(np.random.default_rng(0).normal(size=shape), "float32")
+
+    def combination(scaled):
+        # The second axis is that of the candidate labels: one, since the models have no classes.
+        parameters = model.network(ops.expand_dims(scaled, 1), None)
+        return ops.sum(weights * parameters[:, 0, ROW, COLUMN])
+
+    scaled = images.astype("float32") / 127.5 - 1
+    return np.abs(gradient(combination, scaled)).mean(axis=(0, 3))
+
+
+def draw(axes, title, values):
+    """Draws the influence of each pixel relative to the largest, gray where it is 0."""
+    relative = np.ma.masked_equal(values / values.max(), 0)
+    image = axes.imshow(relative, cmap="YlGnBu", norm=LogNorm(1e-6, 1, clip=True))
+    axes.set(title=title, facecolor="#e4e4e4")
+    axes.plot(COLUMN, ROW, "s", color="#d62728", markersize=4)
+    border = [(-0.5, ROW + 0.5), (COLUMN - 0.5, ROW + 0.5), (COLUMN - 0.5, ROW - 0.5)]
+    axes.plot(*zip(*border, (SIZE - 0.5, ROW - 0.5), strict=True), color="#d62728")
+    # A masked 3×3 convolution reaches one column to the right for each row up, and no further.
+    top = min(ROW, SIZE - 1 - COLUMN)
+    blind = [COLUMN + 0.5, COLUMN + 0.5 + top], [ROW - 0.5, ROW - 0.5 - top]
+    axes.plot(*blind, "--", color="#d62728")
+    axes.set(xlim=(-0.5, SIZE - 0.5), ylim=(SIZE - 0.5, -0.5))
+    return image
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", default="receptive_field.png")
+    output = parser.parse_args(arguments).output
+
+    figure = Figure(figsize=(10.3, 4.0), layout="constrained")
+    panels = figure.subplots(1, len(NETWORKS))
+    images = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 1), dtype="uint8")
+    order = np.arange(SIZE * SIZE).reshape(SIZE, SIZE)
+    earlier = order < order[ROW, COLUMN]
+    for axes, (name, (network, options)) in zip(panels, NETWORKS.items(), strict=True):
+        keras.utils.set_random_seed(0)
+        model = network((SIZE, SIZE, 1), 0, head="logistic_mixture", conditioning="none", **options)
+        model.initialize(images)
+        values = influence(model, images)
+        seen = values > 0
+        found = f"sees {np.sum(seen & earlier)} of {np.sum(earlier)} earlier pixels"
+        print(f"{name} {found} and {np.sum(seen & ~earlier)} others")
+        image = draw(axes, f"{name}\n{found}", values)
+    bar = figure.colorbar(image, ax=panels, shrink=0.75, extend="min")
+    bar.set_label("influence, relative to the largest")
+    figure.supxlabel(
+        "gray: no influence    solid: the pixel and everything after it    "
+        "dashed: masked 3×3 convolutions never see what is to its right",
+        fontsize=9,
+    )
+    figure.savefig(output)
+    print(f"Wrote {output}")
+
+
+if __name__ == "__main__":
+    main()
