@@ -5,9 +5,9 @@
 # make docs      the site, in docs/_build/html
 # make notebooks runs the tutorials (minutes), and builds the site with what they print
 # make soak      kills trainings and resumes them, reads hostile files, serves requests, all examples of hypothesis
-# make lock      chooses new versions for requirements/; make audit looks for known holes in them
+# make lock      chooses new versions for requirements/constraints.txt; make audit looks for known holes in them
 #
-# Each makes its own environment when there is none, and again when setup.cfg or the lock has changed.
+# Each makes its own environment when there is none, and again when setup.cfg or the versions have changed.
 
 PYTHON      ?= $(shell command -v python3.11 || command -v python3)
 # Two processes: most of a test's time is Keras building and tracing, on one core.
@@ -26,73 +26,33 @@ help:
 
 # --- environments -----------------------------------------------------------------------------
 
-# The locked versions, checked by hash, by uv, which takes seconds where pip takes minutes.
-# $(call locked,FOLDER,LOCK)
-define locked
-@echo "Making the environment $(1) from requirements/$(2).txt"
-@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || \
-	{ echo "$(PYTHON) has no venv module. On Debian: apt install python3-venv" >&2; exit 1; }
-$(PYTHON) -m venv --clear $(1)
-$(1)/bin/pip install $(PIP_QUIET) --require-hashes -r requirements/uv.txt
-$(1)/bin/uv pip install --quiet --python $(1)/bin/python --require-hashes -r requirements/$(2).txt
-endef
+# One set of versions for all of them. uv takes seconds where pip takes minutes, but pip alone knows
+# where a machine keeps its torch.
+VERSIONS := requirements/constraints.txt
+ENVIRONMENTS := .venv .venv-jax .venv-torch .venv-extras .venv-docs
 
-# Then this package, which no hash can be known of.
-# $(call environment,FOLDER,LOCK,WHAT THE LOCK LEAVES OUT)
-define environment
-$(call locked,$(1),$(2))
-$(if $(3),$(1)/bin/pip install $(PIP_QUIET) $(3))
-$(1)/bin/pip install $(PIP_QUIET) --no-deps --no-build-isolation --editable .
-$(1)/bin/pip check
-@touch $(1)/installed
-endef
+.venv/installed:        WANTED := tensorflow,dev
+.venv-jax/installed:    WANTED := jax,dev
+.venv-torch/installed:  WANTED := torch,dev
+.venv-torch/installed:  BY_PIP := torch $(TORCH_INDEX)
+.venv-extras/installed: WANTED := tensorflow,serve,ray,app,dev
+.venv-docs/installed:   WANTED := tensorflow,docs
 
-PIP_QUIET := --quiet --disable-pip-version-check
-PACKAGE := setup.cfg pyproject.toml
-
-.venv/installed: $(PACKAGE) requirements/tensorflow.txt
-	$(call environment,.venv,tensorflow)
-
-.venv-jax/installed: $(PACKAGE) requirements/jax.txt
-	$(call environment,.venv-jax,jax)
-
-.venv-torch/installed: $(PACKAGE) requirements/torch.txt requirements/torch.in
-	$(call environment,.venv-torch,torch,-r requirements/torch.in $(TORCH_INDEX))
-
-.venv-extras/installed: $(PACKAGE) requirements/extras.txt
-	$(call environment,.venv-extras,extras)
-
-.venv-docs/installed: $(PACKAGE) requirements/docs.txt
-	$(call environment,.venv-docs,docs)
-
-.venv-audit/installed: requirements/audit.txt
-	$(call locked,.venv-audit,audit)
+$(ENVIRONMENTS:%=%/installed): setup.cfg pyproject.toml $(VERSIONS)
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -c $(VERSIONS) uv $(BY_PIP)
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python -c $(VERSIONS) -b $(VERSIONS) --editable ".[$(WANTED)]"
 	@touch $@
 
-# --- locked versions --------------------------------------------------------------------------
+EXTRAS := tensorflow jax torch serve ray app codec docs dev
 
-# All files of a version, for any platform, may be installed. torch.txt has neither torch, whose
-# files differ from index to index, nor CUDA, which only PyPI's torch for Linux asks for.
-LOCK = .venv-audit/bin/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 \
-	--custom-compile-command "make lock"
-LOCKED = setup.cfg requirements/build.in
+lock: .venv/installed
+	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
+		--custom-compile-command "make lock" $(addprefix --extra ,$(EXTRAS)) setup.cfg -o $(VERSIONS)
 
-lock: .venv-audit/installed
-	$(LOCK) --universal requirements/uv.in -o requirements/uv.txt
-	$(LOCK) --universal requirements/audit.in -o requirements/audit.txt
-	$(LOCK) --universal --extra tensorflow --extra dev $(LOCKED) -o requirements/tensorflow.txt
-	$(LOCK) --universal --extra jax --extra dev $(LOCKED) -o requirements/jax.txt
-	$(LOCK) --python-platform linux --extra tensorflow --extra serve --extra ray --extra app --extra dev $(LOCKED) -o requirements/extras.txt
-	$(LOCK) --universal --extra tensorflow --extra docs $(LOCKED) -o requirements/docs.txt
-	$(LOCK) --python-platform windows --no-emit-package torch --extra torch --extra dev $(LOCKED) \
-		requirements/torch.in -o requirements/torch.txt
-
-audit: .venv-audit/installed .venv/installed
-	for lock in tensorflow jax torch extras docs audit uv; do \
-		.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/$$lock.txt || exit 1; \
-	done
-	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements/torch.in
-	.venv-audit/bin/pip-licenses --python .venv/bin/python --format=markdown --order=license
+audit: .venv/installed
+	.venv/bin/uvx pip-audit --strict --disable-pip --no-deps -r $(VERSIONS)
+	.venv/bin/uvx pip-licenses --python .venv/bin/python --format=markdown --order=license
 
 # --- tests ------------------------------------------------------------------------------------
 
@@ -178,4 +138,4 @@ demo: .venv/installed
 	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/drawn, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch .venv-extras .venv-docs .venv-audit docs/_build build dist *.egg-info
+	rm -rf $(ENVIRONMENTS) docs/_build build dist *.egg-info

@@ -1,57 +1,56 @@
-r"""Few pictures have a label: what are the others worth?
+r"""Few images have a label: what are the others worth?
 
     python benchmarks/few_labels.py --data digits --labels-per-class 5,25 --seeds 0,1,2 \
         --output benchmarks/results/few_labels-digits.json
 
-PixelCNN++ learns from the labelled pictures alone, or from all: p(x) of those without a label. The
-CNN learns from the labelled ones alone, or from pseudo-labels too: what it says of the others
-itself, first of the half that it is surest of, then of all (curriculum labelling, Cascante-Bonilla
-et al. 2021, https://arxiv.org/abs/2001.06001). Which pictures have a label depends on the seed, and
+PixelCNN++ learns from the labeled images alone, or from all: p(x) of those without a label. The
+CNN learns from the labeled ones alone, or from pseudo-labels too: what it says of the others
+itself, first of the half that it is surest of, then of all (curriculum labeling, Cascante-Bonilla
+et al. 2021, https://arxiv.org/abs/2001.06001). Which images have a label depends on the seed, and
 is the same for all four.
 
-The results are written after each training. The same command goes on after an interruption.
+The commands train everything. The results are written after each training; the same command goes
+on after an interruption.
 """
 
-import argparse
-import json
-import os
+import subprocess
 import sys
-import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import keras
 import numpy as np
+from common import argument_parser, save, show, timed
 from results import WAYS, over_seeds
 
-import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.backend import machine
-from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.evaluate.figures import print_table
-from keras_pixelcnnpp.files import read_json, write_json
-from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.baseline import train_baseline
-from keras_pixelcnnpp.train.command_line import overrides
-from keras_pixelcnnpp.train.data import load_preset, load_training_data
-from keras_pixelcnnpp.train.options import NOT_MIRRORED, PixelCNNOptions, resolve_options
-from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
+from keras_pixelcnnpp.data.images import to_pixels
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.train.options import NOT_MIRRORED
 
-SUREST = (0.5, 1.0)  # shares of the pictures without a label that the CNN learns from, in turn
-SMALL_BATCH = 10  # of PixelCNN++ where the labelled pictures are all
+SUREST = (0.5, 1.0)  # shares of the images without a label that the CNN learns from, in turn
+SMALL_BATCH = 10  # of PixelCNN++ where the labeled images are all
+# Options of `train pixelcnnpp` that are handed on.
+OF_PIXELCNNPP = (
+    "preset",
+    "filters",
+    "num_resolutions",
+    "dropout_rate",
+    "label_loss_weight",
+    "learning_rate",
+)
 
 
-def settings():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments():
+    parser = argument_parser(__doc__)
     parser.add_argument("--data", required=True, help="as of pixelcnnpp train")
-    parser.add_argument("--image-size", type=int, help="resize pictures to this size")
-    parser.add_argument("--limit", type=int, help="train on so many pictures, with a label or not")
-    parser.add_argument("--split", default="test", help="the pictures to measure on")
+    parser.add_argument("--image-size", type=int, help="resize images to this size")
+    parser.add_argument("--limit", type=int, help="train on so many images, with a label or not")
+    parser.add_argument("--split", default="test", help="the images to measure on")
     parser.add_argument("--labels-per-class", default="10,25,100")
     parser.add_argument("--seeds", default="0,1")
-    parser.add_argument("--ways", default=",".join(WAYS), help="which to train")
     parser.add_argument("--preset", help="of PixelCNN++")
     parser.add_argument("--filters")
     parser.add_argument("--num-resolutions", type=int)
@@ -59,101 +58,93 @@ def settings():
     parser.add_argument("--label-loss-weight", type=float)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--labelled-share", type=float, default=0.3, help="of an epoch of all")
-    parser.add_argument("--epochs", type=int, default=3, help="of PixelCNN++, over all pictures")
-    parser.add_argument("--batch-size", type=int, default=64, help="of PixelCNN++, of all pictures")
-    parser.add_argument("--cnn-epochs", type=int, default=5, help="over all pictures")
-    parser.add_argument("--shown", type=int, default=5000, help="pictures, from labelled ones")
+    parser.add_argument("--epochs", type=int, default=3, help="of PixelCNN++, over all images")
+    parser.add_argument("--batch-size", type=int, default=64, help="of PixelCNN++, of all images")
+    parser.add_argument("--cnn-epochs", type=int, default=5, help="over all images")
+    parser.add_argument("--shown", type=int, default=5000, help="images, from labeled ones")
     parser.add_argument("--cnn-shown", type=int, default=20_000, help="the same, to the CNN")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--run", type=Path, default=Path("runs/few_labels"))
-    parser.add_argument("--output", type=Path, default=Path("few_labels.json"))
+    parser.set_defaults(output=Path("few_labels.json"))
     return parser.parse_args()
 
 
+def command(*words, **options):
+    """Runs `pixelcnnpp`; options that are `None` are left out."""
+    for name, value in options.items():
+        if value is not None:
+            words += ("--" + name.replace("_", "-"), value)
+    subprocess.run([sys.executable, "-m", "keras_pixelcnnpp.cli", *map(str, words)], check=True)
+
+
+def train_pixelcnnpp(folder, given, all_images, num_labeled, data):
+    """PixelCNN++, by labeled images alone or by all."""
+    if all_images:
+        how = {"unlabelled_weight": 1, "labelled_share": given.labelled_share}
+        how |= {"epochs": given.epochs, "batch_size": given.batch_size}
+    else:
+        how = {"epochs": max(1, round(given.shown / num_labeled)), "batch_size": SMALL_BATCH}
+    how |= {"learning_rate_schedule": "cosine", "warmup_epochs": 0, "sample_every": 0}
+    how |= {name: getattr(given, name) for name in OF_PIXELCNNPP}
+    command("train", "pixelcnnpp", "--overwrite", run=folder, **data, **how)
+
+
+def train_cnn(folder, given, epochs, data):
+    """The CNN."""
+    flip = "--no-horizontal-flip" if given.data in NOT_MIRRORED else "--horizontal-flip"
+    command("train", "baseline", "--overwrite", flip, run=folder, epochs=epochs, **data)
+    return keras.saving.load_model(folder / "baseline.keras")
+
+
+def write_pseudo_labels(path, given, dataset, train, probabilities, share):
+    """Writes the data with the labels that the CNN is surest of; returns the number of images."""
+    labeled, others = np.flatnonzero(train.labels >= 0), np.flatnonzero(train.labels < 0)
+    judged = probabilities[others]
+    surest = np.argsort(-judged.max(axis=1))[: round(share * len(others))]
+    labels = train.labels.copy()
+    labels[others[surest]] = judged[surest].argmax(axis=1)
+    # The true labels come as often as to PixelCNN++.
+    repeated = round(len(surest) * given.labelled_share / (1 - given.labelled_share))
+    rows = np.concatenate([np.resize(labeled, max(len(labeled), repeated)), others[surest]])
+    splits = {**dataset.splits, "train": replace(train, labels=labels).take(rows)}
+    arrays = {}
+    for name, split in splits.items():
+        arrays[f"x_{name}"] = to_pixels(split.images, dataset.num_levels)
+        arrays[f"y_{name}"] = split.labels
+    np.savez(path, **arrays)
+    return len(rows)
+
+
 def train(way, given, labels_per_class, seed):
-    """Trains in one way: a function that gives the class probabilities of pictures; the data."""
-    keras.utils.clear_session()
-    everything = way == "pixelcnnpp_all"
-    options = PixelCNNOptions(
-        data=given.data,
-        image_size=given.image_size,
-        labels_per_class=labels_per_class,
-        limit=given.limit,
-        seed=seed,
-        preset=given.preset,
-        filters=given.filters and [int(width) for width in given.filters.split(",")],
-        num_resolutions=given.num_resolutions,
-        dropout_rate=given.dropout_rate,
-        label_loss_weight=given.label_loss_weight,
-        unlabelled_weight=1.0 if everything else 0.0,
-        labelled_share=given.labelled_share if everything else None,
-        warmup_epochs=0,
-        epochs=given.epochs if everything else 1,
-        learning_rate=given.learning_rate,
-        learning_rate_schedule="cosine",
-        batch_size=given.batch_size if everything else SMALL_BATCH,
-        precision=given.precision,
-        sample_every=0,
-        run=given.run / f"{way}-{labels_per_class}-{seed}",
-    )
-    preset = load_preset(options.preset, options.data)
-    dataset, config = load_training_data(options, preset)
-    pictures = dataset.split("train").some(given.limit, seed)
-    labelled, others = np.flatnonzero(pictures.labels >= 0), np.flatnonzero(pictures.labels < 0)
-    watching = {"figures_every": 0, "validation_limit": 100}
-
-    def taught(pictures):
-        return replace(dataset, splits={**dataset.splits, "train": pictures})
-
+    """Trains in one way; returns the model, and the images to measure it on."""
+    folder = given.run / f"{way}-{labels_per_class}-{seed}"
+    dataset = load_dataset(given.data, image_size=given.image_size)
+    images = dataset.split("train")
+    labels = images.labels_kept(labels_per_class, given.limit, seed)
+    images = replace(images, labels=labels).some(given.limit, seed)
+    common = {"image_size": given.image_size, "seed": seed, "precision": given.precision}
+    data = {"data": given.data, "limit": given.limit, "labels_per_class": labels_per_class}
+    num_labeled = np.sum(images.labels >= 0)
     if way.startswith("pixelcnnpp"):
-        chosen = {**overrides(options), **watching, "limit": None}
-        model_options, training = resolve_options(preset, chosen, dataset.num_classes, False)
-        model = train_pixelcnnpp(
-            taught(pictures if everything else pictures.take(np.resize(labelled, given.shown))),
-            RunFolder(options.run),
-            model_options,
-            training,
-            config,
-            overwrite=True,
-            verbose=2,
-        )
-        return PixelCNNClassifier(model, batch_size=100, verbose=0).predict_proba, dataset
-
-    def cnn_taught(pictures, step):
-        training = {"epochs": 1, "seed": seed, "precision": given.precision, **watching}
-        return train_baseline(
-            taught(pictures),
-            RunFolder(options.run / step),
-            training,
-            config,
-            horizontal_flip=given.data not in NOT_MIRRORED,
-            overwrite=True,
-            verbose=2,
-        ).class_probabilities
-
-    judge = cnn_taught(pictures.take(np.resize(labelled, given.cnn_shown)), "labelled")
+        train_pixelcnnpp(folder, given, way == "pixelcnnpp_all", num_labeled, data | common)
+        model = keras.saving.load_model(folder / "model.keras")
+    else:
+        epochs = max(1, round(given.cnn_shown / num_labeled))
+        model = train_cnn(folder, given, epochs, data | common)
     for share in SUREST if way == "cnn_pseudo_labels" else ():
-        probabilities = judge(pictures.images[others])
-        surest = np.argsort(-probabilities.max(axis=1))[: round(share * len(others))]
-        labels = pictures.labels.copy()
-        labels[others[surest]] = probabilities[surest].argmax(axis=1)
-        # The true labels come as often as to PixelCNN++.
-        repeated = round(len(surest) * given.labelled_share / (1 - given.labelled_share))
-        rows = np.concatenate([np.resize(labelled, max(len(labelled), repeated)), others[surest]])
-        times = max(given.cnn_epochs, -(-given.cnn_shown // len(rows)))
-        chosen = replace(pictures, labels=labels).take(np.tile(rows, times))
-        judge = cnn_taught(chosen, f"pseudo-labels-{share}")
-    return judge, dataset
+        path = folder / f"pseudo_labels-{share}.npz"
+        probabilities = model.class_probabilities(images.images)
+        count = write_pseudo_labels(path, given, dataset, images, probabilities, share)
+        epochs = max(given.cnn_epochs, -(-given.cnn_shown // count))
+        npz = {"data": path, "num_levels": dataset.num_levels}
+        model = train_cnn(folder / f"pseudo_labels-{share}", given, epochs, npz | common)
+    return model, dataset.pictures(given.split, with_labels=True)
 
 
 def main():
-    kp.keep_freed_memory()
-    given = settings()
-    asked = {
-        name: value
-        for name, value in vars(given).items()
-        if name not in ("seeds", "labels_per_class", "ways", "run", "output")
-    }
+    given = arguments()
+    told = ("seeds", "labels_per_class", "run", "output")
+    asked = {name: value for name, value in vars(given).items() if name not in told}
     asked["data"] = Path(given.data).name  # not where it lies
     rows = []
     if given.output.exists():
@@ -163,28 +154,22 @@ def main():
         rows = known["rows"]
     numbers = [int(number) for number in given.labels_per_class.split(",")]
     seeds = [int(seed) for seed in given.seeds.split(",")]
-    for seed, labels_per_class, way in product(seeds, numbers, given.ways.split(",")):
+    for seed, labels_per_class, way in product(seeds, numbers, WAYS):
         trial = {"way": way, "labels_per_class": labels_per_class, "seed": seed}
         if any(row.items() >= trial.items() for row in rows):
             continue
-        print(f"\n{WAYS[way]}, {labels_per_class} labels a class, seed {seed}", flush=True)
-        start = time.perf_counter()
-        judge, dataset = train(way, given, labels_per_class, seed)
-        seconds = time.perf_counter() - start
-        unseen = dataset.pictures(given.split, with_labels=True)
-        accuracy = float(np.mean(judge(unseen.images).argmax(axis=1) == unseen.labels))
+        (model, unseen), seconds = timed(lambda trial=trial: train(given=given, **trial))
+        accuracy = float(
+            np.mean(model.class_probabilities(unseen.images).argmax(axis=1) == unseen.labels)
+        )
         rows.append({**trial, "accuracy": accuracy, "seconds": round(seconds, 1)})
-        print(json.dumps(rows[-1]), flush=True)
         report = {"options": asked, "count": len(unseen), "machine": machine(), "rows": rows}
-        write_json(given.output, report)
-    print_table(
-        ("labels a class", *map(str, numbers)),
-        [
-            (title, *(over_seeds(rows, way=way, labels_per_class=number) for number in numbers))
-            for way, title in WAYS.items()
-        ],
-        title=f"Mean accuracy on pictures of {given.split}, and its range over the seeds",
-    )
+        save(report, given.output)
+    table = [
+        {"": title} | {str(n): over_seeds(rows, way=way, labels_per_class=n) for n in numbers}
+        for way, title in WAYS.items()
+    ]
+    show(table)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,34 @@
 """Which way of training gives most for a core-minute: trials that differ in a few options.
 
-    python benchmarks/recipe.py likelihood --data PICTURES --minutes 3 \
+    python benchmarks/recipe.py likelihood --data IMAGES --minutes 3 \
         --output benchmarks/results/recipe-likelihood.json
-    python benchmarks/recipe.py hybrid --data PICTURES --minutes 6 \
+    python benchmarks/recipe.py hybrid --data IMAGES --minutes 6 \
         --output benchmarks/results/recipe-hybrid.json
 
 The first group learns p(x|y) of 256 levels, the second p(x|y) of 16 levels and the cross-entropy
-over the classes. Each trial is a process of its own, trains for so many minutes of processor time
-(from the second step on, so that compiling isn't counted), and is measured on a tenth of the split
-`train`, which it doesn't learn from. The rate follows the share of the time that is spent. Results
-are added to the file after each trial, and a trial that is there already isn't repeated: rank all
-of them briefly, then call again with more minutes and the best ones.
+over the classes. A trial's name lists what it changes (`CHANGES`). Each is a process of its own,
+trains for so many minutes of processor time (from the second step on, so that compiling isn't
+counted), and is measured on a tenth of the split `train`, which it doesn't learn from. The rate
+follows the share of the time that is spent. Results are added to the file after each trial, and a
+trial that is there already isn't repeated: rank all of them briefly, then call again with more
+minutes and the best ones.
 """
 
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from common import RESULTS, argument_parser, save
 
-# What `cpen455-256` was trained with.
-PRESENT = {
+from keras_pixelcnnpp.backend import machine
+from keras_pixelcnnpp.files import read_json
+
+# What `cpen455-256` was trained with, but for its length.
+FIRST = {
     "filters": (24, 48, 96),
     "num_blocks": (1, 1, 2),
     "num_mixtures": 5,
@@ -34,64 +37,49 @@ PRESENT = {
     "peak": 1e-3,
     "beta_2": 0.999,
     "batch_size": 16,
-    "ema_momentum": 0.998,
     "likelihood_first": 1.0,  # share of the time that is spent without the cross-entropy
     "warmup_again": 300,  # steps, where the cross-entropy joins
 }
-COSINE = {**PRESENT, "schedule": "cosine", "dropout_rate": 0.0}
-FAST = {**COSINE, "batch_size": 8, "peak": 4e-3}
-WIDE = {"filters": (32, 64, 128), "num_blocks": (1, 1, 1)}
-EVEN = {"filters": (48, 48, 48), "num_blocks": (1, 1, 1)}
-FIRST = {"num_blocks": (2, 1, 1)}
-# What the preset `cpen455` was first trained with, but for its length and crops.
-HYBRID = {**COSINE, "dropout_rate": 0.2, "likelihood_first": 0.0}
-FAST_HYBRID = {**FAST, "num_blocks": (2, 1, 1), "dropout_rate": 0.1}
-TRIALS = {
-    "likelihood": {
-        "first recipe": PRESENT,
-        "cosine": COSINE,
-        "cosine, peak 0.002": {**COSINE, "peak": 2e-3},
-        "cosine, peak 0.004": {**COSINE, "peak": 4e-3},
-        "cosine, peak 0.008": {**COSINE, "peak": 8e-3},
-        "cosine, batches of 8": {**COSINE, "batch_size": 8},
-        "cosine, beta_2 0.99": {**COSINE, "beta_2": 0.99},
-        "cosine, 10 mixtures": {**COSINE, "num_mixtures": 10},
-        "cosine, 32,64,128 filters": {**COSINE, **WIDE},
-        "cosine, 48,48,48 filters": {**COSINE, **EVEN},
-        "cosine, 2,1,1 blocks": {**COSINE, **FIRST},
-        "cosine, batches of 8, peak 0.004": FAST,
-        "cosine, batches of 4, peak 0.004": {**FAST, "batch_size": 4},
-        "cosine, 48,48,48 filters, batches of 8, peak 0.004": {**FAST, **EVEN},
-        "cosine, 2,1,1 blocks, batches of 8, peak 0.004": {**FAST, **FIRST},
-        "cosine, 2,1,1 blocks, batches of 4, peak 0.004": {**FAST, **FIRST, "batch_size": 4},
-        "cosine, 32,64,128 filters, 2,1,1 blocks, batches of 8, peak 0.004": {
-            **FAST,
-            **WIDE,
-            **FIRST,
-        },
-    },
+GROUPS = {
+    "likelihood": {**FIRST, "num_levels": 256, "label_loss_weight": 0.0},
     "hybrid": {
-        "first recipe": HYBRID,
-        "batches of 8, peak 0.004": {**FAST_HYBRID, "likelihood_first": 0.0},
-        "batches of 8, peak 0.004, half by likelihood": {**FAST_HYBRID, "likelihood_first": 0.5},
-        "batches of 8, peak 0.004, half by likelihood, no second warm-up": {
-            **FAST_HYBRID,
-            "likelihood_first": 0.5,
-            "warmup_again": 1,
-        },
-        "batches of 4, peak 0.004, half by likelihood": {
-            **FAST_HYBRID,
-            "batch_size": 4,
-            "likelihood_first": 0.5,
-        },
+        **FIRST,
+        "num_levels": 16,
+        "label_loss_weight": 0.3,
+        "num_blocks": (2, 1, 1),
+        "dropout_rate": 0.1,
+        "schedule": "cosine",
+        "likelihood_first": 0.0,
     },
 }
-NUM_LEVELS = {"likelihood": 256, "hybrid": 16}
-LABEL_LOSS_WEIGHT = {"likelihood": 0.0, "hybrid": 0.3}
+CHANGES = {
+    "first recipe": {"num_blocks": (1, 1, 2), "dropout_rate": 0.2},
+    "cosine": {"schedule": "cosine", "dropout_rate": 0.0},
+    "peak 0.002": {"peak": 2e-3},
+    "peak 0.004": {"peak": 4e-3},
+    "peak 0.008": {"peak": 8e-3},
+    "batches of 4": {"batch_size": 4},
+    "batches of 8": {"batch_size": 8},
+    "beta_2 0.99": {"beta_2": 0.99},
+    "10 mixtures": {"num_mixtures": 10},
+    "32,64,128 filters": {"filters": (32, 64, 128), "num_blocks": (1, 1, 1)},
+    "48,48,48 filters": {"filters": (48, 48, 48), "num_blocks": (1, 1, 1)},
+    "2,1,1 blocks": {"num_blocks": (2, 1, 1)},
+    "half by likelihood": {"likelihood_first": 0.5},
+    "no second warm-up": {"warmup_again": 1},
+}
 WARMUP = 0.03  # of the time
 END = 0.01  # of the peak, a cosine's last rate
 STEPS_OF_DECAY = 10_000  # after which the decaying rate is at 0.13 of its peak
 HELD_OUT = 0.1
+
+
+def trial_options(group, name):
+    """The options of a trial, from its name."""
+    options = dict(GROUPS[group])
+    for change in name.split(", "):
+        options |= CHANGES[change]
+    return options
 
 
 def rate(schedule, peak, spent, step):
@@ -115,10 +103,10 @@ def train(group, name, data, minutes, seed):
     from keras_pixelcnnpp.layers.posterior import log_marginal
     from keras_pixelcnnpp.optimizers import RawWeights, use_averages
 
-    options = TRIALS[group][name]
+    options = trial_options(group, name)
     kp.keep_freed_memory()
     keras.utils.set_random_seed(seed)
-    dataset = load_dataset(data, image_size=32, num_levels=NUM_LEVELS[group])
+    dataset = load_dataset(data, image_size=32, num_levels=options["num_levels"])
     learned, held_out = dataset.split("train").labelled().hold_out(HELD_OUT, seed=0)
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = ("filters", "num_blocks", "num_mixtures", "dropout_rate")
@@ -129,7 +117,7 @@ def train(group, name, data, minutes, seed):
         num_resolutions=3,
         conditioning="bias+film",
         conditioned_blocks="up_left",
-        label_loss_weight=LABEL_LOSS_WEIGHT[group],
+        label_loss_weight=options["label_loss_weight"],
         initial_temperature=0.1,
         **{argument: options[argument] for argument in network},
     )
@@ -137,7 +125,7 @@ def train(group, name, data, minutes, seed):
         options["peak"],
         beta_2=options["beta_2"],
         use_ema=True,
-        ema_momentum=options["ema_momentum"],
+        ema_momentum=0.998,
         ema_warmup=True,
     )
     model.compile(optimizer, jit_compile=False)
@@ -181,7 +169,7 @@ def train(group, name, data, minutes, seed):
         model.fit(feed(batches), epochs=10_000, shuffle=False, verbose=0, callbacks=callbacks)
     use_averages(model)
     scores = model.class_log_likelihoods(held_out.images)
-    if LABEL_LOSS_WEIGHT[group]:
+    if options["label_loss_weight"]:
         refit_offsets(model, learned, 32, seed)
         judged = model.class_probabilities(held_out.images)
     else:
@@ -200,43 +188,38 @@ def train(group, name, data, minutes, seed):
 
 
 def main():
-    from keras_pixelcnnpp.backend import machine
-    from keras_pixelcnnpp.files import read_json, write_json
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("group", choices=TRIALS)
+    parser = argument_parser(__doc__)
+    parser.add_argument("group", choices=GROUPS)
     parser.add_argument("--data", required=True, help="as for pixelcnnpp train")
     parser.add_argument("--minutes", type=float, default=3, help="of processor time for each trial")
-    parser.add_argument("--trials", default="all", help="some of the group's, between semicolons")
+    parser.add_argument(
+        "--trials", nargs="+", metavar="NAME", help="default: those in benchmarks/results"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--train", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.train:
         train(given.group, given.train, given.data, given.minutes, given.seed)
         return
 
-    trials = TRIALS[given.group]
-    names = trials if given.trials == "all" else given.trials.split("; ")
-    for name in names:
-        if name not in trials:
-            parser.error(f"no trial {name!r}; there are: {'; '.join(trials)}")
-    for name in names:
-        content = {"data": Path(given.data).name, "group": given.group, "machine": machine()}
-        known = read_json(given.output) if given.output.exists() else {**content, "rows": []}
+    content = {"data": Path(given.data).name, "group": given.group, "machine": machine()}
+    rows = []
+    if given.output and given.output.exists():
+        known = read_json(given.output)
         if content != {key: known[key] for key in content}:
             parser.error(f"{given.output} is of another group, data or machine; name another file")
         rows = known["rows"]
+    measured = read_json(RESULTS / f"recipe-{given.group}.json")["rows"]
+    for name in given.trials or dict.fromkeys(row["trial"] for row in measured):
         trial = {"trial": name, "minutes": given.minutes, "seed": given.seed}
         if any(row.items() >= trial.items() for row in rows):
             continue
-        command = [sys.executable, __file__, given.group, "--train", name]
+        command = [sys.executable, __file__, given.group, "--train", name, "--data", given.data]
         command += ["--minutes", str(given.minutes), "--seed", str(given.seed)]
-        command += ["--data", given.data, "--output", str(given.output)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        row = json.loads(done.stdout.splitlines()[-1])
-        print(json.dumps(row), flush=True)
-        write_json(given.output, {**content, "rows": [*rows, row]})
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(rows[-1], flush=True)
+        save({**content, "rows": rows}, given.output)
 
 
 if __name__ == "__main__":

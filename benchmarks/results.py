@@ -16,6 +16,7 @@ import statistics
 from pathlib import Path
 
 import jinja2
+from common import RESULTS, ROOT
 
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.report.origin import training_words
@@ -23,14 +24,7 @@ from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.presets import PresetFolder, preset_names
 from keras_pixelcnnpp.run import RunFolder
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-KEPT = (
-    "config.json",
-    "reports/*.json",
-    "reports/samples.png",
-    "logs/*/history.json",
-)
+KEPT = ("config.json", "reports/*.json", "reports/samples.png", "logs/*/history.json")
 
 
 def keep(run, folder=RESULTS):
@@ -42,16 +36,13 @@ def keep(run, folder=RESULTS):
             copy = target / file.relative_to(run)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-    curve = history_png({"PixelCNN++": _history(target)}, "bits_per_dim", "bits/dim")
+    history = RunFolder(target).history("pixelcnnpp")
+    curve = history_png({"PixelCNN++": history}, "bits_per_dim", "bits/dim")
     if curve is not None:
         write_bytes(target / "reports" / "bits_per_dim.png", curve)
     config = Run(target).config
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return target
-
-
-def _history(run):
-    return RunFolder(run).history("pixelcnnpp")
 
 
 def _forget_place(content):
@@ -69,7 +60,7 @@ class Run:
     def json(self, path):
         """The content of a file, `None` if it was not kept."""
         file = self.folder / path
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        return _read(file) if file.is_file() else None
 
     @property
     def config(self):
@@ -96,42 +87,35 @@ class Run:
         return history[-1]["epoch"] if history else None
 
 
+def command(script, options, output):
+    """The command line of a script; options that are `None` are left out."""
+    words = ["python", *script.split()]
+    for name, value in options.items():
+        if value is not None:
+            words += ["--" + name.replace("_", "-"), str(value)]
+    return shlex.join([*words, "--output", output])
+
+
 def heads_command(name, comparison):
     """The command that makes the comparison of networks and heads again."""
-    options = ("data", "image_size", "preset", "epochs", "batch_size")
-    options += ("limit", "test_limit", "seeds")
-    given = [(name, comparison[name]) for name in options if comparison.get(name) is not None]
-    words = [word for option, value in given for word in ("--" + option.replace("_", "-"), value)]
-    words = ["python", "examples/compare_heads.py", "--all", *words, "--output", f"runs/{name}"]
-    return shlex.join(map(str, words))
+    names = ("data", "image_size", "preset", "epochs", "batch_size", "limit", "test_limit", "seeds")
+    options = {name: comparison.get(name) for name in names}
+    return command("examples/compare_heads.py --all", options, f"runs/{name}")
 
 
 def heads_rows(comparison):
     """A row for each network and head, best first: means over seeds, and the spread of bits/dim."""
-    names = dict.fromkeys(row["name"] for row in comparison["heads"])
     rows = []
-    for name in names:
+    for name in dict.fromkeys(row["name"] for row in comparison["heads"]):
         own = [row for row in comparison["heads"] if row["name"] == name]
-        bits = [row["bits_per_dim"] for row in own]
-        means = {
-            key: statistics.fmean(row[key] for row in own)
-            for key in (
-                "train_bits_per_dim",
-                "accuracy",
-                "gradient_norm",
-                "trained_per_second",
-                "drawn_per_second",
-            )
-        }
-        rows.append(
-            {
-                **own[0],
-                **means,
-                "bits_per_dim": statistics.fmean(bits),
-                "spread": max(bits) - min(bits),
-            }
-        )
+        row = {key: _mean([seed[key] for seed in own]) for key in own[0]}
+        bits = [seed["bits_per_dim"] for seed in own]
+        rows.append({**row, "spread": max(bits) - min(bits)})
     return sorted(rows, key=lambda row: row["bits_per_dim"])
+
+
+def _mean(values):
+    return statistics.fmean(values) if isinstance(values[0], float) else values[0]
 
 
 WAYS = {
@@ -140,17 +124,6 @@ WAYS = {
     "cnn": "CNN, labelled pictures",
     "cnn_pseudo_labels": "CNN, pseudo-labels",
 }
-
-
-def few_labels_title(few):
-    """What `benchmarks/few_labels.py` measured on."""
-    options, seeds = few["options"], {row["seed"] for row in few["rows"]}
-    size = f" of {options['image_size']}×{options['image_size']}" if options["image_size"] else ""
-    limit = f", {options['limit']} to train on" if options["limit"] else ""
-    return (
-        f"{options['data']}: {few['count']} pictures{size} of `{options['split']}`"
-        f"{limit}, {len(seeds)} seeds:"
-    )
 
 
 def over_seeds(rows, key="accuracy", **asked):
@@ -166,30 +139,22 @@ def over_seeds(rows, key="accuracy", **asked):
 
 def few_labels_command(name, few):
     """The command that makes the experiment again."""
-    words = ["python", "benchmarks/few_labels.py"]
     options = dict(few["options"])
     for option, key in (("labels_per_class", "labels_per_class"), ("seeds", "seed")):
         options[option] = ",".join(map(str, sorted({row[key] for row in few["rows"]})))
-    for option, value in options.items():
-        if value is not None:
-            words += ["--" + option.replace("_", "-"), str(value)]
-    return shlex.join([*words, "--output", f"benchmarks/results/{name}.json"])
+    return command("benchmarks/few_labels.py", options, f"benchmarks/results/{name}.json")
 
 
 def recipe_trials(rows):
     """The names of the trials: those tried longest first, of these the best."""
-    best = {}
-    for row in rows:
-        best[row["trial"]] = min(
-            best.get(row["trial"], (0, math.inf)), (-row["minutes"], row["bits_per_dim"])
-        )
-    return sorted(best, key=best.get)
+    rows = sorted(rows, key=lambda row: (-row["minutes"], row["bits_per_dim"]))
+    return dict.fromkeys(row["trial"] for row in rows)
 
 
 def markdown_template(name):
     """A Jinja template from this folder."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader(RESULTS.parent),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -200,7 +165,6 @@ def markdown_template(name):
     environment.globals.update(
         heads_command=heads_command,
         heads_rows=heads_rows,
-        few_labels_title=few_labels_title,
         over_seeds=over_seeds,
         few_labels_command=few_labels_command,
         recipe_trials=recipe_trials,
@@ -212,30 +176,29 @@ def markdown_template(name):
 def render(folder=RESULTS):
     """The text of RESULTS.md."""
     runs = {path.parent.name: Run(path.parent) for path in sorted(folder.glob("*/config.json"))}
-    tables = {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")
-    }
-    fusions = {
-        path.parent.parent.name: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob("*/reports/fusion.json"))
-    }
-    heads = {name: tables.pop(name) for name in sorted(tables) if name.startswith("heads-")}
-    few_labels = {n: tables[n] for n in sorted(tables) if n.startswith("few_labels-")}
-    recipes = {n: tables[n] for n in sorted(tables) if n.startswith("recipe-")}
-    compressions = [tables[name] for name in sorted(tables) if name.startswith("compression-")]
+    tables = {path.stem: _read(path) for path in folder.glob("*.json")}
+    fusions = {path.parts[-3]: _read(path) for path in sorted(folder.glob("*/reports/fusion.json"))}
+
+    def named(prefix):
+        return {name: tables[name] for name in sorted(tables) if name.startswith(prefix)}
+
     found = (run.config["pixelcnnpp"]["versions"].get("machine") for run in runs.values())
     return markdown_template("RESULTS.md.j2").render(
         runs=runs,
         tables=tables,
         fusions=fusions,
-        heads=heads,
-        few_labels=few_labels,
-        recipes=recipes,
-        compressions=compressions,
+        heads=named("heads-"),
+        few_labels=named("few_labels-"),
+        recipes=named("recipe-"),
+        compressions=named("compression-").values(),
         machines=sorted(set(found) - {None}),
         presets=[name for name in preset_names() if PresetFolder.find(name).has_weights],
         bits=math.log2,
     )
+
+
+def _read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def percent(value):
@@ -263,7 +226,7 @@ def main():
         for run in options.runs:
             print(f"Kept {keep(run)}")
     else:
-        path = HERE.parent / "RESULTS.md"
+        path = ROOT / "RESULTS.md"
         path.write_text(render(), encoding="utf-8")
         print(f"Wrote {path}")
 

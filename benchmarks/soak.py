@@ -1,13 +1,11 @@
-"""Kills trainings at random moments, resumes them, and compares what comes out.
+"""Kills trainings and resumes them; serves requests.
 
 python benchmarks/soak.py --minutes 8 --output soak.json
 
 Each part is a function of the time it may take, the folder it may use and a random generator; it
-returns figures, of which `failures` decides about the exit status. A new part is one entry in
-`PARTS`.
+returns figures, of which `failures` decides about the exit status.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -17,11 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from hostile_inputs import hostile_inputs
+from common import argument_parser, save
 from serving import serve_requests
 
 TRAINING = [
@@ -32,7 +29,7 @@ TRAINING = [
 TOLERANCE = 1e-6
 
 
-def kill_and_resume(seconds: float, folder: Path, rng: random.Random) -> dict:
+def kill_and_resume(seconds, folder, rng):
     """Trains, is killed with SIGKILL (or stopped with SIGTERM) again and again, and compares."""
     end = time.monotonic() + seconds
     _train(folder / "whole", [], end)
@@ -42,14 +39,8 @@ def kill_and_resume(seconds: float, folder: Path, rng: random.Random) -> dict:
     _train(folder / "whole", ["--overwrite"], end)
     whole_seconds = time.monotonic() - start
     expected = _weights(folder / "whole")
-    figures = {
-        "runs": 0,
-        "kills": 0,
-        "stops": 0,
-        "left_over_files": 0,
-        "largest_difference": 0.0,
-        "failures": [],
-    }
+    figures = dict.fromkeys(("runs", "kills", "stops", "left_over_files"), 0)
+    figures |= {"largest_difference": 0.0, "failures": []}
     # One more run takes about twice as long as an uninterrupted one.
     while time.monotonic() + 2 * whole_seconds < end:
         run = folder / f"broken-{figures['runs']}"
@@ -65,35 +56,87 @@ def kill_and_resume(seconds: float, folder: Path, rng: random.Random) -> dict:
             failure = None if difference <= TOLERANCE else f"differs by {difference}"
         if failure is not None:
             figures["failures"].append(f"{run.name}: {failure}")
-        print(
-            f"{figures['runs']} runs, {figures['kills']} kills, {figures['stops']} stops, "
-            f"largest difference {figures['largest_difference']}",
-            flush=True,
-        )
-    if not figures["runs"]:
-        figures["failures"].append("no run was finished in the time given")
-    elif not figures["kills"]:
-        figures["failures"].append("no run was killed in the time given")
+        print(figures, flush=True)
+    if not figures["kills"]:
+        figures["failures"].append("no run was killed and finished in the time given")
     return figures
 
 
-PARTS: dict[str, Callable[[float, Path, random.Random], dict]] = {
+def _break_and_finish(run, whole_seconds, rng, figures, end):
+    """Trains with up to four interruptions; returns what went wrong, or None."""
+    for _ in range(4):
+        moment = rng.uniform(0.1, 1.0) * whole_seconds
+        number = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
+        status, stderr = _train_until(run, moment, number)
+        if status == 0 and (run / "model.keras").exists():
+            return None
+        figures["kills"] += status == -signal.SIGKILL
+        figures["stops"] += status == 128 + signal.SIGTERM
+        # SIGTERM before the first step is Python's own end.
+        if status not in (0, 128 + signal.SIGTERM, -signal.SIGKILL, -signal.SIGTERM):
+            return stderr.strip()[-300:]
+    process = _train(run, _resume(run), end)
+    return None if process.returncode == 0 else process.stderr.strip()[-300:]
+
+
+def _resume(run):
+    # config.json is the first thing a training writes: from then on it can be resumed.
+    return ["--resume"] if (run / "config.json").exists() else []
+
+
+def _command(run, options):
+    main = [sys.executable, "-m", "keras_pixelcnnpp.cli"]
+    return [*main, "train", "pixelcnnpp", "--run", str(run), *TRAINING, *options]
+
+
+def _train(run, options, end):
+    seconds = max(1, end - time.monotonic())
+    command = _command(run, options)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+
+
+def _train_until(run, seconds, number):
+    process = subprocess.Popen(
+        _command(run, _resume(run)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        _, stderr = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(number)
+        _, stderr = process.communicate()
+    return process.returncode, stderr
+
+
+def _weights(run):
+    """Averaged and raw weights, optimizer and random state: all of the last checkpoint."""
+    folder = run / "checkpoints" / "pixelcnnpp"
+    with np.load(max(folder.glob("epoch-*.npz"))) as state:
+        return {name: state[name] for name in state.files}
+
+
+def _difference(expected, received):
+    if set(expected) != set(received):
+        return float("inf")
+    return max(
+        float(np.abs(np.subtract(expected[name], received[name], dtype="float64")).max(initial=0))
+        for name in expected
+    )
+
+
+PARTS = {
     "kill_and_resume": kill_and_resume,
-    "hostile_inputs": hostile_inputs,
     "requests_served": serve_requests,
 }
 
 
-def markdown(result: dict) -> str:
+def markdown(result):
     """The figures as a table, for RELIABILITY.md."""
-    killed, hostile, served = (result[part] for part in PARTS)
+    killed, served = (result[part] for part in PARTS)
     rows = {
         "trainings finished": killed["runs"],
         "… SIGKILL, SIGTERM on the way": f"{killed['kills']}, {killed['stops']}",
         "… largest difference from one undisturbed": f"{killed['largest_difference']:g}",
         "… files left over": killed["left_over_files"],
-        "hostile inputs read": f"{sum(hostile['inputs'].values()):,}",
-        "… slowest": f"{hostile['slowest_seconds']:.2f} s",
         "requests served": f"{served['requests']:,} ({served['pictures']:,} pictures)",
         "… bad ones among them": f"{served['statuses'].get('400', 0):,}",
         "… wrong answers": served["wrong_answers"],
@@ -105,77 +148,13 @@ def markdown(result: dict) -> str:
     return "\n".join(["| | |", "|---|---:|", *lines])
 
 
-def _break_and_finish(
-    run: Path, whole_seconds: float, rng: random.Random, figures: dict, end: float
-) -> str | None:
-    """Trains with up to four interruptions; returns what went wrong, or None."""
-    for attempt in range(5):
-        # config.json is the first thing a training writes: from then on it can be resumed.
-        resume = ["--resume"] if (run / "config.json").exists() else []
-        if attempt == 4:
-            process = _train(run, resume, end)
-            return None if process.returncode == 0 else process.stderr.strip()[-300:]
-        number = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
-        status, stderr = _train_until(run, resume, rng.uniform(0.1, 1.0) * whole_seconds, number)
-        if status == 0 and (run / "model.keras").exists():
-            return None
-        figures["kills"] += status == -signal.SIGKILL
-        figures["stops"] += status == 128 + signal.SIGTERM
-        # SIGTERM before the first step is Python's own end.
-        if status not in (0, 128 + signal.SIGTERM, -signal.SIGKILL, -signal.SIGTERM):
-            return stderr.strip()[-300:]
-    return None
-
-
-def _command(run: Path, resume: list[str]) -> list[str]:
-    main = [sys.executable, "-m", "keras_pixelcnnpp.cli"]
-    return [*main, "train", "pixelcnnpp", "--run", str(run), *TRAINING, *resume]
-
-
-def _train(run: Path, resume: list[str], end: float) -> subprocess.CompletedProcess:
-    seconds = max(1, end - time.monotonic())
-    return subprocess.run(
-        _command(run, resume), capture_output=True, text=True, check=False, timeout=seconds
-    )
-
-
-def _train_until(run: Path, resume: list[str], seconds: float, number: int) -> tuple[int, str]:
-    process = subprocess.Popen(
-        _command(run, resume), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        _, stderr = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(number)
-        _, stderr = process.communicate()
-    return process.returncode, stderr
-
-
-def _weights(run: Path) -> dict[str, np.ndarray]:
-    """Averaged and raw weights, optimizer and random state: all of the last checkpoint."""
-    folder = run / "checkpoints" / "pixelcnnpp"
-    with np.load(max(folder.glob("epoch-*.npz"))) as state:
-        return {name: state[name] for name in state.files}
-
-
-def _difference(expected: dict, received: dict) -> float:
-    if set(expected) != set(received):
-        return float("inf")
-    return max(
-        float(np.abs(np.subtract(expected[name], received[name], dtype="float64")).max(initial=0))
-        for name in expected
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main():
+    parser = argument_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=8, help="for all parts together")
     parser.add_argument("--part", choices=PARTS, action="append", help="default: each")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     parts = options.part or list(PARTS)
-    print(f"Seed {options.seed}; {options.minutes} minutes for {', '.join(parts)}", flush=True)
     result = {
         "seed": options.seed,
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
@@ -188,9 +167,7 @@ def main() -> None:
             rng = random.Random(options.seed)  # noqa: S311 - moments, no secrets
             result[part] = PARTS[part](seconds, Path(folder), rng)
     print(json.dumps(result, indent=2))
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n")
+    save(result, options.output)
     if any(result[part]["failures"] for part in parts):
         sys.exit(1)
 

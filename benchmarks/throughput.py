@@ -1,44 +1,39 @@
-"""Throughput of training, scoring and classification, beside tfp's PixelCNN and the machine.
+"""Images per second in training, scoring, classification and sampling, beside tfp's PixelCNN.
 
-    python benchmarks/throughput.py [--rounds 5] [--output benchmarks/results/throughput.json]
+    python benchmarks/throughput.py --variants --output benchmarks/results/throughput.json
+    python benchmarks/throughput.py --candidates --output benchmarks/results/candidates.json
 
 The network is that of the preset `report` (1 block, 40 filters, 5 mixtures, 32×32×3, batch 16), on
-random pictures. All candidates are measured in turn, round after round, so that a noisy machine
-disturbs them alike; the table has medians, and ratios within the rounds. "Share of peak" is the
-arithmetic of the convolutions divided by that of a matrix product of the same precision, measured
-in the same rounds.
+random images. Numbers are medians over the rounds, ratios medians of those within the rounds.
+"Share of peak" is the arithmetic of the convolutions divided by that of a matrix product of the
+same precision. Under TensorFlow it is compared with `tfp.distributions.PixelCNN`, which is
+unconditional here (less work than ours).
 
-Under TensorFlow it compares with `tfp.distributions.PixelCNN`, which is unconditional here (less
-work than ours). Under JAX and torch it measures this package alone.
+With `--candidates`, the label enters by `film`, in every block or from the lowest resolution on
+(`conditioned_blocks`), and scoring one label is compared with scoring all four.
 """
 
-import argparse
-import json
-import os
 import re
-import time
-from importlib import metadata
-from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from common import argument_parser, facts, in_turn, random_images, save, show
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.backend import device_name, machine
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
 from keras_pixelcnnpp.layers.weight_normalized import weight_normalized_layers
 
 BATCH = 16
-PICTURES = 128
+IMAGES = 128
+SAMPLES = 25
 SHAPE = (32, 32, 3)
+NUM_CLASSES = 4
+PLACES = ("all", "up", "up_left")
+PRODUCT = 2048  # rows of the matrix product that shows what the machine can do
 
 
 def forward_flop(model):
-    """Floating-point operations of one picture's forward pass, convolutions only."""
+    """Floating-point operations of one image's forward pass, convolutions only."""
     height, width, _ = model.image_shape
     total = 0
     for layer in weight_normalized_layers(model.network):
@@ -48,212 +43,153 @@ def forward_flop(model):
     return total
 
 
-class Ours:
-    """This package's model, through the methods that a user calls."""
+def our_jobs(model, images, labels):
+    """What a user calls."""
 
-    def __init__(self, name, images, labels, precision="float32", jit_compile=False):
-        self.name, self.images, self.labels = name, images, labels
-        self.precision = precision
-        keras.config.set_dtype_policy(precision)
-        self.model = kp.PixelCNNPlusPlus(SHAPE, 4, conditioning="bias")
-        keras.config.set_dtype_policy("float32")
-        self.model.compile(kp.FusedAdam(2e-4), jit_compile=jit_compile)
+    def train():
+        batches = ArrayBatches({"image": images, "label": labels}, BATCH)
+        model.fit(feed(batches), shuffle=False, verbose=0)
 
-    def train(self):
-        batches = ArrayBatches({"image": self.images, "label": self.labels}, BATCH)
-        self.model.fit(feed(batches), shuffle=False, verbose=0)
-
-    def score(self):
-        self.model.log_prob(self.images, self.labels, batch_size=BATCH)
-
-    def classify(self):
-        self.model.class_log_likelihoods(self.images, batch_size=BATCH)
-
-    def sample(self):
-        self.model.sample(self.labels[:25], verbose=0)
-
-
-class TfpPixelCNN:
-    """`tfp.distributions.PixelCNN` of the same size, in a training loop of its own."""
-
-    name = "tfp.distributions.PixelCNN"
-    precision = "float32"
-
-    def __init__(self, images):
-        import tensorflow as tf
-        import tensorflow_probability as tfp
-
-        distribution = tfp.distributions.PixelCNN(
-            image_shape=SHAPE,
-            num_resnet=1,
-            num_hierarchies=3,
-            num_filters=40,
-            num_logistic_mix=5,
-            dropout_p=0.5,
-            use_weight_norm=True,
-        )
-        self.distribution = distribution
-        batches = images.astype("float32").reshape(-1, BATCH, *SHAPE)
-        self.batches = [tf.constant(batch) for batch in batches]
-        distribution.log_prob(self.batches[0])  # builds it, with data-dependent initialization
-        variables = distribution.trainable_variables
-        moments = [
-            (tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v))) for v in variables
-        ]
-
-        @tf.function
-        def step(batch):
-            with tf.GradientTape() as tape:
-                loss = -tf.reduce_mean(distribution.log_prob(batch, training=True))
-            for variable, gradient, (first, second) in zip(
-                variables, tape.gradient(loss, variables), moments, strict=True
-            ):
-                first.assign(0.9 * first + 0.1 * gradient)
-                second.assign(0.999 * second + 0.001 * gradient**2)
-                variable.assign_sub(2e-4 * first / (tf.sqrt(second) + 1e-7))
-            return loss
-
-        self.step = step
-        self.log_prob = tf.function(lambda batch: distribution.log_prob(batch, training=False))
-
-    def train(self):
-        for batch in self.batches:
-            self.step(batch).numpy()
-
-    def score(self):
-        for batch in self.batches:
-            self.log_prob(batch).numpy()
-
-
-class MatrixProduct:
-    """What the machine can do: a large matrix product, in GFLOP/s."""
-
-    def __init__(self, dtype, size=2048):
-        self.size = size
-        self.matrix = keras.ops.cast(keras.random.normal((size, size)), dtype)
-
-    def run(self):
-        # One element is enough to wait for.
-        product = keras.ops.matmul(self.matrix, self.matrix)
-        keras.ops.convert_to_numpy(keras.ops.cast(product[0, 0], "float32"))
-
-    @property
-    def flop(self):
-        return 2 * self.size**3
-
-
-def seconds(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def measure(candidates, rounds):
-    """Returns seconds by candidate and job, one for each round, after a warm-up round.
-
-    The jobs of the machine itself are the matrix products: `("peak", precision)`.
-    """
-    products = {candidate.precision: None for candidate in candidates}
-    for precision in products:
-        products[precision] = MatrixProduct(keras.DTypePolicy(precision).compute_dtype)
-        products[precision].run()
-    times = {}
-    for round_index in range(rounds + 1):
-        for precision, product in products.items():
-            fastest = min(seconds(product.run) for _ in range(3))
-            times.setdefault(("peak", precision), []).append(fastest)
-        for candidate in candidates:
-            for job in ("train", "score", "classify", "sample"):
-                if hasattr(candidate, job):
-                    times.setdefault((candidate.name, job), []).append(
-                        seconds(getattr(candidate, job))
-                    )
-        print(f"round {round_index} of {rounds} done" if round_index else "warm-up done")
-    times = {key: np.array(values[1:]) for key, values in times.items()}
-    peaks = {
-        precision: product.flop / np.median(times.pop(("peak", precision)))
-        for precision, product in products.items()
+    return {
+        "train": train,
+        "score": lambda: model.log_prob(images, labels, batch_size=BATCH),
+        "classify": lambda: model.class_log_likelihoods(images, batch_size=BATCH),
+        "sample": lambda: model.sample(labels[:SAMPLES], verbose=0),
     }
-    return times, peaks
 
 
-def summarize(times, peaks, candidates, flop):
-    """Medians, ratios to tfp within the rounds, and share of peak."""
-    counts = {"train": PICTURES, "score": PICTURES, "classify": PICTURES, "sample": 25}
+def our_model(precision="float32", jit_compile=False):
+    """The model, compiled to train."""
+    keras.config.set_dtype_policy(precision)
+    model = kp.PixelCNNPlusPlus(SHAPE, NUM_CLASSES, conditioning="bias")
+    keras.config.set_dtype_policy("float32")
+    model.compile(kp.FusedAdam(2e-4), jit_compile=jit_compile)
+    return model
+
+
+def tfp_pixelcnn(images):
+    """Tfp's distribution of the same size, built and initialized."""
+    import tensorflow_probability as tfp
+
+    distribution = tfp.distributions.PixelCNN(
+        image_shape=SHAPE,
+        num_resnet=1,
+        num_hierarchies=3,
+        num_filters=40,
+        num_logistic_mix=5,
+        dropout_p=0.5,
+        use_weight_norm=True,
+    )
+    distribution.log_prob(images[:BATCH].astype("float32"))
+    return distribution
+
+
+def tfp_jobs(images):
+    """The same of tfp's, in a training loop of its own."""
+    import tensorflow as tf
+    import tf_keras
+
+    distribution = tfp_pixelcnn(images)
+    batches = tf.constant(images.astype("float32").reshape(-1, BATCH, *SHAPE))
+    optimizer = tf_keras.optimizers.Adam(2e-4)
+    optimizer.build(distribution.trainable_variables)
+
+    @tf.function
+    def step(batch):
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(distribution.log_prob(batch, training=True))
+        variables = distribution.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    log_prob = tf.function(lambda batch: distribution.log_prob(batch, training=False))
+    return {
+        "train": lambda: [step(batch).numpy() for batch in batches],
+        "score": lambda: [log_prob(batch).numpy() for batch in batches],
+    }
+
+
+def matrix_product(precision):
+    """A large matrix product, which shows what the machine can do."""
+    dtype = keras.DTypePolicy(precision).compute_dtype
+    matrix = keras.ops.cast(keras.random.normal((PRODUCT, PRODUCT)), dtype)
+    # One element is enough to wait for.
+    return lambda: float(keras.ops.matmul(matrix, matrix)[0, 0])
+
+
+def speeds(images, labels, rounds, variants, ours_alone):
+    """Measures this package, tfp and the machine: a dictionary for the report."""
+    backend = keras.backend.backend()
+    model = our_model(jit_compile=backend == "jax")
+    precisions = {"keras-pixelcnnpp": "float32"}
+    jobs = {"keras-pixelcnnpp": our_jobs(model, images, labels)}
+    if variants:
+        jobs["… XLA"] = our_jobs(our_model(jit_compile=True), images, labels)
+        jobs["… mixed_bfloat16"] = our_jobs(our_model("mixed_bfloat16"), images, labels)
+        precisions["… mixed_bfloat16"] = "mixed_bfloat16"
+    tfp = "tfp.distributions.PixelCNN"
+    if backend == "tensorflow" and not ours_alone:
+        jobs[tfp] = tfp_jobs(images)
+    products = {("peak", name): matrix_product(name) for name in set(precisions.values())}
+    all_jobs = {(name, job): work for name, own in jobs.items() for job, work in own.items()}
+    times = in_turn(products | all_jobs, rounds)
+
+    peaks = {name: 2 * PRODUCT**3 / np.median(times["peak", name]) for _, name in products}
+    flop = forward_flop(model)
     work = {"train": 3 * flop, "score": flop}
-    precisions = {candidate.name: candidate.precision for candidate in candidates}
     rows = []
-    for (name, job), values in times.items():
-        rate = counts[job] / np.median(values)
+    for name, job in all_jobs:
+        rate = (SAMPLES if job == "sample" else IMAGES) / np.median(times[name, job])
         row = {"name": name, "job": job, "pictures_per_second": round(float(rate), 2)}
-        if (TfpPixelCNN.name, job) in times:
-            ratio = np.median(times[TfpPixelCNN.name, job] / values)
+        if (tfp, job) in times:
+            ratio = np.median(times[tfp, job] / times[name, job])
             row["speed_relative_to_tfp"] = round(float(ratio), 3)
         if job in work:
-            peak = peaks[precisions[name]]
+            peak = peaks[precisions.get(name, "float32")]
             row["share_of_peak"] = round(float(rate * work[job] / peak), 3)
         rows.append(row)
-    gflops = {precision: round(peak / 1e9, 1) for precision, peak in peaks.items()}
-    return {"peak_gflop_per_second": gflops, "rows": rows}
+    return {
+        "batch": BATCH,
+        "forward_gflop_per_picture": round(flop / 1e9, 3),
+        "peak_gflop_per_second": {name: round(peak / 1e9, 1) for name, peak in peaks.items()},
+        "rows": rows,
+    }
 
 
-def print_table(result):
-    table = Table(title=f"{result['backend']} on {result['machine']}")
-    for column in ("name", "job", "pictures/s", "times tfp", "share of peak"):
-        table.add_column(column)
-    for row in result["rows"]:
-        share = row.get("share_of_peak")
-        table.add_row(
-            row["name"],
-            row["job"],
-            f"{row['pictures_per_second']:.1f}",
-            str(row.get("speed_relative_to_tfp", "")),
-            "" if share is None else f"{share:.0%}",
+def cost_of_candidates(images, labels, rounds):
+    """Measures one label against all of them, by where the label enters."""
+    rows = []
+    for place in PLACES:
+        model = kp.PixelCNNPlusPlus(
+            SHAPE, NUM_CLASSES, conditioning="film", conditioned_blocks=place
         )
-    Console(width=120).print(table)
-    for precision, peak in result["peak_gflop_per_second"].items():
-        print(f"matrix product, {precision}: {peak} GFLOP/s")
+        jobs = our_jobs(model, images, labels)
+        times = in_turn({name: jobs[name] for name in ("score", "classify")}, rounds)
+        row = {
+            "conditioned_blocks": place,
+            "one_label": IMAGES / np.median(times["score"]),
+            "four_labels": IMAGES / np.median(times["classify"]),
+            "cost": np.median(times["classify"] / times["score"]),
+        }
+        rows.append(row)
+    return {"rows": rows}
 
 
 def main():
     kp.keep_freed_memory()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--variants", action="store_true", help="also XLA and mixed_bfloat16")
     parser.add_argument("--ours", action="store_true", help="this package alone")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--candidates", action="store_true", help="one label against all")
     options = parser.parse_args()
-
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (PICTURES, *SHAPE)).astype("uint8")
-    labels = rng.integers(0, 4, PICTURES).astype("int32")
-    backend = keras.backend.backend()
-    candidates = [Ours("keras-pixelcnnpp", images, labels, jit_compile=backend == "jax")]
-    if options.variants:
-        candidates.append(Ours("… XLA", images, labels, jit_compile=True))
-        candidates.append(Ours("… mixed_bfloat16", images, labels, "mixed_bfloat16"))
-    if backend == "tensorflow" and not options.ours:
-        candidates.append(TfpPixelCNN(images))
-
-    times, peaks = measure(candidates, options.rounds)
-    result = summarize(times, peaks, candidates, forward_flop(candidates[0].model))
-    result = {
-        "backend": backend,
-        "backend_version": metadata.version(backend),
-        "machine": machine(),
-        "device": device_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "keras": keras.__version__,
-        "batch": BATCH,
-        "forward_gflop_per_picture": round(forward_flop(candidates[0].model) / 1e9, 3),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-        **result,
-    }
-    print_table(result)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n")
-        print(f"Wrote {options.output}")
+    images, labels = random_images(IMAGES, SHAPE, NUM_CLASSES)
+    if options.candidates:
+        result = cost_of_candidates(images, labels, options.rounds)
+    else:
+        result = speeds(images, labels, options.rounds, options.variants, options.ours)
+    show(result["rows"])
+    save(facts() | result, options.output)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The programs beside the package, as modules."""
 
-import importlib.util
+import importlib
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -8,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 def script(path):
     """The module of a file such as `"benchmarks/preset.py"`."""
-    specification = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    folder = str((ROOT / path).parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(Path(path).stem)

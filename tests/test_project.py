@@ -1,0 +1,63 @@
+"""What the files beside the package promise: README's code runs, RESULTS is what was measured."""
+
+import json
+import re
+from configparser import ConfigParser
+from importlib.metadata import distribution
+
+import numpy as np
+import pytest
+from scripts import ROOT, script
+
+
+def test_results_say_what_the_kept_files_say():
+    """After a change of a file: python benchmarks/results.py."""
+    rendered = script("benchmarks/results.py").render()
+    assert (ROOT / "RESULTS.md").read_text(encoding="utf-8") == rendered
+
+
+def test_reliability_says_what_the_soak_found():
+    measured = json.loads((ROOT / "benchmarks/results/soak.json").read_text(encoding="utf-8"))
+    table = script("benchmarks/soak.py").markdown(measured)
+    assert table in (ROOT / "RELIABILITY.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what a reader of the README would see
+def test_code_of_the_readme_runs(rng, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(import keras_pixelcnnpp.*?)```", readme, re.DOTALL)[1]
+    code = code[: code.index("model = kp.PixelCNNPlusPlus.from_preset")]
+    # The same in small.
+    size = "(8, 8, 3), filters=8, num_resolutions=1, num_mixtures=2"
+    for words, fewer in (("(32, 32, 3)", size), ("epochs=10", "epochs=1"), ("16", "4")):
+        assert words in code
+        code = code.replace(words, fewer)
+    pytest.importorskip("constriction")
+    labels = np.arange(4)
+    names = {"labels": labels, "against": (labels + 1) % 4}
+    names["images"] = rng.integers(0, 256, (4, 8, 8, 3)).astype("uint8")
+    exec(compile(code, "README.md", "exec"), names)
+    assert (tmp_path / "savedmodel" / "1" / "saved_model.pb").exists()
+
+
+def test_a_wheel_has_every_package():
+    settings = ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    folders = {"keras_pixelcnnpp": "keras_pixelcnnpp"}
+    for line in settings["options"]["package_dir"].strip().splitlines():
+        name, folder = (part.strip() for part in line.split("="))
+        if name:
+            folders[name] = folder
+    found = {
+        ".".join((name, *path.parent.relative_to(ROOT / folder).parts))
+        for name, folder in folders.items()
+        for path in (ROOT / folder).rglob("__init__.py")
+    }
+    assert set(settings["options"]["packages"].split()) == found
+
+
+def test_the_command_is_installed():
+    (entry,) = distribution("keras-pixelcnnpp").entry_points.select(name="pixelcnnpp")
+    assert callable(entry.load())
