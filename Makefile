@@ -4,7 +4,7 @@
 # make lint      style; make format mends what can be mended
 # make docs      the site, in docs/_build/html
 # make notebooks runs the tutorials (minutes), and builds the site with what they print
-# make soak      kills trainings and resumes them, reads hostile files, serves requests, all examples of hypothesis
+# make soak      kills trainings and resumes them, serves requests, runs all examples of hypothesis
 # make lock      chooses new versions for requirements/constraints.txt; make audit looks for known holes in them
 #
 # Each makes its own environment when there is none, and again when setup.cfg or the versions have changed.
@@ -108,13 +108,13 @@ BENCH := .venv/bin/python benchmarks
 RESULTS := benchmarks/results
 
 bench: .venv/installed
-	$(BENCH)/backends.py --output $(RESULTS)/backends.json
+	$(BENCH)/backends.py speed --output $(RESULTS)/backends.json
 	$(BENCH)/results.py
 
 bench-all: bench
 	$(BENCH)/throughput.py --variants --output $(RESULTS)/throughput.json
-	$(BENCH)/candidates.py --output $(RESULTS)/candidates.json
-	$(BENCH)/startup.py --output $(RESULTS)/startup.json
+	$(BENCH)/throughput.py --candidates --output $(RESULTS)/candidates.json
+	$(BENCH)/backends.py training --output $(RESULTS)/same_training.json
 	$(BENCH)/sampling.py --batches 25 100 --output $(RESULTS)/sampling.json
 	$(BENCH)/results.py
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
-# Also in the badges and first cells of the notebooks: tests/test_documentation.py compares them.
+# Also in the badges and first cells of the notebooks.
 repository = "https://github.com/keras-pixelcnnpp/keras-pixelcnnpp"
 
 project = html_title = "keras-pixelcnnpp"

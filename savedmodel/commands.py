@@ -14,7 +14,9 @@ app = typer.Typer(help="Export a trained model as a SavedModel, and use one.", n
 SavedModel = Annotated[
     Path, typer.Argument(help="A run, runs/NAME/savedmodel, or one version in it.")
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures per step.")]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Processes that share the work; above 1, it needs Ray.")
+]
 RayAddress = Annotated[
     str | None,
     typer.Option(
@@ -22,6 +24,12 @@ RayAddress = Annotated[
         help="A Ray cluster whose machines share the work, such as head:6379; all must see the "
         "same files. By default, workers are processes of this machine.",
     ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was broken off.")]
+Csv = Annotated[Path | None, typer.Option(help="Write the predictions here too.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same pictures.")]
+Temperature = Annotated[
+    float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")
 ]
 
 
@@ -47,47 +55,27 @@ def export(
     config = folder.read_config()
     data = require_data(config, "class_names")
     source = folder.require_model("pixelcnnpp")
-    _require_tensorflow()
     from keras_pixelcnnpp.export.endpoints import export_saved_model
     from keras_pixelcnnpp.models.archive import load_trained_model
 
-    model = load_trained_model(source)
     path = folder.savedmodel / str(version)
-    export_saved_model(model, path, tuple(data["class_names"]), config)
+    export_saved_model(load_trained_model(source), path, tuple(data["class_names"]), config)
     print(
         f"Wrote {path}. Next: pixelcnnpp savedmodel classify {shlex.quote(str(folder.path))} IMAGE…"
     )
-
-
-def _require_tensorflow() -> None:
-    from importlib.util import find_spec
-
-    from keras_pixelcnnpp.errors import UserError
-
-    if find_spec("tensorflow") is None:
-        raise UserError(
-            "Exporting needs TensorFlow, which is not installed: pip install tensorflow"
-        )
 
 
 @app.command()
 def classify(
     savedmodel: SavedModel,
     images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of any size.")],
-    csv: Annotated[Path | None, typer.Option(help="Write the predictions here too.")] = None,
-    batch_size: BatchSize = 64,
+    csv: Csv = None,
 ) -> None:
     """Classify pictures with an exported model."""
     from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-    from keras_pixelcnnpp.savedmodel.classification import classify_files
+    from keras_pixelcnnpp.savedmodel.trained import classify_files
 
-    classifier = SavedModelClassifier(savedmodel, batch_size)
-
-    def of_folders(folder):
-        words = ["pixelcnnpp", "savedmodel", "score", str(savedmodel), "--data", str(folder)]
-        return f"All pictures below it: {shlex.join([*words, '--output', 'scores'])}"
-
-    if not classify_files(classifier, images, csv, of_folders):
+    if not classify_files(SavedModelClassifier(savedmodel), images, csv):
         raise typer.Exit(2)
 
 
@@ -95,32 +83,26 @@ def classify(
 def score(
     savedmodel: SavedModel,
     data: Annotated[Path, typer.Option(help="A folder: all PNG and JPEG files below it.")],
-    output: Annotated[Path, output("Folder for the parts.")],
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes that share the work; above 1, it needs Ray.")
-    ] = 1,
+    output: Annotated[Path, output("The CSV file to write.")],
+    workers: Workers = 1,
     ray_address: RayAddress = None,
-    part_size: Annotated[int, typer.Option(min=1, help="Pictures in a part.")] = 512,
-    batch_size: BatchSize = 64,
+    resume: Resume = False,
 ) -> None:
     """Score a large set of pictures: class, probabilities and bits/dim of each.
 
-    Writes scores-00000.csv and so on, and summary.json when all are there. What was broken off
-    goes on with the same command. A picture that can't be read is marked in its row.
+    A picture that can't be read is marked in its row.
     """
-    from keras_pixelcnnpp.export.saved_model import ExportedModel
-    from keras_pixelcnnpp.savedmodel.jobs import ScoringJob
-    from keras_pixelcnnpp.savedmodel.parts import make_parts, require_workers
+    import numpy as np
 
-    require_workers(workers)
-    exported = ExportedModel(savedmodel)
-    job = ScoringJob(data, output, exported, part_size, batch_size)
-    summary = make_parts(job, exported, workers, ray_address)
-    readable = summary["pictures"] - summary["unreadable"]
-    print(f"Scored {readable} of {summary['pictures']} pictures")
-    if readable:
-        print(f"Mean: {summary['bits_per_dim']:.3f} bits/dim")
-    print(f"Wrote {job.num_blocks} parts and {output / 'summary.json'}")
+    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
+    from keras_pixelcnnpp.savedmodel.large_sets import score_folder
+
+    model = SavedModelClassifier(savedmodel)
+    bits = score_folder(model, data, output, resume, workers=workers, ray_address=ray_address)
+    good = np.isfinite(bits)
+    print(f"Wrote {output}: scored {good.sum()} of {len(bits)} pictures")
+    if good.any():
+        print(f"Mean: {bits[good].mean():.3f} bits/dim")
 
 
 @app.command()
@@ -129,46 +111,30 @@ def sample(
     label: Annotated[list[str], typer.Option(help="A class, by name or number. May be repeated.")],
     output: Annotated[Path, output("Folder for the pictures.")],
     count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 25,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same pictures.")] = 0,
-    temperature: Annotated[
-        float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")
-    ] = 1.0,
-    batch_size: BatchSize = 100,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Draw in parts, with so many processes; above 1, it needs Ray."),
-    ] = None,
+    seed: Seed = 0,
+    temperature: Temperature = 1.0,
+    workers: Workers = 1,
     ray_address: RayAddress = None,
+    resume: Resume = False,
 ) -> None:
-    """Draw pictures with an exported model, as PNG files: Class1_image_01.png and so on.
-
-    With --workers, for many: the same pictures in folders part-00000 and so on, one for each step.
-    What was broken off goes on with the same command.
-    """
+    """Sample pictures with an exported model, as PNG files: Class1_image_01.png and so on."""
     import numpy as np
 
     from keras_pixelcnnpp.checks import require_temperature
     from keras_pixelcnnpp.errors import argument_errors
-    from keras_pixelcnnpp.export.saved_model import ExportedModel, sample_exported
+    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
     from keras_pixelcnnpp.sampling.class_samples import class_label
-    from keras_pixelcnnpp.savedmodel.jobs import SamplingJob
-    from keras_pixelcnnpp.savedmodel.parts import make_parts, require_workers
+    from keras_pixelcnnpp.savedmodel.large_sets import sample_many
 
     with argument_errors(temperature="temperature"):
         require_temperature(temperature)
-    exported = ExportedModel(savedmodel)
-    classes = dict.fromkeys(class_label(exported.class_names, name) for name in label)
+    model = SavedModelClassifier(savedmodel)
+    classes = dict.fromkeys(class_label(model.class_names, name) for name in label)
     labels = np.repeat(list(classes), count)
-    if workers is not None:
-        require_workers(workers)
-        job = SamplingJob(labels, output, exported, seed, temperature, batch_size)
-        summary = make_parts(job, exported, workers, ray_address)
-        print(f"Wrote {summary['pictures']} pictures to {output}, in {job.num_blocks} parts")
-        return
-    print(f"Drawing {len(labels)} pictures. The first step takes longest.")
-    samples = sample_exported(exported, labels, seed, temperature, batch_size)
-    samples.write(output)
-    print(f"Wrote {len(samples)} pictures to {output}")
+    print(f"Sampling {len(labels)} pictures. The first step takes longest.")
+    options = {"workers": workers, "ray_address": ray_address}
+    sample_many(model, labels, output, seed, temperature, resume, **options)
+    print(f"Wrote {len(labels)} pictures to {output}")
 
 
 @app.command()
@@ -199,7 +165,7 @@ def compress(
         list[Path],
         typer.Argument(help="PNG or JPEG files of the model's size; folders, for all below."),
     ],
-    output: Annotated[Path, output("The file to write, such as pictures.pxc; a folder for parts.")],
+    output: Annotated[Path, output("The file to write, such as pictures.pxc.")],
     resize: Annotated[
         Literal["crop", "squeeze"] | None,
         typer.Option(help="Fit pictures of another size, colours or levels, instead of refusing."),
@@ -211,33 +177,30 @@ def compress(
     batch_size: Annotated[
         int, typer.Option(min=1, max=1024, help="Pictures per step, here and in decompressing.")
     ] = 100,
-    part_size: Annotated[
-        int | None, typer.Option(min=1, help="For many: write parts of so many pictures.")
-    ] = None,
 ) -> None:
     """Compress pictures without loss, to about the bits per dimension that the model gives them.
 
     They are decoded and compared before the file is written. Decompressing needs the same model,
-    backend and kind of machine. With --part-size, what was broken off goes on with the same
-    command.
+    backend and kind of machine.
     """
     from keras_pixelcnnpp.savedmodel.compression import compress_files
 
-    compress_files(model, images, output, resize, label, batch_size, part_size)
+    compress_files(model, images, output, resize, label, batch_size)
 
 
 @app.command()
 def decompress(
-    file: Annotated[
-        Path, typer.Argument(help="What `compress` wrote: a file, or a folder of parts.")
-    ],
+    file: Annotated[Path, typer.Argument(help="What `compress` wrote.")],
     model: Annotated[str, typer.Option(help="The model that compressed them, as there.")],
     output: Annotated[Path, output("Folder for the pictures.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there already.")
+    ] = False,
 ) -> None:
     """Decompress pictures, as PNG files of the names that they had."""
     from keras_pixelcnnpp.savedmodel.compression import decompress_file
 
-    decompress_file(file, model, output)
+    decompress_file(file, model, output, overwrite)
 
 
 # Without exporting first: the commands `pixelcnnpp sample` and `pixelcnnpp classify`.
@@ -262,22 +225,29 @@ def sample_trained(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Same seed, same pictures. By default, new ones.")
     ] = None,
-    temperature: Annotated[
-        float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")
-    ] = 1.0,
+    temperature: Temperature = 1.0,
     guidance: Annotated[
         float, typer.Option(min=0, help="Above 0: more typical of the class, if it can.")
     ] = 0.0,
 ) -> None:
-    """Draw pictures of each class with a trained model, into one PNG file."""
+    """Sample pictures of each class with a trained model, into one PNG file."""
     source = trained_source(preset, run, model)
+    from keras_pixelcnnpp.data.images import png_bytes
     from keras_pixelcnnpp.errors import argument_errors
-    from keras_pixelcnnpp.savedmodel.trained import TrainedModel, draw_grid
+    from keras_pixelcnnpp.files import write_bytes
+    from keras_pixelcnnpp.sampling.class_samples import ClassSamples, class_label
+    from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
     trained = TrainedModel.find(source)
-    arguments = {"seed": seed, "temperature": temperature, "guidance": guidance}
+    names = trained.class_names
+    chosen = sorted({class_label(names, name) for name in label or []})
+    print("Sampling. The first step takes longest.")
+    options = {"seed": seed, "temperature": temperature, "guidance": guidance}
     with argument_errors():
-        draw_grid(trained, label or [], count, output, **arguments)
+        samples = ClassSamples.draw(trained.model, names, count, chosen, **options)
+    write_bytes(output, png_bytes(samples.overview(count)))
+    rows = ", ".join(name for name, _ in samples.by_class())
+    print(f"Wrote {output}, from top to bottom: {rows}")
 
 
 def classify_trained(
@@ -285,17 +255,13 @@ def classify_trained(
     preset: Trained = None,
     run: Run = None,
     model: ModelFile = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the predictions here too.")] = None,
+    csv: Csv = None,
 ) -> None:
     """Classify pictures with a trained model."""
     source = trained_source(preset, run, model)
-    from keras_pixelcnnpp.savedmodel.classification import classify_files
-    from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+    from keras_pixelcnnpp.savedmodel.trained import TrainedModel, classify_files
 
-    def of_folders(folder):
-        return f"Name the pictures: {shlex.quote(str(folder))}/*.png"
-
-    if not classify_files(TrainedModel.find(source), images, csv, of_folders):
+    if not classify_files(TrainedModel.find(source), images, csv):
         raise typer.Exit(2)
 
 
