@@ -67,7 +67,7 @@ test-torch: .venv-torch/installed
 
 # What only the extras `serve`, `ray` and `app`, or a library of theirs, make possible; the rest of the suite needs neither.
 test-extras: .venv-extras/installed
-	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/savedmodel/test_parts.py tests/savedmodel/test_serving.py \
+	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/savedmodel/test_large_sets.py tests/savedmodel/test_serving.py \
 		tests/train/test_cluster_files.py tests/app
 
 # The tutorials, with one epoch of each training.

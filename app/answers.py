@@ -81,7 +81,6 @@ class Compression:
     sizes: list[tuple[str, float]]
     label: int
     levels: np.ndarray
-    is_stored: bool
 
 
 class Answers:
@@ -319,12 +318,11 @@ class Answers:
         with self._lock:
             compressed = compress_pictures(model, levels, None, None, 1, 0)
             promised = promised_bits(model, levels, compressed.labels)
-            back = decompress_pictures(model, compressed.data, 0).images
+            back, _, _ = decompress_pictures(model, compressed.data, 0)
         return Compression(
             sizes(compressed, promised, to_pixels(levels, model.num_levels)),
             int(compressed.labels[0]),
             back[0],
-            compressed.num_stored > 0,
         )
 
     def ask_cnn(self, picture: Picture) -> np.ndarray:

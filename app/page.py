@@ -390,8 +390,6 @@ def _sizes(answers: Answers, result: Compression) -> str:
     if answers.model.num_classes:
         name = html.escape(answers.trained.class_names[result.label])
         words.append(f"Coded as a picture of {name}, the class that makes it shortest.")
-    if result.is_stored:
-        words.append("It did not come back equal at first, and is stored as PNG.")
     words.append(
         "The file's names and checksums, some hundred bytes, serve any number of pictures."
     )

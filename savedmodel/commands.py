@@ -28,9 +28,7 @@ RayAddress = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was broken off.")]
 Csv = Annotated[Path | None, typer.Option(help="Write the predictions here too.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same pictures.")]
-Temperature = Annotated[
-    float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")
-]
+Temperature = Annotated[float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")]
 
 
 def output(text: str) -> Any:
@@ -98,7 +96,7 @@ def score(
     from keras_pixelcnnpp.savedmodel.large_sets import score_folder
 
     model = SavedModelClassifier(savedmodel)
-    bits = score_folder(model, data, output, resume, workers=workers, ray_address=ray_address)
+    bits = score_folder(model, data, output, resume, workers, ray_address)
     good = np.isfinite(bits)
     print(f"Wrote {output}: scored {good.sum()} of {len(bits)} pictures")
     if good.any():
@@ -126,14 +124,13 @@ def sample(
     from keras_pixelcnnpp.sampling.class_samples import class_label
     from keras_pixelcnnpp.savedmodel.large_sets import sample_many
 
-    with argument_errors(temperature="temperature"):
+    with argument_errors():
         require_temperature(temperature)
     model = SavedModelClassifier(savedmodel)
     classes = dict.fromkeys(class_label(model.class_names, name) for name in label)
     labels = np.repeat(list(classes), count)
     print(f"Sampling {len(labels)} pictures. The first step takes longest.")
-    options = {"workers": workers, "ray_address": ray_address}
-    sample_many(model, labels, output, seed, temperature, resume, **options)
+    sample_many(model, labels, output, seed, temperature, resume, workers, ray_address)
     print(f"Wrote {len(labels)} pictures to {output}")
 
 
@@ -170,13 +167,6 @@ def compress(
         Literal["crop", "squeeze"] | None,
         typer.Option(help="Fit pictures of another size, colours or levels, instead of refusing."),
     ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(help="The class of all pictures, by name or number; else each one's best."),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, max=1024, help="Pictures per step, here and in decompressing.")
-    ] = 100,
 ) -> None:
     """Compress pictures without loss, to about the bits per dimension that the model gives them.
 
@@ -185,7 +175,7 @@ def compress(
     """
     from keras_pixelcnnpp.savedmodel.compression import compress_files
 
-    compress_files(model, images, output, resize, label, batch_size)
+    compress_files(model, images, output, resize)
 
 
 @app.command()
@@ -281,7 +271,5 @@ def trained_source(preset: str | None, run: Path | None, model: Path | None) -> 
         RunFolder(run).require_model("pixelcnnpp")
         return run
     if model is not None:
-        if not model.is_file():
-            raise UserError(f"Expected a .keras file. Received: --model {model}, which isn't there")
         return model
     return PresetFolder.find(preset).path  # whatever else of this name lies here

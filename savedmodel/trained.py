@@ -1,26 +1,29 @@
-"""A trained model used as it is: a preset, a run or a file that draws and classifies."""
+"""A trained model used as it is: a preset, a run or a file; and image files classified."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
+from keras_pixelcnnpp.classifiers import write_predictions
 from keras_pixelcnnpp.data.built_in import CLASS_NAMES
-from keras_pixelcnnpp.data.images import png_bytes
+from keras_pixelcnnpp.data.images import read_image, to_levels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import write_bytes
+from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model, model_from_preset
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import PresetFolder
-from keras_pixelcnnpp.run import RunFolder, require_data, resize_of
-from keras_pixelcnnpp.sampling.class_samples import ClassSamples, class_label
+from keras_pixelcnnpp.run import RunFolder, require_data
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model and the names of its classes; classifies pictures as `SavedModelClassifier` does."""
+    """A model and the names of its classes; classifies images as `SavedModelClassifier` does."""
 
     model: AutoregressiveModel
     class_names: tuple[str, ...]
@@ -34,12 +37,12 @@ class TrainedModel:
         Raises:
             UserError: If it is none of these, or damaged.
         """
-        run, resize = RunFolder(source), "crop"
+        run, names, resize = RunFolder(source), (), "crop"
         if Path(source).is_file():
-            model, names = load_trained_model(source), ()
+            model = load_trained_model(source)
         elif run.model_keras.is_file():
             data = require_data(run.read_config(), "class_names")
-            names, resize = data["class_names"], resize_of(data)
+            names, resize = data["class_names"], data.get("resize", resize)
             model = load_trained_model(run.model_keras)
         else:
             model = model_from_preset(source, load_weights=True)
@@ -59,14 +62,10 @@ class TrainedModel:
         return self.model.num_levels
 
     def classify(self, levels: np.ndarray) -> dict:
-        """What there is to say of pictures.
+        """What there is to say of images.
 
-        Args:
-            levels: uint8 `(N, height, width, channels)`.
-
-        Returns:
-            Dict of `"class_id"` `(N,)`, `"probabilities"` `(N, num_classes)` and `"bits_per_dim"`
-            `(N,)`.
+        Takes uint8 levels `(N, height, width, channels)`; returns `"class_id"` `(N,)`,
+        `"probabilities"` `(N, num_classes)` and `"bits_per_dim"` `(N,)`.
         """
         if self.model.num_classes == 0:
             raise UserError(f"{self.source} is a model without labels: it can't classify.")
@@ -79,21 +78,34 @@ class TrainedModel:
         }
 
 
-def draw_grid(
-    trained: TrainedModel, labels: list[str], count: int, output: Path, **arguments
-) -> None:
-    """Draws a row of pictures for each class, into one PNG file.
+def classify_files(
+    classifier: SavedModelClassifier | TrainedModel, files: list[Path], csv: Path | None
+) -> bool:
+    """Prints a table of what there is to say of each file, and a line for each that is bad.
 
-    Args:
-        trained: The model.
-        labels: The classes, by name or number; all if there is none.
-        count: Pictures of each.
-        output: The file.
-        **arguments: Of `AutoregressiveModel.sample`.
+    With `csv`, the predictions are written there too. Returns whether all files are images.
     """
-    chosen = sorted({class_label(trained.class_names, name) for name in labels})
-    print("Drawing. The first step takes longest.")
-    samples = ClassSamples.draw(trained.model, trained.class_names, count, chosen, **arguments)
-    write_bytes(output, png_bytes(samples.overview(count)))
-    rows = ", ".join(name for name, _ in samples.by_class())
-    print(f"Wrote {output}, from top to bottom: {rows}")
+    names, images = [], []
+    for file in files:
+        try:
+            images.append(read_image(file, classifier.image_shape, classifier.resize))
+            names.append(str(file))
+        except UserError as error:
+            print(f"pixelcnnpp: error: {error}", file=sys.stderr)
+    if not images:
+        raise UserError("None of the files can be classified.")
+    result = classifier.classify(to_levels(np.stack(images), classifier.num_levels))
+    table = Table()
+    table.add_column("picture", overflow="fold")
+    table.add_column("class")
+    table.add_column("probability", justify="right")
+    table.add_column("bits/dim", justify="right")
+    columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
+    for name, label, probabilities, bits in zip(names, *columns, strict=True):
+        class_name = classifier.class_names[label]
+        table.add_row(name, class_name, f"{probabilities[label]:.1%}", f"{bits:.3f}")
+    Console(markup=False, emoji=False).print(table)
+    if csv is not None:
+        write_predictions(csv, names, [-1] * len(names), result["probabilities"])
+        print(f"Wrote {csv}")
+    return len(images) == len(files)

@@ -127,9 +127,9 @@ def savedmodel(trained, tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported(savedmodel):
     """The SavedModel, loaded."""
-    from keras_pixelcnnpp.export.saved_model import ExportedModel
+    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 
-    return ExportedModel(savedmodel)
+    return SavedModelClassifier(savedmodel)
 
 
 @pytest.fixture(scope="session")

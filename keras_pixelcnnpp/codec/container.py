@@ -2,20 +2,17 @@
 
 | bytes | what |
 |---|---|
-| 8 | `MAGIC` |
-| 1 | version of the format |
+| 9 | `MAGIC`, the last byte of which is the version of the format |
 | 16 | SHA-256 of all that follows, its beginning |
 | 4 | length of the header |
 | | header: JSON, compressed by zlib |
 | | a stream for each batch, of which the header has the length |
-| | PNG files of pictures that would not decode, likewise |
 | 4 each | CRC-32 of each picture |
 
 Numbers are little-endian.
 """
 
 import hashlib
-import itertools
 import json
 import math
 import struct
@@ -30,10 +27,9 @@ from keras import ops
 from keras_pixelcnnpp.backend import device_name, progress, versions
 from keras_pixelcnnpp.checks import checked_images, checked_labels, require_positive_integer
 from keras_pixelcnnpp.codec.coder import PixelCoder, require_constriction
-from keras_pixelcnnpp.data.images import open_image, png_bytes
 from keras_pixelcnnpp.errors import UserError
 
-MAGIC, VERSION = b"\x89PXC\r\n\x1a\n", 1
+MAGIC = b"\x89PXC\r\n\x1a\n\x01"
 DIGEST_BYTES = 16
 # A header has some hundred bytes, and a name for each picture.
 MOST_HEADER_BYTES = 64 << 20
@@ -51,28 +47,11 @@ class Compressed:
             unconditional model.
         num_coded_bytes: Integer, the length of the streams: of labels and pictures, without names,
             checksums and header.
-        num_stored: Integer, how many pictures had to be stored as PNG.
     """
 
     data: bytes
     labels: np.ndarray
     num_coded_bytes: int
-    num_stored: int
-
-
-@dataclass(frozen=True, eq=False)
-class Decompressed:
-    """What `decompress_pictures` returns.
-
-    Args:
-        images: uint8 levels `(N, height, width, channels)`.
-        labels: int32 `(N,)`, see `Compressed`.
-        names: List of N strings, or `None` if the file has none.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    names: list[str] | None
 
 
 def compress_pictures(
@@ -98,11 +77,17 @@ def compress_pictures(
 
     Raises:
         ValueError: If an argument doesn't fit the model.
-        UserError: If constriction is not installed.
+        UserError: If constriction is not installed, or the floats of this machine change from one
+            pass to the next, so that an image would not come back.
     """
     require_constriction()
     images = checked_images(images, model.image_shape, model.num_levels)
-    _require_batch_size(batch_size)
+    require_positive_integer("batch_size", batch_size)
+    if batch_size > LARGEST_BATCH:
+        raise ValueError(
+            f"Invalid value for argument `batch_size`. Expected at most {LARGEST_BATCH}. "
+            f"Received: batch_size={batch_size}"
+        )
     count = len(images)
     batch_size = max(1, min(batch_size, count))
     if model.num_classes == 0:
@@ -112,38 +97,40 @@ def compress_pictures(
         labels = scores.argmax(axis=1).astype("int32")
     labels = checked_labels(labels, count, max(model.num_labels, 1))
 
-    coder = _coder(model, batch_size)
-    streams, stored = [], {}
+    coder, streams = _coder(model, batch_size), []
     tick = _tick(model, 2 * math.ceil(count / batch_size), verbose)
     for start in range(0, count, batch_size):
         batch = slice(start, start + batch_size)
-        pictures = images[batch]
-        stream = coder.encode(pictures, labels[batch], batch_size, tick)
+        stream = coder.encode(images[batch], labels[batch], batch_size, tick)
         # A promise of equal floats is not enough for somebody's only copy.
-        decoded, _ = coder.decode(stream, len(pictures), batch_size, tick)
-        wrong = np.flatnonzero((decoded != pictures).any(axis=(1, 2, 3)))
-        stored.update({start + index: _as_png(pictures[index]) for index in wrong})
+        decoded, _ = coder.decode(stream, len(images[batch]), batch_size, tick)
+        if (decoded != images[batch]).any():
+            raise UserError(
+                "The pictures can't be compressed: floats come out otherwise each time on "
+                f"{device_name()}. Expected: a device whose sums have a fixed order, such as a CPU"
+            )
         streams.append(stream)
     header = {
         "model": model_checksum(model),
-        **_written_by(),
+        "backend": keras.backend.backend(),
+        "written_by": _written_by(),
         "image_shape": model.image_shape,
         "num_levels": model.num_levels,
         "count": count,
         "batch_size": batch_size,
         "streams": [len(stream) for stream in streams],
-        "stored": {str(index): len(png) for index, png in stored.items()},
         "names": names,
     }
     packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
-    checksums = np.array([zlib.crc32(picture.tobytes()) for picture in images], "<u4")
-    body = struct.pack("<I", len(packed)) + packed
-    body += b"".join([*streams, *stored.values(), checksums.tobytes()])
-    data = MAGIC + bytes([VERSION]) + _digest(body) + body
-    return Compressed(data, labels, sum(map(len, streams)), len(stored))
+    checksums = np.array([zlib.crc32(image.tobytes()) for image in images], "<u4")
+    body = struct.pack("<I", len(packed)) + packed + b"".join([*streams, checksums.tobytes()])
+    data = MAGIC + _digest(body) + body
+    return Compressed(data, labels, sum(map(len, streams)))
 
 
-def decompress_pictures(model, data: bytes, verbose: int | str = "auto") -> Decompressed:
+def decompress_pictures(
+    model, data: bytes, verbose: int | str = "auto"
+) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """Reads what `compress_pictures` wrote; see `AutoregressiveModel.decompress`.
 
     Args:
@@ -152,46 +139,39 @@ def decompress_pictures(model, data: bytes, verbose: int | str = "auto") -> Deco
         verbose: 0, 1 or `"auto"`.
 
     Returns:
-        A `Decompressed`.
+        The images, uint8 levels `(N, height, width, channels)`; their labels, int32 `(N,)`, see
+        `Compressed`; their names, or `None` if the file has none.
 
     Raises:
         UserError: If the pictures would not be those that were compressed; one line that says why.
     """
     require_constriction()
     header, body = _opened(data)
-    _require_same(header, model)
-    count, batch_size, lengths, stored, names = _checked(header, len(body))
+    for name, here in (("model", model_checksum(model)), ("backend", keras.backend.backend())):
+        if header.get(name) != here:
+            raise UserError(
+                f"The pictures were compressed by another {name}. Expected: "
+                f"{header.get(name)!r:.20}. Received: {here!r:.20}"
+            )
+    count, batch_size = header["count"], header["batch_size"]
     checksums = np.frombuffer(body[len(body) - 4 * count :], "<u4")
-    streams, pictures = _cut(body, lengths), _cut(body[sum(lengths) :], stored.values())
-    stored = dict(zip(stored, pictures, strict=True))
-
-    coder = _coder(model, batch_size)
-    images, labels = np.zeros((0, *model.image_shape), "uint8"), np.zeros(0, "int32")
-    tick = _tick(model, len(lengths), verbose)
+    coder, position = _coder(model, batch_size), 0
+    tick = _tick(model, len(header["streams"]), verbose)
     # Batch by batch, each checked before the next: a file that lies ends here early.
-    for start, stream in zip(range(0, count, batch_size), streams, strict=True):
+    images, labels = [np.zeros((0, *model.image_shape), "uint8")], [np.zeros(0, "int32")]
+    for start, length in zip(range(0, count, batch_size), header["streams"], strict=True):
+        stream, position = body[position : position + length], position + length
         size = min(batch_size, count - start)
         decoded, coded_labels = coder.decode(stream, size, batch_size, tick)
-        decoded = decoded.copy()
-        for index in range(size):
-            if start + index in stored:
-                decoded[index] = _from_png(stored[start + index], model.image_shape)
-            if zlib.crc32(decoded[index].tobytes()) != checksums[start + index]:
-                raise UserError(_other_floats(header))
-        images = np.concatenate([images, decoded])
-        labels = np.concatenate([labels, coded_labels])
-    return Decompressed(images, labels, names)
-
-
-def read_header(data: bytes) -> dict:
-    """What a file says of itself: the model's checksum, names, lengths, who wrote it.
-
-    Raises:
-        UserError: If the file is damaged or no file of compressed pictures.
-    """
-    header, body = _opened(data)
-    _checked(header, len(body))
-    return header
+        found = [zlib.crc32(image.tobytes()) for image in decoded]
+        if found != checksums[start : start + size].tolist():
+            raise UserError(
+                "The pictures come out otherwise than they went in: floats round otherwise here. "
+                f"Expected: {header.get('written_by')!r:.200}. Received: {_written_by()!r}"
+            )
+        images.append(decoded.copy())
+        labels.append(coded_labels)
+    return np.concatenate(images), np.concatenate(labels), header["names"]
 
 
 def model_checksum(model) -> str:
@@ -222,15 +202,6 @@ def _coder(model, batch_size):
     return coders[batch_size]
 
 
-def _require_batch_size(batch_size):
-    require_positive_integer("batch_size", batch_size)
-    if batch_size > LARGEST_BATCH:
-        raise ValueError(
-            f"Invalid value for argument `batch_size`. Expected at most {LARGEST_BATCH}. "
-            f"Received: batch_size={batch_size}"
-        )
-
-
 def _tick(model, passes, verbose):
     return progress(passes * math.prod(model.image_shape), verbose, "sub-pixel")
 
@@ -240,109 +211,47 @@ def _digest(body):
 
 
 def _written_by():
+    """What may round floats otherwise."""
     known = versions()
-    backend = known["backend"]
-    return {
-        "backend": backend,
-        "versions": f"{backend} {known[backend]}, keras {known['keras']}, "
-        f"constriction {metadata.version('constriction')}",
-        "machine": f"{known['machine']}, {device_name()}",
-    }
-
-
-def _as_png(levels):
-    # Side by side in grey: so a PNG holds any number of channels.
-    return png_bytes(levels.reshape(levels.shape[0], -1, 1))
-
-
-def _from_png(content, image_shape):
-    height, width, channels = image_shape
-    levels = np.asarray(open_image(content, 1))
-    if levels.shape != (height, width * channels):
-        raise UserError(_DAMAGED)
-    return levels.reshape(image_shape)
-
-
-_DAMAGED = "The compressed pictures are damaged: they are not what was written"
+    backend, constriction = known["backend"], metadata.version("constriction")
+    programs = f"{backend} {known[backend]}, keras {known['keras']}, constriction {constriction}"
+    return f"{programs} on {known['machine']}, {device_name()}"
 
 
 def _opened(data):
     """The header and what follows it, if the file is whole."""
-    if not data.startswith(MAGIC):
-        raise UserError("These are no compressed pictures: the file does not begin as they do")
-    version = data[len(MAGIC) : len(MAGIC) + 1]
-    if version not in (b"", bytes([VERSION])):
-        raise UserError(
-            f"The compressed pictures are in version {version[0]} of the format; this program "
-            f"reads version {VERSION}"
-        )
-    start = len(MAGIC) + 1 + DIGEST_BYTES
+    start = len(MAGIC) + DIGEST_BYTES
     body = data[start:]
-    if data[len(MAGIC) + 1 : start] != _digest(body) or len(body) < 4:
-        raise UserError(_DAMAGED)
-    (length,) = struct.unpack("<I", body[:4])
-    unpacked = zlib.decompressobj()
+    if not data.startswith(MAGIC):
+        raise UserError("These are no compressed pictures of this version of the format")
     try:
-        header = json.loads(unpacked.decompress(body[4 : 4 + length], MOST_HEADER_BYTES))
-    # Bad zlib, UTF-8 or JSON, numbers of thousands of digits; brackets within brackets.
-    except (zlib.error, ValueError, RecursionError) as error:
-        raise UserError(_DAMAGED) from error
-    if not isinstance(header, dict):
-        raise UserError(_DAMAGED)
-    return header, body[4 + length :]
+        if data[len(MAGIC) : start] != _digest(body):
+            raise ValueError("checksum")
+        (length,) = struct.unpack_from("<I", body)
+        packed, rest = body[4 : 4 + length], body[4 + length :]
+        header = json.loads(zlib.decompressobj().decompress(packed, MOST_HEADER_BYTES))
+        _check(header, len(rest))
+    # Bad zlib, UTF-8 or JSON, other entries, numbers of thousands of digits; brackets within
+    # brackets.
+    except (
+        *(zlib.error, struct.error, ValueError, RecursionError),
+        *(KeyError, TypeError, OverflowError),
+    ) as error:
+        raise UserError("The compressed pictures are damaged: not what was written") from error
+    return header, rest
 
 
-def _require_same(header, model):
-    """Refuses what would surely decode to something else."""
-    there, here = header.get("model"), model_checksum(model)
-    if there != here:
-        shape, num_levels = header.get("image_shape"), header.get("num_levels")
-        raise UserError(
-            f"The pictures were compressed by another model. Expected: sha256 {there!r:.9}…, "
-            f"pictures of {shape!r:.30}, {num_levels!r:.10} levels. "
-            f"Received: sha256 {here!r:.9}…, pictures of {list(model.image_shape)}, "
-            f"{model.num_levels} levels"
-        )
-    there, here = header.get("backend"), keras.backend.backend()
-    if there != here:
-        raise UserError(
-            "The pictures were compressed under another backend, which rounds otherwise. Expected: "
-            f"KERAS_BACKEND={there!r:.20}. Received: {here!r}"
-        )
-
-
-def _checked(header, size):
-    """What the header says of what follows it, if that adds up."""
-    try:
-        count, batch_size = header["count"], header["batch_size"]
-        lengths, names = header["streams"], header["names"]
-        stored = {int(index): length for index, length in header["stored"].items()}
-        numbers = [count, batch_size, *lengths, *stored, *stored.values()]
-        good = (
-            all(type(number) is int and number >= 0 for number in numbers)
-            and 1 <= batch_size <= LARGEST_BATCH
-            and len(lengths) == math.ceil(count / batch_size)
-            and all(length % 4 == 0 for length in lengths)
-            and sum(lengths) + sum(stored.values()) + 4 * count == size
-            and (names is None or [type(name) for name in names] == [str] * count)
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise UserError(_DAMAGED) from error
-    if not good:
-        raise UserError(_DAMAGED)
-    return count, batch_size, lengths, stored, names
-
-
-def _cut(body, lengths):
-    ends = np.cumsum([0, *lengths])
-    return [body[start:end] for start, end in itertools.pairwise(ends)]
-
-
-def _other_floats(header):
-    here = _written_by()
-    there = {name: " ".join(str(header.get(name)).split())[:100] for name in here}
-    return (
-        "The pictures come out otherwise than they went in: floats round otherwise here. Expected: "
-        f"{there['versions']} on {there['machine']}. Received: {here['versions']} on "
-        f"{here['machine']}"
+def _check(header, size):
+    """Raises unless what the header says of what follows it adds up."""
+    count, batch_size = header["count"], header["batch_size"]
+    lengths, names = header["streams"], header["names"]
+    good = (
+        all(type(number) is int and number >= 0 for number in (count, batch_size, *lengths))
+        and 1 <= batch_size <= LARGEST_BATCH
+        and len(lengths) == math.ceil(count / batch_size)
+        and all(length % 4 == 0 for length in lengths)
+        and sum(lengths) + 4 * count == size
+        and (names is None or [type(name) for name in names] == [str] * count)
     )
+    if not good:
+        raise ValueError("numbers that don't add up")

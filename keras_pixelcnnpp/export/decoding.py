@@ -1,34 +1,34 @@
-"""Decoding pictures inside a TensorFlow graph, as `data.images.read_image` does outside of one."""
+"""Decoding images inside a TensorFlow graph, as `data.images.read_image` does outside of one."""
 
 import numpy as np
 import tensorflow as tf
 
 from keras_pixelcnnpp.data.images import MAX_SCANNED_PIXELS, to_levels
 
-# A picture may come from a stranger, and a file of a few kilobytes can hold a plain picture of any
-# size. A transparent PNG takes up to 20 bytes a pixel on its way, any other picture less.
+# A file of a few kilobytes can hold a plain image of any size. A transparent PNG takes up to 20
+# bytes a pixel on its way, any other image less.
 MAX_PIXELS = 50_000_000
 
-# Of a PNG, up to the kind of colour.
+# Of a PNG, up to the color type.
 _HEADER_BYTES = 26
 
 
 def decode_pictures(
     contents: tf.Tensor, image_shape: tuple[int, int, int], num_levels: int, resize: str = "crop"
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes a batch of files of which some may be bad, one at a time.
+    """Decodes a batch of files, of which some may be bad, one at a time.
 
     A graph has no exceptions; a `tf.data` pipeline can drop the elements that failed, whatever the
     reason, and tell by their numbers which are left.
 
     Args:
-        contents: string `[B]`.
+        contents: string `(B,)`.
         image_shape: `(height, width, channels)`.
-        num_levels: The number of levels of a sub-pixel.
+        num_levels: Integer, the number of levels of a sub-pixel.
         resize: As in `fit_image`.
 
     Returns:
-        uint8 `[B, height, width, channels]`, levels, 0 for a bad picture; and bool `[B]`, whether
+        uint8 `(B, height, width, channels)`, levels, 0 for a bad image; and bool `(B,)`, whether
         each is good. Bad is what `decode_picture` refuses.
     """
     count = tf.shape(contents, out_type=tf.int64)[0]
@@ -36,10 +36,9 @@ def decode_pictures(
     decoded = numbered.map(
         lambda index, content: (index, decode_picture(content, image_shape, num_levels, resize))
     ).ignore_errors()
-    # One more, or a batch without a good picture would be an empty dataset, which is an error.
+    # One more, or a batch without a good image would be an empty dataset, which is an error.
     extra = tf.data.Dataset.from_tensors((count, tf.zeros(image_shape, tf.uint8)))
-    batch = extra.concatenate(decoded).batch(count + 1)
-    indices, images = batch.get_single_element()
+    indices, images = extra.concatenate(decoded).batch(count + 1).get_single_element()
     shape = tf.concat([[count + 1], tf.constant(image_shape, tf.int64)], axis=0)
     images = tf.scatter_nd(indices[:, None], images, shape)[:-1]
     good = tf.scatter_nd(indices[:, None], tf.ones_like(indices), [count + 1])[:-1] > 0
@@ -51,15 +50,17 @@ def decode_picture(
 ) -> tf.Tensor:
     """Turns the content of one PNG or JPEG file into the levels that a model takes.
 
-    It agrees with `read_image` and `to_levels`: exactly for pictures of the right size, within one
-    of 255 steps for pictures that must be resized (Pillow rounds once more, between rows and
-    columns). One thing is missing here: the orientation that cameras write into EXIF.
+    It agrees with `read_image` and `to_levels`, which read the training images: exactly for images
+    of the right size, within one of 255 steps for images that must be resized (Pillow rounds once
+    more, between rows and columns). What differs: the orientation that cameras write into EXIF is
+    not applied; 16-bit gray is cut to 8 bits instead of rounded; a single color that a PNG without
+    an alpha channel declares transparent is kept.
 
     Args:
-        content: string `[]`, a file of any size; grey or colour, with or without transparency.
-        image_shape: `(height, width, channels)`, 1 or 3 channels; pictures of another size are
+        content: string `()`, a file of any size; gray or color, with or without transparency.
+        image_shape: `(height, width, channels)`, 1 or 3 channels; images of another size are
             resized with an antialiasing bilinear filter.
-        num_levels: The number of levels of a sub-pixel.
+        num_levels: Integer, the number of levels of a sub-pixel.
         resize: As in `fit_image`: what to do with another aspect ratio.
 
     Returns:
@@ -72,7 +73,7 @@ def decode_picture(
     height, width, channels = image_shape
     pixels = _decode(content)
     if channels == 1:
-        pixels = _grey(pixels)
+        pixels = _gray(pixels)
     if resize == "crop":
         pixels = _cropped(pixels, height, width)
     resized = tf.image.resize(pixels, (height, width), antialias=True)
@@ -82,7 +83,7 @@ def decode_picture(
     return tf.ensure_shape(tf.gather(tf.constant(table), indices), image_shape)
 
 
-def _cropped(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def _cropped(pixels, height, width):
     """The middle, of the aspect ratio of `height` × `width`, to the pixel that `fit_image` cuts."""
     size = tf.shape(pixels)
     # Doubles: as Python divides, and `tf.round` rounds halves as Python does.
@@ -93,73 +94,42 @@ def _cropped(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
     return pixels[top : top + wanted[0], left : left + wanted[1]]
 
 
-def _decode(content: tf.Tensor) -> tf.Tensor:
-    """Decodes to uint8 `[height, width, 3]`; transparent pictures are laid on white."""
-
-    def grey_16_bits():
-        # Rounded. Decoding to 8 bits would cut off the low byte, as Pillow does with colours.
-        grey = tf.io.decode_png(content, channels=1, dtype=tf.uint16)
-        grey = tf.cast(tf.round(tf.cast(grey, tf.float32) / 257), tf.uint8)
-        return tf.tile(grey, (1, 1, 3))
-
-    def packed_png():
-        # With a number of channels given, TensorFlow leaves less than 8 bits unscaled.
-        pixels = tf.io.decode_png(content)
-        size = tf.shape(pixels)
-        pixels = tf.broadcast_to(pixels, (size[0], size[1], tf.maximum(size[2], 3)))
-        return tf.cond(size[2] == 4, lambda: _on_white(pixels), lambda: pixels)
-
-    def png():
-        # Four channels even for an opaque picture: only then is a colour that is declared
-        # transparent made so.
-        return _on_white(tf.io.decode_png(content, channels=4))
-
-    def jpeg():
-        # The default is faster, and off by up to four steps.
-        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
-
+def _decode(content):
+    """Decodes to uint8 `(height, width, 3)`; transparent images are laid on white."""
     # Before any byte is looked at: TensorFlow's own error would quote the file.
-    size = tf.strings.length(content)
-    long_enough = tf.debugging.assert_greater(size, _HEADER_BYTES, "Too short for a picture")
+    length = tf.strings.length(content)
+    long_enough = tf.debugging.assert_greater(length, _HEADER_BYTES, "Too short for an image")
     with tf.control_dependencies([long_enough]):
         content = tf.identity(content)
     is_png = tf.strings.substr(content, 0, 4) == b"\x89PNG"
-    # The header of a PNG has the bit depth and the kind of colour, 0 for grey.
-    is_grey_16 = is_png & (tf.strings.substr(content, 24, 2) == b"\x10\x00")
-    is_packed = is_png & tf.reduce_any(
-        tf.strings.substr(content, 24, 1) == tf.constant([b"\x01", b"\x02", b"\x04"])
-    )
     is_jpeg = tf.strings.substr(content, 0, 3) == b"\xff\xd8\xff"
-    kind = tf.debugging.Assert(is_png | is_jpeg, ["Neither PNG nor JPEG"])
-    with tf.control_dependencies([kind]):
+    known = tf.debugging.Assert(is_png | is_jpeg, ["Neither PNG nor JPEG"])
+    with tf.control_dependencies([known]):
         size = tf.cond(is_png, lambda: _png_size(content), lambda: _jpeg_size(content))
     with tf.control_dependencies(_size_checks(size, content, is_jpeg)):
         content = tf.identity(content)
-    pixels = tf.case(
-        [(is_grey_16, grey_16_bits), (is_packed, packed_png), (is_png, png)], default=jpeg
-    )
+    pixels = tf.cond(is_png, lambda: _png(content), lambda: _jpeg(content))
     return tf.ensure_shape(pixels, (None, None, 3))
 
 
-def _png_size(content: tf.Tensor) -> tf.Tensor:
-    """Height and width, int64 `[2]`, from the header."""
+def _png_size(content):
+    """Height and width, int64 `(2,)`, from the header."""
     header = tf.strings.substr(content, 16, 8)
     sides = tf.io.decode_raw(header, tf.int32, little_endian=False)
-    width, height = tf.unstack(tf.cast(tf.ensure_shape(sides, (2,)), tf.int64))
-    return tf.stack([height, width])
+    return tf.reverse(tf.cast(tf.ensure_shape(sides, (2,)), tf.int64), [0])
 
 
-def _jpeg_size(content: tf.Tensor) -> tf.Tensor:
+def _jpeg_size(content):
     return tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64)
 
 
-def _size_checks(size: tf.Tensor, content: tf.Tensor, is_jpeg: tf.Tensor) -> list[tf.Operation]:
+def _size_checks(size, content, is_jpeg):
     values = tf.io.decode_raw(content, tf.uint8)
     # The marker of a scan. Within compressed data, a zero follows every 255.
     scans = tf.math.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA))
     pixels = tf.reduce_prod(size)
     return [
-        tf.debugging.assert_positive(size, "Not a size of a picture"),
+        tf.debugging.assert_positive(size, "Not a size of an image"),
         tf.debugging.assert_less_equal(pixels, tf.constant(MAX_PIXELS, tf.int64), "Too large"),
         tf.debugging.Assert(
             ~is_jpeg | (pixels * scans <= MAX_SCANNED_PIXELS), ["Too many scans for its size"]
@@ -167,25 +137,34 @@ def _size_checks(size: tf.Tensor, content: tf.Tensor, is_jpeg: tf.Tensor) -> lis
     ]
 
 
-def _on_white(pixels: tf.Tensor) -> tf.Tensor:
-    """Lays uint8 `[height, width, 4]` on white, rounded as Pillow does."""
-
-    def blend():
-        # In 16 bits, which just suffice: pictures may be large.
-        colour = tf.cast(pixels[:, :, :3], tf.uint16)
-        alpha = tf.cast(pixels[:, :, 3:], tf.uint16)
-        blended = colour * alpha + 255 * (255 - alpha) + 128
-        # Division by 255, rounded: exact for products of two bytes.
-        shift = tf.constant(8, tf.uint16)
-        blended += tf.bitwise.right_shift(blended, shift)
-        return tf.cast(tf.bitwise.right_shift(blended, shift), tf.uint8)
-
-    is_opaque = tf.reduce_all(pixels[:, :, 3] == 255)
-    return tf.cond(is_opaque, lambda: pixels[:, :, :3], blend)
+def _jpeg(content):
+    # The default is faster, and off by up to four steps.
+    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
 
-def _grey(pixels: tf.Tensor) -> tf.Tensor:
-    """ITU-R 601 luma of uint8 `[height, width, 3]`, with the integers that Pillow uses."""
+def _png(content):
+    # With a number of channels given, TensorFlow would leave less than 8 bits unscaled.
+    pixels = tf.io.decode_png(content)
+    has_alpha = tf.shape(pixels)[2] % 2 == 0
+    pixels = tf.cond(has_alpha, lambda: _on_white(pixels), lambda: pixels)
+    size = tf.shape(pixels)
+    return tf.broadcast_to(pixels, (size[0], size[1], 3))
+
+
+def _on_white(pixels):
+    """Lays uint8 `(height, width, 2 or 4)` on white, rounded as Pillow does."""
+    # In 16 bits, which just suffice: images may be large.
+    color = tf.cast(pixels[:, :, :-1], tf.uint16)
+    alpha = tf.cast(pixels[:, :, -1:], tf.uint16)
+    blended = color * alpha + 255 * (255 - alpha) + 128
+    # Division by 255, rounded: exact for products of two bytes.
+    shift = tf.constant(8, tf.uint16)
+    blended += tf.bitwise.right_shift(blended, shift)
+    return tf.cast(tf.bitwise.right_shift(blended, shift), tf.uint8)
+
+
+def _gray(pixels):
+    """ITU-R 601 luma of uint8 `(height, width, 3)`, with the integers that Pillow uses."""
     red, green, blue = (tf.cast(pixels[:, :, channel, None], tf.int32) for channel in range(3))
     luma = 19595 * red + 38470 * green + 7471 * blue
     return tf.cast((luma + 0x8000) // 0x10000, tf.uint8)

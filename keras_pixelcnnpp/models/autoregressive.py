@@ -879,7 +879,7 @@ class AutoregressiveModel(keras.Model):
             UserError: If they are damaged, or this model, backend, version or machine is not that
                 which compressed them: there are never wrong pictures.
         """
-        return decompress_pictures(self, data, verbose).images
+        return decompress_pictures(self, data, verbose)[0]
 
     # Tensors, for export
 
@@ -930,16 +930,17 @@ class AutoregressiveModel(keras.Model):
         """Writes a SavedModel that classifies, scores and draws without this package.
 
         Its endpoints are those of `pixelcnnpp savedmodel export`: see
-        `export.endpoints.ExportedPixelCNN`.
+        `export.endpoints.export_saved_model`.
 
         Args:
-            filepath: The folder to write, replaced as a whole.
+            filepath: The folder to write: new, empty, or a SavedModel, which is replaced.
             format: `"tf_saved_model"`; there is no other.
             class_names: The name of each class; by default `Class0`, `Class1` and so on.
 
         Raises:
-            UserError: Under another backend than TensorFlow, for another format, or for a model
-                that cannot be exported: without labels, or not of 1 or 3 channels.
+            UserError: Under another backend than TensorFlow, for another format or a folder of
+                something else, or for a model that cannot be exported: without labels, or not of 1
+                or 3 channels.
 
         Example:
 

@@ -31,16 +31,6 @@ def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + checksum
 
 
-def grey_of_2_bits(transparent):
-    """A PNG that Pillow reads but doesn't write: 40 × 24, 4 levels, one of them transparent."""
-    rows = b"".join(b"\0" + bytes(range(row, row + 10)) for row in range(24))
-    header = struct.pack(">IIBBBBB", 40, 24, 2, 0, 0, 0, 0)
-    level = chunk(b"tRNS", struct.pack(">H", transparent))
-    pixels = chunk(b"IDAT", zlib.compress(rows))
-    parts = [chunk(b"IHDR", header), level, pixels, chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
 def text_bomb(size):
     """A small PNG with a comment that unpacks to `size` bytes."""
     return png(1, 1, chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(size), 9)), data=b"\0\0")

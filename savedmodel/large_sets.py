@@ -1,0 +1,218 @@
+"""Large sets: all images below a folder scored, or many sampled, by one process or with Ray."""
+
+import csv
+import io
+import os
+import pickle
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_pixelcnnpp.backend import progress
+from keras_pixelcnnpp.data.folders import file_inside, visible_files
+from keras_pixelcnnpp.data.images import SUFFIXES, png_bytes, read_image, to_levels, to_pixels
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
+from keras_pixelcnnpp.files import write_bytes
+from keras_pixelcnnpp.sampling.class_samples import picture_names
+
+# File names need not be UTF-8.
+_TEXT = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+
+
+def score_folder(
+    model: SavedModelClassifier,
+    data: Path,
+    output: Path,
+    resume: bool = False,
+    workers: int = 1,
+    ray_address: str | None = None,
+    block_size: int = 256,
+) -> np.ndarray:
+    """Scores every PNG and JPEG file below a folder, into a CSV file that grows block by block.
+
+    Its rows are `path,predicted,class,bits_per_dim,p_0,p_1,…,error`, sorted by path. An image that
+    can't be read has the class -1 and the reason in `error`. With `resume`, a file that was broken
+    off is completed. Returns bits per dimension, `(N,)`, NaN where an image can't be read.
+    """
+    paths = images_below(data)
+    numbers = [f"p_{label}" for label in range(model.num_classes)]
+    rows = [["path", "predicted", "class", "bits_per_dim", *numbers, "error"]]
+    if output.exists():
+        if not resume:
+            raise UserError(f"{output} is there already. Add --resume to go on, or choose another")
+        rows = _complete_rows(output, rows[0], paths)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    starts = range(len(rows) - 1, len(paths), block_size)
+    blocks = [paths[start : start + block_size] for start in starts]
+    with output.open("w", **_TEXT) as file:
+        writer = csv.writer(file)
+        writer.writerows(rows)
+        score = partial(_score, data)
+        for scored in map_blocks(score, blocks, model, workers, ray_address):
+            writer.writerows(scored)
+            file.flush()
+            rows += scored
+    return np.array([float(row[3] or "nan") for row in rows[1:]])
+
+
+def images_below(folder: Path) -> list[str]:
+    """The paths of all PNG and JPEG files below a folder, sorted; at least one."""
+    if not folder.is_dir():
+        raise UserError(f"No such folder: {folder}")
+    files = [file for file in visible_files(folder) if file.suffix.lower() in SUFFIXES]
+    if not files:
+        raise UserError(f"{folder} holds no PNG or JPEG file")
+    return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
+def _complete_rows(file, columns, paths):
+    """The rows of a file that was broken off, without what is torn at its end."""
+    with file.open(**_TEXT) as opened:
+        text = opened.read()
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    if rows and (not text.endswith("\n") or len(rows[-1]) != len(columns)):
+        rows.pop()
+    rows = rows or [columns]
+    if rows[0] != columns or [row[0] for row in rows[1:]] != paths[: len(rows) - 1]:
+        raise UserError(f"{file} has scores of other images, or by another model: choose another")
+    return rows
+
+
+def _score(data, model, paths):
+    """A row for each path."""
+    images, rows = {}, {}
+    for path in paths:
+        try:
+            images[path] = read_image(file_inside(data, path), model.image_shape, model.resize)
+        except UserError as error:
+            rows[path] = [path, -1, *[""] * (model.num_classes + 2), error]
+    if images:
+        result = model.classify(to_levels(np.stack(list(images.values())), model.num_levels))
+        columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
+        for path, label, bits, row in zip(images, *columns, strict=True):
+            values = [f"{value:.6g}" for value in (bits, *row)]
+            rows[path] = [path, int(label), model.class_names[label], *values, ""]
+    return [rows[path] for path in paths]
+
+
+def sample_many(
+    model: SavedModelClassifier,
+    labels: np.ndarray,
+    output: Path,
+    seed: int = 0,
+    temperature: float = 1.0,
+    resume: bool = False,
+    workers: int = 1,
+    ray_address: str | None = None,
+    block_size: int = 100,
+) -> None:
+    """Samples an image for each label, as PNG files: `Class1_image_01.png` and so on.
+
+    Files of the same names are replaced. With `resume`, those of a whole block are kept.
+    """
+    files = [output / name for name in picture_names(labels, model.class_names)]
+    blocks, files_of = [], []
+    for start in range(0, len(labels), block_size):
+        part = slice(start, start + block_size)
+        if resume and all(file.exists() for file in files[part]):
+            continue
+        # The endpoint counts positions from 0 in every block; `seed + 1` would repeat in the second
+        # block what another seed samples in the first.
+        own = int(np.random.default_rng([seed, start]).integers(2**31)) if start else seed
+        blocks.append((labels[part], own, temperature))
+        files_of.append(files[part])
+    samples = map_blocks(_sample, blocks, model, workers, ray_address)
+    for part, levels in zip(files_of, samples, strict=True):
+        for file, pixels in zip(part, to_pixels(levels, model.num_levels), strict=True):
+            write_bytes(file, png_bytes(pixels))
+
+
+def _sample(model, block):
+    return model.sample(*block)
+
+
+def map_blocks(
+    function: Callable[[SavedModelClassifier, Any], Any],
+    blocks: list,
+    model: SavedModelClassifier,
+    workers: int = 1,
+    ray_address: str | None = None,
+) -> Iterator:
+    """Yields `function(model, block)` of each block, in their order, with a progress bar.
+
+    More than one worker needs Ray, and what can be pickled; with `ray_address`, as `ray.init` takes
+    it, the machines of a cluster share the work, and see the same files by the same paths.
+    """
+    tick = progress(len(blocks), unit="block")
+    if workers > 1 and blocks:
+        results = _map_with_ray(function, blocks, model.folder, workers, ray_address)
+    else:
+        results = (function(model, block) for block in blocks)
+    for result in results:
+        yield result
+        tick()
+
+
+class _Worker:
+    """What runs in each process of Ray."""
+
+    def __init__(self, function, model, threads, folder):
+        # TensorFlow reads them when it is first used; each process would take all cores.
+        os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
+        # Relative paths are the command's. A machine that lacks its folder needs absolute ones.
+        with suppress(OSError):
+            os.chdir(folder)
+        self.function = function
+        self.model = SavedModelClassifier(model)
+
+    def __call__(self, batch):
+        result = self.function(self.model, pickle.loads(batch["block"][0]))  # noqa: S301 - ours
+        return {"result": [pickle.dumps(result)]}
+
+
+def _map_with_ray(function, blocks, model, workers, address):
+    """Ray replaces a process or machine that is lost, and does its block again."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    own = {}
+    if address is None:
+        # Ray runs what it is sent by whoever knows a word: here one that is new each time.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+        own = {"num_cpus": workers, "include_dashboard": False}
+    try:
+        # Now, since it reads the environment once.
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise UserError(
+            "More than one worker needs Ray, which is not installed: "
+            "pip install 'keras-pixelcnnpp[ray]'"
+        ) from error
+    try:
+        ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **own)
+    except ConnectionError as error:
+        raise UserError(f"No Ray cluster can be reached at {address}") from error
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = True
+        resources = ray.cluster_resources()
+        threads = int(resources["CPU"] if address else os.cpu_count()) // workers
+        items = [{"block": pickle.dumps(block)} for block in blocks]
+        results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            _Worker,
+            fn_constructor_args=(function, model, max(1, threads), str(Path.cwd())),
+            batch_size=1,
+            num_cpus=1,
+            num_gpus=min(1, resources.get("GPU", 0) / workers),
+            compute=ray.data.ActorPoolStrategy(size=workers),
+        )
+        for row in results.iter_rows():
+            yield pickle.loads(row["result"])  # noqa: S301 - ours
+    finally:
+        ray.shutdown()

@@ -1,0 +1,237 @@
+"""`savedmodel score` and `sample`: right, whatever shares the work, and after it was broken off."""
+
+import csv
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import hostile
+import numpy as np
+import pytest
+import tiny
+from command_line import one_line
+from PIL import Image
+
+from keras_pixelcnnpp.data.images import to_pixels
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.savedmodel.large_sets import sample_many, score_folder
+
+pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.tensorflow
+
+COUNT = 11
+BAD = {
+    "02 bad.png": "cannot be read",
+    "sub, more/99.jpg": "not a PNG or JPEG picture",
+    "sub, more/huge.png": "too large",
+    "sub, more/scans.jpg": "scans",
+}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Good pictures of `tiny_split` in two folders, bad ones, and other files."""
+    folder = tmp_path / "data"
+    (folder / "sub, more").mkdir(parents=True)
+    for number, pixels in enumerate(to_pixels(tiny.tiny_split(COUNT).images, 5)):
+        subfolder = "sub, more" if number >= 6 else ""
+        Image.fromarray(pixels[..., 0]).save(folder / subfolder / f"{number:02d}.png")
+    content = (folder / "02.png").read_bytes()[:50]
+    contents = (content, b"none", hostile.png(60_000, 60_000), hostile.jpeg_of_scans(1200, 1000))
+    for name, content in zip(BAD, contents, strict=True):
+        (folder / name).write_bytes(content)
+    for name in (".hidden.png", "notes.txt"):
+        (folder / name).touch()
+    return folder
+
+
+class TestScore:
+    def test_rows_are_those_of_the_model(self, pixelcnnpp, savedmodel, trained, data, tmp_path):
+        output = tmp_path / "new" / "scores.csv"
+        command = ("savedmodel", "score", savedmodel, "--data", data, "--output", output)
+        status, out, _ = pixelcnnpp(*command)
+        assert status == 0
+        assert f"scored {COUNT} of {COUNT + len(BAD)} pictures" in out
+        with output.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+        good = [row for row in rows if not row["error"]]
+        images = tiny.tiny_split(COUNT).images
+        probabilities = trained.class_probabilities(images)
+        bits = trained.bits_per_dim(images)
+        assert f"Mean: {bits.mean():.3f} bits/dim" in out
+        assert [int(row["predicted"]) for row in good] == probabilities.argmax(axis=1).tolist()
+        names = [("dark", "grey", "bright")[label] for label in probabilities.argmax(axis=1)]
+        assert [row["class"] for row in good] == names
+        assert [float(row["bits_per_dim"]) for row in good] == pytest.approx(bits, abs=1e-4)
+        received = [[float(row[f"p_{label}"]) for label in range(3)] for row in good]
+        assert np.array(received) == pytest.approx(probabilities, abs=1e-4)
+        for row in rows:
+            if row["error"]:
+                assert BAD[row["path"]] in row["error"]
+                assert (row["predicted"], row["class"], row["p_0"]) == ("-1", "", "")
+        one_line(pixelcnnpp(*command), "scores.csv is there already", "--resume")
+
+    def test_goes_on_wherever_it_was_broken_off(self, exported, data, tmp_path):
+        try:  # a name that is no text, has line breaks and quotes
+            (data / os.fsdecode(b'a\n"b\xff\xe2\x80\xa8c.png')).write_bytes(b"no picture")
+        except OSError:
+            pytest.skip("this disk has no such names")
+        output = tmp_path / "scores.csv"
+        score_folder(exported, data, output, block_size=4)
+        whole = output.read_bytes()
+        for length in range(0, len(whole), 37):
+            output.write_bytes(whole[:length])
+            bits = score_folder(exported, data, output, resume=True, block_size=4)
+            assert output.read_bytes() == whole
+        assert np.isfinite(bits).sum() == COUNT
+
+    def test_refuses(self, exported, data, tmp_path):
+        output = tmp_path / "scores.csv"
+        with pytest.raises(UserError, match="No such folder"):
+            score_folder(exported, tmp_path / "none", output)
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(UserError, match="no PNG or JPEG"):
+            score_folder(exported, tmp_path / "empty", output)
+        assert not output.exists()
+        output.write_text("mine\n")
+        with pytest.raises(UserError, match="scores of other images"):
+            score_folder(exported, data, output, resume=True)
+        assert output.read_text() == "mine\n"
+
+
+class TestSample:
+    def test_images_are_those_of_the_endpoint(self, pixelcnnpp, savedmodel, exported, tmp_path):
+        command = ("savedmodel", "sample", savedmodel, "--output", tmp_path, "--seed", 7)
+        status, out, _ = pixelcnnpp(*command, "--label", "bright", "--label", 0, "--count", 2)
+        assert status == 0
+        assert f"Wrote 4 pictures to {tmp_path}" in out
+        levels = exported.sample([2, 2, 0, 0], seed=7)
+        names = [f"{name}_image_0{index}.png" for name in ("bright", "dark") for index in (1, 2)]
+        assert {path.name for path in tmp_path.iterdir()} == set(names)
+        for name, pixels in zip(names, to_pixels(levels, 5)[..., 0], strict=True):
+            np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), pixels)
+
+    def test_goes_on_and_blocks_do_not_repeat(self, exported, tmp_path):
+        labels, options = np.zeros(96, int), {"seed": 1, "block_size": 32}
+        sample_many(exported, labels, tmp_path, **options)
+        files = sorted(tmp_path.iterdir())
+        first = [file.read_bytes() for file in files]
+        blocks = [first[:32], first[32:64], first[64:]]
+        assert blocks[0] != blocks[1] != blocks[2] != blocks[0]
+        files[40].unlink()
+        times = [file.stat().st_mtime_ns for file in files[:32]]
+        sample_many(exported, labels, tmp_path, resume=True, **options)
+        assert [file.read_bytes() for file in files] == first
+        assert [file.stat().st_mtime_ns for file in files[:32]] == times
+
+    @pytest.mark.parametrize(
+        ("options", "messages"),
+        [
+            (("--label", "fourth"), ("'fourth'", "dark, grey, bright")),
+            (("--label", 3), ("'3'", "0 to 2")),
+            (("--label", 0, "--temperature", 0), ("temperature",)),
+        ],
+    )
+    def test_bad_options(self, pixelcnnpp, savedmodel, tmp_path, options, messages):
+        command = ("savedmodel", "sample", savedmodel, "--output", tmp_path / "output")
+        one_line(pixelcnnpp(*command, *options), *messages)
+        assert not (tmp_path / "output").exists()
+
+
+def test_workers_without_ray(pixelcnnpp, savedmodel, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    command = ("savedmodel", "score", savedmodel, "--data", data, "--output", tmp_path / "a.csv")
+    one_line(pixelcnnpp(*command, "--workers", 2), "keras-pixelcnnpp[ray]")
+
+
+# Processes that do blocks write down their numbers; the first that does the block 2 kills itself,
+# or the driver, or waits until its machine is lost.
+SCRIPT = """
+    import os, signal, sys, time
+    from functools import partial
+    from pathlib import Path
+    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
+    from keras_pixelcnnpp.savedmodel import large_sets
+
+    model, data, output, lost = sys.argv[1:]
+    whole = large_sets._score
+
+    def score(driver, data, model, paths):
+        import ray
+        here = ray.get_runtime_context().get_node_id()
+        marks = Path(output).parent
+        while lost == "machine" and here == (marks / "second").read_text():
+            (marks / "reached").touch()
+            time.sleep(1)
+        rows = whole(data, model, paths)
+        if "04.png" in paths and not (marks / "killed").exists():
+            (marks / "killed").write_text(str(os.getpid()))
+            if lost == "worker":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if lost == "driver":
+                os.kill(driver, signal.SIGKILL)
+                time.sleep(600)
+        return rows
+
+    if __name__ == "__main__":
+        large_sets._score = partial(score, os.getpid())
+        address = None
+        if lost == "machine":
+            from threading import Thread
+            from ray.cluster_utils import Cluster
+            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+            second, address = cluster.add_node(num_cpus=1), cluster.address
+            marks = Path(output).parent
+            (marks / "second").write_text(second.node_id)
+
+            def lose():
+                while not (marks / "reached").exists():
+                    time.sleep(0.1)
+                cluster.remove_node(second, allow_graceful=False)
+                cluster.add_node(num_cpus=1)
+
+            Thread(target=lose).start()
+        options = {"block_size": 3, "workers": 2, "ray_address": address}
+        large_sets.score_folder(SavedModelClassifier(model), Path(data), Path(output), **options)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    # Not imported here, where warnings are errors.
+    importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None,
+    reason="needs the extra `ray`",
+)
+class TestRay:
+    @pytest.mark.parametrize("lost", ["worker", "machine", "driver"])
+    def test_what_is_lost_is_done_again(self, savedmodel, exported, data, tmp_path, lost):
+        alone, output, script = (tmp_path / name for name in ("alone.csv", "a.csv", "script.py"))
+        score_folder(exported, data, alone, block_size=3)
+        script.write_text(textwrap.dedent(SCRIPT))
+        command = [sys.executable, script, savedmodel, data, output, lost]
+        result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+        assert result.returncode == (-signal.SIGKILL if lost == "driver" else 0), result.stderr
+        assert (tmp_path / "killed").exists()
+        if lost == "driver":
+            assert alone.read_bytes().startswith(output.read_bytes())
+            # Relative paths: the workers must start where the driver did.
+            command = ["savedmodel", "score", savedmodel, "--data", "data", "--output", "a.csv"]
+            command = [*map(str, command), "--workers", "2", "--resume"]
+            cli = [sys.executable, "-m", "keras_pixelcnnpp.cli", *command]
+            result = subprocess.run(cli, check=True, capture_output=True, text=True, cwd=tmp_path)
+            assert f"scored {COUNT} of {COUNT + len(BAD)} pictures" in result.stdout
+        assert output.read_bytes() == alone.read_bytes()
+
+    def test_samples_and_no_cluster_there(self, pixelcnnpp, savedmodel, exported, tmp_path):
+        labels, options = np.arange(10) % 3, {"seed": 3, "block_size": 4}
+        for name, workers in (("one", 1), ("two", 2)):
+            sample_many(exported, labels, tmp_path / name, workers=workers, **options)
+        one, two = (sorted((tmp_path / name).iterdir()) for name in ("one", "two"))
+        assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
+        address = ("--ray-address", "127.0.0.1:9", "--workers", 2)
+        command = ("savedmodel", "sample", savedmodel, "--label", 0, "--output", tmp_path / "no")
+        one_line(pixelcnnpp(*command, *address), "No Ray cluster can be reached at 127.0.0.1:9")
