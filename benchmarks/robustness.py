@@ -9,24 +9,18 @@ CIFAR-10-C. Writes accuracy, calibration error and the AUROC with which each sco
 images from clean ones to reports/robustness.json, and prints their means over the severities.
 """
 
-import argparse
 import io
-import os
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
+from common import argument_parser, save, show
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 from scipy.ndimage import gaussian_filter, shift
 from scipy.special import logsumexp
 
 from keras_pixelcnnpp.data.images import as_image, to_levels, to_pixels
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval, classification_metrics
-from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
 
@@ -132,22 +126,23 @@ def measure(folder, split="test", limit=300, seed=0):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--split", default="test")
     parser.add_argument("--limit", type=int, default=300, help="images at most")
     options = parser.parse_args(arguments)
     folder = RunFolder(options.run)
     report = measure(folder, options.split, options.limit)
-    write_json(folder.reports / "robustness.json", report)
-    models = list(report["clean"]["models"])
-    table = Table("mean over severities", *models, "AUROC of log p(x)")
-    for name, measured in {"clean": [report["clean"]], **report["corruptions"]}.items():
-        accuracies = [np.mean([at["models"][m]["accuracy"] for at in measured]) for m in models]
-        area = np.mean([at["auroc"]["log_likelihood"] if "auroc" in at else 0.5 for at in measured])
-        table.add_row(name, *(f"{accuracy:.1%}" for accuracy in accuracies), f"{area:.2f}")
-    Console().print(table)
-    print(f"Wrote {folder.reports / 'robustness.json'}")
+    rows = []
+    for name, measured in report["corruptions"].items():
+        row = {
+            model: np.mean([at["models"][model]["accuracy"] for at in measured])
+            for model in report["clean"]["models"]
+        }
+        area = np.mean([at["auroc"]["log_likelihood"] for at in measured])
+        rows.append({"corruption": name} | row | {"AUROC of log p(x)": area})
+    show(rows)
+    save(report, options.output or folder.reports / "robustness.json")
 
 
 if __name__ == "__main__":

@@ -129,25 +129,6 @@ PARTS = {
 }
 
 
-def markdown(result):
-    """The figures as a table, for RELIABILITY.md."""
-    killed, served = (result[part] for part in PARTS)
-    rows = {
-        "trainings finished": killed["runs"],
-        "… SIGKILL, SIGTERM on the way": f"{killed['kills']}, {killed['stops']}",
-        "… largest difference from one undisturbed": f"{killed['largest_difference']:g}",
-        "… files left over": killed["left_over_files"],
-        "requests served": f"{served['requests']:,} ({served['pictures']:,} pictures)",
-        "… bad ones among them": f"{served['statuses'].get('400', 0):,}",
-        "… wrong answers": served["wrong_answers"],
-        "… half, 99 % answered within": f"{served['p50_ms']:.0f} ms, {served['p99_ms']:.0f} ms",
-        "… growth of the server's memory": f"{served['memory_growth_mb']:.1f} MB",
-        "failures": sum(len(result[part]["failures"]) for part in PARTS),
-    }
-    lines = [f"| {name} | {value} |" for name, value in rows.items()]
-    return "\n".join(["| | |", "|---|---:|", *lines])
-
-
 def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=8, help="for all parts together")

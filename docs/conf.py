@@ -15,7 +15,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "docstrings",
-    "outputs",
     "site_links",
 ]
 exclude_patterns = ["_build", "**/runs"]
@@ -30,8 +29,9 @@ html_copy_source = False
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 
-# `make notebooks` runs them; the extension `outputs` shows what came of it.
-nb_execution_mode = "off"
+nb_execution_mode = "off"  # `make notebooks` runs them
+nb_execution_timeout = 900  # seconds, for a cell
+nb_execution_raise_on_error = True
 nb_merge_streams = True
 nb_output_stderr = "remove"  # what TensorFlow logs before it may be told not to
 nb_render_markdown_format = "myst"

@@ -32,7 +32,6 @@ EVERY_BACKEND = (
     "codec",
     "data/test_batches.py",
     "distributions",
-    "evaluate/test_classification.py",
     "golden",
     "layers",
     "models",
@@ -42,7 +41,6 @@ EVERY_BACKEND = (
     "test_optimizers.py",
     "train/test_checkpoints.py",
     "train/test_devices.py",
-    "train/test_tensorboard.py",
     "train/test_workers.py",
 )
 

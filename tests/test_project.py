@@ -1,6 +1,5 @@
 """What the files beside the package promise: README's code runs, RESULTS is what was measured."""
 
-import json
 import re
 from configparser import ConfigParser
 from importlib.metadata import distribution
@@ -14,12 +13,6 @@ def test_results_say_what_the_kept_files_say():
     """After a change of a file: python benchmarks/results.py."""
     rendered = script("benchmarks/results.py").render()
     assert (ROOT / "RESULTS.md").read_text(encoding="utf-8") == rendered
-
-
-def test_reliability_says_what_the_soak_found():
-    measured = json.loads((ROOT / "benchmarks/results/soak.json").read_text(encoding="utf-8"))
-    table = script("benchmarks/soak.py").markdown(measured)
-    assert table in (ROOT / "RELIABILITY.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

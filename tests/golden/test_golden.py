@@ -1,5 +1,10 @@
 """A small fixed model, held to a float64 NumPy implementation of the whole of PixelCNN++."""
 
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
 import numpy as np
 import pytest
 from backend_tools import variable_gradients
@@ -130,3 +135,28 @@ def test_gradients_equal_finite_differences_of_the_reference(golden):
         expected = (ends[1] - ends[0]) / (2 * step)
         scale = float(np.abs(gradient).max())
         assert gradient[index] == pytest.approx(expected, rel=1e-4, abs=1e-4 * scale + 1e-6), path
+
+
+ARCHIVE = Path(__file__).parent / "written_under_jax.keras"
+ARCHIVE_IMAGES = np.array([[0, 1, 2, 3], [3, 1, 0, 2], [2, 2, 3, 0]], "uint8").reshape(3, 2, 2, 1)
+# From the reference with the archive's weights, nats, for both classes.
+ARCHIVE_LOG_LIKELIHOODS = [
+    [-20.154287103689768, -33.13351295646875],
+    [-24.28269027449951, -33.35411520116199],
+    [-6.113946326363709, -4.400693933413704],
+]
+
+
+def test_archive_of_another_backend(tmp_path):
+    keras.models.load_model(ARCHIVE).save(tmp_path / "again.keras")
+    for file in (ARCHIVE, tmp_path / "again.keras"):
+        received = keras.models.load_model(file).class_log_likelihoods(ARCHIVE_IMAGES)
+        np.testing.assert_allclose(received, ARCHIVE_LOG_LIKELIHOODS, rtol=1e-4)
+
+
+@pytest.mark.once
+def test_archive_in_a_fresh_process():
+    code = f"import keras_pixelcnnpp, keras; print(keras.saving.load_model({str(ARCHIVE)!r}).name)"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout
