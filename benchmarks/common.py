@@ -79,7 +79,7 @@ def show(rows):
     for row in rows:
         values = (row.get(name, "") for name in names)
         table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))
-    Console(markup=False, emoji=False).print(table)
+    Console(width=120, markup=False, emoji=False).print(table)
 
 
 def save(result, output):
