@@ -19,7 +19,7 @@ import jinja2
 from common import RESULTS, ROOT
 
 from keras_pixelcnnpp.evaluate.figures import history_png
-from keras_pixelcnnpp.evaluate.report.origin import training_words
+from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.presets import PresetFolder, preset_names
 from keras_pixelcnnpp.run import RunFolder

@@ -142,7 +142,7 @@ def report(run: Run) -> None:
     The page holds its pictures: it can be mailed, and read without a network. What was not measured
     yet is named with the command that measures it.
     """
-    from keras_pixelcnnpp.evaluate.report.build import write_page
+    from keras_pixelcnnpp.evaluate.report import write_page
     from keras_pixelcnnpp.run import RunFolder
 
     write_page(RunFolder(run))

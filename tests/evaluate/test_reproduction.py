@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny
 
-from keras_pixelcnnpp.evaluate.report.origin import training_words
+from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.models.archive import ARCHITECTURES
 
 

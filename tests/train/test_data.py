@@ -8,7 +8,7 @@ from command_line import one_line
 from keras_pixelcnnpp.data import folders
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.report.origin import training_words
+from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder, data_words
 from keras_pixelcnnpp.train.data import (

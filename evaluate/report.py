@@ -1,0 +1,300 @@
+"""From a run folder to the page that reports it: `evaluate report`.
+
+What is gathered here, `templates/report.html.j2` lays out, section by section.
+"""
+
+import base64
+import functools
+import io
+import shlex
+import statistics
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jinja2
+from PIL import Image, UnidentifiedImageError
+
+from keras_pixelcnnpp import __version__
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.figures import history_png
+from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
+from keras_pixelcnnpp.run import RunFolder, data_words, model_titles, split_words
+
+NONE = "–"
+REPORTS = ("classification", "generation", "evidence", "foreign")
+CURVES = {
+    "bits_per_dim": "bits/dim",
+    "accuracy": "accuracy",
+    "cross_entropy": "cross-entropy (nats)",
+}
+NO_OPTIONS = (
+    # of every Keras model
+    *("name", "trainable", "dtype"),
+    # given by the data
+    *("image_shape", "num_classes", "num_levels"),
+)
+
+
+def write_page(run: RunFolder) -> None:
+    """Writes all that is known of a run as one page; names the commands for what is missing."""
+    html, missing = build_page(run)
+    path = run.reports / "index.html"
+    write_bytes(path, html.encode())
+    for command, titles in missing.items():
+        print(f"Not measured yet: {', '.join(titles)}. {command}")
+    print(f"Wrote {path}")
+
+
+def build_page(run: RunFolder) -> tuple[str, dict[str, list[str]]]:
+    """Gathers all that a run folder holds; nothing is computed but the training curves.
+
+    Returns:
+        The page as HTML, and the titles of missing sections by the command that measures them.
+
+    Raises:
+        UserError: If there is no run, or one of its files is damaged.
+    """
+    config = run.read_config()
+    try:
+        facts = _facts(run, config)
+        html = _template().render(facts)
+    except UserError:
+        raise
+    # JSON can hold anything in any place; the page relies on what the commands write.
+    except (
+        *(AttributeError, LookupError, OverflowError, TypeError, ValueError),
+        jinja2.TemplateError,
+    ) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"config.json, history.json or a report in {run.path} is damaged, or of another "
+            f"version: {reason:.200}"
+        ) from error
+    return html.strip() + "\n", facts["missing"]
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        # Always: names of classes come from the user's folders.
+        autoescape=True,
+        # What a report lacks is shown as a dash.
+        undefined=jinja2.ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {function.__name__: function for function in FILTERS}
+    return environment.get_template("report.html.j2")
+
+
+def _facts(run: RunFolder, config: dict) -> dict:
+    """What the template knows of a run."""
+    names = model_titles(config)
+    reports = {name: _report(run, name) for name in (*REPORTS, "partial")}
+    histories = {title: run.history(name) for name, title in names.items()}
+    histories = {title: rows for title, rows in histories.items() if rows}
+    class_names = config["data"]["class_names"]
+
+    def by_title(models: dict) -> dict:
+        return {title: models[name] for name, title in names.items() if name in (models or {})}
+
+    def command(*words: str) -> str:
+        return shlex.join(["pixelcnnpp", *words, "--run", str(run.path)])
+
+    training = {name: command("train", name, *split_words(config["data"])) for name in names}
+    return {
+        **reports,
+        "by_title": by_title,
+        "class_files": list(zip(class_names, safe_names(class_names), strict=True)),
+        "command": command,
+        "config": config,
+        "curves": _curves(histories),
+        "image": lambda name: _image(run, name),
+        "name": run.path.resolve().name,
+        "options": _option_rows(by_title(config).values()),
+        "names": names,
+        "reproduction": {
+            "Train, with every option": _training_commands(config, command),
+            "Measure": _evaluation_commands(reports, command),
+        },
+        "summaries": {title: _summary(rows) for title, rows in histories.items()},
+        "training": training,
+        "version": __version__,
+        # The template fills them: what it shows, and what is missing, by command.
+        "titles": [],
+        "missing": {training[name]: [names[name]] for name in names if name not in config},
+    }
+
+
+def _report(run: RunFolder, name: str) -> dict:
+    path = run.reports / f"{name}.json"
+    return read_json(path) if path.is_file() else {}
+
+
+class PageImage(NamedTuple):
+    """An image as a data URI, and its size."""
+
+    uri: str
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, png: bytes) -> "PageImage":
+        """The image of a PNG file's content."""
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            return cls("data:image/png;base64," + base64.b64encode(png).decode(), *image.size)
+
+
+def _image(run: RunFolder, name: str) -> PageImage | None:
+    path = run.reports / f"{name}.png"
+    try:
+        return PageImage.of(path.read_bytes()) if path.is_file() else None
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path} is damaged: not an image") from error
+
+
+def _curves(histories: dict[str, list[dict]]) -> dict[str, PageImage]:
+    drawn = {label: history_png(histories, quantity, label) for quantity, label in CURVES.items()}
+    return {label: PageImage.of(png) for label, png in drawn.items() if png}
+
+
+def _summary(rows: list[dict]) -> dict:
+    """The last epoch, and the time of all."""
+    seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
+    if not seconds:
+        return rows[-1]
+    return {**rows[-1], "total": sum(seconds), "per_epoch": statistics.median(seconds)}
+
+
+def _option_rows(sections: Iterable[dict]) -> dict[str, list]:
+    """Every option and version that any of the models was trained with, and its values."""
+    sections = list(sections)
+    options = [
+        {"parameters": whole(section.get("parameters")), **section["options"]}
+        for section in sections
+    ]
+    versions = [
+        {
+            name if name in ("backend", "machine") else f"version of {name}": value
+            for name, value in section.get("versions", {}).items()
+        }
+        for section in sections
+    ]
+    return {
+        name.replace("_", " "): [column.get(name) for column in columns]
+        for columns in (options, versions)
+        for name in dict.fromkeys(name for column in columns for name in column)
+    }
+
+
+def _training_commands(config: dict, command: Callable) -> list[str]:
+    commands = []
+    for model in ("pixelcnnpp", "baseline"):
+        if model in config:
+            backend = config[model].get("versions", {}).get("backend")
+            prefix = f"KERAS_BACKEND={shlex.quote(str(backend))} " if backend else ""
+            commands.append(prefix + command(*training_words(config, model)))
+    return commands
+
+
+def _evaluation_commands(reports: dict[str, dict], command: Callable) -> list[str]:
+    commands = []
+    for name in REPORTS:
+        if report := reports[name]:
+            options = report.get("options", {}).items()
+            words = [word for given in options for word in _option_words(*given)]
+            commands.append(command("evaluate", name, *words))
+    return [*commands, command("evaluate", "report")]
+
+
+def training_words(config: dict, model: str) -> list[str]:
+    """The words after `pixelcnnpp` of the command that trains `model` again, without `--run`.
+
+    `config` is the content of `config.json`.
+    """
+    data, section = config["data"], config[model]
+    options = dict(section["options"])
+    if model == "pixelcnnpp":
+        # With the model's own defaults: they may change, and a preset may have others.
+        options = {**section.get("model", {}), **options}
+    words = ["train", model, *data_words(data)]
+    if model == "pixelcnnpp" and options.get("architecture", "pixelcnnpp") == "pixelcnnpp":
+        # Of options that have no value this preset has none either, whatever that of the data has.
+        words += ["--preset", "report"]
+    for name, value in options.items():
+        # "auto" is what the command takes without the option.
+        if value is not None and value != "auto" and name not in NO_OPTIONS:
+            words += _option_words(name, value)
+    return words
+
+
+def _option_words(name: str, value: object) -> list[str]:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return [f"--{flag}", text]
+
+
+# How the template writes numbers; what is no number is a dash.
+
+
+def pick(numbers: dict | None, keys: Iterable[str]) -> list:
+    """The values of some keys, `None` where there is none."""
+    return [(numbers or {}).get(key) for key in keys]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def decimal(value: object, digits: int = 3) -> str:
+    """`0.123`."""
+    return f"{value:.{digits}f}".replace("-", "−") if _is_number(value) else NONE
+
+
+def percent(share: object, digits: int = 1) -> str:
+    """`12.3 %`, of a share."""
+    return f"{100 * share:.{digits}f} %" if _is_number(share) else NONE
+
+
+def percent_interval(bounds: object) -> str:
+    """`95.3–99.1 %`, of two shares."""
+    return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f} %" if bounds else NONE
+
+
+def points(share: float) -> str:
+    """`+0.8`, of a difference of shares."""
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def whole(value: object) -> str:
+    """`1,234`."""
+    return f"{value:,.0f}" if _is_number(value) else NONE
+
+
+def option(value: object) -> str:
+    """An option's value as it stands in `config.json`."""
+    if isinstance(value, list):
+        return ", ".join(map(option, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return NONE if value is None else str(value)
+
+
+def shape(sizes: Iterable[int]) -> str:
+    """`32×32×3`."""
+    return "×".join(map(str, sizes))
+
+
+def duration(seconds: object) -> str:
+    """`48 s`, `12 min`, `3.4 h`."""
+    if not _is_number(seconds):
+        return NONE
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+FILTERS = (decimal, duration, option, percent, percent_interval, pick, points, shape, whole)

@@ -1,1 +1,0 @@
-"""The page that tells all that is known of a run."""
