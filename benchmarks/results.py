@@ -89,7 +89,7 @@ class Run:
 
 def command(script, options, output):
     """The command line of a script; options that are `None` are left out."""
-    words = ["python", *script.split()]
+    words = ["python", *shlex.split(script)]
     for name, value in options.items():
         if value is not None:
             words += ["--" + name.replace("_", "-"), str(value)]
@@ -98,9 +98,10 @@ def command(script, options, output):
 
 def heads_command(name, comparison):
     """The command that makes the comparison of networks and heads again."""
-    names = ("data", "image_size", "preset", "epochs", "batch_size", "limit", "test_limit", "seeds")
+    names = ("data", "image_size", "epochs", "limit", "seeds")
     options = {name: comparison.get(name) for name in names}
-    return command("examples/compare_heads.py --all", options, f"runs/{name}")
+    script = "examples/compare_heads.py --networks PixelCNN 'Gated PixelCNN' PixelCNN++"
+    return command(script, options, f"{name}.png")
 
 
 def heads_rows(comparison):

@@ -1,50 +1,33 @@
-import json
+"""Each example runs with small settings, and shows what it says."""
 
 import pytest
 import tiny
 from scripts import script
 
 
-@pytest.fixture(scope="module")
-def compare_heads():
-    return script("examples/compare_heads.py")
-
-
-def test_networks_of_equal_size(compare_heads):
-    arguments = {"image_shape": (8, 8, 1), "num_classes": 3, "conditioning": "bias"}
-    for name in ("pixelcnn", "gated_pixelcnn"):
-        found = compare_heads.with_as_many_weights(name, 60_000, {**arguments, "num_blocks": 2})
-        model = compare_heads.ARCHITECTURES[name](**found)
-        assert model.count_params() == pytest.approx(60_000, rel=0.1)
+def test_compare_conditioning(tmp_path, capsys):
+    data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "figure.png"
+    options = ["--data", str(data), "--epochs", "1", "--output", str(output)]
+    script("examples/compare_conditioning.py").main([*options, "--strategy", "bias"])
+    assert output.stat().st_size > 1000
+    assert "bias" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_command(compare_heads, tmp_path, capsys, monkeypatch):
-    from keras_pixelcnnpp.files import write_json
-
-    # The mixture differs from the single logistic in a number only.
-    heads = {name: compare_heads.HEADS[name] for name in ("single logistic", "softmax")}
-    monkeypatch.setattr(compare_heads, "HEADS", heads)
-    preset = {
-        "model": {**tiny.MODEL, "num_mixtures": 2, "image_shape": [4, 4, 1]},
-        "training": {"epochs": 1, "batch_size": 12},
-    }
-    write_json(tmp_path / "preset" / "config.json", preset)
-    data = tiny.save_npz(tmp_path / "data.npz")
-    options = ["--data", data, "--preset", tmp_path / "preset", "--epochs", 2]
-    compare_heads.main([str(option) for option in [*options, "--output", tmp_path]])
-    report = json.loads((tmp_path / "heads.json").read_text())
-    single, softmax = report["heads"]
-    assert single["split"] == "validation"
-    # A logistic has a weight, a mean and a scale; the .npz has 256 levels.
-    assert [head["parameters_per_pixel"] for head in report["heads"]] == [3, 256]
-    # 4 features, a gain and a bias for each.
-    assert softmax["parameters"] - single["parameters"] == (256 - 3) * (4 + 2)
-    assert all(0 < head["bits_per_dim"] < 20 for head in report["heads"])
-    assert all(head["gradient_norm"] > 0 for head in report["heads"])
-    assert all(len(epochs) == 2 for epochs in report["histories"].values())
-    assert (tmp_path / "heads.png").stat().st_size > 1000
+def test_compare_heads(tmp_path, capsys, monkeypatch):
+    module = script("examples/compare_heads.py")
+    monkeypatch.setattr(module, "HEADS", {"softmax": module.HEADS["softmax"]})
+    made = []
+    make = module.make
+    monkeypatch.setattr(module, "make", lambda *a, **k: made.append(make(*a, **k)) or made[-1])
+    monkeypatch.setattr(module, "PIXELCNNPP", {**module.PIXELCNNPP, "filters": (4, 4)})
+    data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "figure.png"
+    options = ["--data", str(data), "--epochs", "1", "--output", str(output)]
+    module.main([*options, "--networks", "PixelCNN", "PixelCNN++"])
+    assert output.stat().st_size > 1000
     assert "PixelCNN++, softmax" in capsys.readouterr().out
+    masked, pixelcnnpp = made[-2:]
+    assert masked.count_params() == pytest.approx(pixelcnnpp.count_params(), rel=0.1)
 
 
 def test_receptive_field(tmp_path, capsys, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from backend_tools import input_gradient
 from keras import ops
 from layer_checks import randomize
-from receptive_field import receptive_field
+from reference_receptive_field import receptive_field
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.distributions import logistic_mixture
