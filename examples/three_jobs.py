@@ -13,16 +13,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data import to_pixels
-from keras_pixelcnnpp.evaluate.evidence import colour_limit
-from keras_pixelcnnpp.evaluate.figures import show_pixels
-from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 
 
 def draw(preset, count, seed):
     """The figure, with a column for each of the first `count` classes."""
-    trained = TrainedModel.find(preset)
-    model, names = trained.model, trained.class_names
+    model = kp.PixelCNNPlusPlus.from_preset(preset)
+    names = CLASS_NAMES.get(preset) or [f"class {label}" for label in range(model.num_classes)]
     labels = np.arange(min(count, model.num_classes))
     drawn = model.sample(labels, seed=seed, temperature=0.9)
     height = model.image_shape[0]
@@ -36,12 +35,13 @@ def draw(preset, count, seed):
 
     upper = drawn.copy()
     upper[:, half:] = 0
-    most = colour_limit(evidence)
+    most = np.percentile(np.abs(evidence), 99)
     figure = Figure(figsize=(1.45 * len(labels), 6.6), layout="constrained")
     axes = figure.subplots(4, len(labels), squeeze=False)
     for place, label in enumerate(labels):
         for row, pictures in enumerate((drawn, upper, completed)):
-            show_pixels(axes[row, place], to_pixels(pictures[place], model.num_levels))
+            pixels = to_pixels(pictures[place], model.num_levels)
+            axes[row, place].imshow(pixels, "gray", vmin=0, vmax=255)
         axes[0, place].set_title(names[label], fontsize=11)
         known = f"p = {probabilities[place, label]:.2f}\n{bits[place]:.2f} bits/dim"
         axes[0, place].set_xlabel(known, fontsize=10)
