@@ -87,7 +87,7 @@ def foreign(
     by its ratio to that of a background model, and by the largest class probability. Writes
     reports/foreign.json and reports/foreign.png.
     """
-    from keras_pixelcnnpp.evaluate.foreign import detect
+    from keras_pixelcnnpp.evaluate.ood import detect
 
     detect(**_arguments(context), verbose=_verbosity())
 
@@ -110,10 +110,6 @@ def generation(
         str,
         typer.Option(help="Split of real pictures to compare with, or none: only draw."),
     ] = "validation",
-    inception_weights: Annotated[
-        Path | None,
-        typer.Option(help="Weights file of torch-fidelity's Inception, for FID."),
-    ] = None,
     temperatures: Annotated[
         str, typer.Option(help="Drawn side by side; empty for none. Each costs a whole set.")
     ] = "0.7,0.85,1,1.15",
@@ -125,10 +121,8 @@ def generation(
 
     Writes samples/Class0_image_01.png and so on; to reports/: generation.json, grids
     samples.png and samples_Class0.png, temperatures.png, and beside real pictures
-    nearest_neighbours.png (is it copying?) and completions.png.
-
-    Distances to real pictures are of the features of the run's baseline CNN, or, with
-    --inception-weights, of Inception (FID).
+    nearest_neighbours.png (is it copying?) and completions.png. Distances to real images are of
+    the features of the run's baseline CNN.
     """
     from keras_pixelcnnpp.evaluate.generation import draw_and_measure
 

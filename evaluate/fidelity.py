@@ -1,209 +1,184 @@
-"""Drawn pictures held against real ones, and real ones against each other as the floor."""
+"""Sampled images held against real ones: distances with their floor, and nearest neighbors."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+import math
 
 import numpy as np
+from keras import ops
 
+from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.features import Features
+from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_with_interval
 from keras_pixelcnnpp.evaluate.metrics.pictures import (
-    DENSITY_NEIGHBOURS,
-    FIDELITY_METRICS,
     fidelity_metrics,
-    frechet_distance,
-    kernel_distance,
+    memorisation,
+    nearest_neighbours,
 )
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
-# Two distances, each `None` where there is nothing to measure it by.
-NO_DISTANCES = {"frechet_distance": None, "kid": None}
+MOST_ROWS = 10  # of a gallery
+NEIGHBOURS = 3  # beside each image, in each space
 
 
-@dataclass(frozen=True, eq=False)
-class RealPictures:
-    """A split that a model wasn't trained on, its labelled pictures if any, and the training's.
+def baseline_features(model: BaselineCNN, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
+    """What the logits of a `BaselineCNN` are made of: float64 `[count, filters[-1]]`.
 
-    `train` is of the same data set, `learned` what the model was trained on, if that is another.
+    A Fréchet distance of them tells how images (uint8 levels) differ in what tells the classes
+    apart. It is not the FID, and compares with others under the same classifier only.
     """
+    images = checked_images(images, model.image_shape, model.num_levels)
+    found = np.zeros((len(images), model.filters[-1]))
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, start + batch_size)
+        features = model.features(images[rows], training=False)
+        found[rows] = ops.convert_to_numpy(ops.cast(features, "float32"))
+    return found
 
-    split: str
-    reference: LabelledImages
-    train: LabelledImages
-    class_names: tuple[str, ...]
-    learned: LabelledImages
 
-    @classmethod
-    def of(
-        cls,
-        dataset: Dataset,
-        split: str,
-        class_names: Sequence[str] | None = None,
-        learned: LabelledImages | None = None,
-    ) -> Self:
-        """Takes the splits; `UserError` if the reference is empty or that of the training.
+def reference_images(dataset: Dataset, split: str) -> LabelledImages:
+    """The images of a split, its labeled ones if any; `UserError` if that is the training's."""
+    if split == "train":
+        raise UserError(
+            "The reference must be images that the model wasn't trained on, such as the split "
+            "validation. Received: train"
+        )
+    has_labels = bool((dataset.split(split).labels >= 0).any())
+    return dataset.pictures(split, with_labels=has_labels)
 
-        `class_names` are the run's names for the dataset's classes, if others.
-        """
-        if split == "train":
-            raise UserError(
-                "The reference must be pictures that the model wasn't trained on, such as the "
-                "split validation. Received: train"
-            )
-        reference = dataset.split(split)
-        if not len(reference):
-            raise UserError(f"{dataset.name} has no pictures in the split {split!r}.")
-        if (reference.labels >= 0).any():
-            reference = reference.labelled()
-        names = tuple(dataset.class_names if class_names is None else class_names)
-        train = dataset.split("train")
-        return cls(split, reference, train, names, train if learned is None else learned)
 
-    @property
-    def labelled(self) -> bool:
-        """Whether the classes of the reference are known."""
-        return bool((self.reference.labels >= 0).any())
+def floor_images(
+    train: LabelledImages, labels: np.ndarray, by_class: bool = True, seed: int = 0
+) -> LabelledImages:
+    """Training images, at random, as many of each class as `labels` has, or as there are.
 
-    def floor(self, labels: np.ndarray, by_class: bool = True, seed: int = 0) -> LabelledImages:
-        """Training pictures, at random, as many of each class as `labels` has, or as there are.
-
-        Without regard to classes where they don't matter: an unconditional model's pictures.
-        """
-        generator = np.random.default_rng(seed)
-        if not by_class:
-            return self.train.take(generator.permutation(len(self.train))[: len(labels)])
-        rows = [
-            generator.permutation(np.flatnonzero(self.train.labels == label))[:count]
-            for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
-        ]
-        return self.train.take(np.concatenate(rows))
+    Without regard to classes where they don't matter: an unconditional model's images.
+    """
+    order = np.random.default_rng(seed).permutation(len(train))
+    if not by_class:
+        return train.take(order[: len(labels)])
+    rows = [
+        order[train.labels[order] == label][:count]
+        for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
+    ]
+    return train.take(np.concatenate(rows))
 
 
 class Comparison:
-    """Compares pictures of a model with real ones, per class and all together, by their features.
+    """Compares samples with `reference` images, per class and all together, by a CNN's features.
 
     A distance of two finite sets is never 0 and depends on their sizes. So each number has a floor
-    beside it, that of as many real training pictures of the same classes (`labels`).
+    beside it, that of as many images of `train`. All samples have the labels of the first ones.
     """
 
     def __init__(
         self,
-        real: RealPictures,
-        features: Features,
-        labels: np.ndarray,
-        class_names: Sequence[str],
+        cnn: BaselineCNN,
+        reference: LabelledImages,
+        train: LabelledImages,
+        samples: ClassSamples,
+        by_class: bool = True,
         seed: int = 0,
     ):
-        self.real = real
-        self.features = features
-        self.labels = labels
-        self.by_class = tuple(class_names) == real.class_names
-        floor = real.floor(self.labels, self.by_class, seed)
-        self._real_labels = real.reference.labels
-        self._floor_labels = floor.labels
-        self._real = features(real.reference.images)
-        self._floor = features(floor.images)
+        self.cnn = cnn
+        self.reference = reference
+        self.has_names = by_class and bool((reference.labels >= 0).any())
+        floor = floor_images(train, samples.labels, by_class, seed)
+        self._real = baseline_features(cnn, reference.images), reference.labels
+        self._floor = baseline_features(cnn, floor.images), floor.labels
+        # A class that is called "all" must not hide the whole.
+        self._groups = {"all": None}
+        for label in np.unique(samples.labels) if by_class else ():
+            self._groups.setdefault(samples.class_names[label], label)
 
     def report(self, samples: ClassSamples) -> dict:
-        """The numbers of `generation.json`: `features`, `reference`, `metrics`, of Inception `fid`.
-
-        For `"all"` and each class those of `fidelity_metrics`, and under `floor` of real pictures.
-        """
-        generated = self.features(samples.levels)
-        main = self.features.dimensions
-        metrics = {name: self._metrics(generated[main], label) for name, label in self._groups()}
+        """For JSON, `features`; `metrics` of `"all"` and each class; perhaps `named_rightly`."""
+        generated = baseline_features(self.cnn, samples.levels), samples.labels
         report = {
-            "features": {"name": self.features.name, "dimensions": main},
-            "reference": {"split": self.real.split, "count": len(self.real.reference)},
-            "metrics": metrics,
+            "features": {"name": "baseline_cnn", "dimensions": self.cnn.filters[-1]},
+            "metrics": {
+                name: self._metrics(generated, label) for name, label in self._groups.items()
+            },
         }
-        if self.features.name == "inception":
-            report["fid"] = {str(size): self._fid(generated, size) for size in sorted(generated)}
+        if self.has_names:
+            report["named_rightly"] = {
+                "drawn": named_rightly(self.cnn, samples.levels, samples.labels),
+                "real": named_rightly(self.cnn, self.reference.images, self.reference.labels),
+            }
         return report
 
-    def distances(self, samples: ClassSamples) -> dict[str, float | None]:
-        """The distances of pictures to the reference, all classes together: see `NO_DISTANCES`."""
-        main = self.features.dimensions
-        real, drawn = self._real[main], self.features(samples.levels)[main]
-        if min(len(real), len(drawn)) < 2:
-            return NO_DISTANCES
-        return {
-            "frechet_distance": frechet_distance(real, drawn),
-            "kid": kernel_distance(real, drawn),
-        }
-
-    def notes(self) -> list[str]:
-        """Lines that a reader of the numbers should know."""
-        dimensions, notes = self.features.dimensions, []
-        counts = {name: self._counts(label) for name, label in self._groups()}
-        if self.by_class and not self.real.labelled:
-            notes.append(f"The split {self.real.split} has no labels: no comparison by class.")
-        elif absent := [name for name, (real, _, _) in counts.items() if not real]:
-            notes.append(
-                f"The split {self.real.split} has no pictures of {_listed(absent)}: no comparison "
-                "for it, and that of all classes misses it."
-            )
-        if short := [name for name, (_, drawn, floor) in counts.items() if floor < drawn]:
-            notes.append(
-                f"The training split has fewer pictures than were drawn of {_listed(short)}: "
-                "no floor for it."
-            )
-        # Without any real picture there is nothing to say about their number.
-        least = {name: min(real, drawn) for name, (real, drawn, _) in counts.items() if real}
-        if few := [name for name, count in least.items() if count <= DENSITY_NEIGHBOURS]:
-            notes.append(f"Some numbers need more pictures than there are of {_listed(few)}.")
-        if singular := [name for name, count in least.items() if count <= dimensions]:
-            notes.append(
-                f"No more pictures than the {dimensions} dimensions of the features, so that a "
-                "covariance is singular: read Fréchet distances beside their floor only "
-                f"({_listed(singular)})."
-            )
-        return notes
-
-    def _groups(self) -> list[tuple[str, int | None]]:
-        groups = [("all", None)]
-        if self.by_class:
-            groups += [(self.real.class_names[label], label) for label in np.unique(self.labels)]
-        # A class that is called "all" must not hide the whole.
-        return [group for group in groups if group[1] is None or group[0] != "all"]
-
-    def _counts(self, label: int | None) -> tuple[int, int, int]:
-        return tuple(
-            int(_chosen(labels, label).sum())
-            for labels in (self._real_labels, self.labels, self._floor_labels)
+    def _metrics(self, generated: tuple[np.ndarray, np.ndarray], label: int | None) -> dict:
+        real, floor, generated = (
+            features if label is None else features[labels == label]
+            for features, labels in (self._real, self._floor, generated)
         )
+        # Of fewer images, a floor would be none.
+        floor = floor if len(floor) == len(generated) else floor[:0]
+        return {**fidelity_metrics(real, generated), "floor": fidelity_metrics(real, floor)}
 
-    def _metrics(self, generated: np.ndarray, label: int | None) -> dict:
-        main = self.features.dimensions
-        real = self._real[main][_chosen(self._real_labels, label)]
-        floor = self._floor[main][_chosen(self._floor_labels, label)]
-        generated = generated[_chosen(self.labels, label)]
-        numbers = fidelity_metrics(real, generated)
-        same_size = len(floor) == len(generated)
-        numbers["floor"] = (
-            fidelity_metrics(real, floor) if same_size else dict.fromkeys(FIDELITY_METRICS)
-        )
-        return numbers
-
-    def _fid(self, generated: dict[int, np.ndarray], dimensions: int) -> dict:
-        real, floor = self._real[dimensions], self._floor[dimensions]
-        same_size = len(floor) == len(generated[dimensions])
+    def summary(self, samples: ClassSamples) -> dict[str, float | None]:
+        """`frechet_distance`, `kid` and the share `named_rightly`, all classes together."""
+        numbers = fidelity_metrics(self._real[0], baseline_features(self.cnn, samples.levels))
+        named = self.has_names and named_rightly(self.cnn, samples.levels, samples.labels)
         return {
-            "all": _distance(real, generated[dimensions]),
-            "floor": _distance(real, floor) if same_size else None,
+            "frechet_distance": numbers["frechet_distance"],
+            "kid": numbers["kid"],
+            "named_rightly": named["accuracy"] if named else None,
         }
 
 
-def _chosen(labels: np.ndarray, label: int | None) -> np.ndarray:
-    return np.full(len(labels), True) if label is None else labels == label
+def named_rightly(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
+    """How many images a classifier of real ones takes for what they are: do they show a class?
+
+    `count`, the share `accuracy` and its interval `accuracy_ci95`, ready for JSON.
+    """
+    probabilities = cnn.class_probabilities(images)
+    return {"count": len(labels), **accuracy_with_interval(labels, probabilities)}
 
 
-def _distance(real: np.ndarray, other: np.ndarray) -> float | None:
-    return frechet_distance(real, other) if min(len(real), len(other)) >= 2 else None
+def nearest_training(
+    samples: ClassSamples,
+    train: np.ndarray,
+    held_out: np.ndarray,
+    cnn: BaselineCNN | None = None,
+) -> tuple[dict[str, dict], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """How close sampled images come to those trained on; all are levels.
+
+    By `"pixels"`, whose distance is the root mean square in [0, 1], and by `"features"` of a
+    classifier, where a shifted copy is as close as it looks. Of each space the numbers of
+    `memorisation`, with `held_out` images as the scale; and of each sampled image the distances
+    and rows of the nearest in `train`, both `[count, neighbors]`.
+    """
+
+    def pixels(images: np.ndarray) -> np.ndarray:
+        flat = images.reshape(len(images), -1).astype("float32")
+        return flat / ((samples.num_levels - 1) * math.sqrt(flat.shape[1]))
+
+    spaces = {"pixels": pixels}
+    if cnn is not None:
+        spaces["features"] = lambda images: baseline_features(cnn, images)
+    report, found = {}, {}
+    for name, points in spaces.items():
+        pool = points(train)
+        found[name] = nearest_neighbours(points(samples.levels), pool, min(NEIGHBOURS, len(pool)))
+        of_held_out, _ = nearest_neighbours(points(held_out), pool, 1)
+        report[name] = memorisation(found[name][0][:, 0], of_held_out[:, 0])
+    return report, found
 
 
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    shown = ["all classes" if name == "all" else name for name in names[:most]]
-    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
+def nearest_gallery(
+    samples: ClassSamples, train: np.ndarray, found: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """The most suspicious images of each class beside the nearest ones, for `gallery_png`."""
+    classes = np.unique(samples.labels)
+    each = max(1, MOST_ROWS // (2 * len(classes)))
+    ranked = np.argsort(found["pixels"][0][:, 0], kind="stable")
+    chosen = np.concatenate([ranked[samples.labels[ranked] == label][:each] for label in classes])
+    chosen = chosen[:MOST_ROWS]
+    parts, columns = [samples.levels[chosen][:, np.newaxis]], ["sampled"]
+    for name, (_, rows) in found.items():
+        parts.append(train[rows[chosen]])
+        columns += [f"nearest by {name}", *[""] * (rows.shape[1] - 1)]
+    pixels = to_pixels(np.concatenate(parts, axis=1), samples.num_levels)
+    return pixels, [samples.class_names[label] for label in samples.labels[chosen]], columns

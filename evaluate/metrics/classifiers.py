@@ -1,13 +1,14 @@
 """How good a classifier is, and how well it knows: numbers from labels and probabilities.
 
 Throughout, `labels` are int `[count]`, the true classes; `probabilities` float `[count, classes]`,
-rows that sum to 1; `correct_a` and `correct_b` bool `[count]`, of two models on the same pictures.
+rows that sum to 1; `correct_a` and `correct_b` bool `[count]`, of two models on the same images.
 """
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 from scipy.stats import binomtest, bootstrap, norm, rankdata
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import KFold
 
@@ -16,13 +17,18 @@ def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dic
     """`accuracy`, `accuracy_ci95` (`[low, high]`), `log_loss` (nats) and `ece`, ready for JSON."""
     probabilities = np.asarray(probabilities, dtype=np.float64)
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
-    correct = int(np.sum(probabilities.argmax(axis=1) == labels))
     return {
-        "accuracy": correct / len(labels),
-        "accuracy_ci95": list(accuracy_interval(correct, len(labels))),
+        **accuracy_with_interval(labels, probabilities),
         "log_loss": mean_log_loss(labels, probabilities),
         "ece": expected_calibration_error(labels, probabilities),
     }
+
+
+def accuracy_with_interval(labels: np.ndarray, probabilities: np.ndarray) -> dict:
+    """`accuracy` and its 95 % interval `accuracy_ci95`, `[low, high]`, ready for JSON."""
+    correct = int(np.sum(probabilities.argmax(axis=1) == labels))
+    interval = list(accuracy_interval(correct, len(labels)))
+    return {"accuracy": correct / len(labels), "accuracy_ci95": interval}
 
 
 def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -34,23 +40,16 @@ def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def accuracy_interval(correct: float, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval (1927) of the accuracy `correct / count`.
-
-    As in `scipy.stats.binomtest`, which refuses a mean over several models' counts, a fraction.
-    """
-    share, z = correct / count, norm.isf((1 - level) / 2)
-    shrunk = 1 + z**2 / count
-    centre = (share + z**2 / (2 * count)) / shrunk
-    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / shrunk
-    # Rounding may lead past 0, past 1, or past the share itself where it is one of these.
-    return max(0.0, min(share, float(centre - half))), min(1.0, max(share, float(centre + half)))
+    """Wilson's score interval (1927) of `round(correct)` successes among `count` trials."""
+    interval = binomtest(round(correct), count).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def mcnemar_p_value(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     """The two-sided p-value of McNemar's exact test (1947), in [0, 1].
 
-    Only pictures that exactly one of two classifiers got right tell them apart. If both err
-    equally often, those fall on either side like a fair coin.
+    Only images that exactly one of two classifiers got right tell them apart. If both err equally
+    often, those fall on either side like a fair coin.
     """
     correct_a, correct_b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(correct_b & ~correct_a))
@@ -62,20 +61,18 @@ def accuracy_difference_interval(
 ) -> tuple[float, float]:
     """The paired bootstrap interval of accuracy `a` minus accuracy `b` (Efron and Tibshirani 1993).
 
-    Pictures are drawn again with what both classifiers said about them, so that a picture that is
-    hard for both doesn't widen the interval. Percentiles of 9999 draws.
+    Images are resampled with what both classifiers said about them, so that an image that is hard
+    for both doesn't widen the interval. Percentiles of 9999 resamples.
     """
-    a, b = np.asarray(correct_a, np.float64), np.asarray(correct_b, np.float64)
-    if len(a) == 1:  # scipy asks for two; the one is all that could be drawn
-        return float(a[0] - b[0]), float(a[0] - b[0])
+    difference = np.asarray(correct_a, np.float64) - np.asarray(correct_b, np.float64)
+    if len(difference) == 1:  # scipy asks for two; the one is all that could be resampled
+        return float(difference[0]), float(difference[0])
     interval = bootstrap(
-        (a, b),
-        lambda a, b, axis: np.mean(a, axis=axis) - np.mean(b, axis=axis),
-        paired=True,
-        vectorized=True,
+        (difference,),
+        np.mean,
         confidence_level=level,
         method="percentile",
-        batch=max(1, 2_000_000 // len(a)),  # draws at once: memory
+        batch=max(1, 2_000_000 // len(difference)),  # resamples at once: memory
         random_state=np.random.default_rng(seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)
@@ -84,36 +81,31 @@ def accuracy_difference_interval(
 def expected_calibration_error(
     labels: np.ndarray, probabilities: np.ndarray, num_bins: int = 15
 ) -> float:
-    """The mean distance between accuracy and confidence, in [0, 1], weighted by the bins' pictures.
+    """The mean distance between accuracy and confidence, in [0, 1], weighted by the bins' images.
 
-    Guo et al. 2017, *On Calibration of Modern Neural Networks*, equation 3. It equals
-    `tfp.stats.expected_calibration_error`, which needs TensorFlow.
+    Guo et al. 2017, *On Calibration of Modern Neural Networks*, equation 3.
     """
     count, accuracy, confidence = reliability(labels, probabilities, num_bins)
-    return float(np.sum(count * np.abs(accuracy - confidence)) / len(labels))
+    return float(np.sum(count[count > 0] * np.abs(accuracy - confidence)) / len(labels))
 
 
 def reliability(
     labels: np.ndarray, probabilities: np.ndarray, num_bins: int = 15
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number of pictures, accuracy and mean confidence, `[num_bins]` each; 0 in an empty bin.
+    """The number of images in each bin, int `[num_bins]`, and scikit-learn's `calibration_curve`.
 
-    The confidence is the probability of the predicted class; bins are of equal width.
+    That is the accuracy and the mean confidence of the bins that hold any image. The confidence is
+    the probability of the predicted class; bins are of equal width.
     """
-    confidence = probabilities.max(axis=1)
+    confidence = np.clip(np.asarray(probabilities, np.float64).max(axis=1), 0, 1)
     correct = probabilities.argmax(axis=1) == labels
-    # A bin holds its upper edge.
-    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
-
-    def total(values=None) -> np.ndarray:
-        return np.bincount(bins, weights=values, minlength=num_bins)
-
-    count = total()
-    divisor = np.maximum(count, 1)
-    return count, total(correct) / divisor, total(confidence.astype(np.float64)) / divisor
+    accuracy, mean_confidence = calibration_curve(correct, confidence, n_bins=num_bins)
+    inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1]
+    count = np.bincount(np.searchsorted(inner_edges, confidence), minlength=num_bins)
+    return count, accuracy, mean_confidence
 
 
-# Of a likelihood in nats, thousands of sub-pixels count as independent evidence: it may take
+# A likelihood in nats counts thousands of sub-pixels as independent evidence: it may take
 # temperatures far above those of usual networks.
 LOWEST, HIGHEST = 1e-3, 1e4
 
@@ -121,22 +113,22 @@ LOWEST, HIGHEST = 1e-3, 1e4
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: float = 0.0) -> float:
     """The temperature of the smallest log-loss (Guo et al. 2017); above 1, it was too sure.
 
-    `smoothing`, in [0, 1), is the weight that each picture has as one of its likeliest other class.
-    Without it, the result is near the lower end where every picture is classified correctly.
+    `smoothing`, in [0, 1), is the weight that each image has as one of its likeliest other class.
+    Without it, the result is near the lower end where every image is classified correctly.
     """
     logits, rows = _log(probabilities), np.arange(len(labels))
     others = logits.copy()
     others[rows, labels] = -np.inf
     runners_up = others.argmax(axis=1)
 
-    def mean_log_loss(log_temperature: float) -> float:
+    def mean_loss(log_temperature: float) -> float:
         tempered = log_softmax(logits / np.exp(log_temperature), axis=1)
         own, other = tempered[rows, labels], tempered[rows, runners_up]
         return -np.mean((1 - smoothing) * own + smoothing * other)
 
     # Convex in 1 / temperature, so there is one valley only.
     bounds = (np.log(LOWEST), np.log(HIGHEST))
-    found = minimize_scalar(mean_log_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(mean_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
 
 
@@ -148,9 +140,9 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
 def cross_fitted_temperature(
     labels: np.ndarray, probabilities: np.ndarray, seed: int = 0
 ) -> tuple[np.ndarray, list[float]]:
-    """Scales each half of the pictures by the temperature that fits the other half; returns both.
+    """Scales each half of the images by the temperature that fits the other half; returns both.
 
-    So no picture is judged with a temperature that its own label had a part in, and none is lost.
+    So no image is judged with a temperature that its own label had a part in, and none is lost.
     """
     scaled, temperatures = np.empty(probabilities.shape), []
     halves = KFold(2, shuffle=True, random_state=seed)
@@ -170,7 +162,7 @@ def _log(probabilities: np.ndarray) -> np.ndarray:
 def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> list[float | None]:
     """The area under the ROC curve of each class against all the others, in [0, 1].
 
-    `None` for a class that has no pictures here, or all.
+    `None` for a class that has no images here, or all.
     """
     areas = []
     for index in range(probabilities.shape[1]):
@@ -183,37 +175,34 @@ def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> list[float
 def auroc_interval(
     familiar: np.ndarray, foreign: np.ndarray, level: float = 0.95
 ) -> tuple[float, tuple[float, float]]:
-    """The area under the ROC curve of a score that is larger the more foreign, and its interval.
+    """The area under the ROC curve of a score that is larger out of distribution, and its interval.
 
     Both scores are float `[count]`; the area is the chance that the second one is larger, ties
     counting half. DeLong et al. 1988, *Comparing the areas under two or more correlated receiver
     operating characteristic curves*, on the logistic scale, so that it stays within 0 and 1. Where
-    the two are told apart without a mistake, or all scores are the same, that variance is 0 and
-    says nothing: Wilson's interval of so many among the pictures of the smaller set stands in.
+    that variance is 0 and says nothing (the two are told apart without a mistake, or all scores are
+    the same), Wilson's interval of so many among the images of the smaller set stands in.
     """
-    ranks, of_foreign = rankdata(np.concatenate([familiar, foreign])), rankdata(foreign)
-    of_familiar = rankdata(familiar)
     few, many = len(familiar), len(foreign)
-    below = (ranks[few:] - of_foreign) / few  # the share of familiar ones below each foreign one
-    above = 1 - (ranks[:few] - of_familiar) / many
+    ranks = rankdata(np.concatenate([familiar, foreign]))
+    below = (ranks[few:] - rankdata(foreign)) / few  # share of the familiar below each foreign one
+    above = 1 - (ranks[:few] - rankdata(familiar)) / many
     area = float(below.mean())
     varied = min(few, many) > 1 and (np.ptp(below) > 0 or np.ptp(above) > 0)
     if not varied or not 0 < area < 1:
-        low, high = accuracy_interval(area * min(few, many), min(few, many), level)
-        return area, (low, high)
+        return area, accuracy_interval(area * min(few, many), min(few, many), level)
     error = np.sqrt(np.var(below, ddof=1) / many + np.var(above, ddof=1) / few)
     half = norm.isf((1 - level) / 2) * error / (area * (1 - area))
-    low, high = expit(logit(area) - half), expit(logit(area) + half)
-    return area, (float(low), float(high))
+    return area, (float(expit(logit(area) - half)), float(expit(logit(area) + half)))
 
 
 def selective_accuracy(
     labels: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage `k / count` and accuracy of the `k` most confident pictures, k = 1, 2, …, count.
+    """Coverage `k / count` and accuracy of the `k` most confident images, k = 1, 2, …, count.
 
     Geifman and El-Yaniv 2017: the mean of the accuracies is the area under the curve, 1 minus that
-    under the risk-coverage curve. Equally confident pictures count with their common accuracy.
+    under the risk-coverage curve. Equally confident images count with their common accuracy.
     """
     confidence = probabilities.max(axis=1)
     correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)

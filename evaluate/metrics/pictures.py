@@ -1,7 +1,6 @@
-"""How drawn pictures compare with real ones: numbers from their features.
+"""How sampled images compare with real ones: numbers from their features.
 
-Features are float `[count, dimensions]`. What is impossible with the features given (not finite,
-too few, of other dimensions) raises `ValueError`.
+Features are float `[count, dimensions]`.
 """
 
 import numpy as np
@@ -13,13 +12,13 @@ from sklearn.utils import gen_batches
 
 FIDELITY_METRICS = ("frechet_distance", "kid", "precision", "recall", "density", "coverage")
 
-# Of the papers; so many pictures and one more are needed.
+# Of the papers; so many images and one more are needed.
 MANIFOLD_NEIGHBOURS = 3
 DENSITY_NEIGHBOURS = 5
 
 
 def fidelity_metrics(real: np.ndarray, generated: np.ndarray) -> dict[str, float | None]:
-    """A number for each of `FIDELITY_METRICS`, ready for JSON; `None` for want of pictures."""
+    """A number for each of `FIDELITY_METRICS`, ready for JSON; `None` for want of images."""
     numbers = dict.fromkeys(FIDELITY_METRICS)
     fewer = min(len(real), len(generated))
     if fewer >= 2:
@@ -27,7 +26,7 @@ def fidelity_metrics(real: np.ndarray, generated: np.ndarray) -> dict[str, float
         numbers["kid"] = kernel_distance(real, generated)
     if fewer > MANIFOLD_NEIGHBOURS:
         numbers["precision"], numbers["recall"] = precision_recall(real, generated)
-    if len(real) > DENSITY_NEIGHBOURS and len(generated):
+    if fewer and len(real) > DENSITY_NEIGHBOURS:
         numbers["density"], numbers["coverage"] = density_coverage(real, generated)
     return numbers
 
@@ -36,13 +35,13 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     """The squared Fréchet distance of Gaussians fitted to two sets (Heusel et al. 2017, eq. 6).
 
     `|μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½)`: of Inception's features the FID. It is biased
-    upwards, the more so the fewer pictures there are: compare numbers of equal counts only.
+    upwards, the more so the fewer images there are: compare numbers of equal counts only.
     """
-    a, b = _checked(features_a, features_b, at_least=2)
+    a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
     root_a, root_b = _covariance_root(a), _covariance_root(b)
     difference = a.mean(axis=0) - b.mean(axis=0)
     # With Σ = RᵀR, the eigenvalues of Σ_a Σ_b are the squared singular values of R_a R_bᵀ. Unlike
-    # a matrix square root this is exact for singular covariances too, of few pictures.
+    # a matrix square root this is exact for singular covariances too, of few images.
     cross = svdvals(root_a @ root_b.T).sum()
     distance = difference @ difference + np.sum(root_a**2) + np.sum(root_b**2) - 2 * cross
     # Rounding may put the distance of equal sets below 0.
@@ -51,20 +50,17 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
 
 def _covariance_root(features: np.ndarray) -> np.ndarray:
     """A matrix R `[min(count, dimensions), dimensions]` whose `RᵀR` is the covariance."""
-    centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    return centred if len(centred) <= centred.shape[1] else np.linalg.qr(centred, mode="r")
-
-
-_ROWS = 2000  # of the kernel matrix at a time, which bounds the memory
+    centered = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
+    return centered if len(centered) <= centered.shape[1] else np.linalg.qr(centered, mode="r")
 
 
 def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     """The squared maximum mean discrepancy under a cubic kernel (Bińkowski et al. 2018, eq. 4).
 
-    Of Inception's features the KID, over every pair of pictures instead of random subsets.
+    Of Inception's features the KID, over every pair of images instead of random subsets.
     Unbiased: of two sets of one distribution its mean is 0, so it may fall below.
     """
-    a, b = _checked(features_a, features_b, at_least=2)
+    a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
     return _mean_within(a) + _mean_within(b) - 2 * _kernel_sum(a, b) / (len(a) * len(b))
 
 
@@ -75,19 +71,19 @@ def _mean_within(features: np.ndarray) -> float:
     return (_kernel_sum(features, features) - own.sum()) / (count * (count - 1))
 
 
-def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
-    return float(sum(polynomial_kernel(a[rows], b).sum() for rows in gen_batches(len(a), _ROWS)))
+def _kernel_sum(a: np.ndarray, b: np.ndarray, rows_at_once: int = 2000) -> float:
+    batches = gen_batches(len(a), rows_at_once)  # which bounds the memory
+    return float(sum(polynomial_kernel(a[rows], b).sum() for rows in batches))
 
 
 def precision_recall(
     real: np.ndarray, generated: np.ndarray, neighbours: int = MANIFOLD_NEIGHBOURS
 ) -> tuple[float, float]:
-    """The share of generated pictures within the real ones' manifold, and the other way round.
+    """The share of generated images within the real ones' manifold, and the other way round.
 
     A set's manifold is the union of the balls around its points, each as large as the distance to
     the `neighbours`-th nearest other one (Kynkäänniemi et al. 2019, equations 1 and 2).
     """
-    real, generated = _checked(real, generated, at_least=neighbours + 1)
     among_real, _ = _ball_membership(generated, real, neighbours)
     among_generated, _ = _ball_membership(real, generated, neighbours)
     return float(np.mean(among_real > 0)), float(np.mean(among_generated > 0))
@@ -96,29 +92,27 @@ def precision_recall(
 def density_coverage(
     real: np.ndarray, generated: np.ndarray, neighbours: int = DENSITY_NEIGHBOURS
 ) -> tuple[float, float]:
-    """In how many balls of real pictures a generated one lies, and the share of balls with one.
+    """In how many balls of real images a generated one lies, and the share of balls with one.
 
-    Density is relative to `neighbours`: about 1 for pictures of one distribution, whose coverage
+    Density is relative to `neighbours`: about 1 for images of one distribution, whose coverage
     is about `1 − 2^(−neighbours)` (Naeem et al. 2020, equations 2, 3 and 9).
     """
-    (real,) = _checked(real, at_least=neighbours + 1)
-    generated, _ = _checked(generated, real)
     balls, occupied = _ball_membership(generated, real, neighbours)
     return float(balls.mean() / neighbours), float(occupied.mean())
 
 
 def _ball_membership(
-    points: np.ndarray, centres: np.ndarray, neighbours: int
+    points: np.ndarray, centers: np.ndarray, neighbours: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """In how many balls each point lies, int, and whether a point is in each ball, bool.
 
-    The ball around a centre reaches to its `neighbours`-th nearest other centre.
+    The ball around a center reaches to its `neighbours`-th nearest other center.
     """
-    # Without an argument, kneighbors leaves each point out of its own neighbours.
-    distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(centres).kneighbors()
+    # Without an argument, kneighbors leaves each point out of its own neighbors.
+    distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(centers).kneighbors()
     radii = distances[:, -1]
-    balls, occupied = [], np.zeros(len(centres), bool)
-    for chunk in pairwise_distances_chunked(points, centres):
+    balls, occupied = [], np.zeros(len(centers), bool)
+    for chunk in pairwise_distances_chunked(points, centers):
         inside = chunk <= radii
         balls.append(inside.sum(axis=1))
         occupied |= inside.any(axis=0)
@@ -132,46 +126,20 @@ def nearest_neighbours(
 
     Both `[num_queries, count]`.
     """
-    # Of the type they have: all the pixels of a training split take much memory in float64.
-    (pool,) = _checked(pool, at_least=count, dtype=None)
-    queries, _ = _checked(queries, pool, dtype=None)
     search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(pool)
     rows = search.kneighbors(queries, return_distance=False)
-    # The search expands (x − y)², so that rounding would hide that two pictures are identical.
+    # The search expands (x − y)², so that rounding would hide that two images are identical.
     distances = np.stack([np.linalg.norm(queries - pool[column], axis=1) for column in rows.T], 1)
     order = np.argsort(distances, axis=1, kind="stable")
     return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def _checked(*sets: np.ndarray, at_least: int = 1, dtype="float64") -> list[np.ndarray]:
-    """Each set as a `dtype` matrix of finite numbers; `None` keeps the type. Else `ValueError`."""
-    arrays = [np.asarray(features, dtype) for features in sets]
-    for array in arrays:
-        if array.ndim != 2 or len(array) < at_least or not np.isfinite(array).all():
-            raise ValueError(
-                f"Invalid features. Expected finite numbers of shape (count, dimensions), count at "
-                f"least {at_least}. Received: shape={array.shape}"
-            )
-        if array.shape[1] != arrays[0].shape[1]:
-            raise ValueError(
-                "Invalid features. Expected the same dimensions in every set. "
-                f"Received: {arrays[0].shape[1]} and {array.shape[1]}"
-            )
-    return arrays
-
-
 def memorisation(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float]:
-    """Whether drawn pictures lie closer to the training pictures than unseen real ones do.
+    """Whether sampled images lie closer to the training images than unseen real ones do.
 
-    From the distance `[count]` of each to the nearest training picture. Without memorisation,
-    shares of 0.5 and 0.05 are expected; but blurred or simple pictures lie close too: look at them.
+    From the distance `[count]` of each to the nearest training image. Without memorization,
+    shares of 0.5 and 0.05 are expected; but blurred or simple images lie close too: look at them.
     """
-    generated, held_out = np.asarray(generated, float), np.asarray(held_out, float)
-    if generated.size == 0 or held_out.size == 0:
-        raise ValueError(
-            "Expected distances of generated and of held-out pictures. "
-            f"Received: {generated.size} and {held_out.size}"
-        )
     low, median = np.quantile(held_out, [0.05, 0.5])
     return {
         "median_distance": float(np.median(generated)),
@@ -185,7 +153,7 @@ def memorisation(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float
 class PixelHistogram:
     """One histogram per pixel and channel, independent of all others: the floor of bits/dim.
 
-    Fitted to uint8 levels `[count, height, width, channels]`. Smoothed by one picture of each level
+    Fitted to uint8 levels `[count, height, width, channels]`. Smoothed by one image of each level
     (Laplace): a level that training never showed at some place has a probability too.
     """
 
@@ -197,6 +165,6 @@ class PixelHistogram:
         self._log_probabilities = np.log(counts / counts.sum(axis=0))
 
     def log_prob(self, images: np.ndarray) -> np.ndarray:
-        """The log-likelihood of each picture: float64 `[count]`, nats."""
+        """The log-likelihood of each image: float64 `[count]`, nats."""
         flat = np.asarray(images).reshape(len(images), -1)
         return np.take_along_axis(self._log_probabilities, flat.astype(int), axis=0).sum(axis=1)

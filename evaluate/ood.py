@@ -1,0 +1,255 @@
+"""`evaluate foreign`: how well images are told from those out of distribution."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
+from keras_pixelcnnpp.data.built_in import load_digits
+from keras_pixelcnnpp.data.images import (
+    check_channels,
+    fit_image,
+    png_bytes,
+    resize_images,
+    to_levels,
+    to_pixels,
+)
+from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.classification import load_baseline
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table, show_row
+from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
+from keras_pixelcnnpp.files import write_bytes, write_json
+from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.run import RunFolder
+
+EXAMPLES = 6
+
+# All are larger out of distribution. Serrà et al. 2020, *Input complexity and out-of-distribution
+# detection with likelihood-based generative models*, equation 1; Ren et al. 2019, *Likelihood
+# Ratios for Out-of-Distribution Detection*, equation 5; Hendrycks and Gimpel 2017, *A baseline for
+# detecting misclassified and out-of-distribution examples*.
+DETECTORS = {
+    "log_likelihood": "bits/dim of p(x) under PixelCNN++",
+    "complexity_corrected": "the same minus the bits/dim of the image as a PNG file",
+    "likelihood_ratio": "bits/dim of p(x), minus those under the background model",
+    "pixelcnnpp_max_softmax": "minus the largest class probability of PixelCNN++",
+    "baseline_max_softmax": "minus the largest class probability of the baseline CNN",
+}
+
+
+def detect(
+    folder: RunFolder,
+    *,
+    data: str | None,
+    split: str,
+    count: int,
+    seed: int,
+    batch_size: int,
+    against: str | None,
+    background: Path | None,
+    options: dict,
+    verbose: int,
+) -> None:
+    """Scores other images beside those of a split, draws and writes how well they are told."""
+    config = folder.read_config()
+    path = folder.require_model("pixelcnnpp")
+    dataset = folder.load_data(data)
+    images = dataset.split(split).some(count, seed).images
+    source = data or config["data"]["source"]
+    sets = {"familiar": images, **foreign_inputs(images, dataset.num_levels, source, seed)}
+    if against is not None:
+        other = folder.load_pictures(against)
+        # A folder may be called as one of the sets is.
+        name = other.name if other.name not in sets else f"{other.name} (--against)"
+        sets[name] = other.split(split).some(count, seed).images
+    model = load_trained_model(path)
+    other_model = None if background is None else load_background(background, model)
+    print(f"Scoring {len(images)} images of the split {split} and {len(sets) - 1} other sets")
+    cnn = load_baseline(folder)
+    baseline = None if cnn is None else BaselineClassifier(cnn, verbose=verbose)
+    scores = detector_scores(sets, model, baseline, other_model, batch_size, verbose)
+    report = {"options": options, "split": split, "seed": seed, **auroc_report(scores)}
+    write_json(folder.reports / "foreign.json", report)
+    write_bytes(
+        folder.reports / "foreign.png", foreign_png(sets, scores, report, dataset.num_levels)
+    )
+    rows = [
+        (name, f"{numbers['bits_per_dim']:.3f}", *(f"{a:.3f}" for a in numbers["auroc"].values()))
+        for name, numbers in report["inputs"].items()
+    ]
+    rows.append(("mean", "", *(f"{area:.3f}" for area in report["mean_auroc"].values())))
+    familiar = f"{len(images)} of split {split}, {report['familiar']['bits_per_dim']:.3f} bits/dim"
+    headings = (name.replace("_", " ") for name in report["detectors"])
+    title = f"AUROC against familiar images ({familiar}); 0.5 is guessing"
+    print_table(("", "bits/dim", *headings), rows, title=title)
+    print(f"Wrote foreign.json and foreign.png to {folder.reports}")
+
+
+def load_background(path: Path, model: AutoregressiveModel) -> AutoregressiveModel:
+    """The PixelCNN++ of another run, trained with `--perturb`; `UserError` if it doesn't fit."""
+    background = load_trained_model(RunFolder(path).require_model("pixelcnnpp"))
+    theirs, ours = ((each.image_shape, each.num_levels) for each in (background, model))
+    if theirs != ours:
+        raise UserError(
+            f"The background model in {path} is of other images. Expected image_shape and "
+            f"num_levels: {ours}. Received: {theirs}"
+        )
+    return background
+
+
+def foreign_inputs(
+    images: np.ndarray, num_levels: int, source: str = "", seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Sets of images out of distribution, as many in each as there are familiar ones: levels.
+
+    Other images, from scikit-learn's installation (`source` says what isn't foreign), and the
+    familiar ones, corrupted.
+    """
+    check_channels(images)
+    rng = np.random.default_rng(seed)
+    count, height, width, channels = shape = images.shape
+    sets = {"photographs": to_levels(_photographs(shape, rng), num_levels)}
+    if source != "digits":
+        digits = load_digits().split("train").images
+        digits = to_pixels(digits[rng.integers(0, len(digits), count)], 17)
+        digits = resize_images(digits, (height, width), channels, "squeeze")
+        sets["digits"] = to_levels(digits, num_levels)
+    one_color = rng.integers(0, num_levels, (count, 1, 1, channels), dtype=np.uint8)
+    pixels = [rng.permutation(image.reshape(-1, channels)) for image in images]
+    return {
+        **sets,
+        "uniform noise": rng.integers(0, num_levels, shape, dtype=np.uint8),
+        "one color": one_color.repeat(height, axis=1).repeat(width, axis=2),
+        "pixels shuffled": np.reshape(pixels, shape),
+        "rows shuffled": np.stack([rng.permutation(image) for image in images]),
+        "upside down": images[:, ::-1],
+        "inverted": (num_levels - 1 - images).astype(np.uint8),
+    }
+
+
+def _photographs(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Random crops of scikit-learn's two sample photographs, in pixels 0…255."""
+    photographs = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    count, height, width, channels = shape
+    crops = []
+    for index in range(count):
+        photograph = photographs[index % 2].convert("L" if channels == 1 else "RGB")
+        # From a detail to as much as fits in.
+        scale = rng.uniform(0.25, 1) * min(photograph.height / height, photograph.width / width)
+        left = rng.uniform(0, photograph.width - scale * width)
+        top = rng.uniform(0, photograph.height - scale * height)
+        box = (left, top, left + scale * width, top + scale * height)
+        crops.append(fit_image(photograph.crop(map(round, box)), (height, width), "squeeze"))
+    return np.stack(crops)
+
+
+def detector_scores(
+    sets: dict[str, np.ndarray],
+    model: AutoregressiveModel,
+    baseline: BaselineClassifier | None = None,
+    background: AutoregressiveModel | None = None,
+    batch_size: int = 32,
+    verbose: int = 0,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Asks every detector about every image; all are uint8 levels of the same shape.
+
+    Returns:
+        By the name of the set, then by detector: float `[count]`. A model without classes has no
+        posterior, so no `pixelcnnpp_max_softmax`.
+    """
+    # In one pass: one progress bar, and nothing is compiled for a set of another size.
+    images = np.concatenate(list(sets.values()))
+    scoring = {"batch_size": batch_size, "verbose": verbose}
+    found = {}
+    if model.num_classes:
+        log_likelihoods, probabilities = PixelCNNClassifier(model, **scoring).class_scores(images)
+        bits = bits_per_dim(log_marginal(log_likelihoods), model.image_shape)
+        found["pixelcnnpp_max_softmax"] = -probabilities.max(axis=1)
+    else:
+        bits = model.bits_per_dim(images, **scoring)
+    found["log_likelihood"] = bits
+    found["complexity_corrected"] = bits - png_bits(images, model.num_levels) / model.dimensions
+    if background is not None:
+        found["likelihood_ratio"] = bits - background.bits_per_dim(images, **scoring)
+    if baseline is not None:
+        found["baseline_max_softmax"] = -baseline.predict_proba(images).max(axis=1)
+    ends = np.cumsum([len(given) for given in sets.values()])
+    split = {name: np.split(found[name], ends[:-1]) for name in DETECTORS if name in found}
+    return {
+        name: {detector: parts[index] for detector, parts in split.items()}
+        for index, name in enumerate(sets)
+    }
+
+
+def png_bits(images: np.ndarray, num_levels: int) -> np.ndarray:
+    """The size of each image as a PNG file: float64 `[count]`, bits, with the files' header."""
+    return np.array([8.0 * len(png_bytes(pixels)) for pixels in to_pixels(images, num_levels)])
+
+
+def auroc_report(scores: dict[str, dict[str, np.ndarray]]) -> dict:
+    """The numbers of `foreign.json`, from `detector_scores` of `"familiar"` and other sets.
+
+    An AUROC is the chance that an image of the set looks more out of distribution than a familiar
+    one. 0.5 is guessing; below it, the set looks more familiar than the familiar images.
+    """
+    familiar, inputs = scores["familiar"], {}
+    for name, of_set in scores.items():
+        areas = {d: auroc_interval(familiar[d], of_set[d]) for d in familiar}
+        inputs[name] = {
+            "count": len(of_set["log_likelihood"]),
+            "bits_per_dim": float(of_set["log_likelihood"].mean()),
+            "auroc": {detector: area for detector, (area, _) in areas.items()},
+            "auroc_ci95": {detector: list(ends) for detector, (_, ends) in areas.items()},
+        }
+    of_familiar = inputs.pop("familiar")
+    return {
+        "detectors": {detector: DETECTORS[detector] for detector in familiar},
+        "familiar": {name: of_familiar[name] for name in ("count", "bits_per_dim")},
+        "inputs": inputs,
+        "mean_auroc": {
+            detector: float(np.mean([numbers["auroc"][detector] for numbers in inputs.values()]))
+            for detector in familiar
+        },
+    }
+
+
+def foreign_png(
+    sets: dict[str, np.ndarray],
+    scores: dict[str, dict[str, np.ndarray]],
+    report: dict,
+    num_levels: int,
+) -> bytes:
+    """Draws a row for each set: some images, their bits/dim, and how well each detector does.
+
+    Sets, scores and report are those of `auroc_report`: the content of a PNG file.
+    """
+    figure = new_figure(12, 1.05 * len(sets) + 0.6)
+    grid = figure.subplots(len(sets), 3, width_ratios=(2.6, 2, 2), squeeze=False)
+    bits = {name: of_set["log_likelihood"] for name, of_set in scores.items()}
+    edges = np.histogram_bin_edges(np.concatenate(list(bits.values())), 60)
+    for row, (name, images) in zip(grid, sets.items(), strict=True):
+        show_row(row[0], to_pixels(images[:EXAMPLES], num_levels), name)
+        row[1].hist(bits["familiar"], edges, density=True, color="grey", alpha=0.5)
+        row[1].set(xlim=(edges[0], edges[-1]), yticks=[])
+        if name == "familiar":
+            row[2].set_axis_off()
+            continue
+        row[1].hist(bits[name], edges, density=True, color="tab:red", alpha=0.6)
+        areas = report["inputs"][name]["auroc"]
+        names = [detector.replace("_", " ") for detector in areas]
+        bars = row[2].barh(names, list(areas.values()), color="tab:red", alpha=0.6)
+        row[2].bar_label(bars, fmt="%.2f", fontsize=7, padding=2)
+        row[2].axvline(0.5, color="grey", linestyle=":")
+        row[2].invert_yaxis()
+        row[2].set_xlim(0, 1.1)
+        row[2].tick_params(axis="y", labelsize=7)
+    for axes in grid[:-1, 1:].flat:
+        axes.tick_params(labelbottom=False)
+    grid[-1, 1].set_xlabel("bits/dim of p(x); familiar images gray")
+    grid[-1, 2].set_xlabel("AUROC; 0.5 is guessing")
+    return figure_png(figure)
