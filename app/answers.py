@@ -25,7 +25,7 @@ from keras_pixelcnnpp.data.images import (
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.evaluate.classification import train_baseline_command
-from keras_pixelcnnpp.evaluate.detectors import png_bits
+from keras_pixelcnnpp.evaluate.ood import png_bits
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN

@@ -95,7 +95,7 @@ def belonging_text(judgement: Judgement, drawn: Judgement | None) -> str:
     """Says what a picture costs, and whether it belongs: Markdown.
 
     `drawn` are pictures that the model drew itself, all that there is to compare with. Those that
-    belong are told best by the bits/dim without those of the PNG file (see `evaluate.detectors`).
+    belong are told best by the bits/dim without those of the PNG file (see `evaluate.ood`).
     """
     bits, corrected = float(judgement.bits[0]), float(judgement.corrected[0])
     told = f"**{bits:.3f} bits/dim** of p(x)"

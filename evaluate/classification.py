@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.evaluate.classification_figures import (
     confusion_matrix_png,
+    partial_png,
     reliability_png,
     roc_png,
     selective_accuracy_png,
@@ -29,7 +31,6 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     selective_accuracy,
 )
 from keras_pixelcnnpp.evaluate.metrics.pictures import PixelHistogram
-from keras_pixelcnnpp.evaluate.partial import first_rows, part_rows, partial_png, partial_report
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -38,75 +39,61 @@ from keras_pixelcnnpp.run import RunFolder, model_titles, split_words
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
+# Of --partial, points of the curve at most; of PixelCNN++ each costs nothing, of the CNN a pass.
+MOST_PARTS = 16
 
 
-def judge(
-    folder: RunFolder,
-    *,
-    data: str | None,
-    split: str,
-    batch_size: int,
-    flip_average: bool,
-    partial: bool,
-    options: dict,
-    verbose: int,
-) -> None:
+def judge(folder: RunFolder, options: SimpleNamespace) -> None:
     """Both models classify a split, and parts of its images; writes files, prints tables."""
     config = folder.read_config()
     folder.require_model("pixelcnnpp")
-    dataset = folder.load_data(data)
-    images = dataset.split(split)
+    dataset = folder.load_data(options.data)
+    split = dataset.split(options.split)
     train = folder.training_pictures(dataset).images
     height = dataset.image_shape[0]
-    rows = part_rows(height) if partial else np.array([height])
-    print(f"Scoring {len(images)} images of the split {split} under every class")
-    classifier = load_classifier(folder, batch_size, verbose, flip_average)
-    # The last part is the whole.
-    (scores, parts), speed = _timed(
-        lambda some: classifier.class_scores(some, rows), images.images, batch_size
-    )
-    judgements = {"pixelcnnpp": Judgement(parts[:, -1], scores[:, -1], speed, parts)}
-    if (cnn := load_baseline(folder)) is not None:
-        baseline = BaselineClassifier(cnn, verbose=verbose, flip_average=flip_average)
-        whole, speed = _timed(baseline.predict_proba, images.images, batch_size)
-        seen = (first_rows(images.images, row, mean_picture(train)) for row in rows[:-1])
-        parts = np.stack([*map(baseline.predict_proba, seen), whole], axis=1)
-        judgements["baseline"] = Judgement(whole, None, speed, parts)
+    rows = part_rows(height) if options.partial else np.array([height])
+    print(f"Scoring {len(split)} images of the split {options.split} under every class")
+    judgements = _judgements(folder, split.images, rows, mean_picture(train), options)
     for name, judgement in judgements.items():
         path = folder.reports / PREDICTIONS[name]
-        write_predictions(path, images.paths, images.labels, judgement.probabilities)
-    known = images.labels >= 0
+        write_predictions(path, split.paths, split.labels, judgement.probabilities)
+    known = split.labels >= 0
     if not known.any():
-        print(f"The split {split} has no labels: wrote the predictions only, in {folder.reports}.")
+        print(f"The split {options.split} has no labels: wrote the predictions only.")
         return
 
-    images = images.labelled()
+    images, labels = split.images[known], split.labels[known]
     judgements = {name: judgement.take(known) for name, judgement in judgements.items()}
     class_names, titles = config["data"]["class_names"], model_titles(config)
-    histogram = PixelHistogram(train, dataset.num_levels).log_prob(images.images)
+    histogram = PixelHistogram(train, dataset.num_levels).log_prob(images)
     report = {
-        "options": options,
-        "split": split,
-        "flip_average": flip_average,
-        **compare(images.labels, judgements, dataset.image_shape, class_names),
+        "options": options.given,
+        "split": options.split,
+        "flip_average": options.flip_average,
+        **compare(labels, judgements, dataset.image_shape, class_names),
         "pixel_histogram_bits_per_dim": float(bits_per_dim(histogram, dataset.image_shape).mean()),
     }
     write_json(folder.reports / "classification.json", report)
-    figures = _figures(images.labels, judgements, class_names, titles)
-    if partial:
+    models = {titles[name]: judgement.probabilities for name, judgement in judgements.items()}
+    figures = {"selective_accuracy": selective_accuracy_png(labels, models)}
+    if len(labels) > 1:
+        figures["reliability"] = reliability_png(labels, models)
+    for name, judgement in judgements.items():
+        of_model = class_names, titles[name]
+        figures[f"confusion_{name}"] = confusion_matrix_png(labels, judgement.predicted, *of_model)
+        figures[f"roc_{name}"] = roc_png(labels, judgement.probabilities, *of_model)
+    if options.partial:
         parts = {name: judgement.of_parts for name, judgement in judgements.items()}
-        of_parts = {"split": split, **partial_report(images.labels, rows, parts)}
+        of_parts = {"split": options.split, **partial_report(labels, rows, parts)}
         write_json(folder.reports / "partial.json", of_parts)
         figures["partial"] = partial_png(of_parts, titles)
     for name, png in figures.items():
         write_bytes(folder.reports / f"{name}.png", png)
     for name, judgement in judgements.items():
         print(f"\n{titles[name]}")
-        print(_classification_report(images.labels, judgement.predicted, class_names, digits=3))
+        print(_classification_report(labels, judgement.predicted, class_names, digits=3))
     _print_comparison(report, titles)
-    print(
-        f"Wrote classification.json, predictions, confusion matrices and curves: {folder.reports}"
-    )
+    print(f"Wrote classification.json, predictions and figures to {folder.reports}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +114,12 @@ class Judgement:
         """The most probable classes, int `[count]`."""
         return self.probabilities.argmax(axis=1)
 
+    def bits_per_dim(self, image_shape: tuple[int, int, int]) -> float | None:
+        """The mean of that of p(x), with equally likely classes."""
+        if self.log_likelihood is None:
+            return None
+        return float(np.mean(bits_per_dim(log_marginal(self.log_likelihood), image_shape)))
+
     def take(self, rows: np.ndarray) -> Self:
         """What is said about some of the images."""
         probabilities, scores, of_parts = (
@@ -136,12 +129,34 @@ class Judgement:
         return Judgement(probabilities, scores, self.pictures_per_second, of_parts)
 
 
-def _timed(ask: Callable, images: np.ndarray, batch_size: int) -> tuple:
-    """What is said about the images, and how many of them are judged in a second."""
-    ask(images[:batch_size])  # compiles
-    start = time.perf_counter()
-    answer = ask(images)
-    return answer, len(images) / (time.perf_counter() - start)
+def _judgements(
+    folder: RunFolder,
+    images: np.ndarray,
+    rows: np.ndarray,
+    filling: np.ndarray,
+    options: SimpleNamespace,
+) -> dict[str, Judgement]:
+    """What the run's models say about the first `rows`; a CNN sees `filling` below them."""
+
+    def timed(ask: Callable) -> tuple:
+        ask(images[: options.batch_size])  # compiles
+        start = time.perf_counter()
+        answer = ask(images)
+        return answer, len(images) / (time.perf_counter() - start)
+
+    classifier = load_classifier(folder, options.batch_size, options.verbose, options.flip_average)
+    # The last part is the whole.
+    (scores, parts), speed = timed(lambda some: classifier.class_scores(some, rows))
+    judgements = {"pixelcnnpp": Judgement(parts[:, -1], scores[:, -1], speed, parts)}
+    if (cnn := load_baseline(folder)) is not None:
+        classifier = BaselineClassifier(
+            cnn, verbose=options.verbose, flip_average=options.flip_average
+        )
+        whole, speed = timed(classifier.predict_proba)
+        seen = (first_rows(images, row, filling) for row in rows[:-1])
+        parts = np.stack([*map(classifier.predict_proba, seen), whole], axis=1)
+        judgements["baseline"] = Judgement(whole, None, speed, parts)
+    return judgements
 
 
 def load_classifier(
@@ -157,10 +172,8 @@ def load_baseline(folder: RunFolder) -> BaselineCNN | None:
     """The run's baseline CNN; without one it says how to train it."""
     if folder.baseline_keras.exists():
         return load_trained_model(folder.baseline_keras, BaselineCNN)
-    print(
-        f"No {folder.baseline_keras.name} to compare with. "
-        f"Train it: {train_baseline_command(folder)}"
-    )
+    command = train_baseline_command(folder)
+    print(f"No {folder.baseline_keras.name} to compare with. Train it: {command}")
     return None
 
 
@@ -174,37 +187,31 @@ def compare(
     labels: np.ndarray,
     judgements: dict[str, Judgement],
     image_shape: tuple[int, int, int],
-    class_names: Sequence[str] | None = None,
+    class_names: Sequence[str],
 ) -> dict:
     """The numbers of `classification.json`: those of each model, and what tells two of them apart.
 
-    `labels` are known ones, int `[count]`. `bits_per_dim` is the mean of that of p(x), over equally
-    likely classes. Names of classes add what `classifier_details` gives.
+    `labels` are known ones, int `[count]`.
     """
-    models = {}
-    for name, judgement in judgements.items():
-        bits = None
-        if judgement.log_likelihood is not None:
-            log_prob = log_marginal(judgement.log_likelihood)
-            bits = float(np.mean(bits_per_dim(log_prob, image_shape)))
-        models[name] = {
-            **classification_metrics(labels, judgement.probabilities),
-            "bits_per_dim": bits,
-            "pictures_per_second": judgement.pictures_per_second,
-        }
-        if class_names is not None:
-            models[name] |= classifier_details(labels, judgement.probabilities, class_names)
     report = {
         "count": len(labels),
-        "models": models,
+        "models": {
+            name: {
+                **classification_metrics(labels, judgement.probabilities),
+                "bits_per_dim": judgement.bits_per_dim(image_shape),
+                "pictures_per_second": judgement.pictures_per_second,
+                **classifier_details(labels, judgement.probabilities, class_names),
+            }
+            for name, judgement in judgements.items()
+        },
         "mcnemar_p": None,
         "accuracy_difference": None,
     }
     if len(judgements) == 2:
         a, b = (judgement.predicted == labels for judgement in judgements.values())
         interval = list(accuracy_difference_interval(a, b))
-        difference = {"value": float(a.mean() - b.mean()), "ci95": interval}
-        report |= {"mcnemar_p": mcnemar_p_value(a, b), "accuracy_difference": difference}
+        report["mcnemar_p"] = mcnemar_p_value(a, b)
+        report["accuracy_difference"] = {"value": float(a.mean() - b.mean()), "ci95": interval}
     return report
 
 
@@ -216,9 +223,10 @@ def classifier_details(
     scikit-learn's `classification_report` by class, `roc_auc` (one against the rest),
     `temperature_scaling` (`None` for a single image) and `selective_accuracy`.
     """
-    predicted = probabilities.argmax(axis=1)
     areas = one_vs_rest_auc(labels, probabilities)
     defined = [area for area in areas if area is not None]
+    coverage, accuracy = selective_accuracy(labels, probabilities)
+    at_coverage = {str(c): float(accuracy[np.searchsorted(coverage, c)]) for c in COVERAGES}
     scaling = None
     if len(labels) > 1:
         scaled, temperatures = cross_fitted_temperature(labels, probabilities)
@@ -229,41 +237,56 @@ def classifier_details(
             "ece": numbers["ece"],
             "log_loss": numbers["log_loss"],
         }
-    coverage, accuracy = selective_accuracy(labels, probabilities)
     return {
         "classification_report": _classification_report(
-            labels, predicted, class_names, output_dict=True
+            labels, probabilities.argmax(axis=1), class_names, output_dict=True
         ),
         "roc_auc": {
             "macro": float(np.mean(defined)) if defined else None,
             "classes": dict(zip(class_names, areas, strict=True)),
         },
         "temperature_scaling": scaling,
-        "selective_accuracy": {
-            "area": float(accuracy.mean()),
-            "at_coverage": {
-                str(share): float(accuracy[np.searchsorted(coverage, share)]) for share in COVERAGES
-            },
-        },
+        "selective_accuracy": {"area": float(accuracy.mean()), "at_coverage": at_coverage},
+    }
+
+
+def part_rows(height: int) -> np.ndarray:
+    """How many of the first rows are seen, int `[parts]` from 0 to the height."""
+    return np.linspace(0, height, min(height, MOST_PARTS) + 1).round().astype(int)
+
+
+def first_rows(images: np.ndarray, row: int, filling: np.ndarray) -> np.ndarray:
+    """Images whose rows from `row` on are those of another one, for a model that needs all rows."""
+    seen = images.copy()
+    seen[:, row:] = filling[row:]
+    return seen
+
+
+def partial_report(
+    labels: np.ndarray, rows: np.ndarray, probabilities: dict[str, np.ndarray]
+) -> dict:
+    """The numbers of `partial.json`.
+
+    Args:
+        labels: True classes, int `[count]`.
+        rows: How many rows are seen, int `[parts]`; the last is the height.
+        probabilities: Of each model, float `[count, parts, classes]`.
+    """
+    models = {}
+    for name, given in probabilities.items():
+        measured = [classification_metrics(labels, given[:, part]) for part in range(len(rows))]
+        models[name] = {key: [numbers[key] for numbers in measured] for key in measured[0]}
+    return {
+        "count": len(labels),
+        "rows": rows.tolist(),
+        "shares": (rows / rows[-1]).tolist(),
+        "models": models,
     }
 
 
 def _classification_report(labels, predicted, class_names, **form) -> dict | str:
     known = {"labels": range(len(class_names)), "target_names": class_names, "zero_division": 0}
     return classification_report(labels, predicted, **known, **form)
-
-
-def _figures(labels, judgements: dict[str, Judgement], class_names, titles) -> dict[str, bytes]:
-    """The contents of the PNG files, by their names."""
-    models = {titles[name]: judgement.probabilities for name, judgement in judgements.items()}
-    figures = {"selective_accuracy": selective_accuracy_png(labels, models)}
-    if len(labels) > 1:
-        figures["reliability"] = reliability_png(labels, models)
-    for name, judgement in judgements.items():
-        of_model = class_names, titles[name]
-        figures[f"confusion_{name}"] = confusion_matrix_png(labels, judgement.predicted, *of_model)
-        figures[f"roc_{name}"] = roc_png(labels, judgement.probabilities, *of_model)
-    return figures
 
 
 def _print_comparison(report: dict, titles: dict[str, str]) -> None:

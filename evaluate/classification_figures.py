@@ -118,3 +118,27 @@ def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) ->
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
     return figure_png(figure)
+
+
+def partial_png(report: dict, titles: dict[str, str]) -> bytes:
+    """Draws accuracy over the share of the image seen: the content of a PNG file.
+
+    `titles` are what `model_titles` gives.
+    """
+    figure = new_figure(5, 3.6)
+    axes = figure.subplots()
+    shares = 100 * np.array(report["shares"])
+    for index, (name, numbers) in enumerate(report["models"].items()):
+        low, high = 100 * np.transpose(numbers["accuracy_ci95"])
+        axes.fill_between(shares, low, high, color=f"C{index}", alpha=0.15, linewidth=0)
+        accuracy = 100 * np.array(numbers["accuracy"])
+        axes.plot(shares, accuracy, f"C{index}o-", markersize=3, label=titles[name])
+    axes.set(
+        xlim=(-2, 102),
+        ylim=(0, 102),
+        xlabel="share of the image seen, from above (%)",
+        ylabel="accuracy (%), with 95 % intervals",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure_png(figure, dpi=160)

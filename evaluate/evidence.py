@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Self
 
 import numpy as np
@@ -15,27 +16,18 @@ from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.run import RunFolder
 
 
-def explain(
-    folder: RunFolder,
-    *,
-    data: str | None,
-    split: str,
-    per_class: int,
-    batch_size: int,
-    options: dict,
-    verbose: int,
-) -> None:
+def explain(folder: RunFolder, options: SimpleNamespace) -> None:
     """Gathers the evidence of some images, draws and writes it."""
     class_names = folder.read_config()["data"]["class_names"]
     folder.require_model("pixelcnnpp")
-    images = folder.load_data(data).pictures(split, with_labels=True)
-    classifier = load_classifier(folder, batch_size, verbose)
-    print(f"Scoring {len(images)} images of the split {split} under every class")
-    found = Evidence.gather(classifier, images, per_class)
+    images = folder.load_data(options.data).pictures(options.split, with_labels=True)
+    classifier = load_classifier(folder, options.batch_size, options.verbose)
+    print(f"Scoring {len(images)} images of the split {options.split} under every class")
+    found = Evidence.gather(classifier, images, options.per_class)
     png = evidence_png(found, class_names, classifier.num_levels)
     write_bytes(folder.reports / "evidence.png", png)
-    report = {"options": options, "split": split, "temperature": classifier.temperature}
-    report |= found.report(class_names)
+    facts = {"split": options.split, "temperature": classifier.temperature}
+    report = {"options": options.given, **facts, **found.report(class_names)}
     write_json(folder.reports / "evidence.json", report)
     mistakes = int(np.sum(found.predicted != found.images.labels))
     print(f"{report['count']} images, {mistakes} of them mistakes")

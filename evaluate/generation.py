@@ -1,86 +1,77 @@
 """`evaluate generation`: images sampled of each class, written, and held against real ones."""
 
+import math
 import time
+from types import SimpleNamespace
 
 import numpy as np
+from keras import ops
 
-from keras_pixelcnnpp.checks import require_temperature
-from keras_pixelcnnpp.data.dataset import LabelledImages
+from keras_pixelcnnpp.checks import checked_images, require_temperature
+from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.images import png_bytes, to_pixels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.evaluate.classification import load_baseline
-from keras_pixelcnnpp.evaluate.fidelity import (
-    MOST_ROWS,
-    Comparison,
-    nearest_gallery,
-    nearest_training,
-    reference_images,
-)
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
-from keras_pixelcnnpp.evaluate.metrics.pictures import FIDELITY_METRICS
+from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_with_interval
+from keras_pixelcnnpp.evaluate.metrics.pictures import (
+    FIDELITY_METRICS,
+    fidelity_metrics,
+    memorisation,
+    nearest_neighbours,
+)
 from keras_pixelcnnpp.files import atomic_path, safe_names, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder, require_data
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 GALLERIES = ("nearest_neighbours", "completions", "temperatures")
 SUMMARY = ("frechet_distance", "kid", "named_rightly")
-MOST_COLUMNS = 10
+MOST_ROWS = MOST_COLUMNS = 10  # of a gallery
+NEIGHBOURS = 3  # beside each image, in each space
 UNKNOWN = 200  # the gray of what the model doesn't see
 
 
-def draw_and_measure(
-    folder: RunFolder,
-    *,
-    per_class: int,
-    seed: int,
-    temperature: float,
-    guidance: float,
-    data: str | None,
-    reference: str,
-    temperatures: str,
-    completions: int,
-    options: dict,
-    verbose: int,
-) -> None:
+def draw_and_measure(folder: RunFolder, options: SimpleNamespace) -> None:
     """Samples images of each class, holds them against real ones, writes and prints it all."""
     config = folder.read_config()
     class_names = require_data(config, "class_names")["class_names"]
     model_file = folder.require_model("pixelcnnpp")
-    other_temperatures = parse_temperatures(temperatures)
+    temperatures = parse_temperatures(options.temperatures)
     real = cnn = comparison = None
-    if reference != "none":
-        dataset = folder.load_data(data)
-        real = reference_images(dataset, reference)
+    if options.reference != "none":
+        dataset = folder.load_data(options.data)
+        real = reference_images(dataset, options.reference)
         cnn = load_baseline(folder)
     model = load_trained_model(model_file)
-    drawn_with = {"seed": seed, "temperature": temperature, "guidance": guidance}
+    how = {name: getattr(options, name) for name in ("seed", "temperature", "guidance")}
 
     def sample(temperature: float) -> ClassSamples:
-        arguments = {**drawn_with, "temperature": temperature, "verbose": verbose}
-        return ClassSamples.draw(model, class_names, per_class, **arguments)
+        arguments = {**how, "temperature": temperature, "verbose": options.verbose}
+        return ClassSamples.draw(model, class_names, options.per_class, **arguments)
 
     print("Sampling. Compiling the sampler takes some seconds at first.")
     start = time.perf_counter()
     with argument_errors():
-        samples = sample(temperature)
+        samples = sample(options.temperature)
     seconds = time.perf_counter() - start
     report = {
-        "options": options,
-        "per_class": per_class,
-        **drawn_with,
+        "options": options.given,
+        "per_class": options.per_class,
+        **how,
         "seconds": round(seconds, 3),
         "images_per_second": round(len(samples) / seconds, 3),
-        **likelihoods(model, samples, verbose),
+        **likelihoods(model, samples),
     }
     _write_samples(folder, samples)
     galleries = {}
     if cnn is not None:
         train, by_class = dataset.split("train"), model.num_classes > 0
-        comparison = Comparison(cnn, real, train, samples, by_class, seed)
-        report["reference"] = {"split": reference, "count": len(real)}
+        comparison = Comparison(cnn, real, train, samples, by_class, options.seed)
+        report["reference"] = {"split": options.reference, "count": len(real)}
         report |= comparison.report(samples)
     if real is not None:
         train = folder.training_pictures(dataset).images
@@ -88,16 +79,15 @@ def draw_and_measure(
             train = np.concatenate([train, train[:, :, ::-1]])
         report["memorisation"], found = nearest_training(samples, train, real.images, cnn)
         galleries["nearest_neighbours"] = nearest_gallery(samples, train, found)
-        if completions and (not model.num_classes or (real.labels >= 0).all()):
-            arguments = {"verbose": verbose, **drawn_with}
-            completed = complete_images(model, real, class_names, completions, **arguments)
+        if options.completions and (not model.num_classes or (real.labels >= 0).all()):
+            completed = complete_images(model, real, class_names, options.completions, **how)
             galleries["completions"] = completed
-    if other_temperatures:
-        sets = {t: samples if t == temperature else sample(t) for t in other_temperatures}
+    if temperatures:
+        sets = {t: samples if t == options.temperature else sample(t) for t in temperatures}
         report["temperatures"] = [
             {
                 "temperature": each,
-                "bits_per_dim": likelihoods(model, drawn, verbose)["bits_per_dim"],
+                "bits_per_dim": likelihoods(model, drawn)["bits_per_dim"],
                 **(comparison.summary(drawn) if comparison else dict.fromkeys(SUMMARY)),
             }
             for each, drawn in sets.items()
@@ -127,15 +117,14 @@ def parse_temperatures(text: str) -> list[float]:
     return temperatures
 
 
-def likelihoods(model: AutoregressiveModel, samples: ClassSamples, verbose: int = 0) -> dict:
+def likelihoods(model: AutoregressiveModel, samples: ClassSamples) -> dict:
     """`count` and `bits_per_dim`, of p(x | y) under the own class, of all and in `classes` of each.
 
     At temperature 1 it estimates the model's entropy, which a good model's bits/dim on real
     images are close to.
     """
     labels = samples.labels if model.num_classes else None
-    log_prob = model.log_prob(samples.levels, labels, verbose=verbose)
-    bits = bits_per_dim(log_prob, model.image_shape)
+    bits = bits_per_dim(model.log_prob(samples.levels, labels), model.image_shape)
     classes = {}
     for label in np.unique(samples.labels):
         of_class = bits[samples.labels == label]
@@ -184,6 +173,168 @@ def complete_images(
     )
 
 
+def baseline_features(model: BaselineCNN, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
+    """What the logits of a `BaselineCNN` are made of: float64 `[count, filters[-1]]`.
+
+    A Fréchet distance of them tells how images (uint8 levels) differ in what tells the classes
+    apart. It is not the FID, and compares with others under the same classifier only.
+    """
+    images = checked_images(images, model.image_shape, model.num_levels)
+    found = np.zeros((len(images), model.filters[-1]))
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, start + batch_size)
+        features = model.features(images[rows], training=False)
+        found[rows] = ops.convert_to_numpy(ops.cast(features, "float32"))
+    return found
+
+
+def reference_images(dataset: Dataset, split: str) -> LabelledImages:
+    """The images of a split, its labeled ones if any; `UserError` if that is the training's."""
+    if split == "train":
+        raise UserError(
+            "The reference must be images that the model wasn't trained on, such as the split "
+            "validation. Received: train"
+        )
+    has_labels = bool((dataset.split(split).labels >= 0).any())
+    return dataset.pictures(split, with_labels=has_labels)
+
+
+def floor_images(
+    train: LabelledImages, labels: np.ndarray, by_class: bool = True, seed: int = 0
+) -> LabelledImages:
+    """Training images, at random, as many of each class as `labels` has, or as there are.
+
+    Without regard to classes where they don't matter: an unconditional model's images.
+    """
+    order = np.random.default_rng(seed).permutation(len(train))
+    if not by_class:
+        return train.take(order[: len(labels)])
+    rows = [
+        order[train.labels[order] == label][:count]
+        for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
+    ]
+    return train.take(np.concatenate(rows))
+
+
+class Comparison:
+    """Compares samples with `reference` images, per class and all together, by a CNN's features.
+
+    A distance of two finite sets is never 0 and depends on their sizes. So each number has a floor
+    beside it, that of as many images of `train`. All samples have the labels of the first ones.
+    """
+
+    def __init__(
+        self,
+        cnn: BaselineCNN,
+        reference: LabelledImages,
+        train: LabelledImages,
+        samples: ClassSamples,
+        by_class: bool = True,
+        seed: int = 0,
+    ):
+        self.cnn = cnn
+        self.reference = reference
+        self.has_names = by_class and bool((reference.labels >= 0).any())
+        floor = floor_images(train, samples.labels, by_class, seed)
+        self._real = baseline_features(cnn, reference.images), reference.labels
+        self._floor = baseline_features(cnn, floor.images), floor.labels
+        # A class that is called "all" must not hide the whole.
+        self._groups = {"all": None}
+        for label in np.unique(samples.labels) if by_class else ():
+            self._groups.setdefault(samples.class_names[label], label)
+
+    def report(self, samples: ClassSamples) -> dict:
+        """For JSON, `features`; `metrics` of `"all"` and each class; perhaps `named_rightly`."""
+        generated = baseline_features(self.cnn, samples.levels), samples.labels
+        report = {
+            "features": {"name": "baseline_cnn", "dimensions": self.cnn.filters[-1]},
+            "metrics": {
+                name: self._metrics(generated, label) for name, label in self._groups.items()
+            },
+        }
+        if self.has_names:
+            report["named_rightly"] = {
+                "drawn": named_rightly(self.cnn, samples.levels, samples.labels),
+                "real": named_rightly(self.cnn, self.reference.images, self.reference.labels),
+            }
+        return report
+
+    def _metrics(self, generated: tuple[np.ndarray, np.ndarray], label: int | None) -> dict:
+        real, floor, generated = (
+            features if label is None else features[labels == label]
+            for features, labels in (self._real, self._floor, generated)
+        )
+        # Of fewer images, a floor would be none.
+        floor = floor if len(floor) == len(generated) else floor[:0]
+        return {**fidelity_metrics(real, generated), "floor": fidelity_metrics(real, floor)}
+
+    def summary(self, samples: ClassSamples) -> dict[str, float | None]:
+        """`frechet_distance`, `kid` and the share `named_rightly`, all classes together."""
+        numbers = fidelity_metrics(self._real[0], baseline_features(self.cnn, samples.levels))
+        named = self.has_names and named_rightly(self.cnn, samples.levels, samples.labels)
+        return {
+            "frechet_distance": numbers["frechet_distance"],
+            "kid": numbers["kid"],
+            "named_rightly": named["accuracy"] if named else None,
+        }
+
+
+def named_rightly(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
+    """How many images a classifier of real ones takes for what they are: do they show a class?
+
+    `count`, the share `accuracy` and its interval `accuracy_ci95`, ready for JSON.
+    """
+    probabilities = cnn.class_probabilities(images)
+    return {"count": len(labels), **accuracy_with_interval(labels, probabilities)}
+
+
+def nearest_training(
+    samples: ClassSamples,
+    train: np.ndarray,
+    held_out: np.ndarray,
+    cnn: BaselineCNN | None = None,
+) -> tuple[dict[str, dict], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """How close sampled images come to those trained on; all are levels.
+
+    By `"pixels"`, whose distance is the root mean square in [0, 1], and by `"features"` of a
+    classifier, where a shifted copy is as close as it looks. Of each space the numbers of
+    `memorisation`, with `held_out` images as the scale; and of each sampled image the distances
+    and rows of the nearest in `train`, both `[count, neighbors]`.
+    """
+
+    def pixels(images: np.ndarray) -> np.ndarray:
+        flat = images.reshape(len(images), -1).astype("float32")
+        return flat / ((samples.num_levels - 1) * math.sqrt(flat.shape[1]))
+
+    spaces = {"pixels": pixels}
+    if cnn is not None:
+        spaces["features"] = lambda images: baseline_features(cnn, images)
+    report, found = {}, {}
+    for name, points in spaces.items():
+        pool = points(train)
+        found[name] = nearest_neighbours(points(samples.levels), pool, min(NEIGHBOURS, len(pool)))
+        of_held_out, _ = nearest_neighbours(points(held_out), pool, 1)
+        report[name] = memorisation(found[name][0][:, 0], of_held_out[:, 0])
+    return report, found
+
+
+def nearest_gallery(
+    samples: ClassSamples, train: np.ndarray, found: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """The most suspicious images of each class beside the nearest ones, for `gallery_png`."""
+    classes = np.unique(samples.labels)
+    each = max(1, MOST_ROWS // (2 * len(classes)))
+    ranked = np.argsort(found["pixels"][0][:, 0], kind="stable")
+    chosen = np.concatenate([ranked[samples.labels[ranked] == label][:each] for label in classes])
+    chosen = chosen[:MOST_ROWS]
+    parts, columns = [samples.levels[chosen][:, np.newaxis]], ["sampled"]
+    for name, (_, rows) in found.items():
+        parts.append(train[rows[chosen]])
+        columns += [f"nearest by {name}", *[""] * (rows.shape[1] - 1)]
+    pixels = to_pixels(np.concatenate(parts, axis=1), samples.num_levels)
+    return pixels, [samples.class_names[label] for label in samples.labels[chosen]], columns
+
+
 def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
     # The whole folder is replaced: no image of an earlier, larger set may stay among these.
     with atomic_path(folder.samples) as temporary:
@@ -196,19 +347,14 @@ def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
 
 
 def _print_report(report: dict) -> None:
-    rows = [
-        (name, str(numbers["count"]), _short(numbers["bits_per_dim"]))
-        for name, numbers in (*report["classes"].items(), ("all", report))
-    ]
-    title = f"{report['count']} images in {report['seconds']:.1f} s"
-    print_table(("class", "images", "bits/dim"), rows, title=title)
+    bits = f"{report['bits_per_dim']:.4f} bits/dim under their own class"
+    print(f"{report['count']} images in {report['seconds']:.1f} s, {bits}")
     if "metrics" in report:
         rows = [
             (name, *(f"{_short(of[m])} / {_short(of['floor'][m])}" for m in FIDELITY_METRICS))
             for name, of in report["metrics"].items()
         ]
-        reference = f"{report['reference']['count']} images of {report['reference']['split']}"
-        title = f"Sampled / as many real training images, against {reference}"
+        title = f"Sampled / as many real training images, against {report['reference']['split']}"
         caption = "of the features of the baseline CNN, so no FID"
         print_table(("class", *FIDELITY_METRICS), rows, title=title, caption=caption)
     if named := report.get("named_rightly"):

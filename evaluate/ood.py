@@ -1,6 +1,7 @@
 """`evaluate foreign`: how well images are told from those out of distribution."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -10,7 +11,6 @@ from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
 from keras_pixelcnnpp.data.built_in import load_digits
 from keras_pixelcnnpp.data.images import (
     check_channels,
-    fit_image,
     png_bytes,
     resize_images,
     to_levels,
@@ -42,38 +42,36 @@ DETECTORS = {
 }
 
 
-def detect(
-    folder: RunFolder,
-    *,
-    data: str | None,
-    split: str,
-    count: int,
-    seed: int,
-    batch_size: int,
-    against: str | None,
-    background: Path | None,
-    options: dict,
-    verbose: int,
-) -> None:
+def detect(folder: RunFolder, options: SimpleNamespace) -> None:
     """Scores other images beside those of a split, draws and writes how well they are told."""
     config = folder.read_config()
     path = folder.require_model("pixelcnnpp")
-    dataset = folder.load_data(data)
-    images = dataset.split(split).some(count, seed).images
-    source = data or config["data"]["source"]
-    sets = {"familiar": images, **foreign_inputs(images, dataset.num_levels, source, seed)}
-    if against is not None:
-        other = folder.load_pictures(against)
+    dataset = folder.load_data(options.data)
+    images = dataset.split(options.split).some(options.count, options.seed).images
+    source = options.data or config["data"]["source"]
+    others = foreign_inputs(images, dataset.num_levels, source, options.seed)
+    sets = {"familiar": images, **others}
+    if options.against is not None:
+        other = folder.load_pictures(options.against)
         # A folder may be called as one of the sets is.
         name = other.name if other.name not in sets else f"{other.name} (--against)"
-        sets[name] = other.split(split).some(count, seed).images
+        sets[name] = other.split(options.split).some(options.count, options.seed).images
     model = load_trained_model(path)
-    other_model = None if background is None else load_background(background, model)
-    print(f"Scoring {len(images)} images of the split {split} and {len(sets) - 1} other sets")
+    background = options.background and load_background(options.background, model)
+    print(
+        f"Scoring {len(images)} images of the split {options.split} and {len(sets) - 1} other sets"
+    )
     cnn = load_baseline(folder)
-    baseline = None if cnn is None else BaselineClassifier(cnn, verbose=verbose)
-    scores = detector_scores(sets, model, baseline, other_model, batch_size, verbose)
-    report = {"options": options, "split": split, "seed": seed, **auroc_report(scores)}
+    scores = detector_scores(
+        sets,
+        model,
+        cnn and BaselineClassifier(cnn),
+        background,
+        options.batch_size,
+        options.verbose,
+    )
+    facts = {"options": options.given, "split": options.split, "seed": options.seed}
+    report = {**facts, **auroc_report(scores)}
     write_json(folder.reports / "foreign.json", report)
     write_bytes(
         folder.reports / "foreign.png", foreign_png(sets, scores, report, dataset.num_levels)
@@ -83,10 +81,9 @@ def detect(
         for name, numbers in report["inputs"].items()
     ]
     rows.append(("mean", "", *(f"{area:.3f}" for area in report["mean_auroc"].values())))
-    familiar = f"{len(images)} of split {split}, {report['familiar']['bits_per_dim']:.3f} bits/dim"
-    headings = (name.replace("_", " ") for name in report["detectors"])
-    title = f"AUROC against familiar images ({familiar}); 0.5 is guessing"
-    print_table(("", "bits/dim", *headings), rows, title=title)
+    headings = ("", "bits/dim", *(name.replace("_", " ") for name in report["detectors"]))
+    bits = f"{report['familiar']['bits_per_dim']:.3f} bits/dim"
+    print_table(headings, rows, title=f"AUROC against familiar images ({bits}); 0.5 is guessing")
     print(f"Wrote foreign.json and foreign.png to {folder.reports}")
 
 
@@ -119,12 +116,12 @@ def foreign_inputs(
         digits = to_pixels(digits[rng.integers(0, len(digits), count)], 17)
         digits = resize_images(digits, (height, width), channels, "squeeze")
         sets["digits"] = to_levels(digits, num_levels)
-    one_color = rng.integers(0, num_levels, (count, 1, 1, channels), dtype=np.uint8)
+    colors = rng.integers(0, num_levels, (count, 1, 1, channels), dtype=np.uint8)
     pixels = [rng.permutation(image.reshape(-1, channels)) for image in images]
     return {
         **sets,
         "uniform noise": rng.integers(0, num_levels, shape, dtype=np.uint8),
-        "one color": one_color.repeat(height, axis=1).repeat(width, axis=2),
+        "one color": np.tile(colors, (1, height, width, 1)),
         "pixels shuffled": np.reshape(pixels, shape),
         "rows shuffled": np.stack([rng.permutation(image) for image in images]),
         "upside down": images[:, ::-1],
@@ -144,8 +141,8 @@ def _photographs(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
         left = rng.uniform(0, photograph.width - scale * width)
         top = rng.uniform(0, photograph.height - scale * height)
         box = (left, top, left + scale * width, top + scale * height)
-        crops.append(fit_image(photograph.crop(map(round, box)), (height, width), "squeeze"))
-    return np.stack(crops)
+        crops.append(photograph.resize((width, height), Image.Resampling.BILINEAR, box))
+    return np.stack(crops).reshape(shape)
 
 
 def detector_scores(
@@ -224,32 +221,27 @@ def foreign_png(
     report: dict,
     num_levels: int,
 ) -> bytes:
-    """Draws a row for each set: some images, their bits/dim, and how well each detector does.
+    """Draws a row for each set: some images, and what each detector says of all: a PNG file.
 
-    Sets, scores and report are those of `auroc_report`: the content of a PNG file.
+    Sets, scores and report are those of `auroc_report`; familiar images are gray.
     """
-    figure = new_figure(12, 1.05 * len(sets) + 0.6)
-    grid = figure.subplots(len(sets), 3, width_ratios=(2.6, 2, 2), squeeze=False)
-    bits = {name: of_set["log_likelihood"] for name, of_set in scores.items()}
-    edges = np.histogram_bin_edges(np.concatenate(list(bits.values())), 60)
+    detectors = report["detectors"]
+    columns = 1 + len(detectors)
+    figure = new_figure(4 + 1.9 * len(detectors), len(sets) + 0.6)
+    grid = figure.subplots(len(sets), columns, width_ratios=[2.4, *[1] * len(detectors)])
     for row, (name, images) in zip(grid, sets.items(), strict=True):
         show_row(row[0], to_pixels(images[:EXAMPLES], num_levels), name)
-        row[1].hist(bits["familiar"], edges, density=True, color="grey", alpha=0.5)
-        row[1].set(xlim=(edges[0], edges[-1]), yticks=[])
-        if name == "familiar":
-            row[2].set_axis_off()
-            continue
-        row[1].hist(bits[name], edges, density=True, color="tab:red", alpha=0.6)
-        areas = report["inputs"][name]["auroc"]
-        names = [detector.replace("_", " ") for detector in areas]
-        bars = row[2].barh(names, list(areas.values()), color="tab:red", alpha=0.6)
-        row[2].bar_label(bars, fmt="%.2f", fontsize=7, padding=2)
-        row[2].axvline(0.5, color="grey", linestyle=":")
-        row[2].invert_yaxis()
-        row[2].set_xlim(0, 1.1)
-        row[2].tick_params(axis="y", labelsize=7)
-    for axes in grid[:-1, 1:].flat:
-        axes.tick_params(labelbottom=False)
-    grid[-1, 1].set_xlabel("bits/dim of p(x); familiar images gray")
-    grid[-1, 2].set_xlabel("AUROC; 0.5 is guessing")
+        for axes, detector in zip(row[1:], detectors, strict=True):
+            edges = np.histogram_bin_edges(
+                np.concatenate([s[detector] for s in scores.values()]), 40
+            )
+            axes.hist(scores["familiar"][detector], edges, color="grey", alpha=0.5)
+            axes.set(yticks=[])
+            axes.tick_params(labelbottom=name == list(sets)[-1], labelsize=7)
+            if name != "familiar":
+                axes.hist(scores[name][detector], edges, color="tab:red", alpha=0.6)
+                area = report["inputs"][name]["auroc"][detector]
+                axes.set_ylabel(f"AUROC\n{area:.2f}", fontsize=7, rotation=0, labelpad=16)
+    for axes, detector in zip(grid[0, 1:], detectors, strict=True):
+        axes.set_title(detector.replace("_", " "), fontsize=8)
     return figure_png(figure)

@@ -12,11 +12,10 @@ from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.features import BaselineFeatures
-from keras_pixelcnnpp.evaluate.fidelity import RealPictures
+from keras_pixelcnnpp.evaluate.classification import part_rows
+from keras_pixelcnnpp.evaluate.generation import baseline_features
 from keras_pixelcnnpp.evaluate.metrics.classifiers import mean_log_loss
 from keras_pixelcnnpp.evaluate.metrics.pictures import frechet_distance
-from keras_pixelcnnpp.evaluate.partial import part_rows
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -260,17 +259,13 @@ PER_CLASS = 25
 def frechet_monitor(run: RunFolder, dataset: Dataset, every: int) -> FrechetMonitor:
     """Measures the distance to the split `validation`, by the features of the run's baseline."""
     baseline = load_trained_model(run.require_model("baseline"), BaselineCNN)
-    features = BaselineFeatures(baseline)
-    real = RealPictures.of(dataset, "validation").reference
+    real = dataset.split("validation")
     if len(real) < 2:
         raise UserError("A Fréchet distance needs two pictures in the split validation at least.")
 
-    def seen(images):
-        return features(images)[features.dimensions]
-
-    reference = seen(real.images)
+    reference = baseline_features(baseline, real.images)
 
     def distance(samples: ClassSamples) -> float:
-        return frechet_distance(reference, seen(samples.levels))
+        return frechet_distance(reference, baseline_features(baseline, samples.levels))
 
     return FrechetMonitor(distance, dataset.class_names, every, PER_CLASS)

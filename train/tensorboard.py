@@ -14,8 +14,12 @@ from tensorboardX.proto.event_pb2 import Event
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.images import picture_grid, png_pixels, to_pixels
-from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png, reliability_png
-from keras_pixelcnnpp.evaluate.partial import part_rows, partial_png, partial_report
+from keras_pixelcnnpp.evaluate.classification import part_rows, partial_report
+from keras_pixelcnnpp.evaluate.classification_figures import (
+    confusion_matrix_png,
+    partial_png,
+    reliability_png,
+)
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.run import RunFolder, model_titles
 from keras_pixelcnnpp.train.monitors import Drawing, ValidationMonitor

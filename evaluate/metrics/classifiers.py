@@ -39,9 +39,9 @@ def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(log_loss(labels, probabilities, labels=np.arange(num_classes)))
 
 
-def accuracy_interval(correct: float, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval (1927) of `round(correct)` successes among `count` trials."""
-    interval = binomtest(round(correct), count).proportion_ci(level, method="wilson")
+def accuracy_interval(correct: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval (1927) of `round(correct)` successes among `count` trials."""
+    interval = binomtest(round(correct), count).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -57,12 +57,12 @@ def mcnemar_p_value(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
 
 
 def accuracy_difference_interval(
-    correct_a: np.ndarray, correct_b: np.ndarray, level: float = 0.95, seed: int = 0
+    correct_a: np.ndarray, correct_b: np.ndarray, seed: int = 0
 ) -> tuple[float, float]:
-    """The paired bootstrap interval of accuracy `a` minus accuracy `b` (Efron and Tibshirani 1993).
+    """The 95 % interval of accuracy `a` minus accuracy `b`, by a paired bootstrap (percentiles).
 
     Images are resampled with what both classifiers said about them, so that an image that is hard
-    for both doesn't widen the interval. Percentiles of 9999 resamples.
+    for both doesn't widen the interval.
     """
     difference = np.asarray(correct_a, np.float64) - np.asarray(correct_b, np.float64)
     if len(difference) == 1:  # scipy asks for two; the one is all that could be resampled
@@ -70,7 +70,6 @@ def accuracy_difference_interval(
     interval = bootstrap(
         (difference,),
         np.mean,
-        confidence_level=level,
         method="percentile",
         batch=max(1, 2_000_000 // len(difference)),  # resamples at once: memory
         random_state=np.random.default_rng(seed),
@@ -105,11 +104,6 @@ def reliability(
     return count, accuracy, mean_confidence
 
 
-# A likelihood in nats counts thousands of sub-pixels as independent evidence: it may take
-# temperatures far above those of usual networks.
-LOWEST, HIGHEST = 1e-3, 1e4
-
-
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: float = 0.0) -> float:
     """The temperature of the smallest log-loss (Guo et al. 2017); above 1, it was too sure.
 
@@ -126,8 +120,9 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: fl
         own, other = tempered[rows, labels], tempered[rows, runners_up]
         return -np.mean((1 - smoothing) * own + smoothing * other)
 
-    # Convex in 1 / temperature, so there is one valley only.
-    bounds = (np.log(LOWEST), np.log(HIGHEST))
+    # Convex in 1 / temperature, so there is one valley only. A likelihood in nats counts thousands
+    # of sub-pixels as independent evidence: it may take temperatures far above the usual ones.
+    bounds = (np.log(1e-3), np.log(1e4))
     found = minimize_scalar(mean_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
 
@@ -164,24 +159,19 @@ def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> list[float
 
     `None` for a class that has no images here, or all.
     """
-    areas = []
-    for index in range(probabilities.shape[1]):
-        belongs = labels == index
-        two_sided = belongs.any() and not belongs.all()
-        areas.append(float(roc_auc_score(belongs, probabilities[:, index])) if two_sided else None)
-    return areas
+    belongs = labels[:, np.newaxis] == np.arange(probabilities.shape[1])
+    return [
+        float(roc_auc_score(of_class, score)) if 0 < of_class.sum() < len(labels) else None
+        for of_class, score in zip(belongs.T, probabilities.T, strict=True)
+    ]
 
 
-def auroc_interval(
-    familiar: np.ndarray, foreign: np.ndarray, level: float = 0.95
-) -> tuple[float, tuple[float, float]]:
-    """The area under the ROC curve of a score that is larger out of distribution, and its interval.
+def auroc_interval(familiar: np.ndarray, foreign: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """The area under the ROC curve, the chance that a `foreign` score is larger, and its interval.
 
-    Both scores are float `[count]`; the area is the chance that the second one is larger, ties
-    counting half. DeLong et al. 1988, *Comparing the areas under two or more correlated receiver
-    operating characteristic curves*, on the logistic scale, so that it stays within 0 and 1. Where
-    that variance is 0 and says nothing (the two are told apart without a mistake, or all scores are
-    the same), Wilson's interval of so many among the images of the smaller set stands in.
+    DeLong et al. 1988, *Comparing the areas under two or more correlated receiver operating
+    characteristic curves*, on the logistic scale, so that it stays within 0 and 1. Where that
+    variance is 0 and says nothing, Wilson's interval for the smaller set stands in.
     """
     few, many = len(familiar), len(foreign)
     ranks = rankdata(np.concatenate([familiar, foreign]))
@@ -190,9 +180,9 @@ def auroc_interval(
     area = float(below.mean())
     varied = min(few, many) > 1 and (np.ptp(below) > 0 or np.ptp(above) > 0)
     if not varied or not 0 < area < 1:
-        return area, accuracy_interval(area * min(few, many), min(few, many), level)
+        return area, accuracy_interval(area * min(few, many), min(few, many))
     error = np.sqrt(np.var(below, ddof=1) / many + np.var(above, ddof=1) / few)
-    half = norm.isf((1 - level) / 2) * error / (area * (1 - area))
+    half = norm.isf(0.025) * error / (area * (1 - area))
     return area, (float(expit(logit(area) - half)), float(expit(logit(area) + half)))
 
 

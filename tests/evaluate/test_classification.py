@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from html_page import HtmlPage
 from PIL import Image
-from sklearn.metrics import classification_report, roc_auc_score
+from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import classification_figures
-from keras_pixelcnnpp.evaluate.classification import Judgement, classifier_details, compare
+from keras_pixelcnnpp.evaluate.classification import Judgement, compare
 from keras_pixelcnnpp.evaluate.classification_figures import (
     confusion_matrix_png,
     reliability_png,
@@ -19,10 +20,11 @@ from keras_pixelcnnpp.evaluate.classification_figures import (
     selective_accuracy_png,
 )
 from keras_pixelcnnpp.evaluate.metrics.pictures import PixelHistogram
+from keras_pixelcnnpp.evaluate.partial import first_rows, part_rows, partial_png, partial_report
 
 
-def report_of(run):
-    return json.loads((run.reports / "classification.json").read_text())
+def report_of(run, name="classification"):
+    return json.loads((run.reports / f"{name}.json").read_text())
 
 
 def size_of(png):
@@ -36,7 +38,7 @@ class TestNumbers:
         right = Judgement(np.eye(2)[[0, 1, 1]], np.full((3, 2), -4 * np.log(2)))
         half = Judgement(np.array([[0.9, 0.1]] * 3))
         models = {"pixelcnnpp": right, "baseline": half}
-        report = compare(np.array([0, 1, 1]), models, (2, 2, 1))
+        report = compare(np.array([0, 1, 1]), models, (2, 2, 1), ("a", "b"))
         assert report["count"] == 3
         assert report["models"]["pixelcnnpp"]["accuracy"] == 1
         assert report["models"]["pixelcnnpp"]["bits_per_dim"] == pytest.approx(1)
@@ -44,7 +46,7 @@ class TestNumbers:
         assert report["models"]["baseline"]["bits_per_dim"] is None
         assert report["mcnemar_p"] == pytest.approx(0.5)
         assert report["accuracy_difference"]["value"] == pytest.approx(2 / 3)
-        # Of three pictures, one or none of the two that tell them apart may be drawn.
+        # Of three images, one or none of the two that tell them apart may be resampled.
         assert report["accuracy_difference"]["ci95"] == [0, 1]
 
     def test_density_is_the_mean_over_classes(self):
@@ -59,8 +61,9 @@ class TestNumbers:
     def test_details_by_hand_with_a_class_that_is_missing(self):
         labels = np.array([0, 0, 1, 1])
         probabilities = np.array([[0.8, 0.1, 0.1], [0.3, 0.5, 0.2], [0.1, 0.9, 0], [0, 0.6, 0.4]])
-        details = classifier_details(labels, probabilities, ("a", "b", "c"))
-        json.dumps(details, allow_nan=False)
+        report = compare(labels, {"a": Judgement(probabilities)}, (1, 1, 1), ("a", "b", "c"))
+        json.dumps(report, allow_nan=False)
+        details = report["models"]["a"]
         by_class = details["classification_report"]
         assert by_class["a"]["recall"] == 0.5
         assert by_class["b"]["precision"] == pytest.approx(2 / 3)
@@ -68,12 +71,8 @@ class TestNumbers:
         assert details["roc_auc"] == {"macro": 1, "classes": {"a": 1, "b": 1, "c": None}}
         # By confidence: 0.9 and 0.8 and 0.6 are right, 0.5 is wrong.
         assert details["selective_accuracy"]["area"] == pytest.approx((1 + 1 + 1 + 3 / 4) / 4)
-        assert details["selective_accuracy"]["at_coverage"] == {
-            "0.5": 1,
-            "0.8": 0.75,
-            "0.9": 0.75,
-            "0.95": 0.75,
-        }
+        at_coverage = {"0.5": 1, "0.8": 0.75, "0.9": 0.75, "0.95": 0.75}
+        assert details["selective_accuracy"]["at_coverage"] == at_coverage
 
     def test_temperature_scaling_mends_what_was_too_sure(self, rng):
         labels = rng.integers(0, 3, 600)
@@ -88,43 +87,64 @@ class TestNumbers:
         assert scaled["log_loss"] < numbers["log_loss"]
 
 
-def test_figures(rng):
-    labels, probabilities = np.array([0, 1, 1, 0]), rng.dirichlet(np.ones(12), 4)
-    two = {"one": probabilities, "two": probabilities}
-    names = [f"class {index}" for index in range(12)]
-    sizes = [
-        size_of(png)
+class TestFigures:
+    def test_are_images(self, rng):
+        labels, probabilities = np.array([0, 1, 1, 0]), rng.dirichlet(np.ones(12), 4)
+        two = {"one": probabilities, "two": probabilities}
+        names = [f"class {index}" for index in range(12)]
         for png in (
-            roc_png(labels, probabilities, names),
-            roc_png(labels, probabilities[:, :2], names[:2], "title"),
+            roc_png(labels, probabilities, names, "title"),
             roc_png(np.zeros(4, int), probabilities[:, :2], names[:2]),
-            reliability_png(labels, {"one": probabilities}),
             reliability_png(labels, two),
             selective_accuracy_png(labels, two),
             confusion_matrix_png(labels, np.array([0, 1, 0, 0]), ["cat", "dog", "none"]),
-        )
-    ]
-    assert min(map(min, sizes)) > 300
-    assert sizes[4][0] > 1.5 * sizes[3][0]
+        ):
+            assert min(size_of(png)) > 300
+
+    def test_names_are_not_mathematics_and_none_is_left_out(self, rng, monkeypatch):
+        figures = []
+        monkeypatch.setattr(classification_figures, "figure_png", figures.append)
+        names = ["_hidden", r"$\frac$", "plain"]
+        labels, probabilities = np.array([0, 1, 2, 0]), rng.dirichlet(np.ones(3), 4)
+        roc_png(labels, probabilities, names)
+        (legend,) = [axes.get_legend() for axes in figures[0].axes]
+        assert [text.get_text().split(" (AUC")[0] for text in legend.get_texts()] == names
+        confusion_matrix_png(labels, labels, names)
+        for figure in figures:
+            figure.canvas.draw()
+
+    def test_confusion_of_many_classes_stays_readable(self):
+        labels = np.arange(200)
+        names = [f"class {index}" for index in labels]
+        assert max(size_of(confusion_matrix_png(labels, labels, names))) < 2000
 
 
-def test_names_are_not_mathematics_and_none_is_left_out(rng, monkeypatch):
-    figures = []
-    monkeypatch.setattr(classification_figures, "figure_png", figures.append)
-    names = ["_hidden", r"$\frac$", "plain"]
-    labels, probabilities = np.array([0, 1, 2, 0]), rng.dirichlet(np.ones(3), 4)
-    roc_png(labels, probabilities, names)
-    (legend,) = [axes.get_legend() for axes in figures[0].axes]
-    assert [text.get_text().split(" (AUC")[0] for text in legend.get_texts()] == names
-    confusion_matrix_png(labels, labels, names)
-    for figure in figures:
-        figure.canvas.draw()
+class TestPartial:
+    def test_rest_is_another_image(self):
+        images = np.arange(8, dtype="uint8").reshape(2, 2, 2, 1)
+        filling = np.full((2, 2, 1), 9, "uint8")
+        assert first_rows(images, 0, filling).tolist() == [filling.tolist()] * 2
+        assert first_rows(images, 1, filling)[..., 0].tolist() == [
+            [[0, 1], [9, 9]],
+            [[4, 5], [9, 9]],
+        ]
+        np.testing.assert_array_equal(first_rows(images, 2, filling), images)
 
+    @pytest.mark.parametrize(("height", "count"), [(1, 2), (8, 9), (16, 17), (28, 17), (64, 17)])
+    def test_parts_are_few_and_reach_from_nothing_to_all(self, height, count):
+        rows = part_rows(height)
+        assert len(rows) == count
+        assert (rows[0], rows[-1]) == (0, height)
+        assert np.diff(rows).min() >= 1
+        assert np.diff(rows).max() <= np.diff(rows).min() + 1
 
-def test_confusion_of_many_classes_stays_readable():
-    labels = np.arange(200)
-    names = [f"class {index}" for index in labels]
-    assert max(size_of(confusion_matrix_png(labels, labels, names))) < 2000
+    def test_report(self, rng):
+        labels, probabilities = rng.integers(0, 3, 40), rng.dirichlet(np.ones(3), (40, 4))
+        report = partial_report(labels, np.array([0, 2, 4, 8]), {"pixelcnnpp": probabilities})
+        assert report["shares"] == [0, 0.25, 0.5, 1]
+        for part, accuracy in enumerate(report["models"]["pixelcnnpp"]["accuracy"]):
+            assert accuracy == accuracy_score(labels, probabilities[:, part].argmax(axis=1))
+        assert min(size_of(partial_png(report, {"pixelcnnpp": "PixelCNN++"}))) > 300
 
 
 class TestCommand:
@@ -135,42 +155,62 @@ class TestCommand:
         assert "━━━━━━━ 0s" not in out + err  # Keras's bar
         report = report_of(run)
         assert (report["split"], report["count"]) == ("validation", 9)
-        assert report["flip_average"] is False
         assert report["options"] == {"split": "validation", "batch_size": 32}
         models = report["models"]
         assert all(numbers["pictures_per_second"] > 0 for numbers in models.values())
         labels = tiny.tiny_split(9, 1).labels
         files = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
+        names = ["dark", "grey", "bright"]
         for name, file in files.items():
             columns = np.loadtxt(
                 run.reports / file, delimiter=",", skiprows=1, usecols=range(2, 6), ndmin=2
             )
             predicted, probabilities = columns[:, 0], columns[:, 1:]
-            expected = classification_report(
-                labels,
-                predicted,
-                target_names=["dark", "grey", "bright"],
-                output_dict=True,
-                zero_division=0,
-            )
-            for key in ("dark", "grey", "bright", "macro avg"):
+            form = {"target_names": names, "output_dict": True, "zero_division": 0}
+            expected = classification_report(labels, predicted, **form)
+            for key in (*names, "macro avg"):
                 assert models[name]["classification_report"][key] == pytest.approx(expected[key])
             areas = [roc_auc_score(labels == label, probabilities[:, label]) for label in range(3)]
             assert models[name]["roc_auc"]["macro"] == pytest.approx(np.mean(areas), abs=1e-3)
             assert len(models[name]["temperature_scaling"]["temperatures"]) == 2
         difference = models["pixelcnnpp"]["accuracy"] - models["baseline"]["accuracy"]
         assert report["accuracy_difference"]["value"] == pytest.approx(difference)
-        pictures = {path.stem: size_of(path.read_bytes()) for path in run.reports.glob("*.png")}
         both = [f"{figure}_{model}" for figure in ("confusion", "roc") for model in models]
-        assert set(pictures) == {"reliability", "selective_accuracy", *both}
+        figures = {path.stem for path in run.reports.glob("*.png")}
+        assert figures == {"reliability", "selective_accuracy", *both}
 
-    def test_flip_average_is_recorded(self, pixelcnnpp, run_without_baseline):
+    def test_partial(self, pixelcnnpp, run):
+        command = ("evaluate", "classification", "--run", run.path, "--partial")
+        assert pixelcnnpp(*command)[0] == 0
+        report = report_of(run, "partial")
+        assert (report["split"], report["count"]) == ("validation", 9)
+        assert report["rows"] == [0, 1, 2, 3, 4]
+        train, split = tiny.tiny_split(24, 0), tiny.tiny_split(9, 1)
+        model = keras.models.load_model(run.model_keras)
+        judged = model.class_probabilities(split.images, known_rows=range(5))
+        right = (judged.argmax(axis=-1) == split.labels[:, None]).mean(axis=0)
+        assert report["models"]["pixelcnnpp"]["accuracy"] == pytest.approx(right)
+        mean = np.rint(train.images.mean(axis=0)).astype("uint8")
+        baseline = keras.models.load_model(run.baseline_keras)
+        for rows, accuracy in enumerate(report["models"]["baseline"]["accuracy"]):
+            seen = np.where(np.arange(4)[:, None, None] < rows, split.images, mean)
+            predicted = baseline.class_probabilities(seen).argmax(axis=1)
+            assert accuracy == accuracy_score(split.labels, predicted)
+        whole = report_of(run)
+        assert whole["options"]["partial"] is True
+        for name, numbers in report["models"].items():
+            assert numbers["accuracy"][-1] == whole["models"][name]["accuracy"]
+            assert numbers["log_loss"][-1] == whole["models"][name]["log_loss"]
+        assert pixelcnnpp("evaluate", "report", "--run", run.path)[0] == 0
+        text = HtmlPage((run.reports / "index.html").read_text(encoding="utf-8")).text
+        assert "Part of a picture" in text
+        assert "classification --partial --split validation --batch-size 32" in text
+
+    def test_flip_average_without_a_baseline(self, pixelcnnpp, run_without_baseline):
         run = run_without_baseline
-        status, out, _ = pixelcnnpp(
-            "evaluate", "classification", "--run", run.path, "--flip-average"
-        )
+        command = ("evaluate", "classification", "--run", run.path, "--flip-average", "--partial")
+        status, out, _ = pixelcnnpp(*command)
         assert status == 0
-        assert "mirror image" in out
         source = run.read_config()["data"]["source"]
         assert (
             f"Train it: pixelcnnpp train baseline --resize squeeze --data {source} --image-size 4 "
@@ -179,6 +219,7 @@ class TestCommand:
         report = report_of(run)
         assert report["flip_average"] is True
         assert report["accuracy_difference"] is None
+        assert list(report_of(run, "partial")["models"]) == ["pixelcnnpp"]
         model = keras.models.load_model(run.model_keras)
         split = tiny.tiny_split(9, 1)
         scores = [model.class_log_likelihoods(split.images[:, :, ::step]) for step in (1, -1)]
@@ -186,19 +227,14 @@ class TestCommand:
         assert report["models"]["pixelcnnpp"]["accuracy"] == pytest.approx(correct.mean())
 
     def test_labels_and_a_class_are_missing(self, pixelcnnpp, run_without_baseline, tmp_path):
-        """Pictures without label are predicted and not counted."""
+        """Images without label are predicted and not counted."""
         run = run_without_baseline
-        arrays = {}
-        for name, split in tiny.tiny_dataset().splits.items():
-            arrays[f"x_{name}"] = (split.images * 63).astype("uint8")
-            arrays[f"y_{name}"] = split.labels
+        arrays = dict(np.load(run.read_config()["data"]["source"]))
         labels = arrays["y_validation"]
         labels[labels == 2] = -1
         np.savez(tmp_path / "other.npz", **arrays)
         options = ("--run", run.path, "--data", tmp_path / "other.npz")
-        status, out, _ = pixelcnnpp("evaluate", "classification", *options)
-        assert status == 0
-        assert "no pictures of bright" in out
+        assert pixelcnnpp("evaluate", "classification", *options)[0] == 0
         report = report_of(run)
         assert report["count"] == 6
         assert report["models"]["pixelcnnpp"]["roc_auc"]["classes"]["bright"] is None
@@ -206,25 +242,23 @@ class TestCommand:
         assert [int(row["label"]) for row in rows] == list(labels)
         right = [row["predicted"] == row["label"] for row in rows if row["label"] != "-1"]
         assert report["models"]["pixelcnnpp"]["accuracy"] == np.mean(right)
-        # The floor too: of what the model was trained on, of the pictures it is judged by.
-        tiny_pictures = tiny.tiny_dataset()
-        known = tiny_pictures.split("validation").images[labels >= 0]
-        histogram = PixelHistogram(tiny_pictures.split("train").images, tiny_pictures.num_levels)
+        # The floor too: of what the model was trained on, of the images it is judged by.
+        dataset = tiny.tiny_dataset()
+        known = dataset.split("validation").images[labels >= 0]
+        histogram = PixelHistogram(dataset.split("train").images, dataset.num_levels)
         expected = -histogram.log_prob(known).mean() / (16 * np.log(2))
         assert report["pixel_histogram_bits_per_dim"] == pytest.approx(expected)
         assert pixelcnnpp("evaluate", "evidence", *options)[0] == 0
-        report = json.loads((run.reports / "evidence.json").read_text())
-        assert {row["label"] for row in report["pictures"]} == {"dark", "grey"}
+        classes = {row["label"] for row in report_of(run, "evidence")["pictures"]}
+        assert classes == {"dark", "grey"}
 
     def test_no_labels(self, pixelcnnpp, run):
-        command = ("evaluate", "classification", "--run", run.path, "--split", "test")
+        command = ("evaluate", "classification", "--run", run.path, "--split", "test", "--partial")
         status, out, _ = pixelcnnpp(*command)
         assert status == 0
         assert "wrote the predictions only" in out
-        assert {path.name for path in run.reports.iterdir()} == {
-            "predictions.csv",
-            "predictions_baseline.csv",
-        }
+        files = {path.name for path in run.reports.iterdir()}
+        assert files == {"predictions.csv", "predictions_baseline.csv"}
 
 
 def test_other_data_with_classes_of_other_names(run, capsys, tmp_path):

@@ -1,206 +1,202 @@
 import numpy as np
 import pytest
 import tiny
+from scipy.special import log_softmax
 
-from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.fidelity import Comparison, RealPictures
-from keras_pixelcnnpp.evaluate.metrics.pictures import frechet_distance
+from keras_pixelcnnpp.evaluate.fidelity import (
+    Comparison,
+    baseline_features,
+    floor_images,
+    nearest_gallery,
+    nearest_training,
+    reference_images,
+)
+from keras_pixelcnnpp.evaluate.metrics.pictures import FIDELITY_METRICS, frechet_distance
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 NAMES = ("dark", "grey", "bright")
+TRAIN, REFERENCE = tiny.tiny_split(90, 0), tiny.tiny_split(60, 1)
 
 
 class FirstPixels:
-    """Features that a test can see through: the first two pixels."""
+    """A CNN that a test can see through: its features are the first two pixels."""
 
-    name = "baseline_cnn"
-    title = "distance"
-    dimensions = 2
+    image_shape, num_levels, filters = (4, 4, 1), 5, (2,)
 
-    def __call__(self, images):
-        return {2: images.reshape(len(images), -1)[:, :2].astype("float64")}
+    def features(self, images, training):
+        return images.reshape(len(images), -1)[:, :2].astype("float32")
 
-
-class TwoSizes(FirstPixels):
-    """As of Inception: two sets of features."""
-
-    name = "inception"
-    dimensions = 3
-
-    def __call__(self, images):
-        return {size: images.reshape(len(images), -1)[:, :size] / 1.0 for size in (2, 3)}
+    def class_probabilities(self, images):
+        brightness = images.mean(axis=(1, 2, 3))
+        return np.eye(3)[np.clip(np.rint(brightness) - 1, 0, 2).astype(int)]
 
 
-def real_pictures(reference=None, train=None, names=NAMES):
-    splits = {
-        "train": tiny.tiny_split(90, 0) if train is None else train,
-        "validation": tiny.tiny_split(60, 1) if reference is None else reference,
-    }
-    return RealPictures.of(Dataset("tiny", names, 5, splits), "validation")
-
-
-def drawn(per_class=10, seed=2, names=NAMES):
+def sampled(per_class=10, seed=2, names=NAMES):
     split = tiny.tiny_split(3 * per_class, seed)
     order = np.argsort(split.labels, kind="stable")
     return ClassSamples(split.images[order], split.labels[order], names, 5)
 
 
-def compare(samples, real, features=None, **options):
-    return Comparison(
-        real, features or FirstPixels(), samples.labels, samples.class_names, **options
-    )
+def compare(samples, reference=REFERENCE, train=TRAIN, **options):
+    return Comparison(FirstPixels(), reference, train, samples, **options)
 
 
 def pixels(images):
     return images.reshape(len(images), -1)[:, :2]
 
 
-def test_by_class_and_all_together():
-    samples, real = drawn(), real_pictures()
-    report = compare(samples, real).report(samples)
-    assert report["features"] == {"name": "baseline_cnn", "dimensions": 2}
-    assert report["reference"] == {"split": "validation", "count": 60}
-    assert list(report["metrics"]) == ["all", *NAMES]
-    assert "fid" not in report
-    reference = real.reference
-    assert report["metrics"]["all"]["frechet_distance"] == pytest.approx(
-        frechet_distance(pixels(reference.images), pixels(samples.levels))
-    )
-    for label, name in enumerate(NAMES):
-        assert report["metrics"][name]["frechet_distance"] == pytest.approx(
-            frechet_distance(
-                pixels(reference.images[reference.labels == label]),
-                pixels(samples.levels[samples.labels == label]),
-            )
+class TestBaselineFeatures:
+    @pytest.fixture
+    def cnn(self):
+        return BaselineCNN((4, 4, 1), 3, num_levels=5, filters=(8,), num_blocks=1)
+
+    def test_the_logits_are_made_of_them(self, cnn):
+        images = tiny.tiny_split(7).images
+        features = baseline_features(cnn, images, batch_size=3)
+        kernel, bias = (np.asarray(weight, "float64") for weight in cnn.logits.get_weights())
+        np.testing.assert_allclose(
+            log_softmax(features @ kernel + bias, axis=1),
+            np.log(cnn.class_probabilities(images)),
+            atol=1e-5,
         )
 
-
-def test_the_reference_itself_has_no_distance():
-    split = tiny.tiny_split(60, 1)
-    samples = ClassSamples(split.images, split.labels, NAMES, 5)
-    numbers = compare(samples, real_pictures()).report(samples)["metrics"]["all"]
-    assert numbers["frechet_distance"] == pytest.approx(0, abs=1e-9)
-    assert numbers["coverage"] == 1
-    assert numbers["floor"]["frechet_distance"] > 0
+    def test_images_that_do_not_fit(self, cnn):
+        with pytest.raises(ValueError, match="Invalid shape of `images`"):
+            baseline_features(cnn, np.zeros((2, 3, 3, 1), "uint8"))
 
 
-def test_floor_is_of_training_pictures_with_the_same_classes():
-    samples, real = drawn(per_class=7), real_pictures()
-    floor = real.floor(samples.labels, seed=3)
-    assert sorted(floor.labels) == sorted(samples.labels)
-    assert set(floor.paths) <= set(real.train.paths)
-    assert len(set(floor.paths)) == 21
-    assert floor.paths == real.floor(samples.labels, seed=3).paths
-    assert floor.paths != real.floor(samples.labels, seed=4).paths
-    numbers = compare(samples, real, seed=3).report(samples)["metrics"]["all"]["floor"]
-    assert numbers["frechet_distance"] == pytest.approx(
-        frechet_distance(pixels(real.reference.images), pixels(floor.images))
+class TestComparison:
+    def test_by_class_and_all_together(self):
+        samples = sampled()
+        report = compare(samples).report(samples)
+        assert report["features"] == {"name": "baseline_cnn", "dimensions": 2}
+        assert list(report["metrics"]) == ["all", *NAMES]
+        for label, name in enumerate(("all", *NAMES), -1):
+            of_class = [
+                pixels(images[(labels == label) | (label < 0)])
+                for images, labels in (
+                    (REFERENCE.images, REFERENCE.labels),
+                    (samples.levels, samples.labels),
+                )
+            ]
+            expected = frechet_distance(*of_class)
+            assert report["metrics"][name]["frechet_distance"] == pytest.approx(expected)
+        named = report["named_rightly"]["drawn"]
+        predicted = FirstPixels().class_probabilities(samples.levels).argmax(axis=1)
+        assert (named["count"], named["accuracy"]) == (30, np.mean(predicted == samples.labels))
+        numbers = report["metrics"]["all"]
+        assert compare(samples).summary(samples) == {
+            "frechet_distance": numbers["frechet_distance"],
+            "kid": numbers["kid"],
+            "named_rightly": named["accuracy"],
+        }
+
+    def test_the_reference_itself_has_no_distance(self):
+        samples = ClassSamples(REFERENCE.images, REFERENCE.labels, NAMES, 5)
+        numbers = compare(samples).report(samples)["metrics"]["all"]
+        assert numbers["frechet_distance"] == pytest.approx(0, abs=1e-9)
+        assert numbers["coverage"] == 1
+        assert numbers["floor"]["frechet_distance"] > 0
+
+    def test_floor_is_of_training_images_with_the_same_classes(self):
+        samples = sampled(per_class=7)
+        floor = floor_images(TRAIN, samples.labels, seed=3)
+        assert sorted(floor.labels) == sorted(samples.labels)
+        assert set(floor.paths) <= set(TRAIN.paths)
+        assert len(set(floor.paths)) == 21
+        assert floor.paths == floor_images(TRAIN, samples.labels, seed=3).paths
+        assert floor.paths != floor_images(TRAIN, samples.labels, seed=4).paths
+        numbers = compare(samples, seed=3).report(samples)["metrics"]["all"]["floor"]
+        expected = frechet_distance(pixels(REFERENCE.images), pixels(floor.images))
+        assert numbers["frechet_distance"] == pytest.approx(expected)
+
+    def test_worse_images_are_further_than_the_floor(self):
+        samples = sampled()
+        mixed_up = ClassSamples(samples.levels[::-1], samples.labels, NAMES, 5)
+        comparison = compare(samples)
+        good, bad = (comparison.report(each)["metrics"]["dark"] for each in (samples, mixed_up))
+        assert good["frechet_distance"] < 1 < bad["frechet_distance"]
+        assert good["precision"] > bad["precision"]
+        assert bad["floor"] == good["floor"]
+
+    def test_what_is_missing_has_no_numbers(self):
+        samples = sampled()
+        nothing = dict.fromkeys(FIDELITY_METRICS)
+        without_grey = REFERENCE.take(REFERENCE.labels != 1)
+        metrics = compare(samples, without_grey).report(samples)["metrics"]
+        assert metrics["grey"] == {**nothing, "floor": nothing}
+        assert None not in metrics["dark"].values()
+        unlabeled = compare(samples, tiny.tiny_split(60, 1, labels=False)).report(samples)
+        assert unlabeled["metrics"]["dark"] == {**nothing, "floor": nothing}
+        assert None not in unlabeled["metrics"]["all"].values()
+        assert "named_rightly" not in unlabeled
+        few = compare(samples, train=tiny.tiny_split(9)).report(samples)["metrics"]["all"]
+        assert few.pop("floor") == nothing
+        assert None not in few.values()
+
+    def test_an_unconditional_models_images_have_no_classes(self):
+        samples = ClassSamples(tiny.tiny_split(30, 2).images, np.zeros(30, int), ("any",), 5)
+        report = compare(samples, by_class=False).report(samples)
+        assert list(report["metrics"]) == ["all"]
+        assert report["metrics"]["all"]["floor"]["recall"] is not None
+        assert "named_rightly" not in report
+
+    def test_a_class_called_all(self):
+        samples = sampled(names=("all", "grey", "bright"))
+        numbers = compare(samples).report(samples)["metrics"]
+        assert list(numbers) == ["all", "grey", "bright"]
+        expected = frechet_distance(pixels(REFERENCE.images), pixels(samples.levels))
+        assert numbers["all"]["frechet_distance"] == pytest.approx(expected)
+
+
+class TestReference:
+    @pytest.mark.parametrize(
+        ("split", "message"),
+        [("train", "wasn't trained on"), ("holdout", "no split 'holdout'"), ("empty", "has no")],
     )
+    def test_refused(self, split, message):
+        splits = {"train": tiny.tiny_split(6), "empty": tiny.tiny_split(6).take(slice(0, 0))}
+        with pytest.raises(UserError, match=message):
+            reference_images(Dataset("tiny", NAMES, 5, splits), split)
+
+    def test_images_without_labels_are_left_out_if_others_have_them(self):
+        mixed = tiny.tiny_split(60, 1)
+        mixed.labels[:20] = -1
+        splits = {"train": TRAIN, "mixed": mixed, "none": tiny.tiny_split(5, labels=False)}
+        dataset = Dataset("tiny", NAMES, 5, splits)
+        assert len(reference_images(dataset, "mixed")) == 40
+        assert len(reference_images(dataset, "none")) == 5
 
 
-def test_worse_pictures_are_further_than_the_floor():
-    real, samples = real_pictures(), drawn()
-    mixed_up = ClassSamples(samples.levels[::-1], samples.labels, NAMES, 5)
-    comparison = compare(samples, real)
-    good, bad = (comparison.report(each)["metrics"]["dark"] for each in (samples, mixed_up))
-    assert good["frechet_distance"] < 1 < bad["frechet_distance"]
-    assert good["precision"] > bad["precision"]
-    assert bad["floor"] == good["floor"]
+class TestNearestTraining:
+    def test_copies_are_found_and_shown(self):
+        samples = sampled(per_class=3, seed=7)
+        samples.levels[7] = TRAIN.images[11]
+        _, found = nearest_training(samples, TRAIN.images, REFERENCE.images)
+        distances, rows = found["pixels"]
+        assert (distances[7, 0], rows[7, 0]) == (0, 11)
+        shown, row_names, columns = nearest_gallery(samples, TRAIN.images, found)
+        assert shown.shape == (3, 4, 4, 4, 1)
+        assert row_names == list(NAMES)
+        assert columns == ["sampled", "nearest by pixels", "", ""]
+        assert (shown[2, :2] == to_pixels(TRAIN.images[11], 5)).all()
 
+        copies = ClassSamples(TRAIN.images[3:7], TRAIN.labels[3:7], NAMES, 5)
+        report, _ = nearest_training(copies, TRAIN.images, REFERENCE.images)
+        assert report["pixels"]["identical"] == 1
+        assert report["pixels"]["share_closer_than_5_percent"] == 1
 
-def test_fid_has_every_size():
-    samples, real = drawn(), real_pictures()
-    report = compare(samples, real, TwoSizes()).report(samples)
-    assert report["features"] == {"name": "inception", "dimensions": 3}
-    assert set(report["fid"]) == {"2", "3"}
-    for size, numbers in report["fid"].items():
-        flat = [
-            x.reshape(len(x), -1)[:, : int(size)] for x in (real.reference.images, samples.levels)
-        ]
-        assert numbers["all"] == pytest.approx(frechet_distance(*flat))
-    main = report["metrics"]["all"]
-    assert report["fid"]["3"] == {
-        "all": main["frechet_distance"],
-        "floor": main["floor"]["frechet_distance"],
-    }
-
-
-def test_a_class_is_missing_in_the_reference():
-    reference = tiny.tiny_split(60, 1)
-    reference = reference.take(reference.labels != 1)
-    samples = drawn()
-    comparison = compare(samples, real_pictures(reference))
-    numbers = comparison.report(samples)["metrics"]
-    assert set(numbers["grey"].pop("floor").values()) == {None}
-    assert set(numbers["grey"].values()) == {None}
-    assert None not in numbers["dark"].values()
-    (note,) = comparison.notes()
-    assert "validation has no pictures of grey" in note
-
-
-def test_the_reference_has_no_labels():
-    samples = drawn()
-    comparison = compare(samples, real_pictures(tiny.tiny_split(60, 1, labels=False)))
-    numbers = comparison.report(samples)["metrics"]
-    assert None not in numbers["all"].values()
-    assert set(numbers["dark"].pop("floor").values()) == {None}
-    assert set(numbers["dark"].values()) == {None}
-    assert comparison.notes() == ["The split validation has no labels: no comparison by class."]
-
-
-def test_pictures_without_labels_are_left_out():
-    split = tiny.tiny_split(60, 1)
-    labels = np.where(np.arange(60) < 20, -1, split.labels).astype("int32")
-    partly = LabelledImages(split.images, labels, split.paths)
-    assert len(real_pictures(partly).reference) == 40
-
-
-def test_the_training_split_is_too_small_for_a_floor():
-    samples = drawn()
-    comparison = compare(samples, real_pictures(train=tiny.tiny_split(9)))
-    numbers = comparison.report(samples)["metrics"]["all"]
-    assert set(numbers.pop("floor").values()) == {None}
-    assert None not in numbers.values()
-    assert any("training split has fewer pictures" in note for note in comparison.notes())
-
-
-def test_singular_covariances_are_noted():
-    samples = drawn(per_class=3)
-    notes = compare(samples, real_pictures(), TwoSizes()).notes()
-    (note,) = [note for note in notes if "singular" in note]
-    assert "3 dimensions" in note
-    assert "dark, grey, bright" in note
-    assert "all classes" not in note
-    assert any("need more pictures" in note for note in notes)
-
-
-def test_an_unconditional_models_pictures_have_no_classes():
-    images = tiny.tiny_split(30, 2).images
-    samples = ClassSamples(images, np.zeros(30, int), ("any",), 5)
-    comparison = compare(samples, real_pictures())
-    numbers = comparison.report(samples)["metrics"]
-    assert list(numbers) == ["all"]
-    assert numbers["all"]["floor"]["recall"] is not None
-    assert not comparison.notes()
-
-
-def test_a_class_called_all():
-    names = ("all", "grey", "bright")
-    samples, real = drawn(names=names), real_pictures(names=names)
-    numbers = compare(samples, real).report(samples)["metrics"]
-    assert list(numbers) == ["all", "grey", "bright"]
-    assert numbers["all"]["frechet_distance"] == pytest.approx(
-        frechet_distance(pixels(real.reference.images), pixels(samples.levels))
-    )
-
-
-@pytest.mark.parametrize(
-    ("split", "message"),
-    [("train", "wasn't trained on"), ("holdout", "no split 'holdout'"), ("empty", "no pictures")],
-)
-def test_bad_references(split, message):
-    splits = {"train": tiny.tiny_split(6), "validation": tiny.tiny_split(6)}
-    splits["empty"] = tiny.tiny_split(6).take(slice(0, 0))
-    with pytest.raises(UserError, match=message):
-        RealPictures.of(Dataset("tiny", NAMES, 5, splits), split)
+    def test_distances_by_hand(self):
+        samples = sampled(per_class=2, seed=7)
+        report, found = nearest_training(samples, TRAIN.images, REFERENCE.images, FirstPixels())
+        assert set(report) == set(found) == {"pixels", "features"}
+        distances, rows = found["pixels"]
+        difference = (samples.levels[2] / 4.0) - (TRAIN.images[rows[2, 1]] / 4.0)
+        assert distances[2, 1] == pytest.approx(np.sqrt(np.mean(difference**2)), rel=1e-5)
+        difference = pixels(TRAIN.images).astype(float) - pixels(samples.levels[:1])
+        expected = np.linalg.norm(difference, axis=1).min()
+        assert found["features"][0][0, 0] == pytest.approx(expected)

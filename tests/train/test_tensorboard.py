@@ -16,8 +16,8 @@ from PIL import Image
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.images import png_pixels
-from keras_pixelcnnpp.evaluate.classification_figures import reliability_png
-from keras_pixelcnnpp.evaluate.partial import partial_png, partial_report
+from keras_pixelcnnpp.evaluate.classification import partial_report
+from keras_pixelcnnpp.evaluate.classification_figures import partial_png, reliability_png
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples

@@ -1,0 +1,175 @@
+import io
+import json
+
+import enumeration
+import numpy as np
+import pytest
+import tiny
+from command_line import one_line
+from PIL import Image
+from scipy.stats import mannwhitneyu
+
+from keras_pixelcnnpp.classifiers import BaselineClassifier
+from keras_pixelcnnpp.data.built_in import load_digits
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.ood import auroc_report, detector_scores, foreign_inputs, png_bits
+from keras_pixelcnnpp.run import RunFolder
+
+IMAGES = tiny.tiny_split(9).images
+
+
+@pytest.fixture(scope="module")
+def model():
+    # Its weights come from NumPy: the same under every backend.
+    return enumeration.enumerable_model((4, 4, 1), num_classes=3, num_levels=5)
+
+
+class TestSets:
+    @pytest.fixture
+    def images(self, rng):
+        return rng.integers(0, 5, (6, 4, 8, 3), dtype="uint8")
+
+    def test_all_have_the_models_form(self, images):
+        sets, again = foreign_inputs(images, 5), foreign_inputs(images, 5)
+        assert len(sets) == 8
+        for name, given in sets.items():
+            assert given.shape == images.shape, name
+            assert given.dtype == np.uint8, name
+            assert given.max() <= 4, name
+            assert np.any(given != images), name
+            np.testing.assert_array_equal(given, again[name])
+        assert np.any(sets["digits"] != foreign_inputs(images, 5, seed=1)["digits"])
+
+    def test_the_corrupted_keep_what_they_should(self, images):
+        sets = foreign_inputs(images, 5)
+
+        def rows(images):
+            return [sorted(map(bytes, image)) for image in images]
+
+        def pixels(images):
+            return [sorted(map(bytes, image.reshape(-1, 3))) for image in images]
+
+        assert rows(sets["rows shuffled"]) == rows(images)
+        assert rows(sets["pixels shuffled"]) != rows(images)
+        assert pixels(sets["pixels shuffled"]) == pixels(images)
+        np.testing.assert_array_equal(sets["upside down"], np.flip(images, axis=1))
+        np.testing.assert_array_equal(sets["inverted"] + images, 4)
+        assert sets["one color"].std(axis=(1, 2)).max() == 0
+
+    def test_photographs_and_digits_are_what_they_say(self):
+        gray = np.zeros((4, 8, 8, 1), "uint8")
+        sets = foreign_inputs(gray, 17)
+        known = {bytes(digit) for digit in load_digits().split("train").images}
+        assert {bytes(digit) for digit in sets["digits"]} <= known
+        assert "digits" not in foreign_inputs(gray, 17, "digits")
+        # Neighbors in a photograph resemble each other; in shuffled noise they don't.
+        wide = np.zeros((20, 32, 32, 3), "uint8")
+        photographs = foreign_inputs(wide, 256)["photographs"].astype(float)
+        step = np.abs(np.diff(photographs, axis=2)).mean()
+        shuffled = np.random.default_rng(0).permuted(photographs, axis=2)
+        assert 0 < step < 0.5 * np.abs(photographs - shuffled).mean()
+
+    def test_two_channels(self):
+        with pytest.raises(UserError, match="1 or 3 channels"):
+            foreign_inputs(np.zeros((2, 4, 4, 2), "uint8"), 5)
+
+
+class TestScores:
+    def test_by_hand(self, model):
+        background = enumeration.enumerable_model((4, 4, 1), num_classes=0, num_levels=5)
+        sets = {"familiar": IMAGES[:5], "others": IMAGES[5:]}
+        scores = detector_scores(sets, model, background=background)
+        found = {name: np.concatenate([scores[s][name] for s in sets]) for name in scores["others"]}
+        each = np.stack([model.log_prob(IMAGES, np.full(9, label)) for label in range(3)], axis=1)
+        each = np.exp(each.astype("float64"))
+        bits = -np.log2(each.mean(axis=1)) / 16
+        assert found["log_likelihood"] == pytest.approx(bits, rel=1e-4)
+        posterior = each / each.sum(axis=1, keepdims=True)
+        assert found["pixelcnnpp_max_softmax"] == pytest.approx(-posterior.max(axis=1), abs=1e-4)
+        corrected = bits - png_bits(IMAGES, 5) / 16
+        assert found["complexity_corrected"] == pytest.approx(corrected, rel=1e-4)
+        ratio = bits + background.log_prob(IMAGES) / (16 * np.log(2))
+        assert found["likelihood_ratio"] == pytest.approx(ratio, abs=1e-5)
+
+    def test_a_model_without_classes_has_a_density_too(self):
+        model = tiny.tiny_model(num_classes=0, conditioning="none")
+        scores = detector_scores({"familiar": IMAGES}, model)["familiar"]
+        assert list(scores) == ["log_likelihood", "complexity_corrected"]
+
+    def test_area_is_the_mann_whitney_statistic(self, model, rng):
+        class HalfSure:
+            """Probabilities that tell how bright the first pixel is."""
+
+            num_classes, image_shape, num_levels = 2, (4, 4, 1), 5
+
+            def class_probabilities(self, images, batch_size, verbose):
+                first = 0.5 + images[:, 0, 0] / 10
+                return np.concatenate([first, 1 - first], axis=1)
+
+        sets = {"familiar": IMAGES, "noise": rng.integers(0, 5, (7, 4, 4, 1), dtype="uint8")}
+        scores = detector_scores(sets, model, BaselineClassifier(HalfSure()))
+        expected = -(0.5 + IMAGES[:, 0, 0, 0] / 10)
+        assert scores["familiar"]["baseline_max_softmax"] == pytest.approx(expected)
+        numbers = auroc_report(scores)["inputs"]["noise"]
+        for detector, area in numbers["auroc"].items():
+            foreign, familiar = scores["noise"][detector], scores["familiar"][detector]
+            assert area == pytest.approx(mannwhitneyu(foreign, familiar).statistic / (7 * 9))
+            low, high = numbers["auroc_ci95"][detector]
+            assert low <= area <= high
+
+    def test_report(self):
+        bits = {"familiar": [1.0, 2.0], "far": [3.0, 5.0], "near": [0.0, 1.5]}
+        report = auroc_report({s: {"log_likelihood": np.array(v)} for s, v in bits.items()})
+        assert json.loads(json.dumps(report)) == report
+        assert report["familiar"] == {"count": 2, "bits_per_dim": 1.5}
+        assert list(report["inputs"]) == ["far", "near"]
+        far = report["inputs"]["far"]
+        assert (far["count"], far["bits_per_dim"], far["auroc"]) == (2, 4, {"log_likelihood": 1})
+        assert report["inputs"]["near"]["auroc"] == {"log_likelihood": 0.25}
+        assert report["mean_auroc"] == {"log_likelihood": 0.625}
+
+    def test_png_bits_are_the_size_of_a_file(self, rng):
+        levels = rng.integers(0, 17, (1, 8, 8, 1), dtype="uint8")
+        file = io.BytesIO()
+        Image.fromarray(np.rint(levels[0, ..., 0] * (255 / 16)).astype("uint8")).save(file, "PNG")
+        assert png_bits(levels, 17)[0] == 8 * len(file.getvalue())
+
+
+class TestCommand:
+    def test_needs_neither_labels_nor_baseline(self, pixelcnnpp, run_without_baseline):
+        run = run_without_baseline
+        status, out, _ = pixelcnnpp("evaluate", "foreign", "--run", run.path, "--split", "test")
+        assert status == 0
+        assert "pixelcnnpp train baseline" in out
+        report = json.loads((run.reports / "foreign.json").read_text())
+        names = ["log_likelihood", "complexity_corrected", "pixelcnnpp_max_softmax"]
+        assert list(report["detectors"]) == names
+        assert report["familiar"]["count"] == 5
+
+    def test_with_other_data_and_a_background(self, pixelcnnpp, run, tmp_path, rng):
+        images = rng.integers(0, 256, (30, 6, 6, 3), dtype="uint8")
+        np.savez(tmp_path / "photographs.npz", x_train=images, y_train=np.arange(30) % 2)
+        background = RunFolder(tmp_path / "background")
+        background.path.mkdir()
+        tiny.random_model(num_classes=0, conditioning="none").save(background.model_keras)
+        options = ("--against", tmp_path / "photographs.npz", "--background", background.path)
+        command = ("evaluate", "foreign", "--run", run.path, *options, "--count", 7)
+        status, out, _ = pixelcnnpp(*command)
+        assert status == 0
+        assert "uniform noise" in out
+        report = json.loads((run.reports / "foreign.json").read_text())
+        # A tenth of the 30, resized, made gray and of 5 levels: the run takes no others.
+        assert report["inputs"]["photographs (--against)"]["count"] == 3
+        assert report["inputs"]["photographs"]["count"] == 7  # those of scikit-learn
+        assert list(report["detectors"])[-1] == "baseline_max_softmax"
+        assert "likelihood_ratio" in report["detectors"]
+        assert report["options"]["background"] == str(background.path)
+        with Image.open(run.reports / "foreign.png") as image:
+            assert min(image.size) > 200
+
+    def test_bad_background_or_other_data(self, pixelcnnpp, run, tmp_path):
+        command = ("evaluate", "foreign", "--run", run.path)
+        one_line(pixelcnnpp(*command, "--background", tmp_path), "model.keras does not exist")
+        tiny.untrained_model(num_levels=4).save(tmp_path / "model.keras")
+        one_line(pixelcnnpp(*command, "--background", tmp_path), "Received: ((4, 4, 1), 4)")
+        one_line(pixelcnnpp(*command, "--against", tmp_path / "none"), "No such folder or .npz")
