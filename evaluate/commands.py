@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 
 import typer
@@ -43,7 +44,7 @@ def classification(
     """
     from keras_pixelcnnpp.evaluate.classification import judge
 
-    judge(**_arguments(context), verbose=_verbosity())
+    judge(*_chosen(context))
 
 
 @app.command()
@@ -62,7 +63,7 @@ def evidence(
     """
     from keras_pixelcnnpp.evaluate.evidence import explain
 
-    explain(**_arguments(context), verbose=_verbosity())
+    explain(*_chosen(context))
 
 
 @app.command()
@@ -89,7 +90,7 @@ def foreign(
     """
     from keras_pixelcnnpp.evaluate.ood import detect
 
-    detect(**_arguments(context), verbose=_verbosity())
+    detect(*_chosen(context))
 
 
 @app.command()
@@ -126,7 +127,7 @@ def generation(
     """
     from keras_pixelcnnpp.evaluate.generation import draw_and_measure
 
-    draw_and_measure(**_arguments(context), verbose=_verbosity())
+    draw_and_measure(*_chosen(context))
 
 
 @app.command()
@@ -159,6 +160,21 @@ def _arguments(context: typer.Context) -> dict:
     return {"folder": folder, **given, "options": kept}
 
 
-def _verbosity() -> int:
-    """Keras's `verbose`: progress bars on a terminal, nothing in a file or a pipe."""
-    return int(sys.stdout.isatty())
+def _chosen(context: typer.Context) -> tuple:
+    """What a subject's function takes: the run's folder, and every other option by its name.
+
+    And `verbose`: progress bars on a terminal, nothing in a file or a pipe; and `given`, what a
+    report's JSON keeps: not what has no value, nor flags not set.
+    """
+    from keras_pixelcnnpp.run import RunFolder
+
+    options = {name: value for name, value in context.params.items() if name != "run"}
+    given = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in options.items()
+        if value is not None and value is not False
+    }
+    verbose = int(sys.stdout.isatty())
+    return RunFolder(context.params["run"]), SimpleNamespace(
+        **options, given=given, verbose=verbose
+    )

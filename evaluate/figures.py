@@ -22,7 +22,7 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], **look) 
     """Prints a table of numbers; its first column names the rows. `look` is rich's."""
     table = Table(**look)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index else "left")
+        table.add_column(heading, justify="right" if index else "left", no_wrap=not index)
     for row in rows:
         table.add_row(*row)
     # Names are not rich's to read: [old] would vanish from one, [/b] end the command.

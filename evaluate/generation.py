@@ -64,7 +64,8 @@ def draw_and_measure(folder: RunFolder, options: SimpleNamespace) -> None:
         **how,
         "seconds": round(seconds, 3),
         "images_per_second": round(len(samples) / seconds, 3),
-        **likelihoods(model, samples),
+        "count": len(samples),
+        "bits_per_dim": mean_bits_per_dim(model, samples),
     }
     _write_samples(folder, samples)
     galleries = {}
@@ -87,7 +88,7 @@ def draw_and_measure(folder: RunFolder, options: SimpleNamespace) -> None:
         report["temperatures"] = [
             {
                 "temperature": each,
-                "bits_per_dim": likelihoods(model, drawn)["bits_per_dim"],
+                "bits_per_dim": mean_bits_per_dim(model, drawn),
                 **(comparison.summary(drawn) if comparison else dict.fromkeys(SUMMARY)),
             }
             for each, drawn in sets.items()
@@ -117,20 +118,15 @@ def parse_temperatures(text: str) -> list[float]:
     return temperatures
 
 
-def likelihoods(model: AutoregressiveModel, samples: ClassSamples) -> dict:
-    """`count` and `bits_per_dim`, of p(x | y) under the own class, of all and in `classes` of each.
+def mean_bits_per_dim(model: AutoregressiveModel, samples: ClassSamples) -> float:
+    """That of p(x | y) under the own class.
 
     At temperature 1 it estimates the model's entropy, which a good model's bits/dim on real
     images are close to.
     """
     labels = samples.labels if model.num_classes else None
-    bits = bits_per_dim(model.log_prob(samples.levels, labels), model.image_shape)
-    classes = {}
-    for label in np.unique(samples.labels):
-        of_class = bits[samples.labels == label]
-        numbers = {"count": len(of_class), "bits_per_dim": float(of_class.mean())}
-        classes[samples.class_names[label]] = numbers
-    return {"count": len(bits), "bits_per_dim": float(bits.mean()), "classes": classes}
+    log_prob = model.log_prob(samples.levels, labels)
+    return float(bits_per_dim(log_prob, model.image_shape).mean())
 
 
 def temperatures_gallery(sets: dict[float, ClassSamples]) -> tuple:

@@ -49,8 +49,8 @@ def detect(folder: RunFolder, options: SimpleNamespace) -> None:
     dataset = folder.load_data(options.data)
     images = dataset.split(options.split).some(options.count, options.seed).images
     source = options.data or config["data"]["source"]
-    others = foreign_inputs(images, dataset.num_levels, source, options.seed)
-    sets = {"familiar": images, **others}
+    sets = {"familiar": images}
+    sets |= foreign_inputs(images, dataset.num_levels, source, options.seed)
     if options.against is not None:
         other = folder.load_pictures(options.against)
         # A folder may be called as one of the sets is.
@@ -58,24 +58,16 @@ def detect(folder: RunFolder, options: SimpleNamespace) -> None:
         sets[name] = other.split(options.split).some(options.count, options.seed).images
     model = load_trained_model(path)
     background = options.background and load_background(options.background, model)
-    print(
-        f"Scoring {len(images)} images of the split {options.split} and {len(sets) - 1} other sets"
-    )
+    print(f"Scoring {len(images)} images of the split {options.split} and those of other sets")
     cnn = load_baseline(folder)
-    scores = detector_scores(
-        sets,
-        model,
-        cnn and BaselineClassifier(cnn),
-        background,
-        options.batch_size,
-        options.verbose,
-    )
+    baseline = cnn and BaselineClassifier(cnn)
+    scoring = {"batch_size": options.batch_size, "verbose": options.verbose}
+    scores = detector_scores(sets, model, baseline, background, **scoring)
     facts = {"options": options.given, "split": options.split, "seed": options.seed}
     report = {**facts, **auroc_report(scores)}
     write_json(folder.reports / "foreign.json", report)
-    write_bytes(
-        folder.reports / "foreign.png", foreign_png(sets, scores, report, dataset.num_levels)
-    )
+    png = foreign_png(sets, scores, report, dataset.num_levels)
+    write_bytes(folder.reports / "foreign.png", png)
     rows = [
         (name, f"{numbers['bits_per_dim']:.3f}", *(f"{a:.3f}" for a in numbers["auroc"].values()))
         for name, numbers in report["inputs"].items()
@@ -226,15 +218,14 @@ def foreign_png(
     Sets, scores and report are those of `auroc_report`; familiar images are gray.
     """
     detectors = report["detectors"]
-    columns = 1 + len(detectors)
+    everything = {d: np.concatenate([of_set[d] for of_set in scores.values()]) for d in detectors}
     figure = new_figure(4 + 1.9 * len(detectors), len(sets) + 0.6)
-    grid = figure.subplots(len(sets), columns, width_ratios=[2.4, *[1] * len(detectors)])
+    widths = [2.4, *[1] * len(detectors)]
+    grid = figure.subplots(len(sets), len(widths), width_ratios=widths)
     for row, (name, images) in zip(grid, sets.items(), strict=True):
         show_row(row[0], to_pixels(images[:EXAMPLES], num_levels), name)
         for axes, detector in zip(row[1:], detectors, strict=True):
-            edges = np.histogram_bin_edges(
-                np.concatenate([s[detector] for s in scores.values()]), 40
-            )
+            edges = np.histogram_bin_edges(everything[detector], 40)
             axes.hist(scores["familiar"][detector], edges, color="grey", alpha=0.5)
             axes.set(yticks=[])
             axes.tick_params(labelbottom=name == list(sets)[-1], labelsize=7)

@@ -12,15 +12,21 @@ from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import classification_figures
-from keras_pixelcnnpp.evaluate.classification import Judgement, compare
+from keras_pixelcnnpp.evaluate.classification import (
+    Judgement,
+    compare,
+    first_rows,
+    part_rows,
+    partial_report,
+)
 from keras_pixelcnnpp.evaluate.classification_figures import (
     confusion_matrix_png,
+    partial_png,
     reliability_png,
     roc_png,
     selective_accuracy_png,
 )
 from keras_pixelcnnpp.evaluate.metrics.pictures import PixelHistogram
-from keras_pixelcnnpp.evaluate.partial import first_rows, part_rows, partial_png, partial_report
 
 
 def report_of(run, name="classification"):
