@@ -143,23 +143,6 @@ def report(run: Run) -> None:
     write_page(RunFolder(run))
 
 
-def _arguments(context: typer.Context) -> dict:
-    """What a subject's function takes: the run's `folder`, every other option by its name.
-
-    And `options`, those that a report's JSON keeps: not what has no value, nor flags not set.
-    """
-    from keras_pixelcnnpp.run import RunFolder
-
-    given = dict(context.params)
-    folder = RunFolder(given.pop("run"))
-    kept = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in given.items()
-        if value is not None and value is not False
-    }
-    return {"folder": folder, **given, "options": kept}
-
-
 def _chosen(context: typer.Context) -> tuple:
     """What a subject's function takes: the run's folder, and every other option by its name.
 
