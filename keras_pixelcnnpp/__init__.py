@@ -37,19 +37,17 @@ from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.optimizers import FusedAdam, WarmUpAgain, WarmUpThenDecay
+from keras_pixelcnnpp.optimizers import WarmUp
 
 __all__ = [
     "BaselineCNN",
     "DiscretizedLogisticMixture",
-    "FusedAdam",
     "GatedPixelCNN",
     "PixelCNN",
     "PixelCNNClassifier",
     "PixelCNNPlusPlus",
     "SavedModelClassifier",
-    "WarmUpAgain",
-    "WarmUpThenDecay",
+    "WarmUp",
     "keep_freed_memory",
 ]
 

@@ -1,7 +1,9 @@
-"""The state of a training on disk, whole or not at all, and how far it had come."""
+"""The state of a training on disk, and how a training ends early: by a signal or a loss of NaN."""
 
 import re
 import shutil
+import signal
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +11,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import DiskFullError, UserError, is_out_of_memory
-from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
+from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.optimizers import variable_value
 
 
@@ -27,43 +30,50 @@ class Progress(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one training run: the last two are kept."""
+    """The checkpoints of one training run: the last two are kept.
 
-    # A checkpoint after `n` epochs is two files. `epoch-000n.npz` holds every variable: weights,
-    # states of layers and of their seed generators, and the optimizer's moments, averages and step
-    # counter. `epoch-000n.json`, written after it, holds its SHA-256. A checkpoint without the
-    # second file, or with another checksum, was torn by a crash, and the one before it is used.
-    # `epoch-000n-step-0000m` is one within an epoch, after `m` of its steps, and holds the running
-    # means of the metrics too.
+    `epoch-0002.npz` holds every variable after two epochs: weights, states of layers and of their
+    seed generators, and the optimizer's moments, averages and step counter;
+    `epoch-0002-step-00003.npz` also the running means of the metrics, after three more steps. What
+    a crash tore is known by the checksums of the archive, and the one before it is used.
+
+    Args:
+        folder: Where they are. It need not exist yet.
+        writable: Of several workers one writes; for the others `save` and `clear` do nothing.
+    """
 
     KEEP = 2
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, writable: bool = True):
         self.folder = Path(folder)
+        self.writable = writable
 
     def save(self, model: keras.Model, progress: Progress) -> None:
         """Writes the state of a training, then drops all checkpoints but the last two.
 
         If a variable isn't finite (`UserError`) or the disk is full, those before it are kept.
         """
+        if not self.writable:
+            return
         variables = _variables(model, with_metrics=progress.step > 0)
         state = {name: variable_value(variable) for name, variable in variables.items()}
-        if not all(_is_finite(value) for value in state.values()):
+        if not all(map(_is_finite, state.values())):
             raise UserError(
                 f"The model holds NaN or infinite numbers after {progress} and was not kept. "
                 f"{self.advice()}"
             )
-        path = self._variables_path(progress)
         try:
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
+            with atomic_path(self._path(progress)) as temporary, temporary.open("wb") as file:
                 np.savez(file, **state)
-            description = {**progress._asdict(), "sha256": sha256(path)}
-            write_json(path.with_suffix(".json"), description)
         except DiskFullError as error:
             raise DiskFullError(
                 f"{error} {self.advice()} Make room, then go on with --resume."
             ) from error
-        self._drop_all_but_the_last(progress)
+        # A later one is torn, or this training would have started from there.
+        kept = [saved for saved in self.saved() if saved <= progress][-self.KEEP :]
+        for saved in self.saved():
+            if saved not in kept:
+                self._path(saved).unlink()
 
     def restore(self, model: keras.Model) -> Progress:
         """Puts the newest intact checkpoint into a built and compiled model of that configuration.
@@ -71,28 +81,27 @@ class Checkpoints:
         Returns how far the training had come; without a checkpoint `Progress(0, 0)`, and nothing
         is changed. Raises a `UserError` if none is intact, or they are of another model.
         """
-        saved = self.saved()
-        if not saved:
-            return Progress()
-        newest = next(filter(self._is_intact, reversed(saved)), None)
-        if newest is None:
+        for progress in reversed(self.saved()):
+            try:
+                with self._path(progress).open("rb") as file, np.load(file) as archive:
+                    state = {name: archive[name] for name in archive.files}
+            except Exception as error:  # whatever zipfile and NumPy raise for a damaged file
+                if is_out_of_memory(error):
+                    raise
+                continue
+            self._assign(model, state, progress)
+            return progress
+        if self.saved():
             raise UserError(
                 f"No checkpoint in {self.folder} is intact. Use --overwrite to start over."
             )
-        try:
-            self._load(model, newest)
-        except UserError:
-            raise
-        # Anything: the checksum tells damage from intent, not a good file from a hostile one.
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            raise UserError(f"The checkpoint in {self.folder} cannot be read: {error}") from error
-        return newest
+        return Progress()
 
     def saved(self) -> list[Progress]:
         """What there are checkpoints of, intact or not, in ascending order."""
-        return sorted(filter(None, map(_progress, self.folder.glob("*.json"))))
+        names = (path.stem for path in self.folder.glob("*.npz"))
+        found = (re.fullmatch(r"epoch-(\d+)(?:-step-(\d+))?", name) for name in names)
+        return sorted(Progress(int(match[1]), int(match[2] or 0)) for match in found if match)
 
     def advice(self) -> str:
         """What a user can do after a training broke off."""
@@ -104,48 +113,23 @@ class Checkpoints:
     def clear(self) -> None:
         """Removes all of them."""
         # An error is not passed over: what stays would be taken for a checkpoint of the new run.
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.folder)
+        if self.writable:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.folder)
 
-    def _drop_all_but_the_last(self, current: Progress) -> None:
-        # A later one is torn, or this training would have started from there.
-        kept = [progress for progress in self.saved() if progress <= current][-self.KEEP :]
-        # The description first: variables without one don't count as a checkpoint.
-        for ending in ("*.json", "*.npz"):
-            for path in self.folder.glob(ending):
-                progress = _progress(path)
-                if progress is not None and progress not in kept:
-                    path.unlink()
-
-    def _variables_path(self, progress: Progress) -> Path:
+    def _path(self, progress: Progress) -> Path:
         step = f"-step-{progress.step:05d}" if progress.step else ""
         return self.folder / f"epoch-{progress.epoch:04d}{step}.npz"
 
-    def _is_intact(self, progress: Progress) -> bool:
-        path = self._variables_path(progress)
-        try:
-            return read_json(path.with_suffix(".json"))["sha256"] == sha256(path)
-        except (OSError, UserError, KeyError):
-            return False
-
-    def _load(self, model: keras.Model, progress: Progress) -> None:
+    def _assign(self, model, state, progress):
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         variables = _variables(model, with_metrics=progress.step > 0)
-        # Opened here: on a damaged archive np.load would leave its file open.
-        with self._variables_path(progress).open("rb") as file, np.load(file) as state:
-            fits = set(state.files) == set(variables) and all(
-                state[name].shape == tuple(variable.shape) for name, variable in variables.items()
-            )
-            if not fits:
-                raise UserError(f"The checkpoints in {self.folder} belong to another model.")
-            for name, variable in variables.items():
-                variable.assign(state[name])
-
-
-def _progress(path: Path) -> Progress | None:
-    match = re.fullmatch(r"epoch-(\d+)(?:-step-(\d+))?", path.stem)
-    return Progress(int(match[1]), int(match[2] or 0)) if match else None
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+        if shapes != {name: value.shape for name, value in state.items()}:
+            raise UserError(f"The checkpoints in {self.folder} belong to another model.")
+        for name, variable in variables.items():
+            variable.assign(state[name])
 
 
 def _is_finite(value: np.ndarray) -> bool:
@@ -165,3 +149,103 @@ def _variables(model: keras.Model, *, with_metrics: bool) -> dict[str, keras.Var
         for group, variables in groups.items()
         for i, variable in enumerate(variables)
     }
+
+
+class TrainingStopped(Exception):  # noqa: N818 - a request of the user, not an error
+    """Raised out of `fit` after the step during which the signal of this number came."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by signal {number}")
+        self.signal = number
+
+
+class StopOnSignal:
+    """Around `fit`: takes note of a signal, for `EpochCheckpoint` to act on after the step.
+
+    A second signal ends the program at once. With no `signals` all keep their meaning.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, signals=SIGNALS):
+        self.signals = signals
+        self.received = None
+        self._old_handlers = {}
+
+    def __enter__(self):
+        # Python lets only the main thread handle signals; elsewhere there is nothing to do.
+        if threading.current_thread() is threading.main_thread():
+            self._old_handlers = {
+                number: signal.signal(number, self._handle) for number in self.signals
+            }
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number, frame):
+        self.received = number
+        signal.signal(number, self._old_handlers[number])
+
+    def stop(self) -> None:
+        """Raises `TrainingStopped` if a signal came."""
+        if self.received is not None:
+            raise TrainingStopped(self.received)
+
+
+class EpochCheckpoint(keras.callbacks.Callback):
+    """Saves the complete state of a training after every epoch, and where a signal ends it.
+
+    After the first step whose loss isn't finite it raises a `UserError` instead.
+    """
+
+    # keras.callbacks.BackupAndRestore forgets the state of the seed generators (the dropout masks),
+    # so that a resumed run differs from one that was not interrupted. `model.stop_training` would
+    # not do for a signal: `fit` would call the broken epoch finished, and measure it as such; nor
+    # would keras.callbacks.TerminateOnNaN: the broken weights would be measured and kept.
+
+    SHOWN_ROWS = 16
+
+    def __init__(self, checkpoints: Checkpoints, batches: ImageSequence, stop: StopOnSignal):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.batches = batches
+        self.stop = stop
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Called by Keras."""
+        self._epoch = epoch
+        if self.batches.first_step:
+            # `fit` has just set the metrics to zero; the checkpoint knows what they were.
+            self.checkpoints.restore(self.model)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Called by Keras."""
+        # The logs hold means over the epoch so far, in which NaN and infinity stay.
+        if not np.isfinite(float(logs["loss"])):
+            self._refuse(batch)
+        if self.stop.received is not None:
+            # After the last step the epoch is done, whether or not it was measured.
+            last = batch + 1 == len(self.batches)
+            step = self.batches.first_step + batch + 1
+            progress = Progress(self._epoch + 1) if last else Progress(self._epoch, step)
+            self.checkpoints.save(self.model, progress)
+            self.stop.stop()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Called by Keras."""
+        self.checkpoints.save(self.model, Progress(epoch + 1))
+        self.stop.stop()
+
+    def _refuse(self, batch: int) -> None:
+        rows = self.batches.rows(batch)
+        shown = ", ".join(map(str, rows[: self.SHOWN_ROWS]))
+        more = f" and {len(rows) - self.SHOWN_ROWS} more" if len(rows) > self.SHOWN_ROWS else ""
+        raise UserError(
+            f"The loss is no longer finite (epoch {self._epoch + 1}, batch "
+            f"{self.batches.first_step + batch + 1}: training pictures {shown}{more}). "
+            f"{self.checkpoints.advice()} Start over with a lower --learning-rate, or go on with "
+            "--resume --gradient-clip-norm 1."
+        )

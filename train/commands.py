@@ -7,18 +7,21 @@ from contextlib import contextmanager
 
 import typer
 
-from keras_pixelcnnpp.train.command_line import WholeNames, overrides, taking
 from keras_pixelcnnpp.train.options import (
     NOT_MIRRORED,
     BaselineOptions,
+    Options,
     PixelCNNOptions,
+    PlainHelp,
+    overrides,
     resolve_options,
+    taking,
 )
 
 app = typer.Typer(help="Train a model into a run folder.", no_args_is_help=True)
 
 
-@app.command(cls=WholeNames)
+@app.command(cls=PlainHelp)
 @taking(PixelCNNOptions)
 def pixelcnnpp(options: PixelCNNOptions) -> None:
     """Train a conditional PixelCNN++, or another model of the family.
@@ -29,23 +32,22 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
     from keras_pixelcnnpp.train.devices import find_devices
     from keras_pixelcnnpp.train.pixelcnnpp import as_begun, train_pixelcnnpp
-    from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks, require_loggers
+    from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
 
     # First of all: workers must be connected before the backend computes anything.
     parallel = find_devices(options.devices, options.workers, options.worker)
     import_plugins(options.plugin)
-    require_loggers(options.log)
     callbacks = make_callbacks(options.callback)
     folder, chosen = RunFolder(options.run), overrides(options)
-    preset = load_preset(options.preset, options.data, chosen["architecture"])
-    dataset, data_config = load_training_data(options, preset)
+    preset = load_preset(options.preset, options.data, options.architecture)
+    dataset, data_config = load_training_data(options, preset["training"].get("num_levels"))
     if options.resume:
         chosen = as_begun(chosen, folder)
     model_options, training = resolve_options(
         preset, chosen, dataset.num_classes, is_folder(options.data)
     )
-    larger = load_larger(options, dataset, training["crop_margin"], options.seed)
-    with stoppable(_advice(folder.checkpoints("pixelcnnpp"))):
+    larger = load_larger(options, dataset, training["crop_margin"])
+    with stoppable(folder.checkpoints("pixelcnnpp")):
         train_pixelcnnpp(
             dataset,
             folder,
@@ -54,7 +56,6 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
             data_config,
             larger=larger,
             callbacks=callbacks,
-            log=options.log,
             parallel=parallel,
             resume=options.resume,
             overwrite=options.overwrite,
@@ -66,31 +67,28 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
         print(f"Wrote {folder.model_keras}. Next: {_next(following, options)}")
 
 
-@app.command(cls=WholeNames)
+@app.command(cls=PlainHelp)
 @taking(BaselineOptions)
 def baseline(options: BaselineOptions) -> None:
     """Train the CNN classifier that PixelCNN++ is compared with, on the same data."""
     from keras_pixelcnnpp.run import RunFolder
     from keras_pixelcnnpp.train.baseline import train_baseline
-    from keras_pixelcnnpp.train.data import form_of_run, load_training_data
-    from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks, require_loggers
+    from keras_pixelcnnpp.train.data import levels_of_run, load_training_data
+    from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
 
     import_plugins(options.plugin)
-    require_loggers(options.log)
     callbacks = make_callbacks(options.callback)
     folder = RunFolder(options.run)
-    dataset, data_config = load_training_data(options, form_of_run(folder))
-    training = overrides(options)
-    flip = training.pop("horizontal_flip")
-    with stoppable(_advice(folder.checkpoints("baseline"))):
+    dataset, data_config = load_training_data(options, levels_of_run(folder))
+    flip = options.horizontal_flip
+    with stoppable(folder.checkpoints("baseline")):
         train_baseline(
             dataset,
             folder,
-            training,
+            overrides(options),
             data_config,
             horizontal_flip=options.data not in NOT_MIRRORED if flip is None else flip,
             callbacks=callbacks,
-            log=options.log,
             resume=options.resume,
             overwrite=options.overwrite,
             verbose=verbosity(),
@@ -98,7 +96,7 @@ def baseline(options: BaselineOptions) -> None:
     print(f"Wrote {folder.baseline_keras}. Next: {_next('classification', options)}")
 
 
-def _next(subject: str, options: PixelCNNOptions | BaselineOptions) -> str:
+def _next(subject: str, options: Options) -> str:
     plugins = [word for name in options.plugin or () for word in ("--plugin", name)]
     return shlex.join(["pixelcnnpp", *plugins, "evaluate", subject, "--run", str(options.run)])
 
@@ -109,19 +107,15 @@ def verbosity() -> int:
 
 
 @contextmanager
-def stoppable(advice: str) -> Iterator[None]:
+def stoppable(checkpoints) -> Iterator[None]:
     """Ends the command as a shell expects it, when a signal stopped the training."""
-    from keras_pixelcnnpp.train.stopping import TrainingStopped
+    from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 
     try:
         yield
     except TrainingStopped as stopped:
-        print(f"\nStopped. {advice}")
+        print(
+            f"\nStopped. A checkpoint of the last step is in {checkpoints}: "
+            "the same command with --resume goes on from there."
+        )
         raise typer.Exit(128 + stopped.signal) from None
-
-
-def _advice(checkpoints) -> str:
-    return (
-        f"A checkpoint of the last step is in {checkpoints}: "
-        "the same command with --resume goes on from there."
-    )

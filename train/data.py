@@ -12,25 +12,23 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import default_preset, load_preset_config
 from keras_pixelcnnpp.run import RunFolder, require_data
-from keras_pixelcnnpp.train.options import ModelOptions, TrainingOptions
+from keras_pixelcnnpp.train.options import Options
 
 FLIPS = 2**20  # names a stream of random numbers
 
 
-def load_data(
-    options: TrainingOptions, seed: int, preset: dict | None = None
-) -> tuple[Dataset, dict]:
+def load_training_data(options: Options, num_levels: int | None = None) -> tuple[Dataset, dict]:
     """Reads the data, says what it is, and returns it with the section `data` of `config.json`.
 
-    A preset may be one of coarser pictures: its `num_levels` hold unless others are asked for.
+    `num_levels` are those of the preset or of the run, which hold unless others are asked for.
+    Labels of the split `train` are hidden or made wrong as the options have it.
     """
     source = options.data
-    of_preset = {} if preset is None else preset["training"]
     dataset = load_dataset(
         source,
         image_size=options.image_size,
-        num_levels=options.num_levels or of_preset.get("num_levels"),
-        seed=seed,
+        num_levels=options.num_levels or num_levels,
+        seed=options.seed,
         resize=options.resize,
         skip_bad_files=options.skip_bad_files,
     )
@@ -43,7 +41,7 @@ def load_data(
     config = {
         # Absolute, so that the evaluation finds it from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
-        "seed": seed,
+        "seed": options.seed,
         "resize": options.resize,
         "skip_bad_files": options.skip_bad_files,
         "fingerprint": dataset.fingerprint(),
@@ -52,37 +50,27 @@ def load_data(
         "num_levels": dataset.num_levels,
         "counts": dataset.counts(),
     }
-    return dataset, config
-
-
-def form_of_run(run: RunFolder) -> dict | None:
-    """In place of a preset: the levels of a run that is there, so that its CNN sees the same."""
-    if not run.config_json.is_file():
-        return None
-    levels = require_data(run.read_config(), "num_levels")["num_levels"]
-    return {"training": {"num_levels": levels}}
-
-
-def load_training_data(options: ModelOptions, preset: dict | None = None) -> tuple[Dataset, dict]:
-    """As `load_data`, but for labels of the split `train` that are hidden or made wrong."""
-    dataset, config = load_data(options, options.seed, preset)
-    changes = {"labels_per_class": options.labels_per_class, "flip_labels": options.flip_labels}
-    if not any(changes.values()):
+    if not (options.labels_per_class or options.flip_labels):
         return dataset, config
     # Beside the fingerprint of the data as they lie there, by which an evaluation knows them.
-    config = {**config, **changes}
+    config["labels_per_class"] = options.labels_per_class
+    config["flip_labels"] = options.flip_labels
     if options.labels_per_class:
         config["labels_among"] = options.limit
     train = dataset.split("train")
     labels = training_labels(train, config)
     dataset = replace(dataset, splits={**dataset.splits, "train": replace(train, labels=labels)})
-    if options.labels_per_class:
-        print(f"Of the split train, {np.sum(labels >= 0)} pictures keep their label")
-    if options.flip_labels:
-        wrong = np.sum((labels != train.labels) & (labels >= 0))
-        print(f"Of the split train, {wrong} pictures have a wrong label")
+    wrong = np.sum((labels != train.labels) & (labels >= 0))
+    print(f"Of the split train, {np.sum(labels >= 0)} pictures have a label, {wrong} a wrong one")
     digest = hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()
     return dataset, {**config, "counts": dataset.counts(), "labels_fingerprint": digest}
+
+
+def levels_of_run(run: RunFolder) -> int | None:
+    """The `num_levels` of a run that is there, so that its CNN sees the same pictures."""
+    if not run.config_json.is_file():
+        return None
+    return require_data(run.read_config(), "num_levels")["num_levels"]
 
 
 def training_labels(train: LabelledImages, data_config: dict) -> np.ndarray:
@@ -95,16 +83,12 @@ def training_labels(train: LabelledImages, data_config: dict) -> np.ndarray:
     if per_class := data_config.get("labels_per_class"):
         labels = train.labels_kept(per_class, data_config.get("labels_among"), seed)
     if share := data_config.get("flip_labels"):
-        labels = flipped(labels, share, len(data_config["class_names"]), seed)
+        labels = _flipped(labels, share, len(data_config["class_names"]), seed)
     return labels
 
 
-def flipped(labels: np.ndarray, share: float, num_classes: int, seed: int) -> np.ndarray:
-    """Labels `(N,)` of which so large a share of the known ones is another class, at random.
-
-    Raises:
-        UserError: If there is no other class.
-    """
+def _flipped(labels, share, num_classes, seed):
+    """Labels of which so large a share of the known ones is another class, at random."""
     if num_classes < 2:
         raise UserError(
             "Invalid value for option `flip_labels`. There is no wrong label where there are fewer "
@@ -141,25 +125,22 @@ def is_folder(source: str) -> bool:
     return source not in CLASS_NAMES and path.is_dir() and not is_idx_folder(path)
 
 
-def load_larger(
-    options: TrainingOptions, dataset: Dataset, margin: int, seed: int
-) -> LabelledImages | None:
+def load_larger(options: Options, dataset: Dataset, margin: int) -> LabelledImages | None:
     """The split `train` with pictures `margin` pixels higher and wider; `None` for no margin."""
-    source = options.data
     if not margin:
         return None
-    if not is_folder(source):
+    if not is_folder(options.data):
         raise UserError(
             "Invalid value for option `crop_margin`. Only picture files can be read at a larger "
-            f"size, from a folder. Received: crop_margin={margin}, data={source}"
+            f"size, from a folder. Received: crop_margin={margin}, data={options.data}"
         )
     height, width, channels = dataset.image_shape
     larger = load_dataset(
-        source,
+        options.data,
         image_size=(height + margin, width + margin),
         channels=channels,
         num_levels=dataset.num_levels,
-        seed=seed,
+        seed=options.seed,
         resize=options.resize,
         skip_bad_files=options.skip_bad_files,
         splits=("train",),

@@ -1,23 +1,54 @@
 """What both trainings do: claim the run, train in phases with checkpoints, resume, save."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import keras
 
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
-from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path
-from keras_pixelcnnpp.optimizers import inner_optimizer, keep_own_weights, use_averages
+from keras_pixelcnnpp.optimizers import keep_own_weights, use_averages
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
-from keras_pixelcnnpp.train.devices import Devices, OneDevice
-from keras_pixelcnnpp.train.monitors import HistoryFile, TimeEstimate, ValidationMonitor
-from keras_pixelcnnpp.train.plugins import loggers
-from keras_pixelcnnpp.train.stopping import EpochCheckpoint, StopOnNonFinite, StopOnSignal
-from keras_pixelcnnpp.train.tensorboard import hyperparameters, tensorboard_callbacks
+from keras_pixelcnnpp.train.checkpoints import (
+    Checkpoints,
+    EpochCheckpoint,
+    Progress,
+    StopOnSignal,
+)
+from keras_pixelcnnpp.train.devices import OneDevice
+from keras_pixelcnnpp.train.monitors import HistoryFile, TensorBoardLog, ValidationMonitor
+from keras_pixelcnnpp.train.options import MAY_CHANGE, WATCHING
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training with one kind of batches, up to the end of epoch `last_epoch`."""
+
+    batches: ImageSequence
+    last_epoch: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a command starts a training: over or on, where, and what it says.
+
+    Attributes:
+        callbacks: The user's Keras callbacks.
+        parallel: The devices that share the work.
+        resume: Whether to go on from the last checkpoint.
+        overwrite: Whether to start over in a folder that holds a run.
+        verbose: Keras's `verbose`.
+    """
+
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    parallel: OneDevice = field(default_factory=OneDevice)
+    resume: bool = False
+    overwrite: bool = False
+    verbose: int | str = "auto"
 
 
 def claim(
@@ -27,17 +58,15 @@ def claim(
     model: keras.Model,
     options: dict,
     data_config: dict,
-    *,
-    parallel: Devices,
-    **how,
+    start: Start,
 ) -> None:
-    """Says what is going to be trained, in `config.json` too; `how` is that of `RunFolder.start`.
+    """Says what is going to be trained, in `config.json` too.
 
     Workers wait for one another: they may have read what the chief now overwrites.
     """
-    parallel.wait()
-    if parallel.is_chief:
-        saved = Checkpoints(run.checkpoints(section)).saved() if how.get("resume") else []
+    start.parallel.wait()
+    if start.parallel.is_chief:
+        saved = Checkpoints(run.checkpoints(section)).saved() if start.resume else []
         if saved and saved[-1].epoch > options["epochs"]:
             raise UserError(
                 f"{run.path} has trained {section} for {saved[-1].epoch} epochs. Expected at least "
@@ -50,99 +79,93 @@ def claim(
             "parameters": model.count_params(),
             "versions": backend.versions(),
         }
-        run.start(section, config, data_config, **how)
+        run.start(
+            section,
+            config,
+            data_config,
+            resume=start.resume,
+            overwrite=start.overwrite,
+            may_change=MAY_CHANGE,
+        )
     weights = f"{model.count_params():,} weights"
-    print(f"{title}, {weights}: {backend.describe(model)}{parallel.describe()}")
+    print(f"{title}, {weights}: {backend.describe(model)}{start.parallel}")
 
 
 def train_into(
     run: RunFolder,
     section: str,
     model: keras.Model,
-    phases: Sequence["Phase"],
+    phases: Sequence[Phase],
     monitor: ValidationMonitor,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    *,
     dataset: Dataset,
-    pictures: LabelledImages,
-    sample_every: int = 0,
-    histogram_every: int = 0,
-    figures_every: int = 0,
-    log: Sequence[str] | None = None,
+    start: Start,
     finish: Callable[[], None] = lambda: None,
-    parallel: Devices,
-    resume: bool,
-    verbose: int | str,
 ) -> None:
-    """Trains with logs and checkpoints in the claimed run, calls `finish`, and saves the model.
-
-    What the callbacks log goes into the history, to TensorBoard and where `log` says.
-    """
-    logs, options, trackers = [], {}, ()  # of a worker that isn't the chief
-    if parallel.is_chief:
-        if verbose:
-            averages = inner_optimizer(model.optimizer).use_ema
-            print(monitor.describe(averages, model.num_classes > 0))
-        logs = tensorboard_callbacks(
-            *(run, section, dataset, pictures, monitor),
-            *(sample_every, histogram_every, figures_every),
-        )
+    """Trains with logs and checkpoints in the claimed run, calls `finish`, and saves the model."""
+    callbacks = [monitor, *start.callbacks, HistoryFile(run.history_json(section))]
+    if start.parallel.is_chief:
+        if start.verbose:
+            print(monitor)
         config = run.read_config()
-        options, trackers = hyperparameters(section, config[section], config["data"]), log
-    title = f"{run.path.name}-{section}"
-    with loggers(trackers, run.logs(section), title, options) as more:
-        train_phases(
-            model,
-            phases,
-            Checkpoints(run.checkpoints(section)),
-            [monitor, *callbacks, HistoryFile(run.history_json(section)), *logs, *more],
-            parallel=parallel,
-            resume=resume,
-            verbose=verbose,
+        options = config[section]["options"]
+        watched = TensorBoardLog(
+            run.logs(section),
+            monitor,
+            dataset.class_names,
+            {
+                "model": section,
+                "data": Path(config["data"]["source"]).name,
+                "parameters": config[section]["parameters"],
+                **{name: value for name, value in options.items() if name not in WATCHING},
+            },
+            options.get("sample_every", 0),
         )
-    if parallel.is_chief:
+        watched.training_pictures(phases[-1].batches.images, dataset.num_levels)
+        callbacks.append(watched)
+    train_phases(
+        model,
+        phases,
+        run.checkpoints(section),
+        callbacks,
+        parallel=start.parallel,
+        resume=start.resume,
+        verbose=start.verbose,
+    )
+    if start.parallel.is_chief:
         finish()
         with atomic_path(run.model(section)) as temporary:
             model.save(temporary)
-    parallel.wait()  # a worker that leaves ends the others
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of the training with one kind of batches, up to the end of epoch `last_epoch`."""
-
-    batches: ImageSequence
-    last_epoch: int
+    start.parallel.wait()  # a worker that leaves ends the others
 
 
 def train_phases(
     model: keras.Model,
     phases: Sequence[Phase],
-    checkpoints: Checkpoints,
+    folder: str | Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
-    parallel: Devices | None = None,
+    parallel: OneDevice | None = None,
     resume: bool = False,
     verbose: int | str = "auto",
 ) -> None:
     """Trains a compiled model through all phases; in the end it has its averaged weights.
 
-    The callbacks are called before the checkpoint of an epoch is written. Raises `TrainingStopped`
-    after a signal, when the checkpoint of the last step is there. (Of several workers, a signal
-    ends the job at once: no step can be finished without all.)
+    The callbacks are called before the checkpoint of an epoch is written into `folder`. Raises
+    `TrainingStopped` after a signal, when the checkpoint of the last step is there. (Of several
+    workers, a signal ends the job at once: no step can be finished without all.)
     """
     # A run that was killed and resumed ends with the same weights as one that ran through: every
     # call of `model.fit` starts from a checkpoint, the first of a resumed run and any later one.
     parallel = parallel or OneDevice()
-    checkpoints = parallel.checkpoints(checkpoints)
+    checkpoints = Checkpoints(folder, writable=parallel.is_chief)
     if not resume:
         checkpoints.clear()
     parallel.wait()
     trained = parallel.copy(model)
     start, fitted = checkpoints.restore(trained), False
     with StopOnSignal(parallel.signals) as stop:
-        for number, (phase, first_epoch) in enumerate(_still_to_do(phases, start)):
-            if number:
+        for phase, first_epoch in _still_to_do(phases, start):
+            if fitted:
                 # The end of `fit` put the averaged weights into the model; training goes on from
                 # the raw ones.
                 parallel.wait()
@@ -156,8 +179,6 @@ def train_phases(
                 shuffle=False,  # ImageSequence shuffles, by seed and epoch
                 callbacks=[
                     SetEpoch(phase.batches),
-                    StopOnNonFinite(phase.batches, checkpoints),
-                    TimeEstimate(),
                     *parallel.callbacks(callbacks, model, trained),
                     EpochCheckpoint(checkpoints, phase.batches, stop),
                 ],

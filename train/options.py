@@ -1,515 +1,327 @@
 """Every option of the training commands, declared once; and the merge with a preset."""
 
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from typer import Option
+from typer.core import TyperCommand
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import likelihood_epochs
-from keras_pixelcnnpp.train.command_line import (
-    DATA,
-    DEVICES,
-    LABEL,
-    NETWORK,
-    RUN,
-    SCHEDULE,
-    WATCHED,
-    Model,
-    Training,
-    marked,
-    option,
-    training_defaults,
-)
+
+Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
+Epochs = Annotated[int | None, Option(help="Passes over the training pictures.", min=1)]
+BatchSize = Annotated[int | None, Option(help="Pictures per step.", min=1)]
+LearningRate = Annotated[float | None, Option(help="Adam's peak learning rate.", min=0)]
+EmaMomentum = Annotated[
+    float | None,
+    Option(help="Momentum of the averaged weights, at most 1 - 10/steps; 0: none.", min=0, max=1),
+]
 
 
-class Resize(StrEnum):
-    """What becomes of pictures of another aspect ratio."""
-
-    crop = "crop"
-    squeeze = "squeeze"
-
-
-class Precision(StrEnum):
-    """Keras's dtype policies, and float32 with a GPU's faster products."""
-
-    float32 = "float32"
-    tf32 = "tf32"
-    mixed_bfloat16 = "mixed_bfloat16"
-    mixed_float16 = "mixed_float16"
-
-
-class Architecture(StrEnum):
-    """The models of the family."""
-
-    pixelcnnpp = "pixelcnnpp"
-    gated_pixelcnn = "gated_pixelcnn"
-    pixelcnn = "pixelcnn"
-
-
-class Head(StrEnum):
-    """The distributions of a pixel."""
-
-    logistic_mixture = "logistic_mixture"
-    categorical = "categorical"
-
-
-class Schedule(StrEnum):
-    """How the learning rate falls."""
-
-    exponential = "exponential"
-    cosine = "cosine"
-
-
-class Log(StrEnum):
-    """The experiment trackers whose own Keras callback is known."""
-
-    wandb = "wandb"
-    mlflow = "mlflow"
-
-
-def per_resolution(parameter: typer.CallbackParam, text: str | None) -> int | list[int] | None:
+def numbers(text: str | None) -> int | list[int] | None:
     """`"40"` gives 40, `"24,48,96"` a number for each resolution."""
     if text is None:
         return None
     try:
-        numbers = [int(part) for part in text.split(",")]
+        values = [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(
-            f"Invalid value for option `{parameter.name}`. Expected a positive integer, or one for "
-            f"each resolution with commas between. Received: {text!r}"
+        raise typer.BadParameter(
+            "Expected a positive integer, or one for each resolution with commas between. "
+            f"Received: {text!r}"
         ) from None
-    return numbers if len(numbers) > 1 else numbers[0]
-
-
-Preset = Annotated[
-    str | None,
-    option(
-        NETWORK,
-        "Where defaults come from: one that pixelcnnpp presets lists, or a folder.",
-        show_default="what suits the data, else cpen455",
-    ),
-]
-Epochs = Annotated[int | None, option(SCHEDULE, "Passes over the training pictures.", min=1)]
-BatchSize = Annotated[int | None, option(SCHEDULE, "Pictures per step.", min=1)]
-LearningRate = Annotated[float | None, option(SCHEDULE, "Adam's, at the beginning.", min=0)]
-EmaMomentum = Annotated[
-    float | None,
-    option(
-        SCHEDULE,
-        "Momentum of the moving average of the weights, to which it rises; 0: none.",
-        min=0,
-        max=1,
-    ),
-]
-GradientClipNorm = Annotated[
-    float | None,
-    option(SCHEDULE, "A longer gradient is scaled down to this norm; 0: never.", min=0),
-]
-HorizontalFlip = Annotated[bool | None, option(DATA, "Mirror half of the training pictures.")]
+    return values if len(values) > 1 else values[0]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """What all three commands take."""
+class Options:
+    """What both commands take."""
 
     data: Annotated[
         str,
-        option(
-            DATA,
-            "digits, mnist, fashion_mnist, cifar10, an .npz, or a folder: with train.csv, of class "
-            "folders, or of idx files.",
+        Option(
+            help="digits, mnist, fashion_mnist, cifar10, an .npz, or a folder: with train.csv, of "
+            "class folders, or of idx files."
         ),
     ]
+    run: Annotated[Path, Option(help="The run folder, such as runs/digits.")]
+    resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Start over in a folder that holds a run.")
+    ] = False
     image_size: Annotated[
-        int | None,
-        option(
-            DATA,
-            "Resize pictures to this height and width.",
-            min=1,
-            show_default="32 for folders, else the data's",
-        ),
+        int | None, Option(help="Height and width to resize to; of folders 32 unless given.", min=1)
     ] = None
     resize: Annotated[
-        Resize,
-        option(
-            DATA,
-            "Pictures of another aspect ratio: cut off in the middle, or squeeze, here and in "
-            "whatever uses the model.",
-        ),
-    ] = Resize.crop
+        Literal["crop", "squeeze"], Option(help="What becomes of pictures of another aspect ratio.")
+    ] = "crop"
     num_levels: Annotated[
         int | None,
-        option(
-            DATA,
-            "Values of a sub-pixel: fewer make pictures coarser.",
-            min=2,
-            max=256,
-            show_default="the data's",
-        ),
+        Option(help="Values of a sub-pixel: fewer make pictures coarser.", min=2, max=256),
     ] = None
     skip_bad_files: Annotated[
         bool,
-        option(
-            DATA,
-            "Go on without the picture files that cannot be read, here and in evaluate.",
-            "--skip-bad-files",
-        ),
+        Option("--skip-bad-files", help="Go on without the picture files that cannot be read."),
     ] = False
     limit: Annotated[
-        int | None,
-        option(DATA, "Train on so many pictures, chosen at random, for a trial.", min=1),
-        Training("all"),
+        int | None, Option(help="Train on so many pictures, chosen at random.", min=1)
     ] = None
-    epochs: Annotated[Epochs, Training(fallback=100, may_change=True)] = None
-    batch_size: Annotated[BatchSize, Training(fallback=16)] = None
-    learning_rate: Annotated[LearningRate, Training(fallback=2e-4)] = None
-    ema_momentum: Annotated[EmaMomentum, Training(fallback=0.0)] = None
-    precision: Annotated[
-        Precision,
-        option(
-            DEVICES,
-            "Of the computations: float32, tf32, mixed_bfloat16 or mixed_float16.",
-            metavar="<name>",
-        ),
-        Training(),
-    ] = Precision.float32
-    run: Annotated[Path, option(RUN, "The run folder, such as runs/digits.")]
-    overwrite: Annotated[
-        bool, option(RUN, "Start over in a folder that holds a run.", "--overwrite")
-    ] = False
-    plugin: Annotated[
-        list[str] | None,
-        option(
-            RUN,
-            "A module to import first, such as one that adds strategies; may be repeated.",
-            show_default="none",
-        ),
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions(TrainingOptions):
-    """What the commands take that train one model."""
-
     labels_per_class: Annotated[
         int | None,
-        option(
-            DATA,
-            "Hide all labels of the split train but so many of each class, chosen by --seed.",
-            min=1,
-            show_default="none is hidden",
-        ),
+        Option(help="Hide all training labels but so many of each class, by --seed.", min=1),
     ] = None
     flip_labels: Annotated[
         float | None,
-        option(
-            DATA,
-            "Share of the labels of the split train that become a wrong one, chosen by --seed: for "
-            "benchmarks/wrong_labels.py.",
-            min=0,
-            max=1,
-            show_default="none",
-        ),
+        Option(help="Make this share of the training labels wrong, by --seed.", min=0, max=1),
     ] = None
-    horizontal_flip: Annotated[HorizontalFlip, Training(fallback=False)] = None
-    gradient_clip_norm: Annotated[GradientClipNorm, Training(fallback=0.0, may_change=True)] = None
-    jit_compile: Annotated[
-        bool | None,
-        option(DEVICES, "Compile with XLA."),
-        Training("what suits backend and device", may_change=True),
+    epochs: Epochs = None
+    batch_size: BatchSize = None
+    learning_rate: LearningRate = None
+    ema_momentum: EmaMomentum = None
+    gradient_clip_norm: Annotated[
+        float | None, Option(help="A longer gradient is scaled down to this norm; 0: never.", min=0)
     ] = None
-    seed: Annotated[int, option(RUN, "Same seed, same numbers.", min=0), Training()] = 0
+    horizontal_flip: Annotated[
+        bool | None, Option(help="Mirror half of the training pictures.")
+    ] = None
+    precision: Annotated[Precision, Option(help="Of the computations.")] = "float32"
+    jit_compile: Annotated[bool | None, Option(help="Compile with XLA.")] = None
+    seed: Annotated[int, Option(help="Same seed, same numbers.", min=0)] = 0
     validation_limit: Annotated[
         int | None,
-        option(
-            WATCHED,
-            "Measure after each epoch on so many validation pictures, chosen at random; 0: all.",
+        Option(
+            help="Measure on so many validation pictures after each epoch; 0: all. Unless given, "
+            "as many as take no longer than the epoch.",
             min=0,
         ),
-        Training("as many as take no longer than the epoch", watching=True),
     ] = None
-    log: Annotated[
-        list[Log] | None,
-        option(
-            WATCHED,
-            "wandb or mlflow: what is measured goes there too; may be repeated.",
-            metavar="<name>",
-            show_default="none",
-        ),
+    plugin: Annotated[
+        list[str] | None,
+        Option(help="A module to import first, such as one that adds strategies; may be repeated."),
     ] = None
-    figures_every: Annotated[
-        int | None,
-        option(
-            WATCHED,
-            "Epochs between figures in TensorBoard: calibration, and accuracy by the part of a "
-            "picture that was seen; 0: none.",
-            min=0,
-        ),
-        Training("5", 5, watching=True),
-    ] = None
-    resume: Annotated[bool, option(RUN, "Go on from the last checkpoint.", "--resume")] = False
     callback: Annotated[
         list[str] | None,
-        option(
-            RUN,
-            "MODULE:OBJECT, a Keras callback or what returns one when called; may be repeated.",
-            show_default="none",
-        ),
+        Option(help="MODULE:OBJECT, a Keras callback or what returns one; may be repeated."),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelCNNOptions(ModelOptions):
-    """What `train pixelcnnpp` takes."""
+class PixelCNNOptions(Options):
+    """What `train pixelcnnpp` takes. `None`: as the preset has it, else `TRAINING_DEFAULTS`."""
 
-    crop_margin: Annotated[
-        int | None,
-        option(
-            DATA,
-            "Read the picture files this much larger as well, and train half of the time on a crop "
-            "at a random place.",
-            min=0,
+    preset: Annotated[
+        str | None,
+        Option(
+            help="Where defaults come from: a name that `pixelcnnpp presets` lists, or a folder. "
+            "Unless given, what suits the data, else cpen455."
         ),
-        Training(fallback=0),
     ] = None
-    perturb: Annotated[
-        float | None,
-        option(
-            DATA,
-            "Share of sub-pixels replaced by random levels, which makes a model of the background "
-            "for evaluate foreign --background.",
-            min=0,
-            max=0.99,
-        ),
-        Training("0"),  # no other fallback: a run of before this option can be resumed
-    ] = None
-    preset: Preset = None
     architecture: Annotated[
-        Architecture | None,
-        option(NETWORK, "pixelcnnpp, gated_pixelcnn or pixelcnn.", metavar="<name>"),
-        Model(),
+        Literal["pixelcnnpp", "gated_pixelcnn", "pixelcnn"] | None, Option(help="The network.")
     ] = None
     head: Annotated[
-        Head | None,
-        option(
-            NETWORK,
-            "The distribution of a pixel: logistic_mixture or categorical.",
-            metavar="<name>",
-        ),
-        Model(),
+        Literal["logistic_mixture", "categorical"] | None,
+        Option(help="The distribution of a pixel."),
     ] = None
     filters: Annotated[
-        str | None,
-        option(
-            NETWORK,
-            "Width of the network, or one per resolution: 24,48,96.",
-            callback=per_resolution,
-        ),
-        Model(),
+        str | None, Option(help="Width, or one per resolution: 24,48,96.", callback=numbers)
     ] = None
     num_blocks: Annotated[
         str | None,
-        option(
-            NETWORK,
-            "Blocks at each resolution, or one number for each: 1,1,2.",
-            callback=per_resolution,
-        ),
-        Model(),
+        Option(help="Blocks at each resolution, or one number for each.", callback=numbers),
     ] = None
-    num_resolutions: Annotated[
-        int | None, option(NETWORK, "Each one halves height and width."), Model()
-    ] = None
-    num_mixtures: Annotated[int | None, option(NETWORK, "Logistic components."), Model()] = None
-    dropout_rate: Annotated[float | None, option(NETWORK, "In [0, 1)."), Model()] = None
-    initial_weights: Annotated[
-        str | None,
-        option(
-            NETWORK,
-            "What to start from: a preset with weights, or a run or its model.keras, of the same "
-            "architecture.",
-        ),
-        Training("random weights"),
-    ] = None
+    num_resolutions: Annotated[int | None, Option(help="Each halves height and width.")] = None
+    num_mixtures: Annotated[int | None, Option(help="Logistic components.")] = None
+    dropout_rate: Annotated[float | None, Option(help="In [0, 1).")] = None
     conditioning: Annotated[
-        str | None,
-        option(LABEL, "How labels enter: none, bias, film, …, or several with +."),
-        Model(),
+        str | None, Option(help="How labels enter: none, bias, film, …, or several with +.")
     ] = None
     conditioned_blocks: Annotated[
-        str | None,
-        option(
-            LABEL,
-            "Which blocks see the label: all; up, from the lowest resolution on; or up_left, of "
-            "these one stream's, which is fastest with several candidates.",
-        ),
-        Model(),
+        str | None, Option(help="Which blocks see the label: all, up, or up_left (fastest).")
     ] = None
     label_dropout_rate: Annotated[
-        float | None, option(LABEL, "Share of training pictures without their label."), Model()
+        float | None, Option(help="Share of training pictures without their label.")
     ] = None
     label_loss_weight: Annotated[
-        float | None,
-        option(LABEL, "Weight of the cross-entropy over the candidate labels.", min=0),
-        Model(),
+        float | None, Option(help="Of the cross-entropy over the candidate labels.", min=0)
     ] = None
     unlabelled_weight: Annotated[
-        float | None,
-        option(
-            LABEL,
-            "Weight of training pictures without a label, of which p(x) is learned, with all "
-            "classes as candidates; 0 leaves them out.",
-            min=0,
-        ),
-        Model("preset, else 0"),
-    ] = None
-    labelled_share: Annotated[
-        float | None,
-        option(
-            LABEL,
-            "With --unlabelled-weight: where labels are fewer, the labelled pictures come so often "
-            "in an epoch that they are this share of it.",
-            min=0,
-            max=0.99,
-        ),
-        Training("as they are"),  # no other fallback: a run of before this option can be resumed
+        float | None, Option(help="Of training pictures without a label; 0 leaves them out.", min=0)
     ] = None
     initial_temperature: Annotated[
-        float | None,
-        option(LABEL, "What the log-likelihoods are multiplied by at first; learned.", min=0),
-        Model(),
+        float | None, Option(help="First factor on the log-likelihoods, learned.", min=0)
     ] = None
-    learn_temperature: Annotated[
-        bool | None, option(LABEL, "Learn that factor."), Model("preset, else yes")
+    learn_temperature: Annotated[bool | None, Option(help="Learn that factor.")] = None
+    learn_offsets: Annotated[bool | None, Option(help="Learn an offset for each class.")] = None
+    initial_weights: Annotated[
+        str | None,
+        Option(help="Start from a preset with weights, or from a run or its model.keras."),
     ] = None
-    learn_offsets: Annotated[
-        bool | None, option(LABEL, "Learn an offset for each class."), Model("preset, else yes")
-    ] = None
-    candidates: Annotated[
-        int | None,
-        option(LABEL, "Candidate labels per picture.", min=1),
-        Training("preset, else 1, or all with a label loss"),
-    ] = None
+    candidates: Annotated[int | None, Option(help="Candidate labels per picture.", min=1)] = None
     warmup_epochs: Annotated[
         int | None,
-        option(
-            LABEL,
-            "First epochs with one candidate: plain likelihood, of the pictures with a label. "
-            "With --unlabelled-weight none, unless given.",
+        Option(
+            help="First epochs, by likelihood alone. Unless given, as large a share as the "
+            "preset's; with --unlabelled-weight none.",
             min=0,
         ),
-        Training("as large a share of the epochs as the preset's", 0),
     ] = None
     learning_rate_schedule: Annotated[
-        Schedule | None,
-        option(
-            SCHEDULE,
-            "exponential: a factor per step, --learning-rate-decay. cosine: down to a hundredth at "
-            "the end of the last epoch.",
-            metavar="<name>",  # beside the longest name there is no room for both
-        ),
-        Training("preset, else exponential", "exponential"),
+        Literal["exponential", "cosine"] | None,
+        Option(help="A factor per step, or down to a hundredth at the end."),
     ] = None
     learning_rate_decay: Annotated[
-        float | None,
-        option(SCHEDULE, "Factor on the learning rate per step.", min=0, max=1),
-        Training(fallback=1.0),
+        float | None, Option(help="That factor per step.", min=0, max=1)
     ] = None
     learning_rate_warmup: Annotated[
         int | None,
-        option(
-            SCHEDULE,
-            "Steps over which the learning rate rises, at the start and again after "
-            "--warmup-epochs; at most a tenth of all steps.",
+        Option(
+            help="Steps over which the rate rises, at the start and after --warmup-epochs; at most "
+            "a tenth of all.",
             min=1,
         ),
-        Training("preset, else none"),
+    ] = None
+    labelled_share: Annotated[
+        float | None,
+        Option(
+            help="With --unlabelled-weight: repeat labelled pictures up to this share.",
+            min=0,
+            max=0.99,
+        ),
+    ] = None
+    crop_margin: Annotated[
+        int | None,
+        Option(
+            help="Read picture files this much larger too, to train half of the time on a random "
+            "crop.",
+            min=0,
+        ),
+    ] = None
+    perturb: Annotated[
+        float | None,
+        Option(
+            help="Share of sub-pixels replaced by random levels, for a model of the background.",
+            min=0,
+            max=0.99,
+        ),
     ] = None
     sample_every: Annotated[
-        int | None,
-        option(
-            WATCHED,
-            "Epochs between grids of generated pictures in TensorBoard; 0: none.",
-            min=0,
-        ),
-        Training("5", 5, watching=True),
-    ] = None
-    histogram_every: Annotated[
-        int | None,
-        option(WATCHED, "Epochs between histograms of the weights in TensorBoard; 0: none.", min=0),
-        Training("0", 0, watching=True),
-    ] = None
-    frechet_every: Annotated[
-        int | None,
-        option(
-            WATCHED,
-            "Epochs between Fréchet distances of generated pictures to those of the split "
-            "validation, by the features of the run's baseline CNN, to be trained first; 0: none.",
-            min=0,
-        ),
-        Training("0", 0, watching=True),
+        int | None, Option(help="Epochs between grids of samples in TensorBoard; 0: none.", min=0)
     ] = None
     devices: Annotated[
-        int | None,
-        option(
-            DEVICES,
-            "Devices of this machine that share every batch (TensorFlow, JAX).",
-            min=1,
-            show_default="one",
-        ),
+        int | None, Option(help="Devices that share every batch (TensorFlow, JAX).", min=1)
     ] = None
     workers: Annotated[
         str | None,
-        option(
-            DEVICES,
-            "HOST:PORT of each process that shares every batch, with commas between; the same "
-            "command runs on each, with its own --worker. JAX only. All must see the run folder; "
-            "the first writes it.",
-            show_default="the environment variable TF_CONFIG, else none",
+        Option(
+            help="HOST:PORT of each process that shares every batch, with commas between (JAX). "
+            "All must see the run folder; the first writes it."
         ),
     ] = None
     worker: Annotated[
-        int | None,
-        option(
-            DEVICES,
-            "This process's place in --workers, from 0.",
-            min=0,
-            show_default="as --workers",
-        ),
+        int | None, Option(help="This process's place in --workers, from 0.", min=0)
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineOptions(ModelOptions):
+class BaselineOptions(Options):
     """What `train baseline` takes. There is no preset: what stands here is what is trained with."""
 
-    epochs: Annotated[Epochs, Training()] = 25
-    batch_size: Annotated[BatchSize, Training()] = 64
-    learning_rate: Annotated[LearningRate, Training()] = 2e-3
-    weight_decay: Annotated[float | None, option(SCHEDULE, "AdamW's.", min=0), Training()] = 0.02
-    ema_momentum: Annotated[EmaMomentum, Training()] = 0.99
-    gradient_clip_norm: Annotated[GradientClipNorm, Training(may_change=True)] = 0.0
-    horizontal_flip: Annotated[HorizontalFlip, Training("yes, of digits and mnist no")] = None
+    epochs: Epochs = 25
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 2e-3
+    ema_momentum: EmaMomentum = 0.99
+    weight_decay: Annotated[float, Option(help="AdamW's.", min=0)] = 0.02
     cut_rate: Annotated[
-        float | None,
-        option(
-            DATA,
-            "Share of pictures of which only the first rows are left, and the mean picture fills "
-            "the rest, to judge parts: evaluate classification --partial.",
+        float,
+        Option(
+            help="Share of pictures of which only the first rows are left, to learn to judge "
+            "parts.",
             min=0,
             max=0.99,
         ),
-        Training("0"),  # no other fallback: a run of before this option can be resumed
-    ] = None
+    ] = 0.0
 
 
-TRAINING_DEFAULTS = training_defaults(PixelCNNOptions)
-WATCHING = tuple(name for name, mark in marked(PixelCNNOptions, Training).items() if mark.watching)
+# Training options of `train pixelcnnpp`, where neither user nor preset gives one; `None`: none.
+TRAINING_DEFAULTS = {
+    "limit": None,
+    "epochs": 100,
+    "batch_size": 16,
+    "learning_rate": 2e-4,
+    "learning_rate_schedule": "exponential",
+    "learning_rate_decay": 1.0,
+    "learning_rate_warmup": None,
+    "ema_momentum": 0.0,
+    "gradient_clip_norm": 0.0,
+    "horizontal_flip": False,
+    "crop_margin": 0,
+    "perturb": 0.0,
+    "candidates": None,
+    "warmup_epochs": 0,
+    "labelled_share": 0.0,
+    "initial_weights": None,
+    "precision": "float32",
+    "jit_compile": None,
+    "seed": 0,
+    "validation_limit": None,
+    "sample_every": 5,
+}
+WATCHING = ("validation_limit", "sample_every")
+MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *WATCHING)  # when a run is resumed
+# Of a run's data, or about how the command goes; all others are the model's or its training's.
+_NEITHER = (
+    *("data", "image_size", "resize", "num_levels", "skip_bad_files", "labels_per_class"),
+    *("flip_labels", "run", "resume", "overwrite", "plugin", "callback", "preset"),
+    *("devices", "workers", "worker"),
+)
 # A mirrored digit is no digit; most photographs may be mirrored.
 NOT_MIRRORED = ("digits", "mnist")
-GIVEN_BY_DATA = ("image_shape", "num_classes", "num_levels")
+_GIVEN_BY_DATA = ("image_shape", "num_classes", "num_levels")
+
+
+class PlainHelp(TyperCommand):
+    """A command whose help has no frames, in which long names of options would be cut."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{**kwargs, "rich_markup_mode": None})
+
+
+def taking(declaration: type) -> Callable:
+    """A decorator: the command has the options of a dataclass, and is called with one."""
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def command(**values):
+            return function(declaration(**values))
+
+        options = dataclasses.fields(declaration)
+        command.__annotations__ = {option.name: option.type for option in options}
+        command.__signature__ = inspect.Signature([_parameter(option) for option in options])
+        return command
+
+    return decorate
+
+
+def _parameter(option):
+    required = option.default is dataclasses.MISSING
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if required else option.default,
+        annotation=option.type,
+    )
+
+
+def overrides(options: Options) -> dict:
+    """The options of model and training by name; `None`: as the preset has it."""
+    return {name: v for name, v in vars(options).items() if name not in _NEITHER}
 
 
 def resolve_options(
@@ -539,7 +351,7 @@ def resolve_options(
     training = {name: given.pop(name, value) for name, value in training.items()}
     architecture = {"architecture": preset.get("architecture", "pixelcnnpp")}
     model = {**preset["model"], **architecture, **given}
-    model = {name: value for name, value in model.items() if name not in GIVEN_BY_DATA}
+    model = {name: value for name, value in model.items() if name not in _GIVEN_BY_DATA}
     if model.get("unlabelled_weight") and overrides.get("warmup_epochs") is None:
         training["warmup_epochs"] = 0
     if model.get("conditioning") == "none":
@@ -558,37 +370,36 @@ def resolve_options(
 
 
 def _check(model: dict, training: dict, num_classes: int) -> None:
-    candidates = training["candidates"]
+    candidates, weight = training["candidates"], model.get("label_loss_weight")
+    unlabelled, share = model.get("unlabelled_weight"), training["labelled_share"]
+    one_resolution = model["architecture"] != "pixelcnnpp"
     for name in ("num_resolutions", "conditioned_blocks"):
-        if name in model and model["architecture"] != "pixelcnnpp":
-            raise UserError(
-                f"Invalid option `{name}`. {model['architecture']} has one resolution, and all its "
-                f"blocks see the label. Received: {name}={model[name]}"
+        if one_resolution and name in model:
+            _refuse(
+                name,
+                f"{model['architecture']} has one resolution, and all its blocks see the label.",
+                model[name],
             )
-    if model.get("label_loss_weight") and num_classes < 2:
-        raise UserError(
-            "Invalid value for option `label_loss_weight`. Without labels (conditioning none) it "
-            f"must be 0. Received: label_loss_weight={model['label_loss_weight']}"
+    if weight and num_classes < 2:
+        _refuse("label_loss_weight", "Without labels (conditioning none) it must be 0.", weight)
+    if unlabelled and not 1 < candidates == num_classes:
+        _refuse(
+            "unlabelled_weight",
+            "Pictures without a label need all classes as candidates, and at least 2.",
+            f"{unlabelled}, with candidates={candidates} of {num_classes} classes",
         )
-    if model.get("unlabelled_weight") and not 1 < candidates == num_classes:
-        raise UserError(
-            "Invalid value for option `unlabelled_weight`. Pictures without a label need all "
-            f"classes as candidates, of {num_classes}, at least 2. Received: "
-            f"unlabelled_weight={model['unlabelled_weight']}, candidates={candidates}"
+    if share and not unlabelled:
+        _refuse("labelled_share", "It needs an `unlabelled_weight` above 0.", share)
+    least = 2 if weight else 1
+    if not least <= candidates <= max(num_classes, 1):
+        _refuse(
+            "candidates",
+            f"Expected an integer from {least}"
+            f"{' (with a label_loss_weight)' if weight else ''} to the number of classes, "
+            f"{num_classes}.",
+            candidates,
         )
-    if training["labelled_share"] and not model.get("unlabelled_weight"):
-        raise UserError(
-            "Invalid value for option `labelled_share`. Without `unlabelled_weight` above 0, "
-            "pictures without a label are left out. Received: "
-            f"labelled_share={training['labelled_share']}"
-        )
-    if not 1 <= candidates <= max(num_classes, 1):
-        raise UserError(
-            "Invalid value for option `candidates`. Expected an integer from 1 to the number of "
-            f"classes, {num_classes}. Received: candidates={candidates}"
-        )
-    if model.get("label_loss_weight") and candidates < 2:
-        raise UserError(
-            "Invalid value for option `candidates`. A label_loss_weight above 0 needs at least 2. "
-            f"Received: candidates={candidates}"
-        )
+
+
+def _refuse(option: str, why: str, received: object) -> None:
+    raise UserError(f"Invalid value for option `{option}`. {why} Received: {option}={received}")

@@ -1,8 +1,5 @@
 """Training a model of the family into a run folder: its phases, and the offsets at the end."""
 
-from collections.abc import Sequence
-from functools import partial
-
 import keras
 
 from keras_pixelcnnpp import backend
@@ -12,20 +9,11 @@ from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.archive import architecture, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.optimizers import make_optimizer, warmup_steps
+from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.command_line import may_change
-from keras_pixelcnnpp.train.devices import Devices, OneDevice
-from keras_pixelcnnpp.train.loop import Phase, claim, train_into
-from keras_pixelcnnpp.train.monitors import (
-    ValidationMonitor,
-    frechet_monitor,
-    measure,
-    validation_limit,
-)
-from keras_pixelcnnpp.train.options import PixelCNNOptions
+from keras_pixelcnnpp.train.loop import Phase, Start, claim, train_into
+from keras_pixelcnnpp.train.monitors import ValidationMonitor, validation_limit
 
-MONITORED_TRAINING_PICTURES = 128
 INITIALIZATION_PICTURES = 64
 
 
@@ -37,20 +25,15 @@ def train_pixelcnnpp(
     data_config: dict,
     *,
     larger: LabelledImages | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    log: Sequence[str] | None = None,
-    parallel: Devices | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    verbose: int | str = "auto",
+    **how,
 ) -> AutoregressiveModel:
     """Trains a model into the run folder; model and training options are from `resolve_options`.
 
-    `larger` is the split `train` read at a larger size, to be cropped at random. Of several workers
-    only the chief writes, and refits the offsets of the model that is returned.
+    `larger` is the split `train` read at a larger size, to be cropped at random; `how` has the
+    arguments of `loop.Start`. Of several workers only the chief writes, and refits the offsets of
+    the model that is returned.
     """
-    parallel = parallel or OneDevice()
-    parallel.check_batch_size(training["batch_size"])
+    start = Start(**how)
     keras.utils.set_random_seed(training["seed"])
     training = {**training, "jit_compile": backend.jit_compile(training["jit_compile"])}
     # Unconditional models use all pictures, labelled or not.
@@ -61,86 +44,36 @@ def train_pixelcnnpp(
     if larger is not None:
         larger = larger.labelled() if with_labels else larger
         larger = larger.some(training["limit"], training["seed"])
-    # What is measured, and learned with one candidate.
-    labelled = pictures.labelled() if num_classes else pictures
     with argument_errors(perturb_rate="perturb"):
         phases = _phases(pictures, larger, training, num_classes, dataset.num_levels)
     validation = dataset.pictures("validation", with_labels=num_classes > 0)
+    labelled = pictures.labelled() if num_classes else pictures
     with backend.precision(training["precision"]):
         with argument_errors(image_shape="image_size"):
             arguments = dict(model_options)
-            model = architecture(arguments.pop("architecture", "pixelcnnpp"))(
+            model = architecture(arguments.pop("architecture"))(
                 image_shape=dataset.image_shape,
                 num_classes=num_classes,
                 num_levels=dataset.num_levels,
                 **arguments,
             )
-            steps = total_steps(phases)
-            optimizer = make_optimizer(training, steps, total_steps(phases[:-1]))
+            optimizer = make_optimizer(training, total_steps(phases), total_steps(phases[:-1]))
             model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         sample = labelled.some(INITIALIZATION_PICTURES, training["seed"])
         model.initialize(sample.images, sample.labels)
-        if training["initial_weights"] and not (resume and run.has_checkpoint("pixelcnnpp")):
+        if training["initial_weights"] and not (start.resume and run.has_checkpoint("pixelcnnpp")):
             copy_initial_weights(training["initial_weights"], model)
-        if training["frechet_every"]:
-            # After the model, whose first weights it must not change, before an old run is cleared.
-            callbacks = [frechet_monitor(run, dataset, training["frechet_every"]), *callbacks]
-        claim(
-            run,
-            "pixelcnnpp",
-            model.title,
-            model,
-            {**model_options, **training},
-            data_config,
-            parallel=parallel,
-            resume=resume,
-            overwrite=overwrite,
-            may_change=may_change(PixelCNNOptions),
-        )
+        options = {**model_options, **training}
+        claim(run, "pixelcnnpp", model.title, model, options, data_config, start)
 
-    shorter = warmup_steps(training, steps)
-    if verbose and shorter < (training["learning_rate_warmup"] or 0):
-        print(f"The learning rate warms up over {shorter} steps, a tenth of all {steps}.")
     limit = validation_limit(training["validation_limit"], len(pictures), num_classes)
-    few = min(MONITORED_TRAINING_PICTURES, limit or MONITORED_TRAINING_PICTURES)
-    monitor = ValidationMonitor(
-        partial(measure, model, batch_size=training["batch_size"], verbose=int(verbose == 1)),
-        validation,
-        training=labelled.some(few, training["seed"]),
-        limit=limit,
-    )
+    monitor = ValidationMonitor(validation, limit, training["batch_size"])
 
     def finish() -> None:
         if model.posterior.learn_offsets:
-            if verbose == 1:
-                print("Fitting the offsets of the classes")
-            refit_offsets(
-                model,
-                labelled,
-                training["batch_size"],
-                training["seed"],
-                known_rows=model.image_shape[0],  # as `measure` scores them
-                verbose=int(verbose == 1),
-            )
+            refit_offsets(model, labelled, training["batch_size"], training["seed"])
 
-    train_into(
-        run,
-        "pixelcnnpp",
-        model,
-        phases,
-        monitor,
-        callbacks,
-        dataset=dataset,
-        pictures=pictures,
-        sample_every=training["sample_every"],
-        histogram_every=training["histogram_every"],
-        figures_every=training["figures_every"],
-        log=log,
-        finish=finish,
-        parallel=parallel,
-        resume=resume,
-        verbose=verbose,
-    )
+    train_into(run, "pixelcnnpp", model, phases, monitor, dataset, start, finish)
     return model
 
 
@@ -176,10 +109,10 @@ def _phases(
             seed=training["seed"],
             horizontal_flip=training["horizontal_flip"],
             larger_images=None if larger_ones is None else larger_ones.images,
-            perturb_rate=training["perturb"] or 0.0,
+            perturb_rate=training["perturb"],
             num_levels=num_levels,
             num_candidates=num_candidates,
-            labelled_share=training["labelled_share"] or 0.0,
+            labelled_share=training["labelled_share"],
         )
 
     candidates, warmup, epochs = (
@@ -189,7 +122,7 @@ def _phases(
     return [*generative, Phase(batches(candidates), epochs)]
 
 
-def total_steps(phases: Sequence[Phase]) -> int:
+def total_steps(phases: list[Phase]) -> int:
     """How many steps there are in all phases."""
     starts = [0, *(phase.last_epoch for phase in phases)]
     return sum(
