@@ -104,7 +104,7 @@ class RunFolder:
 
     def has_checkpoint(self, section: str) -> bool:
         """Whether there is a training of `section` to resume."""
-        return any(self.checkpoints(section).glob("epoch-*.json"))
+        return any(self.checkpoints(section).glob("epoch-*.npz"))
 
     def read_config(self) -> dict:
         """The content of `config.json`.
@@ -325,22 +325,16 @@ class RunFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-# Where a run of an older version doesn't know an option there was no choice, or it had no effect,
-# as `None` has.
-_BEFORE = {"architecture": "pixelcnnpp", "resize": "squeeze"}
-
-
 def resize_of(data: dict) -> str:
     """How a run read pictures of another aspect ratio, from the section `data` of its config."""
-    return data.get("resize", _BEFORE["resize"])
+    return data.get("resize", "crop")
 
 
 def _differences(known: dict, given: dict) -> str:
-    known = {name: known.get(name, _BEFORE.get(name)) for name in {**known, **given}}
     return ", ".join(
-        f"{name} was {value!r}, now {given.get(name)!r}"
-        for name, value in known.items()
-        if value != given.get(name)
+        f"{name} was {known.get(name)!r}, now {given.get(name)!r}"
+        for name in {**known, **given}
+        if known.get(name) != given.get(name)
     )
 
 

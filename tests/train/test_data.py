@@ -12,10 +12,8 @@ from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder, data_words
 from keras_pixelcnnpp.train.data import (
-    flipped,
-    form_of_run,
     is_folder,
-    load_data,
+    levels_of_run,
     load_larger,
     load_preset,
     load_training_data,
@@ -49,8 +47,8 @@ def test_larger_pictures_are_those_of_the_split_train_alone(tmp_path, monkeypatc
     monkeypatch.setattr(
         folders, "open_image", lambda *given: read.append(given) or open_image(*given)
     )
-    options = BaselineOptions(data=str(folder), run="run")
-    larger = load_larger(options, dataset, 2, seed=3)
+    options = BaselineOptions(data=str(folder), run="run", seed=3)
+    larger = load_larger(options, dataset, 2)
     assert len(read) == count
     assert larger.paths == expected.paths == dataset.split("train").paths
     np.testing.assert_array_equal(larger.images, expected.images)
@@ -60,7 +58,7 @@ def test_pictures_are_cropped_unless_told(tmp_path, capsys):
     folder = pictures.write_course_folder(tmp_path / "data")  # 8×6 pixels
     for given, words in (({}, []), ({"resize": "squeeze"}, ["--resize", "squeeze"])):
         options = BaselineOptions(data=str(folder), run="run", image_size=5, **given)
-        dataset, config = load_data(options, seed=0)
+        dataset, config = load_training_data(options)
         resize = given.get("resize", "crop")
         expected = load_dataset(folder, image_size=5, resize=resize).fingerprint()
         assert dataset.fingerprint() == expected
@@ -86,10 +84,10 @@ def test_crops_need_pictures_that_can_be_read_larger(tmp_path):
 
 
 def test_all_labels_but_a_few_of_each_class_are_hidden(capsys):
-    known, config = load_data(BaselineOptions(data="digits", run="run"), seed=3)
+    known, config = load_training_data(BaselineOptions(data="digits", run="run", seed=3))
     options = BaselineOptions(data="digits", run="run", seed=3, labels_per_class=5)
     dataset, given = load_training_data(options)
-    assert "50 pictures keep their label" in capsys.readouterr().out
+    assert "50 pictures have a label, 0 a wrong one" in capsys.readouterr().out
     labels, true = (some.split("train").labels for some in (dataset, known))
     kept = labels >= 0
     np.testing.assert_array_equal(labels[kept], true[kept])
@@ -117,7 +115,7 @@ def test_labels_stay_among_the_pictures_that_are_trained_on():
 
 
 def test_flipped_labels_are_other_classes_equally_often():
-    known, _ = load_data(BaselineOptions(data="digits", run="run"), seed=3)
+    known, _ = load_training_data(BaselineOptions(data="digits", run="run", seed=3))
     options = BaselineOptions(data="digits", run="run", seed=3, flip_labels=0.3)
     dataset, config = load_training_data(options)
     true, labels = known.split("train").labels, dataset.split("train").labels
@@ -134,15 +132,16 @@ def test_flipped_labels_are_other_classes_equally_often():
 
 
 def test_few_labels_of_which_some_are_wrong():
-    known, _ = load_data(BaselineOptions(data="digits", run="run"), seed=3)
+    known, _ = load_training_data(BaselineOptions(data="digits", run="run", seed=3))
     given = {"labels_per_class": 5, "limit": 400, "flip_labels": 0.2, "seed": 3}
     dataset, config = load_training_data(BaselineOptions(data="digits", run="run", **given))
     labels, true = dataset.split("train").labels, known.split("train").labels
     assert ((labels >= 0) & (labels != true)).sum() == 10
     assert (labels >= 0).sum() == 50
     np.testing.assert_array_equal(training_labels(known.split("train"), config), labels)
+    one_class = {"seed": 0, "flip_labels": 0.5, "class_names": ["all"]}
     with pytest.raises(UserError, match="no wrong label"):
-        flipped(np.zeros(3, "int32"), 0.5, 1, 0)
+        training_labels(known.split("train"), one_class)
 
 
 def test_a_run_has_one_set_of_labels(pixelcnnpp, tmp_path):
@@ -160,7 +159,7 @@ def test_a_run_has_one_set_of_labels(pixelcnnpp, tmp_path):
 @pytest.mark.parametrize(("given", "num_levels"), [(None, 17), (4, 4)])
 def test_run_data_have_the_levels_of_the_training(given, num_levels, capsys, tmp_path):
     options = BaselineOptions(data="digits", run="run", num_levels=given)
-    dataset, config = load_data(options, seed=0)
+    dataset, config = load_training_data(options)
     assert dataset.num_levels == config["num_levels"] == num_levels
     assert dataset.split("train").images.max() == num_levels - 1
     capsys.readouterr()
@@ -177,7 +176,7 @@ def test_evaluation_skips_the_files_that_the_training_skipped(pixelcnnpp, capsys
     command = ("train", "baseline", "--data", folder, "--run", tmp_path / "run")
     one_line(pixelcnnpp(*command), "2 bad files", "train/class0/2.png", "skip_bad_files")
     options = BaselineOptions(data=str(folder), run="run", image_size=4, skip_bad_files=True)
-    dataset, config = load_data(options, seed=0)
+    dataset, config = load_training_data(options)
     assert "left out, 2" in capsys.readouterr().out
     write_json(tmp_path / "config.json", {"data": config})
     again = RunFolder(tmp_path).load_data()
@@ -185,7 +184,7 @@ def test_evaluation_skips_the_files_that_the_training_skipped(pixelcnnpp, capsys
     assert again.split("train").paths == dataset.split("train").paths
     assert len(again.split("train")) == 5
     # Of the larger pictures it skips the same ones, or crops would be of other pictures.
-    larger = load_larger(options, dataset, 2, seed=0)
+    larger = load_larger(options, dataset, 2)
     assert larger.paths == dataset.split("train").paths
 
 
@@ -194,7 +193,7 @@ def test_a_preset_of_coarser_pictures(tmp_path, asked, expected):
     folder = pictures.write_course_folder(tmp_path / "data")
     options = PixelCNNOptions(data=str(folder), run=tmp_path, image_size=4, num_levels=asked)
     preset = load_preset("cpen455", options.data)
-    dataset, config = load_training_data(options, preset)
+    dataset, config = load_training_data(options, preset["training"]["num_levels"])
     assert dataset.num_levels == config["num_levels"] == expected
     assert max(split.images.max() for split in dataset.splits.values()) < expected
 
@@ -202,11 +201,10 @@ def test_a_preset_of_coarser_pictures(tmp_path, asked, expected):
 def test_the_cnn_of_a_run_sees_its_levels(tmp_path):
     folder, _ = classes(tmp_path / "pictures")
     run = RunFolder(tmp_path / "run")
-    assert form_of_run(run) is None
+    assert levels_of_run(run) is None
     options = PixelCNNOptions(data=str(folder), run=run.path)
-    _, coarse = load_data(options, 0, load_preset(None, str(folder)))
-    assert coarse["num_levels"] == 16
+    _, coarse = load_training_data(options, 16)
     write_json(run.config_json, {"data": coarse})
     baseline = BaselineOptions(data=str(folder), run=run.path)
-    _, config = load_training_data(baseline, form_of_run(run))
+    _, config = load_training_data(baseline, levels_of_run(run))
     assert config["fingerprint"] == coarse["fingerprint"]

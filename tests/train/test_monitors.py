@@ -1,24 +1,25 @@
+import io
 import json
 
 import keras
 import numpy as np
 import pytest
 import tiny
+from PIL import Image
 
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.optimizers import variable_value
-from keras_pixelcnnpp.run import RunFolder, read_history
-from keras_pixelcnnpp.train import monitors
+from keras_pixelcnnpp.classifiers import PixelCNNClassifier
+from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.optimizers import averaged_weights
+from keras_pixelcnnpp.run import read_history
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.train.monitors import (
-    FrechetMonitor,
     HistoryFile,
+    TensorBoardLog,
     ValidationMonitor,
-    measure,
     validation_limit,
 )
-from keras_pixelcnnpp.train.options import resolve_options
-from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
+
+CLASS_NAMES = ("dark", "grey", "bright")
 
 
 class LogMore(keras.callbacks.Callback):
@@ -68,154 +69,18 @@ def test_resumed_run_goes_on_with_the_file(model, tmp_path):
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert rows[:2] == first[:2]
     assert rows[2]["loss"] != first[2]["loss"]
-    fit(model, path, epochs=1)
-    assert [row["epoch"] for row in read_history(path)] == [1]
 
 
 @pytest.mark.parametrize("content", ["[{", "{}", "[1]", '[{"loss": 1}]', "\xff"])
-def test_damaged_file_counts_as_none(model, tmp_path, content):
+def test_damaged_file_counts_as_none(tmp_path, content):
     path = tmp_path / "history.json"
     path.write_text(content, encoding="latin-1")
     assert read_history(path) == []
-    fit(model, path, epochs=1)
-    assert len(read_history(path)) == 1
-
-
-def test_no_file(tmp_path):
-    assert read_history(tmp_path / "history.json") == []
-
-
-@pytest.mark.parametrize("use_ema", [True, False])
-def test_raw_weights_are_measured_now_and_then(use_ema):
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    optimizer = keras.optimizers.SGD(0.1, use_ema=use_ema, ema_momentum=0.5)
-    model.compile(optimizer, loss="mse")
-
-    def weight():
-        return float(variable_value(model.trainable_variables[0])[0, 0])
-
-    raw = []
-    look = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: raw.append(weight()))
-    monitor = ValidationMonitor(lambda _: ({"weight": weight()}, None), tiny.tiny_split(3))
-    history = {}
-    write = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: history.update({epoch + 1: dict(logs)})
-    )
-    data = np.array([[1.0]], "float32"), np.array([[3.0]], "float32")
-    model.fit(*data, epochs=7, verbose=0, callbacks=[look, monitor, write])
-
-    average, averages = raw[0], []
-    for value in raw:
-        average = 0.5 * average + 0.5 * value
-        averages.append(average)
-    expected = averages if use_ema else raw
-    assert [row["val_weight"] for row in history.values()] == pytest.approx(expected, rel=1e-5)
-    measured = {epoch: row.get("val_raw_weight") for epoch, row in history.items()}
-    # Every fifth epoch and the last.
-    wanted = {5: raw[4], 7: raw[6]} if use_ema else {}
-    assert {epoch: value for epoch, value in measured.items() if value is not None} == wanted
-
-
-class DrawingModel:
-    """What the callback needs of a model."""
-
-    num_classes = 3
-    num_levels = 5
-    optimizer = keras.optimizers.SGD()
-
-    def sample(self, labels, **_):
-        return np.broadcast_to(np.uint8(labels)[:, None, None, None], (len(labels), 2, 2, 1))
-
-
-def logged(distance):
-    """What five epochs log."""
-    monitor = FrechetMonitor(distance, ("a", "b", "c"), every=2, per_class=4)
-    monitor.set_model(DrawingModel())
-    logs = [{} for _ in range(5)]
-    for epoch, row in enumerate(logs):
-        monitor.on_epoch_end(epoch, row)
-    return logs
-
-
-def test_every_second_epoch_from_as_many_pictures_of_each_class():
-    logs = logged(lambda samples: np.bincount(samples.levels[:, 0, 0, 0]).tolist())
-    expected = {"val_frechet_distance": [4, 4, 4]}
-    assert logs == [{}, expected, {}, expected, {}]
-
-
-TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
-
-
-def test_without_a_baseline(tmp_path):
-    dataset = tiny.tiny_dataset()
-    preset = {"model": tiny.MODEL, "training": TRAINING}
-    model, training = resolve_options(preset, {"frechet_every": 1}, dataset.num_classes)
-    run = RunFolder(tmp_path / "run")
-    with pytest.raises(UserError, match="pixelcnnpp train baseline"):
-        train_pixelcnnpp(dataset, run, model, training, tiny.tiny_data_config(dataset), verbose=0)
-    assert not run.path.exists()
-
-
-@pytest.mark.slow
-def test_last_distance_is_that_of_the_evaluation(tmp_path, pixelcnnpp):
-    import keras
-
-    preset = {"model": {**tiny.MODEL, "image_shape": [4, 4, 1]}, "training": TRAINING}
-    write_json(tmp_path / "preset" / "config.json", preset)
-    data = tiny.save_npz(tmp_path / "data.npz")
-    run = RunFolder(tmp_path / "run")
-    status, _, _ = pixelcnnpp(
-        *("train", "baseline", "--data", data, "--run", run.path),
-        *("--epochs", 1, "--batch-size", 12),
-    )
-    assert status == 0
-    train = ("train", "pixelcnnpp", "--data", data, "--preset", tmp_path / "preset")
-    status, _, _ = pixelcnnpp(*train, "--run", run.path, "--frechet-every", 2, "--sample-every", 0)
-    assert status == 0
-    first, last = json.loads(run.history_json("pixelcnnpp").read_text())
-    assert "val_frechet_distance" not in first
-
-    status, _, _ = pixelcnnpp(
-        *("evaluate", "generation", "--run", run.path),
-        *("--temperatures", "", "--completions", 0),
-    )
-    assert status == 0
-    report = json.loads((run.reports / "generation.json").read_text())
-    evaluated = report["metrics"]["all"]["frechet_distance"]
-    assert last["val_frechet_distance"] == pytest.approx(evaluated, rel=1e-4)
-
-    # What is looked at doesn't change what is trained.
-    other = RunFolder(tmp_path / "other")
-    status, _, _ = pixelcnnpp(*train, "--run", other.path, "--sample-every", 0)
-    assert status == 0
-    watched, unwatched = (keras.models.load_model(each.model_keras) for each in (run, other))
-    for variable, expected in zip(watched.weights, unwatched.weights, strict=True):
-        assert (variable_value(variable) == variable_value(expected)).all()
-
-
-@pytest.mark.parametrize(("verbose", "begun"), [(0, None), (1, "\n"), (2, "")])
-def test_estimate_is_printed_once(model, monkeypatch, capsys, verbose, begun):
-    # The first two steps take a minute each, all others 45 seconds.
-    seconds = iter([0, 60, 60, 120, *(90 * (index + 1) // 2 for index in range(200))])
-    monkeypatch.setattr(monitors.time, "perf_counter", lambda: next(seconds))
-    estimate = monitors.TimeEstimate()
-    estimate.set_params({"verbose": verbose, "epochs": 4, "steps": 7})
-    for epoch in range(1, 4):
-        estimate.on_epoch_begin(epoch)
-        for batch in range(7):
-            estimate.on_train_batch_begin(batch)
-            estimate.on_train_batch_end(batch)
-    # After ten steps: four of this epoch and seven of the last are left.
-    line = "About 8 min to the end of epoch 4, at 45 s a step; measuring comes on top.\n"
-    assert capsys.readouterr().out == ("" if begun is None else begun + line)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (5_300, "88 min"), (6_815, "1 h 54 min")],
-)
-def test_time_left_in_words(seconds, text):
-    assert monitors.in_words(seconds) == text
+    assert read_history(tmp_path / "none.json") == []
+    history = HistoryFile(path)
+    history.on_epoch_begin(0)
+    history.on_epoch_end(0, {"loss": 1.0})
+    assert [row["loss"] for row in read_history(path)] == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -233,32 +98,93 @@ def test_measuring_takes_no_longer_than_the_epoch(chosen, training_pictures, num
 
 
 def test_some_of_the_validation_pictures_are_measured_and_said():
-    seen, split = [], tiny.tiny_split(60)
-    monitor = ValidationMonitor(
-        lambda pictures: seen.append(pictures) or ({}, None), split, limit=20
-    )
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    data = np.zeros((2, 1), "float32")
-    model.fit(data, data, epochs=2, verbose=0, callbacks=[monitor])
-    assert [len(pictures) for pictures in seen] == [20, 20]
-    # The same ones, of every class, or the curve would show the choice.
-    assert seen[0].paths == seen[1].paths
-    assert len(set(seen[0].paths)) == 20
-    assert set(seen[0].labels) == set(split.labels)
-    assert list(monitor.labels) == list(seen[0].labels)
-    text = monitor.describe(has_averages=True, has_classes=True)
-    assert "val_…: 20 (--validation-limit) of 60 " in text
-    assert "val_raw_" in text
-    text = ValidationMonitor(measure, split).describe(has_averages=False, has_classes=False)
-    assert "val_…: all 60 " in text
-    assert "val_raw_" not in text
-    assert "accuracy" not in text
+    split = tiny.tiny_split(60)
+    monitor = ValidationMonitor(split, limit=20)
+    assert len(set(monitor.validation.paths)) == 20
+    # Of every class, and the same ones in every epoch.
+    assert set(monitor.validation.labels) == set(split.labels)
+    assert "val_…: 20 (--validation-limit) of 60 " in str(monitor)
+    assert "val_…: all 60 " in str(ValidationMonitor(split))
 
 
-def test_a_long_measurement_shows_a_bar(capsys):
-    model, split = tiny.tiny_model(), tiny.tiny_split(12)
-    measure(model, split, batch_size=12, verbose=1)
-    assert capsys.readouterr().out == ""
-    measure(model, split, batch_size=4, verbose=1)
-    assert "Measuring on 12 pictures\n" in capsys.readouterr().out
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """A model after four epochs, its logs in memory and on disk, and its monitor."""
+    folder = tmp_path_factory.mktemp("logs")
+    model, split = tiny.tiny_model(), tiny.tiny_split(24)
+    model.compile(keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.9))
+    monitor = ValidationMonitor(tiny.tiny_split(9, seed=1))
+    options = {"filters": [20, 40], "limit": None, "jit_compile": False, "data": "a|b"}
+    board = TensorBoardLog(folder, monitor, CLASS_NAMES, options, sample_every=2)
+    board.training_pictures(split.images, 5)
+    expected = {}
+
+    def look(epoch, logs):
+        with averaged_weights(model):
+            images, labels = monitor.validation.images, monitor.validation.labels
+            probabilities = PixelCNNClassifier(model).predict_proba(images)
+            log_probs = model.log_prob(images, labels)
+        chosen = np.take_along_axis(probabilities, labels[:, None].astype(int), 1)
+        expected["val_accuracy"] = np.mean(probabilities.argmax(axis=1) == labels)
+        expected["val_cross_entropy"] = -np.log(chosen).mean()
+        expected["val_bits_per_dim"] = bits_per_dim(log_probs, model.image_shape).mean()
+
+    compare = keras.callbacks.LambdaCallback(on_epoch_end=look)
+    inputs = {"image": split.images, "label": split.labels}
+    history = model.fit(inputs, epochs=4, verbose=0, callbacks=[monitor, compare, board]).history
+    return model, history, expected, folder
+
+
+def test_numbers_are_those_of_the_averaged_weights(watched):
+    _, history, expected, _ = watched
+    for name, value in expected.items():
+        assert history[name][-1] == pytest.approx(value, rel=1e-5), name
+
+
+def events(folder):
+    """What TensorBoard reads from the logs."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    return accumulator.EventAccumulator(str(folder)).Reload()
+
+
+def test_tensorboard_has_the_curves(watched):
+    _, history, _, folder = watched
+    for part, name in (("train", "bits_per_dim"), ("validation", "val_accuracy")):
+        scalars = events(folder / part).Scalars(f"epoch_{name.removeprefix('val_')}")
+        assert [event.step for event in scalars] == [0, 1, 2, 3]
+        assert [event.value for event in scalars] == pytest.approx(history[name])
+
+
+def test_tensorboard_has_samples_and_the_confusion_matrix(watched):
+    model, _, _, folder = watched
+    found = events(folder / "validation")
+    steps = {tag: [event.step for event in found.Images(tag)] for tag in found.Tags()["images"]}
+    assert steps == {
+        "confusion_matrix": [0, 1, 2, 3],
+        **{f"samples/{name}": [1, 3] for name in CLASS_NAMES},
+    }
+    assert events(folder / "train").Tags()["images"] == ["training_pictures"]
+    # At its end `fit` puts the averaged weights into the model.
+    grids = ClassSamples.draw(model, CLASS_NAMES, TensorBoardLog.PER_CLASS, seed=0).grids()
+    for name, grid in grids.items():
+        content = found.Images(f"samples/{name}")[-1].encoded_image_string
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), grid)
+
+
+def test_hyperparameters_are_what_tensorboard_takes(watched):
+    plugin = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    found = events(watched[-1] / "validation")
+    content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    written = plugin.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert {name: getattr(value, value.WhichOneof("kind")) for name, value in written.items()} == {
+        "filters": "20,40",
+        "jit_compile": False,
+        "data": "a|b",
+    }
+
+
+def test_a_number_that_is_not_finite_is_left_out(tmp_path, model):
+    board = TensorBoardLog(tmp_path, ValidationMonitor(tiny.tiny_split(3)), CLASS_NAMES, {})
+    board.set_model(model)
+    board.on_epoch_end(0, {"loss": float("nan"), "accuracy": 0.5})
+    assert "epoch_loss" not in events(tmp_path / "train").Tags()["scalars"]

@@ -10,12 +10,12 @@ import tiny
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.archive import copy_initial_weights
-from keras_pixelcnnpp.optimizers import make_optimizer, variable_value
+from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train import pixelcnnpp as training_module
 from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.devices import OneDevice
-from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS, resolve_options
+from keras_pixelcnnpp.train.options import resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
 TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
@@ -39,12 +39,13 @@ def trained(tmp_path_factory):
 
 def test_saved_model_has_the_averaged_weights(trained):
     model, run = trained
-    average = [variable_value(v) for v in model.optimizer._model_variables_moving_average]
     loaded = keras.models.load_model(run.model_keras)
+    with averaged_weights(model):
+        expected = [variable_value(variable) for variable in model.trainable_variables]
     refitted = loaded.posterior.offsets.path
-    for variable, expected in zip(loaded.trainable_variables, average, strict=True):
+    for variable, value in zip(loaded.trainable_variables, expected, strict=True):
         if variable.path != refitted:
-            np.testing.assert_array_equal(variable_value(variable), expected)
+            np.testing.assert_array_equal(variable_value(variable), value)
 
 
 def test_what_is_written(trained):
@@ -64,15 +65,8 @@ def test_what_is_written(trained):
 def test_history_has_every_epoch(trained):
     rows = json.loads(trained[1].history_json("pixelcnnpp").read_text())
     assert [row["epoch"] for row in rows] == [1, 2]
-    measured = {"accuracy", "bits_per_dim", "val_accuracy", "val_bits_per_dim"}
+    measured = {"bits_per_dim", "val_accuracy", "val_bits_per_dim", "val_cross_entropy"}
     assert all(measured <= set(row) for row in rows)
-
-
-def test_averages_keep_up_with_a_short_training(tmp_path):
-    """Of 0.9999 the plain average would still be what the first step made."""
-    train(tmp_path, {"epochs": 10, "ema_momentum": 0.9999, "learning_rate": 0.003})
-    rows = json.loads(RunFolder(tmp_path).history_json("pixelcnnpp").read_text())
-    assert rows[9]["val_bits_per_dim"] < rows[4]["val_raw_bits_per_dim"]
 
 
 def test_unconditional_training(tmp_path):
@@ -80,7 +74,7 @@ def test_unconditional_training(tmp_path):
     assert model.num_classes == 0
     assert (tmp_path / "model.keras").exists()
     assert {path.name for path in RunFolder(tmp_path).logs("pixelcnnpp").iterdir()} == {
-        *("configuration", "history.json", "pictures", "train", "validation"),
+        *("history.json", "train", "validation"),
     }
 
 
@@ -95,7 +89,7 @@ def dataset_with_hidden_labels():
 def test_pictures_without_a_label_are_trained_on_where_all_classes_are_candidates(tmp_path):
     dataset, seen = dataset_with_hidden_labels(), []
     options = {**HYBRID, "unlabelled_weight": 0.5, "batch_size": 5, "epochs": 3}
-    options["learning_rate_warmup"] = 2
+    options["learning_rate_warmup"] = 1
     preset = {"model": tiny.MODEL, "training": TRAINING}
     model, training = resolve_options(preset, options, 3)
     count = keras.callbacks.LambdaCallback(
@@ -107,7 +101,7 @@ def test_pictures_without_a_label_are_trained_on_where_all_classes_are_candidate
     # With one candidate 15 pictures teach something, then all 24.
     assert seen == [3, 5, 5]
     # Of 13 steps, 3 are by likelihood alone.
-    assert trained.optimizer._learning_rate.first_step == 3
+    assert trained.optimizer._learning_rate.again_at == 3
     assert trained.unlabelled_weight == 0.5
     rows = json.loads(run.history_json("pixelcnnpp").read_text())
     assert all(np.isfinite(row["bits_per_dim"]) for row in rows)
@@ -132,21 +126,6 @@ def test_larger_pictures_and_steps_fit_those_that_are_trained_on():
         np.testing.assert_array_equal(phase.batches.larger_images[:, ::2], phase.batches.images)
     assert len(all_classes.batches.images) == 24
     assert training_module.total_steps(phases) == 3 + 2 * 5
-
-
-@pytest.mark.slow
-def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path):
-    from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
-
-    whole = train(tmp_path, HYBRID)
-    expected = [variable_value(variable) for variable in whole.weights]
-    run = RunFolder(tmp_path)
-    for path in run.checkpoints("pixelcnnpp").glob("epoch-0002.*"):
-        path.unlink()
-    assert Checkpoints(run.checkpoints("pixelcnnpp")).saved() == [Progress(1)]
-    resumed = train(tmp_path, HYBRID, resume=True)
-    for variable, value in zip(resumed.weights, expected, strict=True):
-        np.testing.assert_array_equal(variable_value(variable), value)
 
 
 @pytest.mark.slow
@@ -202,26 +181,6 @@ def test_nothing_to_measure_on_is_said_before_training(tmp_path, model):
     with pytest.raises(UserError, match="validation has no labelled picture to measure on"):
         start()
     assert not run.path.exists()
-
-
-@pytest.mark.parametrize("warmup", [None, 10])
-def test_a_cosine_ends_at_a_hundredth_of_the_peak(warmup):
-    options = {
-        **TRAINING_DEFAULTS,
-        "learning_rate": 1e-3,
-        "learning_rate_schedule": "cosine",
-        "learning_rate_warmup": warmup,
-    }
-    rate = make_optimizer(options, steps=110)._learning_rate
-    rates = np.array([float(rate(step)) for step in range(111)])
-    start = warmup or 0
-    np.testing.assert_allclose(rates[start], 1e-3, rtol=1e-5)
-    expected = 1e-3 * (
-        0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * np.arange(111 - start) / (110 - start)))
-    )
-    np.testing.assert_allclose(rates[start:], expected, rtol=1e-3)
-    if warmup:
-        np.testing.assert_allclose(rates[:start], 1e-4 * np.arange(10), rtol=1e-5, atol=1e-9)
 
 
 WITH_POSTERIOR = {"label_loss_weight": 0.5, "initial_temperature": 0.5}
@@ -308,7 +267,7 @@ def not_trained(monkeypatch):
 @pytest.mark.usefixtures("not_trained")
 def test_what_may_change_when_a_run_is_resumed(tmp_path):
     train(tmp_path)
-    watched = {"sample_every": 2, "histogram_every": 1, "gradient_clip_norm": 1.0, "epochs": 5}
+    watched = {"sample_every": 2, "gradient_clip_norm": 1.0, "epochs": 5}
     train(tmp_path, watched, resume=True)
     with pytest.raises(UserError, match=r"configuration: learning_rate was 0.01, now 0.02\. Use"):
         train(tmp_path, {**watched, "learning_rate": 0.02}, resume=True)
@@ -336,7 +295,7 @@ def test_what_was_trained_for_longer_is_not_resumed_for_less(tmp_path):
     train(tmp_path, {"epochs": 5})
     checkpoints = run.checkpoints("pixelcnnpp")
     checkpoints.mkdir(parents=True)
-    (checkpoints / "epoch-0004.json").touch()
+    (checkpoints / "epoch-0004.npz").touch()
     before = run.config_json.read_bytes()
     with pytest.raises(UserError, match=r"for 4 epochs. Expected at least as many.*epochs=3"):
         train(tmp_path, {"epochs": 3}, resume=True)
