@@ -121,12 +121,11 @@ def train(group, name, data, minutes, seed):
         initial_temperature=0.1,
         **{argument: options[argument] for argument in network},
     )
-    optimizer = kp.FusedAdam(
+    optimizer = keras.optimizers.Adam(
         options["peak"],
         beta_2=options["beta_2"],
         use_ema=True,
         ema_momentum=0.998,
-        ema_warmup=True,
     )
     model.compile(optimizer, jit_compile=False)
     sample = learned.some(64)

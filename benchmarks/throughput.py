@@ -63,7 +63,7 @@ def our_model(precision="float32", jit_compile=False):
     keras.config.set_dtype_policy(precision)
     model = kp.PixelCNNPlusPlus(SHAPE, NUM_CLASSES, conditioning="bias")
     keras.config.set_dtype_policy("float32")
-    model.compile(kp.FusedAdam(2e-4), jit_compile=jit_compile)
+    model.compile(keras.optimizers.Adam(2e-4), jit_compile=jit_compile)
     return model
 
 

@@ -18,7 +18,7 @@ from typer.main import get_command
 import keras_pixelcnnpp
 from keras_pixelcnnpp import cli
 from keras_pixelcnnpp.errors import is_out_of_memory
-from keras_pixelcnnpp.train.stopping import TrainingStopped
+from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 
 SMALL = [
     *("--preset", "digits", "--epochs", 1, "--batch-size", 12, "--learning-rate", 0.01),

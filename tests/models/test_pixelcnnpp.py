@@ -13,7 +13,6 @@ from serialization import check_config
 from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import CausalNetwork, PixelCNNPlusPlus
-from keras_pixelcnnpp.optimizers import FusedAdam
 
 SPLIT = tiny.tiny_split(12)
 IMAGES, LABELS = SPLIT.images, SPLIT.labels
@@ -131,7 +130,7 @@ def test_mixed_precision_trains_samples_and_saves(tmp_path):
 @pytest.mark.tensorflow
 def test_float16_trains_with_averages():
     model = tiny.untrained_model(dtype="mixed_float16", dropout_rate=0.0)
-    model.compile(FusedAdam(0.01, use_ema=True, ema_momentum=0.5))
+    model.compile(keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5))
     data = {"image": IMAGES, "label": LABELS}
     history = model.fit(data, epochs=30, batch_size=12, verbose=0).history["loss"]
     assert history[-1] < history[0]

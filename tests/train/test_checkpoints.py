@@ -1,5 +1,4 @@
 import signal
-import threading
 
 import keras
 import numpy as np
@@ -82,17 +81,6 @@ def test_step_comes_after_its_epoch(checkpoints):
     for progress in (Progress(2), Progress(10), Progress(10, 3), Progress(10, 20)):
         checkpoints.save(trained, progress)
     assert checkpoints.saved() == [Progress(10, 3), Progress(10, 20)]
-
-
-def test_torn_ones_do_not_push_out_the_good_one(checkpoints):
-    trained = model()
-    train(trained)
-    for epoch in (5, 6):
-        checkpoints.save(trained, Progress(epoch))
-    for path in checkpoints.folder.glob("*.npz"):
-        path.write_bytes(b"torn")
-    checkpoints.save(trained, Progress(4, 1))
-    assert checkpoints.restore(trained) == Progress(4, 1)
 
 
 def test_metrics_are_kept_within_an_epoch(checkpoints):
@@ -268,19 +256,3 @@ def test_second_signal_is_not_held_back():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-
-
-def test_other_threads_are_left_alone():
-    failures = []
-
-    def use():
-        try:
-            with StopOnSignal():
-                pass
-        except ValueError as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=use)
-    thread.start()
-    thread.join()
-    assert failures == []

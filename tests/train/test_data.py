@@ -12,7 +12,6 @@ from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder, data_words
 from keras_pixelcnnpp.train.data import (
-    is_folder,
     levels_of_run,
     load_larger,
     load_preset,
@@ -75,14 +74,6 @@ def test_crops_need_picture_files(pixelcnnpp, tmp_path):
     one_line(result, "crop_margin", "digits")
 
 
-def test_crops_need_pictures_that_can_be_read_larger(tmp_path):
-    assert not is_folder("digits")
-    assert is_folder(str(classes(tmp_path / "classes")[0]))
-    (tmp_path / "idx").mkdir()
-    (tmp_path / "idx" / "train-images-idx3-ubyte").touch()
-    assert not is_folder(str(tmp_path / "idx"))
-
-
 def test_all_labels_but_a_few_of_each_class_are_hidden(capsys):
     known, config = load_training_data(BaselineOptions(data="digits", run="run", seed=3))
     options = BaselineOptions(data="digits", run="run", seed=3, labels_per_class=5)
@@ -129,19 +120,6 @@ def test_flipped_labels_are_other_classes_equally_often():
     np.testing.assert_array_equal(dataset.split("test").labels, known.split("test").labels)
     # Whoever reads the run's configuration knows which.
     np.testing.assert_array_equal(training_labels(known.split("train"), config), labels)
-
-
-def test_few_labels_of_which_some_are_wrong():
-    known, _ = load_training_data(BaselineOptions(data="digits", run="run", seed=3))
-    given = {"labels_per_class": 5, "limit": 400, "flip_labels": 0.2, "seed": 3}
-    dataset, config = load_training_data(BaselineOptions(data="digits", run="run", **given))
-    labels, true = dataset.split("train").labels, known.split("train").labels
-    assert ((labels >= 0) & (labels != true)).sum() == 10
-    assert (labels >= 0).sum() == 50
-    np.testing.assert_array_equal(training_labels(known.split("train"), config), labels)
-    one_class = {"seed": 0, "flip_labels": 0.5, "class_names": ["all"]}
-    with pytest.raises(UserError, match="no wrong label"):
-        training_labels(known.split("train"), one_class)
 
 
 def test_a_run_has_one_set_of_labels(pixelcnnpp, tmp_path):

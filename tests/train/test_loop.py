@@ -125,22 +125,6 @@ def test_stopped_several_times_within_an_epoch(tmp_path, whole):
     np.testing.assert_array_equal(weights(train(tmp_path, resume=True)), whole[0])
 
 
-def test_signal_while_an_epoch_is_measured_lets_it_finish(tmp_path, whole):
-    measure = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: epoch == 1 and os.kill(os.getpid(), signal.SIGTERM)
-    )
-    with pytest.raises(TrainingStopped):
-        train(tmp_path, [measure])
-    assert Checkpoints(tmp_path).saved()[-1] == Progress(2)
-    np.testing.assert_array_equal(weights(train(tmp_path, resume=True)), whole[0])
-
-
-def test_longer_run_goes_on_where_a_short_one_ended(tmp_path):
-    train(tmp_path / "short", epochs=3)
-    longer = train(tmp_path / "short", epochs=4, resume=True)
-    np.testing.assert_array_equal(weights(longer), weights(train(tmp_path / "whole", epochs=4)))
-
-
 def test_resuming_a_finished_run_changes_nothing(tmp_path):
     finished = weights(train(tmp_path))
     np.testing.assert_array_equal(weights(train(tmp_path, resume=True)), finished)

@@ -14,7 +14,6 @@ from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train import pixelcnnpp as training_module
 from keras_pixelcnnpp.train.baseline import train_baseline
-from keras_pixelcnnpp.train.devices import OneDevice
 from keras_pixelcnnpp.train.options import resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
@@ -67,15 +66,6 @@ def test_history_has_every_epoch(trained):
     assert [row["epoch"] for row in rows] == [1, 2]
     measured = {"bits_per_dim", "val_accuracy", "val_bits_per_dim", "val_cross_entropy"}
     assert all(measured <= set(row) for row in rows)
-
-
-def test_unconditional_training(tmp_path):
-    model = train(tmp_path, {"epochs": 1, "conditioning": "none"})
-    assert model.num_classes == 0
-    assert (tmp_path / "model.keras").exists()
-    assert {path.name for path in RunFolder(tmp_path).logs("pixelcnnpp").iterdir()} == {
-        *("history.json", "train", "validation"),
-    }
 
 
 def dataset_with_hidden_labels():
@@ -211,13 +201,6 @@ def test_the_model_then_answers_as_its_source(kind, source, tmp_path):
     np.testing.assert_allclose(model.class_probabilities(pictures), expected, atol=1e-6)
 
 
-def test_another_architecture_is_refused(source, tmp_path):
-    source.save(tmp_path / "source.keras")
-    model = tiny.tiny_model(num_mixtures=2)
-    with pytest.raises(UserError, match=r"num_mixtures=2\. Received: .*, with num_mixtures=1"):
-        copy_initial_weights(str(tmp_path / "source.keras"), model)
-
-
 def test_a_preset_without_weights_is_refused():
     with pytest.raises(UserError, match="without weights"):
         copy_initial_weights("report", tiny.tiny_model())
@@ -301,25 +284,3 @@ def test_what_was_trained_for_longer_is_not_resumed_for_less(tmp_path):
         train(tmp_path, {"epochs": 3}, resume=True)
     assert run.config_json.read_bytes() == before
     train(tmp_path, {"epochs": 4}, resume=True)
-
-
-@pytest.mark.usefixtures("not_trained")
-def test_no_worker_reads_initial_weights_that_the_chief_has_overwritten(tmp_path, monkeypatch):
-    run = RunFolder(tmp_path)
-    train(run.path)
-    tiny.tiny_model().save(run.model_keras)
-    events = []
-
-    class Workers(OneDevice):
-        def wait(self):
-            events.append(("all wait", run.model_keras.exists()))
-
-    monkeypatch.setattr(
-        training_module,
-        "copy_initial_weights",
-        lambda source, model: events.append(("read", run.model_keras.exists())),
-    )
-    own = {"initial_weights": str(run.model_keras)}
-    train(run.path, own, overwrite=True, parallel=Workers())
-    assert events == [("read", True), ("all wait", True)]
-    assert not run.model_keras.exists()
