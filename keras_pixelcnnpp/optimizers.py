@@ -89,11 +89,11 @@ def make_optimizer(
     if warmup := min(training.get("learning_rate_warmup") or 0, steps // 10):
         again_at = steps_of_likelihood if 0 < steps_of_likelihood < steps else None
         schedule = WarmUp(schedule, warmup, again_at)
-    momentum = max(0.0, min(training.get("ema_momentum", 0.0), 1 - 10 / steps))
+    momentum = training.get("ema_momentum", 0.0)
     return keras.optimizers.Adam(
         schedule,
         use_ema=momentum > 0,
-        ema_momentum=momentum,
+        ema_momentum=max(0.0, min(momentum, 1 - 10 / steps)),
         global_clipnorm=training.get("gradient_clip_norm") or None,
         **kwargs,
     )

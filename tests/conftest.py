@@ -41,7 +41,7 @@ EVERY_BACKEND = (
     "test_optimizers.py",
     "train/test_checkpoints.py",
     "train/test_devices.py",
-    "train/test_workers.py",
+    "train/test_monitors.py",
 )
 
 keep_freed_memory()

@@ -144,8 +144,8 @@ def test_a_term_of_larger_gradients_joins_the_loss():
 def test_averages_forget_the_first_step_in_a_short_training(steps, expected):
     optimizer = make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.97}, steps)
     assert optimizer.ema_momentum == pytest.approx(expected)
-    assert optimizer.use_ema == (expected > 0)
-    assert expected**steps < 1e-4 or steps < 10
+    assert optimizer.use_ema  # of a longer training that goes on from its checkpoint too
+    assert expected**steps < 1e-4 or steps == 0
 
 
 def test_schedule_loads_in_a_fresh_process(tmp_path):

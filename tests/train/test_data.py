@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pictures
 import pytest
@@ -7,7 +5,6 @@ from command_line import one_line
 
 from keras_pixelcnnpp.data import folders
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder, data_words
@@ -25,10 +22,6 @@ def course(folder):
     return pictures.write_course_folder(folder), 20
 
 
-def course_without_validation(folder):
-    return pictures.write_course_folder(folder, {"train": 20, "test": 3}), 20
-
-
 def classes(folder):
     for split, count in {"train": 6, "val": 2, "test": 2}.items():
         for index in range(count):
@@ -37,7 +30,7 @@ def classes(folder):
     return folder, 6
 
 
-@pytest.mark.parametrize("write", [course, course_without_validation, classes])
+@pytest.mark.parametrize("write", [course, classes])
 def test_larger_pictures_are_those_of_the_split_train_alone(tmp_path, monkeypatch, write):
     folder, count = write(tmp_path / "data")
     dataset = load_dataset(folder, image_size=4, num_levels=16, seed=3)
@@ -94,15 +87,6 @@ def test_all_labels_but_a_few_of_each_class_are_hidden(capsys):
     assert again["labels_fingerprint"] == given["labels_fingerprint"]
     options = BaselineOptions(data="digits", run="run", seed=4, labels_per_class=5)
     assert load_training_data(options)[1]["labels_fingerprint"] != given["labels_fingerprint"]
-
-
-def test_labels_stay_among_the_pictures_that_are_trained_on():
-    options = BaselineOptions(data="digits", run="run", limit=100, labels_per_class=4)
-    dataset, _ = load_training_data(options)
-    assert (dataset.split("train").labels >= 0).sum() == 40
-    assert (dataset.split("train").some(100, 0).labels >= 0).sum() == 40
-    with pytest.raises(UserError, match=r"Class \d has \d+ labelled pictures"):
-        load_training_data(replace(options, labels_per_class=20))
 
 
 def test_flipped_labels_are_other_classes_equally_often():

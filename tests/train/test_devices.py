@@ -17,9 +17,14 @@ from keras_pixelcnnpp.train.devices import DataParallel, ShardedSequence, find_d
 
 SUPPORT = Path(__file__).parent.parent / "support"
 
-# A process of its own: the number of devices is fixed when the backend starts.
+# In processes of their own: the number of devices is fixed when the backend starts.
 TRAIN = """
+import os
+import signal
 import sys
+
+folder, epochs, resume, devices, workers, worker, dies_in_epoch = sys.argv[1:]
+
 import keras
 import numpy as np
 
@@ -29,36 +34,70 @@ if keras.backend.backend() == "tensorflow":
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
+from keras_pixelcnnpp.train.devices import find_devices
+
+parallel = find_devices(
+    int(devices) if devices else None, workers or None, int(worker) if workers else None
+)
+
 import tiny
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.optimizers import make_optimizer, variable_value
-from keras_pixelcnnpp.train.devices import DataParallel
 from keras_pixelcnnpp.train.loop import Phase, train_phases
 
 
-def train(folder, devices, epochs, resume=False):
-    keras.utils.set_random_seed(0)
-    # Dropout off: each device draws its own masks.
-    model = tiny.tiny_model(dropout_rate=0.0, label_loss_weight=0.5)
-    model.compile(make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.8}, 1000))
-    split = tiny.tiny_split(21)  # the last batch has 5 pictures
-
-    batches = ImageSequence(
-        split.images, split.labels, batch_size=8, num_classes=3, num_candidates=3
-    )
-    phases = [Phase(batches, epochs)]
-    parallel = DataParallel(2) if devices == 2 else None
-    train_phases(model, phases, folder, parallel=parallel, resume=resume, verbose=0)
-    return [variable_value(v) for v in [*model.variables, *model.optimizer.variables]]
+class Batches(ImageSequence):
+    def set_epoch(self, epoch):
+        if epoch == int(dies_in_epoch):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().set_epoch(epoch)
 
 
-folder = sys.argv[1]
-one = train(folder + "/one", 1, epochs=2)
-train(folder + "/two", 2, epochs=1)
-two = train(folder + "/two", 2, epochs=2, resume=True)
-np.savez(f"{folder}/one.npz", *one)
-np.savez(f"{folder}/two.npz", *two)
+keras.utils.set_random_seed(0)
+# Dropout off: each device draws its own masks.
+model = tiny.tiny_model(dropout_rate=0.0, label_loss_weight=0.5)
+model.compile(make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.8}, 1000))
+split = tiny.tiny_split(21)  # the last batch has 5 pictures
+batches = Batches(split.images, split.labels, batch_size=8, num_classes=3, num_candidates=3)
+phases = [Phase(batches, int(epochs))]
+resume = resume == "yes"
+train_phases(model, phases, f"{folder}/kept", parallel=parallel, resume=resume, verbose=0)
+values = [variable_value(v) for v in [*model.variables, *model.optimizer.variables]]
+np.savez(f"{folder}/worker-{worker}.npz", *values)
 """
+
+
+def start(folder, epochs=3, resume="no", devices="", workers="", worker=0, dies_in_epoch=-1):
+    folder.mkdir(exist_ok=True)
+    environ = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join([str(SUPPORT), *filter(None, sys.path)]),
+        # Of the device count that JAX sees on a CPU.
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices or 1}",
+    }
+    arguments = [folder, epochs, resume, devices, workers, worker, dies_in_epoch]
+    return subprocess.Popen([sys.executable, "-c", TRAIN, *map(str, arguments)], env=environ)
+
+
+def start_workers(folder, dies_in_epoch=-1, resume="no"):
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
+    workers = ",".join(f"localhost:{each.getsockname()[1]}" for each in sockets)
+    for each in sockets:
+        each.close()
+    return [
+        start(folder, 3, resume, "", workers, worker, dies_in_epoch if worker == 1 else -1)
+        for worker in range(2)
+    ]
+
+
+def result(folder, worker=0):
+    return list(np.load(folder / f"worker-{worker}.npz").values())
+
+
+def assert_close(values, expected, tolerance=1e-5):
+    for value, truth in zip(values, expected, strict=True):
+        np.testing.assert_allclose(value, truth, rtol=0, atol=tolerance)
 
 
 @pytest.mark.slow
@@ -66,16 +105,27 @@ np.savez(f"{folder}/two.npz", *two)
 @pytest.mark.jax
 def test_two_devices_give_the_result_of_one(tmp_path):
     """Weights, averages and moments, although the training on two was broken off and resumed."""
-    environ = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(SUPPORT), *filter(None, sys.path)]),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-    }
-    subprocess.run([sys.executable, "-c", TRAIN, tmp_path], check=True, env=environ)
-    one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
-    assert set(one) == set(two)
-    for name in one:
-        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-5)
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert start(one, epochs=2).wait(300) == 0
+    assert start(two, epochs=1, devices=2).wait(300) == 0
+    assert start(two, epochs=2, resume="yes", devices=2).wait(300) == 0
+    assert_close(result(two), result(one))
+
+
+@pytest.mark.jax
+@pytest.mark.slow
+def test_killed_job_of_two_workers_is_resumed_and_ends_as_one_device_would(tmp_path):
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    assert start(alone).wait(300) == 0
+
+    chief, other = start_workers(two, dies_in_epoch=2)
+    assert other.wait(300) == -signal.SIGKILL
+    assert chief.wait(300) != 0  # it does not go on alone
+    assert not (two / "worker-0.npz").exists()
+    assert [process.wait(300) for process in start_workers(two, resume="yes")] == [0, 0]
+
+    assert_close(result(two, 1), result(two, 0), tolerance=0)
+    assert_close(result(two, 0), result(alone))
 
 
 @pytest.mark.tensorflow
@@ -91,111 +141,6 @@ def test_not_under_torch():
         DataParallel(2)
 
 
-class TestCommand:
-    @pytest.mark.tensorflow
-    def test_workers_need_jax(self, pixelcnnpp, tmp_path):
-        run = tmp_path / "run"
-        command = ("train", "pixelcnnpp", "--data", "digits", "--run", run)
-        result = pixelcnnpp(*command, "--workers", "localhost:1,localhost:2", "--worker", 0)
-        one_line(result, "KERAS_BACKEND=jax")
-        assert not run.exists()
-
-    def test_too_many_devices(self, pixelcnnpp, tmp_path):
-        run = tmp_path / "run"
-        command = ("train", "pixelcnnpp", "--data", "digits", "--run", run, "--devices", 99)
-        one_line(pixelcnnpp(*command), keras.backend.backend())
-        assert not run.exists()
-
-
-WORKER = """
-import os
-import signal
-import sys
-
-workers, worker, folder, dies_in_epoch, resume = sys.argv[1:]
-
-from keras_pixelcnnpp.train.devices import find_devices
-
-parallel = find_devices(None, workers or None, int(worker) if workers else None)
-
-import keras
-import numpy as np
-import tiny
-from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.optimizers import make_optimizer, variable_value
-from keras_pixelcnnpp.train.loop import Phase, train_phases
-
-
-class Batches(ImageSequence):
-    def set_epoch(self, epoch):
-        if epoch == int(dies_in_epoch):
-            os.kill(os.getpid(), signal.SIGKILL)
-        super().set_epoch(epoch)
-
-
-keras.utils.set_random_seed(0)
-model = tiny.tiny_model(dropout_rate=0.0, label_loss_weight=0.5)
-model.compile(make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.8}, 1000))
-split = tiny.tiny_split(21)
-batches = Batches(split.images, split.labels, batch_size=8, num_classes=3, num_candidates=3)
-how = {"parallel": parallel, "resume": bool(resume), "verbose": 0}
-train_phases(model, [Phase(batches, 3)], folder + "/checkpoints", **how)
-values = [variable_value(v) for v in [*model.variables, *model.optimizer.variables]]
-np.savez(f"{folder}/worker-{worker}.npz", *values)
-"""
-
-
-def start(folder, workers="", worker=0, dies_in_epoch=-1, resume=""):
-    environ = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join([str(SUPPORT), *filter(None, sys.path)]),
-    }
-    arguments = [workers, worker, folder, dies_in_epoch, resume]
-    return subprocess.Popen([sys.executable, "-c", WORKER, *map(str, arguments)], env=environ)
-
-
-def start_two(folder, *, dies_in_epoch=-1, resume=""):
-    folder.mkdir(exist_ok=True)
-    workers = ",".join(f"localhost:{port}" for port in free_ports())
-    return [
-        start(folder, workers, worker, dies_in_epoch if worker == 1 else -1, resume)
-        for worker in range(2)
-    ]
-
-
-def free_ports():
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def result(folder, worker=0):
-    return list(np.load(folder / f"worker-{worker}.npz").values())
-
-
-@pytest.mark.jax
-@pytest.mark.slow
-def test_killed_job_is_resumed_and_ends_as_one_device_would(tmp_path):
-    (tmp_path / "alone").mkdir()
-    assert start(tmp_path / "alone").wait(300) == 0
-
-    chief, other = start_two(tmp_path / "two", dies_in_epoch=2)
-    assert other.wait(300) == -signal.SIGKILL
-    assert chief.wait(300) != 0  # it does not go on alone
-    assert not (tmp_path / "two" / "worker-0.npz").exists()
-    resumed = start_two(tmp_path / "two", resume="yes")
-    assert [process.wait(300) for process in resumed] == [0, 0]
-
-    of_chief, of_other = (result(tmp_path / "two", worker) for worker in range(2))
-    for value, expected in zip(of_other, of_chief, strict=True):
-        np.testing.assert_array_equal(value, expected)
-    for value, expected in zip(of_chief, result(tmp_path / "alone"), strict=True):
-        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -208,6 +153,20 @@ def test_killed_job_is_resumed_and_ends_as_one_device_would(tmp_path):
 def test_options_that_do_not_fit(options, message):
     with pytest.raises(UserError, match=message):
         find_devices(*options)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--workers", "localhost:1,localhost:2", "--worker", 0), "KERAS_BACKEND=jax"),
+        (("--devices", 99), keras.backend.backend()),
+    ],
+)
+def test_a_refused_command_leaves_nothing(pixelcnnpp, tmp_path, options, message):
+    run = tmp_path / "run"
+    one_line(pixelcnnpp("train", "pixelcnnpp", "--data", "digits", "--run", run, *options), message)
+    assert not run.exists()
 
 
 def sequence(count, batch_size=8, **arguments):
@@ -241,9 +200,3 @@ def test_weighted_mean_over_all_rows_is_the_mean_over_the_pictures(num_shards):
         assert (weights > 0).sum() == count
         expected = whole[index][0]["image"][:, 0, 0, 0].mean()
         assert np.mean(values * weights.astype(float)) == pytest.approx(expected, rel=1e-6)
-
-
-def test_fewer_pictures_than_devices():
-    batch, _, weights = ShardedSequence(sequence(2, batch_size=8), num_devices=8)[0]
-    assert len(batch["image"]) == 8
-    np.testing.assert_array_equal(weights, [4, 4, 0, 0, 0, 0, 0, 0])

@@ -157,12 +157,6 @@ def test_callback_ends_the_training_in_whatever_phase(tmp_path):
     assert np.isfinite(weights(model)).all()
 
 
-def test_starting_over_forgets_old_checkpoints(tmp_path):
-    train(tmp_path, epochs=4)
-    train(tmp_path, epochs=2)
-    assert Checkpoints(tmp_path).saved() == [Progress(1), Progress(2)]
-
-
 # Pictures that a likelihood could choke on: no noise to model at all, or nothing but noise.
 SHAPE = (400, 4, 4, 3)
 PICTURES = {

@@ -46,20 +46,6 @@ def test_contradicting_options(overrides, message):
         resolve_options({"model": {}, "training": {}}, overrides, 3)
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "architecture", "expected"),
-    [
-        (None, "digits", None, "pixelcnnpp"),
-        (None, "pictures", None, "pixelcnnpp"),
-        (None, "digits", "pixelcnn", "pixelcnn"),
-        (None, "digits", "pixelcnnpp", "pixelcnnpp"),
-        ("gated_pixelcnn", "digits", None, "gated_pixelcnn"),
-    ],
-)
-def test_preset_of_an_architecture(name, data, architecture, expected):
-    assert load_preset(name, data, architecture)["architecture"] == expected
-
-
 def test_preset_of_another_architecture():
     with pytest.raises(UserError, match=r"The preset digits is of pixelcnnpp. Received: pixelcnn$"):
         load_preset("digits", "digits", "pixelcnn")
