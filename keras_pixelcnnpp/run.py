@@ -189,7 +189,7 @@ class RunFolder:
             channels=channels if channels in (1, 3) else None,
             num_levels=known["num_levels"],
             seed=known["seed"],
-            resize=resize_of(known),
+            resize=known.get("resize", "crop"),
             skip_bad_files=known.get("skip_bad_files", False),
         )
         if dataset.image_shape != (height, width, channels):
@@ -325,11 +325,6 @@ class RunFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def resize_of(data: dict) -> str:
-    """How a run read pictures of another aspect ratio, from the section `data` of its config."""
-    return data.get("resize", "crop")
-
-
 def _differences(known: dict, given: dict) -> str:
     return ", ".join(
         f"{name} was {known.get(name)!r}, now {given.get(name)!r}"
@@ -375,7 +370,7 @@ def data_words(data: dict) -> list[str]:
     }
     words = ["--skip-bad-files"] if data.get("skip_bad_files") else []
     # Those that are built in are square.
-    if resize_of(data) == "squeeze" and data["source"] not in CLASS_NAMES:
+    if data.get("resize") == "squeeze" and data["source"] not in CLASS_NAMES:
         words += ["--resize", "squeeze"]
     for name, value in values.items():
         if value is not None:

@@ -54,10 +54,6 @@ def test_option_that_only_one_has_is_named(run):
         run.start("pixelcnnpp", config(seed=1), DATA)
 
 
-def test_run_from_before_an_option_existed_can_be_resumed(run):
-    run.start("pixelcnnpp", config(new_option=None), DATA, resume=True)
-
-
 def test_same_configuration_needs_a_decision(run):
     with pytest.raises(UserError, match=r"--resume .* --overwrite"):
         run.start("pixelcnnpp", config(), DATA)
