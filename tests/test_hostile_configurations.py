@@ -127,7 +127,7 @@ def test_hostile_weights_of_a_preset_with_their_checksum(preset, tmp_path, conte
     assert "\n" not in str(error.value)
 
 
-def test_hostile_checkpoint_with_its_checksum(tmp_path):
+def test_hostile_checkpoint(tmp_path):
     model = tiny.tiny_model()
     model.compile(optimizer="adam")
     for name, content in {"torn": b"PK\x03\x04", "other": None, "pickle": None}.items():
@@ -138,7 +138,5 @@ def test_hostile_checkpoint_with_its_checksum(tmp_path):
             path.write_bytes(content)
         else:
             np.savez(path, model_00000=np.array([{}] if name == "pickle" else [1.0]))
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        path.with_suffix(".json").write_text(json.dumps({"epoch": 1, "sha256": digest}))
-        with pytest.raises(UserError, match=r"another model|cannot be read"):
+        with pytest.raises(UserError, match=r"another model|is intact"):
             Checkpoints(folder).restore(model)
