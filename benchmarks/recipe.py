@@ -122,10 +122,7 @@ def train(group, name, data, minutes, seed):
         **{argument: options[argument] for argument in network},
     )
     optimizer = keras.optimizers.Adam(
-        options["peak"],
-        beta_2=options["beta_2"],
-        use_ema=True,
-        ema_momentum=0.998,
+        options["peak"], beta_2=options["beta_2"], use_ema=True, ema_momentum=0.99
     )
     model.compile(optimizer, jit_compile=False)
     sample = learned.some(64)

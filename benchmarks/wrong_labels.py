@@ -26,8 +26,9 @@ def main():
     parser.add_argument("run", type=Path)
     options = parser.parse_args()
     run = RunFolder(options.run)
-    train = run.load_data().split("train").labelled()
+    train = run.load_data().split("train")
     given = training_labels(train, run.read_config()["data"])
+    train, given = train.take(given >= 0), given[given >= 0]
     wrong = given != train.labels
     models = {}
     for name, file in (("pixelcnnpp", run.model_keras), ("baseline", run.baseline_keras)):
