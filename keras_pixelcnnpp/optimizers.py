@@ -131,10 +131,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 class RawWeights(keras.callbacks.Callback):
-    """Leaves the model its raw weights where `fit` puts the averaged ones into it, at its end.
-
-    So that another `fit` goes on from them.
-    """
+    """Keeps `fit` from leaving averaged weights, so that another `fit` goes on from the raw ones."""
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Called by Keras."""
