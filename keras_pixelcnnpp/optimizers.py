@@ -131,7 +131,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 class RawWeights(keras.callbacks.Callback):
-    """Keeps `fit` from leaving averaged weights, so that another `fit` goes on from the raw ones."""
+    """Keeps the raw weights where `fit` averages them, so that another `fit` goes on from them."""
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Called by Keras."""
