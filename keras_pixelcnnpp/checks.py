@@ -1,6 +1,6 @@
 """Checks of arguments, so that all classes word their errors alike."""
 
-import math
+import inspect
 import operator
 
 import numpy as np
@@ -15,83 +15,62 @@ def plain(value):
     return value
 
 
-def require_positive_integer(name, value):
-    """Raises a `ValueError` unless `value` is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(
-            f"Invalid value for argument `{name}`. Expected a positive integer. "
-            f"Received: {name}={value!r}"
-        )
+def arguments_of(model):
+    """The values of all constructor arguments of a model, its base classes' too, by name."""
+    names = {}
+    for cls in type(model).__mro__:
+        if cls.__module__.partition(".")[0] == "keras":
+            break
+        if "__init__" not in vars(cls):
+            continue
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        names.update((one.name, None) for one in parameters if one.kind != one.VAR_KEYWORD)
+    return {name: getattr(model, name) for name in names}
 
 
-def require_at_most(name, value, limit):
-    """Raises a `ValueError` if `value` is above `limit`.
+def require_integer(name, value, low=1, high=None):
+    """Raises a `ValueError` unless `value` is an integer from `low` to `high`.
 
-    For counts of layers: a configuration from somebody else must not keep a process busy for ever.
+    Where somebody else's configuration could keep a process busy for ever, `high` is finite.
     """
-    if value > limit:
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_integer or value < low or (high is not None and value > high):
+        expected = "a positive integer" if low == 1 else f"an integer of at least {low}"
+        if high is not None:
+            expected = f"an integer from {low} to {high}"
         raise ValueError(
-            f"Invalid value for argument `{name}`. Expected an integer of at most {limit}. "
+            f"Invalid value for argument `{name}`. Expected {expected}. "
             f"Received: {name}={value!r:.40}"
         )
 
 
-def require_rate(name, value):
-    """Raises a `ValueError` unless `0 <= value < 1`."""
-    if not (_is_number(value) and 0 <= value < 1):
+def require_number(name, value, interval):
+    """Raises a `ValueError` unless `value` is a number of an interval such as `"[0, 1)"`."""
+    low, high = map(float, interval[1:-1].split(","))
+    is_number = isinstance(value, int | float | np.integer | np.floating)
+    inside = is_number and not isinstance(value, bool) and low <= value <= high
+    if (
+        not inside
+        or (value == low and interval[0] == "(")
+        or (value == high and interval[-1] == ")")
+    ):
         raise ValueError(
-            f"Invalid value for argument `{name}`. Expected a number in [0, 1). "
-            f"Received: {name}={value!r}"
-        )
-
-
-def require_positive_number(name, value):
-    """Raises a `ValueError` unless `value` is a finite number above 0."""
-    if not (_is_number(value) and 0 < value < math.inf):
-        raise ValueError(
-            f"Invalid value for argument `{name}`. Expected a positive number. "
+            f"Invalid value for argument `{name}`. Expected a number in {interval}. "
             f"Received: {name}={value!r}"
         )
 
 
 def require_temperature(value):
     """Raises a `ValueError` unless `value` is a temperature that float32 can divide by."""
-    if not (_is_number(value) and 1e-6 <= value <= 1e6):
-        raise ValueError(
-            "Invalid value for argument `temperature`. Expected a positive number, from 1e-6 to "
-            f"1e6. Received: temperature={value!r}"
-        )
+    require_number("temperature", value, "[1e-6, 1e6]")
 
 
-def require_nonnegative_number(name, value):
-    """Raises a `ValueError` unless `value` is a finite number of at least 0."""
-    if not (_is_number(value) and 0 <= value < math.inf):
+def require_choice(name, value, choices):
+    """Raises a `ValueError` unless `value` is one of `choices`."""
+    if value not in choices:
         raise ValueError(
-            f"Invalid value for argument `{name}`. Expected a number of at least 0. "
+            f"Invalid value for argument `{name}`. Expected one of: {', '.join(choices)}. "
             f"Received: {name}={value!r}"
-        )
-
-
-def _is_number(value):
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def require_nonnegative_integer(name, value):
-    """Raises a `ValueError` unless `value` is an integer of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise ValueError(
-            f"Invalid value for argument `{name}`. Expected an integer of at least 0. "
-            f"Received: {name}={value!r}"
-        )
-
-
-def require_levels(name, value):
-    """Raises a `ValueError` unless `value` is a number of levels that uint8 holds."""
-    require_positive_integer(name, value)
-    if not 2 <= value <= 256:
-        raise ValueError(
-            f"Invalid value for argument `{name}`. Expected an integer from 2 to 256. "
-            f"Received: {name}={value}"
         )
 
 
@@ -113,15 +92,6 @@ def checked_image_shape(image_shape):
     return height, width, channels
 
 
-def require_choice(name, value, choices):
-    """Raises a `ValueError` unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(
-            f"Invalid value for argument `{name}`. Expected one of: {', '.join(choices)}. "
-            f"Received: {name}={value!r}"
-        )
-
-
 def checked_images(images, image_shape, num_levels):
     """Returns `images` as a uint8 array `(N, *image_shape)` of levels.
 
@@ -139,16 +109,12 @@ def checked_images(images, image_shape, num_levels):
             "Invalid dtype of `images`. Expected uint8, levels from 0 to "
             f"{num_levels - 1}. Received: dtype={array.dtype}"
         )
-    if array.size and (array.min() < 0 or array.max() >= num_levels):
-        raise ValueError(
-            f"Invalid values in `images`. Expected levels from 0 to {num_levels - 1}. "
-            f"Received: values from {array.min()} to {array.max()}"
-        )
+    _require_range("in `images`", array, num_levels, "levels")
     return array.astype("uint8", copy=False)
 
 
 def checked_labels(labels, count, limit):
-    """Returns `labels` as an int32 array `(count,)` with values below `limit`.
+    """Returns `labels`, or one label for all, as an int32 array `(count,)`.
 
     Raises:
         ValueError: If there are not `count` integers from 0 to `limit - 1`.
@@ -163,61 +129,16 @@ def checked_labels(labels, count, limit):
             f"Invalid value for argument `labels`. Expected {count} integers. "
             f"Received: labels with shape={array.shape} and dtype={array.dtype}"
         )
+    _require_range("for argument `labels`", array, limit, "integers")
+    return array.astype("int32")
+
+
+def _require_range(where, array, limit, what):
     if array.size and (array.min() < 0 or array.max() >= limit):
         raise ValueError(
-            f"Invalid value for argument `labels`. Expected integers from 0 to {limit - 1}. "
+            f"Invalid values {where}. Expected {what} from 0 to {limit - 1}. "
             f"Received: values from {array.min()} to {array.max()}"
         )
-    return array.astype("int32")
-
-
-def checked_candidates(labels, count, num_classes, limit, unlabelled_weight=0.0):
-    """Returns labels `(count,)`, or candidate labels `(count, K)`, as an int32 array.
-
-    Where `unlabelled_weight` is above 0, the first candidate may be -1 in a row of all classes, in
-    the place of class 0: none is known to be the true one.
-
-    Raises:
-        ValueError: If they aren't integers from 0 to `limit - 1`, or no candidates.
-    """
-    array = np.asarray(labels)
-    if array.dtype.kind == "i" and np.any(array == -1):
-        candidates = np.where(array == -1, 0, array)
-        if not (
-            unlabelled_weight
-            and array.ndim == 2
-            and array.shape[1] == num_classes
-            and np.all(array[:, 1:] >= 0)
-            and np.all(np.sort(candidates[array[:, 0] < 0], axis=1) == np.arange(num_classes))
-        ):
-            raise ValueError(
-                "Invalid value for argument `labels`. Expected integers from 0 to "
-                f"{limit - 1}. -1, a picture without a label, is for a model with "
-                "`unlabelled_weight` above 0, with all classes as candidates: its row is -1 and "
-                f"the classes 1 to {num_classes - 1}. Received: labels with shape={array.shape}, "
-                f"unlabelled_weight={unlabelled_weight}"
-            )
-        checked_candidates(candidates, count, num_classes, limit)
-        return array.astype("int32")
-    if array.ndim != 2:
-        return checked_labels(array, count, limit)
-    hint = ""
-    if array.shape[1] == num_classes and np.isin(array, (0, 1)).all():
-        hint = " One-hot labels? Give `labels.argmax(axis=1)`."
-    if array.shape[0] != count or array.dtype.kind not in "ui":
-        raise ValueError(
-            f"Invalid value for argument `labels`. Expected {count} integers, or as many rows of "
-            f"candidates.{hint} Received: labels with shape={array.shape} and dtype={array.dtype}"
-        )
-    checked_labels(array.ravel(), array.size, limit)
-    in_order = np.sort(array, axis=1)
-    if (in_order[:, 1:] == in_order[:, :-1]).any():
-        raise ValueError(
-            "Invalid value for argument `labels`. The columns of labels of two dimensions are "
-            "candidates, the true label first, of which no two are equal; some row has the same "
-            f"label twice.{hint} Received: labels with shape={array.shape}"
-        )
-    return array.astype("int32")
 
 
 def checked_rows(known_rows, height):

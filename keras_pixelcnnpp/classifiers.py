@@ -31,7 +31,7 @@ OFFSET_PICTURES = 5000  # for one number a class; scoring them under every class
 class ImageClassifier(ClassifierMixin, BaseEstimator):
     """A scikit-learn classifier over a model that is trained already.
 
-    A subclass gives `num_classes`, `image_shape`, `num_levels` and `_probabilities(images)`.
+    A subclass gives `num_classes` and `_probabilities(images)`.
     """
 
     def fit(self, X: np.ndarray | None = None, y: np.ndarray | None = None) -> Self:  # noqa: N803
@@ -84,7 +84,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """The most probable class of each picture.
 
         Args:
-            X: uint8 `[count, height, width, channels]`, levels in `[0, num_levels)`.
+            X: As in `predict_proba`.
 
         Returns:
             int `[count]`, entries of `classes_`.
@@ -104,11 +104,6 @@ class _KerasClassifier(ImageClassifier):
     def num_classes(self) -> int:
         """The number of classes."""
         return self._trained.num_classes
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """`(height, width, channels)`."""
-        return self._trained.image_shape
 
     @property
     def num_levels(self) -> int:
@@ -196,7 +191,7 @@ class PixelCNNClassifier(_KerasClassifier):
         """Trains a new model.
 
         Args:
-            X: uint8 `[count, height, width, channels]`, levels.
+            X: As in `predict_proba`.
             y: `[count]`, the class of each picture: integers, texts, or what else can be sorted.
 
         Returns:
@@ -220,13 +215,11 @@ class PixelCNNClassifier(_KerasClassifier):
         preset = PresetFolder.find(self.preset)
         training = self._training(preset.config()["training"])
         keras.utils.set_random_seed(self.seed)
-        replaced = dict(self.model_options or {})
+        options = {**(self.model_options or {}), "num_classes": len(classes)}
         if self.label_loss_weight is not None:
-            replaced["label_loss_weight"] = self.label_loss_weight
-        model = preset.make(
-            architecture(preset.architecture),
-            **{**replaced, "image_shape": np.shape(X)[1:], "num_classes": len(classes)},
-        )
+            options["label_loss_weight"] = self.label_loss_weight
+        options["image_shape"] = np.shape(X)[1:]
+        model = preset.make(architecture(preset.architecture), **options)
         images = checked_images(X, model.image_shape, model.num_levels)
         pictures = LabelledImages(images, labels.astype("int32"), ("",) * len(labels))
         self._train(model, pictures, training)
@@ -251,10 +244,8 @@ class PixelCNNClassifier(_KerasClassifier):
         steps = -(-len(pictures) // self.batch_size)
         optimizer = make_optimizer(training, training["epochs"] * steps, warmup * steps)
         model.compile(optimizer, jit_compile=jit_compile(None))
-        for num_candidates, first, last in (
-            (1, 0, warmup),
-            (candidates, warmup, training["epochs"]),
-        ):
+        phases = ((1, 0, warmup), (candidates, warmup, training["epochs"]))
+        for num_candidates, first, last in phases:
             batches = ImageSequence(
                 pictures.images,
                 pictures.labels,
@@ -309,7 +300,7 @@ class PixelCNNClassifier(_KerasClassifier):
         """The logarithm of each class's probability, exact where `predict_proba` rounds it to 0.
 
         Args:
-            X: uint8 `[count, height, width, channels]`, levels in `[0, num_levels)`.
+            X: As in `predict_proba`.
 
         Returns:
             float64 `[count, num_classes]`, nats.
@@ -338,20 +329,18 @@ class PixelCNNClassifier(_KerasClassifier):
     def _judged(self, images, known_rows=None):
         scores = averaged = self._log_likelihoods(images, known_rows)
         if self.flip_average:
-            averaged = (scores + self._log_likelihoods(mirrored(images), known_rows)) / 2
+            averaged = (scores + self._log_likelihoods(images[:, :, ::-1], known_rows)) / 2
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
         # ranks its answers, and temperature scaling starts from it.
         logits = self._trained.posterior.class_logits(ops.convert_to_tensor(averaged))
         return scores, log_softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=-1)
 
-    def _log_likelihoods(
-        self, images: np.ndarray, known_rows: Sequence[int] | None = None
-    ) -> np.ndarray:
+    def _log_likelihoods(self, images, known_rows=None):
         return self._trained.class_log_likelihoods(
             images, batch_size=self.batch_size, verbose=self.verbose, known_rows=known_rows
         )
 
-    def _probabilities(self, images: np.ndarray) -> np.ndarray:
+    def _probabilities(self, images):
         return self.class_scores(images)[1]
 
 
@@ -424,21 +413,14 @@ class BaselineClassifier(_KerasClassifier):
         self.verbose = verbose
         self.flip_average = flip_average
 
-    def _probabilities(self, images: np.ndarray) -> np.ndarray:
+    def _probabilities(self, images):
         probabilities = self._of(images)
         if self.flip_average:
-            probabilities = (probabilities + self._of(mirrored(images))) / 2
+            probabilities = (probabilities + self._of(images[:, :, ::-1])) / 2
         return probabilities
 
-    def _of(self, images: np.ndarray) -> np.ndarray:
-        return self.model.class_probabilities(
-            images, batch_size=self.batch_size, verbose=self.verbose
-        )
-
-
-def mirrored(images: np.ndarray) -> np.ndarray:
-    """The pictures `[count, height, width, channels]` with left and right exchanged."""
-    return images[:, :, ::-1]
+    def _of(self, images):
+        return self.model.class_probabilities(images, self.batch_size, self.verbose)
 
 
 def write_predictions(

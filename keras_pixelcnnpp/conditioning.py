@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.checks import require_positive_integer
+from keras_pixelcnnpp.checks import require_integer
 
 
 class LabelConditioning(keras.layers.Layer):
@@ -47,10 +47,11 @@ class LabelConditioning(keras.layers.Layer):
     """
 
     place = None
+    mixes_channels = False  # so that channels of one group would see those of another
 
     def __init__(self, num_classes, **kwargs):
         super().__init__(**kwargs)
-        require_positive_integer("num_classes", num_classes)
+        require_integer("num_classes", num_classes)
         self.num_classes = num_classes
 
     def add_table(self, name, shape, initializer):
@@ -68,11 +69,6 @@ class LabelConditioning(keras.layers.Layer):
         if labels_shape is None:
             return x_shape
         return (x_shape[0], labels_shape[1], *x_shape[2:])
-
-    def get_config(self):
-        config = super().get_config()
-        config.update({"num_classes": self.num_classes})
-        return config
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -151,6 +147,7 @@ class AdaptiveNormConditioning(FilmConditioning):
     """
 
     EPSILON = 1e-5
+    mixes_channels = True
 
     def call(self, x, labels):
         wide = ops.cast(x, "float32")
@@ -210,12 +207,7 @@ class CrossAttentionConditioning(LabelConditioning):
 
     def __init__(self, num_classes, num_tokens=4, **kwargs):
         super().__init__(num_classes, **kwargs)
-        require_positive_integer("num_tokens", num_tokens)
-        if num_tokens < 2:
-            raise ValueError(
-                "Invalid value for argument `num_tokens`. Expected an integer of at least 2. "
-                f"Received: num_tokens={num_tokens}"
-            )
+        require_integer("num_tokens", num_tokens, low=2)
         self.num_tokens = num_tokens
 
     def build(self, x_shape, labels_shape=None):
@@ -236,11 +228,6 @@ class CrossAttentionConditioning(LabelConditioning):
         scores = ops.matmul(queries, ops.swapaxes(keys, -1, -2)) / math.sqrt(channels)
         answer = ops.matmul(ops.matmul(ops.softmax(scores, axis=-1), values), self.output_kernel)
         return x + ops.reshape(answer, (-1, answer.shape[1], height, width, channels))
-
-    def get_config(self):
-        config = super().get_config()
-        config.update({"num_tokens": self.num_tokens})
-        return config
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -264,6 +251,7 @@ class MixtureHeadConditioning(LabelConditioning):
     """
 
     place = "head"
+    mixes_channels = True
 
     def __init__(self, num_classes, **kwargs):
         # Mixture parameters stay in float32 under every policy.
@@ -280,6 +268,8 @@ class MixtureHeadConditioning(LabelConditioning):
         return x + ops.reshape(change, (-1, change.shape[1], height, width, x.shape[-1]))
 
 
+PLACES = ("input", "stem", "hidden", "gate", "bottleneck", "head")
+
 #: From the names that `conditioning` takes to the classes. One of your own is added here.
 STRATEGIES = {
     "one_hot": OneHotConditioning,
@@ -293,53 +283,42 @@ STRATEGIES = {
 }
 
 
-def parse_conditioning(conditioning):
+def parse_conditioning(conditioning, places=PLACES, groups=1):
     """Splits `"bias+embedding"` into names; `"none"` gives no name.
 
+    Args:
+        conditioning: Names of strategies, joined by `+`, or `"none"`.
+        places: Where the network lets labels in.
+        groups: Integer; with more than 1, channels are masked in groups.
+
     Raises:
-        ValueError: If a name is unknown or named twice.
+        ValueError: If a name is unknown or named twice, or acts where this network has no place.
     """
     names = [] if conditioning == "none" else str(conditioning).split("+")
-    unknown = [name for name in names if name not in STRATEGIES]
-    if unknown or len(set(names)) != len(names):
+    fitting = [
+        name
+        for name, strategy in STRATEGIES.items()
+        if strategy.place in places and not (groups > 1 and strategy.mixes_channels)
+    ]
+    if not set(names) <= set(fitting) or len(set(names)) != len(names):
+        reason = ""
+        for name in STRATEGIES.keys() & set(names) - set(fitting):
+            reason = f"{name!r} acts at the place {STRATEGIES[name].place!r}, which this network "
+            reason += "doesn't have. "
+            if STRATEGIES[name].place in places:
+                reason = f"{name!r} would mix the channel groups of a pixel's sub-pixels. "
         raise ValueError(
-            "Invalid value for argument `conditioning`. Expected 'none' or different names from "
-            f"{', '.join(STRATEGIES)}, joined by '+'. Received: conditioning={conditioning!r}"
+            f"Invalid value for argument `conditioning`. {reason}Expected 'none' or names from "
+            f"{', '.join(fitting)}, joined by '+', none of them twice. "
+            f"Received: conditioning={conditioning!r}"
         )
     return names
 
 
-def refuse_strategies(conditioning, reasons):
-    """Refuses strategies that a network has no place for.
-
-    Args:
-        conditioning: Names of strategies, joined by `+`, or `"none"`.
-        reasons: Dict from the names of those that are refused to a sentence that says why.
-
-    Raises:
-        ValueError: If one of them is asked for.
-    """
-    for name in parse_conditioning(conditioning):
-        if name in reasons:
-            others = ", ".join(other for other in STRATEGIES if other not in reasons)
-            raise ValueError(
-                f"Invalid value for argument `conditioning`. {reasons[name]} "
-                f"Expected 'none', or names from {others}. Received: conditioning={conditioning!r}"
-            )
-
-
 def build_conditioning(conditioning, place, num_classes, prefix="", dtype=None):
-    """Creates the layers of the strategies in `conditioning` that act at `place`.
+    """Creates the layers of the strategies in `conditioning` that act at `place`; often none.
 
-    Args:
-        conditioning: Strategy names joined by `+`, or `"none"`.
-        place: One of `"input"`, `"stem"`, `"hidden"`, `"gate"`, `"bottleneck"`, `"head"`.
-        num_classes: Integer, number of classes. With 0 there is no label and no layer.
-        prefix: String before the layers' names, where an owner has one place twice.
-        dtype: Dtype policy of the layers; the owner's.
-
-    Returns:
-        List of layers, often empty.
+    `prefix` comes before the layers' names, where an owner has one place twice.
     """
     if num_classes == 0:
         return []
@@ -351,17 +330,7 @@ def build_conditioning(conditioning, place, num_classes, prefix="", dtype=None):
 
 
 def condition(strategies, x, labels, **features):
-    """Lets labels into `x` by each of the layers that `build_conditioning` made for a place.
-
-    Args:
-        strategies: These layers.
-        x: Features `(batch, candidates, height, width, channels)`.
-        labels: Int tensor `(batch, candidates)`.
-        **features: What the strategies of that place need beside, such as `features` at the head.
-
-    Returns:
-        Features with the candidates of `labels`, if there is a strategy.
-    """
+    """Lets labels into `x` by each of the layers that `build_conditioning` made for a place."""
     for strategy in strategies:
         x = strategy(x, labels, **features)
     return x

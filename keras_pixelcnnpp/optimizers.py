@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.checks import require_positive_integer
+from keras_pixelcnnpp.checks import require_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -41,7 +41,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, schedule: Any, warmup_steps: int, again_at: int | None = None):
         super().__init__()
-        require_positive_integer("warmup_steps", warmup_steps)
+        require_integer("warmup_steps", warmup_steps)
         if isinstance(schedule, dict):
             schedule = keras.optimizers.schedules.deserialize(schedule)
         self.schedule = schedule

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tiny
 from scipy.special import softmax
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score
+from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils import estimator_checks
 from sklearn.utils.validation import check_is_fitted
@@ -62,12 +62,6 @@ def test_behaves_as_a_fitted_classifier(classifier):
     assert classifier.predict_proba(split.images).sum(axis=1) == pytest.approx(np.ones(30))
 
 
-def test_scikit_learns_tools_take_it(classifier):
-    split = tiny.tiny_split(30)
-    display = ConfusionMatrixDisplay.from_estimator(classifier, split.images, split.labels)
-    assert display.confusion_matrix.sum() == 30
-
-
 @pytest.mark.parametrize("make", [classifier_of_a_stub, classifier_of_a_model])
 def test_trained_model_is_not_scored_as_if_it_had_been_fitted(make):
     split, classifier = tiny.tiny_split(30), make()
@@ -77,14 +71,6 @@ def test_trained_model_is_not_scored_as_if_it_had_been_fitted(make):
         cross_val_score(classifier, split.images, split.labels, cv=3)
     scores = cross_val_score(FrozenEstimator(classifier), split.images, split.labels, cv=3)
     assert scores.mean() == pytest.approx(classifier.score(split.images, split.labels))
-
-
-def test_a_copy_of_a_classifier_is_trained_too():
-    images = tiny.tiny_split(7).images
-    classifier = PixelCNNClassifier(tiny.random_model(), flip_average=True)
-    copy = clone(classifier)
-    assert copy.model is not classifier.model
-    assert copy.predict_proba(images) == pytest.approx(classifier.predict_proba(images))
 
 
 SMALL = {**tiny.MODEL, "num_levels": 5, "dropout_rate": 0.0}
@@ -190,36 +176,27 @@ def test_training_goes_by_the_preset(monkeypatch):
     ]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"preset": "dígits"}, "Unknown preset"),
-        ({"candidates": 1}, "`candidates`.*at least 2"),
-        ({"candidates": 4}, "num_candidates=4"),
-        ({"model_options": {"filtres": 3}}, "filtres"),
-        ({"learning_rate": -1.0}, "learning_rate=-1"),
-    ],
-)
-def test_bad_arguments_of_fit(arguments, message):
-    split = tiny.tiny_split(12)
-    with pytest.raises(ValueError, match=message):
-        untrained(**arguments).fit(split.images, split.labels)
+SHAPE = (2, 4, 4, 1)
 
 
 @pytest.mark.parametrize(
-    ("images", "labels", "message"),
+    ("arguments", "images", "labels", "message"),
     [
-        (np.zeros((3, 4, 4, 1), "uint8"), [0, 1], "inconsistent numbers"),
-        (np.zeros((2, 4, 4, 1), "uint8"), [1, 1], "two classes"),
-        (np.zeros((2, 4, 4, 1), "uint8"), [0.5, 1.2], "continuous"),
-        (np.zeros((2, 4, 4, 1), "float32"), [0, 1], "dtype=float32"),
-        (np.full((2, 4, 4, 1), 5, "uint8"), [0, 1], "levels from 0 to 4"),
-        (np.zeros((2, 16), "uint8"), [0, 1], "image_shape"),
+        ({"preset": "dígits"}, np.zeros(SHAPE, "uint8"), [0, 1], "Unknown preset"),
+        ({"candidates": 1}, np.zeros(SHAPE, "uint8"), [0, 1], "`candidates`.*at least 2"),
+        ({"model_options": {"filtres": 3}}, np.zeros(SHAPE, "uint8"), [0, 1], "filtres"),
+        ({"learning_rate": -1.0}, np.zeros(SHAPE, "uint8"), [0, 1], "learning_rate=-1"),
+        ({}, np.zeros((3, 4, 4, 1), "uint8"), [0, 1], "inconsistent numbers"),
+        ({}, np.zeros(SHAPE, "uint8"), [1, 1], "two classes"),
+        ({}, np.zeros(SHAPE, "uint8"), [0.5, 1.2], "continuous"),
+        ({}, np.zeros(SHAPE, "float32"), [0, 1], "dtype=float32"),
+        ({}, np.full(SHAPE, 5, "uint8"), [0, 1], "levels from 0 to 4"),
+        ({}, np.zeros((2, 16), "uint8"), [0, 1], "image_shape"),
     ],
 )
-def test_bad_pictures_and_labels_of_fit(images, labels, message):
+def test_what_fit_refuses(arguments, images, labels, message):
     with pytest.raises(ValueError, match=message):
-        untrained().fit(images, labels)
+        untrained(**arguments).fit(images, labels)
 
 
 def test_log_probabilities_are_not_rounded_to_nothing(monkeypatch):
@@ -229,10 +206,6 @@ def test_log_probabilities_are_not_rounded_to_nothing(monkeypatch):
     classifier, images = PixelCNNClassifier(model), tiny.tiny_split(1).images
     assert classifier.predict_log_proba(images) == pytest.approx(scores)
     assert classifier.predict_proba(images)[0, 2] == 0
-
-
-def test_no_pictures_no_rows(classifier):
-    assert classifier.predict_proba(np.zeros((0, 4, 4, 1), "uint8")).shape == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -268,22 +241,6 @@ def test_unconditional_model_is_no_classifier():
         PixelCNNClassifier(tiny.tiny_model(num_classes=0, conditioning="none"))
 
 
-class SideModel(BrightnessModel):
-    """Says class 0 or 2 by which half is brighter."""
-
-    def class_probabilities(self, images, batch_size, verbose):
-        left = images[:, :, :2].mean(axis=(1, 2, 3)) > images[:, :, 2:].mean(axis=(1, 2, 3))
-        return np.where(left[:, None], [0.9, 0.0, 0.1], [0.3, 0.0, 0.7])
-
-
-def test_flip_average_of_probabilities():
-    images = tiny.tiny_split(2).images
-    images[0, :, :2], images[0, :, 2:] = 4, 0
-    images[1, :, :2], images[1, :, 2:] = 0, 4
-    classifier = BaselineClassifier(SideModel(), flip_average=True)
-    assert classifier.predict_proba(images) == pytest.approx(np.array([[0.6, 0, 0.4]] * 2))
-
-
 def test_flip_average_of_log_likelihoods():
     model = tiny.tiny_model()
     images = tiny.tiny_split(7).images
@@ -296,15 +253,6 @@ def test_flip_average_of_log_likelihoods():
     assert np.abs(flipped - scores).max() > 0.1
 
 
-def test_posterior_distinguishes_how_sure_it_is(monkeypatch):
-    """float32 would know only 1 for both."""
-    model = tiny.tiny_model()
-    scores = np.array([[0, -20, -90], [-25, 0, -90]], "float32")
-    monkeypatch.setattr(model, "class_log_likelihoods", lambda *_, **__: scores)
-    unsure = 1 - PixelCNNClassifier(model).predict_proba(tiny.tiny_split(2).images).max(axis=1)
-    assert unsure == pytest.approx(np.exp([-20, -25]), rel=1e-3)
-
-
 def test_predicted_frequencies_become_those_of_the_labels(rng):
     """What sets the gradient of the cross-entropy to zero, whatever the logits."""
     logits = rng.normal([5.0, 0.0, -2.0], 3, (400, 3))
@@ -315,16 +263,6 @@ def test_predicted_frequencies_become_those_of_the_labels(rng):
     assert offsets.sum() == pytest.approx(0, abs=1e-9)
 
 
-def test_known_offsets_are_found(rng):
-    """Labels drawn from a softmax with known offsets."""
-    logits = rng.normal(0, 1, (200_000, 3))
-    true = np.array([1.0, -0.5, -0.5])
-    gumbel = rng.gumbel(size=logits.shape)
-    labels = np.argmax(logits + true + gumbel, axis=1)
-    # Five standard deviations of a binomial share are 0.006; offsets are some five times as far.
-    np.testing.assert_allclose(fit_offsets(logits, labels), true, atol=0.03)
-
-
 def test_offsets_of_a_model_are_replaced():
     model = tiny.tiny_model(label_loss_weight=0.1, initial_temperature=0.5)
     model.posterior.offsets.assign([3.0, 0.0, 0.0, 0.0])
@@ -332,17 +270,6 @@ def test_offsets_of_a_model_are_replaced():
     refit_offsets(model, pictures, batch_size=32, seed=0)
     probabilities = model.class_probabilities(pictures.images)
     np.testing.assert_allclose(probabilities.mean(axis=0), np.full(3, 1 / 3), atol=1e-3)
-
-
-def test_offsets_are_refitted_on_some_of_many_pictures(monkeypatch):
-    model, seen = tiny.tiny_model(label_loss_weight=0.1), []
-    monkeypatch.setattr(classifiers, "OFFSET_PICTURES", 5)
-    score = model.class_log_likelihoods
-    monkeypatch.setattr(
-        model, "class_log_likelihoods", lambda images, **how: seen.append(images) or score(images)
-    )
-    refit_offsets(model, tiny.tiny_split(60), batch_size=32, seed=0)
-    assert [len(images) for images in seen] == [5]
 
 
 class TestPredictions:

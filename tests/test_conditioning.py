@@ -1,16 +1,137 @@
+"""Each label strategy against its equation in NumPy, and their names."""
+
+import keras
+import numpy as np
 import pytest
+from keras import ops
+from layer_checks import randomize, run, weights_of
+from scipy.special import softmax
 
-from keras_pixelcnnpp.conditioning import STRATEGIES, build_conditioning, parse_conditioning
-
-PLACES = ["input", "stem", "hidden", "gate", "bottleneck", "head"]
-
-
-@pytest.mark.parametrize(
-    ("conditioning", "names"),
-    [("none", []), ("bias", ["bias"]), ("bias+spatial", ["bias", "spatial"])],
+from keras_pixelcnnpp import PixelCNN, PixelCNNPlusPlus
+from keras_pixelcnnpp.conditioning import (
+    PLACES,
+    STRATEGIES,
+    EmbeddingConditioning,
+    MixtureHeadConditioning,
+    build_conditioning,
+    parse_conditioning,
 )
-def test_parse(conditioning, names):
-    assert parse_conditioning(conditioning) == names
+
+NUM_CLASSES = 3
+LABELS = np.array([[2, 0, 3, 1], [1, 1, 2, 0]])  # 3 is "no label"
+SHAPE = (2, 1, 4, 6, 5)
+FEATURES = np.random.default_rng(1).normal(size=(2, 1, 4, 6, 7)).astype("float32")
+
+
+@pytest.fixture
+def x(rng):
+    return (10 + 3 * rng.normal(size=SHAPE)).astype("float32")
+
+
+def one_hot(x, y, weights, features):
+    code = np.zeros((*x.shape[:2], NUM_CLASSES))
+    if y < NUM_CLASSES:
+        code[..., y] = 1
+    return np.concatenate([x, code], axis=-1)
+
+
+def embedding(x, y, weights, features):
+    return x + weights["table"][y]
+
+
+def film(x, y, weights, features):
+    return (1 + weights["gamma"][y]) * x + weights["beta"][y]
+
+
+def adaptive_norm(x, y, weights, features):
+    mean, deviation = x.mean(axis=-1, keepdims=True), x.std(axis=-1, keepdims=True)
+    return film((x - mean) / np.sqrt(deviation**2 + 1e-5), y, weights, features)
+
+
+def cross_attention(x, y, weights, features):
+    scores = x @ weights["query"] @ weights["keys"][y].T / np.sqrt(x.shape[-1])
+    return x + softmax(scores, axis=-1) @ weights["values"][y] @ weights["output"]
+
+
+def mixture_head(x, y, weights, features):
+    return x + features @ weights["kernels"][y]
+
+
+EQUATIONS = {
+    "one_hot": one_hot,
+    "embedding": embedding,
+    "bias": embedding,
+    "film": film,
+    "adaptive_norm": adaptive_norm,
+    "spatial": embedding,
+    "cross_attention": cross_attention,
+    "mixture_head": mixture_head,
+}
+
+
+def needs(name):
+    """What the call needs beside features and labels."""
+    return {"features": ops.convert_to_tensor(FEATURES)} if name == "mixture_head" else {}
+
+
+def built(name, x):
+    layer = STRATEGIES[name](NUM_CLASSES)
+    if name == "mixture_head":
+        layer.build(x.shape, LABELS.shape, FEATURES.shape)
+    else:
+        run(layer, x, LABELS)
+    return layer
+
+
+@pytest.mark.parametrize("candidates", [1, 4])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_equals_its_equation(x, name, candidates):
+    """For features without candidates yet, and for features that have them."""
+    x = np.repeat(x, candidates, axis=1) * np.arange(1, candidates + 1)[:, None, None, None]
+    x = x.astype("float32")
+    layer = randomize(built(name, x))
+    received = run(layer, x, LABELS, **needs(name))
+    weights = weights_of(layer)
+    for index, row in enumerate(LABELS):
+        for candidate, y in enumerate(row):
+            features = x[index, min(candidate, candidates - 1)].astype("float64")
+            expected = EQUATIONS[name](features, y, weights, FEATURES[index, 0])
+            np.testing.assert_allclose(received[index, candidate], expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["film", "spatial", "cross_attention", "mixture_head"])
+def test_starts_without_effect(x, name):
+    """A strategy that starts at zero can be added to a trained network without harm."""
+    received = run(built(name, x), x, LABELS, **needs(name))
+    np.testing.assert_allclose(received, np.repeat(x, 4, axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_pixel_sees_no_other(x, name):
+    """Normalizing or attending over height and width would show a pixel the ones after it."""
+    layer = randomize(built(name, x))
+    before = run(layer, x, LABELS, **needs(name))
+    x[:, :, 2, 3] += 5
+    changed = np.any(run(layer, x, LABELS, **needs(name)) != before, axis=(0, 1, 4))
+    expected = np.zeros((4, 6), bool)
+    expected[2, 3] = True
+    np.testing.assert_array_equal(changed, expected)
+
+
+def test_spatial_knows_the_place_of_a_piece(x):
+    layer = randomize(built("spatial", x))
+    whole = run(layer, x, LABELS)
+    row = run(layer, x[:, :, 2:3], LABELS, position=(2, None))
+    np.testing.assert_array_equal(row, whole[:, :, 2:3])
+    pixel = run(layer, x[:, :, 2:3, 4:5], LABELS, position=(2, 4))
+    np.testing.assert_array_equal(pixel, whole[:, :, 2:3, 4:5])
+
+
+def test_mixture_head_stays_in_float32(x):
+    layer = MixtureHeadConditioning(NUM_CLASSES, dtype="mixed_bfloat16")
+    layer.build(x.shape, LABELS.shape, FEATURES.shape)
+    output = layer(ops.convert_to_tensor(x), LABELS, **needs("mixture_head"))
+    assert keras.backend.standardize_dtype(output.dtype) == "float32"
 
 
 @pytest.mark.parametrize("conditioning", ["magic", "", "bias+bias", "none+bias", "bias+", None, 3])
@@ -20,23 +141,24 @@ def test_bad_conditioning_names_the_valid_ones(conditioning):
 
 
 def test_each_strategy_acts_at_one_place():
+    assert parse_conditioning("none") == []
+    assert build_conditioning("bias", "gate", 0) == []
     everything = "+".join(STRATEGIES)
+    assert parse_conditioning(everything) == list(STRATEGIES)
     layers = {place: build_conditioning(everything, place, 3) for place in PLACES}
     assert sum(len(found) for found in layers.values()) == len(STRATEGIES)
     for place, found in layers.items():
         assert all(layer.place == place for layer in found)
 
 
-def test_order_is_the_users():
-    names = [layer.name for layer in build_conditioning("adaptive_norm+film", "hidden", 3)]
-    assert names == ["adaptive_norm_hidden", "film_hidden"]
+@pytest.mark.parametrize(
+    ("cls", "place"), [(PixelCNNPlusPlus, "gates"), (PixelCNN, "bottleneck"), (PixelCNN, None)]
+)
+def test_a_strategy_for_a_place_that_does_not_exist(monkeypatch, cls, place):
+    class Mine(EmbeddingConditioning):
+        pass
 
-
-def test_without_classes_there_is_no_layer():
-    assert build_conditioning("bias", "gate", 0) == []
-
-
-def test_prefix_and_dtype():
-    (layer,) = build_conditioning("bias", "gate", 3, prefix="left_", dtype="mixed_bfloat16")
-    assert layer.name == "left_bias_gate"
-    assert layer.dtype_policy.name == "mixed_bfloat16"
+    Mine.place = place
+    monkeypatch.setitem(STRATEGIES, "mine", Mine)
+    with pytest.raises(ValueError, match=f"'mine' acts at the place {place!r}, which this network"):
+        cls((4, 4, 1), 2, 4, filters=4, num_blocks=1, conditioning="bias+mine")

@@ -25,7 +25,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.backend import device_name, progress, versions
-from keras_pixelcnnpp.checks import checked_images, checked_labels, require_positive_integer
+from keras_pixelcnnpp.checks import checked_images, checked_labels, require_integer
 from keras_pixelcnnpp.codec.coder import PixelCoder, require_constriction
 from keras_pixelcnnpp.errors import UserError
 
@@ -82,7 +82,7 @@ def compress_pictures(
     """
     require_constriction()
     images = checked_images(images, model.image_shape, model.num_levels)
-    require_positive_integer("batch_size", batch_size)
+    require_integer("batch_size", batch_size)
     if batch_size > LARGEST_BATCH:
         raise ValueError(
             f"Invalid value for argument `batch_size`. Expected at most {LARGEST_BATCH}. "

@@ -6,7 +6,7 @@ import math
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.checks import require_levels, require_positive_integer, require_rate
+from keras_pixelcnnpp.checks import require_integer, require_number
 
 PERTURBATION = 1  # names a stream of random numbers
 
@@ -90,11 +90,11 @@ class ImageSequence(keras.utils.PyDataset):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        require_positive_integer("batch_size", batch_size)
-        require_rate("perturb_rate", perturb_rate)
-        require_rate("cut_rate", cut_rate)
-        require_rate("labelled_share", labelled_share)
-        require_levels("num_levels", num_levels)
+        require_integer("batch_size", batch_size)
+        require_number("perturb_rate", perturb_rate, "[0, 1)")
+        require_number("cut_rate", cut_rate, "[0, 1)")
+        require_number("labelled_share", labelled_share, "[0, 1)")
+        require_integer("num_levels", num_levels, low=2, high=256)
         if not 1 <= num_candidates <= max(num_classes, 1):
             raise ValueError(
                 "Invalid value for argument `num_candidates`. Expected an integer from 1 to "

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from keras_pixelcnnpp.checks import plain, require_choice, require_levels, require_positive_integer
+from keras_pixelcnnpp.checks import plain, require_choice, require_integer
 from keras_pixelcnnpp.data.built_in import (
     CLASS_NAMES,
     is_idx_folder,
@@ -89,7 +89,7 @@ def load_dataset(
     with argument_errors():
         require_choice("resize", resize, RESIZES)
         if num_levels is not None:
-            require_levels("num_levels", num_levels)
+            require_integer("num_levels", num_levels, low=2, high=256)
     shape = (*(size or (DEFAULT_IMAGE_SIZE,) * 2), channels or 3)
     reader = PictureReader(shape, resize, skip_bad_files, splits)
     dataset = _load(str(source), reader, seed)
@@ -158,5 +158,5 @@ def _checked_size(image_size):
         )
     with argument_errors():
         for side in size:
-            require_positive_integer("image_size", side)
+            require_integer("image_size", side)
     return size

@@ -16,7 +16,7 @@ are `(..., channels)`; leading axes broadcast.
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.checks import require_choice, require_positive_integer
+from keras_pixelcnnpp.checks import require_choice, require_integer
 from keras_pixelcnnpp.distributions import logistic_mixture
 
 
@@ -30,9 +30,7 @@ class LogisticMixtureHead:
         channels: Integer, sub-pixels of a pixel.
         num_levels: Integer, values of a sub-pixel.
         num_mixtures: Integer, logistic components.
-
-    Raises:
-        ValueError: If `num_mixtures` is not a positive integer.
+        tables: Not looked at.
 
     Example:
 
@@ -44,8 +42,7 @@ class LogisticMixtureHead:
         Salimans et al. 2017, PixelCNN++, section 2.1, https://arxiv.org/abs/1701.05517
     """
 
-    def __init__(self, channels: int, num_levels: int, num_mixtures: int):
-        require_positive_integer("num_mixtures", num_mixtures)
+    def __init__(self, channels: int, num_levels: int, num_mixtures: int, tables: bool = False):
         self.channels = channels
         self.num_levels = num_levels
         self.num_parameters = logistic_mixture.num_parameters(num_mixtures, channels)
@@ -56,34 +53,16 @@ class LogisticMixtureHead:
         return logistic_mixture.log_prob(parameters, levels, self.num_levels)
 
     def sample(self, parameters, noise, temperature=1.0):
-        """Draws pixels; the temperature divides the logits and multiplies the scales.
-
-        Args:
-            parameters: Float tensor `(..., num_parameters)`.
-            noise: Uniform float tensor `(..., noise_size)` in (0, 1).
-            temperature: Positive number or tensor `(..., 1)`.
-
-        Returns:
-            Float tensor `(..., channels)` of whole levels.
-        """
+        """Samples pixels `(..., channels)`, floats; see `logistic_mixture.sample`."""
         return logistic_mixture.sample(
             parameters, noise, self.channels, self.num_levels, temperature
         )
 
     def level_log_probs(self, parameters, earlier):
-        """Log-probability of every level of sub-pixel C, given the levels of the C before it.
-
-        Args:
-            parameters: Float tensor `(batch, num_parameters)`.
-            earlier: List of C tensors `(batch, 1)`, whole levels.
-
-        Returns:
-            Float tensor `(batch, num_levels)`, nats, normalized.
-        """
+        """Nats `(batch, num_levels)`; see `logistic_mixture.level_log_probs`."""
         return logistic_mixture.level_log_probs(parameters, earlier, self.channels, self.num_levels)
 
 
-@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class CategoricalHead(keras.layers.Layer):
     """A softmax over the levels of each sub-pixel: any shape, but nothing is known of their order.
 
@@ -95,8 +74,8 @@ class CategoricalHead(keras.layers.Layer):
     Args:
         channels: Integer, sub-pixels of a pixel.
         num_levels: Integer, values of a sub-pixel.
+        num_mixtures: Not looked at.
         tables: Boolean, whether the head itself makes sub-pixels depend on each other.
-        **kwargs: Arguments of `keras.layers.Layer`.
 
     Example:
 
@@ -108,25 +87,20 @@ class CategoricalHead(keras.layers.Layer):
         https://arxiv.org/abs/1601.06759
     """
 
-    def __init__(self, channels: int, num_levels: int, tables: bool = True, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+    def __init__(self, channels, num_levels, num_mixtures=None, tables=True):
+        super().__init__(name="head_tables", dtype="float32")
         self.channels = channels
         self.num_levels = num_levels
         self.num_parameters = channels * num_levels
         self.noise_size = channels
-        self.tables = {}
-        if tables:
-            self.tables = {
-                f"{channel}_given_{earlier}": keras.layers.Embedding(
-                    num_levels,
-                    num_levels,
-                    embeddings_initializer="zeros",
-                    dtype="float32",
-                    name=f"{channel}_given_{earlier}",
-                )
-                for channel in range(channels)
-                for earlier in range(channel)
-            }
+        pairs = [(channel, earlier) for channel in range(channels) for earlier in range(channel)]
+        names = [f"{channel}_given_{earlier}" for channel, earlier in pairs] if tables else []
+        self.tables = {
+            name: keras.layers.Embedding(
+                num_levels, num_levels, embeddings_initializer="zeros", dtype="float32", name=name
+            )
+            for name in names
+        }
         for table in self.tables.values():
             table.build()
         self.built = True
@@ -152,7 +126,7 @@ class CategoricalHead(keras.layers.Layer):
         return total
 
     def sample(self, parameters, noise, temperature=1.0):
-        """Draws pixels; the temperature divides the logits. As `LogisticMixtureHead.sample`."""
+        """Samples pixels; the temperature divides the logits. As `LogisticMixtureHead.sample`."""
         levels = []
         for channel in range(self.channels):
             earlier = [level[..., 0] for level in levels]
@@ -165,16 +139,9 @@ class CategoricalHead(keras.layers.Layer):
         return self._log_probs(parameters, [levels[..., 0] for levels in earlier])
 
 
-#: From a name to a function of `(channels, num_levels, num_mixtures, tables)`, of which each takes
-#: what it needs. A head of your own is added here, under a name of its own.
-HEADS = {
-    "logistic_mixture": lambda channels, num_levels, num_mixtures, tables: LogisticMixtureHead(
-        channels, num_levels, num_mixtures
-    ),
-    "categorical": lambda channels, num_levels, num_mixtures, tables: CategoricalHead(
-        channels, num_levels, tables, name="head_tables"
-    ),
-}
+#: From a name to a function of `(channels, num_levels, num_mixtures, tables)`. A head of your own
+#: is added here.
+HEADS = {"logistic_mixture": LogisticMixtureHead, "categorical": CategoricalHead}
 
 
 def make_head(name: str, channels: int, num_levels: int, num_mixtures: int, tables: bool):
@@ -184,12 +151,12 @@ def make_head(name: str, channels: int, num_levels: int, num_mixtures: int, tabl
         ValueError: If there is no head of that name, or `num_mixtures` is not positive.
     """
     require_choice("head", name, tuple(HEADS))
-    require_positive_integer("num_mixtures", num_mixtures)
+    require_integer("num_mixtures", num_mixtures)
     return HEADS[name](channels, num_levels, num_mixtures, tables)
 
 
 def first_level_above(log_probs, uniform):
-    """Draws by inversion: the first level whose cumulative probability exceeds `uniform`.
+    """Samples by inversion: the first level whose cumulative probability exceeds `uniform`.
 
     Args:
         log_probs: Float tensor `(..., num_levels)`, logarithms up to a constant.
@@ -199,6 +166,7 @@ def first_level_above(log_probs, uniform):
         Float tensor `(..., 1)` of whole levels.
     """
     cumulative = ops.cumsum(ops.softmax(log_probs, axis=-1), axis=-1)
-    below = ops.cast(cumulative <= uniform, "float32")
-    level = ops.sum(below, axis=-1, keepdims=True)
-    return ops.minimum(level, log_probs.shape[-1] - 1.0)
+    # In float32 the probabilities don't add up to 1: beyond their sum lie impossible levels.
+    total = cumulative[..., -1:]
+    below = (cumulative <= uniform * total) & (cumulative < total)
+    return ops.sum(ops.cast(below, "float32"), axis=-1, keepdims=True)

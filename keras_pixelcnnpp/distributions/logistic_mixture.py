@@ -38,16 +38,7 @@ class LogisticMixture(NamedTuple):
     coefficients: list
 
     def mean_of(self, channel, earlier):
-        """Mean of a channel, shifted linearly by the earlier channels of the same pixel.
-
-        Args:
-            channel: Integer.
-            earlier: List of scaled values of the channels before it, each `(..., 1)` or, one for
-                each component, `(..., M)`.
-
-        Returns:
-            Tensor `(..., M)`.
-        """
+        """Mean `(..., M)` of a channel, shifted linearly by the scaled values of those before."""
         mean = self.means[channel]
         first = channel * (channel - 1) // 2
         for index, value in enumerate(earlier):
@@ -102,16 +93,7 @@ def log_probability_of_level(values, means, log_scales, num_levels):
         log P = log sigmoid(b) + log sigmoid(-a) + log(1 - exp(-2 h / s))
 
     exactly, and the outer bins reach to infinity. No term cancels, so nothing is approximated
-    where the probability is small.
-
-    Args:
-        values: Scaled levels.
-        means: Means of the logistic distribution.
-        log_scales: Logarithms of its scale.
-        num_levels: Integer, number of levels.
-
-    Returns:
-        Tensor of the broadcast shape, nats.
+    where the probability is small. Values are scaled levels; shapes broadcast.
     """
     half = 1.0 / (num_levels - 1)
     inverse_scales = ops.exp(-log_scales)
@@ -161,9 +143,9 @@ def log_prob(parameters, levels, num_levels):
 
 
 def sample(parameters, noise, channels, num_levels, temperature=1.0):
-    """Draws pixels: the component first, then channel by channel.
+    """Samples pixels: the component first, then channel by channel.
 
-    Each sub-pixel is rounded to its level before the next one sees it, so that a draw follows
+    Each sub-pixel is rounded to its level before the next one sees it, so that a sample follows
     exactly the distribution that `log_prob` describes.
 
     Args:

@@ -30,13 +30,8 @@ class WholeImage:
 class RowEvaluation:
     """Runs the stream `u` on one new row, the rows above coming from a cache.
 
-    An evaluation in the sense of `keras_pixelcnnpp.layers.evaluation`: the network calls it for
-    what reaches beyond the row.
-
-    Args:
-        cache: Dict of tensors from `initial_cache`, or the `cache` of the row before.
-        running: Integer, how many lower resolutions run at this row.
-        position: Pair, the row at the lowest resolution and `None` for all columns.
+    The network calls it for what reaches beyond the row. `running` is how many lower resolutions
+    run at this row.
     """
 
     def __init__(self, cache, running, position):
@@ -48,11 +43,7 @@ class RowEvaluation:
     def initial_cache(convolutions, upsamplings, width, batch_size):
         """The cache before the first row: zeros, as the padding of a whole image has.
 
-        Args:
-            convolutions: Pairs of a shifted convolution and its resolution.
-            upsamplings: Transposed convolutions, highest resolution first.
-            width: Integer, columns at the full resolution.
-            batch_size: Integer or scalar tensor.
+        `convolutions` and `upsamplings` are those of an `AutoregressiveNetwork`.
         """
         cache = {}
         for layer, level in convolutions:
@@ -90,17 +81,12 @@ class RowEvaluation:
 class PixelEvaluation:
     """Runs the stream `ul` on one new pixel, its neighbours coming from a cache.
 
-    An evaluation in the sense of `keras_pixelcnnpp.layers.evaluation`.
-
-    The cache holds, for each shifted convolution, a row of its inputs `(columns, batch, channels)`.
-    Left of the current column these are inputs of this row, from it on those of the row above: each
-    is read once, one step before it is overwritten. The inputs to the left and above to the left
-    are kept beside it. A masked convolution reaches to the right above: its cache holds the rows
-    above `(rows, columns, batch, channels)`, padded, and the row that is being written beside them.
-
-    Args:
-        cache: Dict of tensors from `initial_cache`, changed in place step by step.
-        running_rows: Integer, how many lower resolutions run at this row.
+    The cache, changed in place step by step, holds for each shifted convolution a row of its inputs
+    `(columns, batch, channels)`. Left of the current column these are inputs of this row, from it
+    on those of the row above: each is read once, one step before it is overwritten. The inputs to
+    the left and above to the left are kept beside it. A masked convolution reaches to the right
+    above: its cache holds the rows above `(rows, columns, batch, channels)`, padded, and the row
+    that is being written beside them.
     """
 
     def __init__(self, cache, running_rows):
@@ -111,7 +97,7 @@ class PixelEvaluation:
 
     @staticmethod
     def initial_cache(convolutions, upsamplings, width, batch_size):
-        """The cache before the first row; the arguments are those of `RowEvaluation`'s."""
+        """The cache before the first row."""
         cache = {}
         for layer, level in convolutions:
             channels = layer.direction.shape[2]
@@ -147,13 +133,7 @@ class PixelEvaluation:
         return cache
 
     def at(self, column, running_columns, position):
-        """Moves to a column.
-
-        Args:
-            column: Function from a resolution to the (possibly traced) column there.
-            running_columns: Integer, how many lower resolutions run at this column.
-            position: Pair, row and column at the lowest resolution.
-        """
+        """Moves to a column: `column` gives the (possibly traced) one at a resolution."""
         self._column = column
         self._running = min(self.running_rows, running_columns)
         self.position = position

@@ -5,7 +5,7 @@ import itertools
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.checks import require_choice, require_rate
+from keras_pixelcnnpp.checks import require_choice, require_number
 from keras_pixelcnnpp.conditioning import build_conditioning, condition
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.shifted import (
@@ -19,17 +19,6 @@ from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
 
 def concat_elu(x):
     """Concatenates `elu(x)` and `elu(-x)` on the channel axis.
-
-    Args:
-        x: Float tensor `(..., channels)`.
-
-    Returns:
-        Tensor `(..., 2 * channels)` of the same dtype.
-
-    Example:
-
-    >>> concat_elu(keras.ops.ones((1, 2, 2, 3))).shape
-    (1, 2, 2, 6)
 
     Reference:
         Salimans et al. 2017, PixelCNN++, https://arxiv.org/abs/1701.05517
@@ -62,19 +51,11 @@ class SharedDropout(keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape: `(batch, candidates, ...)`, floats; the output has the same.
-
-    Raises:
-        ValueError: If `rate` is not in [0, 1).
-
-    Example:
-
-    >>> SharedDropout(0.5)(keras.ops.ones((2, 4, 8, 8, 3)), training=True).shape
-    (2, 4, 8, 8, 3)
     """
 
     def __init__(self, rate, seed=None, **kwargs):
         super().__init__(**kwargs)
-        require_rate("rate", rate)
+        require_number("rate", rate, "[0, 1)")
         self.rate = rate
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -102,11 +83,6 @@ class SharedDropout(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-    def get_config(self):
-        config = super().get_config()
-        config.update({"rate": self.rate, "seed": self.seed})
-        return config
 
 
 # To a lower resolution, or within one, and back.
@@ -181,7 +157,7 @@ class GatedResidualBlock(keras.layers.Layer):
             return build_conditioning(conditioning, place, num_classes, dtype=dtype)
 
         self.input_conv = convolution(filters, name="input_conv", dtype=dtype)
-        self.shortcut_dense = WeightNormalizedDense(filters, name="shortcut_dense", dtype=dtype)
+        self.shortcut_dense = None
         self.hidden_conditioning = conditioned("hidden")
         self.dropout = SharedDropout(dropout_rate, name="dropout", dtype=dtype)
         # Starts near the identity: a deep stack of blocks then starts as a shallow one.
@@ -194,12 +170,10 @@ class GatedResidualBlock(keras.layers.Layer):
 
         self.input_conv.build(doubled(x_shape))
         if shortcut_shape is not None:
+            self.shortcut_dense = WeightNormalizedDense(
+                self.filters, name="shortcut_dense", dtype=self.dtype_policy
+            )
             self.shortcut_dense.build(doubled(shortcut_shape))
-        else:
-            # A model that holds a layer which is never built runs once uncompiled before every
-            # `predict`, under JAX.
-            self._tracker.untrack(self.shortcut_dense)
-            self.shortcut_dense = None
         for strategy in self.hidden_conditioning:
             strategy.build(x_shape)
         self.dropout.build(doubled(x_shape))
@@ -225,19 +199,6 @@ class GatedResidualBlock(keras.layers.Layer):
     def compute_output_shape(self, x_shape, *_):
         return x_shape
 
-    def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "filters": self.filters,
-                "shift": self.shift,
-                "dropout_rate": self.dropout_rate,
-                "conditioning": self.conditioning,
-                "num_classes": self.num_classes,
-            }
-        )
-        return config
-
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class ResidualStack(keras.layers.Layer):
@@ -247,23 +208,12 @@ class ResidualStack(keras.layers.Layer):
     lowest and one more at the others, each with a shortcut from its mirror image. The stream `u`
     is a stack with `shift="down"`, the stream `ul` one with `shift="down_right"`.
 
-    Args:
-        filters: Sequence of integers, the width at each resolution, highest first.
-        num_blocks: Sequence of integers, residual blocks at each resolution.
-        shift: `"down"` or `"down_right"`.
-        dropout_rate: Float in [0, 1).
-        conditioning: Names of the label strategies, joined by `+`.
-        num_classes: Integer, number of classes (0 for none).
-        conditioned_blocks: `"all"`, or `"up"`: on the way up only. What comes before is then the
-            same for all candidate labels, and computed once for them.
-        **kwargs: Arguments of `keras.layers.Layer`.
+    Arguments are those of `GatedResidualBlock`, `filters` and the number of blocks for each
+    resolution, highest first. `conditioned_blocks` is `"all"`, or `"up"`: on the way up only. What
+    comes before is then the same for all candidate labels, and computed once for them.
 
-    Call arguments:
-        x: Features after the stem, `(batch, candidates, height, width, filters[0])`.
-        links: Mapping from block name to a projection of the other stream, or `None`.
-        labels: Optional int tensor `(batch, candidates)`.
-        evaluation: See `GatedResidualBlock`.
-        training: Boolean.
+    It is called with the features after the stem, and with `links`, a mapping from a block's name
+    to a projection of the other stream, or `None`.
 
     Returns:
         The output of every block by its name, in order; the last is the stream's result.
@@ -392,18 +342,3 @@ class ResidualStack(keras.layers.Layer):
 
         run_level(0, x)
         return outputs
-
-    def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "filters": self.filters,
-                "num_blocks": self.num_blocks,
-                "shift": self.shift,
-                "dropout_rate": self.dropout_rate,
-                "conditioning": self.conditioning,
-                "num_classes": self.num_classes,
-                "conditioned_blocks": self.conditioned_blocks,
-            }
-        )
-        return config

@@ -3,19 +3,18 @@
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.checks import require_choice, require_positive_integer
+from keras_pixelcnnpp.checks import require_choice, require_integer
 from keras_pixelcnnpp.layers.shifted import ShiftedConv2D
-from keras_pixelcnnpp.layers.weight_normalized import WeightNormalized
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class MaskedConv2D(ShiftedConv2D):
-    """Convolution around a pixel that sees nothing after it in raster order.
+    """Weight-normalized convolution around a pixel that sees nothing after it in raster order.
 
     It sees the rows above, on both sides, and to the left in the pixel's own row. Of the pixel
     itself, mask `"A"` sees nothing and mask `"B"` everything. With `groups` channels are ordered
     (R, G, B): of the pixel itself, an output channel sees the inputs of earlier groups, and with
-    mask `"B"` those of its own too. `"A"` is for the picture, `"B"` for features.
+    mask `"B"` those of its own too. `"A"` is for the image, `"B"` for features.
 
     The rows below the pixel, which the mask would set to zero, are not stored.
 
@@ -24,9 +23,7 @@ class MaskedConv2D(ShiftedConv2D):
         kernel_size: Odd integer, or a pair of them, rows and columns.
         mask: `"A"` or `"B"`.
         groups: Integer, channel groups.
-        weight_normalized: Boolean. `False`: a plain kernel, without gain.
-        initial_scale: Float, standard deviation of the outputs after data-dependent initialization,
-            for a weight-normalized kernel.
+        initial_scale: Float, standard deviation of the outputs after data-dependent initialization.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape: `(..., height, width, channels)`, floats; channels a multiple of `groups`.
@@ -46,26 +43,17 @@ class MaskedConv2D(ShiftedConv2D):
         https://arxiv.org/abs/1601.06759
     """
 
-    def __init__(
-        self,
-        filters,
-        kernel_size=3,
-        mask="B",
-        groups=1,
-        weight_normalized=True,
-        initial_scale=1.0,
-        **kwargs,
-    ):
+    def __init__(self, filters, kernel_size=3, mask="B", groups=1, initial_scale=1.0, **kwargs):
         pair = kernel_size if isinstance(kernel_size, list | tuple) else (kernel_size, kernel_size)
         for size in pair:
-            require_positive_integer("kernel_size", size)
+            require_integer("kernel_size", size)
         if len(pair) != 2 or pair[0] % 2 == 0 or pair[1] % 2 == 0:
             raise ValueError(
                 "Invalid value for argument `kernel_size`. Expected an odd integer or a pair of "
                 f"them, so that there is a centre. Received: kernel_size={kernel_size}"
             )
         require_choice("mask", mask, ("A", "B"))
-        require_positive_integer("groups", groups)
+        require_integer("groups", groups)
         super().__init__(
             filters, (pair[0] // 2 + 1, pair[1]), initial_scale=initial_scale, **kwargs
         )
@@ -76,7 +64,6 @@ class MaskedConv2D(ShiftedConv2D):
             )
         self.mask = mask
         self.groups = groups
-        self.weight_normalized = weight_normalized
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -85,18 +72,13 @@ class MaskedConv2D(ShiftedConv2D):
                 "Invalid shape of the input. Expected a number of channels that is a multiple of "
                 f"groups={self.groups}. Received: input_shape={tuple(input_shape)}"
             )
-        shape = (*self.kernel_size, channels, self.filters)
-        self._seen = self._mask(shape)
+        self._seen = self._mask((*self.kernel_size, channels, self.filters))
         if not self._seen.any(axis=(0, 1, 2)).all():
             raise ValueError(
                 "Invalid value for argument `kernel_size`. Expected a kernel of which mask 'A' "
                 f"leaves something. Received: {self.kernel_size[1]} columns in one row"
             )
-        if self.weight_normalized:
-            self.add_kernel(shape)
-            return
-        self.direction = self.add_weight(name="kernel", shape=shape, autocast=False)
-        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        super().build(input_shape)
 
     def _mask(self, shape):
         """1 where the kernel `(rows, columns, inputs, outputs)` may see, else 0: float32."""
@@ -113,25 +95,8 @@ class MaskedConv2D(ShiftedConv2D):
 
     def normalized(self, direction):
         """The kernel: the mask before the norm, which is of what is seen."""
-        seen = direction * self._seen
-        return super().normalized(seen) if self.weight_normalized else seen
-
-    def _initialize(self, outputs):
-        return super()._initialize(outputs) if self.weight_normalized else outputs
+        return super().normalized(direction * self._seen)
 
     def padding(self):
         rows, columns = self.kernel_size
         return (rows - 1, 0), (columns // 2, columns // 2)
-
-    def get_config(self):
-        config = WeightNormalized.get_config(self)
-        rows, columns = self.kernel_size
-        config.update(
-            {
-                "kernel_size": (2 * rows - 1, columns),
-                "mask": self.mask,
-                "groups": self.groups,
-                "weight_normalized": self.weight_normalized,
-            }
-        )
-        return config

@@ -6,18 +6,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.checks import require_positive_integer
+from keras_pixelcnnpp.checks import require_integer
 
 
 def log_marginal(log_likelihood):
     """Log p(x) = log of the mean of p(x | y) over equally likely classes.
 
-    Args:
-        log_likelihood: log p(x | y) `(batch, num_classes)`, nats: a tensor, or an array, which is
-            summed in float64.
-
-    Returns:
-        `(batch,)`, nats; a float64 array for an array.
+    Of log p(x | y) `(batch, num_classes)`: a tensor, or an array, which is summed in float64.
     """
     num_classes = log_likelihood.shape[1]
     if isinstance(log_likelihood, np.ndarray):
@@ -68,20 +63,22 @@ class LabelPosterior(keras.layers.Layer):
         learn_offsets=False,
         **kwargs,
     ):
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
-        require_positive_integer("num_classes", num_classes)
+        # In float32 under every policy: raw differences are of hundreds of nats.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        require_integer("num_classes", num_classes)
         self.num_classes = num_classes
         self.initial_temperature = initial_temperature
         self.learn_temperature = learn_temperature
         self.learn_offsets = learn_offsets
 
     def build(self, *_):
+        # No autocast: a model under mixed precision calls `class_logits` in its own scope.
         self.log_temperature = self.add_weight(
             name="log_temperature",
             shape=(),
             initializer=keras.initializers.Constant(float(np.log(self.initial_temperature))),
             trainable=self.learn_temperature,
+            autocast=False,
         )
         # One more for the label "none", which has no prior of its own.
         self.offsets = self.add_weight(
@@ -89,6 +86,7 @@ class LabelPosterior(keras.layers.Layer):
             shape=(self.num_classes + 1,),
             initializer="zeros",
             trainable=self.learn_offsets,
+            autocast=False,
         )
 
     def call(self, log_likelihood, labels):
@@ -104,18 +102,3 @@ class LabelPosterior(keras.layers.Layer):
         """Posterior over all classes, `(batch, num_classes)`, as a NumPy array."""
         logits = self.class_logits(ops.convert_to_tensor(log_likelihood))
         return ops.convert_to_numpy(ops.softmax(logits, axis=-1))
-
-    def compute_output_shape(self, log_likelihood_shape, labels_shape=None):
-        return log_likelihood_shape
-
-    def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "num_classes": self.num_classes,
-                "initial_temperature": self.initial_temperature,
-                "learn_temperature": self.learn_temperature,
-                "learn_offsets": self.learn_offsets,
-            }
-        )
-        return config

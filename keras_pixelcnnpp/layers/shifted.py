@@ -3,45 +3,36 @@
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.checks import require_positive_integer
+from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.layers.weight_normalized import WeightNormalized, map_channels
 
 
 class ShiftedConv2D(WeightNormalized):
-    """Base of the shifted convolutions. A subclass says how far to pad in `padding`.
+    """Base of the shifted convolutions.
+
+    A subclass says how far to pad in `padding()`: `((top, bottom), (left, right))`; a negative
+    number crops.
 
     Any number of leading axes: inputs are `(..., height, width, channels)`.
 
     Called with `padded=True`, the input is taken as already padded. That is how the incremental
     sampler runs the same layer with the same weights on a window of a cache.
 
-    Args:
-        filters: Integer, number of output channels.
-        kernel_size: Pair of integers, rows and columns.
-        strides: Integer, 1 or larger, for rows and columns.
-        strict: Boolean. `False`: an output may see the input at its own position (for features).
-            `True`: only what comes before it (for pixels).
-        initial_scale: Float, standard deviation of the outputs after data-dependent
-            initialization.
-        **kwargs: Arguments of `keras.layers.Layer`.
+    The arguments are those of `DownShiftedConv2D`.
     """
 
     def __init__(self, filters, kernel_size, strides=1, strict=False, initial_scale=1.0, **kwargs):
         super().__init__(filters, initial_scale, **kwargs)
         rows, columns = kernel_size
-        require_positive_integer("kernel_size", rows)
-        require_positive_integer("kernel_size", columns)
-        require_positive_integer("strides", strides)
+        require_integer("kernel_size", rows)
+        require_integer("kernel_size", columns)
+        require_integer("strides", strides)
         self.kernel_size = (rows, columns)
         self.strides = strides
         self.strict = strict
 
     def build(self, input_shape):
         self.add_kernel((*self.kernel_size, input_shape[-1], self.filters))
-
-    def padding(self):
-        """Returns `((top, bottom), (left, right))`; a negative number crops."""
-        raise NotImplementedError(f"{type(self).__name__} must say how it pads.")
 
     def pad(self, x):
         """Shifts `x`: zeros before it, and as many rows or columns less after it."""
@@ -71,13 +62,6 @@ class ShiftedConv2D(WeightNormalized):
     def compute_output_shape(self, input_shape):
         *leading, height, width, _ = input_shape
         return (*leading, -(-height // self.strides), -(-width // self.strides), self.filters)
-
-    def get_config(self):
-        config = super().get_config()
-        config.update(
-            {"kernel_size": self.kernel_size, "strides": self.strides, "strict": self.strict}
-        )
-        return config
 
 
 def _shape(leading, rest):
@@ -146,28 +130,12 @@ class DownRightShiftedConv2D(ShiftedConv2D):
     With `kernel_size=(2, 2)`, the output at `(i, j)` sees rows `i - 1` and `i` and columns
     `j - 1` and `j`; with `strict=True`, columns `j - 2` and `j - 1`.
 
-    Args:
-        filters: Integer, number of output channels.
-        kernel_size: Pair of integers.
-        strides: Integer, 1 or larger.
-        strict: Boolean, whether an output must not see its own column.
-        initial_scale: Float, standard deviation of the outputs after data-dependent
-            initialization.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Input shape: `(..., height, width, channels)`, floats.
-    Output shape: `(..., ceil(height / strides), ceil(width / strides), filters)`.
-
-    Raises:
-        ValueError: If an argument is out of range.
+    The arguments are those of `DownShiftedConv2D`; the number of columns may be even.
 
     Example:
 
     >>> DownRightShiftedConv2D(8, strides=2)(keras.ops.ones((2, 4, 4, 3))).shape
     (2, 2, 2, 8)
-
-    Reference:
-        Salimans et al. 2017, PixelCNN++, section 2.3 and its reference code.
     """
 
     def __init__(
@@ -186,7 +154,9 @@ class ShiftedConv2DTranspose(WeightNormalized):
 
     A transposed convolution multiplies each input pixel with every tap of the kernel and adds
     up where the taps overlap. Rows never overlap here (two taps, stride two), so a row of the
-    input alone determines two rows of the output, which is what incremental evaluation needs.
+    input alone determines two rows of the output, which is what incremental evaluation needs. A
+    subclass has the size of its kernel, and gives in `columns(taps)` the outputs of the even and of
+    the odd columns.
 
     Args:
         filters: Integer, number of output channels.
@@ -196,12 +166,7 @@ class ShiftedConv2DTranspose(WeightNormalized):
 
     Input shape: `(batch, ..., height, width, channels)`, floats.
     Output shape: `(batch, ..., 2 * height, 2 * width, filters)`.
-
-    Reference:
-        Salimans et al. 2017, PixelCNN++, section 2.3 and its reference code.
     """
-
-    kernel_size = None  # (rows, columns), set by the subclass
 
     def build(self, input_shape):
         self.add_kernel((input_shape[-1], *self.kernel_size, self.filters))
@@ -212,10 +177,6 @@ class ShiftedConv2DTranspose(WeightNormalized):
         return ops.reshape(
             map_channels(x, kernel), (-1, *x.shape[1:-1], *self.kernel_size, self.filters)
         )
-
-    def columns(self, taps):
-        """Returns the outputs of the even and of the odd columns, from `taps`."""
-        raise NotImplementedError(f"{type(self).__name__} must say how its taps overlap.")
 
     def convolve(self, x):
         *_, height, width, _ = x.shape

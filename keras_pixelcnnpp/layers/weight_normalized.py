@@ -5,24 +5,19 @@ import contextlib
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.checks import require_positive_integer
+from keras_pixelcnnpp.checks import require_integer
 
 
 class WeightNormalized(keras.layers.Layer):
     """Base of the layers whose kernel is a direction times a gain per output channel.
 
     The kernel is `gain * direction / ||direction||`, the norm taken over everything but the
-    output channel (Salimans & Kingma 2016, eq. 2). A subclass says how the kernel meets the
-    input in `convolve`.
+    output channel (Salimans & Kingma 2016, eq. 2). A subclass says in `convolve(x)` how the kernel
+    meets an already padded input, without the bias.
 
     Data-dependent initialization (ibid., section 3): inside `data_dependent_initialization()`,
     an eager call sets gain and bias so that the outputs of that very batch have mean 0 and
     standard deviation `initial_scale` in each channel.
-
-    Args:
-        filters: Integer, number of output channels.
-        initial_scale: Float, standard deviation of the outputs after initialization.
-        **kwargs: Arguments of `keras.layers.Layer`.
 
     Reference:
         Salimans & Kingma 2016, Weight Normalization, https://arxiv.org/abs/1602.07868
@@ -33,17 +28,14 @@ class WeightNormalized(keras.layers.Layer):
 
     def __init__(self, filters, initial_scale=1.0, **kwargs):
         super().__init__(**kwargs)
-        require_positive_integer("filters", filters)
+        require_integer("filters", filters)
         self.filters = filters
         self.initial_scale = initial_scale
         self.initializing = False
         self._fixed_kernel = None
 
-    def add_kernel(self, shape, output_axis=-1):
-        """Creates direction, gain and bias for a kernel of `shape`."""
-        self._norm_axes = [axis for axis in range(len(shape)) if axis != output_axis % len(shape)]
-        gain_shape = [1] * len(shape)
-        gain_shape[output_axis] = self.filters
+    def add_kernel(self, shape):
+        """Creates direction, gain and bias for a kernel of `shape`, output channels last."""
         # No autocast: under mixed precision the norm would be that of a rounded direction.
         self.direction = self.add_weight(
             name="direction",
@@ -53,7 +45,7 @@ class WeightNormalized(keras.layers.Layer):
         )
         self.gain = self.add_weight(
             name="gain",
-            shape=gain_shape,
+            shape=(1,) * (len(shape) - 1) + (self.filters,),
             initializer=keras.initializers.Constant(self.initial_scale),
             autocast=False,
         )
@@ -67,12 +59,9 @@ class WeightNormalized(keras.layers.Layer):
 
     def normalized(self, direction):
         """The direction, scaled to the length that the gain says."""
-        squares = ops.sum(ops.square(direction), axis=self._norm_axes, keepdims=True)
+        axes = tuple(range(len(direction.shape) - 1))
+        squares = ops.sum(ops.square(direction), axis=axes, keepdims=True)
         return direction * (self.gain * ops.rsqrt(squares))
-
-    def convolve(self, x):
-        """Applies the kernel to an already padded input, without the bias."""
-        raise NotImplementedError(f"{type(self).__name__} must say how its kernel is applied.")
 
     def call(self, x):
         outputs = self.convolve(x)
@@ -92,11 +81,6 @@ class WeightNormalized(keras.layers.Layer):
         self.gain.assign(self.gain * ops.reshape(factor, self.gain.shape))
         self.bias.assign(-mean * factor)
         return ops.cast(outputs * factor, self.compute_dtype)
-
-    def get_config(self):
-        config = super().get_config()
-        config.update({"filters": self.filters, "initial_scale": self.initial_scale})
-        return config
 
 
 def weight_normalized_layers(layer):

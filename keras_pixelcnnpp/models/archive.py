@@ -24,18 +24,9 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
         path: The `.keras` file.
         kind: `AutoregressiveModel`, whichever of the family it is, or `BaselineCNN`.
 
-    Returns:
-        A model of that class.
-
     Raises:
         UserError: If the file is damaged, unsafe, or holds another kind of model; one line that
             names it.
-
-    Example:
-
-    ```python
-    model = load_trained_model("runs/digits/model.keras")
-    ```
     """
     try:
         # The default, written out: only `keras.config.enable_unsafe_deserialization` lifts it.
@@ -68,34 +59,18 @@ def architecture(name: str) -> type[AutoregressiveModel]:
 
 
 _OF_THE_NETWORK = (
-    "image_shape",
-    "num_classes",
-    "num_levels",
-    "filters",
-    "num_blocks",
-    "num_resolutions",
-    "num_mixtures",
-    "head",
-    "conditioning",
-    "conditioned_blocks",
+    *("architecture", "image_shape", "num_classes", "num_levels", "filters", "num_blocks"),
+    *("num_resolutions", "num_mixtures", "head", "conditioning", "conditioned_blocks"),
 )
 
 
 def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
     """Gives a built model the weights of a trained one, its temperature and offsets included.
 
-    Args:
-        source: Name or folder of a preset with weights, or a `.keras` file.
-        model: The model; its weights are replaced, its optimizer stays as it is.
+    `source` is a preset with weights, by name or folder, a `.keras` file or the folder of a run.
 
     Raises:
         UserError: If there is no such source, or its model has weights of other shapes.
-
-    Example:
-
-    ```python
-    copy_initial_weights("cpen455", model)
-    ```
     """
     if (Path(source) / "model.keras").is_file():  # of a run
         source = str(Path(source) / "model.keras")
@@ -103,7 +78,7 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
         trained = load_trained_model(source)
     else:
         trained = model_from_preset(source, load_weights=True)
-    for name in ("architecture", *_OF_THE_NETWORK):
+    for name in _OF_THE_NETWORK:
         expected, received = getattr(model, name, None), getattr(trained, name, None)
         if received != expected:
             raise UserError(

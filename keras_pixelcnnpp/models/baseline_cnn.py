@@ -9,52 +9,29 @@ from keras import layers, ops
 
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import (
+    arguments_of,
     checked_image_shape,
     checked_images,
     plain,
-    require_at_most,
-    require_levels,
-    require_positive_integer,
-    require_rate,
+    require_integer,
+    require_number,
 )
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
 from keras_pixelcnnpp.errors import without_retracing_advice
 
 
-@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class RandomShift(keras.layers.Layer):
-    """Shifts each picture by its own random number of whole pixels, in training only.
+    """Shifts each image by its own random number of whole pixels, in training only.
 
     What comes into view repeats the border. This is a padded random crop; Keras's `RandomCrop`
     crops a whole batch alike, and its `RandomTranslation` can't be compiled.
 
-    Args:
-        rate: Float in [0, 1), the largest shift as a share of height and of width, rounded.
-        seed: Integer or `None`.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Call arguments:
-        images: Float `(batch, height, width, channels)`.
-        training: Boolean; without training, the pictures are returned as they are.
-
-    Returns:
-        The same shape and dtype.
-
-    Raises:
-        ValueError: If `rate` is out of range.
-
-    Example:
-
-    ```python
-    RandomShift(0.125)(images, training=True)      # 32×32: by up to 4 pixels each way
-    ```
+    `rate` is the largest shift as a share of height and of width, rounded.
     """
 
     def __init__(self, rate=0.125, seed=None, **kwargs):
         super().__init__(**kwargs)
-        require_rate("rate", rate)
         self.rate = rate
-        self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, images, training=False):
@@ -75,36 +52,13 @@ class RandomShift(keras.layers.Layer):
         positions = ops.clip(ops.arange(size, dtype="int32") + shift, 0, size - 1)
         return ops.one_hot(positions, size, dtype=images.dtype)
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
-
 
 # Keras's 0.99 takes hundreds of steps to forget the initial values: too slow for small data.
 BATCH_NORM_MOMENTUM = 0.95
 
 
-@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class ResidualUnit(layers.Layer):
     """Pre-activation residual unit: twice batch normalization, ReLU, 3×3 convolution.
-
-    Args:
-        filters: Integer, number of output channels.
-        strides: Integer; 2 halves height and width.
-        dropout_rate: Float in [0, 1), dropout before the second convolution.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Call arguments:
-        x: Float `(batch, height, width, channels)`.
-        training: Boolean, for batch normalization and dropout.
-
-    Returns:
-        Float `(batch, ceil(height / strides), ceil(width / strides), filters)`.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     Reference:
         He et al. 2016, Identity Mappings in Deep Residual Networks,
@@ -113,12 +67,8 @@ class ResidualUnit(layers.Layer):
 
     def __init__(self, filters, strides=1, dropout_rate=0.0, **kwargs):
         super().__init__(**kwargs)
-        require_positive_integer("filters", filters)
-        require_positive_integer("strides", strides)
-        require_rate("dropout_rate", dropout_rate)
         self.filters = filters
         self.strides = strides
-        self.dropout_rate = dropout_rate
         self.norm_1 = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)
         self.conv_1 = self._conv(3, strides)
         self.norm_2 = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)
@@ -147,28 +97,20 @@ class ResidualUnit(layers.Layer):
             self.shortcut.build(input_shape)
 
     def call(self, x, training=False):
-        h = keras.ops.relu(self.norm_1(x, training=training))
+        h = ops.relu(self.norm_1(x, training=training))
         # The shortcut starts after the activation where it is a convolution, as in the paper.
         x = x if self.shortcut is None else self.shortcut(h)
-        h = keras.ops.relu(self.norm_2(self.conv_1(h), training=training))
+        h = ops.relu(self.norm_2(self.conv_1(h), training=training))
         return x + self.conv_2(self.dropout(h, training=training))
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
         return batch, -(-height // self.strides), -(-width // self.strides), self.filters
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "strides": self.strides,
-            "dropout_rate": self.dropout_rate,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class BaselineCNN(keras.Model):
-    """Residual classifier for small pictures, with the usual augmentations built in.
+    """Residual classifier for small images, with the usual augmentations built in.
 
     It is fed like `PixelCNNPlusPlus`, and brings its own loss: cross-entropy in nats, and the
     accuracy as a metric.
@@ -183,8 +125,8 @@ class BaselineCNN(keras.Model):
         num_blocks: Integer, residual units per stage.
         dropout_rate: Float in [0, 1), dropout within the residual units and before the logits.
         label_smoothing: Float in [0, 1), share of the training target spread over all classes.
-        horizontal_flip: Boolean, whether training mirrors half of the pictures.
-        shift_rate: Float in [0, 1), by how much of height and width training shifts pictures at
+        horizontal_flip: Boolean, whether training mirrors half of the images.
+        shift_rate: Float in [0, 1), by how much of height and width training shifts images at
             most.
         **kwargs: Arguments of `keras.Model`.
 
@@ -227,7 +169,7 @@ class BaselineCNN(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.image_shape = plain(image_shape)
+        self.image_shape = checked_image_shape(image_shape)
         self.num_classes = plain(num_classes)
         self.num_levels = plain(num_levels)
         self.filters = _default_filters(self.image_shape) if filters is None else plain(filters)
@@ -236,7 +178,13 @@ class BaselineCNN(keras.Model):
         self.label_smoothing = plain(label_smoothing)
         self.horizontal_flip = horizontal_flip
         self.shift_rate = plain(shift_rate)
-        self._check_arguments()
+        require_integer("num_classes", num_classes, low=2)
+        require_integer("num_levels", num_levels, low=2, high=256)
+        for width in self.filters or (0,):
+            require_integer("filters", width)
+        require_integer("num_blocks", num_blocks, high=1000)
+        for name in ("dropout_rate", "label_smoothing", "shift_rate"):
+            require_number(name, getattr(self, name), "[0, 1)")
 
         self.scale = layers.Rescaling(2 / (self.num_levels - 1), offset=-1, name="scale")
         self.flip = layers.RandomFlip("horizontal", name="flip") if horizontal_flip else None
@@ -256,22 +204,6 @@ class BaselineCNN(keras.Model):
         self.logits = layers.Dense(self.num_classes, dtype="float32", name="logits")
         self.accuracy_metric = keras.metrics.Mean(name="accuracy")
         self.build({"image": (None, *self.image_shape)})
-
-    def _check_arguments(self):
-        checked_image_shape(self.image_shape)
-        require_levels("num_levels", self.num_levels)
-        require_positive_integer("num_classes", self.num_classes)
-        if self.num_classes < 2:
-            raise ValueError(
-                "Invalid value for argument `num_classes`. Expected an integer of at least 2. "
-                f"Received: num_classes={self.num_classes}"
-            )
-        for width in self.filters or (0,):
-            require_positive_integer("filters", width)
-        require_positive_integer("num_blocks", self.num_blocks)
-        require_at_most("num_blocks", self.num_blocks, 1000)
-        for name in ("dropout_rate", "label_smoothing", "shift_rate"):
-            require_rate(name, getattr(self, name))
 
     def build(self, input_shape: Any) -> None:
         shape = (None, *self.image_shape)
@@ -328,18 +260,18 @@ class BaselineCNN(keras.Model):
     def class_probabilities(
         self, images: np.ndarray, batch_size: int = 256, verbose: int | str = 0
     ) -> np.ndarray:
-        """Posterior p(y | x) of each picture.
+        """Posterior p(y | x) of each image.
 
         Args:
             images: uint8 levels `(N, height, width, channels)`.
-            batch_size: Integer, pictures at a time.
+            batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
 
         Returns:
             Float32 array `(N, num_classes)`; rows sum to 1.
 
         Raises:
-            ValueError: If the pictures don't fit the model.
+            ValueError: If the images don't fit the model.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
         if len(images) == 0:
@@ -349,18 +281,7 @@ class BaselineCNN(keras.Model):
         return ops.convert_to_numpy(ops.softmax(logits, axis=-1))
 
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "image_shape": self.image_shape,
-            "num_classes": self.num_classes,
-            "num_levels": self.num_levels,
-            "filters": self.filters,
-            "num_blocks": self.num_blocks,
-            "dropout_rate": self.dropout_rate,
-            "label_smoothing": self.label_smoothing,
-            "horizontal_flip": self.horizontal_flip,
-            "shift_rate": self.shift_rate,
-        }
+        return {**super().get_config(), **arguments_of(self)}
 
 
 def _default_filters(image_shape):

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.checks import require_positive_integer
-from keras_pixelcnnpp.conditioning import condition, refuse_strategies
+from keras_pixelcnnpp.checks import require_integer
+from keras_pixelcnnpp.conditioning import condition
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.gated_residual import SharedDropout
 from keras_pixelcnnpp.layers.masked import MaskedConv2D
@@ -14,16 +14,6 @@ from keras_pixelcnnpp.layers.shifted import DownShiftedConv2D
 from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
-
-_NOT_HERE = {
-    "one_hot": "The picture's channels are masked in groups, and a label belongs to none.",
-    "spatial": "There is no lower resolution for 'spatial' to act at.",
-    "cross_attention": "There is no lower resolution for 'cross_attention' to act at.",
-}
-_NOT_IN_GROUPS = {
-    name: f"{name!r} would mix the channel groups of the softmax's sub-pixels."
-    for name in ("adaptive_norm", "mixture_head")
-}
 
 
 class MaskedModel(AutoregressiveModel):
@@ -39,16 +29,11 @@ class MaskedModel(AutoregressiveModel):
         filters: Integer, the width of the network: a multiple of 2, and with a softmax of twice the
             number of channels.
         num_blocks: Integer, residual blocks.
-        num_mixtures: Integer, number of logistic components, for that head.
         head: `"categorical"` (as published) or `"logistic_mixture"`.
-        conditioning: How labels enter: `"none"`, or names from
-            `keras_pixelcnnpp.conditioning.STRATEGIES` joined by `+`; `one_hot`, `spatial` and
-            `cross_attention` have no place here, and between channel groups neither have
-            `adaptive_norm` and `mixture_head`.
-        dropout_rate: Float in [0, 1).
-        **kwargs: `label_dropout_rate`, `label_loss_weight`, `initial_temperature`,
-            `learn_temperature` and `learn_offsets`, see `PixelCNNPlusPlus`, and arguments of
-            `keras.Model`.
+        conditioning: As in `PixelCNNPlusPlus`; `one_hot`, `spatial` and `cross_attention` have no
+            place here, and between channel groups neither have `adaptive_norm` and `mixture_head`.
+        **kwargs: The arguments of `PixelCNNPlusPlus` that have nothing to do with resolutions, and
+            those of `keras.Model`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -64,10 +49,8 @@ class MaskedModel(AutoregressiveModel):
         num_levels: int = 256,
         filters: int = 96,
         num_blocks: int = 5,
-        num_mixtures: int = 5,
         head: str = "categorical",
         conditioning: str = "bias",
-        dropout_rate: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(
@@ -76,38 +59,32 @@ class MaskedModel(AutoregressiveModel):
             num_levels,
             filters=filters,
             num_blocks=num_blocks,
-            num_mixtures=num_mixtures,
             head=head,
             conditioning=conditioning,
-            dropout_rate=dropout_rate,
             **kwargs,
         )
-        groups = self.image_shape[-1] if head == "categorical" else 1
-        sizes = (self.distribution.num_parameters, self.filters, self.num_blocks, groups)
-        of_labels = (conditioning, self.num_classes)
         self._assemble(
             self.network_class(
-                *sizes, self.dropout_rate, *of_labels, name="network", dtype=self.dtype_policy
+                self.distribution.num_parameters,
+                self.filters,
+                self.num_blocks,
+                self.dropout_rate,
+                conditioning,
+                self.num_classes,
+                groups=self.image_shape[-1] if head == "categorical" else 1,
+                name="network",
+                dtype=self.dtype_policy,
             )
         )
 
 
 class MaskedNetwork(AutoregressiveNetwork):
-    """What the networks of both share: the first layer, blocks, and the last layers.
+    """What the networks of both share: the first layer, blocks (`make_block`), and the last layers.
 
-    Args:
-        num_parameters: Integer, number of parameters of a pixel.
-        filters: Integer, the width.
-        num_blocks: Integer, residual blocks.
-        groups: Integer, channel groups: 1, or the number of sub-pixels.
-        dropout_rate: Float in [0, 1).
-        conditioning: Names of the label strategies, joined by `+`.
-        num_classes: Integer, number of classes (0 for none).
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Call arguments and what it returns: see `AutoregressiveNetwork`.
+    Arguments are those of `AutoregressiveNetwork` and of `MaskedModel`.
     """
 
+    places = ("stem", "hidden", "gate", "head")
     stem_size = (7, 7)
 
     def __init__(
@@ -115,16 +92,15 @@ class MaskedNetwork(AutoregressiveNetwork):
         num_parameters,
         filters,
         num_blocks,
-        groups=1,
         dropout_rate=0.0,
         conditioning="none",
         num_classes=0,
+        groups=1,
         **kwargs,
     ):
-        super().__init__(num_parameters, conditioning, num_classes, **kwargs)
-        require_positive_integer("filters", filters)
-        require_positive_integer("num_blocks", num_blocks)
-        refuse_strategies(conditioning, _NOT_HERE | (_NOT_IN_GROUPS if groups > 1 else {}))
+        super().__init__(num_parameters, conditioning, num_classes, groups, **kwargs)
+        require_integer("filters", filters)
+        require_integer("num_blocks", num_blocks)
         if filters % (2 * groups):
             raise ValueError(
                 "Invalid value for argument `filters`. Expected a multiple of "
@@ -132,9 +108,7 @@ class MaskedNetwork(AutoregressiveNetwork):
             )
         self.filters = filters
         self.num_blocks = num_blocks
-        self.groups = groups
         self.dropout_rate = dropout_rate
-        self.evaluations_per_pixel = groups
         self.stem = self.masked(filters, self.stem_size, "stem", "A")
         self.stem_conditioning = self.conditioned("stem")
         self.hidden_dense = self.masked(filters, 1, "hidden_dense")
@@ -148,10 +122,6 @@ class MaskedNetwork(AutoregressiveNetwork):
         return MaskedConv2D(
             filters, kernel_size, mask, self.groups, name=name, dtype=self.dtype_policy
         )
-
-    def make_block(self, index):
-        """The layers of a block, by name."""
-        raise NotImplementedError(f"{type(self).__name__} must make its blocks.")
 
     def build(self, image_shape, labels_shape=None):
         # Every layer builds itself when it is called, here for a picture without numbers.
@@ -170,12 +140,7 @@ class MaskedNetwork(AutoregressiveNetwork):
     def remember(self, pixels, evaluation):
         evaluation.remember(self.stem, pixels)
 
-    def get_config(self):
-        own = ("filters", "num_blocks", "groups", "dropout_rate")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
-
-@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class PixelCNNNetwork(MaskedNetwork):
     """The network of PixelCNN: a 7×7 masked convolution, then residual blocks with 3×3 ones.
 
@@ -208,7 +173,6 @@ class PixelCNNNetwork(MaskedNetwork):
         return self.parameters(x, labels)
 
 
-@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class GatedPixelCNNNetwork(MaskedNetwork):
     """The network of Gated PixelCNN: a vertical stack for the rows above, a horizontal one.
 
@@ -288,7 +252,7 @@ def gated(x, groups=1):
 class PixelCNN(MaskedModel):
     """Class-conditional PixelCNN: one stack of masked convolutions, with a blind spot.
 
-    It has the arguments of `MaskedModel`, and trains, scores, classifies and draws as
+    It has the arguments of `MaskedModel`, and trains, scores, classifies and samples as
     `PixelCNNPlusPlus` does.
 
     Example:
@@ -313,7 +277,7 @@ class PixelCNN(MaskedModel):
 class GatedPixelCNN(MaskedModel):
     """Class-conditional Gated PixelCNN: two stacks with gates, and no blind spot.
 
-    It has the arguments of `MaskedModel`, and trains, scores, classifies and draws as
+    It has the arguments of `MaskedModel`, and trains, scores, classifies and samples as
     `PixelCNNPlusPlus` does.
 
     Example:

@@ -6,12 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.checks import (
-    plain,
-    require_at_most,
-    require_choice,
-    require_positive_integer,
-)
+from keras_pixelcnnpp.checks import plain, require_choice, require_integer
 from keras_pixelcnnpp.conditioning import condition
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.gated_residual import ResidualStack, concat_elu
@@ -23,17 +18,22 @@ from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class PixelCNNPlusPlus(AutoregressiveModel):
-    """Class-conditional autoregressive image model: generates, classifies and scores pictures.
+    """Class-conditional autoregressive image model: generates, classifies and scores images.
 
     The model is p(x | y), a product over pixels in raster order of discretized logistic mixtures
     (or of softmaxes) whose parameters a causal network computes from the earlier pixels and the
     label.
 
-    It takes K candidate labels per picture, the true one first. K = 1 is plain maximum
+    It takes K candidate labels per image, the true one first. K = 1 is plain maximum
     likelihood. With K > 1 and `label_loss_weight` > 0, training adds the cross-entropy of the
     true label among the candidates:
 
         loss = bits/dim of the true label + label_loss_weight * cross-entropy (nats)
+
+    An image without a label teaches too, where all classes are candidates and
+    `unlabelled_weight` > 0: the model knows p(x), the mean of p(x | y) over the classes.
+
+        loss = unlabelled_weight * bits/dim of p(x)
 
     Args:
         image_shape: Triple of integers `(height, width, channels)`. Height and width must be
@@ -51,10 +51,10 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             see what is to the left. What comes before is computed once for all candidates: with
             four of them, `"up_left"` takes about half the time of `"all"`.
         dropout_rate: Float in [0, 1).
-        label_dropout_rate: Float in [0, 1): share of training pictures that are shown without
+        label_dropout_rate: Float in [0, 1): share of training images that are shown without
             their label, which teaches the model p(x) and enables guidance.
         label_loss_weight: Float >= 0, weight of the cross-entropy.
-        unlabelled_weight: Float >= 0, weight of the pictures without a label, of which log p(x) is
+        unlabelled_weight: Float >= 0, weight of the images without a label, of which log p(x) is
             learned; 0: all have one. Their candidates are `[-1, 1, …, num_classes - 1]`.
         initial_temperature: Float > 0, what the log-likelihoods are multiplied with before
             the cross-entropy, at first.
@@ -102,17 +102,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         filters: int | Sequence[int] = 40,
         num_blocks: int | Sequence[int] = 1,
         num_resolutions: int = 3,
-        num_mixtures: int = 5,
         conditioning: str = "embedding",
         conditioned_blocks: str = "all",
         dropout_rate: float = 0.5,
-        label_dropout_rate: float = 0.0,
-        label_loss_weight: float = 0.0,
-        initial_temperature: float = 1.0,
-        learn_temperature: bool = True,
-        learn_offsets: bool = True,
-        unlabelled_weight: float = 0.0,
-        head: str = "logistic_mixture",
         **kwargs: Any,
     ):
         super().__init__(
@@ -121,20 +113,11 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             num_levels,
             filters=filters,
             num_blocks=num_blocks,
-            num_mixtures=num_mixtures,
-            head=head,
             conditioning=conditioning,
             dropout_rate=dropout_rate,
-            label_dropout_rate=label_dropout_rate,
-            label_loss_weight=label_loss_weight,
-            unlabelled_weight=unlabelled_weight,
-            initial_temperature=initial_temperature,
-            learn_temperature=learn_temperature,
-            learn_offsets=learn_offsets,
             **kwargs,
         )
-        require_positive_integer("num_resolutions", num_resolutions)
-        require_at_most("num_resolutions", num_resolutions, 16)
+        require_integer("num_resolutions", num_resolutions, high=16)
         require_divisible("image_shape", self.image_shape, num_resolutions)
         self.num_resolutions = plain(num_resolutions)
         self.conditioned_blocks = conditioned_blocks
@@ -157,23 +140,12 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         """Number of filters at each resolution, highest first."""
         return per_resolution("filters", self.filters, self.num_resolutions, at_most=2**20)
 
-    def get_config(self) -> dict:
-        config = super().get_config()
-        config.update(
-            {
-                "num_resolutions": self.num_resolutions,
-                "conditioned_blocks": self.conditioned_blocks,
-            }
-        )
-        return config
-
 
 def per_resolution(name, value, num_resolutions, at_most):
     """The values for each resolution, highest first, of an argument that may be one for all."""
     values = value if isinstance(value, tuple) else (value,) * num_resolutions
     for number in values:
-        require_positive_integer(name, number)
-        require_at_most(name, number, at_most)
+        require_integer(name, number, high=at_most)
     if len(values) != num_resolutions:
         raise ValueError(
             f"Invalid value for argument `{name}`. Expected an integer or one for each of "
@@ -195,7 +167,6 @@ def require_divisible(name, image_shape, num_resolutions):
         )
 
 
-@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class CausalNetwork(AutoregressiveNetwork):
     """The network of PixelCNN++: two streams of gated residual blocks over several resolutions.
 
@@ -203,19 +174,8 @@ class CausalNetwork(AutoregressiveNetwork):
     label, by construction: the stream `u` (stack `rows_above`) sees the rows above, the stream
     `ul` (stack `above_left`) sees those through links and, in its own row, what is to the left.
 
-    Args:
-        num_parameters: Integer, number of parameters of a pixel.
-        filters: Sequence of integers, the width at each resolution, highest first.
-        num_blocks: Sequence of integers, residual blocks at each resolution.
-        dropout_rate: Float in [0, 1).
-        conditioning: Names of the label strategies, joined by `+`.
-        num_classes: Integer, number of classes (0 for none).
-        conditioned_blocks: Which blocks see the label, if a strategy acts in blocks: `"all"`;
-            `"up"`, those of both streams from the lowest resolution on; `"up_left"`, of these
-            only those of the stream `ul`.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Call arguments and what it returns: see `AutoregressiveNetwork`.
+    Arguments are those of `AutoregressiveNetwork` and of `PixelCNNPlusPlus`, `filters` and
+    `num_blocks` for each resolution.
 
     Reference:
         Salimans et al. 2017, PixelCNN++, figure 2, https://arxiv.org/abs/1701.05517
@@ -304,26 +264,21 @@ class CausalNetwork(AutoregressiveNetwork):
 
     @property
     def num_resolutions(self):
-        """Each halves height and width."""
         return len(self.filters)
 
     @property
     def row_upsamplings(self):
-        """Transposed convolutions of the stream `u`, highest resolution first."""
         return self.rows_above.upsamplings
 
     @property
     def pixel_upsamplings(self):
-        """Transposed convolutions of the stream `ul`, highest resolution first."""
         return self.above_left.upsamplings
 
     def row_convolutions(self):
-        """See `AutoregressiveNetwork`: the stems that look above, and the stream `u`."""
         stems = [(self.rows_above_stem, 0), (self.above_stem, 0)]
         return stems + self.rows_above.convolutions()
 
     def pixel_convolutions(self):
-        """See `AutoregressiveNetwork`: the stem that looks left, and the stream `ul`."""
         return [(self.left_stem, 0), *self.above_left.convolutions()]
 
     def see_above(self, pixels, labels, evaluation=WholeImage(), training=False):
@@ -348,15 +303,3 @@ class CausalNetwork(AutoregressiveNetwork):
         )
         features = ops.elu(ops.cast(list(outputs.values())[-1], "float32"))
         return condition(self.head_conditioning, self.head(features), labels, features=features)
-
-    def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "filters": self.filters,
-                "num_blocks": self.num_blocks,
-                "dropout_rate": self.dropout_rate,
-                "conditioned_blocks": self.conditioned_blocks,
-            }
-        )
-        return config

@@ -169,12 +169,7 @@ class IncrementalPass:
 
 
 class Steps:
-    """How the functions of a pass are run, and what is the same for all of them.
-
-    Args:
-        choose: See `IncrementalPass.run`.
-        given: Dict of tensors and nests of them.
-    """
+    """How the functions of a pass are run, and what is the same for all of them: see `run`."""
 
     def __init__(self, choose, given):
         self.choose = choose

@@ -1,4 +1,4 @@
-"""Drawing and completing many pictures: checks, noise, and the sampler."""
+"""Sampling and completing many images: checks, noise, and the sampler."""
 
 import math
 
@@ -8,9 +8,10 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import on_gpu, verbosity
 from keras_pixelcnnpp.checks import (
-    require_nonnegative_integer,
-    require_nonnegative_number,
-    require_positive_integer,
+    checked_images,
+    checked_labels,
+    require_integer,
+    require_number,
     require_temperature,
 )
 from keras_pixelcnnpp.data.batches import feed
@@ -19,62 +20,63 @@ from keras_pixelcnnpp.errors import without_retracing_advice
 from keras_pixelcnnpp.layers.evaluation import read
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
-XLA_PAYS_FROM = 1000  # pictures
+XLA_PAYS_FROM = 1000  # images
 
 
 @without_retracing_advice()
-def draw(model, inputs, count, seed, temperature, guidance, batch_size, verbose):
-    """Draws any number of pictures; the model keeps the compiled samplers for the next call.
+def draw(
+    model, labels, images, known_rows, seed, temperature, guidance, batch_size, verbose
+) -> np.ndarray:
+    """What `AutoregressiveModel.sample` (`images` being `None`) or `complete` returns.
 
-    Args:
-        model: An `AutoregressiveModel`.
-        inputs: Dict of arrays of length `count`, as `PixelSampler` takes them: `"label"` for
-            generation; `"image"` and `"known"` too for completion.
-        count: Integer.
-        seed: See `AutoregressiveModel.sample`, and so for the others.
-        temperature: Number > 0.
-        guidance: Number >= 0.
-        batch_size: Integer.
-        verbose: 0, 1 or `"auto"`.
-
-    Returns:
-        uint8 levels `(count, height, width, channels)`.
+    The model keeps the compiled samplers for the next call.
     """
+    inputs, count = _checked_inputs(model, labels, images, known_rows)
     batches = _noisy(model, inputs, count, seed, temperature, guidance, batch_size)
     if count == 0:
         return np.zeros((0, *model.image_shape), "uint8")
+    sampler = _sampler(PixelSampler, model, guidance, "image" in inputs, count)
     verbose = verbosity(verbose, len(batches))
-    jit_compile = _jit_compile(count)
-    guided = guidance != 0
-    samplers, kind = model.runners.samplers, (guided, "image" in inputs, jit_compile)
-    if kind not in samplers:
-        samplers[kind] = PixelSampler(model, guided)
-        samplers[kind].compile(jit_compile=jit_compile)
-    return samplers[kind].predict(feed(batches), verbose=verbose)[:count]
+    return sampler.predict(feed(batches), verbose=verbose)[:count]
 
 
-def draw_rows(model, inputs, count, seed, temperature, guidance):
-    """Draws one batch, as `draw` does, and yields it whenever some rows more are done.
-
-    Args:
-        model: See `draw`, and so for the others; `inputs` with `"image"` and `"known"`.
-        inputs: Dict of arrays.
-        count: Integer > 0.
-        seed: Integer.
-        temperature: Number > 0.
-        guidance: Number >= 0.
-
-    Returns:
-        Generator of pairs: how many rows are done, and uint8 levels `(count, height, width,
-        channels)`, zeros where nothing is drawn yet.
-    """
+def draw_rows(model, labels, images, known_rows, seed, temperature, guidance):
+    """What `AutoregressiveModel.draw_rows` returns; the arguments are those of `draw`."""
+    inputs, count = _checked_inputs(model, labels, images, known_rows)
+    if count == 0:
+        raise ValueError(
+            "Invalid value for argument `labels`. Expected at least one. Received: none"
+        )
+    if images is None:
+        inputs["image"] = np.zeros((count, *model.image_shape), "uint8")
+        inputs["known"] = known_pixels(known_rows, count, model.image_shape)
     ((batch,),) = _noisy(model, inputs, count, seed, temperature, guidance, count)
+    return _sampler(RowSampler, model, guidance, True, count).steps(batch)
+
+
+def _checked_inputs(model, labels, images, known_rows):
+    """The inputs of a sampler but for noise, and how many images they ask for."""
+    inputs, count = {}, np.size(labels)
+    if images is not None:
+        inputs["image"] = checked_images(images, model.image_shape, model.num_levels)
+        count = len(inputs["image"])
+        inputs["known"] = known_pixels(known_rows, count, model.image_shape)
+    if model.num_classes:
+        inputs["label"] = checked_labels(labels, count, model.num_labels)
+    elif images is None:
+        require_integer("labels", labels)
+        count = labels
+    return inputs, count
+
+
+def _sampler(cls, model, guidance, completes, count):
+    """The compiled sampler for such images."""
     guided, jit_compile = guidance != 0, _jit_compile(count)
-    samplers, kind = model.runners.samplers, ("rows", guided, jit_compile)
+    samplers, kind = model.runners.samplers, (cls, guided, completes, jit_compile)
     if kind not in samplers:
-        samplers[kind] = RowSampler(model, guided)
+        samplers[kind] = cls(model, guided)
         samplers[kind].compile(jit_compile=jit_compile)
-    return samplers[kind].steps(batch)
+    return samplers[kind]
 
 
 def _noisy(model, inputs, count, seed, temperature, guidance, batch_size):
@@ -82,10 +84,10 @@ def _noisy(model, inputs, count, seed, temperature, guidance, batch_size):
     if seed is None:
         # NumPy's global state, which `keras.utils.set_random_seed` sets.
         seed = np.random.randint(2**31)  # noqa: NPY002
-    require_nonnegative_integer("seed", seed)
+    require_integer("seed", seed, low=0)
     require_temperature(temperature)
-    require_nonnegative_number("guidance", guidance)
-    require_positive_integer("batch_size", batch_size)
+    require_number("guidance", guidance, "[0, inf)")
+    require_integer("batch_size", batch_size)
     if guidance and model.num_classes == 0:
         raise ValueError("Guidance needs a model with classes. Received: num_classes=0")
     if guidance and model.label_dropout_rate == 0:
@@ -93,7 +95,7 @@ def _noisy(model, inputs, count, seed, temperature, guidance, batch_size):
             "Guidance needs a model trained with label dropout. Received: label_dropout_rate=0"
         )
     inputs = {**inputs, "temperature": np.full(count, temperature, "float32")}
-    if guidance != 0:
+    if guidance:
         inputs["guidance"] = np.full(count, guidance, "float32")
     noise_shape = (*model.image_shape[:2], model.distribution.noise_size)
     return NoiseSequence(inputs, count, noise_shape, int(seed), max(1, min(batch_size, count)))
@@ -104,7 +106,7 @@ def _jit_compile(count):
 
     Under TensorFlow on a GPU, where a batch would be some 10^5 small kernels, always; on a CPU for
     large jobs. There its own executor takes twice as long per batch, but XLA takes longer to
-    compile than a few hundred pictures take to draw.
+    compile than a few hundred images take to sample.
     """
     if keras.backend.backend() == "tensorflow":
         return on_gpu() or count >= XLA_PAYS_FROM
@@ -112,16 +114,7 @@ def _jit_compile(count):
 
 
 def known_pixels(known_rows, count, image_shape):
-    """Number of known pixels of each picture, from rows or a mask.
-
-    Args:
-        known_rows: Integer from 0 to the height, or a boolean mask `(height, width)` or `(count,
-            height, width)` whose known pixels come before all others in raster order.
-        count: Integer, number of pictures.
-        image_shape: Triple `(height, width, channels)`.
-
-    Returns:
-        int32 array `(count,)`.
+    """Number of known pixels of each image, int32 `(count,)`, from rows or a mask.
 
     Raises:
         ValueError: If the mask isn't such a prefix or has another shape.
@@ -148,10 +141,10 @@ def known_pixels(known_rows, count, image_shape):
 
 
 class PixelSampler(keras.Model):
-    """Maps labels and uniform noise to pictures: generation, completion and guidance.
+    """Maps labels and uniform noise to images: generation, completion and guidance.
 
     A Keras model, so that `predict` does the batching, compiling and progress bar. All randomness
-    is in the noise, so that one seed gives the same pictures whatever the batch size.
+    is in the noise, so that one seed gives the same images whatever the batch size.
 
     Args:
         model: An `AutoregressiveModel`.
@@ -164,7 +157,7 @@ class PixelSampler(keras.Model):
             `"temperature"`, float `(batch,)`;
             `"guidance"`, float `(batch,)`, only if `guided`;
             `"image"`, levels `(batch, height, width, channels)`, and `"known"`, int `(batch,)`:
-            so many pixels, in raster order, are taken from the picture (both may be absent).
+            so many pixels, in raster order, are taken from the image (both may be absent).
 
     Returns:
         uint8 levels `(batch, height, width, channels)`.
@@ -191,7 +184,7 @@ class PixelSampler(keras.Model):
         return ops.cast(ops.transpose(records, (2, 0, 1, 3)), "uint8")
 
     def _candidates(self, inputs):
-        """The labels of what is evaluated, and how many: with guidance, twice the pictures."""
+        """The labels of what is evaluated, and how many: with guidance, twice the images."""
         labels, batch_size = inputs.get("label"), ops.shape(inputs["noise"])[0]
         if self.guided:
             none = ops.full_like(labels, self.model.num_classes)
@@ -199,7 +192,7 @@ class PixelSampler(keras.Model):
         return labels, batch_size
 
     def _choose(self, parameters, row, column, inputs):
-        """Draws one pixel, or takes the known one; `inputs` are those of `_by_pixel`."""
+        """Samples one pixel, or takes the known one; `inputs` are those of `_by_pixel`."""
         index = row * self.model.image_shape[1] + column
         noise, temperature = read(inputs["noise"], index), inputs["temperature"]
         distribution = self.model.distribution
@@ -212,7 +205,7 @@ class PixelSampler(keras.Model):
         return ops.concatenate([levels, levels]) if self.guided else levels
 
     def _by_pixel(self, inputs):
-        """Numbers of a picture `(batch, 1)`, pictures `(pixels, batch, n)`, float32."""
+        """Numbers of an image `(batch, 1)`, images `(pixels, batch, n)`, float32."""
         height, width, _ = self.model.image_shape
         found = {
             name: ops.reshape(inputs[name], (-1, 1))
@@ -249,7 +242,7 @@ class RowSampler(PixelSampler):
         return self.incremental_pass.advance(inputs["period"], inputs["state"], steps)
 
     def steps(self, batch):
-        """Draws one batch of inputs; yields rows done and levels, as `draw_rows`."""
+        """Samples one batch of inputs; yields rows done and levels, as `draw_rows`."""
         count, steps = len(batch["noise"]), self.incremental_pass
         height, _, channels = self.model.image_shape
         state = steps.start(count * (1 + self.guided), channels)
@@ -264,16 +257,9 @@ class RowSampler(PixelSampler):
 class NoiseSequence(keras.utils.PyDataset):
     """Batches of labels, uniform noise and, for completion, known pixels.
 
-    The noise of a picture depends on the seed and the picture's index alone, so batch size and
-    backend don't change what is drawn. Every batch has the same size (the last one is filled up),
-    so that the sampler is compiled once.
-
-    Args:
-        inputs: Dict of arrays of length N: what varies from picture to picture.
-        count: Integer, N.
-        noise_shape: Shape of one picture's noise.
-        seed: Integer.
-        batch_size: Integer.
+    The noise of an image depends on the seed and the image's index alone, so batch size and
+    backend don't change what is sampled. Every batch has the same size (the last one is filled up),
+    so that the sampler is compiled once. `inputs` is a dict of arrays of length `count`.
     """
 
     def __init__(self, inputs, count, noise_shape, seed, batch_size):
@@ -289,28 +275,26 @@ class NoiseSequence(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         indices = np.arange(index * self.batch_size, (index + 1) * self.batch_size)
-        noise = np.stack([self._noise(picture) for picture in indices])
+        noise = np.stack([self._noise(image) for image in indices])
         rows = np.minimum(indices, self.count - 1)
         return ({"noise": noise, **{name: value[rows] for name, value in self.inputs.items()}},)
 
-    def _noise(self, picture):
-        generator = np.random.default_rng([self.seed, int(picture)])
+    def _noise(self, image):
+        generator = np.random.default_rng([self.seed, int(image)])
         # Open at both ends: the logarithms of 0 and of 1 - 1 are infinite.
         tiny, below_one = np.float32(2.0**-32), np.float32(1.0 - 2.0**-24)
         return np.clip(generator.random(self.noise_shape, dtype="float32"), tiny, below_one)
 
 
 def sample_guided(distribution, parameters, noise, weight, temperature=1.0):
-    """Draws pixels from `p(x | y)**(1 + w) / p(x)**w`, renormalized channel by channel.
+    """Samples pixels from `p(x | y)**(1 + w) / p(x)**w`, renormalized channel by channel.
 
-    Each channel's conditional distribution is evaluated on all levels under both the label and "no
-    label", combined as `(1 + w) log p(. | y) - w log p(.)`, divided by the temperature and
-    normalized over the levels.
+    That is `(1 + w) log p(. | y) - w log p(.)` over all levels, divided by the temperature.
 
     Args:
         distribution: That of a pixel, from `distributions.heads`.
-        parameters: Its parameters `(2 * batch, num_parameters)`: first all pictures under their
-            label, then the same pictures under "no label".
+        parameters: Its parameters `(2 * batch, num_parameters)`: first all images under their
+            label, then the same images under "no label".
         noise: Uniform tensor `(batch, noise_size)` in (0, 1); the last are used, one a channel.
         weight: Tensor `(batch, 1)`, `w`; 0 is no guidance.
         temperature: Tensor `(batch, 1)`.

@@ -16,10 +16,7 @@ _WRITES = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}
 class RecordedSteps:
     """Runs the functions of a pass as `Steps` does: once as they are, from then on as programs.
 
-    Args:
-        choose: See `Steps`.
-        given: See `Steps`.
-        programs: Dict that keeps the programs for the next pass.
+    `programs` is a dict that keeps them for the next pass.
     """
 
     def __init__(self, choose, given, programs):

@@ -149,14 +149,6 @@ def test_mean_and_mode_agree_with_enumeration(rng):
 
 
 @needs_tfp
-def test_mean_of_several_channels_is_refused(rng):
-    example = distribution(example_parameters(rng), channels=2, num_levels=4)
-    for name in ("mean", "mode"):
-        with pytest.raises(NotImplementedError, match=f"`{name}` of 2 channels"):
-            getattr(example, name)()
-
-
-@needs_tfp
 @pytest.mark.parametrize("value", [1.5, -1.0, 4.0])
 def test_a_value_between_levels_is_an_error_where_asked_for(rng, value):
     example = distribution(example_parameters(rng), channels=2, num_levels=4, validate_args=True)
@@ -168,31 +160,7 @@ def test_a_value_between_levels_is_an_error_where_asked_for(rng, value):
         example.log_prob(ops.full((2,), value))
 
 
-@needs_tfp
-def test_copy_with_other_levels(rng):
-    example = distribution(example_parameters(rng), channels=2, num_levels=4)
-    assert example.copy(num_levels=8).num_levels == 8
-
-
-@needs_tfp
-def test_wrong_number_of_parameters():
-    with pytest.raises(ValueError, match="`parameters`"):
-        distribution(np.zeros((4, 11), "float32"))
-
-
 @pytest.mark.torch
 def test_torch_has_no_tfp():
     with pytest.raises(ImportError, match=r"no torch backend.*logistic_mixture"):
         keras_pixelcnnpp.DiscretizedLogisticMixture  # noqa: B018
-
-
-def test_missing_tfp_is_said_with_the_command_that_installs_it(monkeypatch):
-    if keras.backend.backend() == "torch":
-        pytest.skip("torch has an error of its own")
-
-    def refuse(name):
-        raise ImportError(f"No module named {name!r}")
-
-    monkeypatch.setattr(importlib, "import_module", refuse)
-    with pytest.raises(ImportError, match=r"pip install 'keras-pixelcnnpp\[(tensorflow|jax)\]'"):
-        backend.import_tfp()

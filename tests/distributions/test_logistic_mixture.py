@@ -72,21 +72,6 @@ def test_probabilities_of_all_pixels_sum_to_one(rng, channels, num_levels):
     assert np.exp(log_probs.astype("float64")).sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_conditionals_of_rgb_with_256_levels_sum_to_one(rng):
-    """p(first two channels) from sums over the third equals what two channels alone have."""
-    parameters = wide_parameters(rng, 50, 3)
-    first_two = rng.integers(0, 256, (50, 2))
-    levels = np.concatenate(
-        [np.repeat(first_two[:, None], 256, axis=1), np.tile(np.arange(256), (50, 1))[..., None]],
-        axis=-1,
-    )
-    joint = log_prob(parameters[:, None], levels, 256).astype("float64")
-    marginal = np.logaddexp.reduce(joint, axis=1)
-    for pixel in range(50):
-        expected = ReferencePixel(parameters[pixel], 3, 256).log_prefix(first_two[pixel])
-        assert marginal[pixel] == pytest.approx(expected, rel=1e-5, abs=1e-3)
-
-
 @pytest.mark.parametrize(("channels", "num_levels"), [(1, 17), (1, 256), (3, 256), (4, 9)])
 def test_log_prob_agrees_with_float64(rng, channels, num_levels):
     parameters = wide_parameters(rng, 100, channels)
@@ -101,15 +86,6 @@ def test_log_prob_agrees_with_float64(rng, channels, num_levels):
     # What float32 must lose: the last bit of `x - mean`, up to 9 here, times the largest 1 / s.
     unavoidable = channels * 9 * 2.0**-24 * np.exp(7)
     assert received == pytest.approx(np.array(expected), rel=1e-5, abs=unavoidable)
-
-
-def test_scales_below_the_floor_are_floored(rng):
-    parameters = wide_parameters(rng, 10, 1)
-    lower = parameters.copy()
-    lower[:, 6:] = -30
-    parameters[:, 6:] = -7
-    levels = rng.integers(0, 256, (10, 1))
-    assert log_prob(lower, levels, 256) == pytest.approx(log_prob(parameters, levels, 256))
 
 
 @pytest.mark.parametrize("num_levels", [2, 17, 256])
@@ -134,25 +110,6 @@ def test_gradients_are_finite_at_every_edge(num_levels):
 
     assert np.all(np.isfinite(log_prob(parameters, cases[:, 3:], num_levels)))
     assert np.all(np.isfinite(input_gradient(total, parameters)))
-
-
-def test_gradients_of_rgb_agree_with_finite_differences(rng):
-    parameters = wide_parameters(rng, 20, 3, num_mixtures=2)
-    parameters[:, 8:14] = rng.uniform(-3, 1, (20, 6))
-    levels = rng.integers(0, 256, (20, 3))
-    tensor = ops.convert_to_tensor(levels.astype("float32"))
-    received = input_gradient(
-        lambda values: ops.sum(logistic_mixture.log_prob(values, tensor, 256)), parameters
-    )
-    step = 1e-5
-    for pixel in range(20):
-        for index in range(parameters.shape[1]):
-            ends = [parameters[pixel].astype("float64") for _ in range(2)]
-            ends[0][index] -= step
-            ends[1][index] += step
-            low, high = (ReferencePixel(end, 3, 256).log_prefix(levels[pixel]) for end in ends)
-            expected = (high - low) / (2 * step)
-            assert received[pixel, index] == pytest.approx(expected, rel=2e-3, abs=2e-4)
 
 
 def noise(rng, count, num_mixtures, channels):
@@ -193,15 +150,6 @@ def test_the_next_channel_sees_the_rounded_one():
     assert draw(parameters, middle, 2, 4).tolist() == [[2, 3]]
 
 
-def test_low_temperature_takes_the_likeliest_component_and_its_centre():
-    parameters = np.float32([[1.0, 0.0, 0.5, -0.5, 0.0, 0.0]])
-    rng = np.random.default_rng(0)
-    uniform = noise(rng, 1000, 2, 1)
-    draws = draw(np.tile(parameters, (1000, 1)), uniform, 1, 256, temperature=1e-4)
-    # 0.5 is level 191.25
-    assert np.unique(draws).tolist() == [191]
-
-
 def test_rounding_inverts_scaling():
     for num_levels in (2, 17, 255, 256):
         levels = ops.arange(num_levels)
@@ -210,17 +158,6 @@ def test_rounding_inverts_scaling():
         assert ops.convert_to_numpy(rounded).tolist() == list(range(num_levels))
     beyond = ops.convert_to_tensor(np.float32([-7.0, 7.0]))
     assert ops.convert_to_numpy(logistic_mixture.round_to_level(beyond, 17)).tolist() == [0, 16]
-
-
-def test_shapes_broadcast(rng):
-    parameters = wide_parameters(rng, 6, 3).reshape(2, 3, 1, -1)
-    levels = rng.integers(0, 5, (2, 1, 4, 3))
-    assert log_prob(parameters, levels, 5).shape == (2, 3, 4)
-
-
-@pytest.mark.parametrize(("channels", "expected"), [(1, 15), (2, 30), (3, 50), (4, 75)])
-def test_num_parameters(channels, expected):
-    assert logistic_mixture.num_parameters(5, channels) == expected
 
 
 def test_parameters_that_fit_no_mixture_are_refused():

@@ -1,10 +1,6 @@
-import keras
 import numpy as np
-import pytest
-from keras import ops
-from layer_checks import check_layer, run
+from layer_checks import run
 from scipy.special import softmax
-from serialization import check_config
 
 from keras_pixelcnnpp.layers.posterior import LabelPosterior
 
@@ -48,32 +44,3 @@ def test_what_is_trainable():
     assert names() == set()
     assert names(learn_temperature=True) == {"log_temperature"}
     assert names(learn_offsets=True) == {"offsets"}
-
-
-def test_stays_in_float32():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    output = LabelPosterior(3)(
-        ops.convert_to_tensor(LOG_LIKELIHOOD), ops.convert_to_tensor(CANDIDATES)
-    )
-    assert keras.backend.standardize_dtype(output.dtype) == "float32"
-
-
-def test_as_a_layer():
-    check_layer(
-        LabelPosterior,
-        {"num_classes": 3, "learn_offsets": True},
-        [LOG_LIKELIHOOD, CANDIDATES],
-        (2, 3),
-    )
-    check_config(
-        LabelPosterior,
-        num_classes=3,
-        initial_temperature=0.5,
-        learn_temperature=True,
-        learn_offsets=True,
-    )
-
-
-def test_bad_arguments():
-    with pytest.raises(ValueError, match="`num_classes`"):
-        LabelPosterior(0)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from backend_tools import input_gradient
 from keras import ops
-from layer_checks import check_layer, randomize, run, weights_of
-from serialization import check_config
+from layer_checks import randomize, run, weights_of
 
 from keras_pixelcnnpp.layers.masked import MaskedConv2D
 
@@ -24,8 +23,7 @@ def sees(layer, offset, source, target, channels):
 def by_a_loop(layer, image, kernel_size):
     """The output for one picture `(height, width, channels)`, sub-pixel by sub-pixel."""
     weights = weights_of(layer)
-    plain = "kernel" in weights
-    stored = weights["kernel" if plain else "direction"]
+    stored = weights["direction"]
     height, width, channels = image.shape
     above, aside = kernel_size[0] // 2, kernel_size[1] // 2
     taps = {
@@ -40,7 +38,7 @@ def by_a_loop(layer, image, kernel_size):
     for target in range(layer.filters):
         own = {key[:3]: value for key, value in taps.items() if key[3] == target}
         length = np.sqrt(sum(value**2 for value in own.values()))
-        factor = 1 if plain else weights["gain"].ravel()[target] / length
+        factor = weights["gain"].ravel()[target] / length
         for i, j in np.ndindex(height, width):
             for (row, column, source), value in own.items():
                 if 0 <= i + row < height and 0 <= j + column < width:
@@ -48,14 +46,13 @@ def by_a_loop(layer, image, kernel_size):
     return output
 
 
-@pytest.mark.parametrize("weight_normalized", [True, False])
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("mask", ["A", "B"])
 @pytest.mark.parametrize("kernel_size", KERNELS)
-def test_equals_a_loop(rng, kernel_size, mask, groups, weight_normalized):
+def test_equals_a_loop(rng, kernel_size, mask, groups):
     if mask == "A" and kernel_size == (1, 1):
         return  # refused, see below
-    layer = MaskedConv2D(6, kernel_size, mask, groups, weight_normalized)
+    layer = MaskedConv2D(6, kernel_size, mask, groups)
     x = rng.normal(size=(2, 4, 5, 3)).astype("float32")
     run(layer, x)
     randomize(layer)
@@ -87,46 +84,3 @@ def test_a_window_gives_one_output_pixel(rng):
     piece = run(layer, x[:, 2:5, 1:8], padded=True)
     assert piece.shape == (2, 1, 1, 4)
     np.testing.assert_allclose(piece[:, 0, 0], whole[:, 4, 4], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("weight_normalized", [True, False])
-def test_as_a_layer(rng, weight_normalized):
-    x = rng.normal(size=(2, 3, 5, 7, 2)).astype("float32")
-    arguments = {"filters": 4, "weight_normalized": weight_normalized, "groups": 2}
-    check_layer(MaskedConv2D, arguments, [x], (2, 3, 5, 7, 4))
-    check_config(
-        MaskedConv2D,
-        filters=4,
-        kernel_size=(3, 5),
-        mask="A",
-        groups=2,
-        weight_normalized=False,
-        initial_scale=0.5,
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"kernel_size": 4}, "`kernel_size`. Expected an odd integer"),
-        ({"kernel_size": (3, 2)}, "`kernel_size`. Expected an odd integer"),
-        ({"kernel_size": 0}, "`kernel_size`"),
-        ({"mask": "C"}, "`mask`"),
-        ({"groups": 0}, "`groups`"),
-        ({"groups": 3}, "`filters`. Expected a multiple of groups=3. Received: filters=4"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        MaskedConv2D(**{"filters": 4, **arguments})
-
-
-def test_channels_that_do_not_divide(rng):
-    with pytest.raises(ValueError, match="multiple of groups=2"):
-        MaskedConv2D(4, groups=2).build((None, 4, 4, 3))
-
-
-@pytest.mark.parametrize("groups", [1, 3])
-def test_a_mask_that_leaves_nothing(groups):
-    with pytest.raises(ValueError, match="leaves something"):
-        MaskedConv2D(3, 1, "A", groups).build((None, 4, 4, 3))

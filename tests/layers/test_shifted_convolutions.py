@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import check_layer, randomize, run, weights_of
+from layer_checks import randomize, run, weights_of
 from reference_network import convolution, transposed_convolution
-from serialization import check_config
 
 from keras_pixelcnnpp.layers.shifted import (
     DownRightShiftedConv2D,
@@ -91,34 +90,3 @@ def test_any_number_of_leading_axes(rng, leading, strides):
     received = run(layer, x)
     one_by_one = run(layer, x.reshape(-1, 4, 6, 3))
     np.testing.assert_allclose(received.reshape(one_by_one.shape), one_by_one, atol=1e-6)
-
-
-@pytest.mark.parametrize("cls", [DownShiftedConv2D, DownRightShiftedConv2D])
-def test_convolution_as_a_layer(rng, cls):
-    x = rng.normal(size=(2, 3, 5, 7, 2)).astype("float32")
-    check_layer(cls, {"filters": 4, "strides": 2}, [x], (2, 3, 3, 4, 4))
-    check_layer(cls, {"filters": 4, "strict": True}, [x], (2, 3, 5, 7, 4))
-    check_config(cls, filters=4, kernel_size=(3, 5), strides=2, strict=True, initial_scale=0.5)
-
-
-@pytest.mark.parametrize("cls", [DownShiftedConv2DTranspose, DownRightShiftedConv2DTranspose])
-def test_transposed_convolution_as_a_layer(rng, cls):
-    x = rng.normal(size=(2, 3, 2, 5, 3)).astype("float32")
-    check_layer(cls, {"filters": 4}, [x], (2, 3, 4, 10, 4))
-    check_config(cls, filters=4, initial_scale=0.5)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"filters": -1}, "`filters`. Expected a positive integer. Received: filters=-1"),
-        ({"filters": 2.5}, "`filters`"),
-        ({"filters": True}, "`filters`"),
-        ({"strides": 0}, "`strides`. Expected a positive integer. Received: strides=0"),
-        ({"kernel_size": (0, 3)}, "`kernel_size`"),
-        ({"kernel_size": (2, 2)}, "`kernel_size`. Expected an odd number of columns"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
-        DownShiftedConv2D(**{"filters": 4, **arguments})

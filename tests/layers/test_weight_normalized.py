@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from backend_tools import variable_gradients
 from keras import ops
-from layer_checks import check_layer, randomize, run, weights_of
-from serialization import check_config
+from layer_checks import randomize, run, weights_of
 
 from keras_pixelcnnpp.layers.shifted import (
     DownRightShiftedConv2D,
@@ -12,12 +11,10 @@ from keras_pixelcnnpp.layers.shifted import (
     DownShiftedConv2DTranspose,
 )
 from keras_pixelcnnpp.layers.weight_normalized import (
-    WeightNormalized,
     WeightNormalizedDense,
     data_dependent_initialization,
     fixed_kernels,
     normalized_kernels,
-    weight_normalized_layers,
 )
 
 LAYERS = [
@@ -48,15 +45,6 @@ def test_initialization_gives_mean_0_and_the_scale(x, cls, initial_scale):
     axes = (0, 1, 2, 3)
     np.testing.assert_allclose(output.mean(axis=axes), 0, atol=1e-4)
     np.testing.assert_allclose(output.std(axis=axes), initial_scale, rtol=1e-4)
-
-
-def test_initialization_happens_only_inside_the_context(x):
-    layer = WeightNormalizedDense(4)
-    run(layer, x)
-    before = layer.get_weights()
-    run(layer, x)
-    for old, new in zip(before, layer.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
 
 
 def test_a_constant_channel_keeps_a_bounded_gain():
@@ -94,11 +82,6 @@ def test_dense_equals_numpy(x):
     np.testing.assert_allclose(run(layer, x), expected, rtol=1e-5, atol=1e-4)
 
 
-def test_dense_as_a_layer(x):
-    check_layer(WeightNormalizedDense, {"filters": 4}, [x], (8, 1, 6, 6, 4))
-    check_config(WeightNormalizedDense, filters=4, initial_scale=0.5)
-
-
 @pytest.mark.parametrize("cls", LAYERS)
 def test_fixed_kernels_give_the_same_outputs_and_are_forgotten(x, cls):
     layer = cls(4)
@@ -108,15 +91,3 @@ def test_fixed_kernels_give_the_same_outputs_and_are_forgotten(x, cls):
         np.testing.assert_array_equal(run(layer, x), before)
     layer.gain.assign(2 * layer.gain)
     np.testing.assert_allclose(run(layer, x), 2 * before, rtol=1e-5, atol=1e-5)
-
-
-def test_layers_that_are_listed(x):
-    layer = WeightNormalizedDense(4)
-    assert weight_normalized_layers(layer) == []  # not built
-    run(layer, x)
-    assert weight_normalized_layers(layer) == [layer]
-
-
-def test_a_subclass_must_say_how_its_kernel_is_applied():
-    with pytest.raises(NotImplementedError, match="WeightNormalized"):
-        WeightNormalized(4).convolve(ops.zeros((1, 2)))

@@ -2,11 +2,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from serialization import check_config
 
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN, RandomShift, ResidualUnit
 
 SMALL = {
     "image_shape": (8, 8, 1),
@@ -64,23 +63,6 @@ def test_label_smoothing_is_the_textbook_one():
     assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
 
 
-def test_dict_and_array_give_the_same_logits(model):
-    images, labels = data(4)
-    np.testing.assert_array_equal(
-        ops.convert_to_numpy(model(images)),
-        ops.convert_to_numpy(model({"image": images, "label": labels})),
-    )
-
-
-@pytest.mark.once
-def test_augmentation_is_for_training_only():
-    images, _ = data(4)
-    model = BaselineCNN(**SMALL, horizontal_flip=True, dropout_rate=0.0)
-    first, second = (ops.convert_to_numpy(model(images)) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(ops.convert_to_numpy(model(images, training=True)), first)
-
-
 def test_saved_and_loaded_is_the_same_model(model, tmp_path):
     images, labels = data()
     model.fit({"image": images, "label": labels}, epochs=1, verbose=0)
@@ -100,22 +82,6 @@ def test_half_precision_keeps_float32_logits():
 
 
 @pytest.mark.once
-def test_config():
-    check_config(
-        BaselineCNN,
-        image_shape=(8, 8, 1),
-        num_classes=3,
-        num_levels=5,
-        filters=(4, 8),
-        num_blocks=1,
-        dropout_rate=0.25,
-        label_smoothing=0.2,
-        horizontal_flip=True,
-        shift_rate=0.25,
-    )
-
-
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("image_shape", "filters"),
     [
@@ -130,35 +96,6 @@ def test_default_stages_fit_the_picture(image_shape, filters):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"image_shape": (8, 8)},
-        {"image_shape": (8, 0, 1)},
-        {"num_classes": 1},
-        {"num_levels": 1},
-        {"filters": ()},
-        {"filters": (4, -8)},
-        {"num_blocks": 0},
-        {"dropout_rate": 1.0},
-        {"label_smoothing": -0.1},
-        {"shift_rate": 2},
-    ],
-)
-def test_bad_arguments(arguments):
-    (name,) = arguments
-    with pytest.raises(ValueError, match=f"Invalid value for argument `{name}`"):
-        BaselineCNN(**SMALL | arguments)
-
-
-def test_pictures_that_do_not_fit(model):
-    with pytest.raises(ValueError, match="Invalid shape of `images`"):
-        model.class_probabilities(np.zeros((2, 4, 4, 1), "uint8"))
-    with pytest.raises(ValueError, match="Invalid dtype of `images`"):
-        model.class_probabilities(np.zeros((2, 8, 8, 1), "float32"))
-
-
-@pytest.mark.once
 @pytest.mark.slow
 def test_recognises_digits():
     dataset = load_dataset("digits")
@@ -169,3 +106,37 @@ def test_recognises_digits():
     model.compile(optimizer=keras.optimizers.Adam(schedule))
     model.fit(batches, epochs=15, shuffle=False, verbose=0)
     assert np.mean(model.class_probabilities(test.images).argmax(axis=1) == test.labels) >= 0.98
+
+
+def shifted(image, down, right):
+    """Plain NumPy: the border is repeated."""
+    height, width, _ = image.shape
+    rows = np.clip(np.arange(height) - down, 0, height - 1)
+    columns = np.clip(np.arange(width) - right, 0, width - 1)
+    return image[rows][:, columns]
+
+
+def test_each_picture_is_shifted_by_whole_pixels(rng):
+    images = rng.random((64, 8, 16, 2), dtype="float32")
+    np.testing.assert_array_equal(ops.convert_to_numpy(RandomShift(0.5)(images)), images)
+    moved = ops.convert_to_numpy(RandomShift(0.125, seed=1)(images, training=True))
+    found = set()
+    for image, result in zip(images, moved, strict=True):
+        (shift,) = [
+            (down, right)
+            for down in range(-2, 3)
+            for right in range(-3, 4)
+            if np.array_equal(shifted(image, down, right), result)
+        ]
+        found.add(shift)
+    # An eighth of 8 and of 16: by 1 and by 2 pixels at most, each way.
+    assert found <= {(down, right) for down in range(-1, 2) for right in range(-2, 3)}
+    assert len(found) > 8
+
+
+def test_is_the_identity_when_its_branch_is_zero(rng):
+    x = rng.normal(size=(2, 4, 4, 3)).astype("float32")
+    unit = ResidualUnit(3)
+    unit(x)
+    unit.conv_2.kernel.assign(np.zeros(unit.conv_2.kernel.shape))
+    np.testing.assert_array_equal(ops.convert_to_numpy(unit(x)), x)

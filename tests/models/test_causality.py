@@ -5,12 +5,14 @@ import itertools
 import numpy as np
 import pytest
 from backend_tools import input_gradient
+from enumeration import enumerable_model
 from keras import ops
 from layer_checks import randomize
 from reference_receptive_field import receptive_field
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 
@@ -85,64 +87,89 @@ def model_and_image(rng, trained, **arguments):
 ALL_GREY = [(i, j, 0) for i in range(8) for j in range(8)]
 
 
-@pytest.mark.parametrize("num_resolutions", [pytest.param(1, marks=pytest.mark.once), 2])
-@pytest.mark.parametrize("trained", [pytest.param(False, marks=pytest.mark.once), True])
-@pytest.mark.parametrize("conditioning", ["none", "bias", "+".join(STRATEGIES)])
-def test_grey(rng, conditioning, trained, num_resolutions):
-    model, image = model_and_image(
-        rng,
-        trained,
-        image_shape=(8, 8, 1),
-        num_classes=3,
-        num_levels=17,
-        num_resolutions=num_resolutions,
-        conditioning=conditioning,
-    )
-    check(model, image, 1, ALL_GREY)
+EVERY = "+".join(STRATEGIES)
 
 
-@pytest.mark.parametrize("conditioned_blocks", ["up", "up_left"])
-def test_label_from_the_lowest_resolution_on(rng, conditioned_blocks):
-    model, image = model_and_image(
-        rng,
-        True,
-        image_shape=(8, 8, 1),
-        num_classes=3,
-        num_levels=17,
-        num_resolutions=2,
-        conditioning="bias+film",
-        conditioned_blocks=conditioned_blocks,
-    )
-    check(model, image, 1, ALL_GREY)
-    scores = model.class_log_likelihoods(image[None].astype("uint8"))[0]
-    assert len(np.unique(scores)) == 3  # the label does enter
-
-
-def test_unconditional(rng):
-    model, image = model_and_image(
-        rng, True, image_shape=(8, 8, 1), num_classes=0, num_levels=17, num_resolutions=2
-    )
-    check(model, image, None, ALL_GREY)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_classes": 0, "conditioning": "none"},
+        {"conditioning": EVERY},
+        pytest.param({"conditioning": EVERY, "num_resolutions": 1}, marks=pytest.mark.once),
+        {"conditioning": "bias+film", "conditioned_blocks": "up"},
+        {"conditioning": "bias+film", "conditioned_blocks": "up_left"},
+    ],
+)
+def test_grey(rng, arguments):
+    options = {"num_classes": 3, "num_levels": 17, "num_resolutions": 2, **arguments}
+    model, image = model_and_image(rng, True, image_shape=(8, 8, 1), **options)
+    check(model, image, 1 if model.num_classes else None, ALL_GREY)
+    if model.num_classes:
+        scores = model.class_log_likelihoods(image[None].astype("uint8"))[0]
+        assert len(np.unique(scores)) == 3  # the label does enter
 
 
 @pytest.mark.parametrize("trained", [pytest.param(False, marks=pytest.mark.once), True])
 def test_rgb(rng, trained):
     model, image = model_and_image(
-        rng, trained, image_shape=(32, 32, 3), num_classes=3, num_resolutions=3
+        rng, trained, image_shape=(16, 16, 3), num_classes=3, num_resolutions=3
     )
-    places = [(0, 0), (0, 1), (0, 31), (1, 0), (1, 31), (2, 3), (7, 16), (15, 15), (16, 16)]
-    places += [(17, 30), (19, 7), (30, 31), (31, 0), (31, 31)]
+    places = [(0, 0), (0, 1), (0, 15), (1, 0), (1, 15), (2, 3), (7, 8), (8, 8), (9, 14), (15, 15)]
     check(model, image, 2, [(i, j, c) for i, j in places for c in range(3)])
 
 
-def test_no_blind_spot():
-    """Two resolutions of two blocks: a pixel of an 8×8 picture sees every one before it."""
+@pytest.mark.parametrize("cls", [PixelCNN, GatedPixelCNN])
+@pytest.mark.parametrize("head", ["logistic_mixture", "categorical"])
+def test_no_sub_pixel_of_a_masked_network_sees_a_later_one(cls, head):
+    # Wide, so that of the rectified features of a pixel some are not 0.
+    options = {"filters": 48, "num_blocks": 2, "num_levels": 9, "num_classes": 3, "head": head}
+    model = enumerable_model((5, 5, 3), cls, **options)
+    image = np.random.default_rng(1).integers(1, 8, (5, 5, 3)).astype("float32")
+    order = np.arange(75).reshape(5, 5, 3)
+    target, channels = (2, 2), 3 if head == "categorical" else 1
+    per_channel = model.network.num_parameters // channels
+    weights = np.random.default_rng(2).normal(size=per_channel).astype("float32")
+    weights = ops.convert_to_tensor(weights)
+    for channel in range(channels):
+
+        def combined(levels, channel=channel):
+            scaled = logistic_mixture.scale_to_unit(levels, 9)[None, None]
+            parameters = model.network(scaled, ops.ones((1, 1), "int32"))[0, 0]
+            own = parameters[target][channel * per_channel : (channel + 1) * per_channel]
+            return ops.sum(own * weights)
+
+        gradient = input_gradient(combined, image)
+        assert np.all(gradient[order >= order[2, 2, channel]] == 0)
+        assert np.all(gradient[2, 2, :channel] != 0)
+        assert np.all(gradient[1, 1:4] != 0)
+        assert np.all(gradient[2, :2] != 0)
+
+
+@pytest.mark.parametrize(("cls", "blind"), [(PixelCNN, True), (GatedPixelCNN, False)])
+def test_blind_spot(cls, blind):
+    """Of what lies above to the right, steeper than the diagonal, PixelCNN sees nothing."""
+    # Beyond the first layer's 7×7, which sees everything near.
+    options = {"filters": 12, "num_blocks": 12, "num_levels": 9, "head": "logistic_mixture"}
+    model = enumerable_model((12, 12, 1), cls, **options)
+    image = np.random.default_rng(0).integers(0, 9, (12, 12, 1)).astype("float32")
+    weights = np.random.default_rng(1).normal(size=model.network.num_parameters)
+    weights = ops.convert_to_tensor(weights.astype("float32"))
+
+    def combined(levels):
+        scaled = logistic_mixture.scale_to_unit(levels, 9)[None, None]
+        return ops.sum(weights * model.network(scaled, ops.zeros((1, 1), "int32"))[0, 0, 11, 2])
+
+    influence = np.abs(input_gradient(combined, image))[..., 0]
+    assert not np.any(influence[11, 2:])
+    # Of the last rows' right end, only the first layer's reach of three rows and columns is seen.
+    unseen = influence[7:11, 10:] == 0
+    assert np.all(unseen) if blind else not np.any(unseen)
+
+
+def test_reference_field():
+    """Two resolutions of two blocks see all of 8×8 pixels; one of one block does not."""
     seen = receptive_field(8, 8, 2, 2).reshape(64, 64)
     np.testing.assert_array_equal(seen, np.tril(np.ones((64, 64), bool), -1))
-
-
-def test_receptive_field_of_one_resolution_is_smaller():
-    """Not everything that the tests above call seen: one resolution, one block, far away."""
     seen = receptive_field(32, 32, 1, 1)
     assert not seen[31, 31, 0, 0]
     assert seen[31, 31, 30, 31]

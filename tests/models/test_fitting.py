@@ -51,20 +51,12 @@ def test_fit_switches_between_one_and_several_candidates():
         assert history.keys() == names
         result = model.evaluate(data, batch_size=12, verbose=0, return_dict=True)
         assert result.keys() == names
+    assert ops.convert_to_numpy(model.posterior.log_temperature) != 0
+    assert np.any(ops.convert_to_numpy(model.posterior.offsets)[:3] != 0)
+    assert not tiny.untrained_model().posterior.trainable_variables
     assert result["loss"] == pytest.approx(
         result["bits_per_dim"] + 0.5 * result["cross_entropy"], rel=1e-5
     )
-
-
-def test_hybrid_training_learns_temperature_and_offsets():
-    model = tiny.untrained_model(label_loss_weight=0.5)
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    model.fit({"image": IMAGES, "label": CANDIDATES}, epochs=1, batch_size=12, verbose=0)
-    assert ops.convert_to_numpy(model.posterior.log_temperature) != 0
-    assert np.any(ops.convert_to_numpy(model.posterior.offsets)[:3] != 0)
-    plain = tiny.untrained_model()
-    assert model.posterior.trainable_variables
-    assert not plain.posterior.trainable_variables
 
 
 def test_unconditional_model():
@@ -103,12 +95,18 @@ def test_data_dependent_initialization():
     np.testing.assert_allclose(stem.std(axis=(0, 1, 2, 3)), 1, rtol=1e-3)
 
 
-def test_bad_inputs_of_initialize():
-    model = tiny.untrained_model()
-    with pytest.raises(ValueError, match="`images`"):
-        model.initialize(IMAGES.astype("float32"), LABELS)
-    with pytest.raises(ValueError, match="`labels`"):
-        model.initialize(IMAGES, LABELS[:3])
-    with pytest.raises(ValueError, match="`labels`"):
-        model.initialize(IMAGES)
-    assert int(model.initialized) == 0
+def test_arguments_in_keras_order():
+    """Of `fit` and `evaluate`, as far as the validation data, and by name."""
+    model = tiny.tiny_model()
+    model.compile("sgd")
+    steps = []
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: steps.append(step))
+    given = (IMAGES, LABELS, 4, 2, 0, [count], 0.0, (IMAGES[:6], LABELS[:6]), False)
+    history = model.fit(*given, initial_epoch=1).history
+    assert steps == [0, 1, 2]
+    assert len(history["val_loss"]) == 1
+    loss, bits = model.evaluate(IMAGES, LABELS, 12, 0)[:2]
+    assert loss == pytest.approx(bits)
+    np.testing.assert_allclose(model.predict(IMAGES, 5, 0), model.class_probabilities(IMAGES), 1e-4)
+    with pytest.raises(TypeError):
+        model.fit(IMAGES, LABELS, epoch=1)

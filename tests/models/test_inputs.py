@@ -105,20 +105,6 @@ def test_pictures_alone_give_class_probabilities(model):
     np.testing.assert_allclose(called, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (IMAGES / 5, "Invalid dtype of `images`"),
-        (IMAGES + 250, "levels from 0 to 4. Received: values from 250"),
-        (IMAGES[..., 0], r"Expected \(None, 4, 4, 1\). Received: shape=\(12, 4, 4\)"),
-    ],
-)
-def test_pictures_to_predict_are_checked(model, images, message):
-    for given in (images, {"image": images}):
-        with pytest.raises(ValueError, match=message):
-            model.predict(given, verbose=0)
-
-
 def test_sample_weights_count(model):
     losses = -model.log_prob(IMAGES, LABELS) / (16 * np.log(2))
     result = model.evaluate(IMAGES, LABELS, sample_weight=WEIGHTS, verbose=0, return_dict=True)
@@ -145,19 +131,15 @@ def test_weights_of_zero_change_nothing(how):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), value)
 
 
-def test_class_weights_are_weights_of_the_pictures(model):
-    shares = {0: 0.5, 1: 2.0, 2: 0.0}
-    losses = -model.log_prob(IMAGES, LABELS) / (16 * np.log(2))
-    history = model.fit(IMAGES, LABELS, class_weight=shares, verbose=0).history
-    weights = np.array([shares[int(label)] for label in LABELS])
-    assert history["loss"] == pytest.approx([np.mean(losses * weights)], rel=1e-5)
-
-
 ONE_HOT = np.eye(3, dtype="int32")[LABELS]
+BAD_IMAGES = [
+    (IMAGES / 5, "Invalid dtype of `images`. Expected uint8.*float64"),
+    (IMAGES + 250, r"levels from 0 to 4. Received: values from 250"),
+    (IMAGES[:, :2, :2], r"Expected \(None, 4, 4, 1\). Received: shape=\(12, 2, 2, 1\)"),
+    (IMAGES[..., 0], r"Expected \(None, 4, 4, 1\). Received: shape=\(12, 4, 4\)"),
+]
 BAD = [
-    (IMAGES / 5, LABELS, "Invalid dtype of `images`"),
-    (IMAGES + 250, LABELS, r"levels from 0 to 4. Received: values from 250"),
-    (IMAGES[:, :2, :2], LABELS, r"Expected \(None, 4, 4, 1\). Received: shape=\(12, 2, 2, 1\)"),
+    *((images, LABELS, message) for images, message in BAD_IMAGES),
     (IMAGES, ONE_HOT, r"One-hot labels\? Give `labels.argmax\(axis=1\)`"),
     ({"image": IMAGES, "label": ONE_HOT}, None, "One-hot labels"),
     (IMAGES, LABELS + 1, "Expected integers from 0 to 2. Received: values from 1 to 3"),
@@ -166,8 +148,9 @@ BAD = [
     (IMAGES, LABELS / 2, "Expected 12 integers.*dtype=float"),
     (IMAGES, None, r"needs labels, as in `model.\w+\(images, labels\)`"),
     ({"image": IMAGES, "label": CANDIDATES + 2}, None, "Expected integers from 0 to 2"),
-    ({"images": IMAGES}, None, "Expected pictures, or a dict of 'image'.*a dict of 'images'"),
-    (None, None, "needs pictures"),
+    ({"images": IMAGES}, None, "Expected images, or a dict of 'image'.*a dict of 'images'"),
+    (None, None, "needs images"),
+    (IMAGES[:0], LABELS[:0], "needs images. Received: none"),
 ]
 
 
@@ -182,10 +165,42 @@ def test_what_does_not_fit_is_refused_by_all(model, images, labels, message):
             model.fit(IMAGES, LABELS, validation_data=(images, labels), verbose=0)
 
 
-@pytest.mark.parametrize(("images", "message"), [(IMAGES / 5, "dtype"), (IMAGES[:, 1:], "shape")])
-def test_batches_are_checked_by_the_first(model, images, message):
+REFUSED = [
+    *(("log_prob", (images, LABELS), message) for images, message in BAD_IMAGES),
+    *(("predict", (images,), message) for images, message in BAD_IMAGES),
+    *(("predict", ({"image": images},), message) for images, message in BAD_IMAGES[:1]),
+    ("fit", (iter([(IMAGES / 5, LABELS)]),), "dtype"),
+    ("initialize", (IMAGES, LABELS[:3]), "`labels`. Expected 12 integers"),
+    ("initialize", (IMAGES,), "`labels`"),
+    ("log_prob", (IMAGES, LABELS[:5]), "`labels`. Expected 12 integers"),
+    ("log_prob", (IMAGES, np.full(12, 3)), "`labels`. Expected integers from 0 to 2"),
+    ("log_prob", (IMAGES, LABELS + 0.5), "`labels`"),
+    ("log_prob", (IMAGES, None), "`labels`"),
+    ("sample", ([3],), "`labels`. Expected integers from 0 to 2"),
+    ("bits_per_dim", (IMAGES, 0), r"`batch_size`\. Expected a positive integer"),
+    ("class_probabilities", (IMAGES, 2.5), r"`batch_size`\. Expected a positive integer"),
+    *(
+        ("class_probabilities", (IMAGES, 32, 0, rows), "`known_rows`. Expected an integer from 0")
+        for rows in (-1, 5, 1.5, True, [1, 5], [[1]], "1")
+    ),
+    ("evidence_map", (IMAGES, LABELS, LABELS[:2]), "`labels`. Expected 12 integers"),
+    ("compile", ("adam", "mse"), "`loss`.*brings its own loss"),
+]
+
+
+@pytest.mark.parametrize(("method", "arguments", "message"), REFUSED)
+def test_what_methods_refuse(model, method, arguments, message):
     with pytest.raises(ValueError, match=message):
-        model.fit(iter([(images, LABELS)]), verbose=0)
+        getattr(model, method)(*arguments)
+
+
+def test_what_needs_classes():
+    unconditional = tiny.untrained_model(num_classes=0, conditioning="none")
+    for method in ("class_log_likelihoods", "class_probabilities"):
+        with pytest.raises(ValueError, match="needs classes; this model knows none"):
+            getattr(unconditional, method)(IMAGES)
+    with pytest.raises(ValueError, match="needs classes"):
+        unconditional.evidence_map(IMAGES, LABELS, LABELS)
 
 
 def test_one_hot_labels_of_two_classes_are_no_candidates():
@@ -196,49 +211,3 @@ def test_one_hot_labels_of_two_classes_are_no_candidates():
         with pytest.raises(ValueError, match="One-hot labels"):
             two.fit(*arguments, verbose=0)
     two.fit(IMAGES, LABELS[:, None] % 2, verbose=0)  # the shape that keras.datasets.cifar10 has
-
-
-def test_no_label_is_a_label_only_where_some_had_none(model):
-    none = np.full(12, 3)
-    for call in (model.log_prob, model.evaluate):
-        with pytest.raises(ValueError, match="Expected integers from 0 to 2"):
-            call(IMAGES, none)
-    with pytest.raises(ValueError, match="Expected integers from 0 to 2"):
-        model.sample([3])
-    dropping = tiny.untrained_model(label_dropout_rate=0.5)
-    assert np.isfinite(dropping.log_prob(IMAGES, none)).all()
-
-
-@pytest.mark.parametrize(
-    "given", [{"loss": "mse"}, {"metrics": ["accuracy"]}, {"weighted_metrics": ["accuracy"]}]
-)
-def test_loss_and_metrics_are_the_models_own(given):
-    with pytest.raises(ValueError, match=f"`{next(iter(given))}`.*brings its own loss"):
-        tiny.untrained_model().compile("adam", **given)
-
-
-def test_fit_without_compile_says_so():
-    with pytest.raises(ValueError, match="call `compile\\(\\)`"):
-        tiny.untrained_model().fit(IMAGES, LABELS, verbose=0)
-
-
-def test_sorted_pictures_initialize_with_all_classes():
-    """Of 300 rows, sorted: a choice at random, not the first 128."""
-    split = tiny.tiny_split(300)
-    order = np.argsort(split.labels, kind="stable")
-    model = tiny.untrained_model()
-    model.compile(keras.optimizers.SGD(0.0))
-    seen = []
-    model.initialize = lambda images, labels: seen.append(labels)
-    model.fit(split.images[order], split.labels[order], verbose=0)
-    assert set(seen[0]) == {0, 1, 2}
-    assert len(seen[0]) == 128
-
-
-def test_without_a_seed_each_call_draws_other_pictures(model):
-    first, second = (model.sample([0, 1, 2] * 4, verbose=0) for _ in range(2))
-    assert not np.array_equal(first, second)
-    keras.utils.set_random_seed(3)
-    one = model.sample([0, 1, 2], verbose=0)
-    keras.utils.set_random_seed(3)
-    np.testing.assert_array_equal(model.sample([0, 1, 2], verbose=0), one)

@@ -53,10 +53,6 @@ def check(rng, tolerance=1e-4, labels=(0, 1, 3), **arguments):
     labels = None if model.num_classes == 0 else np.array(labels)
     model.initialize(images, labels)
     randomize(model.network, scale=0.1)
-    compare(model, images, labels, tolerance)
-
-
-def compare(model, images, labels, tolerance=1e-4):
     expected = full_parameters(model, images, labels)
     received = incremental_parameters(model, images, labels)
     # Relative to the largest parameter of the same pixel: some are 0.
@@ -66,69 +62,35 @@ def compare(model, images, labels, tolerance=1e-4):
     assert difference.max() <= tolerance
 
 
-@pytest.mark.parametrize("num_resolutions", [1, 2])
-def test_resolutions(rng, num_resolutions):
-    check(rng, image_shape=(8, 8, 1), num_levels=17, num_resolutions=num_resolutions)
-
-
-@pytest.mark.parametrize("conditioning", ["none", *STRATEGIES])
-def test_every_strategy(rng, conditioning):
-    check(rng, image_shape=(4, 4, 1), num_resolutions=1, conditioning=conditioning)
-
-
-def test_all_strategies_at_once(rng):
-    check(rng, image_shape=(4, 4, 3), num_resolutions=2, conditioning="+".join(STRATEGIES))
-
-
-def test_unconditional(rng):
-    check(rng, image_shape=(4, 4, 3), num_resolutions=2, num_classes=0)
+CASES = [
+    *({"image_shape": (4, 4, 1), "conditioning": name} for name in STRATEGIES),
+    {"image_shape": (4, 4, 3), "num_resolutions": 2, "conditioning": "+".join(STRATEGIES)},
+    {"image_shape": (4, 4, 3), "num_resolutions": 2, "num_classes": 0},
+    {"image_shape": (8, 8, 1), "num_levels": 17, "num_resolutions": 2},
+    {"image_shape": (8, 12, 3), "num_resolutions": 3},
+    *({"image_shape": shape} for shape in [(1, 1, 1), (1, 5, 2), (5, 1, 1)]),
+]
+ONCE = [
+    {"image_shape": (6, 2, 1), "num_resolutions": 2},
+    {"image_shape": (2, 8, 2), "num_resolutions": 2},
+    *(
+        {"image_shape": (4, 4, 3), "num_resolutions": 2, **arguments}
+        for arguments in [
+            {"filters": (6, 4), "num_blocks": 2},
+            {"num_blocks": (1, 2)},
+            {"conditioned_blocks": "up", "conditioning": "bias+film"},
+            {"conditioned_blocks": "up_left", "conditioning": "bias+film+spatial"},
+        ]
+    ),
+    {"image_shape": (32, 32, 3), "num_resolutions": 3},
+]
 
 
 @pytest.mark.parametrize(
-    ("image_shape", "num_resolutions"),
-    [
-        ((8, 12, 3), 3),
-        pytest.param((6, 2, 1), 2, marks=pytest.mark.once),
-        pytest.param((2, 8, 2), 2, marks=pytest.mark.once),
-    ],
+    "arguments", [*CASES, *(pytest.param(case, marks=pytest.mark.once) for case in ONCE)]
 )
-def test_not_square(rng, image_shape, num_resolutions):
-    check(rng, image_shape=image_shape, num_resolutions=num_resolutions)
-
-
-@pytest.mark.once
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"num_blocks": 2},
-        {"filters": (3, 5)},
-        {"filters": (6, 4), "num_blocks": 2},
-        {"num_blocks": (1, 2)},
-        {"conditioned_blocks": "up", "conditioning": "bias+film"},
-        {"conditioned_blocks": "up_left", "conditioning": "bias+film+spatial"},
-    ],
-)
-def test_depth_and_widths(rng, arguments):
-    check(rng, image_shape=(4, 4, 3), num_resolutions=2, **arguments)
-
-
-@pytest.mark.parametrize("image_shape", [(1, 1, 1), (1, 5, 2), (5, 1, 1)])
-def test_a_single_row_or_column(rng, image_shape):
-    check(rng, image_shape=image_shape, num_resolutions=1)
-
-
-@pytest.mark.once
-def test_photograph_size(rng):
-    check(rng, image_shape=(32, 32, 3), num_resolutions=3)
-
-
-def test_after_a_training_step(rng):
-    model = PixelCNNPlusPlus((4, 4, 1), 3, num_levels=17, filters=4, num_resolutions=2)
-    images = rng.integers(0, 17, (8, 4, 4, 1)).astype("uint8")
-    labels = np.arange(8) % 3
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    model.fit({"image": images, "label": labels}, batch_size=8, epochs=2, verbose=0)
-    compare(model, images[:3], labels[:3])
+def test_parameters_are_those_of_the_whole_image(rng, arguments):
+    check(rng, **{"num_resolutions": 1, **arguments})
 
 
 def test_mixed_precision(rng):

@@ -11,25 +11,31 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 NO_LABEL = 2
 
 
-def enumerable_model(image_shape=(2, 2, 1), **arguments):
+def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
     """A model of pictures of four sub-pixels with four levels and two classes."""
     options = {
         "num_classes": 2,
         "num_levels": 4,
-        "filters": 4,
-        "num_resolutions": 1,
+        "filters": 8,
+        "num_blocks": 1,
         "num_mixtures": 2,
         "conditioning": "bias",
         "label_dropout_rate": 0.1,
     }
-    model = PixelCNNPlusPlus(image_shape, **{**options, **arguments})
+    if cls is PixelCNNPlusPlus:
+        options |= {"filters": 4, "num_resolutions": 1}
+    model = cls(image_shape, **{**options, **arguments})
     # From NumPy, so that the model is the same under every backend.
     rng = np.random.default_rng(0)
-    for variable in model.network.trainable_variables:
+    for variable in model.network.trainable_variables + _of_the_head(model):
         variable.assign(0.3 * rng.normal(size=variable.shape))
     images = rng.integers(0, 4, (64, *image_shape)).astype("uint8")
     model.initialize(images, rng.integers(0, 2, 64) if model.num_classes else None)
     return model
+
+
+def _of_the_head(model):
+    return getattr(model.distribution, "trainable_variables", [])
 
 
 def all_pictures(image_shape=(2, 2, 1)):

@@ -1,0 +1,172 @@
+"""How a model leaves its process and comes back: presets, and the SavedModel."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import keras
+from keras import ops
+
+from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.checks import arguments_of
+from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.presets import PresetFolder
+from keras_pixelcnnpp.sampling.sampler import PixelSampler
+
+
+class Saving:
+    """The methods of an `AutoregressiveModel` that write it, read it and export it."""
+
+    architecture = None  # the name by which commands and presets know a subclass
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), **arguments_of(self)}
+
+    @classmethod
+    def from_preset(
+        cls, preset: str | Path, load_weights: bool | None = None, **kwargs: Any
+    ) -> Self:
+        """Creates a model from a preset, with weights where the preset has them.
+
+        Args:
+            preset: Name of a built-in preset, or path of a folder written by `save_to_preset`.
+            load_weights: Boolean; `None` loads them if there are any.
+            **kwargs: Constructor arguments that replace the preset's. With another `num_classes`,
+                all weights but those of the labels are kept; a warning names what is new.
+
+        Returns:
+            A model.
+
+        Raises:
+            UserError: If there is no such preset, it is of another architecture, or its files are
+                damaged or without the weights that were asked for.
+
+        Example:
+
+        >>> model = PixelCNNPlusPlus.from_preset("report")
+        >>> model.image_shape, model.num_classes
+        ((32, 32, 3), 4)
+        """
+        folder = PresetFolder.find(preset)
+        if folder.architecture != cls.architecture:
+            raise UserError(
+                f"{preset} is a preset of another architecture. Expected: {cls.architecture}. "
+                f"Received: {folder.architecture}"
+            )
+        model = folder.make(cls, **kwargs)
+        if folder.has_weights if load_weights is None else load_weights:
+            folder.load_weights(model, **kwargs)
+        return model
+
+    def save_to_preset(
+        self, path: str | Path, training: dict | None = None, metadata: dict | None = None
+    ) -> None:
+        """Writes the model as a preset: a folder that `from_preset` reads.
+
+        Args:
+            path: The folder; created if need be.
+            training: Optional dict, the training options that belong to it.
+            metadata: Optional dict of facts about data, budget and metrics.
+        """
+        config = {
+            "model": arguments_of(self),
+            "training": training or {},
+            "architecture": self.architecture,
+        }
+        # A copy has no optimizer, whose moments and averages would make the file four times larger.
+        copy = type(self).from_config(self.get_config())
+        copy.set_weights(self.get_weights())
+        PresetFolder(path).write(copy, config, metadata or {})
+
+    def log_prob_tensors(self, images: Tensor, labels: Tensor) -> Tensor:
+        """`log_prob` for tensors: uint8 `(batch, height, width, channels)`, int `(batch,)`."""
+        parameters = self({"image": images, "label": labels}, training=False)
+        return self.log_likelihood(parameters, images)[:, 0]
+
+    def posterior_tensors(self, images: Tensor) -> dict[str, Tensor]:
+        """Scores of a tensor of images under all classes.
+
+        Args:
+            images: uint8 levels `(batch, height, width, channels)`.
+
+        Returns:
+            Dict of `"log_likelihood"` `(batch, num_classes)` in nats, `"probabilities"` `(batch,
+            num_classes)` and `"bits_per_dim"` `(batch,)` of p(x).
+        """
+        labels = ops.tile(ops.arange(self.num_classes)[None], (ops.shape(images)[0], 1))
+        parameters = self({"image": images, "label": labels}, training=False)
+        log_likelihood = self.log_likelihood(parameters, images)
+        marginal = log_marginal(log_likelihood)
+        return {
+            "log_likelihood": log_likelihood,
+            "probabilities": ops.softmax(self.posterior.class_logits(log_likelihood), axis=-1),
+            "bits_per_dim": bits_per_dim(marginal, self.image_shape),
+        }
+
+    def sample_tensors(self, labels: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
+        """`sample` for tensors: uint8 `(batch, height, width, channels)`.
+
+        Args:
+            labels: int32 `(batch,)`.
+            noise: Uniform float32 in (0, 1), `(batch, height, width, noise_size)`; `noise_size` is
+                that of `model.distribution`.
+            temperature: Float32 `(batch,)`.
+        """
+        inputs = {"label": labels, "noise": noise, "temperature": temperature}
+        return PixelSampler(self)(inputs)
+
+    def export(
+        self,
+        filepath: str | Path,
+        format: str = "tf_saved_model",  # noqa: A002
+        verbose: bool | None = None,
+        input_signature: None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        """Writes a SavedModel that classifies, scores and samples without this package.
+
+        Its endpoints are those of `pixelcnnpp savedmodel export`: see
+        `export.endpoints.ExportedPixelCNN`.
+
+        Args:
+            filepath: The folder to write, replaced as a whole.
+            format: `"tf_saved_model"`; there is no other.
+            verbose: Boolean, whether to print the folder.
+            input_signature: Not to be given: each endpoint has its own.
+            class_names: The name of each class; by default `Class0`, `Class1` and so on.
+
+        Raises:
+            UserError: Under another backend than TensorFlow, for another format, or for a model
+                that cannot be exported: without labels, or not of 1 or 3 channels.
+
+        Example:
+
+        ```python
+        model.export("savedmodel/1", class_names=["panda", "koala"])
+        SavedModelClassifier("savedmodel").predict(images)
+        ```
+        """
+        for name, value, only in (
+            ("format", format, "tf_saved_model"),
+            ("input_signature", input_signature, None),
+        ):
+            if value != only:
+                raise UserError(
+                    f"Invalid value for argument `{name}`. Expected {only!r}: a SavedModel with "
+                    f"the endpoints of this package. Received: {name}={value!r}"
+                )
+        if keras.backend.backend() != "tensorflow":
+            raise UserError(
+                "A SavedModel is exported under the TensorFlow backend, and this process runs "
+                f'{keras.backend.backend()}. Save the model with `model.save("model.keras")`, '
+                "load it in a process with KERAS_BACKEND=tensorflow and export it there."
+            )
+        # Here: TensorFlow is there under its own backend only.
+        from keras_pixelcnnpp.export.endpoints import export_saved_model
+
+        export_saved_model(self, filepath, class_names)
+        if verbose:
+            print(f"Saved artifact at {str(filepath)!r}.")

@@ -1,0 +1,107 @@
+"""Every layer: shape, configuration, mixed precision; and one table of refused arguments."""
+
+import numpy as np
+import pytest
+from layer_checks import check_layer
+
+from keras_pixelcnnpp import conditioning, layers
+from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
+
+IMAGES, FEATURES = (2, 3, 5, 7, 2), (2, 1, 4, 6, 3)
+SHIFTED = {"filters": 4, "kernel_size": (3, 5), "initial_scale": 0.5}
+TABLE = [
+    (layers.DownShiftedConv2D, {**SHIFTED, "strides": 2}, IMAGES, (2, 3, 3, 4, 4)),
+    (layers.DownRightShiftedConv2D, {**SHIFTED, "strict": True}, IMAGES, (2, 3, 5, 7, 4)),
+    (layers.DownShiftedConv2DTranspose, {"filters": 4}, IMAGES, (2, 3, 10, 14, 4)),
+    (layers.DownRightShiftedConv2DTranspose, {"filters": 4}, IMAGES, (2, 3, 10, 14, 4)),
+    (layers.MaskedConv2D, {**SHIFTED, "mask": "A", "groups": 2}, IMAGES, (2, 3, 5, 7, 4)),
+    (WeightNormalizedDense, {"filters": 4, "initial_scale": 0.5}, IMAGES, (2, 3, 5, 7, 4)),
+    (layers.SharedDropout, {"rate": 0.5, "seed": 3}, IMAGES, IMAGES),
+    (
+        layers.GatedResidualBlock,
+        {"filters": 3, "shift": "down_right", "dropout_rate": 0.3},
+        FEATURES,
+        FEATURES,
+    ),
+]
+
+
+@pytest.mark.parametrize(("cls", "arguments", "input_shape", "output_shape"), TABLE)
+def test_layer(rng, cls, arguments, input_shape, output_shape):
+    x = rng.normal(size=input_shape).astype("float32")
+    check_layer(cls, arguments, [x], output_shape)
+
+
+LABELS = np.array([[2, 0, 3, 1], [1, 1, 2, 0]])  # 3 is "no label"
+
+
+@pytest.mark.parametrize("name", sorted({*conditioning.STRATEGIES} - {"mixture_head"}))
+def test_strategy(rng, name):
+    x = rng.normal(size=FEATURES).astype("float32")
+    channels = 3 + (3 if name == "one_hot" else 0)
+    arguments = {"num_classes": 3, **({"num_tokens": 3} if name == "cross_attention" else {})}
+    check_layer(conditioning.STRATEGIES[name], arguments, [x, LABELS], (2, 4, 4, 6, channels))
+
+
+def test_posterior():
+    log_likelihood = np.float32([[-100, -102, -99, -98], [-7, -7.5, -8, -9]])
+    arguments = {"num_classes": 3, "initial_temperature": 0.5, "learn_offsets": True}
+    check_layer(layers.LabelPosterior, arguments, [log_likelihood, LABELS], (2, 4), "float32")
+
+
+REFUSED = [
+    (layers.GatedResidualBlock, {"filters": 4, "shift": "up"}, "one of: down, down_right"),
+    (layers.GatedResidualBlock, {"filters": 0}, "`filters`"),
+    (layers.GatedResidualBlock, {"filters": 4, "dropout_rate": 1.0}, "`rate`"),
+    (
+        layers.GatedResidualBlock,
+        {"filters": 4, "conditioning": "magic", "num_classes": 2},
+        "`conditioning`",
+    ),
+    *(
+        (layers.SharedDropout, {"rate": rate}, r"`rate`\. Expected a number in \[0, 1\)")
+        for rate in (-0.1, 1, "half", None)
+    ),
+    *(
+        (layers.DownShiftedConv2D, {"filters": 4, **arguments}, message)
+        for arguments, message in [
+            ({"filters": -1}, r"`filters`\. Expected a positive integer. Received: filters=-1"),
+            ({"filters": 2.5}, "`filters`"),
+            ({"filters": True}, "`filters`"),
+            ({"strides": 0}, "`strides`"),
+            ({"kernel_size": (0, 3)}, "`kernel_size`"),
+            ({"kernel_size": (2, 2)}, "`kernel_size`. Expected an odd number of columns"),
+        ]
+    ),
+    *(
+        (layers.MaskedConv2D, {"filters": 4, **arguments}, message)
+        for arguments, message in [
+            ({"kernel_size": 4}, "`kernel_size`. Expected an odd integer"),
+            ({"kernel_size": (3, 2)}, "`kernel_size`. Expected an odd integer"),
+            ({"mask": "C"}, "`mask`"),
+            ({"groups": 0}, "`groups`"),
+            ({"groups": 3}, "`filters`. Expected a multiple of groups=3. Received: filters=4"),
+        ]
+    ),
+    (layers.LabelPosterior, {"num_classes": 0}, "`num_classes`"),
+    (conditioning.FilmConditioning, {"num_classes": 1.5}, "`num_classes`"),
+    (conditioning.CrossAttentionConditioning, {"num_classes": 3, "num_tokens": 1}, "at least 2"),
+]
+
+
+@pytest.mark.parametrize(("cls", "arguments", "message"), REFUSED)
+def test_bad_arguments(cls, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        cls(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "channels", "message"),
+    [
+        ({"filters": 4, "groups": 2}, 3, "multiple of groups=2"),
+        ({"filters": 3, "kernel_size": 1, "mask": "A"}, 3, "leaves something"),
+    ],
+)
+def test_masks_that_do_not_fit_the_input(arguments, channels, message):
+    with pytest.raises(ValueError, match=message):
+        layers.MaskedConv2D(**arguments).build((None, 4, 4, channels))

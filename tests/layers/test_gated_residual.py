@@ -1,0 +1,190 @@
+import numpy as np
+import pytest
+from backend_tools import input_gradient
+from keras import ops
+from layer_checks import randomize, run, weights_of
+from reference_network import ReferencePixelCNN
+
+from keras_pixelcnnpp.layers.gated_residual import (
+    GatedResidualBlock,
+    ResidualStack,
+    SharedDropout,
+    concat_elu,
+)
+from keras_pixelcnnpp.layers.weight_normalized import WeightNormalized
+
+SHAPE = (2, 1, 4, 6, 3)
+
+
+def features(rng, *shape):
+    return rng.normal(size=shape or SHAPE).astype("float32")
+
+
+def reference(layer, conditioning="none"):
+    """The same block in float64 NumPy."""
+    weights = {f"block/{path}": value for path, value in weights_of(layer).items()}
+    return ReferencePixelCNN(weights, 1, 1, 2, conditioning)
+
+
+@pytest.mark.parametrize(("shift", "columns"), [("down", (-1, 0, 1)), ("down_right", (-1, 0))])
+@pytest.mark.parametrize("has_shortcut", [False, True])
+def test_equals_numpy(rng, shift, columns, has_shortcut):
+    layer = GatedResidualBlock(3, shift=shift)
+    x, link = features(rng), features(rng)
+    shortcut = features(rng, 2, 1, 4, 6, 5) if has_shortcut else None
+    inputs = (x, shortcut, link) if has_shortcut else (x,)
+    call_arguments = {} if has_shortcut else {"link": ops.convert_to_tensor(link)}
+    run(layer, *inputs, **call_arguments)
+    randomize(layer)
+    received = run(layer, *inputs, **call_arguments)
+    for index in range(2):
+        expected = reference(layer).block(
+            "block",
+            x[index, 0],
+            columns,
+            shortcut[index, 0] if has_shortcut else None,
+            link[index, 0],
+        )
+        np.testing.assert_allclose(received[index, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("conditioning", ["bias", "film", "adaptive_norm", "bias+film"])
+def test_label_enters_where_its_strategy_says(rng, conditioning):
+    layer = GatedResidualBlock(3, conditioning=conditioning, num_classes=2)
+    x = features(rng)
+    labels = ops.convert_to_tensor([[0, 1, 2], [2, 0, 1]])
+    run(layer, x, labels=labels)
+    randomize(layer)
+    received = run(layer, x, labels=labels)
+    assert received.shape == (2, 3, 4, 6, 3)
+    block = reference(layer, conditioning)
+    for index, row in enumerate([[0, 1, 2], [2, 0, 1]]):
+        for candidate, label in enumerate(row):
+            block.label = label
+            expected = block.block("block", x[index, 0], (-1, 0, 1), None, 0)
+            np.testing.assert_allclose(received[index, candidate], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_candidates_share_the_noise(rng):
+    layer = GatedResidualBlock(3, dropout_rate=0.5, conditioning="bias", num_classes=3)
+    same = ops.convert_to_tensor([[1, 1, 1], [2, 2, 2]])
+    output = run(layer, features(rng), labels=same, training=True)
+    np.testing.assert_array_equal(output, np.repeat(output[:, :1], 3, axis=1))
+
+
+def test_no_layer_is_left_unbuilt(rng):
+    """An unbuilt layer would make Keras run the model uncompiled before every `predict`."""
+    layer = GatedResidualBlock(3)
+    run(layer, features(rng))
+    parts = layer._flatten_layers()
+    assert all(part.built for part in parts)
+    assert sum(isinstance(part, WeightNormalized) for part in parts) == 2
+
+
+@pytest.mark.parametrize(("shift", "columns"), [("down", (-1, 0, 1)), ("down_right", (-1, 0))])
+@pytest.mark.parametrize(("filters", "num_blocks"), [((3,), 2), ((3, 4), 1), ((2, 3, 4), 1)])
+def test_stack_equals_numpy(rng, shift, columns, filters, num_blocks):
+    stack = ResidualStack(filters, (num_blocks,) * len(filters), shift)
+    x = rng.normal(size=(1, 1, 4, 8, filters[0])).astype("float32")
+    stack(x)
+    randomize(stack, scale=0.3)
+    weights = {f"stack/{path}": value for path, value in weights_of(stack).items()}
+    reference = ReferencePixelCNN(weights, num_blocks, len(filters), 2)
+    expected = reference.stream("stack", x[0, 0].astype("float64"), columns, links=None)
+    received = stack(x)
+    assert list(received) == list(expected) == [block.name for block in stack.blocks()]
+    for name, output in received.items():
+        picture = ops.convert_to_numpy(output)[0, 0]
+        np.testing.assert_allclose(picture, expected[name], rtol=1e-4, atol=1e-4)
+
+
+def test_number_of_blocks():
+    """As in the paper: on the way up one block more than down, but not at the lowest."""
+    names = [block.name for block in ResidualStack((4, 4, 4), num_blocks=(2, 2, 2)).blocks()]
+    down = [f"down_{level}_{index}" for level in range(3) for index in range(2)]
+    up = ["up_2_0", "up_2_1", "up_1_0", "up_1_1", "up_1_2", "up_0_0", "up_0_1", "up_0_2"]
+    assert names == down + up
+    names = [block.name for block in ResidualStack((4, 4), num_blocks=(1, 3)).blocks()]
+    down = ["down_0_0", "down_1_0", "down_1_1", "down_1_2"]
+    assert names == [*down, "up_1_0", "up_1_1", "up_1_2", "up_0_0", "up_0_1"]
+
+
+def test_work_before_the_label_is_done_once(rng):
+    """On the way down there is one candidate, though the label has three."""
+    x, labels = rng.normal(size=(2, 1, 4, 4, 3)).astype("float32"), np.array([[0, 1, 2]] * 2)
+    candidates = {}
+    for conditioned_blocks in ("all", "up"):
+        stack = ResidualStack(
+            (3, 4),
+            (1, 1),
+            conditioning="bias",
+            num_classes=3,
+            conditioned_blocks=conditioned_blocks,
+        )
+        outputs = stack(x, labels=labels)
+        candidates[conditioned_blocks] = [output.shape[1] for output in outputs.values()]
+    assert candidates == {"all": [3, 3, 3, 3, 3], "up": [1, 1, 3, 3, 3]}
+
+
+ONES = np.ones((3, 4, 20, 20, 5), "float32")
+
+
+def test_candidates_share_the_mask_and_pictures_do_not():
+    output = run(SharedDropout(0.4, seed=0), ONES, training=True)
+    np.testing.assert_array_equal(output, np.repeat(output[:, :1], 4, axis=1))
+    assert np.any(output[0] != output[1])
+    assert np.any(output[:, :, 0] != output[:, :, 1])
+    assert np.any(output[..., 0] != output[..., 1])
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.4, 0.5])
+def test_share_of_zeros_and_expectation(rate):
+    output = run(SharedDropout(rate, seed=0), ONES, training=True)[:, 0]
+    # 6,000 independent elements: 5 standard errors
+    error = 5 * np.sqrt(rate * (1 - rate) / output.size)
+    assert (output == 0).mean() == pytest.approx(rate, abs=error)
+    kept = 1 - round(256 * rate) / 256  # a random byte decides
+    np.testing.assert_allclose(output[output != 0], 1 / kept, rtol=1e-6)
+
+
+def test_every_channel_is_drawn():
+    """Also where their number isn't a multiple of the bytes in a word."""
+    output = run(SharedDropout(0.5, seed=0), np.ones((50, 1, 4, 4, 7), "float32"), training=True)
+    shares = (output == 0).mean(axis=(0, 1, 2, 3))
+    np.testing.assert_allclose(shares, np.full(7, 0.5), atol=5 * np.sqrt(0.25 / 800))
+    flat = output.reshape(-1, 7)
+    together = np.corrcoef(flat.T) - np.eye(7)
+    assert np.abs(together).max() < 5 / np.sqrt(800)
+
+
+def test_does_nothing_outside_training_and_at_rate_0():
+    np.testing.assert_array_equal(run(SharedDropout(0.4), ONES), ONES)
+    np.testing.assert_array_equal(run(SharedDropout(0.0), ONES, training=True), ONES)
+
+
+def test_each_call_has_a_new_mask_and_a_seed_repeats_them():
+    layer = SharedDropout(0.4, seed=3)
+    first, second = (run(layer, ONES, training=True) for _ in range(2))
+    assert np.any(first != second)
+    np.testing.assert_array_equal(run(SharedDropout(0.4, seed=3), ONES, training=True), first)
+
+
+def test_concat_elu_equals_numpy(rng):
+    x = rng.normal(size=(2, 3, 4)).astype("float32")
+    both = np.concatenate([x, -x], axis=-1).astype("float64")
+    expected = np.where(both > 0, both, np.exp(both) - 1)
+    received = ops.convert_to_numpy(concat_elu(ops.convert_to_tensor(x)))
+    np.testing.assert_allclose(received, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_gradient_of_concat_elu(rng):
+    x = np.concatenate([rng.normal(size=10), [0.0, 1e-6, -1e-6, 50.0, -50.0, 200.0, -200.0]])
+    weights = rng.normal(size=(2, len(x)))
+
+    def weighted(tensor):
+        return ops.sum(concat_elu(tensor) * ops.convert_to_tensor(weights.ravel(), "float32"))
+
+    slopes = np.exp(np.minimum([x, -x], 0.0))
+    expected = weights[0] * slopes[0] - weights[1] * slopes[1]
+    received = input_gradient(weighted, x.astype("float32"))
+    np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-6)

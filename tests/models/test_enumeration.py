@@ -1,0 +1,206 @@
+"""Every model of the family against the probabilities of all images that there are."""
+
+import enumeration
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from reference_mixture import ReferencePixel
+from scipy.special import logsumexp, softmax
+
+import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.conditioning import STRATEGIES
+
+NONE = enumeration.NO_LABEL
+LABELS = (0, 1, NONE)
+MANY, SOME = 200_000, 20_000  # samples; the first tells laws apart that differ by half a percent
+MIXTURE, SOFTMAX = "logistic_mixture", "categorical"
+EVERY = "+".join(STRATEGIES)
+CASES = [
+    (kp.PixelCNNPlusPlus, MIXTURE, (2, 2, 1), "bias"),
+    (kp.PixelCNNPlusPlus, MIXTURE, (1, 2, 2), EVERY),
+    (kp.PixelCNNPlusPlus, MIXTURE, (4, 1, 1), "one_hot"),
+    (kp.PixelCNNPlusPlus, MIXTURE, (1, 1, 4), "none"),
+    (kp.PixelCNNPlusPlus, SOFTMAX, (1, 2, 2), "bias"),
+    (kp.PixelCNN, MIXTURE, (2, 2, 1), "film"),
+    (kp.PixelCNN, SOFTMAX, (1, 2, 2), "bias"),
+    (kp.GatedPixelCNN, MIXTURE, (1, 2, 2), "adaptive_norm"),
+    (kp.GatedPixelCNN, SOFTMAX, (2, 1, 2), "bias"),
+]
+FIRST, TWO_CHANNELS, *_ = CASES
+
+
+class Case:
+    """A model, and the log-probabilities of the 256 images under each label."""
+
+    def __init__(self, cls, head, image_shape, conditioning):
+        self.model = enumeration.enumerable_model(
+            image_shape, cls, head=head, conditioning=conditioning, unlabelled_weight=1.0
+        )
+        self.image_shape = image_shape
+        self.images = enumeration.all_pictures(image_shape)
+        self.laws = [enumeration.log_law(self.model, label) for label in LABELS]
+        self.sees_labels = conditioning != "none"
+
+    def sample(self, label, count=SOME, **arguments):
+        labels = np.full(count, label)
+        return self.model.sample(labels, batch_size=10_000, verbose=0, **arguments)
+
+    def complete(self, image, known, label, **arguments):
+        images = np.repeat(image[None], SOME, axis=0)
+        how = {"batch_size": 10_000, "verbose": 0, "seed": 0}
+        return self.model.complete(images, known, label, **how, **arguments)
+
+    def guided(self, label, weight, temperature=1.0):
+        """Sub-pixel by sub-pixel: `(1 + w) log p(. | y) - w log p(.)`, divided by T, normalized."""
+        given, without = (enumeration.conditionals(self.laws[each]) for each in (label, NONE))
+        steps = [
+            ((1 + weight) * one - weight * other) / temperature
+            for one, other in zip(given, without, strict=True)
+        ]
+        return enumeration.law_from_conditionals(steps)
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0].__name__}-{case[1:3]}")
+def case(request):
+    return Case(*request.param)
+
+
+@pytest.fixture(scope="module")
+def first():
+    return Case(*FIRST)
+
+
+def restricted(log_probs, allowed):
+    """A law given that the image is an allowed one."""
+    log_probs = np.where(allowed, log_probs, -np.inf)
+    return log_probs - logsumexp(log_probs)
+
+
+def test_all_images_together_are_certain(case):
+    for label in LABELS:
+        log_probs = case.model.log_prob(case.images, np.full(256, label), batch_size=256)
+        probabilities = np.exp(log_probs.astype("float64"))
+        assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+        assert probabilities.std() > 1e-4
+
+
+def test_part_of_an_image_is_a_sum_over_all_endings(case):
+    height, width, channels = case.image_shape
+    expected = []
+    for rows in range(height + 1):
+        joint = [law.reshape((4,) * 4) for law in case.laws[:2]]
+        unknown = tuple(range(rows * width * channels, 4))
+        sums = [logsumexp(each, axis=unknown, keepdims=True) for each in joint]
+        expected.append(np.stack([np.broadcast_to(each, (4,) * 4).ravel() for each in sums], 1))
+    expected = np.stack(expected, axis=1)
+    rows = range(height + 1)
+    scores = case.model.class_log_likelihoods(case.images, known_rows=rows, batch_size=256)
+    np.testing.assert_allclose(scores, expected, atol=2e-4)
+    received = case.model.class_probabilities(case.images, known_rows=rows, batch_size=256)
+    np.testing.assert_allclose(received, softmax(expected, axis=-1), atol=1e-4)
+    np.testing.assert_array_equal(received[:, 0], 0.5)
+    assert (np.ptp(received[:, -1]) > 0.01) == case.sees_labels
+
+
+def test_evidence_is_the_difference_of_conditionals(case):
+    values, conditionals = case.images.reshape(256, 4), []
+    for law in case.laws[:2]:
+        steps = enumeration.conditionals(law)
+        each = [step[tuple(values[:, : k + 1].T)] for k, step in enumerate(steps)]
+        # The channels of a pixel belong together.
+        conditionals.append(np.stack(each, axis=1).reshape(256, *case.image_shape).sum(axis=-1))
+    zeros, ones = np.zeros(256, int), np.ones(256, int)
+    evidence = case.model.evidence_map(case.images, zeros, ones, batch_size=256)
+    np.testing.assert_allclose(evidence, conditionals[0] - conditionals[1], atol=2e-4)
+    assert (np.abs(evidence).max() > 0.1) == case.sees_labels
+
+
+def test_loss_without_labels_is_that_of_the_mean_of_the_classes(case):
+    inputs = {"image": case.images, "label": np.tile([[-1, 1]], (256, 1))}
+    case.model.compile("sgd")
+    result = case.model.evaluate(inputs, batch_size=256, verbose=0, return_dict=True)
+    law = logsumexp(case.laws[:2], axis=0) - np.log(2)
+    assert result["loss"] == pytest.approx(-law.mean() / (4 * np.log(2)), rel=1e-5)
+    assert result["accuracy"] == 0  # of no image
+
+
+def test_samples_follow_the_law(case):
+    count = MANY if case.image_shape == (2, 2, 1) else SOME
+    images = case.sample(1, count, seed=1)
+    assert enumeration.chi_square(images, case.laws[1]) > 1e-3
+    assert (enumeration.chi_square(images, case.laws[0]) < 1e-9) == case.sees_labels
+
+
+@pytest.mark.parametrize("chosen", [TWO_CHANNELS, *CASES[-1:]])
+@pytest.mark.parametrize(("weight", "temperature"), [(1.5, 1.0), (0.5, 0.7)])
+def test_guided_samples_follow_their_law(chosen, weight, temperature):
+    case = Case(*chosen)
+    images = case.sample(1, seed=4, guidance=weight, temperature=temperature)
+    assert enumeration.chi_square(images, case.guided(1, weight, temperature)) > 1e-3
+    assert enumeration.chi_square(images, case.laws[1]) < 1e-9
+
+
+def test_completed_images_follow_the_law_of_what_is_unknown(first):
+    given, mask = first.images[201], np.array([[True, True], [True, False]])
+    images = first.complete(given, mask, 0)
+    allowed = np.all((first.images == given)[:, mask], axis=(1, 2))
+    assert allowed.sum() == 4
+    assert enumeration.chi_square(images, restricted(first.laws[0], allowed)) > 1e-3
+
+
+def test_guided_completion(first):
+    given = first.images[77]
+    images = first.complete(given, 1, 1, guidance=1.0)
+    np.testing.assert_array_equal(images[:, 0], np.repeat(given[None, 0], SOME, axis=0))
+    allowed = np.all(first.images[:, 0] == given[0], axis=(1, 2))
+    assert enumeration.chi_square(images, restricted(first.guided(1, 1.0), allowed)) > 1e-3
+
+
+@pytest.mark.parametrize("temperature", [0.5, pytest.param(2.0, marks=pytest.mark.once)])
+def test_temperature_divides_logits_and_multiplies_scales(first, temperature):
+    inputs = {"image": first.images, "label": np.zeros(256, "int32")}
+    parameters = ops.convert_to_numpy(first.model(inputs)).reshape(256, 4, -1).astype("float64")
+    parameters[..., :2] /= temperature
+    parameters[..., 4:6] += np.log(temperature)
+    log_probs = [
+        sum(
+            ReferencePixel(pixel, 1, 4).log_prefix([level])
+            for pixel, level in zip(of_image, image.ravel(), strict=True)
+        )
+        for of_image, image in zip(parameters, first.images, strict=True)
+    ]
+    images = first.sample(0, seed=7, temperature=temperature)
+    assert enumeration.chi_square(images, np.array(log_probs)) > 1e-3
+
+
+def test_unconditional_model():
+    model = enumeration.enumerable_model(num_classes=0, label_dropout_rate=0.0)
+    images = model.sample(SOME, seed=1, batch_size=10_000, verbose=0)
+    assert enumeration.chi_square(images, enumeration.log_law(model, None)) > 1e-3
+
+
+def gradients(model, inputs):
+    """What a step of SGD with rate 1 takes from each weight."""
+    before = model.get_weights()
+    model.compile(keras.optimizers.SGD(1.0))
+    model.fit(inputs, batch_size=len(inputs["image"]), verbose=0)
+    after = model.get_weights()
+    model.set_weights(before)
+    return [b - a for b, a in zip(before, after, strict=True)]
+
+
+def test_gradient_without_a_label_is_that_of_the_posterior_mean():
+    """The gradient of log p(x) is that of log p(x | y), weighted by p(y | x)."""
+    model = enumeration.enumerable_model(
+        dropout_rate=0.0, label_dropout_rate=0.0, unlabelled_weight=1.0
+    )
+    image = enumeration.all_pictures()[91:92]
+    received = gradients(model, {"image": image, "label": np.array([[-1, 1]])})
+    posterior = np.exp([enumeration.log_law(model, label)[91] for label in (0, 1)])
+    posterior /= posterior.sum()
+    assert posterior.min() > 0.05
+    each = [gradients(model, {"image": image, "label": np.array([label])}) for label in (0, 1)]
+    for index, gradient in enumerate(received):
+        expected = sum(p * of_class[index] for p, of_class in zip(posterior, each, strict=True))
+        np.testing.assert_allclose(gradient, expected, atol=2e-4 * max(1, np.abs(expected).max()))
