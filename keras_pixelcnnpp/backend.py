@@ -3,12 +3,10 @@
 import ctypes
 import functools
 import importlib
-import itertools
 import os
 import platform
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -33,30 +31,27 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> str:
-    """Number of cores, name of the processor and of the GPU, as well as the system tells them."""
+    """Number of cores, name of the processor and of a GPU, as well as the system tells them."""
     cpuinfo = Path("/proc/cpuinfo")
     name = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     processor = f"{os.cpu_count()} × {name.group(1) if name else platform.processor()}"
-    return ", ".join([processor, *_gpus()])
+    return f"{processor}, {_gpu()}" if on_gpu() else processor
 
 
-def _gpus() -> list[str]:
-    """What the makers call the GPUs that the backend computes on."""
-    if not on_gpu():
-        return []
+def _gpu() -> str:
+    """What its maker calls the first GPU that the backend computes on."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        devices = tf.config.list_physical_devices("GPU")
-        details = map(tf.config.experimental.get_device_details, devices)
-        return [found.get("device_name", "GPU") for found in details]
+        device = tf.config.list_physical_devices("GPU")[0]
+        return tf.config.experimental.get_device_details(device).get("device_name", "GPU")
     if keras.backend.backend() == "jax":
         import jax
 
-        return [device.device_kind for device in jax.local_devices()]
+        return jax.local_devices()[0].device_kind
     import torch
 
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return torch.cuda.get_device_name(0)
 
 
 def describe(model: keras.Model) -> str:
@@ -85,9 +80,6 @@ def jit_compile(chosen: bool | None) -> bool | str:
     return "auto" if chosen is None else chosen
 
 
-SECONDS_WITHOUT_A_BAR = 3
-
-
 def verbosity(chosen: int | str, steps: int) -> int:
     """Keras's `verbose`: what was chosen; `"auto"` is 1 at a terminal, of more than one step."""
     seen = sys.stdout.isatty() or "ipykernel" in sys.modules
@@ -95,25 +87,15 @@ def verbosity(chosen: int | str, steps: int) -> int:
 
 
 def progress(steps: int, verbose: int | str = "auto", unit: str = "step") -> Callable[[], None]:
-    """Keras's progress bar, with the time left.
+    """Keras's progress bar, with the time left: returns what to call after each step.
 
     Args:
         steps: Integer.
-        verbose: 0, 1 or `"auto"`: at a terminal, once it has taken three seconds.
+        verbose: 0, 1 or `"auto"`, as for `verbosity`.
         unit: What a step is called.
-
-    Returns:
-        What to call after each step.
     """
     bar = keras.utils.Progbar(steps, verbose=verbosity(verbose, steps), unit_name=unit)
-    done, start = itertools.count(1), time.monotonic()
-
-    def tick() -> None:
-        now = next(done)
-        if verbose != "auto" or time.monotonic() - start > SECONDS_WITHOUT_A_BAR:
-            bar.update(now)
-
-    return tick
+    return lambda: bar.add(1)
 
 
 def set_tensor_float32(enabled: bool) -> None:
@@ -287,18 +269,15 @@ def import_tfp():
         ImportError: Under the torch backend, which tfp does not support, or when tfp is missing.
     """
     backend = keras.backend.backend()
-    modules = {
-        "tensorflow": "tensorflow_probability",
-        "jax": "tensorflow_probability.substrates.jax",
-    }
-    if backend not in modules:
+    if backend == "torch":
         raise ImportError(
             "DiscretizedLogisticMixture is a tensorflow_probability distribution, and "
-            f"tensorflow_probability has no {backend} backend. The same mathematics is in "
+            "tensorflow_probability has no torch backend. The same mathematics is in "
             "keras_pixelcnnpp.distributions.logistic_mixture."
         )
+    substrate = ".substrates.jax" if backend == "jax" else ""
     try:
-        return importlib.import_module(modules[backend])
+        return importlib.import_module(f"tensorflow_probability{substrate}")
     except ImportError as error:
         raise ImportError(
             f"DiscretizedLogisticMixture needs tensorflow_probability ({error}). Install it with: "

@@ -5,14 +5,13 @@ import shlex
 import shutil
 from pathlib import Path
 
-from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json, remove_leftovers, write_json
 
-# What the models of a run are called, by their sections in its config.json, where that doesn't say.
+# What tables and plots call the models of a run, by their sections in its config.json.
 TITLES = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
 
 
@@ -30,11 +29,19 @@ class RunFolder:
     ```
 
     `config.json` has a section per model that is trained here (`pixelcnnpp`, `baseline`) and the
-    section `data`, which they share: both must have seen the same pictures, or a comparison of the
+    section `data`, which they share: both must have seen the same images, or a comparison of the
     two would mean nothing.
 
     Args:
         path: The folder. It need not exist yet.
+
+    Attributes:
+        config_json: Every option, version and seed, and the fingerprint of the data.
+        samples: Generated images.
+        reports: What the `evaluate` commands write.
+        savedmodel: The exported SavedModel, one numbered folder per version.
+        model_keras: The trained PixelCNN++.
+        baseline_keras: The trained baseline CNN.
 
     Example:
 
@@ -48,39 +55,12 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-
-    def __repr__(self) -> str:
-        return f"RunFolder({str(self.path)!r})"
-
-    @property
-    def config_json(self) -> Path:
-        """Every option, version and seed, and the fingerprint of the data."""
-        return self.path / "config.json"
-
-    @property
-    def model_keras(self) -> Path:
-        """The trained PixelCNN++."""
-        return self.model("pixelcnnpp")
-
-    @property
-    def baseline_keras(self) -> Path:
-        """The trained baseline CNN."""
-        return self.model("baseline")
-
-    @property
-    def samples(self) -> Path:
-        """Generated pictures."""
-        return self.path / "samples"
-
-    @property
-    def reports(self) -> Path:
-        """What the `evaluate` commands write."""
-        return self.path / "reports"
-
-    @property
-    def savedmodel(self) -> Path:
-        """The exported SavedModel, one numbered folder per version."""
-        return self.path / "savedmodel"
+        self.config_json = self.path / "config.json"
+        self.samples = self.path / "samples"
+        self.reports = self.path / "reports"
+        self.savedmodel = self.path / "savedmodel"
+        self.model_keras = self.model("pixelcnnpp")
+        self.baseline_keras = self.model("baseline")
 
     def model(self, section: str) -> Path:
         """The trained model of `section`, `"pixelcnnpp"` or `"baseline"`."""
@@ -133,21 +113,21 @@ class RunFolder:
         """
         known = require_data(self.read_config(), *_NEEDED)
         dataset = self.load_pictures(source or known["source"])
-        if dataset.num_classes != len(known["class_names"]):
+        expected, received = known["class_names"], list(dataset.class_names)
+        if len(received) != len(expected):
             raise UserError(
-                f"{dataset.name} has {dataset.num_classes} classes; the run was trained on "
-                f"{len(known['class_names'])}."
+                f"{dataset.name} has {len(received)} classes; the run was trained on "
+                f"{len(expected)}."
             )
-        names = known["class_names"]
-        if list(dataset.class_names) != names:
-            if set(dataset.class_names) == set(names):
-                raise UserError(
-                    f"{dataset.name} has the classes of the run in another order: "
-                    f"{', '.join(dataset.class_names)}. Expected: {', '.join(names)}"
-                )
+        if received != expected and sorted(received) == sorted(expected):
+            raise UserError(
+                f"{dataset.name} has the classes of the run in another order: "
+                f"{', '.join(received)}. Expected: {', '.join(expected)}"
+            )
+        if received != expected:
             print(
-                f"Note: the classes of {dataset.name} ({', '.join(dataset.class_names)}) stand, in "
-                f"this order, for those that the run was trained on: {', '.join(names)}."
+                f"Note: the classes of {dataset.name} ({', '.join(received)}) stand, in "
+                f"this order, for those that the run was trained on: {', '.join(expected)}."
             )
         if source is None and dataset.fingerprint() != known["fingerprint"]:
             print(f"Note: {known['source']} has changed since the run was trained on it.")
@@ -168,12 +148,12 @@ class RunFolder:
         except (UserError, OSError):
             print(
                 f"Note: {known['source']}, which the run was trained on, is not there: where "
-                f"training pictures are asked for, those of {dataset.name} stand for them."
+                f"training images are asked for, those of {dataset.name} stand for them."
             )
             return dataset.split("train")
 
     def load_pictures(self, source: str) -> Dataset:
-        """Loads pictures of any classes in the form that the run's models take.
+        """Loads images of any classes in the form that the run's models take.
 
         Args:
             source: As for `load_dataset`.
@@ -194,7 +174,7 @@ class RunFolder:
         )
         if dataset.image_shape != (height, width, channels):
             raise UserError(
-                f"{dataset.name} has pictures of {dataset.image_shape}; the run was trained on "
+                f"{dataset.name} has images of {dataset.image_shape}; the run was trained on "
                 f"{(height, width, channels)}."
             )
         return dataset
@@ -244,51 +224,44 @@ class RunFolder:
         config, data = json.loads(json.dumps([config, data]))
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; a run needs a folder.")
-        self._remove_leftovers()
+        for folder in (self.path, self.checkpoints(section), self.logs(section)):
+            remove_leftovers(folder)
         known = self.read_config() if self.config_json.exists() else {}
-        held = [name for name in self.MODEL_FILES if name in known and self._has_results(name)]
-        if resume and not self._can_resume(section, known):
-            raise UserError(
-                f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
-                "Leave out --resume to start a run."
-            )
-        if resume and section not in held:
-            held.append(section)
+        # A run that broke off before its first checkpoint left nothing worth protecting.
+        held = {name for name in self.MODEL_FILES if name in known and self._has_results(name)}
+        has_checkpoint = self.has_checkpoint(section)
+        if resume:
+            # One that was killed before its first checkpoint has neither that nor a model.
+            if section not in known or not (has_checkpoint or section not in held):
+                raise UserError(
+                    f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
+                    "Leave out --resume to start a run."
+                )
+            held.add(section)
         starts_over = overwrite and section in held and not resume
-        if starts_over:
-            held.remove(section)
-        if held:
+        kept = {name: known[name] for name in held if not (starts_over and name == section)}
+        if kept:
             self._refuse_other_data(known, data)
-        if section in held:
-            self._refuse_other_options(
-                known[section]["options"], config["options"], may_change if resume else ()
-            )
+        if section in kept:
+            allowed = may_change if resume else ()
+            self._refuse_other_options(kept[section]["options"], config["options"], allowed)
             if not resume:
                 raise UserError(
                     f"{self.path} holds a run of {section} already. Add --resume to go on with "
                     "it, --overwrite to start over, or choose another folder."
                 )
-        if not (resume and self.has_checkpoint(section)):
-            self._clear(section)
+        if not (resume and has_checkpoint):
+            for folder in (self.checkpoints(section), self.logs(section)):
+                shutil.rmtree(folder, ignore_errors=True)
+            self.model(section).unlink(missing_ok=True)
         epochs = [given["options"].get("epochs") for given in (known.get(section, config), config)]
         if starts_over or (resume and epochs[0] != epochs[1]):
-            self._clear_results(section)
-        kept = {name: known[name] for name in held}
+            of_pixelcnnpp = (self.samples, self.savedmodel) if section == "pixelcnnpp" else ()
+            for folder in (self.reports, *of_pixelcnnpp):
+                shutil.rmtree(folder, ignore_errors=True)
         write_json(self.config_json, {"data": data, **kept, section: config})
 
-    def _can_resume(self, section: str, known: dict) -> bool:
-        # One that was killed before its first checkpoint has neither that nor a model.
-        return section in known and (
-            self.has_checkpoint(section) or not self.model(section).exists()
-        )
-
-    def _remove_leftovers(self) -> None:
-        places = (self.path, self.reports, self.savedmodel)
-        for folder in (*places, *map(self.checkpoints, self.MODEL_FILES)):
-            remove_leftovers(folder)
-
     def _has_results(self, section: str) -> bool:
-        # A run that broke off before its first checkpoint left nothing worth protecting.
         return self.has_checkpoint(section) or self.model(section).exists()
 
     def _refuse_other_data(self, config: dict, data: dict) -> None:
@@ -300,36 +273,19 @@ class RunFolder:
                 "Choose another folder."
             )
 
-    def _refuse_other_options(
-        self, known: dict, options: dict, may_change: tuple[str, ...]
-    ) -> None:
-        known, options = (
-            {name: value for name, value in given.items() if name not in may_change}
-            for given in (known, options)
-        )
-        if differences := _differences(known, options):
+    def _refuse_other_options(self, known: dict, options: dict, allowed: tuple[str, ...]) -> None:
+        if differences := _differences(known, options, allowed):
             raise UserError(
                 f"{self.path} holds another configuration: {differences}. "
                 "Use the same options or choose another folder."
             )
 
-    def _clear(self, section: str) -> None:
-        for folder in (self.checkpoints(section), self.logs(section)):
-            shutil.rmtree(folder, ignore_errors=True)
-        self.model(section).unlink(missing_ok=True)
 
-    def _clear_results(self, section: str) -> None:
-        made_by_the_generative_model = (self.samples, self.savedmodel)
-        of_this = made_by_the_generative_model if section == "pixelcnnpp" else ()
-        for folder in (self.reports, *of_this):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _differences(known: dict, given: dict) -> str:
+def _differences(known: dict, given: dict, allowed: tuple[str, ...] = ()) -> str:
     return ", ".join(
         f"{name} was {known.get(name)!r}, now {given.get(name)!r}"
         for name in {**known, **given}
-        if known.get(name) != given.get(name)
+        if known.get(name) != given.get(name) and name not in allowed
     )
 
 
@@ -346,18 +302,45 @@ def check_run_config(config: dict, path: Path) -> None:
     data = config.get("data")
     if not isinstance(data, dict):
         raise UserError(f"{path} is not the configuration of a run.")
-    for section in ("pixelcnnpp", "baseline"):
-        if section in config and not _is_section(config[section]):
-            raise UserError(f"{path} is damaged: the section {section!r} lacks its options")
-    for name, (is_valid, expected) in _DATA.items():
+    for name in RunFolder.MODEL_FILES:
+        section = config.get(name, {"options": {}})
+        if not (isinstance(section, dict) and isinstance(section.get("options"), dict)):
+            raise UserError(f"{path} is damaged: the section {name!r} lacks its options")
+    for name, is_valid in _IS_VALID.items():
         if name in data and not is_valid(data[name]):
-            raise UserError(
-                f"{path} is damaged: data.{name} must be {expected}. Received: {data[name]!r:.80}"
-            )
+            raise UserError(f"{path} is damaged. Received: data.{name}={data[name]!r:.80}")
+
+
+def _are_all(values: object, kind: type) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)
+
+
+# The entries of the section `data` that are read again.
+_IS_VALID = {
+    "source": lambda value: isinstance(value, str),
+    "fingerprint": lambda value: isinstance(value, str),
+    "seed": lambda value: type(value) is int and value >= 0,
+    "class_names": lambda value: _are_all(value, str),
+    "image_shape": lambda value: (
+        _are_all(value, int) and len(value) == 3 and all(0 < size < 2**16 for size in value)
+    ),
+    "num_levels": lambda value: type(value) is int and 2 <= value <= 256,
+    "resize": lambda value: value in RESIZES,
+    "skip_bad_files": lambda value: isinstance(value, bool),
+}
+_NEEDED = ("source", "fingerprint", "seed", "class_names", "image_shape", "num_levels")
+
+
+def require_data(config: dict, *names: str) -> dict:
+    """Returns the section `data`, after checking that it has the entries `names`."""
+    missing = [name for name in names if name not in config["data"]]
+    if missing:
+        raise UserError(f"config.json of the run is damaged: data.{missing[0]} is missing")
+    return config["data"]
 
 
 def data_words(data: dict) -> list[str]:
-    """The options of a training command that give the pictures of a run again.
+    """The options of a training command that give the images of a run again.
 
     Args:
         data: The section `data` of its `config.json`.
@@ -369,8 +352,7 @@ def data_words(data: dict) -> list[str]:
         **{name: data.get(name) for name in ("num_levels", "labels_per_class", "flip_labels")},
     }
     words = ["--skip-bad-files"] if data.get("skip_bad_files") else []
-    # Those that are built in are square.
-    if data.get("resize") == "squeeze" and data["source"] not in CLASS_NAMES:
+    if data.get("resize") == "squeeze":
         words += ["--resize", "squeeze"]
     for name, value in values.items():
         if value is not None:
@@ -387,49 +369,6 @@ def split_words(data: dict) -> list[str]:
     chosen = {"seed": data.get("seed") or None, "limit": data.get("labels_among")}
     given = [(name, value) for name, value in chosen.items() if value is not None]
     return data_words(data) + [word for name, value in given for word in (f"--{name}", str(value))]
-
-
-def require_data(config: dict, *names: str) -> dict:
-    """Returns the section `data`, after checking that it has the entries `names`."""
-    missing = [name for name in names if name not in config["data"]]
-    if missing:
-        raise UserError(f"config.json of the run is damaged: data.{missing[0]} is missing")
-    return config["data"]
-
-
-def _is_section(section: object) -> bool:
-    return isinstance(section, dict) and isinstance(section.get("options"), dict)
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_shape(value: object) -> bool:
-    is_triple = isinstance(value, list) and len(value) == 3
-    return is_triple and all(_is_integer(size) and 0 < size < 2**16 for size in value)
-
-
-def _is_names(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-_DATA = {
-    "source": (lambda value: isinstance(value, str), "a text"),
-    "fingerprint": (lambda value: isinstance(value, str), "a text"),
-    "seed": (lambda value: _is_integer(value) and value >= 0, "an integer of at least 0"),
-    "class_names": (_is_names, "a list of texts"),
-    "image_shape": (_is_shape, "three sizes"),
-    "resize": (lambda value: value in RESIZES, " or ".join(RESIZES)),
-    "skip_bad_files": (lambda value: isinstance(value, bool), "true or false"),
-    "num_levels": (
-        lambda value: _is_integer(value) and 2 <= value <= 256,
-        "an integer from 2 to 256",
-    ),
-}
-
-
-_NEEDED = ("source", "fingerprint", "seed", "class_names", "image_shape", "num_levels")
 
 
 def read_history(path: str | Path) -> list[dict]:

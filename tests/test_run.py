@@ -1,7 +1,10 @@
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.run import RunFolder
 
@@ -47,11 +50,6 @@ def test_other_configuration_is_refused_and_named(run):
         assert "epochs" not in str(error.value)
     assert run.config_json.read_text() == before
     assert run.model_keras.exists()
-
-
-def test_option_that_only_one_has_is_named(run):
-    with pytest.raises(UserError, match="seed was None, now 1"):
-        run.start("pixelcnnpp", config(seed=1), DATA)
 
 
 def test_same_configuration_needs_a_decision(run):
@@ -126,12 +124,12 @@ def test_run_that_was_killed_before_its_first_checkpoint_can_be_resumed(tmp_path
         run.start("baseline", config(), DATA, resume=True)
 
 
-def test_what_killed_processes_left_is_removed(run, tmp_path):
-    places = [run.path, run.checkpoints("pixelcnnpp"), run.reports]
+def test_what_killed_processes_left_is_removed(run):
+    places = [run.path, run.checkpoints("pixelcnnpp"), run.logs("pixelcnnpp")]
     leftovers = [place / ".pixelcnnpp-x1y2" for place in places]
     for path in leftovers:
         path.mkdir(parents=True)
-        (path / "lock").touch()
+        (path / "model.keras").touch()
     run.start("pixelcnnpp", config(), DATA, resume=True)
     assert not any(path.exists() for path in leftovers)
     assert run.model_keras.exists()
@@ -159,7 +157,33 @@ def test_missing_pieces_say_how_to_make_them(tmp_path):
         run.require_model("baseline")
 
 
-def test_file_is_no_folder(tmp_path):
-    (tmp_path / "run").touch()
-    with pytest.raises(UserError, match="is a file"):
-        RunFolder(tmp_path / "run").start("pixelcnnpp", config(), DATA)
+@pytest.fixture
+def stripes(tmp_path):
+    """A folder of images that are wider than high, red, green and blue from left to right."""
+    pixels = np.kron(200 * np.eye(3, dtype="uint8")[None], np.ones((10, 10, 1), "uint8"))
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(10):
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{index}.png")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("resize", ["squeeze", "crop"])
+def test_a_run_loads_its_images_as_it_was_trained(stripes, resize, capsys, tmp_path):
+    dataset = load_dataset(stripes, image_size=5, resize=resize)
+    data = {
+        "source": str(stripes),
+        "fingerprint": dataset.fingerprint(),
+        "seed": 0,
+        "class_names": ["a", "b"],
+        "image_shape": [5, 5, 3],
+        "num_levels": 256,
+        "resize": resize,
+    }
+    run = RunFolder(tmp_path / "run")
+    run.start("pixelcnnpp", config(), data)
+    assert run.load_data().fingerprint() == dataset.fingerprint()
+    assert not capsys.readouterr().out  # no note that the data have changed
+    Image.new("RGB", (30, 10)).save(stripes / "a" / "0.png")
+    run.load_data()
+    assert "has changed since" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.data.built_in import CLASS_NAMES, is_idx_folder
+from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
@@ -121,8 +121,7 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
 
 def is_folder(source: str) -> bool:
     """Whether `--data` names picture files in a folder, not something built in or arrays."""
-    path = Path(source)
-    return source not in CLASS_NAMES and path.is_dir() and not is_idx_folder(path)
+    return source not in CLASS_NAMES and Path(source).is_dir()
 
 
 def load_larger(options: Options, dataset: Dataset, margin: int) -> LabelledImages | None:
@@ -143,7 +142,6 @@ def load_larger(options: Options, dataset: Dataset, margin: int) -> LabelledImag
         seed=options.seed,
         resize=options.resize,
         skip_bad_files=options.skip_bad_files,
-        splits=("train",),
     )
     # Without the labels that were hidden.
     return replace(larger.split("train"), labels=dataset.split("train").labels)

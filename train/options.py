@@ -46,8 +46,8 @@ class Options:
     data: Annotated[
         str,
         Option(
-            help="digits, mnist, fashion_mnist, cifar10, an .npz, or a folder: with train.csv, of "
-            "class folders, or of idx files."
+            help="digits, mnist, fashion_mnist, cifar10, an .npz, or a folder: with train.csv, or "
+            "of class folders."
         ),
     ]
     run: Annotated[Path, Option(help="The run folder, such as runs/digits.")]

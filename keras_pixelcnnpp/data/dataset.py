@@ -1,9 +1,8 @@
-"""Labelled pictures and a dataset of them in splits: some, all with a label, a part held out."""
+"""Labelled images and a dataset of them in splits: some, all with a label, a part held out."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -21,18 +20,23 @@ SPLIT_NAMES = {
 }
 
 
-def named_splits(names: Iterable[str], place: Path | str) -> dict[str, str]:
-    """From the splits to those of the `names`, some of `SPLIT_NAMES`, that stand for them.
-
-    Raises:
-        UserError: If a split has two of them; `place` is where.
-    """
+def named_splits(names: Iterable[str]) -> dict[str, str]:
+    """From the splits to those of the `names`, some of `SPLIT_NAMES`, that stand for them."""
     splits = {}
     for name in names:
         other = splits.setdefault(SPLIT_NAMES[name], name)
         if other != name:
-            raise UserError(f"{place}: two names for one split, {other} and {name}")
+            raise UserError(f"There are two names for one split, {other} and {name}.")
     return splits
+
+
+def check_class_names(names: Collection[str]) -> None:
+    """Refuses names that a terminal or a JSON file can't show, and equal ones."""
+    for name in names:
+        if not str(name).isprintable():
+            raise UserError(f"The names of classes must be printable. Received: {str(name)!a}")
+    if len(set(names)) < len(names):
+        raise UserError(f"No two classes may have the same name. Received: {', '.join(names)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,20 +65,17 @@ class LabelledImages:
     paths: tuple[str, ...]
 
     def __post_init__(self):
-        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+        images, labels = self.images, self.labels
+        if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(
                 "Invalid value for argument `images`. Expected uint8 (N, height, width, channels). "
-                f"Received: shape={self.images.shape}, dtype={self.images.dtype}"
+                f"Received: shape={images.shape}, dtype={images.dtype}"
             )
-        if self.labels.shape != (len(self.images),) or self.labels.dtype != np.int32:
+        if not len(images) == len(labels) == len(self.paths) or labels.dtype != np.int32:
             raise ValueError(
-                f"Invalid value for argument `labels`. Expected int32 ({len(self.images)},). "
-                f"Received: shape={self.labels.shape}, dtype={self.labels.dtype}"
-            )
-        if len(self.paths) != len(self.images):
-            raise ValueError(
-                f"Invalid value for argument `paths`. Expected {len(self.images)} of them. "
-                f"Received: {len(self.paths)}"
+                "Invalid value for argument `labels` or `paths`. Expected one int32 label and one "
+                f"path for each of {len(images)} images. Received: labels of "
+                f"shape={labels.shape} and dtype={labels.dtype}, {len(self.paths)} paths"
             )
 
     def __len__(self):
@@ -149,7 +150,6 @@ class LabelledImages:
         Raises:
             UserError: If a class has too few pictures to be in both.
         """
-        # Takes seconds to import, which who only reads a run's results need not wait for.
         from sklearn.model_selection import train_test_split
 
         rows = np.flatnonzero(self.labels >= 0)
@@ -302,28 +302,16 @@ def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str
     Raises:
         UserError: If a label is out of range; the message names the first one.
     """
-    classes = np.unique(labels["train"][labels["train"] >= 0])
-    count = _length_of_run(classes)
+    count, classes = 0, set(labels["train"].tolist())
+    while count in classes:
+        count += 1
     for split, values in labels.items():
         wrong = np.flatnonzero((values < -1) | (values >= count))
         if len(wrong):
             row = int(wrong[0])
             raise UserError(
-                f"{place(split, row)}: label {values[row]} is out of range; {_valid(count)}"
+                f"{place(split, row)}: label {values[row]} is out of range: -1 stands for "
+                f"unlabeled, and the training split has {count} classes, counted from 0 without a "
+                "gap."
             )
     return count
-
-
-def _length_of_run(classes):
-    """How far the sorted `classes` go 0, 1, 2, … without a gap."""
-    gaps = np.flatnonzero(classes != np.arange(len(classes)))
-    return int(gaps[0]) if len(gaps) else len(classes)
-
-
-def _valid(count):
-    if count == 0:
-        return "the training split has no picture of class 0 (-1 stands for unlabeled)"
-    return (
-        f"the training split has the classes 0 to {count - 1}, and none of class {count} "
-        "(-1 stands for unlabeled)"
-    )

@@ -1,4 +1,4 @@
-"""Pictures in files and arrays: decoding, resizing, levels, PNG files, grids to look at."""
+"""Images in files and arrays: decoding, resizing, levels, PNG files, grids to look at."""
 
 import io
 import math
@@ -10,8 +10,8 @@ from PIL import Image, ImageOps
 
 from keras_pixelcnnpp.errors import UserError
 
-FORMATS = ("PNG", "JPEG")
-SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 RESIZES = ("crop", "squeeze")
 
 # The scans of a progressive JPEG, each of which goes over the whole picture, times its pixels:
@@ -25,7 +25,7 @@ def read_image(
     image_shape: tuple[int, int, int],
     resize: str = "crop",
 ) -> np.ndarray:
-    """Reads a PNG or JPEG picture of any size and mode.
+    """Reads an image file of any size and mode.
 
     It is `fit_image` after `open_image`.
 
@@ -50,10 +50,10 @@ def read_image(
 
 
 def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
-    """Decodes a PNG or JPEG picture of any mode to grey or RGB.
+    """Decodes an image file of any mode to grey or RGB: PNG, JPEG, WebP, BMP or GIF.
 
-    Palette, CMYK and 16-bit pictures are converted, transparent ones laid on white, the
-    orientation that cameras write into EXIF is applied.
+    Of an animation, the first frame is taken. Palette, CMYK and 16-bit images are converted,
+    transparent ones laid on white, the orientation that cameras write into EXIF is applied.
 
     Args:
         path_or_bytes: Path of the file, or its content.
@@ -63,11 +63,11 @@ def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
         `PIL.Image.Image` of mode `"L"` or `"RGB"`.
 
     Raises:
-        UserError: If it isn't a PNG or JPEG file, is damaged, is so large that Pillow takes it
-            for a decompression bomb (about 89 million pixels), or is a JPEG of so many scans that
+        UserError: If it isn't such a file, is damaged, is so large that Pillow takes it for a
+            decompression bomb (about 89 million pixels), or is a JPEG of so many scans that
             decoding would take minutes.
     """
-    name = "picture" if isinstance(path_or_bytes, bytes) else str(path_or_bytes)
+    name = "image" if isinstance(path_or_bytes, bytes) else str(path_or_bytes)
     try:
         content = path_or_bytes if isinstance(path_or_bytes, bytes) else _content(path_or_bytes)
         with warnings.catch_warnings():
@@ -81,7 +81,7 @@ def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: too large to be decoded safely") from error
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{name}: not a PNG or JPEG picture") from error
+        raise UserError(f"{name}: not an image ({', '.join(FORMATS)})") from error
     except FileNotFoundError as error:
         raise UserError(f"{name}: no such file") from error
     # Anything: Pillow's decoders let all kinds of errors out on damaged files.
@@ -250,7 +250,7 @@ def _content(path):
 
 def _refuse_scans(image, content):
     # The marker of a scan. Within compressed data, a zero follows every 255.
-    scans = 0 if image.format == "PNG" else content.count(b"\xff\xda")
+    scans = content.count(b"\xff\xda") if image.format == "JPEG" else 0
     if scans * image.width * image.height > MAX_SCANNED_PIXELS:
         raise UserError(f"{scans} scans are too many to be decoded safely")
 

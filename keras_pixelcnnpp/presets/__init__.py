@@ -3,18 +3,15 @@
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import h5py
+import keras
 import numpy as np
 
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
 
-if TYPE_CHECKING:
-    import keras
-
 _BUILT_IN = Path(__file__).parent
-_OF_THEIR_DATA = ("digits", "fashion_mnist", "mnist")
 
 
 def preset_names() -> list[str]:
@@ -25,11 +22,11 @@ def preset_names() -> list[str]:
 def default_preset(data: str, architecture: str | None = None) -> str:
     """The preset whose recipe, not its weights, suits `--data`, and `--architecture` if given.
 
-    Pictures without a preset of their own are taken for photographs.
+    Images without a preset of their own are taken for photographs.
     """
     if architecture in preset_names():
         return architecture
-    return data if data in _OF_THEIR_DATA else "cpen455"
+    return data if data in ("digits", "fashion_mnist", "mnist") else "cpen455"
 
 
 def load_preset_config(name: str | Path) -> dict:
@@ -89,7 +86,7 @@ class PresetFolder:
 
     def config(self) -> dict:
         """Reads `config.json`; raises a `UserError` if it is damaged."""
-        config = self._read("config.json")
+        config = read_json(self.path / "config.json")
         for section in ("model", "training"):
             if not isinstance(config.get(section), dict):
                 raise UserError(f"{self.path / 'config.json'}: the section {section!r} is missing")
@@ -102,14 +99,14 @@ class PresetFolder:
 
     def metadata(self) -> dict:
         """Reads `metadata.json`, the facts about the weights; empty where there are none."""
-        return self._read("metadata.json") if self.has_weights else {}
+        return read_json(self.path / "metadata.json") if self.has_weights else {}
 
     @property
     def has_weights(self) -> bool:
         """Whether the preset is a trained one."""
         return self.weights_path.is_file()
 
-    def make(self, cls: type, **replaced) -> "keras.Model":
+    def make(self, cls: type, **replaced) -> keras.Model:
         """A model of the class `cls` with the preset's arguments, some of them replaced.
 
         Raises:
@@ -122,7 +119,7 @@ class PresetFolder:
             message = " ".join(str(error).split())
             raise UserError(f"{self.path}: no model can be made of this: {message}") from error
 
-    def load_weights(self, model: "keras.Model", **replaced) -> None:
+    def load_weights(self, model: keras.Model, **replaced) -> None:
         """Loads the weights into a model that `make` made with the arguments `replaced`.
 
         Into a model of another number of classes go all but those of the labels; a warning names
@@ -173,7 +170,7 @@ class PresetFolder:
                 f"{self.weights_path}: not the weights of this model: {first_line}"
             ) from error
 
-    def write(self, model: "keras.Model", config: dict, metadata: dict) -> None:
+    def write(self, model: keras.Model, config: dict, metadata: dict) -> None:
         """Writes configuration, weights and metadata, each under a temporary name first.
 
         Weights that are numbers of half precision are stored in half the bytes.
@@ -186,13 +183,9 @@ class PresetFolder:
         write_json(self.path / "config.json", config)
         write_json(self.path / "metadata.json", {**metadata, "sha256": sha256(self.weights_path)})
 
-    def _read(self, name):
-        return read_json(self.path / name)
-
 
 def _halve_without_loss(source, target):
     """Copies an HDF5 file; arrays whose numbers are all of half precision become float16."""
-    import h5py  # here, since `pixelcnnpp --help` needs the names of the presets
 
     def copy(name, item):
         if isinstance(item, h5py.Group):

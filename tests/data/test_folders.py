@@ -9,8 +9,6 @@ from PIL import Image
 
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.run import RunFolder
 
 
 @pytest.fixture
@@ -39,10 +37,6 @@ def test_csv_splits_labels_and_paths(folder):
     assert dataset.split("test").labels.tolist() == [-1] * 3
 
 
-def test_default_is_32_pixels_in_colour(folder):
-    assert load_dataset(folder).image_shape == (32, 32, 3)
-
-
 def test_missing_validation_is_carved_from_training(folder):
     (folder / "validation.csv").unlink()
     dataset = load_dataset(folder, image_size=4)
@@ -54,7 +48,6 @@ def test_missing_validation_is_carved_from_training(folder):
     digest = dataset.fingerprint()
     assert load_dataset(folder, image_size=4).fingerprint() == digest
     assert load_dataset(folder, image_size=4, seed=1).fingerprint() != digest
-    assert load_dataset(folder, image_size=4, splits=("train",)).split("train").paths == train.paths
 
 
 def test_unlabeled_training_pictures_are_kept(folder):
@@ -79,7 +72,7 @@ def test_byte_order_mark_blank_lines_and_spaces_are_accepted(folder):
         ("train/extra.png,1.0", "label '1.0' is not an integer"),
         ("train/extra.png,1_0", "label '1_0' is not an integer"),
         ("train/extra.png,99999999999999999999", "is not an integer"),
-        ("train/extra.png,5", "label 5 is out of range; .* the classes 0 to 1"),
+        ("train/extra.png,5", "label 5 is out of range: .* has 2 classes"),
         ("train/extra.png,-2", "label -2 is out of range"),
         ("train/003.png,1", "'train/003.png' was listed before, .*train.csv row 4"),
         ("train/./003.png,1", "'train/./003.png' was listed before, .*train.csv row 4"),
@@ -90,17 +83,15 @@ def test_byte_order_mark_blank_lines_and_spaces_are_accepted(folder):
         (",0", "no such file"),
         ("../outside.png,0", "must be a path below the folder"),
         ("/etc/hostname,0", "must be a path below the folder"),
-        ("train/link.png,0", "leads out of the folder"),
-        ("train/loop.png,0", "not a usable path|no such file"),
-        ("x" * 5000 + ".png,0", "not a usable path"),
-        ("train/a\0b.png,0", "not a usable path|line contains NUL"),
-        ("train/notes.png,0", "notes.png: not a PNG or JPEG picture"),
+        ("train/loop.png,0", "no such file"),
+        ("x" * 5000 + ".png,0", "no such file"),
+        ("train/a\0b.png,0", "no such file|line contains NUL"),
+        ("train/notes.png,0", "notes.png: not an image"),
     ],
 )
 def test_bad_row_is_named(folder, row, message):
     write_picture(folder / "train/extra.png")
     write_picture(folder.parent / "outside.png")
-    (folder / "train/link.png").symlink_to(folder.parent / "outside.png")
     (folder / "train/loop.png").symlink_to(folder / "train/loop.png")
     (folder / "train/notes.png").write_text("no picture")
     append(folder, row)
@@ -112,46 +103,12 @@ def test_bad_row_is_named(folder, row, message):
     assert "row 21" in line or "validation.csv row 1" in line or "NUL" in line
 
 
-def test_label_of_validation_that_training_lacks(folder):
-    write_picture(folder / "validation/extra.png")
-    append(folder, "validation/extra.png,2", "validation")
-    with pytest.raises(UserError, match=r"validation\.csv row 5: label 2 is out of range"):
-        load_dataset(folder, image_size=4)
-
-
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_empty_split_is_refused(folder, split):
-    (folder / f"{split}.csv").write_text("\n")
-    with pytest.raises(UserError, match=rf"{split}\.csv lists no picture"):
-        load_dataset(folder)
-
-
-def test_missing_training_csv(folder):
-    (folder / "train.csv").unlink()
-    with pytest.raises(UserError, match=r"train\.csv is missing"):
-        load_dataset(folder)
-
-
-def test_csv_that_is_no_text(folder):
-    (folder / "test.csv").write_bytes(b"\xff\xfe\x00picture")
-    with pytest.raises(UserError, match="cannot be read as a CSV file"):
-        load_dataset(folder)
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_not_waited_for(folder):
     os.mkfifo(folder / "train/pipe.png")
     append(folder, "train/pipe.png,0")
     with pytest.raises(UserError, match="no such file"):
         load_dataset(folder)
-
-
-def test_pictures_are_in_the_order_of_the_file(folder):
-    rows = (folder / "train.csv").read_text().split()
-    (folder / "train.csv").write_text("\n".join(reversed(rows)))
-    train = load_dataset(folder, image_size=4).split("train")
-    assert list(train.paths) == [row.split(",")[0] for row in reversed(rows)]
-    np.testing.assert_array_equal(train.images[:, 3, 3, 0], np.arange(19, -1, -1))
 
 
 @pytest.fixture
@@ -168,7 +125,7 @@ def test_all_bad_files_are_told_at_once(spoilt):
         load_dataset(spoilt, image_size=4)
     message = str(caught.value)
     assert "\n" not in message
-    assert message.count("not a PNG or JPEG picture") == 10
+    assert message.count("not an image") == 10
     assert "and 4 more (skip_bad_files" in message
 
 
@@ -184,12 +141,6 @@ def test_bad_files_can_be_skipped(spoilt):
     assert train.labels.tolist() == [0, 1, 1, 0, 1, 0, 1]
     assert train.images[:, 3, 3, 0].tolist() == [0, 1, *range(15, 20)]
     assert "left out, 14: " in whole.notes[0]
-
-
-def test_files_of_other_splits_are_not_read(spoilt):
-    dataset = load_dataset(spoilt, image_size=4, splits=["test"])
-    assert list(dataset.splits) == ["test"]
-    assert len(dataset.split("test")) == 3
 
 
 def write_stripes(path, turned=False):
@@ -214,26 +165,8 @@ def test_crop_keeps_the_middle_and_squeeze_everything(folder, turned):
     # Square pictures: the same.
     for name, split in crop.splits.items():
         np.testing.assert_array_equal(split.images[1:], squeeze.split(name).images[1:])
-    assert crop.notes[0] == "Pictures of another shape than 5×5 were cropped in the middle: 1."
-    assert squeeze.notes[0] == "Pictures of another shape than 5×5 were squeezed: 1."
-
-
-@pytest.mark.parametrize("entry", [{}, {"resize": "squeeze"}, {"resize": "crop"}])
-def test_a_run_loads_its_pictures_as_it_was_trained(folder, entry, capsys, tmp_path):
-    write_stripes(folder / "train/000.png")
-    dataset = load_dataset(folder, image_size=5, **{"resize": "squeeze", **entry})
-    data = {
-        "source": str(folder),
-        "fingerprint": dataset.fingerprint(),
-        "seed": 0,
-        "class_names": ["Class0", "Class1"],
-        "image_shape": [5, 5, 3],
-        "num_levels": 256,
-    }
-    write_json(tmp_path / "run" / "config.json", {"data": data | entry})
-    again = RunFolder(tmp_path / "run").load_data()
-    assert again.fingerprint() == dataset.fingerprint()
-    assert not capsys.readouterr().out  # no note that the data have changed
+    assert crop.notes[0] == "Images of another shape than 5×5 were cropped in the middle: 1."
+    assert squeeze.notes[0] == "Images of another shape than 5×5 were squeezed: 1."
 
 
 CLASSES = ("burger", "koala")
@@ -291,17 +224,10 @@ def test_other_files_are_skipped_and_counted(tmp_path):
 def test_pictures_beside_the_classes_are_told(tmp_path):
     write_classes(tmp_path / "train")
     write_classes(tmp_path / "test", 1)
-    for name in ("0.png", "train/1.png", "train/2.png", "test/3.png"):
+    for name in ("train/1.png", "train/2.png", "test/3.png"):
         write_picture(tmp_path / name)
     notes = load_dataset(tmp_path, image_size=4).notes
-    assert "Pictures beside the folders of the classes were skipped: 4." in notes
-
-
-def test_nested_folders_belong_to_their_class(tmp_path):
-    write_classes(tmp_path / "train")
-    write_picture(tmp_path / "train/koala/zoo/more.png")
-    dataset = load_dataset(tmp_path, image_size=4)
-    assert sum(len(split) for split in dataset.splits.values()) == 21
+    assert "Files were skipped: 3 beside the folders of the classes." in notes
 
 
 def break_missing_train(folder):
@@ -329,21 +255,15 @@ def break_picture(folder):
     (folder / "train/burger/3.jpg").write_bytes(b"no picture")
 
 
-def break_link(folder):
-    outside = write_picture(folder.parent / "outside.jpg")
-    (folder / "train/burger/link.jpg").symlink_to(outside)
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (break_missing_train, "the folder train is missing"),
         (break_unknown_class, "the training split has no class 'panda'. It has: burger, koala"),
-        (break_empty_class, "panda holds no PNG or JPEG file"),
-        (break_empty_split, "validation holds no PNG or JPEG file"),
+        (break_empty_class, "panda holds no image file"),
+        (break_empty_split, "validation holds no image file"),
         (break_two_validations, "two names for one split, validation and val"),
-        (break_picture, r"^Split train: .*burger/3\.jpg: not a PNG or JPEG picture \(skip"),
-        (break_link, "leads out of the folder"),
+        (break_picture, r"^Split train: .*burger/3\.jpg: not an image .*\(skip"),
     ],
 )
 def test_bad_folder_is_named(tmp_path, spoil, message):
@@ -352,16 +272,6 @@ def test_bad_folder_is_named(tmp_path, spoil, message):
     spoil(folder)
     with pytest.raises(UserError, match=message):
         load_dataset(folder, image_size=4)
-
-
-def test_class_whose_name_is_no_text(tmp_path):
-    write_classes(tmp_path, classes=("tea",))
-    try:
-        (tmp_path / "tea").rename(tmp_path / os.fsdecode(b"caf\xe9"))
-    except OSError:
-        pytest.skip("this file system takes text only")
-    with pytest.raises(UserError, match=r"text in UTF-8. Received: the folder 'caf\\udce9'"):
-        load_dataset(tmp_path, image_size=4)
 
 
 def test_too_few_pictures_to_split(tmp_path):
@@ -374,3 +284,31 @@ def test_folder_without_classes(tmp_path, below):
     write_picture(tmp_path / below / "a.png")
     with pytest.raises(UserError, match=r"neither train\.csv, nor a folder for each class"):
         load_dataset(tmp_path)
+
+
+def test_links_are_followed(tmp_path):
+    """Data sets of a cluster are folders of links into a store."""
+    store = write_classes(tmp_path / "store")
+    folder = tmp_path / "data"
+    for name in CLASSES:
+        (folder / "train").mkdir(parents=True, exist_ok=True)
+        (folder / "train" / name).symlink_to(store / name)
+        (folder / "validation" / name).mkdir(parents=True)
+        (folder / "validation" / name / "0.jpg").symlink_to(store / name / "0.jpg")
+    linked = load_dataset(folder, image_size=4)
+    assert [len(split) for split in linked.splits.values()] == [20, 2]
+    assert linked.split("train").paths[0] == "train/burger/0.jpg"
+    (folder / "train.csv").symlink_to(tmp_path / "elsewhere.csv")
+    (tmp_path / "elsewhere.csv").write_text("train/burger/0.jpg,0\nvalidation/koala/0.jpg,1\n" * 1)
+    (folder / "validation.csv").write_text("train/koala/1.jpg,1\n")
+    listed = load_dataset(folder, image_size=4).split("train")
+    np.testing.assert_array_equal(listed.images[0], linked.split("train").images[0])
+
+
+def test_links_in_a_circle_end(tmp_path):
+    write_classes(tmp_path / "data" / "train")
+    for name in ("a", "b"):
+        (tmp_path / "data" / "train" / "koala" / name).symlink_to(tmp_path / "data")
+    dataset = load_dataset(tmp_path / "data", image_size=4)
+    # The class koala has its own ten images, and below `a` those of the class burger.
+    assert dataset.counts()["train"] == [9, 18, 0]

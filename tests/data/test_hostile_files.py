@@ -1,7 +1,6 @@
 """Whatever a file holds, reading it gives data or one line, in bounded time and memory."""
 
 import io
-import os
 import zipfile
 
 import hostile
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import write_course_folder, write_picture
+from pictures import write_course_folder
 from PIL import Image
 
 from examples import examples
@@ -25,6 +24,9 @@ PICTURES = [
     hostile.encoded(NOISE.quantize(16), transparency=3),
     hostile.encoded(NOISE, "JPEG"),
     hostile.encoded(NOISE, "JPEG", progressive=True),
+    hostile.encoded(NOISE, "GIF", save_all=True, append_images=[NOISE.rotate(90)]),
+    hostile.encoded(NOISE, "WEBP"),
+    hostile.encoded(NOISE, "BMP"),
     hostile.png(1, 1, hostile.chunk(b"zTXt", b"Comment\0\0text"), data=b"\0\0"),
 ]
 
@@ -80,32 +82,6 @@ def test_any_csv(folder, content):
     dataset = hostile.result_or_one_line(load_dataset, folder, image_size=4)
     if dataset is not None:
         assert set(dataset.split("test").paths) <= {f"test/{i:03d}.png" for i in range(3)}
-
-
-def test_csv_that_leads_out_of_the_folder(tmp_path):
-    folder = write_course_folder(tmp_path / "course")
-    (folder / "test.csv").rename(tmp_path / "secret.csv")
-    (folder / "test.csv").symlink_to(tmp_path / "secret.csv")
-    with pytest.raises(UserError, match="leads out of the folder"):
-        load_dataset(folder)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
-def test_csv_that_is_a_pipe(tmp_path):
-    folder = write_course_folder(tmp_path / "course")
-    (folder / "validation.csv").unlink()
-    os.mkfifo(folder / "validation.csv")
-    with pytest.raises(UserError, match=r"validation\.csv"):
-        load_dataset(folder)
-
-
-def test_class_folder_that_leads_out_of_the_folder(tmp_path):
-    for name in ("cat", "dog"):
-        for index in range(10):
-            write_picture(tmp_path / "pictures" / "train" / name / f"{index}.png")
-    (tmp_path / "pictures" / "train" / "everything").symlink_to("/")
-    with pytest.raises(UserError, match="everything leads out of the folder"):
-        load_dataset(tmp_path / "pictures")
 
 
 ARRAYS = {

@@ -84,27 +84,25 @@ def test_shrinking_averages_instead_of_picking():
 def test_truncated_file_is_refused(tmp_path, keep):
     path = write_picture(tmp_path / "picture.png")
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"picture\.png: (not a PNG or JPEG|cannot be read)"):
+    with pytest.raises(UserError, match=r"picture\.png: (not an image|cannot be read)"):
         read_image(path, (8, 8, 3))
-
-
-def test_truncated_jpeg_is_refused(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype="uint8")
-    content = encoded(Image.fromarray(pixels), "JPEG")
-    with pytest.raises(UserError, match="picture: cannot be read"):
-        read_image(content[: len(content) // 2], (8, 8, 3))
 
 
 def test_what_is_not_a_picture_is_refused(tmp_path):
     path = tmp_path / "notes.jpg"
     path.write_bytes(b"name,label\n")
-    with pytest.raises(UserError, match="not a PNG or JPEG picture"):
+    with pytest.raises(UserError, match="not an image"):
         read_image(path, (8, 8, 3))
 
 
-def test_other_formats_are_refused():
-    with pytest.raises(UserError, match="not a PNG or JPEG picture"):
-        read_image(encoded(Image.new("RGB", (4, 4)), "GIF"), (8, 8, 3))
+@pytest.mark.parametrize("kind", ["WEBP", "BMP", "GIF"])
+def test_other_formats(kind):
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    several = {} if kind == "BMP" else {"save_all": True, "append_images": [second]}
+    pixels = read_image(encoded(first, kind, **several), (8, 8, 3))
+    np.testing.assert_allclose(pixels[4, 4].astype(int), (255, 0, 0), atol=3)
+    with pytest.raises(UserError, match="not an image"):
+        read_image(encoded(first, "TIFF"), (8, 8, 3))
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):
@@ -149,7 +147,3 @@ def test_grid_has_every_picture_in_its_place():
     assert grid.shape == (3 * 71 + 1, 2 * 71 + 1, 1)
     assert [grid[36, 36, 0], grid[36, 107, 0], grid[178, 36, 0]] == [0, 1, 4]
     assert grid[178, 107, 0] == 255
-
-
-def test_small_pictures_are_enlarged():
-    assert picture_grid(np.zeros((4, 8, 8, 3), "uint8")).shape == (19 * 8, 19 * 8, 3)

@@ -53,12 +53,12 @@ def test_missing_validation_is_carved_from_training(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_train": None}, "no array x_train. It has: x_test, x_val"),
+        ({"x_train": None}, "no array x_train. There is: x_test, x_val"),
         ({"y_train": None}, "x_train but no y_train"),
         ({"x_train": np.zeros((20, 6, 4, 3))}, r"x_train must be uint8 .* it is float64"),
         ({"x_train": np.zeros((20, 6), "uint8")}, "x_train must be uint8"),
         ({"x_train": np.zeros((0, 6, 4, 3), "uint8")}, "x_train must be uint8 .* not empty"),
-        ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "pictures of different shapes"),
+        ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "images of different shapes"),
         ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
         ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),
         ({"y_train": np.arange(20) % 2 * 2}, "labels of train, row 1: label 2 is out of range"),
@@ -67,20 +67,13 @@ def test_missing_validation_is_carved_from_training(tmp_path):
         ({"num_levels": 16}, "but only 16 levels"),
         ({"num_levels": 1}, "num_levels must be an integer from 2 to 256"),
         ({"class_names": ["cat"]}, "class_names must be 2 strings"),
-        ({"class_names": ["cat", "cat"]}, "no two of class_names may be equal"),
+        ({"class_names": ["cat", "cat"]}, "No two classes may have the same name"),
         ({"x_valid": arrays()["x_val"]}, "two names for one split, valid and val"),
     ],
 )
 def test_bad_arrays_are_named(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         load_dataset(write(tmp_path, **changes))
-
-
-def test_file_that_is_no_archive(tmp_path):
-    path = tmp_path / "data.npz"
-    path.write_bytes(b"PK\x03\x04 torn")
-    with pytest.raises(UserError, match=r"cannot be read as an \.npz file"):
-        load_dataset(path)
 
 
 def test_pickled_objects_are_not_loaded(tmp_path):
