@@ -16,7 +16,7 @@ from keras_pixelcnnpp.codec.container import compress_pictures, decompress_pictu
 from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.archive import model_from_preset
-from keras_pixelcnnpp.savedmodel.compression import bytes_as, promised_bits
+from keras_pixelcnnpp.savedmodel.compression import bytes_as, promised_bits, sizes
 
 
 def measure(model, levels, batch_size):
@@ -33,22 +33,18 @@ def measure(model, levels, batch_size):
     model.sample(compressed.labels[:batch_size], seed=0, batch_size=batch_size)
     _, drawing = timed(lambda: model.sample(compressed.labels, seed=0, batch_size=batch_size))
     pixels = to_pixels(levels, model.num_levels)
-    sizes = {
-        "promised": promised_bits(model, levels, compressed.labels) / 8,
-        "coded": compressed.num_coded_bytes,
-        "file": len(compressed.data),
-        "webp": bytes_as(pixels, "WEBP", lossless=True, quality=100, method=6),
-        "png": bytes_as(pixels, "PNG", optimize=True),
-    }
+    promised = promised_bits(model, levels, compressed.labels)
+    found = [size for _, size in sizes(compressed, promised, pixels)]
+    size_of = dict(zip(("promised", "coded", "file", "webp", "png"), found, strict=True))
     if importlib.util.find_spec("pillow_jxl"):
         importlib.import_module("pillow_jxl")  # teaches Pillow the format
-        sizes["jxl"] = bytes_as(pixels, "JXL", lossless=True, effort=9)
+        size_of["jxl"] = bytes_as(pixels, "JXL", lossless=True, effort=9)
     return {
         "count": len(levels),
         "image_shape": model.image_shape,
         "num_levels": model.num_levels,
         "batch_size": batch_size,
-        "bits_per_dim": {name: 8 * size / levels.size for name, size in sizes.items()},
+        "bits_per_dim": {name: 8 * size / levels.size for name, size in size_of.items()},
         "seconds": {"compress": encoding, "decompress": decoding, "draw": drawing},
     }
 

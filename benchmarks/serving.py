@@ -30,7 +30,6 @@ import numpy as np
 from PIL import Image
 
 CLIENTS = 8
-REQUESTS = 10_000
 TIMEOUT = 120
 # Their likelihoods depend in the last digits on the batch they are in.
 TOLERANCE = 1e-3
@@ -63,7 +62,8 @@ def server(savedmodel):
         port = listening.getsockname()[1]
     address = f"http://127.0.0.1:{port}/v1/models/model"
     command = [sys.executable, "-m", "keras_pixelcnnpp.cli", "savedmodel", "serve", savedmodel]
-    process = subprocess.Popen([*map(str, command), "--port", str(port), "--name", "model"])
+    command += ["--port", port, "--name", "model"]
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 180
         while True:
@@ -111,17 +111,23 @@ def is_right(expected, rows, status, answer):
 
 
 def serve_requests(seconds, folder, rng):
-    """Exports a small model, sends it requests for about `seconds`, and checks every answer."""
+    """`requests_served` of a small model."""
     if find_spec("kserve") is None and shutil.which("tensorflow_model_server") is None:
         return {"skipped": "no server is installed: pip install '.[serve]'", "failures": []}
     # Before anything imports Keras, which reads it once; the server inherits it.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
     from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
-    savedmodel = folder / "savedmodel"
     model = PixelCNNPlusPlus((8, 8, 1), 2, filters=8, num_resolutions=1, num_mixtures=2)
-    model.export(savedmodel / "1", class_names=("first", "second"))
+    model.export(folder / "savedmodel" / "1", class_names=("first", "second"))
+    # Both processes start within the time.
+    return requests_served(max(20, seconds - 60), folder / "savedmodel", rng)
+
+
+def requests_served(seconds, savedmodel, rng, requests=10_000):
+    """Sends `requests` requests, or as many as fit into `seconds`, and checks every answer."""
+    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
+
     generator = np.random.default_rng(rng.randrange(2**31))
     images = [random_image(generator) for _ in range(40)]
     images += [b"", b"no image", images[0][:-50]]
@@ -142,14 +148,13 @@ def serve_requests(seconds, folder, rng):
         return milliseconds, status, len(rows or []), is_right(expected, rows, status, answer)
 
     results, memory = [], []
-    # Both processes start within the time.
-    end = time.monotonic() + max(20, seconds - 60)
+    end = time.monotonic() + seconds
     with server(savedmodel) as (address, process), ThreadPoolExecutor(CLIENTS) as clients:
         # TensorFlow prepares an endpoint when it is first called.
         send(0)
         # In portions, between which the memory is measured and the time looked at.
-        while len(results) < REQUESTS and time.monotonic() < end:
-            results += clients.map(send, [rng.randrange(2**31) for _ in range(REQUESTS // 20)])
+        while len(results) < requests and time.monotonic() < end:
+            results += clients.map(send, [rng.randrange(2**31) for _ in range(requests // 20)])
             status = Path(f"/proc/{process.pid}/status").read_text()
             memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
     times = [milliseconds for milliseconds, _, count, _ in results if count]
