@@ -72,7 +72,7 @@ def _names(files: list[Path]) -> list[str]:
     return names
 
 
-def _read(file: Path, model: AutoregressiveModel, resize: str | None) -> np.ndarray:
+def _read(file, model, resize):
     """The levels of a file's image, uint8 of the model's shape; refuses what would lose some."""
     levels = to_levels(read_image(file, model.image_shape, resize or "crop"), model.num_levels)
     if resize is not None:

@@ -78,8 +78,9 @@ def _complete_rows(file, columns, paths):
     rows = list(csv.reader(io.StringIO(text, newline="")))
     if rows and (not text.endswith("\n") or len(rows[-1]) != len(columns)):
         rows.pop()
-    rows = rows or [columns]
-    if rows[0] != columns or [row[0] for row in rows[1:]] != paths[: len(rows) - 1]:
+    rows, header = rows or [columns], ",".join(columns)
+    is_ours = rows[0] == columns and (text.startswith(header) or header.startswith(text.rstrip()))
+    if not is_ours or [row[0] for row in rows[1:]] != paths[: len(rows) - 1]:
         raise UserError(f"{file} has scores of other images, or by another model: choose another")
     return rows
 
@@ -117,19 +118,17 @@ def sample_many(
     Files of the same names are replaced. With `resume`, those of a whole block are kept.
     """
     files = [output / name for name in picture_names(labels, model.class_names)]
-    blocks, files_of = [], []
+    blocks = {}
     for start in range(0, len(labels), block_size):
         part = slice(start, start + block_size)
-        if resume and all(file.exists() for file in files[part]):
-            continue
-        # The endpoint counts positions from 0 in every block; `seed + 1` would repeat in the second
-        # block what another seed samples in the first.
-        own = int(np.random.default_rng([seed, start]).integers(2**31)) if start else seed
-        blocks.append((labels[part], own, temperature))
-        files_of.append(files[part])
-    samples = map_blocks(_sample, blocks, model, workers, ray_address)
-    for part, levels in zip(files_of, samples, strict=True):
-        for file, pixels in zip(part, to_pixels(levels, model.num_levels), strict=True):
+        if not (resume and all(file.exists() for file in files[part])):
+            # The endpoint counts positions from 0 in every block; `seed + 1` would repeat in the
+            # second block what another seed samples in the first.
+            own = int(np.random.default_rng([seed, start]).integers(2**31)) if start else seed
+            blocks[start] = (labels[part], own, temperature)
+    samples = map_blocks(_sample, list(blocks.values()), model, workers, ray_address)
+    for start, levels in zip(blocks, samples, strict=True):
+        for file, pixels in zip(files[start:], to_pixels(levels, model.num_levels), strict=False):
             write_bytes(file, png_bytes(pixels))
 
 

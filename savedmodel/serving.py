@@ -28,17 +28,7 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
         print(f"Serving {address}")
         print("TensorFlow Serving listens on every address of this machine.", flush=True)
         os.execv(command[0], command)  # noqa: S606 - becomes the server, signals included
-    version_folder(path)
-    try:
-        import kserve  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "Serving needs TensorFlow Serving (tensorflow_model_server) or KServe, of which none "
-            "is installed: pip install 'keras-pixelcnnpp[serve]'"
-        ) from error
-    model = SavedModelClassifier(path)
-    print(f"Serving {address}", flush=True)
-    _serve_with_kserve(model, name, host, port)
+    _serve_with_kserve(path, name, host, port, f"Serving {address}")
 
 
 def tensorflow_serving_command(path: str | Path, name: str, port: int) -> list[str] | None:
@@ -54,13 +44,21 @@ def tensorflow_serving_command(path: str | Path, name: str, port: int) -> list[s
     return [program, *arguments, f"--model_base_path={version.parent.resolve()}"]
 
 
-def _serve_with_kserve(model, name, host, port):
-    from kserve import Model
-    from kserve.errors import InvalidInput
-    from kserve.model_repository import ModelRepository
-    from kserve.protocol.dataplane import DataPlane
-    from kserve.protocol.model_repository_extension import ModelRepositoryExtension
-    from kserve.protocol.rest.server import RESTServer
+def _serve_with_kserve(path, name, host, port, message):
+    version_folder(path)
+    try:
+        from kserve import Model
+        from kserve.errors import InvalidInput
+        from kserve.model_repository import ModelRepository
+        from kserve.protocol.dataplane import DataPlane
+        from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+        from kserve.protocol.rest.server import RESTServer
+    except ImportError as error:
+        raise UserError(
+            "Serving needs TensorFlow Serving (tensorflow_model_server) or KServe, of which none "
+            "is installed: pip install 'keras-pixelcnnpp[serve]'"
+        ) from error
+    model = SavedModelClassifier(path)
 
     class ServedModel(Model):
         """Answers KServe's V1 protocol, which is TensorFlow Serving's; NaN becomes `null`."""
@@ -88,6 +86,7 @@ def _serve_with_kserve(model, name, host, port):
     logging.getLogger("kserve").addFilter(
         lambda record: not (record.exc_info and isinstance(record.exc_info[1], InvalidInput))
     )
+    print(message, flush=True)
     asyncio.run(server.start())
 
 

@@ -252,12 +252,8 @@ class TestRefused:
         assert "version" in refused(model, data[:8] + b"\x09" + data[9:])
 
     @pytest.mark.once
-    @pytest.mark.parametrize("content", [b"", b"\x89PXC", b"garbage" * 100, b"\x89PNG\r\n\x1a\n"])
-    def test_garbage(self, model, content):
-        assert "no compressed pictures" in refused(model, content)
-
-    @pytest.mark.once
     def test_every_flipped_bit_and_every_length(self, model, data):
+        assert "no compressed pictures" in refused(model, b"\x89PNG\r\n\x1a\n")
         for place in range(len(data)):
             refused(model, data[:place])
             flipped = bytearray(data)
@@ -289,38 +285,22 @@ class TestFilesOfSomebodyWhoKnows:
     def test_as_it_was(self, model, images, data):
         np.testing.assert_array_equal(model.decompress(rewritten(data), verbose=0), images)
 
-    @pytest.mark.parametrize(
-        "changes",
-        [
-            {"count": 4},
-            {"count": -1},
-            {"count": 10**12},
-            {"count": 10**400},
-            {"count": 5.0},
-            {"count": True},
-            {"count": None},
-            {"batch_size": 0},
-            {"batch_size": 2},
+    def test_headers(self, model, data):
+        counts = (4, -1, 10**12, 10**400, 5.0, True, None)
+        streams = ([], [10**12, -(10**12)], 3, [None, 1])
+        changes = [
+            *({"count": count} for count in counts),
+            *({"batch_size": size} for size in (0, 2, None)),
             {"batch_size": 10**9, "streams": [40]},
-            {"streams": []},
-            {"streams": [10**12, -(10**12)]},
-            {"streams": 3},
-            {"streams": [None, 1]},
-            {"names": ["a"]},
-            {"names": [1, 2, 3, 4, 5]},
-            {"names": 3},
-            {"model": None},
-            {"model": [[]]},
+            *({"streams": lengths} for lengths in streams),
+            *({"names": names} for names in (["a"], [1, 2, 3, 4, 5], 3)),
+            *({"model": value} for value in (None, [[]])),
             {"backend": "a\nb"},
-        ],
-        ids=str,
-    )
-    def test_headers(self, model, data, changes):
-        refused(model, rewritten(data, lambda header: {**header, **changes}))
-
-    @pytest.mark.parametrize("header", [[], 3, {}, {"model": 1}])
-    def test_other_headers(self, model, data, header):
-        refused(model, rewritten(data, lambda _: header))
+        ]
+        for change in changes:
+            refused(model, rewritten(data, lambda header, change=change: {**header, **change}))
+        for header in ([], 3, {}, {"model": 1}):
+            refused(model, rewritten(data, lambda _, header=header: header))
 
     def test_other_streams(self, model, data):
         rng = np.random.default_rng(0)

@@ -148,8 +148,7 @@ def test_workers_without_ray(pixelcnnpp, savedmodel, data, tmp_path, monkeypatch
     one_line(pixelcnnpp(*command, "--workers", 2), "keras-pixelcnnpp[ray]")
 
 
-# Processes that do blocks write down their numbers; the first that does the block 2 kills itself,
-# or the driver, or waits until its machine is lost.
+# The first process that does the block of 04.png kills itself, or the driver.
 SCRIPT = """
     import os, signal, sys, time
     from functools import partial
@@ -161,15 +160,10 @@ SCRIPT = """
     whole = large_sets._score
 
     def score(driver, data, model, paths):
-        import ray
-        here = ray.get_runtime_context().get_node_id()
-        marks = Path(output).parent
-        while lost == "machine" and here == (marks / "second").read_text():
-            (marks / "reached").touch()
-            time.sleep(1)
+        killed = Path(output).parent / "killed"
         rows = whole(data, model, paths)
-        if "04.png" in paths and not (marks / "killed").exists():
-            (marks / "killed").write_text(str(os.getpid()))
+        if "04.png" in paths and not killed.exists():
+            killed.touch()
             if lost == "worker":
                 os.kill(os.getpid(), signal.SIGKILL)
             if lost == "driver":
@@ -179,23 +173,7 @@ SCRIPT = """
 
     if __name__ == "__main__":
         large_sets._score = partial(score, os.getpid())
-        address = None
-        if lost == "machine":
-            from threading import Thread
-            from ray.cluster_utils import Cluster
-            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-            second, address = cluster.add_node(num_cpus=1), cluster.address
-            marks = Path(output).parent
-            (marks / "second").write_text(second.node_id)
-
-            def lose():
-                while not (marks / "reached").exists():
-                    time.sleep(0.1)
-                cluster.remove_node(second, allow_graceful=False)
-                cluster.add_node(num_cpus=1)
-
-            Thread(target=lose).start()
-        options = {"block_size": 3, "workers": 2, "ray_address": address}
+        options = {"block_size": 3, "workers": 2}
         large_sets.score_folder(SavedModelClassifier(model), Path(data), Path(output), **options)
 """
 
@@ -207,14 +185,16 @@ SCRIPT = """
     reason="needs the extra `ray`",
 )
 class TestRay:
-    @pytest.mark.parametrize("lost", ["worker", "machine", "driver"])
+    @pytest.mark.parametrize("lost", ["worker", "driver"])
     def test_what_is_lost_is_done_again(self, savedmodel, exported, data, tmp_path, lost):
         alone, output, script = (tmp_path / name for name in ("alone.csv", "a.csv", "script.py"))
         score_folder(exported, data, alone, block_size=3)
         script.write_text(textwrap.dedent(SCRIPT))
         command = [sys.executable, script, savedmodel, data, output, lost]
-        result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
-        assert result.returncode == (-signal.SIGKILL if lost == "driver" else 0), result.stderr
+        log = tmp_path / "log"  # a pipe would stay open as long as Ray's processes
+        with log.open("w") as file:
+            status = subprocess.run(command, check=False, stdout=file, stderr=file).returncode
+        assert status == (-signal.SIGKILL if lost == "driver" else 0), log.read_text()
         assert (tmp_path / "killed").exists()
         if lost == "driver":
             assert alone.read_bytes().startswith(output.read_bytes())

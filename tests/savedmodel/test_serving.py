@@ -151,12 +151,11 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
-def test_right_answers_under_load(savedmodel, monkeypatch):
-    """Against the same endpoint in this process, with bad pictures and bad requests among them."""
+def test_right_answers_under_load(tmp_path, monkeypatch):
+    """Against the same endpoint in this process, with bad images and bad requests among them."""
     monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
-    from serving import requests_served
+    from serving import serve_requests
 
-    figures = requests_served(60, savedmodel, random.Random(0), requests=300)
+    figures = serve_requests(90, tmp_path, random.Random(0))
     assert figures["failures"] == []
     assert set(figures["statuses"]) == {"200", "400"}
-    assert figures["requests"] == 300

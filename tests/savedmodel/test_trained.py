@@ -7,21 +7,8 @@ from command_line import one_line
 from PIL import Image
 
 from keras_pixelcnnpp.data.images import png_bytes, read_image, to_levels, to_pixels
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.sampling.class_samples import class_label
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny.random_model()
-
-
-@pytest.fixture
-def file(model, tmp_path):
-    model.save(tmp_path / "model.keras")
-    return tmp_path / "model.keras"
 
 
 @pytest.fixture
@@ -31,37 +18,22 @@ def picture(tmp_path):
     return levels, tmp_path / "picture.png"
 
 
-def test_a_run_knows_the_names_of_its_classes(model, tmp_path):
-    data = tiny.tiny_data_config(tiny.tiny_dataset())
+def test_a_run_knows_its_classes_and_how_its_pictures_were_read(pixelcnnpp, trained, tmp_path):
+    data = tiny.tiny_data_config(tiny.tiny_dataset()) | {"resize": "squeeze"}
     write_json(tmp_path / "config.json", {"data": data})
-    model.save(tmp_path / "model.keras")
-    trained = TrainedModel.find(tmp_path)
-    assert trained.class_names == ("dark", "grey", "bright")
-    assert [class_label(trained.class_names, name) for name in ("grey", "2")] == [1, 2]
-    for unknown in ("red", "3", "²"):
-        with pytest.raises(UserError, match=r"Expected one of: dark, grey, bright \(or 0 to 2\)"):
-            class_label(trained.class_names, unknown)
-    with pytest.raises(UserError, match="knows no labels"):
-        class_label((), "grey")
-
-
-@pytest.mark.parametrize("entry", [{}, {"resize": "squeeze"}])
-def test_pictures_of_another_shape_are_read_as_in_training(pixelcnnpp, model, tmp_path, entry):
-    data = tiny.tiny_data_config(tiny.tiny_dataset())
-    write_json(tmp_path / "config.json", {"data": data | entry})
-    model.save(tmp_path / "model.keras")
-    pixels = np.random.default_rng(0).integers(0, 256, (4, 12, 1), dtype="uint8")
+    trained.save(tmp_path / "model.keras")
+    assert TrainedModel.find(tmp_path).class_names == ("dark", "grey", "bright")
     wide, csv = tmp_path / "wide.png", tmp_path / "out.csv"
-    wide.write_bytes(png_bytes(pixels))
+    wide.write_bytes(png_bytes(np.random.default_rng(0).integers(0, 256, (4, 12, 1), "uint8")))
     assert pixelcnnpp("classify", "--run", tmp_path, wide, "--csv", csv)[0] == 0
-    levels = to_levels(read_image(wide, (4, 4, 1), entry.get("resize", "crop")), 5)
-    expected = model.class_probabilities(levels[None])[0]
+    levels = to_levels(read_image(wide, (4, 4, 1), "squeeze"), 5)
+    expected = trained.class_probabilities(levels[None])[0]
     found = [float(value) for value in csv.read_text().splitlines()[1].split(",")[-3:]]
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_preset_knows_its_data(model, tmp_path):
-    model.save_to_preset(tmp_path, metadata={"data": "tiny"})
+def test_a_preset_knows_its_data(trained, tmp_path):
+    trained.save_to_preset(tmp_path, metadata={"data": "tiny"})
     assert TrainedModel.find(tmp_path).class_names == ("Class0", "Class1", "Class2")
     assert TrainedModel.find("fashion_mnist").class_names[9] == "Ankle boot"
 
@@ -90,14 +62,16 @@ def test_classify(pixelcnnpp, trained, savedmodel, picture, tmp_path, exported):
     np.testing.assert_allclose([float(value) for value in row[-3:]], expected, atol=1e-5)
 
 
-def test_sample(pixelcnnpp, model, file, tmp_path):
+def test_sample(pixelcnnpp, trained, tmp_path):
+    file = tmp_path / "model.keras"
+    trained.save(file)
     output = tmp_path / "out" / "samples.png"
     options = ["--label", "Class2", "--label", "0", "--count", 3, "--seed", 4]
     status, out, _ = pixelcnnpp("sample", "--model", file, *options, "--output", output)
     assert status == 0
     assert "Class0, Class2" in out
     grid = np.asarray(Image.open(output))[::16, ::16]  # pictures of 4×4 are enlarged
-    drawn = to_pixels(model.sample([0, 0, 0, 2, 2, 2], seed=4), 5)[..., 0]
+    drawn = to_pixels(trained.sample([0, 0, 0, 2, 2, 2], seed=4), 5)[..., 0]
     # The first row is that of Class0, with a pixel between the pictures.
     np.testing.assert_array_equal(grid[1:5, 1:5], drawn[0])
     np.testing.assert_array_equal(grid[6:10, 1:5], drawn[3])
