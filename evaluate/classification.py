@@ -14,22 +14,9 @@ from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier,
 from keras_pixelcnnpp.data.batches import mean_picture
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import argument_errors
-from keras_pixelcnnpp.evaluate.classification_figures import (
-    confusion_matrix_png,
-    partial_png,
-    reliability_png,
-    roc_png,
-    selective_accuracy_png,
-)
+from keras_pixelcnnpp.evaluate import classification_figures as plots
 from keras_pixelcnnpp.evaluate.figures import print_table
-from keras_pixelcnnpp.evaluate.metrics.classifiers import (
-    accuracy_difference_interval,
-    classification_metrics,
-    cross_fitted_temperature,
-    mcnemar_p_value,
-    one_vs_rest_auc,
-    selective_accuracy,
-)
+from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.evaluate.metrics.pictures import PixelHistogram
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
@@ -75,18 +62,18 @@ def judge(folder: RunFolder, options: SimpleNamespace) -> None:
     }
     write_json(folder.reports / "classification.json", report)
     models = {titles[name]: judgement.probabilities for name, judgement in judgements.items()}
-    figures = {"selective_accuracy": selective_accuracy_png(labels, models)}
+    figures = {"selective_accuracy": plots.selective_accuracy_png(labels, models)}
     if len(labels) > 1:
-        figures["reliability"] = reliability_png(labels, models)
-    for name, judgement in judgements.items():
-        of_model = class_names, titles[name]
-        figures[f"confusion_{name}"] = confusion_matrix_png(labels, judgement.predicted, *of_model)
-        figures[f"roc_{name}"] = roc_png(labels, judgement.probabilities, *of_model)
+        figures["reliability"] = plots.reliability_png(labels, models)
+    for name, given in judgements.items():
+        names = class_names, titles[name]
+        figures[f"confusion_{name}"] = plots.confusion_matrix_png(labels, given.predicted, *names)
+        figures[f"roc_{name}"] = plots.roc_png(labels, given.probabilities, *names)
     if options.partial:
         parts = {name: judgement.of_parts for name, judgement in judgements.items()}
         of_parts = {"split": options.split, **partial_report(labels, rows, parts)}
         write_json(folder.reports / "partial.json", of_parts)
-        figures["partial"] = partial_png(of_parts, titles)
+        figures["partial"] = plots.partial_png(of_parts, titles)
     for name, png in figures.items():
         write_bytes(folder.reports / f"{name}.png", png)
     for name, judgement in judgements.items():
@@ -149,11 +136,11 @@ def _judgements(
     (scores, parts), speed = timed(lambda some: classifier.class_scores(some, rows))
     judgements = {"pixelcnnpp": Judgement(parts[:, -1], scores[:, -1], speed, parts)}
     if (cnn := load_baseline(folder)) is not None:
-        classifier = BaselineClassifier(
-            cnn, verbose=options.verbose, flip_average=options.flip_average
-        )
+        how = {"verbose": options.verbose, "flip_average": options.flip_average}
+        classifier = BaselineClassifier(cnn, **how)
         whole, speed = timed(classifier.predict_proba)
-        seen = (first_rows(images, row, filling) for row in rows[:-1])
+        height = np.arange(images.shape[1])[:, np.newaxis, np.newaxis]
+        seen = (np.where(height < row, images, filling) for row in rows[:-1])
         parts = np.stack([*map(classifier.predict_proba, seen), whole], axis=1)
         judgements["baseline"] = Judgement(whole, None, speed, parts)
     return judgements
@@ -197,7 +184,7 @@ def compare(
         "count": len(labels),
         "models": {
             name: {
-                **classification_metrics(labels, judgement.probabilities),
+                **metrics.classification_metrics(labels, judgement.probabilities),
                 "bits_per_dim": judgement.bits_per_dim(image_shape),
                 "pictures_per_second": judgement.pictures_per_second,
                 **classifier_details(labels, judgement.probabilities, class_names),
@@ -209,8 +196,8 @@ def compare(
     }
     if len(judgements) == 2:
         a, b = (judgement.predicted == labels for judgement in judgements.values())
-        interval = list(accuracy_difference_interval(a, b))
-        report["mcnemar_p"] = mcnemar_p_value(a, b)
+        interval = list(metrics.accuracy_difference_interval(a, b))
+        report["mcnemar_p"] = metrics.mcnemar_p_value(a, b)
         report["accuracy_difference"] = {"value": float(a.mean() - b.mean()), "ci95": interval}
     return report
 
@@ -223,28 +210,21 @@ def classifier_details(
     scikit-learn's `classification_report` by class, `roc_auc` (one against the rest),
     `temperature_scaling` (`None` for a single image) and `selective_accuracy`.
     """
-    areas = one_vs_rest_auc(labels, probabilities)
+    areas = metrics.one_vs_rest_auc(labels, probabilities)
     defined = [area for area in areas if area is not None]
-    coverage, accuracy = selective_accuracy(labels, probabilities)
+    coverage, accuracy = metrics.selective_accuracy(labels, probabilities)
     at_coverage = {str(c): float(accuracy[np.searchsorted(coverage, c)]) for c in COVERAGES}
     scaling = None
     if len(labels) > 1:
-        scaled, temperatures = cross_fitted_temperature(labels, probabilities)
-        numbers = classification_metrics(labels, scaled)
-        scaling = {
-            "temperatures": temperatures,
-            "fitted_on": "the other half of the split",
-            "ece": numbers["ece"],
-            "log_loss": numbers["log_loss"],
-        }
+        scaled, temperatures = metrics.cross_fitted_temperature(labels, probabilities)
+        numbers = metrics.classification_metrics(labels, scaled)
+        scaling = {"temperatures": temperatures, "fitted_on": "the other half of the split"}
+        scaling |= {name: numbers[name] for name in ("ece", "log_loss")}
+    predicted, macro = probabilities.argmax(axis=1), float(np.mean(defined)) if defined else None
+    by_class = _classification_report(labels, predicted, class_names, output_dict=True)
     return {
-        "classification_report": _classification_report(
-            labels, probabilities.argmax(axis=1), class_names, output_dict=True
-        ),
-        "roc_auc": {
-            "macro": float(np.mean(defined)) if defined else None,
-            "classes": dict(zip(class_names, areas, strict=True)),
-        },
+        "classification_report": by_class,
+        "roc_auc": {"macro": macro, "classes": dict(zip(class_names, areas, strict=True))},
         "temperature_scaling": scaling,
         "selective_accuracy": {"area": float(accuracy.mean()), "at_coverage": at_coverage},
     }
@@ -255,33 +235,19 @@ def part_rows(height: int) -> np.ndarray:
     return np.linspace(0, height, min(height, MOST_PARTS) + 1).round().astype(int)
 
 
-def first_rows(images: np.ndarray, row: int, filling: np.ndarray) -> np.ndarray:
-    """Images whose rows from `row` on are those of another one, for a model that needs all rows."""
-    seen = images.copy()
-    seen[:, row:] = filling[row:]
-    return seen
-
-
 def partial_report(
     labels: np.ndarray, rows: np.ndarray, probabilities: dict[str, np.ndarray]
 ) -> dict:
-    """The numbers of `partial.json`.
+    """The numbers of `partial.json`, from the probabilities `[count, parts, classes]` of models.
 
-    Args:
-        labels: True classes, int `[count]`.
-        rows: How many rows are seen, int `[parts]`; the last is the height.
-        probabilities: Of each model, float `[count, parts, classes]`.
+    `rows`, int `[parts]`, is how many rows are seen in each; the last is the height.
     """
     models = {}
     for name, given in probabilities.items():
-        measured = [classification_metrics(labels, given[:, part]) for part in range(len(rows))]
+        measured = [metrics.classification_metrics(labels, part) for part in given.swapaxes(0, 1)]
         models[name] = {key: [numbers[key] for numbers in measured] for key in measured[0]}
-    return {
-        "count": len(labels),
-        "rows": rows.tolist(),
-        "shares": (rows / rows[-1]).tolist(),
-        "models": models,
-    }
+    shares = (rows / rows[-1]).tolist()
+    return {"count": len(labels), "rows": rows.tolist(), "shares": shares, "models": models}
 
 
 def _classification_report(labels, predicted, class_names, **form) -> dict | str:
@@ -312,6 +278,6 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
         low, high = difference["ci95"]
         print(
             f"{titles['pixelcnnpp']} minus baseline: {100 * difference['value']:+.1f} points of "
-            f"accuracy, 95 % interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap)"
+            f"accuracy, 95 % interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap); "
+            f"McNemar's exact test: p = {report['mcnemar_p']:.4g}"
         )
-        print(f"McNemar's exact test, are the two different? p = {report['mcnemar_p']:.4g}")

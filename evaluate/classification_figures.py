@@ -6,13 +6,7 @@ import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay, roc_curve
 
 from keras_pixelcnnpp.evaluate.figures import figure_png, name_lines, new_figure
-from keras_pixelcnnpp.evaluate.metrics.classifiers import (
-    cross_fitted_temperature,
-    expected_calibration_error,
-    one_vs_rest_auc,
-    reliability,
-    selective_accuracy,
-)
+from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 
 # More would not be told apart by color.
 NAMED_CLASSES = 10
@@ -57,7 +51,7 @@ def roc_png(
     chance = np.geomspace(least, 1)
     axes.plot(chance, chance, ":", color="grey")
     lines = {}
-    for index, area in enumerate(one_vs_rest_auc(labels, probabilities)):
+    for index, area in enumerate(metrics.one_vs_rest_auc(labels, probabilities)):
         if area is None:
             continue
         false_rate, true_rate, _ = roc_curve(labels == index, probabilities[:, index])
@@ -86,11 +80,11 @@ def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
     figure = new_figure(1 + 4.2 * len(models), 4.6)
     panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     for axes, (title, probabilities) in zip(panels, models.items(), strict=True):
-        scaled, temperatures = cross_fitted_temperature(labels, probabilities)
+        scaled, temperatures = metrics.cross_fitted_temperature(labels, probabilities)
         axes.plot([0, 1], [0, 1], ":", color="grey")
         for name, values in {"as it is": probabilities, "temperature-scaled": scaled}.items():
-            count, accuracy, confidence = reliability(labels, values)
-            error = expected_calibration_error(labels, values)
+            count, accuracy, confidence = metrics.reliability(labels, values)
+            error = metrics.expected_calibration_error(labels, values)
             (line,) = axes.plot(confidence, accuracy, label=f"{name}, ECE {error:.3f}")
             sizes = 12 + 160 * np.sqrt(count[count > 0] / count.sum())
             axes.scatter(confidence, accuracy, sizes, color=line.get_color(), alpha=0.6)
@@ -108,7 +102,7 @@ def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) ->
     figure = new_figure(6, 4.2)
     axes = figure.subplots()
     for title, probabilities in models.items():
-        coverage, accuracy = selective_accuracy(labels, probabilities)
+        coverage, accuracy = metrics.selective_accuracy(labels, probabilities)
         axes.plot(100 * coverage, 100 * accuracy, label=f"{title}, area {accuracy.mean():.4f}")
     axes.set(
         xlabel="coverage: images answered, the most confident first (%)",

@@ -15,6 +15,20 @@ Split = Annotated[str, typer.Option(help="train, validation or test.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures per step.")]
 PerClass = Annotated[int, typer.Option(min=1, help="Pictures of each class.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")]
+FlipAverage = Annotated[
+    bool, typer.Option("--flip-average", help="Judge each image and its mirror image together.")
+]
+Partial = Annotated[bool, typer.Option("--partial", help="Judge the first rows as well.")]
+Count = Annotated[int, typer.Option(min=2, help="Images of each kind, at most.")]
+Against = Annotated[str | None, typer.Option(help="Images of your own: data as for training.")]
+Background = Annotated[
+    Path | None, typer.Option(help="A run trained with --perturb: adds the likelihood ratio.")
+]
+Temperature = Annotated[float, typer.Option(help="Above 0; below 1, safer, smoother images.")]
+Guidance = Annotated[float, typer.Option(help="Exaggerates the class, after label dropout.")]
+Reference = Annotated[str, typer.Option(help="Split of real images to compare with, or none.")]
+Temperatures = Annotated[str, typer.Option(help="Sampled side by side, a set each; or empty.")]
+Completions = Annotated[int, typer.Option(min=0, help="Completions of each of some images.")]
 
 
 @app.command()
@@ -24,17 +38,8 @@ def classification(
     data: Data = None,
     split: Split = "validation",
     batch_size: BatchSize = 32,
-    flip_average: Annotated[
-        bool,
-        typer.Option(
-            "--flip-average",
-            help="Judge each picture together with its mirror image; twice the work.",
-        ),
-    ] = False,
-    partial: Annotated[
-        bool,
-        typer.Option("--partial", help="Judge the first rows of each picture as well."),
-    ] = False,
+    flip_average: FlipAverage = False,
+    partial: Partial = False,
 ) -> None:
     """Compare PixelCNN++ and the baseline CNN as classifiers.
 
@@ -72,21 +77,16 @@ def foreign(
     run: Run,
     data: Data = None,
     split: Split = "validation",
-    count: Annotated[int, typer.Option(min=2, help="Pictures of each kind, at most.")] = 200,
+    count: Count = 200,
     seed: Seed = 0,
     batch_size: BatchSize = 32,
-    against: Annotated[
-        str | None, typer.Option(help="Foreign pictures of your own: data as for training.")
-    ] = None,
-    background: Annotated[
-        Path | None, typer.Option(help="A run trained with --perturb: adds the likelihood ratio.")
-    ] = None,
+    against: Against = None,
+    background: Background = None,
 ) -> None:
     """Tell pictures like those of the training from foreign ones.
 
-    By log p(x), by log p(x) corrected for the complexity of a picture (the size of its PNG file),
-    by its ratio to that of a background model, and by the largest class probability. Writes
-    reports/foreign.json and reports/foreign.png.
+    By log p(x), corrected for complexity (the size as a PNG file) or by a background model, and by
+    the largest class probability. Writes reports/foreign.json and reports/foreign.png.
     """
     from keras_pixelcnnpp.evaluate.ood import detect
 
@@ -99,24 +99,12 @@ def generation(
     run: Run,
     per_class: PerClass = 25,
     seed: Seed = 0,
-    temperature: Annotated[
-        float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")
-    ] = 1.0,
-    guidance: Annotated[
-        float,
-        typer.Option(help="Exaggerates the class; for models trained with label dropout."),
-    ] = 0.0,
+    temperature: Temperature = 1.0,
+    guidance: Guidance = 0.0,
     data: Data = None,
-    reference: Annotated[
-        str,
-        typer.Option(help="Split of real pictures to compare with, or none: only draw."),
-    ] = "validation",
-    temperatures: Annotated[
-        str, typer.Option(help="Drawn side by side; empty for none. Each costs a whole set.")
-    ] = "0.7,0.85,1,1.15",
-    completions: Annotated[
-        int, typer.Option(min=0, help="Completions of each of some real pictures.")
-    ] = 4,
+    reference: Reference = "validation",
+    temperatures: Temperatures = "0.7,0.85,1,1.15",
+    completions: Completions = 4,
 ) -> None:
     """Draw pictures of each class and compare them with real ones.
 

@@ -29,9 +29,7 @@ def explain(folder: RunFolder, options: SimpleNamespace) -> None:
     facts = {"split": options.split, "temperature": classifier.temperature}
     report = {"options": options.given, **facts, **found.report(class_names)}
     write_json(folder.reports / "evidence.json", report)
-    mistakes = int(np.sum(found.predicted != found.images.labels))
-    print(f"{report['count']} images, {mistakes} of them mistakes")
-    print(f"Wrote evidence.png and evidence.json to {folder.reports}")
+    print(f"Wrote evidence.png and evidence.json, of {report['count']} images, to {folder.reports}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +108,8 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str], num_levels: int
         left.set_title(title, color="black" if predicted == label else "tab:red", **words)
         against = class_names[evidence.against[index]]
         right.set_title(f"against {against}\n{evidence.maps[index].sum():+.1f} nats", **words)
-    bar = figure.colorbar(shown, ax=grid, extend="both", aspect=25, pad=0.01)
+    shrink = min(1, 3 / len(rows))
+    bar = figure.colorbar(shown, ax=grid, extend="both", shrink=shrink, aspect=25, pad=0.01)
     bar.set_label("nats for the true class (blue), against it (red)")
     return figure_png(figure)
 

@@ -14,7 +14,7 @@ from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
-from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_with_interval
+from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.evaluate.metrics.pictures import (
     FIDELITY_METRICS,
     fidelity_metrics,
@@ -143,11 +143,7 @@ def temperatures_gallery(sets: dict[float, ClassSamples]) -> tuple:
 
 
 def complete_images(
-    model: AutoregressiveModel,
-    real: LabelledImages,
-    class_names: list[str],
-    count: int,
-    **arguments,
+    model: AutoregressiveModel, real: LabelledImages, class_names: list[str], count: int, **how
 ) -> tuple:
     """Keeps the upper half of a real image of each class and completes it `count` times.
 
@@ -157,7 +153,7 @@ def complete_images(
     images = real.take(rows[:MOST_ROWS] if model.num_classes else slice(MOST_ROWS))
     labels = np.repeat(images.labels, count) if model.num_classes else None
     half = model.image_shape[0] // 2
-    completed = model.complete(np.repeat(images.images, count, axis=0), half, labels, **arguments)
+    completed = model.complete(np.repeat(images.images, count, axis=0), half, labels, **how)
     completed = completed.reshape(len(images), count, *model.image_shape)
     original = to_pixels(images.images, model.num_levels)[:, np.newaxis]
     given = original.copy()
@@ -278,17 +274,14 @@ class Comparison:
 def named_rightly(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
     """How many images a classifier of real ones takes for what they are: do they show a class?
 
-    `count`, the share `accuracy` and its interval `accuracy_ci95`, ready for JSON.
+    `count` and `classification_metrics`, of which `accuracy` is the share of those named rightly.
     """
     probabilities = cnn.class_probabilities(images)
-    return {"count": len(labels), **accuracy_with_interval(labels, probabilities)}
+    return {"count": len(labels), **classification_metrics(labels, probabilities)}
 
 
 def nearest_training(
-    samples: ClassSamples,
-    train: np.ndarray,
-    held_out: np.ndarray,
-    cnn: BaselineCNN | None = None,
+    samples: ClassSamples, train: np.ndarray, held_out: np.ndarray, cnn: BaselineCNN | None = None
 ) -> tuple[dict[str, dict], dict[str, tuple[np.ndarray, np.ndarray]]]:
     """How close sampled images come to those trained on; all are levels.
 
@@ -359,10 +352,10 @@ def _print_report(report: dict) -> None:
             f"class, and {named['real']['accuracy']:.1%} of the real ones."
         )
     for space, numbers in report.get("memorisation", {}).items():
-        print(
-            f"Copying, by {space}: {numbers['share_closer_than_5_percent']:.1%} of the images "
-            "are closer to a training image than 95 % of the held-out ones are; 5 % is chance."
+        closer = (
+            f"{numbers['share_closer_than_5_percent']:.1%} of the images are closer to training"
         )
+        print(f"Copying, by {space}: {closer} than 95 % of held-out ones; 5 % is chance.")
     if "temperatures" in report:
         names = ("temperature", "bits_per_dim", *SUMMARY)
         rows = [[_short(row[name]) for name in names] for row in report["temperatures"]]

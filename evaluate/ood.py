@@ -63,19 +63,17 @@ def detect(folder: RunFolder, options: SimpleNamespace) -> None:
     baseline = cnn and BaselineClassifier(cnn)
     scoring = {"batch_size": options.batch_size, "verbose": options.verbose}
     scores = detector_scores(sets, model, baseline, background, **scoring)
-    facts = {"options": options.given, "split": options.split, "seed": options.seed}
-    report = {**facts, **auroc_report(scores)}
+    report = {"options": options.given, "split": options.split, "seed": options.seed}
+    report |= auroc_report(scores)
     write_json(folder.reports / "foreign.json", report)
     png = foreign_png(sets, scores, report, dataset.num_levels)
     write_bytes(folder.reports / "foreign.png", png)
     rows = [
-        (name, f"{numbers['bits_per_dim']:.3f}", *(f"{a:.3f}" for a in numbers["auroc"].values()))
+        (name, *(f"{area:.3f}" for area in numbers["auroc"].values()))
         for name, numbers in report["inputs"].items()
     ]
-    rows.append(("mean", "", *(f"{area:.3f}" for area in report["mean_auroc"].values())))
-    headings = ("", "bits/dim", *(name.replace("_", " ") for name in report["detectors"]))
-    bits = f"{report['familiar']['bits_per_dim']:.3f} bits/dim"
-    print_table(headings, rows, title=f"AUROC against familiar images ({bits}); 0.5 is guessing")
+    headings = ("", *(name.replace("_", " ") for name in report["detectors"]))
+    print_table(headings, rows, title="AUROC against familiar images; 0.5 is guessing")
     print(f"Wrote foreign.json and foreign.png to {folder.reports}")
 
 
@@ -200,10 +198,6 @@ def auroc_report(scores: dict[str, dict[str, np.ndarray]]) -> dict:
         "detectors": {detector: DETECTORS[detector] for detector in familiar},
         "familiar": {name: of_familiar[name] for name in ("count", "bits_per_dim")},
         "inputs": inputs,
-        "mean_auroc": {
-            detector: float(np.mean([numbers["auroc"][detector] for numbers in inputs.values()]))
-            for detector in familiar
-        },
     }
 
 

@@ -17,18 +17,13 @@ def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dic
     """`accuracy`, `accuracy_ci95` (`[low, high]`), `log_loss` (nats) and `ece`, ready for JSON."""
     probabilities = np.asarray(probabilities, dtype=np.float64)
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
+    correct = int(np.sum(probabilities.argmax(axis=1) == labels))
     return {
-        **accuracy_with_interval(labels, probabilities),
+        "accuracy": correct / len(labels),
+        "accuracy_ci95": list(accuracy_interval(correct, len(labels))),
         "log_loss": mean_log_loss(labels, probabilities),
         "ece": expected_calibration_error(labels, probabilities),
     }
-
-
-def accuracy_with_interval(labels: np.ndarray, probabilities: np.ndarray) -> dict:
-    """`accuracy` and its 95 % interval `accuracy_ci95`, `[low, high]`, ready for JSON."""
-    correct = int(np.sum(probabilities.argmax(axis=1) == labels))
-    interval = list(accuracy_interval(correct, len(labels)))
-    return {"accuracy": correct / len(labels), "accuracy_ci95": interval}
 
 
 def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:

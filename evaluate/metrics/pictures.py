@@ -60,20 +60,18 @@ def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     Of Inception's features the KID, over every pair of images instead of random subsets.
     Unbiased: of two sets of one distribution its mean is 0, so it may fall below.
     """
+
+    def kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
+        batches = gen_batches(len(a), 2000)  # which bounds the memory
+        return float(sum(polynomial_kernel(a[rows], b).sum() for rows in batches))
+
+    def mean_within(features: np.ndarray) -> float:
+        count, dimensions = features.shape
+        own = (np.sum(features**2, axis=1) / dimensions + 1) ** 3
+        return (kernel_sum(features, features) - own.sum()) / (count * (count - 1))
+
     a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
-    return _mean_within(a) + _mean_within(b) - 2 * _kernel_sum(a, b) / (len(a) * len(b))
-
-
-def _mean_within(features: np.ndarray) -> float:
-    """The mean kernel of two different rows."""
-    count, dimensions = features.shape
-    own = (np.sum(features**2, axis=1) / dimensions + 1) ** 3
-    return (_kernel_sum(features, features) - own.sum()) / (count * (count - 1))
-
-
-def _kernel_sum(a: np.ndarray, b: np.ndarray, rows_at_once: int = 2000) -> float:
-    batches = gen_batches(len(a), rows_at_once)  # which bounds the memory
-    return float(sum(polynomial_kernel(a[rows], b).sum() for rows in batches))
+    return mean_within(a) + mean_within(b) - 2 * kernel_sum(a, b) / (len(a) * len(b))
 
 
 def precision_recall(

@@ -15,7 +15,6 @@ from keras_pixelcnnpp.evaluate import classification_figures
 from keras_pixelcnnpp.evaluate.classification import (
     Judgement,
     compare,
-    first_rows,
     part_rows,
     partial_report,
 )
@@ -80,29 +79,19 @@ class TestNumbers:
         at_coverage = {"0.5": 1, "0.8": 0.75, "0.9": 0.75, "0.95": 0.75}
         assert details["selective_accuracy"]["at_coverage"] == at_coverage
 
-    def test_temperature_scaling_mends_what_was_too_sure(self, rng):
-        labels = rng.integers(0, 3, 600)
-        logits = 2 * np.eye(3)[labels] + rng.normal(size=(600, 3)) * np.sqrt(2)
-        # The class's true posterior has these logits; four times as sure is too sure.
-        probabilities = np.exp(4 * logits) / np.exp(4 * logits).sum(axis=1, keepdims=True)
-        report = compare(labels, {"a": Judgement(probabilities)}, (1, 1, 1), ("a", "b", "c"))
-        numbers = report["models"]["a"]
-        scaled = numbers["temperature_scaling"]
-        assert scaled["temperatures"] == pytest.approx([4, 4], rel=0.3)
-        assert scaled["ece"] < numbers["ece"] / 2
-        assert scaled["log_loss"] < numbers["log_loss"]
-
 
 class TestFigures:
     def test_are_images(self, rng):
         labels, probabilities = np.array([0, 1, 1, 0]), rng.dirichlet(np.ones(12), 4)
         two = {"one": probabilities, "two": probabilities}
+        parts = {"one": rng.dirichlet(np.ones(2), (4, 2))}
         names = [f"class {index}" for index in range(12)]
         for png in (
             roc_png(labels, probabilities, names, "title"),
             roc_png(np.zeros(4, int), probabilities[:, :2], names[:2]),
             reliability_png(labels, two),
             selective_accuracy_png(labels, two),
+            partial_png(partial_report(labels, np.array([0, 4]), parts), {"one": "One"}),
             confusion_matrix_png(labels, np.array([0, 1, 0, 0]), ["cat", "dog", "none"]),
         ):
             assert min(size_of(png)) > 300
@@ -126,16 +115,6 @@ class TestFigures:
 
 
 class TestPartial:
-    def test_rest_is_another_image(self):
-        images = np.arange(8, dtype="uint8").reshape(2, 2, 2, 1)
-        filling = np.full((2, 2, 1), 9, "uint8")
-        assert first_rows(images, 0, filling).tolist() == [filling.tolist()] * 2
-        assert first_rows(images, 1, filling)[..., 0].tolist() == [
-            [[0, 1], [9, 9]],
-            [[4, 5], [9, 9]],
-        ]
-        np.testing.assert_array_equal(first_rows(images, 2, filling), images)
-
     @pytest.mark.parametrize(("height", "count"), [(1, 2), (8, 9), (16, 17), (28, 17), (64, 17)])
     def test_parts_are_few_and_reach_from_nothing_to_all(self, height, count):
         rows = part_rows(height)
@@ -143,14 +122,6 @@ class TestPartial:
         assert (rows[0], rows[-1]) == (0, height)
         assert np.diff(rows).min() >= 1
         assert np.diff(rows).max() <= np.diff(rows).min() + 1
-
-    def test_report(self, rng):
-        labels, probabilities = rng.integers(0, 3, 40), rng.dirichlet(np.ones(3), (40, 4))
-        report = partial_report(labels, np.array([0, 2, 4, 8]), {"pixelcnnpp": probabilities})
-        assert report["shares"] == [0, 0.25, 0.5, 1]
-        for part, accuracy in enumerate(report["models"]["pixelcnnpp"]["accuracy"]):
-            assert accuracy == accuracy_score(labels, probabilities[:, part].argmax(axis=1))
-        assert min(size_of(partial_png(report, {"pixelcnnpp": "PixelCNN++"}))) > 300
 
 
 class TestCommand:
