@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from keras import ops
+from rich.box import SIMPLE_HEAD
 
 from keras_pixelcnnpp.checks import checked_images, require_temperature
 from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
@@ -340,12 +341,14 @@ def _print_report(report: dict) -> None:
     print(f"{report['count']} images in {report['seconds']:.1f} s, {bits}")
     if "metrics" in report:
         rows = [
-            (name, *(f"{_short(of[m])} / {_short(of['floor'][m])}" for m in FIDELITY_METRICS))
+            (name, *(f"{_short(of[m])}/{_short(of['floor'][m])}" for m in FIDELITY_METRICS))
             for name, of in report["metrics"].items()
         ]
         title = f"Sampled / as many real training images, against {report['reference']['split']}"
         caption = "of the features of the baseline CNN, so no FID"
-        print_table(("class", *FIDELITY_METRICS), rows, title=title, caption=caption)
+        headings = ("class", "Fréchet", *FIDELITY_METRICS[1:])
+        look = {"box": SIMPLE_HEAD, "collapse_padding": True, "pad_edge": False}
+        print_table(headings, rows, title=title, caption=caption, **look)
     if named := report.get("named_rightly"):
         print(
             f"The baseline CNN names {named['drawn']['accuracy']:.1%} of the images by their "
@@ -363,4 +366,4 @@ def _print_report(report: dict) -> None:
 
 
 def _short(number: float | None) -> str:
-    return "–" if number is None else f"{number:.3g}"
+    return "–" if number is None else f"{number:.2g}"
