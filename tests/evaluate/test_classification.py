@@ -190,7 +190,7 @@ class TestCommand:
         assert status == 0
         source = run.read_config()["data"]["source"]
         assert (
-            f"Train it: pixelcnnpp train baseline --resize squeeze --data {source} --image-size 4 "
+            f"Train it: pixelcnnpp train baseline --data {source} --image-size 4 "
             f"--num-levels 5 --run {run.path}\n"
         ) in out
         report = report_of(run)
