@@ -24,7 +24,7 @@ def play(
         bool, typer.Option("--open/--no-browser", help="Open the page in a browser.")
     ] = False,
 ) -> None:
-    """Play with a trained model in the browser: draw, classify, complete, compress, compare.
+    """Play with a trained model in the browser: sample, classify, complete.
 
     By default the preset fashion_mnist. Stop it with Ctrl-C. Nothing leaves this machine.
     """
@@ -40,9 +40,7 @@ def play(
         preset = DEFAULT_PRESET
     source = trained_source(preset, run, model)
     from keras_pixelcnnpp.app.answers import Answers
+    from keras_pixelcnnpp.app.page import serve
+    from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-    with Answers.load(source) as answers:
-        # After the model has begun to draw: Gradio takes its time, too.
-        from keras_pixelcnnpp.app.page import serve
-
-        serve(answers, host, port, open_browser)
+    serve(Answers(TrainedModel.find(source)), host, port, open_browser)

@@ -1,0 +1,284 @@
+"""The page as a browser meets it, through Gradio's own client, and what it asks of a model."""
+
+import gc
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
+
+import hostile
+import numpy as np
+import pytest
+import tiny
+from command_line import one_line
+from PIL import Image
+
+from keras_pixelcnnpp.app.answers import ANY, NUM_IMAGES, Answers
+from keras_pixelcnnpp.data.images import picture_grid, png_bytes, to_pixels
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+
+NAMES = ("dark", "gray", "<b>right")
+LEVELS = tiny.tiny_split(6).images
+needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra `app`")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.random_model()
+
+
+@pytest.fixture(scope="module")
+def answers(model):
+    return Answers(TrainedModel(model, NAMES, "tiny"))
+
+
+def last(steps):
+    """Where a sampling ends, and how many rows were done at each step."""
+    steps = list(steps)
+    return steps[-1], [step.rows for step in steps]
+
+
+class TestSample:
+    def test_gives_what_sample_gives(self, answers, model):
+        found, rows = last(answers.sample(2, seed=3, temperature=0.7))
+        assert rows == [1, 2, 3, 4]
+        assert found.labels.tolist() == [2] * NUM_IMAGES
+        expected = model.sample(found.labels, seed=3, temperature=0.7)
+        np.testing.assert_array_equal(found.pixels, to_pixels(expected, 5))
+
+    def test_any_class_and_a_seed_that_gives_it_again(self, answers, model):
+        found, _ = last(answers.sample())
+        assert len(set(found.labels.tolist())) > 1
+        expected = to_pixels(model.sample(found.labels, seed=found.seed), 5)
+        np.testing.assert_array_equal(found.pixels, expected)
+        again, _ = last(answers.sample(seed=found.seed))
+        np.testing.assert_array_equal(again.pixels, found.pixels)
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"label": 3}, "integers from 0 to 2"),
+            ({"label": "grey"}, "`labels`"),
+            ({"temperature": 0}, "`temperature`"),
+            ({"guidance": 1}, "label dropout"),
+            ({"seed": -1}, "`seed`"),
+        ],
+    )
+    def test_refuses(self, answers, given, message):
+        with pytest.raises(ValueError, match=message):
+            next(answers.sample(**{"label": 0, "seed": 0, **given}))
+
+
+class TestComplete:
+    def test_gives_what_complete_gives(self, answers, model):
+        found, _ = last(answers.complete(LEVELS[4], 2, 1, seed=5))
+        images = LEVELS[[4] * NUM_IMAGES]
+        expected = model.complete(images, 2, [1] * NUM_IMAGES, seed=5)
+        np.testing.assert_array_equal(found.pixels, to_pixels(expected, 5))
+        np.testing.assert_array_equal(found.pixels[:, :2], to_pixels(images[:, :2], 5))
+
+    def test_samples_the_classes_from_the_belief(self, answers, model, monkeypatch):
+        certain = np.array([[0, 0, 1]], "float32")
+        monkeypatch.setattr(model, "class_probabilities", lambda images, known_rows: certain)
+        found, _ = last(answers.complete(LEVELS[0], 4))
+        assert found.labels.tolist() == [2] * NUM_IMAGES
+
+    @pytest.mark.parametrize("rows", [-1, 5])
+    def test_refuses_rows_that_are_not_there(self, answers, rows):
+        with pytest.raises(ValueError, match="from 0 to 4"):
+            next(answers.complete(LEVELS[0], rows, 0))
+
+
+class TestClassify:
+    def test_says_what_the_model_says(self, answers, model):
+        found = answers.classify(LEVELS[1])
+        assert tuple(found.probabilities) == NAMES
+        expected = model.class_probabilities(LEVELS[1:2])[0]
+        assert list(found.probabilities.values()) == pytest.approx(expected, rel=1e-4)
+        assert found.bits == pytest.approx(model.bits_per_dim(LEVELS[1:2])[0], rel=1e-5)
+        lines = found.belief.axes[0].lines
+        of_two = model.class_probabilities(LEVELS[1:2], known_rows=2)[0]
+        drawn = sorted(line.get_ydata()[2] for line in lines)
+        assert drawn == pytest.approx(sorted(of_two), rel=1e-4)
+
+    @pytest.mark.parametrize("against", [ANY, 0, 1, 2])
+    def test_evidence(self, answers, model, against):
+        found = answers.classify(LEVELS[1], against)
+        order = np.argsort(-model.class_probabilities(LEVELS[1:2])[0]).tolist()
+        other = order[1] if against == ANY else against
+        label = order[1] if other == order[0] else order[0]
+        gain = model.log_prob(LEVELS[1:2], [label]) - model.log_prob(LEVELS[1:2], [other])
+        (nats,) = [image.get_array() for image in found.evidence.axes[1].images]
+        assert nats.sum() == pytest.approx(gain[0], rel=1e-3, abs=1e-4)
+        assert f"against {NAMES[other]} " in found.evidence.get_suptitle()
+
+    def test_a_model_without_classes(self):
+        model = tiny.tiny_model(num_classes=0, conditioning="none")
+        answers = Answers(TrainedModel(model, (), "tiny"))
+        found, _ = last(answers.sample(seed=0))
+        expected = model.sample(NUM_IMAGES, seed=0)
+        np.testing.assert_array_equal(found.pixels, to_pixels(expected, 5))
+        assert last(answers.complete(LEVELS[0], 3, seed=0))[0].labels is None
+
+
+class TestRead:
+    def test_crops_and_inverts(self, answers, tmp_path):
+        pixels = np.zeros((8, 16, 3), "uint8")
+        pixels[:, 4:12] = 255
+        Image.fromarray(pixels).save(tmp_path / "wide.png")
+        assert np.all(answers.read(tmp_path / "wide.png") == 4)
+        assert np.all(answers.read(tmp_path / "wide.png", invert=True) == 0)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"no image at all", "not a PNG or JPEG"),
+            (hostile.png(60_000, 60_000), "too large"),
+            (hostile.jpeg_of_scans(1200, 1000), "scans"),
+            (None, "no longer there"),
+        ],
+    )
+    def test_a_bad_file_gets_a_sentence(self, answers, tmp_path, content, message):
+        path = tmp_path / "bad.png"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(UserError, match=message) as error:
+            answers.read(path)
+        assert str(tmp_path) not in str(error.value)
+
+    def test_no_file(self, answers):
+        with pytest.raises(UserError, match="Choose an image"):
+            answers.read(None)
+
+
+@pytest.fixture(scope="class")
+def address(answers, tmp_path_factory):
+    """Where the page is, for as long as these tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        from keras_pixelcnnpp.app.page import launch, make_page
+
+        page = make_page(answers)
+        yield launch(page, server_name="127.0.0.1")
+        page.close(verbose=False)
+    # What Gradio leaves open is found here, where its warnings are ignored.
+    gc.collect()
+
+
+@pytest.fixture
+def connect(address):
+    from gradio_client import Client
+
+    return lambda: Client(address, verbose=False, analytics_enabled=False)
+
+
+@pytest.fixture
+def upload(tmp_path):
+    """Writes a file for the page to be given."""
+    from gradio_client import handle_file
+
+    def write(content):
+        (tmp_path / "image.png").write_bytes(content)
+        return handle_file(str(tmp_path / "image.png"))
+
+    return write
+
+
+def check_grid(path, levels):
+    """Checks that the page showed these images."""
+    expected = picture_grid(to_pixels(levels, 5), 8)[..., 0]
+    np.testing.assert_array_equal(np.asarray(Image.open(path).convert("L")), expected)
+
+
+@needs_gradio
+# Of Gradio and what it brings along.
+@pytest.mark.filterwarnings("ignore")
+class TestPage:
+    def test_sample(self, connect, model):
+        job = connect().submit(2, 7, 1, 0, api_name="/sample")
+        path, words = job.result(120)
+        check_grid(path, model.sample([2] * NUM_IMAGES, seed=7))
+        assert words.startswith("Seed 7, 4 of 4 rows: <b>right, <b>right")
+        assert any("1 of 4 rows" in words for _, words in job.outputs())
+
+    def test_classify(self, connect, upload, model):
+        given = upload(png_bytes(to_pixels(LEVELS[2], 5)))
+        bits, posterior, *plots = connect().predict(given, False, ANY, api_name="/classify")
+        expected = model.class_probabilities(LEVELS[2:3])[0]
+        found = {row["label"]: row["confidence"] for row in posterior["confidences"]}
+        assert [found[name] for name in NAMES] == pytest.approx(expected, abs=1e-4)
+        assert bits == pytest.approx(model.bits_per_dim(LEVELS[2:3])[0], abs=6e-4)
+        assert all(plot["plot"].startswith("data:image/") for plot in plots)
+
+    def test_complete(self, connect, upload, model):
+        given = upload(png_bytes(to_pixels(LEVELS[2], 5)))
+        path, _ = connect().predict(given, False, 2, 1, 5, 1, api_name="/complete")
+        images = LEVELS[[2] * NUM_IMAGES]
+        check_grid(path, model.complete(images, 2, [1] * NUM_IMAGES, seed=5))
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [(b"no image", "not a PNG or JPEG"), (hostile.png(60_000, 60_000), "too large")],
+    )
+    def test_a_bad_upload(self, connect, upload, content, message):
+        with pytest.raises(Exception, match=message):
+            connect().predict(upload(content), False, ANY, api_name="/classify")
+
+    def test_two_browsers_do_not_mix(self, connect, model):
+        found = {}
+
+        def sample(seed):
+            found[seed] = connect().predict(seed, seed, 1, 0, api_name="/sample")
+
+        threads = [threading.Thread(target=sample, args=[seed]) for seed in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for seed in range(3):
+            check_grid(found[seed][0], model.sample([seed] * NUM_IMAGES, seed=seed))
+
+    def test_nothing_comes_from_elsewhere(self, address):
+        import httpx
+
+        for path in ("", "theme.css"):
+            text = httpx.get(address + path).text
+            assert not re.search(r"fonts\.(googleapis|gstatic)\.com|cdnjs|cdn\.", text)
+
+
+class TestCommand:
+    def test_without_gradio(self, pixelcnnpp, monkeypatch):
+        monkeypatch.setitem(sys.modules, "gradio", None)
+        one_line(pixelcnnpp("app"), "pip install 'keras-pixelcnnpp[app]'")
+
+    @needs_gradio
+    def test_mistakes(self, pixelcnnpp):
+        one_line(pixelcnnpp("app", "--preset", "nowhere"), "Unknown preset")
+        one_line(pixelcnnpp("app", "--preset", "digits", "--run", "runs"), "2 of them")
+
+    @needs_gradio
+    @pytest.mark.slow
+    def test_from_the_command_to_ctrl_c(self, model, tmp_path):
+        model.save(tmp_path / "model.keras")
+        command = [sys.executable, "-m", "keras_pixelcnnpp.cli", "app", "--model"]
+        command += [tmp_path / "model.keras", "--port"]
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = str(taken.getsockname()[1])
+            failed = subprocess.run([*command, port], capture_output=True, text=True, check=False)
+        one_line((failed.returncode, failed.stdout, failed.stderr), f"127.0.0.1:{port}", "--port")
+        # What is ignored here, as a shell makes what it starts in the background, is ignored there.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        process = subprocess.Popen(
+            [*command, port], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        signal.signal(signal.SIGINT, before)
+        assert process.stdout.readline() == f"http://127.0.0.1:{port}\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (130, "", "")
