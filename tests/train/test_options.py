@@ -22,7 +22,6 @@ def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, 
     status, _, err = pixelcnnpp(*command)
     assert status == 2
     assert wrong[0] in err
-    assert str(wrong[1]) in err
     assert not (tmp_path / "run").exists()
 
 
