@@ -120,7 +120,7 @@ def serve_requests(seconds, folder, rng):
 
     model = PixelCNNPlusPlus((8, 8, 1), 2, filters=8, num_resolutions=1, num_mixtures=2)
     model.export(folder / "savedmodel" / "1", class_names=("first", "second"))
-    # Both processes start within the time.
+    # The processes start within about a minute.
     return requests_served(max(20, seconds - 60), folder / "savedmodel", rng)
 
 
@@ -148,10 +148,10 @@ def requests_served(seconds, savedmodel, rng, requests=10_000):
         return milliseconds, status, len(rows or []), is_right(expected, rows, status, answer)
 
     results, memory = [], []
-    end = time.monotonic() + seconds
     with server(savedmodel) as (address, process), ThreadPoolExecutor(CLIENTS) as clients:
         # TensorFlow prepares an endpoint when it is first called.
         send(0)
+        end = time.monotonic() + seconds
         # In portions, between which the memory is measured and the time looked at.
         while len(results) < requests and time.monotonic() < end:
             results += clients.map(send, [rng.randrange(2**31) for _ in range(requests // 20)])
