@@ -128,11 +128,11 @@ demo: .venv/installed
 	pixelcnnpp evaluate generation --run $(RUN) --per-class 10
 	pixelcnnpp evaluate report --run $(RUN)
 	pixelcnnpp savedmodel export --run $(RUN)
-	python examples/write_digits.py $(RUN)/pictures
-	pixelcnnpp savedmodel classify $(RUN)/savedmodel $(RUN)/pictures/*.png --csv $(RUN)/pictures.csv
+	python examples/write_digits.py $(RUN)/images
+	pixelcnnpp savedmodel classify $(RUN)/savedmodel $(RUN)/images/*.png --csv $(RUN)/images.csv
 	@echo "# With -S, Python sees TensorFlow in the folder named, but not this package:"
 	PYTHONPATH=$(SITE_PACKAGES) python -S examples/use_savedmodel.py $(RUN)/savedmodel/1 \
-		--classify $(RUN)/pictures/*.png --draw $(RUN)/drawn
+		--classify $(RUN)/images/*.png --draw $(RUN)/drawn
 	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/drawn, and: .venv/bin/tensorboard --logdir runs"
 
 clean:

@@ -88,7 +88,7 @@ class Answers:
         temperature: float = 1.0,
         guidance: float = 0.0,
     ) -> Iterator[Growing]:
-        """Samples images of a class, or of `ANY`: see `AutoregressiveModel.draw_rows`.
+        """Samples images of a class, or of `ANY`: see `AutoregressiveModel.sample_rows`.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -98,7 +98,7 @@ class Answers:
     def complete(
         self,
         levels: np.ndarray,
-        known_rows: int,
+        observed_rows: int,
         label: int = ANY,
         seed: int | None = None,
         temperature: float = 1.0,
@@ -112,9 +112,9 @@ class Answers:
         """
         belief = None
         if label == ANY and self.model.num_classes:
-            belief = self.model.class_probabilities(levels[None], known_rows=known_rows)[0]
+            belief = self.model.class_probabilities(levels[None], observed_rows=observed_rows)[0]
         images = np.repeat(levels[None], NUM_IMAGES, axis=0)
-        arguments = {"images": images, "known_rows": known_rows, "temperature": temperature}
+        arguments = {"images": images, "observed_rows": observed_rows, "temperature": temperature}
         return self._grow(label, belief, seed, **arguments)
 
     def classify(self, levels: np.ndarray, against: int = ANY) -> Classification:
@@ -124,7 +124,7 @@ class Answers:
         """
         model, names = self.model, self.trained.class_names
         rows = range(model.image_shape[0] + 1)
-        scores = model.class_log_likelihoods(levels[None], known_rows=rows)
+        scores = model.class_log_likelihoods(levels[None], observed_rows=rows)
         belief = model.posterior.probabilities(scores)[0]
         order = [label for label in np.argsort(-belief[-1]).tolist() if label != against]
         evidence = None
@@ -150,7 +150,7 @@ class Answers:
         else:
             labels = np.random.default_rng(seed).choice(model.num_classes, NUM_IMAGES, p=belief)
         given = NUM_IMAGES if labels is None else labels
-        for rows, levels in model.draw_rows(given, seed=seed, **arguments):
+        for rows, levels in model.sample_rows(given, seed=seed, **arguments):
             yield Growing(to_pixels(levels, model.num_levels), rows, labels, seed)
 
 

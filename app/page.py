@@ -20,7 +20,7 @@ os.environ["no_proxy"] = f"{os.environ.get('no_proxy', '')},localhost,127.0.0.1"
 import gradio as gr
 
 from keras_pixelcnnpp.app.answers import ANY, Answers, Growing
-from keras_pixelcnnpp.data.images import as_image, picture_grid
+from keras_pixelcnnpp.data.images import as_image, image_grid
 from keras_pixelcnnpp.errors import UserError
 
 MOST_CLASSES = 10  # with a bar of their own
@@ -202,7 +202,7 @@ def _show(answers: Answers, growing: Growing) -> tuple[Image.Image, str]:
     if growing.labels is not None:
         names = [answers.trained.class_names[label] for label in growing.labels]
         words += f": {', '.join(names)}"
-    return as_image(picture_grid(growing.pixels, COLUMNS)), words
+    return as_image(image_grid(growing.pixels, COLUMNS)), words
 
 
 def _told(listener: Callable) -> Callable:

@@ -1,6 +1,6 @@
 """What a preset compresses unseen images to, beside what its likelihood promises.
 
-    python benchmarks/compression.py fashion_mnist --data fashion_mnist --limit 200
+    python benchmarks/compression.py fashion_mnist --data fashion_mnist --max-examples 200
 
 Needs the extra `codec`; with `pip install pillow-jxl-plugin`, JPEG XL is measured too. Encodes and
 decodes as `model.compress` does, samples as many images for comparison, and writes
@@ -12,7 +12,7 @@ import importlib.util
 from common import RESULTS, argument_parser, facts, save, show, timed
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.codec.container import compress_pictures, decompress_pictures
+from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.archive import model_from_preset
@@ -23,11 +23,11 @@ def measure(model, levels, batch_size):
     """The numbers of the file: sizes in bits per dimension, seconds of everything."""
 
     def compress(levels):
-        return compress_pictures(model, levels, batch_size=batch_size, verbose=0)
+        return compress_images(model, levels, batch_size=batch_size, verbose=0)
 
-    decompress_pictures(model, compress(levels[:batch_size]).data, 0)  # compiles what is timed
+    decompress_images(model, compress(levels[:batch_size]).data, 0)  # compiles what is timed
     compressed, encoding = timed(lambda: compress(levels))
-    (images, _, _), decoding = timed(lambda: decompress_pictures(model, compressed.data, 0))
+    (images, _, _), decoding = timed(lambda: decompress_images(model, compressed.data, 0))
     if not (images == levels).all():
         raise SystemExit("The images did not come back equal")
     model.sample(compressed.labels[:batch_size], seed=0, batch_size=batch_size)
@@ -55,17 +55,17 @@ def main():
     parser.add_argument("preset")
     parser.add_argument("--data", required=True, help="as of pixelcnnpp train")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--limit", type=int, help="the first images only")
+    parser.add_argument("--max-examples", type=int, help="the first images only")
     parser.add_argument("--batch-size", type=int, default=100)
     options = parser.parse_args()
     model = model_from_preset(options.preset, load_weights=True)
     size, num_levels = model.image_shape[:2], model.num_levels
     dataset = load_dataset(options.data, image_size=size, num_levels=num_levels)
-    levels = dataset.split(options.split).images[: options.limit]
+    levels = dataset.split(options.split).images[: options.max_examples]
     result = measure(model, levels, options.batch_size)
     show([result["bits_per_dim"]])
     asked = {"preset": options.preset, "data": dataset.name}
-    asked |= {"split": options.split, "limit": options.limit}
+    asked |= {"split": options.split, "max_examples": options.max_examples}
     output = options.output or RESULTS / f"compression-{options.preset}.json"
     save(asked | facts() | result, output)
 

@@ -47,7 +47,9 @@ def arguments():
     parser = argument_parser(__doc__)
     parser.add_argument("--data", required=True, help="as of pixelcnnpp train")
     parser.add_argument("--image-size", type=int, help="resize images to this size")
-    parser.add_argument("--limit", type=int, help="train on so many images, with a label or not")
+    parser.add_argument(
+        "--max-examples", type=int, help="train on so many images, with a label or not"
+    )
     parser.add_argument("--split", default="test", help="the images to measure on")
     parser.add_argument("--labels-per-class", default="10,25,100")
     parser.add_argument("--seeds", default="0,1")
@@ -57,7 +59,7 @@ def arguments():
     parser.add_argument("--dropout-rate", type=float)
     parser.add_argument("--label-loss-weight", type=float)
     parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--labelled-share", type=float, default=0.3, help="of an epoch of all")
+    parser.add_argument("--labeled-fraction", type=float, default=0.3, help="of an epoch of all")
     parser.add_argument("--epochs", type=int, default=3, help="of PixelCNN++, over all images")
     parser.add_argument("--batch-size", type=int, default=64, help="of PixelCNN++, of all images")
     parser.add_argument("--cnn-epochs", type=int, default=5, help="over all images")
@@ -80,7 +82,7 @@ def command(*words, **options):
 def train_pixelcnnpp(folder, given, all_images, num_labeled, data):
     """PixelCNN++, by labeled images alone or by all."""
     if all_images:
-        how = {"unlabelled_weight": 1, "labelled_share": given.labelled_share}
+        how = {"unlabeled_weight": 1, "labeled_fraction": given.labeled_fraction}
         how |= {"epochs": given.epochs, "batch_size": given.batch_size}
     else:
         how = {"epochs": max(1, round(given.shown / num_labeled)), "batch_size": SMALL_BATCH}
@@ -104,7 +106,7 @@ def write_pseudo_labels(path, given, dataset, train, probabilities, share):
     labels = train.labels.copy()
     labels[others[surest]] = judged[surest].argmax(axis=1)
     # The true labels come as often as to PixelCNN++.
-    repeated = round(len(surest) * given.labelled_share / (1 - given.labelled_share))
+    repeated = round(len(surest) * given.labeled_fraction / (1 - given.labeled_fraction))
     rows = np.concatenate([np.resize(labeled, max(len(labeled), repeated)), others[surest]])
     splits = {**dataset.splits, "train": replace(train, labels=labels).take(rows)}
     arrays = {}
@@ -120,10 +122,14 @@ def train(way, given, labels_per_class, seed):
     folder = given.run / f"{way}-{labels_per_class}-{seed}"
     dataset = load_dataset(given.data, image_size=given.image_size)
     images = dataset.split("train")
-    labels = images.labels_kept(labels_per_class, given.limit, seed)
-    images = replace(images, labels=labels).some(given.limit, seed)
+    labels = images.labels_kept(labels_per_class, given.max_examples, seed)
+    images = replace(images, labels=labels).some(given.max_examples, seed)
     common = {"image_size": given.image_size, "seed": seed, "precision": given.precision}
-    data = {"data": given.data, "limit": given.limit, "labels_per_class": labels_per_class}
+    data = {
+        "data": given.data,
+        "max_examples": given.max_examples,
+        "labels_per_class": labels_per_class,
+    }
     num_labeled = np.sum(images.labels >= 0)
     if way.startswith("pixelcnnpp"):
         train_pixelcnnpp(folder, given, way == "pixelcnnpp_all", num_labeled, data | common)
@@ -138,7 +144,7 @@ def train(way, given, labels_per_class, seed):
         epochs = max(given.cnn_epochs, -(-given.cnn_shown // count))
         npz = {"data": path, "num_levels": dataset.num_levels}
         model = train_cnn(folder / f"pseudo_labels-{share}", given, epochs, npz | common)
-    return model, dataset.pictures(given.split, with_labels=True)
+    return model, dataset.images(given.split, with_labels=True)
 
 
 def main():

@@ -27,12 +27,12 @@ from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS, WATCHING
 PRESETS = Path(kp.__file__).parent / "presets"
 LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}
 # Of one training: the machine it ran on, what was looked at meanwhile.
-OF_THE_RUN = ("precision", "jit_compile", "seed", "limit", *WATCHING)
+OF_THE_RUN = ("precision", "jit_compile", "seed", "max_examples", *WATCHING)
 
 
 def training_options(options, num_levels):
     """What a preset keeps of a run's options: the epochs, and those that aren't the defaults."""
-    # Digits have 17 levels, other pictures 256: any other number was asked for.
+    # Digits have 17 levels, other images 256: any other number was asked for.
     coarser = {} if num_levels in (17, 256) else {"num_levels": num_levels}
     return coarser | {
         name: options[name]
@@ -68,7 +68,7 @@ def write(folder, name):
         "versions": config["pixelcnnpp"]["versions"],
         "split": report["split"],
         "count": report["count"],
-        "flip_average": report.get("flip_average", False),
+        "tta_flip": report.get("tta_flip", False),
         "metrics": {
             key: report["models"]["pixelcnnpp"][key]
             for key in ("accuracy", "accuracy_ci95", "log_loss", "ece", "bits_per_dim")
@@ -92,7 +92,7 @@ def write(folder, name):
         licence=LICENCES.get(metadata["data"]),
         cnn=report["models"].get("baseline"),
         coded=read_json(compression) if compression.exists() else None,
-        named=generation.get("named_rightly"),
+        named=generation.get("class_consistency"),
         temperatures=generation.get("temperatures"),
     )
     (target / "README.md").write_text(text, encoding="utf-8")

@@ -96,7 +96,7 @@ def train(group, name, data, minutes, seed):
     import numpy as np
 
     import keras_pixelcnnpp as kp
-    from keras_pixelcnnpp.classifiers import refit_offsets
+    from keras_pixelcnnpp.classifiers import refit_class_bias
     from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch, feed
     from keras_pixelcnnpp.data.load import load_dataset
     from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
@@ -107,7 +107,7 @@ def train(group, name, data, minutes, seed):
     kp.keep_freed_memory()
     keras.utils.set_random_seed(seed)
     dataset = load_dataset(data, image_size=32, num_levels=options["num_levels"])
-    learned, held_out = dataset.split("train").labelled().hold_out(HELD_OUT, seed=0)
+    learned, held_out = dataset.split("train").labeled().hold_out(HELD_OUT, seed=0)
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = ("filters", "num_blocks", "num_mixtures", "dropout_rate")
     model = kp.PixelCNNPlusPlus(
@@ -118,7 +118,7 @@ def train(group, name, data, minutes, seed):
         conditioning="bias+film",
         conditioned_blocks="up_left",
         label_loss_weight=options["label_loss_weight"],
-        initial_temperature=0.1,
+        initial_logit_scale=0.1,
         **{argument: options[argument] for argument in network},
     )
     optimizer = keras.optimizers.Adam(
@@ -166,7 +166,7 @@ def train(group, name, data, minutes, seed):
     use_averages(model)
     scores = model.class_log_likelihoods(held_out.images)
     if options["label_loss_weight"]:
-        refit_offsets(model, learned, 32, seed)
+        refit_class_bias(model, learned, 32, seed)
         judged = model.class_probabilities(held_out.images)
     else:
         judged = scores
@@ -175,7 +175,7 @@ def train(group, name, data, minutes, seed):
         "minutes": minutes,
         "seed": seed,
         "steps": steps,
-        "pictures": steps * options["batch_size"],
+        "images": steps * options["batch_size"],
         "weights": model.count_params(),
         "bits_per_dim": float(bits_per_dim(log_marginal(scores), dataset.image_shape).mean()),
         "accuracy": float(np.mean(judged.argmax(axis=1) == held_out.labels)),

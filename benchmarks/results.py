@@ -98,7 +98,7 @@ def command(script, options, output):
 
 def heads_command(name, comparison):
     """The command that makes the comparison of networks and heads again."""
-    names = ("data", "image_size", "epochs", "limit", "seeds")
+    names = ("data", "image_size", "epochs", "max_examples", "seeds")
     options = {name: comparison.get(name) for name in names}
     script = "examples/compare_heads.py --networks PixelCNN 'Gated PixelCNN' PixelCNN++"
     return command(script, options, f"{name}.png")
@@ -120,9 +120,9 @@ def _mean(values):
 
 
 WAYS = {
-    "pixelcnnpp": "PixelCNN++, labelled pictures",
-    "pixelcnnpp_all": "PixelCNN++, all pictures",
-    "cnn": "CNN, labelled pictures",
+    "pixelcnnpp": "PixelCNN++, labeled images",
+    "pixelcnnpp_all": "PixelCNN++, all images",
+    "cnn": "CNN, labeled images",
     "cnn_pseudo_labels": "CNN, pseudo-labels",
 }
 

@@ -1,6 +1,6 @@
 """Measures both classifiers of a run on corrupted images, and log p(x) as a detector of corruption.
 
-    python benchmarks/robustness.py --run runs/digits --limit 300
+    python benchmarks/robustness.py --run runs/digits --max-examples 300
 
 Eight corruptions of five severities, after Hendrycks and Dietterich 2019, *Benchmarking Neural
 Network Robustness to Common Corruptions and Perturbations*, https://arxiv.org/abs/1903.12261. They
@@ -98,10 +98,10 @@ def judge(images, model, baseline):
     return probabilities, {"log_likelihood": -log_prob, **scores}
 
 
-def measure(folder, split="test", limit=300, seed=0):
+def measure(folder, split="test", max_examples=300, seed=0):
     """The content of robustness.json."""
     dataset = folder.load_data()
-    test = dataset.pictures(split, with_labels=True, limit=limit, seed=seed)
+    test = dataset.images(split, with_labels=True, max_examples=max_examples, seed=seed)
     models = load_trained_model(folder.require_model("pixelcnnpp")), load_baseline(folder)
 
     def metrics(probabilities):
@@ -129,10 +129,10 @@ def main(arguments=None):
     parser = argument_parser(__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--split", default="test")
-    parser.add_argument("--limit", type=int, default=300, help="images at most")
+    parser.add_argument("--max-examples", type=int, default=300, help="images at most")
     options = parser.parse_args(arguments)
     folder = RunFolder(options.run)
-    report = measure(folder, options.split, options.limit)
+    report = measure(folder, options.split, options.max_examples)
     rows = []
     for name, measured in report["corruptions"].items():
         row = {

@@ -165,7 +165,7 @@ def requests_served(seconds, savedmodel, rng, requests=10_000):
         failures.append(f"the server's memory grew by {growth:.0f} MB")
     return {
         "requests": len(results),
-        "pictures": sum(count for _, _, count, _ in results),
+        "images": sum(count for _, _, count, _ in results),
         "statuses": Counter(str(status) for _, status, _, _ in results),
         "clients": CLIENTS,
         "p50_ms": round(float(np.percentile(times, 50)), 1),

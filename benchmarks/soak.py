@@ -23,7 +23,7 @@ from serving import serve_requests
 
 TRAINING = [
     *("--data", "digits", "--preset", "digits", "--epochs", "3", "--warmup-epochs", "1"),
-    *("--batch-size", "32", "--limit", "256", "--filters", "8", "--num-resolutions", "1"),
+    *("--batch-size", "32", "--max-examples", "256", "--filters", "8", "--num-resolutions", "1"),
     *("--num-mixtures", "2", "--sample-every", "0"),
 ]
 TOLERANCE = 1e-6

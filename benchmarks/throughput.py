@@ -140,7 +140,7 @@ def speeds(images, labels, rounds, variants, ours_alone):
     rows = []
     for name, job in all_jobs:
         rate = (SAMPLES if job == "sample" else IMAGES) / np.median(times[name, job])
-        row = {"name": name, "job": job, "pictures_per_second": round(float(rate), 2)}
+        row = {"name": name, "job": job, "images_per_second": round(float(rate), 2)}
         if (tfp, job) in times:
             ratio = np.median(times[tfp, job] / times[name, job])
             row["speed_relative_to_tfp"] = round(float(ratio), 3)
@@ -150,7 +150,7 @@ def speeds(images, labels, rounds, variants, ours_alone):
         rows.append(row)
     return {
         "batch": BATCH,
-        "forward_gflop_per_picture": round(flop / 1e9, 3),
+        "forward_gflop_per_image": round(flop / 1e9, 3),
         "peak_gflop_per_second": {name: round(peak / 1e9, 1) for name, peak in peaks.items()},
         "rows": rows,
     }

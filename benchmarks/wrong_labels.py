@@ -1,7 +1,7 @@
 """Does a run find the wrong labels among those that it was trained with?
 
-    pixelcnnpp train baseline   --data digits --flip-labels 0.1 --run runs/wrong
-    pixelcnnpp train pixelcnnpp --data digits --flip-labels 0.1 --run runs/wrong
+    pixelcnnpp train baseline   --data digits --label-noise 0.1 --run runs/wrong
+    pixelcnnpp train pixelcnnpp --data digits --label-noise 0.1 --run runs/wrong
     python benchmarks/wrong_labels.py runs/wrong
 
 Each model gives every training image the probability of the label that it was given, the smaller

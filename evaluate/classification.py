@@ -11,13 +11,13 @@ import numpy as np
 from sklearn.metrics import classification_report
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier, write_predictions
-from keras_pixelcnnpp.data.batches import mean_picture
+from keras_pixelcnnpp.data.batches import mean_image
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.evaluate import classification_figures as plots
 from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
-from keras_pixelcnnpp.evaluate.metrics.pictures import PixelHistogram
+from keras_pixelcnnpp.evaluate.metrics.images import PixelHistogram
 from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -36,11 +36,11 @@ def judge(folder: RunFolder, options: SimpleNamespace) -> None:
     folder.require_model("pixelcnnpp")
     dataset = folder.load_data(options.data)
     split = dataset.split(options.split)
-    train = folder.training_pictures(dataset).images
+    train = folder.training_images(dataset).images
     height = dataset.image_shape[0]
     rows = part_rows(height) if options.partial else np.array([height])
     print(f"Scoring {len(split)} images of the split {options.split} under every class")
-    judgements = _judgements(folder, split.images, rows, mean_picture(train), options)
+    judgements = _judgements(folder, split.images, rows, mean_image(train), options)
     for name, judgement in judgements.items():
         path = folder.reports / PREDICTIONS[name]
         write_predictions(path, split.paths, split.labels, judgement.probabilities)
@@ -56,7 +56,7 @@ def judge(folder: RunFolder, options: SimpleNamespace) -> None:
     report = {
         "options": options.given,
         "split": options.split,
-        "flip_average": options.flip_average,
+        "tta_flip": options.tta_flip,
         **compare(labels, judgements, dataset.image_shape, class_names),
         "pixel_histogram_bits_per_dim": float(bits_per_dim(histogram, dataset.image_shape).mean()),
     }
@@ -93,7 +93,7 @@ class Judgement:
 
     probabilities: np.ndarray
     log_likelihood: np.ndarray | None = None
-    pictures_per_second: float | None = None
+    images_per_second: float | None = None
     of_parts: np.ndarray | None = None
 
     @property
@@ -113,7 +113,7 @@ class Judgement:
             None if values is None else values[rows]
             for values in (self.probabilities, self.log_likelihood, self.of_parts)
         )
-        return Judgement(probabilities, scores, self.pictures_per_second, of_parts)
+        return Judgement(probabilities, scores, self.images_per_second, of_parts)
 
 
 def _judgements(
@@ -131,12 +131,12 @@ def _judgements(
         answer = ask(images)
         return answer, len(images) / (time.perf_counter() - start)
 
-    classifier = load_classifier(folder, options.batch_size, options.verbose, options.flip_average)
+    classifier = load_classifier(folder, options.batch_size, options.verbose, options.tta_flip)
     # The last part is the whole.
     (scores, parts), speed = timed(lambda some: classifier.class_scores(some, rows))
     judgements = {"pixelcnnpp": Judgement(parts[:, -1], scores[:, -1], speed, parts)}
     if (cnn := load_baseline(folder)) is not None:
-        how = {"verbose": options.verbose, "flip_average": options.flip_average}
+        how = {"verbose": options.verbose, "tta_flip": options.tta_flip}
         classifier = BaselineClassifier(cnn, **how)
         whole, speed = timed(classifier.predict_proba)
         height = np.arange(images.shape[1])[:, np.newaxis, np.newaxis]
@@ -147,12 +147,12 @@ def _judgements(
 
 
 def load_classifier(
-    folder: RunFolder, batch_size: int, verbose: int, flip_average: bool = False
+    folder: RunFolder, batch_size: int, verbose: int, tta_flip: bool = False
 ) -> PixelCNNClassifier:
     """The run's PixelCNN++ as a classifier; `UserError` if it is not there, or knows no labels."""
     model = load_trained_model(folder.require_model("pixelcnnpp"))
     with argument_errors():
-        return PixelCNNClassifier(model, batch_size, verbose, flip_average)
+        return PixelCNNClassifier(model, batch_size, verbose, tta_flip)
 
 
 def load_baseline(folder: RunFolder) -> BaselineCNN | None:
@@ -186,7 +186,7 @@ def compare(
             name: {
                 **metrics.classification_metrics(labels, judgement.probabilities),
                 "bits_per_dim": judgement.bits_per_dim(image_shape),
-                "pictures_per_second": judgement.pictures_per_second,
+                "images_per_second": judgement.images_per_second,
                 **classifier_details(labels, judgement.probabilities, class_names),
             }
             for name, judgement in judgements.items()

@@ -12,11 +12,11 @@ app = typer.Typer(help="Measure a trained run.", no_args_is_help=True)
 Run = Annotated[Path, typer.Option(help="The run folder.")]
 Data = Annotated[str | None, typer.Option(help="Other data than the run's own.")]
 Split = Annotated[str, typer.Option(help="train, validation or test.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures per step.")]
-PerClass = Annotated[int, typer.Option(min=1, help="Pictures of each class.")]
-Seed = Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per step.")]
+PerClass = Annotated[int, typer.Option(min=1, help="Images of each class.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same images.")]
 FlipAverage = Annotated[
-    bool, typer.Option("--flip-average", help="Judge each image and its mirror image together.")
+    bool, typer.Option("--tta-flip", help="Judge each image and its mirror image together.")
 ]
 Partial = Annotated[bool, typer.Option("--partial", help="Judge the first rows as well.")]
 Count = Annotated[int, typer.Option(min=2, help="Images of each kind, at most.")]
@@ -38,13 +38,13 @@ def classification(
     data: Data = None,
     split: Split = "validation",
     batch_size: BatchSize = 32,
-    flip_average: FlipAverage = False,
+    tta_flip: FlipAverage = False,
     partial: Partial = False,
 ) -> None:
     """Compare PixelCNN++ and the baseline CNN as classifiers.
 
     Writes reports/classification.json, confusion matrices, ROC curves, reliability.png,
-    selective_accuracy.png, and per picture predictions.csv (PixelCNN++) and
+    selective_accuracy.png, and per image predictions.csv (PixelCNN++) and
     predictions_baseline.csv; with --partial also partial.json and partial.png.
     """
     from keras_pixelcnnpp.evaluate.classification import judge
@@ -61,7 +61,7 @@ def evidence(
     per_class: PerClass = 4,
     batch_size: BatchSize = 32,
 ) -> None:
-    """Show where in the pictures PixelCNN++'s decisions come from.
+    """Show where in the images PixelCNN++'s decisions come from.
 
     Each pixel's evidence for the true class, against the most probable other one. Writes
     reports/evidence.png and reports/evidence.json.
@@ -83,10 +83,10 @@ def foreign(
     against: Against = None,
     background: Background = None,
 ) -> None:
-    """Tell pictures like those of the training from foreign ones.
+    """Tell images like those of the training from foreign ones.
 
     By log p(x), corrected for complexity (the size as a PNG file) or by a background model, and by
-    the largest class probability. Writes reports/foreign.json and reports/foreign.png.
+    the largest class probability. Writes reports/ood.json and reports/ood.png.
     """
     from keras_pixelcnnpp.evaluate.ood import detect
 
@@ -106,10 +106,10 @@ def generation(
     temperatures: Temperatures = "0.7,0.85,1,1.15",
     completions: Completions = 4,
 ) -> None:
-    """Draw pictures of each class and compare them with real ones.
+    """Draw images of each class and compare them with real ones.
 
     Writes samples/Class0_image_01.png and so on; to reports/: generation.json, grids
-    samples.png and samples_Class0.png, temperatures.png, and beside real pictures
+    samples.png and samples_Class0.png, temperatures.png, and beside real images
     nearest_neighbours.png (is it copying?) and completions.png. Distances to real images are of
     the features of the run's baseline CNN.
     """
@@ -122,7 +122,7 @@ def generation(
 def report(run: Run) -> None:
     """Write all that is known of a run as one page, reports/index.html.
 
-    The page holds its pictures: it can be mailed, and read without a network. What was not measured
+    The page holds its images: it can be mailed, and read without a network. What was not measured
     yet is named with the command that measures it.
     """
     from keras_pixelcnnpp.evaluate.report import write_page

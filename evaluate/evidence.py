@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.data.dataset import LabelledImages
+from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.evaluate.classification import load_classifier
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, show_pixels
@@ -20,7 +20,7 @@ def explain(folder: RunFolder, options: SimpleNamespace) -> None:
     """Gathers the evidence of some images, draws and writes it."""
     class_names = folder.read_config()["data"]["class_names"]
     folder.require_model("pixelcnnpp")
-    images = folder.load_data(options.data).pictures(options.split, with_labels=True)
+    images = folder.load_data(options.data).images(options.split, with_labels=True)
     classifier = load_classifier(folder, options.batch_size, options.verbose)
     print(f"Scoring {len(images)} images of the split {options.split} under every class")
     found = Evidence.gather(classifier, images, options.per_class)
@@ -40,13 +40,13 @@ class Evidence:
     nats.
     """
 
-    images: LabelledImages
+    images: LabeledImages
     predicted: np.ndarray
     against: np.ndarray
     maps: np.ndarray
 
     @classmethod
-    def gather(cls, classifier: PixelCNNClassifier, images: LabelledImages, per_class: int) -> Self:
+    def gather(cls, classifier: PixelCNNClassifier, images: LabeledImages, per_class: int) -> Self:
         """Classifies labeled images and maps the evidence in those that `choose` takes."""
         probabilities = classifier.predict_proba(images.images)
         chosen = choose(images.labels, probabilities.argmax(axis=1), per_class)
@@ -71,7 +71,7 @@ class Evidence:
             }
             for index, path in enumerate(self.images.paths)
         ]
-        return {"count": len(rows), "pictures": rows}
+        return {"count": len(rows), "images": rows}
 
 
 def choose(labels: np.ndarray, predicted: np.ndarray, per_class: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 
-from keras_pixelcnnpp.data.images import check_channels, picture_grid
+from keras_pixelcnnpp.data.images import check_channels, image_grid
 
 DPI = 100
 
@@ -63,7 +63,7 @@ def show_pixels(axes: Axes, pixels: np.ndarray) -> AxesImage:
 
 def show_row(axes: Axes, pixels: np.ndarray, name: str) -> None:
     """Draws images `[count, height, width, channels]` side by side, with a name on their left."""
-    show_pixels(axes, picture_grid(pixels, columns=len(pixels)))
+    show_pixels(axes, image_grid(pixels, columns=len(pixels)))
     axes.set(xticks=[], yticks=[])
     axes.set_frame_on(False)
     axes.set_ylabel(name, rotation=0, ha="right", va="center", parse_math=False)
@@ -77,7 +77,7 @@ def gallery_png(
     `pixels` are uint8 `[rows, columns, height, width, channels]`, 0 to 255.
     """
     rows, columns, *shape = pixels.shape
-    grid = picture_grid(pixels.reshape(rows * columns, *shape), columns)
+    grid = image_grid(pixels.reshape(rows * columns, *shape), columns)
     height, width, _ = grid.shape
     figure = new_figure(width / DPI + 1.5, height / DPI + 1)
     axes = figure.subplots()

@@ -9,17 +9,17 @@ from keras import ops
 from rich.box import SIMPLE_HEAD
 
 from keras_pixelcnnpp.checks import checked_images, require_temperature
-from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import png_bytes, to_pixels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
-from keras_pixelcnnpp.evaluate.metrics.pictures import (
+from keras_pixelcnnpp.evaluate.metrics.images import (
     FIDELITY_METRICS,
     fidelity_metrics,
-    memorisation,
+    memorization,
     nearest_neighbours,
 )
 from keras_pixelcnnpp.files import atomic_path, safe_names, write_bytes, write_json
@@ -30,7 +30,7 @@ from keras_pixelcnnpp.run import RunFolder, require_data
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 GALLERIES = ("nearest_neighbours", "completions", "temperatures")
-SUMMARY = ("frechet_distance", "kid", "named_rightly")
+SUMMARY = ("frechet_distance", "kid", "class_consistency")
 MOST_ROWS = MOST_COLUMNS = 10  # of a gallery
 NEIGHBOURS = 3  # beside each image, in each space
 UNKNOWN = 200  # the gray of what the model doesn't see
@@ -76,10 +76,10 @@ def draw_and_measure(folder: RunFolder, options: SimpleNamespace) -> None:
         report["reference"] = {"split": options.reference, "count": len(real)}
         report |= comparison.report(samples)
     if real is not None:
-        train = folder.training_pictures(dataset).images
+        train = folder.training_images(dataset).images
         if config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
             train = np.concatenate([train, train[:, :, ::-1]])
-        report["memorisation"], found = nearest_training(samples, train, real.images, cnn)
+        report["memorization"], found = nearest_training(samples, train, real.images, cnn)
         galleries["nearest_neighbours"] = nearest_gallery(samples, train, found)
         if options.completions and (not model.num_classes or (real.labels >= 0).all()):
             completed = complete_images(model, real, class_names, options.completions, **how)
@@ -144,7 +144,7 @@ def temperatures_gallery(sets: dict[float, ClassSamples]) -> tuple:
 
 
 def complete_images(
-    model: AutoregressiveModel, real: LabelledImages, class_names: list[str], count: int, **how
+    model: AutoregressiveModel, real: LabeledImages, class_names: list[str], count: int, **how
 ) -> tuple:
     """Keeps the upper half of a real image of each class and completes it `count` times.
 
@@ -181,7 +181,7 @@ def baseline_features(model: BaselineCNN, images: np.ndarray, batch_size: int = 
     return found
 
 
-def reference_images(dataset: Dataset, split: str) -> LabelledImages:
+def reference_images(dataset: Dataset, split: str) -> LabeledImages:
     """The images of a split, its labeled ones if any; `UserError` if that is the training's."""
     if split == "train":
         raise UserError(
@@ -189,12 +189,12 @@ def reference_images(dataset: Dataset, split: str) -> LabelledImages:
             "validation. Received: train"
         )
     has_labels = bool((dataset.split(split).labels >= 0).any())
-    return dataset.pictures(split, with_labels=has_labels)
+    return dataset.images(split, with_labels=has_labels)
 
 
 def floor_images(
-    train: LabelledImages, labels: np.ndarray, by_class: bool = True, seed: int = 0
-) -> LabelledImages:
+    train: LabeledImages, labels: np.ndarray, by_class: bool = True, seed: int = 0
+) -> LabeledImages:
     """Training images, at random, as many of each class as `labels` has, or as there are.
 
     Without regard to classes where they don't matter: an unconditional model's images.
@@ -219,8 +219,8 @@ class Comparison:
     def __init__(
         self,
         cnn: BaselineCNN,
-        reference: LabelledImages,
-        train: LabelledImages,
+        reference: LabeledImages,
+        train: LabeledImages,
         samples: ClassSamples,
         by_class: bool = True,
         seed: int = 0,
@@ -237,7 +237,7 @@ class Comparison:
             self._groups.setdefault(samples.class_names[label], label)
 
     def report(self, samples: ClassSamples) -> dict:
-        """For JSON, `features`; `metrics` of `"all"` and each class; perhaps `named_rightly`."""
+        """For JSON, `features`; `metrics` of `"all"` and each class; perhaps `class_consistency`."""
         generated = baseline_features(self.cnn, samples.levels), samples.labels
         report = {
             "features": {"name": "baseline_cnn", "dimensions": self.cnn.filters[-1]},
@@ -246,9 +246,9 @@ class Comparison:
             },
         }
         if self.has_names:
-            report["named_rightly"] = {
-                "drawn": named_rightly(self.cnn, samples.levels, samples.labels),
-                "real": named_rightly(self.cnn, self.reference.images, self.reference.labels),
+            report["class_consistency"] = {
+                "drawn": class_consistency(self.cnn, samples.levels, samples.labels),
+                "real": class_consistency(self.cnn, self.reference.images, self.reference.labels),
             }
         return report
 
@@ -262,17 +262,17 @@ class Comparison:
         return {**fidelity_metrics(real, generated), "floor": fidelity_metrics(real, floor)}
 
     def summary(self, samples: ClassSamples) -> dict[str, float | None]:
-        """`frechet_distance`, `kid` and the share `named_rightly`, all classes together."""
+        """`frechet_distance`, `kid` and the share `class_consistency`, all classes together."""
         numbers = fidelity_metrics(self._real[0], baseline_features(self.cnn, samples.levels))
-        named = self.has_names and named_rightly(self.cnn, samples.levels, samples.labels)
+        named = self.has_names and class_consistency(self.cnn, samples.levels, samples.labels)
         return {
             "frechet_distance": numbers["frechet_distance"],
             "kid": numbers["kid"],
-            "named_rightly": named["accuracy"] if named else None,
+            "class_consistency": named["accuracy"] if named else None,
         }
 
 
-def named_rightly(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
+def class_consistency(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
     """How many images a classifier of real ones takes for what they are: do they show a class?
 
     `count` and `classification_metrics`, of which `accuracy` is the share of those named rightly.
@@ -288,7 +288,7 @@ def nearest_training(
 
     By `"pixels"`, whose distance is the root mean square in [0, 1], and by `"features"` of a
     classifier, where a shifted copy is as close as it looks. Of each space the numbers of
-    `memorisation`, with `held_out` images as the scale; and of each sampled image the distances
+    `memorization`, with `held_out` images as the scale; and of each sampled image the distances
     and rows of the nearest in `train`, both `[count, neighbors]`.
     """
 
@@ -304,7 +304,7 @@ def nearest_training(
         pool = points(train)
         found[name] = nearest_neighbours(points(samples.levels), pool, min(NEIGHBOURS, len(pool)))
         of_held_out, _ = nearest_neighbours(points(held_out), pool, 1)
-        report[name] = memorisation(found[name][0][:, 0], of_held_out[:, 0])
+        report[name] = memorization(found[name][0][:, 0], of_held_out[:, 0])
     return report, found
 
 
@@ -349,12 +349,12 @@ def _print_report(report: dict) -> None:
         headings = ("class", "Fréchet", *FIDELITY_METRICS[1:])
         look = {"box": SIMPLE_HEAD, "collapse_padding": True, "pad_edge": False}
         print_table(headings, rows, title=title, caption=caption, **look)
-    if named := report.get("named_rightly"):
+    if named := report.get("class_consistency"):
         print(
             f"The baseline CNN names {named['drawn']['accuracy']:.1%} of the images by their "
             f"class, and {named['real']['accuracy']:.1%} of the real ones."
         )
-    for space, numbers in report.get("memorisation", {}).items():
+    for space, numbers in report.get("memorization", {}).items():
         closer = (
             f"{numbers['share_closer_than_5_percent']:.1%} of the images are closer to training"
         )

@@ -1,4 +1,4 @@
-"""`evaluate foreign`: how well images are told from those out of distribution."""
+"""`evaluate ood`: how well images are told from those out of distribution."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,11 +50,11 @@ def detect(folder: RunFolder, options: SimpleNamespace) -> None:
     images = dataset.split(options.split).some(options.count, options.seed).images
     source = options.data or config["data"]["source"]
     sets = {"familiar": images}
-    sets |= foreign_inputs(images, dataset.num_levels, source, options.seed)
+    sets |= ood_inputs(images, dataset.num_levels, source, options.seed)
     if options.against is not None:
-        other = folder.load_pictures(options.against)
+        other = folder.load_images(options.against)
         # A folder may be called as one of the sets is.
-        name = other.name if other.name not in sets else f"{other.name} (--against)"
+        name = other.name if other.name not in sets else f"{other.name} (--ood-data)"
         sets[name] = other.split(options.split).some(options.count, options.seed).images
     model = load_trained_model(path)
     background = options.background and load_background(options.background, model)
@@ -65,16 +65,16 @@ def detect(folder: RunFolder, options: SimpleNamespace) -> None:
     scores = detector_scores(sets, model, baseline, background, **scoring)
     report = {"options": options.given, "split": options.split, "seed": options.seed}
     report |= auroc_report(scores)
-    write_json(folder.reports / "foreign.json", report)
-    png = foreign_png(sets, scores, report, dataset.num_levels)
-    write_bytes(folder.reports / "foreign.png", png)
+    write_json(folder.reports / "ood.json", report)
+    png = ood_png(sets, scores, report, dataset.num_levels)
+    write_bytes(folder.reports / "ood.png", png)
     rows = [
         (name, *(f"{area:.3f}" for area in numbers["auroc"].values()))
         for name, numbers in report["inputs"].items()
     ]
     headings = ("", *(name.replace("_", " ") for name in report["detectors"]))
     print_table(headings, rows, title="AUROC against familiar images; 0.5 is guessing")
-    print(f"Wrote foreign.json and foreign.png to {folder.reports}")
+    print(f"Wrote ood.json and ood.png to {folder.reports}")
 
 
 def load_background(path: Path, model: AutoregressiveModel) -> AutoregressiveModel:
@@ -89,7 +89,7 @@ def load_background(path: Path, model: AutoregressiveModel) -> AutoregressiveMod
     return background
 
 
-def foreign_inputs(
+def ood_inputs(
     images: np.ndarray, num_levels: int, source: str = "", seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Sets of images out of distribution, as many in each as there are familiar ones: levels.
@@ -104,7 +104,7 @@ def foreign_inputs(
     if source != "digits":
         digits = load_digits().split("train").images
         digits = to_pixels(digits[rng.integers(0, len(digits), count)], 17)
-        digits = resize_images(digits, (height, width), channels, "squeeze")
+        digits = resize_images(digits, (height, width), channels, "stretch")
         sets["digits"] = to_levels(digits, num_levels)
     colors = rng.integers(0, num_levels, (count, 1, 1, channels), dtype=np.uint8)
     pixels = [rng.permutation(image.reshape(-1, channels)) for image in images]
@@ -179,7 +179,7 @@ def png_bits(images: np.ndarray, num_levels: int) -> np.ndarray:
 
 
 def auroc_report(scores: dict[str, dict[str, np.ndarray]]) -> dict:
-    """The numbers of `foreign.json`, from `detector_scores` of `"familiar"` and other sets.
+    """The numbers of `ood.json`, from `detector_scores` of `"familiar"` and other sets.
 
     An AUROC is the chance that an image of the set looks more out of distribution than a familiar
     one. 0.5 is guessing; below it, the set looks more familiar than the familiar images.
@@ -201,7 +201,7 @@ def auroc_report(scores: dict[str, dict[str, np.ndarray]]) -> dict:
     }
 
 
-def foreign_png(
+def ood_png(
     sets: dict[str, np.ndarray],
     scores: dict[str, dict[str, np.ndarray]],
     report: dict,

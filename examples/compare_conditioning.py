@@ -38,7 +38,7 @@ def train(strategy, dataset, epochs, seed):
         conditioning=strategy,
         label_loss_weight=0.0,
     )
-    images = dataset.pictures("train", with_labels=True)
+    images = dataset.images("train", with_labels=True)
     steps = epochs * -(-len(images) // BATCH_SIZE)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.003, steps)))
     model.fit(images.images, images.labels, batch_size=BATCH_SIZE, epochs=epochs, verbose=0)
@@ -78,7 +78,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
 
     dataset = load_dataset(options.data, image_size=options.image_size)
-    unseen = dataset.pictures(options.split, with_labels=True)
+    unseen = dataset.images(options.split, with_labels=True)
     table = Table("conditioning", "weights", "bits/dim", "accuracy")
     measured = {}
     for strategy in options.strategy:

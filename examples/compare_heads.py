@@ -102,14 +102,14 @@ def main(arguments=None):
     parser.add_argument("--image-size", type=int, help="resize the images to this size")
     parser.add_argument("--networks", nargs="+", default=["PixelCNN++"], choices=NETWORKS)
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--limit", type=int, help="train on so many images only")
+    parser.add_argument("--max-examples", type=int, help="train on so many images only")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each")
     parser.add_argument("--output", default="compare_heads.png", help="the figure")
     options = parser.parse_args(arguments)
 
     dataset = load_dataset(options.data, image_size=options.image_size)
-    images = dataset.pictures("train", with_labels=True, limit=options.limit)
-    unseen = dataset.pictures("validation", with_labels=True)
+    images = dataset.images("train", with_labels=True, max_examples=options.max_examples)
+    unseen = dataset.images("validation", with_labels=True)
     form = {
         "image_shape": dataset.image_shape,
         "num_classes": dataset.num_classes,

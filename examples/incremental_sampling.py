@@ -1,6 +1,6 @@
 """What the sampler keeps and what it computes, as a figure: incremental_sampling.png.
 
-    python examples/incremental_sampling.py [--output docs/pictures/incremental_sampling.png]
+    python examples/incremental_sampling.py [--output docs/images/incremental_sampling.png]
 
 The kernels are those of PixelCNN++: two rows of three columns in the stream `u`, two rows of two
 columns in the stream `ul`.

@@ -1,9 +1,9 @@
 """What one trained model does, as a figure: three_jobs.png.
 
-    python examples/three_jobs.py [--preset fashion_mnist] [--output docs/pictures/three_jobs.png]
+    python examples/three_jobs.py [--preset fashion_mnist] [--output docs/images/three_jobs.png]
 
-It draws a picture of each class, scores and classifies what it drew, completes the upper halves in
-another way, and shows which pixels speak for the class and against the next best. The pictures are
+It draws a image of each class, scores and classifies what it drew, completes the upper halves in
+another way, and shows which pixels speak for the class and against the next best. The images are
 the model's own, since no data is there without a download.
 """
 
@@ -39,8 +39,8 @@ def draw(preset, count, seed):
     figure = Figure(figsize=(1.45 * len(labels), 6.6), layout="constrained")
     axes = figure.subplots(4, len(labels), squeeze=False)
     for place, label in enumerate(labels):
-        for row, pictures in enumerate((drawn, upper, completed)):
-            pixels = to_pixels(pictures[place], model.num_levels)
+        for row, images in enumerate((drawn, upper, completed)):
+            pixels = to_pixels(images[place], model.num_levels)
             axes[row, place].imshow(pixels, "gray", vmin=0, vmax=255)
         axes[0, place].set_title(names[label], fontsize=11)
         known = f"p = {probabilities[place, label]:.2f}\n{bits[place]:.2f} bits/dim"

@@ -1,6 +1,6 @@
-"""Classifies pictures and draws new ones with an exported model. Needs TensorFlow and Pillow only.
+"""Classifies images and draws new ones with an exported model. Needs TensorFlow and Pillow only.
 
-python use_savedmodel.py runs/demo/savedmodel/1 --classify PICTURE… --draw samples
+python use_savedmodel.py runs/demo/savedmodel/1 --classify IMAGE… --draw samples
 """
 
 import argparse
@@ -18,38 +18,38 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 
-def classify(served, class_names, pictures):
+def classify(served, class_names, images):
     """Prints the class of each PNG or JPEG file, of any size."""
-    contents = tf.constant([picture.read_bytes() for picture in pictures])
+    contents = tf.constant([image.read_bytes() for image in images])
     result = served.signatures["classify_bytes"](image_bytes=contents)
-    for picture, chosen, probabilities in zip(
-        pictures, result["class_id"].numpy(), result["probabilities"].numpy(), strict=True
+    for image, chosen, probabilities in zip(
+        images, result["class_id"].numpy(), result["probabilities"].numpy(), strict=True
     ):
         # A file that can't be decoded has the class -1.
         answer = f"{class_names[chosen]} ({probabilities[chosen]:.1%})" if chosen >= 0 else "bad"
-        print(f"{picture.name}: {answer}")
+        print(f"{image.name}: {answer}")
 
 
 def draw(served, config, folder):
-    """Draws a picture of each class."""
+    """Draws a image of each class."""
     labels = tf.range(len(config["class_names"]))
     drawn = served.signatures["sample"](
         labels=labels, seed=tf.constant(0), temperature=tf.constant(1.0)
     )
-    # The model's pictures are levels, 0 … num_levels - 1.
+    # The model's images are levels, 0 … num_levels - 1.
     pixels = np.rint(drawn["images"].numpy() * (255 / (config["num_levels"] - 1))).astype("uint8")
     folder.mkdir(parents=True, exist_ok=True)
-    for label, (name, picture) in enumerate(zip(config["class_names"], pixels, strict=True)):
+    for label, (name, image) in enumerate(zip(config["class_names"], pixels, strict=True)):
         # A class may be called T-shirt/top, or anything else that is no file's name.
         safe = re.sub(r"[^\w-]+", "_", name)
-        Image.fromarray(picture.squeeze()).save(folder / f"{label}_{safe}.png")
-    print(f"Drew {len(pixels)} pictures in {folder}")
+        Image.fromarray(image.squeeze()).save(folder / f"{label}_{safe}.png")
+    print(f"Drew {len(pixels)} images in {folder}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("savedmodel", type=Path, help="runs/NAME/savedmodel/1")
-    parser.add_argument("--classify", type=Path, nargs="+", default=[], metavar="PICTURE")
+    parser.add_argument("--classify", type=Path, nargs="+", default=[], metavar="IMAGE")
     parser.add_argument("--draw", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
 

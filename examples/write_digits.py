@@ -1,4 +1,4 @@
-"""Writes pictures of the digits' test split as PNG files: FOLDER/three_000123.png."""
+"""Writes images of the digits' test split as PNG files: FOLDER/three_000123.png."""
 
 import argparse
 from pathlib import Path
@@ -23,7 +23,7 @@ def main():
         pixels = to_pixels(test.images[row, :, :, 0], dataset.num_levels)
         name = f"{dataset.class_names[test.labels[row]]}_{Path(test.paths[row]).name}.png"
         Image.fromarray(pixels).save(arguments.folder / name)
-    print(f"Wrote {count} pictures to {arguments.folder}; the name begins with the digit")
+    print(f"Wrote {count} images to {arguments.folder}; the name begins with the digit")
 
 
 if __name__ == "__main__":

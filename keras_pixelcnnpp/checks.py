@@ -141,16 +141,16 @@ def _require_range(where, array, limit, what):
         )
 
 
-def checked_rows(known_rows, height):
-    """Returns `known_rows`, an integer or a sequence of them, as an integer array.
+def checked_rows(observed_rows, height):
+    """Returns `observed_rows`, an integer or a sequence of them, as an integer array.
 
     Raises:
         ValueError: If they aren't integers from 0 to `height`.
     """
-    array = np.asarray(known_rows)
+    array = np.asarray(observed_rows)
     if array.ndim > 1 or array.dtype.kind not in "ui" or np.any((array < 0) | (array > height)):
         raise ValueError(
-            f"Invalid value for argument `known_rows`. Expected an integer from 0 to {height}, or "
-            f"a sequence of them. Received: known_rows={known_rows!r:.80}"
+            f"Invalid value for argument `observed_rows`. Expected an integer from 0 to {height}, or "
+            f"a sequence of them. Received: observed_rows={observed_rows!r:.80}"
         )
     return array

@@ -18,14 +18,14 @@ from sklearn.utils.validation import check_is_fitted
 from keras_pixelcnnpp.backend import jit_compile
 from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
-from keras_pixelcnnpp.data.dataset import LabelledImages
+from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.models.archive import architecture
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import RawWeights, make_optimizer, use_averages
 from keras_pixelcnnpp.presets import PresetFolder, likelihood_epochs
 
-OFFSET_PICTURES = 5000  # for one number a class; scoring them under every class takes its time
+OFFSET_IMAGES = 5000  # for one number a class; scoring them under every class takes its time
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
@@ -37,7 +37,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: np.ndarray | None = None, y: np.ndarray | None = None) -> Self:  # noqa: N803
         """Refuses: the model is trained already.
 
-        What calls `fit`, such as `cross_val_score`, measures on pictures that it didn't give to
+        What calls `fit`, such as `cross_val_score`, measures on images that it didn't give to
         `fit`. A trained model may have seen them, and the score would mean nothing.
 
         Raises:
@@ -45,8 +45,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """
         raise ValueError(
             f"This {type(self).__name__} has a model that is trained already, and may have seen "
-            "the pictures that it is to be scored on. Score it as it is; or train a new model for "
-            "each fit, PixelCNNClassifier(preset=…, epochs=…); or, if no picture at hand was "
+            "the images that it is to be scored on. Score it as it is; or train a new model for "
+            "each fit, PixelCNNClassifier(preset=…, epochs=…); or, if no image at hand was "
             "trained on, say so: sklearn.frozen.FrozenEstimator(classifier)."
         )
 
@@ -55,7 +55,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False  # pictures have four axes
+        tags.input_tags.two_d_array = False  # images have four axes
         return tags
 
     @property
@@ -81,7 +81,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def predict(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
-        """The most probable class of each picture.
+        """The most probable class of each image.
 
         Args:
             X: As in `predict_proba`.
@@ -115,24 +115,24 @@ class PixelCNNClassifier(_KerasClassifier):
     """Classifies by Bayes' rule: `p(y | x)` is proportional to `p(x | y) p(y)`.
 
     Around a trained model it predicts at once, and `fit` refuses: in `cross_val_score` it would
-    report scores of a model that has seen the held-out pictures. Without one, `fit` trains a new
+    report scores of a model that has seen the held-out images. Without one, `fit` trains a new
     model, as `pixelcnnpp train pixelcnnpp` does, but for checkpoints, logs and random crops.
 
     Args:
         model: A trained model of the family with labels, or `None`: `fit` makes one. The arguments
             from `preset` on are for `fit` alone.
-        batch_size: Integer, how many pictures are scored, each once per class, and trained on at
+        batch_size: Integer, how many images are scored, each once per class, and trained on at
             once.
         verbose: 1 shows Keras's progress bar.
-        flip_average: Whether to judge by the mean of `log p(x | y)` over a picture and its mirror
+        tta_flip: Whether to judge by the mean of `log p(x | y)` over a image and its mirror
             image; twice the work.
         preset: Name or folder of the preset that gives architecture and training options. Its
-            weights are not used. Size and channels are those of the pictures, levels the preset's.
+            weights are not used. Size and channels are those of the images, levels the preset's.
         epochs: Integer; `None`, here and below: as the preset has it.
         learning_rate: Float, at the beginning.
         label_loss_weight: Float, weight of the cross-entropy over the candidates. Without any (of
             the preset `"report"`), labels are learned slowly.
-        candidates: Integer from 1 to the number of classes, labels compared per picture. Where the
+        candidates: Integer from 1 to the number of classes, labels compared per image. Where the
             preset has none: all, with a label loss.
         model_options: Dict of arguments of the model that replace the preset's.
         seed: Integer. `fit` sets Keras's global seed to it.
@@ -160,7 +160,7 @@ class PixelCNNClassifier(_KerasClassifier):
         model: AutoregressiveModel | None = None,
         batch_size: int = 32,
         verbose: int = 0,
-        flip_average: bool = False,
+        tta_flip: bool = False,
         *,
         preset: str | Path = "report",
         epochs: int | None = None,
@@ -173,7 +173,7 @@ class PixelCNNClassifier(_KerasClassifier):
         self.model = model
         self.batch_size = batch_size
         self.verbose = verbose
-        self.flip_average = flip_average
+        self.tta_flip = tta_flip
         self.preset = preset
         self.epochs = epochs
         self.learning_rate = learning_rate
@@ -192,14 +192,14 @@ class PixelCNNClassifier(_KerasClassifier):
 
         Args:
             X: As in `predict_proba`.
-            y: `[count]`, the class of each picture: integers, texts, or what else can be sorted.
+            y: `[count]`, the class of each image: integers, texts, or what else can be sorted.
 
         Returns:
             `self`.
 
         Raises:
             ValueError: if there is a trained model already, an argument is out of range, or
-                pictures and labels don't fit.
+                images and labels don't fit.
         """
         if self.model is not None:
             return super().fit()
@@ -221,8 +221,8 @@ class PixelCNNClassifier(_KerasClassifier):
         options["image_shape"] = np.shape(X)[1:]
         model = preset.make(architecture(preset.architecture), **options)
         images = checked_images(X, model.image_shape, model.num_levels)
-        pictures = LabelledImages(images, labels.astype("int32"), ("",) * len(labels))
-        self._train(model, pictures, training)
+        training_set = LabeledImages(images, labels.astype("int32"), ("",) * len(labels))
+        self._train(model, training_set, training)
         self.model_, self._classes = model, classes
         return self
 
@@ -238,17 +238,17 @@ class PixelCNNClassifier(_KerasClassifier):
         training["warmup_epochs"] = likelihood_epochs(preset, training["epochs"])
         return training
 
-    def _train(self, model, pictures, training):
+    def _train(self, model, images, training):
         candidates = self._candidates(model, training.get("candidates"))
         warmup = training.get("warmup_epochs", 0) if candidates > 1 else 0
-        steps = -(-len(pictures) // self.batch_size)
+        steps = -(-len(images) // self.batch_size)
         optimizer = make_optimizer(training, training["epochs"] * steps, warmup * steps)
         model.compile(optimizer, jit_compile=jit_compile(None))
         phases = ((1, 0, warmup), (candidates, warmup, training["epochs"]))
         for num_candidates, first, last in phases:
             batches = ImageSequence(
-                pictures.images,
-                pictures.labels,
+                images.images,
+                images.labels,
                 batch_size=self.batch_size,
                 num_classes=model.num_classes,
                 seed=self.seed,
@@ -265,8 +265,8 @@ class PixelCNNClassifier(_KerasClassifier):
                     callbacks=[SetEpoch(batches), RawWeights()],
                 )
         use_averages(model)
-        if model.posterior.learn_offsets:
-            refit_offsets(model, pictures, self.batch_size, self.seed)
+        if model.posterior.learn_class_bias:
+            refit_class_bias(model, images, self.batch_size, self.seed)
 
     def _candidates(self, model, of_preset):
         if not model.label_loss_weight:
@@ -294,7 +294,7 @@ class PixelCNNClassifier(_KerasClassifier):
     @property
     def temperature(self) -> float:
         """What the posterior multiplies a difference of log-likelihoods with."""
-        return float(np.exp(ops.convert_to_numpy(self._trained.posterior.log_temperature)))
+        return float(np.exp(ops.convert_to_numpy(self._trained.posterior.log_logit_scale)))
 
     def predict_log_proba(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
         """The logarithm of each class's probability, exact where `predict_proba` rounds it to 0.
@@ -309,70 +309,70 @@ class PixelCNNClassifier(_KerasClassifier):
         return self._judged(np.asarray(X))[1]
 
     def class_scores(
-        self, images: np.ndarray, known_rows: Sequence[int] | None = None
+        self, images: np.ndarray, observed_rows: Sequence[int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Likelihoods and posterior from one pass over the pictures.
+        """Likelihoods and posterior from one pass over the images.
 
         Args:
             images: uint8 `[count, height, width, channels]`, levels.
-            known_rows: How many of the first rows to judge by, several numbers of them; `None` for
-                the whole picture.
+            observed_rows: How many of the first rows to judge by, several numbers of them; `None` for
+                the whole image.
 
         Returns:
-            `log p(x | y)` of the pictures as they are for each class, nats, and `p(y | x)`,
+            `log p(x | y)` of the images as they are for each class, nats, and `p(y | x)`,
             float64, by which they are classified; both `[count, num_classes]`, or `[count,
-            len(known_rows), num_classes]`.
+            len(observed_rows), num_classes]`.
         """
-        scores, log_posterior = self._judged(images, known_rows)
+        scores, log_posterior = self._judged(images, observed_rows)
         return scores, np.exp(log_posterior)
 
-    def _judged(self, images, known_rows=None):
-        scores = averaged = self._log_likelihoods(images, known_rows)
-        if self.flip_average:
-            averaged = (scores + self._log_likelihoods(images[:, :, ::-1], known_rows)) / 2
+    def _judged(self, images, observed_rows=None):
+        scores = averaged = self._log_likelihoods(images, observed_rows)
+        if self.tta_flip:
+            averaged = (scores + self._log_likelihoods(images[:, :, ::-1], observed_rows)) / 2
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
         # ranks its answers, and temperature scaling starts from it.
         logits = self._trained.posterior.class_logits(ops.convert_to_tensor(averaged))
         return scores, log_softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=-1)
 
-    def _log_likelihoods(self, images, known_rows=None):
+    def _log_likelihoods(self, images, observed_rows=None):
         return self._trained.class_log_likelihoods(
-            images, batch_size=self.batch_size, verbose=self.verbose, known_rows=known_rows
+            images, batch_size=self.batch_size, verbose=self.verbose, observed_rows=observed_rows
         )
 
     def _probabilities(self, images):
         return self.class_scores(images)[1]
 
 
-def refit_offsets(
+def refit_class_bias(
     model: AutoregressiveModel,
-    pictures: LabelledImages,
+    images: LabeledImages,
     batch_size: int,
     seed: int,
     **scoring,
 ) -> None:
-    """Fits the offset of each class anew, on some labelled pictures, with the weights as they are.
+    """Fits the offset of each class anew, on some labeled images, with the weights as they are.
 
     Args:
         model: A trained model, whose posterior has offsets.
-        pictures: What it was trained on; `OFFSET_PICTURES` of them are scored.
-        batch_size: Integer, pictures at a time.
+        images: What it was trained on; `OFFSET_IMAGES` of them are scored.
+        batch_size: Integer, images at a time.
         seed: Integer, chooses them.
         **scoring: More arguments of `class_log_likelihoods`, such as `verbose`. With all rows
-            `known_rows` gives the same by the function that scores rows, if that is compiled.
+            `observed_rows` gives the same by the function that scores rows, if that is compiled.
     """
     # The offsets that training learned belong to a network with dropout, whose log-likelihoods are
     # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
     # offsets, so there is one answer, whatever they were.
-    pictures = pictures.some(OFFSET_PICTURES, seed)
-    scores = model.class_log_likelihoods(pictures.images, batch_size=batch_size, **scoring)
-    temperature = np.exp(ops.convert_to_numpy(model.posterior.log_temperature))
-    fitted = fit_offsets(temperature * scores.astype("float64"), pictures.labels)
+    images = images.some(OFFSET_IMAGES, seed)
+    scores = model.class_log_likelihoods(images.images, batch_size=batch_size, **scoring)
+    temperature = np.exp(ops.convert_to_numpy(model.posterior.log_logit_scale))
+    fitted = fit_class_bias(temperature * scores.astype("float64"), images.labels)
     offsets = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
     model.posterior.offsets.assign(offsets)
 
 
-def fit_offsets(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def fit_class_bias(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The offsets, of mean 0, that minimize the cross-entropy of `logits + offsets`.
 
     Logits are float `(count, num_classes)`; the offsets are float64 `(num_classes,)`.
@@ -394,9 +394,9 @@ class BaselineClassifier(_KerasClassifier):
 
     Args:
         model: A trained `BaselineCNN`.
-        batch_size: How many pictures are classified at once.
+        batch_size: How many images are classified at once.
         verbose: 1 shows Keras's progress bar.
-        flip_average: Whether to answer with the mean of the probabilities of a picture and its
+        tta_flip: Whether to answer with the mean of the probabilities of a image and its
             mirror image; twice the work.
 
     Example:
@@ -407,15 +407,15 @@ class BaselineClassifier(_KerasClassifier):
     ```
     """
 
-    def __init__(self, model, batch_size: int = 256, verbose: int = 0, flip_average: bool = False):
+    def __init__(self, model, batch_size: int = 256, verbose: int = 0, tta_flip: bool = False):
         self.model = model
         self.batch_size = batch_size
         self.verbose = verbose
-        self.flip_average = flip_average
+        self.tta_flip = tta_flip
 
     def _probabilities(self, images):
         probabilities = self._of(images)
-        if self.flip_average:
+        if self.tta_flip:
             probabilities = (probabilities + self._of(images[:, :, ::-1])) / 2
         return probabilities
 
@@ -425,7 +425,7 @@ class BaselineClassifier(_KerasClassifier):
 
 def write_predictions(
     path: str | Path,
-    pictures: Sequence[str],
+    images: Sequence[str],
     labels: Sequence[int],
     probabilities: np.ndarray,
 ) -> None:
@@ -433,8 +433,8 @@ def write_predictions(
 
     Args:
         path: The CSV file to write.
-        pictures: The name of each picture.
-        labels: The true class of each picture; -1 where it is not known.
+        images: The name of each image.
+        labels: The true class of each image; -1 where it is not known.
         probabilities: float `[count, num_classes]`. `predicted` is the class of the largest.
     """
     num_classes = probabilities.shape[1]
@@ -446,5 +446,5 @@ def write_predictions(
     ):
         writer = csv.writer(file)
         writer.writerow(header)
-        for picture, label, row in zip(pictures, labels, probabilities, strict=True):
-            writer.writerow([picture, int(label), int(row.argmax()), *(f"{p:.6g}" for p in row)])
+        for image, label, row in zip(images, labels, probabilities, strict=True):
+            writer.writerow([image, int(label), int(row.argmax()), *(f"{p:.6g}" for p in row)])

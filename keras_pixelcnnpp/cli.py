@@ -62,7 +62,7 @@ def presets() -> None:
     """
     look = {"box": SIMPLE_HEAD, "padding": 0, "title_justify": "left"}
     folders = {name: PresetFolder.find(name) for name in preset_names()}
-    headings = ("pictures", "classes", "levels", "filters", "mixtures", "label", "epochs")
+    headings = ("images", "classes", "levels", "filters", "mixtures", "label", "epochs")
     rows = [(name, *_architecture(folder.config())) for name, folder in folders.items()]
     print_table(("preset", *headings), rows, **look)
     headings = ("trained on", "epochs", "accuracy", "bits/dim", "measured on")

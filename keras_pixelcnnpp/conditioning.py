@@ -15,7 +15,7 @@ class LabelConditioning(keras.layers.Layer):
 
     | place | what it changes |
     |---|---|
-    | `input` | the scaled picture, before the first convolution |
+    | `input` | the scaled image, before the first convolution |
     | `stem` | the features after the first convolutions |
     | `hidden` | the features inside a block, between its two convolutions |
     | `gate` | the two halves of a block's gate, before the sigmoid |
@@ -220,7 +220,7 @@ class CrossAttentionConditioning(LabelConditioning):
         )
 
     def call(self, x, labels, position=None):
-        # Every position asks for itself, so it doesn't matter which piece of the picture this is.
+        # Every position asks for itself, so it doesn't matter which piece of the image this is.
         height, width, channels = x.shape[2:]
         keys = ops.take(ops.convert_to_tensor(self.keys), labels, axis=0)
         values = ops.take(ops.convert_to_tensor(self.values), labels, axis=0)

@@ -5,7 +5,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
@@ -112,7 +112,7 @@ class RunFolder:
             UserError: if the classes or the shape of other data don't fit the run's models.
         """
         known = require_data(self.read_config(), *_NEEDED)
-        dataset = self.load_pictures(source or known["source"])
+        dataset = self.load_images(source or known["source"])
         expected, received = known["class_names"], list(dataset.class_names)
         if len(received) != len(expected):
             raise UserError(
@@ -133,7 +133,7 @@ class RunFolder:
             print(f"Note: {known['source']} has changed since the run was trained on it.")
         return dataset
 
-    def training_pictures(self, dataset: Dataset) -> LabelledImages:
+    def training_images(self, dataset: Dataset) -> LabeledImages:
         """Returns the split `train` that the run was trained on, for an evaluation of `dataset`.
 
         Args:
@@ -152,7 +152,7 @@ class RunFolder:
             )
             return dataset.split("train")
 
-    def load_pictures(self, source: str) -> Dataset:
+    def load_images(self, source: str) -> Dataset:
         """Loads images of any classes in the form that the run's models take.
 
         Args:
@@ -169,8 +169,8 @@ class RunFolder:
             channels=channels if channels in (1, 3) else None,
             num_levels=known["num_levels"],
             seed=known["seed"],
-            resize=known.get("resize", "crop"),
-            skip_bad_files=known.get("skip_bad_files", False),
+            resize=known.get("resize", "center_crop"),
+            skip_corrupted=known.get("skip_corrupted", False),
         )
         if dataset.image_shape != (height, width, channels):
             raise UserError(
@@ -326,7 +326,7 @@ _IS_VALID = {
     ),
     "num_levels": lambda value: type(value) is int and 2 <= value <= 256,
     "resize": lambda value: value in RESIZES,
-    "skip_bad_files": lambda value: isinstance(value, bool),
+    "skip_corrupted": lambda value: isinstance(value, bool),
 }
 _NEEDED = ("source", "fingerprint", "seed", "class_names", "image_shape", "num_levels")
 
@@ -349,11 +349,11 @@ def data_words(data: dict) -> list[str]:
     values = {
         "data": data["source"],
         "image_size": height if height == width else None,
-        **{name: data.get(name) for name in ("num_levels", "labels_per_class", "flip_labels")},
+        **{name: data.get(name) for name in ("num_levels", "labels_per_class", "label_noise")},
     }
-    words = ["--skip-bad-files"] if data.get("skip_bad_files") else []
-    if data.get("resize") == "squeeze":
-        words += ["--resize", "squeeze"]
+    words = ["--skip-corrupted"] if data.get("skip_corrupted") else []
+    if data.get("resize") == "stretch":
+        words += ["--resize", "stretch"]
     for name, value in values.items():
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
@@ -366,7 +366,7 @@ def split_words(data: dict) -> list[str]:
     Args:
         data: The section `data` of the `config.json`.
     """
-    chosen = {"seed": data.get("seed") or None, "limit": data.get("labels_among")}
+    chosen = {"seed": data.get("seed") or None, "max_examples": data.get("labels_among")}
     given = [(name, value) for name, value in chosen.items() if value is not None]
     return data_words(data) + [word for name, value in given for word in (f"--{name}", str(value))]
 

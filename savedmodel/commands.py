@@ -27,8 +27,8 @@ RayAddress = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was broken off.")]
 Csv = Annotated[Path | None, typer.Option(help="Write the predictions here too.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same pictures.")]
-Temperature = Annotated[float, typer.Option(help="Above 0; below 1, safer and smoother pictures.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same images.")]
+Temperature = Annotated[float, typer.Option(help="Above 0; below 1, safer and smoother images.")]
 
 
 def output(text: str) -> Any:
@@ -69,7 +69,7 @@ def classify(
     images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of any size.")],
     csv: Csv = None,
 ) -> None:
-    """Classify pictures with an exported model."""
+    """Classify images with an exported model."""
     from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
     from keras_pixelcnnpp.savedmodel.trained import classify_files
 
@@ -86,9 +86,9 @@ def score(
     ray_address: RayAddress = None,
     resume: Resume = False,
 ) -> None:
-    """Score a large set of pictures: class, probabilities and bits/dim of each.
+    """Score a large set of images: class, probabilities and bits/dim of each.
 
-    A picture that can't be read is marked in its row.
+    A image that can't be read is marked in its row.
     """
     import numpy as np
 
@@ -98,7 +98,7 @@ def score(
     model = SavedModelClassifier(savedmodel)
     bits = score_folder(model, data, output, resume, workers, ray_address)
     good = np.isfinite(bits)
-    print(f"Wrote {output}: scored {good.sum()} of {len(bits)} pictures")
+    print(f"Wrote {output}: scored {good.sum()} of {len(bits)} images")
     if good.any():
         print(f"Mean: {bits[good].mean():.3f} bits/dim")
 
@@ -107,15 +107,15 @@ def score(
 def sample(
     savedmodel: SavedModel,
     label: Annotated[list[str], typer.Option(help="A class, by name or number. May be repeated.")],
-    output: Annotated[Path, output("Folder for the pictures.")],
-    count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 25,
+    output: Annotated[Path, output("Folder for the images.")],
+    count: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 25,
     seed: Seed = 0,
     temperature: Temperature = 1.0,
     workers: Workers = 1,
     ray_address: RayAddress = None,
     resume: Resume = False,
 ) -> None:
-    """Sample pictures with an exported model, as PNG files: Class1_image_01.png and so on."""
+    """Sample images with an exported model, as PNG files: Class1_image_01.png and so on."""
     import numpy as np
 
     from keras_pixelcnnpp.checks import require_temperature
@@ -129,9 +129,9 @@ def sample(
     model = SavedModelClassifier(savedmodel)
     classes = dict.fromkeys(class_label(model.class_names, name) for name in label)
     labels = np.repeat(list(classes), count)
-    print(f"Sampling {len(labels)} pictures. The first step takes longest.")
+    print(f"Sampling {len(labels)} images. The first step takes longest.")
     sample_many(model, labels, output, seed, temperature, resume, workers, ray_address)
-    print(f"Wrote {len(labels)} pictures to {output}")
+    print(f"Wrote {len(labels)} images to {output}")
 
 
 @app.command()
@@ -162,13 +162,13 @@ def compress(
         list[Path],
         typer.Argument(help="PNG or JPEG files of the model's size; folders, for all below."),
     ],
-    output: Annotated[Path, output("The file to write, such as pictures.pxc.")],
+    output: Annotated[Path, output("The file to write, such as images.pxc.")],
     resize: Annotated[
-        Literal["crop", "squeeze"] | None,
-        typer.Option(help="Fit pictures of another size, colours or levels, instead of refusing."),
+        Literal["center_crop", "stretch"] | None,
+        typer.Option(help="Fit images of another size, colours or levels, instead of refusing."),
     ] = None,
 ) -> None:
-    """Compress pictures without loss, to about the bits per dimension that the model gives them.
+    """Compress images without loss, to about the bits per dimension that the model gives them.
 
     They are decoded and compared before the file is written. Decompressing needs the same model,
     backend and kind of machine.
@@ -182,12 +182,12 @@ def compress(
 def decompress(
     file: Annotated[Path, typer.Argument(help="What `compress` wrote.")],
     model: Annotated[str, typer.Option(help="The model that compressed them, as there.")],
-    output: Annotated[Path, output("Folder for the pictures.")],
+    output: Annotated[Path, output("Folder for the images.")],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are there already.")
     ] = False,
 ) -> None:
-    """Decompress pictures, as PNG files of the names that they had."""
+    """Decompress images, as PNG files of the names that they had."""
     from keras_pixelcnnpp.savedmodel.compression import decompress_file
 
     decompress_file(file, model, output, overwrite)
@@ -210,17 +210,17 @@ def sample_trained(
         list[str] | None,
         typer.Option(help="A class, by name or number; may be repeated. By default, all."),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 10,
+    count: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 10,
     output: Annotated[Path, output("The PNG file.")] = Path("samples.png"),
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Same seed, same pictures. By default, new ones.")
+        int | None, typer.Option(min=0, help="Same seed, same images. By default, new ones.")
     ] = None,
     temperature: Temperature = 1.0,
     guidance: Annotated[
         float, typer.Option(min=0, help="Above 0: more typical of the class, if it can.")
     ] = 0.0,
 ) -> None:
-    """Sample pictures of each class with a trained model, into one PNG file."""
+    """Sample images of each class with a trained model, into one PNG file."""
     source = trained_source(preset, run, model)
     from keras_pixelcnnpp.data.images import png_bytes
     from keras_pixelcnnpp.errors import argument_errors
@@ -247,7 +247,7 @@ def classify_trained(
     model: ModelFile = None,
     csv: Csv = None,
 ) -> None:
-    """Classify pictures with a trained model."""
+    """Classify images with a trained model."""
     source = trained_source(preset, run, model)
     from keras_pixelcnnpp.savedmodel.trained import TrainedModel, classify_files
 

@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from keras_pixelcnnpp.codec.container import Compressed, compress_pictures, decompress_pictures
+from keras_pixelcnnpp.codec.container import Compressed, compress_images, decompress_images
 from keras_pixelcnnpp.data.images import (
     as_image,
     check_channels,
@@ -44,7 +44,7 @@ def compress_files(source: str, sources: list[Path], output: Path, resize: str |
         for file in (map(given.joinpath, images_below(given)) if given.is_dir() else [given])
     ]
     levels = np.stack([_read(file, model, resize) for file in files])
-    compressed = compress_pictures(model, levels, None, _names(files))
+    compressed = compress_images(model, levels, None, _names(files))
     write_bytes(output, compressed.data)
     promised = promised_bits(model, levels, compressed.labels)
     table = Table("", "bytes", "bits/dim")
@@ -52,7 +52,7 @@ def compress_files(source: str, sources: list[Path], output: Path, resize: str |
         table.add_row(name, f"{size:,.0f}", f"{8 * size / levels.size:.3f}")
     Console().print(table)
     print(
-        f"Wrote {len(files)} pictures to {output}. Back: pixelcnnpp savedmodel decompress "
+        f"Wrote {len(files)} images to {output}. Back: pixelcnnpp savedmodel decompress "
         f"{shlex.join([str(output), '--model', str(source)])} --output FOLDER"
     )
 
@@ -74,7 +74,9 @@ def _names(files: list[Path]) -> list[str]:
 
 def _read(file, model, resize):
     """The levels of a file's image, uint8 of the model's shape; refuses what would lose some."""
-    levels = to_levels(read_image(file, model.image_shape, resize or "crop"), model.num_levels)
+    levels = to_levels(
+        read_image(file, model.image_shape, resize or "center_crop"), model.num_levels
+    )
     if resize is not None:
         return levels
     with Image.open(file) as image:
@@ -85,7 +87,7 @@ def _read(file, model, resize):
         raise UserError(
             f"{file} would not come back as it is. Expected {height}×{width} pixels, "
             f"{'gray' if channels == 1 else 'RGB'}, of {model.num_levels} levels. To let the model "
-            "change it, add --resize crop or --resize squeeze"
+            "change it, add --resize center_crop or --resize stretch"
         )
     return levels
 
@@ -127,7 +129,7 @@ def decompress_file(file: Path, source: str, output: Path, overwrite: bool = Fal
         raise UserError(f"{file}: no such file")
     model = TrainedModel.find(source).model
     try:
-        levels, _, names = decompress_pictures(model, file.read_bytes())
+        levels, _, names = decompress_images(model, file.read_bytes())
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     images = to_pixels(levels, model.num_levels)
@@ -137,7 +139,7 @@ def decompress_file(file: Path, source: str, output: Path, overwrite: bool = Fal
         raise UserError(f"{there[0]} is there already. Add --overwrite, or choose another folder")
     for path, pixels in zip(paths, images, strict=True):
         write_bytes(path, png_bytes(pixels))
-    print(f"Wrote {len(images)} pictures to {output}")
+    print(f"Wrote {len(images)} images to {output}")
 
 
 def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -155,5 +157,5 @@ def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:
         if not good:
             raise UserError(f"{name!r:.200} is no name that `compress` gives to a file")
     if len({name.casefold() for name in names}) < len(names):
-        raise UserError("Two of the pictures have the same name")
+        raise UserError("Two of the images have the same name")
     return paths

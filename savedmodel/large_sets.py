@@ -19,7 +19,7 @@ from keras_pixelcnnpp.data.images import SUFFIXES, png_bytes, read_image, to_lev
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.files import write_bytes
-from keras_pixelcnnpp.sampling.class_samples import picture_names
+from keras_pixelcnnpp.sampling.class_samples import image_names
 
 # File names need not be UTF-8.
 _TEXT = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
@@ -117,7 +117,7 @@ def sample_many(
 
     Files of the same names are replaced. With `resume`, those of a whole block are kept.
     """
-    files = [output / name for name in picture_names(labels, model.class_names)]
+    files = [output / name for name in image_names(labels, model.class_names)]
     blocks = {}
     for start in range(0, len(labels), block_size):
         part = slice(start, start + block_size)

@@ -28,7 +28,7 @@ class TrainedModel:
     model: AutoregressiveModel
     class_names: tuple[str, ...]
     source: str
-    resize: str = "crop"
+    resize: str = "center_crop"
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
@@ -37,7 +37,7 @@ class TrainedModel:
         Raises:
             UserError: If it is none of these, or damaged.
         """
-        run, names, resize = RunFolder(source), (), "crop"
+        run, names, resize = RunFolder(source), (), "center_crop"
         if Path(source).is_file():
             model = load_trained_model(source)
         elif run.model_keras.is_file():
@@ -96,7 +96,7 @@ def classify_files(
         raise UserError("None of the files can be classified.")
     result = classifier.classify(to_levels(np.stack(images), classifier.num_levels))
     table = Table()
-    table.add_column("picture", overflow="fold")
+    table.add_column("image", overflow="fold")
     table.add_column("class")
     table.add_column("probability", justify="right")
     table.add_column("bits/dim", justify="right")

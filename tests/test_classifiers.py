@@ -18,8 +18,8 @@ from keras_pixelcnnpp import classifiers
 from keras_pixelcnnpp.classifiers import (
     BaselineClassifier,
     PixelCNNClassifier,
-    fit_offsets,
-    refit_offsets,
+    fit_class_bias,
+    refit_class_bias,
     write_predictions,
 )
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -105,7 +105,7 @@ def untrained(**arguments):
     ],
 )
 def test_scikit_learns_checks_of_estimators(check):
-    """Those of an estimator's interface; the others fit tables of two axes, which pictures lack."""
+    """Those of an estimator's interface; the others fit tables of two axes, which images lack."""
     check("PixelCNNClassifier", PixelCNNClassifier())
 
 
@@ -164,7 +164,7 @@ def test_training_goes_by_the_preset(monkeypatch):
         phases.append((batches.num_candidates, batches.horizontal_flip, initial_epoch, epochs))
 
     monkeypatch.setattr(PixelCNNPlusPlus, "fit", remember)
-    monkeypatch.setattr(classifiers, "refit_offsets", lambda *_: None)
+    monkeypatch.setattr(classifiers, "refit_class_bias", lambda *_: None)
     split = tiny.tiny_split(12)
     untrained(epochs=16, learning_rate=None).fit(split.images, split.labels)
     untrained(epochs=2, candidates=2).fit(split.images, split.labels)
@@ -217,7 +217,7 @@ def test_log_probabilities_are_not_rounded_to_nothing(monkeypatch):
         (np.full((2, 4, 4, 1), 5, "uint8"), "levels from 0 to 4"),
     ],
 )
-def test_bad_pictures(images, message):
+def test_bad_images(images, message):
     cnn = BaselineCNN((4, 4, 1), 3, num_levels=5, filters=(4,), num_blocks=1)
     for classifier in (BaselineClassifier(cnn), PixelCNNClassifier(tiny.untrained_model())):
         with pytest.raises(ValueError, match=message):
@@ -241,10 +241,10 @@ def test_unconditional_model_is_no_classifier():
         PixelCNNClassifier(tiny.tiny_model(num_classes=0, conditioning="none"))
 
 
-def test_flip_average_of_log_likelihoods():
+def test_tta_flip_of_log_likelihoods():
     model = tiny.tiny_model()
     images = tiny.tiny_split(7).images
-    classifier = PixelCNNClassifier(model, flip_average=True)
+    classifier = PixelCNNClassifier(model, tta_flip=True)
     scores, probabilities = classifier.class_scores(images)
     flipped = model.class_log_likelihoods(np.flip(images, axis=2)).astype("float64")
     assert scores == pytest.approx(model.class_log_likelihoods(images), abs=1e-4)
@@ -257,18 +257,18 @@ def test_predicted_frequencies_become_those_of_the_labels(rng):
     """What sets the gradient of the cross-entropy to zero, whatever the logits."""
     logits = rng.normal([5.0, 0.0, -2.0], 3, (400, 3))
     labels = rng.choice(3, 400, p=[0.2, 0.5, 0.3])
-    offsets = fit_offsets(logits, labels)
+    offsets = fit_class_bias(logits, labels)
     frequencies = softmax(logits + offsets, axis=1).mean(axis=0)
     np.testing.assert_allclose(frequencies, np.bincount(labels) / 400, atol=1e-4)
     assert offsets.sum() == pytest.approx(0, abs=1e-9)
 
 
 def test_offsets_of_a_model_are_replaced():
-    model = tiny.tiny_model(label_loss_weight=0.1, initial_temperature=0.5)
+    model = tiny.tiny_model(label_loss_weight=0.1, initial_logit_scale=0.5)
     model.posterior.offsets.assign([3.0, 0.0, 0.0, 0.0])
-    pictures = tiny.tiny_split(60)
-    refit_offsets(model, pictures, batch_size=32, seed=0)
-    probabilities = model.class_probabilities(pictures.images)
+    images = tiny.tiny_split(60)
+    refit_class_bias(model, images, batch_size=32, seed=0)
+    probabilities = model.class_probabilities(images.images)
     np.testing.assert_allclose(probabilities.mean(axis=0), np.full(3, 1 / 3), atol=1e-3)
 
 

@@ -137,38 +137,38 @@ def test_out_of_memory_is_known_by_name(error):
 
 @pytest.mark.tensorflow
 @pytest.mark.slow
-def test_from_pictures_to_savedmodel(pixelcnnpp, data, tmp_path):
+def test_from_images_to_savedmodel(pixelcnnpp, data, tmp_path):
     run = tmp_path / "run"
     status, out, _ = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL)
     assert status == 0
-    assert "24 train, 9 validation, 5 test pictures of 4×4×1, 3 classes" in out
+    assert "24 train, 9 validation, 5 test images of 4×4×1, 3 classes" in out
     assert f"Wrote {run / 'model.keras'}" in out
 
     status, out, _ = pixelcnnpp("savedmodel", "export", "--run", run)
     assert status == 0
-    picture = tmp_path / "bright.png"
-    Image.fromarray(np.full((9, 9), 250, "uint8")).save(picture)
+    image = tmp_path / "bright.png"
+    Image.fromarray(np.full((9, 9), 250, "uint8")).save(image)
     broken = tmp_path / "broken.png"
-    broken.write_bytes(picture.read_bytes()[:20])
+    broken.write_bytes(image.read_bytes()[:20])
     out_csv = tmp_path / "out.csv"
     status, out, err = pixelcnnpp(
-        "savedmodel", "classify", run / "savedmodel", picture, broken, "--csv", out_csv
+        "savedmodel", "classify", run / "savedmodel", image, broken, "--csv", out_csv
     )
     assert status == 2
     assert err.count("\n") == 1
     assert "broken.png" in err
     assert "bright.png" in out
     assert len(out_csv.read_text().splitlines()) == 2
-    one_line(pixelcnnpp("savedmodel", "classify", tmp_path, picture), "No SavedModel")
+    one_line(pixelcnnpp("savedmodel", "classify", tmp_path, image), "No SavedModel")
 
 
 @pytest.mark.tensorflow
 @pytest.mark.slow
-def test_pictures_of_a_single_class(pixelcnnpp, tmp_path):
+def test_images_of_a_single_class(pixelcnnpp, tmp_path):
     """Nothing to classify, and all the rest."""
-    pictures = tiny.tiny_split(40).images
+    images = tiny.tiny_split(40).images
     data, run = tmp_path / "one.npz", tmp_path / "run"
-    np.savez(data, x_train=pictures, y_train=np.zeros(40, int), num_levels=5)
+    np.savez(data, x_train=images, y_train=np.zeros(40, int), num_levels=5)
     status, _, err = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL)
     assert status == 0, err
     status, _, err = pixelcnnpp("evaluate", "classification", "--run", run)

@@ -168,7 +168,7 @@ def stripes(tmp_path):
     return tmp_path / "data"
 
 
-@pytest.mark.parametrize("resize", ["squeeze", "crop"])
+@pytest.mark.parametrize("resize", ["stretch", "center_crop"])
 def test_a_run_loads_its_images_as_it_was_trained(stripes, resize, capsys, tmp_path):
     dataset = load_dataset(stripes, image_size=5, resize=resize)
     data = {

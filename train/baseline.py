@@ -10,7 +10,7 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.loop import Phase, Start, claim, train_into
-from keras_pixelcnnpp.train.monitors import ValidationMonitor, validation_limit
+from keras_pixelcnnpp.train.monitors import ValidationMonitor, max_validation_examples
 from keras_pixelcnnpp.train.options import BaselineOptions, overrides
 
 
@@ -33,16 +33,16 @@ def train_baseline(
     training = {**defaults, **training, "horizontal_flip": horizontal_flip}
     training["jit_compile"] = backend.jit_compile(training["jit_compile"])
     keras.utils.set_random_seed(training["seed"])
-    choice = {"limit": training["limit"], "seed": training["seed"]}
-    pictures = dataset.pictures("train", with_labels=True, **choice)
-    validation = dataset.pictures("validation", with_labels=True)
+    choice = {"max_examples": training["max_examples"], "seed": training["seed"]}
+    images = dataset.images("train", with_labels=True, **choice)
+    validation = dataset.images("validation", with_labels=True)
     batches = ImageSequence(
-        pictures.images,
-        pictures.labels,
+        images.images,
+        images.labels,
         batch_size=training["batch_size"],
         num_classes=dataset.num_classes,
         seed=training["seed"],
-        cut_rate=training["cut_rate"],
+        row_mask_rate=training["row_mask_rate"],
     )
     steps = training["epochs"] * len(batches)
     schedule = {"learning_rate_schedule": "cosine", "learning_rate_warmup": steps // 20}
@@ -59,9 +59,9 @@ def train_baseline(
             )
             model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         claim(run, "baseline", "Baseline CNN", model, training, data_config, start)
-        model({"image": pictures.images[:1], "label": pictures.labels[:1]})
-    limit = validation_limit(training["validation_limit"], len(pictures), 1)
+        model({"image": images.images[:1], "label": images.labels[:1]})
+    max_examples = max_validation_examples(training["max_validation_examples"], len(images), 1)
     phases = [Phase(batches, training["epochs"])]
-    monitor = ValidationMonitor(validation, limit)
+    monitor = ValidationMonitor(validation, max_examples)
     train_into(run, "baseline", model, phases, monitor, dataset, start)
     return model

@@ -245,7 +245,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         more = f" and {len(rows) - self.SHOWN_ROWS} more" if len(rows) > self.SHOWN_ROWS else ""
         raise UserError(
             f"The loss is no longer finite (epoch {self._epoch + 1}, batch "
-            f"{self.batches.first_step + batch + 1}: training pictures {shown}{more}). "
+            f"{self.batches.first_step + batch + 1}: training images {shown}{more}). "
             f"{self.checkpoints.advice()} Start over with a lower --learning-rate, or go on with "
             "--resume --gradient-clip-norm 1."
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pixelcnnpp.data.built_in import CLASS_NAMES
-from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import default_preset, load_preset_config
@@ -30,59 +30,59 @@ def load_training_data(options: Options, num_levels: int | None = None) -> tuple
         num_levels=options.num_levels or num_levels,
         seed=options.seed,
         resize=options.resize,
-        skip_bad_files=options.skip_bad_files,
+        skip_corrupted=options.skip_corrupted,
     )
     for note in dataset.notes:
         print(note)
     counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
     shape = "×".join(str(size) for size in dataset.image_shape)
     levels = "" if dataset.num_levels == 256 else f" of {dataset.num_levels} levels"
-    print(f"{dataset.name}: {counts} pictures of {shape}{levels}, {dataset.num_classes} classes")
+    print(f"{dataset.name}: {counts} images of {shape}{levels}, {dataset.num_classes} classes")
     config = {
         # Absolute, so that the evaluation finds it from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
         "seed": options.seed,
         "resize": options.resize,
-        "skip_bad_files": options.skip_bad_files,
+        "skip_corrupted": options.skip_corrupted,
         "fingerprint": dataset.fingerprint(),
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
         "num_levels": dataset.num_levels,
         "counts": dataset.counts(),
     }
-    if not (options.labels_per_class or options.flip_labels):
+    if not (options.labels_per_class or options.label_noise):
         return dataset, config
     # Beside the fingerprint of the data as they lie there, by which an evaluation knows them.
     config["labels_per_class"] = options.labels_per_class
-    config["flip_labels"] = options.flip_labels
+    config["label_noise"] = options.label_noise
     if options.labels_per_class:
-        config["labels_among"] = options.limit
+        config["labels_among"] = options.max_examples
     train = dataset.split("train")
     labels = training_labels(train, config)
     dataset = replace(dataset, splits={**dataset.splits, "train": replace(train, labels=labels)})
     wrong = np.sum((labels != train.labels) & (labels >= 0))
-    print(f"Of the split train, {np.sum(labels >= 0)} pictures have a label, {wrong} a wrong one")
+    print(f"Of the split train, {np.sum(labels >= 0)} images have a label, {wrong} a wrong one")
     digest = hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()
     return dataset, {**config, "counts": dataset.counts(), "labels_fingerprint": digest}
 
 
 def levels_of_run(run: RunFolder) -> int | None:
-    """The `num_levels` of a run that is there, so that its CNN sees the same pictures."""
+    """The `num_levels` of a run that is there, so that its CNN sees the same images."""
     if not run.config_json.is_file():
         return None
     return require_data(run.read_config(), "num_levels")["num_levels"]
 
 
-def training_labels(train: LabelledImages, data_config: dict) -> np.ndarray:
+def training_labels(train: LabeledImages, data_config: dict) -> np.ndarray:
     """The labels that a run was trained with, by the section `data` of its `config.json`.
 
-    Those of the split `train` as loaded, but for what `--labels-per-class` hid and `--flip-labels`
+    Those of the split `train` as loaded, but for what `--labels-per-class` hid and `--label-noise`
     made wrong: int32 `(N,)`.
     """
     labels, seed = train.labels, data_config["seed"]
     if per_class := data_config.get("labels_per_class"):
         labels = train.labels_kept(per_class, data_config.get("labels_among"), seed)
-    if share := data_config.get("flip_labels"):
+    if share := data_config.get("label_noise"):
         labels = _flipped(labels, share, len(data_config["class_names"]), seed)
     return labels
 
@@ -91,8 +91,8 @@ def _flipped(labels, share, num_classes, seed):
     """Labels of which so large a share of the known ones is another class, at random."""
     if num_classes < 2:
         raise UserError(
-            "Invalid value for option `flip_labels`. There is no wrong label where there are fewer "
-            f"than 2 classes. Received: flip_labels={share}, with {num_classes} classes"
+            "Invalid value for option `label_noise`. There is no wrong label where there are fewer "
+            f"than 2 classes. Received: label_noise={share}, with {num_classes} classes"
         )
     rng = np.random.default_rng([seed, FLIPS])
     known = np.flatnonzero(labels >= 0)
@@ -120,17 +120,17 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
 
 
 def is_folder(source: str) -> bool:
-    """Whether `--data` names picture files in a folder, not something built in or arrays."""
+    """Whether `--data` names image files in a folder, not something built in or arrays."""
     return source not in CLASS_NAMES and Path(source).is_dir()
 
 
-def load_larger(options: Options, dataset: Dataset, margin: int) -> LabelledImages | None:
-    """The split `train` with pictures `margin` pixels higher and wider; `None` for no margin."""
+def load_larger(options: Options, dataset: Dataset, margin: int) -> LabeledImages | None:
+    """The split `train` with images `margin` pixels higher and wider; `None` for no margin."""
     if not margin:
         return None
     if not is_folder(options.data):
         raise UserError(
-            "Invalid value for option `crop_margin`. Only picture files can be read at a larger "
+            "Invalid value for option `crop_margin`. Only image files can be read at a larger "
             f"size, from a folder. Received: crop_margin={margin}, data={options.data}"
         )
     height, width, channels = dataset.image_shape
@@ -141,7 +141,7 @@ def load_larger(options: Options, dataset: Dataset, margin: int) -> LabelledImag
         num_levels=dataset.num_levels,
         seed=options.seed,
         resize=options.resize,
-        skip_bad_files=options.skip_bad_files,
+        skip_corrupted=options.skip_corrupted,
     )
     # Without the labels that were hidden.
     return replace(larger.split("train"), labels=dataset.split("train").labels)

@@ -85,7 +85,7 @@ class DataParallel(OneDevice):
     """Trains a copy of a model on several devices, with Keras's own engines.
 
     The model itself stays an ordinary one on one device: the copy hands its state back after every
-    epoch, for validation, pictures and the final file.
+    epoch, for validation, images and the final file.
 
     Args:
         devices: How many devices of this machine, at most all; `None`: all, of all workers.
@@ -198,7 +198,7 @@ class OnLocalModel(keras.callbacks.Callback):
     """Brings a model up to date at the end of every epoch, then calls other callbacks with it.
 
     They are told about epochs, not about batches. What they do (score, sample, write) needs no
-    distribution, and much of it would not work with one: a device without a picture, or an array of
+    distribution, and much of it would not work with one: a device without a image, or an array of
     which this process has only a part.
     """
 
@@ -249,14 +249,14 @@ def _without_distribution():
 
 
 class ShardedSequence(keras.utils.PyDataset):
-    """Batches of an `ImageSequence`, cut so that every device gets equally many pictures.
+    """Batches of an `ImageSequence`, cut so that every device gets equally many images.
 
     With several workers each sees its own rows, those of `shard`, of the same batch.
     """
 
     # A batch that cannot be divided, as the last one of an epoch often is, is filled up with
-    # pictures of weight 0; the others then weigh so much more that the mean over all rows is the
-    # mean over the pictures. So the gradient is that of the whole batch on one device. Metrics
+    # images of weight 0; the others then weigh so much more that the mean over all rows is the
+    # mean over the images. So the gradient is that of the whole batch on one device. Metrics
     # count the filled-up batch as a whole one.
     #
     # If any batch of an epoch must be filled up, every one is a tuple of the inputs, the weights,

@@ -120,7 +120,7 @@ def train_into(
             },
             options.get("sample_every", 0),
         )
-        watched.training_pictures(phases[-1].batches.images, dataset.num_levels)
+        watched.training_images(phases[-1].batches.images, dataset.num_levels)
         callbacks.append(watched)
     train_phases(
         model,

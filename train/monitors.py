@@ -1,4 +1,4 @@
-"""What is measured while a model trains, and kept: held-out pictures, seconds, TensorBoard."""
+"""What is measured while a model trains, and kept: held-out images, seconds, TensorBoard."""
 
 import math
 import time
@@ -12,8 +12,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
-from keras_pixelcnnpp.data.dataset import LabelledImages
-from keras_pixelcnnpp.data.images import picture_grid, png_pixels, to_pixels
+from keras_pixelcnnpp.data.dataset import LabeledImages
+from keras_pixelcnnpp.data.images import image_grid, png_pixels, to_pixels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
 from keras_pixelcnnpp.evaluate.metrics.classifiers import mean_log_loss
@@ -24,15 +24,17 @@ from keras_pixelcnnpp.run import read_history
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 
-def validation_limit(chosen: int | None, training_pictures: int, num_classes: int) -> int | None:
-    """How many validation pictures to measure on: the user's choice, `None` for all, or a default.
+def max_validation_examples(
+    chosen: int | None, training_images: int, num_classes: int
+) -> int | None:
+    """How many validation images to measure on: the user's choice, `None` for all, or a default.
 
-    `num_classes` is how often a picture is scored.
+    `num_classes` is how often a image is scored.
     """
     if chosen is not None:
         return chosen or None
     # No more work than the epoch itself: in training, the backward pass takes twice the forward's.
-    return max(3 * training_pictures // max(num_classes, 1), num_classes, 1)
+    return max(3 * training_images // max(num_classes, 1), num_classes, 1)
 
 
 class ValidationMonitor(keras.callbacks.Callback):
@@ -43,27 +45,29 @@ class ValidationMonitor(keras.callbacks.Callback):
     logs must come after it.
 
     Args:
-        validation: The held-out pictures.
-        limit: Measure on so many of them, chosen at random once; `None` for all.
+        validation: The held-out images.
+        max_examples: Measure on so many of them, chosen at random once; `None` for all.
         batch_size: How many are scored at once.
 
     Attributes:
-        validation: The pictures it measures on.
+        validation: The images it measures on.
         probabilities: p(y | x) of them, float `[count, classes]`; `None` before the first epoch
             and for a model without labels.
     """
 
-    def __init__(self, validation: LabelledImages, limit: int | None = None, batch_size: int = 256):
+    def __init__(
+        self, validation: LabeledImages, max_examples: int | None = None, batch_size: int = 256
+    ):
         super().__init__()
         self.total = len(validation)
-        self.validation = validation.some(limit)
+        self.validation = validation.some(max_examples)
         self.batch_size = batch_size
         self.probabilities = None
 
     def __str__(self) -> str:
         count = len(self.validation)
-        of = "all" if count == self.total else f"{count} (--validation-limit) of"
-        return f"After each epoch, val_…: {of} {self.total} validation pictures, averaged weights."
+        of = "all" if count == self.total else f"{count} (--max-validation-examples) of"
+        return f"After each epoch, val_…: {of} {self.total} validation images, averaged weights."
 
     def on_epoch_end(self, epoch, logs=None):
         """Called by Keras."""
@@ -139,7 +143,7 @@ class EventWriter:
         self._writer.flush()
 
     def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
-        """Writes a picture, uint8 `[height, width, channels]`, 0 to 255."""
+        """Writes a image, uint8 `[height, width, channels]`, 0 to 255."""
         self.add(summary.image(tag, pixels, dataformats="HWC"), step)
 
     def __del__(self):
@@ -163,7 +167,7 @@ class TensorBoardLog(keras.callbacks.Callback):
     """
 
     PER_CLASS = 9
-    TRAINING_PICTURES = 64
+    TRAINING_IMAGES = 64
 
     def __init__(
         self,
@@ -187,10 +191,10 @@ class TensorBoardLog(keras.callbacks.Callback):
         _, session, _ = summary.hparams(values, {})
         self._validation.add(session)
 
-    def training_pictures(self, images: np.ndarray, num_levels: int) -> None:
-        """Writes the first of the pictures that are trained on, uint8 levels."""
-        pixels = to_pixels(images[: self.TRAINING_PICTURES], num_levels)
-        self._train.image("training_pictures", picture_grid(pixels), 0)
+    def training_images(self, images: np.ndarray, num_levels: int) -> None:
+        """Writes the first of the images that are trained on, uint8 levels."""
+        pixels = to_pixels(images[: self.TRAINING_IMAGES], num_levels)
+        self._train.image("training_images", image_grid(pixels), 0)
 
     def on_epoch_end(self, epoch, logs=None):
         """Called by Keras."""

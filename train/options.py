@@ -16,8 +16,8 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import likelihood_epochs
 
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
-Epochs = Annotated[int | None, Option(help="Passes over the training pictures.", min=1)]
-BatchSize = Annotated[int | None, Option(help="Pictures per step.", min=1)]
+Epochs = Annotated[int | None, Option(help="Passes over the training images.", min=1)]
+BatchSize = Annotated[int | None, Option(help="Images per step.", min=1)]
 LearningRate = Annotated[float | None, Option(help="Adam's peak learning rate.", min=0)]
 EmaMomentum = Annotated[
     float | None,
@@ -59,24 +59,25 @@ class Options:
         int | None, Option(help="Height and width to resize to; of folders 32 unless given.", min=1)
     ] = None
     resize: Annotated[
-        Literal["crop", "squeeze"], Option(help="What becomes of pictures of another aspect ratio.")
-    ] = "crop"
+        Literal["center_crop", "stretch"],
+        Option(help="What becomes of images of another aspect ratio."),
+    ] = "center_crop"
     num_levels: Annotated[
         int | None,
-        Option(help="Values of a sub-pixel: fewer make pictures coarser.", min=2, max=256),
+        Option(help="Values of a sub-pixel: fewer make images coarser.", min=2, max=256),
     ] = None
-    skip_bad_files: Annotated[
+    skip_corrupted: Annotated[
         bool,
-        Option("--skip-bad-files", help="Go on without the picture files that cannot be read."),
+        Option("--skip-corrupted", help="Go on without the image files that cannot be read."),
     ] = False
-    limit: Annotated[
-        int | None, Option(help="Train on so many pictures, chosen at random.", min=1)
+    max_examples: Annotated[
+        int | None, Option(help="Train on so many images, chosen at random.", min=1)
     ] = None
     labels_per_class: Annotated[
         int | None,
         Option(help="Hide all training labels but so many of each class, by --seed.", min=1),
     ] = None
-    flip_labels: Annotated[
+    label_noise: Annotated[
         float | None,
         Option(help="Make this share of the training labels wrong, by --seed.", min=0, max=1),
     ] = None
@@ -87,16 +88,16 @@ class Options:
     gradient_clip_norm: Annotated[
         float | None, Option(help="A longer gradient is scaled down to this norm; 0: never.", min=0)
     ] = None
-    horizontal_flip: Annotated[
-        bool | None, Option(help="Mirror half of the training pictures.")
-    ] = None
+    horizontal_flip: Annotated[bool | None, Option(help="Mirror half of the training images.")] = (
+        None
+    )
     precision: Annotated[Precision, Option(help="Of the computations.")] = "float32"
     jit_compile: Annotated[bool | None, Option(help="Compile with XLA.")] = None
     seed: Annotated[int, Option(help="Same seed, same numbers.", min=0)] = 0
-    validation_limit: Annotated[
+    max_validation_examples: Annotated[
         int | None,
         Option(
-            help="Measure on so many validation pictures after each epoch; 0: all. Unless given, "
+            help="Measure on so many validation images after each epoch; 0: all. Unless given, "
             "as many as take no longer than the epoch.",
             min=0,
         ),
@@ -146,29 +147,29 @@ class PixelCNNOptions(Options):
         str | None, Option(help="Which blocks see the label: all, up, or up_left (fastest).")
     ] = None
     label_dropout_rate: Annotated[
-        float | None, Option(help="Share of training pictures without their label.")
+        float | None, Option(help="Share of training images without their label.")
     ] = None
     label_loss_weight: Annotated[
         float | None, Option(help="Of the cross-entropy over the candidate labels.", min=0)
     ] = None
-    unlabelled_weight: Annotated[
-        float | None, Option(help="Of training pictures without a label; 0 leaves them out.", min=0)
+    unlabeled_weight: Annotated[
+        float | None, Option(help="Of training images without a label; 0 leaves them out.", min=0)
     ] = None
-    initial_temperature: Annotated[
+    initial_logit_scale: Annotated[
         float | None, Option(help="First factor on the log-likelihoods, learned.", min=0)
     ] = None
-    learn_temperature: Annotated[bool | None, Option(help="Learn that factor.")] = None
-    learn_offsets: Annotated[bool | None, Option(help="Learn an offset for each class.")] = None
+    learn_logit_scale: Annotated[bool | None, Option(help="Learn that factor.")] = None
+    learn_class_bias: Annotated[bool | None, Option(help="Learn an offset for each class.")] = None
     initial_weights: Annotated[
         str | None,
         Option(help="Start from a preset with weights, or from a run or its model.keras."),
     ] = None
-    candidates: Annotated[int | None, Option(help="Candidate labels per picture.", min=1)] = None
+    candidates: Annotated[int | None, Option(help="Candidate labels per image.", min=1)] = None
     warmup_epochs: Annotated[
         int | None,
         Option(
             help="First epochs, by likelihood alone. Unless given, as large a share as the "
-            "preset's; with --unlabelled-weight none.",
+            "preset's; with --unlabeled-weight none.",
             min=0,
         ),
     ] = None
@@ -187,10 +188,10 @@ class PixelCNNOptions(Options):
             min=1,
         ),
     ] = None
-    labelled_share: Annotated[
+    labeled_fraction: Annotated[
         float | None,
         Option(
-            help="With --unlabelled-weight: repeat labelled pictures up to this share.",
+            help="With --unlabeled-weight: repeat labeled images up to this share.",
             min=0,
             max=0.99,
         ),
@@ -198,7 +199,7 @@ class PixelCNNOptions(Options):
     crop_margin: Annotated[
         int | None,
         Option(
-            help="Read picture files this much larger too, to train half of the time on a random "
+            help="Read image files this much larger too, to train half of the time on a random "
             "crop.",
             min=0,
         ),
@@ -238,11 +239,10 @@ class BaselineOptions(Options):
     learning_rate: LearningRate = 2e-3
     ema_momentum: EmaMomentum = 0.99
     weight_decay: Annotated[float, Option(help="AdamW's.", min=0)] = 0.02
-    cut_rate: Annotated[
+    row_mask_rate: Annotated[
         float,
         Option(
-            help="Share of pictures of which only the first rows are left, to learn to judge "
-            "parts.",
+            help="Share of images of which only the first rows are left, to learn to judge parts.",
             min=0,
             max=0.99,
         ),
@@ -251,7 +251,7 @@ class BaselineOptions(Options):
 
 # Training options of `train pixelcnnpp`, where neither user nor preset gives one; `None`: none.
 TRAINING_DEFAULTS = {
-    "limit": None,
+    "max_examples": None,
     "epochs": 100,
     "batch_size": 16,
     "learning_rate": 2e-4,
@@ -265,20 +265,20 @@ TRAINING_DEFAULTS = {
     "perturb": 0.0,
     "candidates": None,
     "warmup_epochs": 0,
-    "labelled_share": 0.0,
+    "labeled_fraction": 0.0,
     "initial_weights": None,
     "precision": "float32",
     "jit_compile": None,
     "seed": 0,
-    "validation_limit": None,
+    "max_validation_examples": None,
     "sample_every": 5,
 }
-WATCHING = ("validation_limit", "sample_every")
+WATCHING = ("max_validation_examples", "sample_every")
 MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *WATCHING)  # when a run is resumed
 # Of a run's data, or about how the command goes; all others are the model's or its training's.
 _NEITHER = (
-    *("data", "image_size", "resize", "num_levels", "skip_bad_files", "labels_per_class"),
-    *("flip_labels", "run", "resume", "overwrite", "plugin", "callback", "preset"),
+    *("data", "image_size", "resize", "num_levels", "skip_corrupted", "labels_per_class"),
+    *("label_noise", "run", "resume", "overwrite", "plugin", "callback", "preset"),
     *("devices", "workers", "worker"),
 )
 # A mirrored digit is no digit; most photographs may be mirrored.
@@ -331,14 +331,14 @@ def resolve_options(
 
     A preset was made for other data: where its candidates, its weight of the cross-entropy or its
     crops have no meaning for these, they give way. What the user gave is refused instead. Of
-    another number of epochs as large a share is by likelihood alone, and none where pictures
+    another number of epochs as large a share is by likelihood alone, and none where images
     without a label teach too: these epochs would leave them out.
 
     Args:
         preset: Its configuration.
         overrides: What the user gave; `None` is "as the preset has it".
         num_classes: Of the data.
-        from_files: Whether the pictures are files, which can be read at a larger size.
+        from_files: Whether the images are files, which can be read at a larger size.
 
     Returns:
         The arguments of the model, without those that the data gives, and the training options.
@@ -352,7 +352,7 @@ def resolve_options(
     architecture = {"architecture": preset.get("architecture", "pixelcnnpp")}
     model = {**preset["model"], **architecture, **given}
     model = {name: value for name, value in model.items() if name not in _GIVEN_BY_DATA}
-    if model.get("unlabelled_weight") and overrides.get("warmup_epochs") is None:
+    if model.get("unlabeled_weight") and overrides.get("warmup_epochs") is None:
         training["warmup_epochs"] = 0
     if model.get("conditioning") == "none":
         num_classes = 0
@@ -361,7 +361,7 @@ def resolve_options(
     if overrides.get("candidates") is None:
         enough = num_classes if model.get("label_loss_weight") else 1
         training["candidates"] = min(training["candidates"] or enough, enough)
-        if model.get("unlabelled_weight"):
+        if model.get("unlabeled_weight"):
             training["candidates"] = num_classes
     if not from_files and overrides.get("crop_margin") is None:
         training["crop_margin"] = 0
@@ -371,7 +371,7 @@ def resolve_options(
 
 def _check(model: dict, training: dict, num_classes: int) -> None:
     candidates, weight = training["candidates"], model.get("label_loss_weight")
-    unlabelled, share = model.get("unlabelled_weight"), training["labelled_share"]
+    unlabeled, share = model.get("unlabeled_weight"), training["labeled_fraction"]
     one_resolution = model["architecture"] != "pixelcnnpp"
     for name in ("num_resolutions", "conditioned_blocks"):
         if one_resolution and name in model:
@@ -382,14 +382,14 @@ def _check(model: dict, training: dict, num_classes: int) -> None:
             )
     if weight and num_classes < 2:
         _refuse("label_loss_weight", "Without labels (conditioning none) it must be 0.", weight)
-    if unlabelled and not 1 < candidates == num_classes:
+    if unlabeled and not 1 < candidates == num_classes:
         _refuse(
-            "unlabelled_weight",
-            "Pictures without a label need all classes as candidates, and at least 2.",
-            f"{unlabelled}, with candidates={candidates} of {num_classes} classes",
+            "unlabeled_weight",
+            "Images without a label need all classes as candidates, and at least 2.",
+            f"{unlabeled}, with candidates={candidates} of {num_classes} classes",
         )
-    if share and not unlabelled:
-        _refuse("labelled_share", "It needs an `unlabelled_weight` above 0.", share)
+    if share and not unlabeled:
+        _refuse("labeled_fraction", "It needs an `unlabeled_weight` above 0.", share)
     least = 2 if weight else 1
     if not least <= candidates <= max(num_classes, 1):
         _refuse(

@@ -3,18 +3,18 @@
 import keras
 
 from keras_pixelcnnpp import backend
-from keras_pixelcnnpp.classifiers import refit_offsets
+from keras_pixelcnnpp.classifiers import refit_class_bias
 from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.archive import architecture, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.loop import Phase, Start, claim, train_into
-from keras_pixelcnnpp.train.monitors import ValidationMonitor, validation_limit
+from keras_pixelcnnpp.train.monitors import ValidationMonitor, max_validation_examples
 
-INITIALIZATION_PICTURES = 64
+INITIALIZATION_IMAGES = 64
 
 
 def train_pixelcnnpp(
@@ -24,7 +24,7 @@ def train_pixelcnnpp(
     training: dict,
     data_config: dict,
     *,
-    larger: LabelledImages | None = None,
+    larger: LabeledImages | None = None,
     **how,
 ) -> AutoregressiveModel:
     """Trains a model into the run folder; model and training options are from `resolve_options`.
@@ -36,18 +36,18 @@ def train_pixelcnnpp(
     start = Start(**how)
     keras.utils.set_random_seed(training["seed"])
     training = {**training, "jit_compile": backend.jit_compile(training["jit_compile"])}
-    # Unconditional models use all pictures, labelled or not.
+    # Unconditional models use all images, labeled or not.
     num_classes = 0 if model_options.get("conditioning") == "none" else dataset.num_classes
-    with_labels = num_classes > 0 and not model_options.get("unlabelled_weight")
-    choice = {"limit": training["limit"], "seed": training["seed"]}
-    pictures = dataset.pictures("train", with_labels=with_labels, **choice)
+    with_labels = num_classes > 0 and not model_options.get("unlabeled_weight")
+    choice = {"max_examples": training["max_examples"], "seed": training["seed"]}
+    images = dataset.images("train", with_labels=with_labels, **choice)
     if larger is not None:
-        larger = larger.labelled() if with_labels else larger
-        larger = larger.some(training["limit"], training["seed"])
-    with argument_errors(perturb_rate="perturb"):
-        phases = _phases(pictures, larger, training, num_classes, dataset.num_levels)
-    validation = dataset.pictures("validation", with_labels=num_classes > 0)
-    labelled = pictures.labelled() if num_classes else pictures
+        larger = larger.labeled() if with_labels else larger
+        larger = larger.some(training["max_examples"], training["seed"])
+    with argument_errors(mutation_rate="perturb"):
+        phases = _phases(images, larger, training, num_classes, dataset.num_levels)
+    validation = dataset.images("validation", with_labels=num_classes > 0)
+    labeled = images.labeled() if num_classes else images
     with backend.precision(training["precision"]):
         with argument_errors(image_shape="image_size"):
             arguments = dict(model_options)
@@ -59,19 +59,21 @@ def train_pixelcnnpp(
             )
             optimizer = make_optimizer(training, total_steps(phases), total_steps(phases[:-1]))
             model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
-        sample = labelled.some(INITIALIZATION_PICTURES, training["seed"])
+        sample = labeled.some(INITIALIZATION_IMAGES, training["seed"])
         model.initialize(sample.images, sample.labels)
         if training["initial_weights"] and not (start.resume and run.has_checkpoint("pixelcnnpp")):
             copy_initial_weights(training["initial_weights"], model)
         options = {**model_options, **training}
         claim(run, "pixelcnnpp", model.title, model, options, data_config, start)
 
-    limit = validation_limit(training["validation_limit"], len(pictures), num_classes)
-    monitor = ValidationMonitor(validation, limit, training["batch_size"])
+    max_examples = max_validation_examples(
+        training["max_validation_examples"], len(images), num_classes
+    )
+    monitor = ValidationMonitor(validation, max_examples, training["batch_size"])
 
     def finish() -> None:
-        if model.posterior.learn_offsets:
-            refit_offsets(model, labelled, training["batch_size"], training["seed"])
+        if model.posterior.learn_class_bias:
+            refit_class_bias(model, labeled, training["batch_size"], training["seed"])
 
     train_into(run, "pixelcnnpp", model, phases, monitor, dataset, start, finish)
     return model
@@ -89,18 +91,18 @@ def as_begun(chosen: dict, run: RunFolder) -> dict:
 
 
 def _phases(
-    pictures: LabelledImages,
-    larger: LabelledImages | None,
+    images: LabeledImages,
+    larger: LabeledImages | None,
     training: dict,
     num_classes: int,
     num_levels: int,
 ) -> list[Phase]:
     def batches(num_candidates: int) -> ImageSequence:
-        chosen, larger_ones = pictures, larger
+        chosen, larger_ones = images, larger
         if num_candidates < num_classes:
-            # Which of some candidates is the true one: a picture without a label can't tell.
-            chosen = pictures.labelled()
-            larger_ones = None if larger is None else larger.labelled()
+            # Which of some candidates is the true one: a image without a label can't tell.
+            chosen = images.labeled()
+            larger_ones = None if larger is None else larger.labeled()
         return ImageSequence(
             chosen.images,
             chosen.labels,
@@ -109,10 +111,10 @@ def _phases(
             seed=training["seed"],
             horizontal_flip=training["horizontal_flip"],
             larger_images=None if larger_ones is None else larger_ones.images,
-            perturb_rate=training["perturb"],
+            mutation_rate=training["perturb"],
             num_levels=num_levels,
             num_candidates=num_candidates,
-            labelled_share=training["labelled_share"],
+            labeled_fraction=training["labeled_fraction"],
         )
 
     candidates, warmup, epochs = (

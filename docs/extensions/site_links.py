@@ -37,8 +37,8 @@ def with_links_of_the_site(folder, text, repository):
     """A Markdown text, or a notebook's JSON, whose links out of `docs` lead somewhere."""
 
     def replaced(match):
-        picture, words, path, anchor = match[1], match[2], match[3], match[4] or ""
-        target = None if picture else target_on_the_site(folder, path, anchor, repository)
+        image, words, path, anchor = match[1], match[2], match[3], match[4] or ""
+        target = None if image else target_on_the_site(folder, path, anchor, repository)
         return f"[{words}]({target})" if target else match[0]
 
     return LINK.sub(replaced, text)

@@ -1,1 +1,1 @@
-"""Metrics of classifiers and of pictures."""
+"""Metrics of classifiers and of images."""

@@ -110,8 +110,8 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: fl
     others[rows, labels] = -np.inf
     runners_up = others.argmax(axis=1)
 
-    def mean_loss(log_temperature: float) -> float:
-        tempered = log_softmax(logits / np.exp(log_temperature), axis=1)
+    def mean_loss(log_logit_scale: float) -> float:
+        tempered = log_softmax(logits / np.exp(log_logit_scale), axis=1)
         own, other = tempered[rows, labels], tempered[rows, runners_up]
         return -np.mean((1 - smoothing) * own + smoothing * other)
 

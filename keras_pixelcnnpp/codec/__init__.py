@@ -1,1 +1,1 @@
-"""Pictures to bytes and back, by what a model says of each pixel."""
+"""Images to bytes and back, by what a model says of each pixel."""

@@ -30,11 +30,11 @@ def require_constriction() -> None:
 
 
 class PixelCoder(keras.Model):
-    """Codes a batch of pictures, or decodes it, in one incremental pass of a model.
+    """Codes a batch of images, or decodes it, in one incremental pass of a model.
 
     Encoder and decoder are the same compiled function: at each sub-pixel it hands the
     log-probabilities of all levels to Python, which says what the levels are, be it because it
-    knows the pictures or because it reads them from a stream. So the two see the same floats, to
+    knows the images or because it reads them from a stream. So the two see the same floats, to
     the last bit, and the sub-pixel's place in the stream needs no agreement of its own.
 
     Args:
@@ -65,7 +65,7 @@ class PixelCoder(keras.Model):
         batch_size: int,
         tick: Callable[[], None] = lambda: None,
     ) -> bytes:
-        """Codes labels and pictures as one stream.
+        """Codes labels and images as one stream.
 
         Args:
             images: uint8 levels `(count, height, width, channels)`.
@@ -96,11 +96,11 @@ class PixelCoder(keras.Model):
         batch_size: int,
         tick: Callable[[], None] = lambda: None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Reads a stream. A wrong one gives wrong pictures: the caller must check them.
+        """Reads a stream. A wrong one gives wrong images: the caller must check them.
 
         Args:
             stream: What `encode` returned.
-            count: Integer, number of pictures.
+            count: Integer, number of images.
             batch_size: Integer, as for `encode`, and so the next.
             tick: What to call.
 
@@ -126,7 +126,7 @@ class PixelCoder(keras.Model):
         return self._run(turn, labels, batch_size, tick)[:count], labels
 
     def _run(self, turn, labels, batch_size, tick):
-        """The pass; pictures that fill the batch up are all zeros and are not coded."""
+        """The pass; images that fill the batch up are all zeros and are not coded."""
         self.running.turn, self.running.tick = turn, tick
         filled = np.zeros(batch_size, "int32")
         filled[: len(labels)] = labels

@@ -1,4 +1,4 @@
-"""The file of compressed pictures: who wrote it, names, streams, and a checksum of each picture.
+"""The file of compressed images: who wrote it, names, streams, and a checksum of each image.
 
 | bytes | what |
 |---|---|
@@ -7,7 +7,7 @@
 | 4 | length of the header |
 | | header: JSON, compressed by zlib |
 | | a stream for each batch, of which the header has the length |
-| 4 each | CRC-32 of each picture |
+| 4 each | CRC-32 of each image |
 
 Numbers are little-endian.
 """
@@ -31,7 +31,7 @@ from keras_pixelcnnpp.errors import UserError
 
 MAGIC = b"\x89PXC\r\n\x1a\n\x01"
 DIGEST_BYTES = 16
-# A header has some hundred bytes, and a name for each picture.
+# A header has some hundred bytes, and a name for each image.
 MOST_HEADER_BYTES = 64 << 20
 # The memory of a pass grows with its batch, which a file says.
 LARGEST_BATCH = 1024
@@ -39,13 +39,13 @@ LARGEST_BATCH = 1024
 
 @dataclass(frozen=True, eq=False)
 class Compressed:
-    """What `compress_pictures` returns.
+    """What `compress_images` returns.
 
     Args:
         data: The content of the file.
-        labels: int32 `(N,)`, the label that each picture was coded under; zeros for an
+        labels: int32 `(N,)`, the label that each image was coded under; zeros for an
             unconditional model.
-        num_coded_bytes: Integer, the length of the streams: of labels and pictures, without names,
+        num_coded_bytes: Integer, the length of the streams: of labels and images, without names,
             checksums and header.
     """
 
@@ -54,7 +54,7 @@ class Compressed:
     num_coded_bytes: int
 
 
-def compress_pictures(
+def compress_images(
     model,
     images: np.ndarray,
     labels: np.ndarray | None = None,
@@ -62,13 +62,13 @@ def compress_pictures(
     batch_size: int = 100,
     verbose: int | str = "auto",
 ) -> Compressed:
-    """Compresses pictures without loss; see `AutoregressiveModel.compress`.
+    """Compresses images without loss; see `AutoregressiveModel.compress`.
 
     Args:
         model: An `AutoregressiveModel`.
         images: uint8 levels `(N, height, width, channels)`.
-        labels: Int `(N,)`, or `None` for the class that makes each picture shortest.
-        names: A name for each picture, or `None`.
+        labels: Int `(N,)`, or `None` for the class that makes each image shortest.
+        names: A name for each image, or `None`.
         batch_size: Integer from 1 to 1024.
         verbose: 0, 1 or `"auto"`.
 
@@ -106,7 +106,7 @@ def compress_pictures(
         decoded, _ = coder.decode(stream, len(images[batch]), batch_size, tick)
         if (decoded != images[batch]).any():
             raise UserError(
-                "The pictures can't be compressed: floats come out otherwise each time on "
+                "The images can't be compressed: floats come out otherwise each time on "
                 f"{device_name()}. Expected: a device whose sums have a fixed order, such as a CPU"
             )
         streams.append(stream)
@@ -128,10 +128,10 @@ def compress_pictures(
     return Compressed(data, labels, sum(map(len, streams)))
 
 
-def decompress_pictures(
+def decompress_images(
     model, data: bytes, verbose: int | str = "auto"
 ) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
-    """Reads what `compress_pictures` wrote; see `AutoregressiveModel.decompress`.
+    """Reads what `compress_images` wrote; see `AutoregressiveModel.decompress`.
 
     Args:
         model: The model that compressed, under the same backend.
@@ -143,14 +143,14 @@ def decompress_pictures(
         `Compressed`; their names, or `None` if the file has none.
 
     Raises:
-        UserError: If the pictures would not be those that were compressed; one line that says why.
+        UserError: If the images would not be those that were compressed; one line that says why.
     """
     require_constriction()
     header, body = _opened(data)
     for name, here in (("model", model_checksum(model)), ("backend", keras.backend.backend())):
         if header.get(name) != here:
             raise UserError(
-                f"The pictures were compressed by another {name}. Expected: "
+                f"The images were compressed by another {name}. Expected: "
                 f"{header.get(name)!r:.20}. Received: {here!r:.20}"
             )
     count, batch_size = header["count"], header["batch_size"]
@@ -166,7 +166,7 @@ def decompress_pictures(
         found = [zlib.crc32(image.tobytes()) for image in decoded]
         if found != checksums[start : start + size].tolist():
             raise UserError(
-                "The pictures come out otherwise than they went in: floats round otherwise here. "
+                "The images come out otherwise than they went in: floats round otherwise here. "
                 f"Expected: {header.get('written_by')!r:.200}. Received: {_written_by()!r}"
             )
         images.append(decoded.copy())
@@ -223,7 +223,7 @@ def _opened(data):
     start = len(MAGIC) + DIGEST_BYTES
     body = data[start:]
     if not data.startswith(MAGIC):
-        raise UserError("These are no compressed pictures of this version of the format")
+        raise UserError("These are no compressed images of this version of the format")
     try:
         if data[len(MAGIC) : start] != _digest(body):
             raise ValueError("checksum")
@@ -237,7 +237,7 @@ def _opened(data):
         *(zlib.error, struct.error, ValueError, RecursionError),
         *(KeyError, TypeError, OverflowError),
     ) as error:
-        raise UserError("The compressed pictures are damaged: not what was written") from error
+        raise UserError("The compressed images are damaged: not what was written") from error
     return header, rest
 
 

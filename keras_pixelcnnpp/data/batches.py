@@ -11,13 +11,13 @@ from keras_pixelcnnpp.checks import require_integer, require_number
 PERTURBATION = 1  # names a stream of random numbers
 
 
-def mean_picture(images: np.ndarray) -> np.ndarray:
+def mean_image(images: np.ndarray) -> np.ndarray:
     """The mean of uint8 levels `(N, height, width, channels)`, rounded to levels."""
     return np.rint(images.mean(axis=0, dtype=np.float64)).astype(np.uint8)
 
 
 class ImageSequence(keras.utils.PyDataset):
-    """Batches of pictures with candidate labels.
+    """Batches of images with candidate labels.
 
     Order, flips and candidates depend on `seed` and the epoch only, so that a training
     that is resumed at epoch n sees what an uninterrupted one sees. For this, `fit` needs two
@@ -27,26 +27,26 @@ class ImageSequence(keras.utils.PyDataset):
 
     Args:
         images: uint8 levels `(N, height, width, channels)`.
-        labels: int `(N,)`, from 0 to `num_classes - 1`, or -1 for a picture without a label where
+        labels: int `(N,)`, from 0 to `num_classes - 1`, or -1 for a image without a label where
             all classes are candidates. Not looked at if `num_classes` is 0.
         batch_size: Integer. The last batch of an epoch may be smaller.
         num_classes: Integer; 0 for an unconditional model, whose batches have no labels.
         seed: Integer.
         shuffle: Boolean, whether the order changes every epoch.
-        horizontal_flip: Boolean, whether half of the pictures, at random, are mirrored.
-        larger_images: uint8 `(N, larger height, larger width, channels)`, the same pictures read
-            at a larger size, or `None`. Half of the pictures, at random, are then replaced by a
+        horizontal_flip: Boolean, whether half of the images, at random, are mirrored.
+        larger_images: uint8 `(N, larger height, larger width, channels)`, the same images read
+            at a larger size, or `None`. Half of the images, at random, are then replaced by a
             crop of the larger one, at a random place: nothing is made up at the border.
-        perturb_rate: Float in [0, 1), the share of sub-pixels, at random, that are replaced by
-            uniform levels. A model of such pictures is one of their background, what they look like
+        mutation_rate: Float in [0, 1), the share of sub-pixels, at random, that are replaced by
+            uniform levels. A model of such images is one of their background, what they look like
             whatever is on them (Ren et al. 2019, https://arxiv.org/abs/1906.02845).
         num_levels: Integer, number of those levels.
-        cut_rate: Float in [0, 1), the share of pictures, at random, of which only the first rows
-            are left, a random number of them; the mean picture fills the rest. So a classifier
+        row_mask_rate: Float in [0, 1), the share of images, at random, of which only the first rows
+            are left, a random number of them; the mean image fills the rest. So a classifier
             learns to judge parts.
         num_candidates: Integer K from 1 to `num_classes`: the true label, and K - 1 different
             wrong ones chosen at random.
-        labelled_share: Float in [0, 1): where a smaller share of the pictures has a label, an epoch
+        labeled_fraction: Float in [0, 1): where a smaller share of the images has a label, an epoch
             has those more than once, so often that they are this share of it.
         **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
             `max_queue_size`.
@@ -82,18 +82,18 @@ class ImageSequence(keras.utils.PyDataset):
         shuffle: bool = True,
         horizontal_flip: bool = False,
         larger_images: np.ndarray | None = None,
-        perturb_rate: float = 0.0,
+        mutation_rate: float = 0.0,
         num_levels: int = 256,
-        cut_rate: float = 0.0,
+        row_mask_rate: float = 0.0,
         num_candidates: int = 1,
-        labelled_share: float = 0.0,
+        labeled_fraction: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         require_integer("batch_size", batch_size)
-        require_number("perturb_rate", perturb_rate, "[0, 1)")
-        require_number("cut_rate", cut_rate, "[0, 1)")
-        require_number("labelled_share", labelled_share, "[0, 1)")
+        require_number("mutation_rate", mutation_rate, "[0, 1)")
+        require_number("row_mask_rate", row_mask_rate, "[0, 1)")
+        require_number("labeled_fraction", labeled_fraction, "[0, 1)")
         require_integer("num_levels", num_levels, low=2, high=256)
         if not 1 <= num_candidates <= max(num_classes, 1):
             raise ValueError(
@@ -108,21 +108,21 @@ class ImageSequence(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.horizontal_flip = horizontal_flip
         self.larger_images = larger_images
-        self.perturb_rate = perturb_rate
+        self.mutation_rate = mutation_rate
         self.num_levels = num_levels
-        self.cut_rate = cut_rate
+        self.row_mask_rate = row_mask_rate
         self.num_candidates = num_candidates
-        self.labelled_share = labelled_share
+        self.labeled_fraction = labeled_fraction
         self.first_step = 0
         self._check_data()
-        self._mean = mean_picture(images) if cut_rate else None
+        self._mean = mean_image(images) if row_mask_rate else None
         self._positions = self._positions_of_an_epoch()
         self.set_epoch(0)
 
     def _check_data(self):
         if len(self.images) == 0 or len(self.images) != len(self.labels):
             raise ValueError(
-                "Invalid value for argument `images`. Expected at least one picture, and as many "
+                "Invalid value for argument `images`. Expected at least one image, and as many "
                 f"as labels. Received: {len(self.images)} images, {len(self.labels)} labels"
             )
         if self.larger_images is not None and not (
@@ -132,7 +132,7 @@ class ImageSequence(keras.utils.PyDataset):
             and self.larger_images.shape[3] == self.images.shape[3]
         ):
             raise ValueError(
-                "Invalid value for argument `larger_images`. Expected as many pictures as `images`,"
+                "Invalid value for argument `larger_images`. Expected as many images as `images`,"
                 f" of at least their size. Received: shape={self.larger_images.shape}, with images "
                 f"of shape={self.images.shape}"
             )
@@ -148,14 +148,14 @@ class ImageSequence(keras.utils.PyDataset):
             )
 
     def _positions_of_an_epoch(self):
-        positions, labelled = np.arange(len(self.images)), np.flatnonzero(self.labels >= 0)
-        unlabelled = len(positions) - len(labelled)
-        wanted = round(unlabelled * self.labelled_share / (1 - self.labelled_share))
-        if not 0 < len(labelled) < wanted:
+        positions, labeled = np.arange(len(self.images)), np.flatnonzero(self.labels >= 0)
+        unlabeled = len(positions) - len(labeled)
+        wanted = round(unlabeled * self.labeled_fraction / (1 - self.labeled_fraction))
+        if not 0 < len(labeled) < wanted:
             return positions
         # In random order: data often lie sorted by class, and the first ones are repeated most.
-        labelled = np.random.default_rng(self.seed).permutation(labelled)
-        return np.concatenate([positions, np.resize(labelled, wanted - len(labelled))])
+        labeled = np.random.default_rng(self.seed).permutation(labeled)
+        return np.concatenate([positions, np.resize(labeled, wanted - len(labeled))])
 
     def __len__(self):
         return math.ceil(len(self._positions) / self.batch_size) - self.first_step
@@ -169,15 +169,15 @@ class ImageSequence(keras.utils.PyDataset):
         if self.horizontal_flip:
             flip = self._flips[rows, None, None, None]
             images = np.where(flip, images[:, :, ::-1], images)
-        if self.perturb_rate:
+        if self.mutation_rate:
             # A stream for each step: drawn beforehand, an epoch's would need the memory of its
-            # pictures, and which worker asks for which batch first must not matter.
+            # images, and which worker asks for which batch first must not matter.
             step = self.first_step + index
             rng = np.random.default_rng([self.seed, self.epoch, step, PERTURBATION])
-            replaced = rng.random(images.shape) < self.perturb_rate
+            replaced = rng.random(images.shape) < self.mutation_rate
             noise = rng.integers(0, self.num_levels, images.shape, dtype=images.dtype)
             images = np.where(replaced, noise, images)
-        if self.cut_rate:
+        if self.row_mask_rate:
             below = np.arange(images.shape[1]) >= self._rows_left[rows, None]
             images = np.where(below[:, :, None, None], self._mean, images)
         batch = {"image": images}
@@ -188,7 +188,7 @@ class ImageSequence(keras.utils.PyDataset):
         return (batch,)
 
     def rows(self, index: int) -> np.ndarray:
-        """Which pictures are in batch `index`: int `(batch,)`, positions in `images`."""
+        """Which images are in batch `index`: int `(batch,)`, positions in `images`."""
         start = (self.first_step + index) * self.batch_size
         return self._order[start : start + self.batch_size]
 
@@ -210,7 +210,7 @@ class ImageSequence(keras.utils.PyDataset):
         if self.num_candidates > 1:
             self._candidates = self._draw_candidates(candidates)
         height = self.images.shape[1]
-        cut = cuts.random(count) < self.cut_rate
+        cut = cuts.random(count) < self.row_mask_rate
         self._rows_left = np.where(cut, cuts.integers(0, height, count), height)
         if self.larger_images is not None:
             margin = np.subtract(self.larger_images.shape[1:3], self.images.shape[1:3])
@@ -242,7 +242,7 @@ class ImageSequence(keras.utils.PyDataset):
 class SetEpoch(keras.callbacks.Callback):
     """Calls `batches.set_epoch(epoch)` when an epoch begins; under torch seeds every step too.
 
-    The order of the pictures depends on the seed and the epoch only. `fit` itself tells a
+    The order of the images depends on the seed and the epoch only. `fit` itself tells a
     `PyDataset` that an epoch ended, but never which one is about to begin, so a resumed run would
     see epoch 0 again.
 

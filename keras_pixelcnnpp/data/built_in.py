@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_pixelcnnpp.data.dataset import VALIDATION_SHARE, Dataset, LabelledImages
+from keras_pixelcnnpp.data.dataset import VALIDATION_SHARE, Dataset, LabeledImages
 from keras_pixelcnnpp.data.npz import dataset_of_arrays
 from keras_pixelcnnpp.errors import UserError
 
@@ -81,7 +81,7 @@ def load_digits() -> Dataset:
     from sklearn import datasets  # takes a second to import
 
     bunch = datasets.load_digits()
-    everything = LabelledImages(
+    everything = LabeledImages(
         bunch.images[..., None].astype("uint8"),
         bunch.target.astype("int32"),
         tuple(f"digits/{row:06d}" for row in range(len(bunch.target))),

@@ -1,4 +1,4 @@
-"""Labelled images and a dataset of them in splits: some, all with a label, a part held out."""
+"""Labeled images and a dataset of them in splits: some, all with a label, a part held out."""
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
@@ -40,13 +40,13 @@ def check_class_names(names: Collection[str]) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledImages:
-    """Pictures with their labels and where they come from.
+class LabeledImages:
+    """Images with their labels and where they come from.
 
     Args:
         images: uint8 levels `(N, height, width, channels)`, from 0 to `num_levels - 1`.
         labels: int32 `(N,)`; -1 where the label is not known.
-        paths: Where each picture comes from: the path as the CSV file has it, the path below the
+        paths: Where each image comes from: the path as the CSV file has it, the path below the
             dataset's folder, or a made-up one such as `"digits/000123"`.
 
     Raises:
@@ -81,8 +81,8 @@ class LabelledImages:
     def __len__(self):
         return len(self.images)
 
-    def take(self, rows: np.ndarray | slice) -> "LabelledImages":
-        """Returns the pictures at `rows`: integer indices, a slice, or a boolean mask `(N,)`."""
+    def take(self, rows: np.ndarray | slice) -> "LabeledImages":
+        """Returns the images at `rows`: integer indices, a slice, or a boolean mask `(N,)`."""
         rows = np.arange(len(self))[rows]
         return replace(
             self,
@@ -91,14 +91,14 @@ class LabelledImages:
             paths=tuple(self.paths[row] for row in rows),
         )
 
-    def labelled(self) -> "LabelledImages":
-        """Returns the pictures whose label is known."""
+    def labeled(self) -> "LabeledImages":
+        """Returns the images whose label is known."""
         return self.take(self.labels >= 0)
 
-    def some(self, count: int | None, seed: int = 0) -> "LabelledImages":
-        """Returns at most `count` pictures, in their order; all of them for `None`.
+    def some(self, count: int | None, seed: int = 0) -> "LabeledImages":
+        """Returns at most `count` images, in their order; all of them for `None`.
 
-        Chosen at random: pictures often lie sorted by class, and the first ones would be of one
+        Chosen at random: images often lie sorted by class, and the first ones would be of one
         class.
         """
         if count is None or count >= len(self):
@@ -108,12 +108,14 @@ class LabelledImages:
     def _some_rows(self, count, seed):
         return np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
 
-    def labels_kept(self, per_class: int, limit: int | None = None, seed: int = 0) -> np.ndarray:
+    def labels_kept(
+        self, per_class: int, max_examples: int | None = None, seed: int = 0
+    ) -> np.ndarray:
         """Returns the labels, of which all but `per_class` of each class are hidden.
 
         Args:
             per_class: Integer, how many of each class stay, chosen at random.
-            limit: Integer: chosen among `some(limit, seed)`; `None` for all pictures.
+            max_examples: Integer: chosen among `some(max_examples, seed)`; `None` for all images.
             seed: Integer.
 
         Returns:
@@ -122,33 +124,33 @@ class LabelledImages:
         Raises:
             UserError: If a class has fewer.
         """
-        rows = np.arange(len(self)) if limit is None else self._some_rows(limit, seed)
+        rows = np.arange(len(self)) if max_examples is None else self._some_rows(max_examples, seed)
         rows = np.random.default_rng([seed, per_class]).permutation(rows)
         labels = np.full_like(self.labels, -1)
         for label in np.unique(self.labels[self.labels >= 0]):
             chosen = rows[self.labels[rows] == label][:per_class]
             if len(chosen) < per_class:
                 raise UserError(
-                    f"Class {label} has {len(chosen)} labelled pictures to train on, fewer than "
+                    f"Class {label} has {len(chosen)} labeled images to train on, fewer than "
                     f"the {per_class} that were to keep their label."
                 )
             labels[chosen] = label
         return labels
 
-    def hold_out(self, share: float, seed: int) -> tuple["LabelledImages", "LabelledImages"]:
-        """Splits the pictures in two, each class in the same proportion.
+    def hold_out(self, share: float, seed: int) -> tuple["LabeledImages", "LabeledImages"]:
+        """Splits the images in two, each class in the same proportion.
 
-        Pictures without a label stay, unless there are no others.
+        Images without a label stay, unless there are no others.
 
         Args:
-            share: Float in (0, 1), the share of the labelled pictures that is held out.
+            share: Float in (0, 1), the share of the labeled images that is held out.
             seed: Integer.
 
         Returns:
             Those that stay, and those held out. Both keep the order.
 
         Raises:
-            UserError: If a class has too few pictures to be in both.
+            UserError: If a class has too few images to be in both.
         """
         from sklearn.model_selection import train_test_split
 
@@ -161,7 +163,7 @@ class LabelledImages:
             )
         except ValueError as error:
             raise UserError(
-                f"{len(rows)} pictures are too few to hold out {share:.0%} of each class: {error}"
+                f"{len(rows)} images are too few to hold out {share:.0%} of each class: {error}"
             ) from error
         mask = np.zeros(len(self), dtype=bool)
         mask[held_out] = True
@@ -170,14 +172,14 @@ class LabelledImages:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Pictures in splits, with class names.
+    """Images in splits, with class names.
 
     Args:
         name: What the data is called in reports.
-        class_names: One name for each class; empty if no picture has a label.
+        class_names: One name for each class; empty if no image has a label.
         num_levels: Number of values that a sub-pixel takes: 256 for photographs.
         splits: From the names of the splits (`"train"`, `"validation"`, and `"test"` where there
-            is one) to their pictures.
+            is one) to their images.
         notes: Lines that a user should see, such as how a missing split was made.
 
     Example:
@@ -192,12 +194,12 @@ class Dataset:
     name: str
     class_names: tuple[str, ...]
     num_levels: int
-    splits: dict[str, LabelledImages]
+    splits: dict[str, LabeledImages]
     notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, 0 if no picture has a label."""
+        """Number of classes, 0 if no image has a label."""
         return len(self.class_names)
 
     @property
@@ -205,8 +207,8 @@ class Dataset:
         """Triple of integers `(height, width, channels)`."""
         return tuple(int(size) for size in next(iter(self.splits.values())).images.shape[1:])
 
-    def split(self, name: str) -> LabelledImages:
-        """Returns the pictures of one split.
+    def split(self, name: str) -> LabeledImages:
+        """Returns the images of one split.
 
         Raises:
             UserError: If there is no such split; the message names those that exist.
@@ -217,32 +219,32 @@ class Dataset:
             )
         return self.splits[name]
 
-    def pictures(
-        self, split: str, *, with_labels: bool, limit: int | None = None, seed: int = 0
-    ) -> LabelledImages:
-        """Returns the pictures of a split that a model is trained or measured on.
+    def images(
+        self, split: str, *, with_labels: bool, max_examples: int | None = None, seed: int = 0
+    ) -> LabeledImages:
+        """Returns the images of a split that a model is trained or measured on.
 
         Args:
             split: The split's name.
-            with_labels: Whether to drop pictures without a label.
-            limit: Integer, how many at most, chosen at random by `seed`; `None` for all.
+            with_labels: Whether to drop images without a label.
+            max_examples: Integer, how many at most, chosen at random by `seed`; `None` for all.
             seed: Integer.
 
         Raises:
-            UserError: If there is no such split, or none of its pictures is left.
+            UserError: If there is no such split, or none of its images is left.
         """
         chosen = self.split(split)
         if with_labels:
-            chosen = chosen.labelled()
+            chosen = chosen.labeled()
         if not len(chosen):
             purpose = "learn from" if split == "train" else "measure on"
             raise UserError(
-                f"The split {split} has no {'labelled ' * with_labels}picture to {purpose}."
+                f"The split {split} has no {'labeled ' * with_labels}image to {purpose}."
             )
-        return chosen.some(limit, seed)
+        return chosen.some(max_examples, seed)
 
     def counts(self) -> dict[str, list[int]]:
-        """Returns the number of pictures by split: of each class in order, then without label.
+        """Returns the number of images by split: of each class in order, then without label.
 
         Returns:
             Dict of lists of `num_classes + 1` integers.
@@ -254,9 +256,9 @@ class Dataset:
         }
 
     def fingerprint(self) -> str:
-        """Returns a SHA-256 hex digest of pictures, labels, splits, class names and levels.
+        """Returns a SHA-256 hex digest of images, labels, splits, class names and levels.
 
-        Two datasets with the same digest give the same training, order of pictures included.
+        Two datasets with the same digest give the same training, order of images included.
         """
         digest = hashlib.sha256(repr((self.class_names, self.num_levels)).encode())
         for name, split in sorted(self.splits.items()):
@@ -267,14 +269,14 @@ class Dataset:
 
 
 def with_validation(
-    splits: dict[str, LabelledImages], seed: int
-) -> tuple[dict[str, LabelledImages], tuple[str, ...]]:
+    splits: dict[str, LabeledImages], seed: int
+) -> tuple[dict[str, LabeledImages], tuple[str, ...]]:
     """Returns `splits` with a validation split, and notes that say how it was made.
 
-    Where there is none, a tenth of the training pictures becomes it.
+    Where there is none, a tenth of the training images becomes it.
 
     Args:
-        splits: Dict of `LabelledImages` with the key `"train"`.
+        splits: Dict of `LabeledImages` with the key `"train"`.
         seed: Integer.
 
     Returns:
@@ -284,7 +286,7 @@ def with_validation(
         return splits, ()
     train, validation = splits["train"].hold_out(VALIDATION_SHARE, seed)
     note = (
-        f"No validation split: {len(validation)} training pictures "
+        f"No validation split: {len(validation)} training images "
         f"({VALIDATION_SHARE:.0%} of each class, seed {seed}) were set aside for it."
     )
     return splits | {"train": train, "validation": validation}, (note,)

@@ -18,7 +18,7 @@ from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.data.dataset import (
     SPLIT_NAMES,
     Dataset,
-    LabelledImages,
+    LabeledImages,
     check_class_names,
     count_classes,
     named_splits,
@@ -44,8 +44,8 @@ class Listed(NamedTuple):
 def load_folder(
     folder: Path,
     image_shape: tuple[int, int, int] = (32, 32, 3),
-    resize: str = "crop",
-    skip_bad_files: bool = False,
+    resize: str = "center_crop",
+    skip_corrupted: bool = False,
     seed: int = 0,
 ) -> Dataset:
     """Loads a folder of image files, in one of two forms.
@@ -63,8 +63,8 @@ def load_folder(
     Args:
         folder: The folder.
         image_shape: Triple of integers `(height, width, channels)` to convert the images to.
-        resize: `"crop"` or `"squeeze"`, as in `fit_image`.
-        skip_bad_files: Whether to go on without the files that can't be read.
+        resize: `"center_crop"` or `"stretch"`, as in `fit_image`.
+        skip_corrupted: Whether to go on without the files that can't be read.
         seed: Integer, chooses the images of splits that aren't there.
 
     Returns:
@@ -76,13 +76,13 @@ def load_folder(
     """
     has_csv = any((folder / f"{split}.csv").exists() for split in SPLITS)
     class_names, listed, notes = (_list_csv_files if has_csv else _list_class_folders)(folder)
-    splits, of_reading = _read(folder, listed, image_shape, resize, skip_bad_files)
+    splits, of_reading = _read(folder, listed, image_shape, resize, skip_corrupted)
     splits, of_splits = (_split_in_three if "all" in splits else with_validation)(splits, seed)
     notes = (*of_splits, *of_reading, *notes)
     return Dataset(folder.resolve().name, class_names, 256, splits, notes)
 
 
-def _read(folder, listed, image_shape, resize, skip_bad_files):
+def _read(folder, listed, image_shape, resize, skip_corrupted):
     """Returns the images of each split, and lines for the user."""
     height, width, channels = image_shape
     splits, bad, reshaped = {}, [], 0
@@ -100,16 +100,16 @@ def _read(folder, listed, image_shape, resize, skip_bad_files):
             good.append(row)
             reshaped += image.width * height != image.height * width
         labels = np.array([row.label for row in good], dtype="int32")
-        splits[name] = LabelledImages(images[: len(good)], labels, tuple(row.path for row in good))
+        splits[name] = LabeledImages(images[: len(good)], labels, tuple(row.path for row in good))
     notes = []
     if bad:
         first = "; ".join(bad[:NAMED]) + f"; and {len(bad) - NAMED} more" * (len(bad) > NAMED)
-        if not skip_bad_files:
+        if not skip_corrupted:
             count = f"{len(bad)} bad files. " * (len(bad) > 1)
-            raise UserError(f"{count}{first} (skip_bad_files leaves such files out)")
+            raise UserError(f"{count}{first} (skip_corrupted leaves such files out)")
         notes.append(f"Files that cannot be read were left out, {len(bad)}: {first}.")
     if reshaped:
-        done = "cropped in the middle" if resize == "crop" else "squeezed"
+        done = "cropped in the middle" if resize == "center_crop" else "squeezed"
         notes.append(f"Images of another shape than {width}×{height} were {done}: {reshaped}.")
     return splits, notes
 
@@ -139,7 +139,7 @@ def _list_class_folders(folder):
     check_class_names(class_names)
     skipped, listed = Counter(), {}
     for split, place in folders.items():
-        files = _labelled_files(place, class_names, skipped)
+        files = _labeled_files(place, class_names, skipped)
         # Beside the folders of the classes.
         others = [path for path in sorted(place.glob("[!.]*.*")) if _is_image(path)]
         if split == "test" and not files:
@@ -158,7 +158,7 @@ def _list_class_folders(folder):
     return tuple(class_names), listed, [f"Files were skipped: {kinds}."] if skipped else []
 
 
-def _labelled_files(folder, class_names, skipped):
+def _labeled_files(folder, class_names, skipped):
     """Returns the image files below the folders of the classes; counts others in `skipped`."""
     found = []
     for subfolder in _subfolders(folder):

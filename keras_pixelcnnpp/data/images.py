@@ -12,9 +12,9 @@ from keras_pixelcnnpp.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-RESIZES = ("crop", "squeeze")
+RESIZES = ("center_crop", "stretch")
 
-# The scans of a progressive JPEG, each of which goes over the whole picture, times its pixels:
+# The scans of a progressive JPEG, each of which goes over the whole image, times its pixels:
 # some seconds of work. An ordinary file has about ten scans; a hostile one of 260 kB can have
 # thousands, which take Pillow minutes, and Pillow has no limit for them.
 MAX_SCANNED_PIXELS = 1_000_000_000
@@ -23,7 +23,7 @@ MAX_SCANNED_PIXELS = 1_000_000_000
 def read_image(
     path_or_bytes: str | Path | bytes,
     image_shape: tuple[int, int, int],
-    resize: str = "crop",
+    resize: str = "center_crop",
 ) -> np.ndarray:
     """Reads an image file of any size and mode.
 
@@ -32,7 +32,7 @@ def read_image(
     Args:
         path_or_bytes: Path of the file, or its content.
         image_shape: Triple of integers `(height, width, channels)`, with 1 or 3 channels.
-        resize: `"crop"` or `"squeeze"`, what to do with another aspect ratio.
+        resize: `"center_crop"` or `"stretch"`, what to do with another aspect ratio.
 
     Returns:
         uint8 `(height, width, channels)`, values from 0 to 255.
@@ -72,7 +72,7 @@ def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
         content = path_or_bytes if isinstance(path_or_bytes, bytes) else _content(path_or_bytes)
         with warnings.catch_warnings():
             # Pillow warns about much that it can read (an odd EXIF block): nothing a user can act
-            # on. That a picture is too large is the exception.
+            # on. That a image is too large is the exception.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -89,20 +89,20 @@ def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
         raise UserError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error
 
 
-def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "crop") -> np.ndarray:
-    """Resizes a picture with an antialiasing (bilinear) filter.
+def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_crop") -> np.ndarray:
+    """Resizes a image with an antialiasing (bilinear) filter.
 
     Args:
         image: `PIL.Image.Image` of mode `"L"` or `"RGB"`.
         size: Pair of integers `(height, width)`.
-        resize: `"crop"` cuts off what is beyond the aspect ratio of `size`, as much on either
-            side; `"squeeze"` doesn't keep the aspect ratio.
+        resize: `"center_crop"` cuts off what is beyond the aspect ratio of `size`, as much on either
+            side; `"stretch"` doesn't keep the aspect ratio.
 
     Returns:
         uint8 `(height, width, channels)`, values from 0 to 255.
     """
     height, width = size
-    if resize == "crop":
+    if resize == "center_crop":
         # Not ImageOps.fit, which lets pixels from beyond the cut into the border.
         across = min(image.width, max(1, round(image.height * width / height)))
         down = min(image.height, max(1, round(image.width * height / width)))
@@ -117,9 +117,9 @@ def resize_images(
     images: np.ndarray,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
-    resize: str = "crop",
+    resize: str = "center_crop",
 ) -> np.ndarray:
-    """Resizes and converts pictures as `read_image` does.
+    """Resizes and converts images as `read_image` does.
 
     Args:
         images: uint8 `(N, height, width, channels)`, values from 0 to 255, 1 or 3 channels.
@@ -133,12 +133,9 @@ def resize_images(
     size, channels = image_size or images.shape[1:3], channels or images.shape[-1]
     if (*size, channels) == images.shape[1:]:
         return images
-    pictures = images[..., 0] if images.shape[-1] == 1 else images
+    arrays = images[..., 0] if images.shape[-1] == 1 else images
     return np.stack(
-        [
-            fit_image(_converted(Image.fromarray(picture), channels), size, resize)
-            for picture in pictures
-        ]
+        [fit_image(_converted(Image.fromarray(array), channels), size, resize) for array in arrays]
     )
 
 
@@ -180,13 +177,13 @@ def to_pixels(levels: np.ndarray, num_levels: int) -> np.ndarray:
     return ((levels.astype("int32") * 510 + steps) // (2 * steps)).astype("uint8")
 
 
-def picture_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -> np.ndarray:
-    """Lays pictures out in a grid, row by row, small ones enlarged to be seen.
+def image_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -> np.ndarray:
+    """Lays images out in a grid, row by row, small ones enlarged to be seen.
 
     Args:
         pixels: uint8 `[count, height, width, channels]`, 0 to 255.
         columns: The number of columns; by default the grid is about square.
-        gap: White pixels between the pictures, before enlarging.
+        gap: White pixels between the images, before enlarging.
 
     Returns:
         uint8 `[grid_height, grid_width, channels]`.
@@ -197,16 +194,16 @@ def picture_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -
     grid = np.full(
         (rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8
     )
-    for index, picture in enumerate(pixels):
+    for index, image in enumerate(pixels):
         top = gap + index // columns * (height + gap)
         left = gap + index % columns * (width + gap)
-        grid[top : top + height, left : left + width] = picture
+        grid[top : top + height, left : left + width] = image
     enlarge = max(1, 64 // max(height, width))
     return grid.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
-    """Encodes a picture as a PNG file.
+    """Encodes a image as a PNG file.
 
     Args:
         pixels: uint8 `[height, width, channels]`, 0 to 255, with 1 or 3 channels.
@@ -226,10 +223,10 @@ def as_image(pixels: np.ndarray) -> Image.Image:
 
 
 def check_channels(pixels: np.ndarray) -> None:
-    """Raises UserError unless pictures have 1 or 3 channels, on the last axis."""
+    """Raises UserError unless images have 1 or 3 channels, on the last axis."""
     if pixels.shape[-1] not in (1, 3):
         raise UserError(
-            "Expected pictures of 1 or 3 channels, grey or RGB. "
+            "Expected images of 1 or 3 channels, grey or RGB. "
             f"Received: {pixels.shape[-1]} channels"
         )
 

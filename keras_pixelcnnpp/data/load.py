@@ -21,8 +21,8 @@ def load_dataset(
     channels: int | None = None,
     num_levels: int | None = None,
     seed: int = 0,
-    resize: str = "crop",
-    skip_bad_files: bool = False,
+    resize: str = "center_crop",
+    skip_corrupted: bool = False,
 ) -> Dataset:
     """Loads labeled images, in splits, all of one shape.
 
@@ -39,9 +39,9 @@ def load_dataset(
             source's own.
         seed: Integer, chooses the images of a split that isn't there. Loading with another seed
             gives other splits: evaluate with the seed you trained with.
-        resize: What to do with images of another aspect ratio than `image_size`: `"crop"` cuts
-            off as much on either side, `"squeeze"` doesn't keep the aspect ratio.
-        skip_bad_files: Whether to go on without the image files that can't be read.
+        resize: What to do with images of another aspect ratio than `image_size`: `"center_crop"` cuts
+            off as much on either side, `"stretch"` doesn't keep the aspect ratio.
+        skip_corrupted: Whether to go on without the image files that can't be read.
 
     Returns:
         `Dataset` with the splits `train` and `validation`, and `test` where there is one. Its
@@ -76,7 +76,7 @@ def load_dataset(
         dataset = load_built_in(source, seed)
     elif path.is_dir():
         shape = (height, width, channels or 3)
-        dataset = load_folder(path, shape, resize, skip_bad_files, seed)
+        dataset = load_folder(path, shape, resize, skip_corrupted, seed)
     elif path.is_file() and path.suffix == ".npz":
         dataset = load_npz(path, seed)
     else:

@@ -9,7 +9,7 @@ from numpy.lib import format as npy
 from keras_pixelcnnpp.data.dataset import (
     SPLIT_NAMES,
     Dataset,
-    LabelledImages,
+    LabeledImages,
     check_class_names,
     count_classes,
     named_splits,
@@ -111,4 +111,4 @@ def _split(arrays, suffix, num_levels):
         )
     # Clipped, or a label such as 2**32 would wrap to a valid one.
     labels = np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")
-    return LabelledImages(images, labels, tuple(f"{suffix}/{row:06d}" for row in range(count)))
+    return LabeledImages(images, labels, tuple(f"{suffix}/{row:06d}" for row in range(count)))

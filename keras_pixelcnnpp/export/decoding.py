@@ -13,8 +13,11 @@ MAX_PIXELS = 50_000_000
 _HEADER_BYTES = 26
 
 
-def decode_pictures(
-    contents: tf.Tensor, image_shape: tuple[int, int, int], num_levels: int, resize: str = "crop"
+def decode_images(
+    contents: tf.Tensor,
+    image_shape: tuple[int, int, int],
+    num_levels: int,
+    resize: str = "center_crop",
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes a batch of files, of which some may be bad, one at a time.
 
@@ -29,12 +32,12 @@ def decode_pictures(
 
     Returns:
         uint8 `(B, height, width, channels)`, levels, 0 for a bad image; and bool `(B,)`, whether
-        each is good. Bad is what `decode_picture` refuses.
+        each is good. Bad is what `decode_image` refuses.
     """
     count = tf.shape(contents, out_type=tf.int64)[0]
     numbered = tf.data.Dataset.from_tensor_slices((tf.range(count), contents))
     decoded = numbered.map(
-        lambda index, content: (index, decode_picture(content, image_shape, num_levels, resize))
+        lambda index, content: (index, decode_image(content, image_shape, num_levels, resize))
     ).ignore_errors()
     # One more, or a batch without a good image would be an empty dataset, which is an error.
     extra = tf.data.Dataset.from_tensors((count, tf.zeros(image_shape, tf.uint8)))
@@ -45,8 +48,11 @@ def decode_pictures(
     return tf.ensure_shape(images, (None, *image_shape)), good
 
 
-def decode_picture(
-    content: tf.Tensor, image_shape: tuple[int, int, int], num_levels: int, resize: str = "crop"
+def decode_image(
+    content: tf.Tensor,
+    image_shape: tuple[int, int, int],
+    num_levels: int,
+    resize: str = "center_crop",
 ) -> tf.Tensor:
     """Turns the content of one PNG or JPEG file into the levels that a model takes.
 
@@ -74,7 +80,7 @@ def decode_picture(
     pixels = _decode(content)
     if channels == 1:
         pixels = _gray(pixels)
-    if resize == "crop":
+    if resize == "center_crop":
         pixels = _cropped(pixels, height, width)
     resized = tf.image.resize(pixels, (height, width), antialias=True)
     indices = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.int32)

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.export.decoding import decode_pictures
+from keras_pixelcnnpp.export.decoding import decode_images
 from keras_pixelcnnpp.files import atomic_path
 
 
@@ -68,7 +68,7 @@ def export_saved_model(
         class_names = [f"Class{label}" for label in range(model.num_classes)]
     _check(model, Path(path), class_names)
     config = config or {}
-    resize = config.get("data", {}).get("resize", "crop")
+    resize = config.get("data", {}).get("resize", "center_crop")
     facts = {
         "class_names": list(class_names),
         "image_shape": list(model.image_shape),
@@ -132,12 +132,12 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         return {"class_id": class_id, **result}
 
     def classify_bytes(image_bytes):
-        images, good = decode_pictures(image_bytes, shape, model.num_levels, resize)
+        images, good = decode_images(image_bytes, shape, model.num_levels, resize)
         return _without_bad(classify(images), good)
 
     def log_prob(images, labels):
         same = tf.debugging.assert_equal(
-            tf.shape(images)[0], tf.shape(labels)[0], "Expected one label for each picture."
+            tf.shape(images)[0], tf.shape(labels)[0], "Expected one label for each image."
         )
         with tf.control_dependencies([same]):
             inputs = [_checked_levels(model, images), _checked_labels(model, labels)]

@@ -29,7 +29,7 @@ class SavedModelClassifier(ImageClassifier):
         config: The configuration of the training run.
         class_names: The names of the classes, in the order of `classes_`.
         num_classes, image_shape, num_levels: What the model was built for.
-        resize: `"crop"` or `"squeeze"`, how it reads images of another aspect ratio.
+        resize: `"center_crop"` or `"stretch"`, how it reads images of another aspect ratio.
         endpoints: The names of its endpoints, sorted.
 
     Raises:
@@ -58,7 +58,7 @@ class SavedModelClassifier(ImageClassifier):
         self.num_classes = len(self.class_names)
         self.image_shape = tuple(self.config["image_shape"])
         self.num_levels = self.config["num_levels"]
-        self.resize = self.config.get("resize", "crop")
+        self.resize = self.config.get("resize", "center_crop")
         # The attribute keeps the variables alive; the signatures alone do not.
         self._loaded = _load(self.folder)
         self.endpoints = sorted(self._loaded.signatures)

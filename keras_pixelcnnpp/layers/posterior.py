@@ -32,9 +32,9 @@ class LabelPosterior(keras.layers.Layer):
 
     Args:
         num_classes: Integer, number of classes.
-        initial_temperature: Float > 0, factor per nat at first.
-        learn_temperature: Boolean.
-        learn_offsets: Boolean.
+        initial_logit_scale: Float > 0, factor per nat at first.
+        learn_logit_scale: Boolean.
+        learn_class_bias: Boolean.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -58,26 +58,26 @@ class LabelPosterior(keras.layers.Layer):
     def __init__(
         self,
         num_classes,
-        initial_temperature=1.0,
-        learn_temperature=False,
-        learn_offsets=False,
+        initial_logit_scale=1.0,
+        learn_logit_scale=False,
+        learn_class_bias=False,
         **kwargs,
     ):
         # In float32 under every policy: raw differences are of hundreds of nats.
         super().__init__(**{**kwargs, "dtype": "float32"})
         require_integer("num_classes", num_classes)
         self.num_classes = num_classes
-        self.initial_temperature = initial_temperature
-        self.learn_temperature = learn_temperature
-        self.learn_offsets = learn_offsets
+        self.initial_logit_scale = initial_logit_scale
+        self.learn_logit_scale = learn_logit_scale
+        self.learn_class_bias = learn_class_bias
 
     def build(self, *_):
         # No autocast: a model under mixed precision calls `class_logits` in its own scope.
-        self.log_temperature = self.add_weight(
-            name="log_temperature",
+        self.log_logit_scale = self.add_weight(
+            name="log_logit_scale",
             shape=(),
-            initializer=keras.initializers.Constant(float(np.log(self.initial_temperature))),
-            trainable=self.learn_temperature,
+            initializer=keras.initializers.Constant(float(np.log(self.initial_logit_scale))),
+            trainable=self.learn_logit_scale,
             autocast=False,
         )
         # One more for the label "none", which has no prior of its own.
@@ -85,18 +85,18 @@ class LabelPosterior(keras.layers.Layer):
             name="offsets",
             shape=(self.num_classes + 1,),
             initializer="zeros",
-            trainable=self.learn_offsets,
+            trainable=self.learn_class_bias,
             autocast=False,
         )
 
     def call(self, log_likelihood, labels):
         offsets = ops.take(ops.convert_to_tensor(self.offsets), labels, axis=0)
-        return ops.exp(self.log_temperature) * log_likelihood + offsets
+        return ops.exp(self.log_logit_scale) * log_likelihood + offsets
 
     def class_logits(self, log_likelihood):
         """The logits over all classes in order, `(batch, num_classes)`; works on arrays too."""
         offsets = ops.convert_to_tensor(self.offsets)[: self.num_classes]
-        return ops.exp(self.log_temperature) * log_likelihood + offsets
+        return ops.exp(self.log_logit_scale) * log_likelihood + offsets
 
     def probabilities(self, log_likelihood):
         """Posterior over all classes, `(batch, num_classes)`, as a NumPy array."""

@@ -88,6 +88,6 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
     for part in ("network", "distribution"):
         if isinstance(getattr(model, part), keras.layers.Layer):
             getattr(model, part).set_weights(getattr(trained, part).get_weights())
-    for name in ("log_temperature", "offsets"):
+    for name in ("log_logit_scale", "offsets"):
         weights = ops.convert_to_numpy(getattr(trained.posterior, name))
         getattr(model.posterior, name).assign(weights)

@@ -21,7 +21,7 @@ from keras_pixelcnnpp.checks import (
     require_integer,
     require_number,
 )
-from keras_pixelcnnpp.codec.container import compress_pictures, decompress_pictures
+from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import make_head
 from keras_pixelcnnpp.errors import without_retracing_advice
@@ -36,7 +36,7 @@ from keras_pixelcnnpp.models.inputs import (
 )
 from keras_pixelcnnpp.models.saving import Saving
 from keras_pixelcnnpp.models.scoring import MeanOverBatch, score, up_to_rows
-from keras_pixelcnnpp.sampling.sampler import draw, draw_rows
+from keras_pixelcnnpp.sampling.sampler import draw, sample_rows
 
 
 class AutoregressiveModel(Saving, keras.Model):
@@ -68,10 +68,10 @@ class AutoregressiveModel(Saving, keras.Model):
         dropout_rate: float = 0.0,
         label_dropout_rate: float = 0.0,
         label_loss_weight: float = 0.0,
-        unlabelled_weight: float = 0.0,
-        initial_temperature: float = 1.0,
-        learn_temperature: bool = True,
-        learn_offsets: bool = True,
+        unlabeled_weight: float = 0.0,
+        initial_logit_scale: float = 1.0,
+        learn_logit_scale: bool = True,
+        learn_class_bias: bool = True,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -80,8 +80,8 @@ class AutoregressiveModel(Saving, keras.Model):
         require_number("dropout_rate", dropout_rate, "[0, 1)")
         require_number("label_dropout_rate", label_dropout_rate, "[0, 1)")
         require_number("label_loss_weight", label_loss_weight, "[0, inf)")
-        require_number("unlabelled_weight", unlabelled_weight, "[0, inf)")
-        require_number("initial_temperature", initial_temperature, "(0, inf)")
+        require_number("unlabeled_weight", unlabeled_weight, "[0, inf)")
+        require_number("initial_logit_scale", initial_logit_scale, "(0, inf)")
         self.image_shape = checked_image_shape(image_shape)
         self.num_classes = plain(num_classes)
         self.num_levels = plain(num_levels)
@@ -93,10 +93,10 @@ class AutoregressiveModel(Saving, keras.Model):
         self.dropout_rate = plain(dropout_rate)
         self.label_dropout_rate = plain(label_dropout_rate)
         self.label_loss_weight = plain(label_loss_weight)
-        self.unlabelled_weight = plain(unlabelled_weight)
-        self.initial_temperature = plain(initial_temperature)
-        self.learn_temperature = plain(learn_temperature)
-        self.learn_offsets = plain(learn_offsets)
+        self.unlabeled_weight = plain(unlabeled_weight)
+        self.initial_logit_scale = plain(initial_logit_scale)
+        self.learn_logit_scale = plain(learn_logit_scale)
+        self.learn_class_bias = plain(learn_class_bias)
         channels = self.image_shape[-1]
         self.distribution = make_head(
             head, channels, self.num_levels, self.num_mixtures, self.head_has_tables
@@ -108,9 +108,9 @@ class AutoregressiveModel(Saving, keras.Model):
         hybrid = self.label_loss_weight > 0
         self.posterior = LabelPosterior(
             max(self.num_classes, 1),
-            self.initial_temperature,
-            learn_temperature=self.learn_temperature and hybrid,
-            learn_offsets=self.learn_offsets and hybrid,
+            self.initial_logit_scale,
+            learn_logit_scale=self.learn_logit_scale and hybrid,
+            learn_class_bias=self.learn_class_bias and hybrid,
             name="posterior",
         )
         self.seed_generator = keras.random.SeedGenerator()
@@ -169,7 +169,7 @@ class AutoregressiveModel(Saving, keras.Model):
         if self.num_classes == 0:
             return None
         labels = ops.cast(inputs["label"], "int32")
-        if self.unlabelled_weight:  # -1 stands for class 0, of an image that may be of any
+        if self.unlabeled_weight:  # -1 stands for class 0, of an image that may be of any
             labels = ops.maximum(labels, 0)
         return ops.expand_dims(labels, 1) if len(labels.shape) == 1 else labels
 
@@ -219,7 +219,7 @@ class AutoregressiveModel(Saving, keras.Model):
                 the labels as `"label"`; or batches of either: a `tf.data.Dataset`, a
                 `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or a generator.
             y: Int labels `(N,)`, where `x` doesn't hold them. Candidates `(N, K)` belong into the
-                dict, the true label first; with all classes and `unlabelled_weight` > 0, -1 in the
+                dict, the true label first; with all classes and `unlabeled_weight` > 0, -1 in the
                 place of 0 comes first where the label isn't known.
             *args: Further arguments of `keras.Model.fit`, in its order.
             **kwargs: Further arguments of `keras.Model.fit`. `validation_data` is `(x, y)`,
@@ -324,14 +324,14 @@ class AutoregressiveModel(Saving, keras.Model):
     ) -> Tensor:
         """See the class: the loss of a batch, of the parameters `y_pred`."""
         log_likelihood = self.log_likelihood(y_pred, x["image"])
-        log_prob, weight, of_labelled = log_likelihood[:, 0], sample_weight, sample_weight
-        if self.unlabelled_weight and log_likelihood.shape[1] > 1:
-            labelled = x["label"][:, 0] >= 0
-            log_prob = ops.where(labelled, log_prob, log_marginal(log_likelihood))
-            weight = ops.where(labelled, 1.0, self.unlabelled_weight)
-            of_labelled = ops.cast(labelled, "float32")
+        log_prob, weight, of_labeled = log_likelihood[:, 0], sample_weight, sample_weight
+        if self.unlabeled_weight and log_likelihood.shape[1] > 1:
+            labeled = x["label"][:, 0] >= 0
+            log_prob = ops.where(labeled, log_prob, log_marginal(log_likelihood))
+            weight = ops.where(labeled, 1.0, self.unlabeled_weight)
+            of_labeled = ops.cast(labeled, "float32")
             if sample_weight is not None:
-                weight, of_labelled = weight * sample_weight, of_labelled * sample_weight
+                weight, of_labeled = weight * sample_weight, of_labeled * sample_weight
         bits = logistic_mixture.bits_per_dim(log_prob, self.image_shape)
         self.bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
         self._compares_candidates = log_likelihood.shape[1] > 1
@@ -340,10 +340,10 @@ class AutoregressiveModel(Saving, keras.Model):
             cross_entropy = ops.logsumexp(logits, axis=1) - logits[:, 0]
             # A tie is no answer: a model that doesn't know the label yet has nothing but ties.
             correct = ops.cast(ops.all(logits[:, :1] > logits[:, 1:], axis=1), "float32")
-            self.cross_entropy_metric.update_state(cross_entropy, sample_weight=of_labelled)
-            self.accuracy_metric.update_state(correct, sample_weight=of_labelled)
-            if self.unlabelled_weight:
-                cross_entropy = ops.where(labelled, cross_entropy, 0.0)
+            self.cross_entropy_metric.update_state(cross_entropy, sample_weight=of_labeled)
+            self.accuracy_metric.update_state(correct, sample_weight=of_labeled)
+            if self.unlabeled_weight:
+                cross_entropy = ops.where(labeled, cross_entropy, 0.0)
             bits = bits + self.label_loss_weight * cross_entropy
         loss = MeanOverBatch()(bits, bits, weight)
         if self.losses:  # of regularizers and `add_loss`
@@ -396,7 +396,7 @@ class AutoregressiveModel(Saving, keras.Model):
         images: np.ndarray,
         batch_size: int = 32,
         verbose: int | str = 0,
-        known_rows: ArrayLike | None = None,
+        observed_rows: ArrayLike | None = None,
     ) -> np.ndarray:
         """Log-likelihood log p(x | y) of each image, or of its first rows, under every class.
 
@@ -404,7 +404,7 @@ class AutoregressiveModel(Saving, keras.Model):
             images: uint8 levels `(N, height, width, channels)`.
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
-            known_rows: Integer from 0 to the height: of so many rows; or a sequence of M of these.
+            observed_rows: Integer from 0 to the height: of so many rows; or a sequence of M of these.
                 A model that goes from left to right and down knows the law of the first rows
                 exactly, and all of them from one pass. `None` for the whole image.
 
@@ -417,10 +417,10 @@ class AutoregressiveModel(Saving, keras.Model):
         self._require_classes("class_log_likelihoods")
         images = self._checked(images)
         labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
-        if known_rows is None:
+        if observed_rows is None:
             return score(self, images, labels, batch_size, verbose)
-        known_rows = checked_rows(known_rows, self.image_shape[0])
-        return up_to_rows(known_rows, score(self, images, labels, batch_size, verbose, "row"))
+        observed_rows = checked_rows(observed_rows, self.image_shape[0])
+        return up_to_rows(observed_rows, score(self, images, labels, batch_size, verbose, "row"))
 
     def _require_classes(self, method):
         if not self.num_classes:
@@ -431,7 +431,7 @@ class AutoregressiveModel(Saving, keras.Model):
         images: np.ndarray,
         batch_size: int = 32,
         verbose: int | str = 0,
-        known_rows: ArrayLike | None = None,
+        observed_rows: ArrayLike | None = None,
     ) -> np.ndarray:
         """Posterior p(y | x) by Bayes' rule, of the whole image or of its first rows.
 
@@ -440,7 +440,7 @@ class AutoregressiveModel(Saving, keras.Model):
                 makes no difference.
             batch_size: Integer.
             verbose: 0, 1 or 2.
-            known_rows: Integer, or a sequence of M. Nothing known, 0, gives the prior: equally
+            observed_rows: Integer, or a sequence of M. Nothing known, 0, gives the prior: equally
                 likely classes, or the softmax of the offsets where training learned some, which it
                 fitted to whole images.
 
@@ -450,11 +450,11 @@ class AutoregressiveModel(Saving, keras.Model):
         Example:
 
         ```python
-        model.class_probabilities(images, known_rows=8)                    # (N, num_classes)
-        model.class_probabilities(images, known_rows=range(height + 1))    # from one pass
+        model.class_probabilities(images, observed_rows=8)                    # (N, num_classes)
+        model.class_probabilities(images, observed_rows=range(height + 1))    # from one pass
         ```
         """
-        scores = self.class_log_likelihoods(images, batch_size, verbose, known_rows)
+        scores = self.class_log_likelihoods(images, batch_size, verbose, observed_rows)
         return self.posterior.probabilities(scores)
 
     def bits_per_dim(
@@ -524,11 +524,11 @@ class AutoregressiveModel(Saving, keras.Model):
         """
         return draw(self, labels, None, 0, seed, temperature, guidance, batch_size, verbose)
 
-    def draw_rows(
+    def sample_rows(
         self,
         labels: ArrayLike,
         images: np.ndarray | None = None,
-        known_rows: ArrayLike = 0,
+        observed_rows: ArrayLike = 0,
         *,
         seed: int | None = None,
         temperature: float = 1.0,
@@ -542,7 +542,7 @@ class AutoregressiveModel(Saving, keras.Model):
         Args:
             labels: As in `sample`.
             images: uint8 levels `(N, height, width, channels)` to complete, or `None`.
-            known_rows: As in `complete`.
+            observed_rows: As in `complete`.
             seed: As in `sample`, and so the others.
             temperature: Number > 0.
             guidance: Number >= 0.
@@ -557,16 +557,16 @@ class AutoregressiveModel(Saving, keras.Model):
         Example:
 
         ```python
-        for rows, levels in model.draw_rows([0, 1, 2], seed=0):
+        for rows, levels in model.sample_rows([0, 1, 2], seed=0):
             show(levels[:, :rows])
         ```
         """
-        return draw_rows(self, labels, images, known_rows, seed, temperature, guidance)
+        return sample_rows(self, labels, images, observed_rows, seed, temperature, guidance)
 
     def complete(
         self,
         images: np.ndarray,
-        known_rows: ArrayLike,
+        observed_rows: ArrayLike,
         labels: ArrayLike | None = None,
         seed: int | None = None,
         temperature: float = 1.0,
@@ -578,7 +578,7 @@ class AutoregressiveModel(Saving, keras.Model):
 
         Args:
             images: uint8 levels `(N, height, width, channels)`; what isn't known is ignored.
-            known_rows: Integer, so many rows are kept; or a boolean mask `(height, width)` or `(N,
+            observed_rows: Integer, so many rows are kept; or a boolean mask `(height, width)` or `(N,
                 height, width)` whose known pixels precede all others in raster order.
             labels: Int `(N,)`, not for an unconditional model.
             seed: As in `sample`, and so the others.
@@ -594,7 +594,7 @@ class AutoregressiveModel(Saving, keras.Model):
             ValueError: If an argument is out of range.
         """
         return draw(
-            self, labels, images, known_rows, seed, temperature, guidance, batch_size, verbose
+            self, labels, images, observed_rows, seed, temperature, guidance, batch_size, verbose
         )
 
     def evidence_map(
@@ -680,7 +680,7 @@ class AutoregressiveModel(Saving, keras.Model):
         Reference:
             Bamler 2022, constriction, https://arxiv.org/abs/2201.01741
         """
-        return compress_pictures(self, images, labels, None, batch_size, verbose).data
+        return compress_images(self, images, labels, None, batch_size, verbose).data
 
     def decompress(self, data: bytes, verbose: int | str = "auto") -> np.ndarray:
         """Gives back the images that `compress` was given.
@@ -696,4 +696,4 @@ class AutoregressiveModel(Saving, keras.Model):
             UserError: If they are damaged, or this model, backend, version or machine is not that
                 which compressed them: there are never wrong images.
         """
-        return decompress_pictures(self, data, verbose)[0]
+        return decompress_images(self, data, verbose)[0]

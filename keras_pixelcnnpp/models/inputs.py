@@ -109,7 +109,7 @@ def _checked_batch(inputs, model, name):
 def checked_candidates(labels, count, model):
     """Returns labels `(count,)`, or candidate labels `(count, K)`, as an int32 array.
 
-    Where `unlabelled_weight` is above 0, the first candidate may be -1 in a row of all classes, in
+    Where `unlabeled_weight` is above 0, the first candidate may be -1 in a row of all classes, in
     the place of class 0: none is known to be the true one.
 
     Raises:
@@ -119,7 +119,7 @@ def checked_candidates(labels, count, model):
     if array.dtype.kind == "i" and np.any(array == -1):
         candidates = np.where(array == -1, 0, array)
         if not (
-            model.unlabelled_weight
+            model.unlabeled_weight
             and array.ndim == 2
             and array.shape[1] == model.num_classes
             and np.all(array[:, 1:] >= 0)
@@ -128,9 +128,9 @@ def checked_candidates(labels, count, model):
             raise ValueError(
                 "Invalid value for argument `labels`. Expected integers from 0 to "
                 f"{model.num_labels - 1}. -1, an image without a label, is for a model with "
-                "`unlabelled_weight` above 0, with all classes as candidates: its row is -1 and "
+                "`unlabeled_weight` above 0, with all classes as candidates: its row is -1 and "
                 f"the classes 1 to {model.num_classes - 1}. Received: labels with "
-                f"shape={array.shape}, unlabelled_weight={model.unlabelled_weight}"
+                f"shape={array.shape}, unlabeled_weight={model.unlabeled_weight}"
             )
     if array.ndim != 2:
         return checked_labels(array, count, model.num_labels)

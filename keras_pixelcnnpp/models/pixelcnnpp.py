@@ -31,9 +31,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         loss = bits/dim of the true label + label_loss_weight * cross-entropy (nats)
 
     An image without a label teaches too, where all classes are candidates and
-    `unlabelled_weight` > 0: the model knows p(x), the mean of p(x | y) over the classes.
+    `unlabeled_weight` > 0: the model knows p(x), the mean of p(x | y) over the classes.
 
-        loss = unlabelled_weight * bits/dim of p(x)
+        loss = unlabeled_weight * bits/dim of p(x)
 
     Args:
         image_shape: Triple of integers `(height, width, channels)`. Height and width must be
@@ -54,12 +54,12 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         label_dropout_rate: Float in [0, 1): share of training images that are shown without
             their label, which teaches the model p(x) and enables guidance.
         label_loss_weight: Float >= 0, weight of the cross-entropy.
-        unlabelled_weight: Float >= 0, weight of the images without a label, of which log p(x) is
+        unlabeled_weight: Float >= 0, weight of the images without a label, of which log p(x) is
             learned; 0: all have one. Their candidates are `[-1, 1, …, num_classes - 1]`.
-        initial_temperature: Float > 0, what the log-likelihoods are multiplied with before
+        initial_logit_scale: Float > 0, what the log-likelihoods are multiplied with before
             the cross-entropy, at first.
-        learn_temperature: Boolean, whether that factor is learned.
-        learn_offsets: Boolean, whether an offset for each class is learned.
+        learn_logit_scale: Boolean, whether that factor is learned.
+        learn_class_bias: Boolean, whether an offset for each class is learned.
         head: `"logistic_mixture"` or `"categorical"`, the distribution of a pixel.
         **kwargs: Arguments of `keras.Model`.
 
@@ -258,7 +258,7 @@ class CausalNetwork(AutoregressiveNetwork):
             strategy.build((*leading, height, width, self.num_parameters), None, feature_shape)
 
     def to_pixels(self, image, labels):
-        """Appends the channel of ones that tells picture from border, and conditions the input."""
+        """Appends the channel of ones that tells image from border, and conditions the input."""
         pixels = ops.concatenate([image, ops.ones_like(image[..., :1])], axis=-1)
         return condition(self.input_conditioning, ops.cast(pixels, self.compute_dtype), labels)
 

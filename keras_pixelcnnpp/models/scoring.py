@@ -43,12 +43,12 @@ def score(model, images, labels, batch_size, verbose, per="image"):
     return scorers[kind].predict(feed(batches), verbose=verbose)[: len(images)]
 
 
-def up_to_rows(known_rows, by_row):
+def up_to_rows(observed_rows, by_row):
     """Log-likelihoods of the first rows, `(N, K)` or `(N, M, K)`, from those `(N, K, height)`."""
     # Of many rows, in float64: the sum up to a row must not depend on those after it.
     above = np.cumsum(np.moveaxis(by_row, 1, 2), axis=1, dtype="float64")
     above = np.concatenate([np.zeros_like(above[:, :1]), above], axis=1)
-    return above[:, known_rows].astype("float32")
+    return above[:, observed_rows].astype("float32")
 
 
 class LogLikelihood(keras.Model):

@@ -1,1 +1,1 @@
-"""Drawing pictures, pixel by pixel, over cached features."""
+"""Drawing images, pixel by pixel, over cached features."""

@@ -1,4 +1,4 @@
-"""Generated pictures of several classes."""
+"""Generated images of several classes."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.data.images import picture_grid, png_bytes, to_pixels
+from keras_pixelcnnpp.data.images import image_grid, png_bytes, to_pixels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import safe_names
 
 
 @dataclass(frozen=True, eq=False)
 class ClassSamples:
-    """Generated pictures and the classes they were asked for.
+    """Generated images and the classes they were asked for.
 
     Args:
         levels: uint8 `[count, height, width, channels]`, levels in `[0, num_levels)`.
@@ -39,12 +39,12 @@ class ClassSamples:
     def draw(
         cls, model, class_names, per_class: int, chosen: Sequence[int] = (), **arguments
     ) -> "ClassSamples":
-        """Lets an `AutoregressiveModel` draw `per_class` pictures of each class.
+        """Lets an `AutoregressiveModel` draw `per_class` images of each class.
 
         Args:
-            model: The model. An unconditional one draws `per_class` pictures in all.
+            model: The model. An unconditional one draws `per_class` images in all.
             class_names: The name of each class.
-            per_class: The number of pictures.
+            per_class: The number of images.
             chosen: The labels of the classes to draw; by default, all.
             **arguments: Of `AutoregressiveModel.sample`, such as `seed`.
         """
@@ -57,36 +57,36 @@ class ClassSamples:
         return len(self.levels)
 
     def by_class(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yields each class that has pictures: its name and uint8 pixels, 0 to 255."""
+        """Yields each class that has images: its name and uint8 pixels, 0 to 255."""
         for label in np.unique(self.labels):
             levels = self.levels[self.labels == label]
             yield self.class_names[label], to_pixels(levels, self.num_levels)
 
     def grids(self) -> dict[str, np.ndarray]:
-        """A `picture_grid` of the pictures of each class, by the class's name."""
-        return {name: picture_grid(pixels) for name, pixels in self.by_class()}
+        """A `image_grid` of the images of each class, by the class's name."""
+        return {name: image_grid(pixels) for name, pixels in self.by_class()}
 
     def overview(self, columns: int = 10) -> np.ndarray:
-        """One grid for all classes: a row for each, with its first `columns` pictures."""
-        pictures = [pixels for _, pixels in self.by_class()]
-        columns = min(columns, *map(len, pictures))
-        rows = [pixels[:columns] for pixels in pictures]
-        return picture_grid(np.concatenate(rows), columns=columns)
+        """One grid for all classes: a row for each, with its first `columns` images."""
+        images = [pixels for _, pixels in self.by_class()]
+        columns = min(columns, *map(len, images))
+        rows = [pixels[:columns] for pixels in images]
+        return image_grid(np.concatenate(rows), columns=columns)
 
     def write(self, folder: str | Path, names: Sequence[str] | None = None) -> None:
-        """Writes each picture as a PNG file, `Class0_image_01.png` and so on.
+        """Writes each image as a PNG file, `Class0_image_01.png` and so on.
 
         Files of the same names are replaced, others stay.
 
         Args:
             folder: Where to; made if need be.
-            names: The name of each file, where these pictures are a part of others.
+            names: The name of each file, where these images are a part of others.
         """
-        names = names or picture_names(self.labels, self.class_names)
+        names = names or image_names(self.labels, self.class_names)
         Path(folder).mkdir(parents=True, exist_ok=True)
         pixels = to_pixels(self.levels, self.num_levels)
-        for name, picture in zip(names, pixels, strict=True):
-            Path(folder, name).write_bytes(png_bytes(picture))
+        for name, image in zip(names, pixels, strict=True):
+            Path(folder, name).write_bytes(png_bytes(image))
 
 
 def class_label(class_names: Sequence[str], name: str) -> int:
@@ -107,8 +107,8 @@ def class_label(class_names: Sequence[str], name: str) -> int:
     )
 
 
-def picture_names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """Names of files for pictures of classes: `Class0_image_01.png`, the first of its class.
+def image_names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Names of files for images of classes: `Class0_image_01.png`, the first of its class.
 
     Args:
         labels: int `[count]`.

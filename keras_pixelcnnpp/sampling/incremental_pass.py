@@ -1,4 +1,4 @@
-"""One pass over a picture in raster order that computes every feature once."""
+"""One pass over a image in raster order that computes every feature once."""
 
 import functools
 
@@ -38,7 +38,7 @@ class IncrementalPass:
         self.programs = {}
 
     def run(self, labels, batch_size, choose, record_size, given=()):
-        """Runs over the picture.
+        """Runs over the image.
 
         Args:
             labels: Int tensor `(batch,)`, or `None` for an unconditional model.
@@ -50,7 +50,7 @@ class IncrementalPass:
             record_size: Integer, at least the number of channels.
             given: Further arguments of `choose`, tensors and nests of them. Those that it has from
                 elsewhere are constants to torch, as is whatever else it looks at; one that is asked
-                for many pictures should be the same function each time.
+                for many images should be the same function each time.
 
         Returns:
             The records, `(height, width, batch, record_size)`.

@@ -25,13 +25,13 @@ XLA_PAYS_FROM = 1000  # images
 
 @without_retracing_advice()
 def draw(
-    model, labels, images, known_rows, seed, temperature, guidance, batch_size, verbose
+    model, labels, images, observed_rows, seed, temperature, guidance, batch_size, verbose
 ) -> np.ndarray:
     """What `AutoregressiveModel.sample` (`images` being `None`) or `complete` returns.
 
     The model keeps the compiled samplers for the next call.
     """
-    inputs, count = _checked_inputs(model, labels, images, known_rows)
+    inputs, count = _checked_inputs(model, labels, images, observed_rows)
     batches = _noisy(model, inputs, count, seed, temperature, guidance, batch_size)
     if count == 0:
         return np.zeros((0, *model.image_shape), "uint8")
@@ -40,27 +40,27 @@ def draw(
     return sampler.predict(feed(batches), verbose=verbose)[:count]
 
 
-def draw_rows(model, labels, images, known_rows, seed, temperature, guidance):
-    """What `AutoregressiveModel.draw_rows` returns; the arguments are those of `draw`."""
-    inputs, count = _checked_inputs(model, labels, images, known_rows)
+def sample_rows(model, labels, images, observed_rows, seed, temperature, guidance):
+    """What `AutoregressiveModel.sample_rows` returns; the arguments are those of `draw`."""
+    inputs, count = _checked_inputs(model, labels, images, observed_rows)
     if count == 0:
         raise ValueError(
             "Invalid value for argument `labels`. Expected at least one. Received: none"
         )
     if images is None:
         inputs["image"] = np.zeros((count, *model.image_shape), "uint8")
-        inputs["known"] = known_pixels(known_rows, count, model.image_shape)
+        inputs["known"] = known_pixels(observed_rows, count, model.image_shape)
     ((batch,),) = _noisy(model, inputs, count, seed, temperature, guidance, count)
     return _sampler(RowSampler, model, guidance, True, count).steps(batch)
 
 
-def _checked_inputs(model, labels, images, known_rows):
+def _checked_inputs(model, labels, images, observed_rows):
     """The inputs of a sampler but for noise, and how many images they ask for."""
     inputs, count = {}, np.size(labels)
     if images is not None:
         inputs["image"] = checked_images(images, model.image_shape, model.num_levels)
         count = len(inputs["image"])
-        inputs["known"] = known_pixels(known_rows, count, model.image_shape)
+        inputs["known"] = known_pixels(observed_rows, count, model.image_shape)
     if model.num_classes:
         inputs["label"] = checked_labels(labels, count, model.num_labels)
     elif images is None:
@@ -113,19 +113,19 @@ def _jit_compile(count):
     return keras.backend.backend() == "jax"
 
 
-def known_pixels(known_rows, count, image_shape):
+def known_pixels(observed_rows, count, image_shape):
     """Number of known pixels of each image, int32 `(count,)`, from rows or a mask.
 
     Raises:
         ValueError: If the mask isn't such a prefix or has another shape.
     """
     height, width, _ = image_shape
-    array = np.asarray(known_rows)
+    array = np.asarray(observed_rows)
     if array.ndim == 0 and array.dtype.kind in "ui" and 0 <= array <= height:
         return np.full(count, int(array) * width, "int32")
     if array.dtype != bool or array.shape not in ((height, width), (count, height, width)):
         raise ValueError(
-            f"Invalid value for argument `known_rows`. Expected an integer from 0 to {height}, or "
+            f"Invalid value for argument `observed_rows`. Expected an integer from 0 to {height}, or "
             f"a boolean mask of shape {(height, width)} or {(count, height, width)}. "
             f"Received: dtype={array.dtype}, shape={array.shape}"
             + (f", value={array}" if array.ndim == 0 else "")
@@ -133,7 +133,7 @@ def known_pixels(known_rows, count, image_shape):
     flat = np.broadcast_to(array, (count, height, width)).reshape(count, height * width)
     if np.any(flat[:, 1:] & ~flat[:, :-1]):
         raise ValueError(
-            "Invalid value for argument `known_rows`. Expected a mask whose known pixels come "
+            "Invalid value for argument `observed_rows`. Expected a mask whose known pixels come "
             "before all others in raster order. Received a mask with an unknown pixel before a "
             "known one"
         )
@@ -242,7 +242,7 @@ class RowSampler(PixelSampler):
         return self.incremental_pass.advance(inputs["period"], inputs["state"], steps)
 
     def steps(self, batch):
-        """Samples one batch of inputs; yields rows done and levels, as `draw_rows`."""
+        """Samples one batch of inputs; yields rows done and levels, as `sample_rows`."""
         count, steps = len(batch["noise"]), self.incremental_pass
         height, _, channels = self.model.image_shape
         state = steps.start(count * (1 + self.guided), channels)

@@ -16,7 +16,7 @@ from command_line import one_line
 from PIL import Image
 
 from keras_pixelcnnpp.app.answers import ANY, NUM_IMAGES, Answers
-from keras_pixelcnnpp.data.images import picture_grid, png_bytes, to_pixels
+from keras_pixelcnnpp.data.images import image_grid, png_bytes, to_pixels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
@@ -82,7 +82,7 @@ class TestComplete:
 
     def test_samples_the_classes_from_the_belief(self, answers, model, monkeypatch):
         certain = np.array([[0, 0, 1]], "float32")
-        monkeypatch.setattr(model, "class_probabilities", lambda images, known_rows: certain)
+        monkeypatch.setattr(model, "class_probabilities", lambda images, observed_rows: certain)
         found, _ = last(answers.complete(LEVELS[0], 4))
         assert found.labels.tolist() == [2] * NUM_IMAGES
 
@@ -95,7 +95,7 @@ class TestClassify:
         assert list(found.probabilities.values()) == pytest.approx(expected, rel=1e-4)
         assert found.bits == pytest.approx(model.bits_per_dim(LEVELS[1:2])[0], rel=1e-5)
         lines = found.belief.axes[0].lines
-        of_two = model.class_probabilities(LEVELS[1:2], known_rows=2)[0]
+        of_two = model.class_probabilities(LEVELS[1:2], observed_rows=2)[0]
         drawn = sorted(line.get_ydata()[2] for line in lines)
         assert drawn == pytest.approx(sorted(of_two), rel=1e-4)
 
@@ -180,7 +180,7 @@ def upload(tmp_path):
 
 def check_grid(path, levels):
     """Checks that the page showed these images."""
-    expected = picture_grid(to_pixels(levels, 5), 8)[..., 0]
+    expected = image_grid(to_pixels(levels, 5), 8)[..., 0]
     np.testing.assert_array_equal(np.asarray(Image.open(path).convert("L")), expected)
 
 

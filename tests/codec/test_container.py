@@ -1,4 +1,4 @@
-"""A file gives back the very pictures that went in, is as short as promised, or is refused."""
+"""A file gives back the very images that went in, is as short as promised, or is refused."""
 
 import json
 import os
@@ -19,7 +19,7 @@ import keras_pixelcnnpp as kp
 from examples import examples
 from keras_pixelcnnpp.codec import container
 from keras_pixelcnnpp.codec.coder import PixelCoder, level_counts, require_constriction
-from keras_pixelcnnpp.codec.container import compress_pictures, decompress_pictures
+from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.errors import UserError
 
 pytest.importorskip("constriction")
@@ -28,7 +28,7 @@ MASKED = (kp.GatedPixelCNN, kp.PixelCNN)
 
 
 def make(cls, head="logistic_mixture", channels=1, **arguments):
-    """A model of 4×4 pictures whose weights no initializer gives."""
+    """A model of 4×4 images whose weights no initializer gives."""
     options = {"num_classes": 3, "num_levels": 5, "num_blocks": 1, "num_mixtures": 2}
     options |= {"filters": 12} if cls in MASKED else {"filters": 4, "num_resolutions": 1}
     keras.utils.set_random_seed(1)
@@ -42,13 +42,13 @@ def make(cls, head="logistic_mixture", channels=1, **arguments):
     return model
 
 
-def pictures(model, count=23):
+def random_images(model, count=23):
     rng = np.random.default_rng(2)
     return rng.integers(0, model.num_levels, (count, *model.image_shape)).astype("uint8")
 
 
 def promised_bytes(model, images, labels):
-    """Of pictures and labels, every label being as likely."""
+    """Of images and labels, every label being as likely."""
     nats = -model.log_prob(images, labels).astype("float64")
     return (nats.sum() / np.log(2) + len(images) * np.log2(max(model.num_labels, 1))) / 8
 
@@ -60,7 +60,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def images(model):
-    return pictures(model, 5)
+    return random_images(model, 5)
 
 
 @pytest.fixture(scope="module")
@@ -79,20 +79,20 @@ def data(model, images):
 )
 def test_comes_back_and_is_as_short_as_promised(cls, head, channels):
     model = make(cls, head, channels)
-    images = pictures(model)
-    compressed = compress_pictures(model, images, batch_size=10, verbose=0)
-    back, labels, names = decompress_pictures(model, compressed.data, verbose=0)
+    images = random_images(model)
+    compressed = compress_images(model, images, batch_size=10, verbose=0)
+    back, labels, names = decompress_images(model, compressed.data, verbose=0)
     np.testing.assert_array_equal(back, images)
     assert back.dtype == "uint8"
     assert names is None
-    # The label that makes a picture shortest, of all.
+    # The label that makes a image shortest, of all.
     best = model.class_log_likelihoods(images).argmax(axis=1)
     np.testing.assert_array_equal(labels, best)
     promised = promised_bytes(model, images, best)
     # A stream of 32-bit words may leave out what would not matter at its end.
     assert promised - 3 * 4 <= compressed.num_coded_bytes
     assert compressed.num_coded_bytes <= 1.01 * promised + 3 * 32
-    # What is left: a checksum a picture, and the header.
+    # What is left: a checksum a image, and the header.
     assert len(compressed.data) - compressed.num_coded_bytes < 4 * len(images) + 500
 
 
@@ -112,8 +112,8 @@ def test_comes_back_and_is_as_short_as_promised(cls, head, channels):
 def test_every_kind_of_network(cls, arguments):
     """Descents, half precision, all levels of a photograph, no classes."""
     model = make(cls, channels=2, **arguments)
-    images = pictures(model, 6)
-    compressed = compress_pictures(model, images, verbose=0)
+    images = random_images(model, 6)
+    compressed = compress_images(model, images, verbose=0)
     np.testing.assert_array_equal(model.decompress(compressed.data), images)
     loose = 1.03 if "dtype" in arguments else 1.01
     labels = compressed.labels if model.num_classes else None
@@ -125,17 +125,17 @@ def test_every_kind_of_network(cls, arguments):
 def test_the_same_floats_however_often():
     """After a hundred runs of an operation TensorFlow runs it in another order, and sums so."""
     model = kp.PixelCNNPlusPlus.from_preset("fashion_mnist", image_shape=(4, 28, 1))
-    images, labels = pictures(model, 100), np.arange(100, dtype="int32") % 10
+    images, labels = random_images(model, 100), np.arange(100, dtype="int32") % 10
     coder = PixelCoder(model)
     assert len({coder.encode(images, labels, 100) for _ in range(6)}) == 1
 
 
 def test_given_labels_and_no_label_and_names():
     model = make(kp.PixelCNN, label_dropout_rate=0.1)
-    images, given = pictures(model, 5), [3, 0, 3, 2, 1]
+    images, given = random_images(model, 5), [3, 0, 3, 2, 1]
     names = ["a.png", "b/ü.png", "", "a.png", "\udcff"]
-    compressed = compress_pictures(model, images, given, names, verbose=0)
-    back, labels, found = decompress_pictures(model, compressed.data)
+    compressed = compress_images(model, images, given, names, verbose=0)
+    back, labels, found = decompress_images(model, compressed.data)
     np.testing.assert_array_equal(back, images)
     np.testing.assert_array_equal(labels, given)
     assert found == names
@@ -198,13 +198,13 @@ def test_counts_leave_nothing_out():
 
 
 @pytest.mark.once
-def test_a_model_that_thinks_nothing_of_a_picture(images):
+def test_a_model_that_thinks_nothing_of_a_image(images):
     """Levels of probability 0 cost 24 bits; a broken model says NaN of everything."""
     model = make(kp.PixelCNN, "categorical")
     head = model.network.head
     for scale in (1e6, np.nan):
         head.gain.assign(head.gain * scale)
-        compressed = compress_pictures(model, images, np.zeros(5, int), verbose=0)
+        compressed = compress_images(model, images, np.zeros(5, int), verbose=0)
         np.testing.assert_array_equal(model.decompress(compressed.data), images)
         assert compressed.num_coded_bytes <= 3 * images.size + 32
 
@@ -253,7 +253,7 @@ class TestRefused:
 
     @pytest.mark.once
     def test_every_flipped_bit_and_every_length(self, model, data):
-        assert "no compressed pictures" in refused(model, b"\x89PNG\r\n\x1a\n")
+        assert "no compressed images" in refused(model, b"\x89PNG\r\n\x1a\n")
         for place in range(len(data)):
             refused(model, data[:place])
             flipped = bytearray(data)

@@ -5,7 +5,7 @@ import pytest
 from keras_pixelcnnpp.data.batches import ArrayBatches, ImageSequence, SetEpoch, feed
 
 COUNT, CLASSES = 50, 5
-# The picture's first pixel tells which one it is, and whether it was mirrored.
+# The image's first pixel tells which one it is, and whether it was mirrored.
 IMAGES = np.zeros((COUNT, 2, 3, 1), "uint8")
 IMAGES[:, 0, 0, 0] = np.arange(COUNT) + 1
 LABELS = np.arange(COUNT) % CLASSES
@@ -25,7 +25,7 @@ def order(batches):
     return collect(batches)["image"].max(axis=(1, 2, 3)).tolist()
 
 
-def test_every_picture_comes_once_with_its_label():
+def test_every_image_comes_once_with_its_label():
     batches = sequence()
     assert len(batches) == 7
     assert len(batches[6][0]["image"]) == 2
@@ -57,7 +57,7 @@ def test_without_shuffling_the_order_stays():
     assert order(batches) == list(range(1, COUNT + 1))
 
 
-def test_half_of_the_pictures_are_mirrored():
+def test_half_of_the_images_are_mirrored():
     batches = sequence(horizontal_flip=True, shuffle=False)
     flipped = []
     for epoch in range(40):
@@ -71,7 +71,7 @@ def test_half_of_the_pictures_are_mirrored():
     assert np.mean(flipped) == pytest.approx(0.5, abs=0.056)
 
 
-def test_half_of_the_pictures_are_crops_of_the_larger_ones(rng):
+def test_half_of_the_images_are_crops_of_the_larger_ones(rng):
     larger = rng.integers(100, 256, (COUNT, 4, 4, 1)).astype("uint8")
     batches = sequence(larger_images=larger, shuffle=False)
     cropped, places = [], np.zeros((3, 2))
@@ -98,7 +98,7 @@ def test_half_of_the_pictures_are_crops_of_the_larger_ones(rng):
 def test_perturbed_sub_pixels_are_uniform_levels():
     images = np.full((COUNT, 4, 4, 3), 9, "uint8")
     options = {"batch_size": 8, "num_classes": CLASSES, "seed": 3}
-    batches = ImageSequence(images, LABELS, perturb_rate=0.3, num_levels=4, **options)
+    batches = ImageSequence(images, LABELS, mutation_rate=0.3, num_levels=4, **options)
     seen = []
     for epoch in range(4):
         batches.set_epoch(epoch)
@@ -155,12 +155,12 @@ def test_without_a_label_all_classes_are_candidates():
             ImageSequence(IMAGES, labels, **{**given, "num_candidates": too_few})
 
 
-def test_labelled_pictures_come_more_often():
+def test_labeled_images_come_more_often():
     labels = np.full(COUNT, -1)
     labels[[1, 4, 6]] = 2, 0, 3
     given = {"batch_size": 8, "num_classes": CLASSES, "num_candidates": CLASSES, "seed": 3}
-    # 5 in 6 would be 5 labelled ones for each of the others, of which there are `COUNT - 3`.
-    batches = ImageSequence(IMAGES, labels, labelled_share=5 / 6, **given)
+    # 5 in 6 would be 5 labeled ones for each of the others, of which there are `COUNT - 3`.
+    batches = ImageSequence(IMAGES, labels, labeled_fraction=5 / 6, **given)
     wanted = 5 * (COUNT - 3)
     positions = np.concatenate([batches.rows(step) for step in range(len(batches))])
     counts = np.bincount(positions, minlength=COUNT)
@@ -178,18 +178,18 @@ def test_labelled_pictures_come_more_often():
     # Those that come once more than others are of all classes, though the data lie by class.
     labels = np.repeat([0, -1], COUNT // 2)
     labels[: COUNT // 2] = np.arange(COUNT // 2) * CLASSES // (COUNT // 2)
-    batches = ImageSequence(IMAGES, labels, labelled_share=0.6, **given)
+    batches = ImageSequence(IMAGES, labels, labeled_fraction=0.6, **given)
     positions = np.concatenate([batches.rows(step) for step in range(len(batches))])
     twice = np.flatnonzero(np.bincount(positions) == 2)
     assert not np.array_equal(twice, np.arange(len(twice)))
     # Nothing changes where there are as many, or none.
     labels = np.full(COUNT, -1)
     labels[[1, 4, 6]] = 2, 0, 3
-    enough = ImageSequence(IMAGES, labels, labelled_share=3 / COUNT, **given)
+    enough = ImageSequence(IMAGES, labels, labeled_fraction=3 / COUNT, **given)
     np.testing.assert_array_equal(
         collect(enough)["image"], collect(ImageSequence(IMAGES, labels, **given))["image"]
     )
-    none = ImageSequence(IMAGES, np.full(COUNT, -1), labelled_share=0.5, **given)
+    none = ImageSequence(IMAGES, np.full(COUNT, -1), labeled_fraction=0.5, **given)
     assert len(none) == len(enough)
 
 
@@ -198,21 +198,21 @@ def test_unconditional_batches_have_no_label():
     assert set(batches[0][0]) == {"image"}
 
 
-def test_cut_pictures_keep_their_first_rows():
+def test_cut_images_keep_their_first_rows():
     count, height = 600, 5
     images = np.random.default_rng(0).integers(0, 100, (count, height, 2, 1), dtype="uint8")
     labels = np.zeros(count, int)
     given = {"batch_size": 50, "num_classes": 1, "seed": 3}
-    batches = ImageSequence(images, labels, cut_rate=0.7, **given)
+    batches = ImageSequence(images, labels, row_mask_rate=0.7, **given)
     seen = collect(batches)["image"]
     whole = collect(ImageSequence(images, labels, **given))["image"]
     assert seen.dtype == np.uint8
     mean = np.rint(images.astype("float64").mean(axis=0))
-    # No pixel of these pictures is like the mean by chance in a whole row but rarely.
+    # No pixel of these images is like the mean by chance in a whole row but rarely.
     left = (seen == whole).all(axis=(2, 3)).cumprod(axis=1).sum(axis=1)
-    for picture, original, rows in zip(seen, whole, left, strict=True):
-        np.testing.assert_array_equal(picture[:rows], original[:rows])
-        np.testing.assert_array_equal(picture[rows:], mean[rows:])
+    for image, original, rows in zip(seen, whole, left, strict=True):
+        np.testing.assert_array_equal(image[:rows], original[:rows])
+        np.testing.assert_array_equal(image[rows:], mean[rows:])
     # Five standard deviations.
     assert (left < height).mean() == pytest.approx(0.7, abs=0.094)
     shares = np.bincount(left, minlength=height + 1)[:height] / (left < height).sum()
@@ -227,9 +227,9 @@ def test_cut_pictures_keep_their_first_rows():
         ({"batch_size": 0}, "argument `batch_size`"),
         ({"num_candidates": 6}, "argument `num_candidates`.*from 1 to num_classes=5"),
         ({"num_candidates": 0}, "argument `num_candidates`"),
-        ({"perturb_rate": 1.0}, r"argument `perturb_rate`. Expected a number in \[0, 1\)"),
-        ({"cut_rate": -0.1}, r"argument `cut_rate`. Expected a number in \[0, 1\)"),
-        ({"labelled_share": 1.0}, r"argument `labelled_share`. Expected a number in \[0, 1\)"),
+        ({"mutation_rate": 1.0}, r"argument `mutation_rate`. Expected a number in \[0, 1\)"),
+        ({"row_mask_rate": -0.1}, r"argument `row_mask_rate`. Expected a number in \[0, 1\)"),
+        ({"labeled_fraction": 1.0}, r"argument `labeled_fraction`. Expected a number in \[0, 1\)"),
         ({"num_levels": 257}, "argument `num_levels`"),
         ({"larger_images": IMAGES[:-1]}, "argument `larger_images`"),
         ({"larger_images": IMAGES[:, :1]}, "argument `larger_images`.*of at least their size"),
@@ -241,7 +241,7 @@ def test_bad_arguments(changes, message):
         sequence(**changes)
 
 
-def test_no_pictures_and_missing_labels():
+def test_no_images_and_missing_labels():
     with pytest.raises(ValueError, match="argument `images`"):
         ImageSequence(IMAGES[:0], LABELS[:0], batch_size=8, num_classes=CLASSES)
     with pytest.raises(ValueError, match="argument `images`"):
@@ -249,7 +249,7 @@ def test_no_pictures_and_missing_labels():
 
 
 class Recorder(keras.Model):
-    """Notes the pictures that each epoch's `fit` shows it."""
+    """Notes the images that each epoch's `fit` shows it."""
 
     def __init__(self):
         super().__init__()

@@ -1,10 +1,10 @@
-"""Labelled pictures in splits."""
+"""Labeled images in splits."""
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 
@@ -15,8 +15,8 @@ def test_counts_are_by_split_and_class():
     total = np.sum([counts["train"], counts["validation"], counts["test"]], axis=0)
     np.testing.assert_array_equal(total, [*np.bincount(load_digits().target), 0])
     test = dataset.split("test")
-    unlabelled = LabelledImages(test.images, np.full(599, -1, "int32"), test.paths)
-    counts = Dataset("digits", dataset.class_names, 17, {"test": unlabelled}).counts()
+    unlabeled = LabeledImages(test.images, np.full(599, -1, "int32"), test.paths)
+    counts = Dataset("digits", dataset.class_names, 17, {"test": unlabeled}).counts()
     assert counts == {"test": [0] * 10 + [599]}
 
 
@@ -36,7 +36,7 @@ def small_dataset(**changes):
         "class_names": ("a", "b"),
         "split": "train",
     } | changes
-    split = LabelledImages(arguments["images"], arguments["labels"], ("x", "y", "z"))
+    split = LabeledImages(arguments["images"], arguments["labels"], ("x", "y", "z"))
     return Dataset("small", arguments["class_names"], 256, {arguments["split"]: split})
 
 
@@ -56,9 +56,9 @@ def test_fingerprint_notices_every_change(changes):
     assert small_dataset(**changes).fingerprint() != small_dataset().fingerprint()
 
 
-def test_take_and_labelled():
+def test_take_and_labeled():
     split = small_dataset(labels=np.array([0, -1, 1], "int32")).split("train")
-    assert split.labelled().paths == ("x", "z")
+    assert split.labeled().paths == ("x", "z")
     assert split.take([2, 0]).labels.tolist() == [1, 0]
 
 
@@ -76,10 +76,10 @@ def test_arrays_that_do_not_fit(changes):
         small_dataset(**changes)
 
 
-def test_some_pictures_are_chosen_at_random_in_their_order():
+def test_some_images_are_chosen_at_random_in_their_order():
     split = small_dataset().split("train")
     assert split.some(None) is split.some(3) is split
-    many = LabelledImages(np.zeros((90, 1, 1, 1), "uint8"), SORTED, tuple(map(str, range(90))))
+    many = LabeledImages(np.zeros((90, 1, 1, 1), "uint8"), SORTED, tuple(map(str, range(90))))
     part = many.some(30)
     assert np.bincount(part.labels, minlength=3).min() >= 5  # not the first ones, all of a class
     assert len(part) == 30
@@ -88,22 +88,22 @@ def test_some_pictures_are_chosen_at_random_in_their_order():
     assert part.paths != many.some(30, seed=1).paths
 
 
-def test_pictures_to_train_or_measure_on():
+def test_images_to_train_or_measure_on():
     labels = np.array([1, -1, 0], "int32")
     dataset = small_dataset(labels=labels)
-    assert dataset.pictures("train", with_labels=True).paths == ("x", "z")
-    assert len(dataset.pictures("train", with_labels=False)) == 3
-    assert len(dataset.pictures("train", with_labels=True, limit=1)) == 1
-    unlabelled = small_dataset(labels=np.full(3, -1, "int32"))
-    assert len(unlabelled.pictures("train", with_labels=False, limit=2)) == 2
-    with pytest.raises(UserError, match="split train has no labelled picture to learn from"):
-        unlabelled.pictures("train", with_labels=True)
+    assert dataset.images("train", with_labels=True).paths == ("x", "z")
+    assert len(dataset.images("train", with_labels=False)) == 3
+    assert len(dataset.images("train", with_labels=True, max_examples=1)) == 1
+    unlabeled = small_dataset(labels=np.full(3, -1, "int32"))
+    assert len(unlabeled.images("train", with_labels=False, max_examples=2)) == 2
+    with pytest.raises(UserError, match="split train has no labeled image to learn from"):
+        unlabeled.images("train", with_labels=True)
 
 
-def test_held_out_pictures_have_the_same_share_of_each_class():
+def test_held_out_images_have_the_same_share_of_each_class():
     labels = np.concatenate([SORTED, SORTED[:30], np.full(10, -1, "int32")])
     images = np.zeros((len(labels), 1, 1, 1), "uint8")
-    split = LabelledImages(images, labels, tuple(map(str, range(len(labels)))))
+    split = LabeledImages(images, labels, tuple(map(str, range(len(labels)))))
     stay, held_out = split.hold_out(0.2, seed=0)
     assert np.bincount(held_out.labels).tolist() == [12, 6, 6]
     assert (stay.labels == -1).sum() == 10

@@ -1,10 +1,10 @@
-"""Folders of picture files: the course's, with CSV files, and class folders."""
+"""Folders of image files: the course's, with CSV files, and class folders."""
 
 import os
 
 import numpy as np
 import pytest
-from pictures import write_course_folder, write_picture
+from images import write_course_folder, write_image
 from PIL import Image
 
 from keras_pixelcnnpp.data.load import load_dataset
@@ -50,11 +50,11 @@ def test_missing_validation_is_carved_from_training(folder):
     assert load_dataset(folder, image_size=4, seed=1).fingerprint() != digest
 
 
-def test_unlabeled_training_pictures_are_kept(folder):
-    write_picture(folder / "train/extra.png")
+def test_unlabeled_training_images_are_kept(folder):
+    write_image(folder / "train/extra.png")
     append(folder, "train/extra.png,-1")
     train = load_dataset(folder, image_size=4).split("train")
-    assert (len(train), len(train.labelled())) == (21, 20)
+    assert (len(train), len(train.labeled())) == (21, 20)
 
 
 def test_byte_order_mark_blank_lines_and_spaces_are_accepted(folder):
@@ -90,10 +90,10 @@ def test_byte_order_mark_blank_lines_and_spaces_are_accepted(folder):
     ],
 )
 def test_bad_row_is_named(folder, row, message):
-    write_picture(folder / "train/extra.png")
-    write_picture(folder.parent / "outside.png")
+    write_image(folder / "train/extra.png")
+    write_image(folder.parent / "outside.png")
     (folder / "train/loop.png").symlink_to(folder / "train/loop.png")
-    (folder / "train/notes.png").write_text("no picture")
+    (folder / "train/notes.png").write_text("no image")
     append(folder, row)
     with pytest.raises(UserError, match=message) as caught:
         load_dataset(folder, image_size=4)
@@ -112,25 +112,25 @@ def test_a_pipe_is_not_waited_for(folder):
 
 
 @pytest.fixture
-def spoilt(folder):
-    """The course's folder: pictures 2 to 14 are damaged, and validation's first is missing."""
+def corrupted(folder):
+    """The course's folder: images 2 to 14 are damaged, and validation's first is missing."""
     for index in range(2, 15):
-        (folder / f"train/{index:03d}.png").write_bytes(b"no picture")
+        (folder / f"train/{index:03d}.png").write_bytes(b"no image")
     (folder / "validation/000.png").unlink()
     return folder
 
 
-def test_all_bad_files_are_told_at_once(spoilt):
+def test_all_bad_files_are_told_at_once(corrupted):
     with pytest.raises(UserError, match=r"^14 bad files\. .*csv row 3: .*002\.png") as caught:
-        load_dataset(spoilt, image_size=4)
+        load_dataset(corrupted, image_size=4)
     message = str(caught.value)
     assert "\n" not in message
     assert message.count("not an image") == 10
-    assert "and 4 more (skip_bad_files" in message
+    assert "and 4 more (skip_corrupted" in message
 
 
-def test_bad_files_can_be_skipped(spoilt):
-    whole = load_dataset(spoilt, image_size=4, skip_bad_files=True)
+def test_bad_files_can_be_skipped(corrupted):
+    whole = load_dataset(corrupted, image_size=4, skip_corrupted=True)
     assert {name: len(split) for name, split in whole.splits.items()} == {
         "train": 7,
         "validation": 3,
@@ -153,16 +153,16 @@ def write_stripes(path, turned=False):
 def test_crop_keeps_the_middle_and_squeeze_everything(folder, turned):
     for split in ("train", "validation", "test"):
         for file in (folder / split).iterdir():
-            write_picture(file, size=(10, 10))
+            write_image(file, size=(10, 10))
     write_stripes(folder / "train/000.png", turned)
     crop, squeeze = (
-        load_dataset(folder, image_size=5, resize=resize) for resize in ("crop", "squeeze")
+        load_dataset(folder, image_size=5, resize=resize) for resize in ("center_crop", "stretch")
     )
     assert (crop.split("train").images[0] == (0, 200, 0)).all()
     image = squeeze.split("train").images[0]
     line = image[:, 2] if turned else image[2]
     assert line.argmax(axis=1).tolist() == [0, 0, 1, 2, 2]
-    # Square pictures: the same.
+    # Square images: the same.
     for name, split in crop.splits.items():
         np.testing.assert_array_equal(split.images[1:], squeeze.split(name).images[1:])
     assert crop.notes[0] == "Images of another shape than 5×5 were cropped in the middle: 1."
@@ -175,14 +175,14 @@ CLASSES = ("burger", "koala")
 def write_classes(folder, count=10, classes=CLASSES):
     for label, name in enumerate(classes):
         for index in range(count):
-            write_picture(folder / name / f"{index}.jpg", colour=(0, 100 * label, index))
+            write_image(folder / name / f"{index}.jpg", colour=(0, 100 * label, index))
     return folder
 
 
 def test_folders_per_split(tmp_path):
     write_classes(tmp_path / "train")
     write_classes(tmp_path / "val", 3)
-    write_picture(tmp_path / "test/a.PNG")
+    write_image(tmp_path / "test/a.PNG")
     dataset = load_dataset(tmp_path, image_size=(6, 8))
     assert dataset.class_names == CLASSES
     assert dataset.image_shape == (6, 8, 3)
@@ -215,17 +215,17 @@ def test_other_files_are_skipped_and_counted(tmp_path):
     write_classes(tmp_path / "train")
     (tmp_path / "train/koala/.DS_Store").touch()
     (tmp_path / "train/koala/notes.txt").touch()
-    write_picture(tmp_path / "train/koala/.ipynb_checkpoints/0-checkpoint.jpg")
+    write_image(tmp_path / "train/koala/.ipynb_checkpoints/0-checkpoint.jpg")
     dataset = load_dataset(tmp_path, image_size=4)
     assert any("1 .txt" in note for note in dataset.notes)
     assert sum(len(split) for split in dataset.splits.values()) == 20
 
 
-def test_pictures_beside_the_classes_are_told(tmp_path):
+def test_images_beside_the_classes_are_told(tmp_path):
     write_classes(tmp_path / "train")
     write_classes(tmp_path / "test", 1)
     for name in ("train/1.png", "train/2.png", "test/3.png"):
-        write_picture(tmp_path / name)
+        write_image(tmp_path / name)
     notes = load_dataset(tmp_path, image_size=4).notes
     assert "Files were skipped: 3 beside the folders of the classes." in notes
 
@@ -251,8 +251,8 @@ def break_two_validations(folder):
     write_classes(folder / "val", 1)
 
 
-def break_picture(folder):
-    (folder / "train/burger/3.jpg").write_bytes(b"no picture")
+def break_image(folder):
+    (folder / "train/burger/3.jpg").write_bytes(b"no image")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def break_picture(folder):
         (break_empty_class, "panda holds no image file"),
         (break_empty_split, "validation holds no image file"),
         (break_two_validations, "two names for one split, validation and val"),
-        (break_picture, r"^Split train: .*burger/3\.jpg: not an image .*\(skip"),
+        (break_image, r"^Split train: .*burger/3\.jpg: not an image .*\(skip"),
     ],
 )
 def test_bad_folder_is_named(tmp_path, spoil, message):
@@ -274,14 +274,14 @@ def test_bad_folder_is_named(tmp_path, spoil, message):
         load_dataset(folder, image_size=4)
 
 
-def test_too_few_pictures_to_split(tmp_path):
+def test_too_few_images_to_split(tmp_path):
     with pytest.raises(UserError, match="too few to hold out"):
         load_dataset(write_classes(tmp_path, 1), image_size=4)
 
 
 @pytest.mark.parametrize("below", [".", "train"])
 def test_folder_without_classes(tmp_path, below):
-    write_picture(tmp_path / below / "a.png")
+    write_image(tmp_path / below / "a.png")
     with pytest.raises(UserError, match=r"neither train\.csv, nor a folder for each class"):
         load_dataset(tmp_path)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import write_course_folder
+from images import write_course_folder
 from PIL import Image
 
 from examples import examples
@@ -18,7 +18,7 @@ from keras_pixelcnnpp.errors import UserError
 
 SHAPE = (8, 8, 3)
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype="uint8"))
-PICTURES = [
+IMAGES = [
     hostile.encoded(NOISE),
     hostile.encoded(NOISE.convert("RGBA")),
     hostile.encoded(NOISE.quantize(16), transparency=3),
@@ -37,8 +37,8 @@ def one_line(error):
 
 
 @examples(300)
-@given(hostile.damaged(PICTURES) | st.binary(max_size=200))
-def test_any_picture(content):
+@given(hostile.damaged(IMAGES) | st.binary(max_size=200))
+def test_any_image(content):
     image = hostile.result_or_one_line(read_image, content, SHAPE)
     if image is not None:
         assert (image.shape, image.dtype) == (SHAPE, np.uint8)

@@ -3,11 +3,11 @@ import io
 import numpy as np
 import pytest
 from hostile import encoded
-from pictures import write_picture
+from images import write_image
 from PIL import Image
 
 from keras_pixelcnnpp.data.images import (
-    picture_grid,
+    image_grid,
     png_bytes,
     read_image,
     resize_images,
@@ -18,9 +18,9 @@ from keras_pixelcnnpp.errors import UserError
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
-def test_every_colour_mode_gives_the_same_picture(tmp_path, mode):
+def test_every_colour_mode_gives_the_same_image(tmp_path, mode):
     suffix = "jpg" if mode == "CMYK" else "png"
-    path = write_picture(tmp_path / f"picture.{suffix}", mode=mode, size=(16, 16))
+    path = write_image(tmp_path / f"image.{suffix}", mode=mode, size=(16, 16))
     # JPEG and Pillow's palette lose a little; an inversion or a swap of channels would be far off.
     tolerance = {"CMYK": 12, "P": 4}.get(mode, 0)
     pixel = read_image(path, (16, 16, 3))[12, 12].astype(int)
@@ -28,15 +28,15 @@ def test_every_colour_mode_gives_the_same_picture(tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA"])
-def test_grey_pictures_have_three_equal_channels(tmp_path, mode):
-    path = write_picture(tmp_path / "picture.png", colour=(255, 255, 255), mode=mode)
+def test_grey_images_have_three_equal_channels(tmp_path, mode):
+    path = write_image(tmp_path / "image.png", colour=(255, 255, 255), mode=mode)
     image = read_image(path, (10, 12, 3))
     assert (image[5, 5] == 255).all()
     assert (image[0, 0] == 0).all()
 
 
 def test_colour_becomes_grey_by_luminance(tmp_path):
-    path = write_picture(tmp_path / "picture.png", colour=(200, 100, 50))
+    path = write_image(tmp_path / "image.png", colour=(200, 100, 50))
     grey = read_image(path, (10, 12, 1))
     assert grey.shape == (10, 12, 1)
     assert abs(int(grey[5, 5, 0]) - (0.299 * 200 + 0.587 * 100 + 0.114 * 50)) <= 1
@@ -82,13 +82,13 @@ def test_shrinking_averages_instead_of_picking():
 
 @pytest.mark.parametrize("keep", [0, 1, 10, 40, 60])
 def test_truncated_file_is_refused(tmp_path, keep):
-    path = write_picture(tmp_path / "picture.png")
+    path = write_image(tmp_path / "image.png")
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"picture\.png: (not an image|cannot be read)"):
+    with pytest.raises(UserError, match=r"image\.png: (not an image|cannot be read)"):
         read_image(path, (8, 8, 3))
 
 
-def test_what_is_not_a_picture_is_refused(tmp_path):
+def test_what_is_not_a_image_is_refused(tmp_path):
     path = tmp_path / "notes.jpg"
     path.write_bytes(b"name,label\n")
     with pytest.raises(UserError, match="not an image"):
@@ -123,27 +123,27 @@ def test_levels_and_pixels(num_levels):
     np.testing.assert_array_equal(to_levels(every, num_levels), nearest)
 
 
-@pytest.mark.parametrize("resize", ["crop", "squeeze"])
+@pytest.mark.parametrize("resize", ["center_crop", "stretch"])
 def test_resizing_arrays_is_resizing_files(rng, resize):
     images = rng.integers(0, 256, (3, 20, 24, 3), dtype="uint8")
     resized = resize_images(images, (10, 10), 1, resize)
     for image, small in zip(images, resized, strict=True):
         content = encoded(Image.fromarray(image))
         np.testing.assert_array_equal(small, read_image(content, (10, 10, 1), resize))
-    middle = images[:, :, 2:22] if resize == "crop" else images
-    np.testing.assert_array_equal(resized, resize_images(middle, (10, 10), 1, "squeeze"))
+    middle = images[:, :, 2:22] if resize == "center_crop" else images
+    np.testing.assert_array_equal(resized, resize_images(middle, (10, 10), 1, "stretch"))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_png_file_holds_the_picture(rng, channels):
+def test_png_file_holds_the_image(rng, channels):
     pixels = rng.integers(0, 256, (5, 7, channels), dtype="uint8")
     with Image.open(io.BytesIO(png_bytes(pixels))) as image:
         np.testing.assert_array_equal(np.asarray(image).reshape(pixels.shape), pixels)
 
 
-def test_grid_has_every_picture_in_its_place():
+def test_grid_has_every_image_in_its_place():
     pixels = np.arange(5, dtype="uint8").reshape(5, 1, 1, 1).repeat(70, 1).repeat(70, 2)
-    grid = picture_grid(pixels, columns=2)
+    grid = image_grid(pixels, columns=2)
     assert grid.shape == (3 * 71 + 1, 2 * 71 + 1, 1)
     assert [grid[36, 36, 0], grid[36, 107, 0], grid[178, 36, 0]] == [0, 1, 4]
     assert grid[178, 107, 0] == 255

@@ -32,7 +32,7 @@ def test_splits_and_labels(tmp_path):
     assert (dataset.image_shape, dataset.num_levels, dataset.name) == ((6, 4, 3), 256, "data")
 
 
-def test_grey_pictures_without_a_channel_axis(tmp_path):
+def test_grey_images_without_a_channel_axis(tmp_path):
     grey = {name: value[..., 0] for name, value in arrays().items() if name.startswith("x_")}
     assert load_dataset(write(tmp_path, **grey)).image_shape == (6, 4, 1)
 

@@ -25,7 +25,7 @@ from keras_pixelcnnpp.evaluate.classification_figures import (
     roc_png,
     selective_accuracy_png,
 )
-from keras_pixelcnnpp.evaluate.metrics.pictures import PixelHistogram
+from keras_pixelcnnpp.evaluate.metrics.images import PixelHistogram
 
 
 def report_of(run, name="classification"):
@@ -134,7 +134,7 @@ class TestCommand:
         assert (report["split"], report["count"]) == ("validation", 9)
         assert report["options"] == {"split": "validation", "batch_size": 32}
         models = report["models"]
-        assert all(numbers["pictures_per_second"] > 0 for numbers in models.values())
+        assert all(numbers["images_per_second"] > 0 for numbers in models.values())
         labels = tiny.tiny_split(9, 1).labels
         files = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
         names = ["dark", "grey", "bright"]
@@ -164,7 +164,7 @@ class TestCommand:
         assert report["rows"] == [0, 1, 2, 3, 4]
         train, split = tiny.tiny_split(24, 0), tiny.tiny_split(9, 1)
         model = keras.models.load_model(run.model_keras)
-        judged = model.class_probabilities(split.images, known_rows=range(5))
+        judged = model.class_probabilities(split.images, observed_rows=range(5))
         right = (judged.argmax(axis=-1) == split.labels[:, None]).mean(axis=0)
         assert report["models"]["pixelcnnpp"]["accuracy"] == pytest.approx(right)
         mean = np.rint(train.images.mean(axis=0)).astype("uint8")
@@ -180,12 +180,12 @@ class TestCommand:
             assert numbers["log_loss"][-1] == whole["models"][name]["log_loss"]
         assert pixelcnnpp("evaluate", "report", "--run", run.path)[0] == 0
         text = HtmlPage((run.reports / "index.html").read_text(encoding="utf-8")).text
-        assert "Part of a picture" in text
+        assert "Part of a image" in text
         assert "classification --partial --split validation --batch-size 32" in text
 
-    def test_flip_average_without_a_baseline(self, pixelcnnpp, run_without_baseline):
+    def test_tta_flip_without_a_baseline(self, pixelcnnpp, run_without_baseline):
         run = run_without_baseline
-        command = ("evaluate", "classification", "--run", run.path, "--flip-average", "--partial")
+        command = ("evaluate", "classification", "--run", run.path, "--tta-flip", "--partial")
         status, out, _ = pixelcnnpp(*command)
         assert status == 0
         source = run.read_config()["data"]["source"]
@@ -194,7 +194,7 @@ class TestCommand:
             f"--num-levels 5 --run {run.path}\n"
         ) in out
         report = report_of(run)
-        assert report["flip_average"] is True
+        assert report["tta_flip"] is True
         assert report["accuracy_difference"] is None
         assert list(report_of(run, "partial")["models"]) == ["pixelcnnpp"]
         model = keras.models.load_model(run.model_keras)
@@ -226,7 +226,7 @@ class TestCommand:
         expected = -histogram.log_prob(known).mean() / (16 * np.log(2))
         assert report["pixel_histogram_bits_per_dim"] == pytest.approx(expected)
         assert pixelcnnpp("evaluate", "evidence", *options)[0] == 0
-        classes = {row["label"] for row in report_of(run, "evidence")["pictures"]}
+        classes = {row["label"] for row in report_of(run, "evidence")["images"]}
         assert classes == {"dark", "grey"}
 
     def test_no_labels(self, pixelcnnpp, run):

@@ -27,8 +27,8 @@ def test_against_is_the_likeliest_other_class():
         assert evidence.maps[row].sum() == pytest.approx(difference, abs=1e-4)
     report = evidence.report(NAMES)
     assert report["count"] == 9
-    assert [row["label"] for row in report["pictures"]] == [n for n in NAMES for _ in range(3)]
-    for row in report["pictures"]:
+    assert [row["label"] for row in report["images"]] == [n for n in NAMES for _ in range(3)]
+    for row in report["images"]:
         assert (row["nats"] >= 0) == (row["predicted"] == row["label"])
         assert row["nats"] >= 0 or row["predicted"] == row["against"]
 
@@ -53,8 +53,8 @@ def test_command(pixelcnnpp, run):
     assert (report["split"], report["count"], report["temperature"]) == ("validation", 6, 1)
     model = keras.models.load_model(run.model_keras)
     split = tiny.tiny_split(9, 1)
-    for row in report["pictures"]:
-        index = split.paths.index(f"picture/{row['path'].split('/')[-1].lstrip('0') or 0}")
+    for row in report["images"]:
+        index = split.paths.index(f"image/{row['path'].split('/')[-1].lstrip('0') or 0}")
         scores = model.class_log_likelihoods(split.images[index : index + 1])[0]
         assert row["label"] == NAMES[split.labels[index]]
         difference = scores[NAMES.index(row["label"])] - scores[NAMES.index(row["against"])]
@@ -68,6 +68,6 @@ def test_bad_input(pixelcnnpp, run, tmp_path, command):
     split = "--reference" if command == "generation" else "--split"
     one_line(pixelcnnpp("evaluate", command, "--run", run.path, split, "tset"), "validation")
     if command == "evidence":
-        one_line(pixelcnnpp("evaluate", command, "--run", run.path, "--split", "test"), "labelled")
+        one_line(pixelcnnpp("evaluate", command, "--run", run.path, "--split", "test"), "labeled")
     run.model_keras.unlink()
     one_line(pixelcnnpp("evaluate", command, "--run", run.path), "pixelcnnpp train pixelcnnpp")

@@ -23,7 +23,7 @@ from keras_pixelcnnpp.evaluate.generation import (
     reference_images,
     temperatures_gallery,
 )
-from keras_pixelcnnpp.evaluate.metrics.pictures import FIDELITY_METRICS, frechet_distance
+from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, frechet_distance
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
@@ -84,14 +84,14 @@ class TestComparison:
         renamed = sampled(names=("all", "grey", "bright"))
         metrics = compare(renamed).report(renamed)["metrics"]
         assert (list(metrics), metrics["all"]) == (["all", *NAMES[1:]], report["metrics"]["all"])
-        named = report["named_rightly"]["drawn"]
+        named = report["class_consistency"]["drawn"]
         predicted = FirstPixels().class_probabilities(samples.levels).argmax(axis=1)
         assert (named["count"], named["accuracy"]) == (30, np.mean(predicted == samples.labels))
         numbers = report["metrics"]["all"]
         assert compare(samples).summary(samples) == {
             "frechet_distance": numbers["frechet_distance"],
             "kid": numbers["kid"],
-            "named_rightly": named["accuracy"],
+            "class_consistency": named["accuracy"],
         }
 
     def test_floor_is_of_training_images_with_the_same_classes(self):
@@ -116,7 +116,7 @@ class TestComparison:
         unlabeled = compare(samples, tiny.tiny_split(60, 1, labels=False)).report(samples)
         assert unlabeled["metrics"]["dark"] == {**nothing, "floor": nothing}
         assert None not in unlabeled["metrics"]["all"].values()
-        assert "named_rightly" not in unlabeled
+        assert "class_consistency" not in unlabeled
         few = compare(samples, train=tiny.tiny_split(9)).report(samples)["metrics"]["all"]
         assert few.pop("floor") == nothing
         assert None not in few.values()
@@ -126,7 +126,7 @@ class TestComparison:
         report = compare(samples, by_class=False).report(samples)
         assert list(report["metrics"]) == ["all"]
         assert report["metrics"]["all"]["floor"]["recall"] is not None
-        assert "named_rightly" not in report
+        assert "class_consistency" not in report
 
 
 class TestReference:
@@ -225,7 +225,7 @@ def test_images_grids_and_report(pixelcnnpp, run):
     assert grids["samples"] == (16 * 16, 16 * 16)
 
     report = report_of(run)
-    assert not {"metrics", "memorisation", "temperatures"} & set(report)
+    assert not {"metrics", "memorization", "temperatures"} & set(report)
     assert (report["count"], report["per_class"], report["seed"]) == (9, 3, 5)
     options = {"per_class": 3, "seed": 5, "temperature": 1, "guidance": 0, "completions": 4}
     assert report["options"] == {**options, "reference": "none", "temperatures": ""}
@@ -253,12 +253,12 @@ def test_beside_real_images(pixelcnnpp, run):
     assert report["features"] == {"name": "baseline_cnn", "dimensions": 4}
     assert report["reference"] == {"split": "validation", "count": 9}
     assert None not in report["metrics"]["all"].values()
-    assert set(report["memorisation"]) == {"pixels", "features"}
+    assert set(report["memorization"]) == {"pixels", "features"}
     cold, same = report["temperatures"]
     assert (cold["temperature"], same["temperature"]) == (0.5, 1)
     assert same["bits_per_dim"] == report["bits_per_dim"]
     assert same["kid"] == report["metrics"]["all"]["kid"]
-    named = report["named_rightly"]
+    named = report["class_consistency"]
     assert (named["drawn"]["count"], named["real"]["count"]) == (12, 9)
     assert f"names {named['drawn']['accuracy']:.1%} of the images" in out
 
@@ -275,8 +275,8 @@ def test_without_a_baseline_or_labels(pixelcnnpp, run_without_baseline):
     assert status == 0
     assert f"--image-size 4 --num-levels 5 --run {run.path}\n" in out
     report = report_of(run)
-    assert not {"metrics", "named_rightly"} & set(report)
-    assert set(report["memorisation"]) == {"pixels"}
+    assert not {"metrics", "class_consistency"} & set(report)
+    assert set(report["memorization"]) == {"pixels"}
     assert report["temperatures"][0]["frechet_distance"] is None
     assert (run.reports / "nearest_neighbours.png").exists()
     assert not (run.reports / "completions.png").exists()
@@ -288,13 +288,13 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 2)
     command = (*command, "--temperatures", "", "--completions", 0)
     assert pixelcnnpp(*command)[0] == 0
-    expected = report_of(run)["memorisation"]["pixels"]
+    expected = report_of(run)["memorization"]["pixels"]
     arrays = dict(np.load(run.read_config()["data"]["source"]))
     arrays["x_train"] = arrays["x_train"][::-1] // 2
     np.savez(tmp_path / "other.npz", **arrays)
     other = ("--data", tmp_path / "other.npz")
     assert pixelcnnpp(*command, *other)[0] == 0
-    assert report_of(run)["memorisation"]["pixels"] == expected
+    assert report_of(run)["memorization"]["pixels"] == expected
     # A model that was trained on mirrored images may have copied those.
     config = run.read_config()
     config["pixelcnnpp"]["options"]["horizontal_flip"] = True
@@ -303,7 +303,7 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
     status, out, _ = pixelcnnpp(*command, *other)
     assert status == 0
     assert "gone.npz, which the run was trained on, is not there" in out
-    assert report_of(run)["memorisation"]["pixels"] != expected
+    assert report_of(run)["memorization"]["pixels"] != expected
 
 
 @pytest.mark.parametrize(

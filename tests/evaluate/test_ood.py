@@ -11,7 +11,7 @@ from scipy.stats import mannwhitneyu
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier
 from keras_pixelcnnpp.data.built_in import load_digits
-from keras_pixelcnnpp.evaluate.ood import auroc_report, detector_scores, foreign_inputs, png_bits
+from keras_pixelcnnpp.evaluate.ood import auroc_report, detector_scores, ood_inputs, png_bits
 from keras_pixelcnnpp.run import RunFolder
 
 IMAGES = tiny.tiny_split(9).images
@@ -29,7 +29,7 @@ class TestSets:
         return rng.integers(0, 5, (6, 4, 8, 3), dtype="uint8")
 
     def test_all_have_the_models_form(self, images):
-        sets, again = foreign_inputs(images, 5), foreign_inputs(images, 5)
+        sets, again = ood_inputs(images, 5), ood_inputs(images, 5)
         assert len(sets) == 8
         for name, given in sets.items():
             assert given.shape == images.shape, name
@@ -37,10 +37,10 @@ class TestSets:
             assert given.max() <= 4, name
             assert np.any(given != images), name
             np.testing.assert_array_equal(given, again[name])
-        assert np.any(sets["digits"] != foreign_inputs(images, 5, seed=1)["digits"])
+        assert np.any(sets["digits"] != ood_inputs(images, 5, seed=1)["digits"])
 
     def test_the_corrupted_keep_what_they_should(self, images):
-        sets = foreign_inputs(images, 5)
+        sets = ood_inputs(images, 5)
 
         def rows(images):
             return [sorted(map(bytes, image)) for image in images]
@@ -57,13 +57,13 @@ class TestSets:
 
     def test_photographs_and_digits_are_what_they_say(self):
         gray = np.zeros((4, 8, 8, 1), "uint8")
-        sets = foreign_inputs(gray, 17)
+        sets = ood_inputs(gray, 17)
         known = {bytes(digit) for digit in load_digits().split("train").images}
         assert {bytes(digit) for digit in sets["digits"]} <= known
-        assert "digits" not in foreign_inputs(gray, 17, "digits")
+        assert "digits" not in ood_inputs(gray, 17, "digits")
         # Neighbors in a photograph resemble each other; in shuffled noise they don't.
         wide = np.zeros((20, 32, 32, 3), "uint8")
-        photographs = foreign_inputs(wide, 256)["photographs"].astype(float)
+        photographs = ood_inputs(wide, 256)["photographs"].astype(float)
         step = np.abs(np.diff(photographs, axis=2)).mean()
         shuffled = np.random.default_rng(0).permuted(photographs, axis=2)
         assert 0 < step < 0.5 * np.abs(photographs - shuffled).mean()
@@ -133,19 +133,19 @@ class TestCommand:
         background = RunFolder(tmp_path / "background")
         background.path.mkdir()
         tiny.random_model(num_classes=0, conditioning="none").save(background.model_keras)
-        options = ("--against", tmp_path / "photographs.npz", "--background", background.path)
+        options = ("--ood-data", tmp_path / "photographs.npz", "--background", background.path)
         command = ("evaluate", "foreign", "--run", run.path, *options, "--count", 7)
         status, out, _ = pixelcnnpp(*command)
         assert status == 0
         assert "uniform noise" in out
-        report = json.loads((run.reports / "foreign.json").read_text())
+        report = json.loads((run.reports / "ood.json").read_text())
         # A tenth of the 30, resized, made gray and of 5 levels: the run takes no others.
-        assert report["inputs"]["photographs (--against)"]["count"] == 3
+        assert report["inputs"]["photographs (--ood-data)"]["count"] == 3
         assert report["inputs"]["photographs"]["count"] == 7  # those of scikit-learn
         assert list(report["detectors"])[-1] == "baseline_max_softmax"
         assert "likelihood_ratio" in report["detectors"]
         assert report["options"]["background"] == str(background.path)
-        with Image.open(run.reports / "foreign.png") as image:
+        with Image.open(run.reports / "ood.png") as image:
             assert min(image.size) > 200
 
     def test_bad_background_or_other_data(self, pixelcnnpp, run, tmp_path):
@@ -153,4 +153,4 @@ class TestCommand:
         one_line(pixelcnnpp(*command, "--background", tmp_path), "model.keras does not exist")
         tiny.untrained_model(num_levels=4).save(tmp_path / "model.keras")
         one_line(pixelcnnpp(*command, "--background", tmp_path), "Received: ((4, 4, 1), 4)")
-        one_line(pixelcnnpp(*command, "--against", tmp_path / "none"), "No such folder or .npz")
+        one_line(pixelcnnpp(*command, "--ood-data", tmp_path / "none"), "No such folder or .npz")

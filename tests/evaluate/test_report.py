@@ -132,7 +132,7 @@ def test_what_users_named_is_text(pixelcnnpp, tmp_path):
         ("classification.json", b'{"split"'),
         ("generation.json", b"[1]"),
         ("samples.png", b"no image"),
-        ("foreign.png", b""),
+        ("ood.png", b""),
     ],
 )
 def test_damaged_file_is_named(pixelcnnpp, finished, name, content):
@@ -145,9 +145,12 @@ def test_damaged_file_is_named(pixelcnnpp, finished, name, content):
 def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     run = RunFolder(tmp_path / "my run")
     data = {"source": "/my data/a$b", "image_shape": [8, 8, 1], "class_names": []}
-    section = {"options": {"jit_compile": "auto", "limit": None}, "versions": {"backend": "jax"}}
-    write_json(run.config_json, {"data": {**data, "resize": "crop"}, "baseline": section})
-    options = {"data": "/other data", "split": "test", "flip_average": True}
+    section = {
+        "options": {"jit_compile": "auto", "max_examples": None},
+        "versions": {"backend": "jax"},
+    }
+    write_json(run.config_json, {"data": {**data, "resize": "center_crop"}, "baseline": section})
+    options = {"data": "/other data", "split": "test", "tta_flip": True}
     write_json(run.reports / "classification.json", {"options": options})
     options = {"per_class": 9, "temperature": 0.5, "temperatures": ""}
     write_json(run.reports / "generation.json", {"options": options})
@@ -156,7 +159,7 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     text = page_of(pixelcnnpp, run).text
     for line in (
         f"KERAS_BACKEND=jax pixelcnnpp {shlex.join(words)}",
-        "pixelcnnpp evaluate classification --data '/other data' --split test --flip-average",
+        "pixelcnnpp evaluate classification --data '/other data' --split test --tta-flip",
         "pixelcnnpp evaluate generation --per-class 9 --temperature 0.5 --temperatures ''",
         "pixelcnnpp evaluate report",
     ):

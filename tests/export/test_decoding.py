@@ -15,7 +15,7 @@ pytestmark = pytest.mark.tensorflow
 HEIGHT, WIDTH = 24, 40
 
 
-def pictures():
+def images():
     """Files of every mode that PNG and JPEG have, by name."""
     rng = np.random.default_rng(0)
 
@@ -42,22 +42,22 @@ def pictures():
     }
 
 
-PICTURES = pictures()
+IMAGES = images()
 
 
-def decoded(content, shape, num_levels=256, resize="crop"):
-    from keras_pixelcnnpp.export.decoding import decode_picture
+def decoded(content, shape, num_levels=256, resize="center_crop"):
+    from keras_pixelcnnpp.export.decoding import decode_image
 
-    return decode_picture(tf.constant(content), shape, num_levels, resize).numpy()
+    return decode_image(tf.constant(content), shape, num_levels, resize).numpy()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_same_size_is_exact(name, channels):
     shape = (HEIGHT, WIDTH, channels)
-    expected = read_image(PICTURES[name], shape)
-    np.testing.assert_array_equal(decoded(PICTURES[name], shape), expected)
-    np.testing.assert_array_equal(decoded(PICTURES[name], shape, 17), to_levels(expected, 17))
+    expected = read_image(IMAGES[name], shape)
+    np.testing.assert_array_equal(decoded(IMAGES[name], shape), expected)
+    np.testing.assert_array_equal(decoded(IMAGES[name], shape, 17), to_levels(expected, 17))
 
 
 def test_16_bits_are_cut_to_8():
@@ -68,13 +68,13 @@ def test_16_bits_are_cut_to_8():
     np.testing.assert_array_equal(decoded(content, shape)[..., 0], deep >> 8)
 
 
-@pytest.mark.parametrize("resize", ["crop", "squeeze"])
+@pytest.mark.parametrize("resize", ["center_crop", "stretch"])
 @pytest.mark.parametrize("size", [(8, 8), (48, 50), (24, 10)])
 @pytest.mark.parametrize("name", ["grey", "colour with alpha", "JPEG colour"])
 def test_resizing_is_pillows_to_one_step(name, size, resize):
     shape = (*size, 3)
-    expected = read_image(PICTURES[name], shape, resize).astype(int)
-    assert np.abs(decoded(PICTURES[name], shape, resize=resize) - expected).max() <= 1
+    expected = read_image(IMAGES[name], shape, resize).astype(int)
+    assert np.abs(decoded(IMAGES[name], shape, resize=resize) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 4), (7, 10), (25, 2), (29, 31)])
@@ -93,13 +93,13 @@ def test_cropping_is_that_of_files_to_the_pixel(size):
 
 BAD = {
     "empty": b"",
-    "no picture": b"no picture",
+    "no image": b"no image",
     "only the start of a PNG": b"\x89PNG",
     "only the start of a JPEG": b"\xff\xd8\xff",
-    "PNG cut off in the header": PICTURES["colour"][:20],
-    "PNG cut off": PICTURES["colour"][:200],
-    "PNG with a flipped bit": PICTURES["colour"][:300] + b"\0" + PICTURES["colour"][301:],
-    "JPEG cut off": PICTURES["JPEG colour"][:-100],
+    "PNG cut off in the header": IMAGES["colour"][:20],
+    "PNG cut off": IMAGES["colour"][:200],
+    "PNG with a flipped bit": IMAGES["colour"][:300] + b"\0" + IMAGES["colour"][301:],
+    "JPEG cut off": IMAGES["JPEG colour"][:-100],
     "GIF": hostile.encoded(Image.new("RGB", (4, 4)), "GIF"),
     "BMP": hostile.encoded(Image.new("RGB", (4, 4)), "BMP"),
     "PNG without pixels": hostile.png(0, 8),
@@ -113,27 +113,27 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def decode():
-    """`decode_pictures` in a graph, as it is exported."""
-    from keras_pixelcnnpp.export.decoding import decode_pictures
+    """`decode_images` in a graph, as it is exported."""
+    from keras_pixelcnnpp.export.decoding import decode_images
 
     shape = (HEIGHT, WIDTH, 3)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec((None,), tf.string)])
     def function(contents):
-        return decode_pictures(contents, shape, 256)
+        return decode_images(contents, shape, 256)
 
     return lambda contents: [
         output.numpy() for output in function(tf.constant(contents, tf.string, (len(contents),)))
     ]
 
 
-def test_bad_pictures_do_not_spoil_a_batch(decode):
-    names = np.random.default_rng(0).permutation([*PICTURES, *BAD])
-    images, good = decode([(PICTURES | BAD)[name] for name in names])
-    assert good.tolist() == [name in PICTURES for name in names]
+def test_bad_images_do_not_spoil_a_batch(decode):
+    names = np.random.default_rng(0).permutation([*IMAGES, *BAD])
+    images, good = decode([(IMAGES | BAD)[name] for name in names])
+    assert good.tolist() == [name in IMAGES for name in names]
     for name, image, is_good in zip(names, images, good, strict=True):
         if is_good:
-            np.testing.assert_array_equal(image, read_image(PICTURES[name], (HEIGHT, WIDTH, 3)))
+            np.testing.assert_array_equal(image, read_image(IMAGES[name], (HEIGHT, WIDTH, 3)))
         else:
             assert not image.any()
 
@@ -148,10 +148,10 @@ def test_batches_of_nothing_good(decode):
 
 
 @examples(300)
-@given(st.lists(hostile.damaged(list(PICTURES.values())), min_size=1, max_size=6), st.integers(0))
-def test_any_bytes_leave_the_good_pictures_alone(decode, contents, place):
+@given(st.lists(hostile.damaged(list(IMAGES.values())), min_size=1, max_size=6), st.integers(0))
+def test_any_bytes_leave_the_good_images_alone(decode, contents, place):
     place %= len(contents) + 1
-    mixed = [*contents[:place], PICTURES["colour"], *contents[place:]]
+    mixed = [*contents[:place], IMAGES["colour"], *contents[place:]]
     images, good = decode(mixed)
     assert good[place]
-    np.testing.assert_array_equal(images[place], read_image(PICTURES["colour"], (HEIGHT, WIDTH, 3)))
+    np.testing.assert_array_equal(images[place], read_image(IMAGES["colour"], (HEIGHT, WIDTH, 3)))

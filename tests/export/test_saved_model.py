@@ -91,7 +91,7 @@ def test_bytes_agree_with_levels(exported):
 def test_reads_other_shapes_as_its_run_did_and_knows_names(trained, tmp_path):
     from keras_pixelcnnpp.export.endpoints import export_saved_model
 
-    config = {"data": {"resize": "squeeze"}, "pixelcnnpp": {"options": {"seed": 0}}}
+    config = {"data": {"resize": "stretch"}, "pixelcnnpp": {"options": {"seed": 0}}}
     export_saved_model(trained, tmp_path / "1", ["a", "b", "ü"], config)
     names = tmp_path / "1" / "assets" / "class_names.txt"
     assert names.read_text(encoding="utf-8") == "a\nb\nü\n"
@@ -99,13 +99,13 @@ def test_reads_other_shapes_as_its_run_did_and_knows_names(trained, tmp_path):
     assert classifier.class_names == ("a", "b", "ü")
     assert classifier.config["pixelcnnpp"] == {"options": {"seed": 0}}
     wide = np.random.default_rng(0).integers(0, 256, (4, 12, 1), dtype="uint8")
-    levels = to_levels(read_image(png_bytes(wide), (4, 4, 1), "squeeze"), 5)
+    levels = to_levels(read_image(png_bytes(wide), (4, 4, 1), "stretch"), 5)
     expected = trained.class_log_likelihoods(levels[None])[0]
     scores = classifier.classify_bytes([png_bytes(wide)])["log_likelihood"][0]
     assert scores == pytest.approx(expected, rel=1e-4)
 
 
-def test_bad_picture_in_a_batch(exported):
+def test_bad_image_in_a_batch(exported):
     good = [hostile.png(4, 4, data=bytes([0, row, 9, 99, 200] * 4)) for row in range(3)]
     bad = [b"", good[0][:40], hostile.png(60_000, 60_000)]
     expected = exported.classify_bytes(good)
@@ -117,7 +117,7 @@ def test_bad_picture_in_a_batch(exported):
     assert (exported.classify_bytes(bad)["class_id"] == -1).all()
 
 
-def test_no_pictures(exported):
+def test_no_images(exported):
     assert exported.predict_proba(np.zeros((0, 4, 4, 1), "uint8")).shape == (0, 3)
     assert exported.classify_bytes([])["class_id"].shape == (0,)
     assert exported.sample([]).shape == (0, 4, 4, 1)
@@ -135,7 +135,7 @@ IMAGES = np.zeros((2, 4, 4, 1), "uint8")
         ("classify_bytes", {"image_bytes": b"one"}, r"image_bytes.* \[\] .*expected shape \[\?\]"),
         ("log_prob", {"images": IMAGES[:, :3]}, r"images.* \[2,3,4,1\] .*\[\?,4,4,1\]"),
         ("log_prob", {"labels": np.zeros((2, 1), "int32")}, r"labels.* \[2,1\] .*shape \[\?\]"),
-        ("log_prob", {"labels": np.int32([0, 1, 2])}, "Expected one label for each picture"),
+        ("log_prob", {"labels": np.int32([0, 1, 2])}, "Expected one label for each image"),
         ("log_prob", {"labels": np.int32([0, 3])}, "labels must be from 0 to 2"),
         ("sample", {"labels": np.int32(1)}, r"labels.* \[\] .*expected shape \[\?\]"),
         ("sample", {"labels": np.int32([-1])}, "labels must be from 0 to 2"),
@@ -231,7 +231,7 @@ ALONE = """
         labels = tf.fill(len(images), label)
         alone = loaded.signatures["log_prob"](images=tf.constant(images), labels=labels)
         assert np.abs(alone["log_likelihood"] - scores[:, label]).max() < 1e-4
-    bad = loaded.signatures["classify_bytes"](image_bytes=tf.constant([b"no picture"]))
+    bad = loaded.signatures["classify_bytes"](image_bytes=tf.constant([b"no image"]))
     assert bad["class_id"].numpy().tolist() == [-1]
     one, seven = draw(1, 5), draw(7, 5)
     assert one.shape == (1, 2, 2, 1) and one.dtype == np.uint8
@@ -246,7 +246,7 @@ ALONE = """
 
 
 def test_works_where_this_package_is_not(tmp_path):
-    """Of 2×2 pictures, few enough to list them all: scores are the model's, samples follow them."""
+    """Of 2×2 images, few enough to list them all: scores are the model's, samples follow them."""
     model = PixelCNNPlusPlus(
         (2, 2, 1), 2, NUM_LEVELS, filters=4, num_mixtures=2, num_resolutions=1, conditioning="bias"
     )
@@ -256,13 +256,13 @@ def test_works_where_this_package_is_not(tmp_path):
         variable.assign_add(0.2 * rng.standard_normal(variable.shape))
     model.export(tmp_path / "1")
     places = NUM_LEVELS ** np.arange(4)
-    pictures = (np.arange(NUM_LEVELS**4)[:, None] // places % NUM_LEVELS).astype("uint8")
-    pictures = pictures.reshape(-1, 2, 2, 1)
-    np.save(tmp_path / "images.npy", pictures)
+    images = (np.arange(NUM_LEVELS**4)[:, None] // places % NUM_LEVELS).astype("uint8")
+    images = images.reshape(-1, 2, 2, 1)
+    np.save(tmp_path / "images.npy", images)
     (tmp_path / "alone.py").write_text(textwrap.dedent(ALONE))
     arguments = ["alone.py", "1", "images.npy", "result.npz", str(COUNT)]
     subprocess.run([sys.executable, *arguments], check=True, cwd=tmp_path)
-    expected_scores = model.class_log_likelihoods(pictures)
+    expected_scores = model.class_log_likelihoods(images)
     with np.load(tmp_path / "result.npz") as result:
         assert result["scores"] == pytest.approx(expected_scores, abs=1e-4)
         drawn = result["drawn"].reshape(COUNT, 4)

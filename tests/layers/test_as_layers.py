@@ -45,7 +45,7 @@ def test_strategy(rng, name):
 
 def test_posterior():
     log_likelihood = np.float32([[-100, -102, -99, -98], [-7, -7.5, -8, -9]])
-    arguments = {"num_classes": 3, "initial_temperature": 0.5, "learn_offsets": True}
+    arguments = {"num_classes": 3, "initial_logit_scale": 0.5, "learn_class_bias": True}
     check_layer(layers.LabelPosterior, arguments, [log_likelihood, LABELS], (2, 4), "float32")
 
 

@@ -94,8 +94,8 @@ def test_stack_equals_numpy(rng, shift, columns, filters, num_blocks):
     received = stack(x)
     assert list(received) == list(expected) == [block.name for block in stack.blocks()]
     for name, output in received.items():
-        picture = ops.convert_to_numpy(output)[0, 0]
-        np.testing.assert_allclose(picture, expected[name], rtol=1e-4, atol=1e-4)
+        image = ops.convert_to_numpy(output)[0, 0]
+        np.testing.assert_allclose(image, expected[name], rtol=1e-4, atol=1e-4)
 
 
 def test_number_of_blocks():
@@ -129,7 +129,7 @@ def test_work_before_the_label_is_done_once(rng):
 ONES = np.ones((3, 4, 20, 20, 5), "float32")
 
 
-def test_candidates_share_the_mask_and_pictures_do_not():
+def test_candidates_share_the_mask_and_images_do_not():
     output = run(SharedDropout(0.4, seed=0), ONES, training=True)
     np.testing.assert_array_equal(output, np.repeat(output[:, :1], 4, axis=1))
     assert np.any(output[0] != output[1])

@@ -9,7 +9,7 @@ CANDIDATES = np.array([[2, 0, 1], [1, 3, 0]])  # 3 is "no label"
 
 
 def example():
-    layer = LabelPosterior(3, initial_temperature=0.25)
+    layer = LabelPosterior(3, initial_logit_scale=0.25)
     run(layer, LOG_LIKELIHOOD, CANDIDATES)
     layer.offsets.assign([0.1, 0.2, 0.3, 0.4])
     return layer
@@ -42,5 +42,5 @@ def test_what_is_trainable():
         return {variable.name for variable in layer.trainable_variables}
 
     assert names() == set()
-    assert names(learn_temperature=True) == {"log_temperature"}
-    assert names(learn_offsets=True) == {"offsets"}
+    assert names(learn_logit_scale=True) == {"log_logit_scale"}
+    assert names(learn_class_bias=True) == {"offsets"}

@@ -21,7 +21,7 @@ def sees(layer, offset, source, target, channels):
 
 
 def by_a_loop(layer, image, kernel_size):
-    """The output for one picture `(height, width, channels)`, sub-pixel by sub-pixel."""
+    """The output for one image `(height, width, channels)`, sub-pixel by sub-pixel."""
     weights = weights_of(layer)
     stored = weights["direction"]
     height, width, channels = image.shape

@@ -17,7 +17,7 @@ SMALL = {
 
 
 def data(count=24):
-    """Pictures of 5 levels whose brightness tells the class."""
+    """Images of 5 levels whose brightness tells the class."""
     labels = np.arange(count, dtype="int32") % 3
     noise = np.random.default_rng(0).integers(0, 3, (count, 8, 8, 1))
     return (noise + labels[:, None, None, None]).astype("uint8"), labels
@@ -91,7 +91,7 @@ def test_half_precision_keeps_float32_logits():
         ((2, 2, 1), (32,)),
     ],
 )
-def test_default_stages_fit_the_picture(image_shape, filters):
+def test_default_stages_fit_the_image(image_shape, filters):
     assert BaselineCNN(image_shape, 2, num_blocks=1).filters == filters
 
 
@@ -116,7 +116,7 @@ def shifted(image, down, right):
     return image[rows][:, columns]
 
 
-def test_each_picture_is_shifted_by_whole_pixels(rng):
+def test_each_image_is_shifted_by_whole_pixels(rng):
     images = rng.random((64, 8, 16, 2), dtype="float32")
     np.testing.assert_array_equal(ops.convert_to_numpy(RandomShift(0.5)(images)), images)
     moved = ops.convert_to_numpy(RandomShift(0.125, seed=1)(images, training=True))

@@ -17,7 +17,7 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 
 def gradients(model, image, labels, targets):
-    """Gradients of log p(sub-pixel | earlier ones) with respect to the whole picture.
+    """Gradients of log p(sub-pixel | earlier ones) with respect to the whole image.
 
     Args:
         model: A `PixelCNNPlusPlus`.
@@ -49,7 +49,7 @@ def gradients(model, image, labels, targets):
         steps = [after - before for before, after in itertools.pairwise(prefixes)]
         return ops.sum(chosen * ops.stack(steps, axis=-1))
 
-    # One copy of the picture for each target: all gradients in one pass.
+    # One copy of the image for each target: all gradients in one pass.
     return input_gradient(log_probs, np.repeat(image[None], count, axis=0))
 
 

@@ -35,10 +35,10 @@ class Case:
 
     def __init__(self, cls, head, image_shape, conditioning):
         self.model = enumeration.enumerable_model(
-            image_shape, cls, head=head, conditioning=conditioning, unlabelled_weight=1.0
+            image_shape, cls, head=head, conditioning=conditioning, unlabeled_weight=1.0
         )
         self.image_shape = image_shape
-        self.images = enumeration.all_pictures(image_shape)
+        self.images = enumeration.all_images(image_shape)
         self.laws = [enumeration.log_law(self.model, label) for label in LABELS]
         self.sees_labels = conditioning != "none"
 
@@ -95,9 +95,9 @@ def test_part_of_an_image_is_a_sum_over_all_endings(case):
         expected.append(np.stack([np.broadcast_to(each, (4,) * 4).ravel() for each in sums], 1))
     expected = np.stack(expected, axis=1)
     rows = range(height + 1)
-    scores = case.model.class_log_likelihoods(case.images, known_rows=rows, batch_size=256)
+    scores = case.model.class_log_likelihoods(case.images, observed_rows=rows, batch_size=256)
     np.testing.assert_allclose(scores, expected, atol=2e-4)
-    received = case.model.class_probabilities(case.images, known_rows=rows, batch_size=256)
+    received = case.model.class_probabilities(case.images, observed_rows=rows, batch_size=256)
     np.testing.assert_allclose(received, softmax(expected, axis=-1), atol=1e-4)
     np.testing.assert_array_equal(received[:, 0], 0.5)
     assert (np.ptp(received[:, -1]) > 0.01) == case.sees_labels
@@ -193,9 +193,9 @@ def gradients(model, inputs):
 def test_gradient_without_a_label_is_that_of_the_posterior_mean():
     """The gradient of log p(x) is that of log p(x | y), weighted by p(y | x)."""
     model = enumeration.enumerable_model(
-        dropout_rate=0.0, label_dropout_rate=0.0, unlabelled_weight=1.0
+        dropout_rate=0.0, label_dropout_rate=0.0, unlabeled_weight=1.0
     )
-    image = enumeration.all_pictures()[91:92]
+    image = enumeration.all_images()[91:92]
     received = gradients(model, {"image": image, "label": np.array([[-1, 1]])})
     posterior = np.exp([enumeration.log_law(model, label)[91] for label in (0, 1)])
     posterior /= posterior.sum()

@@ -50,10 +50,10 @@ COMMON = {
     "num_mixtures": 3,
     "label_dropout_rate": 0.1,
     "label_loss_weight": 0.2,
-    "unlabelled_weight": 0.3,
-    "initial_temperature": 0.5,
-    "learn_temperature": False,
-    "learn_offsets": False,
+    "unlabeled_weight": 0.3,
+    "initial_logit_scale": 0.5,
+    "learn_logit_scale": False,
+    "learn_class_bias": False,
 }
 
 
@@ -147,8 +147,8 @@ MASKS = {"image_shape": (4, 4, 3), "num_classes": 2, "filters": 12, "num_blocks"
                 ({"label_dropout_rate": -0.1}, "`label_dropout_rate`"),
                 ({"label_loss_weight": "much"}, "`label_loss_weight`"),
                 ({"label_loss_weight": float("nan")}, "`label_loss_weight`"),
-                ({"unlabelled_weight": -1.0}, "`unlabelled_weight`"),
-                ({"initial_temperature": 0}, r"`initial_temperature`. Expected a number in \(0,"),
+                ({"unlabeled_weight": -1.0}, "`unlabeled_weight`"),
+                ({"initial_logit_scale": 0}, r"`initial_logit_scale`. Expected a number in \(0,"),
             ]
         ),
         *(

@@ -12,7 +12,7 @@ CANDIDATES = np.stack([(LABELS + shift) % 3 for shift in range(3)], axis=1).asty
 
 
 class Batches(keras.utils.PyDataset):
-    """Six pictures a batch, as `(image, label)` or as a dict."""
+    """Six images a batch, as `(image, label)` or as a dict."""
 
     def __init__(self, form):
         super().__init__()
@@ -41,8 +41,8 @@ def tf_data(form):
 
 def data_loader(form):
     torch = pytest.importorskip("torch")
-    pictures = torch.utils.data.TensorDataset(torch.tensor(IMAGES), torch.tensor(LABELS))
-    return torch.utils.data.DataLoader(pictures, batch_size=6)
+    images = torch.utils.data.TensorDataset(torch.tensor(IMAGES), torch.tensor(LABELS))
+    return torch.utils.data.DataLoader(images, batch_size=6)
 
 
 def generator(form):
@@ -97,7 +97,7 @@ def test_a_generator_trains_a_model_that_saw_nothing_yet():
     assert steps == [0, 1]  # the batch that was looked at is not lost
 
 
-def test_pictures_alone_give_class_probabilities(model):
+def test_images_alone_give_class_probabilities(model):
     expected = model.class_probabilities(IMAGES)
     for inputs in (IMAGES, {"image": IMAGES}, Batches(as_tuple)):
         np.testing.assert_allclose(model.predict(inputs, verbose=0), expected, rtol=1e-4)
@@ -109,7 +109,7 @@ def test_sample_weights_count(model):
     losses = -model.log_prob(IMAGES, LABELS) / (16 * np.log(2))
     result = model.evaluate(IMAGES, LABELS, sample_weight=WEIGHTS, verbose=0, return_dict=True)
     assert result["bits_per_dim"] == pytest.approx(np.average(losses, weights=WEIGHTS), rel=1e-5)
-    # Keras divides a weighted loss by the number of pictures.
+    # Keras divides a weighted loss by the number of images.
     assert result["loss"] == pytest.approx(np.mean(losses * WEIGHTS), rel=1e-5)
     inside = {"image": IMAGES, "label": LABELS}
     again = model.evaluate(inside, sample_weight=WEIGHTS, verbose=0, return_dict=True)
@@ -180,7 +180,11 @@ REFUSED = [
     ("bits_per_dim", (IMAGES, 0), r"`batch_size`\. Expected a positive integer"),
     ("class_probabilities", (IMAGES, 2.5), r"`batch_size`\. Expected a positive integer"),
     *(
-        ("class_probabilities", (IMAGES, 32, 0, rows), "`known_rows`. Expected an integer from 0")
+        (
+            "class_probabilities",
+            (IMAGES, 32, 0, rows),
+            "`observed_rows`. Expected an integer from 0",
+        )
         for rows in (-1, 5, 1.5, True, [1, 5], [[1]], "1")
     ),
     ("evidence_map", (IMAGES, LABELS, LABELS[:2]), "`labels`. Expected 12 integers"),

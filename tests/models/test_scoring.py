@@ -68,25 +68,25 @@ def test_batches_of_one_size(model, batch_size, monkeypatch):
     assert sizes[0] <= batch_size
 
 
-def test_no_picture_at_all(model):
+def test_no_image_at_all(model):
     assert model.log_prob(IMAGES[:0], LABELS[:0]).shape == (0,)
     assert model.class_log_likelihoods(IMAGES[:0]).shape == (0, 3)
     assert model.class_probabilities(IMAGES[:0]).shape == (0, 3)
     assert model.predict(IMAGES[:0], verbose=0).shape == (0, 3)
     assert model.log_prob(IMAGES[:0], []).shape == (0,)
     for name in ("fit", "evaluate"):
-        with pytest.raises(ValueError, match=f"`{name}` needs pictures. Received: none"):
+        with pytest.raises(ValueError, match=f"`{name}` needs images. Received: none"):
             getattr(model, name)(IMAGES[:0], LABELS[:0])
 
 
 def test_all_rows_are_the_image_and_one_number_is_one_of_several(hybrid):
     whole = hybrid.class_probabilities(IMAGES)
-    each = hybrid.class_probabilities(IMAGES, known_rows=range(5))
+    each = hybrid.class_probabilities(IMAGES, observed_rows=range(5))
     assert each.shape == (12, 5, 3)
     np.testing.assert_allclose(each[:, 4], whole, atol=1e-5)
-    np.testing.assert_array_equal(hybrid.class_probabilities(IMAGES, known_rows=2), each[:, 2])
+    np.testing.assert_array_equal(hybrid.class_probabilities(IMAGES, observed_rows=2), each[:, 2])
     np.testing.assert_array_equal(
-        hybrid.class_probabilities(IMAGES, known_rows=[3, 1]), each[:, [3, 1]]
+        hybrid.class_probabilities(IMAGES, observed_rows=[3, 1]), each[:, [3, 1]]
     )
     np.testing.assert_allclose(each[:, 0], np.tile(softmax(OFFSETS), (12, 1)), rtol=1e-5)
 

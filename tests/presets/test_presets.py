@@ -98,13 +98,13 @@ TRAINED = [name for name in preset_names() if PresetFolder.find(name).has_weight
 @pytest.mark.slow
 def test_preset_of_digits_is_as_accurate_as_its_card_says():
     metadata = json.loads((PresetFolder.find("digits").path / "metadata.json").read_text())
-    pictures = load_dataset("digits").split(metadata["split"])
-    assert len(pictures) == metadata["count"]
+    images = load_dataset("digits").split(metadata["split"])
+    assert len(images) == metadata["count"]
     model = PixelCNNPlusPlus.from_preset("digits")
-    predicted = model.class_probabilities(pictures.images, batch_size=64).argmax(axis=1)
-    accuracy = np.mean(predicted == pictures.labels)
-    # One picture may lie so near the border that rounding decides.
-    assert accuracy == pytest.approx(metadata["metrics"]["accuracy"], abs=1.5 / len(pictures))
+    predicted = model.class_probabilities(images.images, batch_size=64).argmax(axis=1)
+    accuracy = np.mean(predicted == images.labels)
+    # One image may lie so near the border that rounding decides.
+    assert accuracy == pytest.approx(metadata["metrics"]["accuracy"], abs=1.5 / len(images))
 
 
 @pytest.mark.slow

@@ -3,11 +3,11 @@ import pytest
 import tiny
 from PIL import Image
 
-from keras_pixelcnnpp.sampling.class_samples import ClassSamples, picture_names
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples, image_names
 
 
 def samples(channels=1, per_class=3):
-    """Pictures of 3 levels whose level is the label."""
+    """Images of 3 levels whose level is the label."""
     labels = np.repeat([0, 1, 2], per_class)
     levels = np.broadcast_to(labels[:, None, None, None], (len(labels), 4, 6, channels))
     return ClassSamples(levels.astype("uint8"), labels, ("a/b", "two", "three"), 3)
@@ -30,7 +30,7 @@ def test_files(tmp_path, channels):
 
 @pytest.mark.parametrize("class_names", [("?", "/", ":"), ("a", "A"), ("?", "_", "__1", "/")])
 def test_no_two_classes_have_a_file_in_common(class_names):
-    names = picture_names(np.tile(np.arange(len(class_names)), 2), class_names)
+    names = image_names(np.tile(np.arange(len(class_names)), 2), class_names)
     assert len({name.casefold() for name in names}) == 2 * len(class_names)
     assert not set("/?:") & set("".join(names))
 

@@ -24,7 +24,7 @@ def unconditional():
     return enumeration.enumerable_model(num_classes=0, label_dropout_rate=0.0)
 
 
-def test_seed_and_place_determine_a_picture_whatever_the_batch_size(model):
+def test_seed_and_place_determine_a_image_whatever_the_batch_size(model):
     first = model.sample(LABELS, seed=5)
     assert (first.shape, first.dtype) == ((7, 2, 2, 1), np.uint8)
     assert model.sample(np.zeros(0, int)).shape == (0, 2, 2, 1)
@@ -37,7 +37,7 @@ def test_seed_and_place_determine_a_picture_whatever_the_batch_size(model):
     assert np.any(model.sample(LABELS, seed=6) != first)
 
 
-def test_noise_depends_on_seed_and_picture_alone():
+def test_noise_depends_on_seed_and_image_alone():
     def all_noise(seed, batch_size):
         sequence = NoiseSequence({}, 5, (2, 2, 3), seed, batch_size)
         return np.concatenate([sequence[index][0]["noise"] for index in range(len(sequence))])[:5]
@@ -50,7 +50,7 @@ def test_noise_depends_on_seed_and_picture_alone():
     assert 0 < noise.min() < noise.max() < 1
 
 
-def test_known_rows_are_kept(model):
+def test_observed_rows_are_kept(model):
     for rows in (0, 1, 2):
         completed = model.complete(IMAGES, rows, LABELS, seed=0)
         np.testing.assert_array_equal(completed[:, :rows], IMAGES[:, :rows])
@@ -59,15 +59,15 @@ def test_known_rows_are_kept(model):
     )
 
 
-def test_a_mask_for_each_picture(model):
+def test_a_mask_for_each_image(model):
     counts = np.array([0, 1, 2, 3, 4, 1, 2])
     masks = (np.arange(4) < counts[:, None]).reshape(7, 2, 2)
     completed = model.complete(IMAGES, masks, LABELS, seed=0)
     np.testing.assert_array_equal(completed[masks], IMAGES[masks])
-    for count, picture in zip(counts, range(7), strict=True):
+    for count, image in zip(counts, range(7), strict=True):
         mask = (np.arange(4) < count).reshape(2, 2)
-        alone = model.complete(IMAGES, mask, LABELS, seed=0)[picture]
-        np.testing.assert_array_equal(completed[picture], alone)
+        alone = model.complete(IMAGES, mask, LABELS, seed=0)[image]
+        np.testing.assert_array_equal(completed[image], alone)
 
 
 def test_rows_and_mask_agree():
@@ -128,12 +128,12 @@ OF_LABELS = [
     ({"labels": None}, "`labels`"),
 ]
 OF_IMAGES = [
-    ({"known_rows": 3}, r"`known_rows`\. Expected an integer from 0 to 2.*value=3"),
-    ({"known_rows": True}, "`known_rows`"),
-    ({"known_rows": [1, 2]}, "`known_rows`"),
-    ({"known_rows": np.ones((3, 2), bool)}, r"`known_rows`.*shape=\(3, 2\)"),
-    ({"known_rows": np.ones((2, 2), int)}, "`known_rows`.*dtype=int64"),
-    ({"known_rows": np.array([[False, True], [False, False]])}, "raster order"),
+    ({"observed_rows": 3}, r"`observed_rows`\. Expected an integer from 0 to 2.*value=3"),
+    ({"observed_rows": True}, "`observed_rows`"),
+    ({"observed_rows": [1, 2]}, "`observed_rows`"),
+    ({"observed_rows": np.ones((3, 2), bool)}, r"`observed_rows`.*shape=\(3, 2\)"),
+    ({"observed_rows": np.ones((2, 2), int)}, "`observed_rows`.*dtype=int64"),
+    ({"observed_rows": np.array([[False, True], [False, False]])}, "raster order"),
     ({"images": np.zeros((7, 2, 3, 1), "uint8")}, r"`images`.*\(7, 2, 3, 1\)"),
     ({"images": np.zeros((7, 2, 2, 1))}, r"`images`.*float64"),
     ({"images": np.full((7, 2, 2, 1), 4, "uint8")}, "`images`.*from 0 to 3.*from 4 to 4"),
@@ -145,14 +145,14 @@ REFUSED = [
     *(("sample", {"labels": [0, 1], **arguments}, message) for arguments, message in COMMON),
     *(("sample", {"labels": [0, 1], **arguments}, message) for arguments, message in OF_BATCHES),
     *(
-        ("complete", {"known_rows": 1, "labels": LABELS, **arguments}, message)
+        ("complete", {"observed_rows": 1, "labels": LABELS, **arguments}, message)
         for arguments, message in [*OF_IMAGES, *COMMON[-1:]]
     ),
     *(
-        ("draw_rows", {"images": IMAGES, "labels": LABELS, **arguments}, message)
+        ("sample_rows", {"images": IMAGES, "labels": LABELS, **arguments}, message)
         for arguments, message in [*OF_LABELS[:1], *OF_IMAGES, *COMMON[-1:]]
     ),
-    ("draw_rows", {"labels": np.zeros(0, int)}, r"`labels`\. Expected at least one"),
+    ("sample_rows", {"labels": np.zeros(0, int)}, r"`labels`\. Expected at least one"),
 ]
 
 
@@ -183,10 +183,10 @@ def test_guidance_needs_label_dropout():
 
 
 class TestRowByRow:
-    """`draw_rows` gives the pictures of `sample` and `complete`, and shows how they grow."""
+    """`sample_rows` gives the images of `sample` and `complete`, and shows how they grow."""
 
     def test_as_sample(self, model):
-        steps = list(model.draw_rows(LABELS, seed=5, temperature=0.8))
+        steps = list(model.sample_rows(LABELS, seed=5, temperature=0.8))
         assert [rows for rows, _ in steps] == [1, 2]
         expected = model.sample(LABELS, seed=5, temperature=0.8)
         np.testing.assert_array_equal(steps[0][1][:, :1], expected[:, :1])
@@ -194,29 +194,29 @@ class TestRowByRow:
         np.testing.assert_array_equal(steps[1][1], expected)
 
     def test_as_complete(self, model):
-        *_, (_, completed) = model.draw_rows(LABELS, IMAGES, 1, seed=2)
+        *_, (_, completed) = model.sample_rows(LABELS, IMAGES, 1, seed=2)
         expected = model.complete(IMAGES, 1, LABELS, seed=2)
         np.testing.assert_array_equal(completed, expected)
 
     def test_guided(self, model):
-        *_, (_, drawn) = model.draw_rows(LABELS, seed=1, guidance=2.0)
+        *_, (_, drawn) = model.sample_rows(LABELS, seed=1, guidance=2.0)
         np.testing.assert_array_equal(drawn, model.sample(LABELS, seed=1, guidance=2.0))
 
     def test_unconditional(self, unconditional):
-        *_, (_, drawn) = unconditional.draw_rows(3, seed=0)
+        *_, (_, drawn) = unconditional.sample_rows(3, seed=0)
         np.testing.assert_array_equal(drawn, unconditional.sample(3, seed=0))
 
     @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
     def test_in_steps_of_the_resolutions(self, dtype):
         options = {"filters": 2, "num_resolutions": 2, "num_mixtures": 1, "dtype": dtype}
         model = PixelCNNPlusPlus((6, 4, 1), 2, 5, **options)
-        steps = list(model.draw_rows([0, 1], seed=0))
+        steps = list(model.sample_rows([0, 1], seed=0))
         assert [rows for rows, _ in steps] == [2, 4, 6]
         np.testing.assert_array_equal(steps[-1][1], model.sample([0, 1], seed=0))
 
     def test_two_drawings_at_once(self, model):
         pairs = zip(
-            model.draw_rows(LABELS, seed=1), model.draw_rows(LABELS[::-1], seed=2), strict=True
+            model.sample_rows(LABELS, seed=1), model.sample_rows(LABELS[::-1], seed=2), strict=True
         )
         *_, ((_, first), (_, second)) = pairs
         np.testing.assert_array_equal(first, model.sample(LABELS, seed=1))

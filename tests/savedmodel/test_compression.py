@@ -4,7 +4,7 @@ import tiny
 from command_line import one_line
 from PIL import Image
 
-from keras_pixelcnnpp.codec.container import compress_pictures
+from keras_pixelcnnpp.codec.container import compress_images
 from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
@@ -28,15 +28,15 @@ def run(model, tmp_path_factory):
 
 @pytest.fixture
 def files(tmp_path):
-    """Grey pictures of five levels, by the names that they come back with."""
+    """Grey images of five levels, by the names that they come back with."""
     names = ("a.png", "sub, more/a.png", "sub, more/b.PNG", "c.jpg", "d.png")
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     (folder / "sub, more").mkdir(parents=True)
     for name, levels in zip(names, tiny.tiny_split(len(names)).images, strict=True):
-        picture = np.full((4, 4), 128, "uint8")  # as JPEG keeps it
+        array = np.full((4, 4), 128, "uint8")  # as JPEG keeps it
         if name != "c.jpg":
-            picture = to_pixels(levels[..., 0], 5)
-        Image.fromarray(picture).save(folder / name)
+            array = to_pixels(levels[..., 0], 5)
+        Image.fromarray(array).save(folder / name)
     with Image.open(folder / "d.png") as image:
         image.convert("P").save(folder / "d.png")
     return [folder / name for name in names]
@@ -48,17 +48,17 @@ def pixels(file):
 
 
 def test_there_and_back(pixelcnnpp, run, files, tmp_path):
-    output, folder = tmp_path / "pictures.pxc", tmp_path / "back"
+    output, folder = tmp_path / "images.pxc", tmp_path / "back"
     command = ("savedmodel", "compress", run, *files, "--output", output)
     status, out, _ = pixelcnnpp(*command)
     assert status == 0
     assert "promised, −log2 p" in out
     assert f"{output.stat().st_size:,}" in out
-    assert "Wrote 5 pictures" in out
+    assert "Wrote 5 images" in out
 
     command = ("savedmodel", "decompress", output, "--model", run / "model.keras")
     status, out, _ = pixelcnnpp(*command, "--output", folder)
-    assert (status, out.splitlines()[-1]) == (0, f"Wrote 5 pictures to {folder}")
+    assert (status, out.splitlines()[-1]) == (0, f"Wrote 5 images to {folder}")
     names = ("a.png", "sub, more/a.png", "sub, more/b.PNG", "c.jpg.png", "d.png")
     assert {path for path in folder.rglob("*") if path.is_file()} == {folder / n for n in names}
     for file, name in zip(files, names, strict=True):
@@ -68,7 +68,7 @@ def test_there_and_back(pixelcnnpp, run, files, tmp_path):
 def test_files_of_two_folders_come_back_below_one(pixelcnnpp, run, files, tmp_path, monkeypatch):
     """A name such as `../d.png` would lead out of the folder, and not come back."""
     monkeypatch.chdir(files[1].parent)
-    output, folder = tmp_path / "pictures.pxc", tmp_path / "back"
+    output, folder = tmp_path / "images.pxc", tmp_path / "back"
     command = ("savedmodel", "compress", run, "a.png", "../d.png", "--output", output)
     assert pixelcnnpp(*command)[0] == 0
     command = ("savedmodel", "decompress", output, "--model", run / "model.keras")
@@ -78,7 +78,7 @@ def test_files_of_two_folders_come_back_below_one(pixelcnnpp, run, files, tmp_pa
 
 
 def test_nothing_is_overwritten(pixelcnnpp, run, files, tmp_path):
-    output, folder = tmp_path / "pictures.pxc", tmp_path / "back"
+    output, folder = tmp_path / "images.pxc", tmp_path / "back"
     command = ("savedmodel", "compress", run, files[0].parent, "--output", output)
     assert pixelcnnpp(*command)[0] == 0
     (folder / "sub, more").mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_nothing_is_overwritten(pixelcnnpp, run, files, tmp_path):
 
 def test_a_preset(pixelcnnpp, model, files, tmp_path):
     model.save_to_preset(tmp_path / "preset")
-    output = tmp_path / "pictures.pxc"
+    output = tmp_path / "images.pxc"
     command = ("savedmodel", "compress", tmp_path / "preset", files[0], "--output", output)
     assert pixelcnnpp(*command)[0] == 0
     back = ("savedmodel", "decompress", output, "--model", tmp_path / "preset")
@@ -102,7 +102,7 @@ def test_a_preset(pixelcnnpp, model, files, tmp_path):
     np.testing.assert_array_equal(pixels(tmp_path / "a.png"), pixels(files[0]))
 
 
-def test_pictures_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
+def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
     bad = tmp_path / "bad.png"
     command = ("savedmodel", "compress", run, files[0], bad, "--output", tmp_path / "out.pxc")
     for image in (
@@ -116,7 +116,7 @@ def test_pictures_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
         one_line(pixelcnnpp(*command), f"{bad} would not come back", "4×4 pixels, gray, of 5")
         assert not (tmp_path / "out.pxc").exists()
     Image.new("RGB", (9, 7), "red").save(bad)
-    assert pixelcnnpp(*command, "--resize", "crop")[0] == 0
+    assert pixelcnnpp(*command, "--resize", "center_crop")[0] == 0
 
 
 def test_bad_input(pixelcnnpp, run, files, tmp_path):
@@ -124,7 +124,7 @@ def test_bad_input(pixelcnnpp, run, files, tmp_path):
     one_line(pixelcnnpp("savedmodel", "compress", "nothing", *files, *output), "Unknown preset")
     command = ("savedmodel", "compress", run)
     one_line(pixelcnnpp(*command, tmp_path / "no.png", *output), "no.png", "no such file")
-    one_line(pixelcnnpp(*command, run / "model.keras", *output), "not a PNG or JPEG picture")
+    one_line(pixelcnnpp(*command, run / "model.keras", *output), "not a PNG or JPEG image")
     one_line(pixelcnnpp(*command, files[0], files[0], *output), "would come back as one file")
     command = ("savedmodel", "decompress")
     one_line(pixelcnnpp(*command, "no.pxc", "--model", run, *output), "no.pxc: no such file")
@@ -133,14 +133,14 @@ def test_bad_input(pixelcnnpp, run, files, tmp_path):
 
 def test_what_is_not_written(pixelcnnpp, model, run, tmp_path):
     """Another model's images, and those of names that lead out of the folder."""
-    file, back = tmp_path / "pictures.pxc", tmp_path / "back"
+    file, back = tmp_path / "images.pxc", tmp_path / "back"
     command = ("savedmodel", "decompress", file, "--model", run, "--output", back)
     images = tiny.tiny_split(2).images
     for compressing, names, message in (
         (tiny.tiny_model(), ["a.png", "b.png"], "another model"),
         (model, ["a.png", "../b.png"], "'../b.png' is no name"),
     ):
-        file.write_bytes(compress_pictures(compressing, images, names=names, verbose=0).data)
+        file.write_bytes(compress_images(compressing, images, names=names, verbose=0).data)
         one_line(pixelcnnpp(*command), message)
         assert not back.exists()
 
@@ -162,8 +162,8 @@ def test_names_that_compress_does_not_give(tmp_path, name):
 
 def test_names_that_were_not_given(pixelcnnpp, model, run, tmp_path):
     images = tiny.tiny_split(2).images
-    (tmp_path / "pictures.pxc").write_bytes(model.compress(images, verbose=0))
-    command = ("savedmodel", "decompress", tmp_path / "pictures.pxc", "--model", run)
+    (tmp_path / "images.pxc").write_bytes(model.compress(images, verbose=0))
+    command = ("savedmodel", "decompress", tmp_path / "images.pxc", "--model", run)
     assert pixelcnnpp(*command, "--output", tmp_path / "back")[0] == 0
     received = [pixels(tmp_path / "back" / f"0000{index}.png")[..., :1] for index in (0, 1)]
     np.testing.assert_array_equal(received, to_pixels(images, 5))

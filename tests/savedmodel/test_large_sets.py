@@ -25,7 +25,7 @@ pytestmark = pytest.mark.tensorflow
 COUNT = 11
 BAD = {
     "02 bad.png": "cannot be read",
-    "sub, more/99.jpg": "not a PNG or JPEG picture",
+    "sub, more/99.jpg": "not a PNG or JPEG image",
     "sub, more/huge.png": "too large",
     "sub, more/scans.jpg": "scans",
 }
@@ -33,7 +33,7 @@ BAD = {
 
 @pytest.fixture
 def data(tmp_path):
-    """Good pictures of `tiny_split` in two folders, bad ones, and other files."""
+    """Good images of `tiny_split` in two folders, bad ones, and other files."""
     folder = tmp_path / "data"
     (folder / "sub, more").mkdir(parents=True)
     for number, pixels in enumerate(to_pixels(tiny.tiny_split(COUNT).images, 5)):
@@ -54,7 +54,7 @@ class TestScore:
         command = ("savedmodel", "score", savedmodel, "--data", data, "--output", output)
         status, out, _ = pixelcnnpp(*command)
         assert status == 0
-        assert f"scored {COUNT} of {COUNT + len(BAD)} pictures" in out
+        assert f"scored {COUNT} of {COUNT + len(BAD)} images" in out
         with output.open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
@@ -78,7 +78,7 @@ class TestScore:
 
     def test_goes_on_wherever_it_was_broken_off(self, exported, data, tmp_path):
         try:  # a name that is no text, has line breaks and quotes
-            (data / os.fsdecode(b'a\n"b\xff\xe2\x80\xa8c.png')).write_bytes(b"no picture")
+            (data / os.fsdecode(b'a\n"b\xff\xe2\x80\xa8c.png')).write_bytes(b"no image")
         except OSError:
             pytest.skip("this disk has no such names")
         output = tmp_path / "scores.csv"
@@ -109,7 +109,7 @@ class TestSample:
         command = ("savedmodel", "sample", savedmodel, "--output", tmp_path, "--seed", 7)
         status, out, _ = pixelcnnpp(*command, "--label", "bright", "--label", 0, "--count", 2)
         assert status == 0
-        assert f"Wrote 4 pictures to {tmp_path}" in out
+        assert f"Wrote 4 images to {tmp_path}" in out
         levels = exported.sample([2, 2, 0, 0], seed=7)
         names = [f"{name}_image_0{index}.png" for name in ("bright", "dark") for index in (1, 2)]
         assert {path.name for path in tmp_path.iterdir()} == set(names)
@@ -204,7 +204,7 @@ class TestRay:
             command = [*map(str, command), "--workers", "2", "--resume"]
             cli = [sys.executable, "-m", "keras_pixelcnnpp.cli", *command]
             result = subprocess.run(cli, check=True, capture_output=True, text=True, cwd=tmp_path)
-            assert f"scored {COUNT} of {COUNT + len(BAD)} pictures" in result.stdout
+            assert f"scored {COUNT} of {COUNT + len(BAD)} images" in result.stdout
         assert output.read_bytes() == alone.read_bytes()
 
     def test_samples_and_no_cluster_there(self, pixelcnnpp, savedmodel, exported, tmp_path):

@@ -21,7 +21,7 @@ from keras_pixelcnnpp.savedmodel.serving import predict, tensorflow_serving_comm
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow
 
-PICTURES = [hostile.png(4, 4, data=bytes([0, row, 9, 99, 200] * 4)) for row in range(3)]
+IMAGES = [hostile.png(4, 4, data=bytes([0, row, 9, 99, 200] * 4)) for row in range(3)]
 
 
 def b64(content):
@@ -29,7 +29,7 @@ def b64(content):
 
 
 def test_instances_of_bytes(exported):
-    contents = [PICTURES[0], b"bad", *PICTURES[1:]]
+    contents = [IMAGES[0], b"bad", *IMAGES[1:]]
     instances = [b64(content) for content in contents]
     request = {"signature_name": "classify_bytes", "instances": instances}
     received = predict(exported, request)["predictions"]

@@ -12,21 +12,21 @@ from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     levels = tiny.tiny_split(3).images[2]
-    Image.fromarray(to_pixels(levels, 5)[..., 0]).save(tmp_path / "picture.png")
-    return levels, tmp_path / "picture.png"
+    Image.fromarray(to_pixels(levels, 5)[..., 0]).save(tmp_path / "image.png")
+    return levels, tmp_path / "image.png"
 
 
-def test_a_run_knows_its_classes_and_how_its_pictures_were_read(pixelcnnpp, trained, tmp_path):
-    data = tiny.tiny_data_config(tiny.tiny_dataset()) | {"resize": "squeeze"}
+def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, trained, tmp_path):
+    data = tiny.tiny_data_config(tiny.tiny_dataset()) | {"resize": "stretch"}
     write_json(tmp_path / "config.json", {"data": data})
     trained.save(tmp_path / "model.keras")
     assert TrainedModel.find(tmp_path).class_names == ("dark", "grey", "bright")
     wide, csv = tmp_path / "wide.png", tmp_path / "out.csv"
     wide.write_bytes(png_bytes(np.random.default_rng(0).integers(0, 256, (4, 12, 1), "uint8")))
     assert pixelcnnpp("classify", "--run", tmp_path, wide, "--csv", csv)[0] == 0
-    levels = to_levels(read_image(wide, (4, 4, 1), "squeeze"), 5)
+    levels = to_levels(read_image(wide, (4, 4, 1), "stretch"), 5)
     expected = trained.class_probabilities(levels[None])[0]
     found = [float(value) for value in csv.read_text().splitlines()[1].split(",")[-3:]]
     assert found == pytest.approx(expected, abs=1e-5)
@@ -40,8 +40,8 @@ def test_a_preset_knows_its_data(trained, tmp_path):
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("exported", [False, True])
-def test_classify(pixelcnnpp, trained, savedmodel, picture, tmp_path, exported):
-    levels, path = picture
+def test_classify(pixelcnnpp, trained, savedmodel, image, tmp_path, exported):
+    levels, path = image
     trained.save(tmp_path / "model.keras")
     csv, bad = tmp_path / "predictions.csv", tmp_path / "no.png"
     source = ("classify", "--model", tmp_path / "model.keras")
@@ -70,9 +70,9 @@ def test_sample(pixelcnnpp, trained, tmp_path):
     status, out, _ = pixelcnnpp("sample", "--model", file, *options, "--output", output)
     assert status == 0
     assert "Class0, Class2" in out
-    grid = np.asarray(Image.open(output))[::16, ::16]  # pictures of 4×4 are enlarged
+    grid = np.asarray(Image.open(output))[::16, ::16]  # images of 4×4 are enlarged
     drawn = to_pixels(trained.sample([0, 0, 0, 2, 2, 2], seed=4), 5)[..., 0]
-    # The first row is that of Class0, with a pixel between the pictures.
+    # The first row is that of Class0, with a pixel between the images.
     np.testing.assert_array_equal(grid[1:5, 1:5], drawn[0])
     np.testing.assert_array_equal(grid[6:10, 1:5], drawn[3])
 

@@ -1,4 +1,4 @@
-"""Models so small that all their pictures can be listed, and laws over those pictures."""
+"""Models so small that all their images can be listed, and laws over those images."""
 
 import itertools
 
@@ -12,7 +12,7 @@ NO_LABEL = 2
 
 
 def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
-    """A model of pictures of four sub-pixels with four levels and two classes."""
+    """A model of images of four sub-pixels with four levels and two classes."""
     options = {
         "num_classes": 2,
         "num_levels": 4,
@@ -38,16 +38,16 @@ def _of_the_head(model):
     return getattr(model.distribution, "trainable_variables", [])
 
 
-def all_pictures(image_shape=(2, 2, 1)):
-    """The 256 pictures, the last sub-pixel fastest: picture k is k in base four."""
+def all_images(image_shape=(2, 2, 1)):
+    """The 256 images, the last sub-pixel fastest: image k is k in base four."""
     levels = list(itertools.product(range(4), repeat=4))
     return np.array(levels, "uint8").reshape(-1, *image_shape)
 
 
 def log_law(model, label):
-    """Normalized log-probabilities of all pictures, float64."""
+    """Normalized log-probabilities of all images, float64."""
     labels = None if label is None else np.full(256, label)
-    log_probs = model.log_prob(all_pictures(model.image_shape), labels, batch_size=256)
+    log_probs = model.log_prob(all_images(model.image_shape), labels, batch_size=256)
     log_probs = log_probs.astype("float64")
     assert abs(logsumexp(log_probs)) < 1e-5
     return log_probs - logsumexp(log_probs)
@@ -72,14 +72,14 @@ def law_from_conditionals(steps):
     return total.ravel()
 
 
-def picture_numbers(images):
-    """The place of each picture in `all_pictures`."""
+def image_numbers(images):
+    """The place of each image in `all_images`."""
     return images.reshape(len(images), 4) @ np.array([64, 16, 4, 1])
 
 
 def chi_square(images, log_probs):
-    """p-value of the samples under a law; rare pictures are counted together."""
-    counts = np.bincount(picture_numbers(images), minlength=256)
+    """p-value of the samples under a law; rare images are counted together."""
+    counts = np.bincount(image_numbers(images), minlength=256)
     expected = np.exp(log_probs) * len(images)
     assert expected.sum() > 0.999 * len(images)
     rare = expected < 5

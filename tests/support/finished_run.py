@@ -27,14 +27,14 @@ SECTIONS = (
     "ROC",
     "Calibration",
     "Selective accuracy",
-    "Part of a picture",
+    "Part of a image",
     "Evidence maps",
     "Foreign inputs",
     "Reproduce",
 )
 """All that a report can have."""
 
-PICTURES = (
+IMAGES = (
     "samples",
     "temperatures",
     "completions",
@@ -61,13 +61,13 @@ def write_finished_run(path, class_names=("cat", "dog")):
         file = run.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    for name in (*PICTURES, *(f"samples_{name}" for name in class_names if "/" not in name)):
+    for name in (*IMAGES, *(f"samples_{name}" for name in class_names if "/" not in name)):
         write_png(run.reports / f"{name}.png")
     return run
 
 
 def write_png(path, size=(90, 60)):
-    """Writes a picture of noise."""
+    """Writes a image of noise."""
     noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3)).astype("uint8")
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "PNG")

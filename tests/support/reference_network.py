@@ -1,6 +1,6 @@
 """The whole of PixelCNN++ in plain float64 NumPy, written from the papers.
 
-One picture, one label, one output pixel at a time; nothing from the library but the names of its
+One image, one label, one output pixel at a time; nothing from the library but the names of its
 weights. Features are arrays `(height, width, channels)`.
 
 References: Salimans et al. 2017, PixelCNN++ (network, mixture); Salimans & Kingma 2016 (weight
@@ -67,7 +67,7 @@ class ReferencePixelCNN:
         self.strategies = conditioning.split("+")
 
     def log_prob(self, image, label=None):
-        """Nats, of a picture of levels `(height, width, channels)`."""
+        """Nats, of a image of levels `(height, width, channels)`."""
         parameters = self.parameters(image, label)
         return sum(
             ReferencePixel(parameters[i, j], image.shape[-1], self.num_levels).log_prefix(

@@ -3,7 +3,7 @@
 import numpy as np
 from layer_checks import randomize
 
-from keras_pixelcnnpp.data.dataset import Dataset, LabelledImages
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -20,20 +20,20 @@ MODEL = {
 
 
 def tiny_split(count, seed=0, size=4, labels=True):
-    """Pictures of 5 levels and 3 classes, whose brightness depends on the class."""
+    """Images of 5 levels and 3 classes, whose brightness depends on the class."""
     rng = np.random.default_rng(seed)
     classes = np.arange(count, dtype="int32") % 3
     noise = rng.integers(0, 3, (count, size, size, 1))
     images = (noise + classes[:, None, None, None]).astype("uint8")
-    return LabelledImages(
+    return LabeledImages(
         images,
         classes if labels else np.full(count, -1, "int32"),
-        tuple(f"picture/{index}" for index in range(count)),
+        tuple(f"image/{index}" for index in range(count)),
     )
 
 
 def tiny_dataset():
-    """A `Dataset` with train, validation and an unlabelled test split."""
+    """A `Dataset` with train, validation and an unlabeled test split."""
     splits = {
         "train": tiny_split(24, 0),
         "validation": tiny_split(9, 1),

@@ -193,7 +193,7 @@ COUNT, BAD = 24, 17
 
 
 class Fragile(keras.Model):
-    """Breaks at a picture of zeros: its loss is infinite."""
+    """Breaks at a image of zeros: its loss is infinite."""
 
     def __init__(self):
         super().__init__()
@@ -224,7 +224,7 @@ def test_the_batch_whose_loss_is_not_finite_is_named(tmp_path):
     (batch,) = np.flatnonzero((order == BAD).any(axis=1))
     message = str(error.value)
     shown = ", ".join(map(str, order[batch]))
-    assert f"(epoch 2, batch {batch + 1}: training pictures {shown})" in message
+    assert f"(epoch 2, batch {batch + 1}: training images {shown})" in message
     assert f"The checkpoint after 1 epoch is kept in {tmp_path}." in message
     assert "\n" not in message
 

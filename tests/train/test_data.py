@@ -1,5 +1,5 @@
 import numpy as np
-import pictures
+import images
 import pytest
 from command_line import one_line
 
@@ -17,19 +17,19 @@ from keras_pixelcnnpp.train.options import BaselineOptions, PixelCNNOptions
 
 
 def course(folder):
-    return pictures.write_course_folder(folder), 20
+    return images.write_course_folder(folder), 20
 
 
 def classes(folder):
     for split, count in {"train": 6, "val": 2, "test": 2}.items():
         for index in range(count):
             colour = (index, 99, 0)
-            pictures.write_picture(folder / split / f"class{index % 2}" / f"{index}.png", colour)
+            images.write_image(folder / split / f"class{index % 2}" / f"{index}.png", colour)
     return folder, 6
 
 
 @pytest.mark.parametrize("write", [course, classes])
-def test_larger_pictures_are_those_of_the_split_train_alone(tmp_path, write):
+def test_larger_images_are_those_of_the_split_train_alone(tmp_path, write):
     folder, _ = write(tmp_path / "data")
     dataset = load_dataset(folder, image_size=4, num_levels=16, seed=3)
     expected = load_dataset(folder, image_size=6, num_levels=16, seed=3).split("train")
@@ -39,21 +39,21 @@ def test_larger_pictures_are_those_of_the_split_train_alone(tmp_path, write):
     np.testing.assert_array_equal(larger.images, expected.images)
 
 
-def test_pictures_are_cropped_unless_told(tmp_path, capsys):
-    folder = pictures.write_course_folder(tmp_path / "data")  # 8×6 pixels
-    for given, words in (({}, []), ({"resize": "squeeze"}, ["--resize", "squeeze"])):
+def test_images_are_cropped_unless_told(tmp_path, capsys):
+    folder = images.write_course_folder(tmp_path / "data")  # 8×6 pixels
+    for given, words in (({}, []), ({"resize": "stretch"}, ["--resize", "stretch"])):
         options = BaselineOptions(data=str(folder), run="run", image_size=5, **given)
         dataset, config = load_training_data(options)
-        resize = given.get("resize", "crop")
+        resize = given.get("resize", "center_crop")
         expected = load_dataset(folder, image_size=5, resize=resize).fingerprint()
         assert dataset.fingerprint() == expected
         assert config["resize"] == resize
-        done = {"crop": "cropped in the middle", "squeeze": "squeezed"}[resize]
+        done = {"center_crop": "cropped in the middle", "stretch": "squeezed"}[resize]
         assert f"Images of another shape than 5×5 were {done}" in capsys.readouterr().out
         assert [word for word in data_words(config) if "resize" in word or word in words] == words
 
 
-def test_crops_need_picture_files(pixelcnnpp, tmp_path):
+def test_crops_need_image_files(pixelcnnpp, tmp_path):
     result = pixelcnnpp(
         "train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--crop-margin", 2
     )
@@ -64,7 +64,7 @@ def test_all_labels_but_a_few_of_each_class_are_hidden(capsys):
     known, config = load_training_data(BaselineOptions(data="digits", run="run", seed=3))
     options = BaselineOptions(data="digits", run="run", seed=3, labels_per_class=5)
     dataset, given = load_training_data(options)
-    assert "50 pictures have a label, 0 a wrong one" in capsys.readouterr().out
+    assert "50 images have a label, 0 a wrong one" in capsys.readouterr().out
     labels, true = (some.split("train").labels for some in (dataset, known))
     kept = labels >= 0
     np.testing.assert_array_equal(labels[kept], true[kept])
@@ -84,7 +84,7 @@ def test_all_labels_but_a_few_of_each_class_are_hidden(capsys):
 
 def test_flipped_labels_are_other_classes_equally_often():
     known, _ = load_training_data(BaselineOptions(data="digits", run="run", seed=3))
-    options = BaselineOptions(data="digits", run="run", seed=3, flip_labels=0.3)
+    options = BaselineOptions(data="digits", run="run", seed=3, label_noise=0.3)
     dataset, config = load_training_data(options)
     true, labels = known.split("train").labels, dataset.split("train").labels
     assert (labels != true).sum() == round(0.3 * len(true))
@@ -106,7 +106,7 @@ def test_a_run_has_one_set_of_labels(pixelcnnpp, tmp_path):
     assert sum(config["data"]["counts"]["train"][:-1]) == 20
     words = training_words(config, "baseline")
     assert words[words.index("--labels-per-class") + 1] == "2"
-    command = ("train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--limit", 50)
+    command = ("train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--max-examples", 50)
     result = pixelcnnpp(*command, "--labels-per-class", 3)
     one_line(result, "trained on other data: ", "labels_fingerprint was")
 
@@ -129,10 +129,10 @@ def test_run_data_have_the_levels_of_the_training(asked, of_preset, num_levels, 
 def test_evaluation_skips_the_files_that_the_training_skipped(pixelcnnpp, capsys, tmp_path):
     folder, _ = classes(tmp_path / "data")
     for split, name in (("train", "2"), ("val", "0")):
-        (folder / split / "class0" / f"{name}.png").write_bytes(b"no picture")
+        (folder / split / "class0" / f"{name}.png").write_bytes(b"no image")
     command = ("train", "baseline", "--data", folder, "--run", tmp_path / "run")
-    one_line(pixelcnnpp(*command), "2 bad files", "train/class0/2.png", "skip_bad_files")
-    options = BaselineOptions(data=str(folder), run="run", image_size=4, skip_bad_files=True)
+    one_line(pixelcnnpp(*command), "2 bad files", "train/class0/2.png", "skip_corrupted")
+    options = BaselineOptions(data=str(folder), run="run", image_size=4, skip_corrupted=True)
     dataset, config = load_training_data(options)
     assert "left out, 2" in capsys.readouterr().out
     write_json(tmp_path / "config.json", {"data": config})
@@ -140,7 +140,7 @@ def test_evaluation_skips_the_files_that_the_training_skipped(pixelcnnpp, capsys
     assert "changed" not in capsys.readouterr().out
     assert again.split("train").paths == dataset.split("train").paths
     assert len(again.split("train")) == 5
-    # Of the larger pictures it skips the same ones, or crops would be of other pictures.
+    # Of the larger images it skips the same ones, or crops would be of other images.
     larger = load_larger(options, dataset, 2)
     assert larger.paths == dataset.split("train").paths
 

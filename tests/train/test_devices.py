@@ -57,7 +57,7 @@ keras.utils.set_random_seed(0)
 # Dropout off: each device draws its own masks.
 model = tiny.tiny_model(dropout_rate=0.0, label_loss_weight=0.5)
 model.compile(make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.8}, 1000))
-split = tiny.tiny_split(21)  # the last batch has 5 pictures
+split = tiny.tiny_split(21)  # the last batch has 5 images
 batches = Batches(split.images, split.labels, batch_size=8, num_classes=3, num_candidates=3)
 phases = [Phase(batches, int(epochs))]
 resume = resume == "yes"
@@ -189,7 +189,7 @@ def test_shards_together_are_the_batch():
 
 
 @pytest.mark.parametrize("num_shards", [1, 3])
-def test_weighted_mean_over_all_rows_is_the_mean_over_the_pictures(num_shards):
+def test_weighted_mean_over_all_rows_is_the_mean_over_the_images(num_shards):
     whole = sequence(23, batch_size=9)
     shards = [ShardedSequence(whole, 3, shard, num_shards) for shard in range(num_shards)]
     for index, count in enumerate((9, 9, 5)):

@@ -157,9 +157,9 @@ def test_callback_ends_the_training_in_whatever_phase(tmp_path):
     assert np.isfinite(weights(model)).all()
 
 
-# Pictures that a likelihood could choke on: no noise to model at all, or nothing but noise.
+# Images that a likelihood could choke on: no noise to model at all, or nothing but noise.
 SHAPE = (400, 4, 4, 3)
-PICTURES = {
+IMAGES = {
     "black": np.zeros(SHAPE, "uint8"),
     "constant": np.full(SHAPE, 100, "uint8"),
     "saturated": np.random.default_rng(0).choice([0, 255], SHAPE).astype("uint8"),
@@ -186,7 +186,7 @@ def test_training_stays_finite(tmp_path, precision):
     untrained.save(model, Progress())
     labels = np.arange(SHAPE[0]) % 2
     bits = {}
-    for kind, images in PICTURES.items():
+    for kind, images in IMAGES.items():
         untrained.restore(model)
         model.initialize(images[:64], labels[:64])
         batches = ImageSequence(images, labels, batch_size=8, num_classes=2, num_candidates=2)

@@ -16,7 +16,7 @@ from keras_pixelcnnpp.train.monitors import (
     HistoryFile,
     TensorBoardLog,
     ValidationMonitor,
-    validation_limit,
+    max_validation_examples,
 )
 
 CLASS_NAMES = ("dark", "grey", "bright")
@@ -84,7 +84,7 @@ def test_damaged_file_counts_as_none(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "training_pictures", "num_classes", "expected"),
+    ("chosen", "training_images", "num_classes", "expected"),
     [
         (None, 64, 10, 19),  # 190 forward passes; 64 steps of three passes each
         (None, 2, 10, 10),  # one of each class at least
@@ -93,17 +93,17 @@ def test_damaged_file_counts_as_none(tmp_path, content):
         (0, 64, 10, None),
     ],
 )
-def test_measuring_takes_no_longer_than_the_epoch(chosen, training_pictures, num_classes, expected):
-    assert validation_limit(chosen, training_pictures, num_classes) == expected
+def test_measuring_takes_no_longer_than_the_epoch(chosen, training_images, num_classes, expected):
+    assert max_validation_examples(chosen, training_images, num_classes) == expected
 
 
-def test_some_of_the_validation_pictures_are_measured_and_said():
+def test_some_of_the_validation_images_are_measured_and_said():
     split = tiny.tiny_split(60)
-    monitor = ValidationMonitor(split, limit=20)
+    monitor = ValidationMonitor(split, max_examples=20)
     assert len(set(monitor.validation.paths)) == 20
     # Of every class, and the same ones in every epoch.
     assert set(monitor.validation.labels) == set(split.labels)
-    assert "val_…: 20 (--validation-limit) of 60 " in str(monitor)
+    assert "val_…: 20 (--max-validation-examples) of 60 " in str(monitor)
     assert "val_…: all 60 " in str(ValidationMonitor(split))
 
 
@@ -114,9 +114,9 @@ def watched(tmp_path_factory):
     model, split = tiny.tiny_model(), tiny.tiny_split(24)
     model.compile(keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.9))
     monitor = ValidationMonitor(tiny.tiny_split(9, seed=1))
-    options = {"filters": [20, 40], "limit": None, "jit_compile": False, "data": "a|b"}
+    options = {"filters": [20, 40], "max_examples": None, "jit_compile": False, "data": "a|b"}
     board = TensorBoardLog(folder, monitor, CLASS_NAMES, options, sample_every=2)
-    board.training_pictures(split.images, 5)
+    board.training_images(split.images, 5)
     expected = {}
 
     def look(epoch, logs):
@@ -163,7 +163,7 @@ def test_tensorboard_has_samples_and_the_confusion_matrix(watched):
         "confusion_matrix": [0, 1, 2, 3],
         **{f"samples/{name}": [1, 3] for name in CLASS_NAMES},
     }
-    assert events(folder / "train").Tags()["images"] == ["training_pictures"]
+    assert events(folder / "train").Tags()["images"] == ["training_images"]
     # At its end `fit` puts the averaged weights into the model.
     grids = ClassSamples.draw(model, CLASS_NAMES, TensorBoardLog.PER_CLASS, seed=0).grids()
     for name, grid in grids.items():

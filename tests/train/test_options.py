@@ -33,11 +33,11 @@ def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, 
         ({"label_loss_weight": 1.0, "conditioning": "none"}, "Without labels"),
         ({"architecture": "pixelcnn", "num_resolutions": 2}, "one resolution"),
         (
-            {"unlabelled_weight": 1.0, "candidates": 2},
+            {"unlabeled_weight": 1.0, "candidates": 2},
             "all classes as candidates.*candidates=2 of 3",
         ),
-        ({"labelled_share": 0.3}, "`unlabelled_weight` above 0.*labelled_share=0.3"),
-        ({"unlabelled_weight": 1.0, "conditioning": "none"}, "all classes as candidates.* of 0"),
+        ({"labeled_fraction": 0.3}, "`unlabeled_weight` above 0.*labeled_fraction=0.3"),
+        ({"unlabeled_weight": 1.0, "conditioning": "none"}, "all classes as candidates.* of 0"),
     ],
 )
 def test_contradicting_options(overrides, message):
@@ -50,10 +50,10 @@ def test_preset_of_another_architecture():
         load_preset("digits", "digits", "pixelcnn")
 
 
-def test_unlabelled_pictures_take_all_candidates_whatever_the_preset_has():
+def test_unlabeled_images_take_all_candidates_whatever_the_preset_has():
     preset = {"model": {"label_loss_weight": 0.1}, "training": {"candidates": 2}}
-    assert resolve_options(preset, {"unlabelled_weight": 0.5}, 3)[1]["candidates"] == 3
-    assert resolve_options(preset, {"unlabelled_weight": 0.0}, 3)[1]["candidates"] == 2
+    assert resolve_options(preset, {"unlabeled_weight": 0.5}, 3)[1]["candidates"] == 3
+    assert resolve_options(preset, {"unlabeled_weight": 0.0}, 3)[1]["candidates"] == 2
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_of_other_epochs_as_large_a_share_is_by_likelihood(given, expected):
     assert resolve_options(preset, given, 3)[1]["warmup_epochs"] == expected
 
 
-def test_pictures_without_a_label_teach_from_the_start():
+def test_images_without_a_label_teach_from_the_start():
     preset = {"model": {}, "training": {"epochs": 44, "warmup_epochs": 26}}
-    given = {"unlabelled_weight": 1.0, "label_loss_weight": 0.1}
+    given = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
     assert resolve_options(preset, given, 3)[1]["warmup_epochs"] == 0
     assert resolve_options(preset, {**given, "warmup_epochs": 4}, 3)[1]["warmup_epochs"] == 4
 

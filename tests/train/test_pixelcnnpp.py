@@ -73,9 +73,9 @@ def dataset_with_hidden_labels():
     return replace(dataset, splits=splits)
 
 
-def test_pictures_without_a_label_are_trained_on_where_all_classes_are_candidates(tmp_path):
+def test_images_without_a_label_are_trained_on_where_all_classes_are_candidates(tmp_path):
     dataset, seen = dataset_with_hidden_labels(), []
-    options = {**HYBRID, "unlabelled_weight": 0.5, "batch_size": 5, "epochs": 3}
+    options = {**HYBRID, "unlabeled_weight": 0.5, "batch_size": 5, "epochs": 3}
     options["learning_rate_warmup"] = 1
     preset = {"model": tiny.MODEL, "training": TRAINING}
     model, training = resolve_options(preset, options, 3)
@@ -85,19 +85,19 @@ def test_pictures_without_a_label_are_trained_on_where_all_classes_are_candidate
     )
     run, data = RunFolder(tmp_path), tiny.tiny_data_config(dataset)
     trained = train_pixelcnnpp(dataset, run, model, training, data, callbacks=[count], verbose=0)
-    # With one candidate 15 pictures teach something, then all 24.
+    # With one candidate 15 images teach something, then all 24.
     assert seen == [3, 5, 5]
     # Of 13 steps, 3 are by likelihood alone.
     assert trained.optimizer._learning_rate.again_at == 3
-    assert trained.unlabelled_weight == 0.5
+    assert trained.unlabeled_weight == 0.5
     rows = json.loads(run.history_json("pixelcnnpp").read_text())
     assert all(np.isfinite(row["bits_per_dim"]) for row in rows)
 
 
-def test_larger_pictures_and_steps_fit_those_that_are_trained_on():
+def test_larger_images_and_steps_fit_those_that_are_trained_on():
     split = dataset_with_hidden_labels().split("train")
     larger = replace(split, images=np.repeat(split.images, 2, axis=1))
-    options = {**HYBRID, "unlabelled_weight": 0.5, "epochs": 3, "batch_size": 5}
+    options = {**HYBRID, "unlabeled_weight": 0.5, "epochs": 3, "batch_size": 5}
     _, training = resolve_options({"model": {}, "training": TRAINING}, options, 3)
     one, all_classes = phases = training_module._phases(split, larger, training, 3, 5)
     np.testing.assert_array_equal(one.batches.images, split.images[:15])
@@ -157,12 +157,12 @@ def test_nothing_to_measure_on_is_said_before_training(tmp_path, model):
     else:
         options = resolve_options({"model": tiny.MODEL, "training": TRAINING}, {}, 3)
         start = partial(train_pixelcnnpp, dataset, run, *options, data, verbose=0)
-    with pytest.raises(UserError, match="validation has no labelled picture to measure on"):
+    with pytest.raises(UserError, match="validation has no labeled image to measure on"):
         start()
     assert not run.path.exists()
 
 
-WITH_POSTERIOR = {"label_loss_weight": 0.5, "initial_temperature": 0.5}
+WITH_POSTERIOR = {"label_loss_weight": 0.5, "initial_logit_scale": 0.5}
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def source():
     """A model that no fresh one equals, its offsets and temperature included."""
     model = tiny.tiny_model(**WITH_POSTERIOR)
     model.posterior.offsets.assign([3.0, 0.0, -3.0, 0.0])
-    model.posterior.log_temperature.assign(0.7)
+    model.posterior.log_logit_scale.assign(0.7)
     return model
 
 
@@ -182,12 +182,12 @@ def test_the_model_then_answers_as_its_source(kind, source, tmp_path):
     else:
         source.save_to_preset(path)
     # Not the same options: what concerns the training only may differ.
-    model = tiny.tiny_model(label_loss_weight=0.2, learn_temperature=False, dropout_rate=0.1)
-    pictures = tiny.tiny_split(9).images
-    expected = source.class_probabilities(pictures)
-    assert not np.allclose(model.class_probabilities(pictures), expected, atol=1e-3)
+    model = tiny.tiny_model(label_loss_weight=0.2, learn_logit_scale=False, dropout_rate=0.1)
+    images = tiny.tiny_split(9).images
+    expected = source.class_probabilities(images)
+    assert not np.allclose(model.class_probabilities(images), expected, atol=1e-3)
     copy_initial_weights(str(path), model)
-    np.testing.assert_allclose(model.class_probabilities(pictures), expected, atol=1e-6)
+    np.testing.assert_allclose(model.class_probabilities(images), expected, atol=1e-6)
 
 
 def test_a_preset_without_weights_is_refused():

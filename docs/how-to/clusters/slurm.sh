@@ -6,7 +6,7 @@
 #SBATCH --time=04:00:00
 #SBATCH --requeue
 
-# Submit it where the run folder and the pictures are, on a disk that all machines see.
+# Submit it where the run folder and the images are, on a disk that all machines see.
 export KERAS_BACKEND=jax
 WORKERS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed 's/$/:2222/' | paste -sd,)
 export WORKERS
@@ -17,4 +17,4 @@ RESUME=
 export RESUME
 
 srun --kill-on-bad-exit=1 bash -c \
-    'pixelcnnpp train pixelcnnpp --data pictures --run runs/mine $RESUME --workers "$WORKERS" --worker "$SLURM_PROCID"'
+    'pixelcnnpp train pixelcnnpp --data images --run runs/mine $RESUME --workers "$WORKERS" --worker "$SLURM_PROCID"'

@@ -39,7 +39,7 @@ class TestAccuracyInterval:
 
 class TestMcNemar:
     def test_is_a_fair_coin(self):
-        # Nine pictures that only one of them got right, one only the other: 0, 1, 9 or 10 heads.
+        # Nine images that only one of them got right, one only the other: 0, 1, 9 or 10 heads.
         a, b = np.repeat([1, 0, 1, 0], [9, 1, 30, 5]), np.repeat([0, 1, 1, 0], [9, 1, 30, 5])
         assert mcnemar_p_value(a, b) == pytest.approx(2 * (1 + 10) / 2**10)
         assert mcnemar_p_value(b, a) == mcnemar_p_value(a, b)
@@ -84,7 +84,7 @@ class TestOneVersusRest:
             others = probabilities[labels != index, index]
             assert area == pytest.approx(np.mean((own > others) + 0.5 * (own == others)))
 
-    def test_a_class_without_pictures_has_none(self, rng):
+    def test_a_class_without_images_has_none(self, rng):
         areas = one_vs_rest_auc(np.array([0, 2, 0]), rng.dirichlet(np.ones(3), 3))
         assert areas[1] is None
         assert None not in (areas[0], areas[2])
@@ -162,7 +162,7 @@ class TestSelectiveAccuracy:
 
 
 class TestAccuracyDifference:
-    def test_is_the_normal_interval_of_many_pictures(self, rng):
+    def test_is_the_normal_interval_of_many_images(self, rng):
         a = rng.random(2000) < 0.9
         b = np.where(rng.random(2000) < 0.9, a, rng.random(2000) < 0.5)
         low, high = accuracy_difference_interval(a, b)
@@ -187,7 +187,7 @@ class TestAurocInterval:
         assert low < area < high
 
     def test_variance_is_that_of_all_pairs(self, rng):
-        """DeLong's, from its definition: a comparison of each picture with each other one."""
+        """DeLong's, from its definition: a comparison of each image with each other one."""
         familiar, foreign = rng.normal(size=60), rng.normal(0.7, 1.5, size=50)
         pairs = (foreign[:, None] > familiar).astype(float)
         variance = pairs.mean(axis=1).var(ddof=1) / 50 + pairs.mean(axis=0).var(ddof=1) / 60

@@ -4,14 +4,14 @@ from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from keras_pixelcnnpp.evaluate.metrics.pictures import (
+from keras_pixelcnnpp.evaluate.metrics.images import (
     FIDELITY_METRICS,
     PixelHistogram,
     density_coverage,
     fidelity_metrics,
     frechet_distance,
     kernel_distance,
-    memorisation,
+    memorization,
     nearest_neighbours,
     precision_recall,
 )
@@ -35,7 +35,7 @@ class TestFrechetDistance:
         expected = 6 + np.trace(covariance_a + covariance_b - 2 * root)
         assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-8)
 
-    def test_fewer_pictures_than_dimensions(self):
+    def test_fewer_images_than_dimensions(self):
         # On two lines that meet at a right angle: variance 8 on one, 18 on the other.
         a = np.zeros((2, 20))
         b = np.zeros((2, 20))
@@ -103,7 +103,7 @@ class TestFidelityMetrics:
             (6, 4, set(FIDELITY_METRICS)),
         ],
     )
-    def test_too_few_pictures(self, rng, real, generated, known):
+    def test_too_few_images(self, rng, real, generated, known):
         numbers = fidelity_metrics(rng.normal(size=(real, 3)), rng.normal(size=(generated, 3)))
         assert {name for name, number in numbers.items() if number is not None} == known
 
@@ -125,7 +125,7 @@ class TestNearestNeighbours:
 
 class TestMemorisation:
     def test_by_hand(self):
-        numbers = memorisation(np.array([0, 0, 2, 4, 9]), np.arange(1, 8))
+        numbers = memorization(np.array([0, 0, 2, 4, 9]), np.arange(1, 8))
         assert numbers == {
             "median_distance": 2,
             "held_out_median_distance": 4,
@@ -136,7 +136,7 @@ class TestMemorisation:
 
 
 class TestPixelHistogram:
-    def test_sums_to_one_over_all_pictures(self, rng):
+    def test_sums_to_one_over_all_images(self, rng):
         histogram = PixelHistogram(rng.integers(0, 3, (5, 1, 2, 1), dtype="uint8"), num_levels=3)
         every = np.array([[a, b] for a in range(3) for b in range(3)], "uint8").reshape(9, 1, 2, 1)
         assert np.exp(histogram.log_prob(every)).sum() == pytest.approx(1)

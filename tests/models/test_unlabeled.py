@@ -1,4 +1,4 @@
-"""Pictures without a label: what they add to the loss, against float64 NumPy."""
+"""Images without a label: what they add to the loss, against float64 NumPy."""
 
 import keras
 import numpy as np
@@ -8,10 +8,10 @@ from scipy.special import log_softmax, logsumexp
 
 SPLIT = tiny.tiny_split(12)
 IMAGES, LABELS = SPLIT.images, SPLIT.labels
-LABELLED = np.arange(12) % 4 > 1
+LABELED = np.arange(12) % 4 > 1
 # Every class: the true one first, or -1 in the place of 0 and the others in some order.
 CANDIDATES = np.stack([(LABELS + shift) % 3 for shift in range(3)], axis=1).astype("int32")
-CANDIDATES[~LABELLED] = [[-1, 1, 2], [-1, 2, 1]] * 3
+CANDIDATES[~LABELED] = [[-1, 1, 2], [-1, 2, 1]] * 3
 INPUTS = {"image": IMAGES, "label": CANDIDATES}
 OFFSETS = np.array([0.1, -0.2, 0.4])
 WEIGHTS = np.arange(12) % 3 + 0.5
@@ -19,8 +19,8 @@ WEIGHTS = np.arange(12) % 3 + 0.5
 
 @pytest.fixture(scope="module")
 def model():
-    model = tiny.random_model(label_loss_weight=0.7, dropout_rate=0.0, unlabelled_weight=0.25)
-    model.posterior.log_temperature.assign(np.log(0.3))
+    model = tiny.random_model(label_loss_weight=0.7, dropout_rate=0.0, unlabeled_weight=0.25)
+    model.posterior.log_logit_scale.assign(np.log(0.3))
     model.posterior.offsets.assign([*OFFSETS, 0.0])
     model.compile(keras.optimizers.SGD(0.0))
     return model
@@ -31,10 +31,10 @@ def test_loss_and_metrics(model, weights):
     scores = model.class_log_likelihoods(IMAGES).astype("float64")
     own = scores[np.arange(12), LABELS]
     of_none = logsumexp(scores, axis=1) - np.log(3)
-    bits = -np.where(LABELLED, own, of_none) / (16 * np.log(2))
+    bits = -np.where(LABELED, own, of_none) / (16 * np.log(2))
     logits = 0.3 * scores + OFFSETS
     cross_entropy = -log_softmax(logits, axis=1)[np.arange(12), LABELS]
-    losses = np.where(LABELLED, bits + 0.7 * cross_entropy, 0.25 * bits)
+    losses = np.where(LABELED, bits + 0.7 * cross_entropy, 0.25 * bits)
     given = np.ones(12) if weights is None else weights
     for batch_size in (12, 5):
         result = model.evaluate(
@@ -43,14 +43,14 @@ def test_loss_and_metrics(model, weights):
         expected = {
             "loss": np.mean(losses * given),
             "bits_per_dim": np.average(bits, weights=given),
-            "cross_entropy": np.average(cross_entropy, weights=given * LABELLED),
-            "accuracy": np.average(logits.argmax(axis=1) == LABELS, weights=given * LABELLED),
+            "cross_entropy": np.average(cross_entropy, weights=given * LABELED),
+            "accuracy": np.average(logits.argmax(axis=1) == LABELS, weights=given * LABELED),
         }
         assert result == pytest.approx(expected, rel=1e-4)
 
 
 def test_fit_learns_from_them_alone():
-    model = tiny.untrained_model(unlabelled_weight=1.0)
+    model = tiny.untrained_model(unlabeled_weight=1.0)
     model.compile(keras.optimizers.Adam(0.01))
     inputs = {"image": IMAGES, "label": np.tile([[-1, 1, 2]], (12, 1))}
     history = model.fit(inputs, epochs=8, batch_size=12, verbose=0, validation_data=inputs).history
@@ -71,18 +71,18 @@ def test_fit_learns_from_them_alone():
     ],
 )
 def test_rows_that_say_nothing(weight, labels):
-    model = tiny.untrained_model(unlabelled_weight=weight)
+    model = tiny.untrained_model(unlabeled_weight=weight)
     model.compile("sgd")
-    message = f"-1, a picture without a label.* -1 and the classes 1 to 2.*weight={weight}"
+    message = f"-1, a image without a label.* -1 and the classes 1 to 2.*weight={weight}"
     with pytest.raises(ValueError, match=message):
         model.fit({"image": IMAGES, "label": labels}, verbose=0)
 
 
-def test_labelled_rows_are_checked_as_ever():
-    model = tiny.untrained_model(unlabelled_weight=1.0)
+def test_labeled_rows_are_checked_as_ever():
+    model = tiny.untrained_model(unlabeled_weight=1.0)
     model.compile("sgd")
     for row, message in (([0, 0, 1], "same label twice"), ([0, 1, 3], "from 0 to 2")):
         labels = CANDIDATES.copy()
-        labels[LABELLED] = row
+        labels[LABELED] = row
         with pytest.raises(ValueError, match=message):
             model.fit({"image": IMAGES, "label": labels}, verbose=0)

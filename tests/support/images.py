@@ -1,11 +1,11 @@
-"""Pictures on disk, for tests of what reads them."""
+"""Images on disk, for tests of what reads them."""
 
 import numpy as np
 from PIL import Image
 
 
-def write_picture(path, colour=(200, 100, 50), size=(12, 10), mode="RGB"):
-    """Writes a picture of one colour with a black corner, and returns `path`.
+def write_image(path, colour=(200, 100, 50), size=(12, 10), mode="RGB"):
+    """Writes a image of one colour with a black corner, and returns `path`.
 
     Args:
         path: `pathlib.Path`; the suffix chooses the format. Its folder is made.
@@ -22,12 +22,12 @@ def write_picture(path, colour=(200, 100, 50), size=(12, 10), mode="RGB"):
 
 
 def write_course_folder(folder, counts=None):
-    """Writes a folder in the course's layout: `counts` pictures in each split, two classes."""
+    """Writes a folder in the course's layout: `counts` images in each split, two classes."""
     for split, count in (counts or {"train": 20, "validation": 4, "test": 3}).items():
         rows = []
         for index in range(count):
             name = f"{split}/{index:03d}.png"
-            write_picture(folder / name, colour=(index, 10 * (index % 2), 99))
+            write_image(folder / name, colour=(index, 10 * (index % 2), 99))
             rows.append(f"{name},{-1 if split == 'test' else index % 2}")
         (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
     return folder

@@ -132,7 +132,7 @@ def nearest_neighbours(
     return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def memorisation(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float]:
+def memorization(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float]:
     """Whether sampled images lie closer to the training images than unseen real ones do.
 
     From the distance `[count]` of each to the nearest training image. Without memorization,
