@@ -26,7 +26,7 @@ def explain(folder: RunFolder, options: SimpleNamespace) -> None:
     found = Evidence.gather(classifier, images, options.per_class)
     png = evidence_png(found, class_names, classifier.num_levels)
     write_bytes(folder.reports / "evidence.png", png)
-    facts = {"split": options.split, "temperature": classifier.temperature}
+    facts = {"split": options.split, "logit_scale": classifier.logit_scale}
     report = {"options": options.given, **facts, **found.report(class_names)}
     write_json(folder.reports / "evidence.json", report)
     print(f"Wrote evidence.png and evidence.json, of {report['count']} images, to {folder.reports}")

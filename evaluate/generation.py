@@ -237,7 +237,7 @@ class Comparison:
             self._groups.setdefault(samples.class_names[label], label)
 
     def report(self, samples: ClassSamples) -> dict:
-        """For JSON, `features`; `metrics` of `"all"` and each class; perhaps `class_consistency`."""
+        """For JSON: `features`, `metrics` of `"all"` and each class, `class_consistency`."""
         generated = baseline_features(self.cnn, samples.levels), samples.labels
         report = {
             "features": {"name": "baseline_cnn", "dimensions": self.cnn.filters[-1]},

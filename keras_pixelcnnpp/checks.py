@@ -150,7 +150,7 @@ def checked_rows(observed_rows, height):
     array = np.asarray(observed_rows)
     if array.ndim > 1 or array.dtype.kind not in "ui" or np.any((array < 0) | (array > height)):
         raise ValueError(
-            f"Invalid value for argument `observed_rows`. Expected an integer from 0 to {height}, or "
-            f"a sequence of them. Received: observed_rows={observed_rows!r:.80}"
+            f"Invalid value for argument `observed_rows`. Expected an integer from 0 to {height}, "
+            f"or a sequence of them. Received: observed_rows={observed_rows!r:.80}"
         )
     return array

@@ -292,7 +292,7 @@ class PixelCNNClassifier(_KerasClassifier):
         return self._classes if self.model is None else super().classes_
 
     @property
-    def temperature(self) -> float:
+    def logit_scale(self) -> float:
         """What the posterior multiplies a difference of log-likelihoods with."""
         return float(np.exp(ops.convert_to_numpy(self._trained.posterior.log_logit_scale)))
 
@@ -315,8 +315,8 @@ class PixelCNNClassifier(_KerasClassifier):
 
         Args:
             images: uint8 `[count, height, width, channels]`, levels.
-            observed_rows: How many of the first rows to judge by, several numbers of them; `None` for
-                the whole image.
+            observed_rows: Numbers of first rows, a sequence: the posterior given each of them.
+                `None` for the whole image.
 
         Returns:
             `log p(x | y)` of the images as they are for each class, nats, and `p(y | x)`,
@@ -354,34 +354,34 @@ def refit_class_bias(
     """Fits the offset of each class anew, on some labeled images, with the weights as they are.
 
     Args:
-        model: A trained model, whose posterior has offsets.
+        model: A trained model, whose posterior has class biases.
         images: What it was trained on; `OFFSET_IMAGES` of them are scored.
         batch_size: Integer, images at a time.
         seed: Integer, chooses them.
         **scoring: More arguments of `class_log_likelihoods`, such as `verbose`. With all rows
             `observed_rows` gives the same by the function that scores rows, if that is compiled.
     """
-    # The offsets that training learned belong to a network with dropout, whose log-likelihoods are
+    # The biases that training learned belong to a network with dropout, whose log-likelihoods are
     # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
-    # offsets, so there is one answer, whatever they were.
+    # biases, so there is one answer, whatever they were.
     images = images.some(OFFSET_IMAGES, seed)
     scores = model.class_log_likelihoods(images.images, batch_size=batch_size, **scoring)
     temperature = np.exp(ops.convert_to_numpy(model.posterior.log_logit_scale))
     fitted = fit_class_bias(temperature * scores.astype("float64"), images.labels)
-    offsets = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
-    model.posterior.offsets.assign(offsets)
+    class_bias = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
+    model.posterior.class_bias.assign(class_bias)
 
 
 def fit_class_bias(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The offsets, of mean 0, that minimize the cross-entropy of `logits + offsets`.
+    """The class biases, of mean 0, that minimize the cross-entropy of `logits + class_bias`.
 
-    Logits are float `(count, num_classes)`; the offsets are float64 `(num_classes,)`.
+    Logits are float `(count, num_classes)`; they are float64 `(num_classes,)`.
     """
     num_classes = logits.shape[1]
     frequencies = np.bincount(labels, minlength=num_classes) / len(labels)
 
-    def cross_entropy(offsets):
-        log_probs = log_softmax(logits + offsets, axis=1)
+    def cross_entropy(class_bias):
+        log_probs = log_softmax(logits + class_bias, axis=1)
         value = -np.mean(log_probs[np.arange(len(labels)), labels])
         return value, np.exp(log_probs).mean(axis=0) - frequencies
 

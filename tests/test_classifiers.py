@@ -265,7 +265,7 @@ def test_predicted_frequencies_become_those_of_the_labels(rng):
 
 def test_offsets_of_a_model_are_replaced():
     model = tiny.tiny_model(label_loss_weight=0.1, initial_logit_scale=0.5)
-    model.posterior.offsets.assign([3.0, 0.0, 0.0, 0.0])
+    model.posterior.class_bias.assign([3.0, 0.0, 0.0, 0.0])
     images = tiny.tiny_split(60)
     refit_class_bias(model, images, batch_size=32, seed=0)
     probabilities = model.class_probabilities(images.images)

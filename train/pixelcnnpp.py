@@ -1,4 +1,4 @@
-"""Training a model of the family into a run folder: its phases, and the offsets at the end."""
+"""Training a model of the family into a run folder: its phases, and the class biases at the end."""
 
 import keras
 
@@ -30,7 +30,7 @@ def train_pixelcnnpp(
     """Trains a model into the run folder; model and training options are from `resolve_options`.
 
     `larger` is the split `train` read at a larger size, to be cropped at random; `how` has the
-    arguments of `loop.Start`. Of several workers only the chief writes, and refits the offsets of
+    arguments of `loop.Start`. Of several workers only the chief writes, and refits the biases of
     the model that is returned.
     """
     start = Start(**how)

@@ -95,8 +95,8 @@ def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_c
     Args:
         image: `PIL.Image.Image` of mode `"L"` or `"RGB"`.
         size: Pair of integers `(height, width)`.
-        resize: `"center_crop"` cuts off what is beyond the aspect ratio of `size`, as much on either
-            side; `"stretch"` doesn't keep the aspect ratio.
+        resize: `"center_crop"` cuts off what is beyond the aspect ratio of `size`, as much on
+            either side; `"stretch"` doesn't keep the aspect ratio.
 
     Returns:
         uint8 `(height, width, channels)`, values from 0 to 255.

@@ -39,8 +39,8 @@ def load_dataset(
             source's own.
         seed: Integer, chooses the images of a split that isn't there. Loading with another seed
             gives other splits: evaluate with the seed you trained with.
-        resize: What to do with images of another aspect ratio than `image_size`: `"center_crop"` cuts
-            off as much on either side, `"stretch"` doesn't keep the aspect ratio.
+        resize: What to do with images of another aspect ratio than `image_size`: `"center_crop"`
+            cuts off as much on either side, `"stretch"` doesn't keep the aspect ratio.
         skip_corrupted: Whether to go on without the image files that can't be read.
 
     Returns:

@@ -24,10 +24,10 @@ def log_marginal(log_likelihood):
 class LabelPosterior(keras.layers.Layer):
     """Turns log p(x | y) into the logits of p(y | x).
 
-        logit_y = temperature * log p(x | y) + offset_y
+        logit_y = logit_scale * log p(x | y) + class_bias_y
 
-    With temperature 1 and offsets 0 (nothing learned) that is Bayes' rule with equally likely
-    classes; offsets are log-priors. A learned temperature corrects that thousands of sub-pixels
+    With a scale of 1 and biases of 0 (nothing learned) that is Bayes' rule with equally likely
+    classes; biases are log-priors. A learned scale corrects that thousands of sub-pixels
     count as independent evidence, and raw differences of many nats make the cross-entropy swing.
 
     Args:
@@ -51,7 +51,7 @@ class LabelPosterior(keras.layers.Layer):
     (1, 2)
 
     Reference:
-        Krause et al. 2020, GeDi, eq. 4 and 5 (temperature and offsets for a generative
+        Krause et al. 2020, GeDi, eq. 4 and 5 (scale and biases for a generative
         classifier), https://arxiv.org/abs/2009.06367
     """
 
@@ -81,8 +81,8 @@ class LabelPosterior(keras.layers.Layer):
             autocast=False,
         )
         # One more for the label "none", which has no prior of its own.
-        self.offsets = self.add_weight(
-            name="offsets",
+        self.class_bias = self.add_weight(
+            name="class_bias",
             shape=(self.num_classes + 1,),
             initializer="zeros",
             trainable=self.learn_class_bias,
@@ -90,13 +90,13 @@ class LabelPosterior(keras.layers.Layer):
         )
 
     def call(self, log_likelihood, labels):
-        offsets = ops.take(ops.convert_to_tensor(self.offsets), labels, axis=0)
-        return ops.exp(self.log_logit_scale) * log_likelihood + offsets
+        class_bias = ops.take(ops.convert_to_tensor(self.class_bias), labels, axis=0)
+        return ops.exp(self.log_logit_scale) * log_likelihood + class_bias
 
     def class_logits(self, log_likelihood):
         """The logits over all classes in order, `(batch, num_classes)`; works on arrays too."""
-        offsets = ops.convert_to_tensor(self.offsets)[: self.num_classes]
-        return ops.exp(self.log_logit_scale) * log_likelihood + offsets
+        class_bias = ops.convert_to_tensor(self.class_bias)[: self.num_classes]
+        return ops.exp(self.log_logit_scale) * log_likelihood + class_bias
 
     def probabilities(self, log_likelihood):
         """Posterior over all classes, `(batch, num_classes)`, as a NumPy array."""

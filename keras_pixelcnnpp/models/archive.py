@@ -65,7 +65,7 @@ _OF_THE_NETWORK = (
 
 
 def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
-    """Gives a built model the weights of a trained one, its temperature and offsets included.
+    """Gives a built model the weights of a trained one, its logit scale and class biases included.
 
     `source` is a preset with weights, by name or folder, a `.keras` file or the folder of a run.
 
@@ -88,6 +88,6 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
     for part in ("network", "distribution"):
         if isinstance(getattr(model, part), keras.layers.Layer):
             getattr(model, part).set_weights(getattr(trained, part).get_weights())
-    for name in ("log_logit_scale", "offsets"):
+    for name in ("log_logit_scale", "class_bias"):
         weights = ops.convert_to_numpy(getattr(trained.posterior, name))
         getattr(model.posterior, name).assign(weights)

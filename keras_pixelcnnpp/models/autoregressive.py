@@ -251,7 +251,7 @@ class AutoregressiveModel(Saving, keras.Model):
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.trainable_variables)
         with warnings.catch_warnings():
-            # Without candidates there is no use for the temperature and offsets of the posterior.
+            # Without candidates there is no use for logit scale and class biases.
             warnings.filterwarnings("ignore", message="Gradients do not exist")
             return super().fit(**given)
 
@@ -404,9 +404,10 @@ class AutoregressiveModel(Saving, keras.Model):
             images: uint8 levels `(N, height, width, channels)`.
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
-            observed_rows: Integer from 0 to the height: of so many rows; or a sequence of M of these.
-                A model that goes from left to right and down knows the law of the first rows
-                exactly, and all of them from one pass. `None` for the whole image.
+            observed_rows: Integer from 0 to the height, how many of the first rows count; or a
+                sequence of M of these. A model that goes from left to right and down knows the law
+                of the first rows exactly, and all of them from one pass. `None` for the whole
+                image.
 
         Returns:
             Float32 array `(N, num_classes)`, nats; `(N, M, num_classes)` for a sequence.
@@ -441,8 +442,8 @@ class AutoregressiveModel(Saving, keras.Model):
             batch_size: Integer.
             verbose: 0, 1 or 2.
             observed_rows: Integer, or a sequence of M. Nothing known, 0, gives the prior: equally
-                likely classes, or the softmax of the offsets where training learned some, which it
-                fitted to whole images.
+                likely classes, or the softmax of the class biases where training learned some,
+                which were fitted to whole images.
 
         Returns:
             Float32 array `(N, num_classes)`; `(N, M, num_classes)` for a sequence.
@@ -578,8 +579,8 @@ class AutoregressiveModel(Saving, keras.Model):
 
         Args:
             images: uint8 levels `(N, height, width, channels)`; what isn't known is ignored.
-            observed_rows: Integer, so many rows are kept; or a boolean mask `(height, width)` or `(N,
-                height, width)` whose known pixels precede all others in raster order.
+            observed_rows: Integer, so many rows are kept; or a boolean mask `(height, width)` or
+                `(N, height, width)` whose known pixels precede all others in raster order.
             labels: Int `(N,)`, not for an unconditional model.
             seed: As in `sample`, and so the others.
             temperature: Number > 0.
@@ -612,7 +613,7 @@ class AutoregressiveModel(Saving, keras.Model):
             log p(x_i | x_<i, y) - log p(x_i | x_<i, y')
 
         The sum over an image is log p(x | y) - log p(x | y'): the evidence of the whole image,
-        which the posterior multiplies with its temperature before it adds the offsets.
+        which the posterior multiplies with its logit scale before it adds the biases.
 
         Args:
             images: uint8 levels `(N, height, width, channels)`.

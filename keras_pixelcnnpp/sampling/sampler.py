@@ -125,8 +125,8 @@ def known_pixels(observed_rows, count, image_shape):
         return np.full(count, int(array) * width, "int32")
     if array.dtype != bool or array.shape not in ((height, width), (count, height, width)):
         raise ValueError(
-            f"Invalid value for argument `observed_rows`. Expected an integer from 0 to {height}, or "
-            f"a boolean mask of shape {(height, width)} or {(count, height, width)}. "
+            f"Invalid value for argument `observed_rows`. Expected an integer from 0 to {height}, "
+            f"or a boolean mask of shape {(height, width)} or {(count, height, width)}. "
             f"Received: dtype={array.dtype}, shape={array.shape}"
             + (f", value={array}" if array.ndim == 0 else "")
         )

@@ -50,7 +50,7 @@ def test_command(pixelcnnpp, run):
         assert min(image.size) > 200
     report = json.loads((run.reports / "evidence.json").read_text())
     assert report["options"] == {"split": "validation", "per_class": 2, "batch_size": 32}
-    assert (report["split"], report["count"], report["temperature"]) == ("validation", 6, 1)
+    assert (report["split"], report["count"], report["logit_scale"]) == ("validation", 6, 1)
     model = keras.models.load_model(run.model_keras)
     split = tiny.tiny_split(9, 1)
     for row in report["images"]:

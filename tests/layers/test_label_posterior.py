@@ -11,7 +11,7 @@ CANDIDATES = np.array([[2, 0, 1], [1, 3, 0]])  # 3 is "no label"
 def example():
     layer = LabelPosterior(3, initial_logit_scale=0.25)
     run(layer, LOG_LIKELIHOOD, CANDIDATES)
-    layer.offsets.assign([0.1, 0.2, 0.3, 0.4])
+    layer.class_bias.assign([0.1, 0.2, 0.3, 0.4])
     return layer
 
 
@@ -29,7 +29,7 @@ def test_bayes_rule_with_a_prior():
     layer = LabelPosterior(3)
     run(layer, LOG_LIKELIHOOD, CANDIDATES)
     prior = np.array([0.7, 0.2, 0.1])
-    layer.offsets.assign([*np.log(prior), 0.0])
+    layer.class_bias.assign([*np.log(prior), 0.0])
     joint = np.exp(LOG_LIKELIHOOD.astype("float64")) * prior
     expected = joint / joint.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(layer.probabilities(LOG_LIKELIHOOD), expected, rtol=1e-4)
@@ -43,4 +43,4 @@ def test_what_is_trainable():
 
     assert names() == set()
     assert names(learn_logit_scale=True) == {"log_logit_scale"}
-    assert names(learn_class_bias=True) == {"offsets"}
+    assert names(learn_class_bias=True) == {"class_bias"}

@@ -13,5 +13,5 @@ def hybrid():
     """With a temperature and offsets that aren't 1 and 0."""
     model = tiny.random_model(label_loss_weight=0.7, dropout_rate=0.0)
     model.posterior.log_logit_scale.assign(np.log(0.3))
-    model.posterior.offsets.assign([0.1, -0.2, 0.4, 0.0])
+    model.posterior.class_bias.assign([0.1, -0.2, 0.4, 0.0])
     return model

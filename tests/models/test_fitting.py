@@ -52,7 +52,7 @@ def test_fit_switches_between_one_and_several_candidates():
         result = model.evaluate(data, batch_size=12, verbose=0, return_dict=True)
         assert result.keys() == names
     assert ops.convert_to_numpy(model.posterior.log_logit_scale) != 0
-    assert np.any(ops.convert_to_numpy(model.posterior.offsets)[:3] != 0)
+    assert np.any(ops.convert_to_numpy(model.posterior.class_bias)[:3] != 0)
     assert not tiny.untrained_model().posterior.trainable_variables
     assert result["loss"] == pytest.approx(
         result["bits_per_dim"] + 0.5 * result["cross_entropy"], rel=1e-5

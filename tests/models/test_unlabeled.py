@@ -21,7 +21,7 @@ WEIGHTS = np.arange(12) % 3 + 0.5
 def model():
     model = tiny.random_model(label_loss_weight=0.7, dropout_rate=0.0, unlabeled_weight=0.25)
     model.posterior.log_logit_scale.assign(np.log(0.3))
-    model.posterior.offsets.assign([*OFFSETS, 0.0])
+    model.posterior.class_bias.assign([*OFFSETS, 0.0])
     model.compile(keras.optimizers.SGD(0.0))
     return model
 

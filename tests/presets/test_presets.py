@@ -204,7 +204,7 @@ def test_damaged_config(saved):
 def test_weights_for_another_number_of_classes(tmp_path):
     trained = tiny.tiny_model(conditioning="bias+film")
     trained.save_to_preset(tmp_path)
-    with pytest.warns(UserWarning, match="a model of 3 classes. Not taken.*posterior/offsets"):
+    with pytest.warns(UserWarning, match="a model of 3 classes. Not taken.*posterior/class_bias"):
         model = PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
     assert model.num_classes == 5
     np.testing.assert_array_equal(

@@ -1,5 +1,5 @@
-import numpy as np
 import images
+import numpy as np
 import pytest
 from command_line import one_line
 

@@ -41,7 +41,7 @@ def test_saved_model_has_the_averaged_weights(trained):
     loaded = keras.models.load_model(run.model_keras)
     with averaged_weights(model):
         expected = [variable_value(variable) for variable in model.trainable_variables]
-    refitted = loaded.posterior.offsets.path
+    refitted = loaded.posterior.class_bias.path
     for variable, value in zip(loaded.trainable_variables, expected, strict=True):
         if variable.path != refitted:
             np.testing.assert_array_equal(variable_value(variable), value)
@@ -169,7 +169,7 @@ WITH_POSTERIOR = {"label_loss_weight": 0.5, "initial_logit_scale": 0.5}
 def source():
     """A model that no fresh one equals, its offsets and temperature included."""
     model = tiny.tiny_model(**WITH_POSTERIOR)
-    model.posterior.offsets.assign([3.0, 0.0, -3.0, 0.0])
+    model.posterior.class_bias.assign([3.0, 0.0, -3.0, 0.0])
     model.posterior.log_logit_scale.assign(0.7)
     return model
 
