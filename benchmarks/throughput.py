@@ -21,7 +21,7 @@ from common import argument_parser, facts, in_turn, random_images, save, show
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
-from keras_pixelcnnpp.layers.weight_normalized import weight_normalized_layers
+from keras_pixelcnnpp.layers.convolutions import weight_normalized_layers
 
 BATCH = 16
 IMAGES = 128

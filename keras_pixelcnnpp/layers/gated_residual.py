@@ -7,14 +7,14 @@ from keras import ops
 
 from keras_pixelcnnpp.checks import require_choice, require_number
 from keras_pixelcnnpp.conditioning import build_conditioning, condition
-from keras_pixelcnnpp.layers.evaluation import WholeImage
-from keras_pixelcnnpp.layers.shifted import (
+from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
     DownRightShiftedConv2DTranspose,
     DownShiftedConv2D,
     DownShiftedConv2DTranspose,
+    WeightNormalizedDense,
 )
-from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
+from keras_pixelcnnpp.layers.evaluation import WholeImage
 
 
 def concat_elu(x):

@@ -25,8 +25,8 @@ from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import make_head
 from keras_pixelcnnpp.errors import without_retracing_advice
+from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
-from keras_pixelcnnpp.layers.weight_normalized import data_dependent_initialization
 from keras_pixelcnnpp.models.inputs import (
     as_inputs,
     checked_inputs,

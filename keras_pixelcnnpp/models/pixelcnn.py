@@ -7,11 +7,13 @@ from keras import ops
 
 from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.conditioning import condition
+from keras_pixelcnnpp.layers.convolutions import (
+    DownShiftedConv2D,
+    MaskedConv2D,
+    WeightNormalizedDense,
+)
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.gated_residual import SharedDropout
-from keras_pixelcnnpp.layers.masked import MaskedConv2D
-from keras_pixelcnnpp.layers.shifted import DownShiftedConv2D
-from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 

@@ -8,10 +8,13 @@ from keras import ops
 
 from keras_pixelcnnpp.checks import plain, require_choice, require_integer
 from keras_pixelcnnpp.conditioning import condition
+from keras_pixelcnnpp.layers.convolutions import (
+    DownRightShiftedConv2D,
+    DownShiftedConv2D,
+    WeightNormalizedDense,
+)
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.gated_residual import ResidualStack, concat_elu
-from keras_pixelcnnpp.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
-from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 

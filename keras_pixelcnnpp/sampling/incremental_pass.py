@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.layers.convolutions import fixed_kernels, normalized_kernels
 from keras_pixelcnnpp.layers.evaluation import (
     PixelEvaluation,
     RowEvaluation,
@@ -14,7 +15,6 @@ from keras_pixelcnnpp.layers.evaluation import (
     read,
     write,
 )
-from keras_pixelcnnpp.layers.weight_normalized import fixed_kernels, normalized_kernels
 
 
 class IncrementalPass:

@@ -5,7 +5,7 @@ import pytest
 from layer_checks import check_layer
 
 from keras_pixelcnnpp import conditioning, layers
-from keras_pixelcnnpp.layers.weight_normalized import WeightNormalizedDense
+from keras_pixelcnnpp.layers.convolutions import WeightNormalizedDense
 
 IMAGES, FEATURES = (2, 3, 5, 7, 2), (2, 1, 4, 6, 3)
 SHIFTED = {"filters": 4, "kernel_size": (3, 5), "initial_scale": 0.5}

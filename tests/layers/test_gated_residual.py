@@ -5,13 +5,13 @@ from keras import ops
 from layer_checks import randomize, run, weights_of
 from reference_network import ReferencePixelCNN
 
+from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 from keras_pixelcnnpp.layers.gated_residual import (
     GatedResidualBlock,
     ResidualStack,
     SharedDropout,
     concat_elu,
 )
-from keras_pixelcnnpp.layers.weight_normalized import WeightNormalized
 
 SHAPE = (2, 1, 4, 6, 3)
 

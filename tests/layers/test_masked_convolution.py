@@ -6,7 +6,7 @@ from backend_tools import input_gradient
 from keras import ops
 from layer_checks import randomize, run, weights_of
 
-from keras_pixelcnnpp.layers.masked import MaskedConv2D
+from keras_pixelcnnpp.layers.convolutions import MaskedConv2D
 
 KERNELS = [(3, 3), (7, 7), (1, 5), (5, 1), (1, 1), (3, 7)]
 

@@ -6,7 +6,7 @@ from keras import ops
 from layer_checks import randomize, run, weights_of
 from reference_network import convolution, transposed_convolution
 
-from keras_pixelcnnpp.layers.shifted import (
+from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
     DownRightShiftedConv2DTranspose,
     DownShiftedConv2D,

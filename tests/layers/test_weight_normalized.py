@@ -4,13 +4,11 @@ from backend_tools import variable_gradients
 from keras import ops
 from layer_checks import randomize, run, weights_of
 
-from keras_pixelcnnpp.layers.shifted import (
+from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
     DownRightShiftedConv2DTranspose,
     DownShiftedConv2D,
     DownShiftedConv2DTranspose,
-)
-from keras_pixelcnnpp.layers.weight_normalized import (
     WeightNormalizedDense,
     data_dependent_initialization,
     fixed_kernels,
