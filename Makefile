@@ -5,6 +5,7 @@
 # make docs      the site, in docs/_build/html
 # make notebooks runs the tutorials (minutes), and builds the site with what they print
 # make soak      kills trainings and resumes them, serves requests, runs all examples of hypothesis
+# make wheel     the distribution, checked, and installed into an empty environment
 # make lock      chooses new versions for requirements/constraints.txt; make audit looks for known holes in them
 #
 # Each makes its own environment when there is none, and again when setup.cfg or the versions have changed.
@@ -19,7 +20,7 @@ TORCH_INDEX ?=
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
-.PHONY: help demo test test-jax test-torch test-extras test-notebooks test-all bench bench-all lint format docs notebooks soak lock audit clean
+.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-all wheel bench bench-all lint format docs notebooks soak lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -74,7 +75,30 @@ test-extras: .venv-extras/installed
 test-notebooks: .venv-docs/installed
 	.venv-docs/bin/python docs/run_notebooks.py
 
+test-tensorflow: test
+
 test-all: test test-jax test-torch test-extras test-notebooks
+
+# The oldest versions that setup.cfg names, under TensorFlow.
+.venv-lowest/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check uv
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --resolution lowest-direct --editable ".[tensorflow,dev]"
+	@touch $@
+
+test-lowest: .venv-lowest/installed
+	KERAS_BACKEND=tensorflow .venv-lowest/bin/python -m pytest $(PYTEST_ARGS)
+
+# --- distribution -----------------------------------------------------------------------------
+
+# The first command of the README, from another folder and without this one's files.
+wheel: .venv/installed
+	rm -rf dist
+	.venv/bin/python -m build --outdir dist .
+	.venv/bin/uvx twine check --strict dist/*
+	$(PYTHON) -m venv --clear .venv-wheel
+	.venv-wheel/bin/pip install --quiet -c $(VERSIONS) "$$(echo dist/*.whl)[tensorflow]"
+	cd .venv-wheel && KERAS_BACKEND=tensorflow bin/pixelcnnpp sample --preset fashion_mnist --output samples.png
 
 lint: .venv/installed
 	.venv/bin/ruff check .
@@ -136,4 +160,4 @@ demo: .venv/installed
 	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/drawn, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
-	rm -rf $(ENVIRONMENTS) docs/_build build dist *.egg-info
+	rm -rf $(ENVIRONMENTS) .venv-lowest .venv-wheel docs/_build build dist *.egg-info
