@@ -9,7 +9,7 @@ import keras
 import pytest
 
 from keras_pixelcnnpp import backend
-from keras_pixelcnnpp.backend import progress, verbosity
+from keras_pixelcnnpp.backend import progress
 
 
 @pytest.fixture
@@ -21,14 +21,6 @@ def terminal(monkeypatch):
         monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
 
     return choose
-
-
-def test_verbosity(terminal):
-    terminal(True)
-    assert [verbosity("auto", steps) for steps in (1, 2)] == [0, 1]
-    terminal(False)
-    assert verbosity("auto", 2) == 0
-    assert [verbosity(chosen, 1) for chosen in (0, 1, 2)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

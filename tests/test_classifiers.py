@@ -22,7 +22,6 @@ from keras_pixelcnnpp.classifiers import (
     refit_class_bias,
     write_predictions,
 )
-from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 
@@ -206,22 +205,6 @@ def test_log_probabilities_are_not_rounded_to_nothing(monkeypatch):
     classifier, images = PixelCNNClassifier(model), tiny.tiny_split(1).images
     assert classifier.predict_log_proba(images) == pytest.approx(scores)
     assert classifier.predict_proba(images)[0, 2] == 0
-
-
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (np.zeros((2, 4, 4, 1), "float32"), "dtype=float32"),
-        (np.zeros((2, 4, 4, 3), "uint8"), r"\(None, 4, 4, 1\)"),
-        (np.zeros((4, 4, 1), "uint8"), r"shape=\(4, 4, 1\)"),
-        (np.full((2, 4, 4, 1), 5, "uint8"), "levels from 0 to 4"),
-    ],
-)
-def test_bad_images(images, message):
-    cnn = BaselineCNN((4, 4, 1), 3, num_levels=5, filters=(4,), num_blocks=1)
-    for classifier in (BaselineClassifier(cnn), PixelCNNClassifier(tiny.untrained_model())):
-        with pytest.raises(ValueError, match=message):
-            classifier.predict(images)
 
 
 def test_pixelcnn_classifies_by_bayes_rule():

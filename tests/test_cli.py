@@ -15,7 +15,6 @@ from PIL import Image
 
 import keras_pixelcnnpp
 from keras_pixelcnnpp import cli
-from keras_pixelcnnpp.errors import is_out_of_memory
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 
 SMALL = [
@@ -129,12 +128,6 @@ def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
             assert facts["split"] in row
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to …")])
-def test_out_of_memory_is_known_by_name(error):
-    assert is_out_of_memory(error)
-    assert not is_out_of_memory(ValueError("memory"))
-
-
 @pytest.mark.tensorflow
 @pytest.mark.slow
 def test_from_images_to_savedmodel(pixelcnnpp, data, tmp_path):
@@ -180,14 +173,6 @@ def test_images_of_a_single_class(pixelcnnpp, tmp_path):
 
 
 class TestBadInput:
-    def test_unknown_preset(self, pixelcnnpp, tmp_path):
-        run = tmp_path / "run"
-        result = pixelcnnpp(
-            "train", "pixelcnnpp", "--data", "digits", "--run", run, "--preset", "dígits"
-        )
-        one_line(result, "digits", "report", "cifar10")
-        assert not run.exists()
-
     def test_image_size_that_cannot_be_halved(self, pixelcnnpp, data, tmp_path):
         run = tmp_path / "run"
         options = [*SMALL, "--image-size", 6, "--num-resolutions", 3]
@@ -196,13 +181,3 @@ class TestBadInput:
             *("option `image_size`", "num_resolutions=3", "(4, 4) or (8, 8)"),
         )
         assert not run.exists()
-
-    @pytest.mark.parametrize("model", ["pixelcnnpp", "baseline"])
-    def test_missing_data(self, pixelcnnpp, tmp_path, model):
-        run = tmp_path / "run"
-        one_line(pixelcnnpp("train", model, "--data", tmp_path / "none", "--run", run), "none")
-        assert not run.exists()
-
-    @pytest.mark.parametrize("command", [("evaluate", "classification"), ("savedmodel", "export")])
-    def test_no_run(self, pixelcnnpp, tmp_path, command):
-        one_line(pixelcnnpp(*command, "--run", tmp_path), "No run in", "pixelcnnpp train")

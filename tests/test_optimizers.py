@@ -161,9 +161,3 @@ def test_schedule_loads_in_a_fresh_process(tmp_path):
     code += "print(int(m.optimizer.iterations), m.optimizer._learning_rate.get_config())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == f"1 {schedule.get_config()}", done.stderr[-2000:]
-
-
-@pytest.mark.parametrize("wrong", [-1, 0, 2.5])
-def test_bad_warmup_steps(wrong):
-    with pytest.raises(ValueError, match="`warmup_steps`"):
-        WarmUp(schedules.CosineDecay(0.01, 90), wrong)

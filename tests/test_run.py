@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,11 +26,6 @@ def run(tmp_path):
     folder.start("pixelcnnpp", config(), DATA)
     finish(folder)
     return folder
-
-
-def test_writes_the_configuration(run):
-    assert run.read_config()["pixelcnnpp"]["options"] == {"filters": 40, "epochs": 3}
-    assert run.read_config()["data"]["fingerprint"] == "f00d"
 
 
 def test_both_models_share_the_data(run):
@@ -101,12 +94,6 @@ def test_overwriting_one_model_keeps_the_other(run):
         run.start("pixelcnnpp", config(), {**DATA, "fingerprint": "beef"}, overwrite=True)
 
 
-def test_resumed_run_may_last_longer(run):
-    longer = config(epochs=9)
-    run.start("pixelcnnpp", longer, DATA, resume=True, may_change=("epochs",))
-    assert run.read_config()["pixelcnnpp"]["options"]["epochs"] == 9
-
-
 def test_nothing_to_resume(tmp_path):
     run = RunFolder(tmp_path / "run")
     with pytest.raises(UserError, match="Nothing to resume"):
@@ -124,37 +111,11 @@ def test_run_that_was_killed_before_its_first_checkpoint_can_be_resumed(tmp_path
         run.start("baseline", config(), DATA, resume=True)
 
 
-def test_what_killed_processes_left_is_removed(run):
-    places = [run.path, run.checkpoints("pixelcnnpp"), run.logs("pixelcnnpp")]
-    leftovers = [place / ".pixelcnnpp-x1y2" for place in places]
-    for path in leftovers:
-        path.mkdir(parents=True)
-        (path / "model.keras").touch()
-    run.start("pixelcnnpp", config(), DATA, resume=True)
-    assert not any(path.exists() for path in leftovers)
-    assert run.model_keras.exists()
-
-
 def test_run_that_broke_off_early_may_be_started_again(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.start("pixelcnnpp", config(), DATA)
     run.start("pixelcnnpp", config(filters=80), {**DATA, "fingerprint": "beef"})
     assert run.read_config()["pixelcnnpp"]["options"]["filters"] == 80
-
-
-@pytest.mark.parametrize("content", ["{", "[]", json.dumps({"other": 1})])
-def test_damaged_configuration(tmp_path, content):
-    (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UserError, match=r"config\.json is"):
-        RunFolder(tmp_path).read_config()
-
-
-def test_missing_pieces_say_how_to_make_them(tmp_path):
-    run = RunFolder(tmp_path)
-    with pytest.raises(UserError, match="pixelcnnpp train pixelcnnpp --data … --run"):
-        run.read_config()
-    with pytest.raises(UserError, match="pixelcnnpp train baseline --data … --run"):
-        run.require_model("baseline")
 
 
 @pytest.fixture

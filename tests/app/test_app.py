@@ -57,20 +57,6 @@ class TestSample:
         again, _ = last(answers.sample(seed=found.seed))
         np.testing.assert_array_equal(again.pixels, found.pixels)
 
-    @pytest.mark.parametrize(
-        ("given", "message"),
-        [
-            ({"label": 3}, "integers from 0 to 2"),
-            ({"label": "grey"}, "`labels`"),
-            ({"temperature": 0}, "`temperature`"),
-            ({"guidance": 1}, "label dropout"),
-            ({"seed": -1}, "`seed`"),
-        ],
-    )
-    def test_refuses(self, answers, given, message):
-        with pytest.raises(ValueError, match=message):
-            next(answers.sample(**{"label": 0, "seed": 0, **given}))
-
 
 class TestComplete:
     def test_gives_what_complete_gives(self, answers, model):

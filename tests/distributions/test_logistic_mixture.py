@@ -138,18 +138,6 @@ def test_sampling_follows_log_prob(rng, channels, num_levels):
     assert chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > 1e-3
 
 
-def test_the_next_channel_sees_the_rounded_one():
-    """Coefficient 1 and no noise: the second channel repeats the rounded first one."""
-    coefficient = 20.0  # tanh 1
-    parameters = np.array([[0.0, 0.3, 0.0, -7.0, -7.0, coefficient]])
-    middle = np.full((1, 3), 0.5)  # the logistic noise is 0
-    # 0.3 lies next to level 2 (1/3); unrounded, the second would be 0.3 as well. With mean 0.34
-    # more the two differ: 0.3 + 0.34 = 0.64 is level 2, 1/3 + 0.34 = 0.673 is level 3.
-    assert draw(parameters, middle, 2, 4).tolist() == [[2, 2]]
-    parameters[0, 2] = 0.34
-    assert draw(parameters, middle, 2, 4).tolist() == [[2, 3]]
-
-
 def test_rounding_inverts_scaling():
     for num_levels in (2, 17, 255, 256):
         levels = ops.arange(num_levels)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import figures
 
 
@@ -23,11 +22,6 @@ def test_gallery_shows_each_pixel_in_its_place():
     assert columns.max() >= black_columns.max() - 1
     assert columns.min() > 2 * np.ptp(columns)
     assert rows.min() > np.ptp(rows) + 10
-
-
-def test_two_channels_are_no_image():
-    with pytest.raises(UserError, match="1 or 3 channels"):
-        figures.gallery_png(np.zeros((1, 1, 4, 4, 2), "uint8"), ("a",), ("b",))
 
 
 def test_names_in_tables_are_not_markup(capsys):

@@ -3,8 +3,6 @@ import io
 import json
 import re
 import shlex
-import shutil
-import subprocess
 
 import hostile
 import pytest
@@ -20,7 +18,6 @@ from keras_pixelcnnpp.evaluate.report import build_page, training_words
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder, split_words
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PREFIX = "data:image/png;base64,"
 
 
@@ -164,53 +161,6 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
         "pixelcnnpp evaluate report",
     ):
         assert f"{line} --run '{run.path}'" in text
-
-
-# A frame of 390 pixels: Chromium's own window cannot be made that narrow.
-FRAME = """<!DOCTYPE html><body><iframe width="390" height="800" style="border:0"></iframe><script>
-const frame = document.querySelector("iframe");
-frame.onload = () => {
-  const page = frame.contentDocument, images = [...page.images];
-  document.body.dataset.found = JSON.stringify({
-    overflow: page.documentElement.scrollWidth - page.documentElement.clientWidth,
-    broken: images.filter(image => !image.complete || !image.naturalWidth).length,
-    images: images.length,
-    ground: frame.contentWindow.getComputedStyle(page.body).backgroundColor,
-  });
-};
-frame.srcdoc = %s;
-</script></body>"""
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-@pytest.mark.parametrize(("scheme", "setting"), [("dark", 0), ("light", 1)])
-def test_in_a_browser(pixelcnnpp, tmp_path, scheme, setting):
-    run = write_finished_run(tmp_path / "run", ("a" * 60, "dog"))
-    page_of(pixelcnnpp, run)
-    content = (run.reports / "index.html").read_text(encoding="utf-8")
-    frame = tmp_path / "frame.html"
-    frame.write_text(FRAME % json.dumps(content), encoding="utf-8")
-    browser = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            *("--enable-logging=stderr", "--virtual-time-budget=5000"),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            f"--blink-settings=preferredColorScheme={setting}",
-            frame.as_uri(),
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "CONSOLE" not in browser.stderr
-    (body,) = [attributes for tag, attributes in HtmlPage(browser.stdout).tags if tag == "body"]
-    found = json.loads(body["data-found"])
-    assert found["overflow"] == 0
-    assert (found["images"], found["broken"]) == (content.count("<img"), 0)
-    assert found["images"] > 10
-    red = int(found["ground"].split("(")[1].split(",")[0])
-    assert (red < 64) == (scheme == "dark")
 
 
 VALUES = st.sampled_from([None, True, 3, -1, 1e400, "x", [], [1], ["x"], {}, {"x": 1}])

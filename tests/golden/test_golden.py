@@ -1,7 +1,5 @@
 """A small fixed model, held to a float64 NumPy implementation of the whole of PixelCNN++."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -152,11 +150,3 @@ def test_archive_of_another_backend(tmp_path):
     for file in (ARCHIVE, tmp_path / "again.keras"):
         received = keras.models.load_model(file).class_log_likelihoods(ARCHIVE_IMAGES)
         np.testing.assert_allclose(received, ARCHIVE_LOG_LIKELIHOODS, rtol=1e-4)
-
-
-@pytest.mark.once
-def test_archive_in_a_fresh_process():
-    code = f"import keras_pixelcnnpp, keras; print(keras.saving.load_model({str(ARCHIVE)!r}).name)"
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout

@@ -20,51 +20,6 @@ def features(rng, *shape):
     return rng.normal(size=shape or SHAPE).astype("float32")
 
 
-def reference(layer, conditioning="none"):
-    """The same block in float64 NumPy."""
-    weights = {f"block/{path}": value for path, value in weights_of(layer).items()}
-    return ReferencePixelCNN(weights, 1, 1, 2, conditioning)
-
-
-@pytest.mark.parametrize(("shift", "columns"), [("down", (-1, 0, 1)), ("down_right", (-1, 0))])
-@pytest.mark.parametrize("has_shortcut", [False, True])
-def test_equals_numpy(rng, shift, columns, has_shortcut):
-    layer = GatedResidualBlock(3, shift=shift)
-    x, link = features(rng), features(rng)
-    shortcut = features(rng, 2, 1, 4, 6, 5) if has_shortcut else None
-    inputs = (x, shortcut, link) if has_shortcut else (x,)
-    call_arguments = {} if has_shortcut else {"link": ops.convert_to_tensor(link)}
-    run(layer, *inputs, **call_arguments)
-    randomize(layer)
-    received = run(layer, *inputs, **call_arguments)
-    for index in range(2):
-        expected = reference(layer).block(
-            "block",
-            x[index, 0],
-            columns,
-            shortcut[index, 0] if has_shortcut else None,
-            link[index, 0],
-        )
-        np.testing.assert_allclose(received[index, 0], expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("conditioning", ["bias", "film", "adaptive_norm", "bias+film"])
-def test_label_enters_where_its_strategy_says(rng, conditioning):
-    layer = GatedResidualBlock(3, conditioning=conditioning, num_classes=2)
-    x = features(rng)
-    labels = ops.convert_to_tensor([[0, 1, 2], [2, 0, 1]])
-    run(layer, x, labels=labels)
-    randomize(layer)
-    received = run(layer, x, labels=labels)
-    assert received.shape == (2, 3, 4, 6, 3)
-    block = reference(layer, conditioning)
-    for index, row in enumerate([[0, 1, 2], [2, 0, 1]]):
-        for candidate, label in enumerate(row):
-            block.label = label
-            expected = block.block("block", x[index, 0], (-1, 0, 1), None, 0)
-            np.testing.assert_allclose(received[index, candidate], expected, rtol=1e-4, atol=1e-4)
-
-
 def test_candidates_share_the_noise(rng):
     layer = GatedResidualBlock(3, dropout_rate=0.5, conditioning="bias", num_classes=3)
     same = ops.convert_to_tensor([[1, 1, 1], [2, 2, 2]])
@@ -96,17 +51,6 @@ def test_stack_equals_numpy(rng, shift, columns, filters, num_blocks):
     for name, output in received.items():
         image = ops.convert_to_numpy(output)[0, 0]
         np.testing.assert_allclose(image, expected[name], rtol=1e-4, atol=1e-4)
-
-
-def test_number_of_blocks():
-    """As in the paper: on the way up one block more than down, but not at the lowest."""
-    names = [block.name for block in ResidualStack((4, 4, 4), num_blocks=(2, 2, 2)).blocks()]
-    down = [f"down_{level}_{index}" for level in range(3) for index in range(2)]
-    up = ["up_2_0", "up_2_1", "up_1_0", "up_1_1", "up_1_2", "up_0_0", "up_0_1", "up_0_2"]
-    assert names == down + up
-    names = [block.name for block in ResidualStack((4, 4), num_blocks=(1, 3)).blocks()]
-    down = ["down_0_0", "down_1_0", "down_1_1", "down_1_2"]
-    assert names == [*down, "up_1_0", "up_1_1", "up_1_2", "up_0_0", "up_0_1"]
 
 
 def test_work_before_the_label_is_done_once(rng):
@@ -167,14 +111,6 @@ def test_each_call_has_a_new_mask_and_a_seed_repeats_them():
     first, second = (run(layer, ONES, training=True) for _ in range(2))
     assert np.any(first != second)
     np.testing.assert_array_equal(run(SharedDropout(0.4, seed=3), ONES, training=True), first)
-
-
-def test_concat_elu_equals_numpy(rng):
-    x = rng.normal(size=(2, 3, 4)).astype("float32")
-    both = np.concatenate([x, -x], axis=-1).astype("float64")
-    expected = np.where(both > 0, both, np.exp(both) - 1)
-    received = ops.convert_to_numpy(concat_elu(ops.convert_to_tensor(x)))
-    np.testing.assert_allclose(received, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_gradient_of_concat_elu(rng):

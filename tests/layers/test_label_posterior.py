@@ -25,16 +25,6 @@ def test_probabilities_of_all_classes():
     np.testing.assert_allclose(example().probabilities(LOG_LIKELIHOOD), expected, rtol=1e-5)
 
 
-def test_bayes_rule_with_a_prior():
-    layer = LabelPosterior(3)
-    run(layer, LOG_LIKELIHOOD, CANDIDATES)
-    prior = np.array([0.7, 0.2, 0.1])
-    layer.class_bias.assign([*np.log(prior), 0.0])
-    joint = np.exp(LOG_LIKELIHOOD.astype("float64")) * prior
-    expected = joint / joint.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(layer.probabilities(LOG_LIKELIHOOD), expected, rtol=1e-4)
-
-
 def test_what_is_trainable():
     def names(**arguments):
         layer = LabelPosterior(3, **arguments)

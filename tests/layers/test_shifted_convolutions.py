@@ -80,13 +80,3 @@ def test_rows_of_a_cache_give_one_output_row(rng, cls, kernel_size, strict, rows
     rows_seen = ops.convert_to_tensor(x[:, 4 + rows[0] : 4 + rows[-1] + 1])
     received = ops.convert_to_numpy(layer(layer.pad_columns(rows_seen), padded=True))
     np.testing.assert_allclose(received[:, 0], whole[:, 4], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("leading", [(), (2,), (2, 3)])
-@pytest.mark.parametrize("strides", [1, 2])
-def test_any_number_of_leading_axes(rng, leading, strides):
-    layer = DownShiftedConv2D(4, strides=strides)
-    x = rng.normal(size=(*leading, 4, 6, 3)).astype("float32")
-    received = run(layer, x)
-    one_by_one = run(layer, x.reshape(-1, 4, 6, 3))
-    np.testing.assert_allclose(received.reshape(one_by_one.shape), one_by_one, atol=1e-6)

@@ -116,7 +116,6 @@ MASKS = {"image_shape": (4, 4, 3), "num_classes": 2, "filters": 12, "num_blocks"
                 ({"conditioning": "adaptive_norm"}, "'adaptive_norm' would mix"),
                 ({"filters": 9}, "`filters`. Expected a multiple of 6. Received: filters=9"),
                 ({"num_blocks": 0}, "`num_blocks`"),
-                ({"head": "gaussian"}, "`head`"),
             ]
         ),
         *(
@@ -129,38 +128,25 @@ MASKS = {"image_shape": (4, 4, 3), "num_classes": 2, "filters": 12, "num_blocks"
                 ({"image_shape": (4, 4)}, "`image_shape`. Expected three positive integers"),
                 ({"image_shape": (0, 4, 1)}, "`image_shape`"),
                 ({"image_shape": (6, 8, 1), "num_resolutions": 3}, r"\(4, 8\) or \(8, 12\)"),
-                ({"num_classes": -1}, "`num_classes`. Expected an integer of at least 0"),
                 ({"num_classes": 2.0}, "`num_classes`"),
-                ({"num_classes": True}, "`num_classes`"),
                 ({"num_levels": 257}, "`num_levels`. Expected an integer from 2 to 256"),
-                ({"filters": 0}, "`filters`"),
                 ({"filters": (4, 4)}, "`filters`.*num_resolutions=1"),
-                ({"num_blocks": (1, 2)}, "`num_blocks`.*num_resolutions=1"),
                 ({"num_blocks": 1001}, "`num_blocks`. Expected an integer from 1 to 1000"),
                 ({"conditioned_blocks": "down"}, "Expected one of: all, up, up_left"),
-                ({"num_resolutions": 0}, "`num_resolutions`"),
-                ({"num_mixtures": 0}, "`num_mixtures`"),
                 ({"conditioning": "magic"}, "`conditioning`.*one_hot, embedding, bias"),
-                ({"conditioning": "bias+bias"}, "`conditioning`"),
-                ({"conditioning": "magic", "num_classes": 0}, "`conditioning`"),
                 ({"dropout_rate": 1.0}, r"`dropout_rate`. Expected a number in \[0, 1\)"),
-                ({"label_dropout_rate": -0.1}, "`label_dropout_rate`"),
-                ({"label_loss_weight": "much"}, "`label_loss_weight`"),
                 ({"label_loss_weight": float("nan")}, "`label_loss_weight`"),
-                ({"unlabeled_weight": -1.0}, "`unlabeled_weight`"),
                 ({"initial_logit_scale": 0}, r"`initial_logit_scale`. Expected a number in \(0,"),
             ]
         ),
         *(
             (kp.BaselineCNN, {"image_shape": (8, 8, 1), "num_classes": 3, **arguments}, message)
             for arguments, message in [
-                ({"image_shape": (8, 0, 1)}, "`image_shape`"),
                 ({"num_classes": 1}, "`num_classes`. Expected an integer of at least 2"),
                 ({"num_levels": 1}, "`num_levels`"),
                 ({"filters": ()}, "`filters`"),
                 ({"num_blocks": 0}, "`num_blocks`"),
                 ({"label_smoothing": -0.1}, "`label_smoothing`"),
-                ({"shift_rate": 2}, "`shift_rate`"),
             ]
         ),
     ],

@@ -85,16 +85,6 @@ def test_losses_of_regularizers_and_add_loss_count():
     assert more["bits_per_dim"] == plain["bits_per_dim"]
 
 
-def test_data_dependent_initialization():
-    """The first convolution's outputs: mean 0 and deviation 1 over the batch it saw."""
-    model = tiny.tiny_model(dropout_rate=0.5)
-    scaled = ops.convert_to_tensor(IMAGES[:, None].astype("float32") / 2 - 1)
-    stem = model.network.rows_above_stem(model.network.to_pixels(scaled, None))
-    stem = ops.convert_to_numpy(stem)
-    np.testing.assert_allclose(stem.mean(axis=(0, 1, 2, 3)), 0, atol=1e-4)
-    np.testing.assert_allclose(stem.std(axis=(0, 1, 2, 3)), 1, rtol=1e-3)
-
-
 def test_arguments_in_keras_order():
     """Of `fit` and `evaluate`, as far as the validation data, and by name."""
     model = tiny.tiny_model()

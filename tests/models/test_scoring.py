@@ -32,25 +32,6 @@ def test_posterior_and_bits_per_dim(hybrid):
     np.testing.assert_allclose(hybrid.bits_per_dim(IMAGES), bits, rtol=1e-5)
 
 
-def test_tensors_for_export_agree_with_arrays(hybrid):
-    images = ops.convert_to_tensor(IMAGES)
-    tensors = {
-        name: ops.convert_to_numpy(value)
-        for name, value in hybrid.posterior_tensors(images).items()
-    }
-    np.testing.assert_allclose(
-        tensors["log_likelihood"], hybrid.class_log_likelihoods(IMAGES), rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        tensors["probabilities"], hybrid.class_probabilities(IMAGES), rtol=1e-4, atol=1e-6
-    )
-    np.testing.assert_allclose(tensors["bits_per_dim"], hybrid.bits_per_dim(IMAGES), rtol=1e-5)
-    log_prob = hybrid.log_prob_tensors(images, ops.convert_to_tensor(LABELS))
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(log_prob), hybrid.log_prob(IMAGES, LABELS), rtol=1e-5
-    )
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])
 def test_batches_of_one_size(model, batch_size, monkeypatch):
     sizes, batches = [], ArrayBatches.__getitem__
@@ -89,12 +70,3 @@ def test_all_rows_are_the_image_and_one_number_is_one_of_several(hybrid):
         hybrid.class_probabilities(IMAGES, observed_rows=[3, 1]), each[:, [3, 1]]
     )
     np.testing.assert_allclose(each[:, 0], np.tile(softmax(OFFSETS), (12, 1)), rtol=1e-5)
-
-
-def test_evidence_sums_to_the_difference_of_the_log_likelihoods(model):
-    against = (LABELS + 1) % 3
-    evidence = model.evidence_map(IMAGES, LABELS, against, batch_size=5)
-    assert (evidence.shape, evidence.dtype) == ((12, 4, 4), np.float32)
-    expected = model.log_prob(IMAGES, LABELS) - model.log_prob(IMAGES, against)
-    np.testing.assert_allclose(evidence.sum(axis=(1, 2)), expected, atol=1e-4)
-    assert np.abs(expected).max() > 1e-2

@@ -35,15 +35,6 @@ def test_no_two_classes_have_a_file_in_common(class_names):
     assert not set("/?:") & set("".join(names))
 
 
-def test_overview_has_a_row_per_class():
-    overview = samples(per_class=12).overview(columns=10)
-    enlarged = 10
-    row, column = 5 * enlarged, 7 * enlarged
-    assert overview.shape == (3 * row + enlarged, 10 * column + enlarged, 1)
-    middles = overview[row // 2 :: row, column // 2 :: column, 0]
-    assert middles.tolist() == [[value] * 10 for value in (0, 128, 255)]
-
-
 def test_draws_what_the_model_samples():
     model = tiny.tiny_model()
     drawn = ClassSamples.draw(model, ("dark", "grey", "bright"), per_class=2, seed=3)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.sampling.sampler import NoiseSequence, known_pixels
 
 LABELS = np.array([0, 1, 1, 0, 1, 2, 0])
 IMAGES = np.random.default_rng(3).integers(0, 4, (7, 2, 2, 1)).astype("uint8")
@@ -37,19 +36,6 @@ def test_seed_and_place_determine_a_image_whatever_the_batch_size(model):
     assert np.any(model.sample(LABELS, seed=6) != first)
 
 
-def test_noise_depends_on_seed_and_image_alone():
-    def all_noise(seed, batch_size):
-        sequence = NoiseSequence({}, 5, (2, 2, 3), seed, batch_size)
-        return np.concatenate([sequence[index][0]["noise"] for index in range(len(sequence))])[:5]
-
-    noise = all_noise(1, 5)
-    np.testing.assert_array_equal(all_noise(1, 2), noise)
-    assert len(np.unique(noise)) == noise.size
-    assert np.all(all_noise(2, 5) != noise)
-    assert noise.dtype == np.float32
-    assert 0 < noise.min() < noise.max() < 1
-
-
 def test_observed_rows_are_kept(model):
     for rows in (0, 1, 2):
         completed = model.complete(IMAGES, rows, LABELS, seed=0)
@@ -68,13 +54,6 @@ def test_a_mask_for_each_image(model):
         mask = (np.arange(4) < count).reshape(2, 2)
         alone = model.complete(IMAGES, mask, LABELS, seed=0)[image]
         np.testing.assert_array_equal(completed[image], alone)
-
-
-def test_rows_and_mask_agree():
-    mask = np.zeros((3, 4), bool)
-    mask[:2] = True
-    assert known_pixels(2, 5, (3, 4, 1)).tolist() == [8] * 5
-    assert known_pixels(mask, 5, (3, 4, 1)).tolist() == [8] * 5
 
 
 def test_unconditional_model(unconditional):
@@ -112,27 +91,18 @@ def test_progress_bar_for_long_jobs_at_a_terminal(model, capsys, monkeypatch):
 COMMON = [
     ({"seed": 1.5}, r"`seed`.*seed=1\.5"),
     ({"seed": -1}, "`seed`"),
-    ({"seed": True}, "`seed`"),
     ({"temperature": 0}, r"`temperature`. Expected a number in \[1e-6, 1e6\]"),
-    ({"temperature": 1e-40}, "`temperature`"),
     ({"temperature": float("nan")}, "`temperature`"),
-    ({"temperature": "hot"}, "`temperature`"),
     ({"guidance": -0.1}, r"`guidance`. Expected a number in \[0, inf\)"),
-    ({"guidance": float("inf")}, "`guidance`"),
 ]
 OF_LABELS = [
     ({"labels": [0, 3]}, r"`labels`\. Expected integers from 0 to 2.*from 0 to 3"),
     ({"labels": [0.5]}, r"`labels`.*float64"),
-    ({"labels": [[0, 1]]}, r"`labels`.*shape=\(1, 2\)"),
     ({"labels": ["cat"]}, "`labels`"),
-    ({"labels": None}, "`labels`"),
 ]
 OF_IMAGES = [
     ({"observed_rows": 3}, r"`observed_rows`\. Expected an integer from 0 to 2.*value=3"),
-    ({"observed_rows": True}, "`observed_rows`"),
-    ({"observed_rows": [1, 2]}, "`observed_rows`"),
     ({"observed_rows": np.ones((3, 2), bool)}, r"`observed_rows`.*shape=\(3, 2\)"),
-    ({"observed_rows": np.ones((2, 2), int)}, "`observed_rows`.*dtype=int64"),
     ({"observed_rows": np.array([[False, True], [False, False]])}, "raster order"),
     ({"images": np.zeros((7, 2, 3, 1), "uint8")}, r"`images`.*\(7, 2, 3, 1\)"),
     ({"images": np.zeros((7, 2, 2, 1))}, r"`images`.*float64"),
@@ -148,10 +118,7 @@ REFUSED = [
         ("complete", {"observed_rows": 1, "labels": LABELS, **arguments}, message)
         for arguments, message in [*OF_IMAGES, *COMMON[-1:]]
     ),
-    *(
-        ("sample_rows", {"images": IMAGES, "labels": LABELS, **arguments}, message)
-        for arguments, message in [*OF_LABELS[:1], *OF_IMAGES, *COMMON[-1:]]
-    ),
+    ("sample_rows", {"images": IMAGES, "labels": LABELS, "observed_rows": 3}, "`observed_rows`"),
     ("sample_rows", {"labels": np.zeros(0, int)}, r"`labels`\. Expected at least one"),
 ]
 

@@ -92,16 +92,6 @@ def test_nothing_is_overwritten(pixelcnnpp, run, files, tmp_path):
     np.testing.assert_array_equal(pixels(mine), pixels(files[1]))
 
 
-def test_a_preset(pixelcnnpp, model, files, tmp_path):
-    model.save_to_preset(tmp_path / "preset")
-    output = tmp_path / "images.pxc"
-    command = ("savedmodel", "compress", tmp_path / "preset", files[0], "--output", output)
-    assert pixelcnnpp(*command)[0] == 0
-    back = ("savedmodel", "decompress", output, "--model", tmp_path / "preset")
-    assert pixelcnnpp(*back, "--output", tmp_path)[0] == 0
-    np.testing.assert_array_equal(pixels(tmp_path / "a.png"), pixels(files[0]))
-
-
 def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
     bad = tmp_path / "bad.png"
     command = ("savedmodel", "compress", run, files[0], bad, "--output", tmp_path / "out.pxc")

@@ -129,19 +129,6 @@ class TestSample:
         assert [file.read_bytes() for file in files] == first
         assert [file.stat().st_mtime_ns for file in files[:32]] == times
 
-    @pytest.mark.parametrize(
-        ("options", "messages"),
-        [
-            (("--label", "fourth"), ("'fourth'", "dark, grey, bright")),
-            (("--label", 3), ("'3'", "0 to 2")),
-            (("--label", 0, "--temperature", 0), ("temperature",)),
-        ],
-    )
-    def test_bad_options(self, pixelcnnpp, savedmodel, tmp_path, options, messages):
-        command = ("savedmodel", "sample", savedmodel, "--output", tmp_path / "output")
-        one_line(pixelcnnpp(*command, *options), *messages)
-        assert not (tmp_path / "output").exists()
-
 
 def test_workers_without_ray(pixelcnnpp, savedmodel, data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)

@@ -85,12 +85,10 @@ def test_sample(pixelcnnpp, trained, tmp_path):
         (["sample", "--preset", "nowhere"], ["Unknown preset", "'nowhere'"]),
         (["sample", "--preset", "report"], ["without weights"]),
         (["sample", "--preset", "digits", "--label", "cat"], ["No class 'cat'"]),
-        (["sample", "--preset", "digits", "--guidance", "1"], ["label dropout"]),
         (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
         # Before it looks for the model.
         (["sample", "--preset", "nowhere", "--output", "s3://bucket/a.png"], ["to a URL", "s3://"]),
         (["classify", "--run", "nowhere", "a.png"], ["nowhere", "Train it"]),
-        (["sample", "--model", "nowhere.keras"], ["nowhere.keras"]),
     ],
 )
 def test_mistakes(pixelcnnpp, arguments, fragments):

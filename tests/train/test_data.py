@@ -6,7 +6,7 @@ from command_line import one_line
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.run import RunFolder, data_words
+from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.data import (
     levels_of_run,
     load_larger,
@@ -37,20 +37,6 @@ def test_larger_images_are_those_of_the_split_train_alone(tmp_path, write):
     larger = load_larger(options, dataset, 2)
     assert larger.paths == expected.paths == dataset.split("train").paths
     np.testing.assert_array_equal(larger.images, expected.images)
-
-
-def test_images_are_cropped_unless_told(tmp_path, capsys):
-    folder = images.write_course_folder(tmp_path / "data")  # 8×6 pixels
-    for given, words in (({}, []), ({"resize": "stretch"}, ["--resize", "stretch"])):
-        options = BaselineOptions(data=str(folder), run="run", image_size=5, **given)
-        dataset, config = load_training_data(options)
-        resize = given.get("resize", "center_crop")
-        expected = load_dataset(folder, image_size=5, resize=resize).fingerprint()
-        assert dataset.fingerprint() == expected
-        assert config["resize"] == resize
-        done = {"center_crop": "cropped in the middle", "stretch": "squeezed"}[resize]
-        assert f"Images of another shape than 5×5 were {done}" in capsys.readouterr().out
-        assert [word for word in data_words(config) if "resize" in word or word in words] == words
 
 
 def test_crops_need_image_files(pixelcnnpp, tmp_path):

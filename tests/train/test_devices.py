@@ -5,11 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import one_line
 
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import UserError
@@ -153,20 +151,6 @@ def test_not_under_torch():
 def test_options_that_do_not_fit(options, message):
     with pytest.raises(UserError, match=message):
         find_devices(*options)
-
-
-@pytest.mark.tensorflow
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--workers", "localhost:1,localhost:2", "--worker", 0), "KERAS_BACKEND=jax"),
-        (("--devices", 99), keras.backend.backend()),
-    ],
-)
-def test_a_refused_command_leaves_nothing(pixelcnnpp, tmp_path, options, message):
-    run = tmp_path / "run"
-    one_line(pixelcnnpp("train", "pixelcnnpp", "--data", "digits", "--run", run, *options), message)
-    assert not run.exists()
 
 
 def sequence(count, batch_size=8, **arguments):

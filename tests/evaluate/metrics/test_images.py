@@ -63,17 +63,6 @@ class TestKernelDistance:
 
 
 class TestNeighbourhoods:
-    # With one neighbour, the balls of real points are [-1, 1], [0, 2], [1, 3], [2, 4] and [3, 17],
-    # those of generated ones [-0.2, 1.2], [0.5, 1.9], [19.6, 20.4] and [20, 20.8].
-    REAL = np.array([[0.0], [1], [2], [3], [10]])
-    GENERATED = np.array([[0.5], [1.2], [20], [20.4]])
-
-    def test_precision_and_recall_by_hand(self):
-        assert precision_recall(self.REAL, self.GENERATED, 1) == pytest.approx((2 / 4, 2 / 5))
-
-    def test_density_and_coverage_by_hand(self):
-        assert density_coverage(self.REAL, self.GENERATED, 1) == pytest.approx((4 / 4, 3 / 5))
-
     def test_are_what_all_pairs_say(self, rng):
         real, generated = rng.normal(size=(40, 4)), rng.normal(0.7, size=(30, 4))
 
