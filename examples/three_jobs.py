@@ -2,7 +2,7 @@
 
     python examples/three_jobs.py [--preset fashion_mnist] [--output docs/images/three_jobs.png]
 
-It draws a image of each class, scores and classifies what it drew, completes the upper halves in
+It draws an image of each class, scores and classifies what it drew, completes the upper halves in
 another way, and shows which pixels speak for the class and against the next best. The images are
 the model's own, since no data is there without a download.
 """

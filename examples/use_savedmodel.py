@@ -31,7 +31,7 @@ def classify(served, class_names, images):
 
 
 def draw(served, config, folder):
-    """Draws a image of each class."""
+    """Draws an image of each class."""
     labels = tf.range(len(config["class_names"]))
     drawn = served.signatures["sample"](
         labels=labels, seed=tf.constant(0), temperature=tf.constant(1.0)

@@ -198,7 +198,7 @@ class OnLocalModel(keras.callbacks.Callback):
     """Brings a model up to date at the end of every epoch, then calls other callbacks with it.
 
     They are told about epochs, not about batches. What they do (score, sample, write) needs no
-    distribution, and much of it would not work with one: a device without a image, or an array of
+    distribution, and much of it would not work with one: a device without an image, or an array of
     which this process has only a part.
     """
 

@@ -29,7 +29,7 @@ def max_validation_examples(
 ) -> int | None:
     """How many validation images to measure on: the user's choice, `None` for all, or a default.
 
-    `num_classes` is how often a image is scored.
+    `num_classes` is how often an image is scored.
     """
     if chosen is not None:
         return chosen or None
@@ -143,7 +143,7 @@ class EventWriter:
         self._writer.flush()
 
     def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
-        """Writes a image, uint8 `[height, width, channels]`, 0 to 255."""
+        """Writes an image, uint8 `[height, width, channels]`, 0 to 255."""
         self.add(summary.image(tag, pixels, dataformats="HWC"), step)
 
     def __del__(self):

@@ -100,7 +100,7 @@ def _phases(
     def batches(num_candidates: int) -> ImageSequence:
         chosen, larger_ones = images, larger
         if num_candidates < num_classes:
-            # Which of some candidates is the true one: a image without a label can't tell.
+            # Which of some candidates is the true one: an image without a label can't tell.
             chosen = images.labeled()
             larger_ones = None if larger is None else larger.labeled()
         return ImageSequence(

@@ -27,7 +27,7 @@ class ImageSequence(keras.utils.PyDataset):
 
     Args:
         images: uint8 levels `(N, height, width, channels)`.
-        labels: int `(N,)`, from 0 to `num_classes - 1`, or -1 for a image without a label where
+        labels: int `(N,)`, from 0 to `num_classes - 1`, or -1 for an image without a label where
             all classes are candidates. Not looked at if `num_classes` is 0.
         batch_size: Integer. The last batch of an epoch may be smaller.
         num_classes: Integer; 0 for an unconditional model, whose batches have no labels.

@@ -72,7 +72,7 @@ def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
         content = path_or_bytes if isinstance(path_or_bytes, bytes) else _content(path_or_bytes)
         with warnings.catch_warnings():
             # Pillow warns about much that it can read (an odd EXIF block): nothing a user can act
-            # on. That a image is too large is the exception.
+            # on. That an image is too large is the exception.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -90,7 +90,7 @@ def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
 
 
 def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_crop") -> np.ndarray:
-    """Resizes a image with an antialiasing (bilinear) filter.
+    """Resizes an image with an antialiasing (bilinear) filter.
 
     Args:
         image: `PIL.Image.Image` of mode `"L"` or `"RGB"`.
@@ -203,7 +203,7 @@ def image_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -> 
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
-    """Encodes a image as a PNG file.
+    """Encodes an image as a PNG file.
 
     Args:
         pixels: uint8 `[height, width, channels]`, 0 to 255, with 1 or 3 channels.

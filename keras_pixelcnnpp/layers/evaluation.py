@@ -207,7 +207,7 @@ def _reaches_right(layer):
 
 
 def as_pixel(x):
-    """`(batch, channels)` as a image of one pixel, `(batch, 1, 1, 1, channels)`."""
+    """`(batch, channels)` as an image of one pixel, `(batch, 1, 1, 1, channels)`."""
     return ops.reshape(x, (-1, 1, 1, 1, x.shape[-1]))
 
 

@@ -126,7 +126,7 @@ class MaskedNetwork(AutoregressiveNetwork):
         )
 
     def build(self, image_shape, labels_shape=None):
-        # Every layer builds itself when it is called, here for a image without numbers.
+        # Every layer builds itself when it is called, here for an image without numbers.
         labels = keras.KerasTensor((None, 1), "int32") if self.num_classes else None
         self.call(keras.KerasTensor(image_shape, self.compute_dtype), labels)
 

@@ -1,4 +1,4 @@
-"""One pass over a image in raster order that computes every feature once."""
+"""One pass over an image in raster order that computes every feature once."""
 
 import functools
 

@@ -85,14 +85,14 @@ def test_comes_back_and_is_as_short_as_promised(cls, head, channels):
     np.testing.assert_array_equal(back, images)
     assert back.dtype == "uint8"
     assert names is None
-    # The label that makes a image shortest, of all.
+    # The label that makes an image shortest, of all.
     best = model.class_log_likelihoods(images).argmax(axis=1)
     np.testing.assert_array_equal(labels, best)
     promised = promised_bytes(model, images, best)
     # A stream of 32-bit words may leave out what would not matter at its end.
     assert promised - 3 * 4 <= compressed.num_coded_bytes
     assert compressed.num_coded_bytes <= 1.01 * promised + 3 * 32
-    # What is left: a checksum a image, and the header.
+    # What is left: a checksum an image, and the header.
     assert len(compressed.data) - compressed.num_coded_bytes < 4 * len(images) + 500
 
 

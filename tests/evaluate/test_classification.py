@@ -148,7 +148,7 @@ class TestCommand:
             assert numbers["log_loss"][-1] == whole["models"][name]["log_loss"]
         assert pixelcnnpp("evaluate", "report", "--run", run.path)[0] == 0
         text = HtmlPage((run.reports / "index.html").read_text(encoding="utf-8")).text
-        assert "Part of a image" in text
+        assert "Part of an image" in text
         assert "classification --partial --split validation --batch-size 32" in text
 
     def test_tta_flip_without_a_baseline(self, pixelcnnpp, run_without_baseline):

@@ -73,7 +73,7 @@ def test_fit_learns_from_them_alone():
 def test_rows_that_say_nothing(weight, labels):
     model = tiny.untrained_model(unlabeled_weight=weight)
     model.compile("sgd")
-    message = f"-1, a image without a label.* -1 and the classes 1 to 2.*weight={weight}"
+    message = f"-1, an image without a label.* -1 and the classes 1 to 2.*weight={weight}"
     with pytest.raises(ValueError, match=message):
         model.fit({"image": IMAGES, "label": labels}, verbose=0)
 

@@ -27,7 +27,7 @@ SECTIONS = (
     "ROC",
     "Calibration",
     "Selective accuracy",
-    "Part of a image",
+    "Part of an image",
     "Evidence maps",
     "Foreign inputs",
     "Reproduce",
@@ -67,7 +67,7 @@ def write_finished_run(path, class_names=("cat", "dog")):
 
 
 def write_png(path, size=(90, 60)):
-    """Writes a image of noise."""
+    """Writes an image of noise."""
     noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3)).astype("uint8")
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "PNG")

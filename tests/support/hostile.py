@@ -11,7 +11,7 @@ from keras_pixelcnnpp.errors import UserError
 
 
 def encoded(image, kind="PNG", **options):
-    """The content of a image file."""
+    """The content of an image file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()

@@ -5,7 +5,7 @@ from PIL import Image
 
 
 def write_image(path, colour=(200, 100, 50), size=(12, 10), mode="RGB"):
-    """Writes a image of one colour with a black corner, and returns `path`.
+    """Writes an image of one colour with a black corner, and returns `path`.
 
     Args:
         path: `pathlib.Path`; the suffix chooses the format. Its folder is made.

@@ -67,7 +67,7 @@ class ReferencePixelCNN:
         self.strategies = conditioning.split("+")
 
     def log_prob(self, image, label=None):
-        """Nats, of a image of levels `(height, width, channels)`."""
+        """Nats, of an image of levels `(height, width, channels)`."""
         parameters = self.parameters(image, label)
         return sum(
             ReferencePixel(parameters[i, j], image.shape[-1], self.num_levels).log_prefix(

@@ -144,7 +144,7 @@ COUNT, BAD = 24, 17
 
 
 class Fragile(keras.Model):
-    """Breaks at a image of zeros: its loss is infinite."""
+    """Breaks at an image of zeros: its loss is infinite."""
 
     def __init__(self):
         super().__init__()
