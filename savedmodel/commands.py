@@ -88,7 +88,7 @@ def score(
 ) -> None:
     """Score a large set of images: class, probabilities and bits/dim of each.
 
-    A image that can't be read is marked in its row.
+    An image that can't be read is marked in its row.
     """
     import numpy as np
 
