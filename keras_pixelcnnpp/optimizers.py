@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.checks import require_integer
+from keras_pixelcnnpp.checks import require_integer, require_number
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -81,6 +81,7 @@ def make_optimizer(
         **kwargs: More arguments of `keras.optimizers.Adam`.
     """
     peak, steps = training["learning_rate"], max(1, steps)
+    require_number("learning_rate", peak, "(0, inf)")
     if training.get("learning_rate_schedule") == "cosine":
         schedule = keras.optimizers.schedules.CosineDecay(peak, steps, alpha=0.01)
     else:
@@ -119,7 +120,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     ```
     """
     optimizer = inner_optimizer(model.optimizer)
-    if not (optimizer.use_ema and optimizer.built and int(optimizer.iterations) > 0):
+    if not (_has_averages(optimizer) and int(optimizer.iterations) > 0):
         yield
         return
     raw = _values(model)
@@ -144,8 +145,10 @@ class RawWeights(keras.callbacks.Callback):
 
 def use_averages(model: keras.Model) -> None:
     """Puts the averaged weights, where there are any, into the model for good, as copies."""
-    inner_optimizer(model.optimizer).finalize_variable_values(model.trainable_variables)
-    keep_own_weights(model)
+    optimizer = inner_optimizer(model.optimizer)
+    if _has_averages(optimizer):
+        optimizer.finalize_variable_values(model.trainable_variables)
+        keep_own_weights(model)
 
 
 def keep_own_weights(model: keras.Model) -> None:
@@ -155,6 +158,10 @@ def keep_own_weights(model: keras.Model) -> None:
     deletes the other's.
     """
     _assign(model, _values(model))
+
+
+def _has_averages(optimizer):
+    return optimizer.use_ema and optimizer.built
 
 
 def _values(model):
