@@ -4,8 +4,8 @@ python benchmarks/soak.py --part requests_served
 
 Clients send batches of different sizes at the same time, good images, bad ones and requests that
 are no requests. Every answer is compared with the same endpoint called in this process. Counted are
-wrong answers, the server's memory and the time of each request. Needs Linux, and TensorFlow Serving
-or the extra `serve`.
+wrong answers, the server's memory and the time of each request. Needs Linux and the
+extra `serve`.
 """
 
 import base64
@@ -13,7 +13,6 @@ import io
 import json
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -100,7 +99,7 @@ def is_right(expected, rows, status, answer):
         return 400 <= status < 500 and bool(answer.get("error"))
     if status != 200 or len(answer["predictions"]) != len(rows):
         return False
-    # JSON has no NaN: KServe writes null, TensorFlow Serving NaN.
+    # JSON has no NaN: KServe writes null.
     received = {
         name: np.array([row[name] for row in answer["predictions"]], "float64") for name in expected
     }
@@ -112,8 +111,8 @@ def is_right(expected, rows, status, answer):
 
 def serve_requests(seconds, folder, rng):
     """`requests_served` of a small model."""
-    if find_spec("kserve") is None and shutil.which("tensorflow_model_server") is None:
-        return {"skipped": "no server is installed: pip install '.[serve]'", "failures": []}
+    if find_spec("kserve") is None:
+        return {"skipped": "KServe is not installed: pip install '.[serve]'", "failures": []}
     # Before anything imports Keras, which reads it once; the server inherits it.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus

@@ -143,9 +143,9 @@ def serve(
     ] = "127.0.0.1",
     name: Annotated[str, typer.Option(help="The name in /v1/models/NAME:predict.")] = "pixelcnnpp",
 ) -> None:
-    """Serve an exported model with TensorFlow Serving if it is installed, else with KServe.
+    """Serve an exported model with KServe, by TensorFlow Serving's REST protocol.
 
-    Both speak TensorFlow Serving's REST protocol. Stop it with Ctrl-C.
+    Stop it with Ctrl-C.
     """
     from keras_pixelcnnpp.savedmodel import serving
 

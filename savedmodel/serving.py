@@ -1,11 +1,9 @@
-"""Serving a SavedModel with TensorFlow Serving's REST protocol, by it or by KServe."""
+"""Serving a SavedModel with KServe, by TensorFlow Serving's REST protocol."""
 
 import asyncio
 import base64
 import logging
-import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,33 +16,10 @@ _MAX_CONCURRENCY = 64
 
 
 def serve(path: str | Path, name: str, host: str, port: int) -> None:
-    """Serves a SavedModel until SIGINT or SIGTERM: with TensorFlow Serving, else with KServe.
+    """Serves a SavedModel with KServe until SIGINT or SIGTERM.
 
     The size of a request is not bounded: what faces the Internet needs a proxy that does so.
     """
-    command = tensorflow_serving_command(path, name, port)
-    address = f"http://{host}:{port}/v1/models/{name}:predict"
-    if command is not None:
-        print(f"Serving {address}")
-        print("TensorFlow Serving listens on every address of this machine.", flush=True)
-        os.execv(command[0], command)  # noqa: S606 - becomes the server, signals included
-    _serve_with_kserve(path, name, host, port, f"Serving {address}")
-
-
-def tensorflow_serving_command(path: str | Path, name: str, port: int) -> list[str] | None:
-    """The command that serves the newest version with TensorFlow Serving; `None` without it."""
-    program = shutil.which("tensorflow_model_server")
-    if program is None:
-        return None
-    version = version_folder(path)
-    if version == Path(path):
-        raise UserError(f"TensorFlow Serving takes the folder of all versions: {version.parent}")
-    options = {"port": 0, "rest_api_port": port, "model_name": name}
-    arguments = [f"--{option}={value}" for option, value in options.items()]
-    return [program, *arguments, f"--model_base_path={version.parent.resolve()}"]
-
-
-def _serve_with_kserve(path, name, host, port, message):
     version_folder(path)
     try:
         from kserve import Model
@@ -55,8 +30,7 @@ def _serve_with_kserve(path, name, host, port, message):
         from kserve.protocol.rest.server import RESTServer
     except ImportError as error:
         raise UserError(
-            "Serving needs TensorFlow Serving (tensorflow_model_server) or KServe, of which none "
-            "is installed: pip install 'keras-pixelcnnpp[serve]'"
+            "Serving needs KServe, which is not installed: pip install 'keras-pixelcnnpp[serve]'"
         ) from error
     model = SavedModelClassifier(path)
 
@@ -86,7 +60,7 @@ def _serve_with_kserve(path, name, host, port, message):
     logging.getLogger("kserve").addFilter(
         lambda record: not (record.exc_info and isinstance(record.exc_info[1], InvalidInput))
     )
-    print(message, flush=True)
+    print(f"Serving http://{host}:{port}/v1/models/{name}:predict", flush=True)
     asyncio.run(server.start())
 
 

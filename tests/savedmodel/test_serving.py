@@ -112,7 +112,6 @@ def test_any_request(exported, form, endpoint, values):
 
 
 def test_nothing_to_serve(pixelcnnpp, savedmodel, tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
     one_line(pixelcnnpp("savedmodel", "serve", tmp_path), "No SavedModel")
     monkeypatch.setitem(sys.modules, "kserve", None)
     result = pixelcnnpp("savedmodel", "serve", savedmodel)
