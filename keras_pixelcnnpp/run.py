@@ -114,15 +114,11 @@ class RunFolder:
         known = require_data(self.read_config(), *_NEEDED)
         dataset = self.load_images(source or known["source"])
         expected, received = known["class_names"], list(dataset.class_names)
-        if len(received) != len(expected):
+        is_permuted = received != expected and sorted(received) == sorted(expected)
+        if is_permuted or len(received) != len(expected):
             raise UserError(
-                f"{dataset.name} has {len(received)} classes; the run was trained on "
-                f"{len(expected)}."
-            )
-        if received != expected and sorted(received) == sorted(expected):
-            raise UserError(
-                f"{dataset.name} has the classes of the run in another order: "
-                f"{', '.join(received)}. Expected: {', '.join(expected)}"
+                f"{dataset.name} has other classes than the run was trained on, or in another "
+                f"order. Expected: {', '.join(expected)}. Received: {', '.join(received)}"
             )
         if received != expected:
             print(
@@ -241,10 +237,20 @@ class RunFolder:
         starts_over = overwrite and section in held and not resume
         kept = {name: known[name] for name in held if not (starts_over and name == section)}
         if kept:
-            self._refuse_other_data(known, data)
+            before = require_data(known, "fingerprint")
+            # The second is there where some labels were hidden.
+            if any(before.get(n) != data.get(n) for n in ("fingerprint", "labels_fingerprint")):
+                raise UserError(
+                    f"{self.path} was trained on other data: {_differences(before, data)}. "
+                    "Choose another folder."
+                )
         if section in kept:
             allowed = may_change if resume else ()
-            self._refuse_other_options(kept[section]["options"], config["options"], allowed)
+            if found := _differences(kept[section]["options"], config["options"], allowed):
+                raise UserError(
+                    f"{self.path} holds another configuration: {found}. "
+                    "Use the same options or choose another folder."
+                )
             if not resume:
                 raise UserError(
                     f"{self.path} holds a run of {section} already. Add --resume to go on with "
@@ -263,22 +269,6 @@ class RunFolder:
 
     def _has_results(self, section: str) -> bool:
         return self.has_checkpoint(section) or self.model(section).exists()
-
-    def _refuse_other_data(self, config: dict, data: dict) -> None:
-        known = require_data(config, "fingerprint")
-        # The second is there where some labels were hidden.
-        if any(known.get(n) != data.get(n) for n in ("fingerprint", "labels_fingerprint")):
-            raise UserError(
-                f"{self.path} was trained on other data: {_differences(known, data)}. "
-                "Choose another folder."
-            )
-
-    def _refuse_other_options(self, known: dict, options: dict, allowed: tuple[str, ...]) -> None:
-        if differences := _differences(known, options, allowed):
-            raise UserError(
-                f"{self.path} holds another configuration: {differences}. "
-                "Use the same options or choose another folder."
-            )
 
 
 def _differences(known: dict, given: dict, allowed: tuple[str, ...] = ()) -> str:

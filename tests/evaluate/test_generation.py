@@ -21,7 +21,6 @@ from keras_pixelcnnpp.evaluate.generation import (
     nearest_training,
     parse_temperatures,
     reference_images,
-    temperatures_gallery,
 )
 from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, frechet_distance
 from keras_pixelcnnpp.files import write_json
@@ -194,15 +193,6 @@ def test_completions_keep_the_upper_half():
     images, labels = np.repeat(real.images[:3], 3, axis=0), np.repeat(np.arange(3), 3)
     completed = model.complete(images, 2, labels, seed=4)
     assert (pixels[:, 2:].reshape(9, 4, 4, 1) == to_pixels(completed, 5)).all()
-
-
-def test_gallery_of_temperatures():
-    cold, hot = (tiny.tiny_split(12, seed) for seed in (1, 2))
-    sets = {t: ClassSamples(s.images, s.labels, NAMES, 5) for t, s in ((0.5, cold), (1.0, hot))}
-    pixels, rows, columns = temperatures_gallery(sets)
-    assert rows == ["temperature 0.5", "temperature 1"]
-    assert columns == ["dark", "", "", "grey", "", "", "bright", "", ""]
-    assert (pixels[0, 4] == to_pixels(cold.images[cold.labels == 1][1], 5)).all()
 
 
 def test_temperatures():

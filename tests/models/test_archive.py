@@ -54,15 +54,6 @@ def test_code_in_an_archive_is_not_run(tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"\x89HDF\r\n\x1a\n"])
-def test_no_archive(tmp_path, content):
-    path = tmp_path / "model.keras"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"model\.keras cannot be loaded as a model: \S"):
-        load_trained_model(path, PixelCNNPlusPlus)
-
-
-@pytest.mark.once
 @examples(25)
 @given(data=st.data())
 def test_any_archive(archive, data):

@@ -1,7 +1,5 @@
 """What `sample` and `complete` promise beside their law: seeds, known pixels, errors."""
 
-import sys
-
 import enumeration
 import keras
 import numpy as np
@@ -74,18 +72,6 @@ def test_samples_follow_weights_that_change(model):
     head.assign(old)
     assert np.all(brighter == 3)
     np.testing.assert_array_equal(model.sample(LABELS, seed=0, temperature=1e-3), before)
-
-
-def test_progress_bar_for_long_jobs_at_a_terminal(model, capsys, monkeypatch):
-    model.sample(LABELS, batch_size=3)
-    assert capsys.readouterr().out == ""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    model.sample(LABELS)
-    assert capsys.readouterr().out == ""
-    model.sample(LABELS, batch_size=3)
-    assert "3/3" in capsys.readouterr().out
-    model.sample(LABELS, batch_size=3, verbose=0)
-    assert capsys.readouterr().out == ""
 
 
 COMMON = [
@@ -164,14 +150,6 @@ class TestRowByRow:
         *_, (_, completed) = model.sample_rows(LABELS, IMAGES, 1, seed=2)
         expected = model.complete(IMAGES, 1, LABELS, seed=2)
         np.testing.assert_array_equal(completed, expected)
-
-    def test_guided(self, model):
-        *_, (_, drawn) = model.sample_rows(LABELS, seed=1, guidance=2.0)
-        np.testing.assert_array_equal(drawn, model.sample(LABELS, seed=1, guidance=2.0))
-
-    def test_unconditional(self, unconditional):
-        *_, (_, drawn) = unconditional.sample_rows(3, seed=0)
-        np.testing.assert_array_equal(drawn, unconditional.sample(3, seed=0))
 
     @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
     def test_in_steps_of_the_resolutions(self, dtype):
