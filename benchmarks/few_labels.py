@@ -86,7 +86,7 @@ def train_pixelcnnpp(folder, given, all_images, num_labeled, data):
         how |= {"epochs": given.epochs, "batch_size": given.batch_size}
     else:
         how = {"epochs": max(1, round(given.shown / num_labeled)), "batch_size": SMALL_BATCH}
-    how |= {"learning_rate_schedule": "cosine", "warmup_epochs": 0, "sample_every": 0}
+    how |= {"learning_rate_schedule": "cosine", "likelihood_epochs": 0, "sample_every": 0}
     how |= {name: getattr(given, name) for name in OF_PIXELCNNPP}
     command("train", "pixelcnnpp", "--overwrite", run=folder, **data, **how)
 

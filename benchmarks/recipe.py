@@ -101,7 +101,7 @@ def train(group, name, data, minutes, seed):
     from keras_pixelcnnpp.data.load import load_dataset
     from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
     from keras_pixelcnnpp.layers.posterior import log_marginal
-    from keras_pixelcnnpp.optimizers import RawWeights, use_averages
+    from keras_pixelcnnpp.optimizers import use_averages
 
     options = trial_options(group, name)
     kp.keep_freed_memory()
@@ -127,12 +127,20 @@ def train(group, name, data, minutes, seed):
     model.compile(optimizer, jit_compile=False)
     sample = learned.some(64)
     model.initialize(sample.images, sample.labels)
-    steps, joined, before, start, end = 0, 0, 0.0, None, 0.0
+    steps, joined, before, start = 0, 0, 0.0, None
 
     def spent():
         return before if start is None else before + (time.process_time() - start) / (60 * minutes)
 
+    def compare_labels(weight):
+        nonlocal before, start, joined
+        before, start, joined = spent(), None, steps  # compiling isn't counted
+        model.label_loss_weight = weight
+        model.make_train_function(force=True)
+
     def before_step(step, logs=None):
+        if not model.label_loss_weight and weight and spent() >= options["likelihood_first"]:
+            compare_labels(weight)
         now = rate(options["schedule"], options["peak"], min(1.0, spent()), steps)
         if joined:
             now *= min(1.0, (steps - joined + 1) / options["warmup_again"])
@@ -142,27 +150,24 @@ def train(group, name, data, minutes, seed):
         nonlocal start, steps
         steps += 1
         start = start or time.process_time()
-        model.stop_training = spent() >= end
+        model.stop_training = spent() >= 1.0
 
     timed = keras.callbacks.LambdaCallback(
         on_train_batch_begin=before_step, on_train_batch_end=after_step
     )
-    first = options["likelihood_first"]
-    for candidates, end in ((1, first), (dataset.num_classes, 1.0)):
-        before, start, joined = spent(), None, steps  # compiling isn't counted
-        if before >= end:
-            continue
-        batches = ImageSequence(
-            learned.images,
-            learned.labels,
-            batch_size=options["batch_size"],
-            num_classes=dataset.num_classes,
-            num_candidates=candidates,
-            seed=seed,
-            horizontal_flip=True,
-        )
-        callbacks = [timed, SetEpoch(batches), RawWeights()]
-        model.fit(feed(batches), epochs=10_000, shuffle=False, verbose=0, callbacks=callbacks)
+    weight = model.label_loss_weight
+    if options["likelihood_first"]:
+        compare_labels(0.0)
+    batches = ImageSequence(
+        learned.images,
+        learned.labels,
+        batch_size=options["batch_size"],
+        num_classes=dataset.num_classes,
+        seed=seed,
+        horizontal_flip=True,
+    )
+    callbacks = [timed, SetEpoch(batches)]
+    model.fit(feed(batches), epochs=10_000, shuffle=False, verbose=0, callbacks=callbacks)
     use_averages(model)
     scores = model.class_log_likelihoods(held_out.images)
     if options["label_loss_weight"]:

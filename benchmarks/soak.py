@@ -22,7 +22,7 @@ from common import argument_parser, save
 from serving import serve_requests
 
 TRAINING = [
-    *("--data", "digits", "--preset", "digits", "--epochs", "3", "--warmup-epochs", "1"),
+    *("--data", "digits", "--preset", "digits", "--epochs", "3", "--likelihood-epochs", "1"),
     *("--batch-size", "32", "--max-examples", "256", "--filters", "8", "--num-resolutions", "1"),
     *("--num-mixtures", "2", "--sample-every", "0"),
 ]

@@ -37,12 +37,13 @@ from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.optimizers import WarmUp
+from keras_pixelcnnpp.optimizers import LikelihoodFirst, WarmUp
 
 __all__ = [
     "BaselineCNN",
     "DiscretizedLogisticMixture",
     "GatedPixelCNN",
+    "LikelihoodFirst",
     "PixelCNN",
     "PixelCNNClassifier",
     "PixelCNNPlusPlus",

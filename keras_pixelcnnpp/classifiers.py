@@ -22,7 +22,7 @@ from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.models.archive import architecture
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.optimizers import RawWeights, make_optimizer, use_averages
+from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer, use_averages
 from keras_pixelcnnpp.presets import PresetFolder, likelihood_epochs
 
 OFFSET_IMAGES = 5000  # for one number a class; scoring them under every class takes its time
@@ -132,9 +132,8 @@ class PixelCNNClassifier(_KerasClassifier):
         learning_rate: Float, at the beginning.
         label_loss_weight: Float, weight of the cross-entropy over the candidates. Without any (of
             the preset `"report"`), labels are learned slowly.
-        candidates: Integer from 1 to the number of classes, labels compared per image. Where the
-            preset has none: all, with a label loss.
-        model_options: Dict of arguments of the model that replace the preset's.
+        model_options: Dict of arguments of the model that replace the preset's, such as
+            `num_candidates`.
         seed: Integer. `fit` sets Keras's global seed to it.
 
     Attributes:
@@ -166,7 +165,6 @@ class PixelCNNClassifier(_KerasClassifier):
         epochs: int | None = None,
         learning_rate: float | None = None,
         label_loss_weight: float | None = None,
-        candidates: int | None = None,
         model_options: dict | None = None,
         seed: int = 0,
     ):
@@ -178,7 +176,6 @@ class PixelCNNClassifier(_KerasClassifier):
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.label_loss_weight = label_loss_weight
-        self.candidates = candidates
         self.model_options = model_options
         self.seed = seed
         if getattr(model, "num_classes", None) == 0:
@@ -235,49 +232,27 @@ class PixelCNNClassifier(_KerasClassifier):
                     f"Invalid value for argument `{name}`. The preset has none, so one must be "
                     f"given. Received: {name}=None, preset={self.preset!r}"
                 )
-        training["warmup_epochs"] = likelihood_epochs(preset, training["epochs"])
+        training["likelihood_epochs"] = likelihood_epochs(preset, training["epochs"])
         return training
 
     def _train(self, model, images, training):
-        candidates = self._candidates(model, training.get("candidates"))
-        warmup = training.get("warmup_epochs", 0) if candidates > 1 else 0
-        steps = -(-len(images) // self.batch_size)
-        optimizer = make_optimizer(training, training["epochs"] * steps, warmup * steps)
+        batches = ImageSequence(
+            images.images,
+            images.labels,
+            batch_size=self.batch_size,
+            num_classes=model.num_classes,
+            seed=self.seed,
+            horizontal_flip=training.get("horizontal_flip", False),
+        )
+        epochs, steps = training["epochs"], len(batches)
+        first = training["likelihood_epochs"] if model.label_loss_weight else 0
+        optimizer = make_optimizer(training, epochs * steps, first * steps)
         model.compile(optimizer, jit_compile=jit_compile(None))
-        phases = ((1, 0, warmup), (candidates, warmup, training["epochs"]))
-        for num_candidates, first, last in phases:
-            batches = ImageSequence(
-                images.images,
-                images.labels,
-                batch_size=self.batch_size,
-                num_classes=model.num_classes,
-                seed=self.seed,
-                horizontal_flip=training.get("horizontal_flip", False),
-                num_candidates=num_candidates,
-            )
-            if first < last:
-                model.fit(
-                    batches,
-                    initial_epoch=first,
-                    epochs=last,
-                    shuffle=False,
-                    verbose=self.verbose,
-                    callbacks=[SetEpoch(batches), RawWeights()],
-                )
+        callbacks = [SetEpoch(batches), LikelihoodFirst(first)]
+        model.fit(batches, epochs=epochs, shuffle=False, verbose=self.verbose, callbacks=callbacks)
         use_averages(model)
         if model.posterior.learn_class_bias:
             refit_class_bias(model, images, self.batch_size, self.seed)
-
-    def _candidates(self, model, of_preset):
-        if not model.label_loss_weight:
-            return self.candidates or 1
-        candidates = self.candidates or min(of_preset or model.num_classes, model.num_classes)
-        if candidates < 2:
-            raise ValueError(
-                "Invalid value for argument `candidates`. A label_loss_weight above 0 needs at "
-                f"least 2. Received: candidates={candidates}"
-            )
-        return candidates
 
     def __sklearn_is_fitted__(self) -> bool:
         return self.model is not None or hasattr(self, "model_")

@@ -21,7 +21,7 @@ from keras_pixelcnnpp.train.commands import app as train
 from keras_pixelcnnpp.train.plugins import import_plugins
 
 MEMORY_ADVICE = (
-    "Use a smaller --batch-size; in training, fewer --candidates, fewer --filters or "
+    "Use a smaller --batch-size; in training, fewer --num-candidates, fewer --filters or "
     "--precision mixed_bfloat16 help too."
 )
 

@@ -156,23 +156,20 @@ def test_each_fold_has_a_model_of_its_own(monkeypatch):
 
 
 def test_training_goes_by_the_preset(monkeypatch):
-    """Half of the preset's 32 epochs begin with half of its 10 of one candidate."""
-    phases = []
+    """Half of the preset's 32 epochs begin with half of its 10 by likelihood."""
+    fits = []
 
-    def remember(model, batches, initial_epoch, epochs, **how):
-        phases.append((batches.num_candidates, batches.horizontal_flip, initial_epoch, epochs))
+    def remember(model, batches, epochs, callbacks, **how):
+        fits.append((callbacks[1].epochs, batches.horizontal_flip, epochs, model.num_candidates))
 
     monkeypatch.setattr(PixelCNNPlusPlus, "fit", remember)
     monkeypatch.setattr(classifiers, "refit_class_bias", lambda *_: None)
     split = tiny.tiny_split(12)
     untrained(epochs=16, learning_rate=None).fit(split.images, split.labels)
-    untrained(epochs=2, candidates=2).fit(split.images, split.labels)
-    untrained(epochs=2, label_loss_weight=0.0).fit(split.images, split.labels)
-    assert phases == [
-        *((1, False, 0, 5), (3, False, 5, 16)),
-        *((2, False, 0, 2),),
-        *((1, False, 0, 2),),
-    ]
+    options = {**untrained().model_options, "num_candidates": 2}
+    untrained(epochs=2, model_options=options).fit(split.images, split.labels)
+    untrained(epochs=16, label_loss_weight=0.0).fit(split.images, split.labels)
+    assert fits == [(5, False, 16, 3), (0, False, 2, 2), (0, False, 16, 3)]
 
 
 SHAPE = (2, 4, 4, 1)
@@ -182,7 +179,6 @@ SHAPE = (2, 4, 4, 1)
     ("arguments", "images", "labels", "message"),
     [
         ({"preset": "dígits"}, np.zeros(SHAPE, "uint8"), [0, 1], "Unknown preset"),
-        ({"candidates": 1}, np.zeros(SHAPE, "uint8"), [0, 1], "`candidates`.*at least 2"),
         ({"model_options": {"filtres": 3}}, np.zeros(SHAPE, "uint8"), [0, 1], "filtres"),
         ({"learning_rate": -1.0}, np.zeros(SHAPE, "uint8"), [0, 1], "learning_rate=-1"),
         ({}, np.zeros((3, 4, 4, 1), "uint8"), [0, 1], "inconsistent numbers"),

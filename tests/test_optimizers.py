@@ -8,11 +8,9 @@ import tiny
 from keras import ops
 
 from keras_pixelcnnpp.optimizers import (
-    RawWeights,
     WarmUp,
     averaged_weights,
     make_optimizer,
-    use_averages,
     variable_value,
 )
 
@@ -66,17 +64,6 @@ def test_raw_weights_come_back_bit_for_bit_even_after_an_error(data):
     with pytest.raises(RuntimeError), averaged_weights(model):
         raise RuntimeError
     assert before.tobytes() == variable_value(model.trainable_variables[0]).tobytes()
-
-
-def test_training_goes_on_from_the_raw_weights(data):
-    model, through = (linear_model(use_ema=True, ema_momentum=0.9) for _ in range(2))
-    through.set_weights(model.get_weights())
-    for first, last in ((0, 2), (2, 4)):
-        model.fit(*data, initial_epoch=first, epochs=last, verbose=0, callbacks=[RawWeights()])
-    through.fit(*data, epochs=4, verbose=0)
-    assert abs(weight(model) - weight(through)) > 0.1
-    use_averages(model)
-    assert weight(model) == weight(through)
 
 
 @pytest.mark.parametrize("use_ema", [True, False])

@@ -9,7 +9,7 @@ from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.loop import Phase, Start, claim, train_into
+from keras_pixelcnnpp.train.loop import Start, claim, train_into
 from keras_pixelcnnpp.train.monitors import ValidationMonitor, max_validation_examples
 from keras_pixelcnnpp.train.options import BaselineOptions, overrides
 
@@ -61,7 +61,6 @@ def train_baseline(
         claim(run, "baseline", "Baseline CNN", model, training, data_config, start)
         model({"image": images.images[:1], "label": images.labels[:1]})
     max_examples = max_validation_examples(training["max_validation_examples"], len(images), 1)
-    phases = [Phase(batches, training["epochs"])]
     monitor = ValidationMonitor(validation, max_examples)
-    train_into(run, "baseline", model, phases, monitor, dataset, start)
+    train_into(run, "baseline", model, batches, training["epochs"], monitor, dataset, start)
     return model

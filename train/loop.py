@@ -1,6 +1,6 @@
-"""What both trainings do: claim the run, train in phases with checkpoints, resume, save."""
+"""What both trainings do: claim the run, train with checkpoints, resume, save."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,25 +11,16 @@ from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path
-from keras_pixelcnnpp.optimizers import keep_own_weights, use_averages
+from keras_pixelcnnpp.optimizers import LikelihoodFirst, keep_own_weights, use_averages
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.checkpoints import (
     Checkpoints,
     EpochCheckpoint,
-    Progress,
     StopOnSignal,
 )
 from keras_pixelcnnpp.train.devices import OneDevice
 from keras_pixelcnnpp.train.monitors import HistoryFile, TensorBoardLog, ValidationMonitor
 from keras_pixelcnnpp.train.options import MAY_CHANGE, WATCHING
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of the training with one kind of batches, up to the end of epoch `last_epoch`."""
-
-    batches: ImageSequence
-    last_epoch: int
 
 
 @dataclass(frozen=True)
@@ -95,11 +86,13 @@ def train_into(
     run: RunFolder,
     section: str,
     model: keras.Model,
-    phases: Sequence[Phase],
+    batches: ImageSequence,
+    epochs: int,
     monitor: ValidationMonitor,
     dataset: Dataset,
     start: Start,
     finish: Callable[[], None] = lambda: None,
+    likelihood_epochs: int = 0,
 ) -> None:
     """Trains with logs and checkpoints in the claimed run, calls `finish`, and saves the model."""
     callbacks = [monitor, *start.callbacks, HistoryFile(run.history_json(section))]
@@ -120,13 +113,15 @@ def train_into(
             },
             options.get("sample_every", 0),
         )
-        watched.training_images(phases[-1].batches.images, dataset.num_levels)
+        watched.training_images(batches.images, dataset.num_levels)
         callbacks.append(watched)
-    train_phases(
+    train_epochs(
         model,
-        phases,
+        batches,
+        epochs,
         run.checkpoints(section),
         callbacks,
+        likelihood_epochs=likelihood_epochs,
         parallel=start.parallel,
         resume=start.resume,
         verbose=start.verbose,
@@ -138,21 +133,24 @@ def train_into(
     start.parallel.wait()  # a worker that leaves ends the others
 
 
-def train_phases(
+def train_epochs(
     model: keras.Model,
-    phases: Sequence[Phase],
+    batches: ImageSequence,
+    epochs: int,
     folder: str | Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
+    likelihood_epochs: int = 0,
     parallel: OneDevice | None = None,
     resume: bool = False,
     verbose: int | str = "auto",
 ) -> None:
-    """Trains a compiled model through all phases; in the end it has its averaged weights.
+    """Trains a compiled model; in the end it has its averaged weights.
 
-    The callbacks are called before the checkpoint of an epoch is written into `folder`. Raises
-    `TrainingStopped` after a signal, when the checkpoint of the last step is there. (Of several
-    workers, a signal ends the job at once: no step can be finished without all.)
+    The first `likelihood_epochs` are by likelihood alone. The callbacks are called before the
+    checkpoint of an epoch is written into `folder`. Raises `TrainingStopped` after a signal, when
+    the checkpoint of the last step is there. (Of several workers, a signal ends the job at once:
+    no step can be finished without all.)
     """
     # A run that was killed and resumed ends with the same weights as one that ran through: every
     # call of `model.fit` starts from a checkpoint, the first of a resumed run and any later one.
@@ -162,9 +160,15 @@ def train_phases(
         checkpoints.clear()
     parallel.wait()
     trained = parallel.copy(model)
-    start, fitted = checkpoints.restore(trained), False
+    epoch, step = checkpoints.restore(trained)
+    first_loss = [LikelihoodFirst(likelihood_epochs)] if likelihood_epochs else []
+    # The rest of a broken epoch comes first.
+    parts = [(batches.from_step(step), epoch, epoch + 1), (batches, epoch + 1, epochs)]
+    parts, fitted = parts if step else [(batches, epoch, epochs)], False
     with StopOnSignal(parallel.signals) as stop:
-        for phase, first_epoch in _still_to_do(phases, start):
+        for part, first_epoch, last_epoch in parts:
+            if first_epoch >= epochs:
+                break
             if fitted:
                 # The end of `fit` put the averaged weights into the model; training goes on from
                 # the raw ones.
@@ -172,15 +176,16 @@ def train_phases(
                 checkpoints.restore(trained)
             parallel.fit(
                 trained,
-                phase.batches,
+                part,
                 initial_epoch=first_epoch,
-                epochs=phase.last_epoch,
+                epochs=last_epoch,
                 verbose=verbose if parallel.is_chief else 0,
                 shuffle=False,  # ImageSequence shuffles, by seed and epoch
                 callbacks=[
-                    SetEpoch(phase.batches),
+                    SetEpoch(part),
+                    *first_loss,
                     *parallel.callbacks(callbacks, model, trained),
-                    EpochCheckpoint(checkpoints, phase.batches, stop),
+                    EpochCheckpoint(checkpoints, part, stop),
                 ],
             )
             fitted = True
@@ -193,15 +198,3 @@ def train_phases(
         keep_own_weights(model)
     else:
         use_averages(model)
-
-
-def _still_to_do(phases: Sequence[Phase], start: Progress) -> Iterator[tuple[Phase, int]]:
-    """Each phase that isn't over, and its first epoch; the rest of a broken epoch comes first."""
-    epoch, step = start
-    for phase in phases:
-        if step and epoch < phase.last_epoch:
-            yield Phase(phase.batches.from_step(step), epoch + 1), epoch
-            epoch, step = epoch + 1, 0
-        if epoch < phase.last_epoch:
-            yield phase, epoch
-            epoch = phase.last_epoch

@@ -152,6 +152,9 @@ class PixelCNNOptions(Options):
     label_loss_weight: Annotated[
         float | None, Option(help="Of the cross-entropy over the candidate labels.", min=0)
     ] = None
+    num_candidates: Annotated[
+        int | None, Option(help="Candidate labels for each image, at most one per class.", min=2)
+    ] = None
     unlabeled_weight: Annotated[
         float | None, Option(help="Of training images without a label; 0 leaves them out.", min=0)
     ] = None
@@ -164,8 +167,7 @@ class PixelCNNOptions(Options):
         str | None,
         Option(help="Start from a preset with weights, or from a run or its model.keras."),
     ] = None
-    candidates: Annotated[int | None, Option(help="Candidate labels per image.", min=1)] = None
-    warmup_epochs: Annotated[
+    likelihood_epochs: Annotated[
         int | None,
         Option(
             help="First epochs, by likelihood alone. Unless given, as large a share as the "
@@ -183,8 +185,8 @@ class PixelCNNOptions(Options):
     learning_rate_warmup: Annotated[
         int | None,
         Option(
-            help="Steps over which the rate rises, at the start and after --warmup-epochs; at most "
-            "a tenth of all.",
+            help="Steps over which the rate rises, at the start and after --likelihood-epochs; at "
+            "most a tenth of all.",
             min=1,
         ),
     ] = None
@@ -263,8 +265,7 @@ TRAINING_DEFAULTS = {
     "horizontal_flip": False,
     "crop_margin": 0,
     "perturb": 0.0,
-    "candidates": None,
-    "warmup_epochs": 0,
+    "likelihood_epochs": 0,
     "labeled_fraction": 0.0,
     "initial_weights": None,
     "precision": "float32",
@@ -329,10 +330,10 @@ def resolve_options(
 ) -> tuple[dict, dict]:
     """A preset's values, overridden by what the user gave, and fitted to the data.
 
-    A preset was made for other data: where its candidates, its weight of the cross-entropy or its
+    A preset was made for other data: where its weight of the cross-entropy, its candidates or its
     crops have no meaning for these, they give way. What the user gave is refused instead. Of
     another number of epochs as large a share is by likelihood alone, and none where images
-    without a label teach too: these epochs would leave them out.
+    without a label teach too.
 
     Args:
         preset: Its configuration.
@@ -347,22 +348,19 @@ def resolve_options(
     training = {**TRAINING_DEFAULTS, **preset["training"]}
     training.pop("num_levels", None)  # the data have them by now
     if "epochs" in given:
-        training["warmup_epochs"] = likelihood_epochs(training, given["epochs"])
+        training["likelihood_epochs"] = likelihood_epochs(training, given["epochs"])
     training = {name: given.pop(name, value) for name, value in training.items()}
     architecture = {"architecture": preset.get("architecture", "pixelcnnpp")}
     model = {**preset["model"], **architecture, **given}
     model = {name: value for name, value in model.items() if name not in _GIVEN_BY_DATA}
-    if model.get("unlabeled_weight") and overrides.get("warmup_epochs") is None:
-        training["warmup_epochs"] = 0
+    if model.get("unlabeled_weight"):
+        training["likelihood_epochs"] = overrides.get("likelihood_epochs") or 0
+        if "num_candidates" not in given:
+            model["num_candidates"] = None
     if model.get("conditioning") == "none":
         num_classes = 0
     if num_classes < 2 and model.get("label_loss_weight") and "label_loss_weight" not in given:
         model["label_loss_weight"] = 0.0
-    if overrides.get("candidates") is None:
-        enough = num_classes if model.get("label_loss_weight") else 1
-        training["candidates"] = min(training["candidates"] or enough, enough)
-        if model.get("unlabeled_weight"):
-            training["candidates"] = num_classes
     if not from_files and overrides.get("crop_margin") is None:
         training["crop_margin"] = 0
     _check(model, training, num_classes)
@@ -370,8 +368,8 @@ def resolve_options(
 
 
 def _check(model: dict, training: dict, num_classes: int) -> None:
-    candidates, weight = training["candidates"], model.get("label_loss_weight")
-    unlabeled, share = model.get("unlabeled_weight"), training["labeled_fraction"]
+    weight, unlabeled = model.get("label_loss_weight"), model.get("unlabeled_weight")
+    share = training["labeled_fraction"]
     one_resolution = model["architecture"] != "pixelcnnpp"
     for name in ("num_resolutions", "conditioned_blocks"):
         if one_resolution and name in model:
@@ -382,23 +380,10 @@ def _check(model: dict, training: dict, num_classes: int) -> None:
             )
     if weight and num_classes < 2:
         _refuse("label_loss_weight", "Without labels (conditioning none) it must be 0.", weight)
-    if unlabeled and not 1 < candidates == num_classes:
-        _refuse(
-            "unlabeled_weight",
-            "Images without a label need all classes as candidates, and at least 2.",
-            f"{unlabeled}, with candidates={candidates} of {num_classes} classes",
-        )
+    if unlabeled and num_classes < 2:
+        _refuse("unlabeled_weight", "Without labels (conditioning none) it must be 0.", unlabeled)
     if share and not unlabeled:
         _refuse("labeled_fraction", "It needs an `unlabeled_weight` above 0.", share)
-    least = 2 if weight else 1
-    if not least <= candidates <= max(num_classes, 1):
-        _refuse(
-            "candidates",
-            f"Expected an integer from {least}"
-            f"{' (with a label_loss_weight)' if weight else ''} to the number of classes, "
-            f"{num_classes}.",
-            candidates,
-        )
 
 
 def _refuse(option: str, why: str, received: object) -> None:

@@ -1,4 +1,4 @@
-"""Training a model of the family into a run folder: its phases, and the class biases at the end."""
+"""Training a model of the family into a run folder, and the class biases at the end."""
 
 import keras
 
@@ -11,7 +11,7 @@ from keras_pixelcnnpp.models.archive import architecture, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.loop import Phase, Start, claim, train_into
+from keras_pixelcnnpp.train.loop import Start, claim, train_into
 from keras_pixelcnnpp.train.monitors import ValidationMonitor, max_validation_examples
 
 INITIALIZATION_IMAGES = 64
@@ -45,7 +45,18 @@ def train_pixelcnnpp(
         larger = larger.labeled() if with_labels else larger
         larger = larger.some(training["max_examples"], training["seed"])
     with argument_errors(mutation_rate="perturb"):
-        phases = _phases(images, larger, training, num_classes, dataset.num_levels)
+        batches = ImageSequence(
+            images.images,
+            images.labels,
+            batch_size=training["batch_size"],
+            num_classes=num_classes,
+            seed=training["seed"],
+            horizontal_flip=training["horizontal_flip"],
+            larger_images=None if larger is None else larger.images,
+            mutation_rate=training["perturb"],
+            num_levels=dataset.num_levels,
+            labeled_fraction=training["labeled_fraction"],
+        )
     validation = dataset.images("validation", with_labels=num_classes > 0)
     labeled = images.labeled() if num_classes else images
     with backend.precision(training["precision"]):
@@ -57,7 +68,9 @@ def train_pixelcnnpp(
                 num_levels=dataset.num_levels,
                 **arguments,
             )
-            optimizer = make_optimizer(training, total_steps(phases), total_steps(phases[:-1]))
+            epochs, steps = training["epochs"], len(batches)
+            likelihood_epochs = training["likelihood_epochs"] if model.label_loss_weight else 0
+            optimizer = make_optimizer(training, epochs * steps, likelihood_epochs * steps)
             model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         sample = labeled.some(INITIALIZATION_IMAGES, training["seed"])
         model.initialize(sample.images, sample.labels)
@@ -75,7 +88,18 @@ def train_pixelcnnpp(
         if model.posterior.learn_class_bias:
             refit_class_bias(model, labeled, training["batch_size"], training["seed"])
 
-    train_into(run, "pixelcnnpp", model, phases, monitor, dataset, start, finish)
+    train_into(
+        run,
+        "pixelcnnpp",
+        model,
+        batches,
+        epochs,
+        monitor,
+        dataset,
+        start,
+        finish,
+        likelihood_epochs,
+    )
     return model
 
 
@@ -84,50 +108,7 @@ def as_begun(chosen: dict, run: RunFolder) -> dict:
 
     Another number of epochs would give another share, and training in its midst another loss.
     """
-    if chosen["warmup_epochs"] is not None or not run.config_json.exists():
+    if chosen["likelihood_epochs"] is not None or not run.config_json.exists():
         return chosen
     begun = run.read_config().get("pixelcnnpp", {"options": {}})["options"]
-    return {**chosen, "warmup_epochs": begun.get("warmup_epochs")}
-
-
-def _phases(
-    images: LabeledImages,
-    larger: LabeledImages | None,
-    training: dict,
-    num_classes: int,
-    num_levels: int,
-) -> list[Phase]:
-    def batches(num_candidates: int) -> ImageSequence:
-        chosen, larger_ones = images, larger
-        if num_candidates < num_classes:
-            # Which of some candidates is the true one: an image without a label can't tell.
-            chosen = images.labeled()
-            larger_ones = None if larger is None else larger.labeled()
-        return ImageSequence(
-            chosen.images,
-            chosen.labels,
-            batch_size=training["batch_size"],
-            num_classes=num_classes,
-            seed=training["seed"],
-            horizontal_flip=training["horizontal_flip"],
-            larger_images=None if larger_ones is None else larger_ones.images,
-            mutation_rate=training["perturb"],
-            num_levels=num_levels,
-            num_candidates=num_candidates,
-            labeled_fraction=training["labeled_fraction"],
-        )
-
-    candidates, warmup, epochs = (
-        training[name] for name in ("candidates", "warmup_epochs", "epochs")
-    )
-    generative = [Phase(batches(1), min(warmup, epochs))] if candidates > 1 else []
-    return [*generative, Phase(batches(candidates), epochs)]
-
-
-def total_steps(phases: list[Phase]) -> int:
-    """How many steps there are in all phases."""
-    starts = [0, *(phase.last_epoch for phase in phases)]
-    return sum(
-        len(phase.batches) * (phase.last_epoch - start)
-        for phase, start in zip(phases, starts, strict=False)
-    )
+    return {**chosen, "likelihood_epochs": begun.get("likelihood_epochs")}

@@ -17,9 +17,9 @@ def mean_image(images: np.ndarray) -> np.ndarray:
 
 
 class ImageSequence(keras.utils.PyDataset):
-    """Batches of images with candidate labels.
+    """Batches of images with labels.
 
-    Order, flips and candidates depend on `seed` and the epoch only, so that a training
+    Order and flips depend on `seed` and the epoch only, so that a training
     that is resumed at epoch n sees what an uninterrupted one sees. For this, `fit` needs two
     things: `shuffle=False`, or Keras shuffles the order of the batches once more, by Python's
     global random state; and the callback `SetEpoch`, because Keras counts a first look at the data
@@ -27,8 +27,8 @@ class ImageSequence(keras.utils.PyDataset):
 
     Args:
         images: uint8 levels `(N, height, width, channels)`.
-        labels: int `(N,)`, from 0 to `num_classes - 1`, or -1 for an image without a label where
-            all classes are candidates. Not looked at if `num_classes` is 0.
+        labels: int `(N,)`, from 0 to `num_classes - 1`, or -1 for an image without a label. Not
+            looked at if `num_classes` is 0.
         batch_size: Integer. The last batch of an epoch may be smaller.
         num_classes: Integer; 0 for an unconditional model, whose batches have no labels.
         seed: Integer.
@@ -44,16 +44,13 @@ class ImageSequence(keras.utils.PyDataset):
         row_mask_rate: Float in [0, 1), the share of images, at random, of which only the first rows
             are left, a random number of them; the mean image fills the rest. So a classifier
             learns to judge parts.
-        num_candidates: Integer K from 1 to `num_classes`: the true label, and K - 1 different
-            wrong ones chosen at random.
         labeled_fraction: Float in [0, 1): where a smaller share of the images has a label, an epoch
             has those more than once, so often that they are this share of it.
         **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
             `max_queue_size`.
 
     Each batch is a tuple of one dict: `"image"`, uint8 `(batch, height, width, channels)`, and
-    `"label"`, int32 `(batch,)`, or `(batch, K)` with the true label first if K > 1. Without a label
-    the first is -1, in the place of class 0, before all the others.
+    `"label"`, int32 `(batch,)`.
 
     Attributes:
         epoch: Integer, the epoch whose batches these are, counted from 0.
@@ -85,7 +82,6 @@ class ImageSequence(keras.utils.PyDataset):
         mutation_rate: float = 0.0,
         num_levels: int = 256,
         row_mask_rate: float = 0.0,
-        num_candidates: int = 1,
         labeled_fraction: float = 0.0,
         **kwargs,
     ):
@@ -95,11 +91,6 @@ class ImageSequence(keras.utils.PyDataset):
         require_number("row_mask_rate", row_mask_rate, "[0, 1)")
         require_number("labeled_fraction", labeled_fraction, "[0, 1)")
         require_integer("num_levels", num_levels, low=2, high=256)
-        if not 1 <= num_candidates <= max(num_classes, 1):
-            raise ValueError(
-                "Invalid value for argument `num_candidates`. Expected an integer from 1 to "
-                f"num_classes={num_classes}. Received: num_candidates={num_candidates}"
-            )
         self.images = images
         self.labels = np.asarray(labels, dtype="int32")
         self.batch_size = batch_size
@@ -111,7 +102,6 @@ class ImageSequence(keras.utils.PyDataset):
         self.mutation_rate = mutation_rate
         self.num_levels = num_levels
         self.row_mask_rate = row_mask_rate
-        self.num_candidates = num_candidates
         self.labeled_fraction = labeled_fraction
         self.first_step = 0
         self._check_data()
@@ -136,15 +126,13 @@ class ImageSequence(keras.utils.PyDataset):
                 f" of at least their size. Received: shape={self.larger_images.shape}, with images "
                 f"of shape={self.images.shape}"
             )
-        least = -1 if 1 < self.num_candidates == self.num_classes else 0
         if self.num_classes and not (
-            self.labels.min() >= least and self.labels.max() < self.num_classes
+            self.labels.min() >= -1 and self.labels.max() < self.num_classes
         ):
             raise ValueError(
                 "Invalid value for argument `labels`. Expected integers from 0 to "
-                f"{self.num_classes - 1}, or -1 where all classes are candidates. Received: values "
-                f"from {self.labels.min()} to {self.labels.max()}, "
-                f"num_candidates={self.num_candidates}"
+                f"{self.num_classes - 1}, or -1 for an image without a label. Received: values "
+                f"from {self.labels.min()} to {self.labels.max()}"
             )
 
     def _positions_of_an_epoch(self):
@@ -182,9 +170,7 @@ class ImageSequence(keras.utils.PyDataset):
             images = np.where(below[:, :, None, None], self._mean, images)
         batch = {"image": images}
         if self.num_classes:
-            batch["label"] = (
-                self._candidates[rows] if self.num_candidates > 1 else self.labels[rows]
-            )
+            batch["label"] = self.labels[rows]
         return (batch,)
 
     def rows(self, index: int) -> np.ndarray:
@@ -203,12 +189,10 @@ class ImageSequence(keras.utils.PyDataset):
         self.epoch = epoch
         # All draws are made here, none in __getitem__: which worker asks for which batch first
         # must not matter. One stream for each purpose: switching flips on doesn't change the order.
-        order, flips, candidates, crops, cuts = np.random.default_rng([self.seed, epoch]).spawn(5)
+        order, flips, crops, cuts = np.random.default_rng([self.seed, epoch]).spawn(4)
         count = len(self.images)
         self._order = order.permutation(self._positions) if self.shuffle else self._positions
         self._flips = flips.random(count) < 0.5
-        if self.num_candidates > 1:
-            self._candidates = self._draw_candidates(candidates)
         height = self.images.shape[1]
         cut = cuts.random(count) < self.row_mask_rate
         self._rows_left = np.where(cut, cuts.integers(0, height, count), height)
@@ -229,14 +213,6 @@ class ImageSequence(keras.utils.PyDataset):
                 for row, (top, left) in zip(rows, self._corners[rows], strict=True)
             ]
         )
-
-    def _draw_candidates(self, rng):
-        true = self.labels[:, None]
-        ranks = rng.random((len(true), self.num_classes - 1)).argsort(axis=1)
-        wrong = ranks[:, : self.num_candidates - 1]
-        # 0…n-2 becomes all classes but the true one; -1 stands in the place of class 0.
-        wrong = wrong + (wrong >= np.maximum(true, 0))
-        return np.concatenate([true, wrong], axis=1).astype("int32")
 
 
 class SetEpoch(keras.callbacks.Callback):

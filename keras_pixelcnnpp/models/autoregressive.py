@@ -30,6 +30,7 @@ from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.inputs import (
     as_inputs,
     checked_inputs,
+    checked_training_labels,
     checked_validation_data,
     is_batched,
     require_images,
@@ -68,6 +69,7 @@ class AutoregressiveModel(Saving, keras.Model):
         dropout_rate: float = 0.0,
         label_dropout_rate: float = 0.0,
         label_loss_weight: float = 0.0,
+        num_candidates: int | None = None,
         unlabeled_weight: float = 0.0,
         initial_logit_scale: float = 1.0,
         learn_logit_scale: bool = True,
@@ -82,6 +84,14 @@ class AutoregressiveModel(Saving, keras.Model):
         require_number("label_loss_weight", label_loss_weight, "[0, inf)")
         require_number("unlabeled_weight", unlabeled_weight, "[0, inf)")
         require_number("initial_logit_scale", initial_logit_scale, "(0, inf)")
+        if num_candidates is not None:
+            require_integer("num_candidates", num_candidates, low=2)
+        if unlabeled_weight and num_candidates is not None and num_candidates < num_classes:
+            raise ValueError(
+                "Invalid value for argument `unlabeled_weight`. Images without a label need all "
+                f"{num_classes} classes as candidates. Received: "
+                f"unlabeled_weight={unlabeled_weight}, num_candidates={num_candidates}"
+            )
         self.image_shape = checked_image_shape(image_shape)
         self.num_classes = plain(num_classes)
         self.num_levels = plain(num_levels)
@@ -93,6 +103,7 @@ class AutoregressiveModel(Saving, keras.Model):
         self.dropout_rate = plain(dropout_rate)
         self.label_dropout_rate = plain(label_dropout_rate)
         self.label_loss_weight = plain(label_loss_weight)
+        self.num_candidates = plain(num_candidates)
         self.unlabeled_weight = plain(unlabeled_weight)
         self.initial_logit_scale = plain(initial_logit_scale)
         self.learn_logit_scale = plain(learn_logit_scale)
@@ -117,8 +128,6 @@ class AutoregressiveModel(Saving, keras.Model):
         self.bits_per_dim_metric = keras.metrics.Mean(name="bits_per_dim")
         self.cross_entropy_metric = keras.metrics.Mean(name="cross_entropy")
         self.accuracy_metric = keras.metrics.Mean(name="accuracy")
-        self._compares_candidates = False
-        self._traced_labels = {}
         # Compiled scorers, samplers and coders, by what they were compiled for. In a namespace:
         # Keras tracks the models in a dict, and saves them with this one.
         self.runners = types.SimpleNamespace(scorers={}, samplers={}, coders={})
@@ -150,6 +159,11 @@ class AutoregressiveModel(Saving, keras.Model):
         """Number of sub-pixels of an image, the divisor of bits per dimension."""
         return int(np.prod(self.image_shape))
 
+    @property
+    def compares_labels(self) -> bool:
+        """Whether training and `evaluate` score an image under several labels."""
+        return self.num_classes > 1 and (self.label_loss_weight > 0 or self.unlabeled_weight > 0)
+
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> Tensor:
         inputs = inputs if isinstance(inputs, dict) else {"image": inputs}
         if self.num_classes and "label" not in inputs:
@@ -163,6 +177,26 @@ class AutoregressiveModel(Saving, keras.Model):
         if labels is not None and labels.shape[1] != parameters.shape[1]:
             parameters = ops.repeat(parameters, labels.shape[1], axis=1)
         return parameters
+
+    def _with_candidates(self, data, count):
+        """A batch for Keras's steps, each label with `count - 1` others to compare it with."""
+        x, y, sample_weight = as_inputs(data)
+        if self.compares_labels:
+            x = {**x, "label": self._choose_candidates(x["label"], count)}
+        return x, y, sample_weight
+
+    def _choose_candidates(self, labels, count):
+        """The true label, then different others, at random unless all: `(batch, count)`."""
+        labels = ops.reshape(ops.cast(labels, "int32"), (-1, 1))
+        true = ops.maximum(labels, 0)  # -1, no label, takes the place of class 0
+        if count == self.num_classes:
+            others = (true + ops.arange(1, count, dtype="int32")) % count
+        else:
+            shape = (ops.shape(labels)[0], self.num_classes)
+            scores = keras.random.uniform(shape, seed=self.seed_generator)
+            scores = ops.where(true == ops.arange(self.num_classes, dtype="int32"), -1.0, scores)
+            others = ops.cast(ops.top_k(scores, count - 1)[1], "int32")
+        return ops.concatenate([labels, others], axis=1)
 
     def _candidates(self, inputs):
         """Labels as `(batch, K)`, or `None` for an unconditional model."""
@@ -218,9 +252,8 @@ class AutoregressiveModel(Saving, keras.Model):
             x: uint8 levels `(N, height, width, channels)`, or a dict of these as `"image"` and of
                 the labels as `"label"`; or batches of either: a `tf.data.Dataset`, a
                 `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or a generator.
-            y: Int labels `(N,)`, where `x` doesn't hold them. Candidates `(N, K)` belong into the
-                dict, the true label first; with all classes and `unlabeled_weight` > 0, -1 in the
-                place of 0 comes first where the label isn't known.
+            y: Int labels `(N,)`, where `x` doesn't hold them. With `unlabeled_weight` > 0, -1 means
+                that the label isn't known.
             *args: Further arguments of `keras.Model.fit`, in its order.
             **kwargs: Further arguments of `keras.Model.fit`. `validation_data` is `(x, y)`,
                 `(x, y, sample_weight)`, a dict as `x`, or batches.
@@ -237,13 +270,9 @@ class AutoregressiveModel(Saving, keras.Model):
             given.setdefault("shuffle", False)  # Keras can't, and would warn
         given["x"], given["y"], first = checked_inputs(x, y, self)
         if given.get("validation_data") is not None:
-            given["validation_data"], to_measure = checked_validation_data(
-                given["validation_data"], self
-            )
-            self._forget_other_candidates("test_function", to_measure)
+            given["validation_data"] = checked_validation_data(given["validation_data"], self)
         if not self.initialized.numpy():  # int() fails for a variable of tf.distribute
             self.initialize(first["image"], first.get("label"))
-        self._forget_other_candidates("train_function", first)
         if "cpu" in device_name():
             keep_freed_memory_unless_told()
         # Keras would build it while tracing the first step, and then trace that step again.
@@ -251,12 +280,14 @@ class AutoregressiveModel(Saving, keras.Model):
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.trainable_variables)
         with warnings.catch_warnings():
-            # Without candidates there is no use for logit scale and class biases.
+            # Likelihood alone has no use for logit scale and class biases.
             warnings.filterwarnings("ignore", message="Gradients do not exist")
             return super().fit(**given)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Measures bits/dim, and with K > 1 cross-entropy and accuracy, as `keras.Model.evaluate`.
+        """Measures bits/dim, and with a `label_loss_weight` cross-entropy and accuracy.
+
+        All classes are compared, so that the accuracy is that of `predict`.
 
         Args:
             x: As in `fit`.
@@ -269,39 +300,40 @@ class AutoregressiveModel(Saving, keras.Model):
         """
         # Not of `fit`, which has checked its `validation_data` and may have begun to read it.
         if not kwargs.get("_use_cached_eval_dataset"):
-            x, y, first = checked_inputs(x, y, self, "evaluate")
-            self._forget_other_candidates("test_function", first)
+            x, y, _ = checked_inputs(x, y, self, "evaluate")
         return super().evaluate(x, y, *args, **kwargs)
 
     def train_step(self, *args: Any) -> Any:
         """One step, on a batch in any form that `fit` takes; see `keras.Model`."""
-        return super().train_step(*args[:-1], as_inputs(args[-1]))
+        *state, data = args
+        count = self.num_candidates or (self.num_classes if self.unlabeled_weight else 10)
+        count = min(count, self.num_classes)
+        if not state:
+            return super().train_step(self._with_candidates(data, count))
+        # Under JAX the state of the seed generator is one of the variables that are handed around.
+        trainable, non_trainable, *others = state[0]
+        variables = self.non_trainable_variables
+        pairs = zip(variables, non_trainable, strict=True)
+        with keras.StatelessScope(state_mapping=pairs) as scope:
+            data = self._with_candidates(data, count)
+        non_trainable = [scope.get_current_value(variable) for variable in variables]
+        return super().train_step((trainable, non_trainable, *others), data)
 
     def test_step(self, *args: Any) -> Any:
         """One step of `evaluate`; see `keras.Model`."""
-        return super().test_step(*args[:-1], as_inputs(args[-1]))
-
-    def _forget_other_candidates(self, function, first):
-        # Given other shapes, TensorFlow would trace once more for labels of unknown rank.
-        if self.num_classes:
-            shape = np.shape(first.get("label"))[1:]
-            if self._traced_labels.setdefault(function, shape) != shape:
-                self._traced_labels[function] = shape
-                setattr(self, function, None)
+        return super().test_step(*args[:-1], self._with_candidates(args[-1], self.num_classes))
 
     def initialize(self, images: np.ndarray, labels: ArrayLike | None = None) -> None:
         """Sets gains and biases from one batch of data (weight normalization), once.
 
         Args:
             images: uint8 levels `(batch, height, width, channels)`.
-            labels: Int `(batch,)` or `(batch, K)`, of which the true label is used.
+            labels: Int `(batch,)`; -1 where there is none.
         """
         inputs = {"image": ops.convert_to_tensor(self._checked(images))}
         if self.num_classes:
-            labels = np.asarray(labels)
-            # Its first candidate for an image without a label: gains and biases mind little.
-            labels = np.maximum(labels[:, 0], 0) if labels.ndim == 2 else labels
-            labels = checked_labels(labels, len(images), self.num_labels)
+            # -1 then stands for class 0: gains and biases mind little.
+            labels = checked_training_labels(labels, len(images), self)
             inputs["label"] = ops.convert_to_tensor(labels)
         with data_dependent_initialization(self.network):
             self(inputs)
@@ -334,8 +366,7 @@ class AutoregressiveModel(Saving, keras.Model):
                 weight, of_labeled = weight * sample_weight, of_labeled * sample_weight
         bits = logistic_mixture.bits_per_dim(log_prob, self.image_shape)
         self.bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
-        self._compares_candidates = log_likelihood.shape[1] > 1
-        if self._compares_candidates:
+        if log_likelihood.shape[1] > 1:
             logits = self.posterior(log_likelihood, self._candidates(x))
             cross_entropy = ops.logsumexp(logits, axis=1) - logits[:, 0]
             # A tie is no answer: a model that doesn't know the label yet has nothing but ties.
@@ -356,9 +387,9 @@ class AutoregressiveModel(Saving, keras.Model):
         return ops.sum(self.distribution.log_prob(parameters, levels), axis=(2, 3))
 
     def get_metrics_result(self) -> dict[str, float]:
-        """The metrics; those over candidates only where there were several."""
+        """The metrics; those of labels only where labels are compared."""
         results = super().get_metrics_result()
-        if not self._compares_candidates:
+        if not self.compares_labels:
             for metric in (self.cross_entropy_metric, self.accuracy_metric):
                 results.pop(metric.name, None)
         return results

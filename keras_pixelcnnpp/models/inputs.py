@@ -18,19 +18,15 @@ def as_inputs(data):
     of weights. Of the returned `(x, y, sample_weight)`, `x` is a dict that holds all labels.
 
     Raises:
-        ValueError: If labels beside the images are one-hot: two columns could be candidates too.
+        ValueError: If labels are one-hot.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if not isinstance(x, dict):
         x = {"image": x}
     if y is not None and "label" not in x:
-        shape = tuple(getattr(y, "shape", np.shape(y)))
-        if len(shape) > 1 and shape[1:] != (1,):
-            raise ValueError(
-                "Invalid labels. Expected integers of shape (N,). One-hot labels? Give "
-                f"`labels.argmax(axis=1)`. Candidates belong into the dict. Received: shape={shape}"
-            )
         x = {**x, "label": y}
+    if hasattr(x.get("label"), "shape"):
+        require_one_label(x["label"])
     return x, y, sample_weight
 
 
@@ -52,8 +48,8 @@ def checked_inputs(x, y, model, name="fit"):
 
     Returns:
         Triple `(x, y, first)`: what to give to Keras, and the first batch as a dict of arrays.
-        For arrays, `x` is a dict, `y` the true labels (Keras forgets weights without them), and
-        `first` a choice of rows at random, since arrays often lie sorted by class.
+        For arrays, `x` is a dict, `y` the labels (Keras forgets weights without them), and `first`
+        a choice of rows at random, since arrays often lie sorted by class.
 
     Raises:
         ValueError: If images or labels don't fit the model.
@@ -67,22 +63,20 @@ def checked_inputs(x, y, model, name="fit"):
         raise ValueError(f"`{name}` needs images. Received: x=None")
     inputs, _, _ = as_inputs((x, y))
     inputs = _checked_batch(inputs, model, name)
-    labels = inputs.get("label")
     # An unconditional model has no labels, but Keras wants some beside weights.
-    true = np.zeros(len(inputs["image"]), "int32") if labels is None else labels
-    rows = np.random.default_rng(0).permutation(len(true))[:MOST_INITIAL_IMAGES]
+    labels = inputs.get("label", np.zeros(len(inputs["image"]), "int32"))
+    rows = np.random.default_rng(0).permutation(len(labels))[:MOST_INITIAL_IMAGES]
     first = {key: value[rows] for key, value in inputs.items()}
-    return inputs, true[:, 0] if true.ndim == 2 else true, first
+    return inputs, labels, first
 
 
 def checked_validation_data(data, model):
-    """`validation_data` of `fit`, checked as `x` and `y` are, and a first batch of it."""
+    """`validation_data` of `fit`, checked as `x` and `y` are."""
     if is_batched(data):
-        x, _, first = checked_inputs(data, None, model, "validation_data")
-        return x, first
+        return checked_inputs(data, None, model, "validation_data")[0]
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    x, y, first = checked_inputs(x, y, model, "validation_data")
-    return ((x, y) if sample_weight is None else (x, y, sample_weight)), first
+    x, y, _ = checked_inputs(x, y, model, "validation_data")
+    return (x, y) if sample_weight is None else (x, y, sample_weight)
 
 
 def _checked_batch(inputs, model, name):
@@ -102,51 +96,36 @@ def _checked_batch(inputs, model, name):
                 f"`{name}` of a model of {model.num_classes} classes needs labels, as in "
                 f"`model.{name}(images, labels)`. Received: none"
             )
-        checked["label"] = checked_candidates(inputs["label"], len(checked["image"]), model)
+        count = len(checked["image"])
+        checked["label"] = checked_training_labels(inputs["label"], count, model)
     return checked
 
 
-def checked_candidates(labels, count, model):
-    """Returns labels `(count,)`, or candidate labels `(count, K)`, as an int32 array.
-
-    Where `unlabeled_weight` is above 0, the first candidate may be -1 in a row of all classes, in
-    the place of class 0: none is known to be the true one.
+def checked_training_labels(labels, count, model):
+    """Returns labels `(count,)` or `(count, 1)` as an int32 array `(count,)`.
 
     Raises:
-        ValueError: If they aren't integers that the model knows, or no candidates.
+        ValueError: If they aren't classes, or -1 where the model learns from unlabeled images.
     """
-    array = candidates = np.asarray(labels)
-    if array.dtype.kind == "i" and np.any(array == -1):
-        candidates = np.where(array == -1, 0, array)
-        if not (
-            model.unlabeled_weight
-            and array.ndim == 2
-            and array.shape[1] == model.num_classes
-            and np.all(array[:, 1:] >= 0)
-            and np.all(np.sort(candidates[array[:, 0] < 0]) == np.arange(model.num_classes))
-        ):
-            raise ValueError(
-                "Invalid value for argument `labels`. Expected integers from 0 to "
-                f"{model.num_labels - 1}. -1, an image without a label, is for a model with "
-                "`unlabeled_weight` above 0, with all classes as candidates: its row is -1 and "
-                f"the classes 1 to {model.num_classes - 1}. Received: labels with "
-                f"shape={array.shape}, unlabeled_weight={model.unlabeled_weight}"
-            )
-    if array.ndim != 2:
-        return checked_labels(array, count, model.num_labels)
-    hint = ""
-    if array.shape[1] == model.num_classes and np.isin(array, (0, 1)).all():
-        hint = " One-hot labels? Give `labels.argmax(axis=1)`."
-    if len(array) == count and array.dtype.kind in "ui":
-        checked_labels(candidates.ravel(), candidates.size, model.num_labels)
-        in_order = np.sort(candidates)
-        if (in_order[:, 1:] != in_order[:, :-1]).all():
-            return array.astype("int32")
-    raise ValueError(
-        f"Invalid value for argument `labels`. Expected {count} integers, or as many rows of "
-        f"candidates, the true label first, of which no two are the same label twice.{hint} "
-        f"Received: labels with shape={array.shape} and dtype={array.dtype}"
+    array = np.asarray(labels)
+    require_one_label(array)
+    array = array.reshape(-1) if array.ndim == 2 else array
+    if not model.unlabeled_weight:
+        return checked_labels(array, count, model.num_classes)
+    unlabeled = array == -1
+    return np.where(
+        unlabeled, -1, checked_labels(np.where(unlabeled, 0, array), count, model.num_classes)
     )
+
+
+def require_one_label(labels):
+    """Raises a `ValueError` where each image has more labels than one, as one-hot labels are."""
+    shape = tuple(labels.shape)
+    if len(shape) > 1 and shape[1:] != (1,):
+        raise ValueError(
+            "Invalid labels. Expected integers of shape (N,). One-hot labels? Give "
+            f"`labels.argmax(axis=1)`. Received: shape={shape}"
+        )
 
 
 def is_batched(x):

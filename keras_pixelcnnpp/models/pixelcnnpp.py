@@ -27,14 +27,14 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     (or of softmaxes) whose parameters a causal network computes from the earlier pixels and the
     label.
 
-    It takes K candidate labels per image, the true one first. K = 1 is plain maximum
-    likelihood. With K > 1 and `label_loss_weight` > 0, training adds the cross-entropy of the
-    true label among the candidates:
+    Training maximizes the likelihood under the true label. With `label_loss_weight` > 0 it scores
+    each image under `num_candidates` labels, the true one and others chosen at random, and adds
+    the cross-entropy of the true one among them:
 
         loss = bits/dim of the true label + label_loss_weight * cross-entropy (nats)
 
-    An image without a label teaches too, where all classes are candidates and
-    `unlabeled_weight` > 0: the model knows p(x), the mean of p(x | y) over the classes.
+    With `unlabeled_weight` > 0, images of the label -1 teach too: the model knows p(x), the mean
+    of p(x | y) over the classes.
 
         loss = unlabeled_weight * bits/dim of p(x)
 
@@ -56,9 +56,12 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         dropout_rate: Float in [0, 1).
         label_dropout_rate: Float in [0, 1): share of training images that are shown without
             their label, which teaches the model p(x) and enables guidance.
-        label_loss_weight: Float >= 0, weight of the cross-entropy.
+        label_loss_weight: Float >= 0, weight of the cross-entropy. It may be changed before
+            `compile`: 0 trains by likelihood alone, as the callback `LikelihoodFirst` does.
+        num_candidates: Integer >= 2, how many labels training compares for each image; where there
+            are fewer classes, all. `None`: all, but at most 10. (`evaluate` compares all.)
         unlabeled_weight: Float >= 0, weight of the images without a label, of which log p(x) is
-            learned; 0: all have one. Their candidates are `[-1, 1, …, num_classes - 1]`.
+            learned; 0: all have one. It needs all classes as candidates.
         initial_logit_scale: Float > 0, what the log-likelihoods are multiplied with before
             the cross-entropy, at first.
         learn_logit_scale: Boolean, whether that factor is learned.
@@ -68,8 +71,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
 
     Call arguments:
         inputs: Dict of `"image"`, uint8 levels `(batch, height, width, channels)`, and `"label"`,
-            int `(batch,)` or `(batch, K)`. The label `num_classes` means "no label". An
-            unconditional model needs no label.
+            int `(batch,)`, or `(batch, K)` to score each image under K labels. The label
+            `num_classes` means "no label". An unconditional model needs no label.
         training: Boolean, whether dropout is active.
 
     Returns:
@@ -83,7 +86,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     ```python
     model = PixelCNNPlusPlus(image_shape=(8, 8, 1), num_classes=10, num_levels=17)
     model.compile(optimizer="adam")
-    model.fit({"image": images, "label": labels}, epochs=10)
+    model.fit(images, labels, epochs=10)
     model.class_probabilities(images)      # (N, 10)
     model.sample([0, 1, 2], seed=0)        # uint8 (3, 8, 8, 1)
     ```

@@ -46,19 +46,19 @@ def likelihood_epochs(training: dict, epochs: int) -> int:
 
     Args:
         training: The section `training` of a preset. Without `epochs` there is no share:
-            `warmup_epochs` is taken as it is.
+            `likelihood_epochs` is taken as it is.
         epochs: How many there shall be instead of the preset's.
 
     Raises:
         UserError: If the preset's numbers are no numbers of epochs.
     """
-    warmup, of = training.get("warmup_epochs", 0), training.get("epochs", epochs)
-    if not (isinstance(warmup, int) and isinstance(of, int) and of > 0 and warmup >= 0):
+    first, of = training.get("likelihood_epochs", 0), training.get("epochs", epochs)
+    if not (isinstance(first, int) and isinstance(of, int) and of > 0 and first >= 0):
         raise UserError(
-            "Invalid preset. Expected whole numbers, epochs of at least 1 and warmup_epochs of at "
-            f"least 0. Received: epochs={of!r}, warmup_epochs={warmup!r}"
+            "Invalid preset. Expected whole numbers, epochs of at least 1 and likelihood_epochs "
+            f"of at least 0. Received: epochs={of!r}, likelihood_epochs={first!r}"
         )
-    return min(warmup * epochs // of, epochs)
+    return min(first * epochs // of, epochs)
 
 
 class PresetFolder:

@@ -48,7 +48,7 @@ def test_order_depends_on_seed_and_epoch_only():
     assert order(resumed) == first
     assert order(sequence(seed=4)) != first
     # More draws of another kind change nothing.
-    assert order(sequence(seed=3, num_candidates=3, horizontal_flip=True)) == first
+    assert order(sequence(seed=3, horizontal_flip=True)) == first
 
 
 def test_without_shuffling_the_order_stays():
@@ -121,44 +121,10 @@ def test_perturbed_sub_pixels_are_uniform_levels():
     np.testing.assert_array_equal(batches[0][0]["label"], plain[0][0]["label"])
 
 
-@pytest.mark.parametrize("count", [2, 3, CLASSES])
-def test_candidates_are_the_true_label_and_different_wrong_ones(count):
-    batches = sequence(num_candidates=count, shuffle=False)
-    seen = np.zeros((CLASSES, CLASSES))
-    for epoch in range(80):
-        batches.set_epoch(epoch)
-        labels = collect(batches)["label"]
-        assert labels.shape == (COUNT, count)
-        np.testing.assert_array_equal(labels[:, 0], LABELS)
-        assert all(len(set(row)) == count for row in labels.tolist())
-        np.add.at(seen, (labels[:, :1], labels[:, 1:]), 1)
-    # Every wrong label is equally frequent: 800 rows per class, binomial, five deviations.
-    share = (count - 1) / (CLASSES - 1)
-    wrong = seen[~np.eye(CLASSES, dtype=bool)] / 800
-    np.testing.assert_allclose(wrong, share, atol=5 * np.sqrt(0.25 / 800) * (share < 1) + 1e-9)
-
-
-def test_without_a_label_all_classes_are_candidates():
-    labels = np.where(np.arange(COUNT) % 3 == 0, -1, LABELS)
-    given = {"batch_size": 8, "num_classes": CLASSES, "num_candidates": CLASSES}
-    batches, known = ImageSequence(IMAGES, labels, **given), sequence(**given)
-    epoch, of_known = collect(batches), collect(known)
-    np.testing.assert_array_equal(epoch["image"], of_known["image"])
-    rows = epoch["image"].max(axis=(1, 2, 3)).astype(int) - 1
-    np.testing.assert_array_equal(epoch["label"][:, 0], labels[rows])
-    unknown = labels[rows] < 0
-    np.testing.assert_array_equal(np.sort(epoch["label"][unknown, 1:]), [[1, 2, 3, 4]] * 17)
-    # What others don't know changes nothing.
-    np.testing.assert_array_equal(epoch["label"][~unknown], of_known["label"][~unknown])
-    for too_few in (1, 4):
-        with pytest.raises(ValueError, match=f"-1 to 4, num_candidates={too_few}"):
-            ImageSequence(IMAGES, labels, **{**given, "num_candidates": too_few})
-
-
 def test_labeled_images_come_more_often():
     labels = np.full(COUNT, -1)
     labels[[1, 4, 6]] = 2, 0, 3
-    given = {"batch_size": 8, "num_classes": CLASSES, "num_candidates": CLASSES, "seed": 3}
+    given = {"batch_size": 8, "num_classes": CLASSES, "seed": 3}
     # 5 in 6 would be 5 labeled ones for each of the others, of which there are `COUNT - 3`.
     batches = ImageSequence(IMAGES, labels, labeled_fraction=5 / 6, **given)
     wanted = 5 * (COUNT - 3)
@@ -168,7 +134,7 @@ def test_labeled_images_come_more_often():
     assert np.all(counts[labels < 0] == 1)
     assert counts[labels >= 0].sum() == wanted
     assert np.ptp(counts[labels >= 0]) <= 1
-    assert (collect(batches)["label"][:, 0] >= 0).sum() == wanted
+    assert (collect(batches)["label"] >= 0).sum() == wanted
     # Spread over the epoch, and anew in the next one.
     assert not np.array_equal(positions, np.sort(positions))
     batches.set_epoch(1)
@@ -225,8 +191,6 @@ def test_cut_images_keep_their_first_rows():
     ("changes", "message"),
     [
         ({"batch_size": 0}, "argument `batch_size`"),
-        ({"num_candidates": 6}, "argument `num_candidates`.*from 1 to num_classes=5"),
-        ({"num_candidates": 0}, "argument `num_candidates`"),
         ({"mutation_rate": 1.0}, r"argument `mutation_rate`. Expected a number in \[0, 1\)"),
         ({"row_mask_rate": -0.1}, r"argument `row_mask_rate`. Expected a number in \[0, 1\)"),
         ({"labeled_fraction": 1.0}, r"argument `labeled_fraction`. Expected a number in \[0, 1\)"),

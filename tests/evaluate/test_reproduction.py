@@ -61,7 +61,7 @@ TINY = ("--preset", "digits", "--num-resolutions", 1, "--filters", 4)
         ("--data", "digits", "--preset", "cpen455", "--crop-margin", 0, "--image-size", 16),
         ("--data", "digits", "--architecture", "pixelcnn", "--head", "categorical"),
         ("--data", "digits", "--preset", "report", "--filters", "8,16,16", "--image-size", 8),
-        ("--data", "NPZ", *TINY, "--seed", 3, "--max-examples", 5, "--candidates", 2),
+        ("--data", "NPZ", *TINY, "--seed", 3, "--max-examples", 5, "--num-candidates", 2),
         ("--data", "NPZ", *TINY, "--num-levels", 7, "--skip-corrupted"),
         ("--data", "NPZ", *TINY, "--label-dropout-rate", 0.25, "--conditioning", "bias+spatial"),
     ],

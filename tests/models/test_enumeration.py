@@ -196,7 +196,7 @@ def test_gradient_without_a_label_is_that_of_the_posterior_mean():
         dropout_rate=0.0, label_dropout_rate=0.0, unlabeled_weight=1.0
     )
     image = enumeration.all_images()[91:92]
-    received = gradients(model, {"image": image, "label": np.array([[-1, 1]])})
+    received = gradients(model, {"image": image, "label": np.array([-1])})
     posterior = np.exp([enumeration.log_law(model, label)[91] for label in (0, 1)])
     posterior /= posterior.sum()
     assert posterior.min() > 0.05

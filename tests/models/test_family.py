@@ -50,6 +50,7 @@ COMMON = {
     "num_mixtures": 3,
     "label_dropout_rate": 0.1,
     "label_loss_weight": 0.2,
+    "num_candidates": 4,
     "unlabeled_weight": 0.3,
     "initial_logit_scale": 0.5,
     "learn_logit_scale": False,
@@ -136,6 +137,8 @@ MASKS = {"image_shape": (4, 4, 3), "num_classes": 2, "filters": 12, "num_blocks"
                 ({"conditioning": "magic"}, "`conditioning`.*one_hot, embedding, bias"),
                 ({"dropout_rate": 1.0}, r"`dropout_rate`. Expected a number in \[0, 1\)"),
                 ({"label_loss_weight": float("nan")}, "`label_loss_weight`"),
+                ({"num_candidates": 1}, "`num_candidates`. Expected an integer of at least 2"),
+                ({"num_candidates": 2, "unlabeled_weight": 1.0}, "`unlabeled_weight`.*all 3"),
                 ({"initial_logit_scale": 0}, r"`initial_logit_scale`. Expected a number in \(0,"),
             ]
         ),

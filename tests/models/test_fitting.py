@@ -11,8 +11,6 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 SPLIT = tiny.tiny_split(12)
 IMAGES, LABELS = SPLIT.images, SPLIT.labels
 DIMENSIONS = 16
-# Every class, the true one first.
-CANDIDATES = np.stack([(LABELS + shift) % 3 for shift in range(3)], axis=1).astype("int32")
 
 
 def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
@@ -39,24 +37,6 @@ def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
     bits = -model.log_prob(IMAGES, LABELS) / (DIMENSIONS * np.log(2))
     assert result["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
     assert result["loss"] == pytest.approx(bits.mean(), rel=1e-5)
-
-
-def test_fit_switches_between_one_and_several_candidates():
-    model = tiny.untrained_model(label_loss_weight=0.5)
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    one, several = {"image": IMAGES, "label": LABELS}, {"image": IMAGES, "label": CANDIDATES}
-    hybrid_names = {"loss", "bits_per_dim", "cross_entropy", "accuracy"}
-    for data, names in [(one, {"loss", "bits_per_dim"}), (several, hybrid_names)] * 2:
-        history = model.fit(data, epochs=1, batch_size=12, verbose=0).history
-        assert history.keys() == names
-        result = model.evaluate(data, batch_size=12, verbose=0, return_dict=True)
-        assert result.keys() == names
-    assert ops.convert_to_numpy(model.posterior.log_logit_scale) != 0
-    assert np.any(ops.convert_to_numpy(model.posterior.class_bias)[:3] != 0)
-    assert not tiny.untrained_model().posterior.trainable_variables
-    assert result["loss"] == pytest.approx(
-        result["bits_per_dim"] + 0.5 * result["cross_entropy"], rel=1e-5
-    )
 
 
 def test_unconditional_model():

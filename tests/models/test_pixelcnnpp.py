@@ -134,7 +134,7 @@ def test_save_and_load(tmp_path):
     strategies = "+".join(STRATEGIES)
     model = tiny.random_model(conditioning=strategies, label_loss_weight=0.5, dropout_rate=0.0)
     model.compile(optimizer=keras.optimizers.Adam(0.01))
-    model.fit({"image": IMAGES, "label": CANDIDATES}, epochs=1, batch_size=12, verbose=0)
+    model.fit(IMAGES, LABELS, epochs=1, batch_size=12, verbose=0)
     model.save(tmp_path / "model.keras")
     restored = keras.models.load_model(tmp_path / "model.keras")
     assert restored.get_config() == model.get_config()
@@ -144,7 +144,7 @@ def test_save_and_load(tmp_path):
     assert int(restored.initialized) == 1
     # The optimizer too: the next step is the same.
     for each in (model, restored):
-        each.fit({"image": IMAGES, "label": CANDIDATES}, epochs=1, batch_size=12, verbose=0)
+        each.fit(IMAGES, LABELS, epochs=1, batch_size=12, verbose=0)
     assert int(restored.optimizer.iterations) == 2
     for value, expected in zip(restored.weights, model.weights, strict=True):
         np.testing.assert_allclose(

@@ -9,10 +9,7 @@ from scipy.special import log_softmax, logsumexp
 SPLIT = tiny.tiny_split(12)
 IMAGES, LABELS = SPLIT.images, SPLIT.labels
 LABELED = np.arange(12) % 4 > 1
-# Every class: the true one first, or -1 in the place of 0 and the others in some order.
-CANDIDATES = np.stack([(LABELS + shift) % 3 for shift in range(3)], axis=1).astype("int32")
-CANDIDATES[~LABELED] = [[-1, 1, 2], [-1, 2, 1]] * 3
-INPUTS = {"image": IMAGES, "label": CANDIDATES}
+INPUTS = {"image": IMAGES, "label": np.where(LABELED, LABELS, -1)}
 OFFSETS = np.array([0.1, -0.2, 0.4])
 WEIGHTS = np.arange(12) % 3 + 0.5
 
@@ -52,37 +49,15 @@ def test_loss_and_metrics(model, weights):
 def test_fit_learns_from_them_alone():
     model = tiny.untrained_model(unlabeled_weight=1.0)
     model.compile(keras.optimizers.Adam(0.01))
-    inputs = {"image": IMAGES, "label": np.tile([[-1, 1, 2]], (12, 1))}
+    inputs = {"image": IMAGES, "label": np.full(12, -1)}
     history = model.fit(inputs, epochs=8, batch_size=12, verbose=0, validation_data=inputs).history
     assert history["val_loss"][-1] < history["val_loss"][0]
     assert history["loss"] == pytest.approx(history["bits_per_dim"])
 
 
-@pytest.mark.parametrize(
-    ("weight", "labels"),
-    [
-        (0.0, CANDIDATES),
-        (0.25, CANDIDATES[:, 0]),
-        (0.25, CANDIDATES[:, :2]),
-        (0.25, np.tile([[-1, 0, 2]], (12, 1))),
-        (0.25, np.tile([[-1, 1, 1]], (12, 1))),
-        (0.25, np.tile([[1, -1, 2]], (12, 1))),
-        (0.25, np.full((12, 3), -1)),
-    ],
-)
-def test_rows_that_say_nothing(weight, labels):
+@pytest.mark.parametrize(("weight", "label"), [(0.0, -1), (0.25, -2), (0.25, 3)])
+def test_labels_that_say_nothing(weight, label):
     model = tiny.untrained_model(unlabeled_weight=weight)
     model.compile("sgd")
-    message = f"-1, an image without a label.* -1 and the classes 1 to 2.*weight={weight}"
-    with pytest.raises(ValueError, match=message):
-        model.fit({"image": IMAGES, "label": labels}, verbose=0)
-
-
-def test_labeled_rows_are_checked_as_ever():
-    model = tiny.untrained_model(unlabeled_weight=1.0)
-    model.compile("sgd")
-    for row, message in (([0, 0, 1], "same label twice"), ([0, 1, 3], "from 0 to 2")):
-        labels = CANDIDATES.copy()
-        labels[LABELED] = row
-        with pytest.raises(ValueError, match=message):
-            model.fit({"image": IMAGES, "label": labels}, verbose=0)
+    with pytest.raises(ValueError, match="Expected integers from 0 to 2"):
+        model.fit(IMAGES, np.where(LABELS == 1, label, LABELS), verbose=0)

@@ -185,7 +185,7 @@ def test_weights_for_another_number_of_classes(tmp_path):
     assert model.class_probabilities(tiny.tiny_split(2).images).shape == (2, 5)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": "44"}, {"warmup_epochs": -1}])
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": "44"}, {"likelihood_epochs": -1}])
 def test_epochs_that_are_no_numbers(wrong):
     with pytest.raises(UserError, match=r"whole numbers.*Received: epochs"):
-        likelihood_epochs({"epochs": 4, "warmup_epochs": 1, **wrong}, 10)
+        likelihood_epochs({"epochs": 4, "likelihood_epochs": 1, **wrong}, 10)

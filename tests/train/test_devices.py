@@ -41,7 +41,7 @@ parallel = find_devices(
 import tiny
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.optimizers import make_optimizer, variable_value
-from keras_pixelcnnpp.train.loop import Phase, train_phases
+from keras_pixelcnnpp.train.loop import train_epochs
 
 
 class Batches(ImageSequence):
@@ -56,10 +56,11 @@ keras.utils.set_random_seed(0)
 model = tiny.tiny_model(dropout_rate=0.0, label_loss_weight=0.5)
 model.compile(make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.8}, 1000))
 split = tiny.tiny_split(21)  # the last batch has 5 images
-batches = Batches(split.images, split.labels, batch_size=8, num_classes=3, num_candidates=3)
-phases = [Phase(batches, int(epochs))]
+batches = Batches(split.images, split.labels, batch_size=8, num_classes=3)
 resume = resume == "yes"
-train_phases(model, phases, f"{folder}/kept", parallel=parallel, resume=resume, verbose=0)
+train_epochs(
+    model, batches, int(epochs), f"{folder}/kept", parallel=parallel, resume=resume, verbose=0
+)
 values = [variable_value(v) for v in [*model.variables, *model.optimizer.variables]]
 np.savez(f"{folder}/worker-{worker}.npz", *values)
 """
@@ -161,7 +162,7 @@ def sequence(count, batch_size=8, **arguments):
 
 
 def test_shards_together_are_the_batch():
-    whole = sequence(24, num_candidates=2, horizontal_flip=True)
+    whole = sequence(24, horizontal_flip=True)
     whole.set_epoch(3)
     shards = [ShardedSequence(whole, num_devices=4, shard=i, num_shards=2) for i in range(2)]
     for index in range(len(whole)):

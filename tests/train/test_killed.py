@@ -43,8 +43,8 @@ def start(data, run, *arguments, before=""):
     command = [
         *(sys.executable, "-c", before + RUN, "train", "pixelcnnpp"),
         *("--data", data, "--run", run, "--preset", "digits", "--epochs", 16),
-        *("--warmup-epochs", 8, "--batch-size", 4, "--filters", 4, "--num-resolutions", 1),
-        *("--num-mixtures", 1, "--candidates", 2, "--sample-every", 0, *arguments),
+        *("--likelihood-epochs", 8, "--batch-size", 4, "--filters", 4, "--num-resolutions", 1),
+        *("--num-mixtures", 1, "--num-candidates", 2, "--sample-every", 0, *arguments),
     ]
     return subprocess.Popen(
         [str(part) for part in command],

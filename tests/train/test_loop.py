@@ -11,14 +11,15 @@ from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress, TrainingStopped
-from keras_pixelcnnpp.train.loop import Phase, train_phases
+from keras_pixelcnnpp.train.loop import train_epochs
 
 
-class Candidates(keras.Model):
-    """Scores candidate labels; has dropout, so that random state matters."""
+class Scores(keras.Model):
+    """Scores labels; has dropout, so that random state matters, and a second term of the loss."""
 
     def __init__(self):
         super().__init__()
+        self.label_loss_weight = 0.1
         self.flatten = keras.layers.Flatten()
         self.dropout = keras.layers.Dropout(0.5)
         self.dense = keras.layers.Dense(3)
@@ -32,29 +33,20 @@ class Candidates(keras.Model):
         return ops.log_softmax(self.dense(self.dropout(x, training=training)))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **_):
-        scores = ops.take_along_axis(y_pred, x["label"], axis=1)
-        return -ops.mean(scores[:, 0] - 0.1 * ops.mean(scores, axis=1))
+        scores = ops.take_along_axis(y_pred, x["label"][:, None], axis=1)
+        return self.label_loss_weight * ops.mean(y_pred) - ops.mean(scores)
 
 
 def train(folder, callbacks=(), epochs=4, **how):
     keras.utils.set_random_seed(0)
-    model = Candidates()
+    model = Scores()
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.95)
     model.compile(keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=0.8))
     split = tiny.tiny_split(24)
-
-    def batches(num_candidates):
-        return ImageSequence(
-            split.images,
-            split.labels,
-            batch_size=8,
-            num_classes=3,
-            horizontal_flip=True,
-            num_candidates=num_candidates,
-        )
-
-    phases = [Phase(batches(2), 2), Phase(batches(3), epochs)]
-    train_phases(model, phases, folder, callbacks, verbose=0, **how)
+    batches = ImageSequence(
+        split.images, split.labels, batch_size=8, num_classes=3, horizontal_flip=True
+    )
+    train_epochs(model, batches, epochs, folder, callbacks, likelihood_epochs=2, verbose=0, **how)
     return model
 
 
@@ -99,7 +91,7 @@ def whole(tmp_path_factory):
         (signal.SIGTERM, 2, 0),
         (signal.SIGTERM, 3, 2),
     ],
-    ids=["first", "end-of-phase-1", "phase-2", "last"],
+    ids=["first", "end-of-likelihood", "after-it", "last"],
 )
 def test_stopped_run_goes_on_from_the_very_step(tmp_path, whole, number, epoch, step):
     before = Record(number, epoch, step)
@@ -147,7 +139,7 @@ def test_weights_that_a_callback_restores_stay(tmp_path):
     np.testing.assert_array_equal(weights(model), best["weights"])
 
 
-def test_callback_ends_the_training_in_whatever_phase(tmp_path):
+def test_callback_ends_the_training(tmp_path):
     def stop(epoch, logs):
         callback.model.stop_training = True
 
@@ -189,9 +181,9 @@ def test_training_stays_finite(tmp_path, precision):
     for kind, images in IMAGES.items():
         untrained.restore(model)
         model.initialize(images[:64], labels[:64])
-        batches = ImageSequence(images, labels, batch_size=8, num_classes=2, num_candidates=2)
+        batches = ImageSequence(images, labels, batch_size=8, num_classes=2)
         # Raises a UserError at the first number that isn't finite.
-        train_phases(model, [Phase(batches, 2)], tmp_path / kind, verbose=0)
+        train_epochs(model, batches, 2, tmp_path / kind, verbose=0)
         for variable in model.weights:
             assert np.isfinite(variable_value(variable)).all(), kind
         bits[kind] = model.bits_per_dim(images[:16])

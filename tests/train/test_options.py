@@ -28,16 +28,10 @@ def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"candidates": 4}, "number of classes, 3"),
-        ({"label_loss_weight": 1.0, "candidates": 1}, "from 2 "),
         ({"label_loss_weight": 1.0, "conditioning": "none"}, "Without labels"),
         ({"architecture": "pixelcnn", "num_resolutions": 2}, "one resolution"),
-        (
-            {"unlabeled_weight": 1.0, "candidates": 2},
-            "all classes as candidates.*candidates=2 of 3",
-        ),
         ({"labeled_fraction": 0.3}, "`unlabeled_weight` above 0.*labeled_fraction=0.3"),
-        ({"unlabeled_weight": 1.0, "conditioning": "none"}, "all classes as candidates.* of 0"),
+        ({"unlabeled_weight": 1.0, "conditioning": "none"}, "Without labels"),
     ],
 )
 def test_contradicting_options(overrides, message):
@@ -51,29 +45,26 @@ def test_preset_of_another_architecture():
 
 
 def test_unlabeled_images_take_all_candidates_whatever_the_preset_has():
-    preset = {"model": {"label_loss_weight": 0.1}, "training": {"candidates": 2}}
-    assert resolve_options(preset, {"unlabeled_weight": 0.5}, 3)[1]["candidates"] == 3
-    assert resolve_options(preset, {"unlabeled_weight": 0.0}, 3)[1]["candidates"] == 2
+    preset = {"model": {"label_loss_weight": 0.1, "num_candidates": 2}, "training": {}}
+    assert resolve_options(preset, {"unlabeled_weight": 0.5}, 3)[0]["num_candidates"] is None
+    assert resolve_options(preset, {"unlabeled_weight": 0.0}, 3)[0]["num_candidates"] == 2
 
 
 @pytest.mark.parametrize(
     ("given", "num_classes", "from_files", "expected"),
     [
-        ({}, 4, True, (0.3, 4, 4)),
-        ({}, 2, True, (0.3, 2, 4)),
-        ({}, 20, True, (0.3, 4, 4)),
-        ({}, 1, True, (0.0, 1, 4)),
-        ({"conditioning": "none"}, 4, True, (0.0, 1, 4)),
-        ({"label_loss_weight": 0.0}, 4, True, (0.0, 1, 4)),
-        ({}, 4, False, (0.3, 4, 0)),
-        ({"crop_margin": 2}, 4, False, (0.3, 4, 2)),
+        ({}, 4, True, (0.3, 4)),
+        ({}, 1, True, (0.0, 4)),
+        ({"conditioning": "none"}, 4, True, (0.0, 4)),
+        ({"label_loss_weight": 0.0}, 4, True, (0.0, 4)),
+        ({}, 4, False, (0.3, 0)),
+        ({"crop_margin": 2}, 4, False, (0.3, 2)),
     ],
 )
 def test_a_preset_gives_way_to_the_data(given, num_classes, from_files, expected):
-    preset = {"model": {"label_loss_weight": 0.3}, "training": {"candidates": 4, "crop_margin": 4}}
+    preset = {"model": {"label_loss_weight": 0.3}, "training": {"crop_margin": 4}}
     model, training = resolve_options(preset, given, num_classes, from_files)
-    received = (model["label_loss_weight"], training["candidates"], training["crop_margin"])
-    assert received == expected
+    assert (model["label_loss_weight"], training["crop_margin"]) == expected
 
 
 def test_options_override_the_preset():
@@ -81,7 +72,7 @@ def test_options_override_the_preset():
     preset = {"model": {"filters": 40, **own}, "training": {"epochs": 100, "batch_size": 16}}
     model, training = resolve_options(preset, {"filters": None, "epochs": 5}, 10)
     assert model == {"architecture": "pixelcnnpp", "filters": 40}
-    assert (training["epochs"], training["batch_size"], training["candidates"]) == (5, 16, 1)
+    assert (training["epochs"], training["batch_size"]) == (5, 16)
 
 
 @pytest.mark.parametrize(
@@ -92,19 +83,21 @@ def test_options_override_the_preset():
         ({"epochs": 10}, 5),
         ({"epochs": 1}, 0),
         ({"epochs": 88}, 52),
-        ({"epochs": 10, "warmup_epochs": 8}, 8),
+        ({"epochs": 10, "likelihood_epochs": 8}, 8),
     ],
 )
 def test_of_other_epochs_as_large_a_share_is_by_likelihood(given, expected):
-    preset = {"model": {}, "training": {"epochs": 44, "warmup_epochs": 26}}
-    assert resolve_options(preset, given, 3)[1]["warmup_epochs"] == expected
+    preset = {"model": {}, "training": {"epochs": 44, "likelihood_epochs": 26}}
+    assert resolve_options(preset, given, 3)[1]["likelihood_epochs"] == expected
 
 
 def test_images_without_a_label_teach_from_the_start():
-    preset = {"model": {}, "training": {"epochs": 44, "warmup_epochs": 26}}
+    preset = {"model": {}, "training": {"epochs": 44, "likelihood_epochs": 26}}
     given = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
-    assert resolve_options(preset, given, 3)[1]["warmup_epochs"] == 0
-    assert resolve_options(preset, {**given, "warmup_epochs": 4}, 3)[1]["warmup_epochs"] == 4
+    assert resolve_options(preset, given, 3)[1]["likelihood_epochs"] == 0
+    assert (
+        resolve_options(preset, {**given, "likelihood_epochs": 4}, 3)[1]["likelihood_epochs"] == 4
+    )
 
 
 def test_names_of_the_family():

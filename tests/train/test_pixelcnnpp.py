@@ -18,7 +18,7 @@ from keras_pixelcnnpp.train.options import resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
 TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
-HYBRID = {"label_loss_weight": 0.5, "warmup_epochs": 1, "learning_rate_decay": 0.99}
+HYBRID = {"label_loss_weight": 0.5, "likelihood_epochs": 1, "learning_rate_decay": 0.99}
 
 
 def train(path, overrides=(), **how):
@@ -31,7 +31,7 @@ def train(path, overrides=(), **how):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A model after one epoch of plain likelihood and one with candidates, and its run."""
+    """A model after one epoch of plain likelihood and one of both losses, and its run."""
     run = RunFolder(tmp_path_factory.mktemp("run"))
     return train(run.path, HYBRID), run
 
@@ -51,8 +51,8 @@ def test_what_is_written(trained):
     config = trained[1].read_config()
     section = config["pixelcnnpp"]
     assert section["title"] == trained[0].title
-    assert section["options"]["candidates"] == 3
-    assert section["options"]["warmup_epochs"] == 1
+    assert section["model"]["label_loss_weight"] == 0.5
+    assert section["options"]["likelihood_epochs"] == 1
     assert section["options"]["jit_compile"] is not None
     assert section["model"]["image_shape"] == [4, 4, 1]
     assert section["versions"]["keras"] == keras.__version__
@@ -73,7 +73,7 @@ def dataset_with_hidden_labels():
     return replace(dataset, splits=splits)
 
 
-def test_images_without_a_label_are_trained_on_where_all_classes_are_candidates(tmp_path):
+def test_images_without_a_label_are_trained_on(tmp_path):
     dataset, seen = dataset_with_hidden_labels(), []
     options = {**HYBRID, "unlabeled_weight": 0.5, "batch_size": 5, "epochs": 3}
     options["learning_rate_warmup"] = 1
@@ -85,26 +85,14 @@ def test_images_without_a_label_are_trained_on_where_all_classes_are_candidates(
     )
     run, data = RunFolder(tmp_path), tiny.tiny_data_config(dataset)
     trained = train_pixelcnnpp(dataset, run, model, training, data, callbacks=[count], verbose=0)
-    # With one candidate 15 images teach something, then all 24.
-    assert seen == [3, 5, 5]
-    # Of 13 steps, 3 are by likelihood alone.
-    assert trained.optimizer._learning_rate.again_at == 3
+    assert seen == [5, 5, 5]
+    # Of 15 steps, 5 are by likelihood alone.
+    assert trained.optimizer._learning_rate.again_at == 5
     assert trained.unlabeled_weight == 0.5
     rows = json.loads(run.history_json("pixelcnnpp").read_text())
     assert all(np.isfinite(row["bits_per_dim"]) for row in rows)
 
 
-def test_larger_images_and_steps_fit_those_that_are_trained_on():
-    split = dataset_with_hidden_labels().split("train")
-    larger = replace(split, images=np.repeat(split.images, 2, axis=1))
-    options = {**HYBRID, "unlabeled_weight": 0.5, "epochs": 3, "batch_size": 5}
-    _, training = resolve_options({"model": {}, "training": TRAINING}, options, 3)
-    one, all_classes = phases = training_module._phases(split, larger, training, 3, 5)
-    np.testing.assert_array_equal(one.batches.images, split.images[:15])
-    for phase in phases:
-        np.testing.assert_array_equal(phase.batches.larger_images[:, ::2], phase.batches.images)
-    assert len(all_classes.batches.images) == 24
-    assert training_module.total_steps(phases) == 3 + 2 * 5
 
 
 def test_baseline(tmp_path):
@@ -218,17 +206,17 @@ def test_what_may_change_when_a_run_is_resumed(tmp_path):
 @pytest.mark.usefixtures("not_trained")
 def test_resumed_for_longer_it_has_as_many_epochs_by_likelihood(tmp_path, pixelcnnpp):
     run = RunFolder(tmp_path / "run")
-    preset = {"epochs": 4, "warmup_epochs": 1, "batch_size": 12, "learning_rate": 0.01}
+    preset = {"epochs": 4, "likelihood_epochs": 1, "batch_size": 12, "learning_rate": 0.01}
     model = {**tiny.MODEL, "label_loss_weight": 0.5}
     write_json(tmp_path / "preset" / "config.json", {"model": model, "training": preset})
     command = ["train", "pixelcnnpp", "--data", tiny.save_npz(tmp_path / "data.npz")]
     command += ["--run", run.path, "--preset", tmp_path / "preset"]
     for options in ([], ["--epochs", 40, "--resume"]):
         assert pixelcnnpp(*command, *options)[0] == 0
-        assert run.read_config()["pixelcnnpp"]["options"]["warmup_epochs"] == 1
-    status, _, err = pixelcnnpp(*command, "--epochs", 40, "--warmup-epochs", 10, "--resume")
+        assert run.read_config()["pixelcnnpp"]["options"]["likelihood_epochs"] == 1
+    status, _, err = pixelcnnpp(*command, "--epochs", 40, "--likelihood-epochs", 10, "--resume")
     assert status == 2
-    assert "warmup_epochs was 1, now 10" in err
+    assert "likelihood_epochs was 1, now 10" in err
 
 
 @pytest.mark.usefixtures("not_trained")

@@ -1,0 +1,112 @@
+"""The labels that training compares: chosen at random, the loss over them, and the first epochs."""
+
+import keras
+import numpy as np
+import pytest
+import tiny
+from keras import ops
+from scipy.special import log_softmax
+from scipy.stats import chisquare
+
+from keras_pixelcnnpp import LikelihoodFirst
+from keras_pixelcnnpp.optimizers import variable_value
+from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
+
+SPLIT = tiny.tiny_split(12)
+IMAGES, LABELS = SPLIT.images, SPLIT.labels
+
+
+def chosen(model, labels, count):
+    return ops.convert_to_numpy(model._choose_candidates(ops.convert_to_tensor(labels), count))
+
+
+def test_the_true_label_comes_first_and_the_others_are_equally_likely():
+    keras.utils.set_random_seed(0)
+    model = tiny.untrained_model(num_classes=6)
+    labels = np.arange(6000, dtype="int32") % 6
+    rows = chosen(model, labels, 3)
+    np.testing.assert_array_equal(rows[:, 0], labels)
+    assert all(len(set(row)) == 3 for row in rows.tolist())
+    assert set(rows.ravel().tolist()) == set(range(6))
+    for place in (1, 2):
+        counts = np.zeros((6, 6))
+        np.add.at(counts, (labels, rows[:, place]), 1)
+        assert chisquare(counts[~np.eye(6, dtype=bool)], ddof=5).pvalue > 1e-3
+    assert np.any(chosen(model, labels, 3) != rows)
+
+
+def test_all_classes_are_compared_where_a_label_is_missing():
+    model = tiny.untrained_model()
+    rows = chosen(model, np.array([2, -1, 0], "int64"), 3)
+    np.testing.assert_array_equal(rows, [[2, 0, 1], [-1, 1, 2], [0, 1, 2]])
+
+
+@pytest.fixture
+def model():
+    """Compares two labels, and stays as it is."""
+    model = tiny.random_model(label_loss_weight=0.7, num_candidates=2, dropout_rate=0.0)
+    model.posterior.class_bias.assign([0.1, -0.2, 0.4, 0.0])
+    model.compile(keras.optimizers.SGD(0.0))
+    return model
+
+
+def test_loss_of_a_step_and_its_candidates_come_back_with_a_checkpoint(model, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    scores = model.class_log_likelihoods(IMAGES).astype("float64")
+    how = {"batch_size": 12, "epochs": 2, "shuffle": False, "verbose": 0}
+    model.fit(IMAGES, LABELS, **how)
+    checkpoints.save(model, Progress(2))
+    losses = model.fit(IMAGES, LABELS, **how).history["loss"]
+    checkpoints.restore(model)
+    assert model.fit(IMAGES, LABELS, **how).history["loss"] == losses
+    checkpoints.restore(model)
+    bits = -scores[np.arange(12), LABELS] / (16 * np.log(2))
+    logits = scores + np.array([0.1, -0.2, 0.4])
+    for loss in losses:
+        rows = chosen(model, LABELS, 2)
+        cross_entropy = -log_softmax(np.take_along_axis(logits, rows, axis=1), axis=1)[:, 0]
+        assert loss == pytest.approx(np.mean(bits + 0.7 * cross_entropy), rel=1e-4)
+    assert losses[0] != pytest.approx(losses[1], rel=1e-4)
+
+
+def test_accuracy_is_that_of_predict(model):
+    how = {"validation_data": (IMAGES, LABELS), "verbose": 0}
+    (measured,) = model.fit(IMAGES, LABELS, **how).history["val_accuracy"]
+    accuracy = np.mean(model.predict(IMAGES, verbose=0).argmax(axis=1) == LABELS)
+    assert measured == pytest.approx(accuracy)
+    result = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    assert result["accuracy"] == pytest.approx(accuracy)
+
+
+def fresh():
+    keras.utils.set_random_seed(0)
+    model = tiny.untrained_model(label_loss_weight=0.5, num_candidates=2)
+    model.compile(keras.optimizers.Adam(0.01))
+    return model
+
+
+def test_likelihood_first_in_one_fit_or_two():
+    one, two, resumed = fresh(), fresh(), fresh()
+    data = {"x": IMAGES, "y": LABELS, "validation_data": (IMAGES, LABELS)}
+    how = {**data, "batch_size": 12, "shuffle": False, "verbose": 0}
+    history = one.fit(**how, epochs=4, callbacks=[LikelihoodFirst(2)]).history
+    assert [len(history[name]) for name in ("loss", "accuracy", "val_cross_entropy")] == [4, 2, 2]
+    assert history["loss"][:2] == history["bits_per_dim"][:2]
+    assert history["loss"][2] > history["bits_per_dim"][2]
+
+    two.label_loss_weight = 0.0
+    two.compile(two.optimizer)
+    assert "accuracy" not in two.fit(**how, epochs=2).history
+    two.label_loss_weight = 0.5
+    two.compile(two.optimizer)
+    two.fit(**how, initial_epoch=2, epochs=4)
+    # In parts, the second of which begins after the epochs of likelihood.
+    resumed.fit(**how, epochs=3, callbacks=[LikelihoodFirst(2)])
+    last = resumed.fit(**how, initial_epoch=3, epochs=4, callbacks=[LikelihoodFirst(2)]).history
+    assert last["loss"] == pytest.approx(history["loss"][3:], rel=1e-5)
+    for other in (two, resumed):
+        assert other.label_loss_weight == one.label_loss_weight == 0.5
+        pairs = zip(other.trainable_variables, one.trainable_variables, strict=True)
+        for variable, expected in [(other.seed_generator.state, one.seed_generator.state), *pairs]:
+            value = variable_value(variable)
+            np.testing.assert_allclose(value, variable_value(expected), rtol=1e-4, atol=1e-6)
