@@ -368,7 +368,6 @@ def resolve_options(
 
 
 def _check(model: dict, training: dict, num_classes: int) -> None:
-    weight, unlabeled = model.get("label_loss_weight"), model.get("unlabeled_weight")
     share = training["labeled_fraction"]
     one_resolution = model["architecture"] != "pixelcnnpp"
     for name in ("num_resolutions", "conditioned_blocks"):
@@ -378,11 +377,10 @@ def _check(model: dict, training: dict, num_classes: int) -> None:
                 f"{model['architecture']} has one resolution, and all its blocks see the label.",
                 model[name],
             )
-    if weight and num_classes < 2:
-        _refuse("label_loss_weight", "Without labels (conditioning none) it must be 0.", weight)
-    if unlabeled and num_classes < 2:
-        _refuse("unlabeled_weight", "Without labels (conditioning none) it must be 0.", unlabeled)
-    if share and not unlabeled:
+    for name in ("label_loss_weight", "unlabeled_weight"):
+        if model.get(name) and num_classes < 2:
+            _refuse(name, "Without labels (conditioning none) it must be 0.", model[name])
+    if share and not model.get("unlabeled_weight"):
         _refuse("labeled_fraction", "It needs an `unlabeled_weight` above 0.", share)
 
 
