@@ -132,7 +132,7 @@ def train(group, name, data, minutes, seed):
     def spent():
         return before if start is None else before + (time.process_time() - start) / (60 * minutes)
 
-    def compare_labels(weight):
+    def set_label_loss_weight(weight):
         nonlocal before, start, joined
         before, start, joined = spent(), None, steps  # compiling isn't counted
         model.label_loss_weight = weight
@@ -140,7 +140,7 @@ def train(group, name, data, minutes, seed):
 
     def before_step(step, logs=None):
         if not model.label_loss_weight and weight and spent() >= options["likelihood_first"]:
-            compare_labels(weight)
+            set_label_loss_weight(weight)
         now = rate(options["schedule"], options["peak"], min(1.0, spent()), steps)
         if joined:
             now *= min(1.0, (steps - joined + 1) / options["warmup_again"])
@@ -157,7 +157,7 @@ def train(group, name, data, minutes, seed):
     )
     weight = model.label_loss_weight
     if options["likelihood_first"]:
-        compare_labels(0.0)
+        set_label_loss_weight(0.0)
     batches = ImageSequence(
         learned.images,
         learned.labels,
