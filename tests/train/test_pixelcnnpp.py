@@ -93,8 +93,6 @@ def test_images_without_a_label_are_trained_on(tmp_path):
     assert all(np.isfinite(row["bits_per_dim"]) for row in rows)
 
 
-
-
 def test_baseline(tmp_path):
     dataset = tiny.tiny_dataset()
     run = RunFolder(tmp_path)
