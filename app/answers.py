@@ -9,12 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_pixelcnnpp.data.images import (
-    check_channels,
-    read_image,
-    to_levels,
-    to_pixels,
-)
+from keras_pixelcnnpp.data.images import check_channels, read_image
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.evidence import colour_limit
@@ -67,7 +62,7 @@ class Answers:
         return last.pixels
 
     def read(self, path: str | None, invert: bool = False) -> np.ndarray:
-        """A PNG or JPEG file, cropped or squeezed as in training, as levels `(H, W, C)`.
+        """A PNG or JPEG file, cropped or squeezed as in training: uint8 `(H, W, C)`.
 
         Raises:
             UserError: If there is none, or `open_image` refuses it.
@@ -79,7 +74,7 @@ class Answers:
         except OSError as error:
             raise UserError("The image is no longer there: choose it again.") from error
         pixels = read_image(content, self.model.image_shape, self.trained.resize)
-        return to_levels(255 - pixels if invert else pixels, self.model.num_levels)
+        return 255 - pixels if invert else pixels
 
     def sample(
         self,
@@ -97,13 +92,13 @@ class Answers:
 
     def complete(
         self,
-        levels: np.ndarray,
+        image: np.ndarray,
         observed_rows: int,
         label: int = ANY,
         seed: int | None = None,
         temperature: float = 1.0,
     ) -> Iterator[Growing]:
-        """Samples the rest of an image, levels `(H, W, C)`, several times.
+        """Samples the rest of an image, uint8 `(H, W, C)`, several times.
 
         With the label `ANY`, the class of each is sampled first, from p(y | known rows).
 
@@ -112,27 +107,26 @@ class Answers:
         """
         belief = None
         if label == ANY and self.model.num_classes:
-            belief = self.model.class_probabilities(levels[None], observed_rows=observed_rows)[0]
-        images = np.repeat(levels[None], NUM_IMAGES, axis=0)
+            belief = self.model.class_probabilities(image[None], observed_rows=observed_rows)[0]
+        images = np.repeat(image[None], NUM_IMAGES, axis=0)
         arguments = {"images": images, "observed_rows": observed_rows, "temperature": temperature}
         return self._grow(label, belief, seed, **arguments)
 
-    def classify(self, levels: np.ndarray, against: int = ANY) -> Classification:
-        """Classifies an image, levels `(H, W, C)`, and shows what the decision rests on.
+    def classify(self, image: np.ndarray, against: int = ANY) -> Classification:
+        """Classifies an image, uint8 `(H, W, C)`, and shows what the decision rests on.
 
         The evidence is that for the most probable class, against another: by default the next one.
         """
         model, names = self.model, self.trained.class_names
         rows = range(model.image_shape[0] + 1)
-        scores = model.class_log_likelihoods(levels[None], observed_rows=rows)
+        scores = model.class_log_likelihoods(image[None], observed_rows=rows)
         belief = model.posterior.probabilities(scores)[0]
         order = [label for label in np.argsort(-belief[-1]).tolist() if label != against]
         evidence = None
         if model.num_classes > 1:
             label, against = order[0], order[1] if against == ANY else against
-            nats = model.evidence_map(levels[None], [label], [against])[0]
-            pixels = to_pixels(levels, model.num_levels)
-            evidence = evidence_figure(pixels, nats, names[label], names[against])
+            nats = model.evidence_map(image[None], [label], [against])[0]
+            evidence = evidence_figure(image, nats, names[label], names[against])
         return Classification(
             dict(zip(names, map(float, belief[-1]), strict=True)),
             float(bits_per_dim(log_marginal(scores[:, -1]), model.image_shape)[0]),
@@ -150,8 +144,8 @@ class Answers:
         else:
             labels = np.random.default_rng(seed).choice(model.num_classes, NUM_IMAGES, p=belief)
         given = NUM_IMAGES if labels is None else labels
-        for rows, levels in model.sample_rows(given, seed=seed, **arguments):
-            yield Growing(to_pixels(levels, model.num_levels), rows, labels, seed)
+        for rows, images in model.sample_rows(given, seed=seed, **arguments):
+            yield Growing(images, rows, labels, seed)
 
 
 def belief_figure(belief: np.ndarray, class_names: tuple[str, ...]) -> Figure:

@@ -21,6 +21,7 @@ import gradio as gr
 
 from keras_pixelcnnpp.app.answers import ANY, Answers, Growing
 from keras_pixelcnnpp.data.images import as_image, image_grid
+from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.errors import UserError
 
 MOST_CLASSES = 10  # with a bar of their own
@@ -119,7 +120,8 @@ def _sample_tab(answers: Answers) -> None:
 def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
     against = _class_choice(answers, "Evidence against", "the next most probable class")
     button = gr.Button("Classify", variant="primary")
-    bits = gr.Number(label="bits/dim of p(x)", precision=3, interactive=False)
+    unit = bits_unit(answers.model.num_levels)
+    bits = gr.Number(label=f"{unit}, p(x)", precision=3, interactive=False)
     posterior = gr.Label(label="p(class | image)", num_top_classes=MOST_CLASSES)
     evidence = gr.Plot(label="Where in the image it comes from")
     belief = gr.Plot(label="What the first rows alone say")
@@ -144,8 +146,8 @@ def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
 
     @_told
     def complete(path, invert, rows, label, seed, temperature):
-        levels = answers.read(path, invert)
-        for growing in answers.complete(levels, int(rows), label, seed, temperature):
+        given = answers.read(path, invert)
+        for growing in answers.complete(given, int(rows), label, seed, temperature):
             yield _show(answers, growing)
 
     given = [image, invert, rows, label, seed, temperature]

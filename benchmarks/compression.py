@@ -13,38 +13,38 @@ from common import RESULTS, argument_parser, facts, save, show, timed
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
-from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.models.archive import model_from_preset
 from keras_pixelcnnpp.savedmodel.compression import bytes_as, promised_bits, sizes
 
 
-def measure(model, levels, batch_size):
+def measure(model, images, batch_size):
     """The numbers of the file: sizes in bits per dimension, seconds of everything."""
 
-    def compress(levels):
-        return compress_images(model, levels, batch_size=batch_size, verbose=0)
+    def compress(images):
+        return compress_images(model, images, batch_size=batch_size, verbose=0)
 
-    decompress_images(model, compress(levels[:batch_size]).data, 0)  # compiles what is timed
-    compressed, encoding = timed(lambda: compress(levels))
-    (images, _, _), decoding = timed(lambda: decompress_images(model, compressed.data, 0))
-    if not (images == levels).all():
+    decompress_images(model, compress(images[:batch_size]).data, 0)  # compiles what is timed
+    compressed, encoding = timed(lambda: compress(images))
+    (back, _, _), decoding = timed(lambda: decompress_images(model, compressed.data, 0))
+    kept = quantize(images, model.num_levels)
+    if not (back == kept).all():
         raise SystemExit("The images did not come back equal")
     model.sample(compressed.labels[:batch_size], seed=0, batch_size=batch_size)
     _, drawing = timed(lambda: model.sample(compressed.labels, seed=0, batch_size=batch_size))
-    pixels = to_pixels(levels, model.num_levels)
-    promised = promised_bits(model, levels, compressed.labels)
-    found = [size for _, size in sizes(compressed, promised, pixels)]
+    promised = promised_bits(model, images, compressed.labels)
+    found = [size for _, size in sizes(compressed, promised, kept)]
     size_of = dict(zip(("promised", "coded", "file", "webp", "png"), found, strict=True))
     if importlib.util.find_spec("pillow_jxl"):
         importlib.import_module("pillow_jxl")  # teaches Pillow the format
-        size_of["jxl"] = bytes_as(pixels, "JXL", lossless=True, effort=9)
+        size_of["jxl"] = bytes_as(kept, "JXL", lossless=True, effort=9)
     return {
-        "count": len(levels),
+        "count": len(images),
         "image_shape": model.image_shape,
         "num_levels": model.num_levels,
         "batch_size": batch_size,
-        "bits_per_dim": {name: 8 * size / levels.size for name, size in size_of.items()},
+        "bits_per_dim": {name: 8 * size / images.size for name, size in size_of.items()},
         "seconds": {"compress": encoding, "decompress": decoding, "draw": drawing},
     }
 
@@ -59,10 +59,9 @@ def main():
     parser.add_argument("--batch-size", type=int, default=100)
     options = parser.parse_args()
     model = model_from_preset(options.preset, load_weights=True)
-    size, num_levels = model.image_shape[:2], model.num_levels
-    dataset = load_dataset(options.data, image_size=size, num_levels=num_levels)
-    levels = dataset.split(options.split).images[: options.max_examples]
-    result = measure(model, levels, options.batch_size)
+    dataset = load_dataset(options.data, image_size=model.image_shape[:2])
+    images = dataset.split(options.split).images[: options.max_examples]
+    result = measure(model, images, options.batch_size)
     show([result["bits_per_dim"]])
     asked = {"preset": options.preset, "data": dataset.name}
     asked |= {"split": options.split, "max_examples": options.max_examples}

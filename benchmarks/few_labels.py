@@ -25,7 +25,6 @@ from common import argument_parser, save, show, timed
 from results import WAYS, over_seeds
 
 from keras_pixelcnnpp.backend import machine
-from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.train.options import NOT_MIRRORED
@@ -111,7 +110,7 @@ def write_pseudo_labels(path, given, dataset, train, probabilities, share):
     splits = {**dataset.splits, "train": replace(train, labels=labels).take(rows)}
     arrays = {}
     for name, split in splits.items():
-        arrays[f"x_{name}"] = to_pixels(split.images, dataset.num_levels)
+        arrays[f"x_{name}"] = split.images
         arrays[f"y_{name}"] = split.labels
     np.savez(path, **arrays)
     return len(rows)
@@ -142,8 +141,7 @@ def train(way, given, labels_per_class, seed):
         probabilities = model.class_probabilities(images.images)
         count = write_pseudo_labels(path, given, dataset, images, probabilities, share)
         epochs = max(given.cnn_epochs, -(-given.cnn_shown // count))
-        npz = {"data": path, "num_levels": dataset.num_levels}
-        model = train_cnn(folder / f"pseudo_labels-{share}", given, epochs, npz | common)
+        model = train_cnn(folder / f"pseudo_labels-{share}", given, epochs, {"data": path} | common)
     return model, dataset.images(given.split, with_labels=True)
 
 

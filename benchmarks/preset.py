@@ -30,11 +30,9 @@ LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}
 OF_THE_RUN = ("precision", "jit_compile", "seed", "max_examples", *WATCHING)
 
 
-def training_options(options, num_levels):
+def training_options(options):
     """What a preset keeps of a run's options: the epochs, and those that aren't the defaults."""
-    # Digits have 17 levels, other images 256: any other number was asked for.
-    coarser = {} if num_levels in (17, 256) else {"num_levels": num_levels}
-    return coarser | {
+    return {
         name: options[name]
         for name, default in TRAINING_DEFAULTS.items()
         if name in options and name not in OF_THE_RUN
@@ -78,7 +76,7 @@ def write(folder, name):
     target = PRESETS / name
     model.save_to_preset(
         target,
-        training=training_options(trained_with, config["data"]["num_levels"]),
+        training=training_options(trained_with),
         metadata=metadata,
     )
     if run.has("reports/samples.png"):

@@ -106,14 +106,14 @@ def train(group, name, data, minutes, seed):
     options = trial_options(group, name)
     kp.keep_freed_memory()
     keras.utils.set_random_seed(seed)
-    dataset = load_dataset(data, image_size=32, num_levels=options["num_levels"])
+    dataset = load_dataset(data, image_size=32)
     learned, held_out = dataset.split("train").labeled().hold_out(HELD_OUT, seed=0)
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = ("filters", "num_blocks", "num_mixtures", "dropout_rate")
     model = kp.PixelCNNPlusPlus(
         dataset.image_shape,
         dataset.num_classes,
-        num_levels=dataset.num_levels,
+        num_levels=options["num_levels"],
         num_resolutions=3,
         conditioning="bias+film",
         conditioned_blocks="up_left",

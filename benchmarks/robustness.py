@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
 from scipy.special import logsumexp
 
-from keras_pixelcnnpp.data.images import as_image, to_levels, to_pixels
+from keras_pixelcnnpp.data.images import as_image
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval, classification_metrics
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -78,13 +78,12 @@ CORRUPTIONS = {
 }
 
 
-def corrupt(images, num_levels, name, severity, seed=0):
-    """Corrupts levels `(N, height, width, channels)`; severity 1 is the mildest, 5 the worst."""
+def corrupt(images, name, severity, seed=0):
+    """Corrupts images `(N, height, width, channels)`; severity 1 is the mildest, 5 the worst."""
     corruption, strengths = CORRUPTIONS[name]
     rng = np.random.default_rng(seed)
-    pixels = to_pixels(images, num_levels)
-    corrupted = np.stack([corruption(each, strengths[severity - 1], rng) for each in pixels])
-    return to_levels(np.rint(np.clip(corrupted, 0, 255)).astype("uint8"), num_levels)
+    corrupted = np.stack([corruption(each, strengths[severity - 1], rng) for each in images])
+    return np.rint(np.clip(corrupted, 0, 255)).astype("uint8")
 
 
 def judge(images, model, baseline):
@@ -112,7 +111,7 @@ def measure(folder, split="test", max_examples=300, seed=0):
     report["corruptions"] = {name: [] for name in CORRUPTIONS}
     for name, measured in report["corruptions"].items():
         for severity in range(1, 6):
-            corrupted = corrupt(test.images, dataset.num_levels, name, severity, seed)
+            corrupted = corrupt(test.images, name, severity, seed)
             probabilities, scores = judge(corrupted, *models)
             areas = {key: auroc_interval(clean_scores[key], scores[key]) for key in scores}
             measured.append(

@@ -12,6 +12,7 @@ from sklearn.metrics import classification_report
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier, write_predictions
 from keras_pixelcnnpp.data.batches import mean_image
+from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.evaluate import classification_figures as plots
@@ -33,14 +34,14 @@ MOST_PARTS = 16
 def judge(folder: RunFolder, options: SimpleNamespace) -> None:
     """Both models classify a split, and parts of its images; writes files, prints tables."""
     config = folder.read_config()
-    folder.require_model("pixelcnnpp")
+    classifier = load_classifier(folder, options.batch_size, options.verbose, options.tta_flip)
     dataset = folder.load_data(options.data)
     split = dataset.split(options.split)
     train = folder.training_images(dataset).images
     height = dataset.image_shape[0]
     rows = part_rows(height) if options.partial else np.array([height])
     print(f"Scoring {len(split)} images of the split {options.split} under every class")
-    judgements = _judgements(folder, split.images, rows, mean_image(train), options)
+    judgements = _judgements(folder, classifier, split.images, rows, mean_image(train), options)
     for name, judgement in judgements.items():
         path = folder.reports / PREDICTIONS[name]
         write_predictions(path, split.paths, split.labels, judgement.probabilities)
@@ -52,11 +53,12 @@ def judge(folder: RunFolder, options: SimpleNamespace) -> None:
     images, labels = split.images[known], split.labels[known]
     judgements = {name: judgement.take(known) for name, judgement in judgements.items()}
     class_names, titles = config["data"]["class_names"], model_titles(config)
-    histogram = PixelHistogram(train, dataset.num_levels).log_prob(images)
+    histogram = PixelHistogram(train, classifier.model.num_levels).log_prob(images)
     report = {
         "options": options.given,
         "split": options.split,
         "tta_flip": options.tta_flip,
+        "num_levels": classifier.model.num_levels,
         **compare(labels, judgements, dataset.image_shape, class_names),
         "pixel_histogram_bits_per_dim": float(bits_per_dim(histogram, dataset.image_shape).mean()),
     }
@@ -118,6 +120,7 @@ class Judgement:
 
 def _judgements(
     folder: RunFolder,
+    classifier: PixelCNNClassifier,
     images: np.ndarray,
     rows: np.ndarray,
     filling: np.ndarray,
@@ -131,7 +134,6 @@ def _judgements(
         answer = ask(images)
         return answer, len(images) / (time.perf_counter() - start)
 
-    classifier = load_classifier(folder, options.batch_size, options.verbose, options.tta_flip)
     # The last part is the whole.
     (scores, parts), speed = timed(lambda some: classifier.class_scores(some, rows))
     judgements = {"pixelcnnpp": Judgement(parts[:, -1], scores[:, -1], speed, parts)}
@@ -269,7 +271,7 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
     ]
     floor = f"{report['pixel_histogram_bits_per_dim']:.4f}"
     print_table(
-        ("", "accuracy", "95 % interval (%)", "log-loss", "ECE", "bits/dim"),
+        ("", "accuracy", "95 % interval (%)", "log-loss", "ECE", bits_unit(report["num_levels"])),
         [*rows, ("pixel histograms", "–", "–", "–", "–", floor)],
         title=f"{report['count']} images of the split {report['split']}",
     )

@@ -9,7 +9,6 @@ import numpy as np
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import LabeledImages
-from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.evaluate.classification import load_classifier
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, show_pixels
 from keras_pixelcnnpp.files import write_bytes, write_json
@@ -24,8 +23,7 @@ def explain(folder: RunFolder, options: SimpleNamespace) -> None:
     classifier = load_classifier(folder, options.batch_size, options.verbose)
     print(f"Scoring {len(images)} images of the split {options.split} under every class")
     found = Evidence.gather(classifier, images, options.per_class)
-    png = evidence_png(found, class_names, classifier.num_levels)
-    write_bytes(folder.reports / "evidence.png", png)
+    write_bytes(folder.reports / "evidence.png", evidence_png(found, class_names))
     facts = {"split": options.split, "logit_scale": classifier.logit_scale}
     report = {"options": options.given, **facts, **found.report(class_names)}
     write_json(folder.reports / "evidence.json", report)
@@ -85,7 +83,7 @@ def choose(labels: np.ndarray, predicted: np.ndarray, per_class: int) -> np.ndar
     return np.array(rows, dtype=int)
 
 
-def evidence_png(evidence: Evidence, class_names: Sequence[str], num_levels: int) -> bytes:
+def evidence_png(evidence: Evidence, class_names: Sequence[str]) -> bytes:
     """Draws each image beside its evidence map, a row for each class: a PNG file's content.
 
     Blue speaks for the true class, red against it; the scale is the same for all maps.
@@ -101,7 +99,7 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str], num_levels: int
     for index, label in enumerate(labels):
         place = 2 * int(np.sum(labels[:index] == label))
         left, right = grid[np.searchsorted(rows, label), place : place + 2]
-        show_pixels(left, to_pixels(evidence.images.images[index], num_levels))
+        show_pixels(left, evidence.images.images[index])
         shown = right.imshow(evidence.maps[index], "RdBu", vmin=-limit, vmax=limit)
         predicted = evidence.predicted[index]
         title = f"true {class_names[label]}\npredicted {class_names[predicted]}"

@@ -10,7 +10,8 @@ from rich.box import SIMPLE_HEAD
 
 from keras_pixelcnnpp.checks import checked_images, require_temperature
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.images import png_bytes, to_pixels
+from keras_pixelcnnpp.data.images import png_bytes
+from keras_pixelcnnpp.distributions.levels import bits_unit, quantize
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError, argument_errors
 from keras_pixelcnnpp.evaluate.classification import load_baseline
@@ -67,6 +68,7 @@ def draw_and_measure(folder: RunFolder, options: SimpleNamespace) -> None:
         "images_per_second": round(len(samples) / seconds, 3),
         "count": len(samples),
         "bits_per_dim": mean_bits_per_dim(model, samples),
+        "num_levels": model.num_levels,
     }
     _write_samples(folder, samples)
     galleries = {}
@@ -79,7 +81,9 @@ def draw_and_measure(folder: RunFolder, options: SimpleNamespace) -> None:
         train = folder.training_images(dataset).images
         if config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
             train = np.concatenate([train, train[:, :, ::-1]])
-        report["memorization"], found = nearest_training(samples, train, real.images, cnn)
+        # As the model sees them, or no sample would equal one of them.
+        train, unseen = (quantize(some, model.num_levels) for some in (train, real.images))
+        report["memorization"], found = nearest_training(samples, train, unseen, cnn)
         galleries["nearest_neighbours"] = nearest_gallery(samples, train, found)
         if options.completions and (not model.num_classes or (real.labels >= 0).all()):
             completed = complete_images(model, real, class_names, options.completions, **how)
@@ -126,7 +130,7 @@ def mean_bits_per_dim(model: AutoregressiveModel, samples: ClassSamples) -> floa
     images are close to.
     """
     labels = samples.labels if model.num_classes else None
-    log_prob = model.log_prob(samples.levels, labels)
+    log_prob = model.log_prob(samples.images, labels)
     return float(bits_per_dim(log_prob, model.image_shape).mean())
 
 
@@ -156,11 +160,11 @@ def complete_images(
     half = model.image_shape[0] // 2
     completed = model.complete(np.repeat(images.images, count, axis=0), half, labels, **how)
     completed = completed.reshape(len(images), count, *model.image_shape)
-    original = to_pixels(images.images, model.num_levels)[:, np.newaxis]
+    original = images.images[:, np.newaxis]
     given = original.copy()
     given[:, :, half:] = UNKNOWN
     return (
-        np.concatenate([original, given, to_pixels(completed, model.num_levels)], axis=1),
+        np.concatenate([original, given, completed], axis=1),
         [class_names[label] if label >= 0 else "" for label in images.labels],
         ["real", "given", "completions", *[""] * (count - 1)],
     )
@@ -169,10 +173,10 @@ def complete_images(
 def baseline_features(model: BaselineCNN, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
     """What the logits of a `BaselineCNN` are made of: float64 `[count, filters[-1]]`.
 
-    A Fréchet distance of them tells how images (uint8 levels) differ in what tells the classes
+    A Fréchet distance of them tells how images differ in what tells the classes
     apart. It is not the FID, and compares with others under the same classifier only.
     """
-    images = checked_images(images, model.image_shape, model.num_levels)
+    images = checked_images(images, model.image_shape)
     found = np.zeros((len(images), model.filters[-1]))
     for start in range(0, len(images), batch_size):
         rows = slice(start, start + batch_size)
@@ -238,7 +242,7 @@ class Comparison:
 
     def report(self, samples: ClassSamples) -> dict:
         """For JSON: `features`, `metrics` of `"all"` and each class, `class_consistency`."""
-        generated = baseline_features(self.cnn, samples.levels), samples.labels
+        generated = baseline_features(self.cnn, samples.images), samples.labels
         report = {
             "features": {"name": "baseline_cnn", "dimensions": self.cnn.filters[-1]},
             "metrics": {
@@ -247,7 +251,7 @@ class Comparison:
         }
         if self.has_names:
             report["class_consistency"] = {
-                "drawn": class_consistency(self.cnn, samples.levels, samples.labels),
+                "drawn": class_consistency(self.cnn, samples.images, samples.labels),
                 "real": class_consistency(self.cnn, self.reference.images, self.reference.labels),
             }
         return report
@@ -263,8 +267,8 @@ class Comparison:
 
     def summary(self, samples: ClassSamples) -> dict[str, float | None]:
         """`frechet_distance`, `kid` and the share `class_consistency`, all classes together."""
-        numbers = fidelity_metrics(self._real[0], baseline_features(self.cnn, samples.levels))
-        named = self.has_names and class_consistency(self.cnn, samples.levels, samples.labels)
+        numbers = fidelity_metrics(self._real[0], baseline_features(self.cnn, samples.images))
+        named = self.has_names and class_consistency(self.cnn, samples.images, samples.labels)
         return {
             "frechet_distance": numbers["frechet_distance"],
             "kid": numbers["kid"],
@@ -284,7 +288,7 @@ def class_consistency(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) 
 def nearest_training(
     samples: ClassSamples, train: np.ndarray, held_out: np.ndarray, cnn: BaselineCNN | None = None
 ) -> tuple[dict[str, dict], dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """How close sampled images come to those trained on; all are levels.
+    """How close sampled images come to those trained on; all are uint8.
 
     By `"pixels"`, whose distance is the root mean square in [0, 1], and by `"features"` of a
     classifier, where a shifted copy is as close as it looks. Of each space the numbers of
@@ -294,7 +298,7 @@ def nearest_training(
 
     def pixels(images: np.ndarray) -> np.ndarray:
         flat = images.reshape(len(images), -1).astype("float32")
-        return flat / ((samples.num_levels - 1) * math.sqrt(flat.shape[1]))
+        return flat / (255 * math.sqrt(flat.shape[1]))
 
     spaces = {"pixels": pixels}
     if cnn is not None:
@@ -302,7 +306,7 @@ def nearest_training(
     report, found = {}, {}
     for name, points in spaces.items():
         pool = points(train)
-        found[name] = nearest_neighbours(points(samples.levels), pool, min(NEIGHBOURS, len(pool)))
+        found[name] = nearest_neighbours(points(samples.images), pool, min(NEIGHBOURS, len(pool)))
         of_held_out, _ = nearest_neighbours(points(held_out), pool, 1)
         report[name] = memorization(found[name][0][:, 0], of_held_out[:, 0])
     return report, found
@@ -317,11 +321,11 @@ def nearest_gallery(
     ranked = np.argsort(found["pixels"][0][:, 0], kind="stable")
     chosen = np.concatenate([ranked[samples.labels[ranked] == label][:each] for label in classes])
     chosen = chosen[:MOST_ROWS]
-    parts, columns = [samples.levels[chosen][:, np.newaxis]], ["sampled"]
+    parts, columns = [samples.images[chosen][:, np.newaxis]], ["sampled"]
     for name, (_, rows) in found.items():
         parts.append(train[rows[chosen]])
         columns += [f"nearest by {name}", *[""] * (rows.shape[1] - 1)]
-    pixels = to_pixels(np.concatenate(parts, axis=1), samples.num_levels)
+    pixels = np.concatenate(parts, axis=1)
     return pixels, [samples.class_names[label] for label in samples.labels[chosen]], columns
 
 
@@ -337,7 +341,8 @@ def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
 
 
 def _print_report(report: dict) -> None:
-    bits = f"{report['bits_per_dim']:.4f} bits/dim under their own class"
+    unit = bits_unit(report["num_levels"])
+    bits = f"{report['bits_per_dim']:.4f} {unit} under their own class"
     print(f"{report['count']} images in {report['seconds']:.1f} s, {bits}")
     if "metrics" in report:
         rows = [

@@ -9,13 +9,8 @@ from sklearn.datasets import load_sample_images
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
 from keras_pixelcnnpp.data.built_in import load_digits
-from keras_pixelcnnpp.data.images import (
-    check_channels,
-    png_bytes,
-    resize_images,
-    to_levels,
-    to_pixels,
-)
+from keras_pixelcnnpp.data.images import check_channels, png_bytes, resize_images
+from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_baseline
@@ -50,7 +45,7 @@ def detect(folder: RunFolder, options: SimpleNamespace) -> None:
     images = dataset.split(options.split).some(options.count, options.seed).images
     source = options.data or config["data"]["source"]
     sets = {"familiar": images}
-    sets |= ood_inputs(images, dataset.num_levels, source, options.seed)
+    sets |= ood_inputs(images, source, options.seed)
     if options.against is not None:
         other = folder.load_images(options.against)
         # A folder may be called as one of the sets is.
@@ -66,8 +61,7 @@ def detect(folder: RunFolder, options: SimpleNamespace) -> None:
     report = {"options": options.given, "split": options.split, "seed": options.seed}
     report |= auroc_report(scores)
     write_json(folder.reports / "ood.json", report)
-    png = ood_png(sets, scores, report, dataset.num_levels)
-    write_bytes(folder.reports / "ood.png", png)
+    write_bytes(folder.reports / "ood.png", ood_png(sets, scores, report))
     rows = [
         (name, *(f"{area:.3f}" for area in numbers["auroc"].values()))
         for name, numbers in report["inputs"].items()
@@ -89,10 +83,8 @@ def load_background(path: Path, model: AutoregressiveModel) -> AutoregressiveMod
     return background
 
 
-def ood_inputs(
-    images: np.ndarray, num_levels: int, source: str = "", seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Sets of images out of distribution, as many in each as there are familiar ones: levels.
+def ood_inputs(images: np.ndarray, source: str = "", seed: int = 0) -> dict[str, np.ndarray]:
+    """Sets of images out of distribution, as many in each as there are familiar ones.
 
     Other images, from scikit-learn's installation (`source` says what isn't foreign), and the
     familiar ones, corrupted.
@@ -100,27 +92,26 @@ def ood_inputs(
     check_channels(images)
     rng = np.random.default_rng(seed)
     count, height, width, channels = shape = images.shape
-    sets = {"photographs": to_levels(_photographs(shape, rng), num_levels)}
+    sets = {"photographs": _photographs(shape, rng)}
     if source != "digits":
         digits = load_digits().split("train").images
-        digits = to_pixels(digits[rng.integers(0, len(digits), count)], 17)
-        digits = resize_images(digits, (height, width), channels, "stretch")
-        sets["digits"] = to_levels(digits, num_levels)
-    colors = rng.integers(0, num_levels, (count, 1, 1, channels), dtype=np.uint8)
+        digits = digits[rng.integers(0, len(digits), count)]
+        sets["digits"] = resize_images(digits, (height, width), channels, "stretch")
+    colors = rng.integers(0, 256, (count, 1, 1, channels), dtype=np.uint8)
     pixels = [rng.permutation(image.reshape(-1, channels)) for image in images]
     return {
         **sets,
-        "uniform noise": rng.integers(0, num_levels, shape, dtype=np.uint8),
+        "uniform noise": rng.integers(0, 256, shape, dtype=np.uint8),
         "one color": np.tile(colors, (1, height, width, 1)),
         "pixels shuffled": np.reshape(pixels, shape),
         "rows shuffled": np.stack([rng.permutation(image) for image in images]),
         "upside down": images[:, ::-1],
-        "inverted": (num_levels - 1 - images).astype(np.uint8),
+        "inverted": 255 - images,
     }
 
 
 def _photographs(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Random crops of scikit-learn's two sample photographs, in pixels 0…255."""
+    """Random crops of scikit-learn's two sample photographs."""
     photographs = [Image.fromarray(pixels) for pixels in load_sample_images().images]
     count, height, width, channels = shape
     crops = []
@@ -143,7 +134,7 @@ def detector_scores(
     batch_size: int = 32,
     verbose: int = 0,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Asks every detector about every image; all are uint8 levels of the same shape.
+    """Asks every detector about every image; all are uint8, of the same shape.
 
     Returns:
         By the name of the set, then by detector: float `[count]`. A model without classes has no
@@ -160,7 +151,9 @@ def detector_scores(
     else:
         bits = model.bits_per_dim(images, **scoring)
     found["log_likelihood"] = bits
-    found["complexity_corrected"] = bits - png_bits(images, model.num_levels) / model.dimensions
+    # Of what the model sees of an image.
+    complexity = png_bits(quantize(images, model.num_levels)) / model.dimensions
+    found["complexity_corrected"] = bits - complexity
     if background is not None:
         found["likelihood_ratio"] = bits - background.bits_per_dim(images, **scoring)
     if baseline is not None:
@@ -173,9 +166,9 @@ def detector_scores(
     }
 
 
-def png_bits(images: np.ndarray, num_levels: int) -> np.ndarray:
+def png_bits(images: np.ndarray) -> np.ndarray:
     """The size of each image as a PNG file: float64 `[count]`, bits, with the files' header."""
-    return np.array([8.0 * len(png_bytes(pixels)) for pixels in to_pixels(images, num_levels)])
+    return np.array([8.0 * len(png_bytes(pixels)) for pixels in images])
 
 
 def auroc_report(scores: dict[str, dict[str, np.ndarray]]) -> dict:
@@ -205,7 +198,6 @@ def ood_png(
     sets: dict[str, np.ndarray],
     scores: dict[str, dict[str, np.ndarray]],
     report: dict,
-    num_levels: int,
 ) -> bytes:
     """Draws a row for each set: some images, and what each detector says of all: a PNG file.
 
@@ -217,7 +209,7 @@ def ood_png(
     widths = [2.4, *[1] * len(detectors)]
     grid = figure.subplots(len(sets), len(widths), width_ratios=widths)
     for row, (name, images) in zip(grid, sets.items(), strict=True):
-        show_row(row[0], to_pixels(images[:EXAMPLES], num_levels), name)
+        show_row(row[0], images[:EXAMPLES], name)
         for axes, detector in zip(row[1:], detectors, strict=True):
             edges = np.histogram_bin_edges(everything[detector], 40)
             axes.hist(scores["familiar"][detector], edges, color="grey", alpha=0.5)

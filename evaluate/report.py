@@ -15,6 +15,7 @@ import jinja2
 from PIL import Image, UnidentifiedImageError
 
 from keras_pixelcnnpp import __version__
+from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
@@ -31,7 +32,7 @@ NO_OPTIONS = (
     # of every Keras model
     *("name", "trainable", "dtype"),
     # given by the data
-    *("image_shape", "num_classes", "num_levels"),
+    *("image_shape", "num_classes"),
 )
 
 
@@ -84,7 +85,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {function.__name__: function for function in FILTERS}
+    environment.filters |= {function.__name__: function for function in (bits_unit, *FILTERS)}
     return environment.get_template("report.html.j2")
 
 

@@ -29,7 +29,7 @@ def train(strategy, dataset, epochs, seed):
     model = kp.PixelCNNPlusPlus(
         dataset.image_shape,
         dataset.num_classes,
-        num_levels=dataset.num_levels,
+        num_levels=17 if dataset.name == "digits" else 256,
         filters=(20, 40),
         num_blocks=1,
         num_resolutions=2,

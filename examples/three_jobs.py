@@ -14,7 +14,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.data import to_pixels
 from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 
 
@@ -40,8 +39,7 @@ def draw(preset, count, seed):
     axes = figure.subplots(4, len(labels), squeeze=False)
     for place, label in enumerate(labels):
         for row, images in enumerate((drawn, upper, completed)):
-            pixels = to_pixels(images[place], model.num_levels)
-            axes[row, place].imshow(pixels, "gray", vmin=0, vmax=255)
+            axes[row, place].imshow(images[place], "gray", vmin=0, vmax=255)
         axes[0, place].set_title(names[label], fontsize=11)
         known = f"p = {probabilities[place, label]:.2f}\n{bits[place]:.2f} bits/dim"
         axes[0, place].set_xlabel(known, fontsize=10)

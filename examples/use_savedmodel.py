@@ -10,7 +10,6 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 # Before TensorFlow is loaded, which reads it once: errors of its own only.
@@ -36,14 +35,13 @@ def draw(served, config, folder):
     drawn = served.signatures["sample"](
         labels=labels, seed=tf.constant(0), temperature=tf.constant(1.0)
     )
-    # The model's images are levels, 0 … num_levels - 1.
-    pixels = np.rint(drawn["images"].numpy() * (255 / (config["num_levels"] - 1))).astype("uint8")
+    images = drawn["images"].numpy()
     folder.mkdir(parents=True, exist_ok=True)
-    for label, (name, image) in enumerate(zip(config["class_names"], pixels, strict=True)):
+    for label, (name, image) in enumerate(zip(config["class_names"], images, strict=True)):
         # A class may be called T-shirt/top, or anything else that is no file's name.
         safe = re.sub(r"[^\w-]+", "_", name)
         Image.fromarray(image.squeeze()).save(folder / f"{label}_{safe}.png")
-    print(f"Drew {len(pixels)} images in {folder}")
+    print(f"Drew {len(images)} images in {folder}")
 
 
 def main():

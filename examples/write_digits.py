@@ -5,7 +5,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.data.load import load_dataset
 
 
@@ -20,9 +19,8 @@ def main():
     arguments.folder.mkdir(parents=True, exist_ok=True)
     count = min(arguments.count, len(test))
     for row in range(count):
-        pixels = to_pixels(test.images[row, :, :, 0], dataset.num_levels)
         name = f"{dataset.class_names[test.labels[row]]}_{Path(test.paths[row]).name}.png"
-        Image.fromarray(pixels).save(arguments.folder / name)
+        Image.fromarray(test.images[row, :, :, 0]).save(arguments.folder / name)
     print(f"Wrote {count} images to {arguments.folder}; the name begins with the digit")
 
 

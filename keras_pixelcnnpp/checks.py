@@ -92,25 +92,35 @@ def checked_image_shape(image_shape):
     return height, width, channels
 
 
-def checked_images(images, image_shape, num_levels):
-    """Returns `images` as a uint8 array `(N, *image_shape)` of levels.
+def checked_images(images, image_shape):
+    """Returns `images` as a uint8 array `(N, *image_shape)`.
 
     Raises:
         ValueError: If shape, dtype or range don't fit.
     """
     array = np.asarray(images)
-    expected = (None, *image_shape)
-    if array.ndim != 4 or array.shape[1:] != tuple(image_shape):
-        raise ValueError(
-            f"Invalid shape of `images`. Expected {expected}. Received: shape={array.shape}"
-        )
-    if array.dtype.kind not in "ui":
-        raise ValueError(
-            "Invalid dtype of `images`. Expected uint8, levels from 0 to "
-            f"{num_levels - 1}. Received: dtype={array.dtype}"
-        )
-    _require_range("in `images`", array, num_levels, "levels")
+    require_images(array, image_shape)
+    _require_range("in `images`", array, 256, "integers")
     return array.astype("uint8", copy=False)
+
+
+def require_images(images, image_shape):
+    """Raises a `ValueError` unless an array or a tensor has the shape and dtype of images.
+
+    Sizes that a tensor doesn't know yet fit.
+    """
+    shape, dtype = tuple(images.shape), getattr(images.dtype, "name", str(images.dtype))
+    fits = len(shape) == 4 and all(
+        size in (None, expected) for size, expected in zip(shape[1:], image_shape, strict=True)
+    )
+    if not fits or "int" not in dtype:
+        expected = ", ".join(map(str, ("N", *image_shape)))
+        received = f"dtype={dtype}" if fits else f"shape={shape}, dtype={dtype}"
+        if "float" in dtype:
+            received += ". Images scaled to [0, 1]? Give (255 * images).round().astype('uint8')."
+        raise ValueError(
+            f"Invalid images. Expected integers 0–255 of shape ({expected}). Received: {received}"
+        )
 
 
 def checked_labels(labels, count, limit):

@@ -67,13 +67,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """The probability of each class.
 
         Args:
-            X: uint8 `[count, height, width, channels]`, levels in `[0, num_levels)`.
+            X: uint8 `[count, height, width, channels]`, 0 to 255.
 
         Returns:
             float64 `[count, num_classes]`; rows sum to 1.
 
         Raises:
-            ValueError: if `X` has another dtype or shape, or holds a level that the model lacks.
+            ValueError: if `X` has another shape, or isn't made of integers from 0 to 255.
             NotFittedError: if there is no trained model yet.
         """
         check_is_fitted(self)
@@ -104,11 +104,6 @@ class _KerasClassifier(ImageClassifier):
     def num_classes(self) -> int:
         """The number of classes."""
         return self._trained.num_classes
-
-    @property
-    def num_levels(self) -> int:
-        """The number of levels of a sub-pixel."""
-        return self._trained.num_levels
 
 
 class PixelCNNClassifier(_KerasClassifier):
@@ -217,7 +212,7 @@ class PixelCNNClassifier(_KerasClassifier):
             options["label_loss_weight"] = self.label_loss_weight
         options["image_shape"] = np.shape(X)[1:]
         model = preset.make(architecture(preset.architecture), **options)
-        images = checked_images(X, model.image_shape, model.num_levels)
+        images = checked_images(X, model.image_shape)
         training_set = LabeledImages(images, labels.astype("int32"), ("",) * len(labels))
         self._train(model, training_set, training)
         self.model_, self._classes = model, classes
@@ -289,7 +284,7 @@ class PixelCNNClassifier(_KerasClassifier):
         """Likelihoods and posterior from one pass over the images.
 
         Args:
-            images: uint8 `[count, height, width, channels]`, levels.
+            images: uint8 `[count, height, width, channels]`.
             observed_rows: Numbers of first rows, a sequence: the posterior given each of them.
                 `None` for the whole image.
 

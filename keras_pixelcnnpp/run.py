@@ -163,7 +163,6 @@ class RunFolder:
             source,
             image_size=(height, width),
             channels=channels if channels in (1, 3) else None,
-            num_levels=known["num_levels"],
             seed=known["seed"],
             resize=known.get("resize", "center_crop"),
             skip_corrupted=known.get("skip_corrupted", False),
@@ -318,7 +317,7 @@ _IS_VALID = {
     "resize": lambda value: value in RESIZES,
     "skip_corrupted": lambda value: isinstance(value, bool),
 }
-_NEEDED = ("source", "fingerprint", "seed", "class_names", "image_shape", "num_levels")
+_NEEDED = ("source", "fingerprint", "seed", "class_names", "image_shape")
 
 
 def require_data(config: dict, *names: str) -> dict:
@@ -339,7 +338,7 @@ def data_words(data: dict) -> list[str]:
     values = {
         "data": data["source"],
         "image_size": height if height == width else None,
-        **{name: data.get(name) for name in ("num_levels", "labels_per_class", "label_noise")},
+        **{name: data.get(name) for name in ("labels_per_class", "label_noise")},
     }
     words = ["--skip-corrupted"] if data.get("skip_corrupted") else []
     if data.get("resize") == "stretch":

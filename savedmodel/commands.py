@@ -92,6 +92,7 @@ def score(
     """
     import numpy as np
 
+    from keras_pixelcnnpp.distributions.levels import bits_unit
     from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
     from keras_pixelcnnpp.savedmodel.large_sets import score_folder
 
@@ -100,7 +101,7 @@ def score(
     good = np.isfinite(bits)
     print(f"Wrote {output}: scored {good.sum()} of {len(bits)} images")
     if good.any():
-        print(f"Mean: {bits[good].mean():.3f} bits/dim")
+        print(f"Mean: {bits[good].mean():.3f} {bits_unit(model.num_levels)}")
 
 
 @app.command()
@@ -165,13 +166,14 @@ def compress(
     output: Annotated[Path, output("The file to write, such as images.pxc.")],
     resize: Annotated[
         Literal["center_crop", "stretch"] | None,
-        typer.Option(help="Fit images of another size, colours or levels, instead of refusing."),
+        typer.Option(help="Fit images of another size or colors, instead of refusing."),
     ] = None,
 ) -> None:
-    """Compress images without loss, to about the bits per dimension that the model gives them.
+    """Compress images to about the bits per dimension that the model gives them.
 
-    They are decoded and compared before the file is written. Decompressing needs the same model,
-    backend and kind of machine.
+    A model of 256 levels loses nothing, one of fewer keeps the nearest. The images are decoded and
+    compared before the file is written. Decompressing needs the same model, backend and kind of
+    machine.
     """
     from keras_pixelcnnpp.savedmodel.compression import compress_files
 

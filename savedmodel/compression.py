@@ -18,9 +18,8 @@ from keras_pixelcnnpp.data.images import (
     open_image,
     png_bytes,
     read_image,
-    to_levels,
-    to_pixels,
 )
+from keras_pixelcnnpp.distributions.levels import bits_unit, quantize
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -43,14 +42,16 @@ def compress_files(source: str, sources: list[Path], output: Path, resize: str |
         for given in sources
         for file in (map(given.joinpath, images_below(given)) if given.is_dir() else [given])
     ]
-    levels = np.stack([_read(file, model, resize) for file in files])
-    compressed = compress_images(model, levels, None, _names(files))
+    images = np.stack([_read(file, model, resize) for file in files])
+    compressed = compress_images(model, images, None, _names(files))
     write_bytes(output, compressed.data)
-    promised = promised_bits(model, levels, compressed.labels)
-    table = Table("", "bytes", "bits/dim")
-    for name, size in sizes(compressed, promised, to_pixels(levels, model.num_levels)):
-        table.add_row(name, f"{size:,.0f}", f"{8 * size / levels.size:.3f}")
+    promised = promised_bits(model, images, compressed.labels)
+    table = Table("", "bytes", bits_unit(model.num_levels))
+    for name, size in sizes(compressed, promised, quantize(images, model.num_levels)):
+        table.add_row(name, f"{size:,.0f}", f"{8 * size / images.size:.3f}")
     Console().print(table)
+    if model.num_levels < 256:
+        print(f"Of the 256 values of a sub-pixel, the nearest of {model.num_levels} is kept.")
     print(
         f"Wrote {len(files)} images to {output}. Back: pixelcnnpp savedmodel decompress "
         f"{shlex.join([str(output), '--model', str(source)])} --output FOLDER"
@@ -73,29 +74,27 @@ def _names(files: list[Path]) -> list[str]:
 
 
 def _read(file, model, resize):
-    """The levels of a file's image, uint8 of the model's shape; refuses what would lose some."""
-    levels = to_levels(
-        read_image(file, model.image_shape, resize or "center_crop"), model.num_levels
-    )
+    """A file's image, uint8 of the model's shape; refuses one of other size or color."""
+    found = read_image(file, model.image_shape, resize or "center_crop")
     if resize is not None:
-        return levels
+        return found
     with Image.open(file) as image:
         is_plain = image.mode in _PLAIN_MODES and not image.has_transparency_data
-    original, back = np.asarray(open_image(file, 3)), to_pixels(levels, model.num_levels)
-    if not (is_plain and np.array_equal(np.broadcast_to(back, (*back.shape[:2], 3)), original)):
+    original = np.asarray(open_image(file, 3))
+    if not (is_plain and np.array_equal(np.broadcast_to(found, (*found.shape[:2], 3)), original)):
         height, width, channels = model.image_shape
         raise UserError(
             f"{file} would not come back as it is. Expected {height}×{width} pixels, "
-            f"{'gray' if channels == 1 else 'RGB'}, of {model.num_levels} levels. To let the model "
-            "change it, add --resize center_crop or --resize stretch"
+            f"{'gray' if channels == 1 else 'RGB'}. To let it be changed, add --resize center_crop "
+            "or --resize stretch"
         )
-    return levels
+    return found
 
 
-def promised_bits(model: AutoregressiveModel, levels: np.ndarray, labels: np.ndarray) -> float:
-    """The bits that a perfect coder would need for levels and labels, any label being as likely."""
-    nats = -model.log_prob(levels, labels, verbose="auto").astype("float64").sum()
-    return float(nats / np.log(2) + len(levels) * np.log2(max(model.num_labels, 1)))
+def promised_bits(model: AutoregressiveModel, images: np.ndarray, labels: np.ndarray) -> float:
+    """The bits that a perfect coder would need for images and labels, any label being as likely."""
+    nats = -model.log_prob(images, labels, verbose="auto").astype("float64").sum()
+    return float(nats / np.log(2) + len(images) * np.log2(max(model.num_labels, 1)))
 
 
 def sizes(compressed: Compressed, promised: float, pixels: np.ndarray) -> list[tuple[str, float]]:
@@ -129,10 +128,9 @@ def decompress_file(file: Path, source: str, output: Path, overwrite: bool = Fal
         raise UserError(f"{file}: no such file")
     model = TrainedModel.find(source).model
     try:
-        levels, _, names = decompress_images(model, file.read_bytes())
+        images, _, names = decompress_images(model, file.read_bytes())
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-    images = to_pixels(levels, model.num_levels)
     paths = _paths_inside(output, names or [f"{index:05d}.png" for index in range(len(images))])
     there = [] if overwrite else [path for path in paths if os.path.lexists(path)]
     if there:

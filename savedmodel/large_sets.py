@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.data.folders import file_inside, visible_files
-from keras_pixelcnnpp.data.images import SUFFIXES, png_bytes, read_image, to_levels, to_pixels
+from keras_pixelcnnpp.data.images import SUFFIXES, png_bytes, read_image
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.files import write_bytes
@@ -94,7 +94,7 @@ def _score(data, model, paths):
         except UserError as error:
             rows[path] = [path, -1, *[""] * (model.num_classes + 2), error]
     if images:
-        result = model.classify(to_levels(np.stack(list(images.values())), model.num_levels))
+        result = model.classify(np.stack(list(images.values())))
         columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
         for path, label, bits, row in zip(images, *columns, strict=True):
             values = [f"{value:.6g}" for value in (bits, *row)]
@@ -127,9 +127,9 @@ def sample_many(
             own = int(np.random.default_rng([seed, start]).integers(2**31)) if start else seed
             blocks[start] = (labels[part], own, temperature)
     samples = map_blocks(_sample, list(blocks.values()), model, workers, ray_address)
-    for start, levels in zip(blocks, samples, strict=True):
-        for file, pixels in zip(files[start:], to_pixels(levels, model.num_levels), strict=False):
-            write_bytes(file, png_bytes(pixels))
+    for start, images in zip(blocks, samples, strict=True):
+        for file, image in zip(files[start:], images, strict=False):
+            write_bytes(file, png_bytes(image))
 
 
 def _sample(model, block):

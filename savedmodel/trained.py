@@ -10,7 +10,8 @@ from rich.table import Table
 
 from keras_pixelcnnpp.classifiers import write_predictions
 from keras_pixelcnnpp.data.built_in import CLASS_NAMES
-from keras_pixelcnnpp.data.images import read_image, to_levels
+from keras_pixelcnnpp.data.images import read_image
+from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
@@ -61,15 +62,15 @@ class TrainedModel:
         """Values of a sub-pixel."""
         return self.model.num_levels
 
-    def classify(self, levels: np.ndarray) -> dict:
+    def classify(self, images: np.ndarray) -> dict:
         """What there is to say of images.
 
-        Takes uint8 levels `(N, height, width, channels)`; returns `"class_id"` `(N,)`,
+        Takes uint8 `(N, height, width, channels)`; returns `"class_id"` `(N,)`,
         `"probabilities"` `(N, num_classes)` and `"bits_per_dim"` `(N,)`.
         """
         if self.model.num_classes == 0:
             raise UserError(f"{self.source} is a model without labels: it can't classify.")
-        scores = self.model.class_log_likelihoods(levels, verbose="auto")
+        scores = self.model.class_log_likelihoods(images, verbose="auto")
         probabilities = self.model.posterior.probabilities(scores)
         return {
             "class_id": probabilities.argmax(axis=1),
@@ -94,12 +95,12 @@ def classify_files(
             print(f"pixelcnnpp: error: {error}", file=sys.stderr)
     if not images:
         raise UserError("None of the files can be classified.")
-    result = classifier.classify(to_levels(np.stack(images), classifier.num_levels))
+    result = classifier.classify(np.stack(images))
     table = Table()
     table.add_column("image", overflow="fold")
     table.add_column("class")
     table.add_column("probability", justify="right")
-    table.add_column("bits/dim", justify="right")
+    table.add_column(bits_unit(classifier.num_levels), justify="right")
     columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
     for name, label, probabilities, bits in zip(names, *columns, strict=True):
         class_name = classifier.class_names[label]

@@ -26,14 +26,13 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 
 class BrightnessModel:
-    """Says class 0, 1 or 2 by the mean level."""
+    """Says class 0, 1 or 2 by the mean brightness."""
 
     num_classes = 3
     image_shape = (4, 4, 1)
-    num_levels = 5
 
     def class_probabilities(self, images, batch_size, verbose):
-        distance = np.abs(images.mean(axis=(1, 2, 3))[:, None] - [1.0, 2.0, 3.0])
+        distance = np.abs(images.mean(axis=(1, 2, 3))[:, None] / 63.75 - [1.0, 2.0, 3.0])
         return np.exp(-9 * distance) / np.exp(-9 * distance).sum(axis=1, keepdims=True)
 
 
@@ -185,7 +184,7 @@ SHAPE = (2, 4, 4, 1)
         ({}, np.zeros(SHAPE, "uint8"), [1, 1], "two classes"),
         ({}, np.zeros(SHAPE, "uint8"), [0.5, 1.2], "continuous"),
         ({}, np.zeros(SHAPE, "float32"), [0, 1], "dtype=float32"),
-        ({}, np.full(SHAPE, 5, "uint8"), [0, 1], "levels from 0 to 4"),
+        ({}, np.full(SHAPE, 256), [0, 1], "integers from 0 to 255"),
         ({}, np.zeros((2, 16), "uint8"), [0, 1], "image_shape"),
     ],
 )

@@ -153,7 +153,7 @@ def test_images_of_a_single_class(pixelcnnpp, tmp_path):
     """Nothing to classify, and all the rest."""
     images = tiny.tiny_split(40).images
     data, run = tmp_path / "one.npz", tmp_path / "run"
-    np.savez(data, x_train=images, y_train=np.zeros(40, int), num_levels=5)
+    np.savez(data, x_train=images, y_train=np.zeros(40, int))
     status, _, err = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL)
     assert status == 0, err
     status, _, err = pixelcnnpp("evaluate", "classification", "--run", run)

@@ -138,7 +138,6 @@ def test_a_run_loads_its_images_as_it_was_trained(stripes, resize, capsys, tmp_p
         "seed": 0,
         "class_names": ["a", "b"],
         "image_shape": [5, 5, 3],
-        "num_levels": 256,
         "resize": resize,
     }
     run = RunFolder(tmp_path / "run")

@@ -51,7 +51,6 @@ def train_baseline(
             model = BaselineCNN(
                 image_shape=dataset.image_shape,
                 num_classes=dataset.num_classes,
-                num_levels=dataset.num_levels,
                 horizontal_flip=horizontal_flip,
             )
             optimizer = make_optimizer(

@@ -40,7 +40,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     callbacks = make_callbacks(options.callback)
     folder, chosen = RunFolder(options.run), overrides(options)
     preset = load_preset(options.preset, options.data, options.architecture)
-    dataset, data_config = load_training_data(options, preset["training"].get("num_levels"))
+    dataset, data_config = load_training_data(options)
     if options.resume:
         chosen = as_begun(chosen, folder)
     model_options, training = resolve_options(
@@ -73,13 +73,13 @@ def baseline(options: BaselineOptions) -> None:
     """Train the CNN classifier that PixelCNN++ is compared with, on the same data."""
     from keras_pixelcnnpp.run import RunFolder
     from keras_pixelcnnpp.train.baseline import train_baseline
-    from keras_pixelcnnpp.train.data import levels_of_run, load_training_data
+    from keras_pixelcnnpp.train.data import load_training_data
     from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
 
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
     folder = RunFolder(options.run)
-    dataset, data_config = load_training_data(options, levels_of_run(folder))
+    dataset, data_config = load_training_data(options)
     flip = options.horizontal_flip
     with stoppable(folder.checkpoints("baseline")):
         train_baseline(

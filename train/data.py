@@ -11,23 +11,20 @@ from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import default_preset, load_preset_config
-from keras_pixelcnnpp.run import RunFolder, require_data
 from keras_pixelcnnpp.train.options import Options
 
 FLIPS = 2**20  # names a stream of random numbers
 
 
-def load_training_data(options: Options, num_levels: int | None = None) -> tuple[Dataset, dict]:
+def load_training_data(options: Options) -> tuple[Dataset, dict]:
     """Reads the data, says what it is, and returns it with the section `data` of `config.json`.
 
-    `num_levels` are those of the preset or of the run, which hold unless others are asked for.
     Labels of the split `train` are hidden or made wrong as the options have it.
     """
     source = options.data
     dataset = load_dataset(
         source,
         image_size=options.image_size,
-        num_levels=options.num_levels or num_levels,
         seed=options.seed,
         resize=options.resize,
         skip_corrupted=options.skip_corrupted,
@@ -36,8 +33,7 @@ def load_training_data(options: Options, num_levels: int | None = None) -> tuple
         print(note)
     counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
     shape = "×".join(str(size) for size in dataset.image_shape)
-    levels = "" if dataset.num_levels == 256 else f" of {dataset.num_levels} levels"
-    print(f"{dataset.name}: {counts} images of {shape}{levels}, {dataset.num_classes} classes")
+    print(f"{dataset.name}: {counts} images of {shape}, {dataset.num_classes} classes")
     config = {
         # Absolute, so that the evaluation finds it from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
@@ -47,7 +43,6 @@ def load_training_data(options: Options, num_levels: int | None = None) -> tuple
         "fingerprint": dataset.fingerprint(),
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
-        "num_levels": dataset.num_levels,
         "counts": dataset.counts(),
     }
     if not (options.labels_per_class or options.label_noise):
@@ -64,13 +59,6 @@ def load_training_data(options: Options, num_levels: int | None = None) -> tuple
     print(f"Of the split train, {np.sum(labels >= 0)} images have a label, {wrong} a wrong one")
     digest = hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()
     return dataset, {**config, "counts": dataset.counts(), "labels_fingerprint": digest}
-
-
-def levels_of_run(run: RunFolder) -> int | None:
-    """The `num_levels` of a run that is there, so that its CNN sees the same images."""
-    if not run.config_json.is_file():
-        return None
-    return require_data(run.read_config(), "num_levels")["num_levels"]
 
 
 def training_labels(train: LabeledImages, data_config: dict) -> np.ndarray:
@@ -138,7 +126,6 @@ def load_larger(options: Options, dataset: Dataset, margin: int) -> LabeledImage
         options.data,
         image_size=(height + margin, width + margin),
         channels=channels,
-        num_levels=dataset.num_levels,
         seed=options.seed,
         resize=options.resize,
         skip_corrupted=options.skip_corrupted,

@@ -113,7 +113,7 @@ def train_into(
             },
             options.get("sample_every", 0),
         )
-        watched.training_images(batches.images, dataset.num_levels)
+        watched.training_images(batches.images)
         callbacks.append(watched)
     train_epochs(
         model,

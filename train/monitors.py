@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import LabeledImages
-from keras_pixelcnnpp.data.images import image_grid, png_pixels, to_pixels
+from keras_pixelcnnpp.data.images import image_grid, png_pixels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
 from keras_pixelcnnpp.evaluate.metrics.classifiers import mean_log_loss
@@ -191,10 +191,9 @@ class TensorBoardLog(keras.callbacks.Callback):
         _, session, _ = summary.hparams(values, {})
         self._validation.add(session)
 
-    def training_images(self, images: np.ndarray, num_levels: int) -> None:
-        """Writes the first of the images that are trained on, uint8 levels."""
-        pixels = to_pixels(images[: self.TRAINING_IMAGES], num_levels)
-        self._train.image("training_images", image_grid(pixels), 0)
+    def training_images(self, images: np.ndarray) -> None:
+        """Writes the first of the images that are trained on."""
+        self._train.image("training_images", image_grid(images[: self.TRAINING_IMAGES]), 0)
 
     def on_epoch_end(self, epoch, logs=None):
         """Called by Keras."""

@@ -62,10 +62,6 @@ class Options:
         Literal["center_crop", "stretch"],
         Option(help="What becomes of images of another aspect ratio."),
     ] = "center_crop"
-    num_levels: Annotated[
-        int | None,
-        Option(help="Values of a sub-pixel: fewer make images coarser.", min=2, max=256),
-    ] = None
     skip_corrupted: Annotated[
         bool,
         Option("--skip-corrupted", help="Go on without the image files that cannot be read."),
@@ -129,6 +125,10 @@ class PixelCNNOptions(Options):
     head: Annotated[
         Literal["logistic_mixture", "categorical"] | None,
         Option(help="The distribution of a pixel."),
+    ] = None
+    num_levels: Annotated[
+        int | None,
+        Option(help="Values of a sub-pixel: fewer make images coarser.", min=2, max=256),
     ] = None
     filters: Annotated[
         str | None, Option(help="Width, or one per resolution: 24,48,96.", callback=numbers)
@@ -209,7 +209,7 @@ class PixelCNNOptions(Options):
     perturb: Annotated[
         float | None,
         Option(
-            help="Share of sub-pixels replaced by random levels, for a model of the background.",
+            help="Share of sub-pixels replaced by random ones, for a model of the background.",
             min=0,
             max=0.99,
         ),
@@ -278,13 +278,13 @@ WATCHING = ("max_validation_examples", "sample_every")
 MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *WATCHING)  # when a run is resumed
 # Of a run's data, or about how the command goes; all others are the model's or its training's.
 _NEITHER = (
-    *("data", "image_size", "resize", "num_levels", "skip_corrupted", "labels_per_class"),
+    *("data", "image_size", "resize", "skip_corrupted", "labels_per_class"),
     *("label_noise", "run", "resume", "overwrite", "plugin", "callback", "preset"),
     *("devices", "workers", "worker"),
 )
 # A mirrored digit is no digit; most photographs may be mirrored.
 NOT_MIRRORED = ("digits", "mnist")
-_GIVEN_BY_DATA = ("image_shape", "num_classes", "num_levels")
+_GIVEN_BY_DATA = ("image_shape", "num_classes")
 
 
 class PlainHelp(TyperCommand):
@@ -346,7 +346,6 @@ def resolve_options(
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     training = {**TRAINING_DEFAULTS, **preset["training"]}
-    training.pop("num_levels", None)  # the data have them by now
     if "epochs" in given:
         training["likelihood_epochs"] = likelihood_epochs(training, given["epochs"])
     training = {name: given.pop(name, value) for name, value in training.items()}

@@ -54,7 +54,6 @@ def train_pixelcnnpp(
             horizontal_flip=training["horizontal_flip"],
             larger_images=None if larger is None else larger.images,
             mutation_rate=training["perturb"],
-            num_levels=dataset.num_levels,
             labeled_fraction=training["labeled_fraction"],
         )
     validation = dataset.images("validation", with_labels=num_classes > 0)
@@ -65,7 +64,6 @@ def train_pixelcnnpp(
             model = architecture(arguments.pop("architecture"))(
                 image_shape=dataset.image_shape,
                 num_classes=num_classes,
-                num_levels=dataset.num_levels,
                 **arguments,
             )
             epochs, steps = training["epochs"], len(batches)

@@ -10,6 +10,8 @@ from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
+from keras_pixelcnnpp.distributions.levels import to_levels
+
 FIDELITY_METRICS = ("frechet_distance", "kid", "precision", "recall", "density", "coverage")
 
 # Of the papers; so many images and one more are needed.
@@ -151,12 +153,14 @@ def memorization(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float
 class PixelHistogram:
     """One histogram per pixel and channel, independent of all others: the floor of bits/dim.
 
-    Fitted to uint8 levels `[count, height, width, channels]`. Smoothed by one image of each level
+    Fitted to uint8 images `[count, height, width, channels]`, of which it sees `num_levels` levels,
+    as the model beside it. Smoothed by one image of each level
     (Laplace): a level that training never showed at some place has a probability too.
     """
 
     def __init__(self, images: np.ndarray, num_levels: int):
-        flat = np.asarray(images).reshape(len(images), -1)
+        self._num_levels = num_levels
+        flat = self._flat(images)
         counts = np.ones((num_levels, flat.shape[1]))
         for level in range(num_levels):
             counts[level] += np.sum(flat == level, axis=0)
@@ -164,5 +168,8 @@ class PixelHistogram:
 
     def log_prob(self, images: np.ndarray) -> np.ndarray:
         """The log-likelihood of each image: float64 `[count]`, nats."""
-        flat = np.asarray(images).reshape(len(images), -1)
-        return np.take_along_axis(self._log_probabilities, flat.astype(int), axis=0).sum(axis=1)
+        flat = self._flat(images).astype(int)
+        return np.take_along_axis(self._log_probabilities, flat, axis=0).sum(axis=1)
+
+    def _flat(self, images):
+        return to_levels(np.asarray(images), self._num_levels).reshape(len(images), -1)

@@ -7,7 +7,7 @@
 | 4 | length of the header |
 | | header: JSON, compressed by zlib |
 | | a stream for each batch, of which the header has the length |
-| 4 each | CRC-32 of each image |
+| 4 each | CRC-32 of each image's levels |
 
 Numbers are little-endian.
 """
@@ -27,6 +27,7 @@ from keras import ops
 from keras_pixelcnnpp.backend import device_name, progress, versions
 from keras_pixelcnnpp.checks import checked_images, checked_labels, require_integer
 from keras_pixelcnnpp.codec.coder import PixelCoder, require_constriction
+from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError
 
 MAGIC = b"\x89PXC\r\n\x1a\n\x01"
@@ -62,11 +63,11 @@ def compress_images(
     batch_size: int = 100,
     verbose: int | str = "auto",
 ) -> Compressed:
-    """Compresses images without loss; see `AutoregressiveModel.compress`.
+    """Compresses images, in the model's levels, without loss; see `AutoregressiveModel.compress`.
 
     Args:
         model: An `AutoregressiveModel`.
-        images: uint8 levels `(N, height, width, channels)`.
+        images: uint8 `(N, height, width, channels)`.
         labels: Int `(N,)`, or `None` for the class that makes each image shortest.
         names: A name for each image, or `None`.
         batch_size: Integer from 1 to 1024.
@@ -81,7 +82,7 @@ def compress_images(
             pass to the next, so that an image would not come back.
     """
     require_constriction()
-    images = checked_images(images, model.image_shape, model.num_levels)
+    images = checked_images(images, model.image_shape)
     require_integer("batch_size", batch_size)
     if batch_size > LARGEST_BATCH:
         raise ValueError(
@@ -97,14 +98,14 @@ def compress_images(
         labels = scores.argmax(axis=1).astype("int32")
     labels = checked_labels(labels, count, max(model.num_labels, 1))
 
-    coder, streams = _coder(model, batch_size), []
+    levels, coder, streams = to_levels(images, model.num_levels), _coder(model, batch_size), []
     tick = _tick(model, 2 * math.ceil(count / batch_size), verbose)
     for start in range(0, count, batch_size):
         batch = slice(start, start + batch_size)
-        stream = coder.encode(images[batch], labels[batch], batch_size, tick)
+        stream = coder.encode(levels[batch], labels[batch], batch_size, tick)
         # A promise of equal floats is not enough for somebody's only copy.
-        decoded, _ = coder.decode(stream, len(images[batch]), batch_size, tick)
-        if (decoded != images[batch]).any():
+        decoded, _ = coder.decode(stream, len(levels[batch]), batch_size, tick)
+        if (decoded != levels[batch]).any():
             raise UserError(
                 "The images can't be compressed: floats come out otherwise each time on "
                 f"{device_name()}. Expected: a device whose sums have a fixed order, such as a CPU"
@@ -122,7 +123,7 @@ def compress_images(
         "names": names,
     }
     packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
-    checksums = np.array([zlib.crc32(image.tobytes()) for image in images], "<u4")
+    checksums = np.array([zlib.crc32(image.tobytes()) for image in levels], "<u4")
     body = struct.pack("<I", len(packed)) + packed + b"".join([*streams, checksums.tobytes()])
     data = MAGIC + _digest(body) + body
     return Compressed(data, labels, sum(map(len, streams)))
@@ -139,7 +140,7 @@ def decompress_images(
         verbose: 0, 1 or `"auto"`.
 
     Returns:
-        The images, uint8 levels `(N, height, width, channels)`; their labels, int32 `(N,)`, see
+        The images, uint8 `(N, height, width, channels)`; their labels, int32 `(N,)`, see
         `Compressed`; their names, or `None` if the file has none.
 
     Raises:
@@ -158,7 +159,7 @@ def decompress_images(
     coder, position = _coder(model, batch_size), 0
     tick = _tick(model, len(header["streams"]), verbose)
     # Batch by batch, each checked before the next: a file that lies ends here early.
-    images, labels = [np.zeros((0, *model.image_shape), "uint8")], [np.zeros(0, "int32")]
+    levels, labels = [np.zeros((0, *model.image_shape), "uint8")], [np.zeros(0, "int32")]
     for start, length in zip(range(0, count, batch_size), header["streams"], strict=True):
         stream, position = body[position : position + length], position + length
         size = min(batch_size, count - start)
@@ -169,9 +170,10 @@ def decompress_images(
                 "The images come out otherwise than they went in: floats round otherwise here. "
                 f"Expected: {header.get('written_by')!r:.200}. Received: {_written_by()!r}"
             )
-        images.append(decoded.copy())
+        levels.append(decoded.copy())
         labels.append(coded_labels)
-    return np.concatenate(images), np.concatenate(labels), header["names"]
+    images = to_images(np.concatenate(levels), model.num_levels)
+    return images, np.concatenate(labels), header["names"]
 
 
 def model_checksum(model) -> str:

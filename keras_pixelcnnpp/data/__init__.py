@@ -2,7 +2,7 @@
 
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.images import read_image, to_levels, to_pixels
+from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.data.load import load_dataset
 
 __all__ = [
@@ -11,6 +11,4 @@ __all__ = [
     "LabeledImages",
     "load_dataset",
     "read_image",
-    "to_levels",
-    "to_pixels",
 ]

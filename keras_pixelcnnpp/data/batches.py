@@ -12,7 +12,7 @@ PERTURBATION = 1  # names a stream of random numbers
 
 
 def mean_image(images: np.ndarray) -> np.ndarray:
-    """The mean of uint8 levels `(N, height, width, channels)`, rounded to levels."""
+    """The mean of uint8 images `(N, height, width, channels)`, rounded."""
     return np.rint(images.mean(axis=0, dtype=np.float64)).astype(np.uint8)
 
 
@@ -26,7 +26,7 @@ class ImageSequence(keras.utils.PyDataset):
     as an epoch when the optimizer isn't built yet.
 
     Args:
-        images: uint8 levels `(N, height, width, channels)`.
+        images: uint8 `(N, height, width, channels)`.
         labels: int `(N,)`, from 0 to `num_classes - 1`, or -1 for an image without a label. Not
             looked at if `num_classes` is 0.
         batch_size: Integer. The last batch of an epoch may be smaller.
@@ -38,9 +38,8 @@ class ImageSequence(keras.utils.PyDataset):
             at a larger size, or `None`. Half of the images, at random, are then replaced by a
             crop of the larger one, at a random place: nothing is made up at the border.
         mutation_rate: Float in [0, 1), the share of sub-pixels, at random, that are replaced by
-            uniform levels. A model of such images is one of their background, what they look like
+            uniform ones. A model of such images is one of their background, what they look like
             whatever is on them (Ren et al. 2019, https://arxiv.org/abs/1906.02845).
-        num_levels: Integer, number of those levels.
         row_mask_rate: Float in [0, 1), the share of images, at random, of which only the first rows
             are left, a random number of them; the mean image fills the rest. So a classifier
             learns to judge parts.
@@ -80,7 +79,6 @@ class ImageSequence(keras.utils.PyDataset):
         horizontal_flip: bool = False,
         larger_images: np.ndarray | None = None,
         mutation_rate: float = 0.0,
-        num_levels: int = 256,
         row_mask_rate: float = 0.0,
         labeled_fraction: float = 0.0,
         **kwargs,
@@ -90,7 +88,6 @@ class ImageSequence(keras.utils.PyDataset):
         require_number("mutation_rate", mutation_rate, "[0, 1)")
         require_number("row_mask_rate", row_mask_rate, "[0, 1)")
         require_number("labeled_fraction", labeled_fraction, "[0, 1)")
-        require_integer("num_levels", num_levels, low=2, high=256)
         self.images = images
         self.labels = np.asarray(labels, dtype="int32")
         self.batch_size = batch_size
@@ -100,7 +97,6 @@ class ImageSequence(keras.utils.PyDataset):
         self.horizontal_flip = horizontal_flip
         self.larger_images = larger_images
         self.mutation_rate = mutation_rate
-        self.num_levels = num_levels
         self.row_mask_rate = row_mask_rate
         self.labeled_fraction = labeled_fraction
         self.first_step = 0
@@ -163,7 +159,7 @@ class ImageSequence(keras.utils.PyDataset):
             step = self.first_step + index
             rng = np.random.default_rng([self.seed, self.epoch, step, PERTURBATION])
             replaced = rng.random(images.shape) < self.mutation_rate
-            noise = rng.integers(0, self.num_levels, images.shape, dtype=images.dtype)
+            noise = rng.integers(0, 256, images.shape, dtype=images.dtype)
             images = np.where(replaced, noise, images)
         if self.row_mask_rate:
             below = np.arange(images.shape[1]) >= self._rows_left[rows, None]

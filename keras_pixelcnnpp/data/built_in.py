@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_pixelcnnpp.data.dataset import VALIDATION_SHARE, Dataset, LabeledImages
 from keras_pixelcnnpp.data.npz import dataset_of_arrays
+from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.errors import UserError
 
 CLASS_NAMES = {
@@ -25,7 +26,7 @@ def load_built_in(name: str, seed: int = 0) -> Dataset:
 
     | name | images | splits |
     |---|---|---|
-    | `"digits"` | 1797, 8×8×1, 17 levels | see `load_digits` |
+    | `"digits"` | 1797, 8×8×1 | see `load_digits` |
     | `"mnist"` | 70,000, 28×28×1 | the last 2,000 to train on are `validation` |
     | `"fashion_mnist"` | 70,000, 28×28×1 | the last 2,000 to train on are `validation` |
     | `"cifar10"` | 60,000, 32×32×3 | a tenth of those to train on becomes `validation` |
@@ -68,9 +69,11 @@ def load_built_in(name: str, seed: int = 0) -> Dataset:
 
 
 def load_digits() -> Dataset:
-    """Loads scikit-learn's digits: 1797 images, 8×8, grey, 17 levels, ten classes.
+    """Loads scikit-learn's digits: 1797 images, 8×8, grey, ten classes.
 
-    The split is always the same: a third of each class is `test`, a tenth of the rest `validation`.
+    Their 17 levels of grey are spread over 0 to 255: a model with `num_levels=17` has them back
+    exactly. The split is always the same: a third of each class is `test`, a tenth of the rest
+    `validation`.
 
     Returns:
         `Dataset` with the classes `"0"` to `"9"`.
@@ -82,11 +85,11 @@ def load_digits() -> Dataset:
 
     bunch = datasets.load_digits()
     everything = LabeledImages(
-        bunch.images[..., None].astype("uint8"),
+        to_images(bunch.images[..., None], 17),
         bunch.target.astype("int32"),
         tuple(f"digits/{row:06d}" for row in range(len(bunch.target))),
     )
     rest, test = everything.hold_out(1 / 3, seed=0)
     train, validation = rest.hold_out(VALIDATION_SHARE, seed=0)
     splits = {"train": train, "validation": validation, "test": test}
-    return Dataset("digits", CLASS_NAMES["digits"], 17, splits)
+    return Dataset("digits", CLASS_NAMES["digits"], splits)

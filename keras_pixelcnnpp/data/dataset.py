@@ -44,7 +44,7 @@ class LabeledImages:
     """Images with their labels and where they come from.
 
     Args:
-        images: uint8 levels `(N, height, width, channels)`, from 0 to `num_levels - 1`.
+        images: uint8 `(N, height, width, channels)`, from 0 to 255.
         labels: int32 `(N,)`; -1 where the label is not known.
         paths: Where each image comes from: the path as the CSV file has it, the path below the
             dataset's folder, or a made-up one such as `"digits/000123"`.
@@ -177,7 +177,6 @@ class Dataset:
     Args:
         name: What the data is called in reports.
         class_names: One name for each class; empty if no image has a label.
-        num_levels: Number of values that a sub-pixel takes: 256 for photographs.
         splits: From the names of the splits (`"train"`, `"validation"`, and `"test"` where there
             is one) to their images.
         notes: Lines that a user should see, such as how a missing split was made.
@@ -186,14 +185,13 @@ class Dataset:
 
     ```python
     dataset = load_dataset("digits")
-    dataset.image_shape, dataset.num_classes, dataset.num_levels   # (8, 8, 1), 10, 17
-    dataset.split("train").images                                  # uint8 (1078, 8, 8, 1)
+    dataset.image_shape, dataset.num_classes    # (8, 8, 1), 10
+    dataset.split("train").images               # uint8 (1078, 8, 8, 1)
     ```
     """
 
     name: str
     class_names: tuple[str, ...]
-    num_levels: int
     splits: dict[str, LabeledImages]
     notes: tuple[str, ...] = ()
 
@@ -256,11 +254,11 @@ class Dataset:
         }
 
     def fingerprint(self) -> str:
-        """Returns a SHA-256 hex digest of images, labels, splits, class names and levels.
+        """Returns a SHA-256 hex digest of images, labels, splits and class names.
 
         Two datasets with the same digest give the same training, order of images included.
         """
-        digest = hashlib.sha256(repr((self.class_names, self.num_levels)).encode())
+        digest = hashlib.sha256(repr(self.class_names).encode())
         for name, split in sorted(self.splits.items()):
             digest.update(repr((name, split.images.shape)).encode())
             digest.update(split.images.tobytes())

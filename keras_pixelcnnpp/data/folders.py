@@ -68,7 +68,7 @@ def load_folder(
         seed: Integer, chooses the images of splits that aren't there.
 
     Returns:
-        `Dataset` with 256 levels.
+        `Dataset`.
 
     Raises:
         UserError: If files and folders don't fit together; or if images can't be read: the message
@@ -79,7 +79,7 @@ def load_folder(
     splits, of_reading = _read(folder, listed, image_shape, resize, skip_corrupted)
     splits, of_splits = (_split_in_three if "all" in splits else with_validation)(splits, seed)
     notes = (*of_splits, *of_reading, *notes)
-    return Dataset(folder.resolve().name, class_names, 256, splits, notes)
+    return Dataset(folder.resolve().name, class_names, splits, notes)
 
 
 def _read(folder, listed, image_shape, resize, skip_corrupted):

@@ -1,4 +1,4 @@
-"""Images in files and arrays: decoding, resizing, levels, PNG files, grids to look at."""
+"""Images in files and arrays: decoding, resizing, PNG files, grids to look at."""
 
 import io
 import math
@@ -137,44 +137,6 @@ def resize_images(
     return np.stack(
         [fit_image(_converted(Image.fromarray(array), channels), size, resize) for array in arrays]
     )
-
-
-def to_levels(pixels: np.ndarray, num_levels: int) -> np.ndarray:
-    """Maps pixel values 0…255 to the nearest of `num_levels` levels.
-
-    Args:
-        pixels: uint8 array, values from 0 to 255.
-        num_levels: Integer from 2 to 256.
-
-    Returns:
-        uint8 array of the same shape, values from 0 to `num_levels - 1`.
-
-    Example:
-
-    ```python
-    to_levels(np.uint8([0, 7, 8, 255]), 17)      # [0, 0, 1, 16]
-    ```
-    """
-    if num_levels == 256:
-        return pixels
-    steps = num_levels - 1
-    return ((pixels.astype("int32") * (2 * steps) + 255) // 510).astype("uint8")
-
-
-def to_pixels(levels: np.ndarray, num_levels: int) -> np.ndarray:
-    """Maps levels back to pixel values 0…255: the right inverse of `to_levels`.
-
-    Args:
-        levels: uint8 array, values from 0 to `num_levels - 1`.
-        num_levels: Integer from 2 to 256.
-
-    Returns:
-        uint8 array of the same shape, values from 0 to 255.
-    """
-    if num_levels == 256:
-        return levels
-    steps = num_levels - 1
-    return ((levels.astype("int32") * 510 + steps) // (2 * steps)).astype("uint8")
 
 
 def image_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -> np.ndarray:

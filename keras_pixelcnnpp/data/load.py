@@ -1,13 +1,13 @@
-"""One function for every form of `--data`: images of one size, kind and number of levels."""
+"""One function for every form of `--data`: images of one size and kind."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from keras_pixelcnnpp.checks import plain, require_choice, require_integer
+from keras_pixelcnnpp.checks import plain, require_choice
 from keras_pixelcnnpp.data.built_in import CLASS_NAMES, load_built_in
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.folders import load_folder
-from keras_pixelcnnpp.data.images import RESIZES, resize_images, to_levels, to_pixels
+from keras_pixelcnnpp.data.images import RESIZES, resize_images
 from keras_pixelcnnpp.data.npz import load_npz
 from keras_pixelcnnpp.errors import UserError, argument_errors
 
@@ -19,7 +19,6 @@ def load_dataset(
     *,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
-    num_levels: int | None = None,
     seed: int = 0,
     resize: str = "center_crop",
     skip_corrupted: bool = False,
@@ -35,8 +34,6 @@ def load_dataset(
             image files, and the arrays' own size for the others.
         channels: 1 (grey) or 3 (RGB). By default 3 for folders of image files, the arrays' own
             for the others.
-        num_levels: Integer from 2 to 256, number of values of a sub-pixel. By default the
-            source's own.
         seed: Integer, chooses the images of a split that isn't there. Loading with another seed
             gives other splits: evaluate with the seed you trained with.
         resize: What to do with images of another aspect ratio than `image_size`: `"center_crop"`
@@ -70,7 +67,6 @@ def load_dataset(
         )
     with argument_errors():
         require_choice("resize", resize, RESIZES)
-        require_integer("num_levels", 256 if num_levels is None else num_levels, low=2, high=256)
     path = Path(source)
     if source in CLASS_NAMES:
         dataset = load_built_in(source, seed)
@@ -83,7 +79,7 @@ def load_dataset(
         raise UserError(
             f"No such folder or .npz file: {path} (built in are: {', '.join(CLASS_NAMES)})"
         )
-    return _conform(dataset, size, channels, num_levels, resize)
+    return _conform(dataset, size, channels, resize)
 
 
 def _checked_size(size):
@@ -95,20 +91,17 @@ def _checked_size(size):
     return size
 
 
-def _conform(dataset, image_size, channels, num_levels, resize):
-    """Returns `dataset` with the size, channels and levels asked for."""
+def _conform(dataset, image_size, channels, resize):
+    """Returns `dataset` with the size and channels asked for."""
     height, width, own_channels = dataset.image_shape
     shape = (*(image_size or (height, width)), channels or own_channels)
-    num_levels = num_levels or dataset.num_levels
-    if (shape, num_levels) == (dataset.image_shape, dataset.num_levels):
+    if shape == dataset.image_shape:
         return dataset
-    if shape != dataset.image_shape and own_channels not in (1, 3):
+    if own_channels not in (1, 3):
         raise UserError(f"Images with {own_channels} channels cannot be resized or converted")
 
     def convert(split):
-        pixels = to_pixels(split.images, dataset.num_levels)
-        pixels = resize_images(pixels, shape[:2], shape[2], resize)
-        return replace(split, images=to_levels(pixels, num_levels))
+        return replace(split, images=resize_images(split.images, shape[:2], shape[2], resize))
 
     splits = {name: convert(split) for name, split in dataset.splits.items()}
-    return replace(dataset, splits=splits, num_levels=num_levels)
+    return replace(dataset, splits=splits)

@@ -23,9 +23,8 @@ def load_npz(path: Path, seed: int = 0) -> Dataset:
 
     Images are uint8 `(N, height, width)` or `(N, height, width, channels)`, labels integers
     `(N,)` or `(N, 1)`, -1 for unlabeled. `y_test` may be missing. `val` and `valid` do for
-    `validation`; without that split, a tenth of the training images becomes it. Two more keys may
-    be there: `class_names`, strings, and `num_levels`: the images then hold levels
-    0 … `num_levels - 1` rather than 0 … 255.
+    `validation`; without that split, a tenth of the training images becomes it. `class_names`,
+    strings, may be there too.
 
     Args:
         path: `pathlib.Path`.
@@ -61,13 +60,8 @@ def load_npz(path: Path, seed: int = 0) -> Dataset:
 
 def dataset_of_arrays(name: str, arrays: dict[str, np.ndarray], seed: int = 0) -> Dataset:
     """Makes a `Dataset` of arrays that are called as in `load_npz`."""
-    num_levels = arrays.get("num_levels", np.array(256))
-    if num_levels.shape != () or num_levels.dtype.kind not in "ui" or not 2 <= num_levels <= 256:
-        raise UserError("num_levels must be an integer from 2 to 256")
     there = (name for name in SPLIT_NAMES if f"x_{name}" in arrays)
-    splits = {
-        split: _split(arrays, suffix, num_levels) for split, suffix in named_splits(there).items()
-    }
+    splits = {split: _split(arrays, suffix) for split, suffix in named_splits(there).items()}
     if "train" not in splits:
         found = ", ".join(sorted(filter(str.isprintable, arrays)))
         raise UserError(f"There is no array x_train. There is: {found}")
@@ -85,10 +79,10 @@ def dataset_of_arrays(name: str, arrays: dict[str, np.ndarray], seed: int = 0) -
         raise UserError(f"class_names must be {num_classes} strings")
     check_class_names(names)
     splits, notes = with_validation(splits, seed)
-    return Dataset(name, tuple(map(str, names)), int(num_levels), splits, notes)
+    return Dataset(name, tuple(map(str, names)), splits, notes)
 
 
-def _split(arrays, suffix, num_levels):
+def _split(arrays, suffix):
     images = arrays[f"x_{suffix}"]
     if images.ndim == 3:
         images = images[..., None]
@@ -97,8 +91,6 @@ def _split(arrays, suffix, num_levels):
             f"x_{suffix} must be uint8 (N, height, width, channels), not empty; it is "
             f"{images.dtype} {arrays[f'x_{suffix}'].shape}"
         )
-    if images.max() >= num_levels:
-        raise UserError(f"x_{suffix} has the value {images.max()}, but only {num_levels} levels")
     count = len(images)
     labels = arrays.get(f"y_{suffix}")
     if labels is None and suffix == "test":

@@ -1,9 +1,8 @@
 """Decoding images inside a TensorFlow graph, as `data.images.read_image` does outside of one."""
 
-import numpy as np
 import tensorflow as tf
 
-from keras_pixelcnnpp.data.images import MAX_SCANNED_PIXELS, to_levels
+from keras_pixelcnnpp.data.images import MAX_SCANNED_PIXELS
 
 # A file of a few kilobytes can hold a plain image of any size. A transparent PNG takes up to 20
 # bytes a pixel on its way, any other image less.
@@ -16,7 +15,6 @@ _HEADER_BYTES = 26
 def decode_images(
     contents: tf.Tensor,
     image_shape: tuple[int, int, int],
-    num_levels: int,
     resize: str = "center_crop",
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes a batch of files, of which some may be bad, one at a time.
@@ -27,17 +25,16 @@ def decode_images(
     Args:
         contents: string `(B,)`.
         image_shape: `(height, width, channels)`.
-        num_levels: Integer, the number of levels of a sub-pixel.
         resize: As in `fit_image`.
 
     Returns:
-        uint8 `(B, height, width, channels)`, levels, 0 for a bad image; and bool `(B,)`, whether
+        uint8 `(B, height, width, channels)`, 0 for a bad image; and bool `(B,)`, whether
         each is good. Bad is what `decode_image` refuses.
     """
     count = tf.shape(contents, out_type=tf.int64)[0]
     numbered = tf.data.Dataset.from_tensor_slices((tf.range(count), contents))
     decoded = numbered.map(
-        lambda index, content: (index, decode_image(content, image_shape, num_levels, resize))
+        lambda index, content: (index, decode_image(content, image_shape, resize))
     ).ignore_errors()
     # One more, or a batch without a good image would be an empty dataset, which is an error.
     extra = tf.data.Dataset.from_tensors((count, tf.zeros(image_shape, tf.uint8)))
@@ -51,12 +48,11 @@ def decode_images(
 def decode_image(
     content: tf.Tensor,
     image_shape: tuple[int, int, int],
-    num_levels: int,
     resize: str = "center_crop",
 ) -> tf.Tensor:
-    """Turns the content of one PNG or JPEG file into the levels that a model takes.
+    """Turns the content of one PNG or JPEG file into the image that a model takes.
 
-    It agrees with `read_image` and `to_levels`, which read the training images: exactly for images
+    It agrees with `read_image`, which reads the training images: exactly for images
     of the right size, within one of 255 steps for images that must be resized (Pillow rounds once
     more, between rows and columns). What differs: the orientation that cameras write into EXIF is
     not applied; 16-bit gray is cut to 8 bits instead of rounded; a single color that a PNG without
@@ -66,11 +62,10 @@ def decode_image(
         content: string `()`, a file of any size; gray or color, with or without transparency.
         image_shape: `(height, width, channels)`, 1 or 3 channels; images of another size are
             resized with an antialiasing bilinear filter.
-        num_levels: Integer, the number of levels of a sub-pixel.
         resize: As in `fit_image`: what to do with another aspect ratio.
 
     Returns:
-        uint8 `image_shape`, levels in `[0, num_levels)`.
+        uint8 `image_shape`.
 
     Raises:
         tf.errors.InvalidArgumentError: If it is neither PNG nor JPEG, is damaged, has more than
@@ -83,10 +78,8 @@ def decode_image(
     if resize == "center_crop":
         pixels = _cropped(pixels, height, width)
     resized = tf.image.resize(pixels, (height, width), antialias=True)
-    indices = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.int32)
-    # A table, so that the rule itself is written in one place only.
-    table = to_levels(np.arange(256, dtype=np.uint8), num_levels)
-    return tf.ensure_shape(tf.gather(tf.constant(table), indices), image_shape)
+    image = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+    return tf.ensure_shape(image, image_shape)
 
 
 def _cropped(pixels, height, width):

@@ -41,8 +41,8 @@ def export_saved_model(
     Shapes and values that don't fit are refused with a sentence. Large batches are worked through
     in parts, so that memory doesn't grow with them.
 
-    Images are levels in `[0, num_levels)`; `classify_bytes` makes them from pixels itself. Labels
-    are classes; of a model trained with label dropout, the number of classes means "no label".
+    Images hold 0 to 255. Labels are classes; of a model trained with label dropout, the number of
+    classes means "no label".
 
     Args:
         model: A trained `AutoregressiveModel` with labels, under the TensorFlow backend.
@@ -132,7 +132,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         return {"class_id": class_id, **result}
 
     def classify_bytes(image_bytes):
-        images, good = decode_images(image_bytes, shape, model.num_levels, resize)
+        images, good = decode_images(image_bytes, shape, resize)
         return _without_bad(classify(images), good)
 
     def log_prob(images, labels):
@@ -140,7 +140,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             tf.shape(images)[0], tf.shape(labels)[0], "Expected one label for each image."
         )
         with tf.control_dependencies([same]):
-            inputs = [_checked_levels(model, images), _checked_labels(model, labels)]
+            inputs = [tf.identity(images), _checked_labels(model, labels)]
 
         def score(images, labels):
             return {"log_likelihood": model.log_prob_tensors(images, labels)}
@@ -167,7 +167,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     seed = tf.TensorSpec((), tf.int32, "seed")
     temperature = tf.TensorSpec((), tf.float32, "temperature")
     return {
-        "classify": _endpoint(lambda images: classify(_checked_levels(model, images)), images),
+        "classify": _endpoint(classify, images),
         "classify_bytes": _endpoint(classify_bytes, image_bytes),
         "log_prob": _endpoint(log_prob, images, labels),
         "sample": _endpoint(sample, labels, seed, temperature),
@@ -224,15 +224,6 @@ def _in_parts(
         lambda start, _: start < count, compute_part, (0, parts), parallel_iterations=1
     )
     return {name: part.concat() for name, part in parts.items()}
-
-
-def _checked_levels(model, images):
-    """The images; the graph refuses values that the model knows nothing of."""
-    highest = model.num_levels - 1
-    message = f"images must be levels from 0 to {highest}."
-    check = tf.debugging.assert_less_equal(images, tf.constant(highest, tf.uint8), message)
-    with tf.control_dependencies([check]):
-        return tf.identity(images)
 
 
 def _checked_labels(model, labels):

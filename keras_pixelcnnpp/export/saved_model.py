@@ -39,7 +39,7 @@ class SavedModelClassifier(ImageClassifier):
 
     ```python
     classifier = SavedModelClassifier("runs/digits/savedmodel")
-    classifier.predict(images)                      # uint8 levels, (N, height, width, channels)
+    classifier.predict(images)                      # uint8 (N, height, width, channels)
     classifier.classify_bytes([Path("seven.png").read_bytes()])["class_id"]
     classifier.sample([3, 3], seed=0)
     ```
@@ -82,16 +82,16 @@ class SavedModelClassifier(ImageClassifier):
         """All that the endpoint `classify` tells about each image.
 
         Args:
-            images: uint8 `(N, height, width, channels)`, levels in `[0, num_levels)`.
+            images: uint8 `(N, height, width, channels)`, 0 to 255.
 
         Returns:
             Dict of `"class_id"` int32 `(N,)`, `"probabilities"` `(N, num_classes)`,
             `"log_likelihood"` `(N, num_classes)` (nats) and `"bits_per_dim"` `(N,)`.
 
         Raises:
-            ValueError: If `images` has another dtype or shape.
+            ValueError: If they have another shape, or aren't integers from 0 to 255.
         """
-        images = checked_images(images, self.image_shape, self.num_levels)
+        images = checked_images(images, self.image_shape)
         return self._in_batches("classify", "images", images)
 
     def classify_bytes(self, contents: Sequence[bytes]) -> dict[str, np.ndarray]:
@@ -117,7 +117,7 @@ class SavedModelClassifier(ImageClassifier):
             temperature: Above 0; below 1, safer and smoother images.
 
         Returns:
-            uint8 levels `(N, height, width, channels)`.
+            uint8 `(N, height, width, channels)`.
         """
         labels = np.asarray(labels, "int32")
         return self.call("sample", labels=labels, seed=seed, temperature=float(temperature))[

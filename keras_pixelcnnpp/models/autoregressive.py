@@ -18,12 +18,14 @@ from keras_pixelcnnpp.checks import (
     checked_labels,
     checked_rows,
     plain,
+    require_images,
     require_integer,
     require_number,
 )
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import make_head
+from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import without_retracing_advice
 from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
@@ -33,7 +35,6 @@ from keras_pixelcnnpp.models.inputs import (
     checked_training_labels,
     checked_validation_data,
     is_batched,
-    require_images,
 )
 from keras_pixelcnnpp.models.saving import Saving
 from keras_pixelcnnpp.models.scoring import MeanOverBatch, score, up_to_rows
@@ -172,7 +173,8 @@ class AutoregressiveModel(Saving, keras.Model):
         labels = self._candidates(inputs)
         if training and self.label_dropout_rate > 0 and labels is not None:
             labels = self._drop_labels(labels)
-        image = logistic_mixture.scale_to_unit(inputs["image"], self.num_levels)
+        levels = to_levels(inputs["image"], self.num_levels)
+        image = logistic_mixture.scale_to_unit(levels, self.num_levels)
         parameters = self.network(ops.expand_dims(image, 1), labels, training=training)
         if labels is not None and labels.shape[1] != parameters.shape[1]:
             parameters = ops.repeat(parameters, labels.shape[1], axis=1)
@@ -249,7 +251,7 @@ class AutoregressiveModel(Saving, keras.Model):
         """Trains as `keras.Model.fit`; before the first step, initializes from the first batch.
 
         Args:
-            x: uint8 levels `(N, height, width, channels)`, or a dict of these as `"image"` and of
+            x: uint8 `(N, height, width, channels)`, or a dict of these as `"image"` and of
                 the labels as `"label"`; or batches of either: a `tf.data.Dataset`, a
                 `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or a generator.
             y: Int labels `(N,)`, where `x` doesn't hold them. With `unlabeled_weight` > 0, -1 means
@@ -327,7 +329,7 @@ class AutoregressiveModel(Saving, keras.Model):
         """Sets gains and biases from one batch of data (weight normalization), once.
 
         Args:
-            images: uint8 levels `(batch, height, width, channels)`.
+            images: uint8 `(batch, height, width, channels)`.
             labels: Int `(batch,)`; -1 where there is none.
         """
         inputs = {"image": ops.convert_to_tensor(self._checked(images))}
@@ -341,7 +343,7 @@ class AutoregressiveModel(Saving, keras.Model):
 
     def _checked(self, images):
         """Where arrays of images enter."""
-        return checked_images(images, self.image_shape, self.num_levels)
+        return checked_images(images, self.image_shape)
 
     # Loss
 
@@ -383,8 +385,12 @@ class AutoregressiveModel(Saving, keras.Model):
 
     def log_likelihood(self, parameters: Tensor, images: Tensor) -> Tensor:
         """Nats `(batch, K)`, of parameters `(batch, K, height, width, num_parameters)`."""
-        levels = ops.expand_dims(images, 1)
-        return ops.sum(self.distribution.log_prob(parameters, levels), axis=(2, 3))
+        return ops.sum(self.pixel_log_likelihood(parameters, images), axis=(2, 3))
+
+    def pixel_log_likelihood(self, parameters: Tensor, images: Tensor) -> Tensor:
+        """That of each pixel: nats `(batch, K, height, width)`."""
+        levels = ops.expand_dims(to_levels(images, self.num_levels), 1)
+        return self.distribution.log_prob(parameters, levels)
 
     def get_metrics_result(self) -> dict[str, float]:
         """The metrics; those of labels only where labels are compared."""
@@ -406,7 +412,7 @@ class AutoregressiveModel(Saving, keras.Model):
         """Log-likelihood log p(x | y) of each image under its label.
 
         Args:
-            images: uint8 levels `(N, height, width, channels)`.
+            images: uint8 `(N, height, width, channels)`.
             labels: Int `(N,)`; `num_classes` means "no label".
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
@@ -432,7 +438,7 @@ class AutoregressiveModel(Saving, keras.Model):
         """Log-likelihood log p(x | y) of each image, or of its first rows, under every class.
 
         Args:
-            images: uint8 levels `(N, height, width, channels)`.
+            images: uint8 `(N, height, width, channels)`.
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
             observed_rows: Integer from 0 to the height, how many of the first rows count; or a
@@ -549,7 +555,7 @@ class AutoregressiveModel(Saving, keras.Model):
             verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal, of more than one batch.
 
         Returns:
-            uint8 levels `(N, height, width, channels)`.
+            uint8 `(N, height, width, channels)`.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -573,7 +579,7 @@ class AutoregressiveModel(Saving, keras.Model):
 
         Args:
             labels: As in `sample`.
-            images: uint8 levels `(N, height, width, channels)` to complete, or `None`.
+            images: uint8 `(N, height, width, channels)` to complete, or `None`.
             observed_rows: As in `complete`.
             seed: As in `sample`, and so the others.
             temperature: Number > 0.
@@ -581,7 +587,7 @@ class AutoregressiveModel(Saving, keras.Model):
 
         Returns:
             Generator of pairs: how many rows are done, in steps of `2 ** (num_resolutions - 1)`,
-            and uint8 levels `(N, height, width, channels)`, zeros below these rows.
+            and uint8 `(N, height, width, channels)`, zeros below these rows.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -589,8 +595,8 @@ class AutoregressiveModel(Saving, keras.Model):
         Example:
 
         ```python
-        for rows, levels in model.sample_rows([0, 1, 2], seed=0):
-            show(levels[:, :rows])
+        for rows, images in model.sample_rows([0, 1, 2], seed=0):
+            show(images[:, :rows])
         ```
         """
         return sample_rows(self, labels, images, observed_rows, seed, temperature, guidance)
@@ -609,7 +615,7 @@ class AutoregressiveModel(Saving, keras.Model):
         """Continues images whose first rows or pixels are given.
 
         Args:
-            images: uint8 levels `(N, height, width, channels)`; what isn't known is ignored.
+            images: uint8 `(N, height, width, channels)`; what isn't known is ignored.
             observed_rows: Integer, so many rows are kept; or a boolean mask `(height, width)` or
                 `(N, height, width)` whose known pixels precede all others in raster order.
             labels: Int `(N,)`, not for an unconditional model.
@@ -620,7 +626,7 @@ class AutoregressiveModel(Saving, keras.Model):
             verbose: 0, 1 or `"auto"`.
 
         Returns:
-            uint8 levels `(N, height, width, channels)`, equal to `images` where known.
+            uint8 `(N, height, width, channels)`; where known, `images` in the model's levels.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -647,7 +653,7 @@ class AutoregressiveModel(Saving, keras.Model):
         which the posterior multiplies with its logit scale before it adds the biases.
 
         Args:
-            images: uint8 levels `(N, height, width, channels)`.
+            images: uint8 `(N, height, width, channels)`.
             labels: Int `(N,)`, the classes y; `num_classes` means "no label".
             against: Int `(N,)`, the classes y'.
             batch_size: Integer, images at a time.
@@ -683,12 +689,13 @@ class AutoregressiveModel(Saving, keras.Model):
     ) -> bytes:
         """Compresses images without loss, to about -log2 p(x | y) bits each.
 
-        They are decoded and compared before this returns. `decompress` needs this model, with these
+        That is, what `num_levels` keeps of them: all where it is 256. They are decoded and
+        compared before this returns. `decompress` needs this model, with these
         weights, under the same backend, and floats that round as they do here: those of another
         machine or version may not, and then it refuses.
 
         Args:
-            images: uint8 levels `(N, height, width, channels)`.
+            images: uint8 `(N, height, width, channels)`.
             labels: Int `(N,)`, coded too; `num_classes` means "no label". `None`: the class that
                 makes each image shortest.
             batch_size: Integer from 1 to 1024, images at a time, as `decompress` will have them.
@@ -706,7 +713,7 @@ class AutoregressiveModel(Saving, keras.Model):
         ```python
         data = model.compress(images)
         8 * len(data) / images.size              # about model.bits_per_dim(images).mean()
-        (model.decompress(data) == images).all()     # True
+        (model.decompress(data) == images).all()     # True of a model of 256 levels
         ```
 
         Reference:
@@ -722,7 +729,7 @@ class AutoregressiveModel(Saving, keras.Model):
             verbose: As in `compress`.
 
         Returns:
-            uint8 levels `(N, height, width, channels)`.
+            uint8 `(N, height, width, channels)`.
 
         Raises:
             UserError: If they are damaged, or this model, backend, version or machine is not that

@@ -13,6 +13,7 @@ from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
     plain,
+    require_images,
     require_integer,
     require_number,
 )
@@ -118,7 +119,6 @@ class BaselineCNN(keras.Model):
     Args:
         image_shape: Triple of integers `(height, width, channels)`.
         num_classes: Integer of at least 2.
-        num_levels: Integer from 2 to 256, number of values of a sub-pixel.
         filters: Sequence of integers, the channels of each stage; every stage but the first
             halves height and width. By default 32, 64, 128, without the stages that would leave
             less than 4 pixels of the shorter side.
@@ -131,7 +131,7 @@ class BaselineCNN(keras.Model):
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        inputs: uint8 levels `(batch, height, width, channels)`, or a dict that has them as
+        inputs: uint8 `(batch, height, width, channels)`, or a dict that has them as
             `"image"`; training also needs `"label"`, int `(batch,)`.
         training: Boolean, whether augmentation, dropout and batch statistics are on.
 
@@ -159,7 +159,6 @@ class BaselineCNN(keras.Model):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
-        num_levels: int = 256,
         filters: Sequence[int] | None = None,
         num_blocks: int = 3,
         dropout_rate: float = 0.1,
@@ -171,7 +170,6 @@ class BaselineCNN(keras.Model):
         super().__init__(**kwargs)
         self.image_shape = checked_image_shape(image_shape)
         self.num_classes = plain(num_classes)
-        self.num_levels = plain(num_levels)
         self.filters = _default_filters(self.image_shape) if filters is None else plain(filters)
         self.num_blocks = plain(num_blocks)
         self.dropout_rate = plain(dropout_rate)
@@ -179,14 +177,13 @@ class BaselineCNN(keras.Model):
         self.horizontal_flip = horizontal_flip
         self.shift_rate = plain(shift_rate)
         require_integer("num_classes", num_classes, low=2)
-        require_integer("num_levels", num_levels, low=2, high=256)
         for width in self.filters or (0,):
             require_integer("filters", width)
         require_integer("num_blocks", num_blocks, high=1000)
         for name in ("dropout_rate", "label_smoothing", "shift_rate"):
             require_number(name, getattr(self, name), "[0, 1)")
 
-        self.scale = layers.Rescaling(2 / (self.num_levels - 1), offset=-1, name="scale")
+        self.scale = layers.Rescaling(2 / 255, offset=-1, name="scale")
         self.flip = layers.RandomFlip("horizontal", name="flip") if horizontal_flip else None
         self.shift = RandomShift(self.shift_rate, name="shift")
         self.stem = layers.Conv2D(
@@ -227,6 +224,7 @@ class BaselineCNN(keras.Model):
             training: Boolean, as for a call.
         """
         x = inputs["image"] if isinstance(inputs, dict) else inputs
+        require_images(x, self.image_shape)
         x = self.scale(x)
         if self.flip is not None:
             x = self.flip(x, training=training)
@@ -263,7 +261,7 @@ class BaselineCNN(keras.Model):
         """Posterior p(y | x) of each image.
 
         Args:
-            images: uint8 levels `(N, height, width, channels)`.
+            images: uint8 `(N, height, width, channels)`.
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
 
@@ -273,7 +271,7 @@ class BaselineCNN(keras.Model):
         Raises:
             ValueError: If the images don't fit the model.
         """
-        images = checked_images(images, self.image_shape, self.num_levels)
+        images = checked_images(images, self.image_shape)
         if len(images) == 0:
             return np.zeros((0, self.num_classes), "float32")
         batches = ArrayBatches({"image": images}, batch_size)

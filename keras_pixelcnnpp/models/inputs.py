@@ -30,19 +30,6 @@ def as_inputs(data):
     return x, y, sample_weight
 
 
-def require_images(images, image_shape):
-    """Raises a `ValueError` unless a tensor has the shape and dtype of levels, as far as known."""
-    shape, dtype = tuple(images.shape), keras.backend.standardize_dtype(images.dtype)
-    fits = len(shape) == 4 and all(
-        size in (None, expected) for size, expected in zip(shape[1:], image_shape, strict=True)
-    )
-    if not fits or "int" not in dtype:
-        raise ValueError(
-            f"Invalid images. Expected integer levels of shape {(None, *image_shape)}. "
-            f"Received: shape={shape}, dtype={dtype}"
-        )
-
-
 def checked_inputs(x, y, model, name="fit"):
     """Checks what `fit` or `evaluate` is given: arrays as a whole, anything else by a first batch.
 
@@ -87,7 +74,7 @@ def _checked_batch(inputs, model, name):
             "of classes, 'label', as in `model.fit({'image': images, 'label': labels})`. "
             f"Received: a dict of {', '.join(map(repr, inputs))}"
         )
-    checked = {"image": checked_images(inputs["image"], model.image_shape, model.num_levels)}
+    checked = {"image": checked_images(inputs["image"], model.image_shape)}
     if not len(checked["image"]):
         raise ValueError(f"`{name}` needs images. Received: none")
     if model.num_classes:

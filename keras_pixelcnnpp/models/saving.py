@@ -89,7 +89,7 @@ class Saving:
         """Scores of a tensor of images under all classes.
 
         Args:
-            images: uint8 levels `(batch, height, width, channels)`.
+            images: uint8 `(batch, height, width, channels)`.
 
         Returns:
             Dict of `"log_likelihood"` `(batch, num_classes)` in nats, `"probabilities"` `(batch,

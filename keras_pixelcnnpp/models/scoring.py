@@ -18,7 +18,7 @@ MOST_FEATURES = 12_000_000
 
 
 def score(model, images, labels, batch_size, verbose, per="image"):
-    """What `LogLikelihood` returns, of arrays of levels and int32 labels `(N,)` or `(N, K)`.
+    """What `LogLikelihood` returns, of arrays of images and int32 labels `(N,)` or `(N, K)`.
 
     The model keeps the compiled scorers. Batches are smaller where the features would need more
     than a gigabyte or so.
@@ -77,7 +77,7 @@ class LogLikelihood(keras.Model):
         parameters, images = self.model(inputs, training=False), inputs["image"]
         if self.per == "image":
             return self.model.log_likelihood(parameters, images)
-        pixels = self.model.distribution.log_prob(parameters, ops.expand_dims(images, 1))
+        pixels = self.model.pixel_log_likelihood(parameters, images)
         return ops.sum(pixels, axis=3) if self.per == "row" else pixels
 
     @without_retracing_advice()

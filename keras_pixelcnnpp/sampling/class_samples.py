@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.data.images import image_grid, png_bytes, to_pixels
+from keras_pixelcnnpp.data.images import image_grid, png_bytes
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import safe_names
 
@@ -17,10 +17,9 @@ class ClassSamples:
     """Generated images and the classes they were asked for.
 
     Args:
-        levels: uint8 `[count, height, width, channels]`, levels in `[0, num_levels)`.
+        images: uint8 `[count, height, width, channels]`, 0 to 255.
         labels: int `[count]`.
         class_names: The name of each class.
-        num_levels: The number of levels of a sub-pixel.
 
     Example:
 
@@ -30,10 +29,9 @@ class ClassSamples:
     ```
     """
 
-    levels: np.ndarray
+    images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
-    num_levels: int
 
     @classmethod
     def draw(
@@ -51,16 +49,15 @@ class ClassSamples:
         names = tuple(class_names) if model.num_classes else ("any",)
         labels = np.repeat(chosen or range(len(names)), per_class)
         wanted = labels if model.num_classes else per_class
-        return cls(model.sample(wanted, **arguments), labels, names, model.num_levels)
+        return cls(model.sample(wanted, **arguments), labels, names)
 
     def __len__(self) -> int:
-        return len(self.levels)
+        return len(self.images)
 
     def by_class(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yields each class that has images: its name and uint8 pixels, 0 to 255."""
+        """Yields each class that has images: its name and the images."""
         for label in np.unique(self.labels):
-            levels = self.levels[self.labels == label]
-            yield self.class_names[label], to_pixels(levels, self.num_levels)
+            yield self.class_names[label], self.images[self.labels == label]
 
     def grids(self) -> dict[str, np.ndarray]:
         """A `image_grid` of the images of each class, by the class's name."""
@@ -84,8 +81,7 @@ class ClassSamples:
         """
         names = names or image_names(self.labels, self.class_names)
         Path(folder).mkdir(parents=True, exist_ok=True)
-        pixels = to_pixels(self.levels, self.num_levels)
-        for name, image in zip(names, pixels, strict=True):
+        for name, image in zip(names, self.images, strict=True):
             Path(folder, name).write_bytes(png_bytes(image))
 
 

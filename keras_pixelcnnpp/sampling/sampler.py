@@ -16,6 +16,7 @@ from keras_pixelcnnpp.checks import (
 )
 from keras_pixelcnnpp.data.batches import feed
 from keras_pixelcnnpp.distributions.heads import first_level_above
+from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import without_retracing_advice
 from keras_pixelcnnpp.layers.evaluation import read
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
@@ -58,7 +59,7 @@ def _checked_inputs(model, labels, images, observed_rows):
     """The inputs of a sampler but for noise, and how many images they ask for."""
     inputs, count = {}, np.size(labels)
     if images is not None:
-        inputs["image"] = checked_images(images, model.image_shape, model.num_levels)
+        inputs["image"] = checked_images(images, model.image_shape)
         count = len(inputs["image"])
         inputs["known"] = known_pixels(observed_rows, count, model.image_shape)
     if model.num_classes:
@@ -156,11 +157,11 @@ class PixelSampler(keras.Model):
             `"noise"`, uniform in (0, 1), `(batch, height, width, noise_size)` of the head;
             `"temperature"`, float `(batch,)`;
             `"guidance"`, float `(batch,)`, only if `guided`;
-            `"image"`, levels `(batch, height, width, channels)`, and `"known"`, int `(batch,)`:
+            `"image"`, int `(batch, height, width, channels)`, and `"known"`, int `(batch,)`:
             so many pixels, in raster order, are taken from the image (both may be absent).
 
     Returns:
-        uint8 levels `(batch, height, width, channels)`.
+        uint8 `(batch, height, width, channels)`.
     """
 
     def __init__(self, model, guided=False):
@@ -181,7 +182,7 @@ class PixelSampler(keras.Model):
             (self._by_pixel(inputs),),
         )
         records = records[:, :, : ops.shape(inputs["noise"])[0]]
-        return ops.cast(ops.transpose(records, (2, 0, 1, 3)), "uint8")
+        return to_images(ops.transpose(records, (2, 0, 1, 3)), self.model.num_levels)
 
     def _candidates(self, inputs):
         """The labels of what is evaluated, and how many: with guidance, twice the images."""
@@ -212,10 +213,12 @@ class PixelSampler(keras.Model):
             for name in ("temperature", "guidance", "known")
             if name in inputs
         }
-        for name in ("noise", "image"):
-            if name in inputs:
-                pixels = ops.reshape(inputs[name], (-1, height * width, inputs[name].shape[-1]))
-                found[name] = ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")
+        planes = {"noise": inputs["noise"]}
+        if "image" in inputs:
+            planes["image"] = to_levels(inputs["image"], self.model.num_levels)
+        for name, values in planes.items():
+            pixels = ops.reshape(values, (-1, height * width, values.shape[-1]))
+            found[name] = ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")
         return found
 
 
@@ -242,7 +245,7 @@ class RowSampler(PixelSampler):
         return self.incremental_pass.advance(inputs["period"], inputs["state"], steps)
 
     def steps(self, batch):
-        """Samples one batch of inputs; yields rows done and levels, as `sample_rows`."""
+        """Samples one batch of inputs; yields rows done and images, as `sample_rows`."""
         count, steps = len(batch["noise"]), self.incremental_pass
         height, _, channels = self.model.image_shape
         state = steps.start(count * (1 + self.guided), channels)
@@ -250,8 +253,8 @@ class RowSampler(PixelSampler):
         for period in range(height // steps.period):
             inputs = {**batch, "state": state, "period": np.array(period, "int32")}
             state = self.predict_on_batch(inputs)
-            levels = state["records"][:, :, :count].transpose(2, 0, 1, 3).astype("uint8")
-            yield (period + 1) * steps.period, levels
+            levels = state["records"][:, :, :count].transpose(2, 0, 1, 3)
+            yield (period + 1) * steps.period, to_images(levels, self.model.num_levels)
 
 
 class NoiseSequence(keras.utils.PyDataset):

@@ -16,12 +16,12 @@ from command_line import one_line
 from PIL import Image
 
 from keras_pixelcnnpp.app.answers import ANY, NUM_IMAGES, Answers
-from keras_pixelcnnpp.data.images import image_grid, png_bytes, to_pixels
+from keras_pixelcnnpp.data.images import image_grid, png_bytes
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 NAMES = ("dark", "gray", "<b>right")
-LEVELS = tiny.tiny_split(6).images
+IMAGES = tiny.tiny_split(6).images
 needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra `app`")
 
 
@@ -47,12 +47,12 @@ class TestSample:
         assert rows == [1, 2, 3, 4]
         assert found.labels.tolist() == [2] * NUM_IMAGES
         expected = model.sample(found.labels, seed=3, temperature=0.7)
-        np.testing.assert_array_equal(found.pixels, to_pixels(expected, 5))
+        np.testing.assert_array_equal(found.pixels, expected)
 
     def test_any_class_and_a_seed_that_gives_it_again(self, answers, model):
         found, _ = last(answers.sample())
         assert len(set(found.labels.tolist())) > 1
-        expected = to_pixels(model.sample(found.labels, seed=found.seed), 5)
+        expected = model.sample(found.labels, seed=found.seed)
         np.testing.assert_array_equal(found.pixels, expected)
         again, _ = last(answers.sample(seed=found.seed))
         np.testing.assert_array_equal(again.pixels, found.pixels)
@@ -60,38 +60,38 @@ class TestSample:
 
 class TestComplete:
     def test_gives_what_complete_gives(self, answers, model):
-        found, _ = last(answers.complete(LEVELS[4], 2, 1, seed=5))
-        images = LEVELS[[4] * NUM_IMAGES]
+        found, _ = last(answers.complete(IMAGES[4], 2, 1, seed=5))
+        images = IMAGES[[4] * NUM_IMAGES]
         expected = model.complete(images, 2, [1] * NUM_IMAGES, seed=5)
-        np.testing.assert_array_equal(found.pixels, to_pixels(expected, 5))
-        np.testing.assert_array_equal(found.pixels[:, :2], to_pixels(images[:, :2], 5))
+        np.testing.assert_array_equal(found.pixels, expected)
+        np.testing.assert_array_equal(found.pixels[:, :2], images[:, :2])
 
     def test_samples_the_classes_from_the_belief(self, answers, model, monkeypatch):
         certain = np.array([[0, 0, 1]], "float32")
         monkeypatch.setattr(model, "class_probabilities", lambda images, observed_rows: certain)
-        found, _ = last(answers.complete(LEVELS[0], 4))
+        found, _ = last(answers.complete(IMAGES[0], 4))
         assert found.labels.tolist() == [2] * NUM_IMAGES
 
 
 class TestClassify:
     def test_says_what_the_model_says(self, answers, model):
-        found = answers.classify(LEVELS[1])
+        found = answers.classify(IMAGES[1])
         assert tuple(found.probabilities) == NAMES
-        expected = model.class_probabilities(LEVELS[1:2])[0]
+        expected = model.class_probabilities(IMAGES[1:2])[0]
         assert list(found.probabilities.values()) == pytest.approx(expected, rel=1e-4)
-        assert found.bits == pytest.approx(model.bits_per_dim(LEVELS[1:2])[0], rel=1e-5)
+        assert found.bits == pytest.approx(model.bits_per_dim(IMAGES[1:2])[0], rel=1e-5)
         lines = found.belief.axes[0].lines
-        of_two = model.class_probabilities(LEVELS[1:2], observed_rows=2)[0]
+        of_two = model.class_probabilities(IMAGES[1:2], observed_rows=2)[0]
         drawn = sorted(line.get_ydata()[2] for line in lines)
         assert drawn == pytest.approx(sorted(of_two), rel=1e-4)
 
     @pytest.mark.parametrize("against", [ANY, 0, 1, 2])
     def test_evidence(self, answers, model, against):
-        found = answers.classify(LEVELS[1], against)
-        order = np.argsort(-model.class_probabilities(LEVELS[1:2])[0]).tolist()
+        found = answers.classify(IMAGES[1], against)
+        order = np.argsort(-model.class_probabilities(IMAGES[1:2])[0]).tolist()
         other = order[1] if against == ANY else against
         label = order[1] if other == order[0] else order[0]
-        gain = model.log_prob(LEVELS[1:2], [label]) - model.log_prob(LEVELS[1:2], [other])
+        gain = model.log_prob(IMAGES[1:2], [label]) - model.log_prob(IMAGES[1:2], [other])
         (nats,) = [image.get_array() for image in found.evidence.axes[1].images]
         assert nats.sum() == pytest.approx(gain[0], rel=1e-3, abs=1e-4)
         assert f"against {NAMES[other]} " in found.evidence.get_suptitle()
@@ -101,8 +101,8 @@ class TestClassify:
         answers = Answers(TrainedModel(model, (), "tiny"))
         found, _ = last(answers.sample(seed=0))
         expected = model.sample(NUM_IMAGES, seed=0)
-        np.testing.assert_array_equal(found.pixels, to_pixels(expected, 5))
-        assert last(answers.complete(LEVELS[0], 3, seed=0))[0].labels is None
+        np.testing.assert_array_equal(found.pixels, expected)
+        assert last(answers.complete(IMAGES[0], 3, seed=0))[0].labels is None
 
 
 class TestRead:
@@ -164,9 +164,9 @@ def upload(tmp_path):
     return write
 
 
-def check_grid(path, levels):
+def check_grid(path, images):
     """Checks that the page showed these images."""
-    expected = image_grid(to_pixels(levels, 5), 8)[..., 0]
+    expected = image_grid(images, 8)[..., 0]
     np.testing.assert_array_equal(np.asarray(Image.open(path).convert("L")), expected)
 
 
@@ -182,18 +182,18 @@ class TestPage:
         assert any("1 of 4 rows" in words for _, words in job.outputs())
 
     def test_classify(self, connect, upload, model):
-        given = upload(png_bytes(to_pixels(LEVELS[2], 5)))
+        given = upload(png_bytes(IMAGES[2]))
         bits, posterior, *plots = connect().predict(given, False, ANY, api_name="/classify")
-        expected = model.class_probabilities(LEVELS[2:3])[0]
+        expected = model.class_probabilities(IMAGES[2:3])[0]
         found = {row["label"]: row["confidence"] for row in posterior["confidences"]}
         assert [found[name] for name in NAMES] == pytest.approx(expected, abs=1e-4)
-        assert bits == pytest.approx(model.bits_per_dim(LEVELS[2:3])[0], abs=6e-4)
+        assert bits == pytest.approx(model.bits_per_dim(IMAGES[2:3])[0], abs=6e-4)
         assert all(plot["plot"].startswith("data:image/") for plot in plots)
 
     def test_complete(self, connect, upload, model):
-        given = upload(png_bytes(to_pixels(LEVELS[2], 5)))
+        given = upload(png_bytes(IMAGES[2]))
         path, _ = connect().predict(given, False, 2, 1, 5, 1, api_name="/complete")
-        images = LEVELS[[2] * NUM_IMAGES]
+        images = IMAGES[[2] * NUM_IMAGES]
         check_grid(path, model.complete(images, 2, [1] * NUM_IMAGES, seed=5))
 
     @pytest.mark.parametrize(

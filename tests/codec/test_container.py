@@ -20,6 +20,7 @@ from examples import examples
 from keras_pixelcnnpp.codec import container
 from keras_pixelcnnpp.codec.coder import PixelCoder, level_counts, require_constriction
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
+from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.errors import UserError
 
 pytest.importorskip("constriction")
@@ -34,7 +35,7 @@ def make(cls, head="logistic_mixture", channels=1, **arguments):
     keras.utils.set_random_seed(1)
     model = cls(head=head, **{"image_shape": (4, 4, channels), **options, **arguments})
     rng = np.random.default_rng(0)
-    images = rng.integers(0, model.num_levels, (16, *model.image_shape)).astype("uint8")
+    images = rng.integers(0, 256, (16, *model.image_shape)).astype("uint8")
     model.initialize(images, rng.integers(0, 3, 16) if model.num_classes else None)
     for part in (model.network, model.distribution):
         if isinstance(part, keras.layers.Layer):
@@ -44,7 +45,8 @@ def make(cls, head="logistic_mixture", channels=1, **arguments):
 
 def random_images(model, count=23):
     rng = np.random.default_rng(2)
-    return rng.integers(0, model.num_levels, (count, *model.image_shape)).astype("uint8")
+    levels = rng.integers(0, model.num_levels, (count, *model.image_shape))
+    return to_images(levels, model.num_levels)
 
 
 def promised_bytes(model, images, labels):
@@ -167,7 +169,7 @@ def test_another_process_and_a_saved_model(model, images, data, tmp_path):
         ({"batch_size": 1025}, "`batch_size`. Expected at most 1024. Received: batch_size=1025"),
         ({"labels": [0, 1, 2, 3, 0]}, "`labels`. Expected integers from 0 to 2"),
         ({"images": np.zeros((1, 4, 4, 3), "uint8")}, "shape of `images`"),
-        ({"images": np.full((1, 4, 4, 1), 5)}, "levels from 0 to 4"),
+        ({"images": np.full((1, 4, 4, 1), 256)}, "integers from 0 to 255"),
     ],
 )
 def test_bad_arguments(model, images, arguments, message):

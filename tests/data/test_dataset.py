@@ -16,7 +16,7 @@ def test_counts_are_by_split_and_class():
     np.testing.assert_array_equal(total, [*np.bincount(load_digits().target), 0])
     test = dataset.split("test")
     unlabeled = LabeledImages(test.images, np.full(599, -1, "int32"), test.paths)
-    counts = Dataset("digits", dataset.class_names, 17, {"test": unlabeled}).counts()
+    counts = Dataset("digits", dataset.class_names, {"test": unlabeled}).counts()
     assert counts == {"test": [0] * 10 + [599]}
 
 
@@ -37,7 +37,7 @@ def small_dataset(**changes):
         "split": "train",
     } | changes
     split = LabeledImages(arguments["images"], arguments["labels"], ("x", "y", "z"))
-    return Dataset("small", arguments["class_names"], 256, {arguments["split"]: split})
+    return Dataset("small", arguments["class_names"], {arguments["split"]: split})
 
 
 @pytest.mark.parametrize(

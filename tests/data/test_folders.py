@@ -28,7 +28,7 @@ def test_csv_splits_labels_and_paths(folder):
         "test": 3,
     }
     assert dataset.class_names == ("Class0", "Class1")
-    assert (dataset.image_shape, dataset.num_levels, dataset.name) == ((8, 8, 3), 256, "course")
+    assert (dataset.image_shape, dataset.name) == ((8, 8, 3), "course")
     train = dataset.split("train")
     assert train.labels.tolist() == [0, 1] * 10
     assert train.paths[3] == "train/003.png"

@@ -88,7 +88,6 @@ ARRAYS = {
     "x_train": np.zeros((20, 2, 2, 1), "uint8"),
     "y_train": np.arange(20) % 2,
     "class_names": np.array(["cat", "dog"]),
-    "num_levels": np.array(4),
 }
 
 
@@ -120,9 +119,7 @@ def npy_of_shape(shape):
 def test_any_npz(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.npz"
     path.write_bytes(content)
-    dataset = hostile.result_or_one_line(load_dataset, path)
-    if dataset is not None:
-        assert dataset.split("train").images.max() < dataset.num_levels
+    hostile.result_or_one_line(load_dataset, path)
 
 
 @examples(100)
@@ -141,7 +138,7 @@ def test_any_array(tmp_path_factory, name, data):
         ({"x_train": npy_of_shape((2**62, 2**62))}, "cannot be read"),
         ({"x_train": npy_of_shape((-1, 2, 2, 1))}, "cannot be read"),
         ({"padding": b"\x93NUMPY" + bytes(2**28)}, "a bomb"),
-        ({"num_levels": b"4"}, "cannot be read"),
+        ({"class_names": b"4"}, "cannot be read"),
         ({"class_names": np.array(["cat", "dog\n\x1b[2J"])}, "must be printable"),
     ],
     ids=["terabyte", "beyond 64 bits", "negative", "zip bomb", "no array", "control characters"],

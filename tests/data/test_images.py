@@ -11,8 +11,6 @@ from keras_pixelcnnpp.data.images import (
     png_bytes,
     read_image,
     resize_images,
-    to_levels,
-    to_pixels,
 )
 from keras_pixelcnnpp.errors import UserError
 
@@ -110,17 +108,6 @@ def test_missing_file_and_folder_are_refused(tmp_path):
         read_image(tmp_path / "none.png", (8, 8, 3))
     with pytest.raises(UserError, match="not a file"):
         read_image(tmp_path, (8, 8, 3))
-
-
-@pytest.mark.parametrize("num_levels", [2, 3, 4, 5, 16, 17, 100, 255, 256])
-def test_levels_and_pixels(num_levels):
-    levels = np.arange(num_levels, dtype="uint8")
-    pixels = to_pixels(levels, num_levels)
-    assert (pixels[0], pixels[-1]) == (0, 255)
-    np.testing.assert_array_equal(to_levels(pixels, num_levels), levels)
-    every = np.arange(256, dtype="uint8")
-    nearest = np.rint(every.astype("float64") * (num_levels - 1) / 255)
-    np.testing.assert_array_equal(to_levels(every, num_levels), nearest)
 
 
 @pytest.mark.parametrize("resize", ["center_crop", "stretch"])

@@ -6,21 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from examples import examples
 from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
 
 
-def test_digits_can_be_resized_and_requantized():
-    dataset = load_dataset("digits", image_size=16, channels=3, num_levels=4)
-    assert (dataset.image_shape, dataset.num_levels) == ((16, 16, 3), 4)
+def test_digits_are_images_and_can_be_resized():
+    dataset = load_dataset("digits", image_size=16, channels=3)
+    assert dataset.image_shape == (16, 16, 3)
     images = dataset.split("test").images
-    assert images.max() == 3
     np.testing.assert_array_equal(images[..., 0], images[..., 2])
     # The mean brightness stays.
     original = load_dataset("digits").split("test").images
-    assert np.mean(images / 3) == pytest.approx(np.mean(original / 16), abs=0.02)
+    assert np.mean(images) == pytest.approx(np.mean(original), abs=2)
+    # A model of 17 levels gets those of scikit-learn back.
+    levels = Counter(map(bytes, to_levels(original, 17)))
+    assert levels <= Counter(map(bytes, load_digits().images.astype("uint8")))
 
 
 @pytest.mark.parametrize(
@@ -30,10 +34,8 @@ def test_digits_can_be_resized_and_requantized():
         ({"image_size": (8, -1)}, "argument `image_size`"),
         ({"image_size": 8.5}, "argument `image_size`"),
         ({"channels": 2}, r"argument `channels`.*1 \(grey\) or 3 \(RGB\)"),
-        ({"num_levels": 1}, "argument `num_levels`.*from 2 to 256"),
-        ({"num_levels": 257}, "argument `num_levels`"),
         ({"image_size": (8, 8, 8)}, "argument `image_size`.*or two"),
-        ({"resize": "stretch"}, "argument `resize`. Expected one of: crop, squeeze"),
+        ({"resize": "crop"}, "argument `resize`. Expected one of: center_crop, stretch"),
     ],
 )
 def test_bad_arguments(arguments, message):

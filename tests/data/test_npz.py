@@ -29,7 +29,7 @@ def test_splits_and_labels(tmp_path):
     assert dataset.split("validation").labels.tolist() == [0, 1, 0, 1]
     assert dataset.split("test").labels.tolist() == [-1, -1, -1]
     assert dataset.class_names == ("Class0", "Class1")
-    assert (dataset.image_shape, dataset.num_levels, dataset.name) == ((6, 4, 3), 256, "data")
+    assert (dataset.image_shape, dataset.name) == ((6, 4, 3), "data")
 
 
 def test_grey_images_without_a_channel_axis(tmp_path):
@@ -37,12 +37,9 @@ def test_grey_images_without_a_channel_axis(tmp_path):
     assert load_dataset(write(tmp_path, **grey)).image_shape == (6, 4, 1)
 
 
-def test_levels_and_class_names_are_taken_from_the_file(tmp_path):
-    levels = {name: value // 64 for name, value in arrays().items() if name.startswith("x_")}
-    path = write(tmp_path, **levels, num_levels=4, class_names=["cat", "dog"])
-    dataset = load_dataset(path)
-    assert (dataset.num_levels, dataset.class_names) == (4, ("cat", "dog"))
-    np.testing.assert_array_equal(dataset.split("test").images, levels["x_test"])
+def test_class_names_are_taken_from_the_file(tmp_path):
+    path = write(tmp_path, class_names=["cat", "dog"])
+    assert load_dataset(path).class_names == ("cat", "dog")
 
 
 def test_missing_validation_is_carved_from_training(tmp_path):
@@ -64,8 +61,6 @@ def test_missing_validation_is_carved_from_training(tmp_path):
         ({"y_train": np.arange(20) % 2 * 2}, "labels of train, row 1: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2**32, 0])}, "is out of range"),
-        ({"num_levels": 16}, "but only 16 levels"),
-        ({"num_levels": 1}, "num_levels must be an integer from 2 to 256"),
         ({"class_names": ["cat"]}, "class_names must be 2 strings"),
         ({"class_names": ["cat", "cat"]}, "No two classes may have the same name"),
         ({"x_valid": arrays()["x_val"]}, "two names for one split, valid and val"),

@@ -158,8 +158,7 @@ class TestCommand:
         assert status == 0
         source = run.read_config()["data"]["source"]
         assert (
-            f"Train it: pixelcnnpp train baseline --data {source} --image-size 4 "
-            f"--num-levels 5 --run {run.path}\n"
+            f"Train it: pixelcnnpp train baseline --data {source} --image-size 4 --run {run.path}\n"
         ) in out
         report = report_of(run)
         assert report["tta_flip"] is True
@@ -190,7 +189,7 @@ class TestCommand:
         # The floor too: of what the model was trained on, of the images it is judged by.
         dataset = tiny.tiny_dataset()
         known = dataset.split("validation").images[labels >= 0]
-        histogram = PixelHistogram(dataset.split("train").images, dataset.num_levels)
+        histogram = PixelHistogram(dataset.split("train").images, num_levels=5)
         expected = -histogram.log_prob(known).mean() / (16 * np.log(2))
         assert report["pixel_histogram_bits_per_dim"] == pytest.approx(expected)
         assert pixelcnnpp("evaluate", "evidence", *options)[0] == 0

@@ -9,7 +9,6 @@ from PIL import Image
 from scipy.special import log_softmax
 
 from keras_pixelcnnpp.data.dataset import Dataset
-from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.generation import (
     GALLERIES,
@@ -34,20 +33,20 @@ TRAIN, REFERENCE = tiny.tiny_split(90, 0), tiny.tiny_split(60, 1)
 class FirstPixels:
     """A CNN that a test can see through: its features are the first two pixels."""
 
-    image_shape, num_levels, filters = (4, 4, 1), 5, (2,)
+    image_shape, filters = (4, 4, 1), (2,)
 
     def features(self, images, training):
         return images.reshape(len(images), -1)[:, :2].astype("float32")
 
     def class_probabilities(self, images):
         brightness = images.mean(axis=(1, 2, 3))
-        return np.eye(3)[np.clip(np.rint(brightness) - 1, 0, 2).astype(int)]
+        return np.eye(3)[np.clip(np.rint(brightness / 63.75) - 1, 0, 2).astype(int)]
 
 
 def sampled(per_class=10, seed=2, names=NAMES):
     split = tiny.tiny_split(3 * per_class, seed)
     order = np.argsort(split.labels, kind="stable")
-    return ClassSamples(split.images[order], split.labels[order], names, 5)
+    return ClassSamples(split.images[order], split.labels[order], names)
 
 
 def compare(samples, reference=REFERENCE, train=TRAIN, **options):
@@ -59,7 +58,7 @@ def pixels(images):
 
 
 def test_logits_are_made_of_the_features():
-    cnn = BaselineCNN((4, 4, 1), 3, num_levels=5, filters=(8,), num_blocks=1)
+    cnn = BaselineCNN((4, 4, 1), 3, filters=(8,), num_blocks=1)
     images = tiny.tiny_split(7).images
     features = baseline_features(cnn, images, batch_size=3)
     kernel, bias = (np.asarray(weight, "float64") for weight in cnn.logits.get_weights())
@@ -76,7 +75,7 @@ class TestComparison:
         assert list(report["metrics"]) == ["all", *NAMES]
         for label, name in enumerate(("all", *NAMES), -1):
             real = REFERENCE.images[(REFERENCE.labels == label) | (label < 0)]
-            generated = samples.levels[(samples.labels == label) | (label < 0)]
+            generated = samples.images[(samples.labels == label) | (label < 0)]
             expected = frechet_distance(pixels(real), pixels(generated))
             assert report["metrics"][name]["frechet_distance"] == pytest.approx(expected)
         # A class that is called "all" does not hide the whole.
@@ -84,7 +83,7 @@ class TestComparison:
         metrics = compare(renamed).report(renamed)["metrics"]
         assert (list(metrics), metrics["all"]) == (["all", *NAMES[1:]], report["metrics"]["all"])
         named = report["class_consistency"]["drawn"]
-        predicted = FirstPixels().class_probabilities(samples.levels).argmax(axis=1)
+        predicted = FirstPixels().class_probabilities(samples.images).argmax(axis=1)
         assert (named["count"], named["accuracy"]) == (30, np.mean(predicted == samples.labels))
         numbers = report["metrics"]["all"]
         assert compare(samples).summary(samples) == {
@@ -136,13 +135,13 @@ class TestReference:
     def test_refused(self, split, message):
         splits = {"train": tiny.tiny_split(6), "empty": tiny.tiny_split(6).take(slice(0, 0))}
         with pytest.raises(UserError, match=message):
-            reference_images(Dataset("tiny", NAMES, 5, splits), split)
+            reference_images(Dataset("tiny", NAMES, splits), split)
 
     def test_images_without_labels_are_left_out_if_others_have_them(self):
         mixed = tiny.tiny_split(60, 1)
         mixed.labels[:20] = -1
         splits = {"train": TRAIN, "mixed": mixed, "none": tiny.tiny_split(5, labels=False)}
-        dataset = Dataset("tiny", NAMES, 5, splits)
+        dataset = Dataset("tiny", NAMES, splits)
         assert len(reference_images(dataset, "mixed")) == 40
         assert len(reference_images(dataset, "none")) == 5
 
@@ -150,7 +149,7 @@ class TestReference:
 class TestNearestTraining:
     def test_copies_are_found_and_shown(self):
         samples = sampled(per_class=3, seed=7)
-        samples.levels[7] = TRAIN.images[11]
+        samples.images[7] = TRAIN.images[11]
         _, found = nearest_training(samples, TRAIN.images, REFERENCE.images)
         distances, rows = found["pixels"]
         assert (distances[7, 0], rows[7, 0]) == (0, 11)
@@ -158,9 +157,9 @@ class TestNearestTraining:
         assert shown.shape == (3, 4, 4, 4, 1)
         assert row_names == list(NAMES)
         assert columns == ["sampled", "nearest by pixels", "", ""]
-        assert (shown[2, :2] == to_pixels(TRAIN.images[11], 5)).all()
+        assert (shown[2, :2] == TRAIN.images[11]).all()
 
-        copies = ClassSamples(TRAIN.images[3:7], TRAIN.labels[3:7], NAMES, 5)
+        copies = ClassSamples(TRAIN.images[3:7], TRAIN.labels[3:7], NAMES)
         report, _ = nearest_training(copies, TRAIN.images, REFERENCE.images)
         assert report["pixels"]["identical"] == 1
         assert report["pixels"]["share_closer_than_5_percent"] == 1
@@ -170,9 +169,9 @@ class TestNearestTraining:
         report, found = nearest_training(samples, TRAIN.images, REFERENCE.images, FirstPixels())
         assert set(report) == set(found) == {"pixels", "features"}
         distances, rows = found["pixels"]
-        difference = (samples.levels[2] / 4.0) - (TRAIN.images[rows[2, 1]] / 4.0)
+        difference = (samples.images[2] / 255.0) - (TRAIN.images[rows[2, 1]] / 255.0)
         assert distances[2, 1] == pytest.approx(np.sqrt(np.mean(difference**2)), rel=1e-5)
-        difference = pixels(TRAIN.images).astype(float) - pixels(samples.levels[:1])
+        difference = pixels(TRAIN.images).astype(float) - pixels(samples.images[:1])
         expected = np.linalg.norm(difference, axis=1).min()
         assert found["features"][0][0, 0] == pytest.approx(expected)
 
@@ -187,12 +186,12 @@ def test_completions_keep_the_upper_half():
     assert pixels.shape == (3, 5, 4, 4, 1)
     assert rows == list(NAMES)
     assert columns == ["real", "given", "completions", "", ""]
-    original = to_pixels(real.images[:3], 5)
+    original = real.images[:3]
     assert (pixels[:, 0] == original).all()
     assert (pixels[:, 1:, :2] == original[:, np.newaxis, :2]).all()
     images, labels = np.repeat(real.images[:3], 3, axis=0), np.repeat(np.arange(3), 3)
     completed = model.complete(images, 2, labels, seed=4)
-    assert (pixels[:, 2:].reshape(9, 4, 4, 1) == to_pixels(completed, 5)).all()
+    assert (pixels[:, 2:].reshape(9, 4, 4, 1) == completed).all()
 
 
 def test_temperatures():
@@ -221,11 +220,11 @@ def test_images_grids_and_report(pixelcnnpp, run):
     assert report["options"] == {**options, "reference": "none", "temperatures": ""}
     model = keras.models.load_model(run.model_keras)
     labels = np.repeat(np.arange(3), 3)
-    levels = model.sample(labels, seed=5)
-    bits = -model.log_prob(levels, labels) / (16 * np.log(2))
+    images = model.sample(labels, seed=5)
+    bits = -model.log_prob(images, labels) / (16 * np.log(2))
     assert report["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-4)
     with Image.open(run.samples / "bright_image_02.png") as image:
-        assert (np.asarray(image) // 63 == levels[7, ..., 0]).all()
+        assert (np.asarray(image) == images[7, ..., 0]).all()
 
     # A smaller set leaves nothing of the larger one behind.
     assert pixelcnnpp(*command, "--per-class", 1)[0] == 0
@@ -263,7 +262,7 @@ def test_without_a_baseline_or_labels(pixelcnnpp, run_without_baseline):
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 2)
     status, out, _ = pixelcnnpp(*command, "--temperatures", "1", "--reference", "test")
     assert status == 0
-    assert f"--image-size 4 --num-levels 5 --run {run.path}\n" in out
+    assert f"--image-size 4 --run {run.path}\n" in out
     report = report_of(run)
     assert not {"metrics", "class_consistency"} & set(report)
     assert set(report["memorization"]) == {"pixels"}

@@ -26,21 +26,20 @@ def model():
 class TestSets:
     @pytest.fixture
     def images(self, rng):
-        return rng.integers(0, 5, (6, 4, 8, 3), dtype="uint8")
+        return rng.integers(0, 256, (6, 4, 8, 3), dtype="uint8")
 
     def test_all_have_the_models_form(self, images):
-        sets, again = ood_inputs(images, 5), ood_inputs(images, 5)
+        sets, again = ood_inputs(images), ood_inputs(images)
         assert len(sets) == 8
         for name, given in sets.items():
             assert given.shape == images.shape, name
             assert given.dtype == np.uint8, name
-            assert given.max() <= 4, name
             assert np.any(given != images), name
             np.testing.assert_array_equal(given, again[name])
-        assert np.any(sets["digits"] != ood_inputs(images, 5, seed=1)["digits"])
+        assert np.any(sets["digits"] != ood_inputs(images, seed=1)["digits"])
 
     def test_the_corrupted_keep_what_they_should(self, images):
-        sets = ood_inputs(images, 5)
+        sets = ood_inputs(images)
 
         def rows(images):
             return [sorted(map(bytes, image)) for image in images]
@@ -52,18 +51,18 @@ class TestSets:
         assert rows(sets["pixels shuffled"]) != rows(images)
         assert pixels(sets["pixels shuffled"]) == pixels(images)
         np.testing.assert_array_equal(sets["upside down"], np.flip(images, axis=1))
-        np.testing.assert_array_equal(sets["inverted"] + images, 4)
+        np.testing.assert_array_equal(sets["inverted"] + images, 255)
         assert sets["one color"].std(axis=(1, 2)).max() == 0
 
     def test_photographs_and_digits_are_what_they_say(self):
         gray = np.zeros((4, 8, 8, 1), "uint8")
-        sets = ood_inputs(gray, 17)
+        sets = ood_inputs(gray)
         known = {bytes(digit) for digit in load_digits().split("train").images}
         assert {bytes(digit) for digit in sets["digits"]} <= known
-        assert "digits" not in ood_inputs(gray, 17, "digits")
+        assert "digits" not in ood_inputs(gray, "digits")
         # Neighbors in a photograph resemble each other; in shuffled noise they don't.
         wide = np.zeros((20, 32, 32, 3), "uint8")
-        photographs = ood_inputs(wide, 256)["photographs"].astype(float)
+        photographs = ood_inputs(wide)["photographs"].astype(float)
         step = np.abs(np.diff(photographs, axis=2)).mean()
         shuffled = np.random.default_rng(0).permuted(photographs, axis=2)
         assert 0 < step < 0.5 * np.abs(photographs - shuffled).mean()
@@ -81,7 +80,7 @@ class TestScores:
         assert found["log_likelihood"] == pytest.approx(bits, rel=1e-4)
         posterior = each / each.sum(axis=1, keepdims=True)
         assert found["pixelcnnpp_max_softmax"] == pytest.approx(-posterior.max(axis=1), abs=1e-4)
-        corrected = bits - png_bits(IMAGES, 5) / 16
+        corrected = bits - png_bits(IMAGES) / 16
         assert found["complexity_corrected"] == pytest.approx(corrected, rel=1e-4)
         of_background = detector_scores(sets, background)["others"]
         assert list(of_background) == ["log_likelihood", "complexity_corrected"]
@@ -92,15 +91,15 @@ class TestScores:
         class HalfSure:
             """Probabilities that tell how bright the first pixel is."""
 
-            num_classes, image_shape, num_levels = 2, (4, 4, 1), 5
+            num_classes, image_shape = 2, (4, 4, 1)
 
             def class_probabilities(self, images, batch_size, verbose):
-                first = 0.5 + images[:, 0, 0] / 10
+                first = 0.5 + images[:, 0, 0] / 640
                 return np.concatenate([first, 1 - first], axis=1)
 
-        sets = {"familiar": IMAGES, "noise": rng.integers(0, 5, (7, 4, 4, 1), dtype="uint8")}
+        sets = {"familiar": IMAGES, "noise": rng.integers(0, 256, (7, 4, 4, 1), dtype="uint8")}
         scores = detector_scores(sets, model, BaselineClassifier(HalfSure()))
-        expected = -(0.5 + IMAGES[:, 0, 0, 0] / 10)
+        expected = -(0.5 + IMAGES[:, 0, 0, 0] / 640)
         assert scores["familiar"]["baseline_max_softmax"] == pytest.approx(expected)
         numbers = auroc_report(scores)["inputs"]["noise"]
         for detector, area in numbers["auroc"].items():
@@ -120,10 +119,10 @@ class TestScores:
         assert report["inputs"]["near"]["auroc"] == {"log_likelihood": 0.25}
 
     def test_png_bits_are_the_size_of_a_file(self, rng):
-        levels = rng.integers(0, 17, (1, 8, 8, 1), dtype="uint8")
+        images = rng.integers(0, 256, (1, 8, 8, 1), dtype="uint8")
         file = io.BytesIO()
-        Image.fromarray(np.rint(levels[0, ..., 0] * (255 / 16)).astype("uint8")).save(file, "PNG")
-        assert png_bits(levels, 17)[0] == 8 * len(file.getvalue())
+        Image.fromarray(images[0, ..., 0]).save(file, "PNG")
+        assert png_bits(images)[0] == 8 * len(file.getvalue())
 
 
 class TestCommand:
@@ -139,7 +138,7 @@ class TestCommand:
         assert status == 0
         assert "uniform noise" in out
         report = json.loads((run.reports / "ood.json").read_text())
-        # A tenth of the 30, resized, made gray and of 5 levels: the run takes no others.
+        # A tenth of the 30, resized and made gray: the run takes no others.
         assert report["inputs"]["photographs (--ood-data)"]["count"] == 3
         assert report["inputs"]["photographs"]["count"] == 7  # those of scikit-learn
         assert list(report["detectors"])[-1] == "baseline_max_softmax"

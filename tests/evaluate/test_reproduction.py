@@ -18,7 +18,6 @@ class Recorder:
         model = ARCHITECTURES[arguments.pop("architecture")](
             dataset.image_shape,
             dataset.num_classes,
-            dataset.num_levels,
             name="model",
             **arguments,
         )
@@ -78,7 +77,7 @@ def test_pixelcnnpp(recorded, options, tmp_path):
 
 
 def test_baseline(recorded):
-    options = ("--data", "digits", "--epochs", 3, "--num-levels", 4, "--no-jit-compile")
+    options = ("--data", "digits", "--epochs", 3, "--no-jit-compile")
     first = recorded("train", "baseline", *options)
     again = recorded(*training_words(first, "baseline"))
     assert again == first

@@ -10,6 +10,7 @@ from keras import ops
 from reference_network import ReferencePixelCNN
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
+from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 CONFIG = {
@@ -36,7 +37,8 @@ GOLDEN = {
     ],
 }
 
-IMAGES = np.random.default_rng(0).integers(0, 8, (2, 4, 4, 3)).astype("uint8")
+LEVELS = np.random.default_rng(0).integers(0, 8, (2, 4, 4, 3))
+IMAGES = to_images(LEVELS, 8)
 
 
 class Golden:
@@ -82,7 +84,7 @@ def golden(request):
 
 
 def test_reference_gives_the_golden_values(golden):
-    received = [[golden.reference().log_prob(image, y) for y in range(3)] for image in IMAGES]
+    received = [[golden.reference().log_prob(image, y) for y in range(3)] for image in LEVELS]
     assert np.array(received) == pytest.approx(np.array(GOLDEN[golden.conditioning]), rel=1e-9)
 
 
@@ -102,7 +104,7 @@ def test_parameters_equal_the_reference(golden):
     received = ops.convert_to_numpy(received)
     assert received.shape == (2, 1, 4, 4, 20)
     for index, label in enumerate([1, 0]):
-        expected = golden.reference().parameters(IMAGES[index], label)
+        expected = golden.reference().parameters(LEVELS[index], label)
         scale = np.abs(expected).max()
         assert received[index, 0] == pytest.approx(expected, rel=1e-4, abs=1e-5 * scale)
 
@@ -129,14 +131,14 @@ def test_gradients_equal_finite_differences_of_the_reference(golden):
         for sign in (-1, 1):
             weights = {**golden.weights, path: golden.weights[path].copy()}
             weights[path][index] += sign * step
-            ends.append(golden.reference(weights).log_prob(image[0], label))
+            ends.append(golden.reference(weights).log_prob(LEVELS[0], label))
         expected = (ends[1] - ends[0]) / (2 * step)
         scale = float(np.abs(gradient).max())
         assert gradient[index] == pytest.approx(expected, rel=1e-4, abs=1e-4 * scale + 1e-6), path
 
 
 ARCHIVE = Path(__file__).parent / "written_under_jax.keras"
-ARCHIVE_IMAGES = np.array([[0, 1, 2, 3], [3, 1, 0, 2], [2, 2, 3, 0]], "uint8").reshape(3, 2, 2, 1)
+ARCHIVE_IMAGES = 85 * np.array([[0, 1, 2, 3], [3, 1, 0, 2], [2, 2, 3, 0]]).reshape(3, 2, 2, 1)
 # From the reference with the archive's weights, nats, for both classes.
 ARCHIVE_LOG_LIKELIHOODS = [
     [-20.154287103689768, -33.13351295646875],

@@ -5,22 +5,22 @@ from keras import ops
 
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN, RandomShift
 
 SMALL = {
     "image_shape": (8, 8, 1),
     "num_classes": 3,
-    "num_levels": 5,
     "filters": (4, 8),
     "num_blocks": 1,
 }
 
 
 def data(count=24):
-    """Images of 5 levels whose brightness tells the class."""
+    """Images whose brightness tells the class."""
     labels = np.arange(count, dtype="int32") % 3
     noise = np.random.default_rng(0).integers(0, 3, (count, 8, 8, 1))
-    return (noise + labels[:, None, None, None]).astype("uint8"), labels
+    return to_images(noise + labels[:, None, None, None], 5), labels
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_default_stages_fit_the_image(image_shape, filters):
 def test_recognises_digits():
     dataset = load_dataset("digits")
     train, test = dataset.split("train"), dataset.split("test")
-    model = BaselineCNN(dataset.image_shape, 10, dataset.num_levels, num_blocks=1)
+    model = BaselineCNN(dataset.image_shape, 10, num_blocks=1)
     batches = ImageSequence(train.images, train.labels, batch_size=64, num_classes=10)
     schedule = keras.optimizers.schedules.CosineDecay(3e-3, 15 * len(batches))
     model.compile(optimizer=keras.optimizers.Adam(schedule))

@@ -12,6 +12,7 @@ from reference_receptive_field import receptive_field
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
@@ -72,8 +73,10 @@ def model_and_image(rng, trained, **arguments):
     # No outermost level: if its probability is 1 to float32, its gradient is exactly 0.
     image = rng.integers(1, model.num_levels - 1, model.image_shape).astype("uint8")
     if trained:
-        images = rng.integers(0, model.num_levels, (8, *model.image_shape)).astype("uint8")
-        model.initialize(images, np.arange(8) % max(model.num_classes, 1))
+        images = rng.integers(0, model.num_levels, (8, *model.image_shape))
+        model.initialize(
+            to_images(images, model.num_levels), np.arange(8) % max(model.num_classes, 1)
+        )
         randomize(model.network, scale=0.1)
     # Wide components: where a distribution function is flat in float32, gradients are exactly 0.
     bias = model.network.head.bias
@@ -105,7 +108,7 @@ def test_grey(rng, arguments):
     model, image = model_and_image(rng, True, image_shape=(8, 8, 1), **options)
     check(model, image, 1 if model.num_classes else None, ALL_GREY)
     if model.num_classes:
-        scores = model.class_log_likelihoods(image[None].astype("uint8"))[0]
+        scores = model.class_log_likelihoods(to_images(image[None], 17))[0]
         assert len(np.unique(scores)) == 3  # the label does enter
 
 

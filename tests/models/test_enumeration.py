@@ -10,6 +10,7 @@ from scipy.special import logsumexp, softmax
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.conditioning import STRATEGIES
+from keras_pixelcnnpp.distributions.levels import to_levels
 
 NONE = enumeration.NO_LABEL
 LABELS = (0, 1, NONE)
@@ -104,7 +105,7 @@ def test_part_of_an_image_is_a_sum_over_all_endings(case):
 
 
 def test_evidence_is_the_difference_of_conditionals(case):
-    values, conditionals = case.images.reshape(256, 4), []
+    values, conditionals = to_levels(case.images, 4).reshape(256, 4), []
     for law in case.laws[:2]:
         steps = enumeration.conditionals(law)
         each = [step[tuple(values[:, : k + 1].T)] for k, step in enumerate(steps)]
@@ -166,7 +167,7 @@ def test_temperature_divides_logits_and_multiplies_scales(first, temperature):
     log_probs = [
         sum(
             ReferencePixel(pixel, 1, 4).log_prefix([level])
-            for pixel, level in zip(of_image, image.ravel(), strict=True)
+            for pixel, level in zip(of_image, to_levels(image, 4).ravel(), strict=True)
         )
         for of_image, image in zip(parameters, first.images, strict=True)
     ]

@@ -97,6 +97,15 @@ def test_preset_of_digits_draws_what_a_classifier_reads():
     assert judge.score(drawn.reshape(len(drawn), -1), labels) > 0.8
 
 
+@pytest.mark.slow
+def test_preset_of_digits_classifies_as_its_card_says():
+    split = load_dataset("digits").split("test")
+    probabilities = PixelCNNPlusPlus.from_preset("digits").predict(split.images, verbose=0)
+    folder = PresetFolder.find("digits")
+    expected = folder.metadata()["metrics"]["accuracy"]
+    assert np.mean(probabilities.argmax(axis=1) == split.labels) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_trained_presets(name):
     """They load, and agree with their card about what they are."""
@@ -109,9 +118,9 @@ def test_trained_presets(name):
     card = (folder.path / "README.md").read_text(encoding="utf-8")
     assert f"{100 * metadata['metrics']['accuracy']:.1f} %" in card
     assert folder.weights_path.stat().st_size < 20e6
-    # Trained: real structure is likelier than noise of the same levels.
-    smooth = np.full((1, *model.image_shape), model.num_levels // 2, "uint8")
-    noise = np.random.default_rng(0).integers(0, model.num_levels, smooth.shape).astype("uint8")
+    # Trained: real structure is likelier than noise.
+    smooth = np.full((1, *model.image_shape), 128, "uint8")
+    noise = np.random.default_rng(0).integers(0, 256, smooth.shape).astype("uint8")
     likelier, less_likely = model.bits_per_dim(np.concatenate([smooth, noise]))
     assert likelier < less_likely
 

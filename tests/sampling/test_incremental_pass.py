@@ -49,7 +49,7 @@ def check(rng, tolerance=1e-4, labels=(0, 1, 3), **arguments):
     options = {"num_classes": 3, "filters": 4, "num_mixtures": 2, "conditioning": "bias"}
     options["label_dropout_rate"] = 0.1  # so that 3, "no label", is a label
     model = PixelCNNPlusPlus(**{**options, **arguments})
-    images = rng.integers(0, model.num_levels, (3, *model.image_shape)).astype("uint8")
+    images = rng.integers(0, 256, (3, *model.image_shape)).astype("uint8")
     labels = None if model.num_classes == 0 else np.array(labels)
     model.initialize(images, labels)
     randomize(model.network, scale=0.1)

@@ -15,7 +15,6 @@ import tiny
 from command_line import one_line
 from PIL import Image
 
-from keras_pixelcnnpp.data.images import to_pixels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.large_sets import sample_many, score_folder
 
@@ -36,7 +35,7 @@ def data(tmp_path):
     """Good images of `tiny_split` in two folders, bad ones, and other files."""
     folder = tmp_path / "data"
     (folder / "sub, more").mkdir(parents=True)
-    for number, pixels in enumerate(to_pixels(tiny.tiny_split(COUNT).images, 5)):
+    for number, pixels in enumerate(tiny.tiny_split(COUNT).images):
         subfolder = "sub, more" if number >= 6 else ""
         Image.fromarray(pixels[..., 0]).save(folder / subfolder / f"{number:02d}.png")
     content = (folder / "02.png").read_bytes()[:50]
@@ -113,7 +112,7 @@ class TestSample:
         levels = exported.sample([2, 2, 0, 0], seed=7)
         names = [f"{name}_image_0{index}.png" for name in ("bright", "dark") for index in (1, 2)]
         assert {path.name for path in tmp_path.iterdir()} == set(names)
-        for name, pixels in zip(names, to_pixels(levels, 5)[..., 0], strict=True):
+        for name, pixels in zip(names, levels[..., 0], strict=True):
             np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), pixels)
 
     def test_goes_on_and_blocks_do_not_repeat(self, exported, tmp_path):

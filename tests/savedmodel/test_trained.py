@@ -6,7 +6,7 @@ import tiny
 from command_line import one_line
 from PIL import Image
 
-from keras_pixelcnnpp.data.images import png_bytes, read_image, to_levels, to_pixels
+from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
@@ -14,7 +14,7 @@ from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 @pytest.fixture
 def image(tmp_path):
     levels = tiny.tiny_split(3).images[2]
-    Image.fromarray(to_pixels(levels, 5)[..., 0]).save(tmp_path / "image.png")
+    Image.fromarray(levels[..., 0]).save(tmp_path / "image.png")
     return levels, tmp_path / "image.png"
 
 
@@ -26,8 +26,8 @@ def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, traine
     wide, csv = tmp_path / "wide.png", tmp_path / "out.csv"
     wide.write_bytes(png_bytes(np.random.default_rng(0).integers(0, 256, (4, 12, 1), "uint8")))
     assert pixelcnnpp("classify", "--run", tmp_path, wide, "--csv", csv)[0] == 0
-    levels = to_levels(read_image(wide, (4, 4, 1), "stretch"), 5)
-    expected = trained.class_probabilities(levels[None])[0]
+    image = read_image(wide, (4, 4, 1), "stretch")
+    expected = trained.class_probabilities(image[None])[0]
     found = [float(value) for value in csv.read_text().splitlines()[1].split(",")[-3:]]
     assert found == pytest.approx(expected, abs=1e-5)
 
@@ -71,7 +71,7 @@ def test_sample(pixelcnnpp, trained, tmp_path):
     assert status == 0
     assert "Class0, Class2" in out
     grid = np.asarray(Image.open(output))[::16, ::16]  # images of 4×4 are enlarged
-    drawn = to_pixels(trained.sample([0, 0, 0, 2, 2, 2], seed=4), 5)[..., 0]
+    drawn = trained.sample([0, 0, 0, 2, 2, 2], seed=4)[..., 0]
     # The first row is that of Class0, with a pixel between the images.
     np.testing.assert_array_equal(grid[1:5, 1:5], drawn[0])
     np.testing.assert_array_equal(grid[6:10, 1:5], drawn[3])

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import chisquare
 
+from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 NO_LABEL = 2
@@ -29,7 +30,7 @@ def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
     rng = np.random.default_rng(0)
     for variable in model.network.trainable_variables + _of_the_head(model):
         variable.assign(0.3 * rng.normal(size=variable.shape))
-    images = rng.integers(0, 4, (64, *image_shape)).astype("uint8")
+    images = to_images(rng.integers(0, 4, (64, *image_shape)), options["num_levels"])
     model.initialize(images, rng.integers(0, 2, 64) if model.num_classes else None)
     return model
 
@@ -41,7 +42,7 @@ def _of_the_head(model):
 def all_images(image_shape=(2, 2, 1)):
     """The 256 images, the last sub-pixel fastest: image k is k in base four."""
     levels = list(itertools.product(range(4), repeat=4))
-    return np.array(levels, "uint8").reshape(-1, *image_shape)
+    return to_images(np.array(levels), 4).reshape(-1, *image_shape)
 
 
 def log_law(model, label):
@@ -74,7 +75,7 @@ def law_from_conditionals(steps):
 
 def image_numbers(images):
     """The place of each image in `all_images`."""
-    return images.reshape(len(images), 4) @ np.array([64, 16, 4, 1])
+    return to_levels(images, 4).reshape(len(images), 4) @ np.array([64, 16, 4, 1])
 
 
 def chi_square(images, log_probs):

@@ -4,6 +4,7 @@ import numpy as np
 from layer_checks import randomize
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
+from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -24,7 +25,7 @@ def tiny_split(count, seed=0, size=4, labels=True):
     rng = np.random.default_rng(seed)
     classes = np.arange(count, dtype="int32") % 3
     noise = rng.integers(0, 3, (count, size, size, 1))
-    images = (noise + classes[:, None, None, None]).astype("uint8")
+    images = to_images(noise + classes[:, None, None, None], 5)
     return LabeledImages(
         images,
         classes if labels else np.full(count, -1, "int32"),
@@ -39,7 +40,7 @@ def tiny_dataset():
         "validation": tiny_split(9, 1),
         "test": tiny_split(5, 2, labels=False),
     }
-    return Dataset("tiny", ("dark", "grey", "bright"), 5, splits)
+    return Dataset("tiny", ("dark", "grey", "bright"), splits)
 
 
 def tiny_data_config(dataset):
@@ -50,7 +51,6 @@ def tiny_data_config(dataset):
         "fingerprint": dataset.fingerprint(),
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
-        "num_levels": dataset.num_levels,
     }
 
 
@@ -76,10 +76,10 @@ def random_model(**arguments):
 
 
 def save_npz(path):
-    """Writes the data as an `.npz`, in pixels 0…255, as a user would have it."""
+    """Writes the data as an `.npz`, as a user would have it."""
     arrays = {}
     for name, split in tiny_dataset().splits.items():
-        arrays[f"x_{name}"] = (split.images * 63).astype("uint8")
+        arrays[f"x_{name}"] = split.images
         arrays[f"y_{name}"] = split.labels
     np.savez(path, **arrays)
     return path
@@ -94,5 +94,5 @@ def write_run(path):
     section = {"options": {}, "model": model.get_config()}
     write_json(folder.config_json, {"data": data, "pixelcnnpp": section})
     model.save(folder.model_keras)
-    BaselineCNN((4, 4, 1), 3, 5, filters=(4,), num_blocks=1).save(folder.baseline_keras)
+    BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1).save(folder.baseline_keras)
     return folder

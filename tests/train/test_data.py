@@ -8,7 +8,6 @@ from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.data import (
-    levels_of_run,
     load_larger,
     load_training_data,
     training_labels,
@@ -31,8 +30,8 @@ def classes(folder):
 @pytest.mark.parametrize("write", [course, classes])
 def test_larger_images_are_those_of_the_split_train_alone(tmp_path, write):
     folder, _ = write(tmp_path / "data")
-    dataset = load_dataset(folder, image_size=4, num_levels=16, seed=3)
-    expected = load_dataset(folder, image_size=6, num_levels=16, seed=3).split("train")
+    dataset = load_dataset(folder, image_size=4, seed=3)
+    expected = load_dataset(folder, image_size=6, seed=3).split("train")
     options = BaselineOptions(data=str(folder), run="run", seed=3)
     larger = load_larger(options, dataset, 2)
     assert larger.paths == expected.paths == dataset.split("train").paths
@@ -97,14 +96,8 @@ def test_a_run_has_one_set_of_labels(pixelcnnpp, tmp_path):
     one_line(result, "trained on other data: ", "labels_fingerprint was")
 
 
-@pytest.mark.parametrize(
-    ("asked", "of_preset", "num_levels"), [(None, None, 17), (4, None, 4), (None, 8, 8), (4, 8, 4)]
-)
-def test_run_data_have_the_levels_of_the_training(asked, of_preset, num_levels, capsys, tmp_path):
-    options = BaselineOptions(data="digits", run="run", num_levels=asked)
-    dataset, config = load_training_data(options, of_preset)
-    assert dataset.num_levels == config["num_levels"] == num_levels
-    assert dataset.split("train").images.max() == num_levels - 1
+def test_run_data_are_those_of_the_training(capsys, tmp_path):
+    dataset, config = load_training_data(BaselineOptions(data="digits", run="run"))
     capsys.readouterr()
     write_json(tmp_path / "config.json", {"data": config})
     again = RunFolder(tmp_path).load_data()
@@ -129,11 +122,3 @@ def test_evaluation_skips_the_files_that_the_training_skipped(pixelcnnpp, capsys
     # Of the larger images it skips the same ones, or crops would be of other images.
     larger = load_larger(options, dataset, 2)
     assert larger.paths == dataset.split("train").paths
-
-
-def test_the_cnn_of_a_run_sees_its_levels(tmp_path):
-    run = RunFolder(tmp_path)
-    assert levels_of_run(run) is None
-    _, config = load_training_data(PixelCNNOptions(data="digits", run=run.path), 8)
-    write_json(run.config_json, {"data": config})
-    assert levels_of_run(run) == 8

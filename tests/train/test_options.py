@@ -68,7 +68,7 @@ def test_a_preset_gives_way_to_the_data(given, num_classes, from_files, expected
 
 
 def test_options_override_the_preset():
-    own = {"image_shape": [32, 32, 3], "num_classes": 4, "num_levels": 256}
+    own = {"image_shape": [32, 32, 3], "num_classes": 4}
     preset = {"model": {"filters": 40, **own}, "training": {"epochs": 100, "batch_size": 16}}
     model, training = resolve_options(preset, {"filters": None, "epochs": 5}, 10)
     assert model == {"architecture": "pixelcnnpp", "filters": 40}

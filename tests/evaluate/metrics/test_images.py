@@ -126,12 +126,12 @@ class TestMemorisation:
 
 class TestPixelHistogram:
     def test_sums_to_one_over_all_images(self, rng):
-        histogram = PixelHistogram(rng.integers(0, 3, (5, 1, 2, 1), dtype="uint8"), num_levels=3)
-        every = np.array([[a, b] for a in range(3) for b in range(3)], "uint8").reshape(9, 1, 2, 1)
+        histogram = PixelHistogram(rng.integers(0, 256, (5, 1, 2, 1), dtype="uint8"), num_levels=3)
+        every = np.array([[a, b] for a in range(3) for b in range(3)]).reshape(9, 1, 2, 1) * 127
         assert np.exp(histogram.log_prob(every)).sum() == pytest.approx(1)
 
     def test_counts_by_hand(self):
-        images = np.array([0, 0, 0, 1], "uint8").reshape(4, 1, 1, 1)
+        images = np.array([0, 9, 40, 85], "uint8").reshape(4, 1, 1, 1)
         histogram = PixelHistogram(images, num_levels=4)
-        probabilities = np.exp(histogram.log_prob(np.arange(4, dtype="uint8").reshape(4, 1, 1, 1)))
+        probabilities = np.exp(histogram.log_prob(85 * np.arange(4).reshape(4, 1, 1, 1)))
         assert probabilities == pytest.approx([4 / 8, 2 / 8, 1 / 8, 1 / 8])

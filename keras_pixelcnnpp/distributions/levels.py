@@ -1,0 +1,56 @@
+"""Between images, 0 to 255, and levels, maybe fewer, of which models have a distribution."""
+
+import numpy as np
+from keras import ops
+
+
+def to_levels(images, num_levels):
+    """Maps images to the nearest of `num_levels` levels: `round(x (num_levels - 1) / 255)`.
+
+    Args:
+        images: Integer array or tensor, values from 0 to 255.
+        num_levels: Integer from 2 to 256.
+
+    Returns:
+        Array or tensor of the same shape, values from 0 to `num_levels - 1`: uint8, or `images`
+        themselves where there are 256 levels.
+
+    Example:
+
+    >>> to_levels(np.uint8([0, 7, 8, 255]), 17)
+    array([ 0,  0,  1, 16], dtype=uint8)
+    """
+    if num_levels == 256:
+        return images
+    steps = num_levels - 1
+    return _cast((_cast(images, "int32") * (2 * steps) + 255) // 510, "uint8")
+
+
+def to_images(levels, num_levels):
+    """Maps levels to images: `round(255 level / (num_levels - 1))`, which `to_levels` undoes.
+
+    Args:
+        levels: Integer, or whole float, array or tensor, values from 0 to `num_levels - 1`.
+        num_levels: Integer from 2 to 256.
+
+    Returns:
+        uint8 array or tensor of the same shape, values from 0 to 255.
+    """
+    steps = num_levels - 1
+    return _cast((_cast(levels, "int32") * 510 + steps) // (2 * steps), "uint8")
+
+
+def quantize(images, num_levels):
+    """What a model of `num_levels` keeps of images: they, in so many values of 0 to 255."""
+    return to_images(to_levels(images, num_levels), num_levels)
+
+
+def bits_unit(num_levels):
+    """`"bits/dim"`, with the number of levels where they are fewer than an image has."""
+    return "bits/dim" if num_levels == 256 else f"bits/dim of {num_levels} levels"
+
+
+def _cast(values, dtype):
+    # Of an array, `ops.cast` would make a tensor.
+    is_array = isinstance(values, np.ndarray)
+    return values.astype(dtype, copy=False) if is_array else ops.cast(values, dtype)

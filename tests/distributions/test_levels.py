@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_pixelcnnpp.distributions.levels import bits_unit, quantize, to_images, to_levels
+
+IMAGES = np.arange(256, dtype="uint8")
+
+
+def test_levels_are_rounded_as_by_numpy_and_come_back_exactly():
+    for num_levels in range(2, 257):
+        steps = num_levels - 1
+        levels, every = to_levels(IMAGES, num_levels), np.arange(num_levels)
+        # No ties: 2 x (L - 1) is even and 255 odd.
+        np.testing.assert_array_equal(levels, np.rint(np.arange(256) * steps / 255))
+        images = to_images(every, num_levels)
+        assert levels.dtype == images.dtype == np.uint8
+        tied = 510 * every % (2 * steps) == steps
+        expected = np.where(tied, np.floor(every * 255 / steps) + 1, np.rint(every * 255 / steps))
+        np.testing.assert_array_equal(images, expected)
+        np.testing.assert_array_equal(to_levels(images, num_levels), every)
+        kept = quantize(IMAGES, num_levels)
+        np.testing.assert_array_equal(quantize(kept, num_levels), kept)
+        assert np.abs(kept.astype(int) - IMAGES).max() <= 255 / steps / 2 + 0.5
+
+
+@pytest.mark.parametrize("num_levels", [2, 17, 255, 256])
+def test_tensors_become_what_arrays_become(num_levels):
+    images = ops.convert_to_tensor(IMAGES)
+    levels = to_levels(images, num_levels)
+    assert ops.is_tensor(levels)
+    np.testing.assert_array_equal(ops.convert_to_numpy(levels), to_levels(IMAGES, num_levels))
+    # As a sampler has them: whole floats.
+    kept = to_images(ops.cast(levels, "float32"), num_levels)
+    np.testing.assert_array_equal(ops.convert_to_numpy(kept), quantize(IMAGES, num_levels))
+
+
+def test_bits_name_the_levels_where_these_are_few():
+    assert (bits_unit(256), bits_unit(16)) == ("bits/dim", "bits/dim of 16 levels")

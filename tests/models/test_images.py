@@ -1,0 +1,72 @@
+"""Images go in and come out, whatever the levels of the model between."""
+
+import keras
+import numpy as np
+import pytest
+import tiny
+
+from keras_pixelcnnpp.distributions.levels import quantize, to_images, to_levels
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 1), dtype="uint8")
+LABELS = np.arange(12, dtype="int32") % 3
+KEPT = quantize(IMAGES, 5)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.random_model()
+
+
+def test_fitting_images_is_fitting_what_the_model_keeps_of_them():
+    assert np.any(KEPT != IMAGES)
+    fitted = []
+    for images in (IMAGES, KEPT):
+        keras.utils.set_random_seed(0)
+        model = tiny.untrained_model()
+        model.compile(keras.optimizers.SGD(0.01))
+        history = model.fit(images, LABELS, epochs=2, validation_data=(images, LABELS), verbose=0)
+        fitted.append((model.get_weights(), history.history))
+    (weights, history), (expected, of_kept) = fitted
+    assert history == of_kept
+    for received, value in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(received, value)
+
+
+def test_all_that_is_asked_of_images_is_of_what_the_model_keeps(model):
+    other = (LABELS + 1) % 3
+    for ask in (
+        lambda images: model.predict(images, verbose=0),
+        lambda images: model(keras.ops.convert_to_tensor(images)),
+        lambda images: model.log_prob(images, LABELS),
+        lambda images: model.class_probabilities(images, observed_rows=[1, 4]),
+        lambda images: model.evidence_map(images, LABELS, other),
+        lambda images: model.complete(images, 2, LABELS, seed=0, verbose=0),
+        lambda images: list(model.sample_rows(LABELS, images, 2, seed=0))[-1][1],
+    ):
+        received, expected = (keras.ops.convert_to_numpy(ask(some)) for some in (IMAGES, KEPT))
+        np.testing.assert_array_equal(received, expected)
+    received = model.log_prob(IMAGES.astype("int64"), LABELS)
+    np.testing.assert_array_equal(received, model.log_prob(IMAGES, LABELS))
+
+
+def test_what_comes_out_are_images(model):
+    sampled = model.sample(np.repeat(LABELS, 4), seed=0, verbose=0)
+    completed = model.complete(IMAGES, 2, LABELS, seed=0, verbose=0)
+    for images in (sampled, completed):
+        assert images.dtype == np.uint8
+        assert set(np.unique(images)) <= set(to_images(np.arange(5), 5).tolist())
+    assert sampled.max() == 255
+    np.testing.assert_array_equal(completed[:, :2], KEPT[:, :2])
+    pytest.importorskip("constriction")
+    back = model.decompress(model.compress(IMAGES, LABELS, verbose=0), verbose=0)
+    np.testing.assert_array_equal(back, KEPT)
+    np.testing.assert_array_equal(to_levels(back, 5), to_levels(IMAGES, 5))
+
+
+@pytest.mark.once
+def test_scaled_images_are_refused_as_tensors_too(model):
+    cnn = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
+    for refusing in (model, cnn):
+        with pytest.raises(ValueError, match=r"0–255 of shape \(N, 4, 4, 1\).*dtype=float32"):
+            refusing(keras.ops.convert_to_tensor(IMAGES / 255, "float32"))
