@@ -27,7 +27,8 @@ class MaskedModel(AutoregressiveModel):
     Args:
         image_shape: Triple of integers `(height, width, channels)`.
         num_classes: Integer, number of classes; 0 for an unconditional model.
-        num_levels: Integer from 2 to 256, number of values of a sub-pixel.
+        num_levels: Integer from 2 to 256, how many values of a sub-pixel the model knows. It rounds
+            images to them, which are 0 to 255 for every number, and samples such ones.
         filters: Integer, the width of the network: a multiple of 2, and with a softmax of twice the
             number of channels.
         num_blocks: Integer, residual blocks.

@@ -42,7 +42,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         image_shape: Triple of integers `(height, width, channels)`. Height and width must be
             multiples of `2 ** (num_resolutions - 1)`.
         num_classes: Integer, number of classes; 0 for an unconditional model.
-        num_levels: Integer from 2 to 256, number of values of a sub-pixel.
+        num_levels: Integer from 2 to 256, how many values of a sub-pixel the model knows. It rounds
+            images to them, which are 0 to 255 for every number, and samples such ones.
         filters: Integer, or one for each resolution (highest first): the width of the network.
         num_blocks: Integer, or one for each resolution: gated residual blocks.
         num_resolutions: Integer; each halves height and width.
@@ -70,7 +71,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        inputs: Dict of `"image"`, uint8 levels `(batch, height, width, channels)`, and `"label"`,
+        inputs: Dict of `"image"`, uint8 `(batch, height, width, channels)`, and `"label"`,
             int `(batch,)`, or `(batch, K)` to score each image under K labels. The label
             `num_classes` means "no label". An unconditional model needs no label.
         training: Boolean, whether dropout is active.
