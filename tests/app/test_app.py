@@ -110,7 +110,7 @@ class TestRead:
         pixels = np.zeros((8, 16, 3), "uint8")
         pixels[:, 4:12] = 255
         Image.fromarray(pixels).save(tmp_path / "wide.png")
-        assert np.all(answers.read(tmp_path / "wide.png") == 4)
+        assert np.all(answers.read(tmp_path / "wide.png") == 255)
         assert np.all(answers.read(tmp_path / "wide.png", invert=True) == 0)
 
     @pytest.mark.parametrize(
