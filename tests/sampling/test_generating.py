@@ -8,7 +8,9 @@ import pytest
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 LABELS = np.array([0, 1, 1, 0, 1, 2, 0])
-IMAGES = np.random.default_rng(3).integers(0, 4, (7, 2, 2, 1)).astype("uint8")
+from keras_pixelcnnpp.distributions.levels import to_images
+
+IMAGES = to_images(np.random.default_rng(3).integers(0, 4, (7, 2, 2, 1)), 4)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +92,9 @@ OF_IMAGES = [
     ({"observed_rows": 3}, r"`observed_rows`\. Expected an integer from 0 to 2.*value=3"),
     ({"observed_rows": np.ones((3, 2), bool)}, r"`observed_rows`.*shape=\(3, 2\)"),
     ({"observed_rows": np.array([[False, True], [False, False]])}, "raster order"),
-    ({"images": np.zeros((7, 2, 3, 1), "uint8")}, r"`images`.*\(7, 2, 3, 1\)"),
-    ({"images": np.zeros((7, 2, 2, 1))}, r"`images`.*float64"),
-    ({"images": np.full((7, 2, 2, 1), 4, "uint8")}, "`images`.*from 0 to 3.*from 4 to 4"),
+    ({"images": np.zeros((7, 2, 3, 1), "uint8")}, r"images.*\(7, 2, 3, 1\)"),
+    ({"images": np.zeros((7, 2, 2, 1))}, r"images.*float64"),
+    ({"images": np.full((7, 2, 2, 1), 256)}, "`images`.*from 0 to 255.*from 256 to 256"),
     ({"labels": [0, 1]}, r"`labels`\. Expected 7 integers.*shape=\(2,\)"),
 ]
 OF_BATCHES = [({"batch_size": size}, "`batch_size`") for size in (0, 2.5)]
