@@ -5,11 +5,10 @@ import keras
 import numpy as np
 import pytest
 
+from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 LABELS = np.array([0, 1, 1, 0, 1, 2, 0])
-from keras_pixelcnnpp.distributions.levels import to_images
-
 IMAGES = to_images(np.random.default_rng(3).integers(0, 4, (7, 2, 2, 1)), 4)
 
 
