@@ -9,7 +9,7 @@ from keras_pixelcnnpp.savedmodel.commands import ModelFile, Run, Trained, traine
 DEFAULT_PRESET = "fashion_mnist"
 
 
-def play(
+def launch(
     preset: Trained = None,
     run: Run = None,
     model: ModelFile = None,

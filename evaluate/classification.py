@@ -31,7 +31,7 @@ COVERAGES = (0.5, 0.8, 0.9, 0.95)
 MOST_PARTS = 16
 
 
-def judge(folder: RunFolder, options: SimpleNamespace) -> None:
+def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None:
     """Both models classify a split, and parts of its images; writes files, prints tables."""
     config = folder.read_config()
     classifier = load_classifier(folder, options.batch_size, options.verbose, options.tta_flip)

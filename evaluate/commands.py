@@ -20,7 +20,7 @@ FlipAverage = Annotated[
 ]
 Partial = Annotated[bool, typer.Option("--partial", help="Judge the first rows as well.")]
 Count = Annotated[int, typer.Option(min=2, help="Images of each kind, at most.")]
-Against = Annotated[str | None, typer.Option(help="Images of your own: data as for training.")]
+OODData = Annotated[str | None, typer.Option(help="Images of your own: data as for training.")]
 Background = Annotated[
     Path | None, typer.Option(help="A run trained with --perturb: adds the likelihood ratio.")
 ]
@@ -47,9 +47,9 @@ def classification(
     selective_accuracy.png, and per image predictions.csv (PixelCNN++) and
     predictions_baseline.csv; with --partial also partial.json and partial.png.
     """
-    from keras_pixelcnnpp.evaluate.classification import judge
+    from keras_pixelcnnpp.evaluate.classification import evaluate_classification
 
-    judge(*_chosen(context))
+    evaluate_classification(*_chosen(context))
 
 
 @app.command()
@@ -66,13 +66,13 @@ def evidence(
     Each pixel's evidence for the true class, against the most probable other one. Writes
     reports/evidence.png and reports/evidence.json.
     """
-    from keras_pixelcnnpp.evaluate.evidence import explain
+    from keras_pixelcnnpp.evaluate.evidence import evaluate_evidence
 
-    explain(*_chosen(context))
+    evaluate_evidence(*_chosen(context))
 
 
 @app.command()
-def foreign(
+def ood(
     context: typer.Context,
     run: Run,
     data: Data = None,
@@ -80,17 +80,17 @@ def foreign(
     count: Count = 200,
     seed: Seed = 0,
     batch_size: BatchSize = 32,
-    against: Against = None,
+    ood_data: OODData = None,
     background: Background = None,
 ) -> None:
-    """Tell images like those of the training from foreign ones.
+    """Tell images like those of the training from out-of-distribution ones.
 
     By log p(x), corrected for complexity (the size as a PNG file) or by a background model, and by
     the largest class probability. Writes reports/ood.json and reports/ood.png.
     """
-    from keras_pixelcnnpp.evaluate.ood import detect
+    from keras_pixelcnnpp.evaluate.ood import evaluate_ood
 
-    detect(*_chosen(context))
+    evaluate_ood(*_chosen(context))
 
 
 @app.command()
@@ -113,9 +113,9 @@ def generation(
     nearest_neighbours.png (is it copying?) and completions.png. Distances to real images are of
     the features of the run's baseline CNN.
     """
-    from keras_pixelcnnpp.evaluate.generation import draw_and_measure
+    from keras_pixelcnnpp.evaluate.generation import evaluate_generation
 
-    draw_and_measure(*_chosen(context))
+    evaluate_generation(*_chosen(context))
 
 
 @app.command()

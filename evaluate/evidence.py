@@ -15,7 +15,7 @@ from keras_pixelcnnpp.files import write_bytes, write_json
 from keras_pixelcnnpp.run import RunFolder
 
 
-def explain(folder: RunFolder, options: SimpleNamespace) -> None:
+def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     """Gathers the evidence of some images, draws and writes it."""
     class_names = folder.read_config()["data"]["class_names"]
     folder.require_model("pixelcnnpp")

@@ -37,7 +37,7 @@ NEIGHBOURS = 3  # beside each image, in each space
 UNKNOWN = 200  # the gray of what the model doesn't see
 
 
-def draw_and_measure(folder: RunFolder, options: SimpleNamespace) -> None:
+def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
     """Samples images of each class, holds them against real ones, writes and prints it all."""
     config = folder.read_config()
     class_names = require_data(config, "class_names")["class_names"]

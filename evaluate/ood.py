@@ -37,17 +37,17 @@ DETECTORS = {
 }
 
 
-def detect(folder: RunFolder, options: SimpleNamespace) -> None:
+def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     """Scores other images beside those of a split, draws and writes how well they are told."""
     config = folder.read_config()
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(options.data)
     images = dataset.split(options.split).some(options.count, options.seed).images
     source = options.data or config["data"]["source"]
-    sets = {"familiar": images}
+    sets = {"in_distribution": images}
     sets |= ood_inputs(images, source, options.seed)
-    if options.against is not None:
-        other = folder.load_images(options.against)
+    if options.ood_data is not None:
+        other = folder.load_images(options.ood_data)
         # A folder may be called as one of the sets is.
         name = other.name if other.name not in sets else f"{other.name} (--ood-data)"
         sets[name] = other.split(options.split).some(options.count, options.seed).images
@@ -67,7 +67,7 @@ def detect(folder: RunFolder, options: SimpleNamespace) -> None:
         for name, numbers in report["inputs"].items()
     ]
     headings = ("", *(name.replace("_", " ") for name in report["detectors"]))
-    print_table(headings, rows, title="AUROC against familiar images; 0.5 is guessing")
+    print_table(headings, rows, title="AUROC against in-distribution images; 0.5 is guessing")
     print(f"Wrote ood.json and ood.png to {folder.reports}")
 
 
@@ -84,10 +84,10 @@ def load_background(path: Path, model: AutoregressiveModel) -> AutoregressiveMod
 
 
 def ood_inputs(images: np.ndarray, source: str = "", seed: int = 0) -> dict[str, np.ndarray]:
-    """Sets of images out of distribution, as many in each as there are familiar ones.
+    """Sets of images out of distribution, as many in each as there are in-distribution ones.
 
-    Other images, from scikit-learn's installation (`source` says what isn't foreign), and the
-    familiar ones, corrupted.
+    Other images, from scikit-learn's installation (`source` says what is none of them), and the
+    in-distribution ones, corrupted.
     """
     check_channels(images)
     rng = np.random.default_rng(seed)
@@ -172,24 +172,24 @@ def png_bits(images: np.ndarray) -> np.ndarray:
 
 
 def auroc_report(scores: dict[str, dict[str, np.ndarray]]) -> dict:
-    """The numbers of `ood.json`, from `detector_scores` of `"familiar"` and other sets.
+    """The numbers of `ood.json`, from `detector_scores` of `"in_distribution"` and other sets.
 
-    An AUROC is the chance that an image of the set looks more out of distribution than a familiar
-    one. 0.5 is guessing; below it, the set looks more familiar than the familiar images.
+    An AUROC is the chance that an image of the set has a higher OOD score than an in-distribution
+    one. 0.5 is guessing; below it, the set looks more typical than the in-distribution images.
     """
-    familiar, inputs = scores["familiar"], {}
+    in_distribution, inputs = scores["in_distribution"], {}
     for name, of_set in scores.items():
-        areas = {d: auroc_interval(familiar[d], of_set[d]) for d in familiar}
+        areas = {d: auroc_interval(in_distribution[d], of_set[d]) for d in in_distribution}
         inputs[name] = {
             "count": len(of_set["log_likelihood"]),
             "bits_per_dim": float(of_set["log_likelihood"].mean()),
             "auroc": {detector: area for detector, (area, _) in areas.items()},
             "auroc_ci95": {detector: list(ends) for detector, (_, ends) in areas.items()},
         }
-    of_familiar = inputs.pop("familiar")
+    own = inputs.pop("in_distribution")
     return {
-        "detectors": {detector: DETECTORS[detector] for detector in familiar},
-        "familiar": {name: of_familiar[name] for name in ("count", "bits_per_dim")},
+        "detectors": {detector: DETECTORS[detector] for detector in in_distribution},
+        "in_distribution": {name: own[name] for name in ("count", "bits_per_dim")},
         "inputs": inputs,
     }
 
@@ -201,7 +201,7 @@ def ood_png(
 ) -> bytes:
     """Draws a row for each set: some images, and what each detector says of all: a PNG file.
 
-    Sets, scores and report are those of `auroc_report`; familiar images are gray.
+    Sets, scores and report are those of `auroc_report`; in-distribution images are gray.
     """
     detectors = report["detectors"]
     everything = {d: np.concatenate([of_set[d] for of_set in scores.values()]) for d in detectors}
@@ -212,10 +212,10 @@ def ood_png(
         show_row(row[0], images[:EXAMPLES], name)
         for axes, detector in zip(row[1:], detectors, strict=True):
             edges = np.histogram_bin_edges(everything[detector], 40)
-            axes.hist(scores["familiar"][detector], edges, color="grey", alpha=0.5)
+            axes.hist(scores["in_distribution"][detector], edges, color="grey", alpha=0.5)
             axes.set(yticks=[])
             axes.tick_params(labelbottom=name == list(sets)[-1], labelsize=7)
-            if name != "familiar":
+            if name != "in_distribution":
                 axes.hist(scores[name][detector], edges, color="tab:red", alpha=0.6)
                 area = report["inputs"][name]["auroc"][detector]
                 axes.set_ylabel(f"AUROC\n{area:.2f}", fontsize=7, rotation=0, labelpad=16)

@@ -22,7 +22,7 @@ from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
 from keras_pixelcnnpp.run import RunFolder, data_words, model_titles, split_words
 
 NONE = "–"
-REPORTS = ("classification", "generation", "evidence", "foreign")
+REPORTS = ("classification", "generation", "evidence", "ood")
 CURVES = {
     "bits_per_dim": "bits/dim",
     "accuracy": "accuracy",

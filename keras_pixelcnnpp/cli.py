@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.box import SIMPLE_HEAD
 
-from keras_pixelcnnpp.app.commands import play
+from keras_pixelcnnpp.app.commands import launch
 from keras_pixelcnnpp.backend import keep_freed_memory_unless_told, set_tensor_float32
 from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
@@ -36,7 +36,7 @@ app.add_typer(evaluate, name="evaluate")
 app.add_typer(savedmodel, name="savedmodel")
 app.command("sample")(sample_trained)
 app.command("classify")(classify_trained)
-app.command("app")(play)
+app.command("app")(launch)
 
 
 @app.callback()

@@ -161,17 +161,17 @@ def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> list[float
     ]
 
 
-def auroc_interval(familiar: np.ndarray, foreign: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """The area under the ROC curve, the chance that a `foreign` score is larger, and its interval.
+def auroc_interval(inlying: np.ndarray, outlying: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """The area under the ROC curve, the chance that an `outlying` score is larger; its interval.
 
     DeLong et al. 1988, *Comparing the areas under two or more correlated receiver operating
     characteristic curves*, on the logistic scale, so that it stays within 0 and 1. Where that
     variance is 0 and says nothing, Wilson's interval for the smaller set stands in.
     """
-    few, many = len(familiar), len(foreign)
-    ranks = rankdata(np.concatenate([familiar, foreign]))
-    below = (ranks[few:] - rankdata(foreign)) / few  # share of the familiar below each foreign one
-    above = 1 - (ranks[:few] - rankdata(familiar)) / many
+    few, many = len(inlying), len(outlying)
+    ranks = rankdata(np.concatenate([inlying, outlying]))
+    below = (ranks[few:] - rankdata(outlying)) / few  # share of the inlying below each outlying one
+    above = 1 - (ranks[:few] - rankdata(inlying)) / many
     area = float(below.mean())
     varied = min(few, many) > 1 and (np.ptp(below) > 0 or np.ptp(above) > 0)
     if not varied or not 0 < area < 1:

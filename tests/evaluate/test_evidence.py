@@ -62,7 +62,7 @@ def test_command(pixelcnnpp, run):
 
 
 # All commands begin alike; those that need labels say so.
-@pytest.mark.parametrize("command", ["classification", "evidence", "foreign", "generation"])
+@pytest.mark.parametrize("command", ["classification", "evidence", "ood", "generation"])
 def test_bad_input(pixelcnnpp, run, tmp_path, command):
     one_line(pixelcnnpp("evaluate", command, "--run", tmp_path / "none"), "No run in")
     split = "--reference" if command == "generation" else "--split"

@@ -71,7 +71,7 @@ class TestSets:
 class TestScores:
     def test_by_hand(self, model):
         background = enumeration.enumerable_model((4, 4, 1), num_classes=0, num_levels=5)
-        sets = {"familiar": IMAGES[:5], "others": IMAGES[5:]}
+        sets = {"in_distribution": IMAGES[:5], "others": IMAGES[5:]}
         scores = detector_scores(sets, model, background=background)
         found = {name: np.concatenate([scores[s][name] for s in sets]) for name in scores["others"]}
         each = np.stack([model.log_prob(IMAGES, np.full(9, label)) for label in range(3)], axis=1)
@@ -97,22 +97,25 @@ class TestScores:
                 first = 0.5 + images[:, 0, 0] / 640
                 return np.concatenate([first, 1 - first], axis=1)
 
-        sets = {"familiar": IMAGES, "noise": rng.integers(0, 256, (7, 4, 4, 1), dtype="uint8")}
+        sets = {
+            "in_distribution": IMAGES,
+            "noise": rng.integers(0, 256, (7, 4, 4, 1), dtype="uint8"),
+        }
         scores = detector_scores(sets, model, BaselineClassifier(HalfSure()))
         expected = -(0.5 + IMAGES[:, 0, 0, 0] / 640)
-        assert scores["familiar"]["baseline_max_softmax"] == pytest.approx(expected)
+        assert scores["in_distribution"]["baseline_max_softmax"] == pytest.approx(expected)
         numbers = auroc_report(scores)["inputs"]["noise"]
         for detector, area in numbers["auroc"].items():
-            foreign, familiar = scores["noise"][detector], scores["familiar"][detector]
-            assert area == pytest.approx(mannwhitneyu(foreign, familiar).statistic / (7 * 9))
+            outlying, inlying = scores["noise"][detector], scores["in_distribution"][detector]
+            assert area == pytest.approx(mannwhitneyu(outlying, inlying).statistic / (7 * 9))
             low, high = numbers["auroc_ci95"][detector]
             assert low <= area <= high
 
     def test_report(self):
-        bits = {"familiar": [1.0, 2.0], "far": [3.0, 5.0], "near": [0.0, 1.5]}
+        bits = {"in_distribution": [1.0, 2.0], "far": [3.0, 5.0], "near": [0.0, 1.5]}
         report = auroc_report({s: {"log_likelihood": np.array(v)} for s, v in bits.items()})
         assert json.loads(json.dumps(report)) == report
-        assert report["familiar"] == {"count": 2, "bits_per_dim": 1.5}
+        assert report["in_distribution"] == {"count": 2, "bits_per_dim": 1.5}
         assert list(report["inputs"]) == ["far", "near"]
         far = report["inputs"]["far"]
         assert (far["count"], far["bits_per_dim"], far["auroc"]) == (2, 4, {"log_likelihood": 1})
@@ -133,7 +136,7 @@ class TestCommand:
         background.path.mkdir()
         tiny.random_model(num_classes=0, conditioning="none").save(background.model_keras)
         options = ("--ood-data", tmp_path / "photographs.npz", "--background", background.path)
-        command = ("evaluate", "foreign", "--run", run.path, *options, "--count", 7)
+        command = ("evaluate", "ood", "--run", run.path, *options, "--count", 7)
         status, out, _ = pixelcnnpp(*command)
         assert status == 0
         assert "uniform noise" in out
@@ -148,7 +151,7 @@ class TestCommand:
             assert min(image.size) > 200
 
     def test_bad_background_or_other_data(self, pixelcnnpp, run, tmp_path):
-        command = ("evaluate", "foreign", "--run", run.path)
+        command = ("evaluate", "ood", "--run", run.path)
         one_line(pixelcnnpp(*command, "--background", tmp_path), "model.keras does not exist")
         tiny.untrained_model(num_levels=4).save(tmp_path / "model.keras")
         one_line(pixelcnnpp(*command, "--background", tmp_path), "Received: ((4, 4, 1), 4)")

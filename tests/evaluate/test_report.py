@@ -75,7 +75,7 @@ def test_names_of_other_networks_and_other_data(pixelcnnpp, finished):
     assert "(--data)" not in page_of(pixelcnnpp, finished).text
     section = {**finished.read_config()["pixelcnnpp"], "title": "Gated PixelCNN"}
     changed(finished, "config.json", pixelcnnpp=section)
-    times = {"classification": 1, "generation": 2, "evidence": 1, "foreign": 1}
+    times = {"classification": 1, "generation": 2, "evidence": 1, "ood": 1}
     for name in times:
         changed(finished, f"reports/{name}.json", options={"data": f"of/{name}", "seed": 5})
     page = page_of(pixelcnnpp, finished)
@@ -91,7 +91,7 @@ def test_run_that_was_only_started(pixelcnnpp, finished):
     write_json(run.config_json, {"data": finished.read_config()["data"]})
     page = page_of(pixelcnnpp, run)
     assert [f"#{name}" for name in page.ids] == page.attributes("href")[1:]
-    for command in ("classification", "generation", "evidence", "foreign"):
+    for command in ("classification", "generation", "evidence", "ood"):
         # One line for each, however many sections it would fill.
         assert page.text.count(f"pixelcnnpp evaluate {command} --run {run.path}") == 1
     assert "PixelCNN++, Training, Model: pixelcnnpp train pixelcnnpp --" in page.text

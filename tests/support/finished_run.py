@@ -29,7 +29,7 @@ SECTIONS = (
     "Selective accuracy",
     "Part of an image",
     "Evidence maps",
-    "Foreign inputs",
+    "Out-of-distribution inputs",
     "Reproduce",
 )
 """All that a report can have."""
@@ -43,7 +43,7 @@ IMAGES = (
     "selective_accuracy",
     "partial",
     "evidence",
-    "foreign",
+    "ood",
     "confusion_pixelcnnpp",
     "confusion_baseline",
     "roc_pixelcnnpp",

@@ -168,10 +168,10 @@ class TestAccuracyDifference:
 class TestAurocInterval:
     def test_variance_is_that_of_all_pairs(self, rng):
         """DeLong's, from its definition: a comparison of each image with each other one."""
-        familiar, foreign = rng.normal(size=60), rng.normal(0.7, 1.5, size=50)
-        pairs = (foreign[:, None] > familiar).astype(float)
+        inlying, outlying = rng.normal(size=60), rng.normal(0.7, 1.5, size=50)
+        pairs = (outlying[:, None] > inlying).astype(float)
         variance = pairs.mean(axis=1).var(ddof=1) / 50 + pairs.mean(axis=0).var(ddof=1) / 60
-        area, bounds = auroc_interval(familiar, foreign)
+        area, bounds = auroc_interval(inlying, outlying)
         half = 1.959964 * np.sqrt(variance) / (area * (1 - area))
         assert logit(bounds) == pytest.approx(logit(area) + half * np.array([-1, 1]), rel=1e-5)
 
