@@ -120,7 +120,7 @@ class TestComparison:
         assert None not in few.values()
 
     def test_an_unconditional_models_images_have_no_classes(self):
-        samples = ClassSamples(tiny.tiny_split(30, 2).images, np.zeros(30, int), ("any",), 5)
+        samples = ClassSamples(tiny.tiny_split(30, 2).images, np.zeros(30, int), ("any",))
         report = compare(samples, by_class=False).report(samples)
         assert list(report["metrics"]) == ["all"]
         assert report["metrics"]["all"]["floor"]["recall"] is not None
