@@ -43,10 +43,12 @@ def test_inversion_takes_no_impossible_level():
     logits = np.full((4000, 300), -np.inf, "float32")
     logits[:, :256] = rng.normal(size=(4000, 256))
     largest = np.full((4000, 1), 1 - 2.0**-24, "float32")
-    levels = ops.convert_to_numpy(first_level_above(logits, largest))
+    logits = ops.convert_to_tensor(logits)
+    levels = ops.convert_to_numpy(first_level_above(logits, ops.convert_to_tensor(largest)))
     assert levels.max() <= 255
     assert levels.min() > 200
-    smallest = ops.convert_to_numpy(first_level_above(logits, largest * 0 + 2.0**-32))
+    smallest = ops.full((4000, 1), 2.0**-32)
+    smallest = ops.convert_to_numpy(first_level_above(logits, smallest))
     assert smallest.max() == 0
 
 

@@ -13,6 +13,7 @@ from scipy.stats import chisquare
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.images import png_bytes, read_image
+from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -252,7 +253,7 @@ def test_works_where_this_package_is_not(tmp_path):
     model.export(tmp_path / "1")
     places = NUM_LEVELS ** np.arange(4)
     images = (np.arange(NUM_LEVELS**4)[:, None] // places % NUM_LEVELS).astype("uint8")
-    images = images.reshape(-1, 2, 2, 1)
+    images = to_images(images, NUM_LEVELS).reshape(-1, 2, 2, 1)
     np.save(tmp_path / "images.npy", images)
     (tmp_path / "alone.py").write_text(textwrap.dedent(ALONE))
     arguments = ["alone.py", "1", "images.npy", "result.npz", str(COUNT)]
@@ -260,7 +261,7 @@ def test_works_where_this_package_is_not(tmp_path):
     expected_scores = model.class_log_likelihoods(images)
     with np.load(tmp_path / "result.npz") as result:
         assert result["scores"] == pytest.approx(expected_scores, abs=1e-4)
-        drawn = result["drawn"].reshape(COUNT, 4)
+        drawn = to_levels(result["drawn"], NUM_LEVELS).reshape(COUNT, 4)
     for label in range(2):
         counts = np.bincount(drawn[label::2] @ places, minlength=NUM_LEVELS**4)
         expected = np.exp(expected_scores[:, label].astype("float64"))
