@@ -118,7 +118,7 @@ def test_evidence_is_the_difference_of_conditionals(case):
 
 
 def test_loss_without_labels_is_that_of_the_mean_of_the_classes(case):
-    inputs = {"image": case.images, "label": np.tile([[-1, 1]], (256, 1))}
+    inputs = {"image": case.images, "label": np.full(256, -1)}
     case.model.compile("sgd")
     result = case.model.evaluate(inputs, batch_size=256, verbose=0, return_dict=True)
     law = logsumexp(case.laws[:2], axis=0) - np.log(2)

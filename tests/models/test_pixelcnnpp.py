@@ -107,7 +107,7 @@ def test_mixed_precision_trains_samples_and_saves(tmp_path):
     history = model.fit(data, epochs=5, batch_size=12, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
     images = model.sample(LABELS)
-    assert images.max() < 5
+    assert set(np.unique(images)) <= {0, 64, 128, 191, 255}
     model.save(tmp_path / "model.keras")
     expected = model.log_prob(IMAGES, LABELS)
     keras.config.set_dtype_policy("float32")
