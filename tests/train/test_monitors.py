@@ -116,7 +116,7 @@ def watched(tmp_path_factory):
     monitor = ValidationMonitor(tiny.tiny_split(9, seed=1))
     options = {"filters": [20, 40], "max_examples": None, "jit_compile": False, "data": "a|b"}
     board = TensorBoardLog(folder, monitor, CLASS_NAMES, options, sample_every=2)
-    board.training_images(split.images, 5)
+    board.training_images(split.images)
     expected = {}
 
     def look(epoch, logs):
