@@ -143,7 +143,6 @@ MASKS = {"image_shape": (4, 4, 3), "num_classes": 2, "filters": 12, "num_blocks"
             (kp.BaselineCNN, {"image_shape": (8, 8, 1), "num_classes": 3, **arguments}, message)
             for arguments, message in [
                 ({"num_classes": 1}, "`num_classes`. Expected an integer of at least 2"),
-                ({"num_levels": 1}, "`num_levels`"),
                 ({"filters": ()}, "`filters`"),
                 ({"num_blocks": 0}, "`num_blocks`"),
                 ({"label_smoothing": -0.1}, "`label_smoothing`"),
