@@ -167,7 +167,7 @@ def test_numpys_numbers_are_numbers():
     ).get_config()
     assert json.loads(json.dumps(given))["label_loss_weight"] == float(np.float32(0.1))
     assert (given["num_classes"], given["filters"]) == (3, (4,))
-    baseline = BaselineCNN(np.array([4, 4, 1]), np.int64(3), np.int64(5), np.array([4]))
+    baseline = BaselineCNN(np.array([4, 4, 1]), np.int64(3), np.array([4]))
     assert json.loads(json.dumps(baseline.get_config()))["filters"] == [4]
 
 
