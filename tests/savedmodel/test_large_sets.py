@@ -62,7 +62,7 @@ class TestScore:
         probabilities = trained.class_probabilities(images)
         bits = trained.bits_per_dim(images)
         mean = float(out.split("Mean: ")[1].split()[0])
-        assert mean == pytest.approx(bits.mean(), rel=1e-5)
+        assert mean == pytest.approx(bits.mean(), abs=6e-4)  # printed with three decimals
         assert [int(row["predicted"]) for row in good] == probabilities.argmax(axis=1).tolist()
         names = [("dark", "grey", "bright")[label] for label in probabilities.argmax(axis=1)]
         assert [row["class"] for row in good] == names
