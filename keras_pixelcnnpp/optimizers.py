@@ -81,7 +81,7 @@ def make_optimizer(
         **kwargs: More arguments of `keras.optimizers.Adam`.
     """
     peak, steps = training["learning_rate"], max(1, steps)
-    require_number("learning_rate", peak, "(0, inf)")
+    require_number("learning_rate", peak, "[0, inf)")
     if training.get("learning_rate_schedule") == "cosine":
         schedule = keras.optimizers.schedules.CosineDecay(peak, steps, alpha=0.01)
     else:
