@@ -37,7 +37,7 @@ def test_corruptions_by_hand(benchmark, rng):
 def test_numbers_of_a_run(benchmark, run):
     report = benchmark.measure(run, "validation", max_examples=8)
     split = tiny.tiny_split(9, 1).some(8)
-    corrupted = benchmark.corrupt(split.images, 5, "contrast", 4)
+    corrupted = benchmark.corrupt(split.images, "contrast", 4)
     numbers = report["corruptions"]["contrast"][3]
     model, baseline = map(keras.models.load_model, (run.model_keras, run.baseline_keras))
     assert isinstance(baseline, BaselineCNN)
