@@ -170,6 +170,7 @@ def test_training_starts_from_them(source, tmp_path):
     """With steps of length zero it also ends there."""
     source.save(tmp_path / "model.keras")  # as a run has it
     options = {"initial_weights": str(tmp_path), "learning_rate": 0.0, "epochs": 1}
+    options["num_levels"] = source.num_levels
     model = train(tmp_path / "run", options)
     for weights, expected in zip(
         model.network.get_weights(), source.network.get_weights(), strict=True
