@@ -195,7 +195,7 @@ class TestRay:
         contents = [file.read_text().replace(f"{tmp_path}/", "") for file in (output, alone)]
         assert contents[0] == contents[1]
 
-    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray, while it is imported
+    @pytest.mark.filterwarnings("default")  # Ray gives some of its own while it is imported
     def test_samples_and_no_cluster_there(self, pixelcnnpp, savedmodel, exported, tmp_path):
         labels, options = np.arange(10) % 3, {"seed": 3, "block_size": 4}
         for name, workers in (("one", 1), ("two", 2)):
