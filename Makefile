@@ -32,8 +32,8 @@ help:
 VERSIONS := requirements/constraints.txt
 ENVIRONMENTS := .venv .venv-jax .venv-torch .venv-extras .venv-docs
 
-.venv/installed:        WANTED := tensorflow,dev
-.venv-jax/installed:    WANTED := jax,dev
+.venv/installed:        WANTED := tensorflow,tfp,dev
+.venv-jax/installed:    WANTED := jax,tfp,dev
 .venv-torch/installed:  WANTED := torch,dev
 .venv-torch/installed:  BY_PIP := torch $(TORCH_INDEX)
 .venv-extras/installed: WANTED := tensorflow,serve,ray,app,dev
@@ -45,7 +45,7 @@ $(ENVIRONMENTS:%=%/installed): setup.cfg pyproject.toml $(VERSIONS)
 	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python -c $(VERSIONS) -b $(VERSIONS) --editable ".[$(WANTED)]"
 	@touch $@
 
-EXTRAS := tensorflow jax torch serve ray app codec docs dev
+EXTRAS := tensorflow jax torch tfp serve ray app codec docs dev
 
 lock: .venv/installed
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
@@ -83,7 +83,7 @@ test-all: test test-jax test-torch test-extras test-notebooks
 .venv-lowest/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check uv
-	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --resolution lowest-direct --editable ".[tensorflow,dev]"
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --resolution lowest-direct --editable ".[tensorflow,tfp,dev]"
 	@touch $@
 
 test-lowest: .venv-lowest/installed

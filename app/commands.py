@@ -30,12 +30,10 @@ def launch(
     """
     from importlib.util import find_spec
 
-    from keras_pixelcnnpp.errors import UserError
+    from keras_pixelcnnpp.errors import not_installed
 
     if find_spec("gradio") is None:
-        raise UserError(
-            "The page needs Gradio, which is not installed: pip install 'keras-pixelcnnpp[app]'"
-        )
+        raise not_installed("The page", "gradio")
     if preset is None and run is None and model is None:
         preset = DEFAULT_PRESET
     source = trained_source(preset, run, model)

@@ -1,28 +1,41 @@
 """Conditional PixelCNN++ for Keras 3: generates, classifies and scores images."""
 
+import json
 import os
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
-if "KERAS_BACKEND" not in os.environ:
-    # Keras would try TensorFlow, and the keras.json that it writes says so where nobody chose.
-    _installed = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
-    if len(_installed) == 1:
-        os.environ["KERAS_BACKEND"] = _installed[0]
+_BACKENDS = ("tensorflow", "jax", "torch")
+_installed = [name for name in _BACKENDS if find_spec(name)]
+if "KERAS_BACKEND" not in os.environ and _installed:
+    # What keras.json names if it is installed, else the first that is: the keras.json that Keras
+    # writes where nobody chose names TensorFlow.
+    try:
+        _home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+        _chosen = json.loads(Path(_home, "keras.json").read_text(encoding="utf-8"))["backend"]
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+        _chosen = None
+    os.environ["KERAS_BACKEND"] = _chosen if _chosen in _installed else _installed[0]
 # TensorFlow reads it when it is imported. What goes wrong in its C++ code raises an exception too.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 try:
-    import keras  # noqa: F401
+    import keras
 except ModuleNotFoundError as error:
-    if error.name not in ("tensorflow", "jax", "torch"):
+    if error.name not in _BACKENDS:
         raise
-    raise ImportError(
-        f"The Keras backend {error.name!r} is not installed. Install it: pip install "
-        f"'keras-pixelcnnpp[{error.name}]', or choose an installed one with the environment "
-        "variable KERAS_BACKEND: tensorflow, jax or torch."
-    ) from None
+    _message = (
+        f"The Keras backend {error.name!r} is not installed. Install it with `pip install "
+        f"{error.name}`, or set the environment variable KERAS_BACKEND to a backend that is "
+        f"installed. Found: {', '.join(_installed) or 'none'}"
+    )
+    if Path(sys.argv[0]).stem == "pixelcnnpp":  # the command, which prints no traceback
+        print(f"pixelcnnpp: error: {_message}", file=sys.stderr)
+        sys.exit(2)
+    raise ImportError(_message) from None
 
 from keras_pixelcnnpp import (  # noqa: F401
     codec,
@@ -53,8 +66,13 @@ __all__ = [
 ]
 
 
+# Keras looks for the class of an .h5 file by its name alone.
+for _model in (BaselineCNN, GatedPixelCNN, PixelCNN, PixelCNNPlusPlus):
+    keras.saving.get_custom_objects()[_model.__name__] = _model
+
+
 def __getattr__(name):
-    # On demand: tensorflow_probability takes seconds to import, and torch has none.
+    # On demand: TensorFlow Probability is an extra, and takes seconds to import.
     if name == "DiscretizedLogisticMixture":
         from keras_pixelcnnpp.distributions.discretized_logistic_mixture import (
             DiscretizedLogisticMixture,

@@ -15,6 +15,8 @@ from typing import Any
 
 import keras
 
+from keras_pixelcnnpp.errors import UserError
+
 Tensor = Any  # of the backend's own kind
 
 
@@ -262,6 +264,16 @@ def sums_in_order() -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({name: before})
 
 
+def require_tensorflow() -> None:
+    """Raises a `UserError` unless Keras runs TensorFlow, which alone writes SavedModels."""
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            "A SavedModel is exported under the TensorFlow backend, with the environment variable "
+            'KERAS_BACKEND=tensorflow. `model.save("model.keras")` takes a model there. Received: '
+            f"backend={keras.backend.backend()}"
+        )
+
+
 def import_tfp():
     """Returns tensorflow_probability for the current backend.
 
@@ -275,11 +287,12 @@ def import_tfp():
             "tensorflow_probability has no torch backend. The same mathematics is in "
             "keras_pixelcnnpp.distributions.logistic_mixture."
         )
-    substrate = ".substrates.jax" if backend == "jax" else ""
+    name = "tensorflow_probability" + (".substrates.jax" if backend == "jax" else "")
     try:
-        return importlib.import_module(f"tensorflow_probability{substrate}")
+        return importlib.import_module(name)
     except ImportError as error:
+        packages = "tfp-nightly" if backend == "jax" else "tfp-nightly tf-keras"
         raise ImportError(
-            f"DiscretizedLogisticMixture needs tensorflow_probability ({error}). Install it with: "
-            f"pip install 'keras-pixelcnnpp[{backend}]'"
+            "DiscretizedLogisticMixture needs TensorFlow Probability. Install it with `pip install "
+            f"{packages}`. Received: {error}"
         ) from error

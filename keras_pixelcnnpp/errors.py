@@ -15,6 +15,11 @@ class DiskFullError(UserError):
     """A file could not be written for want of room. What was there before is kept."""
 
 
+def not_installed(purpose: str, package: str) -> UserError:
+    """The error that says which package something needs, and how to get it."""
+    return UserError(f"{purpose} needs {package}, which is not installed: pip install {package}")
+
+
 _OUT_OF_MEMORY = (
     "ResourceExhaustedError",  # TensorFlow
     "RESOURCE_EXHAUSTED",  # JAX
@@ -22,8 +27,6 @@ _OUT_OF_MEMORY = (
     "can't allocate memory",  # torch on a CPU
     "MemoryError",  # NumPy and Python
 )
-
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -1,6 +1,5 @@
 """`pixelcnnpp savedmodel …`: seven commands; they import when they run, so that --help is fast."""
 
-import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,14 +44,14 @@ def export(
 
     A model that was trained under JAX or torch is loaded under TensorFlow for it.
     """
-    # Before anything imports Keras, which reads it once.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    from keras_pixelcnnpp.backend import require_tensorflow
     from keras_pixelcnnpp.run import RunFolder, require_data
 
     folder = RunFolder(run)
     config = folder.read_config()
     data = require_data(config, "class_names")
     source = folder.require_model("pixelcnnpp")
+    require_tensorflow()
     from keras_pixelcnnpp.export.endpoints import export_saved_model
     from keras_pixelcnnpp.models.archive import load_trained_model
 

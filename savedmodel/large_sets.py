@@ -16,7 +16,7 @@ import numpy as np
 from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.data.folders import file_inside, visible_files
 from keras_pixelcnnpp.data.images import SUFFIXES, png_bytes, read_image
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, not_installed
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.sampling.class_samples import image_names
@@ -188,10 +188,7 @@ def _map_with_ray(function, blocks, model, workers, address):
         import ray
         import ray.data
     except ImportError as error:
-        raise UserError(
-            "More than one worker needs Ray, which is not installed: "
-            "pip install 'keras-pixelcnnpp[ray]'"
-        ) from error
+        raise not_installed("More than one worker", "'ray[data]'") from error
     try:
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **own)
     except ConnectionError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, not_installed
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
 
 # Requests in work and waiting; KServe answers further ones with status 503. Bounds the memory.
@@ -29,9 +29,7 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
         from kserve.protocol.model_repository_extension import ModelRepositoryExtension
         from kserve.protocol.rest.server import RESTServer
     except ImportError as error:
-        raise UserError(
-            "Serving needs KServe, which is not installed: pip install 'keras-pixelcnnpp[serve]'"
-        ) from error
+        raise not_installed("Serving", "kserve") from error
     model = SavedModelClassifier(path)
 
     class ServedModel(Model):

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -28,14 +27,34 @@ def data(tmp_path_factory):
     return tiny.save_npz(tmp_path_factory.mktemp("data") / "tiny.npz")
 
 
-def import_in_a_fresh_process(**environ):
-    """Imports the package, as if JAX were not installed: returns the process and its output."""
+def in_a_fresh_process(installed, command="-", **environ):
+    """Imports the package where only some backends are installed; returns the process.
+
+    It imports an empty Keras and stops where the package would go on: how it chose is seen.
+    """
     kept = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-    code = (
-        "import sys; sys.modules['jax'] = None\n"
-        "import keras_pixelcnnpp, keras\n"
-        "print(keras.backend.backend())"
-    )
+    root = Path(keras_pixelcnnpp.__file__).parent.parent
+    code = f"""
+import importlib.util, os, sys, types
+found = importlib.util.find_spec
+backends = "tensorflow", "jax", "torch"
+installed = {list(installed)!r}
+importlib.util.find_spec = lambda name: name in installed if name in backends else found(name)
+
+class Keras:
+    def find_spec(self, name, *rest):
+        if name == "keras":
+            chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
+            if chosen not in installed:
+                raise ModuleNotFoundError(f"No module named {{chosen!r}}", name=chosen)
+            print(chosen)
+            sys.exit()
+
+sys.meta_path.insert(0, Keras())
+sys.path.insert(0, {str(root)!r})
+sys.argv[0] = {command!r}
+import keras_pixelcnnpp
+"""
     return subprocess.run(
         [sys.executable, "-c", code],
         env=kept | environ,
@@ -45,20 +64,30 @@ def import_in_a_fresh_process(**environ):
     )
 
 
-@pytest.mark.tensorflow
-@pytest.mark.skipif(find_spec("torch") is not None, reason="another backend is installed")
-def test_the_only_backend_that_is_installed_is_chosen(tmp_path):
-    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
-    result = import_in_a_fresh_process(KERAS_HOME=str(tmp_path))
-    assert result.stdout.strip() == "tensorflow", result.stderr
+@pytest.mark.parametrize(
+    ("installed", "keras_json", "variable", "expected"),
+    [
+        (("tensorflow", "jax", "torch"), "torch", "jax", "jax"),
+        (("tensorflow", "jax", "torch"), "torch", None, "torch"),
+        (("jax", "torch"), "tensorflow", None, "jax"),  # as Keras writes it where nobody chose
+        (("tensorflow", "jax"), None, None, "tensorflow"),
+        (("torch",), None, None, "torch"),
+    ],
+)
+def test_which_backend_is_chosen(tmp_path, installed, keras_json, variable, expected):
+    if keras_json:
+        (tmp_path / "keras.json").write_text(json.dumps({"backend": keras_json}))
+    environ = {"KERAS_HOME": str(tmp_path)} | ({"KERAS_BACKEND": variable} if variable else {})
+    result = in_a_fresh_process(installed, **environ)
+    assert result.stdout.strip() == expected, result.stderr
 
 
 def test_a_backend_that_is_not_installed_is_named():
-    result = import_in_a_fresh_process(KERAS_BACKEND="jax")
+    result = in_a_fresh_process(("tensorflow",), KERAS_BACKEND="jax")
     last = result.stderr.splitlines()[-1]
     assert last.startswith("ImportError: The Keras backend 'jax' is not installed")
-    assert "keras-pixelcnnpp[jax]" in last
-    assert "KERAS_BACKEND" in last
+    result = in_a_fresh_process((), "/usr/bin/pixelcnnpp")
+    one_line((result.returncode, result.stdout, result.stderr), "pip install tensorflow")
 
 
 def test_commands_compute_in_float32_and_leave_gpu_memory_to_others(pixelcnnpp, monkeypatch):

@@ -1,5 +1,7 @@
 """Entropy coding in raster order: the sampler's pass, with a range coder where it draws."""
 
+import platform
+import sys
 import types
 from collections.abc import Callable
 
@@ -8,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.backend import host_function, sums_in_order
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, not_installed
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 try:
@@ -22,11 +24,14 @@ TOTAL_COUNT = 2**24
 
 def require_constriction() -> None:
     """Raises a `UserError` if the package that does the entropy coding is not installed."""
-    if constriction is None:
+    if constriction is not None:
+        return
+    if sys.platform == "linux" and platform.machine() != "x86_64":
         raise UserError(
-            "Compressing needs constriction, which is not installed: "
-            "pip install 'keras-pixelcnnpp[codec]'"
+            "Compressing needs constriction, which has no build for Linux on processors such as "
+            f"this one. Received: {platform.machine()}"
         )
+    raise not_installed("Compressing", "constriction")
 
 
 class PixelCoder(keras.Model):

@@ -8,7 +8,7 @@ import numpy as np
 from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.classifiers import ImageClassifier
-from keras_pixelcnnpp.errors import UserError, is_out_of_memory
+from keras_pixelcnnpp.errors import UserError, is_out_of_memory, not_installed
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.run import RunFolder, check_run_config, require_data
 
@@ -170,9 +170,7 @@ def _load(folder):
     try:
         import tensorflow as tf
     except ImportError as error:
-        raise UserError(
-            "A SavedModel needs TensorFlow, which is not installed: pip install tensorflow"
-        ) from error
+        raise not_installed("A SavedModel", "tensorflow") from error
     try:
         return tf.saved_model.load(str(folder))
     # Anything: protocol buffers, variables and operations each fail in their own way.

@@ -522,7 +522,7 @@ class AutoregressiveModel(Saving, keras.Model):
             ValueError: If images in arrays don't fit the model.
         """
         if not is_batched(x):
-            inputs, _, _ = as_inputs(x)
+            inputs, _, _ = as_inputs(np.asarray(x) if isinstance(x, list) else x)
             images = self._checked(inputs["image"])
             if not len(images) and self.num_classes:
                 return np.zeros((0, self.num_classes), "float32")  # Keras can't tell the shape

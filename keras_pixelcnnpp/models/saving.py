@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.backend import Tensor, require_tensorflow
 from keras_pixelcnnpp.checks import arguments_of
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
@@ -158,12 +157,7 @@ class Saving:
                     f"Invalid value for argument `{name}`. Expected {only!r}: a SavedModel with "
                     f"the endpoints of this package. Received: {name}={value!r}"
                 )
-        if keras.backend.backend() != "tensorflow":
-            raise UserError(
-                "A SavedModel is exported under the TensorFlow backend, and this process runs "
-                f'{keras.backend.backend()}. Save the model with `model.save("model.keras")`, '
-                "load it in a process with KERAS_BACKEND=tensorflow and export it there."
-            )
+        require_tensorflow()
         # Here: TensorFlow is there under its own backend only.
         from keras_pixelcnnpp.export.endpoints import export_saved_model
 

@@ -220,7 +220,7 @@ class TestPage:
 class TestCommand:
     def test_without_gradio(self, pixelcnnpp, monkeypatch):
         monkeypatch.setitem(sys.modules, "gradio", None)
-        one_line(pixelcnnpp("app"), "pip install 'keras-pixelcnnpp[app]'")
+        one_line(pixelcnnpp("app"), "pip install gradio")
 
     @needs_gradio
     @pytest.mark.slow

@@ -44,6 +44,16 @@ def test_same_model(archive):
         load_trained_model(archive, BaselineCNN)
 
 
+def test_an_h5_file_needs_no_custom_objects(tmp_path):
+    model, split = tiny.tiny_model(label_loss_weight=0.5), tiny.tiny_split(6)
+    model.compile("adam")
+    model.fit(split.images, split.labels, verbose=0)
+    model.save(tmp_path / "model.h5")
+    loaded = keras.models.load_model(tmp_path / "model.h5")
+    assert loaded.optimizer.iterations == model.optimizer.iterations
+    np.testing.assert_array_equal(loaded.predict(split.images), model.predict(split.images))
+
+
 @pytest.mark.once
 def test_code_in_an_archive_is_not_run(tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: 2 * x)])

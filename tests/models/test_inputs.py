@@ -104,6 +104,14 @@ def test_images_alone_give_class_probabilities(model):
     np.testing.assert_allclose(called, expected, rtol=1e-4)
 
 
+def test_images_in_a_list(model):
+    images = tiny.tiny_split(4).images
+    np.testing.assert_array_equal(model.predict(list(images)), model.predict(images))
+    with pytest.raises(ValueError, match=r"Received: shape=\(1,\)") as error:
+        model.predict([7])
+    assert "array" not in str(error.value)
+
+
 def test_sample_weights_count(model):
     losses = -model.log_prob(IMAGES, LABELS) / (16 * np.log(2))
     result = model.evaluate(IMAGES, LABELS, sample_weight=WEIGHTS, verbose=0, return_dict=True)

@@ -132,7 +132,7 @@ class TestSample:
 def test_workers_without_ray(pixelcnnpp, savedmodel, data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     command = ("savedmodel", "score", savedmodel, "--data", data, "--output", tmp_path / "a.csv")
-    one_line(pixelcnnpp(*command, "--workers", 2), "keras-pixelcnnpp[ray]")
+    one_line(pixelcnnpp(*command, "--workers", 2), "pip install 'ray[data]'")
 
 
 # The first process that does the block of 04.png kills itself, or the driver.
