@@ -1,10 +1,9 @@
-"""RESULTS.md, made from the files that runs and benchmarks left behind.
+"""RESULTS.md and the tables in docs/development, made from what runs and benchmarks left behind.
 
     python benchmarks/results.py keep runs/cpen455   # copies its numbers to results/cpen455
-    python benchmarks/results.py                     # writes RESULTS.md from benchmarks/results
+    python benchmarks/results.py                     # writes the pages from benchmarks/results
 
-Every number in RESULTS.md comes from a file below `benchmarks/results`; a test holds the two
-together. A part whose file is missing is left out.
+Every number on these pages comes from a file below `benchmarks/results`; a test compares the two.
 """
 
 import argparse
@@ -24,6 +23,16 @@ from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.presets import PresetFolder, preset_names
 from keras_pixelcnnpp.run import RunFolder
 
+PAGES = (
+    "trained_presets",
+    "training",
+    "conditioning",
+    "networks_and_heads",
+    "likelihood",
+    "compression",
+    "speed",
+)
+VERSIONS = {"python": "Python", "keras": "Keras", "numpy": "NumPy", "tensorflow": "TensorFlow"}
 KEPT = ("config.json", "reports/*.json", "reports/samples.png", "logs/*/history.json")
 
 
@@ -162,7 +171,15 @@ def markdown_template(name):
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown
     )
-    environment.filters.update(percent=percent, interval=interval, number=number, minutes=minutes)
+    environment.filters.update(
+        accuracy=accuracy,
+        accuracy_at=accuracy_at,
+        minutes=minutes,
+        number=number,
+        p_value=p_value,
+        percent=percent,
+        interval=interval,
+    )
     environment.globals.update(
         heads_command=heads_command,
         heads_rows=heads_rows,
@@ -175,27 +192,35 @@ def markdown_template(name):
 
 
 def render(folder=RESULTS):
-    """The text of RESULTS.md."""
+    """The text of each page, by its path."""
     runs = {path.parent.name: Run(path.parent) for path in sorted(folder.glob("*/config.json"))}
     tables = {path.stem: _read(path) for path in folder.glob("*.json")}
-    fusions = {path.parts[-3]: _read(path) for path in sorted(folder.glob("*/reports/fusion.json"))}
 
     def named(prefix):
         return {name: tables[name] for name in sorted(tables) if name.startswith(prefix)}
 
-    found = (run.config["pixelcnnpp"]["versions"].get("machine") for run in runs.values())
-    return markdown_template("RESULTS.md.j2").render(
-        runs=runs,
-        tables=tables,
-        fusions=fusions,
-        heads=named("heads-"),
-        few_labels=named("few_labels-"),
-        recipes=named("recipe-"),
-        compressions=named("compression-").values(),
-        machines=sorted(set(found) - {None}),
-        presets=[name for name in preset_names() if PresetFolder.find(name).has_weights],
-        bits=math.log2,
-    )
+    found = [run.config["pixelcnnpp"]["versions"] for run in runs.values()]
+    content = {
+        "runs": runs,
+        "tables": tables,
+        "conditionings": named("conditioning-"),
+        "heads": named("heads-"),
+        "few_labels": named("few_labels-"),
+        "recipes": named("recipe-"),
+        "compressions": named("compression-").values(),
+        "machines": sorted({versions["machine"] for versions in found}),
+        "versions": sorted({f"{VERSIONS[name]} {of[name]}" for of in found for name in VERSIONS}),
+        "presets": [name for name in preset_names() if PresetFolder.find(name).has_weights],
+        "bits": math.log2,
+    }
+    pages = {ROOT / "RESULTS.md": "RESULTS.md.j2"}
+    pages |= {
+        ROOT / "docs" / "development" / f"{name}.md": f"development/{name}.md.j2" for name in PAGES
+    }
+    return {
+        path: markdown_template(template).render(content).rstrip() + "\n"
+        for path, template in pages.items()
+    }
 
 
 def _read(path):
@@ -214,6 +239,27 @@ def number(value, digits=3):
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def accuracy(numbers):
+    """An accuracy with its interval."""
+    if not numbers:
+        return "–"
+    return f"{percent(numbers['accuracy'])} ({interval(numbers['accuracy_ci95'])})"
+
+
+def accuracy_at(partial, model, share):
+    """The accuracy of a model that sees this share of an image, with its interval."""
+    if partial is None:
+        return "–"
+    place = partial["shares"].index(share)
+    return accuracy(
+        {key: partial["models"][model][key][place] for key in ("accuracy", "accuracy_ci95")}
+    )
+
+
+def p_value(value):
+    return "–" if value is None else f"{value:.2g}"
+
+
 def minutes(value):
     return number(value, 0 if value is None or value >= 10 else 1)
 
@@ -227,9 +273,9 @@ def main():
         for run in options.runs:
             print(f"Kept {keep(run)}")
     else:
-        path = ROOT / "RESULTS.md"
-        path.write_text(render(), encoding="utf-8")
-        print(f"Wrote {path}")
+        for path, text in render().items():
+            path.write_text(text, encoding="utf-8")
+            print(f"Wrote {path}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ Partial = Annotated[bool, typer.Option("--partial", help="Judge the first rows a
 Count = Annotated[int, typer.Option(min=2, help="Images of each kind, at most.")]
 OODData = Annotated[str | None, typer.Option(help="Images of your own: data as for training.")]
 Background = Annotated[
-    Path | None, typer.Option(help="A run trained with --perturb: adds the likelihood ratio.")
+    Path | None, typer.Option(help="A run trained with --mutation-rate: adds the likelihood ratio.")
 ]
 Temperature = Annotated[float, typer.Option(help="Above 0; below 1, safer, smoother images.")]
 Guidance = Annotated[float, typer.Option(help="Exaggerates the class, after label dropout.")]

@@ -93,10 +93,10 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         report["temperatures"] = [
             {
                 "temperature": each,
-                "bits_per_dim": mean_bits_per_dim(model, drawn),
-                **(comparison.summary(drawn) if comparison else dict.fromkeys(SUMMARY)),
+                "bits_per_dim": mean_bits_per_dim(model, sampled),
+                **(comparison.summary(sampled) if comparison else dict.fromkeys(SUMMARY)),
             }
-            for each, drawn in sets.items()
+            for each, sampled in sets.items()
         ]
         galleries["temperatures"] = temperatures_gallery(sets)
     for name in GALLERIES:
@@ -196,7 +196,7 @@ def reference_images(dataset: Dataset, split: str) -> LabeledImages:
     return dataset.images(split, with_labels=has_labels)
 
 
-def floor_images(
+def real_reference_images(
     train: LabeledImages, labels: np.ndarray, by_class: bool = True, seed: int = 0
 ) -> LabeledImages:
     """Training images, at random, as many of each class as `labels` has, or as there are.
@@ -216,8 +216,8 @@ def floor_images(
 class Comparison:
     """Compares samples with `reference` images, per class and all together, by a CNN's features.
 
-    A distance of two finite sets is never 0 and depends on their sizes. So each number has a floor
-    beside it, that of as many images of `train`. All samples have the labels of the first ones.
+    A distance of two finite sets is never 0 and depends on their sizes. So each number
+    stands beside that of as many images of `train`. All samples have the labels of the first ones.
     """
 
     def __init__(
@@ -232,9 +232,9 @@ class Comparison:
         self.cnn = cnn
         self.reference = reference
         self.has_names = by_class and bool((reference.labels >= 0).any())
-        floor = floor_images(train, samples.labels, by_class, seed)
+        reals = real_reference_images(train, samples.labels, by_class, seed)
         self._real = baseline_features(cnn, reference.images), reference.labels
-        self._floor = baseline_features(cnn, floor.images), floor.labels
+        self._real_reference = baseline_features(cnn, reals.images), reals.labels
         # A class that is called "all" must not hide the whole.
         self._groups = {"all": None}
         for label in np.unique(samples.labels) if by_class else ():
@@ -251,19 +251,20 @@ class Comparison:
         }
         if self.has_names:
             report["class_consistency"] = {
-                "drawn": class_consistency(self.cnn, samples.images, samples.labels),
+                "sampled": class_consistency(self.cnn, samples.images, samples.labels),
                 "real": class_consistency(self.cnn, self.reference.images, self.reference.labels),
             }
         return report
 
     def _metrics(self, generated: tuple[np.ndarray, np.ndarray], label: int | None) -> dict:
-        real, floor, generated = (
+        real, training, generated = (
             features if label is None else features[labels == label]
-            for features, labels in (self._real, self._floor, generated)
+            for features, labels in (self._real, self._real_reference, generated)
         )
-        # Of fewer images, a floor would be none.
-        floor = floor if len(floor) == len(generated) else floor[:0]
-        return {**fidelity_metrics(real, generated), "floor": fidelity_metrics(real, floor)}
+        # Of fewer images, the numbers could not be compared.
+        training = training if len(training) == len(generated) else training[:0]
+        reference = fidelity_metrics(real, training)
+        return {**fidelity_metrics(real, generated), "real_reference": reference}
 
     def summary(self, samples: ClassSamples) -> dict[str, float | None]:
         """`frechet_distance`, `kid` and the share `class_consistency`, all classes together."""
@@ -277,9 +278,9 @@ class Comparison:
 
 
 def class_consistency(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
-    """How many images a classifier of real ones takes for what they are: do they show a class?
+    """How many images a classifier that was trained on real ones assigns to their class.
 
-    `count` and `classification_metrics`, of which `accuracy` is the share of those named rightly.
+    `count` and `classification_metrics`, of which `accuracy` is that share.
     """
     probabilities = cnn.class_probabilities(images)
     return {"count": len(labels), **classification_metrics(labels, probabilities)}
@@ -346,8 +347,9 @@ def _print_report(report: dict) -> None:
     print(f"{report['count']} images in {report['seconds']:.1f} s, {bits}")
     if "metrics" in report:
         rows = [
-            (name, *(f"{_short(of[m])}/{_short(of['floor'][m])}" for m in FIDELITY_METRICS))
+            (name, *(f"{_short(of[m])}/{_short(real[m])}" for m in FIDELITY_METRICS))
             for name, of in report["metrics"].items()
+            for real in (of["real_reference"],)
         ]
         title = f"Sampled / as many real training images, against {report['reference']['split']}"
         caption = "of the features of the baseline CNN, so no FID"
@@ -356,8 +358,8 @@ def _print_report(report: dict) -> None:
         print_table(headings, rows, title=title, caption=caption, **look)
     if named := report.get("class_consistency"):
         print(
-            f"The baseline CNN names {named['drawn']['accuracy']:.1%} of the images by their "
-            f"class, and {named['real']['accuracy']:.1%} of the real ones."
+            f"Class consistency: the baseline CNN assigns {named['sampled']['accuracy']:.1%} of "
+            f"the samples to their class, and {named['real']['accuracy']:.1%} of the real images."
         )
     for space, numbers in report.get("memorization", {}).items():
         closer = (

@@ -206,7 +206,7 @@ class PixelCNNOptions(Options):
             min=0,
         ),
     ] = None
-    perturb: Annotated[
+    mutation_rate: Annotated[
         float | None,
         Option(
             help="Share of sub-pixels replaced by random ones, for a model of the background.",
@@ -264,7 +264,7 @@ TRAINING_DEFAULTS = {
     "gradient_clip_norm": 0.0,
     "horizontal_flip": False,
     "crop_margin": 0,
-    "perturb": 0.0,
+    "mutation_rate": 0.0,
     "likelihood_epochs": 0,
     "labeled_fraction": 0.0,
     "initial_weights": None,

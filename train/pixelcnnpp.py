@@ -44,7 +44,7 @@ def train_pixelcnnpp(
     if larger is not None:
         larger = larger.labeled() if with_labels else larger
         larger = larger.some(training["max_examples"], training["seed"])
-    with argument_errors(mutation_rate="perturb"):
+    with argument_errors():
         batches = ImageSequence(
             images.images,
             images.labels,
@@ -53,7 +53,7 @@ def train_pixelcnnpp(
             seed=training["seed"],
             horizontal_flip=training["horizontal_flip"],
             larger_images=None if larger is None else larger.images,
-            mutation_rate=training["perturb"],
+            mutation_rate=training["mutation_rate"],
             labeled_fraction=training["labeled_fraction"],
         )
     validation = dataset.images("validation", with_labels=num_classes > 0)

@@ -151,7 +151,7 @@ def memorization(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float
 
 
 class PixelHistogram:
-    """One histogram per pixel and channel, independent of all others: the floor of bits/dim.
+    """One histogram per pixel and channel, independent of all others.
 
     Fitted to uint8 images `[count, height, width, channels]`, of which it sees `num_levels` levels,
     as the model beside it. Smoothed by one image of each level

@@ -95,7 +95,7 @@ def test_half_of_the_images_are_crops_of_the_larger_ones(rng):
     np.testing.assert_array_equal(shuffled["label"], collect(sequence(seed=3))["label"])
 
 
-def test_perturbed_sub_pixels_are_uniform():
+def test_mutated_sub_pixels_are_uniform():
     images = np.full((COUNT, 4, 4, 3), 9, "uint8")
     options = {"batch_size": 8, "num_classes": CLASSES, "seed": 3}
     batches = ImageSequence(images, LABELS, mutation_rate=0.3, **options)

@@ -15,10 +15,10 @@ from keras_pixelcnnpp.evaluate.generation import (
     Comparison,
     baseline_features,
     complete_images,
-    floor_images,
     nearest_gallery,
     nearest_training,
     parse_temperatures,
+    real_reference_images,
     reference_images,
 )
 from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, frechet_distance
@@ -82,7 +82,7 @@ class TestComparison:
         renamed = sampled(names=("all", "grey", "bright"))
         metrics = compare(renamed).report(renamed)["metrics"]
         assert (list(metrics), metrics["all"]) == (["all", *NAMES[1:]], report["metrics"]["all"])
-        named = report["class_consistency"]["drawn"]
+        named = report["class_consistency"]["sampled"]
         predicted = FirstPixels().class_probabilities(samples.images).argmax(axis=1)
         assert (named["count"], named["accuracy"]) == (30, np.mean(predicted == samples.labels))
         numbers = report["metrics"]["all"]
@@ -92,16 +92,16 @@ class TestComparison:
             "class_consistency": named["accuracy"],
         }
 
-    def test_floor_is_of_training_images_with_the_same_classes(self):
+    def test_real_reference_is_of_training_images_with_the_same_classes(self):
         samples = sampled(per_class=7)
-        floor = floor_images(TRAIN, samples.labels, seed=3)
-        assert sorted(floor.labels) == sorted(samples.labels)
-        assert set(floor.paths) <= set(TRAIN.paths)
-        assert len(set(floor.paths)) == 21
-        assert floor.paths == floor_images(TRAIN, samples.labels, seed=3).paths
-        assert floor.paths != floor_images(TRAIN, samples.labels, seed=4).paths
-        numbers = compare(samples, seed=3).report(samples)["metrics"]["all"]["floor"]
-        expected = frechet_distance(pixels(REFERENCE.images), pixels(floor.images))
+        reals = real_reference_images(TRAIN, samples.labels, seed=3)
+        assert sorted(reals.labels) == sorted(samples.labels)
+        assert set(reals.paths) <= set(TRAIN.paths)
+        assert len(set(reals.paths)) == 21
+        assert reals.paths == real_reference_images(TRAIN, samples.labels, seed=3).paths
+        assert reals.paths != real_reference_images(TRAIN, samples.labels, seed=4).paths
+        numbers = compare(samples, seed=3).report(samples)["metrics"]["all"]["real_reference"]
+        expected = frechet_distance(pixels(REFERENCE.images), pixels(reals.images))
         assert numbers["frechet_distance"] == pytest.approx(expected)
 
     def test_what_is_missing_has_no_numbers(self):
@@ -109,21 +109,21 @@ class TestComparison:
         nothing = dict.fromkeys(FIDELITY_METRICS)
         without_grey = REFERENCE.take(REFERENCE.labels != 1)
         metrics = compare(samples, without_grey).report(samples)["metrics"]
-        assert metrics["grey"] == {**nothing, "floor": nothing}
+        assert metrics["grey"] == {**nothing, "real_reference": nothing}
         assert None not in metrics["dark"].values()
         unlabeled = compare(samples, tiny.tiny_split(60, 1, labels=False)).report(samples)
-        assert unlabeled["metrics"]["dark"] == {**nothing, "floor": nothing}
+        assert unlabeled["metrics"]["dark"] == {**nothing, "real_reference": nothing}
         assert None not in unlabeled["metrics"]["all"].values()
         assert "class_consistency" not in unlabeled
         few = compare(samples, train=tiny.tiny_split(9)).report(samples)["metrics"]["all"]
-        assert few.pop("floor") == nothing
+        assert few.pop("real_reference") == nothing
         assert None not in few.values()
 
     def test_an_unconditional_models_images_have_no_classes(self):
         samples = ClassSamples(tiny.tiny_split(30, 2).images, np.zeros(30, int), ("any",))
         report = compare(samples, by_class=False).report(samples)
         assert list(report["metrics"]) == ["all"]
-        assert report["metrics"]["all"]["floor"]["recall"] is not None
+        assert report["metrics"]["all"]["real_reference"]["recall"] is not None
         assert "class_consistency" not in report
 
 
@@ -248,8 +248,8 @@ def test_beside_real_images(pixelcnnpp, run):
     assert same["bits_per_dim"] == report["bits_per_dim"]
     assert same["kid"] == report["metrics"]["all"]["kid"]
     named = report["class_consistency"]
-    assert (named["drawn"]["count"], named["real"]["count"]) == (12, 9)
-    assert f"names {named['drawn']['accuracy']:.1%} of the images" in out
+    assert (named["sampled"]["count"], named["real"]["count"]) == (12, 9)
+    assert f"{named['sampled']['accuracy']:.1%} of the samples" in out
 
     # What isn't made any more does not stay behind.
     only_sample = ("--reference", "none", "--temperatures", "")

@@ -15,7 +15,8 @@ def test_one_number_or_one_per_resolution(text, expected):
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--filters", "24;48"), ("--head", "softmax"), ("--epochs", 0), ("--perturb", 1)]
+    "wrong",
+    [("--filters", "24;48"), ("--head", "softmax"), ("--epochs", 0), ("--mutation-rate", 1)],
 )
 def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, wrong):
     command = ("train", "pixelcnnpp", "--data", "digits", "--run", tmp_path / "run", *wrong)
