@@ -62,7 +62,7 @@ class Answers:
         return last.pixels
 
     def read(self, path: str | None, invert: bool = False) -> np.ndarray:
-        """A PNG or JPEG file, cropped or squeezed as in training: uint8 `(H, W, C)`.
+        """An image file, cropped or squeezed as in training: uint8 `(H, W, C)`.
 
         Raises:
             UserError: If there is none, or `open_image` refuses it.

@@ -14,19 +14,22 @@ def launch(
     run: Run = None,
     model: ModelFile = None,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 listens on all.")
     ] = "127.0.0.1",
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="By default 7860, or the next one that is free."),
+        typer.Option(
+            min=1, max=65535, help="Port to listen on. Default: 7860, or the next one that is free."
+        ),
     ] = None,
     open_browser: Annotated[
         bool, typer.Option("--open/--no-browser", help="Open the page in a browser.")
     ] = False,
 ) -> None:
-    """Play with a trained model in the browser: sample, classify, complete.
+    """Serve a page to sample, classify and complete images.
 
-    By default the preset fashion_mnist. Stop it with Ctrl-C. Nothing leaves this machine.
+    At most one of --preset, --run and --model names the model. Default: the preset fashion_mnist.
+    Ctrl-C stops the server. The page sends nothing to other machines.
     """
     from importlib.util import find_spec
 

@@ -156,7 +156,7 @@ def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
 
 def _image_input(page: gr.Blocks, answers: Answers) -> tuple[gr.Image, gr.Checkbox]:
     image = gr.Image(
-        label="PNG or JPEG", type="filepath", image_mode=None, format="png", height=220
+        label="An image file", type="filepath", image_mode=None, format="png", height=220
     )
     # The file as it is: Gradio would decode it without the limits that `open_image` has.
     image.preprocess = lambda payload: None if payload is None else payload.path

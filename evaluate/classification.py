@@ -19,7 +19,7 @@ from keras_pixelcnnpp.evaluate import classification_figures as plots
 from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.evaluate.metrics.images import PixelHistogram
-from keras_pixelcnnpp.files import write_bytes, write_json
+from keras_pixelcnnpp.files import counted, write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -34,17 +34,18 @@ MOST_PARTS = 16
 def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None:
     """Both models classify a split, and parts of its images; writes files, prints tables."""
     config = folder.read_config()
+    class_names, titles = config["data"]["class_names"], model_titles(config)
     classifier = load_classifier(folder, options.batch_size, options.verbose, options.tta_flip)
     dataset = folder.load_data(options.data)
     split = dataset.split(options.split)
     train = folder.training_images(dataset).images
     height = dataset.image_shape[0]
     rows = part_rows(height) if options.partial else np.array([height])
-    print(f"Scoring {len(split)} images of the split {options.split} under every class")
+    print(f"Scoring {counted(len(split))} of the split {options.split} under every class")
     judgements = _judgements(folder, classifier, split.images, rows, mean_image(train), options)
     for name, judgement in judgements.items():
         path = folder.reports / PREDICTIONS[name]
-        write_predictions(path, split.paths, split.labels, judgement.probabilities)
+        write_predictions(path, split.paths, split.labels, judgement.probabilities, class_names)
     known = split.labels >= 0
     if not known.any():
         print(f"The split {options.split} has no labels: wrote the predictions only.")
@@ -52,7 +53,6 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
 
     images, labels = split.images[known], split.labels[known]
     judgements = {name: judgement.take(known) for name, judgement in judgements.items()}
-    class_names, titles = config["data"]["class_names"], model_titles(config)
     histogram = PixelHistogram(train, classifier.model.num_levels).log_prob(images)
     report = {
         "options": options.given,
@@ -273,7 +273,7 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
     print_table(
         ("", "accuracy", "95 % interval (%)", "log-loss", "ECE", bits_unit(report["num_levels"])),
         [*rows, ("pixel histograms", "–", "–", "–", "–", floor)],
-        title=f"{report['count']} images of the split {report['split']}",
+        title=f"{counted(report['count'])} of the split {report['split']}",
     )
     if report["mcnemar_p"] is not None:
         difference = report["accuracy_difference"]

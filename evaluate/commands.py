@@ -7,31 +7,62 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Measure a trained run.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure a trained run. Files are written to its folder reports.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
-Run = Annotated[Path, typer.Option(help="The run folder.")]
-Data = Annotated[str | None, typer.Option(help="Other data than the run's own.")]
-Split = Annotated[str, typer.Option(help="train, validation or test.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images per step.")]
-PerClass = Annotated[int, typer.Option(min=1, help="Images of each class.")]
-Seed = Annotated[int, typer.Option(min=0, help="Same seed, same images.")]
+Run = Annotated[Path, typer.Option(help="Folder of the run.")]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="Other data to measure on, in any form that training takes. Default: the run's."
+    ),
+]
+Split = Annotated[str, typer.Option(help="Part of the data: train, validation or test.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Number of images that are scored at once.")]
+PerClass = Annotated[int, typer.Option(min=1, help="Number of images of each class.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")]
 FlipAverage = Annotated[
-    bool, typer.Option("--tta-flip", help="Judge each image and its mirror image together.")
+    bool, typer.Option("--tta-flip", help="Classify each image and its mirror image together.")
 ]
-Partial = Annotated[bool, typer.Option("--partial", help="Judge the first rows as well.")]
-Count = Annotated[int, typer.Option(min=2, help="Images of each kind, at most.")]
-OODData = Annotated[str | None, typer.Option(help="Images of your own: data as for training.")]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Classify by the first rows of each image as well.")
+]
+Count = Annotated[int, typer.Option(min=2, help="Largest number of images of each kind.")]
+OODData = Annotated[
+    str | None,
+    typer.Option(help="Further out-of-distribution images, in any form that training takes."),
+]
 Background = Annotated[
-    Path | None, typer.Option(help="A run trained with --mutation-rate: adds the likelihood ratio.")
+    Path | None,
+    typer.Option(help="A run trained with --mutation-rate, whose likelihood ratio is measured too."),
 ]
-Temperature = Annotated[float, typer.Option(help="Above 0; below 1, safer, smoother images.")]
-Guidance = Annotated[float, typer.Option(help="Exaggerates the class, after label dropout.")]
-Reference = Annotated[str, typer.Option(help="Split of real images to compare with, or none.")]
-Temperatures = Annotated[str, typer.Option(help="Sampled side by side, a set each; or empty.")]
-Completions = Annotated[int, typer.Option(min=0, help="Completions of each of some images.")]
+Temperature = Annotated[
+    float, typer.Option(help="Above 0. Below 1, images are more typical and less diverse.")
+]
+Guidance = Annotated[
+    float,
+    typer.Option(help="Weight of classifier-free guidance, at least 0; it needs label dropout."),
+]
+Reference = Annotated[
+    str, typer.Option(help="Split of real images to compare with: validation, test or none.")
+]
+Temperatures = Annotated[
+    str, typer.Option(help="Further temperatures, each for a set of images; may be empty.")
+]
+Completions = Annotated[
+    int, typer.Option(min=0, help="Number of completions of each of some real images; 0 for none.")
+]
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Examples:
+  pixelcnnpp evaluate classification --run runs/digits
+  pixelcnnpp evaluate classification --run runs/digits --split test --partial"""
+)
 def classification(
     context: typer.Context,
     run: Run,
@@ -41,10 +72,10 @@ def classification(
     tta_flip: FlipAverage = False,
     partial: Partial = False,
 ) -> None:
-    """Compare PixelCNN++ and the baseline CNN as classifiers.
+    """Compare the run's model and its CNN as classifiers.
 
-    Writes reports/classification.json, confusion matrices, ROC curves, reliability.png,
-    selective_accuracy.png, and per image predictions.csv (PixelCNN++) and
+    Writes classification.json, confusion matrices, ROC curves, reliability.png,
+    selective_accuracy.png, and a row for each image in predictions.csv and
     predictions_baseline.csv; with --partial also partial.json and partial.png.
     """
     from keras_pixelcnnpp.evaluate.classification import evaluate_classification
@@ -52,7 +83,11 @@ def classification(
     evaluate_classification(*_chosen(context))
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Example:
+  pixelcnnpp evaluate evidence --run runs/digits --per-class 2"""
+)
 def evidence(
     context: typer.Context,
     run: Run,
@@ -61,17 +96,22 @@ def evidence(
     per_class: PerClass = 4,
     batch_size: BatchSize = 32,
 ) -> None:
-    """Show where in the images PixelCNN++'s decisions come from.
+    """Show which pixels the model's classifications rest on.
 
-    Each pixel's evidence for the true class, against the most probable other one. Writes
-    reports/evidence.png and reports/evidence.json.
+    The evidence of a pixel is its log-likelihood, in nats, under the true class minus that under
+    the most probable other class. Writes evidence.png and evidence.json.
     """
     from keras_pixelcnnpp.evaluate.evidence import evaluate_evidence
 
     evaluate_evidence(*_chosen(context))
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Examples:
+  pixelcnnpp evaluate ood --run runs/digits
+  pixelcnnpp evaluate ood --run runs/digits --ood-data other_images"""
+)
 def ood(
     context: typer.Context,
     run: Run,
@@ -83,17 +123,22 @@ def ood(
     ood_data: OODData = None,
     background: Background = None,
 ) -> None:
-    """Tell images like those of the training from out-of-distribution ones.
+    """Measure how well out-of-distribution images are detected.
 
-    By log p(x), corrected for complexity (the size as a PNG file) or by a background model, and by
-    the largest class probability. Writes reports/ood.json and reports/ood.png.
+    Detectors are log p(x), the same corrected for complexity (the size as a PNG file) or by a
+    background model, and the largest class probability. Writes ood.json and ood.png.
     """
     from keras_pixelcnnpp.evaluate.ood import evaluate_ood
 
     evaluate_ood(*_chosen(context))
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Examples:
+  pixelcnnpp evaluate generation --run runs/digits
+  pixelcnnpp evaluate generation --run runs/digits --per-class 10 --temperatures 0.9,1"""
+)
 def generation(
     context: typer.Context,
     run: Run,
@@ -106,24 +151,27 @@ def generation(
     temperatures: Temperatures = "0.7,0.85,1,1.15",
     completions: Completions = 4,
 ) -> None:
-    """Draw images of each class and compare them with real ones.
+    """Sample images and compare them with real images.
 
-    Writes samples/Class0_image_01.png and so on; to reports/: generation.json, grids
-    samples.png and samples_Class0.png, temperatures.png, and beside real images
-    nearest_neighbours.png (is it copying?) and completions.png. Distances to real images are of
-    the features of the run's baseline CNN.
+    Writes the folder samples of the run (Class0_image_01.png and so on); and generation.json,
+    samples.png, samples_Class0.png and so on, temperatures.png, nearest_neighbours.png (is it
+    copying?) and completions.png. Distances are those of features of the run's baseline CNN.
     """
     from keras_pixelcnnpp.evaluate.generation import evaluate_generation
 
     evaluate_generation(*_chosen(context))
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Example:
+  pixelcnnpp evaluate report --run runs/digits"""
+)
 def report(run: Run) -> None:
-    """Write all that is known of a run as one page, reports/index.html.
+    """Write what was measured of a run as one page, index.html.
 
-    The page holds its images: it can be mailed, and read without a network. What was not measured
-    yet is named with the command that measures it.
+    The page contains its images, so it can be sent as one file. It lists what was not measured yet
+    with the command that measures it.
     """
     from keras_pixelcnnpp.evaluate.report import write_page
     from keras_pixelcnnpp.run import RunFolder

@@ -11,7 +11,7 @@ from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.evaluate.classification import load_classifier
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, show_pixels
-from keras_pixelcnnpp.files import write_bytes, write_json
+from keras_pixelcnnpp.files import counted, write_bytes, write_json
 from keras_pixelcnnpp.run import RunFolder
 
 
@@ -21,13 +21,15 @@ def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     folder.require_model("pixelcnnpp")
     images = folder.load_data(options.data).images(options.split, with_labels=True)
     classifier = load_classifier(folder, options.batch_size, options.verbose)
-    print(f"Scoring {len(images)} images of the split {options.split} under every class")
+    print(f"Scoring {counted(len(images))} of the split {options.split} under every class")
     found = Evidence.gather(classifier, images, options.per_class)
     write_bytes(folder.reports / "evidence.png", evidence_png(found, class_names))
     facts = {"split": options.split, "logit_scale": classifier.logit_scale}
     report = {"options": options.given, **facts, **found.report(class_names)}
     write_json(folder.reports / "evidence.json", report)
-    print(f"Wrote evidence.png and evidence.json, of {report['count']} images, to {folder.reports}")
+    print(
+        f"Wrote evidence.png and evidence.json, of {counted(report['count'])}, to {folder.reports}"
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
     memorization,
     nearest_neighbours,
 )
-from keras_pixelcnnpp.files import atomic_path, safe_names, write_bytes, write_json
+from keras_pixelcnnpp.files import atomic_path, counted, safe_names, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -344,7 +344,7 @@ def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
 def _print_report(report: dict) -> None:
     unit = bits_unit(report["num_levels"])
     bits = f"{report['bits_per_dim']:.4f} {unit} under their own class"
-    print(f"{report['count']} images in {report['seconds']:.1f} s, {bits}")
+    print(f"{counted(report['count'])} in {report['seconds']:.1f} s, {bits}")
     if "metrics" in report:
         rows = [
             (name, *(f"{_short(of[m])}/{_short(real[m])}" for m in FIDELITY_METRICS))
@@ -369,7 +369,7 @@ def _print_report(report: dict) -> None:
     if "temperatures" in report:
         names = ("temperature", "bits_per_dim", *SUMMARY)
         rows = [[_short(row[name]) for name in names] for row in report["temperatures"]]
-        print_table(names, rows, title="Temperatures")
+        print_table(("temperature", unit, *SUMMARY), rows, title="Temperatures")
 
 
 def _short(number: float | None) -> str:

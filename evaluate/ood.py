@@ -16,7 +16,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table, show_row
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
-from keras_pixelcnnpp.files import write_bytes, write_json
+from keras_pixelcnnpp.files import counted, write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -53,7 +53,7 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
         sets[name] = other.split(options.split).some(options.count, options.seed).images
     model = load_trained_model(path)
     background = options.background and load_background(options.background, model)
-    print(f"Scoring {len(images)} images of the split {options.split} and those of other sets")
+    print(f"Scoring {counted(len(images))} of the split {options.split} and those of other sets")
     cnn = load_baseline(folder)
     baseline = cnn and BaselineClassifier(cnn)
     scoring = {"batch_size": options.batch_size, "verbose": options.verbose}

@@ -23,11 +23,6 @@ from keras_pixelcnnpp.run import RunFolder, data_words, model_titles, split_word
 
 NONE = "–"
 REPORTS = ("classification", "generation", "evidence", "ood")
-CURVES = {
-    "bits_per_dim": "bits/dim",
-    "accuracy": "accuracy",
-    "cross_entropy": "cross-entropy (nats)",
-}
 NO_OPTIONS = (
     # of every Keras model
     *("name", "trainable", "dtype"),
@@ -85,7 +80,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {function.__name__: function for function in (bits_unit, *FILTERS)}
+    environment.filters |= {function.__name__: function for function in FILTERS}
     return environment.get_template("report.html.j2")
 
 
@@ -103,6 +98,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
     def command(*words: str) -> str:
         return shlex.join(["pixelcnnpp", *words, "--run", str(run.path)])
 
+    unit = bits_unit(config.get("pixelcnnpp", {}).get("model", {}).get("num_levels", 256))
     training = {name: command("train", name, *split_words(config["data"])) for name in names}
     return {
         **reports,
@@ -110,7 +106,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
         "class_files": list(zip(class_names, safe_names(class_names), strict=True)),
         "command": command,
         "config": config,
-        "curves": _curves(histories),
+        "curves": _curves(histories, unit),
         "image": lambda name: _image(run, name),
         "name": run.path.resolve().name,
         "options": _option_rows(by_title(config).values()),
@@ -121,6 +117,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
         },
         "summaries": {title: _summary(rows) for title, rows in histories.items()},
         "training": training,
+        "unit": unit,
         "version": __version__,
         # The template fills them: what it shows, and what is missing, by command.
         "titles": [],
@@ -155,8 +152,9 @@ def _image(run: RunFolder, name: str) -> PageImage | None:
         raise UserError(f"{path} is damaged: not an image") from error
 
 
-def _curves(histories: dict[str, list[dict]]) -> dict[str, PageImage]:
-    drawn = {label: history_png(histories, quantity, label) for quantity, label in CURVES.items()}
+def _curves(histories: dict[str, list[dict]], unit: str) -> dict[str, PageImage]:
+    labels = {"bits_per_dim": unit, "accuracy": "accuracy", "cross_entropy": "cross-entropy (nats)"}
+    drawn = {label: history_png(histories, quantity, label) for quantity, label in labels.items()}
     return {label: PageImage.of(png) for label, png in drawn.items() if png}
 
 

@@ -398,17 +398,19 @@ def write_predictions(
     images: Sequence[str],
     labels: Sequence[int],
     probabilities: np.ndarray,
+    class_names: Sequence[str],
 ) -> None:
-    """Writes `path,label,predicted,p_0,p_1,…` with a header, atomically.
+    """Writes `path,label,label_name,predicted,predicted_name,p_0,p_1,…` with a header, atomically.
 
     Args:
         path: The CSV file to write.
         images: The name of each image.
-        labels: The true class of each image; -1 where it is not known.
+        labels: The true class of each image; -1, without a name, where it is not known.
         probabilities: float `[count, num_classes]`. `predicted` is the class of the largest.
+        class_names: The name of each class.
     """
-    num_classes = probabilities.shape[1]
-    header = ["path", "label", "predicted", *(f"p_{index}" for index in range(num_classes))]
+    header = ["path", "label", "label_name", "predicted", "predicted_name"]
+    header += [f"p_{label}" for label in range(len(class_names))]
     # A file's name may hold bytes that are no text: they are written as they are.
     with (
         atomic_path(path) as temporary,
@@ -417,4 +419,6 @@ def write_predictions(
         writer = csv.writer(file)
         writer.writerow(header)
         for image, label, row in zip(images, labels, probabilities, strict=True):
-            writer.writerow([image, int(label), int(row.argmax()), *(f"{p:.6g}" for p in row)])
+            named = [label, class_names[label] if label >= 0 else ""]
+            best = row.argmax()
+            writer.writerow([image, *named, best, class_names[best], *(f"{p:.6g}" for p in row)])

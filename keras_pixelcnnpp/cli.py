@@ -26,48 +26,70 @@ MEMORY_ADVICE = (
 )
 
 app = typer.Typer(
-    rich_markup_mode="markdown",  # joins the lines of a paragraph
+    rich_markup_mode=None,  # in its frames, long names of options would be cut
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"max_content_width": 100},
     pretty_exceptions_enable=False,
 )
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(savedmodel, name="savedmodel")
-app.command("sample")(sample_trained)
-app.command("classify")(classify_trained)
-app.command("app")(launch)
+app.command(
+    "sample",
+    epilog="""\b
+Examples:
+  pixelcnnpp sample --preset fashion_mnist
+  pixelcnnpp sample --run runs/digits --label 3 --count 25 --output threes.png""",
+)(sample_trained)
+app.command(
+    "classify",
+    epilog="""\b
+Example:
+  pixelcnnpp classify --preset fashion_mnist image.png --csv predictions.csv""",
+)(classify_trained)
+app.command(
+    "app",
+    epilog="""\b
+Example:
+  pixelcnnpp app --run runs/digits --open""",
+)(launch)
 
 
-@app.callback()
+@app.callback(
+    epilog="""\b
+Examples:
+  pixelcnnpp sample --preset fashion_mnist
+  pixelcnnpp train pixelcnnpp --data digits --run runs/digits
+  pixelcnnpp evaluate classification --run runs/digits"""
+)
 def prepare(
     plugin: Annotated[
         list[str] | None,
         typer.Option(
-            help="A module to import before the command, for a model that was trained with it. "
-            "May be repeated."
+            help="A module to import first, for a model that was trained with it; may be repeated."
         ),
     ] = None,
 ) -> None:
-    """Conditional PixelCNN++: generates, classifies and scores images."""
+    """Train conditional PixelCNN++ models, and generate, classify and score images with them."""
     if plugin:
         import_plugins(plugin)
 
 
 @app.command()
 def presets() -> None:
-    """List the presets, and what those with weights were measured at.
+    """List the presets, with accuracy and bits/dim of trained ones.
 
-    Options of `pixelcnnpp train pixelcnnpp` override what a preset says.
+    Options of pixelcnnpp train pixelcnnpp override the values of a preset.
     """
     look = {"box": SIMPLE_HEAD, "padding": 0, "title_justify": "left"}
     folders = {name: PresetFolder.find(name) for name in preset_names()}
     headings = ("images", "classes", "levels", "filters", "mixtures", "label", "epochs")
     rows = [(name, *_architecture(folder.config())) for name, folder in folders.items()]
     print_table(("preset", *headings), rows, **look)
-    headings = ("trained on", "epochs", "accuracy", "bits/dim", "measured on")
+    headings = ("trained on", "accuracy", "bits/dim", "of levels", "measured on")
     trained = [(name, folder.metadata()) for name, folder in folders.items() if folder.has_weights]
-    rows = [(name, *_measured(facts)) for name, facts in trained]
+    rows = [(name, *_measured(facts, folders[name])) for name, facts in trained]
     print_table(("preset", *headings), rows, title="With weights", **look)
 
 
@@ -79,13 +101,13 @@ def _architecture(config: dict) -> Iterator[str]:
         yield ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _measured(facts: dict) -> tuple[str, ...]:
+def _measured(facts: dict, folder: PresetFolder) -> tuple[str, ...]:
     numbers = facts["metrics"]
     return (
         facts["data"],
-        str(facts["epochs"]),
         f"{numbers['accuracy']:.1%}",
         f"{numbers['bits_per_dim']:.3f}",
+        str(folder.config()["model"]["num_levels"]),
         f"{facts['count']} of {facts['split']}",
     )
 

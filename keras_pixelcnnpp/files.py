@@ -68,7 +68,7 @@ def _flush(path: Path) -> None:
 
 
 def local_path(path: Path) -> Path:
-    """Returns the path, or raises a `UserError` if it is a URL."""
+    """Returns a path to write to, or raises a `UserError` if it is a URL."""
     # It would become a folder `s3:` here, and who looks into the bucket finds nothing.
     start = path.parts[0] if path.parts else ""
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", start) and not Path(start).exists():
@@ -142,6 +142,11 @@ def safe_names(class_names: Sequence[str]) -> list[str]:
     if len({name.casefold() for name in names}) == len(names):
         return names
     return [f"{name}_{label}" for label, name in enumerate(names)]
+
+
+def counted(number: int, noun: str = "image") -> str:
+    """`"1 image"`, `"1,000 images"`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def sha256(path: str | Path) -> str:

@@ -178,15 +178,21 @@ class RunFolder:
         """The trained model of `section`.
 
         Raises:
-            UserError: if it is not there; the message says how to train it.
+            UserError: if it is not there; the message says how to train it, or to go on.
         """
         path = self.model(section)
-        if not path.is_file():
+        if path.is_file():
+            return path
+        self.read_config()
+        if self.has_checkpoint(section):
             raise UserError(
-                f"{path} does not exist. Train it: pixelcnnpp train {section} --data … "
-                f"--run {shlex.quote(str(self.path))}"
+                f"The training of {section} in {self.path} has not finished. Give the command that "
+                "began it again, with --resume."
             )
-        return path
+        raise UserError(
+            f"{self.path} has no trained {section}. Train it: pixelcnnpp train {section} --data … "
+            f"--run {shlex.quote(str(self.path))}"
+        )
 
     def start(
         self,

@@ -6,43 +6,71 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from keras_pixelcnnpp.files import local_path
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import counted, local_path
 
-app = typer.Typer(help="Export a trained model as a SavedModel, and use one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Export a trained model and use it; compress images.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 SavedModel = Annotated[
-    Path, typer.Argument(help="A run, runs/NAME/savedmodel, or one version in it.")
+    Path, typer.Argument(help="A run folder, its folder savedmodel, or one version in that.")
+]
+Images = Annotated[
+    list[Path], typer.Argument(help="Image files of any size: PNG, JPEG, WebP, BMP or GIF.")
 ]
 Workers = Annotated[
-    int, typer.Option(min=1, help="Processes that share the work; above 1, it needs Ray.")
+    int, typer.Option(min=1, help="Number of processes that share the work. Above 1 it needs Ray.")
 ]
 RayAddress = Annotated[
     str | None,
     typer.Option(
         envvar="RAY_ADDRESS",
-        help="A Ray cluster whose machines share the work, such as head:6379; all must see the "
-        "same files. By default, workers are processes of this machine.",
+        help="Address of a Ray cluster whose machines share the work, such as head:6379. All must "
+        "see the same files. Default: processes of this machine.",
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was broken off.")]
-Csv = Annotated[Path | None, typer.Option(help="Write the predictions here too.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Same seed, same images.")]
-Temperature = Annotated[float, typer.Option(help="Above 0; below 1, safer and smoother images.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a job that was interrupted.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same images.")
+]
+Temperature = Annotated[
+    float, typer.Option(help="Above 0. Below 1, images are more typical and less diverse.")
+]
 
 
 def output(text: str) -> Any:
-    """An option of where to write: a URL is refused before the work, not after it."""
-    return typer.Option(help=text, callback=local_path)
+    """An option of where to write: what is no such place is refused before the work, not after."""
+    return typer.Option(help=text, callback=_in_a_folder)
 
 
-@app.command()
+def _in_a_folder(path: Path | None) -> Path | None:
+    # Not made: its name may be mistyped.
+    if path is not None and not (folder := local_path(path).absolute().parent).is_dir():
+        raise UserError(f"There is no folder {folder} to write {path.name} to: make it first")
+    return path
+
+
+Csv = Annotated[Path | None, output("A CSV file to write the predictions to as well.")]
+
+
+@app.command(
+    epilog="""\b
+Example:
+  pixelcnnpp savedmodel export --run runs/digits"""
+)
 def export(
-    run: Annotated[Path, typer.Option(help="The run folder.")],
-    version: Annotated[int, typer.Option(min=1, help="The number of the version's folder.")] = 1,
+    run: Annotated[Path, typer.Option(help="Folder of the run.")],
+    version: Annotated[
+        int, typer.Option(min=1, help="Number of the version, the name of its folder.")
+    ] = 1,
 ) -> None:
-    """Write runs/NAME/savedmodel/1/, which works where this package is not installed.
+    """Export the model of a run as a SavedModel.
 
-    A model that was trained under JAX or torch is loaded under TensorFlow for it.
+    It works without this package, and is written to savedmodel/1 in the run folder. The command
+    needs TensorFlow; the model may have been trained under JAX or torch.
     """
     from keras_pixelcnnpp.backend import require_tensorflow
     from keras_pixelcnnpp.run import RunFolder, require_data
@@ -62,13 +90,17 @@ def export(
     )
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Example:
+  pixelcnnpp savedmodel classify runs/digits image.png --csv predictions.csv"""
+)
 def classify(
     savedmodel: SavedModel,
-    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of any size.")],
+    images: Images,
     csv: Csv = None,
 ) -> None:
-    """Classify images with an exported model."""
+    """Classify image files with an exported model."""
     from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
     from keras_pixelcnnpp.savedmodel.trained import classify_files
 
@@ -76,18 +108,25 @@ def classify(
         raise typer.Exit(2)
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Example:
+  pixelcnnpp savedmodel score runs/digits --data images --output scores.csv"""
+)
 def score(
     savedmodel: SavedModel,
-    data: Annotated[Path, typer.Option(help="A folder: all PNG and JPEG files below it.")],
+    data: Annotated[
+        Path, typer.Option(help="A folder. All image files in it and below are scored.")
+    ],
     output: Annotated[Path, output("The CSV file to write.")],
     workers: Workers = 1,
     ray_address: RayAddress = None,
     resume: Resume = False,
 ) -> None:
-    """Score a large set of images: class, probabilities and bits/dim of each.
+    """Score a large set of images, into a CSV file.
 
-    An image that can't be read is marked in its row.
+    Each row has an image's class, probabilities and bits/dim. An image that can't be read has the
+    class -1 and the reason.
     """
     import numpy as np
 
@@ -98,24 +137,31 @@ def score(
     model = SavedModelClassifier(savedmodel)
     bits = score_folder(model, data, output, resume, workers, ray_address)
     good = np.isfinite(bits)
-    print(f"Wrote {output}: scored {good.sum()} of {len(bits)} images")
+    print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
     if good.any():
         print(f"Mean: {bits[good].mean():.3f} {bits_unit(model.num_levels)}")
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Example:
+  pixelcnnpp savedmodel sample runs/digits --label 3 --count 100 --output samples"""
+)
 def sample(
     savedmodel: SavedModel,
-    label: Annotated[list[str], typer.Option(help="A class, by name or number. May be repeated.")],
-    output: Annotated[Path, output("Folder for the images.")],
-    count: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 25,
+    label: Annotated[list[str], typer.Option(help="A class, by name or number; may be repeated.")],
+    output: Annotated[Path, output("The folder to write the images to.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of images of each class.")] = 25,
     seed: Seed = 0,
     temperature: Temperature = 1.0,
     workers: Workers = 1,
     ray_address: RayAddress = None,
     resume: Resume = False,
 ) -> None:
-    """Sample images with an exported model, as PNG files: Class1_image_01.png and so on."""
+    """Sample images with an exported model.
+
+    They are written as PNG files, Class1_image_01.png and so on.
+    """
     import numpy as np
 
     from keras_pixelcnnpp.checks import require_temperature
@@ -129,66 +175,90 @@ def sample(
     model = SavedModelClassifier(savedmodel)
     classes = dict.fromkeys(class_label(model.class_names, name) for name in label)
     labels = np.repeat(list(classes), count)
-    print(f"Sampling {len(labels)} images. The first step takes longest.")
+    print(f"Sampling {counted(len(labels))}. The first step takes longest.")
     sample_many(model, labels, output, seed, temperature, resume, workers, ray_address)
-    print(f"Wrote {len(labels)} images to {output}")
+    print(f"Wrote {counted(len(labels))} to {output}")
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Example:
+  pixelcnnpp savedmodel serve runs/digits --port 8501"""
+)
 def serve(
     savedmodel: SavedModel,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8501,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 listens on all.")
     ] = "127.0.0.1",
-    name: Annotated[str, typer.Option(help="The name in /v1/models/NAME:predict.")] = "pixelcnnpp",
+    name: Annotated[
+        str, typer.Option(help="Name of the model in the URL /v1/models/NAME:predict.")
+    ] = "pixelcnnpp",
 ) -> None:
-    """Serve an exported model with KServe, by TensorFlow Serving's REST protocol.
+    """Serve an exported model with KServe.
 
-    Stop it with Ctrl-C.
+    The server speaks the REST protocol of TensorFlow Serving. Ctrl-C stops the server.
     """
     from keras_pixelcnnpp.savedmodel import serving
 
     serving.serve(savedmodel, name, host, port)
 
 
-Model = Annotated[str, typer.Argument(help="A run, a preset with weights, or a .keras file.")]
+Model = Annotated[
+    str, typer.Argument(help="A run folder, a preset with weights, or a .keras file.")
+]
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Example:
+  pixelcnnpp savedmodel compress runs/digits images --output images.pxc"""
+)
 def compress(
     model: Model,
     images: Annotated[
         list[Path],
-        typer.Argument(help="PNG or JPEG files of the model's size; folders, for all below."),
+        typer.Argument(help="Image files of the model's size, or folders of such."),
     ],
     output: Annotated[Path, output("The file to write, such as images.pxc.")],
     resize: Annotated[
         Literal["center_crop", "stretch"] | None,
-        typer.Option(help="Fit images of another size or colors, instead of refusing."),
+        typer.Option(
+            help="How to fit images of another size or colors. Default: they are refused."
+        ),
     ] = None,
 ) -> None:
-    """Compress images to about the bits per dimension that the model gives them.
+    """Compress images into one file.
 
-    A model of 256 levels loses nothing, one of fewer keeps the nearest. The images are decoded and
-    compared before the file is written. Decompressing needs the same model, backend and kind of
-    machine.
+    An image takes about the bits/dim that the model gives it. Compression is lossless for a model
+    of 256 levels; a model of fewer stores the nearest level. Before the file is written, the images
+    are decoded and compared. Decompressing needs the same model, backend and kind of processor.
     """
     from keras_pixelcnnpp.savedmodel.compression import compress_files
 
     compress_files(model, images, output, resize)
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Example:
+  pixelcnnpp savedmodel decompress images.pxc --model runs/digits --output back"""
+)
 def decompress(
-    file: Annotated[Path, typer.Argument(help="What `compress` wrote.")],
-    model: Annotated[str, typer.Option(help="The model that compressed them, as there.")],
-    output: Annotated[Path, output("Folder for the images.")],
+    file: Annotated[Path, typer.Argument(help="A file that compress wrote.")],
+    model: Annotated[
+        str,
+        typer.Option(help="The same model: a run folder, a preset with weights, or a .keras file."),
+    ],
+    output: Annotated[Path, output("The folder to write the images to.")],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are there already.")
+        bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
 ) -> None:
-    """Decompress images, as PNG files of the names that they had."""
+    """Decompress a file into PNG files.
+
+    They have the names of the original images.
+    """
     from keras_pixelcnnpp.savedmodel.compression import decompress_file
 
     decompress_file(file, model, output, overwrite)
@@ -197,9 +267,10 @@ def decompress(
 # Without exporting first: the commands `pixelcnnpp sample` and `pixelcnnpp classify`.
 
 Trained = Annotated[
-    str | None, typer.Option("--preset", help="A preset with weights: see pixelcnnpp presets.")
+    str | None,
+    typer.Option("--preset", help="A preset with weights; pixelcnnpp presets lists them."),
 ]
-Run = Annotated[Path | None, typer.Option("--run", help="A run folder.")]
+Run = Annotated[Path | None, typer.Option("--run", help="Folder of a run.")]
 ModelFile = Annotated[Path | None, typer.Option("--model", help="A .keras file.")]
 
 
@@ -209,19 +280,27 @@ def sample_trained(
     model: ModelFile = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(help="A class, by name or number; may be repeated. By default, all."),
+        typer.Option(help="A class, by name or number; may be repeated. Default: all."),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 10,
-    output: Annotated[Path, output("The PNG file.")] = Path("samples.png"),
+    count: Annotated[int, typer.Option(min=1, help="Number of images of each class.")] = 10,
+    output: Annotated[Path, output("The PNG file to write.")] = Path("samples.png"),
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Same seed, same images. By default, new ones.")
+        int | None,
+        typer.Option(min=0, help="The same seed gives the same images. Default: a new one."),
     ] = None,
     temperature: Temperature = 1.0,
     guidance: Annotated[
-        float, typer.Option(min=0, help="Above 0: more typical of the class, if it can.")
+        float,
+        typer.Option(
+            min=0,
+            help="Weight of classifier-free guidance; it needs a model trained with label dropout.",
+        ),
     ] = 0.0,
 ) -> None:
-    """Sample images of each class with a trained model, into one PNG file."""
+    """Sample images of each class with a trained model.
+
+    They are written into one PNG file. Exactly one of --preset, --run and --model names the model.
+    """
     source = trained_source(preset, run, model)
     from keras_pixelcnnpp.data.images import png_bytes
     from keras_pixelcnnpp.errors import argument_errors
@@ -242,13 +321,16 @@ def sample_trained(
 
 
 def classify_trained(
-    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files of any size.")],
+    images: Images,
     preset: Trained = None,
     run: Run = None,
     model: ModelFile = None,
     csv: Csv = None,
 ) -> None:
-    """Classify images with a trained model."""
+    """Classify image files with a trained model.
+
+    Exactly one of --preset, --run and --model names the model.
+    """
     source = trained_source(preset, run, model)
     from keras_pixelcnnpp.savedmodel.trained import TrainedModel, classify_files
 
@@ -258,7 +340,6 @@ def classify_trained(
 
 def trained_source(preset: str | None, run: Path | None, model: Path | None) -> Path:
     """Where the one of the three that was given lies; `UserError` if it isn't one, or not there."""
-    from keras_pixelcnnpp.errors import UserError
     from keras_pixelcnnpp.presets import PresetFolder
     from keras_pixelcnnpp.run import RunFolder
 

@@ -21,7 +21,7 @@ from keras_pixelcnnpp.data.images import (
 )
 from keras_pixelcnnpp.distributions.levels import bits_unit, quantize
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import write_bytes
+from keras_pixelcnnpp.files import counted, write_bytes
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.savedmodel.large_sets import images_below
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
@@ -53,7 +53,7 @@ def compress_files(source: str, sources: list[Path], output: Path, resize: str |
     if model.num_levels < 256:
         print(f"Of the 256 values of a sub-pixel, the nearest of {model.num_levels} is kept.")
     print(
-        f"Wrote {len(files)} images to {output}. Back: pixelcnnpp savedmodel decompress "
+        f"Wrote {counted(len(files))} to {output}. Back: pixelcnnpp savedmodel decompress "
         f"{shlex.join([str(output), '--model', str(source)])} --output FOLDER"
     )
 
@@ -137,7 +137,7 @@ def decompress_file(file: Path, source: str, output: Path, overwrite: bool = Fal
         raise UserError(f"{there[0]} is there already. Add --overwrite, or choose another folder")
     for path, pixels in zip(paths, images, strict=True):
         write_bytes(path, png_bytes(pixels))
-    print(f"Wrote {len(images)} images to {output}")
+    print(f"Wrote {counted(len(images))} to {output}")
 
 
 def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:

@@ -34,15 +34,16 @@ def score_folder(
     ray_address: str | None = None,
     block_size: int = 256,
 ) -> np.ndarray:
-    """Scores every PNG and JPEG file below a folder, into a CSV file that grows block by block.
+    """Scores every image file below a folder, into a CSV file that grows block by block.
 
-    Its rows are `path,predicted,class,bits_per_dim,p_0,p_1,…,error`, sorted by path. An image that
-    can't be read has the class -1 and the reason in `error`. With `resume`, a file that was broken
-    off is completed. Returns bits per dimension, `(N,)`, NaN where an image can't be read.
+    Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
+    image that can't be read has the class -1 and the reason in `error`. With `resume`, a file that
+    was broken off is completed. Returns bits per dimension, `(N,)`, NaN where an image can't be
+    read.
     """
     paths = images_below(data)
     numbers = [f"p_{label}" for label in range(model.num_classes)]
-    rows = [["path", "predicted", "class", "bits_per_dim", *numbers, "error"]]
+    rows = [["path", "predicted", "predicted_name", "bits_per_dim", *numbers, "error"]]
     if output.exists():
         if not resume:
             raise UserError(f"{output} is there already. Add --resume to go on, or choose another")
@@ -62,12 +63,12 @@ def score_folder(
 
 
 def images_below(folder: Path) -> list[str]:
-    """The paths of all PNG and JPEG files below a folder, sorted; at least one."""
+    """The paths of all image files below a folder, sorted; at least one."""
     if not folder.is_dir():
         raise UserError(f"No such folder: {folder}")
     files = [file for file in visible_files(folder) if file.suffix.lower() in SUFFIXES]
     if not files:
-        raise UserError(f"{folder} holds no PNG or JPEG file")
+        raise UserError(f"{folder} holds no image file. Expected: {', '.join(SUFFIXES)}")
     return sorted(file.relative_to(folder).as_posix() for file in files)
 
 

@@ -41,10 +41,10 @@ class TrainedModel:
         run, names, resize = RunFolder(source), (), "center_crop"
         if Path(source).is_file():
             model = load_trained_model(source)
-        elif run.model_keras.is_file():
+        elif run.model_keras.is_file() or run.has_checkpoint("pixelcnnpp"):
             data = require_data(run.read_config(), "class_names")
             names, resize = data["class_names"], data.get("resize", resize)
-            model = load_trained_model(run.model_keras)
+            model = load_trained_model(run.require_model("pixelcnnpp"))
         else:
             model = model_from_preset(source, load_weights=True)
             names = CLASS_NAMES.get(PresetFolder.find(source).metadata().get("data"), ())
@@ -107,6 +107,8 @@ def classify_files(
         table.add_row(name, class_name, f"{probabilities[label]:.1%}", f"{bits:.3f}")
     Console(markup=False, emoji=False).print(table)
     if csv is not None:
-        write_predictions(csv, names, [-1] * len(names), result["probabilities"])
+        write_predictions(
+            csv, names, [-1] * len(names), result["probabilities"], classifier.class_names
+        )
         print(f"Wrote {csv}")
     return len(images) == len(files)

@@ -118,6 +118,15 @@ def test_run_that_broke_off_early_may_be_started_again(tmp_path):
     assert run.read_config()["pixelcnnpp"]["options"]["filters"] == 80
 
 
+def test_a_model_that_is_not_there_yet(run):
+    assert run.require_model("pixelcnnpp") == run.model_keras
+    run.model_keras.unlink()
+    with pytest.raises(UserError, match=r"has not finished.*--resume"):
+        run.require_model("pixelcnnpp")
+    with pytest.raises(UserError, match=r"no trained baseline.*pixelcnnpp train baseline"):
+        run.require_model("baseline")
+
+
 @pytest.fixture
 def stripes(tmp_path):
     """A folder of images that are wider than high, red, green and blue from left to right."""

@@ -12,21 +12,31 @@ from keras_pixelcnnpp.train.options import (
     BaselineOptions,
     Options,
     PixelCNNOptions,
-    PlainHelp,
     overrides,
     resolve_options,
     taking,
 )
 
-app = typer.Typer(help="Train a model into a run folder.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train a model into a run folder.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
-@app.command(cls=PlainHelp)
+@app.command(
+    epilog="""\b
+Examples:
+  pixelcnnpp train pixelcnnpp --data digits --run runs/digits
+  pixelcnnpp train pixelcnnpp --data photographs --run runs/mine --epochs 20
+  pixelcnnpp train pixelcnnpp --data photographs --run runs/mine --epochs 20 --resume"""
+)
 @taking(PixelCNNOptions)
 def pixelcnnpp(options: PixelCNNOptions) -> None:
-    """Train a conditional PixelCNN++, or another model of the family.
+    """Train a PixelCNN++, or another model of the family.
 
-    A preset gives the defaults, options override it.
+    An option that shows no default has the value of the preset. Where the preset has none either,
+    training takes 100 epochs, 16 images per step and a constant learning rate of 0.0002, without
+    averaged weights, clipping and mirroring, with samples every 5 epochs; the model has the
+    defaults of its class.
     """
     from keras_pixelcnnpp.run import RunFolder
     from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
@@ -67,10 +77,20 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
         print(f"Wrote {folder.model_keras}. Next: {_next(following, options)}")
 
 
-@app.command(cls=PlainHelp)
+@app.command(
+    epilog="""\b
+Example:
+  pixelcnnpp train baseline --data digits --run runs/digits"""
+)
 @taking(BaselineOptions)
 def baseline(options: BaselineOptions) -> None:
-    """Train the CNN classifier that PixelCNN++ is compared with, on the same data."""
+    """Train the CNN that PixelCNN++ is compared with.
+
+    The CNN classifies. It is trained on the same data, in the same run folder.
+
+    Training images are mirrored at random, except those of digits and mnist. Gradients
+    are not clipped unless --gradient-clip-norm says so.
+    """
     from keras_pixelcnnpp.run import RunFolder
     from keras_pixelcnnpp.train.baseline import train_baseline
     from keras_pixelcnnpp.train.data import load_training_data

@@ -10,18 +10,21 @@ from typing import Annotated, Literal
 
 import typer
 from typer import Option
-from typer.core import TyperCommand
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import likelihood_epochs
 
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
-Epochs = Annotated[int | None, Option(help="Passes over the training images.", min=1)]
-BatchSize = Annotated[int | None, Option(help="Images per step.", min=1)]
-LearningRate = Annotated[float | None, Option(help="Adam's peak learning rate.", min=0)]
+Epochs = Annotated[int | None, Option(help="Number of passes over the training images.", min=1)]
+BatchSize = Annotated[int | None, Option(help="Number of images per step.", min=1)]
+LearningRate = Annotated[float | None, Option(help="Peak learning rate of Adam.", min=0)]
 EmaMomentum = Annotated[
     float | None,
-    Option(help="Momentum of the averaged weights, at most 1 - 10/steps; 0: none.", min=0, max=1),
+    Option(
+        help="Momentum of the averaged weights, at most 1 - 10/steps; 0 for no average.",
+        min=0,
+        max=1,
+    ),
 ]
 
 
@@ -46,65 +49,81 @@ class Options:
     data: Annotated[
         str,
         Option(
-            help="digits, mnist, fashion_mnist, cifar10, an .npz, or a folder: with train.csv, or "
-            "of class folders."
+            help="The images: digits, mnist, fashion_mnist, cifar10, an .npz file, a folder with "
+            "train.csv, or a folder of class folders."
         ),
     ]
-    run: Annotated[Path, Option(help="The run folder, such as runs/digits.")]
-    resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False
+    run: Annotated[Path, Option(help="Folder of the run, such as runs/digits.")]
+    resume: Annotated[bool, Option("--resume", help="Continue from the last checkpoint.")] = False
     overwrite: Annotated[
-        bool, Option("--overwrite", help="Start over in a folder that holds a run.")
+        bool, Option("--overwrite", help="Replace the run that the folder holds.")
     ] = False
     image_size: Annotated[
-        int | None, Option(help="Height and width to resize to; of folders 32 unless given.", min=1)
+        int | None,
+        Option(
+            help="Height and width in pixels to resize images to. Default: 32 for a folder, else "
+            "their own.",
+            min=1,
+        ),
     ] = None
     resize: Annotated[
         Literal["center_crop", "stretch"],
-        Option(help="What becomes of images of another aspect ratio."),
+        Option(help="How to fit images of another aspect ratio."),
     ] = "center_crop"
     skip_corrupted: Annotated[
         bool,
-        Option("--skip-corrupted", help="Go on without the image files that cannot be read."),
+        Option("--skip-corrupted", help="Leave out image files that cannot be read."),
     ] = False
     max_examples: Annotated[
-        int | None, Option(help="Train on so many images, chosen at random.", min=1)
+        int | None, Option(help="Number of training images, chosen at random. Default: all.", min=1)
     ] = None
     labels_per_class: Annotated[
         int | None,
-        Option(help="Hide all training labels but so many of each class, by --seed.", min=1),
+        Option(
+            help="Number of labeled training images of each class, chosen by --seed; other labels "
+            "are hidden. Default: all.",
+            min=1,
+        ),
     ] = None
     label_noise: Annotated[
         float | None,
-        Option(help="Make this share of the training labels wrong, by --seed.", min=0, max=1),
+        Option(
+            help="Share of the training labels to make wrong, chosen by --seed. Default: none.",
+            min=0,
+            max=1,
+        ),
     ] = None
     epochs: Epochs = None
     batch_size: BatchSize = None
     learning_rate: LearningRate = None
     ema_momentum: EmaMomentum = None
     gradient_clip_norm: Annotated[
-        float | None, Option(help="A longer gradient is scaled down to this norm; 0: never.", min=0)
+        float | None,
+        Option(help="Norm that a larger gradient is scaled down to; 0 for no clipping.", min=0),
     ] = None
-    horizontal_flip: Annotated[bool | None, Option(help="Mirror half of the training images.")] = (
-        None
-    )
-    precision: Annotated[Precision, Option(help="Of the computations.")] = "float32"
-    jit_compile: Annotated[bool | None, Option(help="Compile with XLA.")] = None
-    seed: Annotated[int, Option(help="Same seed, same numbers.", min=0)] = 0
+    horizontal_flip: Annotated[bool | None, Option(help="Mirror training images at random.")] = None
+    precision: Annotated[Precision, Option(help="Precision of the computations.")] = "float32"
+    jit_compile: Annotated[
+        bool | None, Option(help="Compile with XLA. Default: not under TensorFlow on a CPU.")
+    ] = None
+    seed: Annotated[int, Option(help="The same seed gives the same training.", min=0)] = 0
     max_validation_examples: Annotated[
         int | None,
         Option(
-            help="Measure on so many validation images after each epoch; 0: all. Unless given, "
+            help="Number of validation images to measure on after each epoch; 0 for all. Default: "
             "as many as take no longer than the epoch.",
             min=0,
         ),
     ] = None
     plugin: Annotated[
         list[str] | None,
-        Option(help="A module to import first, such as one that adds strategies; may be repeated."),
+        Option(help="A module to import first, such as one with a strategy; may be repeated."),
     ] = None
     callback: Annotated[
         list[str] | None,
-        Option(help="MODULE:OBJECT, a Keras callback or what returns one; may be repeated."),
+        Option(
+            help="MODULE:OBJECT, a Keras callback or a function that returns one; may be repeated."
+        ),
     ] = None
 
 
@@ -115,85 +134,101 @@ class PixelCNNOptions(Options):
     preset: Annotated[
         str | None,
         Option(
-            help="Where defaults come from: a name that `pixelcnnpp presets` lists, or a folder. "
-            "Unless given, what suits the data, else cpen455."
+            help="Where defaults come from: a name that pixelcnnpp presets lists, or a folder. "
+            "Default: the preset of the data, else cpen455."
         ),
     ] = None
     architecture: Annotated[
-        Literal["pixelcnnpp", "gated_pixelcnn", "pixelcnn"] | None, Option(help="The network.")
+        Literal["pixelcnnpp", "gated_pixelcnn", "pixelcnn"] | None,
+        Option(help="Network of the model."),
     ] = None
     head: Annotated[
         Literal["logistic_mixture", "categorical"] | None,
-        Option(help="The distribution of a pixel."),
+        Option(help="Distribution of a pixel."),
     ] = None
     num_levels: Annotated[
         int | None,
-        Option(help="Values of a sub-pixel: fewer make images coarser.", min=2, max=256),
+        Option(
+            help="Number of values of a sub-pixel; images are quantized to them.", min=2, max=256
+        ),
     ] = None
     filters: Annotated[
-        str | None, Option(help="Width, or one per resolution: 24,48,96.", callback=numbers)
+        str | None,
+        Option(help="Number of filters, or one for each resolution: 24,48,96.", callback=numbers),
     ] = None
     num_blocks: Annotated[
         str | None,
-        Option(help="Blocks at each resolution, or one number for each.", callback=numbers),
+        Option(
+            help="Number of blocks at each resolution, or one for each: 2,1,1.", callback=numbers
+        ),
     ] = None
-    num_resolutions: Annotated[int | None, Option(help="Each halves height and width.")] = None
-    num_mixtures: Annotated[int | None, Option(help="Logistic components.")] = None
-    dropout_rate: Annotated[float | None, Option(help="In [0, 1).")] = None
+    num_resolutions: Annotated[
+        int | None, Option(help="Number of resolutions; each halves height and width.")
+    ] = None
+    num_mixtures: Annotated[int | None, Option(help="Number of logistic components.")] = None
+    dropout_rate: Annotated[float | None, Option(help="Dropout rate, in [0, 1).")] = None
     conditioning: Annotated[
-        str | None, Option(help="How labels enter: none, bias, film, …, or several with +.")
+        str | None,
+        Option(help="How labels enter: none, bias, film and so on, or several, as in bias+film."),
     ] = None
     conditioned_blocks: Annotated[
-        str | None, Option(help="Which blocks see the label: all, up, or up_left (fastest).")
+        str | None, Option(help="Blocks that see the label: all, up, or up_left (fastest).")
     ] = None
     label_dropout_rate: Annotated[
-        float | None, Option(help="Share of training images without their label.")
+        float | None,
+        Option(help="Share of images that are trained on without their label, for guidance."),
     ] = None
     label_loss_weight: Annotated[
-        float | None, Option(help="Of the cross-entropy over the candidate labels.", min=0)
+        float | None,
+        Option(help="Weight of the cross-entropy (nats) over the candidate labels.", min=0),
     ] = None
     num_candidates: Annotated[
-        int | None, Option(help="Candidate labels for each image, at most one per class.", min=2)
+        int | None,
+        Option(help="Number of labels compared for each image, at most one per class.", min=2),
     ] = None
     unlabeled_weight: Annotated[
-        float | None, Option(help="Of training images without a label; 0 leaves them out.", min=0)
+        float | None, Option(help="Weight of images without a label; 0 leaves them out.", min=0)
     ] = None
     initial_logit_scale: Annotated[
-        float | None, Option(help="First factor on the log-likelihoods, learned.", min=0)
+        float | None, Option(help="Initial factor on the log-likelihoods in the posterior.", min=0)
     ] = None
-    learn_logit_scale: Annotated[bool | None, Option(help="Learn that factor.")] = None
-    learn_class_bias: Annotated[bool | None, Option(help="Learn an offset for each class.")] = None
+    learn_logit_scale: Annotated[bool | None, Option(help="Learn the logit scale.")] = None
+    learn_class_bias: Annotated[bool | None, Option(help="Learn a bias for each class.")] = None
     initial_weights: Annotated[
         str | None,
-        Option(help="Start from a preset with weights, or from a run or its model.keras."),
+        Option(
+            help="Weights to start from: a preset, a run folder or a .keras file. Default: random."
+        ),
     ] = None
     likelihood_epochs: Annotated[
         int | None,
         Option(
-            help="First epochs, by likelihood alone. Unless given, as large a share as the "
-            "preset's; with --unlabeled-weight none.",
+            help="Number of first epochs by likelihood alone. Default: the preset's share of all; "
+            "0 with --unlabeled-weight.",
             min=0,
         ),
     ] = None
     learning_rate_schedule: Annotated[
         Literal["exponential", "cosine"] | None,
-        Option(help="A factor per step, or down to a hundredth at the end."),
+        Option(
+            help="exponential: a factor per step. cosine: down to a hundredth at the last step."
+        ),
     ] = None
     learning_rate_decay: Annotated[
-        float | None, Option(help="That factor per step.", min=0, max=1)
+        float | None, Option(help="Factor per step of the exponential schedule.", min=0, max=1)
     ] = None
     learning_rate_warmup: Annotated[
         int | None,
         Option(
-            help="Steps over which the rate rises, at the start and after --likelihood-epochs; at "
-            "most a tenth of all.",
+            help="Number of steps over which the rate rises, at the start and after "
+            "--likelihood-epochs; at most a tenth of all.",
             min=1,
         ),
     ] = None
     labeled_fraction: Annotated[
         float | None,
         Option(
-            help="With --unlabeled-weight: repeat labeled images up to this share.",
+            help="Share that labeled images are repeated up to, with --unlabeled-weight.",
             min=0,
             max=0.99,
         ),
@@ -201,34 +236,38 @@ class PixelCNNOptions(Options):
     crop_margin: Annotated[
         int | None,
         Option(
-            help="Read image files this much larger too, to train half of the time on a random "
-            "crop.",
+            help="Pixels by which image files are read larger, to train half of the time on a "
+            "random crop.",
             min=0,
         ),
     ] = None
     mutation_rate: Annotated[
         float | None,
         Option(
-            help="Share of sub-pixels replaced by random ones, for a model of the background.",
+            help="Share of sub-pixels replaced at random, for a background model (evaluate ood).",
             min=0,
             max=0.99,
         ),
     ] = None
     sample_every: Annotated[
-        int | None, Option(help="Epochs between grids of samples in TensorBoard; 0: none.", min=0)
+        int | None,
+        Option(help="Epochs between grids of samples in TensorBoard; 0 for none.", min=0),
     ] = None
     devices: Annotated[
-        int | None, Option(help="Devices that share every batch (TensorFlow, JAX).", min=1)
+        int | None,
+        Option(
+            help="Number of devices that share every batch (TensorFlow, JAX). Default: one.", min=1
+        ),
     ] = None
     workers: Annotated[
         str | None,
         Option(
-            help="HOST:PORT of each process that shares every batch, with commas between (JAX). "
-            "All must see the run folder; the first writes it."
+            help="HOST:PORT of each process that shares every batch, separated by commas (JAX). "
+            "All must see the run folder; the first writes to it."
         ),
     ] = None
     worker: Annotated[
-        int | None, Option(help="This process's place in --workers, from 0.", min=0)
+        int | None, Option(help="Place of this process in --workers, from 0.", min=0)
     ] = None
 
 
@@ -240,11 +279,12 @@ class BaselineOptions(Options):
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 2e-3
     ema_momentum: EmaMomentum = 0.99
-    weight_decay: Annotated[float, Option(help="AdamW's.", min=0)] = 0.02
+    weight_decay: Annotated[float, Option(help="Weight decay of AdamW.", min=0)] = 0.02
     row_mask_rate: Annotated[
         float,
         Option(
-            help="Share of images of which only the first rows are left, to learn to judge parts.",
+            help="Share of training images of which only the first rows are shown, so that it "
+            "learns to classify parts.",
             min=0,
             max=0.99,
         ),
@@ -285,13 +325,6 @@ _NEITHER = (
 # A mirrored digit is no digit; most photographs may be mirrored.
 NOT_MIRRORED = ("digits", "mnist")
 _GIVEN_BY_DATA = ("image_shape", "num_classes")
-
-
-class PlainHelp(TyperCommand):
-    """A command whose help has no frames, in which long names of options would be cut."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **{**kwargs, "rich_markup_mode": None})
 
 
 def taking(declaration: type) -> Callable:

@@ -108,7 +108,7 @@ class TestCommand:
         names = ["dark", "grey", "bright"]
         for name, file in files.items():
             columns = np.loadtxt(
-                run.reports / file, delimiter=",", skiprows=1, usecols=range(2, 6), ndmin=2
+                run.reports / file, delimiter=",", skiprows=1, usecols=(3, 5, 6, 7), ndmin=2
             )
             predicted, probabilities = columns[:, 0], columns[:, 1:]
             form = {"target_names": names, "output_dict": True, "zero_division": 0}

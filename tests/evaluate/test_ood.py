@@ -152,7 +152,7 @@ class TestCommand:
 
     def test_bad_background_or_other_data(self, pixelcnnpp, run, tmp_path):
         command = ("evaluate", "ood", "--run", run.path)
-        one_line(pixelcnnpp(*command, "--background", tmp_path), "model.keras does not exist")
+        one_line(pixelcnnpp(*command, "--background", tmp_path), "No run in")
         tiny.untrained_model(num_levels=4).save(tmp_path / "model.keras")
         one_line(pixelcnnpp(*command, "--background", tmp_path), "Received: ((4, 4, 1), 4)")
         one_line(pixelcnnpp(*command, "--ood-data", tmp_path / "none"), "No such folder or .npz")

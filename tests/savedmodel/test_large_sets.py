@@ -49,7 +49,7 @@ def data(tmp_path):
 
 class TestScore:
     def test_rows_are_those_of_the_model(self, pixelcnnpp, savedmodel, trained, data, tmp_path):
-        output = tmp_path / "new" / "scores.csv"
+        output = tmp_path / "scores.csv"
         command = ("savedmodel", "score", savedmodel, "--data", data, "--output", output)
         status, out, _ = pixelcnnpp(*command)
         assert status == 0
@@ -65,14 +65,14 @@ class TestScore:
         assert mean == pytest.approx(bits.mean(), abs=6e-4)  # printed with three decimals
         assert [int(row["predicted"]) for row in good] == probabilities.argmax(axis=1).tolist()
         names = [("dark", "grey", "bright")[label] for label in probabilities.argmax(axis=1)]
-        assert [row["class"] for row in good] == names
+        assert [row["predicted_name"] for row in good] == names
         assert [float(row["bits_per_dim"]) for row in good] == pytest.approx(bits, abs=1e-4)
         received = [[float(row[f"p_{label}"]) for label in range(3)] for row in good]
         assert np.array(received) == pytest.approx(probabilities, abs=1e-4)
         for row in rows:
             if row["error"]:
                 assert BAD[row["path"]] in row["error"]
-                assert (row["predicted"], row["class"], row["p_0"]) == ("-1", "", "")
+                assert (row["predicted"], row["predicted_name"], row["p_0"]) == ("-1", "", "")
         one_line(pixelcnnpp(*command), "scores.csv is there already", "--resume")
 
     def test_goes_on_wherever_it_was_broken_off(self, exported, data, tmp_path):
@@ -94,7 +94,7 @@ class TestScore:
         with pytest.raises(UserError, match="No such folder"):
             score_folder(exported, tmp_path / "none", output)
         (tmp_path / "empty").mkdir()
-        with pytest.raises(UserError, match="no PNG or JPEG"):
+        with pytest.raises(UserError, match="no image file"):
             score_folder(exported, tmp_path / "empty", output)
         assert not output.exists()
         output.write_text("mine\n")

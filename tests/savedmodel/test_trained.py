@@ -65,7 +65,7 @@ def test_classify(pixelcnnpp, trained, savedmodel, image, tmp_path, exported):
 def test_sample(pixelcnnpp, trained, tmp_path):
     file = tmp_path / "model.keras"
     trained.save(file)
-    output = tmp_path / "out" / "samples.png"
+    output = tmp_path / "samples.png"
     options = ["--label", "Class2", "--label", "0", "--count", 3, "--seed", 4]
     status, out, _ = pixelcnnpp("sample", "--model", file, *options, "--output", output)
     assert status == 0
@@ -88,7 +88,8 @@ def test_sample(pixelcnnpp, trained, tmp_path):
         (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
         # Before it looks for the model.
         (["sample", "--preset", "nowhere", "--output", "s3://bucket/a.png"], ["to a URL", "s3://"]),
-        (["classify", "--run", "nowhere", "a.png"], ["nowhere", "Train it"]),
+        (["sample", "--preset", "nowhere", "--output", "no/a.png"], ["no folder", "a.png"]),
+        (["classify", "--run", "nowhere", "a.png"], ["No run in nowhere", "Train one first"]),
     ],
 )
 def test_mistakes(pixelcnnpp, arguments, fragments):
