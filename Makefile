@@ -1,7 +1,7 @@
 # make demo      train, evaluate, export and use a small model (minutes)
 # make test      tests under TensorFlow; also test-jax, test-torch, test-extras, test-notebooks, test-all
 # make bench     speed under each backend that has an environment, on CPU or GPU: one table (minutes); also bench-all
-# make lint      style; make format mends what can be mended
+# make lint      style and spelling; make format mends what can be mended
 # make docs      the site, in docs/_build/html
 # make notebooks runs the tutorials (minutes), and builds the site with what they print
 # make soak      kills trainings and resumes them, serves requests, runs all examples of hypothesis
@@ -103,6 +103,7 @@ wheel: .venv/installed
 lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/codespell
 
 format: .venv/installed
 	.venv/bin/ruff check --fix .

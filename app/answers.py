@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from keras_pixelcnnpp.data.images import check_channels, read_image
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.evidence import colour_limit
+from keras_pixelcnnpp.evaluate.evidence import color_limit
 from keras_pixelcnnpp.evaluate.figures import name_lines, new_figure, show_pixels
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
@@ -170,7 +170,7 @@ def evidence_figure(pixels: np.ndarray, evidence: np.ndarray, label: str, agains
     for axes in (left, right):
         axes.set_axis_off()
     show_pixels(left, pixels)
-    limit = colour_limit(evidence)
+    limit = color_limit(evidence)
     drawn = right.imshow(evidence, "RdBu", vmin=-limit, vmax=limit)
     bar = figure.colorbar(drawn, ax=(left, right), extend="both", shrink=0.8, aspect=18)
     bar.set_label("nats", fontsize=9)

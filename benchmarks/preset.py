@@ -25,7 +25,7 @@ from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS, WATCHING
 
 PRESETS = Path(kp.__file__).parent / "presets"
-LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}
+LICENSES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}
 # Of one training: the machine it ran on, what was looked at meanwhile.
 OF_THE_RUN = ("precision", "jit_compile", "seed", "max_examples", *WATCHING)
 
@@ -87,7 +87,7 @@ def write(folder, name):
         run=run,
         config=config,
         metadata=metadata,
-        licence=LICENCES.get(metadata["data"]),
+        license=LICENSES.get(metadata["data"]),
         cnn=report["models"].get("baseline"),
         coded=read_json(compression) if compression.exists() else None,
         named=generation.get("class_consistency"),

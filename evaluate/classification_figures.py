@@ -49,7 +49,7 @@ def roc_png(
     # A logarithmic axis has no zero: half an image stands for none.
     least = 0.5 / len(labels)
     chance = np.geomspace(least, 1)
-    axes.plot(chance, chance, ":", color="grey")
+    axes.plot(chance, chance, ":", color="gray")
     lines = {}
     for index, area in enumerate(metrics.one_vs_rest_auc(labels, probabilities)):
         if area is None:
@@ -81,7 +81,7 @@ def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
     panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     for axes, (title, probabilities) in zip(panels, models.items(), strict=True):
         scaled, temperatures = metrics.cross_fitted_temperature(labels, probabilities)
-        axes.plot([0, 1], [0, 1], ":", color="grey")
+        axes.plot([0, 1], [0, 1], ":", color="gray")
         for name, values in {"as it is": probabilities, "temperature-scaled": scaled}.items():
             count, accuracy, confidence = metrics.reliability(labels, values)
             error = metrics.expected_calibration_error(labels, values)

@@ -156,7 +156,7 @@ def generation(
     """Sample images and compare them with real images.
 
     Writes the folder samples of the run (Class0_image_01.png and so on); and generation.json,
-    samples.png, samples_Class0.png and so on, temperatures.png, nearest_neighbours.png (is it
+    samples.png, samples_Class0.png and so on, temperatures.png, nearest_neighbors.png (is it
     copying?) and completions.png. Distances are those of features of the run's baseline CNN.
     """
     from keras_pixelcnnpp.evaluate.generation import evaluate_generation

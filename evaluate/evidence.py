@@ -96,7 +96,7 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str]) -> bytes:
     grid = figure.subplots(len(rows), 2 * counts.max(), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    limit = colour_limit(evidence.maps)
+    limit = color_limit(evidence.maps)
     words = {"fontsize": 7, "parse_math": False}
     for index, label in enumerate(labels):
         place = 2 * int(np.sum(labels[:index] == label))
@@ -114,7 +114,7 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str]) -> bytes:
     return figure_png(figure)
 
 
-def colour_limit(maps: np.ndarray) -> float:
+def color_limit(maps: np.ndarray) -> float:
     """The nats, for or against a class, that get the deepest color.
 
     Of one pixel in a hundred the color may be cut off, or a single one would pale all others.

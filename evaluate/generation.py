@@ -21,7 +21,7 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
     FIDELITY_METRICS,
     fidelity_metrics,
     memorization,
-    nearest_neighbours,
+    nearest_neighbors,
 )
 from keras_pixelcnnpp.files import atomic_path, counted, safe_names, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -30,10 +30,10 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder, require_data
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
-GALLERIES = ("nearest_neighbours", "completions", "temperatures")
+GALLERIES = ("nearest_neighbors", "completions", "temperatures")
 SUMMARY = ("frechet_distance", "kid", "class_consistency")
 MOST_ROWS = MOST_COLUMNS = 10  # of a gallery
-NEIGHBOURS = 3  # beside each image, in each space
+NEIGHBORS = 3  # beside each image, in each space
 UNKNOWN = 200  # the gray of what the model doesn't see
 
 
@@ -84,7 +84,7 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         # As the model sees them, or no sample would equal one of them.
         train, unseen = (quantize(some, model.num_levels) for some in (train, real.images))
         report["memorization"], found = nearest_training(samples, train, unseen, cnn)
-        galleries["nearest_neighbours"] = nearest_gallery(samples, train, found)
+        galleries["nearest_neighbors"] = nearest_gallery(samples, train, found)
         if options.completions and (not model.num_classes or (real.labels >= 0).all()):
             completed = complete_images(model, real, class_names, options.completions, **how)
             galleries["completions"] = completed
@@ -307,8 +307,8 @@ def nearest_training(
     report, found = {}, {}
     for name, points in spaces.items():
         pool = points(train)
-        found[name] = nearest_neighbours(points(samples.images), pool, min(NEIGHBOURS, len(pool)))
-        of_held_out, _ = nearest_neighbours(points(held_out), pool, 1)
+        found[name] = nearest_neighbors(points(samples.images), pool, min(NEIGHBORS, len(pool)))
+        of_held_out, _ = nearest_neighbors(points(held_out), pool, 1)
         report[name] = memorization(found[name][0][:, 0], of_held_out[:, 0])
     return report, found
 

@@ -212,7 +212,7 @@ def ood_png(
         show_row(row[0], images[:EXAMPLES], name)
         for axes, detector in zip(row[1:], detectors, strict=True):
             edges = np.histogram_bin_edges(everything[detector], 40)
-            axes.hist(scores["in_distribution"][detector], edges, color="grey", alpha=0.5)
+            axes.hist(scores["in_distribution"][detector], edges, color="gray", alpha=0.5)
             axes.set(yticks=[])
             axes.tick_params(labelbottom=name == list(sets)[-1], labelsize=7)
             if name != "in_distribution":

@@ -49,11 +49,11 @@ def lower_resolutions(row, level):
     return COMPUTED if row % 2**level == 0 else KEPT
 
 
-def draw_cells(axes, colour, columns=SIZE):
-    """A cell for each place, in the colour that a function gives it."""
+def draw_cells(axes, color, columns=SIZE):
+    """A cell for each place, in the color that a function gives it."""
     for row in range(SIZE):
         for column in range(columns):
-            cell = {"facecolor": colour(row, column), "edgecolor": "#888888", "linewidth": 0.8}
+            cell = {"facecolor": color(row, column), "edgecolor": "#888888", "linewidth": 0.8}
             axes.add_patch(Rectangle((column, row), 1, 1, **cell))
     axes.set(xlim=(-0.1, columns + 0.1), ylim=(SIZE + 0.1, -0.1), xticks=[], yticks=[])
     axes.set_aspect("equal" if columns == SIZE else "auto")
@@ -87,8 +87,8 @@ def draw():
     fourth.set_title("Resolutions\nthat run at a row", fontsize=12)
     handles = [
         *(
-            Patch(facecolor=colour, edgecolor="#888888", label=what)
-            for what, colour in LEGEND.items()
+            Patch(facecolor=color, edgecolor="#888888", label=what)
+            for what, color in LEGEND.items()
         ),
         Patch(fill=False, edgecolor="black", linewidth=2.5, label="what is used or looked at"),
     ]

@@ -152,9 +152,9 @@ class AdaptiveNormConditioning(FilmConditioning):
     def call(self, x, labels):
         wide = ops.cast(x, "float32")
         # Not ops.moments, whose mean of squares less square of the mean may be negative.
-        centred = wide - ops.mean(wide, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        normalized = centred * ops.rsqrt(variance + self.EPSILON)
+        centered = wide - ops.mean(wide, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
+        normalized = centered * ops.rsqrt(variance + self.EPSILON)
         return super().call(ops.cast(normalized, x.dtype), labels)
 
 

@@ -118,7 +118,7 @@ def trained():
 def savedmodel(trained, tmp_path_factory):
     """Path that `trained` was exported to, as version 1."""
     path = tmp_path_factory.mktemp("run") / "savedmodel"
-    trained.export(path / "1", class_names=("dark", "grey", "bright"))
+    trained.export(path / "1", class_names=("dark", "gray", "bright"))
     return path
 
 

@@ -77,39 +77,39 @@ def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
 
 
 def precision_recall(
-    real: np.ndarray, generated: np.ndarray, neighbours: int = MANIFOLD_NEIGHBOURS
+    real: np.ndarray, generated: np.ndarray, neighbors: int = MANIFOLD_NEIGHBOURS
 ) -> tuple[float, float]:
     """The share of generated images within the real ones' manifold, and the other way round.
 
     A set's manifold is the union of the balls around its points, each as large as the distance to
-    the `neighbours`-th nearest other one (Kynkäänniemi et al. 2019, equations 1 and 2).
+    the `neighbors`-th nearest other one (Kynkäänniemi et al. 2019, equations 1 and 2).
     """
-    among_real, _ = _ball_membership(generated, real, neighbours)
-    among_generated, _ = _ball_membership(real, generated, neighbours)
+    among_real, _ = _ball_membership(generated, real, neighbors)
+    among_generated, _ = _ball_membership(real, generated, neighbors)
     return float(np.mean(among_real > 0)), float(np.mean(among_generated > 0))
 
 
 def density_coverage(
-    real: np.ndarray, generated: np.ndarray, neighbours: int = DENSITY_NEIGHBOURS
+    real: np.ndarray, generated: np.ndarray, neighbors: int = DENSITY_NEIGHBOURS
 ) -> tuple[float, float]:
     """In how many balls of real images a generated one lies, and the share of balls with one.
 
-    Density is relative to `neighbours`: about 1 for images of one distribution, whose coverage
-    is about `1 − 2^(−neighbours)` (Naeem et al. 2020, equations 2, 3 and 9).
+    Density is relative to `neighbors`: about 1 for images of one distribution, whose coverage
+    is about `1 − 2^(−neighbors)` (Naeem et al. 2020, equations 2, 3 and 9).
     """
-    balls, occupied = _ball_membership(generated, real, neighbours)
-    return float(balls.mean() / neighbours), float(occupied.mean())
+    balls, occupied = _ball_membership(generated, real, neighbors)
+    return float(balls.mean() / neighbors), float(occupied.mean())
 
 
 def _ball_membership(
-    points: np.ndarray, centers: np.ndarray, neighbours: int
+    points: np.ndarray, centers: np.ndarray, neighbors: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """In how many balls each point lies, int, and whether a point is in each ball, bool.
 
-    The ball around a center reaches to its `neighbours`-th nearest other center.
+    The ball around a center reaches to its `neighbors`-th nearest other center.
     """
     # Without an argument, kneighbors leaves each point out of its own neighbors.
-    distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(centers).kneighbors()
+    distances, _ = NearestNeighbors(n_neighbors=neighbors).fit(centers).kneighbors()
     radii = distances[:, -1]
     balls, occupied = [], np.zeros(len(centers), bool)
     for chunk in pairwise_distances_chunked(points, centers):
@@ -119,7 +119,7 @@ def _ball_membership(
     return np.concatenate(balls), occupied
 
 
-def nearest_neighbours(
+def nearest_neighbors(
     queries: np.ndarray, pool: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `count` rows of `pool` closest to each query: Euclidean distances, rising, and rows.

@@ -69,9 +69,9 @@ def load_built_in(name: str, seed: int = 0) -> Dataset:
 
 
 def load_digits() -> Dataset:
-    """Loads scikit-learn's digits: 1797 images, 8×8, grey, ten classes.
+    """Loads scikit-learn's digits: 1797 images, 8×8, gray, ten classes.
 
-    Their 17 levels of grey are spread over 0 to 255: a model with `num_levels=17` has them back
+    Their 17 levels of gray are spread over 0 to 255: a model with `num_levels=17` has them back
     exactly. The split is always the same: a third of each class is `test`, a tenth of the rest
     `validation`.
 

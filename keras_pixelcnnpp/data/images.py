@@ -50,14 +50,14 @@ def read_image(
 
 
 def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
-    """Decodes an image file of any mode to grey or RGB: PNG, JPEG, WebP, BMP or GIF.
+    """Decodes an image file of any mode to gray or RGB: PNG, JPEG, WebP, BMP or GIF.
 
     Of an animation, the first frame is taken. Palette, CMYK and 16-bit images are converted,
     transparent ones laid on white, the orientation that cameras write into EXIF is applied.
 
     Args:
         path_or_bytes: Path of the file, or its content.
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (gray) or 3 (RGB).
 
     Returns:
         `PIL.Image.Image` of mode `"L"` or `"RGB"`.
@@ -188,7 +188,7 @@ def check_channels(pixels: np.ndarray) -> None:
     """Raises UserError unless images have 1 or 3 channels, on the last axis."""
     if pixels.shape[-1] not in (1, 3):
         raise UserError(
-            "Expected images of 1 or 3 channels, grey or RGB. "
+            "Expected images of 1 or 3 channels, gray or RGB. "
             f"Received: {pixels.shape[-1]} channels"
         )
 
@@ -215,10 +215,10 @@ def _refuse_scans(image, content):
 
 
 def _converted(image, channels):
-    """Returns `image` in grey or RGB."""
+    """Returns `image` in gray or RGB."""
     mode = "L" if channels == 1 else "RGB"
     if image.mode.startswith(("I", "F")):
-        # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
+        # 16-bit gray: Pillow's own conversion would clip at 255 instead of scaling.
         values = np.asarray(image).astype("float64") / 257
         image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype("uint8"))
     elif image.has_transparency_data:

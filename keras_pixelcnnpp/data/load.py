@@ -32,7 +32,7 @@ def load_dataset(
             an `.npz` file: see `load_npz`.
         image_size: Integer, or pair `(height, width)`, to resize to. By default 32 for folders of
             image files, and the arrays' own size for the others.
-        channels: 1 (grey) or 3 (RGB). By default 3 for folders of image files, the arrays' own
+        channels: 1 (gray) or 3 (RGB). By default 3 for folders of image files, the arrays' own
             for the others.
         seed: Integer, chooses the images of a split that isn't there. Loading with another seed
             gives other splits: evaluate with the seed you trained with.
@@ -62,7 +62,7 @@ def load_dataset(
     height, width = _checked_size(size or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE))
     if channels not in (None, 1, 3):
         raise UserError(
-            "Invalid value for argument `channels`. Expected 1 (grey) or 3 (RGB). "
+            "Invalid value for argument `channels`. Expected 1 (gray) or 3 (RGB). "
             f"Received: channels={channels!r}"
         )
     with argument_errors():

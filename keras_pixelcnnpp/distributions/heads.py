@@ -24,7 +24,7 @@ class LogisticMixtureHead:
     """A mixture of discretized logistics, whose means the earlier sub-pixels shift linearly.
 
     It has `num_mixtures * (1 + 2 C + C (C - 1) / 2)` parameters for C channels, whatever the number
-    of levels, and knows that neighbouring levels are alike.
+    of levels, and knows that neighboring levels are alike.
 
     Args:
         channels: Integer, sub-pixels of a pixel.

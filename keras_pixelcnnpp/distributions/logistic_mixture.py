@@ -97,9 +97,9 @@ def log_probability_of_level(values, means, log_scales, num_levels):
     """
     half = 1.0 / (num_levels - 1)
     inverse_scales = ops.exp(-log_scales)
-    centred = values - means
-    log_below = ops.log_sigmoid((centred + half) * inverse_scales)
-    log_above = ops.log_sigmoid((half - centred) * inverse_scales)
+    centered = values - means
+    log_below = ops.log_sigmoid((centered + half) * inverse_scales)
+    log_above = ops.log_sigmoid((half - centered) * inverse_scales)
     # Below 1e-30 the bin is infinitely thin to float32; the floor keeps its gradient finite.
     width = ops.maximum(2.0 * half * inverse_scales, 1e-30)
     log_inner = log_below + log_above + ops.log(-ops.expm1(-width))

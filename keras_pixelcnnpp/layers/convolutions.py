@@ -358,11 +358,11 @@ class DownShiftedConv2DTranspose(ShiftedConv2DTranspose):
     kernel_size = (2, 3)
 
     def columns(self, taps):
-        left, centre, right = ops.unstack(taps, axis=-2)
+        left, center, right = ops.unstack(taps, axis=-2)
         # (..., height, width, 2 rows, filters): column j + 1 spreads to the left into 2j + 1.
         no_padding = [(0, 0)] * (len(left.shape) - 3)
         from_next = ops.pad(left[..., 1:, :, :], [*no_padding, (0, 1), (0, 0), (0, 0)])
-        return centre, right + from_next
+        return center, right + from_next
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -426,7 +426,7 @@ class MaskedConv2D(ShiftedConv2D):
         if len(pair) != 2 or pair[0] % 2 == 0 or pair[1] % 2 == 0:
             raise ValueError(
                 "Invalid value for argument `kernel_size`. Expected an odd integer or a pair of "
-                f"them, so that there is a centre. Received: kernel_size={kernel_size}"
+                f"them, so that there is a center. Received: kernel_size={kernel_size}"
             )
         require_choice("mask", mask, ("A", "B"))
         require_integer("groups", groups)
@@ -460,13 +460,13 @@ class MaskedConv2D(ShiftedConv2D):
         """1 where the kernel `(rows, columns, inputs, outputs)` may see, else 0: float32."""
         _, columns, inputs, outputs = shape
         seen = np.ones(shape, "float32")
-        centre = columns // 2
-        seen[-1, centre + 1 :] = 0
+        center = columns // 2
+        seen[-1, center + 1 :] = 0
         input_groups = np.arange(inputs) * self.groups // inputs
         output_groups = np.arange(outputs) * self.groups // outputs
         earlier = input_groups[:, None] < output_groups
         same = input_groups[:, None] == output_groups
-        seen[-1, centre] = earlier | same if self.mask == "B" else earlier
+        seen[-1, center] = earlier | same if self.mask == "B" else earlier
         return seen
 
     def normalized(self, direction):

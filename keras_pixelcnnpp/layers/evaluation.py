@@ -79,7 +79,7 @@ class RowEvaluation:
 
 
 class PixelEvaluation:
-    """Runs the stream `ul` on one new pixel, its neighbours coming from a cache.
+    """Runs the stream `ul` on one new pixel, its neighbors coming from a cache.
 
     The cache, changed in place step by step, holds for each shifted convolution a row of its inputs
     `(columns, batch, channels)`. Left of the current column these are inputs of this row, from it
@@ -144,7 +144,7 @@ class PixelEvaluation:
         return layer(self._window(layer, x), padded=True)
 
     def _window(self, layer, x):
-        """The cached neighbours and the new pixel, which the cache remembers."""
+        """The cached neighbors and the new pixel, which the cache remembers."""
         if _reaches_right(layer):
             return self._masked_window(layer, x)
         column = self._column(self._level_of(self.cache[layer.path]))

@@ -114,7 +114,7 @@ class GatedResidualBlock(keras.layers.Layer):
         shortcut: Optional features of the same height and width, any channels.
         link: Optional projection of the other stream, of the shape of `x`.
         labels: Optional int tensor `(batch, candidates)`.
-        evaluation: How the convolutions see their neighbours: a whole image by default; the
+        evaluation: How the convolutions see their neighbors: a whole image by default; the
             incremental sampler passes a window into its caches.
         training: Boolean, whether dropout is active.
 

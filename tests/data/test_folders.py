@@ -142,7 +142,7 @@ CLASSES = ("burger", "koala")
 def write_classes(folder, count=10, classes=CLASSES):
     for label, name in enumerate(classes):
         for index in range(count):
-            write_image(folder / name / f"{index}.jpg", colour=(0, 100 * label, index))
+            write_image(folder / name / f"{index}.jpg", color=(0, 100 * label, index))
     return folder
 
 

@@ -16,7 +16,7 @@ from keras_pixelcnnpp.errors import UserError
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
-def test_every_colour_mode_gives_the_same_image(tmp_path, mode):
+def test_every_color_mode_gives_the_same_image(tmp_path, mode):
     suffix = "jpg" if mode == "CMYK" else "png"
     path = write_image(tmp_path / f"image.{suffix}", mode=mode, size=(16, 16))
     # JPEG and Pillow's palette lose a little; an inversion or a swap of channels would be far off.
@@ -26,21 +26,21 @@ def test_every_colour_mode_gives_the_same_image(tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA"])
-def test_grey_images_have_three_equal_channels(tmp_path, mode):
-    path = write_image(tmp_path / "image.png", colour=(255, 255, 255), mode=mode)
+def test_gray_images_have_three_equal_channels(tmp_path, mode):
+    path = write_image(tmp_path / "image.png", color=(255, 255, 255), mode=mode)
     image = read_image(path, (10, 12, 3))
     assert (image[5, 5] == 255).all()
     assert (image[0, 0] == 0).all()
 
 
-def test_colour_becomes_grey_by_luminance(tmp_path):
-    path = write_image(tmp_path / "image.png", colour=(200, 100, 50))
-    grey = read_image(path, (10, 12, 1))
-    assert grey.shape == (10, 12, 1)
-    assert abs(int(grey[5, 5, 0]) - (0.299 * 200 + 0.587 * 100 + 0.114 * 50)) <= 1
+def test_color_becomes_gray_by_luminance(tmp_path):
+    path = write_image(tmp_path / "image.png", color=(200, 100, 50))
+    gray = read_image(path, (10, 12, 1))
+    assert gray.shape == (10, 12, 1)
+    assert abs(int(gray[5, 5, 0]) - (0.299 * 200 + 0.587 * 100 + 0.114 * 50)) <= 1
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped():
+def test_sixteen_bit_gray_is_scaled_not_clipped():
     values = np.array([[0, 257, 128 * 257, 65535]], dtype="uint16")
     image = read_image(encoded(Image.fromarray(values)), (1, 4, 1))
     assert image.ravel().tolist() == [0, 1, 128, 255]
@@ -53,7 +53,7 @@ def test_transparent_pixels_are_white():
     assert abs(int(image[0, 2, 0]) - 127) <= 1
 
 
-def test_transparent_palette_colour_is_white():
+def test_transparent_palette_color_is_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putdata([0, 1])
@@ -95,7 +95,7 @@ def test_what_is_not_a_image_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", ["WEBP", "BMP", "GIF"])
 def test_other_formats(kind):
-    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    first, second = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
     several = {} if kind == "BMP" else {"save_all": True, "append_images": [second]}
     pixels = read_image(encoded(first, kind, **several), (8, 8, 3))
     np.testing.assert_allclose(pixels[4, 4].astype(int), (255, 0, 0), atol=3)

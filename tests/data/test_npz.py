@@ -32,9 +32,9 @@ def test_splits_and_labels(tmp_path):
     assert (dataset.image_shape, dataset.name) == ((6, 4, 3), "data")
 
 
-def test_grey_images_without_a_channel_axis(tmp_path):
-    grey = {name: value[..., 0] for name, value in arrays().items() if name.startswith("x_")}
-    assert load_dataset(write(tmp_path, **grey)).image_shape == (6, 4, 1)
+def test_gray_images_without_a_channel_axis(tmp_path):
+    gray = {name: value[..., 0] for name, value in arrays().items() if name.startswith("x_")}
+    assert load_dataset(write(tmp_path, **gray)).image_shape == (6, 4, 1)
 
 
 def test_class_names_are_taken_from_the_file(tmp_path):

@@ -90,7 +90,7 @@ def test_log_prob_agrees_with_float64(rng, channels, num_levels):
 
 @pytest.mark.parametrize("num_levels", [2, 17, 256])
 def test_gradients_are_finite_at_every_edge(num_levels):
-    """Lowest and highest levels and their neighbours, means far outside, extreme scales."""
+    """Lowest and highest levels and their neighbors, means far outside, extreme scales."""
     levels = sorted({0, 1, num_levels // 2, num_levels - 2, num_levels - 1})
     cases = [
         (logit, mean, log_scale, level)

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import classification_figures
 from keras_pixelcnnpp.evaluate.classification import (
-    Judgement,
+    Judgment,
     compare,
     part_rows,
 )
@@ -28,8 +28,8 @@ def report_of(run, name="classification"):
 
 class TestNumbers:
     def test_of_two_models(self):
-        right = Judgement(np.eye(2)[[0, 1, 1]], np.full((3, 2), -4 * np.log(2)))
-        half = Judgement(np.array([[0.9, 0.1]] * 3))
+        right = Judgment(np.eye(2)[[0, 1, 1]], np.full((3, 2), -4 * np.log(2)))
+        half = Judgment(np.array([[0.9, 0.1]] * 3))
         models = {"pixelcnnpp": right, "baseline": half}
         report = compare(np.array([0, 1, 1]), models, (2, 2, 1), ("a", "b"))
         assert report["count"] == 3
@@ -44,8 +44,8 @@ class TestNumbers:
 
     def test_density_is_the_mean_over_classes(self):
         # p(x|0) = 1/2, p(x|1) = 1/8: p(x) = 5/16.
-        judgement = Judgement(np.array([[0.8, 0.2]]), np.log([[1 / 2, 1 / 8]]))
-        report = compare(np.array([0]), {"pixelcnnpp": judgement}, (1, 1, 1), ("a", "b"))
+        judgment = Judgment(np.array([[0.8, 0.2]]), np.log([[1 / 2, 1 / 8]]))
+        report = compare(np.array([0]), {"pixelcnnpp": judgment}, (1, 1, 1), ("a", "b"))
         assert report["models"]["pixelcnnpp"]["bits_per_dim"] == pytest.approx(-np.log2(5 / 16))
         assert report["mcnemar_p"] is None
         assert report["accuracy_difference"] is None
@@ -54,7 +54,7 @@ class TestNumbers:
     def test_details_by_hand_with_a_class_that_is_missing(self):
         labels = np.array([0, 0, 1, 1])
         probabilities = np.array([[0.8, 0.1, 0.1], [0.3, 0.5, 0.2], [0.1, 0.9, 0], [0, 0.6, 0.4]])
-        report = compare(labels, {"a": Judgement(probabilities)}, (1, 1, 1), ("a", "b", "c"))
+        report = compare(labels, {"a": Judgment(probabilities)}, (1, 1, 1), ("a", "b", "c"))
         json.dumps(report, allow_nan=False)
         details = report["models"]["a"]
         by_class = details["classification_report"]
@@ -105,7 +105,7 @@ class TestCommand:
         assert all(numbers["images_per_second"] > 0 for numbers in models.values())
         labels = tiny.tiny_split(9, 1).labels
         files = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
-        names = ["dark", "grey", "bright"]
+        names = ["dark", "gray", "bright"]
         for name, file in files.items():
             columns = np.loadtxt(
                 run.reports / file, delimiter=",", skiprows=1, usecols=(3, 5, 6, 7), ndmin=2
@@ -194,7 +194,7 @@ class TestCommand:
         assert report["pixel_histogram_bits_per_dim"] == pytest.approx(expected)
         assert pixelcnnpp("evaluate", "evidence", *options)[0] == 0
         classes = {row["label"] for row in report_of(run, "evidence")["images"]}
-        assert classes == {"dark", "grey"}
+        assert classes == {"dark", "gray"}
 
     def test_no_labels(self, pixelcnnpp, run):
         command = ("evaluate", "classification", "--run", run.path, "--split", "test", "--partial")

@@ -11,7 +11,7 @@ from PIL import Image
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.evaluate.evidence import Evidence, choose
 
-NAMES = ("dark", "grey", "bright")
+NAMES = ("dark", "gray", "bright")
 
 
 def test_against_is_the_likeliest_other_class():

@@ -26,7 +26,7 @@ from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
-NAMES = ("dark", "grey", "bright")
+NAMES = ("dark", "gray", "bright")
 TRAIN, REFERENCE = tiny.tiny_split(90, 0), tiny.tiny_split(60, 1)
 
 
@@ -79,7 +79,7 @@ class TestComparison:
             expected = frechet_distance(pixels(real), pixels(generated))
             assert report["metrics"][name]["frechet_distance"] == pytest.approx(expected)
         # A class that is called "all" does not hide the whole.
-        renamed = sampled(names=("all", "grey", "bright"))
+        renamed = sampled(names=("all", "gray", "bright"))
         metrics = compare(renamed).report(renamed)["metrics"]
         assert (list(metrics), metrics["all"]) == (["all", *NAMES[1:]], report["metrics"]["all"])
         named = report["class_consistency"]["sampled"]
@@ -107,9 +107,9 @@ class TestComparison:
     def test_what_is_missing_has_no_numbers(self):
         samples = sampled()
         nothing = dict.fromkeys(FIDELITY_METRICS)
-        without_grey = REFERENCE.take(REFERENCE.labels != 1)
-        metrics = compare(samples, without_grey).report(samples)["metrics"]
-        assert metrics["grey"] == {**nothing, "real_reference": nothing}
+        without_gray = REFERENCE.take(REFERENCE.labels != 1)
+        metrics = compare(samples, without_gray).report(samples)["metrics"]
+        assert metrics["gray"] == {**nothing, "real_reference": nothing}
         assert None not in metrics["dark"].values()
         unlabeled = compare(samples, tiny.tiny_split(60, 1, labels=False)).report(samples)
         assert unlabeled["metrics"]["dark"] == {**nothing, "real_reference": nothing}
@@ -267,7 +267,7 @@ def test_without_a_baseline_or_labels(pixelcnnpp, run_without_baseline):
     assert not {"metrics", "class_consistency"} & set(report)
     assert set(report["memorization"]) == {"pixels"}
     assert report["temperatures"][0]["frechet_distance"] is None
-    assert (run.reports / "nearest_neighbours.png").exists()
+    assert (run.reports / "nearest_neighbors.png").exists()
     assert not (run.reports / "completions.png").exists()
 
 

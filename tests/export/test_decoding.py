@@ -22,23 +22,23 @@ def images():
     def noise(*channels):
         return rng.integers(0, 256, (HEIGHT, WIDTH, *channels), dtype="uint8")
 
-    grey, colour = Image.fromarray(noise()), Image.fromarray(noise(3))
-    palette = colour.quantize(64)
+    gray, color = Image.fromarray(noise()), Image.fromarray(noise(3))
+    palette = color.quantize(64)
     alphas = rng.integers(0, 256, 64, dtype="uint8").tobytes()
     return {
-        "grey": encoded(grey),
-        "colour": encoded(colour),
-        "grey with alpha": encoded(Image.fromarray(noise(2), "LA")),
-        "colour with alpha": encoded(Image.fromarray(noise(4))),
-        "black and white": encoded(grey.convert("1")),
+        "gray": encoded(gray),
+        "color": encoded(color),
+        "gray with alpha": encoded(Image.fromarray(noise(2), "LA")),
+        "color with alpha": encoded(Image.fromarray(noise(4))),
+        "black and white": encoded(gray.convert("1")),
         "palette": encoded(palette),
-        "palette of 2 bits": encoded(colour.quantize(4), bits=2),
-        "palette with a transparent colour": encoded(palette, transparency=3),
+        "palette of 2 bits": encoded(color.quantize(4), bits=2),
+        "palette with a transparent color": encoded(palette, transparency=3),
         "palette with alphas": encoded(palette, transparency=alphas),
-        "JPEG grey": encoded(grey, "JPEG"),
-        "JPEG colour": encoded(colour, "JPEG", quality=80),
-        "JPEG progressive": encoded(colour, "JPEG", progressive=True),
-        "JPEG CMYK": encoded(colour.convert("CMYK"), "JPEG"),
+        "JPEG gray": encoded(gray, "JPEG"),
+        "JPEG color": encoded(color, "JPEG", quality=80),
+        "JPEG progressive": encoded(color, "JPEG", progressive=True),
+        "JPEG CMYK": encoded(color.convert("CMYK"), "JPEG"),
     }
 
 
@@ -69,7 +69,7 @@ def test_16_bits_are_cut_to_8():
 
 @pytest.mark.parametrize("resize", ["center_crop", "stretch"])
 @pytest.mark.parametrize("size", [(8, 8), (48, 50), (24, 10)])
-@pytest.mark.parametrize("name", ["grey", "colour with alpha", "JPEG colour"])
+@pytest.mark.parametrize("name", ["gray", "color with alpha", "JPEG color"])
 def test_resizing_is_pillows_to_one_step(name, size, resize):
     shape = (*size, 3)
     expected = read_image(IMAGES[name], shape, resize).astype(int)
@@ -95,10 +95,10 @@ BAD = {
     "no image": b"no image",
     "only the start of a PNG": b"\x89PNG",
     "only the start of a JPEG": b"\xff\xd8\xff",
-    "PNG cut off in the header": IMAGES["colour"][:20],
-    "PNG cut off": IMAGES["colour"][:200],
-    "PNG with a flipped bit": IMAGES["colour"][:300] + b"\0" + IMAGES["colour"][301:],
-    "JPEG cut off": IMAGES["JPEG colour"][:-100],
+    "PNG cut off in the header": IMAGES["color"][:20],
+    "PNG cut off": IMAGES["color"][:200],
+    "PNG with a flipped bit": IMAGES["color"][:300] + b"\0" + IMAGES["color"][301:],
+    "JPEG cut off": IMAGES["JPEG color"][:-100],
     "GIF": hostile.encoded(Image.new("RGB", (4, 4)), "GIF"),
     "BMP": hostile.encoded(Image.new("RGB", (4, 4)), "BMP"),
     "PNG without pixels": hostile.png(0, 8),
@@ -150,7 +150,7 @@ def test_batches_of_nothing_good(decode):
 @given(st.lists(hostile.damaged(list(IMAGES.values())), min_size=1, max_size=6), st.integers(0))
 def test_any_bytes_leave_the_good_images_alone(decode, contents, place):
     place %= len(contents) + 1
-    mixed = [*contents[:place], IMAGES["colour"], *contents[place:]]
+    mixed = [*contents[:place], IMAGES["color"], *contents[place:]]
     images, good = decode(mixed)
     assert good[place]
-    np.testing.assert_array_equal(images[place], read_image(IMAGES["colour"], (HEIGHT, WIDTH, 3)))
+    np.testing.assert_array_equal(images[place], read_image(IMAGES["color"], (HEIGHT, WIDTH, 3)))

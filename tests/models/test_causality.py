@@ -103,7 +103,7 @@ EVERY = "+".join(STRATEGIES)
         {"conditioning": "bias+film", "conditioned_blocks": "up_left"},
     ],
 )
-def test_grey(rng, arguments):
+def test_gray(rng, arguments):
     options = {"num_classes": 3, "num_levels": 17, "num_resolutions": 2, **arguments}
     model, image = model_and_image(rng, True, image_shape=(8, 8, 1), **options)
     check(model, image, 1 if model.num_classes else None, ALL_GREY)

@@ -27,7 +27,7 @@ def run(model, tmp_path_factory):
 
 @pytest.fixture
 def files(tmp_path):
-    """Grey images of five levels, by the names that they come back with."""
+    """Gray images of five levels, by the names that they come back with."""
     names = ("a.png", "sub, more/a.png", "sub, more/b.PNG", "c.jpg", "d.png")
     folder = tmp_path / "images"
     (folder / "sub, more").mkdir(parents=True)

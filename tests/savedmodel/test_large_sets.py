@@ -64,7 +64,7 @@ class TestScore:
         mean = float(out.split("Mean: ")[1].split()[0])
         assert mean == pytest.approx(bits.mean(), abs=6e-4)  # printed with three decimals
         assert [int(row["predicted"]) for row in good] == probabilities.argmax(axis=1).tolist()
-        names = [("dark", "grey", "bright")[label] for label in probabilities.argmax(axis=1)]
+        names = [("dark", "gray", "bright")[label] for label in probabilities.argmax(axis=1)]
         assert [row["predicted_name"] for row in good] == names
         assert [float(row["bits_per_dim"]) for row in good] == pytest.approx(bits, abs=1e-4)
         received = [[float(row[f"p_{label}"]) for label in range(3)] for row in good]

@@ -22,7 +22,7 @@ def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, traine
     data = tiny.tiny_data_config(tiny.tiny_dataset()) | {"resize": "stretch"}
     write_json(tmp_path / "config.json", {"data": data})
     trained.save(tmp_path / "model.keras")
-    assert TrainedModel.find(tmp_path).class_names == ("dark", "grey", "bright")
+    assert TrainedModel.find(tmp_path).class_names == ("dark", "gray", "bright")
     wide, csv = tmp_path / "wide.png", tmp_path / "out.csv"
     wide.write_bytes(png_bytes(np.random.default_rng(0).integers(0, 256, (4, 12, 1), "uint8")))
     assert pixelcnnpp("classify", "--run", tmp_path, wide, "--csv", csv)[0] == 0
@@ -54,7 +54,7 @@ def test_classify(pixelcnnpp, trained, savedmodel, image, tmp_path, exported):
         f"{tmp_path}: cannot be read: not a file",
     ]
     expected = trained.class_probabilities(levels[None])[0]
-    names = ("dark", "grey", "bright") if exported else ("Class0", "Class1", "Class2")
+    names = ("dark", "gray", "bright") if exported else ("Class0", "Class1", "Class2")
     assert names[expected.argmax()] in out
     assert f"{expected.max():.1%}" in out
     row = csv.read_text().splitlines()[1].split(",")

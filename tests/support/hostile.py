@@ -18,7 +18,7 @@ def encoded(image, kind="PNG", **options):
 
 
 def png(width, height, *chunks, data=b"\0" * 9):
-    """A grey PNG whose header promises `width` × `height`, with `chunks` before the pixels."""
+    """A gray PNG whose header promises `width` × `height`, with `chunks` before the pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     pixels = chunk(b"IDAT", zlib.compress(data, 9))
     parts = [chunk(b"IHDR", header), *chunks, pixels, chunk(b"IEND", b"")]
@@ -45,7 +45,7 @@ def jpeg_of_size(width, height):
 
 
 def jpeg_of_scans(side, count):
-    """A progressive JPEG of one colour whose last scan is there `count` times."""
+    """A progressive JPEG of one color whose last scan is there `count` times."""
     content = encoded(Image.new("L", (side, side), 90), "JPEG", progressive=True)
     scan = content[content.rindex(b"\xff\xda") : -2]
     return content[:-2] + scan * count + content[-2:]

@@ -4,17 +4,17 @@ import numpy as np
 from PIL import Image
 
 
-def write_image(path, colour=(200, 100, 50), size=(12, 10), mode="RGB"):
-    """Writes an image of one colour with a black corner, and returns `path`.
+def write_image(path, color=(200, 100, 50), size=(12, 10), mode="RGB"):
+    """Writes an image of one color with a black corner, and returns `path`.
 
     Args:
         path: `pathlib.Path`; the suffix chooses the format. Its folder is made.
-        colour: Colour in RGB.
+        color: Color in RGB.
         size: Pair (width, height).
         mode: Pillow's mode to convert to.
     """
     pixels = np.empty((size[1], size[0], 3), dtype="uint8")
-    pixels[:] = colour
+    pixels[:] = color
     pixels[:2, :2] = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).convert(mode).save(path)
@@ -27,7 +27,7 @@ def write_course_folder(folder, counts=None):
         rows = []
         for index in range(count):
             name = f"{split}/{index:03d}.png"
-            write_image(folder / name, colour=(index, 10 * (index % 2), 99))
+            write_image(folder / name, color=(index, 10 * (index % 2), 99))
             rows.append(f"{name},{-1 if split == 'test' else index % 2}")
         (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
     return folder

@@ -125,7 +125,7 @@ class ReferencePixelCNN:
             for index in range(self.num_blocks + (level < lowest)):
                 x = block(f"up_{level}_{index}", x, shortcuts[level].pop())
             if level > 0:
-                # A kernel of three columns is centred, one of two goes to the right.
+                # A kernel of three columns is centered, one of two goes to the right.
                 columns_up = (-1, 0, 1) if len(columns) == 3 else (0, 1)
                 kernel, bias = self.kernel(f"{name}/upsampling_{level - 1}")
                 x = transposed_convolution(x, kernel, bias, columns_up)
@@ -143,9 +143,9 @@ class ReferencePixelCNN:
         if "adaptive_norm" in self.strategies:
             place = f"{name}/adaptive_norm_hidden"
             gamma, beta = (self.table(f"{place}/{part}") for part in ("gamma", "beta"))
-            centred = hidden - hidden.mean(axis=-1, keepdims=True)
-            deviation = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
-            hidden = (1 + gamma) * centred / deviation + beta
+            centered = hidden - hidden.mean(axis=-1, keepdims=True)
+            deviation = np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-5)
+            hidden = (1 + gamma) * centered / deviation + beta
         gate = self.convolve(f"{name}/gate_conv", concat_elu(hidden), (-1, 0), columns)
         if "bias" in self.strategies:
             gate = gate + self.table(f"{name}/bias_gate/table")

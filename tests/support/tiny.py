@@ -40,7 +40,7 @@ def tiny_dataset():
         "validation": tiny_split(9, 1),
         "test": tiny_split(5, 2, labels=False),
     }
-    return Dataset("tiny", ("dark", "grey", "bright"), splits)
+    return Dataset("tiny", ("dark", "gray", "bright"), splits)
 
 
 def tiny_data_config(dataset):

@@ -22,8 +22,8 @@ def course(folder):
 def classes(folder):
     for split, count in {"train": 6, "val": 2, "test": 2}.items():
         for index in range(count):
-            colour = (index, 99, 0)
-            images.write_image(folder / split / f"class{index % 2}" / f"{index}.png", colour)
+            color = (index, 99, 0)
+            images.write_image(folder / split / f"class{index % 2}" / f"{index}.png", color)
     return folder, 6
 
 

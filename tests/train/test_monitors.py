@@ -19,7 +19,7 @@ from keras_pixelcnnpp.train.monitors import (
     max_validation_examples,
 )
 
-CLASS_NAMES = ("dark", "grey", "bright")
+CLASS_NAMES = ("dark", "gray", "bright")
 
 
 class LogMore(keras.callbacks.Callback):
@@ -168,7 +168,7 @@ def test_tensorboard_has_samples_and_the_confusion_matrix(watched):
     grids = ClassSamples.draw(model, CLASS_NAMES, TensorBoardLog.PER_CLASS, seed=0).grids()
     for name, grid in grids.items():
         content = found.Images(f"samples/{name}")[-1].encoded_image_string
-        # Where the images are grey, TensorBoard's have three equal channels.
+        # Where the images are gray, TensorBoard's have three equal channels.
         assert (np.asarray(Image.open(io.BytesIO(content))) == grid).all()
 
 

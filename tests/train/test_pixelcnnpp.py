@@ -57,7 +57,7 @@ def test_what_is_written(trained):
     assert section["model"]["image_shape"] == [4, 4, 1]
     assert section["versions"]["keras"] == keras.__version__
     assert section["parameters"] == trained[0].count_params()
-    assert config["data"]["class_names"] == ["dark", "grey", "bright"]
+    assert config["data"]["class_names"] == ["dark", "gray", "bright"]
     assert json.loads(trained[1].config_json.read_text()) == config
     rows = json.loads(trained[1].history_json("pixelcnnpp").read_text())
     assert [row["epoch"] for row in rows] == [1, 2]

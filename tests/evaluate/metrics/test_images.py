@@ -12,7 +12,7 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
     frechet_distance,
     kernel_distance,
     memorization,
-    nearest_neighbours,
+    nearest_neighbors,
     precision_recall,
 )
 
@@ -66,8 +66,8 @@ class TestNeighbourhoods:
     def test_are_what_all_pairs_say(self, rng):
         real, generated = rng.normal(size=(40, 4)), rng.normal(0.7, size=(30, 4))
 
-        def radii(points, neighbours):
-            return np.sort(cdist(points, points), axis=1)[:, neighbours]
+        def radii(points, neighbors):
+            return np.sort(cdist(points, points), axis=1)[:, neighbors]
 
         across = cdist(generated, real)
         precision = (across <= radii(real, 3)).any(axis=1).mean()
@@ -100,14 +100,14 @@ class TestFidelityMetrics:
 class TestNearestNeighbours:
     def test_is_what_all_pairs_say(self, rng):
         queries, pool = rng.normal(size=(6, 5)), rng.normal(size=(40, 5))
-        distances, rows = nearest_neighbours(queries, pool, 3)
+        distances, rows = nearest_neighbors(queries, pool, 3)
         every = cdist(queries, pool)
         assert (rows == np.argsort(every, axis=1)[:, :3]).all()
         np.testing.assert_allclose(distances, np.sort(every, axis=1)[:, :3])
 
     def test_a_copy_is_at_distance_0(self, rng):
         pool = 1000 + rng.random((50, 300), dtype="float32")
-        distances, rows = nearest_neighbours(pool[[7, 3]], pool, 1)
+        distances, rows = nearest_neighbors(pool[[7, 3]], pool, 1)
         assert distances.tolist() == [[0], [0]]
         assert rows.tolist() == [[7], [3]]
 
