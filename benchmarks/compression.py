@@ -18,7 +18,6 @@ import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize
-from keras_pixelcnnpp.models.archive import model_from_preset
 from keras_pixelcnnpp.savedmodel.compression import bytes_as, promised_bits
 
 FORMATS = {
@@ -82,7 +81,7 @@ def main():
     parser.add_argument("--max-examples", type=int, help="the first images only")
     parser.add_argument("--batch-size", type=int, default=100)
     options = parser.parse_args()
-    model = model_from_preset(options.preset, load_weights=True)
+    model = kp.AutoregressiveModel.from_preset(options.preset)
     dataset = load_dataset(options.data, image_size=model.image_shape[:2])
     images = dataset.split(options.split).images[: options.max_examples]
     result = measure(model, images, options.batch_size)

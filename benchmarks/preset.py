@@ -2,7 +2,7 @@
 
     python benchmarks/preset.py round runs/cpen455
     pixelcnnpp evaluate classification --run runs/cpen455
-    python benchmarks/preset.py write runs/cpen455 cpen455
+    python benchmarks/preset.py write runs/cpen455 cpen455 --description "photographs, 16 levels"
 
 The first rounds the weights of the run's model to half precision, so that what is measured is what
 the preset then stores, in half the bytes. The last needs reports/classification.json, whose numbers
@@ -15,11 +15,13 @@ import argparse
 import shutil
 from pathlib import Path
 
+import h5py
+import numpy as np
 from common import RESULTS
 from results import Run, markdown_template
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.files import atomic_path, read_json
+from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS, WATCHING
@@ -52,13 +54,38 @@ def round_weights(folder):
         model.save(temporary)
 
 
-def write(folder, name):
+def halve(path):
+    """Stores the arrays of an HDF5 file whose numbers are all of half precision in half the bytes.
+
+    Returns the file's checksum.
+    """
+
+    def copy(name, item):
+        if isinstance(item, h5py.Group):
+            new.require_group(name).attrs.update(item.attrs)
+            return
+        values = item[()]
+        if values.dtype == "float32":
+            with np.errstate(over="ignore"):
+                half = values.astype("float16")
+            values = half if np.array_equal(half.astype("float32"), values) else values
+        new.create_dataset(name, data=values).attrs.update(item.attrs)
+
+    with atomic_path(path) as temporary, h5py.File(path) as old, h5py.File(temporary, "w") as new:
+        new.attrs.update(old.attrs)
+        old.visititems(copy)
+    return sha256(path)
+
+
+def write(folder, name, description, class_names):
     """Writes the preset `name` from a run that was measured."""
     run = Run(folder.path)
     report = run.json("reports/classification.json")
     config = run.config
     trained_with = config["pixelcnnpp"]["options"]
     metadata = {
+        "description": description,
+        "training": training_options(trained_with),
         "data": Path(config["data"]["source"]).name,
         "fingerprint": config["data"]["fingerprint"],
         "epochs": run.epochs("pixelcnnpp"),
@@ -73,12 +100,12 @@ def write(folder, name):
         },
     }
     model = load_trained_model(folder.model_keras)
+    if class_names:
+        model.class_names = tuple(class_names.split(","))
     target = PRESETS / name
-    model.save_to_preset(
-        target,
-        training=training_options(trained_with),
-        metadata=metadata,
-    )
+    model.save_to_preset(target)
+    metadata["sha256"] = halve(target / "model.weights.h5")
+    write_json(target / "metadata.json", metadata)
     if run.has("reports/samples.png"):
         shutil.copy(folder.reports / "samples.png", target)
     compression = RESULTS / f"compression-{name}.json"
@@ -87,6 +114,7 @@ def write(folder, name):
         run=run,
         config=config,
         metadata=metadata,
+        class_names=model.class_names,
         license=LICENSES.get(metadata["data"]),
         cnn=report["models"].get("baseline"),
         coded=read_json(compression) if compression.exists() else None,
@@ -102,6 +130,8 @@ def main():
     parser.add_argument("step", choices=("round", "write"))
     parser.add_argument("run", type=Path)
     parser.add_argument("name", nargs="?")
+    parser.add_argument("--description", default="", help="of the preset, in one line")
+    parser.add_argument("--class-names", help="with commas between; by default, the model's")
     options = parser.parse_args()
     folder = RunFolder(options.run)
     if options.step == "round":
@@ -109,7 +139,7 @@ def main():
     elif options.name is None:
         parser.error("write needs the name of the preset")
     else:
-        write(folder, options.name)
+        write(folder, options.name, options.description, options.class_names)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from common import RESULTS, ROOT
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.files import write_bytes
-from keras_pixelcnnpp.presets import PresetFolder, preset_names
+from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.run import RunFolder
 
 PAGES = (
@@ -210,7 +210,7 @@ def render(folder=RESULTS):
         "compressions": named("compression-").values(),
         "machines": sorted({versions["machine"] for versions in found}),
         "versions": sorted({f"{VERSIONS[name]} {of[name]}" for of in found for name in VERSIONS}),
-        "presets": [name for name in preset_names() if PresetFolder.find(name).has_weights],
+        "presets": [name for name in preset_names() if Preset(name).has_weights],
         "bits": math.log2,
     }
     pages = {ROOT / "RESULTS.md": "RESULTS.md.j2"}

@@ -23,7 +23,6 @@ from keras import ops
 from throughput import NUM_CLASSES, SHAPE, tfp_pixelcnn
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.models.archive import model_from_preset
 
 BATCHES = (1, 25, 100, 400)
 NAIVE_STEPS = 3
@@ -32,7 +31,7 @@ NAIVE_STEPS = 3
 def make_model(preset):
     """The network of a preset, for images of `SHAPE`."""
     options = {"image_shape": SHAPE, "num_classes": NUM_CLASSES}
-    model = model_from_preset(preset, load_weights=False, **options)
+    model = kp.AutoregressiveModel.from_preset(preset, load_weights=False, **options)
     model.initialize(*random_images(16, SHAPE, NUM_CLASSES))
     return model
 

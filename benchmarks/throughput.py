@@ -32,6 +32,11 @@ PLACES = ("all", "up", "up_left")
 PRODUCT = 2048  # rows of the matrix product that shows what the machine can do
 
 
+def report(**arguments):
+    """The network of the preset, without weights."""
+    return kp.PixelCNNPlusPlus.from_preset("report", load_weights=False, **arguments)
+
+
 def forward_flop(model):
     """Floating-point operations of one image's forward pass, convolutions only."""
     height, width, _ = model.image_shape
@@ -61,7 +66,7 @@ def our_jobs(model, images, labels):
 def our_model(precision="float32", jit_compile=False):
     """The model, compiled to train."""
     keras.config.set_dtype_policy(precision)
-    model = kp.PixelCNNPlusPlus(SHAPE, NUM_CLASSES, conditioning="bias")
+    model = report(conditioning="bias")
     keras.config.set_dtype_policy("float32")
     model.compile(keras.optimizers.Adam(2e-4), jit_compile=jit_compile)
     return model
@@ -160,9 +165,7 @@ def cost_of_candidates(images, labels, rounds):
     """Measures one label against all of them, by where the label enters."""
     rows = []
     for place in PLACES:
-        model = kp.PixelCNNPlusPlus(
-            SHAPE, NUM_CLASSES, conditioning="film", conditioned_blocks=place
-        )
+        model = report(conditioning="film", conditioned_blocks=place)
         jobs = our_jobs(model, images, labels)
         times = in_turn({name: jobs[name] for name in ("score", "classify")}, rounds)
         row = {

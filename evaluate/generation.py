@@ -27,7 +27,7 @@ from keras_pixelcnnpp.files import atomic_path, counted, safe_names, write_bytes
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import RunFolder, require_data
+from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 GALLERIES = ("nearest_neighbors", "completions", "temperatures")
@@ -40,7 +40,6 @@ UNKNOWN = 200  # the gray of what the model doesn't see
 def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
     """Samples images of each class, holds them against real ones, writes and prints it all."""
     config = folder.read_config()
-    class_names = require_data(config, "class_names")["class_names"]
     model_file = folder.require_model("pixelcnnpp")
     temperatures = parse_temperatures(options.temperatures)
     real = cnn = comparison = None
@@ -53,7 +52,7 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
 
     def sample(temperature: float) -> ClassSamples:
         arguments = {**how, "temperature": temperature, "verbose": options.verbose}
-        return ClassSamples.draw(model, class_names, options.per_class, **arguments)
+        return ClassSamples.draw(model, options.per_class, **arguments)
 
     print("Sampling. Compiling the sampler takes some seconds at first.")
     start = time.perf_counter()
@@ -86,7 +85,7 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         report["memorization"], found = nearest_training(samples, train, unseen, cnn)
         galleries["nearest_neighbors"] = nearest_gallery(samples, train, found)
         if options.completions and (not model.num_classes or (real.labels >= 0).all()):
-            completed = complete_images(model, real, class_names, options.completions, **how)
+            completed = complete_images(model, real, options.completions, **how)
             galleries["completions"] = completed
     if temperatures:
         sets = {t: samples if t == options.temperature else sample(t) for t in temperatures}
@@ -147,9 +146,7 @@ def temperatures_gallery(sets: dict[float, ClassSamples]) -> tuple:
     return np.stack(rows), [f"temperature {temperature:g}" for temperature in sets], columns
 
 
-def complete_images(
-    model: AutoregressiveModel, real: LabeledImages, class_names: list[str], count: int, **how
-) -> tuple:
+def complete_images(model: AutoregressiveModel, real: LabeledImages, count: int, **how) -> tuple:
     """Keeps the upper half of a real image of each class and completes it `count` times.
 
     Of an unconditional model the first images. The result is for `gallery_png`.
@@ -165,7 +162,7 @@ def complete_images(
     given[:, :, half:] = UNKNOWN
     return (
         np.concatenate([original, given, completed], axis=1),
-        [class_names[label] if label >= 0 else "" for label in images.labels],
+        [model.class_names[label] if model.num_classes else "" for label in images.labels],
         ["real", "given", "completions", *[""] * (count - 1)],
     )
 

@@ -27,7 +27,7 @@ NO_OPTIONS = (
     # of every Keras model
     *("name", "trainable", "dtype"),
     # given by the data
-    *("image_shape", "num_classes"),
+    *("image_shape", "num_classes", "class_names"),
 )
 
 

@@ -36,6 +36,7 @@ def train(strategy, dataset, epochs, seed):
         num_mixtures=3,
         dropout_rate=0.3,
         conditioning=strategy,
+        conditioned_blocks="all",
         label_loss_weight=0.0,
     )
     images = dataset.images("train", with_labels=True)

@@ -38,6 +38,7 @@ NETWORKS = {
     "PixelCNN++": kp.PixelCNNPlusPlus,
 }
 PIXELCNNPP = {"filters": (20, 40), "num_blocks": 1, "num_resolutions": 2}
+PIXELCNNPP["conditioned_blocks"] = "all"  # as in the masked networks
 
 
 def make(network, filters=None, **arguments):

@@ -14,13 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 
 
 def draw(preset, count, seed):
     """The figure, with a column for each of the first `count` classes."""
     model = kp.PixelCNNPlusPlus.from_preset(preset)
-    names = CLASS_NAMES.get(preset) or [f"class {label}" for label in range(model.num_classes)]
     labels = np.arange(min(count, model.num_classes))
     drawn = model.sample(labels, seed=seed, temperature=0.9)
     height = model.image_shape[0]
@@ -40,7 +38,7 @@ def draw(preset, count, seed):
     for place, label in enumerate(labels):
         for row, images in enumerate((drawn, upper, completed)):
             axes[row, place].imshow(images[place], "gray", vmin=0, vmax=255)
-        axes[0, place].set_title(names[label], fontsize=11)
+        axes[0, place].set_title(model.class_names[label], fontsize=11)
         known = f"p = {probabilities[place, label]:.2f}\n{bits[place]:.2f} bits/dim"
         axes[0, place].set_xlabel(known, fontsize=10)
         arguments = {"cmap": "RdBu", "vmin": -most, "vmax": most}

@@ -47,12 +47,14 @@ from keras_pixelcnnpp import (  # noqa: F401
 from keras_pixelcnnpp.backend import keep_freed_memory
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, WarmUp
 
 __all__ = [
+    "AutoregressiveModel",
     "BaselineCNN",
     "DiscretizedLogisticMixture",
     "GatedPixelCNN",

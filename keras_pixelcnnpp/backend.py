@@ -165,7 +165,7 @@ def keep_freed_memory() -> bool:
     import keras_pixelcnnpp as kp
 
     kp.keep_freed_memory()
-    model = kp.PixelCNNPlusPlus.from_preset("report")
+    model = kp.PixelCNNPlusPlus.from_preset("digits")
     ```
     """
     if platform.libc_ver()[0] != "glibc":

@@ -5,6 +5,8 @@ import operator
 
 import numpy as np
 
+from keras_pixelcnnpp.errors import UserError
+
 
 def plain(value):
     """NumPy's numbers as Python's, which JSON holds; sequences of them as tuples."""
@@ -15,17 +17,22 @@ def plain(value):
     return value
 
 
-def arguments_of(model):
-    """The values of all constructor arguments of a model, its base classes' too, by name."""
+def argument_names(kind):
+    """The names of the constructor arguments of a class and its base classes, in order."""
     names = {}
-    for cls in type(model).__mro__:
+    for cls in kind.__mro__:
         if cls.__module__.partition(".")[0] == "keras":
             break
         if "__init__" not in vars(cls):
             continue
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
         names.update((one.name, None) for one in parameters if one.kind != one.VAR_KEYWORD)
-    return {name: getattr(model, name) for name in names}
+    return names.keys()
+
+
+def arguments_of(model):
+    """The values of a model's constructor arguments, by name."""
+    return {name: getattr(model, name) for name in argument_names(type(model))}
 
 
 def require_integer(name, value, low=1, high=None):
@@ -123,13 +130,65 @@ def require_images(images, image_shape):
         )
 
 
-def checked_labels(labels, count, limit):
-    """Returns `labels`, or one label for all, as an int32 array `(count,)`.
+def check_class_names(names):
+    """Raises a `UserError` for names that a terminal or JSON can't show, and for equal ones."""
+    for name in names:
+        if not str(name).isprintable():
+            raise UserError(f"The names of classes must be printable. Received: {str(name)!a}")
+    if len(set(names)) < len(names):
+        raise UserError(f"No two classes may have the same name. Received: {', '.join(names)}")
+
+
+def checked_class_names(class_names, num_classes):
+    """Returns a name for each class as a tuple: `Class0` and so on where `class_names` is `None`.
 
     Raises:
-        ValueError: If there are not `count` integers from 0 to `limit - 1`.
+        ValueError: If they aren't so many different strings.
+    """
+    if class_names is None:
+        return tuple(f"Class{label}" for label in range(num_classes))
+    names = plain(class_names)
+    is_valid = isinstance(names, tuple) and all(isinstance(name, str) for name in names)
+    if not is_valid or len(names) != num_classes:
+        raise ValueError(
+            f"Invalid value for argument `class_names`. Expected {num_classes} strings. "
+            f"Received: class_names={class_names!r:.200}"
+        )
+    check_class_names(names)
+    return names
+
+
+def class_label(class_names, name):
+    """The label of a class, given its name or, as a text, its number.
+
+    Raises:
+        UserError: If there is no such class; the message names those that exist.
+    """
+    if name in class_names:
+        return class_names.index(name)
+    if name.isdecimal() and int(name) < len(class_names):
+        return int(name)
+    if not class_names:
+        raise UserError(f"No class {name!r}: this model knows no labels")
+    raise UserError(
+        f"No class {name!r}. Expected one of: {', '.join(class_names)} "
+        f"(or 0 to {len(class_names) - 1})"
+    )
+
+
+def checked_labels(labels, count, limit, class_names=()):
+    """Returns `labels`, or one label for all, as an int32 array `(count,)`.
+
+    Labels may be names of classes as well.
+
+    Raises:
+        ValueError: If there are not `count` integers from 0 to `limit - 1`, or names.
     """
     array = np.asarray(labels)
+    if array.dtype.kind in "UO":
+        given = np.array(labels, dtype=object)  # of names and integers, each as it is
+        found = [class_label(class_names, x) if isinstance(x, str) else x for x in given.flat]
+        array = np.reshape(found, array.shape)
     if array.shape == (0,):
         array = array.astype("int32")  # an empty list has no kind
     if array.ndim == 0 and array.dtype.kind in "ui":

@@ -20,10 +20,9 @@ from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.files import atomic_path
-from keras_pixelcnnpp.models.archive import architecture
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer, use_averages
-from keras_pixelcnnpp.presets import PresetFolder, likelihood_epochs
+from keras_pixelcnnpp.presets import Preset, likelihood_epochs
 
 OFFSET_IMAGES = 5000  # for one number a class; scoring them under every class takes its time
 
@@ -204,14 +203,15 @@ class PixelCNNClassifier(_KerasClassifier):
                 "Invalid value for argument `y`. Expected at least two classes. "
                 f"Received: y={list(classes)}"
             )
-        preset = PresetFolder.find(self.preset)
-        training = self._training(preset.config()["training"])
+        preset = Preset(self.preset)
+        training = self._training(preset.training)
         keras.utils.set_random_seed(self.seed)
         options = {**(self.model_options or {}), "num_classes": len(classes)}
         if self.label_loss_weight is not None:
             options["label_loss_weight"] = self.label_loss_weight
+        options["class_names"] = list(map(str, classes))
         options["image_shape"] = np.shape(X)[1:]
-        model = preset.make(architecture(preset.architecture), **options)
+        model = preset.make(AutoregressiveModel, **options)
         images = checked_images(X, model.image_shape)
         training_set = LabeledImages(images, labels.astype("int32"), ("",) * len(labels))
         self._train(model, training_set, training)

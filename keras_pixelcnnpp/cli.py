@@ -14,7 +14,7 @@ from keras_pixelcnnpp.backend import keep_freed_memory_unless_told, set_tensor_f
 from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
 from keras_pixelcnnpp.evaluate.figures import print_table
-from keras_pixelcnnpp.presets import PresetFolder, preset_names
+from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.savedmodel.commands import app as savedmodel
 from keras_pixelcnnpp.savedmodel.commands import classify_trained, sample_trained
 from keras_pixelcnnpp.train.commands import app as train
@@ -83,31 +83,30 @@ def presets() -> None:
     Options of pixelcnnpp train pixelcnnpp override the values of a preset.
     """
     look = {"box": SIMPLE_HEAD, "padding": 0, "title_justify": "left"}
-    folders = {name: PresetFolder.find(name) for name in preset_names()}
+    found = {name: Preset(name) for name in preset_names()}
     headings = ("images", "classes", "levels", "filters", "mixtures", "label", "epochs")
-    rows = [(name, *_architecture(folder.config())) for name, folder in folders.items()]
+    rows = [(name, *_architecture(preset)) for name, preset in found.items()]
     print_table(("preset", *headings), rows, **look)
     headings = ("trained on", "accuracy", "bits/dim", "of levels", "measured on")
-    trained = [(name, folder.metadata()) for name, folder in folders.items() if folder.has_weights]
-    rows = [(name, *_measured(facts, folders[name])) for name, facts in trained]
+    rows = [(name, *_measured(preset)) for name, preset in found.items() if preset.has_weights]
     print_table(("preset", *headings), rows, title="With weights", **look)
 
 
-def _architecture(config: dict) -> Iterator[str]:
-    values = {**config["model"], "epochs": config["training"].get("epochs")}
+def _architecture(preset: Preset) -> Iterator[str]:
+    values = {**preset.arguments, "epochs": preset.training.get("epochs")}
     yield "×".join(map(str, values["image_shape"]))
     for name in ("num_classes", "num_levels", "filters", "num_mixtures", "conditioning", "epochs"):
         value = values.get(name, "–")
         yield ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _measured(facts: dict, folder: PresetFolder) -> tuple[str, ...]:
-    numbers = facts["metrics"]
+def _measured(preset: Preset) -> tuple[str, ...]:
+    facts, numbers = preset.metadata, preset.metadata["metrics"]
     return (
         facts["data"],
         f"{numbers['accuracy']:.1%}",
         f"{numbers['bits_per_dim']:.3f}",
-        str(folder.config()["model"]["num_levels"]),
+        str(preset.arguments["num_levels"]),
         f"{facts['count']} of {facts['split']}",
     )
 

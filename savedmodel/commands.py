@@ -73,18 +73,17 @@ def export(
     needs TensorFlow; the model may have been trained under JAX or torch.
     """
     from keras_pixelcnnpp.backend import require_tensorflow
-    from keras_pixelcnnpp.run import RunFolder, require_data
+    from keras_pixelcnnpp.run import RunFolder
 
     folder = RunFolder(run)
     config = folder.read_config()
-    data = require_data(config, "class_names")
     source = folder.require_model("pixelcnnpp")
     require_tensorflow()
     from keras_pixelcnnpp.export.endpoints import export_saved_model
     from keras_pixelcnnpp.models.archive import load_trained_model
 
     path = folder.savedmodel / str(version)
-    export_saved_model(load_trained_model(source), path, tuple(data["class_names"]), config)
+    export_saved_model(load_trained_model(source), path, config)
     print(
         f"Wrote {path}. Next: pixelcnnpp savedmodel classify {shlex.quote(str(folder.path))} IMAGE…"
     )
@@ -164,10 +163,9 @@ def sample(
     """
     import numpy as np
 
-    from keras_pixelcnnpp.checks import require_temperature
+    from keras_pixelcnnpp.checks import class_label, require_temperature
     from keras_pixelcnnpp.errors import argument_errors
     from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-    from keras_pixelcnnpp.sampling.class_samples import class_label
     from keras_pixelcnnpp.savedmodel.large_sets import sample_many
 
     with argument_errors():
@@ -302,19 +300,19 @@ def sample_trained(
     They are written into one PNG file. Exactly one of --preset, --run and --model names the model.
     """
     source = trained_source(preset, run, model)
+    from keras_pixelcnnpp.checks import class_label
     from keras_pixelcnnpp.data.images import png_bytes
     from keras_pixelcnnpp.errors import argument_errors
     from keras_pixelcnnpp.files import write_bytes
-    from keras_pixelcnnpp.sampling.class_samples import ClassSamples, class_label
+    from keras_pixelcnnpp.sampling.class_samples import ClassSamples
     from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
     trained = TrainedModel.find(source)
-    names = trained.class_names
-    chosen = sorted({class_label(names, name) for name in label or []})
+    chosen = sorted({class_label(trained.class_names, name) for name in label or []})
     print("Sampling. The first step takes longest.")
     options = {"seed": seed, "temperature": temperature, "guidance": guidance}
     with argument_errors():
-        samples = ClassSamples.draw(trained.model, names, count, chosen, **options)
+        samples = ClassSamples.draw(trained.model, count, chosen, **options)
     write_bytes(output, png_bytes(samples.overview(count)))
     rows = ", ".join(name for name, _ in samples.by_class())
     print(f"Wrote {output}, from top to bottom: {rows}")
@@ -340,7 +338,7 @@ def classify_trained(
 
 def trained_source(preset: str | None, run: Path | None, model: Path | None) -> Path:
     """Where the one of the three that was given lies; `UserError` if it isn't one, or not there."""
-    from keras_pixelcnnpp.presets import PresetFolder
+    from keras_pixelcnnpp.presets import Preset
     from keras_pixelcnnpp.run import RunFolder
 
     given = [source for source in (preset, run, model) if source is not None]
@@ -354,4 +352,4 @@ def trained_source(preset: str | None, run: Path | None, model: Path | None) -> 
         return run
     if model is not None:
         return model
-    return PresetFolder.find(preset).path  # whatever else of this name lies here
+    return Preset(preset).path  # whatever else of this name lies here

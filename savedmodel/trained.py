@@ -9,25 +9,22 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_pixelcnnpp.classifiers import write_predictions
-from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.layers.posterior import log_marginal
-from keras_pixelcnnpp.models.archive import load_trained_model, model_from_preset
+from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.presets import PresetFolder
-from keras_pixelcnnpp.run import RunFolder, require_data
+from keras_pixelcnnpp.run import RunFolder
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model and the names of its classes; classifies images as `SavedModelClassifier` does."""
+    """A model; classifies images as `SavedModelClassifier` does."""
 
     model: AutoregressiveModel
-    class_names: tuple[str, ...]
     source: str
     resize: str = "center_crop"
 
@@ -38,19 +35,20 @@ class TrainedModel:
         Raises:
             UserError: If it is none of these, or damaged.
         """
-        run, names, resize = RunFolder(source), (), "center_crop"
+        run, resize = RunFolder(source), "center_crop"
         if Path(source).is_file():
             model = load_trained_model(source)
         elif run.model_keras.is_file() or run.has_checkpoint("pixelcnnpp"):
-            data = require_data(run.read_config(), "class_names")
-            names, resize = data["class_names"], data.get("resize", resize)
+            resize = run.read_config()["data"].get("resize", resize)
             model = load_trained_model(run.require_model("pixelcnnpp"))
         else:
-            model = model_from_preset(source, load_weights=True)
-            names = CLASS_NAMES.get(PresetFolder.find(source).metadata().get("data"), ())
-        if len(names) != model.num_classes:
-            names = [f"Class{label}" for label in range(model.num_classes)]
-        return cls(model, tuple(names), str(source), resize)
+            model = AutoregressiveModel.from_preset(source)
+        return cls(model, str(source), resize)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class."""
+        return self.model.class_names
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -111,14 +111,14 @@ def trained():
     """A `PixelCNNPlusPlus` with random weights and the hybrid objective."""
     import tiny
 
-    return tiny.random_model(label_loss_weight=1.0)
+    return tiny.random_model(label_loss_weight=1.0, class_names=tiny.NAMES)
 
 
 @pytest.fixture(scope="session")
 def savedmodel(trained, tmp_path_factory):
     """Path that `trained` was exported to, as version 1."""
     path = tmp_path_factory.mktemp("run") / "savedmodel"
-    trained.export(path / "1", class_names=("dark", "gray", "bright"))
+    trained.export(path / "1")
     return path
 
 

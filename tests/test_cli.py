@@ -146,12 +146,12 @@ def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
     for name in (path.name for path in root.iterdir() if (path / "config.json").exists()):
         values = json.loads((root / name / "config.json").read_text())
         (row, *measured) = [row[1:] for row in rows if row[:1] == [name]]
-        assert str(values["model"]["num_mixtures"]) in row
-        assert values["model"]["conditioning"] in row
-        assert str(values["training"]["epochs"]) in row
-        assert len(measured) == (root / name / "metadata.json").exists()
+        facts = json.loads((root / name / "metadata.json").read_text())
+        assert str(values["config"]["num_mixtures"]) in row
+        assert values["config"]["conditioning"] in row
+        assert str(facts["training"]["epochs"]) in row
+        assert len(measured) == (root / name / "model.weights.h5").exists()
         for row in measured:
-            facts = json.loads((root / name / "metadata.json").read_text())
             assert f"{100 * facts['metrics']['accuracy']:.1f}%" in row
             assert f"{facts['metrics']['bits_per_dim']:.3f}" in row
             assert facts["split"] in row

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import hostile
+import keras
 import numpy as np
 import pytest
 import tiny
@@ -14,6 +15,7 @@ from examples import examples
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.checkpoints import Checkpoints
@@ -98,14 +100,42 @@ def preset(tmp_path_factory):
 @given(data=st.data())
 def test_any_configuration_of_a_preset(preset, data):
     content = json.loads((preset / "config.json").read_text())
-    model = content["model"]
+    model = content["config"]
     name = data.draw(st.sampled_from([*model, "unknown"]))
     values = st.sampled_from([None, -1, 0, 2**70, 1.5, "x", [], [1], {}])
-    content["model"] = {**model, name: data.draw(values)}
+    content["config"] = {**model, name: data.draw(values)}
     folder = preset.parent / "changed"
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(content))
     hostile.result_or_one_line(PixelCNNPlusPlus.from_preset, folder)
+
+
+OTHER = {"class_name": "Lambda", "module": "keras.layers", "config": {"function": "f"}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"registered_name": "Lambda"},
+        {"registered_name": "keras_pixelcnnpp>BaselineCNN"},
+        {"registered_name": ["keras_pixelcnnpp>PixelCNNPlusPlus"]},
+        {"registered_name": None},
+        {"config": None},
+        {"config": {"activity_regularizer": OTHER}},
+        {"config": {"dtype": OTHER}},
+        {"config": {"head": OTHER}},
+        {"config": {"class_names": ["a", "b", "\x1b[2J"]}},
+    ],
+)
+def test_a_preset_makes_models_of_this_package_alone(preset, tmp_path, change, monkeypatch):
+    monkeypatch.setattr(keras.saving, "deserialize_keras_object", None)
+    content = json.loads((preset / "config.json").read_text())
+    if isinstance(change.get("config"), dict):
+        change = {"config": {**content["config"], **change["config"]}}
+    (tmp_path / "config.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(UserError) as error:
+        AutoregressiveModel.from_preset(tmp_path, load_weights=False)
+    assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"no weights"])

@@ -10,7 +10,7 @@ from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.presets import default_preset, load_preset_config
+from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.train.options import Options
 
 FLIPS = 2**20  # names a stream of random numbers
@@ -91,20 +91,26 @@ def _flipped(labels, share, num_classes, seed):
 
 
 def load_preset(name: str | None, data: str, architecture: str | None = None) -> dict:
-    """The configuration of a preset; without a name, of the one that suits architecture and data.
+    """The recipe of a preset: its `"architecture"`, arguments of the `"model"`, and `"training"`.
+
+    Without a name, of the one that suits architecture and data; images without a preset of their
+    own are taken for photographs.
 
     Raises:
         UserError: If the preset is of another architecture than the one that was asked for.
     """
-    name = name or default_preset(data, architecture)
-    preset = load_preset_config(name)
-    known = preset["architecture"]
+    if name is None and architecture in preset_names():
+        name = architecture
+    elif name is None:
+        name = data if data in ("digits", "fashion_mnist", "mnist") else "cpen455"
+    preset = Preset(name)
+    known = getattr(preset.model_class, "architecture", None)
     if architecture not in (None, known):
         raise UserError(
             f"Invalid value for option `architecture`. The preset {name} is of {known}. "
             f"Received: {architecture}"
         )
-    return preset
+    return {"architecture": known, "model": preset.arguments, "training": preset.training}
 
 
 def is_folder(source: str) -> bool:

@@ -324,7 +324,7 @@ _NEITHER = (
 )
 # A mirrored digit is no digit; most photographs may be mirrored.
 NOT_MIRRORED = ("digits", "mnist")
-_GIVEN_BY_DATA = ("image_shape", "num_classes")
+_GIVEN_BY_DATA = ("image_shape", "num_classes", "class_names")
 
 
 def taking(declaration: type) -> Callable:

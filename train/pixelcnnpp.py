@@ -64,6 +64,7 @@ def train_pixelcnnpp(
             model = architecture(arguments.pop("architecture"))(
                 image_shape=dataset.image_shape,
                 num_classes=num_classes,
+                class_names=dataset.class_names if num_classes else None,
                 **arguments,
             )
             epochs, steps = training["epochs"], len(batches)

@@ -96,7 +96,7 @@ def compress_images(
     elif labels is None:
         scores = model.class_log_likelihoods(images, verbose=verbose)
         labels = scores.argmax(axis=1).astype("int32")
-    labels = checked_labels(labels, count, max(model.num_labels, 1))
+    labels = checked_labels(labels, count, max(model.num_labels, 1), model.class_names)
 
     levels, coder, streams = to_levels(images, model.num_levels), _coder(model, batch_size), []
     tick = _tick(model, 2 * math.ceil(count / batch_size), verbose)

@@ -1,7 +1,7 @@
 """Labeled images and a dataset of them in splits: some, all with a label, a part held out."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,15 +28,6 @@ def named_splits(names: Iterable[str]) -> dict[str, str]:
         if other != name:
             raise UserError(f"There are two names for one split, {other} and {name}.")
     return splits
-
-
-def check_class_names(names: Collection[str]) -> None:
-    """Refuses names that a terminal or a JSON file can't show, and equal ones."""
-    for name in names:
-        if not str(name).isprintable():
-            raise UserError(f"The names of classes must be printable. Received: {str(name)!a}")
-    if len(set(names)) < len(names):
-        raise UserError(f"No two classes may have the same name. Received: {', '.join(names)}")
 
 
 @dataclass(frozen=True, eq=False)

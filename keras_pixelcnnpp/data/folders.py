@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_pixelcnnpp.backend import progress
+from keras_pixelcnnpp.checks import check_class_names
 from keras_pixelcnnpp.data.dataset import (
     SPLIT_NAMES,
     Dataset,
     LabeledImages,
-    check_class_names,
     count_classes,
     named_splits,
     with_validation,

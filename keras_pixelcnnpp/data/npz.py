@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
+from keras_pixelcnnpp.checks import check_class_names
 from keras_pixelcnnpp.data.dataset import (
     SPLIT_NAMES,
     Dataset,
     LabeledImages,
-    check_class_names,
     count_classes,
     named_splits,
     with_validation,

@@ -3,7 +3,7 @@
 import json
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -17,7 +17,6 @@ from keras_pixelcnnpp.files import atomic_path
 def export_saved_model(
     model: keras.Model,
     path: str | Path,
-    class_names: Sequence[str] | None = None,
     config: dict | None = None,
 ) -> None:
     """Writes a SavedModel whose endpoints work where this package is not installed.
@@ -38,8 +37,9 @@ def export_saved_model(
         `labels` int32 `(B,)`, `seed` int32 `()`, `temperature` float32 `()` -> `images` uint8
         `(B, H, W, C)`. Seed and position determine an image, whatever the batch size.
 
-    Shapes and values that don't fit are refused with a sentence. Large batches are worked through
-    in parts, so that memory doesn't grow with them.
+    The names of the classes are the asset `class_names.txt`, one a line. Shapes and values that
+    don't fit are refused with a sentence. Large batches are worked through in parts, so that memory
+    doesn't grow with them.
 
     Images hold 0 to 255. Labels are classes; of a model trained with label dropout, the number of
     classes means "no label".
@@ -48,29 +48,25 @@ def export_saved_model(
         model: A trained `AutoregressiveModel` with labels, under the TensorFlow backend.
         path: The version's folder, such as `runs/NAME/savedmodel/1`: new, empty, or a SavedModel,
             which is replaced as a whole.
-        class_names: The name of each class: the asset `class_names.txt`, one a line. By default
-            `Class0`, `Class1` and so on.
         config: How the model was trained: the asset `config.json`, with `class_names`,
             `image_shape`, `num_levels` and `resize` added.
 
     Raises:
-        UserError: If `path` holds something else; or the model has no labels, or not as many as
-            there are names; or its images are neither gray nor RGB.
+        UserError: If `path` holds something else; or the model has no labels; or its images are
+            neither gray nor RGB.
 
     Example:
 
     ```python
-    export_saved_model(model, "runs/digits/savedmodel/1", class_names, run.read_config())
+    export_saved_model(model, "runs/digits/savedmodel/1", run.read_config())
     tf.saved_model.load("runs/digits/savedmodel/1").signatures["classify"](images=images)
     ```
     """
-    if class_names is None:
-        class_names = [f"Class{label}" for label in range(model.num_classes)]
-    _check(model, Path(path), class_names)
+    _check(model, Path(path))
     config = config or {}
     resize = config.get("data", {}).get("resize", "center_crop")
     facts = {
-        "class_names": list(class_names),
+        "class_names": list(model.class_names),
         "image_shape": list(model.image_shape),
         "num_levels": model.num_levels,
         "resize": resize,
@@ -83,14 +79,14 @@ def export_saved_model(
     signatures = {**endpoints, "serving_default": endpoints["classify"]}
     with tempfile.TemporaryDirectory() as folder:
         names, description = Path(folder, "class_names.txt"), Path(folder, "config.json")
-        names.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+        names.write_text("".join(f"{name}\n" for name in model.class_names), encoding="utf-8")
         description.write_text(json.dumps({**config, **facts}, indent=2), encoding="utf-8")
         module.assets = [tf.saved_model.Asset(str(file)) for file in (names, description)]
         with atomic_path(path) as temporary:
             tf.saved_model.save(module, str(temporary), signatures=signatures)
 
 
-def _check(model, path, class_names):
+def _check(model, path):
     is_new = not path.exists() or (path.is_dir() and not any(path.iterdir()))
     if not is_new and not (path / "saved_model.pb").is_file():
         raise UserError(
@@ -99,11 +95,6 @@ def _check(model, path, class_names):
         )
     if not model.num_classes:
         raise UserError("A model without labels cannot be exported: it has nothing to classify.")
-    if len(class_names) != model.num_classes:
-        raise UserError(
-            f"Invalid value for argument `class_names`. Expected {model.num_classes} names. "
-            f"Received: class_names={list(class_names)}"
-        )
     channels = model.image_shape[-1]
     if channels not in (1, 3):
         raise UserError(

@@ -9,7 +9,7 @@ from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.presets import PresetFolder
+from keras_pixelcnnpp.presets import OF_THE_NETWORK
 
 ARCHITECTURES = {model.architecture: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
 
@@ -43,11 +43,6 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
     return model
 
 
-def model_from_preset(preset: str | Path, **kwargs) -> AutoregressiveModel:
-    """The model of a preset, whichever of the family it is; see `PixelCNNPlusPlus.from_preset`."""
-    return architecture(PresetFolder.find(preset).architecture).from_preset(preset, **kwargs)
-
-
 def architecture(name: str) -> type[AutoregressiveModel]:
     """The class of an architecture, by its name; raises a `UserError` if there is no such one."""
     if name not in ARCHITECTURES:
@@ -56,12 +51,6 @@ def architecture(name: str) -> type[AutoregressiveModel]:
             f"{', '.join(ARCHITECTURES)}. Received: {name!r}"
         )
     return ARCHITECTURES[name]
-
-
-_OF_THE_NETWORK = (
-    *("architecture", "image_shape", "num_classes", "num_levels", "filters", "num_blocks"),
-    *("num_resolutions", "num_mixtures", "head", "conditioning", "conditioned_blocks"),
-)
 
 
 def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
@@ -77,8 +66,8 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
     if Path(source).is_file():
         trained = load_trained_model(source)
     else:
-        trained = model_from_preset(source, load_weights=True)
-    for name in _OF_THE_NETWORK:
+        trained = AutoregressiveModel.from_preset(source)
+    for name in ("architecture", "image_shape", "num_classes", *OF_THE_NETWORK):
         expected, received = getattr(model, name, None), getattr(trained, name, None)
         if received != expected:
             raise UserError(

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.backend import Tensor, device_name, keep_freed_memory_unless_told
 from keras_pixelcnnpp.checks import (
+    checked_class_names,
     checked_image_shape,
     checked_images,
     checked_labels,
@@ -52,6 +53,7 @@ class AutoregressiveModel(Saving, keras.Model):
     """
 
     title = None  # the name by which people know a subclass
+    default_conditioning = "bias"
     # Whether a softmax's sub-pixels depend on each other by tables: the network computes them all
     # at once.
     head_has_tables = True
@@ -66,19 +68,27 @@ class AutoregressiveModel(Saving, keras.Model):
         num_blocks: int | Sequence[int],
         num_mixtures: int = 5,
         head: str = "logistic_mixture",
-        conditioning: str = "none",
+        conditioning: str | None = None,
         dropout_rate: float = 0.0,
         label_dropout_rate: float = 0.0,
-        label_loss_weight: float = 0.0,
+        label_loss_weight: float | None = None,
         num_candidates: int | None = None,
         unlabeled_weight: float = 0.0,
-        initial_logit_scale: float = 1.0,
+        initial_logit_scale: float | None = None,
         learn_logit_scale: bool = True,
         learn_class_bias: bool = True,
+        class_names: Sequence[str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        require_integer("num_classes", num_classes, low=0)
+        require_integer("num_classes", num_classes, low=0, high=100_000)
+        conditional = num_classes > 1
+        if conditioning is None:
+            conditioning = self.default_conditioning if conditional else "none"
+        if label_loss_weight is None:
+            label_loss_weight = 0.3 if conditional else 0.0
+        if initial_logit_scale is None:
+            initial_logit_scale = 0.1 if label_loss_weight else 1.0
         require_integer("num_levels", num_levels, low=2, high=256)
         require_number("dropout_rate", dropout_rate, "[0, 1)")
         require_number("label_dropout_rate", label_dropout_rate, "[0, 1)")
@@ -109,6 +119,7 @@ class AutoregressiveModel(Saving, keras.Model):
         self.initial_logit_scale = plain(initial_logit_scale)
         self.learn_logit_scale = plain(learn_logit_scale)
         self.learn_class_bias = plain(learn_class_bias)
+        self.class_names = checked_class_names(class_names, num_classes)
         channels = self.image_shape[-1]
         self.distribution = make_head(
             head, channels, self.num_levels, self.num_mixtures, self.head_has_tables
@@ -425,7 +436,7 @@ class AutoregressiveModel(Saving, keras.Model):
         """
         images = self._checked(images)
         if self.num_classes:
-            labels = checked_labels(labels, len(images), self.num_labels)
+            labels = checked_labels(labels, len(images), self.num_labels, self.class_names)
         return score(self, images, labels, batch_size, verbose)[:, 0]
 
     def class_log_likelihoods(
@@ -674,7 +685,8 @@ class AutoregressiveModel(Saving, keras.Model):
         """
         self._require_classes("evidence_map")
         images = self._checked(images)
-        pairs = [checked_labels(one, len(images), self.num_labels) for one in (labels, against)]
+        known = len(images), self.num_labels, self.class_names
+        pairs = [checked_labels(one, *known) for one in (labels, against)]
         scores = score(self, images, np.stack(pairs, axis=1), batch_size, verbose, "pixel")
         return scores[:, 0] - scores[:, 1]
 

@@ -35,6 +35,7 @@ class MaskedModel(AutoregressiveModel):
         head: `"categorical"` (as published) or `"logistic_mixture"`.
         conditioning: As in `PixelCNNPlusPlus`; `one_hot`, `spatial` and `cross_attention` have no
             place here, and between channel groups neither have `adaptive_norm` and `mixture_head`.
+            `None`: `"bias"`, as published; with fewer than two classes, `"none"`.
         **kwargs: The arguments of `PixelCNNPlusPlus` that have nothing to do with resolutions, and
             those of `keras.Model`.
 
@@ -53,7 +54,7 @@ class MaskedModel(AutoregressiveModel):
         filters: int = 96,
         num_blocks: int = 5,
         head: str = "categorical",
-        conditioning: str = "bias",
+        conditioning: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(
@@ -72,7 +73,7 @@ class MaskedModel(AutoregressiveModel):
                 self.filters,
                 self.num_blocks,
                 self.dropout_rate,
-                conditioning,
+                self.conditioning,
                 self.num_classes,
                 groups=self.image_shape[-1] if head == "categorical" else 1,
                 name="network",

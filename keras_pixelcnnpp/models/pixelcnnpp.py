@@ -38,6 +38,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
 
         loss = unlabeled_weight * bits/dim of p(x)
 
+    The defaults are those of the preset `cpen455`, but for its 16 levels. Those of the course
+    report are the preset `report`.
+
     Args:
         image_shape: Triple of integers `(height, width, channels)`. Height and width must be
             multiples of `2 ** (num_resolutions - 1)`.
@@ -45,29 +48,39 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         num_levels: Integer from 2 to 256, how many values of a sub-pixel the model knows. It rounds
             images to them, which are 0 to 255 for every number, and samples such ones.
         filters: Integer, or one for each resolution (highest first): the width of the network.
-        num_blocks: Integer, or one for each resolution: gated residual blocks.
+            `None`: 24, and twice as many at each lower one, which has a quarter of the pixels.
+        num_blocks: Integer, or one for each resolution: gated residual blocks. `None`: 2, and 1 at
+            each lower one. Most bits are about neighbors, which the highest resolution sees.
         num_resolutions: Integer; each halves height and width.
         num_mixtures: Integer, number of logistic components, for that head.
         conditioning: How labels enter: `"none"`, or names from
-            `keras_pixelcnnpp.conditioning.STRATEGIES` joined by `+`.
+            `keras_pixelcnnpp.conditioning.STRATEGIES` joined by `+`. `None`: `"bias+film"`, which
+            shift and scale the features of every block that sees the label; with fewer than two
+            classes, `"none"`.
         conditioned_blocks: Which blocks see the label, of those strategies that act in blocks:
             `"all"`; `"up"`, from the lowest resolution on; `"up_left"`, of these only those that
             see what is to the left. What comes before is computed once for all candidates: with
             four of them, `"up_left"` takes about half the time of `"all"`.
-        dropout_rate: Float in [0, 1).
+        dropout_rate: Float in [0, 1). That of the reference, 0.5, is for networks several
+            times as wide.
         label_dropout_rate: Float in [0, 1): share of training images that are shown without
             their label, which teaches the model p(x) and enables guidance.
-        label_loss_weight: Float >= 0, weight of the cross-entropy. It may be changed before
-            `compile`: 0 trains by likelihood alone, as the callback `LikelihoodFirst` does.
+        label_loss_weight: Float >= 0, weight of the cross-entropy. `None`: 0.3, since a likelihood
+            of thousands of sub-pixels hardly minds the label; with fewer than two classes, 0. It
+            may be changed before `compile`: 0 trains by likelihood alone, as the callback
+            `LikelihoodFirst` does.
         num_candidates: Integer >= 2, how many labels training compares for each image; where there
             are fewer classes, all. `None`: all, but at most 10. (`evaluate` compares all.)
         unlabeled_weight: Float >= 0, weight of the images without a label, of which log p(x) is
             learned; 0: all have one. It needs all classes as candidates.
         initial_logit_scale: Float > 0, what the log-likelihoods are multiplied with before
-            the cross-entropy, at first.
+            the cross-entropy, at first. `None`: 0.1, since differences of hundreds of nats would
+            make it swing; with a `label_loss_weight` of 0, 1, which is Bayes' rule.
         learn_logit_scale: Boolean, whether that factor is learned.
         learn_class_bias: Boolean, whether an offset for each class is learned.
         head: `"logistic_mixture"` or `"categorical"`, the distribution of a pixel.
+        class_names: Sequence of `num_classes` strings, which may be given as labels to `sample` and
+            its like. `None`: `Class0`, `Class1` and so on.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
@@ -100,20 +113,26 @@ class PixelCNNPlusPlus(AutoregressiveModel):
 
     architecture = "pixelcnnpp"
     title = "PixelCNN++"
+    default_conditioning = "bias+film"
 
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
         num_levels: int = 256,
-        filters: int | Sequence[int] = 40,
-        num_blocks: int | Sequence[int] = 1,
+        filters: int | Sequence[int] | None = None,
+        num_blocks: int | Sequence[int] | None = None,
         num_resolutions: int = 3,
-        conditioning: str = "embedding",
-        conditioned_blocks: str = "all",
-        dropout_rate: float = 0.5,
+        conditioning: str | None = None,
+        conditioned_blocks: str = "up_left",
+        dropout_rate: float = 0.15,
         **kwargs: Any,
     ):
+        require_integer("num_resolutions", num_resolutions, high=16)
+        if filters is None:
+            filters = tuple(24 * 2**level for level in range(num_resolutions))
+        if num_blocks is None:
+            num_blocks = (2,) + (1,) * (num_resolutions - 1)
         super().__init__(
             image_shape,
             num_classes,
@@ -124,7 +143,6 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             dropout_rate=dropout_rate,
             **kwargs,
         )
-        require_integer("num_resolutions", num_resolutions, high=16)
         require_divisible("image_shape", self.image_shape, num_resolutions)
         self.num_resolutions = plain(num_resolutions)
         self.conditioned_blocks = conditioned_blocks
@@ -134,7 +152,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
                 self.widths,
                 per_resolution("num_blocks", self.num_blocks, self.num_resolutions, at_most=1000),
                 self.dropout_rate,
-                conditioning,
+                self.conditioning,
                 self.num_classes,
                 conditioned_blocks,
                 name="network",

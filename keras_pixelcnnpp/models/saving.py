@@ -1,6 +1,5 @@
 """How a model leaves its process and comes back: presets, and the SavedModel."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,27 +10,39 @@ from keras_pixelcnnpp.checks import arguments_of
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import log_marginal
-from keras_pixelcnnpp.presets import PresetFolder
+from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 
-class Saving:
-    """The methods of an `AutoregressiveModel` that write it, read it and export it."""
+class _Presets:
+    """The presets of a class, as an attribute of it."""
 
-    architecture = None  # the name by which commands and presets know a subclass
+    def __get__(self, model: object, kind: type) -> dict[str, dict]:
+        presets = {name: Preset(name) for name in preset_names()}
+        return {name: preset.metadata for name, preset in presets.items() if preset.is_of(kind)}
+
+
+class Saving:
+    """The methods of an `AutoregressiveModel` that write it, read it and export it.
+
+    Attributes:
+        presets: Dict of the class's presets: by name, what their `metadata.json` has, such as a
+            `"description"`.
+    """
+
+    architecture = None  # the name by which commands know a subclass
+    presets = _Presets()
 
     def get_config(self) -> dict:
         return {**super().get_config(), **arguments_of(self)}
 
     @classmethod
-    def from_preset(
-        cls, preset: str | Path, load_weights: bool | None = None, **kwargs: Any
-    ) -> Self:
-        """Creates a model from a preset, with weights where the preset has them.
+    def from_preset(cls, preset: str | Path, load_weights: bool = True, **kwargs: Any) -> Self:
+        """Creates a model from a preset: of its class, which is this one or a subclass.
 
         Args:
             preset: Name of a built-in preset, or path of a folder written by `save_to_preset`.
-            load_weights: Boolean; `None` loads them if there are any.
+            load_weights: Boolean; `False` for a model of random weights.
             **kwargs: Constructor arguments that replace the preset's. With another `num_classes`,
                 all weights but those of the labels are kept; a warning names what is new.
 
@@ -39,45 +50,33 @@ class Saving:
             A model.
 
         Raises:
-            UserError: If there is no such preset, it is of another architecture, or its files are
-                damaged or without the weights that were asked for.
+            UserError: If there is no such preset, it is of another class, without weights or
+                damaged, or its weights don't fit the arguments.
 
         Example:
 
-        >>> model = PixelCNNPlusPlus.from_preset("report")
+        >>> model = AutoregressiveModel.from_preset("digits", dropout_rate=0.1)
         >>> model.image_shape, model.num_classes
-        ((32, 32, 3), 4)
+        ((8, 8, 1), 10)
         """
-        folder = PresetFolder.find(preset)
-        if folder.architecture != cls.architecture:
-            raise UserError(
-                f"{preset} is a preset of another architecture. Expected: {cls.architecture}. "
-                f"Received: {folder.architecture}"
-            )
-        model = folder.make(cls, **kwargs)
-        if folder.has_weights if load_weights is None else load_weights:
-            folder.load_weights(model, **kwargs)
+        found = Preset(preset)
+        model = found.make(cls, **kwargs)
+        if load_weights:
+            found.load_weights(model, **kwargs)
         return model
 
-    def save_to_preset(
-        self, path: str | Path, training: dict | None = None, metadata: dict | None = None
-    ) -> None:
+    def save_to_preset(self, path: str | Path, metadata: dict | None = None) -> None:
         """Writes the model as a preset: a folder that `from_preset` reads.
 
         Args:
             path: The folder; created if need be.
-            training: Optional dict, the training options that belong to it.
-            metadata: Optional dict of facts about data, budget and metrics.
+            metadata: Optional dict for `metadata.json`: `"training"`, a dict of the options of the
+                training, which `train --preset` takes; a `"description"`; facts and figures.
         """
-        config = {
-            "model": arguments_of(self),
-            "training": training or {},
-            "architecture": self.architecture,
-        }
         # A copy has no optimizer, whose moments and averages would make the file four times larger.
         copy = type(self).from_config(self.get_config())
         copy.set_weights(self.get_weights())
-        PresetFolder(path).write(copy, config, metadata or {})
+        write_preset(path, copy, metadata or {})
 
     def log_prob_tensors(self, images: Tensor, labels: Tensor) -> Tensor:
         """`log_prob` for tensors: uint8 `(batch, height, width, channels)`, int `(batch,)`."""
@@ -122,8 +121,6 @@ class Saving:
         format: str = "tf_saved_model",  # noqa: A002
         verbose: bool | None = None,
         input_signature: None = None,
-        *,
-        class_names: Sequence[str] | None = None,
     ) -> None:
         """Writes a SavedModel that classifies, scores and samples without this package.
 
@@ -135,7 +132,6 @@ class Saving:
             format: `"tf_saved_model"`; there is no other.
             verbose: Boolean, whether to print the folder.
             input_signature: Not to be given: each endpoint has its own.
-            class_names: The name of each class; by default `Class0`, `Class1` and so on.
 
         Raises:
             UserError: Under another backend than TensorFlow, for another format, or for a model
@@ -144,7 +140,7 @@ class Saving:
         Example:
 
         ```python
-        model.export("savedmodel/1", class_names=["panda", "koala"])
+        model.export("savedmodel/1")
         SavedModelClassifier("savedmodel").predict(images)
         ```
         """
@@ -161,6 +157,6 @@ class Saving:
         # Here: TensorFlow is there under its own backend only.
         from keras_pixelcnnpp.export.endpoints import export_saved_model
 
-        export_saved_model(self, filepath, class_names)
+        export_saved_model(self, filepath)
         if verbose:
             print(f"Saved artifact at {str(filepath)!r}.")

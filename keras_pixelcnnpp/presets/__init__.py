@@ -1,17 +1,20 @@
-"""Presets: folders with a configuration, and perhaps weights, their checksum and a card."""
+"""Presets: folders with a model's arguments and training options, and perhaps its weights."""
 
-import tempfile
 import warnings
 from pathlib import Path
 
-import h5py
 import keras
-import numpy as np
 
+from keras_pixelcnnpp.checks import argument_names, arguments_of
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
 
 _BUILT_IN = Path(__file__).parent
+# What weights are made for, beside the size of the images and the classes.
+OF_THE_NETWORK = (
+    *("num_levels", "filters", "num_blocks", "num_resolutions", "num_mixtures", "head"),
+    *("conditioning", "conditioned_blocks"),
+)
 
 
 def preset_names() -> list[str]:
@@ -19,38 +22,11 @@ def preset_names() -> list[str]:
     return sorted(path.parent.name for path in _BUILT_IN.glob("*/config.json"))
 
 
-def default_preset(data: str, architecture: str | None = None) -> str:
-    """The preset whose recipe, not its weights, suits `--data`, and `--architecture` if given.
-
-    Images without a preset of their own are taken for photographs.
-    """
-    if architecture in preset_names():
-        return architecture
-    return data if data in ("digits", "fashion_mnist", "mnist") else "cpen455"
-
-
-def load_preset_config(name: str | Path) -> dict:
-    """Returns a preset's configuration: `{"architecture", "model": {...}, "training": {...}}`.
-
-    Args:
-        name: Name of a built-in preset, or path of a folder that `save_to_preset` wrote.
-
-    Raises:
-        UserError: If there is no such preset, or its file is damaged.
-    """
-    return PresetFolder.find(name).config()
-
-
 def likelihood_epochs(training: dict, epochs: int) -> int:
-    """How many of so many epochs are by likelihood alone: as large a share as the preset's.
+    """How many of so many epochs are by likelihood alone: as large a share as a preset's.
 
-    Args:
-        training: The section `training` of a preset. Without `epochs` there is no share:
-            `likelihood_epochs` is taken as it is.
-        epochs: How many there shall be instead of the preset's.
-
-    Raises:
-        UserError: If the preset's numbers are no numbers of epochs.
+    Of training options without `epochs`, their `likelihood_epochs`. Raises a `UserError` if the
+    preset's numbers are no numbers of epochs.
     """
     first, of = training.get("likelihood_epochs", 0), training.get("epochs", epochs)
     if not (isinstance(first, int) and isinstance(of, int) and of > 0 and first >= 0):
@@ -61,63 +37,71 @@ def likelihood_epochs(training: dict, epochs: int) -> int:
     return min(first * epochs // of, epochs)
 
 
-class PresetFolder:
-    """The files of a preset: `config.json`, `model.weights.h5`, `metadata.json`, `README.md`.
+class Preset:
+    """What is in the folder of a preset.
+
+    `config.json` is a model as `keras.saving.serialize_keras_object` writes it, of which the class
+    and the arguments count; `metadata.json` has the options of its training as `"training"`, and
+    with weights what was measured and their checksum. Name and precision of a model are those of
+    whoever loads it.
 
     Args:
-        path: The folder.
+        name: Name of a built-in preset, or path of a folder that `save_to_preset` wrote.
+
+    Attributes:
+        model_class, arguments: What its model is made of. The class is registered with Keras.
+        metadata, training: The content of `metadata.json`, and the options of the training in it.
+        has_weights: Whether it is a trained one.
+
+    Raises:
+        UserError: If there is no such preset, or its files are damaged.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def __init__(self, name: str | Path):
+        self.path = _BUILT_IN / name if name in preset_names() else Path(name)
+        if not (self.path / "config.json").is_file():
+            raise UserError(
+                f"Unknown preset. Expected one of: {', '.join(preset_names())}; or a folder with a "
+                f"config.json. Received: {str(name)!r}"
+            )
         self.weights_path = self.path / "model.weights.h5"
+        self.has_weights = self.weights_path.is_file()
+        config, facts = read_json(self.path / "config.json"), self.path / "metadata.json"
+        self.metadata = {"training": {}, **(read_json(facts) if facts.exists() else {})}
+        self.training, self.arguments = self.metadata["training"], config.get("config")
+        if not (isinstance(self.arguments, dict) and isinstance(self.training, dict)):
+            raise UserError(f"{self.path} is damaged: the arguments or the training are missing")
+        registered = str(config.get("registered_name"))
+        self.model_class = keras.saving.get_registered_object(registered)
 
-    @classmethod
-    def find(cls, name: str | Path) -> "PresetFolder":
-        """The folder of a built-in preset, or the folder `name` itself."""
-        if name in preset_names():
-            return cls(_BUILT_IN / name)
-        if Path(name, "config.json").is_file():
-            return cls(name)
-        raise UserError(
-            f"Unknown preset. Expected one of: {', '.join(preset_names())}; or a folder with a "
-            f"config.json. Received: {str(name)!r}"
-        )
+    def is_of(self, base: type) -> bool:
+        """Whether its model is of the class `base`, or of a subclass."""
+        return isinstance(self.model_class, type) and issubclass(self.model_class, base)
 
-    def config(self) -> dict:
-        """Reads `config.json`; raises a `UserError` if it is damaged."""
-        config = read_json(self.path / "config.json")
-        for section in ("model", "training"):
-            if not isinstance(config.get(section), dict):
-                raise UserError(f"{self.path / 'config.json'}: the section {section!r} is missing")
-        return {"architecture": "pixelcnnpp", **config}
-
-    @property
-    def architecture(self) -> str:
-        """Of which model of the family it is: `"pixelcnnpp"` unless it says otherwise."""
-        return self.config()["architecture"]
-
-    def metadata(self) -> dict:
-        """Reads `metadata.json`, the facts about the weights; empty where there are none."""
-        return read_json(self.path / "metadata.json") if self.has_weights else {}
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether the preset is a trained one."""
-        return self.weights_path.is_file()
-
-    def make(self, cls: type, **replaced) -> keras.Model:
-        """A model of the class `cls` with the preset's arguments, some of them replaced.
+    def make(self, base: type, **replaced) -> keras.Model:
+        """A model of the preset's class and arguments, some of them replaced.
 
         Raises:
-            UserError: If no model can be made of them.
+            UserError: If the class is not `base` or a subclass of it, or no model can be made.
         """
+        kind, arguments = self.model_class, dict(self.arguments)
+        if not self.is_of(base):
+            name = getattr(kind, "__name__", "a class that isn't registered with Keras")
+            raise UserError(
+                f"Invalid preset for {base.__name__}. Expected one of that class. "
+                f"Received: {self.path.name}, a preset of {name}"
+            )
+        if "num_classes" in replaced and replaced["num_classes"] != arguments.get("num_classes"):
+            arguments.pop("class_names", None)  # of other classes
         try:
-            return cls(**{**self.config()["model"], **replaced})
+            # Those of `keras.Model` may be objects, which Keras would deserialize.
+            if unknown := arguments.keys() - argument_names(kind):
+                raise TypeError(f"unknown arguments: {', '.join(unknown)}")
+            return kind(**{**arguments, **replaced})
         # An unknown argument, or a value of the wrong type or size.
         except (TypeError, ValueError, OverflowError) as error:
-            message = " ".join(str(error).split())
-            raise UserError(f"{self.path}: no model can be made of this: {message}") from error
+            why = " ".join(str(error).split())
+            raise UserError(f"{self.path}: no model can be made of this: {why}") from error
 
     def load_weights(self, model: keras.Model, **replaced) -> None:
         """Loads the weights into a model that `make` made with the arguments `replaced`.
@@ -126,30 +110,45 @@ class PresetFolder:
         what is left as it was.
 
         Raises:
-            UserError: If there are no weights, or the checksum or the shapes don't match.
+            UserError: If there are no weights, the checksum doesn't match, or they aren't those of
+                such a model.
         """
-        num_classes = self.config()["model"].get("num_classes")
-        if model.num_classes == num_classes:
-            self._load_all_weights(model)
-            return
-        trained = self.make(type(model), **{**replaced, "num_classes": num_classes})
+        trained = self.make(type(model)) if replaced else model
         self._load_all_weights(trained)
-        values, left = _weights_by_name(trained), []
-        for name, weight in _weights_by_name(model).items():
+        wrong = [n for n in OF_THE_NETWORK if getattr(model, n, None) != getattr(trained, n, None)]
+        if model.image_shape[-1] != trained.image_shape[-1]:
+            wrong.append("image_shape")
+        if wrong:
+            expected, received = (
+                ", ".join(f"{name}={getattr(one, name)}" for name in wrong)
+                for one in (trained, model)
+            )
+            raise UserError(
+                f"The weights of the preset {self.path.name} are those of a model of {expected}. "
+                f"Received: {received}. With load_weights=False, the model has random weights."
+            )
+        # A path begins with the name of the model.
+        values, left = {weight.path.split("/", 1)[1]: weight for weight in trained.weights}, []
+        for weight in model.weights:
+            name = weight.path.split("/", 1)[1]
             if name in values and values[name].shape == weight.shape:
                 weight.assign(values[name])
             else:
                 left.append(name)
-        warnings.warn(
-            f"The weights are those of a model of {num_classes} classes. Not taken, since they "
-            f"belong to its labels, and to be trained: {', '.join(left)}",
-            stacklevel=3,
-        )
+        if left:
+            warnings.warn(
+                f"The weights are those of a model of {trained.num_classes} classes. Not taken, "
+                f"since they belong to its labels, and to be trained: {', '.join(left)}",
+                stacklevel=3,
+            )
 
     def _load_all_weights(self, model):
         if not self.has_weights:
-            raise UserError(f"{self.path}: a preset without weights")
-        expected = self.metadata().get("sha256")
+            raise UserError(
+                f"{self.path.name} is a preset without weights. In Python, load_weights=False "
+                "makes an untrained model."
+            )
+        expected = self.metadata.get("sha256")
         received = sha256(self.weights_path)
         if received != expected:
             raise UserError(
@@ -165,44 +164,17 @@ class PresetFolder:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(
-                f"{self.weights_path}: not the weights of this model: {first_line}"
-            ) from error
-
-    def write(self, model: keras.Model, config: dict, metadata: dict) -> None:
-        """Writes configuration, weights and metadata, each under a temporary name first.
-
-        Weights that are numbers of half precision are stored in half the bytes.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.weights_path) as temporary, tempfile.TemporaryDirectory() as folder:
-            whole = Path(folder, temporary.name)
-            model.save_weights(whole)
-            _halve_without_loss(whole, temporary)
-        write_json(self.path / "config.json", config)
-        write_json(self.path / "metadata.json", {**metadata, "sha256": sha256(self.weights_path)})
+            why = " ".join(str(error).split())[:300] or type(error).__name__
+            raise UserError(f"{self.weights_path}: not the weights of this model: {why}") from error
 
 
-def _halve_without_loss(source, target):
-    """Copies an HDF5 file; arrays whose numbers are all of half precision become float16."""
-
-    def copy(name, item):
-        if isinstance(item, h5py.Group):
-            new.require_group(name).attrs.update(item.attrs)
-            return
-        values = item[()]
-        if values.dtype == "float32":
-            with np.errstate(over="ignore"):
-                half = values.astype("float16")
-            values = half if np.array_equal(half.astype("float32"), values) else values
-        new.create_dataset(name, data=values).attrs.update(item.attrs)
-
-    with h5py.File(source) as old, h5py.File(target, "w") as new:
-        new.attrs.update(old.attrs)
-        old.visititems(copy)
-
-
-def _weights_by_name(model):
-    # A path begins with the name of the model.
-    return {weight.path.split("/", 1)[1]: weight for weight in model.weights}
+def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
+    """Writes a preset with weights; each file under a temporary name first."""
+    path = Path(path)
+    with atomic_path(path / "model.weights.h5") as temporary:
+        model.save_weights(temporary)
+    config = keras.saving.serialize_keras_object(model)
+    config = {name: config[name] for name in ("module", "class_name", "registered_name")}
+    write_json(path / "config.json", {**config, "config": arguments_of(model)})
+    checksum = sha256(path / "model.weights.h5")
+    write_json(path / "metadata.json", {"training": {}, **metadata, "sha256": checksum})

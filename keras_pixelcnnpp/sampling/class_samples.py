@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import safe_names
 
 
@@ -24,7 +23,7 @@ class ClassSamples:
     Example:
 
     ```python
-    samples = ClassSamples.draw(model, ("koala", "pizza"), per_class=25)
+    samples = ClassSamples.draw(model, per_class=25)
     samples.write("samples")            # koala_image_01.png … pizza_image_25.png
     ```
     """
@@ -34,19 +33,16 @@ class ClassSamples:
     class_names: tuple[str, ...]
 
     @classmethod
-    def draw(
-        cls, model, class_names, per_class: int, chosen: Sequence[int] = (), **arguments
-    ) -> "ClassSamples":
+    def draw(cls, model, per_class: int, chosen: Sequence[int] = (), **arguments) -> "ClassSamples":
         """Lets an `AutoregressiveModel` draw `per_class` images of each class.
 
         Args:
             model: The model. An unconditional one draws `per_class` images in all.
-            class_names: The name of each class.
             per_class: The number of images.
             chosen: The labels of the classes to draw; by default, all.
             **arguments: Of `AutoregressiveModel.sample`, such as `seed`.
         """
-        names = tuple(class_names) if model.num_classes else ("any",)
+        names = model.class_names if model.num_classes else ("any",)
         labels = np.repeat(chosen or range(len(names)), per_class)
         wanted = labels if model.num_classes else per_class
         return cls(model.sample(wanted, **arguments), labels, names)
@@ -83,24 +79,6 @@ class ClassSamples:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name, image in zip(names, self.images, strict=True):
             Path(folder, name).write_bytes(png_bytes(image))
-
-
-def class_label(class_names: Sequence[str], name: str) -> int:
-    """The label of a class, given its name or, as a text, its number.
-
-    Raises:
-        UserError: If there is no such class; the message names those that exist.
-    """
-    if name in class_names:
-        return list(class_names).index(name)
-    if name.isdecimal() and int(name) < len(class_names):
-        return int(name)
-    if not class_names:
-        raise UserError(f"No class {name!r}: this model knows no labels")
-    raise UserError(
-        f"No class {name!r}. Expected one of: {', '.join(class_names)} "
-        f"(or 0 to {len(class_names) - 1})"
-    )
 
 
 def image_names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:

@@ -63,7 +63,7 @@ def _checked_inputs(model, labels, images, observed_rows):
         count = len(inputs["image"])
         inputs["known"] = known_pixels(observed_rows, count, model.image_shape)
     if model.num_classes:
-        inputs["label"] = checked_labels(labels, count, model.num_labels)
+        inputs["label"] = checked_labels(labels, count, model.num_labels, model.class_names)
     elif images is None:
         require_integer("labels", labels)
         count = labels

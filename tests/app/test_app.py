@@ -27,12 +27,12 @@ needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="needs the
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny.random_model()
+    return tiny.random_model(class_names=NAMES)
 
 
 @pytest.fixture(scope="module")
 def answers(model):
-    return Answers(TrainedModel(model, NAMES, "tiny"))
+    return Answers(TrainedModel(model, "tiny"))
 
 
 def last(steps):
@@ -98,7 +98,7 @@ class TestClassify:
 
     def test_a_model_without_classes(self):
         model = tiny.tiny_model(num_classes=0, conditioning="none")
-        answers = Answers(TrainedModel(model, (), "tiny"))
+        answers = Answers(TrainedModel(model, "tiny"))
         found, _ = last(answers.sample(seed=0))
         expected = model.sample(NUM_IMAGES, seed=0)
         np.testing.assert_array_equal(found.pixels, expected)

@@ -181,8 +181,8 @@ def report_of(run):
 
 
 def test_completions_keep_the_upper_half():
-    model, real = tiny.tiny_model(), tiny.tiny_split(9, 1)
-    pixels, rows, columns = complete_images(model, real, NAMES, 3, seed=4)
+    model, real = tiny.tiny_model(class_names=NAMES), tiny.tiny_split(9, 1)
+    pixels, rows, columns = complete_images(model, real, 3, seed=4)
     assert pixels.shape == (3, 5, 4, 4, 1)
     assert rows == list(NAMES)
     assert columns == ["real", "given", "completions", "", ""]

@@ -20,6 +20,7 @@ CONFIG = {
     "filters": (4, 6),
     "num_blocks": 1,
     "num_resolutions": 2,
+    "conditioned_blocks": "all",
     "num_mixtures": 2,
     "dropout_rate": 0.3,
     "label_dropout_rate": 0.1,  # so that "none" is a label

@@ -69,6 +69,7 @@ def check(model, image, labels, targets):
 
 def model_and_image(rng, trained, **arguments):
     options = {"num_blocks": 1, "filters": 4, "num_mixtures": 2, "dropout_rate": 0.5}
+    options["conditioned_blocks"] = "all"
     model = PixelCNNPlusPlus(**{**options, **arguments})
     # No outermost level: if its probability is 1 to float32, its gradient is exactly 0.
     image = rng.integers(1, model.num_levels - 1, model.image_shape).astype("uint8")

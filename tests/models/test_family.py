@@ -8,7 +8,7 @@ import tiny
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.models.archive import load_trained_model, model_from_preset
+from keras_pixelcnnpp.models.archive import load_trained_model
 
 MASKED = (kp.PixelCNN, kp.GatedPixelCNN)
 HEADS = ("logistic_mixture", "categorical")
@@ -36,7 +36,7 @@ def test_trains_classifies_completes_and_comes_back(cls, head, tmp_path):
     model.save_to_preset(tmp_path / "preset")
     for restored in (
         load_trained_model(tmp_path / "model.keras"),
-        model_from_preset(tmp_path / "preset"),
+        kp.AutoregressiveModel.from_preset(tmp_path / "preset"),
     ):
         assert type(restored) is cls
         assert restored.get_config() == {**model.get_config(), "name": restored.name}
@@ -89,10 +89,48 @@ def test_config(cls, arguments):
     assert defaults.keys() == config.keys()
 
 
-def test_a_preset_of_another_architecture(tmp_path):
+def test_a_preset_of_another_class(tmp_path):
     kp.PixelCNN((4, 4, 1), 2, 5, 8, 1).save_to_preset(tmp_path)
-    with pytest.raises(UserError, match=r"Expected: pixelcnnpp. Received: pixelcnn$"):
+    with pytest.raises(UserError, match=r"for PixelCNNPlusPlus\..*a preset of PixelCNN$"):
         kp.PixelCNNPlusPlus.from_preset(tmp_path)
+
+
+@pytest.mark.once
+def test_presets_by_class():
+    names = {cls: set(cls.presets) for cls in (*MASKED, kp.PixelCNNPlusPlus)}
+    assert names[kp.PixelCNN] == {"pixelcnn"}
+    assert names[kp.GatedPixelCNN] == {"gated_pixelcnn"}
+    assert set(kp.AutoregressiveModel.presets) == set().union(*names.values())
+    assert kp.PixelCNNPlusPlus.presets["digits"]["metrics"]["accuracy"] > 0.9
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("cls", [*MASKED, kp.PixelCNNPlusPlus])
+@pytest.mark.parametrize("num_classes", [0, 1, 2])
+def test_defaults_suit_the_number_of_classes(cls, num_classes):
+    """A model of fewer than two classes has no use for labels: Bayes' rule and no second loss."""
+    model = cls((4, 4, 1), num_classes, 5)
+    assert (model.conditioning == "none") == (num_classes < 2)
+    assert (model.label_loss_weight == 0) == (num_classes < 2)
+    assert model.initial_logit_scale == (1 if num_classes < 2 else 0.1)
+    assert cls((4, 4, 1), num_classes, 5, label_loss_weight=0.0).initial_logit_scale == 1
+    if cls is kp.PixelCNNPlusPlus:
+        split = tiny.tiny_split(4)
+        model.compile(optimizer="adam")
+        labels = split.labels % num_classes if num_classes else None
+        metrics = model.fit(split.images, labels, verbose=0).history
+        assert ("accuracy" in metrics) == (num_classes == 2)
+
+
+@pytest.mark.once
+def test_default_network():
+    model = kp.PixelCNNPlusPlus((4, 4, 1), 2)
+    trained = kp.PixelCNNPlusPlus.from_preset("cpen455", load_weights=False)
+    for name in ("filters", "num_blocks", "num_resolutions", "num_mixtures", "conditioning"):
+        assert getattr(model, name) == getattr(trained, name), name
+    for name in ("conditioned_blocks", "dropout_rate", "label_loss_weight", "initial_logit_scale"):
+        assert getattr(model, name) == getattr(trained, name), name
+    assert kp.PixelCNNPlusPlus((4, 4, 1), 2, num_resolutions=2).filters == (24, 48)
 
 
 MASKS = {"image_shape": (4, 4, 3), "num_classes": 2, "filters": 12, "num_blocks": 1}

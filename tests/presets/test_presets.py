@@ -1,6 +1,5 @@
 import json
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -10,14 +9,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.models.archive import model_from_preset
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.presets import (
-    PresetFolder,
-    likelihood_epochs,
-    load_preset_config,
-    preset_names,
-)
+from keras_pixelcnnpp.presets import Preset, likelihood_epochs, preset_names
 
 SPLIT = tiny.tiny_split(6)
 
@@ -29,7 +23,7 @@ def model():
 
 @pytest.fixture
 def saved(model, tmp_path):
-    model.save_to_preset(tmp_path / "mine", training={"epochs": 3}, metadata={"data": "tiny"})
+    model.save_to_preset(tmp_path / "mine", {"training": {"epochs": 3}, "data": "tiny"})
     return tmp_path / "mine"
 
 
@@ -41,13 +35,13 @@ def edit_json(path, change):
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_gives_a_model(name):
-    config = load_preset_config(name)
-    assert config["training"]["epochs"] > 0
+    preset = Preset(name)
+    assert preset.training["epochs"] > 0
+    assert preset.metadata["description"]
     # Small, but with every other choice of the preset.
-    masked = config["architecture"] != "pixelcnnpp"
-    size = 2 ** (1 if masked else config["model"].get("num_resolutions", 3) - 1)
-    widths = config["model"]["filters"]
-    model = model_from_preset(
+    size = 2 ** (preset.arguments.get("num_resolutions", 2) - 1)
+    widths = preset.arguments["filters"]
+    model = AutoregressiveModel.from_preset(
         name,
         load_weights=False,
         image_shape=(size, size, 1),
@@ -55,9 +49,20 @@ def test_every_preset_gives_a_model(name):
         filters=2 if isinstance(widths, int) else [2] * len(widths),
         num_blocks=1,
     )
-    for argument, value in config["model"].items():
-        if argument not in ("image_shape", "num_classes", "filters", "num_blocks"):
+    replaced = ("image_shape", "num_classes", "class_names", "filters", "num_blocks")
+    for argument, value in preset.arguments.items():
+        if argument not in replaced:
             assert getattr(model, argument) == value, argument
+
+
+def test_config_is_a_serialized_keras_object(saved, model):
+    """Keras itself makes the model of it, but for the weights."""
+    restored = keras.saving.deserialize_keras_object(
+        json.loads((saved / "config.json").read_text())
+    )
+    assert type(restored) is PixelCNNPlusPlus
+    assert restored.get_config() == {**model.get_config(), "name": restored.name}
+    assert Preset(saved).metadata.items() >= {"training": {"epochs": 3}, "data": "tiny"}.items()
 
 
 def test_weights_of_a_trained_model_have_no_optimizer(saved, tmp_path):
@@ -73,12 +78,12 @@ def test_weights_of_a_trained_model_have_no_optimizer(saved, tmp_path):
     )
 
 
-TRAINED = [name for name in preset_names() if PresetFolder.find(name).has_weights]
+TRAINED = [name for name in preset_names() if Preset(name).has_weights]
 
 
 @pytest.mark.slow
 def test_preset_of_digits_is_as_accurate_as_its_card_says():
-    metadata = json.loads((PresetFolder.find("digits").path / "metadata.json").read_text())
+    metadata = Preset("digits").metadata
     images = load_dataset("digits").split(metadata["split"])
     assert len(images) == metadata["count"]
     model = PixelCNNPlusPlus.from_preset("digits")
@@ -101,8 +106,7 @@ def test_preset_of_digits_draws_what_a_classifier_reads():
 def test_preset_of_digits_classifies_as_its_card_says():
     split = load_dataset("digits").split("test")
     probabilities = PixelCNNPlusPlus.from_preset("digits").predict(split.images, verbose=0)
-    folder = PresetFolder.find("digits")
-    expected = folder.metadata()["metrics"]["accuracy"]
+    expected = Preset("digits").metadata["metrics"]["accuracy"]
     assert np.mean(probabilities.argmax(axis=1) == split.labels) == pytest.approx(expected)
 
 
@@ -111,13 +115,13 @@ def test_trained_presets(name):
     """They load, and agree with their card about what they are."""
     model = PixelCNNPlusPlus.from_preset(name)
     assert int(model.initialized) == 1
-    folder = PresetFolder.find(name)
-    metadata = json.loads((folder.path / "metadata.json").read_text())
+    preset = Preset(name)
+    metadata = preset.metadata
     low, high = metadata["metrics"]["accuracy_ci95"]
     assert 0 < low < metadata["metrics"]["accuracy"] < high < 1
-    card = (folder.path / "README.md").read_text(encoding="utf-8")
+    card = (preset.path / "README.md").read_text(encoding="utf-8")
     assert f"{100 * metadata['metrics']['accuracy']:.1f} %" in card
-    assert folder.weights_path.stat().st_size < 20e6
+    assert preset.weights_path.stat().st_size < 20e6
     # Trained: real structure is likelier than noise.
     smooth = np.full((1, *model.image_shape), 128, "uint8")
     noise = np.random.default_rng(0).integers(0, 256, smooth.shape).astype("uint8")
@@ -125,33 +129,11 @@ def test_trained_presets(name):
     assert likelier < less_likely
 
 
-def test_weights_of_half_precision_take_half_the_bytes(saved, tmp_path):
-    trained = tiny.random_model()
-    trained.save_to_preset(tmp_path / "whole")
-    rounded = [value.astype("float16").astype(value.dtype) for value in trained.get_weights()]
-    trained.set_weights(rounded)
-    trained.save_to_preset(tmp_path / "half")
-    restored = PixelCNNPlusPlus.from_preset(tmp_path / "half")
-    for received, expected in zip(restored.get_weights(), rounded, strict=True):
-        assert received.dtype == expected.dtype
-        np.testing.assert_array_equal(received, expected)
-    whole, half = (stored_bytes(tmp_path / name) for name in ("whole", "half"))
-    assert half < 0.52 * whole
-
-
-def stored_bytes(preset):
-    """Of all arrays in the file of weights."""
-    items = []
-    with h5py.File(preset / "model.weights.h5") as file:
-        file.visititems(lambda _, item: items.append(getattr(item, "nbytes", 0)))
-    return sum(items)
-
-
 def test_without_weights(saved):
     (saved / "model.weights.h5").unlink()
-    assert int(PixelCNNPlusPlus.from_preset(saved).initialized) == 0
-    with pytest.raises(UserError, match="weights"):
-        PixelCNNPlusPlus.from_preset(saved, load_weights=True)
+    assert int(PixelCNNPlusPlus.from_preset(saved, load_weights=False).initialized) == 0
+    with pytest.raises(UserError, match=r"without weights.*load_weights=False"):
+        PixelCNNPlusPlus.from_preset(saved)
 
 
 def test_damaged_weights(saved):
@@ -163,30 +145,54 @@ def test_damaged_weights(saved):
         PixelCNNPlusPlus.from_preset(saved)
 
 
-@pytest.mark.parametrize("arguments", [{"filters": 6}, {"num_blocks": 2}])
-def test_weights_of_another_shape(saved, arguments):
-    with pytest.raises(UserError, match="not the weights of this model") as error:
+@pytest.mark.parametrize(
+    ("arguments", "received"),
+    [
+        ({"filters": 6}, "filters=6"),
+        ({"num_blocks": 2, "num_mixtures": 2}, "num_blocks=2, num_mixtures=2"),
+        ({"num_levels": 256}, "num_levels=256"),  # of the same shapes
+        ({"head": "categorical"}, "head=categorical"),
+        ({"image_shape": (4, 4, 3)}, r"image_shape=\(4, 4, 3\)"),
+    ],
+)
+def test_arguments_that_weights_do_not_fit(saved, arguments, received):
+    with pytest.raises(
+        UserError, match=f"Received: {received}\\. With load_weights=False"
+    ) as error:
         PixelCNNPlusPlus.from_preset(saved, **arguments)
     assert "\n" not in str(error.value)
+    model = PixelCNNPlusPlus.from_preset(saved, load_weights=False, **arguments)
+    assert all(getattr(model, name) == value for name, value in arguments.items())
+
+
+def test_arguments_of_the_training_leave_the_weights(saved, model):
+    arguments = {"dropout_rate": 0.1, "label_loss_weight": 0.5, "num_candidates": 2}
+    arguments |= {"learn_logit_scale": False, "image_shape": (6, 4, 1), "dtype": "mixed_bfloat16"}
+    restored = PixelCNNPlusPlus.from_preset(saved, **arguments)
+    assert all(getattr(restored, n) == value for n, value in arguments.items() if n != "dtype")
+    for received, expected in zip(restored.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(received), ops.convert_to_numpy(expected), received.path
+        )
 
 
 def test_damaged_config(saved):
     path = saved / "config.json"
-    edit_json(path, lambda content: content.pop("training"))
-    with pytest.raises(UserError, match=r"config\.json: the section 'training' is missing"):
-        load_preset_config(saved)
+    edit_json(path, lambda content: content.pop("config"))
+    with pytest.raises(UserError, match="damaged: the arguments"):
+        Preset(saved)
     for text in ("{", "[]", ""):
         path.write_text(text)
         with pytest.raises(UserError, match=r"config\.json is damaged: "):
-            load_preset_config(saved)
+            Preset(saved)
 
 
 def test_weights_for_another_number_of_classes(tmp_path):
-    trained = tiny.tiny_model(conditioning="bias+film")
+    trained = tiny.tiny_model(conditioning="bias+film", class_names=tiny.NAMES)
     trained.save_to_preset(tmp_path)
     with pytest.warns(UserWarning, match="a model of 3 classes. Not taken.*posterior/class_bias"):
         model = PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
-    assert model.num_classes == 5
+    assert model.num_classes == len(model.class_names) == 5
     np.testing.assert_array_equal(
         ops.convert_to_numpy(model.network.head.direction),
         ops.convert_to_numpy(trained.network.head.direction),

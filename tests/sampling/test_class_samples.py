@@ -37,8 +37,8 @@ def test_no_two_classes_have_a_file_in_common(class_names):
 
 
 def test_draws_what_the_model_samples():
-    model = tiny.tiny_model()
-    drawn = ClassSamples.draw(model, ("dark", "gray", "bright"), per_class=2, seed=3)
+    model = tiny.tiny_model(class_names=tiny.NAMES)
+    drawn = ClassSamples.draw(model, per_class=2, seed=3)
     assert drawn.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert (drawn.images == model.sample(drawn.labels, seed=3)).all()
     assert [name for name, _ in drawn.by_class()] == ["dark", "gray", "bright"]
@@ -46,5 +46,5 @@ def test_draws_what_the_model_samples():
 
 def test_unconditional_model_has_one_class():
     model = tiny.tiny_model(num_classes=0, conditioning="none")
-    drawn = ClassSamples.draw(model, ("dark", "gray", "bright"), per_class=2)
+    drawn = ClassSamples.draw(model, per_class=2)
     assert [(name, len(pixels)) for name, pixels in drawn.by_class()] == [("any", 2)]

@@ -35,6 +35,28 @@ def test_seed_and_place_determine_a_image_whatever_the_batch_size(model):
     assert np.any(model.sample(LABELS, seed=6) != first)
 
 
+def test_labels_by_name():
+    names = ["2", "panda", "pizza"]  # a name that looks like another's label
+    model = enumeration.enumerable_model(num_classes=3, class_names=names)
+    assert model.class_names == tuple(names)
+    expected = model.sample([0, 1, 2], seed=0)
+    np.testing.assert_array_equal(model.sample(["2", "panda", 2], seed=0), expected)
+    np.testing.assert_array_equal(model.sample(np.array(names), seed=0), expected)
+    np.testing.assert_array_equal(model.sample("2", seed=0), expected[:1])
+    completed = model.complete(IMAGES, 1, "pizza", seed=0)
+    np.testing.assert_array_equal(completed, model.complete(IMAGES, 1, 2, seed=0))
+    np.testing.assert_array_equal(model.log_prob(IMAGES, "panda"), model.log_prob(IMAGES, 1))
+    for labels in ("cat", ["panda", "cat"]):
+        with pytest.raises(ValueError, match=r"No class 'cat'.*2, panda, pizza"):
+            model.sample(labels)
+
+
+@pytest.mark.parametrize("names", [["a"], "abc", ["a", "b", 3], ["a", "b", "b"], 3])
+def test_invalid_names(names):
+    with pytest.raises(ValueError, match=r"class_names|same name"):
+        enumeration.enumerable_model(num_classes=3, class_names=names)
+
+
 def test_observed_rows_are_kept(model):
     for rows in (0, 1, 2):
         completed = model.complete(IMAGES, rows, LABELS, seed=0)
@@ -85,7 +107,7 @@ COMMON = [
 OF_LABELS = [
     ({"labels": [0, 3]}, r"`labels`\. Expected integers from 0 to 2.*from 0 to 3"),
     ({"labels": [0.5]}, r"`labels`.*float64"),
-    ({"labels": ["cat"]}, "`labels`"),
+    ({"labels": ["cat"]}, "No class 'cat'"),
 ]
 OF_IMAGES = [
     ({"observed_rows": 3}, r"`observed_rows`\. Expected an integer from 0 to 2.*value=3"),

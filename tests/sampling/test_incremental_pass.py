@@ -48,6 +48,7 @@ def full_parameters(model, images, labels):
 def check(rng, tolerance=1e-4, labels=(0, 1, 3), **arguments):
     """Compares both passes for random images and weights that no initializer gives."""
     options = {"num_classes": 3, "filters": 4, "num_mixtures": 2, "conditioning": "bias"}
+    options |= {"num_blocks": 1, "conditioned_blocks": "all"}
     options["label_dropout_rate"] = 0.1  # so that 3, "no label", is a label
     model = PixelCNNPlusPlus(**{**options, **arguments})
     images = rng.integers(0, 256, (3, *model.image_shape)).astype("uint8")

@@ -32,9 +32,9 @@ def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, traine
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_preset_knows_its_data(trained, tmp_path):
-    trained.save_to_preset(tmp_path, metadata={"data": "tiny"})
-    assert TrainedModel.find(tmp_path).class_names == ("Class0", "Class1", "Class2")
+def test_a_preset_knows_its_classes(trained, tmp_path):
+    trained.save_to_preset(tmp_path)
+    assert TrainedModel.find(tmp_path).class_names == tiny.NAMES
     assert TrainedModel.find("fashion_mnist").class_names[9] == "Ankle boot"
 
 
@@ -54,8 +54,7 @@ def test_classify(pixelcnnpp, trained, savedmodel, image, tmp_path, exported):
         f"{tmp_path}: cannot be read: not a file",
     ]
     expected = trained.class_probabilities(levels[None])[0]
-    names = ("dark", "gray", "bright") if exported else ("Class0", "Class1", "Class2")
-    assert names[expected.argmax()] in out
+    assert tiny.NAMES[expected.argmax()] in out
     assert f"{expected.max():.1%}" in out
     row = csv.read_text().splitlines()[1].split(",")
     assert row[0] == str(path)
@@ -66,13 +65,13 @@ def test_sample(pixelcnnpp, trained, tmp_path):
     file = tmp_path / "model.keras"
     trained.save(file)
     output = tmp_path / "samples.png"
-    options = ["--label", "Class2", "--label", "0", "--count", 3, "--seed", 4]
+    options = ["--label", "bright", "--label", "0", "--count", 3, "--seed", 4]
     status, out, _ = pixelcnnpp("sample", "--model", file, *options, "--output", output)
     assert status == 0
-    assert "Class0, Class2" in out
+    assert "dark, bright" in out
     grid = np.asarray(Image.open(output))[::16, ::16]  # images of 4×4 are enlarged
     drawn = trained.sample([0, 0, 0, 2, 2, 2], seed=4)[..., 0]
-    # The first row is that of Class0, with a pixel between the images.
+    # The first row is that of the first class, with a pixel between the images.
     np.testing.assert_array_equal(grid[1:5, 1:5], drawn[0])
     np.testing.assert_array_equal(grid[6:10, 1:5], drawn[3])
 

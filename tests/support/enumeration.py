@@ -22,9 +22,10 @@ def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
         "num_mixtures": 2,
         "conditioning": "bias",
         "label_dropout_rate": 0.1,
+        "label_loss_weight": 0.0,
     }
     if cls is PixelCNNPlusPlus:
-        options |= {"filters": 4, "num_resolutions": 1}
+        options |= {"filters": 4, "num_resolutions": 1, "conditioned_blocks": "all"}
     model = cls(image_shape, **{**options, **arguments})
     # From NumPy, so that the model is the same under every backend.
     rng = np.random.default_rng(0)

@@ -16,8 +16,11 @@ MODEL = {
     "num_resolutions": 1,
     "num_mixtures": 1,
     "conditioning": "bias",
+    "conditioned_blocks": "all",
     "dropout_rate": 0.3,
+    "label_loss_weight": 0.0,
 }
+NAMES = ("dark", "gray", "bright")
 
 
 def tiny_split(count, seed=0, size=4, labels=True):
@@ -40,7 +43,7 @@ def tiny_dataset():
         "validation": tiny_split(9, 1),
         "test": tiny_split(5, 2, labels=False),
     }
-    return Dataset("tiny", ("dark", "gray", "bright"), splits)
+    return Dataset("tiny", NAMES, splits)
 
 
 def tiny_data_config(dataset):
@@ -90,7 +93,7 @@ def write_run(path):
     folder = RunFolder(path)
     data = tiny_data_config(tiny_dataset())
     data["source"] = str(save_npz(folder.path / "tiny.npz"))
-    model = tiny_model()
+    model = tiny_model(class_names=NAMES)
     section = {"options": {}, "model": model.get_config()}
     write_json(folder.config_json, {"data": data, "pixelcnnpp": section})
     model.save(folder.model_keras)

@@ -111,7 +111,7 @@ def test_some_of_the_validation_images_are_measured_and_said():
 def watched(tmp_path_factory):
     """A model after four epochs, its logs in memory and on disk, and its monitor."""
     folder = tmp_path_factory.mktemp("logs")
-    model, split = tiny.tiny_model(), tiny.tiny_split(24)
+    model, split = tiny.tiny_model(class_names=tiny.NAMES), tiny.tiny_split(24)
     model.compile(keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.9))
     monitor = ValidationMonitor(tiny.tiny_split(9, seed=1))
     options = {"filters": [20, 40], "max_examples": None, "jit_compile": False, "data": "a|b"}
@@ -165,7 +165,7 @@ def test_tensorboard_has_samples_and_the_confusion_matrix(watched):
     }
     assert events(folder / "train").Tags()["images"] == ["training_images"]
     # At its end `fit` puts the averaged weights into the model.
-    grids = ClassSamples.draw(model, CLASS_NAMES, TensorBoardLog.PER_CLASS, seed=0).grids()
+    grids = ClassSamples.draw(model, TensorBoardLog.PER_CLASS, seed=0).grids()
     for name, grid in grids.items():
         content = found.Images(f"samples/{name}")[-1].encoded_image_string
         # Where the images are gray, TensorBoard's have three equal channels.

@@ -8,7 +8,6 @@ import pytest
 import tiny
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
 from keras_pixelcnnpp.run import RunFolder
@@ -206,8 +205,7 @@ def test_what_may_change_when_a_run_is_resumed(tmp_path):
 def test_resumed_for_longer_it_has_as_many_epochs_by_likelihood(tmp_path, pixelcnnpp):
     run = RunFolder(tmp_path / "run")
     preset = {"epochs": 4, "likelihood_epochs": 1, "batch_size": 12, "learning_rate": 0.01}
-    model = {**tiny.MODEL, "label_loss_weight": 0.5}
-    write_json(tmp_path / "preset" / "config.json", {"model": model, "training": preset})
+    tiny.tiny_model(label_loss_weight=0.5).save_to_preset(tmp_path / "preset", {"training": preset})
     command = ["train", "pixelcnnpp", "--data", tiny.save_npz(tmp_path / "data.npz")]
     command += ["--run", run.path, "--preset", tmp_path / "preset"]
     for options in ([], ["--epochs", 40, "--resume"]):
