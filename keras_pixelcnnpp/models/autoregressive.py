@@ -172,6 +172,16 @@ class AutoregressiveModel(Saving, keras.Model):
         return int(np.prod(self.image_shape))
 
     @property
+    def logit_scale(self) -> float:
+        """The factor α of the posterior softmax(α · log p(x | y) + b)."""
+        return float(np.exp(ops.convert_to_numpy(self.posterior.log_logit_scale)))
+
+    @property
+    def class_bias(self) -> np.ndarray:
+        """The biases b of the posterior, float32 `(num_classes,)`."""
+        return ops.convert_to_numpy(self.posterior.class_bias)[: self.num_classes]
+
+    @property
     def compares_labels(self) -> bool:
         """Whether training and `evaluate` score an image under several labels."""
         return self.num_classes > 1 and (self.label_loss_weight > 0 or self.unlabeled_weight > 0)
