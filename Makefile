@@ -37,7 +37,7 @@ ENVIRONMENTS := .venv .venv-jax .venv-torch .venv-extras .venv-docs
 .venv-torch/installed:  WANTED := torch,dev
 .venv-torch/installed:  BY_PIP := torch $(TORCH_INDEX)
 .venv-extras/installed: WANTED := tensorflow,serve,ray,app,dev
-.venv-docs/installed:   WANTED := tensorflow,docs
+.venv-docs/installed:   WANTED := tensorflow,tfp,docs
 
 $(ENVIRONMENTS:%=%/installed): setup.cfg pyproject.toml $(VERSIONS)
 	$(PYTHON) -m venv --clear $(@D)

@@ -23,7 +23,7 @@ from keras_pixelcnnpp.files import counted, write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import RunFolder, model_titles, split_words
+from keras_pixelcnnpp.run import RunFolder, data_words, model_titles
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -168,7 +168,7 @@ def load_baseline(folder: RunFolder) -> BaselineCNN | None:
 
 def train_baseline_command(folder: RunFolder) -> str:
     """What to type for the run's baseline CNN."""
-    words = [*split_words(folder.read_config()["data"]), "--run", str(folder.path)]
+    words = [*data_words(folder.read_config()["data"]), "--run", str(folder.path)]
     return f"pixelcnnpp train baseline {shlex.join(words)}"
 
 

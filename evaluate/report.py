@@ -19,7 +19,7 @@ from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
-from keras_pixelcnnpp.run import RunFolder, data_words, model_titles, split_words
+from keras_pixelcnnpp.run import RunFolder, data_words, model_titles
 
 NONE = "–"
 REPORTS = ("classification", "generation", "evidence", "ood")
@@ -99,7 +99,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
         return shlex.join(["pixelcnnpp", *words, "--run", str(run.path)])
 
     unit = bits_unit(config.get("pixelcnnpp", {}).get("model", {}).get("num_levels", 256))
-    training = {name: command("train", name, *split_words(config["data"])) for name in names}
+    training = {name: command("train", name, *data_words(config["data"])) for name in names}
     return {
         **reports,
         "by_title": by_title,
@@ -217,7 +217,7 @@ def training_words(config: dict, model: str) -> list[str]:
     if model == "pixelcnnpp":
         # With the model's own defaults: they may change, and a preset may have others.
         options = {**section.get("model", {}), **options}
-    words = ["train", model, *data_words(data)]
+    words = ["train", model, *data_words(data, with_split=False)]
     if model == "pixelcnnpp" and options.get("architecture", "pixelcnnpp") == "pixelcnnpp":
         # Of options that have no value this preset has none either, whatever that of the data has.
         words += ["--preset", "report"]

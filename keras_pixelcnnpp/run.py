@@ -334,36 +334,28 @@ def require_data(config: dict, *names: str) -> dict:
     return config["data"]
 
 
-def data_words(data: dict) -> list[str]:
+def data_words(data: dict, with_split: bool = True) -> list[str]:
     """The options of a training command that give the images of a run again.
 
     Args:
         data: The section `data` of its `config.json`.
+        with_split: Whether with `--seed` and `--max-examples`, which chose splits and labels; they
+            are among the options of a model too.
     """
     height, width, _ = data["image_shape"]
     values = {
         "data": data["source"],
         "image_size": height if height == width else None,
         **{name: data.get(name) for name in ("labels_per_class", "label_noise")},
+        "resize": "stretch" if data.get("resize") == "stretch" else None,
     }
+    if with_split:
+        values |= {"seed": data.get("seed") or None, "max_examples": data.get("labels_among")}
     words = ["--skip-corrupted"] if data.get("skip_corrupted") else []
-    if data.get("resize") == "stretch":
-        words += ["--resize", "stretch"]
     for name, value in values.items():
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return words
-
-
-def split_words(data: dict) -> list[str]:
-    """`data_words`, and what chose splits and labels, which elsewhere is among a model's options.
-
-    Args:
-        data: The section `data` of the `config.json`.
-    """
-    chosen = {"seed": data.get("seed") or None, "max_examples": data.get("labels_among")}
-    given = [(name, value) for name, value in chosen.items() if value is not None]
-    return data_words(data) + [word for name, value in given for word in (f"--{name}", str(value))]
 
 
 def read_history(path: str | Path) -> list[dict]:

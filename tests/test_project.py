@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scripts import ROOT, script
 
+import keras_pixelcnnpp
+
 
 def test_results_say_what_the_kept_files_say():
     """After a change of a file: python benchmarks/results.py."""
@@ -49,6 +51,11 @@ def test_a_wheel_has_every_package():
         for path in (ROOT / folder).rglob("__init__.py")
     }
     assert set(settings["options"]["packages"].split()) == found
+
+
+def test_the_citation_names_this_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [keras_pixelcnnpp.__version__]
 
 
 def test_the_command_is_installed():

@@ -16,7 +16,7 @@ from PIL import Image
 from examples import examples
 from keras_pixelcnnpp.evaluate.report import build_page, training_words
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.run import RunFolder, split_words
+from keras_pixelcnnpp.run import RunFolder, data_words
 
 PREFIX = "data:image/png;base64,"
 
@@ -111,7 +111,7 @@ def test_without_baseline(pixelcnnpp, finished):
     assert "McNemar" not in page.text
     (command,) = re.findall("pixelcnnpp train baseline .*", page.text)
     # All that chose the images: trained on others, it would be refused.
-    options = shlex.join(split_words(config["data"]))
+    options = shlex.join(data_words(config["data"]))
     assert "--data '/data/two words'" in options
     assert f"train baseline {options} --run" in command
 
