@@ -81,7 +81,7 @@ def make_page(answers: Answers) -> gr.Blocks:
     height, width, channels = model.image_shape
     facts = f"images of {height}×{width}×{channels}, {model.num_classes} classes"
     with gr.Blocks(title="keras-pixelcnnpp", delete_cache=DELETE_CACHE) as page:
-        gr.Markdown(f"## {model.title}\n`{Path(answers.trained.source).name}`: {facts}")
+        gr.Markdown(f"## {model._title}\n`{Path(answers.trained.source).name}`: {facts}")
         with gr.Tab("Sample"):
             _sample_tab(answers)
         with gr.Tab("Classify and complete"), gr.Row():

@@ -76,7 +76,7 @@ def train_pixelcnnpp(
         if training["initial_weights"] and not (start.resume and run.has_checkpoint("pixelcnnpp")):
             copy_initial_weights(training["initial_weights"], model)
         options = {**model_options, **training}
-        claim(run, "pixelcnnpp", model.title, model, options, data_config, start)
+        claim(run, "pixelcnnpp", model._title, model, options, data_config, start)
 
     max_examples = max_validation_examples(
         training["max_validation_examples"], len(images), num_classes

@@ -198,7 +198,7 @@ def model_checksum(model) -> str:
 def _coder(model, batch_size):
     # One for each batch size: asked for a second one, TensorFlow would compile for any, and that
     # may round otherwise.
-    coders = model.runners.coders
+    coders = model._runners.coders
     if batch_size not in coders:
         coders[batch_size] = PixelCoder(model)
     return coders[batch_size]

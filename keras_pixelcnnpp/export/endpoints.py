@@ -118,7 +118,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     def classify(images):
         outputs = {"log_likelihood": of_class, "probabilities": of_class, "bits_per_dim": of_image}
         at_once = _PIXELS_AT_ONCE // (image_size * num_classes)
-        result = _in_parts(model.posterior_tensors, [images], at_once, outputs)
+        result = _in_parts(model._posterior_tensors, [images], at_once, outputs)
         class_id = tf.argmax(result["probabilities"], axis=1, output_type=tf.int32)
         return {"class_id": class_id, **result}
 
@@ -134,7 +134,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             inputs = [tf.identity(images), _checked_labels(model, labels)]
 
         def score(images, labels):
-            return {"log_likelihood": model.log_prob_tensors(images, labels)}
+            return {"log_likelihood": model._log_prob_tensors(images, labels)}
 
         return _in_parts(score, inputs, _PIXELS_AT_ONCE // image_size, {"log_likelihood": of_image})
 
@@ -147,7 +147,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         def draw(labels, positions):
             noise = _noise(model, seed, positions)
             temperatures = tf.fill(tf.shape(labels), temperature)
-            return {"images": model.sample_tensors(labels, noise, temperatures)}
+            return {"images": model._sample_tensors(labels, noise, temperatures)}
 
         inputs = [labels, tf.range(tf.shape(labels)[0])]
         return _in_parts(draw, inputs, _SAMPLES_AT_ONCE, {"images": tf.TensorSpec(shape, tf.uint8)})

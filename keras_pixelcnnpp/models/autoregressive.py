@@ -46,17 +46,16 @@ class AutoregressiveModel(Saving, keras.Model):
     """p(x | y) as a product over pixels: a causal network and a distribution of one pixel.
 
     A subclass makes the network, an `AutoregressiveNetwork`, and hands it to `_assemble`. The
-    methods that take and return arrays check their inputs and work in batches; those
-    named `…_tensors` can be traced and exported.
+    methods that take and return arrays check their inputs and work in batches.
 
     The arguments are described in `PixelCNNPlusPlus`.
     """
 
-    title = None  # the name by which people know a subclass
-    default_conditioning = "bias"
+    _title = None  # the name by which people know a subclass
+    _default_conditioning = "bias"
     # Whether a softmax's sub-pixels depend on each other by tables: the network computes them all
     # at once.
-    head_has_tables = True
+    _head_has_tables = True
 
     def __init__(
         self,
@@ -84,7 +83,7 @@ class AutoregressiveModel(Saving, keras.Model):
         require_integer("num_classes", num_classes, low=0, high=100_000)
         conditional = num_classes > 1
         if conditioning is None:
-            conditioning = self.default_conditioning if conditional else "none"
+            conditioning = self._default_conditioning if conditional else "none"
         if label_loss_weight is None:
             label_loss_weight = 0.3 if conditional else 0.0
         if initial_logit_scale is None:
@@ -122,7 +121,7 @@ class AutoregressiveModel(Saving, keras.Model):
         self.class_names = checked_class_names(class_names, num_classes)
         channels = self.image_shape[-1]
         self.distribution = make_head(
-            head, channels, self.num_levels, self.num_mixtures, self.head_has_tables
+            head, channels, self.num_levels, self.num_mixtures, self._head_has_tables
         )
 
     def _assemble(self, network):
@@ -137,19 +136,19 @@ class AutoregressiveModel(Saving, keras.Model):
             name="posterior",
         )
         self.seed_generator = keras.random.SeedGenerator()
-        self.bits_per_dim_metric = keras.metrics.Mean(name="bits_per_dim")
-        self.cross_entropy_metric = keras.metrics.Mean(name="cross_entropy")
-        self.accuracy_metric = keras.metrics.Mean(name="accuracy")
+        self._bits_per_dim_metric = keras.metrics.Mean(name="bits_per_dim")
+        self._cross_entropy_metric = keras.metrics.Mean(name="cross_entropy")
+        self._accuracy_metric = keras.metrics.Mean(name="accuracy")
         # Compiled scorers, samplers and coders, by what they were compiled for. In a namespace:
         # Keras tracks the models in a dict, and saves them with this one.
-        self.runners = types.SimpleNamespace(scorers={}, samplers={}, coders={})
+        self._runners = types.SimpleNamespace(scorers={}, samplers={}, coders={})
         self.build({"image": (None, *self.image_shape), "label": (None, None)})
 
     def build(self, input_shape: Any) -> None:
         height, width, channels = self.image_shape
         self.network.build((None, 1, height, width, channels))
         self.posterior.build()
-        self.initialized = self.add_weight(
+        self._initialized = self.add_weight(
             name="initialized", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
 
@@ -182,14 +181,14 @@ class AutoregressiveModel(Saving, keras.Model):
         return ops.convert_to_numpy(self.posterior.class_bias)[: self.num_classes]
 
     @property
-    def compares_labels(self) -> bool:
+    def _compares_labels(self) -> bool:
         """Whether training and `evaluate` score an image under several labels."""
         return self.num_classes > 1 and (self.label_loss_weight > 0 or self.unlabeled_weight > 0)
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> Tensor:
         inputs = inputs if isinstance(inputs, dict) else {"image": inputs}
         if self.num_classes and "label" not in inputs:
-            return self.posterior_tensors(inputs["image"])["probabilities"]
+            return self._posterior_tensors(inputs["image"])["probabilities"]
         require_images(inputs["image"], self.image_shape)
         labels = self._candidates(inputs)
         if training and self.label_dropout_rate > 0 and labels is not None:
@@ -204,7 +203,7 @@ class AutoregressiveModel(Saving, keras.Model):
     def _with_candidates(self, data, count):
         """A batch for Keras's steps, each label with `count - 1` others to compare it with."""
         x, y, sample_weight = as_inputs(data)
-        if self.compares_labels:
+        if self._compares_labels:
             x = {**x, "label": self._choose_candidates(x["label"], count)}
         return x, y, sample_weight
 
@@ -294,7 +293,7 @@ class AutoregressiveModel(Saving, keras.Model):
         given["x"], given["y"], first = checked_inputs(x, y, self)
         if given.get("validation_data") is not None:
             given["validation_data"] = checked_validation_data(given["validation_data"], self)
-        if not self.initialized.numpy():  # int() fails for a variable of tf.distribute
+        if not self._initialized.numpy():  # int() fails for a variable of tf.distribute
             self.initialize(first["image"], first.get("label"))
         if "cpu" in device_name():
             keep_freed_memory_unless_told()
@@ -360,7 +359,7 @@ class AutoregressiveModel(Saving, keras.Model):
             inputs["label"] = ops.convert_to_tensor(labels)
         with data_dependent_initialization(self.network):
             self(inputs)
-        self.initialized.assign(1)
+        self._initialized.assign(1)
 
     def _checked(self, images):
         """Where arrays of images enter."""
@@ -388,14 +387,14 @@ class AutoregressiveModel(Saving, keras.Model):
             if sample_weight is not None:
                 weight, of_labeled = weight * sample_weight, of_labeled * sample_weight
         bits = logistic_mixture.bits_per_dim(log_prob, self.image_shape)
-        self.bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
+        self._bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
         if log_likelihood.shape[1] > 1:
             logits = self.posterior(log_likelihood, self._candidates(x))
             cross_entropy = ops.logsumexp(logits, axis=1) - logits[:, 0]
             # A tie is no answer: a model that doesn't know the label yet has nothing but ties.
             correct = ops.cast(ops.all(logits[:, :1] > logits[:, 1:], axis=1), "float32")
-            self.cross_entropy_metric.update_state(cross_entropy, sample_weight=of_labeled)
-            self.accuracy_metric.update_state(correct, sample_weight=of_labeled)
+            self._cross_entropy_metric.update_state(cross_entropy, sample_weight=of_labeled)
+            self._accuracy_metric.update_state(correct, sample_weight=of_labeled)
             if self.unlabeled_weight:
                 cross_entropy = ops.where(labeled, cross_entropy, 0.0)
             bits = bits + self.label_loss_weight * cross_entropy
@@ -416,8 +415,8 @@ class AutoregressiveModel(Saving, keras.Model):
     def get_metrics_result(self) -> dict[str, float]:
         """The metrics; those of labels only where labels are compared."""
         results = super().get_metrics_result()
-        if not self.compares_labels:
-            for metric in (self.cross_entropy_metric, self.accuracy_metric):
+        if not self._compares_labels:
+            for metric in (self._cross_entropy_metric, self._accuracy_metric):
                 results.pop(metric.name, None)
         return results
 

@@ -43,8 +43,8 @@ class MaskedModel(AutoregressiveModel):
         ValueError: If an argument is out of range.
     """
 
-    head_has_tables = False
-    network_class = None
+    _head_has_tables = False
+    _network_class = None
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class MaskedModel(AutoregressiveModel):
             **kwargs,
         )
         self._assemble(
-            self.network_class(
+            self._network_class(
                 self.distribution.num_parameters,
                 self.filters,
                 self.num_blocks,
@@ -272,9 +272,9 @@ class PixelCNN(MaskedModel):
         van den Oord et al. 2016, Pixel Recurrent Neural Networks, https://arxiv.org/abs/1601.06759
     """
 
-    network_class = PixelCNNNetwork
+    _network_class = PixelCNNNetwork
     architecture = "pixelcnn"
-    title = "PixelCNN"
+    _title = "PixelCNN"
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -297,6 +297,6 @@ class GatedPixelCNN(MaskedModel):
         https://arxiv.org/abs/1606.05328
     """
 
-    network_class = GatedPixelCNNNetwork
+    _network_class = GatedPixelCNNNetwork
     architecture = "gated_pixelcnn"
-    title = "Gated PixelCNN"
+    _title = "Gated PixelCNN"

@@ -112,8 +112,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     """
 
     architecture = "pixelcnnpp"
-    title = "PixelCNN++"
-    default_conditioning = "bias+film"
+    _title = "PixelCNN++"
+    _default_conditioning = "bias+film"
 
     def __init__(
         self,

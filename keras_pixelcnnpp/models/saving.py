@@ -78,12 +78,12 @@ class Saving:
         copy.set_weights(self.get_weights())
         write_preset(path, copy, metadata or {})
 
-    def log_prob_tensors(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _log_prob_tensors(self, images: Tensor, labels: Tensor) -> Tensor:
         """`log_prob` for tensors: uint8 `(batch, height, width, channels)`, int `(batch,)`."""
         parameters = self({"image": images, "label": labels}, training=False)
         return self.log_likelihood(parameters, images)[:, 0]
 
-    def posterior_tensors(self, images: Tensor) -> dict[str, Tensor]:
+    def _posterior_tensors(self, images: Tensor) -> dict[str, Tensor]:
         """Scores of a tensor of images under all classes.
 
         Args:
@@ -103,7 +103,7 @@ class Saving:
             "bits_per_dim": bits_per_dim(marginal, self.image_shape),
         }
 
-    def sample_tensors(self, labels: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
+    def _sample_tensors(self, labels: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
         """`sample` for tensors: uint8 `(batch, height, width, channels)`.
 
         Args:

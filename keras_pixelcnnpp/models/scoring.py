@@ -36,7 +36,7 @@ def score(model, images, labels, batch_size, verbose, per="image"):
     inputs = {"image": images, "label": labels} if model.num_classes else {"image": images}
     batches = ArrayBatches(inputs, batch_size)
     # One for each number of candidates: TensorFlow would trace again for unknown shapes.
-    scorers, kind = model.runners.scorers, (per, candidates)
+    scorers, kind = model._runners.scorers, (per, candidates)
     if kind not in scorers:
         scorers[kind] = LogLikelihood(model, per)
     verbose = verbosity(verbose, len(batches))

@@ -73,7 +73,7 @@ def _checked_inputs(model, labels, images, observed_rows):
 def _sampler(cls, model, guidance, completes, count):
     """The compiled sampler for such images."""
     guided, jit_compile = guidance != 0, _jit_compile(count)
-    samplers, kind = model.runners.samplers, (cls, guided, completes, jit_compile)
+    samplers, kind = model._runners.samplers, (cls, guided, completes, jit_compile)
     if kind not in samplers:
         samplers[kind] = cls(model, guided)
         samplers[kind].compile(jit_compile=jit_compile)

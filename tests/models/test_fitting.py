@@ -28,7 +28,7 @@ def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
     assert history.keys() == {"loss", "bits_per_dim"}
     assert history["loss"][-1] < history["loss"][0]
     assert len(calls) == 1
-    assert int(model.initialized) == 1
+    assert int(model._initialized) == 1
     # All of them, in another order.
     assert sorted(map(bytes, calls[0][0])) == sorted(map(bytes, IMAGES))
     model.fit(data, epochs=1, batch_size=12, verbose=0)

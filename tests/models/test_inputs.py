@@ -92,7 +92,7 @@ def test_a_generator_trains_a_model_that_saw_nothing_yet():
     steps = []
     count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: steps.append(step))
     model.fit(generator(as_tuple), verbose=0, callbacks=[count])
-    assert int(model.initialized) == 1
+    assert int(model._initialized) == 1
     assert steps == [0, 1]  # the batch that was looked at is not lost
 
 

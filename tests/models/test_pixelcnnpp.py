@@ -141,7 +141,7 @@ def test_save_and_load(tmp_path):
     np.testing.assert_array_equal(
         restored.class_probabilities(IMAGES), model.class_probabilities(IMAGES)
     )
-    assert int(restored.initialized) == 1
+    assert int(restored._initialized) == 1
     # The optimizer too: the next step is the same.
     for each in (model, restored):
         each.fit(IMAGES, LABELS, epochs=1, batch_size=12, verbose=0)

@@ -114,7 +114,7 @@ def test_preset_of_digits_classifies_as_its_card_says():
 def test_trained_presets(name):
     """They load, and agree with their card about what they are."""
     model = PixelCNNPlusPlus.from_preset(name)
-    assert int(model.initialized) == 1
+    assert int(model._initialized) == 1
     preset = Preset(name)
     metadata = preset.metadata
     low, high = metadata["metrics"]["accuracy_ci95"]
@@ -131,7 +131,7 @@ def test_trained_presets(name):
 
 def test_without_weights(saved):
     (saved / "model.weights.h5").unlink()
-    assert int(PixelCNNPlusPlus.from_preset(saved, load_weights=False).initialized) == 0
+    assert int(PixelCNNPlusPlus.from_preset(saved, load_weights=False)._initialized) == 0
     with pytest.raises(UserError, match=r"without weights.*load_weights=False"):
         PixelCNNPlusPlus.from_preset(saved)
 

@@ -49,7 +49,7 @@ def test_saved_model_has_the_averaged_weights(trained):
 def test_what_is_written(trained):
     config = trained[1].read_config()
     section = config["pixelcnnpp"]
-    assert section["title"] == trained[0].title
+    assert section["title"] == trained[0]._title
     assert section["model"]["label_loss_weight"] == 0.5
     assert section["options"]["likelihood_epochs"] == 1
     assert section["options"]["jit_compile"] is not None
