@@ -149,7 +149,7 @@ def prepare_process() -> None:
     # float32 is what it says; `train --precision tf32` changes it.
     set_tensor_float32(False)
     # matplotlib draws boxes for the letters of a class name that its font lacks.
-    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 
 if __name__ == "__main__":
