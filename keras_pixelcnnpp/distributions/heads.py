@@ -7,10 +7,10 @@ draw one (`noise_size`), and has three methods:
 |---|---|
 | `log_prob(parameters, levels)` | log-probability of whole pixels, nats |
 | `sample(parameters, noise, temperature)` | pixels, as levels |
-| `level_log_probs(parameters, earlier)` | log-probabilities of all levels of the next sub-pixel |
+| `level_log_probs(parameters, earlier, temperature)` | those of all levels of the next sub-pixel |
 
 The last is what guidance and a codec need. Parameters are `(..., num_parameters)`, float32; levels
-are `(..., channels)`; leading axes broadcast.
+are `(..., channels)`; leading axes broadcast. Both methods with a temperature mean the same by it.
 """
 
 import keras
@@ -58,9 +58,11 @@ class LogisticMixtureHead:
             parameters, noise, self.channels, self.num_levels, temperature
         )
 
-    def level_log_probs(self, parameters, earlier):
+    def level_log_probs(self, parameters, earlier, temperature=None):
         """Nats `(batch, num_levels)`; see `logistic_mixture.level_log_probs`."""
-        return logistic_mixture.level_log_probs(parameters, earlier, self.channels, self.num_levels)
+        return logistic_mixture.level_log_probs(
+            parameters, earlier, self.channels, self.num_levels, temperature
+        )
 
 
 class CategoricalHead(keras.layers.Layer):
@@ -105,14 +107,14 @@ class CategoricalHead(keras.layers.Layer):
             table.build()
         self.built = True
 
-    def _log_probs(self, parameters, earlier):
+    def _log_probs(self, parameters, earlier, temperature=None):
         channel = len(earlier)
         logits = ops.split(parameters, self.channels, axis=-1)[channel]
         for index, levels in enumerate(earlier):
             if self.tables:
                 table = self.tables[f"{channel}_given_{index}"]
                 logits = logits + table(ops.cast(levels, "int32"))
-        return ops.log_softmax(logits, axis=-1)
+        return ops.log_softmax(logits if temperature is None else logits / temperature, axis=-1)
 
     def log_prob(self, parameters, levels):
         """Log-probability of pixels, all their channels together: `(...)`, nats."""
@@ -130,13 +132,13 @@ class CategoricalHead(keras.layers.Layer):
         levels = []
         for channel in range(self.channels):
             earlier = [level[..., 0] for level in levels]
-            log_probs = self._log_probs(parameters, earlier) / temperature
+            log_probs = self._log_probs(parameters, earlier, temperature)
             levels.append(first_level_above(log_probs, noise[..., channel : channel + 1]))
         return ops.concatenate(levels, axis=-1)
 
-    def level_log_probs(self, parameters, earlier):
+    def level_log_probs(self, parameters, earlier, temperature=None):
         """As `LogisticMixtureHead.level_log_probs`."""
-        return self._log_probs(parameters, [levels[..., 0] for levels in earlier])
+        return self._log_probs(parameters, [levels[..., 0] for levels in earlier], temperature)
 
 
 #: From a name to a function of `(channels, num_levels, num_mixtures, tables)`. A head of your own

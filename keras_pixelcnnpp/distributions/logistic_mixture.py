@@ -172,7 +172,7 @@ def sample(parameters, noise, channels, num_levels, temperature=1.0):
     return ops.concatenate(levels, axis=-1)
 
 
-def level_log_probs(parameters, earlier, channels, num_levels):
+def level_log_probs(parameters, earlier, channels, num_levels, temperature=None):
     """Log-probability of every level of one sub-pixel, given the earlier ones of its pixel.
 
     The earlier sub-pixels shift the means, and say which components are likely.
@@ -182,11 +182,17 @@ def level_log_probs(parameters, earlier, channels, num_levels):
         earlier: List of tensors `(batch, 1)`, the whole levels of the sub-pixels before.
         channels: Integer.
         num_levels: Integer, number of levels.
+        temperature: Tensor `(batch, 1)`, as in `sample`, or `None` for 1.
 
     Returns:
         Tensor `(batch, num_levels)`, nats, normalized.
     """
     mixture = split(parameters, channels)
+    if temperature is not None:
+        mixture = mixture._replace(
+            logits=mixture.logits / temperature,
+            log_scales=[scale + ops.log(temperature) for scale in mixture.log_scales],
+        )
     log_weights = mixture.logits
     values = [scale_to_unit(levels, num_levels) for levels in earlier]
     for channel, value in enumerate(values):

@@ -568,9 +568,11 @@ class AutoregressiveModel(Saving, keras.Model):
             seed: Integer >= 0: seed and position in `labels` determine an image, whatever the
                 batch size. `None`: other images at each call. (A SavedModel makes its noise in
                 the graph, so that one seed gives other images there.)
-            temperature: Number > 0; below 1, safer and smoother images.
-            guidance: Number >= 0, the `w` of `p(x | y)**(1 + w) / p(x)**w`; needs a model trained
-                with label dropout.
+            temperature: Number > 0; below 1, safer and smoother images. It divides the logits of
+                each pixel's distribution (of a mixture's components, or of a softmax's levels) and
+                multiplies the scales of a mixture.
+            guidance: Number >= 0, the `w` of `p(x | y)**(1 + w) / p(x)**w`, both p at the
+                temperature; needs a model trained with label dropout.
             batch_size: Integer, images at a time, which bounds the memory.
             verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal, of more than one batch.
 

@@ -289,10 +289,10 @@ class NoiseSequence(keras.utils.PyDataset):
         return np.clip(generator.random(self.noise_shape, dtype="float32"), tiny, below_one)
 
 
-def sample_guided(distribution, parameters, noise, weight, temperature=1.0):
+def sample_guided(distribution, parameters, noise, weight, temperature):
     """Samples pixels from `p(x | y)**(1 + w) / p(x)**w`, renormalized channel by channel.
 
-    That is `(1 + w) log p(. | y) - w log p(.)` over all levels, divided by the temperature.
+    That is `(1 + w) log p(. | y) - w log p(.)` over all levels, both at the temperature.
 
     Args:
         distribution: That of a pixel, from `distributions.heads`.
@@ -310,11 +310,11 @@ def sample_guided(distribution, parameters, noise, weight, temperature=1.0):
         https://arxiv.org/abs/2207.12598
     """
     uniform = noise[:, distribution.noise_size - distribution.channels :]
-    levels = []
+    levels, temperature = [], ops.concatenate([temperature, temperature])
     for channel in range(distribution.channels):
         earlier = [ops.concatenate([level, level]) for level in levels]
-        log_probs = distribution.level_log_probs(parameters, earlier)
+        log_probs = distribution.level_log_probs(parameters, earlier, temperature)
         with_label, without = ops.split(log_probs, 2, axis=0)
-        guided = ((1.0 + weight) * with_label - weight * without) / temperature
+        guided = (1.0 + weight) * with_label - weight * without
         levels.append(first_level_above(guided, uniform[:, channel : channel + 1]))
     return ops.concatenate(levels, axis=-1)
