@@ -7,13 +7,16 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+
+from keras_pixelcnnpp.errors import without_retracing_advice
 
 from keras_pixelcnnpp.errors import UserError
 
@@ -98,6 +101,70 @@ def progress(steps: int, verbose: int | str = "auto", unit: str = "step") -> Cal
     """
     bar = keras.utils.Progbar(steps, verbose=verbosity(verbose, steps), unit_name=unit)
     return lambda: bar.add(1)
+
+
+def compiled(
+    function: Callable, variables: list[keras.Variable], example: Any = None, xla: bool = False
+) -> Callable:
+    """Compiles a function of tensors, for many calls, also from several threads at once.
+
+    (Keras's own `predict` is not for threads: under JAX it takes the values out of the variables
+    while it runs.)
+
+    Args:
+        function: From a nest of tensors to a nest of tensors.
+        variables: Those that it reads.
+        example: A nest of arrays like those to come: TensorFlow compiles once, for any number of
+            rows. `None`: it compiles for the shapes that come.
+        xla: Whether TensorFlow compiles with XLA, for each shape. JAX always does; under torch
+            nothing is compiled.
+
+    Returns:
+        A function from a nest of arrays to a nest of tensors.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        def any_rows(array):
+            return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+
+        signature = None if example is None else [keras.tree.map_structure(any_rows, example)]
+        step = tf.function(function, signature, False, xla or None, reduce_retracing=True)
+
+        @without_retracing_advice()
+        def run(inputs):
+            return step(inputs)
+
+        return run
+    if keras.backend.backend() == "jax":
+        import jax
+
+        @jax.jit
+        def stateless(values, inputs):
+            with keras.StatelessScope(list(zip(variables, values, strict=True))):
+                return function(inputs)
+
+        return lambda inputs: stateless([variable.value for variable in variables], inputs)
+    import torch
+
+    return torch.no_grad()(
+        lambda inputs: function(keras.tree.map_structure(keras.ops.convert_to_tensor, inputs))
+    )
+
+
+def in_batches(function: Callable, batches: Sequence, verbose: int | str) -> np.ndarray:
+    """Calls a `compiled` function with each batch and joins what it returns, under a progress bar.
+
+    Args:
+        function: From a nest of arrays to a tensor with a row for each of theirs.
+        batches: A `keras.utils.PyDataset`, or what has its length and its items.
+        verbose: As for `progress`.
+    """
+    tick, results = progress(len(batches), verbose), []
+    for index in range(len(batches)):
+        results.append(keras.ops.convert_to_numpy(function(*batches[index])))
+        tick()
+    return np.concatenate(results)
 
 
 def set_tensor_float32(enabled: bool) -> None:

@@ -2,14 +2,14 @@
 
 import platform
 import sys
+import threading
 import types
 from collections.abc import Callable
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import host_function, sums_in_order
+from keras_pixelcnnpp.backend import compiled, host_function, sums_in_order
 from keras_pixelcnnpp.errors import UserError, not_installed
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
@@ -20,6 +20,10 @@ except ImportError:  # an extra: see `require_constriction`
 
 # What the probabilities of a sub-pixel's levels add up to: constriction has 24 bits for them.
 TOTAL_COUNT = 2**24
+
+# One pass at a time: its Python side is no part of the compiled function, and what `sums_in_order`
+# sets is TensorFlow's for all threads.
+_one_pass = threading.Lock()
 
 
 def require_constriction() -> None:
@@ -34,7 +38,7 @@ def require_constriction() -> None:
     raise not_installed("Compressing", "constriction")
 
 
-class PixelCoder(keras.Model):
+class PixelCoder:
     """Codes a batch of images, or decodes it, in one incremental pass of a model.
 
     Encoder and decoder are the same compiled function: at each sub-pixel it hands the
@@ -53,15 +57,12 @@ class PixelCoder(keras.Model):
     """
 
     def __init__(self, model):
-        super().__init__(name="pixel_coder", dtype="float32")
         self.model = model
         self.incremental_pass = IncrementalPass(model)
-        # XLA can't call Python under TensorFlow; without it JAX would run one operation at a time.
-        self.compile(jit_compile=keras.backend.backend() == "jax")
+        self.compiled = compiled(self, model.variables)
         # Whose turn it is in the pass that runs, which the compiled function outlives, and what is
         # known of the pixel that is traced.
         self.running = types.SimpleNamespace(turn=None, tick=None, levels=[])
-        self.built = True
 
     def encode(
         self,
@@ -132,13 +133,13 @@ class PixelCoder(keras.Model):
 
     def _run(self, turn, labels, batch_size, tick):
         """The pass; images that fill the batch up are all zeros and are not coded."""
-        self.running.turn, self.running.tick = turn, tick
         filled = np.zeros(batch_size, "int32")
         filled[: len(labels)] = labels
-        with sums_in_order():
-            return np.asarray(self.predict_on_batch({"label": filled}))
+        with _one_pass, sums_in_order():
+            self.running.turn, self.running.tick = turn, tick
+            return ops.convert_to_numpy(self.compiled({"label": filled}))
 
-    def call(self, inputs):
+    def __call__(self, inputs):
         labels = inputs["label"]
         self.running.levels = []
         records = self.incremental_pass.run(

@@ -200,7 +200,7 @@ def _coder(model, batch_size):
     # may round otherwise.
     coders = model._runners.coders
     if batch_size not in coders:
-        coders[batch_size] = PixelCoder(model)
+        coders.setdefault(batch_size, PixelCoder(model))  # of two threads, the first one's
     return coders[batch_size]
 
 

@@ -1,12 +1,17 @@
 """Causal convolutions: weight-normalized, shifted, transposed, and masked."""
 
 import contextlib
+import contextvars
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_choice, require_integer
+
+# What holds for some calls of the layers. Not attributes of theirs: another thread may call them.
+_initializing = contextvars.ContextVar("initializing", default=False)
+_fixed_kernels = contextvars.ContextVar("fixed_kernels", default=None)  # by the layer's path
 
 
 class WeightNormalized(keras.layers.Layer):
@@ -32,8 +37,6 @@ class WeightNormalized(keras.layers.Layer):
         require_integer("filters", filters)
         self.filters = filters
         self.initial_scale = initial_scale
-        self.initializing = False
-        self._fixed_kernel = None
 
     def add_kernel(self, shape):
         """Creates direction, gain and bias for a kernel of `shape`, output channels last."""
@@ -54,8 +57,9 @@ class WeightNormalized(keras.layers.Layer):
 
     def kernel(self):
         """Returns the normalized kernel, in the compute dtype."""
-        if self._fixed_kernel is not None:
-            return self._fixed_kernel
+        fixed = _fixed_kernels.get()
+        if fixed is not None and self.path in fixed:
+            return fixed[self.path]
         return ops.cast(self.normalized(self.direction), self.compute_dtype)
 
     def normalized(self, direction):
@@ -66,7 +70,7 @@ class WeightNormalized(keras.layers.Layer):
 
     def call(self, x):
         outputs = self.convolve(x)
-        if self.initializing:
+        if _initializing.get():
             outputs = self._initialize(outputs)
         return outputs + self.bias
 
@@ -84,44 +88,37 @@ class WeightNormalized(keras.layers.Layer):
         return ops.cast(outputs * factor, self.compute_dtype)
 
 
-def weight_normalized_layers(layer):
-    """Lists the weight-normalized layers inside `layer` (those that are in use)."""
-    layers = layer._flatten_layers()
-    return [inner for inner in layers if isinstance(inner, WeightNormalized) and inner.built]
-
-
 @contextlib.contextmanager
-def data_dependent_initialization(layer):
-    """While open, eager calls of `layer` initialize the weight normalization inside it."""
-    layers = weight_normalized_layers(layer)
-    for inner in layers:
-        inner.initializing = True
+def _during(variable, value):
+    """While open, a context variable has this value, in this thread."""
+    token = variable.set(value)
     try:
         yield
     finally:
-        for inner in layers:
-            inner.initializing = False
+        variable.reset(token)
+
+
+def data_dependent_initialization():
+    """A context in which eager calls initialize the weight normalization of what is called."""
+    return _during(_initializing, True)
 
 
 def normalized_kernels(layer):
-    """Lists the kernels inside `layer`, for `fixed_kernels`."""
-    return [inner.kernel() for inner in weight_normalized_layers(layer)]
+    """The kernels of the layers inside `layer` (those that are in use), for `fixed_kernels`."""
+    layers = layer._flatten_layers()
+    return {
+        inner.path: inner.kernel()
+        for inner in layers
+        if isinstance(inner, WeightNormalized) and inner.built
+    }
 
 
-@contextlib.contextmanager
-def fixed_kernels(layer, kernels):
-    """While open, the layers inside `layer` use these kernels, its `normalized_kernels`.
+def fixed_kernels(kernels):
+    """A context in which layers use these kernels, a network's `normalized_kernels`.
 
     A loop that calls the layers per pixel would otherwise normalize them per pixel.
     """
-    layers = weight_normalized_layers(layer)
-    for inner, kernel in zip(layers, kernels, strict=True):
-        inner._fixed_kernel = kernel
-    try:
-        yield
-    finally:
-        for inner in layers:
-            inner._fixed_kernel = None
+    return _during(_fixed_kernels, kernels)
 
 
 def map_channels(x, matrix):

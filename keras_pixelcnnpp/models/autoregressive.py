@@ -357,7 +357,7 @@ class AutoregressiveModel(Saving, keras.Model):
             # -1 then stands for class 0: gains and biases mind little.
             labels = checked_training_labels(labels, len(images), self)
             inputs["label"] = ops.convert_to_tensor(labels)
-        with data_dependent_initialization(self.network):
+        with data_dependent_initialization():
             self(inputs)
         self._initialized.assign(1)
 
@@ -526,12 +526,21 @@ class AutoregressiveModel(Saving, keras.Model):
         return logistic_mixture.bits_per_dim(log_likelihood, self.image_shape)
 
     @without_retracing_advice()
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        *args: Any,
+        **kwargs: Any,
+    ) -> np.ndarray:
         """Class probabilities of images, as `keras.Model.predict`.
 
         Args:
             x: As in `fit`, without labels. (A dict with candidate labels gives the mixture
                 parameters of every pixel instead, as a call does.)
+            batch_size: Integer, of arrays, 32 by default.
+            verbose: 0, 1, 2 or `"auto"`.
             *args: Further arguments of `keras.Model.predict`, in its order.
             **kwargs: Further arguments of `keras.Model.predict`.
 
@@ -544,10 +553,10 @@ class AutoregressiveModel(Saving, keras.Model):
         if not is_batched(x):
             inputs, _, _ = as_inputs(np.asarray(x) if isinstance(x, list) else x)
             images = self._checked(inputs["image"])
-            if not len(images) and self.num_classes:
-                return np.zeros((0, self.num_classes), "float32")  # Keras can't tell the shape
+            if self.num_classes and "label" not in inputs and not (args or kwargs):
+                return self.class_probabilities(images, batch_size or 32, verbose)
             x = {**inputs, "image": images}
-        return super().predict(x, *args, **kwargs)
+        return super().predict(x, batch_size, verbose, *args, **kwargs)
 
     # Sampling
 

@@ -107,7 +107,7 @@ class IncrementalPass:
         labels = steps.given["labels"]
         evaluation = RowEvaluation(state["above"], running, (row // self.period, None))
         pixels = self._pixels_of_row(row - 1, state["records"], labels)
-        with fixed_kernels(self.network, steps.given["kernels"]):
+        with fixed_kernels(steps.given["kernels"]):
             above = self.network.see_above(pixels, labels, evaluation)
         left = PixelEvaluation(state["left"], running)
         left.start_row(self.network.pixel_convolutions())
@@ -143,7 +143,7 @@ class IncrementalPass:
                 (row // self.period, column(self.num_resolutions - 1)),
             )
             for _ in range(self.network.evaluations_per_pixel):
-                with fixed_kernels(self.network, steps.given["kernels"]):
+                with fixed_kernels(steps.given["kernels"]):
                     parameters = self.network.see_above_left(pixel, above, labels, evaluation)
                 parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
                 chosen = steps.choose(parameters, row, column(0), *steps.given["choose"])

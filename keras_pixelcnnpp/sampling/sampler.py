@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import on_gpu, verbosity
+from keras_pixelcnnpp.backend import compiled, in_batches, on_gpu
 from keras_pixelcnnpp.checks import (
     checked_images,
     checked_labels,
@@ -14,17 +14,12 @@ from keras_pixelcnnpp.checks import (
     require_number,
     require_temperature,
 )
-from keras_pixelcnnpp.data.batches import feed
 from keras_pixelcnnpp.distributions.heads import first_level_above
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
-from keras_pixelcnnpp.errors import without_retracing_advice
 from keras_pixelcnnpp.layers.evaluation import read
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
-XLA_PAYS_FROM = 1000  # images
 
-
-@without_retracing_advice()
 def draw(
     model, labels, images, observed_rows, seed, temperature, guidance, batch_size, verbose
 ) -> np.ndarray:
@@ -32,18 +27,20 @@ def draw(
 
     The model keeps the compiled samplers for the next call.
     """
-    inputs, count = _checked_inputs(model, labels, images, observed_rows)
-    batches = _noisy(model, inputs, count, seed, temperature, guidance, batch_size)
+    require_integer("batch_size", batch_size)
+    inputs = _checked_inputs(model, labels, images, observed_rows, temperature, guidance)
+    count = len(inputs["temperature"])
+    batches = NoisyBatches(model, inputs, seed, _rows_at_once(count, batch_size))
     if count == 0:
         return np.zeros((0, *model.image_shape), "uint8")
-    sampler = _sampler(PixelSampler, model, guidance, "image" in inputs, count)
-    verbose = verbosity(verbose, len(batches))
-    return sampler.predict(feed(batches), verbose=verbose)[:count]
+    _, step = _compiled_sampler(PixelSampler, model, *batches[0])
+    return in_batches(step, batches, verbose)[:count]
 
 
 def sample_rows(model, labels, images, observed_rows, seed, temperature, guidance):
     """What `AutoregressiveModel.sample_rows` returns; the arguments are those of `draw`."""
-    inputs, count = _checked_inputs(model, labels, images, observed_rows)
+    inputs = _checked_inputs(model, labels, images, observed_rows, temperature, guidance)
+    count = len(inputs["temperature"])
     if count == 0:
         raise ValueError(
             "Invalid value for argument `labels`. Expected at least one. Received: none"
@@ -51,12 +48,23 @@ def sample_rows(model, labels, images, observed_rows, seed, temperature, guidanc
     if images is None:
         inputs["image"] = np.zeros((count, *model.image_shape), "uint8")
         inputs["known"] = known_pixels(observed_rows, count, model.image_shape)
-    ((batch,),) = _noisy(model, inputs, count, seed, temperature, guidance, count)
-    return _sampler(RowSampler, model, guidance, True, count).steps(batch)
+    ((batch,),) = NoisyBatches(model, inputs, seed, count)
+    sampler, step = _compiled_sampler(RowSampler, model, batch)
+    return _in_steps(sampler, step, batch)
 
 
-def _checked_inputs(model, labels, images, observed_rows):
-    """The inputs of a sampler but for noise, and how many images they ask for."""
+def _in_steps(sampler, step, batch):
+    model, steps, count = sampler.model, sampler.incremental_pass, len(batch["noise"])
+    height, _, channels = model.image_shape
+    state = steps.start(count * (1 + sampler.guided), channels)
+    for period in range(height // steps.period):
+        state = step({**batch, "state": state, "period": np.array(period, "int32")})
+        levels = ops.convert_to_numpy(state["records"])[:, :, :count].transpose(2, 0, 1, 3)
+        yield (period + 1) * steps.period, to_images(levels, model.num_levels)
+
+
+def _checked_inputs(model, labels, images, observed_rows, temperature, guidance):
+    """The inputs of a sampler but for noise: a dict of arrays with a row for each image."""
     inputs, count = {}, np.size(labels)
     if images is not None:
         inputs["image"] = checked_images(images, model.image_shape)
@@ -67,51 +75,41 @@ def _checked_inputs(model, labels, images, observed_rows):
     elif images is None:
         require_integer("labels", labels)
         count = labels
-    return inputs, count
+    require_temperature(temperature)
+    require_number("guidance", guidance, "[0, inf)")
+    inputs["temperature"] = np.full(count, temperature, "float32")
+    if guidance:
+        if model.num_classes == 0:
+            raise ValueError("Guidance needs a model with classes. Received: num_classes=0")
+        if model.label_dropout_rate == 0:
+            raise ValueError(
+                "Guidance needs a model trained with label dropout. Received: label_dropout_rate=0"
+            )
+        inputs["guidance"] = np.full(count, guidance, "float32")
+    return inputs
 
 
-def _sampler(cls, model, guidance, completes, count):
-    """The compiled sampler for such images."""
-    guided, jit_compile = guidance != 0, _jit_compile(count)
-    samplers, kind = model._runners.samplers, (cls, guided, completes, jit_compile)
+def _compiled_sampler(cls, model, batch):
+    """The sampler for such a batch, and it compiled: at a model's first call, then kept."""
+    samplers, kind = model._runners.samplers, (cls, "guidance" in batch, "image" in batch)
     if kind not in samplers:
-        samplers[kind] = cls(model, guided)
-        samplers[kind].compile(jit_compile=jit_compile)
+        sampler = cls(model, "guidance" in batch)
+        example = batch if cls is PixelSampler else None
+        # On a GPU, TensorFlow's own executor would start some 10^5 small kernels a batch. On a CPU
+        # it takes twice as long as XLA does, but XLA takes a minute and a gigabyte to compile.
+        step = compiled(sampler, model.variables, example, xla=on_gpu())
+        samplers.setdefault(kind, (sampler, step))  # of two threads, the first one's
     return samplers[kind]
 
 
-def _noisy(model, inputs, count, seed, temperature, guidance, batch_size):
-    """The checked inputs of a sampler, with noise, in batches."""
-    if seed is None:
-        # NumPy's global state, which `keras.utils.set_random_seed` sets.
-        seed = np.random.randint(2**31)  # noqa: NPY002
-    require_integer("seed", seed, low=0)
-    require_temperature(temperature)
-    require_number("guidance", guidance, "[0, inf)")
-    require_integer("batch_size", batch_size)
-    if guidance and model.num_classes == 0:
-        raise ValueError("Guidance needs a model with classes. Received: num_classes=0")
-    if guidance and model.label_dropout_rate == 0:
-        raise ValueError(
-            "Guidance needs a model trained with label dropout. Received: label_dropout_rate=0"
-        )
-    inputs = {**inputs, "temperature": np.full(count, temperature, "float32")}
-    if guidance:
-        inputs["guidance"] = np.full(count, guidance, "float32")
-    noise_shape = (*model.image_shape[:2], model.distribution.noise_size)
-    return NoiseSequence(inputs, count, noise_shape, int(seed), max(1, min(batch_size, count)))
+def _rows_at_once(count, batch_size):
+    """The size of the batches, all alike, of which the last one is filled up.
 
-
-def _jit_compile(count):
-    """Whether to compile with XLA: always under JAX, never under torch.
-
-    Under TensorFlow on a GPU, where a batch would be some 10^5 small kernels, always; on a CPU for
-    large jobs. There its own executor takes twice as long per batch, but XLA takes longer to
-    compile than a few hundred images take to sample.
+    Where each size is compiled for, there are few: powers of four, and `batch_size`.
     """
-    if keras.backend.backend() == "tensorflow":
-        return on_gpu() or count >= XLA_PAYS_FROM
-    return keras.backend.backend() == "jax"
+    if keras.backend.backend() == "tensorflow" and not on_gpu():
+        return math.ceil(count / max(1, math.ceil(count / batch_size)))
+    return min(batch_size, 4 ** (((count - 1).bit_length() + 1) // 2))
 
 
 def known_pixels(observed_rows, count, image_shape):
@@ -141,11 +139,10 @@ def known_pixels(observed_rows, count, image_shape):
     return flat.sum(axis=1).astype("int32")
 
 
-class PixelSampler(keras.Model):
+class PixelSampler:
     """Maps labels and uniform noise to images: generation, completion and guidance.
 
-    A Keras model, so that `predict` does the batching, compiling and progress bar. All randomness
-    is in the noise, so that one seed gives the same images whatever the batch size.
+    All randomness is in the noise, so that one seed gives the same images whatever the batch size.
 
     Args:
         model: An `AutoregressiveModel`.
@@ -165,14 +162,11 @@ class PixelSampler(keras.Model):
     """
 
     def __init__(self, model, guided=False):
-        # Under a policy of mixed precision Keras would round the noise to half precision.
-        super().__init__(name="pixel_sampler", dtype="float32")
         self.model = model
         self.guided = guided
         self.incremental_pass = IncrementalPass(model)
-        self.built = True
 
-    def call(self, inputs):
+    def __call__(self, inputs):
         labels, batch_size = self._candidates(inputs)
         records = self.incremental_pass.run(
             labels,
@@ -235,51 +229,44 @@ class RowSampler(PixelSampler):
         The state after these rows.
     """
 
-    def __init__(self, model, guided=False):
-        super().__init__(model, guided)
-        self.autocast = False  # the state has the model's own precision
-
-    def call(self, inputs):
+    def __call__(self, inputs):
         labels, _ = self._candidates(inputs)
         steps = self.incremental_pass.steps(labels, self._choose, (self._by_pixel(inputs),))
         return self.incremental_pass.advance(inputs["period"], inputs["state"], steps)
 
-    def steps(self, batch):
-        """Samples one batch of inputs; yields rows done and images, as `sample_rows`."""
-        count, steps = len(batch["noise"]), self.incremental_pass
-        height, _, channels = self.model.image_shape
-        state = steps.start(count * (1 + self.guided), channels)
-        state = keras.tree.map_structure(ops.convert_to_numpy, state)
-        for period in range(height // steps.period):
-            inputs = {**batch, "state": state, "period": np.array(period, "int32")}
-            state = self.predict_on_batch(inputs)
-            levels = state["records"][:, :, :count].transpose(2, 0, 1, 3)
-            yield (period + 1) * steps.period, to_images(levels, self.model.num_levels)
 
-
-class NoiseSequence(keras.utils.PyDataset):
-    """Batches of labels, uniform noise and, for completion, known pixels.
+class NoisyBatches:
+    """Batches of a sampler's inputs, with uniform noise, for `in_batches`.
 
     The noise of an image depends on the seed and the image's index alone, so batch size and
-    backend don't change what is sampled. Every batch has the same size (the last one is filled up),
-    so that the sampler is compiled once. `inputs` is a dict of arrays of length `count`.
+    backend don't change what is sampled. The last batch is filled up.
+
+    Args:
+        model: The `AutoregressiveModel`.
+        inputs: Dict of arrays with a row for each image.
+        seed: Integer >= 0, or `None` for one of NumPy's global state.
+        batch_size: Integer.
     """
 
-    def __init__(self, inputs, count, noise_shape, seed, batch_size):
-        super().__init__()
+    def __init__(self, model, inputs, seed, batch_size):
+        if seed is None:  # `keras.utils.set_random_seed` sets that state
+            seed = np.random.randint(2**31)  # noqa: NPY002
+        require_integer("seed", seed, low=0)
         self.inputs = inputs
-        self.count = count
-        self.noise_shape = noise_shape
-        self.seed = seed
+        self.count = len(inputs["temperature"])
+        self.noise_shape = (*model.image_shape[:2], model.distribution.noise_size)
+        self.seed = int(seed)
         self.batch_size = batch_size
 
     def __len__(self):
         return math.ceil(self.count / self.batch_size)
 
     def __getitem__(self, index):
-        indices = np.arange(index * self.batch_size, (index + 1) * self.batch_size)
-        noise = np.stack([self._noise(image) for image in indices])
-        rows = np.minimum(indices, self.count - 1)
+        start = index * self.batch_size
+        if start >= self.count:
+            raise IndexError(index)
+        rows = np.minimum(np.arange(start, start + self.batch_size), self.count - 1)
+        noise = np.stack([self._noise(image) for image in rows])
         return ({"noise": noise, **{name: value[rows] for name, value in self.inputs.items()}},)
 
     def _noise(self, image):

@@ -36,7 +36,7 @@ def x(rng):
 def test_initialization_gives_mean_0_and_the_scale(x, cls, initial_scale):
     layer = cls(5, initial_scale=initial_scale)
     run(layer, x)
-    with data_dependent_initialization(layer):
+    with data_dependent_initialization():
         first = run(layer, x)
     output = run(layer, x)
     np.testing.assert_allclose(first, output, rtol=1e-4, atol=1e-4)
@@ -49,7 +49,7 @@ def test_a_constant_channel_keeps_a_bounded_gain():
     layer = WeightNormalizedDense(4)
     constant = np.ones((2, 3, 3, 2), "float32")
     run(layer, constant)
-    with data_dependent_initialization(layer):
+    with data_dependent_initialization():
         run(layer, constant)
     gain = weights_of(layer)["gain"]
     assert np.all(np.isfinite(gain))
@@ -75,7 +75,7 @@ def test_fixed_kernels_give_the_same_outputs_and_are_forgotten(x, cls):
     layer = cls(4)
     run(layer, x)
     before = run(layer, x)
-    with fixed_kernels(layer, normalized_kernels(layer)):
+    with fixed_kernels(normalized_kernels(layer)):
         np.testing.assert_array_equal(run(layer, x), before)
     layer.gain.assign(2 * layer.gain)
     np.testing.assert_allclose(run(layer, x), 2 * before, rtol=1e-5, atol=1e-5)
