@@ -16,9 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.errors import without_retracing_advice
-
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, without_retracing_advice
 
 Tensor = Any  # of the backend's own kind
 
