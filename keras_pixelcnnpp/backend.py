@@ -284,6 +284,18 @@ def _torch_host_function(tensor, function):
     return keras.ops.convert_to_tensor(function(keras.ops.convert_to_numpy(tensor)))
 
 
+def look_up(table, rows):
+    """The entries `rows`, a tensor of integers >= 0, of the first axis.
+
+    Of `keras.ops.take`, TensorFlow makes nine operations, for negative ones.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.gather(table, rows)
+    return keras.ops.take(table, rows, axis=0)
+
+
 def read_at(x, axis: int, start, count: int):
     """`count` entries of an axis, from a traced one on.
 
@@ -300,6 +312,11 @@ def write_at(x, start, entries):
     """`x` with `entries` of its first axis from a traced one on; under torch, in place."""
     if keras.backend.backend() == "torch":
         return x.index_copy_(0, _torch_range(start, entries.shape[0]), entries)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        rows = start + np.arange(entries.shape[0], dtype="int32")[:, None]
+        return tf.tensor_scatter_nd_update(x, rows, entries)
     return keras.ops.slice_update(x, (start, *[0] * (len(x.shape) - 1)), entries)
 
 

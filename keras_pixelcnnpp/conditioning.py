@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.backend import look_up
 from keras_pixelcnnpp.checks import require_integer
 
 
@@ -62,8 +63,8 @@ class LabelConditioning(keras.layers.Layer):
 
     def look_up(self, table, labels):
         """Returns the entries of `labels`, with axes for height and width before the last."""
-        entries = ops.take(ops.convert_to_tensor(table), labels, axis=0)
-        return ops.expand_dims(entries, (2, 3))
+        entries = look_up(ops.convert_to_tensor(table), labels)
+        return ops.reshape(entries, (-1, labels.shape[1], 1, 1, entries.shape[-1]))
 
     def compute_output_shape(self, x_shape, labels_shape=None):
         if labels_shape is None:

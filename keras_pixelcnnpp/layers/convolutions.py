@@ -11,7 +11,7 @@ from keras_pixelcnnpp.checks import require_choice, require_integer
 
 # What holds for some calls of the layers. Not attributes of theirs: another thread may call them.
 _initializing = contextvars.ContextVar("initializing", default=False)
-_fixed_kernels = contextvars.ContextVar("fixed_kernels", default=None)  # by the layer's path
+_fixed_kernels = contextvars.ContextVar("fixed_kernels", default=None)  # biases too, by path
 
 
 class WeightNormalized(keras.layers.Layer):
@@ -57,10 +57,16 @@ class WeightNormalized(keras.layers.Layer):
 
     def kernel(self):
         """Returns the normalized kernel, in the compute dtype."""
-        fixed = _fixed_kernels.get()
-        if fixed is not None and self.path in fixed:
-            return fixed[self.path]
-        return ops.cast(self.normalized(self.direction), self.compute_dtype)
+        fixed = self._fixed()
+        return (
+            ops.cast(self.normalized(self.direction), self.compute_dtype)
+            if fixed is None
+            else fixed[0]
+        )
+
+    def _fixed(self):
+        """Kernel and bias from `fixed_kernels`, or `None`."""
+        return (_fixed_kernels.get() or {}).get(self.path)
 
     def normalized(self, direction):
         """The direction, scaled to the length that the gain says."""
@@ -72,7 +78,8 @@ class WeightNormalized(keras.layers.Layer):
         outputs = self.convolve(x)
         if _initializing.get():
             outputs = self._initialize(outputs)
-        return outputs + self.bias
+        fixed = self._fixed()
+        return outputs + (self.bias if fixed is None else fixed[1])
 
     def _initialize(self, outputs):
         """Sets gain and bias from the outputs of one batch; returns the rescaled outputs."""
@@ -104,19 +111,19 @@ def data_dependent_initialization():
 
 
 def normalized_kernels(layer):
-    """The kernels of the layers inside `layer` (those that are in use), for `fixed_kernels`."""
+    """Kernels and biases of the layers inside `layer` that are in use, for `fixed_kernels`."""
     layers = layer._flatten_layers()
     return {
-        inner.path: inner.kernel()
+        inner.path: (inner.kernel(), ops.cast(inner.bias, inner.compute_dtype))
         for inner in layers
         if isinstance(inner, WeightNormalized) and inner.built
     }
 
 
 def fixed_kernels(kernels):
-    """A context in which layers use these kernels, a network's `normalized_kernels`.
+    """A context in which layers use these kernels and biases, a network's `normalized_kernels`.
 
-    A loop that calls the layers per pixel would otherwise normalize them per pixel.
+    A loop that calls the layers per pixel would otherwise read and normalize them per pixel.
     """
     return _during(_fixed_kernels, kernels)
 
@@ -165,8 +172,9 @@ class ShiftedConv2D(WeightNormalized):
 
     Any number of leading axes: inputs are `(..., height, width, channels)`.
 
-    Called with `padded=True`, the input is taken as already padded. That is how the incremental
-    sampler runs the same layer with the same weights on a window of a cache.
+    Called with `padded=True`, the input is taken as already padded; it may then be a matrix with
+    a row for each image, as long as the kernel. That is how the incremental sampler runs the same
+    layer with the same weights on a window of a cache.
 
     The arguments are those of `DownShiftedConv2D`.
     """
@@ -198,6 +206,9 @@ class ShiftedConv2D(WeightNormalized):
 
     def convolve(self, x):
         kernel = self.kernel()
+        if len(x.shape) == 2:  # a window for each image
+            outputs = ops.matmul(x, ops.reshape(kernel, (-1, self.filters)))
+            return ops.reshape(outputs, (-1, 1, 1, 1, self.filters))
         *leading, height, width, channels = x.shape
         if (height, width) == self.kernel_size:  # one output pixel: a matrix product
             x = ops.reshape(x, _shape(leading, (1, 1, height * width * channels)))

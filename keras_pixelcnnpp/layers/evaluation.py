@@ -1,8 +1,9 @@
 """How a network is evaluated: on a whole image, or piece by piece (see `sampling/`)."""
 
+import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import read_at, write_at
+from keras_pixelcnnpp.backend import look_up, read_at, write_at
 
 
 class WholeImage:
@@ -63,8 +64,10 @@ class RowEvaluation:
     def _window(self, layer, x):
         """The cached rows and the new one after them, which the cache remembers."""
         if layer.path in self.cache:
-            x = ops.concatenate([self.cache[layer.path], x], axis=-3)
-            self.cache[layer.path] = x[..., 1:, :, :]
+            rows = ops.concatenate([self.cache[layer.path], x], axis=-3)
+            one_is_kept = self.cache[layer.path].shape[-3] == 1
+            self.cache[layer.path] = x if one_is_kept else rows[..., 1:, :, :]
+            return rows
         return x
 
     def descend(self, level, downsampling, x, lower_levels):
@@ -113,14 +116,18 @@ class PixelEvaluation:
 
     def start_row(self, convolutions):
         """Puts zeros to the left of the first column."""
+        zeros = {}  # by width and dtype: each would be five operations to TensorFlow
         for layer, _ in convolutions:
             if _reaches_right(layer):
                 row_shape = ops.shape(self.cache[layer.path])[1:]
                 self.cache[f"{layer.path}/row"] = ops.zeros(row_shape, layer.compute_dtype)
             elif layer.kernel_size[1] > 1:
-                zeros = ops.zeros_like(self.cache[layer.path][0])
-                self.cache[f"{layer.path}/left"] = zeros
-                self.cache[f"{layer.path}/above_left"] = zeros
+                here = self.cache[layer.path]
+                kind = (here.shape[-1], layer.compute_dtype)
+                if kind not in zeros:
+                    zeros[kind] = ops.zeros_like(here[0])
+                self.cache[f"{layer.path}/left"] = zeros[kind]
+                self.cache[f"{layer.path}/above_left"] = zeros[kind]
 
     def end_row(self):
         """Returns the cache for the row below."""
@@ -144,7 +151,7 @@ class PixelEvaluation:
         return layer(self._window(layer, x), padded=True)
 
     def _window(self, layer, x):
-        """The cached neighbors and the new pixel, which the cache remembers."""
+        """The cached neighbors and the new pixel, which the cache remembers, as `(batch, n)`."""
         if _reaches_right(layer):
             return self._masked_window(layer, x)
         column = self._column(self._level_of(self.cache[layer.path]))
@@ -156,9 +163,7 @@ class PixelEvaluation:
             window = [self.cache[above_left], above, self.cache[left], here]
             self.cache[left], self.cache[above_left] = here, above
         self.cache[layer.path] = write(self.cache[layer.path], column, here)
-        window = ops.concatenate(window, axis=-1)
-        shape = (-1, 1, *layer.kernel_size, here.shape[-1])
-        return ops.reshape(window, shape)
+        return ops.concatenate(window, axis=-1)
 
     def remember(self, layer, x):
         """Puts `x` where a masked convolution took the pixel from before it was known."""
@@ -218,6 +223,8 @@ def columns_first(row):
 
 def read(row, column):
     """The entry of `row`, `(columns, ...)`, at a traced column."""
+    if keras.backend.backend() == "tensorflow":
+        return look_up(row, column)
     return ops.squeeze(read_at(row, 0, column, 1), axis=0)
 
 

@@ -46,7 +46,8 @@ class AutoregressiveModel(Saving, keras.Model):
     """p(x | y) as a product over pixels: a causal network and a distribution of one pixel.
 
     A subclass makes the network, an `AutoregressiveNetwork`, and hands it to `_assemble`. The
-    methods that take and return arrays check their inputs and work in batches.
+    methods that take and return arrays check their inputs and work in batches. Several threads may
+    sample, score and classify with one model, but not while it is trained or evaluated.
 
     The arguments are described in `PixelCNNPlusPlus`.
     """
