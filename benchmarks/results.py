@@ -217,10 +217,21 @@ def render(folder=RESULTS):
     pages |= {
         ROOT / "docs" / "development" / f"{name}.md": f"development/{name}.md.j2" for name in PAGES
     }
-    return {
+    rendered = {
         path: markdown_template(template).render(content).rstrip() + "\n"
         for path, template in pages.items()
     }
+    rendered[ROOT / "README.md"] = _with_table(
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        markdown_template("readme_results.md.j2").render(content),
+    )
+    return rendered
+
+
+def _with_table(readme, table):
+    """The README with this table between its two comments."""
+    before, rest = readme.split("<!-- results -->\n")
+    return f"{before}<!-- results -->\n{table}<!-- /results -->{rest.split('<!-- /results -->')[1]}"
 
 
 def _read(path):
