@@ -28,7 +28,6 @@ def test_code_of_the_readme_runs(tmp_path, monkeypatch):
     for words, fewer in (("num_levels=17", size), ("epochs=10", "epochs=1")):
         assert words in code
         code = code.replace(words, fewer)
-    pytest.importorskip("constriction")
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "savedmodel" / "1" / "saved_model.pb").exists()
 
