@@ -121,7 +121,7 @@ SPHINX := TF_CPP_MIN_LOG_LEVEL=3 .venv-docs/bin/python -m sphinx -W --keep-going
 docs: .venv-docs/installed
 	$(SPHINX) docs docs/_build/html
 
-# The same with what the notebooks print and draw.
+# The same with the outputs of the notebooks.
 notebooks: .venv-docs/installed
 	$(SPHINX) -D nb_execution_mode=force docs docs/_build/html
 
@@ -157,8 +157,8 @@ demo: .venv/installed
 	pixelcnnpp savedmodel classify $(RUN)/savedmodel $(RUN)/images/*.png --csv $(RUN)/images.csv
 	@echo "# With -S, Python sees TensorFlow in the folder named, but not this package:"
 	PYTHONPATH=$(SITE_PACKAGES) python -S examples/use_savedmodel.py $(RUN)/savedmodel/1 \
-		--classify $(RUN)/images/*.png --draw $(RUN)/drawn
-	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/drawn, and: .venv/bin/tensorboard --logdir runs"
+		--classify $(RUN)/images/*.png --sample $(RUN)/served
+	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/served, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
 	rm -rf $(ENVIRONMENTS) .venv-lowest .venv-wheel docs/_build build dist *.egg-info

@@ -62,7 +62,7 @@ class Answers:
         return last.pixels
 
     def read(self, path: str | None, invert: bool = False) -> np.ndarray:
-        """An image file, cropped or squeezed as in training: uint8 `(H, W, C)`.
+        """An image file, cropped or stretched as in training: uint8 `(H, W, C)`.
 
         Raises:
             UserError: If there is none, or `open_image` refuses it.
@@ -149,7 +149,7 @@ class Answers:
 
 
 def belief_figure(belief: np.ndarray, class_names: tuple[str, ...]) -> Figure:
-    """Draws p(y | first rows) over the number of rows, float `(height + 1, num_classes)`."""
+    """Plots p(y | first rows) over the number of rows, float `(height + 1, num_classes)`."""
     figure = new_figure(5, 3.2)
     axes = figure.subplots()
     likeliest = np.argsort(-belief.mean(axis=0))[:MOST_LINES]
@@ -164,15 +164,15 @@ def belief_figure(belief: np.ndarray, class_names: tuple[str, ...]) -> Figure:
 
 
 def evidence_figure(pixels: np.ndarray, evidence: np.ndarray, label: str, against: str) -> Figure:
-    """Draws an image beside its evidence map, `(height, width)`, nats for a class."""
+    """Shows an image beside its evidence map, `(height, width)`, nats for a class."""
     figure = new_figure(5, 2.4)
     left, right = figure.subplots(1, 2)
     for axes in (left, right):
         axes.set_axis_off()
     show_pixels(left, pixels)
     limit = color_limit(evidence)
-    drawn = right.imshow(evidence, "RdBu", vmin=-limit, vmax=limit)
-    bar = figure.colorbar(drawn, ax=(left, right), extend="both", shrink=0.8, aspect=18)
+    shown = right.imshow(evidence, "RdBu", vmin=-limit, vmax=limit)
+    bar = figure.colorbar(shown, ax=(left, right), extend="both", shrink=0.8, aspect=18)
     bar.set_label("nats", fontsize=9)
     title = f"{evidence.sum():+.1f} nats for {label} (blue)\nagainst {against} (red)"
     figure.suptitle(title, fontsize=10, parse_math=False)

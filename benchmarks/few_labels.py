@@ -100,10 +100,10 @@ def train_cnn(folder, given, epochs, data):
 def write_pseudo_labels(path, given, dataset, train, probabilities, share):
     """Writes the data with the labels that the CNN is surest of; returns the number of images."""
     labeled, others = np.flatnonzero(train.labels >= 0), np.flatnonzero(train.labels < 0)
-    judged = probabilities[others]
-    surest = np.argsort(-judged.max(axis=1))[: round(share * len(others))]
+    guessed = probabilities[others]
+    surest = np.argsort(-guessed.max(axis=1))[: round(share * len(others))]
     labels = train.labels.copy()
-    labels[others[surest]] = judged[surest].argmax(axis=1)
+    labels[others[surest]] = guessed[surest].argmax(axis=1)
     # The true labels come as often as to PixelCNN++.
     repeated = round(len(surest) * given.labeled_fraction / (1 - given.labeled_fraction))
     rows = np.concatenate([np.resize(labeled, max(len(labeled), repeated)), others[surest]])

@@ -172,9 +172,9 @@ def train(group, name, data, minutes, seed):
     scores = model.class_log_likelihoods(held_out.images)
     if options["label_loss_weight"]:
         refit_class_bias(model, learned, 32, seed)
-        judged = model.class_probabilities(held_out.images)
+        predicted = model.class_probabilities(held_out.images)
     else:
-        judged = scores
+        predicted = scores
     row = {
         "trial": name,
         "minutes": minutes,
@@ -183,7 +183,7 @@ def train(group, name, data, minutes, seed):
         "images": steps * options["batch_size"],
         "weights": model.count_params(),
         "bits_per_dim": float(bits_per_dim(log_marginal(scores), dataset.image_shape).mean()),
-        "accuracy": float(np.mean(judged.argmax(axis=1) == held_out.labels)),
+        "accuracy": float(np.mean(predicted.argmax(axis=1) == held_out.labels)),
     }
     print(json.dumps(row))
 

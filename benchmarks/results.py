@@ -1,6 +1,7 @@
 """RESULTS.md and the tables in docs/development, made from what runs and benchmarks left behind.
 
     python benchmarks/results.py keep runs/cpen455   # copies its numbers to results/cpen455
+    python benchmarks/results.py figures             # curves and docs/images/partial_*.png
     python benchmarks/results.py                     # writes the pages from benchmarks/results
 
 Every number on these pages comes from a file below `benchmarks/results`; a test compares the two.
@@ -17,6 +18,7 @@ from pathlib import Path
 import jinja2
 from common import RESULTS, ROOT
 
+from keras_pixelcnnpp.evaluate.classification_figures import partial_png
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.files import write_bytes
@@ -37,7 +39,7 @@ KEPT = ("config.json", "reports/*.json", "reports/samples.png", "logs/*/history.
 
 
 def keep(run, folder=RESULTS):
-    """Copies the JSON files of a run and its samples, and draws its curve; no weights."""
+    """Copies the JSON files of a run and its samples, and makes its curve; no weights."""
     target = folder / Path(run).name
     shutil.rmtree(target, ignore_errors=True)
     for pattern in KEPT:
@@ -45,13 +47,35 @@ def keep(run, folder=RESULTS):
             copy = target / file.relative_to(run)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-    history = RunFolder(target).history("pixelcnnpp")
-    curve = history_png({"PixelCNN++": history}, "bits_per_dim", "bits/dim")
-    if curve is not None:
-        write_bytes(target / "reports" / "bits_per_dim.png", curve)
+    write_curve(target)
     config = Run(target).config
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return target
+
+
+def write_curve(folder):
+    """Writes a kept run's bits/dim over the epochs, if it has them."""
+    history = RunFolder(folder).history("pixelcnnpp")
+    curve = history_png({"PixelCNN++": history}, "bits_per_dim", "bits/dim")
+    if curve is not None:
+        write_bytes(folder / "reports" / "bits_per_dim.png", curve)
+
+
+def write_figures(folder=RESULTS):
+    """Writes the curves of all kept runs, and the accuracy of parts of images."""
+    for path in folder.glob("*/reports/bits_per_dim.png"):
+        write_curve(path.parents[1])
+    name = "fashion_mnist"
+    of_run, masked = (
+        _read(folder / run / "reports" / "partial.json") for run in (name, f"{name}-cuts")
+    )
+    of_run["models"]["masked"] = masked["models"]["baseline"]
+    titles = {
+        "pixelcnnpp": "PixelCNN++",
+        "baseline": "CNN, trained on whole images",
+        "masked": "CNN, trained with masked rows",
+    }
+    write_bytes(ROOT / "docs" / "images" / f"partial_{name}.png", partial_png(of_run, titles))
 
 
 def _forget_place(content):
@@ -277,12 +301,14 @@ def minutes(value):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", nargs="?", choices=("write", "keep"), default="write")
+    parser.add_argument("action", nargs="?", choices=("write", "keep", "figures"), default="write")
     parser.add_argument("runs", nargs="*", type=Path, help="run folders to keep the numbers of")
     options = parser.parse_args()
     if options.action == "keep":
         for run in options.runs:
             print(f"Kept {keep(run)}")
+    elif options.action == "figures":
+        write_figures()
     else:
         for path, text in render().items():
             path.write_text(text, encoding="utf-8")

@@ -86,7 +86,7 @@ def corrupt(images, name, severity, seed=0):
     return np.rint(np.clip(corrupted, 0, 255)).astype("uint8")
 
 
-def judge(images, model, baseline):
+def score(images, model, baseline):
     """Class probabilities by classifier, and scores that are larger the less likely an image is."""
     log_likelihoods = model.class_log_likelihoods(images)
     probabilities = {"pixelcnnpp": model.posterior.probabilities(log_likelihoods)}
@@ -106,13 +106,13 @@ def measure(folder, split="test", max_examples=300, seed=0):
     def metrics(probabilities):
         return {name: classification_metrics(test.labels, p) for name, p in probabilities.items()}
 
-    clean, clean_scores = judge(test.images, *models)
+    clean, clean_scores = score(test.images, *models)
     report = {"split": split, "count": len(test), "clean": {"models": metrics(clean)}}
     report["corruptions"] = {name: [] for name in CORRUPTIONS}
     for name, measured in report["corruptions"].items():
         for severity in range(1, 6):
             corrupted = corrupt(test.images, name, severity, seed)
-            probabilities, scores = judge(corrupted, *models)
+            probabilities, scores = score(corrupted, *models)
             areas = {key: auroc_interval(clean_scores[key], scores[key]) for key in scores}
             measured.append(
                 {

@@ -1,1 +1,1 @@
-"""The room of `pixelcnnpp evaluate ...`: what only measuring needs."""
+"""The commands `pixelcnnpp evaluate ...`."""

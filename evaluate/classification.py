@@ -42,51 +42,51 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     height = dataset.image_shape[0]
     rows = part_rows(height) if options.partial else np.array([height])
     print(f"Scoring {counted(len(split))} of the split {options.split} under every class")
-    judgments = _judgments(folder, classifier, split.images, rows, mean_image(train), options)
-    for name, judgment in judgments.items():
+    predictions = _predictions(folder, classifier, split.images, rows, mean_image(train), options)
+    for name, of_model in predictions.items():
         path = folder.reports / PREDICTIONS[name]
-        write_predictions(path, split.paths, split.labels, judgment.probabilities, class_names)
+        write_predictions(path, split.paths, split.labels, of_model.probabilities, class_names)
     known = split.labels >= 0
     if not known.any():
         print(f"The split {options.split} has no labels: wrote the predictions only.")
         return
 
     images, labels = split.images[known], split.labels[known]
-    judgments = {name: judgment.take(known) for name, judgment in judgments.items()}
+    predictions = {name: of_model.take(known) for name, of_model in predictions.items()}
     histogram = PixelHistogram(train, classifier.model.num_levels).log_prob(images)
     report = {
         "options": options.given,
         "split": options.split,
         "tta_flip": options.tta_flip,
         "num_levels": classifier.model.num_levels,
-        **compare(labels, judgments, dataset.image_shape, class_names),
+        **compare(labels, predictions, dataset.image_shape, class_names),
         "pixel_histogram_bits_per_dim": float(bits_per_dim(histogram, dataset.image_shape).mean()),
     }
     write_json(folder.reports / "classification.json", report)
-    models = {titles[name]: judgment.probabilities for name, judgment in judgments.items()}
+    models = {titles[name]: of_model.probabilities for name, of_model in predictions.items()}
     figures = {"selective_accuracy": plots.selective_accuracy_png(labels, models)}
     if len(labels) > 1:
         figures["reliability"] = plots.reliability_png(labels, models)
-    for name, given in judgments.items():
+    for name, given in predictions.items():
         names = class_names, titles[name]
         figures[f"confusion_{name}"] = plots.confusion_matrix_png(labels, given.predicted, *names)
         figures[f"roc_{name}"] = plots.roc_png(labels, given.probabilities, *names)
     if options.partial:
-        parts = {name: judgment.of_parts for name, judgment in judgments.items()}
+        parts = {name: of_model.of_parts for name, of_model in predictions.items()}
         of_parts = {"split": options.split, **partial_report(labels, rows, parts)}
         write_json(folder.reports / "partial.json", of_parts)
         figures["partial"] = plots.partial_png(of_parts, titles)
     for name, png in figures.items():
         write_bytes(folder.reports / f"{name}.png", png)
-    for name, judgment in judgments.items():
+    for name, of_model in predictions.items():
         print(f"\n{titles[name]}")
-        print(_classification_report(labels, judgment.predicted, class_names, digits=3))
+        print(_classification_report(labels, of_model.predicted, class_names, digits=3))
     _print_comparison(report, titles)
     print(f"Wrote classification.json, predictions and figures to {folder.reports}")
 
 
 @dataclass(frozen=True, eq=False)
-class Judgment:
+class Predictions:
     """What one model says about images: probabilities, float `[count, num_classes]`, and how fast.
 
     `log_likelihood` is log p(x | y) in nats, of the same shape, `None` from a model that is no
@@ -115,17 +115,17 @@ class Judgment:
             None if values is None else values[rows]
             for values in (self.probabilities, self.log_likelihood, self.of_parts)
         )
-        return Judgment(probabilities, scores, self.images_per_second, of_parts)
+        return Predictions(probabilities, scores, self.images_per_second, of_parts)
 
 
-def _judgments(
+def _predictions(
     folder: RunFolder,
     classifier: PixelCNNClassifier,
     images: np.ndarray,
     rows: np.ndarray,
     filling: np.ndarray,
     options: SimpleNamespace,
-) -> dict[str, Judgment]:
+) -> dict[str, Predictions]:
     """What the run's models say about the first `rows`; a CNN sees `filling` below them."""
 
     def timed(ask: Callable) -> tuple:
@@ -136,7 +136,7 @@ def _judgments(
 
     # The last part is the whole.
     (scores, parts), speed = timed(lambda some: classifier.class_scores(some, rows))
-    judgments = {"pixelcnnpp": Judgment(parts[:, -1], scores[:, -1], speed, parts)}
+    predictions = {"pixelcnnpp": Predictions(parts[:, -1], scores[:, -1], speed, parts)}
     if (cnn := load_baseline(folder)) is not None:
         how = {"verbose": options.verbose, "tta_flip": options.tta_flip}
         classifier = BaselineClassifier(cnn, **how)
@@ -144,8 +144,8 @@ def _judgments(
         height = np.arange(images.shape[1])[:, np.newaxis, np.newaxis]
         seen = (np.where(height < row, images, filling) for row in rows[:-1])
         parts = np.stack([*map(classifier.predict_proba, seen), whole], axis=1)
-        judgments["baseline"] = Judgment(whole, None, speed, parts)
-    return judgments
+        predictions["baseline"] = Predictions(whole, None, speed, parts)
+    return predictions
 
 
 def load_classifier(
@@ -174,7 +174,7 @@ def train_baseline_command(folder: RunFolder) -> str:
 
 def compare(
     labels: np.ndarray,
-    judgments: dict[str, Judgment],
+    predictions: dict[str, Predictions],
     image_shape: tuple[int, int, int],
     class_names: Sequence[str],
 ) -> dict:
@@ -186,18 +186,18 @@ def compare(
         "count": len(labels),
         "models": {
             name: {
-                **metrics.classification_metrics(labels, judgment.probabilities),
-                "bits_per_dim": judgment.bits_per_dim(image_shape),
-                "images_per_second": judgment.images_per_second,
-                **classifier_details(labels, judgment.probabilities, class_names),
+                **metrics.classification_metrics(labels, of_model.probabilities),
+                "bits_per_dim": of_model.bits_per_dim(image_shape),
+                "images_per_second": of_model.images_per_second,
+                **classifier_details(labels, of_model.probabilities, class_names),
             }
-            for name, judgment in judgments.items()
+            for name, of_model in predictions.items()
         },
         "mcnemar_p": None,
         "accuracy_difference": None,
     }
-    if len(judgments) == 2:
-        a, b = (judgment.predicted == labels for judgment in judgments.values())
+    if len(predictions) == 2:
+        a, b = (of_model.predicted == labels for of_model in predictions.values())
         interval = list(metrics.accuracy_difference_interval(a, b))
         report["mcnemar_p"] = metrics.mcnemar_p_value(a, b)
         report["accuracy_difference"] = {"value": float(a.mean() - b.mean()), "ci95": interval}

@@ -10,14 +10,14 @@ from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 
 # More would not be told apart by color.
 NAMED_CLASSES = 10
-# More would not be read in a confusion matrix, and take seconds to draw.
+# More would not be read in a confusion matrix, and take seconds to make.
 WRITTEN_CLASSES = 30
 
 
 def confusion_matrix_png(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], title: str = ""
 ) -> bytes:
-    """Draws a confusion matrix: rows are true classes, columns predicted ones."""
+    """Plots a confusion matrix: rows are true classes, columns predicted ones."""
     count = len(class_names)
     # scikit-learn's function warns of a single class.
     matrix = np.bincount(count * np.asarray(labels) + predicted, minlength=count**2)
@@ -40,9 +40,9 @@ def confusion_matrix_png(
 def roc_png(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], title: str = ""
 ) -> bytes:
-    """Draws the ROC curve of each class that has images against all the others.
+    """Plots the ROC curve of each class that has images against all the others.
 
-    The axis of false alarms is logarithmic: the curves of a good classifier differ in its corner.
+    The axis of false positives is logarithmic: good classifiers differ in the corner.
     """
     figure = new_figure(7.4, 4.8)
     axes = figure.subplots()
@@ -72,7 +72,7 @@ def roc_png(
 
 
 def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
-    """Draws accuracy against confidence, before and after temperature scaling.
+    """Plots accuracy against confidence, before and after temperature scaling.
 
     `models` are probabilities by title. A larger dot stands for more images. Scaled as by
     `cross_fitted_temperature`.
@@ -98,7 +98,7 @@ def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
 
 
 def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
-    """Draws the accuracy of the most confident images against their share."""
+    """Plots the accuracy of the most confident images against their share."""
     figure = new_figure(6, 4.2)
     axes = figure.subplots()
     for title, probabilities in models.items():
@@ -115,7 +115,7 @@ def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) ->
 
 
 def partial_png(report: dict, titles: dict[str, str]) -> bytes:
-    """Draws accuracy over the share of the image seen: the content of a PNG file.
+    """Plots accuracy over the share of the image seen: the content of a PNG file.
 
     `titles` are what `model_titles` gives.
     """
@@ -123,10 +123,10 @@ def partial_png(report: dict, titles: dict[str, str]) -> bytes:
     axes = figure.subplots()
     shares = 100 * np.array(report["shares"])
     for index, (name, numbers) in enumerate(report["models"].items()):
-        low, high = 100 * np.transpose(numbers["accuracy_ci95"])
-        axes.fill_between(shares, low, high, color=f"C{index}", alpha=0.15, linewidth=0)
         accuracy = 100 * np.array(numbers["accuracy"])
-        axes.plot(shares, accuracy, f"C{index}o-", markersize=3, label=titles[name])
+        errors = np.abs(100 * np.transpose(numbers["accuracy_ci95"]) - accuracy)
+        look = {"marker": "o", "markersize": 3, "capsize": 2.5, "color": f"C{index}"}
+        axes.errorbar(shares, accuracy, errors, label=titles[name], **look)
     axes.set(
         xlim=(-2, 102),
         ylim=(0, 102),
@@ -134,5 +134,5 @@ def partial_png(report: dict, titles: dict[str, str]) -> bytes:
         ylabel="accuracy (%), with 95 % intervals",
     )
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=9)
     return figure_png(figure, dpi=160)

@@ -16,7 +16,7 @@ from keras_pixelcnnpp.run import RunFolder
 
 
 def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
-    """Gathers the evidence of some images, draws and writes it."""
+    """Gathers the evidence of some images and writes it."""
     class_names = folder.read_config()["data"]["class_names"]
     folder.require_model("pixelcnnpp")
     images = folder.load_data(options.data).images(options.split, with_labels=True)
@@ -86,7 +86,7 @@ def choose(labels: np.ndarray, predicted: np.ndarray, per_class: int) -> np.ndar
 
 
 def evidence_png(evidence: Evidence, class_names: Sequence[str]) -> bytes:
-    """Draws each image beside its evidence map, a row for each class: a PNG file's content.
+    """Shows each image beside its evidence map, a row for each class: a PNG file's content.
 
     Blue speaks for the true class, red against it; the scale is the same for all maps.
     """
@@ -97,7 +97,7 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str]) -> bytes:
     for axes in grid.flat:
         axes.set_axis_off()
     limit = color_limit(evidence.maps)
-    words = {"fontsize": 7, "parse_math": False}
+    words = {"fontsize": 8, "parse_math": False}
     for index, label in enumerate(labels):
         place = 2 * int(np.sum(labels[:index] == label))
         left, right = grid[np.searchsorted(rows, label), place : place + 2]

@@ -38,7 +38,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def figure_png(figure: Figure, dpi: int = DPI) -> bytes:
-    """Draws a figure: the content of a PNG file."""
+    """Renders a figure: the content of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
@@ -54,7 +54,7 @@ def name_lines(axes: Axes, lines: Iterable[Line2D], names: Iterable[str], **look
 
 
 def show_pixels(axes: Axes, pixels: np.ndarray) -> AxesImage:
-    """Draws an image, uint8 `[height, width, channels]`, 0 to 255, gray or in color."""
+    """Shows an image, uint8 `[height, width, channels]`, 0 to 255, gray or in color."""
     check_channels(pixels)
     return axes.imshow(
         pixels[..., 0] if pixels.shape[-1] == 1 else pixels, "gray", vmin=0, vmax=255
@@ -62,7 +62,7 @@ def show_pixels(axes: Axes, pixels: np.ndarray) -> AxesImage:
 
 
 def show_row(axes: Axes, pixels: np.ndarray, name: str) -> None:
-    """Draws images `[count, height, width, channels]` side by side, with a name on their left."""
+    """Shows images `[count, height, width, channels]` side by side, with a name on their left."""
     show_pixels(axes, image_grid(pixels, columns=len(pixels)))
     axes.set(xticks=[], yticks=[])
     axes.set_frame_on(False)
@@ -72,35 +72,48 @@ def show_row(axes: Axes, pixels: np.ndarray, name: str) -> None:
 def gallery_png(
     pixels: np.ndarray, row_labels: Sequence[str], column_labels: Sequence[str]
 ) -> bytes:
-    """Draws images in a table with words on their left and above: the content of a PNG file.
+    """Shows images in a table with words on their left and above: the content of a PNG file.
 
     `pixels` are uint8 `[rows, columns, height, width, channels]`, 0 to 255.
     """
     rows, columns, *shape = pixels.shape
     grid = image_grid(pixels.reshape(rows * columns, *shape), columns)
     height, width, _ = grid.shape
-    figure = new_figure(width / DPI + 1.5, height / DPI + 1)
-    axes = figure.subplots()
+    # Pixel by pixel, or the file would be many times as large; a letter takes at most 11.
+    left, above, right = (
+        15 + 11 * max(map(len, names), default=0)
+        for names in (row_labels, column_labels, column_labels[-1:])
+    )
+    full_width, full_height = left + width + right, above + height + 10
+    figure = new_figure(full_width / DPI, full_height / DPI)
+    figure.set_layout_engine("none")
+    place = left / full_width, 10 / full_height, width / full_width, height / full_height
+    axes = figure.add_axes(place)
     show_pixels(axes, grid)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
-    axes.set_yticks((np.arange(rows) + 0.5) * height / rows, row_labels, parse_math=False)
-    lefts = np.arange(columns) * width / columns
-    words = {"rotation": 30, "ha": "left", "parse_math": False}
-    axes.set_xticks(lefts, column_labels, **words)
-    return figure_png(figure, dpi=2 * DPI)
+    words = {"fontsize": 12, "parse_math": False}
+    axes.set_yticks((np.arange(rows) + 0.5) * height / rows, row_labels, **words)
+    lefts = np.arange(len(column_labels)) * width / columns
+    axes.set_xticks(lefts, column_labels, rotation=30, ha="left", **words)
+    return figure_png(figure)
 
 
 def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str) -> bytes | None:
-    """Draws a quantity, such as `"accuracy"`, over the epochs of trainings, given by their titles.
+    """Plots a quantity, such as `"accuracy"`, over the epochs of trainings, given by their titles.
 
     A training is what `run.read_history` returns. Solid is `val_…`, of the validation images,
-    dashed of those in training. `None` if there is nothing to draw.
+    dashed of those in training. A dotted line marks where the cross-entropy joins the likelihood,
+    since the curves jump there. `None` if there is nothing to show.
     """
     figure = new_figure(5, 3.4)
     axes = figure.subplots()
+    joins = set()
     for index, (title, rows) in enumerate(histories.items()):
+        hybrid = [row["epoch"] for row in rows if row.get("cross_entropy") is not None]
+        if hybrid and hybrid[0] > rows[0]["epoch"]:
+            joins.add(hybrid[0])
         for prefix, style, part in (("val_", "-", "validation"), ("", "--", "training")):
             name = prefix + quantity
             measured = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
@@ -112,8 +125,13 @@ def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str)
                 axes.plot(epochs, values, look, label=f"{title}, {part}")
     if not axes.lines:
         return None
+    for epoch in joins:
+        axes.axvline(epoch - 0.5, color="gray", linestyle=":", zorder=0)
+        words = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 9, "color": "dimgray"}
+        place = axes.get_xaxis_transform()
+        axes.text(epoch - 0.5, 0.97, "cross-entropy joins", transform=place, **words)
     axes.set(xlabel="epoch", ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=9)
     return figure_png(figure, dpi=160)

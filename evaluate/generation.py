@@ -332,10 +332,10 @@ def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
     with atomic_path(folder.samples) as temporary:
         samples.write(temporary)
     by_class = samples.grids()
-    names = [f"samples_{name}" for name in safe_names(list(by_class))]
-    grids = dict(zip(names, by_class.values(), strict=True))
-    for name, grid in {**grids, "samples": samples.overview()}.items():
-        write_bytes(folder.reports / f"{name}.png", png_bytes(grid))
+    for name, grid in zip(safe_names(list(by_class)), by_class.values(), strict=True):
+        write_bytes(folder.reports / f"samples_{name}.png", png_bytes(grid))
+    rows = np.stack([pixels[:MOST_COLUMNS] for _, pixels in samples.by_class()])
+    write_bytes(folder.reports / "samples.png", gallery_png(rows, list(by_class), []))
 
 
 def _print_report(report: dict) -> None:

@@ -38,7 +38,7 @@ DETECTORS = {
 
 
 def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
-    """Scores other images beside those of a split, draws and writes how well they are told."""
+    """Scores other images beside those of a split; writes how well they are detected."""
     config = folder.read_config()
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(options.data)
@@ -199,7 +199,7 @@ def ood_png(
     scores: dict[str, dict[str, np.ndarray]],
     report: dict,
 ) -> bytes:
-    """Draws a row for each set: some images, and what each detector says of all: a PNG file.
+    """Shows a row for each set: some images, and what each detector says of all: a PNG file.
 
     Sets, scores and report are those of `auroc_report`; in-distribution images are gray.
     """
@@ -221,4 +221,5 @@ def ood_png(
                 axes.set_ylabel(f"AUROC\n{area:.2f}", fontsize=7, rotation=0, labelpad=16)
     for axes, detector in zip(grid[0, 1:], detectors, strict=True):
         axes.set_title(detector.replace("_", " "), fontsize=8)
+    figure.supxlabel("OOD score: in-distribution images gray, those of the row red", fontsize=9)
     return figure_png(figure)

@@ -154,8 +154,8 @@ def _image(run: RunFolder, name: str) -> PageImage | None:
 
 def _curves(histories: dict[str, list[dict]], unit: str) -> dict[str, PageImage]:
     labels = {"bits_per_dim": unit, "accuracy": "accuracy", "cross_entropy": "cross-entropy (nats)"}
-    drawn = {label: history_png(histories, quantity, label) for quantity, label in labels.items()}
-    return {label: PageImage.of(png) for label, png in drawn.items() if png}
+    curves = {label: history_png(histories, quantity, label) for quantity, label in labels.items()}
+    return {label: PageImage.of(png) for label, png in curves.items() if png}
 
 
 def _summary(rows: list[dict]) -> dict:

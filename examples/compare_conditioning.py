@@ -4,8 +4,8 @@
     python examples/compare_conditioning.py --data FOLDER --image-size 16     images of your own
 
 For each strategy of `conditioning` and each seed, a small model is trained by likelihood, all of
-them alike, and measured on images that it was not trained on: bits/dim of p(x), and the accuracy of
-Bayes' rule over p(x | y). Prints a table and draws a figure.
+them alike and with the label in all blocks, and measured on images that it was not trained on:
+bits/dim of p(x), and the accuracy of Bayes' rule over p(x | y). Prints a table and makes a figure.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def measure(model, images):
     return model.bits_per_dim(images.images).mean(), np.mean(predicted == images.labels)
 
 
-def draw(measured):
+def plot(measured):
     """Accuracy and bits/dim of each strategy: a dot for each seed."""
     figure = Figure(figsize=(8, 1.2 + 0.4 * len(measured)), layout="constrained")
     bits, accuracy = figure.subplots(1, 2, sharey=True)
@@ -90,7 +90,7 @@ def main(arguments=None):
         weights = models[0].count_params()
         table.add_row(strategy, f"{weights:,}", f"{bits:.3f}", f"{accuracy:.1%}")
     Console().print(table)
-    draw(measured).savefig(options.output)
+    plot(measured).savefig(options.output)
     print(f"Wrote {options.output}")
 
 

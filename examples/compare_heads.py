@@ -5,7 +5,7 @@
     python examples/compare_heads.py --data FOLDER --image-size 16     photographs, 256 levels
 
 Each is trained by likelihood, all alike, the masked networks as wide as gives them the number of
-weights of PixelCNN++, and measured on images that it was not trained on. Prints a table and draws
+weights of PixelCNN++, and measured on images that it was not trained on. Prints a table and plots
 bits/dim over the epochs.
 
 van den Oord et al. 2016 gave each sub-pixel a softmax over its levels. It can take any shape, but
@@ -85,7 +85,7 @@ def train(model, images, unseen, epochs):
     return history
 
 
-def draw(histories):
+def plot(histories):
     """Bits/dim over the epochs of the first training of each."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
@@ -137,7 +137,7 @@ def main(arguments=None):
         numbers = (f"{model.count_params():,}", str(model.distribution.num_parameters))
         table.add_row(name, f"{bits:.3f} (spread {spread:.3f})", f"{accuracy:.1%}", *numbers)
     Console().print(table)
-    draw(histories).savefig(options.output)
+    plot(histories).savefig(options.output)
     print(f"Wrote {options.output}")
 
 

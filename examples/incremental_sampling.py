@@ -66,7 +66,7 @@ def outline(axes, column, row, width, height):
     axes.add_patch(Rectangle((column, row), width, height, **frame))
 
 
-def draw():
+def plot():
     """The figure: the naive loop, a new row, a new pixel, and lower resolutions."""
     figure = Figure(figsize=(7.5, 8.6), layout="constrained")
     (first, second), (third, fourth) = figure.subplots(2, 2)
@@ -100,7 +100,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("incremental_sampling.png"))
     options = parser.parse_args(arguments)
-    draw().savefig(options.output, dpi=130)
+    plot().savefig(options.output, dpi=130)
     print(f"Wrote {options.output}")
 
 

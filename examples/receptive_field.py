@@ -64,8 +64,8 @@ def influence(model, images):
     return np.abs(gradient(combination, scaled)).mean(axis=(0, 3))
 
 
-def draw(axes, title, values):
-    """Draws the influence of each pixel relative to the largest, gray where it is 0."""
+def plot(axes, title, values):
+    """Shows the influence of each pixel relative to the largest, gray where it is 0."""
     relative = np.ma.masked_equal(values / values.max(), 0)
     image = axes.imshow(relative, cmap="YlGnBu", norm=LogNorm(1e-6, 1, clip=True))
     axes.set(title=title, facecolor="#e4e4e4")
@@ -85,7 +85,7 @@ def main(arguments=None):
     parser.add_argument("--output", default="receptive_field.png")
     output = parser.parse_args(arguments).output
 
-    figure = Figure(figsize=(10.3, 4.0), layout="constrained")
+    figure = Figure(figsize=(7.6, 3.5), layout="constrained")
     panels = figure.subplots(1, len(NETWORKS))
     images = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 1), dtype="uint8")
     order = np.arange(SIZE * SIZE).reshape(SIZE, SIZE)
@@ -98,15 +98,15 @@ def main(arguments=None):
         seen = values > 0
         found = f"sees {np.sum(seen & earlier)} of {np.sum(earlier)} earlier pixels"
         print(f"{name} {found} and {np.sum(seen & ~earlier)} others")
-        image = draw(axes, f"{name}\n{found}", values)
+        title = f"{name}\n{np.sum(seen & earlier)} of {np.sum(earlier)}"
+        image = plot(axes, title, values)
     bar = figure.colorbar(image, ax=panels, shrink=0.75, extend="min")
-    bar.set_label("influence, relative to the largest")
+    bar.set_label("relative influence")
     figure.supxlabel(
-        "gray: no influence    solid: the pixel and everything after it    "
-        "dashed: masked 3×3 convolutions never see what is to its right",
-        fontsize=9,
+        "titles: earlier pixels seen; gray: no influence; solid: the pixel and all later ones\n"
+        "dashed: stacked 3×3 masked convolutions see nothing to its right",
     )
-    figure.savefig(output)
+    figure.savefig(output, dpi=150)
     print(f"Wrote {output}")
 
 

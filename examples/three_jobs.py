@@ -1,10 +1,9 @@
-"""What one trained model does, as a figure: three_jobs.png.
+"""What one trained model does with images that it was not trained on, as a figure: three_jobs.png.
 
-    python examples/three_jobs.py [--preset fashion_mnist] [--output docs/images/three_jobs.png]
+    python examples/three_jobs.py [--preset fashion_mnist] [--data DATA] [--output three_jobs.png]
 
-It draws an image of each class, scores and classifies what it drew, completes the upper halves in
-another way, and shows which pixels speak for the class and against the next best. The images are
-the model's own, since no data is there without a download.
+Takes the first test image of each class, scores and classifies it, completes its upper half, and
+shows which pixels speak for its class and against the most probable other one.
 """
 
 import argparse
@@ -12,39 +11,47 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.data import load_dataset
 
 
-def draw(preset, count, seed):
-    """The figure, with a column for each of the first `count` classes."""
-    model = kp.PixelCNNPlusPlus.from_preset(preset)
-    labels = np.arange(min(count, model.num_classes))
-    drawn = model.sample(labels, seed=seed, temperature=0.9)
-    height = model.image_shape[0]
-    half = height // 2
-    completed = model.complete(drawn, half, labels, seed=seed + 1, temperature=0.9)
-    probabilities = model.class_probabilities(drawn)
-    bits = model.bits_per_dim(drawn)
+def plot(model, images, labels, class_names, seed):
+    """The figure, with a column for each image."""
+    half = model.image_shape[0] // 2
+    completed = model.complete(images, half, labels, seed=seed, temperature=0.9)
+    probabilities = model.class_probabilities(images)
+    bits = model.bits_per_dim(images)
     others = probabilities.copy()
-    others[labels, labels] = -1
-    evidence = model.evidence_map(drawn, labels, others.argmax(axis=1))
+    others[np.arange(len(labels)), labels] = -1
+    evidence = model.evidence_map(images, labels, others.argmax(axis=1))
 
-    upper = drawn.copy()
-    upper[:, half:] = 0
-    most = np.percentile(np.abs(evidence), 99)
-    figure = Figure(figsize=(1.45 * len(labels), 6.6), layout="constrained")
+    limit = np.percentile(np.abs(evidence), 99)
+    figure = Figure(figsize=(1.25 * len(labels) + 1.1, 6), layout="constrained")
     axes = figure.subplots(4, len(labels), squeeze=False)
-    for place, label in enumerate(labels):
-        for row, images in enumerate((drawn, upper, completed)):
-            axes[row, place].imshow(images[place], "gray", vmin=0, vmax=255)
-        axes[0, place].set_title(model.class_names[label], fontsize=11)
-        known = f"p = {probabilities[place, label]:.2f}\n{bits[place]:.2f} bits/dim"
-        axes[0, place].set_xlabel(known, fontsize=10)
-        arguments = {"cmap": "RdBu", "vmin": -most, "vmax": most}
-        axes[3, place].imshow(evidence[place], **arguments)
-    for row, title in enumerate(("drawn,\nscored", "upper\nhalf", "completed", "evidence")):
-        axes[row, 0].set_ylabel(title, fontsize=11)
+    for column, label in enumerate(labels):
+        for row, shown in enumerate((images, images, completed)):
+            axes[row, column].imshow(shown[column], "gray", vmin=0, vmax=255)
+        unknown = Rectangle(
+            (-0.5, half - 0.5),
+            model.image_shape[1],
+            model.image_shape[0] - half,
+            facecolor="lightgray",
+            edgecolor="gray",
+            hatch="///",
+        )
+        axes[1, column].add_patch(unknown)
+        axes[0, column].set_title(class_names[label])
+        scores = f"p = {probabilities[column, label]:.2f}\n{bits[column]:.2f} bits/dim"
+        axes[0, column].set_xlabel(scores)
+        against = class_names[others[column].argmax()]
+        axes[3, column].set_xlabel(f"against\n{against}")
+        shown = axes[3, column].imshow(evidence[column], "RdBu", vmin=-limit, vmax=limit)
+    bar = figure.colorbar(shown, ax=axes[3], extend="both", aspect=8)
+    bar.set_label("nats for\nthe class")
+    for row, title in enumerate(("test image", "upper half", "completed", "evidence")):
+        axes[row, 0].set_ylabel(title)
     for panel in axes.flat:
         panel.set(xticks=[], yticks=[])
     return figure
@@ -53,11 +60,18 @@ def draw(preset, count, seed):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="fashion_mnist")
-    parser.add_argument("--classes", type=int, default=6)
+    parser.add_argument("--data", help="as of pixelcnnpp train; by default, of the preset's name")
+    parser.add_argument("--classes", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("three_jobs.png"))
     options = parser.parse_args(arguments)
-    draw(options.preset, options.classes, options.seed).savefig(options.output, dpi=130)
+    model = kp.PixelCNNPlusPlus.from_preset(options.preset)
+    dataset = load_dataset(options.data or options.preset, image_size=model.image_shape[:2])
+    test = dataset.images("test", with_labels=True)
+    labels = np.arange(min(options.classes, model.num_classes))
+    first = [np.flatnonzero(test.labels == label)[0] for label in labels]
+    figure = plot(model, test.images[first], labels, model.class_names, options.seed)
+    figure.savefig(options.output, dpi=150)
     print(f"Wrote {options.output}")
 
 

@@ -1,6 +1,6 @@
-"""Classifies images and draws new ones with an exported model. Needs TensorFlow and Pillow only.
+"""Classifies images and samples new ones with an exported model. Needs TensorFlow and Pillow only.
 
-python use_savedmodel.py runs/demo/savedmodel/1 --classify IMAGE… --draw samples
+python use_savedmodel.py runs/demo/savedmodel/1 --classify IMAGE… --sample samples
 """
 
 import argparse
@@ -29,13 +29,13 @@ def classify(served, class_names, images):
         print(f"{image.name}: {answer}")
 
 
-def draw(served, config, folder):
-    """Draws an image of each class."""
+def sample(served, config, folder):
+    """Samples an image of each class."""
     labels = tf.range(len(config["class_names"]))
-    drawn = served.signatures["sample"](
+    sampled = served.signatures["sample"](
         labels=labels, seed=tf.constant(0), temperature=tf.constant(1.0)
     )
-    images = drawn["images"].numpy()
+    images = sampled["images"].numpy()
     folder.mkdir(parents=True, exist_ok=True)
     for label, (name, image) in enumerate(zip(config["class_names"], images, strict=True)):
         # A class may be called T-shirt/top, or anything else that is no file's name.
@@ -48,7 +48,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("savedmodel", type=Path, help="runs/NAME/savedmodel/1")
     parser.add_argument("--classify", type=Path, nargs="+", default=[], metavar="IMAGE")
-    parser.add_argument("--draw", type=Path, metavar="FOLDER")
+    parser.add_argument("--sample", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
 
     here = "is" if importlib.util.find_spec("keras_pixelcnnpp") else "is not"
@@ -57,8 +57,8 @@ def main():
     config = json.loads((arguments.savedmodel / "assets" / "config.json").read_text())
     if arguments.classify:
         classify(served, config["class_names"], arguments.classify)
-    if arguments.draw:
-        draw(served, config, arguments.draw)
+    if arguments.sample:
+        sample(served, config, arguments.sample)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def prepare_process() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     # float32 is what it says; `train --precision tf32` changes it.
     set_tensor_float32(False)
-    # matplotlib draws boxes for the letters of a class name that its font lacks.
+    # matplotlib shows boxes for the letters of a class name that its font lacks.
     warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 

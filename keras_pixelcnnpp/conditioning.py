@@ -10,7 +10,7 @@ from keras_pixelcnnpp.checks import require_integer
 
 
 class LabelConditioning(keras.layers.Layer):
-    """Base of the fusion strategies: a layer that changes features by a label.
+    """Base of the conditioning strategies: a layer that changes features by a label.
 
     A strategy acts at one `place` of the network:
 
@@ -235,7 +235,7 @@ class CrossAttentionConditioning(LabelConditioning):
 class MixtureHeadConditioning(LabelConditioning):
     """Adds `W_y f` to the mixture parameters, `f` being the last features; `W_y` is 0 at first.
 
-    Late fusion: the network below knows nothing of the label, and its work is done once for all
+    Late conditioning: the network below does not depend on the label, and is evaluated once for all
     candidates.
 
     Call arguments:

@@ -12,7 +12,7 @@ class UserError(ValueError):
 
 
 class DiskFullError(UserError):
-    """A file could not be written for want of room. What was there before is kept."""
+    """A file could not be written because the disk is full. What was there before is kept."""
 
 
 def not_installed(purpose: str, package: str) -> UserError:

@@ -31,7 +31,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         The path to write to; it does not exist yet.
 
     Raises:
-        DiskFullError: if there is no room for it.
+        DiskFullError: if the disk is full.
         UserError: if it is a URL.
 
     Example:

@@ -1,1 +1,1 @@
-"""The room of `pixelcnnpp savedmodel ...`: what only using an exported model needs."""
+"""The commands `pixelcnnpp savedmodel ...`."""

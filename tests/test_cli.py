@@ -189,7 +189,7 @@ def test_images_of_a_single_class(pixelcnnpp, tmp_path):
     assert status == 0, err
     report = json.loads((run / "reports" / "classification.json").read_text())
     assert report["models"]["pixelcnnpp"]["log_loss"] == 0
-    status, _, err = pixelcnnpp("sample", "--run", run, "--output", tmp_path / "drawn.png")
+    status, _, err = pixelcnnpp("sample", "--run", run, "--output", tmp_path / "samples.png")
     assert status == 0, err
 
 

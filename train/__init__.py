@@ -1,1 +1,1 @@
-"""The room of `pixelcnnpp train ...`: what only training needs."""
+"""The commands `pixelcnnpp train ...`."""

@@ -67,7 +67,7 @@ class Checkpoints:
                 np.savez(file, **state)
         except DiskFullError as error:
             raise DiskFullError(
-                f"{error} {self.advice()} Make room, then go on with --resume."
+                f"{error} {self.advice()} Free some space, then continue with --resume."
             ) from error
         # A later one is torn, or this training would have started from there.
         kept = [saved for saved in self.saved() if saved <= progress][-self.KEEP :]

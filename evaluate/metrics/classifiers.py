@@ -132,15 +132,15 @@ def cross_fitted_temperature(
 ) -> tuple[np.ndarray, list[float]]:
     """Scales each half of the images by the temperature that fits the other half; returns both.
 
-    So no image is judged with a temperature that its own label had a part in, and none is lost.
+    So no image is scaled with a temperature that was fitted to its own label, and none is lost.
     """
     scaled, temperatures = np.empty(probabilities.shape), []
     halves = KFold(2, shuffle=True, random_state=seed)
-    for fitted, judged in halves.split(probabilities):
+    for fitted, rest in halves.split(probabilities):
         # A half without mistakes doesn't prove that there are none (Platt 1999, section 2.2).
         smoothing = 1 / (len(fitted) + 2)
         temperatures.append(fit_temperature(labels[fitted], probabilities[fitted], smoothing))
-        scaled[judged] = apply_temperature(probabilities[judged], temperatures[-1])
+        scaled[rest] = apply_temperature(probabilities[rest], temperatures[-1])
     return scaled, temperatures
 
 

@@ -15,8 +15,8 @@ from keras_pixelcnnpp.distributions.levels import to_levels
 FIDELITY_METRICS = ("frechet_distance", "kid", "precision", "recall", "density", "coverage")
 
 # Of the papers; so many images and one more are needed.
-MANIFOLD_NEIGHBOURS = 3
-DENSITY_NEIGHBOURS = 5
+MANIFOLD_NEIGHBORS = 3
+DENSITY_NEIGHBORS = 5
 
 
 def fidelity_metrics(real: np.ndarray, generated: np.ndarray) -> dict[str, float | None]:
@@ -26,9 +26,9 @@ def fidelity_metrics(real: np.ndarray, generated: np.ndarray) -> dict[str, float
     if fewer >= 2:
         numbers["frechet_distance"] = frechet_distance(real, generated)
         numbers["kid"] = kernel_distance(real, generated)
-    if fewer > MANIFOLD_NEIGHBOURS:
+    if fewer > MANIFOLD_NEIGHBORS:
         numbers["precision"], numbers["recall"] = precision_recall(real, generated)
-    if fewer and len(real) > DENSITY_NEIGHBOURS:
+    if fewer and len(real) > DENSITY_NEIGHBORS:
         numbers["density"], numbers["coverage"] = density_coverage(real, generated)
     return numbers
 
@@ -77,7 +77,7 @@ def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
 
 
 def precision_recall(
-    real: np.ndarray, generated: np.ndarray, neighbors: int = MANIFOLD_NEIGHBOURS
+    real: np.ndarray, generated: np.ndarray, neighbors: int = MANIFOLD_NEIGHBORS
 ) -> tuple[float, float]:
     """The share of generated images within the real ones' manifold, and the other way round.
 
@@ -90,7 +90,7 @@ def precision_recall(
 
 
 def density_coverage(
-    real: np.ndarray, generated: np.ndarray, neighbors: int = DENSITY_NEIGHBOURS
+    real: np.ndarray, generated: np.ndarray, neighbors: int = DENSITY_NEIGHBORS
 ) -> tuple[float, float]:
     """In how many balls of real images a generated one lies, and the share of balls with one.
 

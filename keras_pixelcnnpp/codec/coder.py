@@ -1,4 +1,4 @@
-"""Entropy coding in raster order: the sampler's pass, with a range coder where it draws."""
+"""Entropy coding in raster order: the sampler's pass, with a range coder where it samples."""
 
 import platform
 import sys

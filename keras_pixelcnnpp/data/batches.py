@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_pixelcnnpp.checks import require_integer, require_number
 
-PERTURBATION = 1  # names a stream of random numbers
+MUTATION = 1  # names a stream of random numbers
 
 
 def mean_image(images: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ class ImageSequence(keras.utils.PyDataset):
             whatever is on them (Ren et al. 2019, https://arxiv.org/abs/1906.02845).
         row_mask_rate: Float in [0, 1), the share of images, at random, of which only the first rows
             are left, a random number of them; the mean image fills the rest. So a classifier
-            learns to judge parts.
+            learns to classify parts.
         labeled_fraction: Float in [0, 1): where a smaller share of the images has a label, an epoch
             has those more than once, so often that they are this share of it.
         **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
@@ -154,10 +154,10 @@ class ImageSequence(keras.utils.PyDataset):
             flip = self._flips[rows, None, None, None]
             images = np.where(flip, images[:, :, ::-1], images)
         if self.mutation_rate:
-            # A stream for each step: drawn beforehand, an epoch's would need the memory of its
+            # A stream for each step: made beforehand, an epoch's would need the memory of its
             # images, and which worker asks for which batch first must not matter.
             step = self.first_step + index
-            rng = np.random.default_rng([self.seed, self.epoch, step, PERTURBATION])
+            rng = np.random.default_rng([self.seed, self.epoch, step, MUTATION])
             replaced = rng.random(images.shape) < self.mutation_rate
             noise = rng.integers(0, 256, images.shape, dtype=images.dtype)
             images = np.where(replaced, noise, images)
@@ -183,8 +183,8 @@ class ImageSequence(keras.utils.PyDataset):
     def set_epoch(self, epoch: int) -> None:
         """Makes the batches those of epoch `epoch`, counted from 0."""
         self.epoch = epoch
-        # All draws are made here, none in __getitem__: which worker asks for which batch first
-        # must not matter. One stream for each purpose: switching flips on doesn't change the order.
+        # All random numbers are made here, none in __getitem__: the order in which workers ask for
+        # batches must not matter. One stream for each purpose: flips don't change the order.
         order, flips, crops, cuts = np.random.default_rng([self.seed, epoch]).spawn(4)
         count = len(self.images)
         self._order = order.permutation(self._positions) if self.shuffle else self._positions
@@ -232,7 +232,7 @@ class SetEpoch(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         """Called by Keras."""
-        # Under torch, Keras's dropout draws from torch's global generator, which no checkpoint
+        # Under torch, Keras's dropout uses torch's global generator, which no checkpoint
         # knows of. Elsewhere a SeedGenerator is part of the model; and TensorFlow, given a new
         # global seed, prepares every compiled function anew, which takes seconds.
         if keras.backend.backend() == "torch":

@@ -109,7 +109,7 @@ def _read(folder, listed, image_shape, resize, skip_corrupted):
             raise UserError(f"{count}{first} (skip_corrupted leaves such files out)")
         notes.append(f"Files that cannot be read were left out, {len(bad)}: {first}.")
     if reshaped:
-        done = "cropped in the middle" if resize == "center_crop" else "squeezed"
+        done = "cropped in the middle" if resize == "center_crop" else "stretched"
         notes.append(f"Images of another shape than {width}×{height} were {done}: {reshaped}.")
     return splits, notes
 

@@ -144,13 +144,15 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         with tf.control_dependencies([positive]):
             labels = _checked_labels(model, labels)
 
-        def draw(labels, positions):
+        def sample_part(labels, positions):
             noise = _noise(model, seed, positions)
             temperatures = tf.fill(tf.shape(labels), temperature)
             return {"images": model._sample_tensors(labels, noise, temperatures)}
 
         inputs = [labels, tf.range(tf.shape(labels)[0])]
-        return _in_parts(draw, inputs, _SAMPLES_AT_ONCE, {"images": tf.TensorSpec(shape, tf.uint8)})
+        return _in_parts(
+            sample_part, inputs, _SAMPLES_AT_ONCE, {"images": tf.TensorSpec(shape, tf.uint8)}
+        )
 
     images = tf.TensorSpec((None, *shape), tf.uint8, "images")
     labels = tf.TensorSpec((None,), tf.int32, "labels")

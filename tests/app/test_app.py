@@ -82,8 +82,8 @@ class TestClassify:
         assert found.bits == pytest.approx(model.bits_per_dim(IMAGES[1:2])[0], rel=1e-5)
         lines = found.belief.axes[0].lines
         of_two = model.class_probabilities(IMAGES[1:2], observed_rows=2)[0]
-        drawn = sorted(line.get_ydata()[2] for line in lines)
-        assert drawn == pytest.approx(sorted(of_two), rel=1e-4)
+        plotted = sorted(line.get_ydata()[2] for line in lines)
+        assert plotted == pytest.approx(sorted(of_two), rel=1e-4)
 
     @pytest.mark.parametrize("against", [ANY, 0, 1, 2])
     def test_evidence(self, answers, model, against):

@@ -318,10 +318,10 @@ class TestFilesOfSomebodyWhoKnows:
 
 @pytest.mark.once
 @examples(10_000)
-@given(drawn=st.data())
-def test_mutated_files(model, images, data, drawn):
-    mutated = drawn.draw(hostile.damaged([data]))
-    if drawn.draw(st.booleans()):  # what a checksum can't tell
+@given(choice=st.data())
+def test_mutated_files(model, images, data, choice):
+    mutated = choice.draw(hostile.damaged([data]))
+    if choice.draw(st.booleans()):  # what a checksum can't tell
         mutated = with_checksum(mutated[START:])
     result = hostile.result_or_one_line(model.decompress, mutated, verbose=0)
     assert result is None or np.array_equal(result, images)

@@ -47,7 +47,7 @@ def test_order_depends_on_seed_and_epoch_only():
     resumed.set_epoch(0)
     assert order(resumed) == first
     assert order(sequence(seed=4)) != first
-    # More draws of another kind change nothing.
+    # More random numbers of another kind change nothing.
     assert order(sequence(seed=3, horizontal_flip=True)) == first
 
 

@@ -40,7 +40,7 @@ def call(function, *arrays):
     return ops.convert_to_numpy(compiled(function)(*tensors))
 
 
-def draw(parameters, noise, channels, num_levels, temperature=1.0):
+def sample(parameters, noise, channels, num_levels, temperature=1.0):
     """`logistic_mixture.sample`, NumPy in and out."""
 
     def function(parameters, noise):
@@ -126,9 +126,9 @@ def test_sampling_follows_log_prob(rng, channels, num_levels):
     scales = slice(2 + 2 * channels, 2 + 4 * channels)
     parameters[scales] = rng.uniform(-2, 0, 2 * channels)
     uniform = noise(rng, count, 2, channels)
-    draws = draw(np.tile(parameters, (count, 1)), uniform, channels, num_levels)
+    samples = sample(np.tile(parameters, (count, 1)), uniform, channels, num_levels)
     counts = np.bincount(
-        np.ravel_multi_index(draws.T, (num_levels,) * channels), minlength=num_levels**channels
+        np.ravel_multi_index(samples.T, (num_levels,) * channels), minlength=num_levels**channels
     )
     expected = ReferencePixel(parameters, channels, num_levels).probabilities().ravel()
     assert expected.sum() == pytest.approx(1)

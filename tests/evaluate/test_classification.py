@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import classification_figures
 from keras_pixelcnnpp.evaluate.classification import (
-    Judgment,
+    Predictions,
     compare,
     part_rows,
 )
@@ -28,8 +28,8 @@ def report_of(run, name="classification"):
 
 class TestNumbers:
     def test_of_two_models(self):
-        right = Judgment(np.eye(2)[[0, 1, 1]], np.full((3, 2), -4 * np.log(2)))
-        half = Judgment(np.array([[0.9, 0.1]] * 3))
+        right = Predictions(np.eye(2)[[0, 1, 1]], np.full((3, 2), -4 * np.log(2)))
+        half = Predictions(np.array([[0.9, 0.1]] * 3))
         models = {"pixelcnnpp": right, "baseline": half}
         report = compare(np.array([0, 1, 1]), models, (2, 2, 1), ("a", "b"))
         assert report["count"] == 3
@@ -44,8 +44,8 @@ class TestNumbers:
 
     def test_density_is_the_mean_over_classes(self):
         # p(x|0) = 1/2, p(x|1) = 1/8: p(x) = 5/16.
-        judgment = Judgment(np.array([[0.8, 0.2]]), np.log([[1 / 2, 1 / 8]]))
-        report = compare(np.array([0]), {"pixelcnnpp": judgment}, (1, 1, 1), ("a", "b"))
+        of_model = Predictions(np.array([[0.8, 0.2]]), np.log([[1 / 2, 1 / 8]]))
+        report = compare(np.array([0]), {"pixelcnnpp": of_model}, (1, 1, 1), ("a", "b"))
         assert report["models"]["pixelcnnpp"]["bits_per_dim"] == pytest.approx(-np.log2(5 / 16))
         assert report["mcnemar_p"] is None
         assert report["accuracy_difference"] is None
@@ -54,7 +54,7 @@ class TestNumbers:
     def test_details_by_hand_with_a_class_that_is_missing(self):
         labels = np.array([0, 0, 1, 1])
         probabilities = np.array([[0.8, 0.1, 0.1], [0.3, 0.5, 0.2], [0.1, 0.9, 0], [0, 0.6, 0.4]])
-        report = compare(labels, {"a": Judgment(probabilities)}, (1, 1, 1), ("a", "b", "c"))
+        report = compare(labels, {"a": Predictions(probabilities)}, (1, 1, 1), ("a", "b", "c"))
         json.dumps(report, allow_nan=False)
         details = report["models"]["a"]
         by_class = details["classification_report"]
@@ -132,8 +132,8 @@ class TestCommand:
         assert report["rows"] == [0, 1, 2, 3, 4]
         train, split = tiny.tiny_split(24, 0), tiny.tiny_split(9, 1)
         model = keras.models.load_model(run.model_keras)
-        judged = model.class_probabilities(split.images, observed_rows=range(5))
-        right = (judged.argmax(axis=-1) == split.labels[:, None]).mean(axis=0)
+        predicted = model.class_probabilities(split.images, observed_rows=range(5))
+        right = (predicted.argmax(axis=-1) == split.labels[:, None]).mean(axis=0)
         assert report["models"]["pixelcnnpp"]["accuracy"] == pytest.approx(right)
         mean = np.rint(train.images.mean(axis=0)).astype("uint8")
         baseline = keras.models.load_model(run.baseline_keras)
@@ -186,7 +186,7 @@ class TestCommand:
         assert [int(row["label"]) for row in rows] == list(labels)
         right = [row["predicted"] == row["label"] for row in rows if row["label"] != "-1"]
         assert report["models"]["pixelcnnpp"]["accuracy"] == np.mean(right)
-        # The floor too: of what the model was trained on, of the images it is judged by.
+        # The histogram too: fitted to the training images, measured on the others.
         dataset = tiny.tiny_dataset()
         known = dataset.split("validation").images[labels >= 0]
         histogram = PixelHistogram(dataset.split("train").images, num_levels=5)

@@ -16,7 +16,7 @@ def test_gallery_shows_each_pixel_in_its_place():
     rows, columns = np.nonzero((shown == (200, 100, 50)).all(axis=-1))
     black_rows, black_columns = np.nonzero((shown == 0).all(axis=-1))
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=2)
-    assert np.ptp(rows) >= 64  # enlarged to be seen
+    assert np.ptp(rows) == 63  # 16 pixels, each four times as wide
     # It is the last one; words stand left of the images and above them.
     assert rows.max() >= black_rows.max() - 1
     assert columns.max() >= black_columns.max() - 1
@@ -30,15 +30,15 @@ def test_names_in_tables_are_not_markup(capsys):
     assert all(text in shown for text in ("[b]head", "cat [old]", ":smile:", "[/b]", "[i]t"))
 
 
-def test_curves_are_drawn_of_what_was_measured(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(figures, "figure_png", lambda figure, dpi: drawn.append(figure) or b"png")
+def test_curves_show_what_was_measured(monkeypatch):
+    made = []
+    monkeypatch.setattr(figures, "figure_png", lambda figure, dpi: made.append(figure) or b"png")
     histories = {
         "first": [{"epoch": 1, "val_accuracy": 0.25}, {"epoch": 2, "val_accuracy": None}],
         "second": [{"epoch": 1, "accuracy": 0.5}, {"epoch": 2, "accuracy": 0.75}],
     }
     assert figures.history_png(histories, "accuracy", "accuracy") == b"png"
-    (axes,) = drawn[0].axes
+    (axes,) = made[0].axes
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert lines == {"first, validation": [[1, 0.25]], "second, training": [[1, 0.5], [2, 0.75]]}
     assert figures.history_png(histories, "bits_per_dim", "bits/dim") is None

@@ -215,7 +215,7 @@ ALONE = """
     loaded = tf.saved_model.load(sys.argv[1])
     images = np.load(sys.argv[2])
 
-    def draw(count, seed, temperature=1.0):
+    def sample(count, seed, temperature=1.0):
         return loaded.signatures["sample"](
             labels=tf.range(count) % 2,
             seed=tf.constant(seed),
@@ -229,15 +229,15 @@ ALONE = """
         assert np.abs(alone["log_likelihood"] - scores[:, label]).max() < 1e-4
     bad = loaded.signatures["classify_bytes"](image_bytes=tf.constant([b"no image"]))
     assert bad["class_id"].numpy().tolist() == [-1]
-    one, seven = draw(1, 5), draw(7, 5)
+    one, seven = sample(1, 5), sample(7, 5)
     assert one.shape == (1, 2, 2, 1) and one.dtype == np.uint8
     assert (one == seven[:1]).all()
-    assert (draw(7, 5) == seven).all()
-    assert (draw(64, 6) != draw(64, 5)).any()
-    warm, cold = (draw(64, 5, temperature).reshape(32, 2, -1) for temperature in (1.0, 1e-6))
+    assert (sample(7, 5) == seven).all()
+    assert (sample(64, 6) != sample(64, 5)).any()
+    warm, cold = (sample(64, 5, temperature).reshape(32, 2, -1) for temperature in (1.0, 1e-6))
     assert (cold == cold[:1]).all() and (warm != warm[:1]).any()
     assert not [name for name in sys.modules if name.startswith("keras_pixelcnnpp")]
-    np.savez(sys.argv[3], scores=scores, drawn=draw(int(sys.argv[4]), 5))
+    np.savez(sys.argv[3], scores=scores, sampled=sample(int(sys.argv[4]), 5))
 """
 
 
@@ -261,9 +261,9 @@ def test_works_where_this_package_is_not(tmp_path):
     expected_scores = model.class_log_likelihoods(images)
     with np.load(tmp_path / "result.npz") as result:
         assert result["scores"] == pytest.approx(expected_scores, abs=1e-4)
-        drawn = to_levels(result["drawn"], NUM_LEVELS).reshape(COUNT, 4)
+        sampled = to_levels(result["sampled"], NUM_LEVELS).reshape(COUNT, 4)
     for label in range(2):
-        counts = np.bincount(drawn[label::2] @ places, minlength=NUM_LEVELS**4)
+        counts = np.bincount(sampled[label::2] @ places, minlength=NUM_LEVELS**4)
         expected = np.exp(expected_scores[:, label].astype("float64"))
         expected *= counts.sum() / expected.sum()
         rare = expected < 5

@@ -91,7 +91,7 @@ def test_share_of_zeros_and_expectation(rate):
     np.testing.assert_allclose(output[output != 0], 1 / kept, rtol=1e-6)
 
 
-def test_every_channel_is_drawn():
+def test_every_channel_can_be_dropped():
     """Also where their number isn't a multiple of the bytes in a word."""
     output = run(SharedDropout(0.5, seed=0), np.ones((50, 1, 4, 4, 7), "float32"), training=True)
     shares = (output == 0).mean(axis=(0, 1, 2, 3))

@@ -88,7 +88,7 @@ def model_and_image(rng, trained, **arguments):
     return model, image.astype("float32")
 
 
-ALL_GREY = [(i, j, 0) for i in range(8) for j in range(8)]
+ALL_GRAY = [(i, j, 0) for i in range(8) for j in range(8)]
 
 
 EVERY = "+".join(STRATEGIES)
@@ -107,7 +107,7 @@ EVERY = "+".join(STRATEGIES)
 def test_gray(rng, arguments):
     options = {"num_classes": 3, "num_levels": 17, "num_resolutions": 2, **arguments}
     model, image = model_and_image(rng, True, image_shape=(8, 8, 1), **options)
-    check(model, image, 1 if model.num_classes else None, ALL_GREY)
+    check(model, image, 1 if model.num_classes else None, ALL_GRAY)
     if model.num_classes:
         scores = model.class_log_likelihoods(to_images(image[None], 17))[0]
         assert len(np.unique(scores)) == 3  # the label does enter

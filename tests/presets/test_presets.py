@@ -96,10 +96,10 @@ def test_preset_of_digits_is_as_accurate_as_its_card_says():
 @pytest.mark.slow
 def test_preset_of_digits_draws_what_a_classifier_reads():
     labels = np.repeat(np.arange(10), 4)
-    drawn = PixelCNNPlusPlus.from_preset("digits").sample(labels, seed=0)
+    sampled = PixelCNNPlusPlus.from_preset("digits").sample(labels, seed=0)
     train = load_dataset("digits").split("train")
-    judge = KNeighborsClassifier(3).fit(train.images.reshape(len(train), -1), train.labels)
-    assert judge.score(drawn.reshape(len(drawn), -1), labels) > 0.8
+    neighbors = KNeighborsClassifier(3).fit(train.images.reshape(len(train), -1), train.labels)
+    assert neighbors.score(sampled.reshape(len(sampled), -1), labels) > 0.8
 
 
 @pytest.mark.slow

@@ -70,10 +70,10 @@ def test_sample(pixelcnnpp, trained, tmp_path):
     assert status == 0
     assert "dark, bright" in out
     grid = np.asarray(Image.open(output))[::16, ::16]  # images of 4×4 are enlarged
-    drawn = trained.sample([0, 0, 0, 2, 2, 2], seed=4)[..., 0]
+    sampled = trained.sample([0, 0, 0, 2, 2, 2], seed=4)[..., 0]
     # The first row is that of the first class, with a pixel between the images.
-    np.testing.assert_array_equal(grid[1:5, 1:5], drawn[0])
-    np.testing.assert_array_equal(grid[6:10, 1:5], drawn[3])
+    np.testing.assert_array_equal(grid[1:5, 1:5], sampled[0])
+    np.testing.assert_array_equal(grid[6:10, 1:5], sampled[3])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ One image, one label, one output pixel at a time; nothing from the library but t
 weights. Features are arrays `(height, width, channels)`.
 
 References: Salimans et al. 2017, PixelCNN++ (network, mixture); Salimans & Kingma 2016 (weight
-normalization); the fusion strategies as in the table of the library's documentation.
+normalization); the conditioning strategies as in the table of the library's documentation.
 """
 
 import numpy as np

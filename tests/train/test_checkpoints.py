@@ -29,7 +29,7 @@ def model(units=3):
 def train(model, epochs=1):
     x = np.linspace(0, 1, 8, dtype="float32").reshape(4, 2)
     y = np.ones((4, model.output_shape[-1]), "float32")
-    # Under torch, dropout draws from the global generator, and so does building the model.
+    # Under torch, dropout uses the global generator, and so does building the model.
     seed = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: keras.utils.set_random_seed(epoch)
     )

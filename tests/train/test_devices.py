@@ -52,7 +52,7 @@ class Batches(ImageSequence):
 
 
 keras.utils.set_random_seed(0)
-# Dropout off: each device draws its own masks.
+# Dropout off: each device has its own masks.
 model = tiny.tiny_model(dropout_rate=0.0, label_loss_weight=0.5)
 model.compile(make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.8}, 1000))
 split = tiny.tiny_split(21)  # the last batch has 5 images

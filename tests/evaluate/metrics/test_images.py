@@ -62,7 +62,7 @@ class TestKernelDistance:
         assert kernel_distance(a, b) == pytest.approx(expected)
 
 
-class TestNeighbourhoods:
+class TestNeighborhoods:
     def test_are_what_all_pairs_say(self, rng):
         real, generated = rng.normal(size=(40, 4)), rng.normal(0.7, size=(30, 4))
 
@@ -97,7 +97,7 @@ class TestFidelityMetrics:
         assert {name for name, number in numbers.items() if number is not None} == known
 
 
-class TestNearestNeighbours:
+class TestNearestNeighbors:
     def test_is_what_all_pairs_say(self, rng):
         queries, pool = rng.normal(size=(6, 5)), rng.normal(size=(40, 5))
         distances, rows = nearest_neighbors(queries, pool, 3)
