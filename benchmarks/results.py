@@ -33,6 +33,7 @@ PAGES = (
     "likelihood",
     "compression",
     "speed",
+    "stress_test",
 )
 VERSIONS = {"python": "Python", "keras": "Keras", "numpy": "NumPy", "tensorflow": "TensorFlow"}
 KEPT = ("config.json", "reports/*.json", "reports/samples.png", "logs/*/history.json")
