@@ -16,7 +16,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
     """Distribution of the channels of one pixel: a mixture of discretized logistics.
 
     An event is the vector of channels of a pixel, whole levels from 0 to `num_levels - 1`. One
-    component is drawn for all channels; the mean of a channel is shifted by the earlier ones.
+    component is sampled for all channels; the mean of a channel is shifted by the earlier ones.
 
     `log_prob` of anything but whole levels has no meaning; with `validate_args=True` it is an error
     (under JAX, outside of compiled functions). `mean` and `mode` are there for one channel.
@@ -126,11 +126,11 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
     def _sample_n(self, n, seed=None):
         seed = tfp.random.sanitize_seed(seed)
         batch_shape = tuple(self._parameters_tensor.shape[:-1])
-        draws = self.num_mixtures + self._channels
+        count = self.num_mixtures + self._channels
         uniform = tfp.distributions.Uniform(
             low=ops.cast(keras.config.epsilon(), self.dtype), high=1.0
         )
-        noise = uniform.sample((n, *batch_shape, draws), seed=seed)
+        noise = uniform.sample((n, *batch_shape, count), seed=seed)
         return logistic_mixture.sample(
             self._parameters_tensor, noise, self._channels, self._num_levels
         )

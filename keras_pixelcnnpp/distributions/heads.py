@@ -1,7 +1,7 @@
 """What a network's outputs at a pixel mean: the two distributions, behind one interface.
 
 A head says how many parameters a pixel has (`num_parameters`), how much uniform noise it takes to
-draw one (`noise_size`), and has three methods:
+sample one (`noise_size`), and has three methods:
 
 | method | gives |
 |---|---|

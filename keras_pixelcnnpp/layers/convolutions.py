@@ -134,7 +134,7 @@ def map_channels(x, matrix):
     if None in shape:
         return ops.matmul(x, matrix)
     # Of an unknown batch, TensorFlow makes some 25 operations of the other product, most of which
-    # compute shapes: a third of the graph that draws.
+    # compute shapes: a third of the graph that samples.
     return ops.reshape(ops.matmul(ops.reshape(x, (-1, x.shape[-1])), matrix), shape)
 
 
