@@ -118,7 +118,7 @@ class PixelCNNClassifier(_KerasClassifier):
         batch_size: Integer, how many images are scored, each once per class, and trained on at
             once.
         verbose: 1 shows Keras's progress bar.
-        tta_flip: Whether to judge by the mean of `log p(x | y)` over an image and its mirror
+        tta_flip: Whether to classify by the mean of `log p(x | y)` over an image and its mirror
             image; twice the work.
         preset: Name or folder of the preset that gives architecture and training options. Its
             weights are not used. Size and channels are those of the images, levels the preset's.

@@ -38,13 +38,13 @@ def test_no_two_classes_have_a_file_in_common(class_names):
 
 def test_draws_what_the_model_samples():
     model = tiny.tiny_model(class_names=tiny.NAMES)
-    drawn = ClassSamples.draw(model, per_class=2, seed=3)
-    assert drawn.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert (drawn.images == model.sample(drawn.labels, seed=3)).all()
-    assert [name for name, _ in drawn.by_class()] == ["dark", "gray", "bright"]
+    samples = ClassSamples.draw(model, per_class=2, seed=3)
+    assert samples.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert (samples.images == model.sample(samples.labels, seed=3)).all()
+    assert [name for name, _ in samples.by_class()] == ["dark", "gray", "bright"]
 
 
 def test_unconditional_model_has_one_class():
     model = tiny.tiny_model(num_classes=0, conditioning="none")
-    drawn = ClassSamples.draw(model, per_class=2)
-    assert [(name, len(pixels)) for name, pixels in drawn.by_class()] == [("any", 2)]
+    samples = ClassSamples.draw(model, per_class=2)
+    assert [(name, len(pixels)) for name, pixels in samples.by_class()] == [("any", 2)]
