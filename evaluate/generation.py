@@ -52,7 +52,7 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
 
     def sample(temperature: float) -> ClassSamples:
         arguments = {**how, "temperature": temperature, "verbose": options.verbose}
-        return ClassSamples.draw(model, options.per_class, **arguments)
+        return ClassSamples.sample(model, options.per_class, **arguments)
 
     print("Sampling. Compiling the sampler takes some seconds at first.")
     start = time.perf_counter()

@@ -312,7 +312,7 @@ def sample_trained(
     print("Sampling. The first step takes longest.")
     options = {"seed": seed, "temperature": temperature, "guidance": guidance}
     with argument_errors():
-        samples = ClassSamples.draw(trained.model, count, chosen, **options)
+        samples = ClassSamples.sample(trained.model, count, chosen, **options)
     write_bytes(output, png_bytes(samples.overview(count)))
     rows = ", ".join(name for name, _ in samples.by_class())
     print(f"Wrote {output}, from top to bottom: {rows}")

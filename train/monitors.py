@@ -210,6 +210,6 @@ class TensorBoardLog(keras.callbacks.Callback):
             self._validation.image("confusion_matrix", png_pixels(png), epoch)
         if self.sample_every and (epoch + 1) % self.sample_every == 0:
             with averaged_weights(self.model):
-                samples = ClassSamples.draw(self.model, self.PER_CLASS, seed=0, verbose=0)
+                samples = ClassSamples.sample(self.model, self.PER_CLASS, seed=0, verbose=0)
             for name, grid in samples.grids().items():
                 self._validation.image(f"samples/{name}", grid, epoch)

@@ -23,7 +23,7 @@ class ClassSamples:
     Example:
 
     ```python
-    samples = ClassSamples.draw(model, per_class=25)
+    samples = ClassSamples.sample(model, per_class=25)
     samples.write("samples")            # koala_image_01.png … pizza_image_25.png
     ```
     """
@@ -33,13 +33,15 @@ class ClassSamples:
     class_names: tuple[str, ...]
 
     @classmethod
-    def draw(cls, model, per_class: int, chosen: Sequence[int] = (), **arguments) -> "ClassSamples":
-        """Lets an `AutoregressiveModel` draw `per_class` images of each class.
+    def sample(
+        cls, model, per_class: int, chosen: Sequence[int] = (), **arguments
+    ) -> "ClassSamples":
+        """Samples `per_class` images of each class from an `AutoregressiveModel`.
 
         Args:
-            model: The model. An unconditional one draws `per_class` images in all.
+            model: The model. From an unconditional one `per_class` images are sampled in all.
             per_class: The number of images.
-            chosen: The labels of the classes to draw; by default, all.
+            chosen: The labels of the classes to sample; by default, all.
             **arguments: Of `AutoregressiveModel.sample`, such as `seed`.
         """
         names = model.class_names if model.num_classes else ("any",)

@@ -165,7 +165,7 @@ def test_tensorboard_has_samples_and_the_confusion_matrix(watched):
     }
     assert events(folder / "train").Tags()["images"] == ["training_images"]
     # At its end `fit` puts the averaged weights into the model.
-    grids = ClassSamples.draw(model, TensorBoardLog.PER_CLASS, seed=0).grids()
+    grids = ClassSamples.sample(model, TensorBoardLog.PER_CLASS, seed=0).grids()
     for name, grid in grids.items():
         content = found.Images(f"samples/{name}")[-1].encoded_image_string
         # Where the images are gray, TensorBoard's have three equal channels.
