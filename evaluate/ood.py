@@ -8,8 +8,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
-from keras_pixelcnnpp.data.built_in import load_digits
 from keras_pixelcnnpp.data.images import check_channels, png_bytes, resize_images
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
@@ -94,7 +94,7 @@ def ood_inputs(images: np.ndarray, source: str = "", seed: int = 0) -> dict[str,
     count, height, width, channels = shape = images.shape
     sets = {"photographs": _photographs(shape, rng)}
     if source != "digits":
-        digits = load_digits().split("train").images
+        digits = load_dataset("digits").split("train").images
         digits = digits[rng.integers(0, len(digits), count)]
         sets["digits"] = resize_images(digits, (height, width), channels, "stretch")
     colors = rng.integers(0, 256, (count, 1, 1, channels), dtype=np.uint8)

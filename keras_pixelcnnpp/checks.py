@@ -75,8 +75,9 @@ def require_temperature(value):
 def require_choice(name, value, choices):
     """Raises a `ValueError` unless `value` is one of `choices`."""
     if value not in choices:
+        expected = ", ".join(map(str, choices))
         raise ValueError(
-            f"Invalid value for argument `{name}`. Expected one of: {', '.join(choices)}. "
+            f"Invalid value for argument `{name}`. Expected one of: {expected}. "
             f"Received: {name}={value!r}"
         )
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.train.options import Options

@@ -129,13 +129,16 @@ def resize_images(
 
     Returns:
         uint8 `(N, height, width, channels)`, values from 0 to 255.
+
+    Raises:
+        UserError: If they would have to be converted and have another number of channels.
     """
     size, channels = image_size or images.shape[1:3], channels or images.shape[-1]
     if (*size, channels) == images.shape[1:]:
         return images
-    arrays = images[..., 0] if images.shape[-1] == 1 else images
+    check_channels(images)
     return np.stack(
-        [fit_image(_converted(Image.fromarray(array), channels), size, resize) for array in arrays]
+        [fit_image(_converted(as_image(image), channels), size, resize) for image in images]
     )
 
 

@@ -61,7 +61,7 @@ def test_missing_validation_is_carved_from_training(tmp_path):
         ({"y_train": np.arange(20) % 2 * 2}, "labels of train, row 1: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2**32, 0])}, "is out of range"),
-        ({"class_names": ["cat"]}, "class_names must be 2 strings"),
+        ({"class_names": ["cat"]}, "`class_names`. Expected 2 strings"),
         ({"class_names": ["cat", "cat"]}, "No two classes may have the same name"),
         ({"x_valid": arrays()["x_val"]}, "two names for one split, valid and val"),
     ],

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.stats import mannwhitneyu
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier
-from keras_pixelcnnpp.data.built_in import load_digits
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.ood import auroc_report, detector_scores, ood_inputs, png_bits
 from keras_pixelcnnpp.run import RunFolder
 
@@ -57,7 +57,7 @@ class TestSets:
     def test_photographs_and_digits_are_what_they_say(self):
         gray = np.zeros((4, 8, 8, 1), "uint8")
         sets = ood_inputs(gray)
-        known = {bytes(digit) for digit in load_digits().split("train").images}
+        known = {bytes(digit) for digit in load_dataset("digits").split("train").images}
         assert {bytes(digit) for digit in sets["digits"]} <= known
         assert "digits" not in ood_inputs(gray, "digits")
         # Neighbors in a photograph resemble each other; in shuffled noise they don't.
