@@ -11,7 +11,6 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json, remove_leftovers, write_json
 
-# What tables and plots call the models of a run, by their sections in its config.json.
 TITLES = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
 
 
@@ -90,7 +89,7 @@ class RunFolder:
         """The content of `config.json`.
 
         Raises:
-            UserError: if there is none, or it is damaged.
+            UserError: if there is none, or it is damaged; the message names the entry.
         """
         if not self.config_json.is_file():
             raise UserError(
@@ -98,7 +97,12 @@ class RunFolder:
                 f"pixelcnnpp train pixelcnnpp --data … --run {shlex.quote(str(self.path))}"
             )
         config = read_json(self.config_json)
-        check_run_config(config, self.config_json)
+        for name in self.MODEL_FILES:
+            section = config.get(name, {"options": {}})
+            if not (isinstance(section, dict) and isinstance(section.get("options"), dict)):
+                raise UserError(f"{self.config_json} is damaged: {name!r} lacks its options")
+        needed = ("source", "fingerprint", "seed", "class_names", "image_shape")
+        check_data(config.get("data"), self.config_json, needed)
         return config
 
     def load_data(self, source: str | None = None) -> Dataset:
@@ -111,7 +115,7 @@ class RunFolder:
         Raises:
             UserError: if the classes or the shape of other data don't fit the run's models.
         """
-        known = require_data(self.read_config(), *_NEEDED)
+        known = self.read_config()["data"]
         dataset = self.load_images(source or known["source"])
         expected, received = known["class_names"], list(dataset.class_names)
         is_permuted = received != expected and sorted(received) == sorted(expected)
@@ -136,7 +140,7 @@ class RunFolder:
             dataset: What `load_data` gave, perhaps other data. If the run's own aren't there, its
                 split `train` stands for theirs, and a line says so.
         """
-        known = require_data(self.read_config(), *_NEEDED)
+        known = self.read_config()["data"]
         if dataset.fingerprint() == known["fingerprint"]:
             return dataset.split("train")
         try:
@@ -157,7 +161,7 @@ class RunFolder:
         Raises:
             UserError: if their shape doesn't fit the run's models.
         """
-        known = require_data(self.read_config(), *_NEEDED)
+        known = self.read_config()["data"]
         height, width, channels = known["image_shape"]
         dataset = load_dataset(
             source,
@@ -228,27 +232,26 @@ class RunFolder:
         for folder in (self.path, self.checkpoints(section), self.logs(section)):
             remove_leftovers(folder)
         known = self.read_config() if self.config_json.exists() else {}
-        # A run that broke off before its first checkpoint left nothing worth protecting.
-        held = {name for name in self.MODEL_FILES if name in known and self._has_results(name)}
         has_checkpoint = self.has_checkpoint(section)
-        if resume:
-            # One that was killed before its first checkpoint has neither that nor a model.
-            if section not in known or not (has_checkpoint or section not in held):
-                raise UserError(
-                    f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
-                    "Leave out --resume to start a run."
-                )
-            held.add(section)
-        starts_over = overwrite and section in held and not resume
-        kept = {name: known[name] for name in held if not (starts_over and name == section)}
-        if kept:
-            before = require_data(known, "fingerprint")
-            # The second is there where some labels were hidden.
-            if any(before.get(n) != data.get(n) for n in ("fingerprint", "labels_fingerprint")):
-                raise UserError(
-                    f"{self.path} was trained on other data: {_differences(before, data)}. "
-                    "Choose another folder."
-                )
+        # A run that broke off before its first checkpoint left nothing worth protecting, but it
+        # can be resumed.
+        kept = {name: known[name] for name in self.MODEL_FILES if name in known}
+        kept = {name: kept[name] for name in kept if resume or self._has_results(name)}
+        if resume and (
+            section not in kept or (self.model(section).exists() and not has_checkpoint)
+        ):
+            raise UserError(
+                f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
+                "Leave out --resume to start a run."
+            )
+        starts_over = overwrite and not resume and kept.pop(section, None) is not None
+        # The second is there where some labels were hidden.
+        fingerprints = ("fingerprint", "labels_fingerprint")
+        if kept and any(known["data"].get(name) != data.get(name) for name in fingerprints):
+            raise UserError(
+                f"{self.path} was trained on other data: {_differences(known['data'], data)}. "
+                "Choose another folder."
+            )
         if section in kept:
             allowed = may_change if resume else ()
             if found := _differences(kept[section]["options"], config["options"], allowed):
@@ -284,26 +287,17 @@ def _differences(known: dict, given: dict, allowed: tuple[str, ...] = ()) -> str
     )
 
 
-def check_run_config(config: dict, path: Path) -> None:
-    """Checks what the commands rely on.
-
-    Args:
-        config: The content of `config.json`.
-        path: Where it was read, for the message.
+def check_data(data: object, path: Path, needed: tuple[str, ...]) -> None:
+    """Checks the section `data` of a `config.json`, and that it has the entries `needed`.
 
     Raises:
-        UserError: if it is not the configuration of a run; the message names the entry.
+        UserError: if an entry that is read again is not what it should be; the message names it.
     """
-    data = config.get("data")
     if not isinstance(data, dict):
         raise UserError(f"{path} is not the configuration of a run.")
-    for name in RunFolder.MODEL_FILES:
-        section = config.get(name, {"options": {}})
-        if not (isinstance(section, dict) and isinstance(section.get("options"), dict)):
-            raise UserError(f"{path} is damaged: the section {name!r} lacks its options")
     for name, is_valid in _IS_VALID.items():
-        if name in data and not is_valid(data[name]):
-            raise UserError(f"{path} is damaged. Received: data.{name}={data[name]!r:.80}")
+        if (name in data or name in needed) and not is_valid(data.get(name)):
+            raise UserError(f"{path} is damaged. Received: data.{name}={data.get(name)!r:.80}")
 
 
 def _are_all(values: object, kind: type) -> bool:
@@ -323,15 +317,6 @@ _IS_VALID = {
     "resize": lambda value: value in RESIZES,
     "skip_corrupted": lambda value: isinstance(value, bool),
 }
-_NEEDED = ("source", "fingerprint", "seed", "class_names", "image_shape")
-
-
-def require_data(config: dict, *names: str) -> dict:
-    """Returns the section `data`, after checking that it has the entries `names`."""
-    missing = [name for name in names if name not in config["data"]]
-    if missing:
-        raise UserError(f"config.json of the run is damaged: data.{missing[0]} is missing")
-    return config["data"]
 
 
 def data_words(data: dict, with_split: bool = True) -> list[str]:

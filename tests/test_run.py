@@ -6,7 +6,13 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.run import RunFolder
 
-DATA = {"source": "digits", "fingerprint": "f00d", "class_names": ("0", "1")}
+DATA = {
+    "source": "digits",
+    "fingerprint": "f00d",
+    "seed": 0,
+    "class_names": ("0", "1"),
+    "image_shape": (8, 8, 1),
+}
 
 
 def config(**options):

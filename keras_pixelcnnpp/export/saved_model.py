@@ -10,7 +10,7 @@ from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory, not_installed
 from keras_pixelcnnpp.files import read_json
-from keras_pixelcnnpp.run import RunFolder, check_run_config, require_data
+from keras_pixelcnnpp.run import RunFolder, check_data
 
 
 class SavedModelClassifier(ImageClassifier):
@@ -52,8 +52,7 @@ class SavedModelClassifier(ImageClassifier):
         file = self.folder / "assets" / "config.json"
         self.config = read_json(file)
         # The same entries, and the same rules, as in the configuration of the run.
-        check_run_config({"data": self.config}, file)
-        require_data({"data": self.config}, "class_names", "image_shape", "num_levels")
+        check_data(self.config, file, ("class_names", "image_shape", "num_levels"))
         self.class_names = tuple(self.config["class_names"])
         self.num_classes = len(self.class_names)
         self.image_shape = tuple(self.config["image_shape"])
