@@ -198,8 +198,10 @@ def _in_parts(
         outputs: What a row of each of its outputs is.
     """
     at_once = max(1, at_once)
-    # Of no images, one part too: it gives the outputs their shapes.
-    count = tf.maximum(tf.shape(inputs[0])[0], 1)
+    rows = tf.shape(inputs[0])[0]
+    # Of no images, one of zeros is computed: it gives the outputs their shapes.
+    count = tf.maximum(rows, 1)
+    inputs = [tf.pad(x, [(0, count - rows), *[(0, 0)] * (len(x.shape) - 1)]) for x in inputs]
 
     def compute_part(start, parts):
         computed = function(*(tensor[start : start + at_once] for tensor in inputs))
@@ -216,7 +218,7 @@ def _in_parts(
     _, parts = tf.while_loop(
         lambda start, _: start < count, compute_part, (0, parts), parallel_iterations=1
     )
-    return {name: part.concat() for name, part in parts.items()}
+    return {name: part.concat()[:rows] for name, part in parts.items()}
 
 
 def _checked_labels(model, labels):
