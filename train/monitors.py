@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import LabeledImages
-from keras_pixelcnnpp.data.images import image_grid, png_pixels
+from keras_pixelcnnpp.data.images import image_grid, open_image
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
 from keras_pixelcnnpp.evaluate.metrics.classifiers import mean_log_loss
@@ -207,7 +207,7 @@ class TensorBoardLog(keras.callbacks.Callback):
             predicted = self.monitor.probabilities.argmax(axis=1)
             labels, title = self.monitor.validation.labels, f"epoch {epoch + 1}"
             png = confusion_matrix_png(labels, predicted, self.class_names, title)
-            self._validation.image("confusion_matrix", png_pixels(png), epoch)
+            self._validation.image("confusion_matrix", np.asarray(open_image(png, 3)), epoch)
         if self.sample_every and (epoch + 1) % self.sample_every == 0:
             with averaged_weights(self.model):
                 samples = ClassSamples.sample(self.model, self.PER_CLASS, seed=0, verbose=0)

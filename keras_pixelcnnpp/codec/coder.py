@@ -84,7 +84,7 @@ class PixelCoder:
         """
         encoder = constriction.stream.queue.RangeEncoder()
         if self.model.num_labels > 1:
-            encoder.encode(labels, _any_of(self.model.num_labels))
+            encoder.encode(labels, constriction.stream.model.Uniform(self.model.num_labels))
         sub_pixels = iter(images.reshape(len(images), -1).T.astype("int32", order="C"))
 
         def turn(log_probs):
@@ -124,7 +124,7 @@ class PixelCoder:
 
         labels = np.zeros(count, "int32")
         if self.model.num_labels > 1:
-            labels = read(_any_of(self.model.num_labels), count)
+            labels = read(constriction.stream.model.Uniform(self.model.num_labels), count)
 
         def turn(log_probs):
             return read(_by_counts(), level_counts(log_probs[:count]))
@@ -172,10 +172,6 @@ class PixelCoder:
         levels[: len(chosen), 0] = chosen
         self.running.tick()
         return levels
-
-
-def _any_of(count):
-    return constriction.stream.model.Uniform(count)
 
 
 def _by_counts():

@@ -83,12 +83,7 @@ def compress_images(
     """
     require_constriction()
     images = checked_images(images, model.image_shape)
-    require_integer("batch_size", batch_size)
-    if batch_size > LARGEST_BATCH:
-        raise ValueError(
-            f"Invalid value for argument `batch_size`. Expected at most {LARGEST_BATCH}. "
-            f"Received: batch_size={batch_size}"
-        )
+    require_integer("batch_size", batch_size, high=LARGEST_BATCH)
     count = len(images)
     batch_size = max(1, min(batch_size, count))
     if model.num_classes == 0:

@@ -24,8 +24,7 @@ def named_splits(names: Iterable[str]) -> dict[str, str]:
     """From the splits to those of the `names`, some of `SPLIT_NAMES`, that stand for them."""
     splits = {}
     for name in names:
-        other = splits.setdefault(SPLIT_NAMES[name], name)
-        if other != name:
+        if (other := splits.setdefault(SPLIT_NAMES[name], name)) != name:
             raise UserError(f"There are two names for one split, {other} and {name}.")
     return splits
 
@@ -156,8 +155,7 @@ class LabeledImages:
             raise UserError(
                 f"{len(rows)} images are too few to hold out {share:.0%} of each class: {error}"
             ) from error
-        mask = np.zeros(len(self), dtype=bool)
-        mask[held_out] = True
+        mask = np.isin(np.arange(len(self)), held_out)
         return self.take(~mask), self.take(mask)
 
 
@@ -260,16 +258,9 @@ class Dataset:
 def with_validation(
     splits: dict[str, LabeledImages], seed: int
 ) -> tuple[dict[str, LabeledImages], tuple[str, ...]]:
-    """Returns `splits` with a validation split, and notes that say how it was made.
+    """Makes a tenth of the training images the validation split where there is none.
 
-    Where there is none, a tenth of the training images becomes it.
-
-    Args:
-        splits: Dict of `LabeledImages` with the key `"train"`.
-        seed: Integer.
-
-    Returns:
-        Pair of the dict, and a tuple of lines for the user.
+    Returns the splits, and lines for the user that say so.
     """
     if "validation" in splits:
         return splits, ()
@@ -282,16 +273,9 @@ def with_validation(
 
 
 def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str]) -> int:
-    """Returns the number of classes n, after checking that every label is from -1 to n - 1.
+    """Returns the number of classes n: the training split has 0 … n - 1, without a gap.
 
-    The classes are those of the training split, which must have each of 0 … n - 1.
-
-    Args:
-        labels: Dict from split names to int arrays `(N,)`.
-        place: Function of a split name and a row that says where that label stands.
-
-    Raises:
-        UserError: If a label is out of range; the message names the first one.
+    Of a label that isn't from -1 to n - 1, `place(split, row)` tells the user where it stands.
     """
     count, classes = 0, set(labels["train"].tolist())
     while count in classes:

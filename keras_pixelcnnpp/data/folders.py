@@ -5,17 +5,17 @@ Symbolic links are followed.
 """
 
 import csv
+import itertools
 import os
 import re
-from collections import Counter
+from collections import Counter, namedtuple
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 
 from keras_pixelcnnpp.backend import progress
-from keras_pixelcnnpp.checks import check_class_names
+from keras_pixelcnnpp.checks import check_class_names, checked_class_names
 from keras_pixelcnnpp.data.dataset import (
     SPLIT_NAMES,
     Dataset,
@@ -28,17 +28,10 @@ from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image
 from keras_pixelcnnpp.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+NAMED = 10  # so many bad files an error names
 
-# How many bad files an error names.
-NAMED = 10
-
-
-class Listed(NamedTuple):
-    """An image file that is listed and not read yet; `path` is relative to the folder."""
-
-    path: str
-    label: int
-    place: str
+# An image file that is not read yet: its path below the folder, and where that was found.
+Listed = namedtuple("Listed", ("path", "label", "place"))
 
 
 def load_folder(
@@ -212,13 +205,13 @@ def _list_csv_files(folder):
         if (folder / f"{split}.csv").exists()
     }
     seen = {}
-    for row in (row for rows in listed.values() for row in rows):
+    for row in itertools.chain.from_iterable(listed.values()):
         first = seen.setdefault(PurePosixPath(row.path), row)
         if first is not row:
             raise UserError(f"{row.place}: {row.path!r} was listed before, {first.place}")
     labels = {split: np.array([row.label for row in rows]) for split, rows in listed.items()}
     num_classes = count_classes(labels, lambda split, row: listed[split][row].place)
-    return tuple(f"Class{index}" for index in range(num_classes)), listed, []
+    return checked_class_names(None, num_classes), listed, []
 
 
 def _list_csv(folder, name):

@@ -196,12 +196,6 @@ def check_channels(pixels: np.ndarray) -> None:
         )
 
 
-def png_pixels(png: bytes) -> np.ndarray:
-    """Decodes a PNG file: uint8 `[height, width, 3]`, 0 to 255."""
-    with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
 def _content(path):
     path = Path(path)
     # Opening a pipe or a device would wait for ever.

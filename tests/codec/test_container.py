@@ -166,7 +166,10 @@ def test_another_process_and_a_saved_model(model, images, data, tmp_path):
     ("arguments", "message"),
     [
         ({"batch_size": 0}, "`batch_size`. Expected a positive integer"),
-        ({"batch_size": 1025}, "`batch_size`. Expected at most 1024. Received: batch_size=1025"),
+        (
+            {"batch_size": 1025},
+            "`batch_size`. Expected an integer from 1 to 1024. Received: batch_size=1025",
+        ),
         ({"labels": [0, 1, 2, 3, 0]}, "`labels`. Expected integers from 0 to 2"),
         ({"images": np.zeros((1, 4, 4, 3), "uint8")}, "images. Expected integers"),
         ({"images": np.full((1, 4, 4, 1), 256)}, "integers from 0 to 255"),
