@@ -31,6 +31,8 @@ MASKED = (kp.GatedPixelCNN, kp.PixelCNN)
 def make(cls, head="logistic_mixture", channels=1, **arguments):
     """A model of 4×4 images whose weights no initializer gives."""
     options = {"num_classes": 3, "num_levels": 5, "num_blocks": 1, "num_mixtures": 2}
+    # With more, it would promise more than the 24 bits that a level costs at most.
+    options["conditioning"] = "bias"
     options |= {"filters": 12} if cls in MASKED else {"filters": 4, "num_resolutions": 1}
     keras.utils.set_random_seed(1)
     model = cls(head=head, **{"image_shape": (4, 4, channels), **options, **arguments})
@@ -165,11 +167,7 @@ def test_another_process_and_a_saved_model(model, images, data, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "`batch_size`. Expected a positive integer"),
-        (
-            {"batch_size": 1025},
-            "`batch_size`. Expected an integer from 1 to 1024. Received: batch_size=1025",
-        ),
+        ({"batch_size": 1025}, "`batch_size`. Expected an integer from 1 to 1024. Received"),
         ({"labels": [0, 1, 2, 3, 0]}, "`labels`. Expected integers from 0 to 2"),
         ({"images": np.zeros((1, 4, 4, 3), "uint8")}, "images. Expected integers"),
         ({"images": np.full((1, 4, 4, 1), 256)}, "integers from 0 to 255"),
@@ -184,7 +182,7 @@ def test_bad_arguments(model, images, arguments, message):
 def test_without_constriction(model, images, data, monkeypatch):
     monkeypatch.setattr("keras_pixelcnnpp.codec.coder.constriction", None)
     for function in (require_constriction, lambda: model.compress(images)):
-        with pytest.raises(UserError, match=r"pip install 'keras-pixelcnnpp\[codec\]'"):
+        with pytest.raises(UserError, match="pip install constriction"):
             function()
     with pytest.raises(UserError, match="constriction"):
         model.decompress(data)
