@@ -141,16 +141,15 @@ class RunFolder:
                 split `train` stands for theirs, and a line says so.
         """
         known = self.read_config()["data"]
-        if dataset.fingerprint() == known["fingerprint"]:
-            return dataset.split("train")
-        try:
-            return self.load_data().split("train")
-        except (UserError, OSError):
-            print(
-                f"Note: {known['source']}, which the run was trained on, is not there: where "
-                f"training images are asked for, those of {dataset.name} stand for them."
-            )
-            return dataset.split("train")
+        if dataset.fingerprint() != known["fingerprint"]:
+            try:
+                dataset = self.load_data()
+            except (UserError, OSError):
+                print(
+                    f"Note: {known['source']}, which the run was trained on, is not there: where "
+                    f"training images are asked for, those of {dataset.name} stand for them."
+                )
+        return dataset.split("train")
 
     def load_images(self, source: str) -> Dataset:
         """Loads images of any classes in the form that the run's models take.
@@ -235,8 +234,11 @@ class RunFolder:
         has_checkpoint = self.has_checkpoint(section)
         # A run that broke off before its first checkpoint left nothing worth protecting, but it
         # can be resumed.
-        kept = {name: known[name] for name in self.MODEL_FILES if name in known}
-        kept = {name: kept[name] for name in kept if resume or self._has_results(name)}
+        kept = {
+            name: known[name]
+            for name in self.MODEL_FILES
+            if name in known and (resume or self.has_checkpoint(name) or self.model(name).exists())
+        }
         if resume and (
             section not in kept or (self.model(section).exists() and not has_checkpoint)
         ):
@@ -274,9 +276,6 @@ class RunFolder:
             for folder in (self.reports, *of_pixelcnnpp):
                 shutil.rmtree(folder, ignore_errors=True)
         write_json(self.config_json, {"data": data, **kept, section: config})
-
-    def _has_results(self, section: str) -> bool:
-        return self.has_checkpoint(section) or self.model(section).exists()
 
 
 def _differences(known: dict, given: dict, allowed: tuple[str, ...] = ()) -> str:
