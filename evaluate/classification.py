@@ -10,16 +10,16 @@ from typing import Self
 import numpy as np
 from sklearn.metrics import classification_report
 
-from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier, write_predictions
+from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.batches import mean_image
 from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
-from keras_pixelcnnpp.errors import argument_errors
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import classification_figures as plots
 from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.evaluate.metrics.images import PixelHistogram
-from keras_pixelcnnpp.files import counted, write_bytes, write_json
+from keras_pixelcnnpp.files import counted, write_bytes, write_json, write_predictions
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -138,12 +138,18 @@ def _predictions(
     (scores, parts), speed = timed(lambda some: classifier.class_scores(some, rows))
     predictions = {"pixelcnnpp": Predictions(parts[:, -1], scores[:, -1], speed, parts)}
     if (cnn := load_baseline(folder)) is not None:
-        how = {"verbose": options.verbose, "tta_flip": options.tta_flip}
-        classifier = BaselineClassifier(cnn, **how)
-        whole, speed = timed(classifier.predict_proba)
+
+        def classify(some: np.ndarray) -> np.ndarray:
+            probabilities = cnn.class_probabilities(some, verbose=options.verbose)
+            if options.tta_flip:
+                flipped = cnn.class_probabilities(some[:, :, ::-1], verbose=options.verbose)
+                probabilities = (probabilities + flipped) / 2
+            return probabilities
+
+        whole, speed = timed(classify)
         height = np.arange(images.shape[1])[:, np.newaxis, np.newaxis]
         seen = (np.where(height < row, images, filling) for row in rows[:-1])
-        parts = np.stack([*map(classifier.predict_proba, seen), whole], axis=1)
+        parts = np.stack([*map(classify, seen), whole], axis=1)
         predictions["baseline"] = Predictions(whole, None, speed, parts)
     return predictions
 
@@ -153,8 +159,11 @@ def load_classifier(
 ) -> PixelCNNClassifier:
     """The run's PixelCNN++ as a classifier; `UserError` if it is not there, or knows no labels."""
     model = load_trained_model(folder.require_model("pixelcnnpp"))
-    with argument_errors():
-        return PixelCNNClassifier(model, batch_size, verbose, tta_flip)
+    if not model.num_classes:
+        raise UserError(
+            f"{folder.model_keras} knows no classes. Expected a model that was trained with labels."
+        )
+    return PixelCNNClassifier(model, batch_size, verbose, tta_flip)
 
 
 def load_baseline(folder: RunFolder) -> BaselineCNN | None:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 from rich.box import SIMPLE_HEAD
 
+from keras_pixelcnnpp.backend import full_float32
 from keras_pixelcnnpp.checks import checked_images, require_temperature
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import png_bytes
@@ -167,14 +168,15 @@ def complete_images(model: AutoregressiveModel, real: LabeledImages, count: int,
     )
 
 
+@full_float32()
 def baseline_features(model: BaselineCNN, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
-    """What the logits of a `BaselineCNN` are made of: float64 `[count, filters[-1]]`.
+    """What a `BaselineCNN` makes its probabilities of: float64 `[count, widths[-1]]`.
 
     A Fréchet distance of them tells how images differ in what tells the classes
     apart. It is not the FID, and compares with others under the same classifier only.
     """
     images = checked_images(images, model.image_shape)
-    found = np.zeros((len(images), model.filters[-1]))
+    found = np.zeros((len(images), model.widths[-1]))
     for start in range(0, len(images), batch_size):
         rows = slice(start, start + batch_size)
         features = model.features(images[rows], training=False)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
+from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.images import check_channels, png_bytes, resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize
@@ -20,6 +20,7 @@ from keras_pixelcnnpp.files import counted, write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder
 
 EXAMPLES = 6
@@ -55,9 +56,8 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     background = options.background and load_background(options.background, model)
     print(f"Scoring {counted(len(images))} of the split {options.split} and those of other sets")
     cnn = load_baseline(folder)
-    baseline = cnn and BaselineClassifier(cnn)
     scoring = {"batch_size": options.batch_size, "verbose": options.verbose}
-    scores = detector_scores(sets, model, baseline, background, **scoring)
+    scores = detector_scores(sets, model, cnn, background, **scoring)
     report = {"options": options.given, "split": options.split, "seed": options.seed}
     report |= auroc_report(scores)
     write_json(folder.reports / "ood.json", report)
@@ -129,7 +129,7 @@ def _photographs(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
 def detector_scores(
     sets: dict[str, np.ndarray],
     model: AutoregressiveModel,
-    baseline: BaselineClassifier | None = None,
+    baseline: BaselineCNN | None = None,
     background: AutoregressiveModel | None = None,
     batch_size: int = 32,
     verbose: int = 0,
@@ -157,7 +157,7 @@ def detector_scores(
     if background is not None:
         found["likelihood_ratio"] = bits - background.bits_per_dim(images, **scoring)
     if baseline is not None:
-        found["baseline_max_softmax"] = -baseline.predict_proba(images).max(axis=1)
+        found["baseline_max_softmax"] = -baseline.class_probabilities(images).max(axis=1)
     ends = np.cumsum([len(given) for given in sets.values()])
     split = {name: np.split(found[name], ends[:-1]) for name in DETECTORS if name in found}
     return {

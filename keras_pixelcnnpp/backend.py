@@ -7,8 +7,9 @@ import os
 import platform
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -165,25 +166,57 @@ def in_batches(function: Callable, batches: Sequence, verbose: int | str) -> np.
     return np.concatenate(results)
 
 
-def set_tensor_float32(enabled: bool) -> None:
-    """Whether a GPU may round the factors of float32 products to 10 bits of their 23: TF32.
+@contextmanager
+def tensor_float32(enabled: bool) -> Iterator[None]:
+    """Within, a GPU may round the factors of float32 products to 10 bits of their 23, or may not.
 
-    Left alone, TensorFlow and JAX do where the GPU can, and torch does in convolutions.
+    Left alone, TensorFlow and JAX do so (TF32) where the GPU can, and torch does in convolutions.
     """
     backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
+    with ExitStack() as before:
+        if backend == "tensorflow":
+            from tensorflow.config import experimental
 
-        tf.config.experimental.enable_tensor_float_32_execution(enabled)
-    elif backend == "jax":
-        import jax
+            is_enabled = experimental.tensor_float_32_execution_enabled()
+            before.callback(experimental.enable_tensor_float_32_execution, is_enabled)
+            experimental.enable_tensor_float_32_execution(enabled)
+        elif backend == "jax":
+            import jax
 
-        jax.config.update("jax_default_matmul_precision", "tensorfloat32" if enabled else "float32")
-    elif backend == "torch":
-        import torch
+            name = "tensorfloat32" if enabled else "float32"
+            before.enter_context(jax.default_matmul_precision(name))
+        elif backend == "torch":
+            import torch
 
-        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-        products.fp32_precision = convolutions.fp32_precision = "tf32" if enabled else "ieee"
+            for products in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):
+                before.callback(setattr, products, "fp32_precision", products.fp32_precision)
+                products.fp32_precision = "tf32" if enabled else "ieee"
+        yield
+
+
+_FULL_FLOAT32 = {"calls": 0, "lock": threading.Lock(), "before": ExitStack()}
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Within, or within a function that it decorates, float32 products are not rounded to TF32."""
+    if keras.backend.backend() == "jax":  # a setting of the thread
+        with tensor_float32(False):
+            yield
+        return
+    # A setting of the process: the last of the calls that overlap in time takes it back.
+    state = _FULL_FLOAT32
+    with state["lock"]:
+        state["calls"] += 1
+        if state["calls"] == 1:
+            state["before"].enter_context(tensor_float32(False))
+    try:
+        yield
+    finally:
+        with state["lock"]:
+            state["calls"] -= 1
+            if state["calls"] == 0:
+                state["before"].close()
 
 
 @contextmanager
@@ -191,16 +224,22 @@ def precision(name: str) -> Iterator[None]:
     """Sets Keras's global dtype policy for the layers made inside the block.
 
     Args:
-        name: A dtype policy, or `"tf32"`: float32, computed in TF32 from now on. With any other,
-            the float32 that a policy names is meant as such.
+        name: A dtype policy, or `"tf32"`: float32, trained within `tensor_float32(True)`.
     """
-    set_tensor_float32(name == "tf32")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32" if name == "tf32" else name)
     try:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def value_if_known(tensor: Tensor) -> np.ndarray | None:
+    """A tensor as an array; `None` in a function that is being traced, which has no values yet."""
+    try:
+        return keras.ops.convert_to_numpy(tensor)
+    except (NotImplementedError, TypeError, ValueError):
+        return None
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """Checks of arguments, so that all classes word their errors alike."""
 
 import inspect
+import math
 import operator
 
 import numpy as np
@@ -126,6 +127,9 @@ def require_images(images, image_shape):
         received = f"dtype={dtype}" if fits else f"shape={shape}, dtype={dtype}"
         if "float" in dtype:
             received += ". Images scaled to [0, 1]? Give (255 * images).round().astype('uint8')."
+        elif len(shape) == 2 and shape[1] == math.prod(image_shape):
+            received += ". Images of that many features could be reshaped to image_shape: give "
+            received += f"images.reshape(-1, {', '.join(map(str, image_shape))})."
         raise ValueError(
             f"Invalid images. Expected integers 0–255 of shape ({expected}). Received: {received}"
         )

@@ -1,6 +1,6 @@
-"""scikit-learn classifiers, trained already or by `fit`, and the file of their answers."""
+"""scikit-learn classifiers, trained already or by `fit`; class biases fitted after training."""
 
-import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -8,32 +8,34 @@ from typing import Self
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, check_consistent_length, column_or_1d
+from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from keras_pixelcnnpp.backend import jit_compile
 from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
-from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer, use_averages
 from keras_pixelcnnpp.presets import Preset, likelihood_epochs
 
-OFFSET_IMAGES = 5000  # for one number a class; scoring them under every class takes its time
+# For the class biases; scoring images under every class takes its time.
+BIAS_IMAGES = 5000
+BIAS_DEVIATION = 3.0  # of their Gaussian prior, nats
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
     """A scikit-learn classifier over a model that is trained already.
 
-    A subclass gives `num_classes` and `_probabilities(images)`.
+    A subclass gives `num_classes`, `_trained_shape` (of an image) and `_probabilities(images)`.
     """
 
-    def fit(self, X: np.ndarray | None = None, y: np.ndarray | None = None) -> Self:  # noqa: N803
+    def fit(self, X: ArrayLike | None = None, y: ArrayLike | None = None) -> Self:  # noqa: N803
         """Refuses: the model is trained already.
 
         What calls `fit`, such as `cross_val_score`, measures on images that it didn't give to
@@ -54,19 +56,33 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False  # images have four axes
+        # Rows of features are images too: integers, one for each sub-pixel.
+        tags.input_tags.categorical = tags.input_tags.positive_only = True
         return tags
+
+    def _images(self, X, shape=None, y="no_validation", reset=False):  # noqa: N803
+        """`X` as uint8 images of a shape, with checked labels where `y` is given."""
+        shape = self._trained_shape if shape is None else shape
+        is_flat = np.ndim(X) != 4
+        flat = X if is_flat else np.reshape(X, (len(X), math.prod(np.shape(X)[1:])))
+        flat = validate_data(self, flat, y, reset=reset, dtype=None)
+        flat, labels = flat if isinstance(flat, tuple) else (flat, None)
+        if is_flat and flat.shape[1] == math.prod(shape):
+            flat = flat.reshape(-1, *shape)
+        images = checked_images(flat if is_flat else X, shape)
+        return images if labels is None else (images, labels)
 
     @property
     def classes_(self) -> np.ndarray:
         """The labels that `predict` gives, in the order of `predict_proba`'s columns."""
         return np.arange(self.num_classes)
 
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
         """The probability of each class.
 
         Args:
-            X: uint8 `[count, height, width, channels]`, 0 to 255.
+            X: uint8 `[count, height, width, channels]`, 0 to 255, or the same as rows of features
+                `[count, height * width * channels]`.
 
         Returns:
             float64 `[count, num_classes]`; rows sum to 1.
@@ -76,10 +92,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             NotFittedError: if there is no trained model yet.
         """
         check_is_fitted(self)
-        probabilities = np.asarray(self._probabilities(np.asarray(X)), dtype=np.float64)
+        probabilities = np.asarray(self._probabilities(self._images(X)), dtype=np.float64)
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
-    def predict(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+    def predict(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
         """The most probable class of each image.
 
         Args:
@@ -92,20 +108,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[best]
 
 
-class _KerasClassifier(ImageClassifier):
-    """A classifier over a Keras model, which says what it was built for."""
-
-    @property
-    def _trained(self) -> keras.Model:
-        return self.model
-
-    @property
-    def num_classes(self) -> int:
-        """The number of classes."""
-        return self._trained.num_classes
-
-
-class PixelCNNClassifier(_KerasClassifier):
+class PixelCNNClassifier(ImageClassifier):
     """Classifies by Bayes' rule: `p(y | x)` is proportional to `p(x | y) p(y)`.
 
     Around a trained model it predicts at once, and `fit` refuses: in `cross_val_score` it would
@@ -122,6 +125,8 @@ class PixelCNNClassifier(_KerasClassifier):
             image; twice the work.
         preset: Name or folder of the preset that gives architecture and training options. Its
             weights are not used. Size and channels are those of the images, levels the preset's.
+        image_shape: `(height, width, channels)`, which rows of features are reshaped to; one of
+            the three may be -1, as in `numpy.reshape`. `None`: of images they are seen.
         epochs: Integer; `None`, here and below: as the preset has it.
         learning_rate: Float, at the beginning.
         label_loss_weight: Float, weight of the cross-entropy over the candidates. Without any (of
@@ -133,9 +138,7 @@ class PixelCNNClassifier(_KerasClassifier):
     Attributes:
         classes_: The labels as `fit` was given them, sorted; around a trained model 0, 1, ….
         model_: The model that `fit` trained.
-
-    Raises:
-        ValueError: if `model` knows no classes.
+        n_features_in_: `height * width * channels` of the images that `fit` was given.
 
     Example:
 
@@ -156,6 +159,7 @@ class PixelCNNClassifier(_KerasClassifier):
         tta_flip: bool = False,
         *,
         preset: str | Path = "report",
+        image_shape: Sequence[int] | None = None,
         epochs: int | None = None,
         learning_rate: float | None = None,
         label_loss_weight: float | None = None,
@@ -167,18 +171,14 @@ class PixelCNNClassifier(_KerasClassifier):
         self.verbose = verbose
         self.tta_flip = tta_flip
         self.preset = preset
+        self.image_shape = image_shape
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.label_loss_weight = label_loss_weight
         self.model_options = model_options
         self.seed = seed
-        if getattr(model, "num_classes", None) == 0:
-            raise ValueError(
-                "Invalid value for argument `model`. Expected a model that was trained with "
-                f"labels. Received: model.num_classes={model.num_classes}"
-            )
 
-    def fit(self, X: np.ndarray, y: Sequence) -> Self:  # noqa: N803
+    def fit(self, X: ArrayLike, y: Sequence) -> Self:  # noqa: N803
         """Trains a new model.
 
         Args:
@@ -194,14 +194,23 @@ class PixelCNNClassifier(_KerasClassifier):
         """
         if self.model is not None:
             return super().fit()
-        labels = column_or_1d(y)
+        shape = np.shape(X)[1:]
+        if self.image_shape is not None:
+            # Of rows of features; with -1 in it.
+            shape = np.empty(shape).reshape(self.image_shape).shape
+        if len(shape) != 3:
+            raise ValueError(
+                "Invalid value for argument `X`. Expected images of shape (N, height, width, "
+                "channels). Images of that many features could be reshaped to image_shape: give "
+                f"that to the classifier. Received: shape={np.shape(X)}"
+            )
+        images, labels = self._images(X, shape, y=y, reset=True)
         check_classification_targets(labels)
-        check_consistent_length(X, labels)
         classes, labels = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
                 "Invalid value for argument `y`. Expected at least two classes. "
-                f"Received: y={list(classes)}"
+                f"Received: {len(classes)} class, y={classes[0]!r}"
             )
         preset = Preset(self.preset)
         training = self._training(preset.training)
@@ -210,9 +219,8 @@ class PixelCNNClassifier(_KerasClassifier):
         if self.label_loss_weight is not None:
             options["label_loss_weight"] = self.label_loss_weight
         options["class_names"] = list(map(str, classes))
-        options["image_shape"] = np.shape(X)[1:]
+        options["image_shape"] = images.shape[1:]
         model = preset.make(AutoregressiveModel, **options)
-        images = checked_images(X, model.image_shape)
         training_set = LabeledImages(images, labels.astype("int32"), ("",) * len(labels))
         self._train(model, training_set, training)
         self.model_, self._classes = model, classes
@@ -257,6 +265,15 @@ class PixelCNNClassifier(_KerasClassifier):
         return self.model_ if self.model is None else self.model
 
     @property
+    def _trained_shape(self):
+        return self._trained.image_shape
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return self._trained.num_classes
+
+    @property
     def classes_(self) -> np.ndarray:
         """The labels that `predict` gives, in the order of `predict_proba`'s columns."""
         return self._classes if self.model is None else super().classes_
@@ -266,7 +283,7 @@ class PixelCNNClassifier(_KerasClassifier):
         """What the posterior multiplies a difference of log-likelihoods with."""
         return float(np.exp(ops.convert_to_numpy(self._trained.posterior.log_logit_scale)))
 
-    def predict_log_proba(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
         """The logarithm of each class's probability, exact where `predict_proba` rounds it to 0.
 
         Args:
@@ -276,7 +293,7 @@ class PixelCNNClassifier(_KerasClassifier):
             float64 `[count, num_classes]`, nats.
         """
         check_is_fitted(self)
-        return self._judged(np.asarray(X))[1]
+        return self._judged(self._images(X))[1]
 
     def class_scores(
         self, images: np.ndarray, observed_rows: Sequence[int] | None = None
@@ -297,18 +314,17 @@ class PixelCNNClassifier(_KerasClassifier):
         return scores, np.exp(log_posterior)
 
     def _judged(self, images, observed_rows=None):
-        scores = averaged = self._log_likelihoods(images, observed_rows)
+        def score(some):
+            how = self.batch_size, self.verbose, observed_rows
+            return self._trained.class_log_likelihoods(some, *how)
+
+        scores = averaged = score(images)
         if self.tta_flip:
-            averaged = (scores + self._log_likelihoods(images[:, :, ::-1], observed_rows)) / 2
+            averaged = (scores + score(images[:, :, ::-1])) / 2
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
         # ranks its answers, and temperature scaling starts from it.
         logits = self._trained.posterior.class_logits(ops.convert_to_tensor(averaged))
         return scores, log_softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=-1)
-
-    def _log_likelihoods(self, images, observed_rows=None):
-        return self._trained.class_log_likelihoods(
-            images, batch_size=self.batch_size, verbose=self.verbose, observed_rows=observed_rows
-        )
 
     def _probabilities(self, images):
         return self.class_scores(images)[1]
@@ -321,11 +337,12 @@ def refit_class_bias(
     seed: int,
     **scoring,
 ) -> None:
-    """Fits the offset of each class anew, on some labeled images, with the weights as they are.
+    """Fits the bias of each class anew, on some labeled images, with the weights as they are.
 
     Args:
         model: A trained model, whose posterior has class biases.
-        images: What it was trained on; `OFFSET_IMAGES` of them are scored.
+        images: What it was trained on; about `BIAS_IMAGES` of them are scored, of each class the
+            same share.
         batch_size: Integer, images at a time.
         seed: Integer, chooses them.
         **scoring: More arguments of `class_log_likelihoods`, such as `verbose`. With all rows
@@ -334,91 +351,46 @@ def refit_class_bias(
     # The biases that training learned belong to a network with dropout, whose log-likelihoods are
     # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
     # biases, so there is one answer, whatever they were.
-    images = images.some(OFFSET_IMAGES, seed)
-    scores = model.class_log_likelihoods(images.images, batch_size=batch_size, **scoring)
-    temperature = np.exp(ops.convert_to_numpy(model.posterior.log_logit_scale))
-    fitted = fit_class_bias(temperature * scores.astype("float64"), images.labels)
+    rows = stratified_rows(images.labels, BIAS_IMAGES, seed)
+    scores = model.class_log_likelihoods(images.images[rows], batch_size=batch_size, **scoring)
+    logit_scale = np.exp(ops.convert_to_numpy(model.posterior.log_logit_scale))
+    fitted = fit_class_bias(logit_scale * scores.astype("float64"), images.labels[rows])
     class_bias = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
     model.posterior.class_bias.assign(class_bias)
 
 
+def stratified_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """About `count` positions at random, of each class the same share, rounded up; all if fewer."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    share = min(1.0, count / len(labels))
+    of_classes = (order[labels[order] == label] for label in np.unique(labels))
+    return np.sort(np.concatenate([rows[: math.ceil(share * len(rows))] for rows in of_classes]))
+
+
 def fit_class_bias(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The class biases, of mean 0, that minimize the cross-entropy of `logits + class_bias`.
+    """The class biases that minimize the cross-entropy of `logits + class_bias`.
 
-    Logits are float `(count, num_classes)`; they are float64 `(num_classes,)`.
+    A Gaussian prior, of the standard deviation `BIAS_DEVIATION` (nats), keeps the biases finite
+    where a class is rare; of some hundred images of each class it changes little. Among the classes
+    that have images the mean of the biases is 0. A class without any gets 0.
+
+    Args:
+        logits: Float `(N, num_classes)`.
+        labels: Int `(N,)`.
+
+    Returns:
+        float64 `(num_classes,)`.
     """
-    num_classes = logits.shape[1]
-    frequencies = np.bincount(labels, minlength=num_classes) / len(labels)
+    fitted = np.zeros(logits.shape[1])
+    present, labels = np.unique(labels, return_inverse=True)
+    logits, counts = logits[:, present], np.bincount(labels)
 
-    def cross_entropy(class_bias):
+    def penalized(class_bias):
         log_probs = log_softmax(logits + class_bias, axis=1)
-        value = -np.mean(log_probs[np.arange(len(labels)), labels])
-        return value, np.exp(log_probs).mean(axis=0) - frequencies
+        of_labels = log_probs[np.arange(len(labels)), labels]
+        prior = class_bias / BIAS_DEVIATION**2
+        gradient = np.exp(log_probs).sum(axis=0) - counts + prior
+        return (class_bias @ prior / 2 - of_labels.sum()) / len(labels), gradient / len(labels)
 
-    fitted = minimize(cross_entropy, np.zeros(num_classes), jac=True, method="BFGS").x
-    return fitted - fitted.mean()
-
-
-class BaselineClassifier(_KerasClassifier):
-    """Classifies with a trained `BaselineCNN`.
-
-    Args:
-        model: A trained `BaselineCNN`.
-        batch_size: How many images are classified at once.
-        verbose: 1 shows Keras's progress bar.
-        tta_flip: Whether to answer with the mean of the probabilities of an image and its
-            mirror image; twice the work.
-
-    Example:
-
-    ```python
-    classifier = BaselineClassifier(keras.models.load_model("runs/digits/baseline.keras"))
-    classifier.score(images, labels)     # the accuracy
-    ```
-    """
-
-    def __init__(self, model, batch_size: int = 256, verbose: int = 0, tta_flip: bool = False):
-        self.model = model
-        self.batch_size = batch_size
-        self.verbose = verbose
-        self.tta_flip = tta_flip
-
-    def _probabilities(self, images):
-        probabilities = self._of(images)
-        if self.tta_flip:
-            probabilities = (probabilities + self._of(images[:, :, ::-1])) / 2
-        return probabilities
-
-    def _of(self, images):
-        return self.model.class_probabilities(images, self.batch_size, self.verbose)
-
-
-def write_predictions(
-    path: str | Path,
-    images: Sequence[str],
-    labels: Sequence[int],
-    probabilities: np.ndarray,
-    class_names: Sequence[str],
-) -> None:
-    """Writes `path,label,label_name,predicted,predicted_name,p_0,p_1,…` with a header, atomically.
-
-    Args:
-        path: The CSV file to write.
-        images: The name of each image.
-        labels: The true class of each image; -1, without a name, where it is not known.
-        probabilities: float `[count, num_classes]`. `predicted` is the class of the largest.
-        class_names: The name of each class.
-    """
-    header = ["path", "label", "label_name", "predicted", "predicted_name"]
-    header += [f"p_{label}" for label in range(len(class_names))]
-    # A file's name may hold bytes that are no text: they are written as they are.
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for image, label, row in zip(images, labels, probabilities, strict=True):
-            named = [label, class_names[label] if label >= 0 else ""]
-            best = row.argmax()
-            writer.writerow([image, *named, best, class_names[best], *(f"{p:.6g}" for p in row)])
+    fitted[present] = minimize(penalized, np.zeros(len(present)), jac=True, method="BFGS").x
+    return fitted

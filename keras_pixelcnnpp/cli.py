@@ -10,7 +10,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 
 from keras_pixelcnnpp.app.commands import launch
-from keras_pixelcnnpp.backend import keep_freed_memory_unless_told, set_tensor_float32
+from keras_pixelcnnpp.backend import keep_freed_memory_unless_told
 from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
 from keras_pixelcnnpp.evaluate.figures import print_table
@@ -146,8 +146,6 @@ def prepare_process() -> None:
     # They read this when they first compute.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    # float32 is what it says; `train --precision tf32` changes it.
-    set_tensor_float32(False)
     # matplotlib shows boxes for the letters of a class name that its font lacks.
     warnings.filterwarnings("ignore", message="Glyph .* missing from")
 

@@ -76,8 +76,8 @@ def argument_errors(**options: str) -> Iterator[None]:
 def without_retracing_advice() -> Iterator[None]:
     """Within it, or within a function that it decorates, TensorFlow does not advise on retracing.
 
-    Every model, scorer and sampler is traced, once; at the fifth TensorFlow warns of it, which
-    nobody could heed.
+    Every model, scorer and sampler is traced, once. TensorFlow takes all of them for one function,
+    the one in Keras's code, and warns at the fifth of it, which nobody could heed.
     """
 
     def is_other(record: logging.LogRecord) -> bool:

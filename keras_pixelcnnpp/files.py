@@ -1,5 +1,6 @@
-"""Writing files and folders so that a reader never sees half of one; JSON; names; checksums."""
+"""Writing files and folders so that a reader never sees half of one; CSV, JSON, names, hashes."""
 
+import csv
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from keras_pixelcnnpp.errors import DiskFullError, UserError, is_disk_full
 
@@ -153,3 +156,34 @@ def sha256(path: str | Path) -> str:
     """Returns the SHA-256 of a file's content, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_predictions(
+    path: str | Path,
+    images: Sequence[str],
+    labels: Sequence[int],
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+) -> None:
+    """Writes `path,label,label_name,predicted,predicted_name,p_0,p_1,…` with a header, atomically.
+
+    Args:
+        path: The CSV file to write.
+        images: The name of each image.
+        labels: The true class of each image; -1, without a name, where it is not known.
+        probabilities: float `[count, num_classes]`. `predicted` is the class of the largest.
+        class_names: The name of each class.
+    """
+    header = ["path", "label", "label_name", "predicted", "predicted_name"]
+    header += [f"p_{label}" for label in range(len(class_names))]
+    # A file's name may hold bytes that are no text: they are written as they are.
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for image, label, row in zip(images, labels, probabilities, strict=True):
+            named = [label, class_names[label] if label >= 0 else ""]
+            best = row.argmax()
+            writer.writerow([image, *named, best, class_names[best], *(f"{p:.6g}" for p in row)])

@@ -136,10 +136,10 @@ class LikelihoodFirst(keras.callbacks.Callback):
 
     Of a network that knows nothing yet the posterior is noise, and bits/dim fall faster without
     the cross-entropy. A training that goes on at a later epoch (`initial_epoch`) finds the right
-    loss. A model that is saved in these epochs has a `label_loss_weight` of 0.
+    loss. The model's `label_loss_weight` stays what it is.
 
     Args:
-        epochs: Integer, how many of the first epochs have a `label_loss_weight` of 0.
+        epochs: Integer, how many of the first epochs leave the cross-entropy out of the loss.
 
     Example:
 
@@ -155,24 +155,9 @@ class LikelihoodFirst(keras.callbacks.Callback):
         require_integer("epochs", epochs, low=0)
         self.epochs = epochs
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        """Called by Keras."""
-        self._weight = self.model.label_loss_weight
-
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Called by Keras."""
-        self._set(0.0 if epoch < self.epochs else self._weight)
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        """Called by Keras."""
-        self._set(self._weight)
-
-    def _set(self, weight):
-        if self.model.label_loss_weight != weight:
-            self.model.label_loss_weight = weight
-            # The steps were traced with the other weight.
-            self.model.make_train_function(force=True)
-            self.model.test_function = None
+        self.model._set_likelihood_only(epoch < self.epochs)  # which `fit` takes back at its end
 
 
 def use_averages(model: keras.Model) -> None:

@@ -3,10 +3,13 @@
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
+import tiny
 
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.backend import progress
@@ -53,28 +56,63 @@ def enabled():
     return state == "tf32"
 
 
-@pytest.fixture
-def restored():
+@pytest.mark.parametrize(
+    ("name", "policy"), [("tf32", "float32"), ("mixed_bfloat16", "mixed_bfloat16")]
+)
+def test_precision(name, policy):
     before = keras.config.dtype_policy()
-    yield
-    backend.set_tensor_float32(False)
+    with backend.precision(name):
+        assert keras.config.dtype_policy().name == policy
     assert keras.config.dtype_policy() == before
 
 
+SPLIT = tiny.tiny_split(6)
+IMAGES, LABELS = SPLIT.images, SPLIT.labels
+
+
 @pytest.mark.parametrize(
-    ("name", "policy", "rounds"),
+    "compute",
     [
-        ("tf32", "float32", True),
-        ("float32", "float32", False),
-        ("mixed_bfloat16", "mixed_bfloat16", False),
+        lambda model: model.log_prob(IMAGES, LABELS),
+        lambda model: model.class_probabilities(IMAGES),
+        lambda model: model.predict(IMAGES, verbose=0),
+        lambda model: model.bits_per_dim(IMAGES),
+        lambda model: model.evidence_map(IMAGES, LABELS, np.zeros(6, int)),
+        lambda model: model.evaluate(IMAGES, LABELS, verbose=0),
+        lambda model: pytest.importorskip("constriction") and model.compress(IMAGES),
     ],
 )
-def test_precision(restored, name, policy, rounds):
-    backend.set_tensor_float32(not rounds)
-    with backend.precision(name):
-        assert keras.config.dtype_policy().name == policy
-    # It stays so for training, which comes after.
-    assert enabled() is rounds
+def test_scores_are_of_full_float32(compute, monkeypatch):
+    """Whatever is set outside, which is set again afterwards, after an error too."""
+    model = tiny.tiny_model()
+    model.compile("sgd")
+    seen, call = [], model.network.see_above
+
+    def watched(*arguments, **how):
+        seen.append(enabled())
+        return call(*arguments, **how)
+
+    monkeypatch.setattr(model.network, "see_above", watched)
+    with backend.tensor_float32(True):
+        compute(model)
+        assert enabled()
+        with pytest.raises(ValueError, match="Invalid images"):
+            model.predict(IMAGES / 255)
+        assert enabled()
+    assert seen
+    assert not any(seen)
+
+
+def test_the_last_of_overlapping_calls_takes_full_float32_back():
+    with backend.tensor_float32(True):
+        first, second = backend.full_float32(), backend.full_float32()
+        with ThreadPoolExecutor(1) as other:
+            first.__enter__()
+            other.submit(second.__enter__).result()
+            first.__exit__(None, None, None)
+            assert not other.submit(enabled).result()
+            other.submit(second.__exit__, None, None, None).result()
+        assert enabled()
 
 
 # More than 32 MiB: up to there, glibc learns by itself.

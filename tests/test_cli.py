@@ -13,7 +13,6 @@ from command_line import one_line
 from PIL import Image
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp import cli
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 
 SMALL = [
@@ -90,13 +89,10 @@ def test_a_backend_that_is_not_installed_is_named():
     one_line((result.returncode, result.stdout, result.stderr), "pip install tensorflow")
 
 
-def test_commands_compute_in_float32_and_leave_gpu_memory_to_others(pixelcnnpp, monkeypatch):
-    switched = []
-    monkeypatch.setattr(cli, "set_tensor_float32", switched.append)
+def test_commands_leave_gpu_memory_to_others(pixelcnnpp, monkeypatch):
     for name in ("TF_FORCE_GPU_ALLOW_GROWTH", "XLA_PYTHON_CLIENT_PREALLOCATE"):
         monkeypatch.delenv(name, raising=False)
     pixelcnnpp("--help")
-    assert switched == [False]
     assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
 

@@ -61,5 +61,6 @@ def train_baseline(
         model({"image": images.images[:1], "label": images.labels[:1]})
     max_examples = max_validation_examples(training["max_validation_examples"], len(images), 1)
     monitor = ValidationMonitor(validation, max_examples)
-    train_into(run, "baseline", model, batches, training["epochs"], monitor, dataset, start)
+    with backend.tensor_float32(training["precision"] == "tf32"):
+        train_into(run, "baseline", model, batches, training["epochs"], monitor, dataset, start)
     return model

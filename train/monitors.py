@@ -11,7 +11,7 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
-from keras_pixelcnnpp.classifiers import BaselineClassifier, PixelCNNClassifier
+from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.images import image_grid, open_image
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
@@ -83,7 +83,7 @@ class ValidationMonitor(keras.callbacks.Callback):
             return {"bits_per_dim": float(np.mean(bits))}
         measured = {}
         if isinstance(model, BaselineCNN):
-            probabilities = BaselineClassifier(model, self.batch_size).predict_proba(images)
+            probabilities = model.class_probabilities(images, self.batch_size)
         else:
             classifier = PixelCNNClassifier(model, self.batch_size)
             scores, probabilities = classifier.class_scores(images)

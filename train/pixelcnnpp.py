@@ -87,18 +87,19 @@ def train_pixelcnnpp(
         if model.posterior.learn_class_bias:
             refit_class_bias(model, labeled, training["batch_size"], training["seed"])
 
-    train_into(
-        run,
-        "pixelcnnpp",
-        model,
-        batches,
-        epochs,
-        monitor,
-        dataset,
-        start,
-        finish,
-        likelihood_epochs,
-    )
+    with backend.tensor_float32(training["precision"] == "tf32"):
+        train_into(
+            run,
+            "pixelcnnpp",
+            model,
+            batches,
+            epochs,
+            monitor,
+            dataset,
+            start,
+            finish,
+            likelihood_epochs,
+        )
     return model
 
 

@@ -242,39 +242,49 @@ class SetEpoch(keras.callbacks.Callback):
             keras.utils.set_random_seed(int(seed))
 
 
-class ArrayBatches(keras.utils.PyDataset):
-    """Arrays, cut into batches of one size, in their order.
+def few_sizes(count: int, batch_size: int) -> int:
+    """The smallest power of two of at least `count`, or `batch_size` if that is less.
 
-    The last batch is filled up with the first rows: backends compile again for another size. So of
-    what `predict` returns, the first `count` rows are meant.
+    XLA compiles a function again for each size of a batch: of these there are few.
+    """
+    return min(batch_size, 1 << (count - 1).bit_length())
+
+
+class ArrayBatches(keras.utils.PyDataset):
+    """Arrays, cut into batches in their order.
 
     Args:
         inputs: Dict of arrays `(count, ...)`.
-        batch_size: Integer; of fewer rows, their number.
+        batch_size: Integer.
+        pad: Boolean, whether the last batch is filled up to one of the `few_sizes`, with the first
+            rows. So of what `predict` returns, the first `count` rows are meant.
 
     Raises:
         ValueError: If there are no rows.
 
     Example:
 
-    >>> [batch["x"].tolist() for (batch,) in ArrayBatches({"x": np.arange(5)}, 2)]
-    [[0, 1], [2, 3], [4, 0]]
+    >>> [batch["x"].tolist() for (batch,) in ArrayBatches({"x": np.arange(7)}, 4, pad=True)]
+    [[0, 1, 2, 3], [4, 5, 6, 0]]
     """
 
-    def __init__(self, inputs: dict[str, np.ndarray], batch_size: int):
+    def __init__(self, inputs: dict[str, np.ndarray], batch_size: int, pad: bool = False):
         super().__init__()
         self.inputs = inputs
         self.count = len(next(iter(inputs.values())))
         if self.count == 0:
             raise ValueError("Invalid value for argument `inputs`. Expected at least one row.")
-        self.batch_size = min(batch_size, self.count)
+        self.batch_size = batch_size
+        self.pad = pad
 
     def __len__(self):
         return math.ceil(self.count / self.batch_size)
 
     def __getitem__(self, index):
         start = index * self.batch_size
-        rows = np.arange(start, start + self.batch_size) % self.count
+        size = min(self.batch_size, self.count - start)
+        size = few_sizes(size, self.batch_size) if self.pad else size
+        rows = np.arange(start, start + size) % self.count
         return ({name: value[rows] for name, value in self.inputs.items()},)
 
 
@@ -299,7 +309,7 @@ def feed(batches: keras.utils.PyDataset):
     Example:
 
     ```python
-    model.predict(feed(ArrayBatches({"image": images}, batch_size=64)))[: len(images)]
+    model.predict(feed(ArrayBatches({"image": images}, batch_size=64)))
     ```
     """
     if keras.backend.backend() != "tensorflow" or batches.workers > 1:

@@ -55,7 +55,7 @@ class SavedModelClassifier(ImageClassifier):
         check_data(self.config, file, ("class_names", "image_shape", "num_levels"))
         self.class_names = tuple(self.config["class_names"])
         self.num_classes = len(self.class_names)
-        self.image_shape = tuple(self.config["image_shape"])
+        self.image_shape = self._trained_shape = tuple(self.config["image_shape"])
         self.num_levels = self.config["num_levels"]
         self.resize = self.config.get("resize", "center_crop")
         # The attribute keeps the variables alive; the signatures alone do not.

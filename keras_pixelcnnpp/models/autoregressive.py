@@ -2,7 +2,6 @@
 
 import inspect
 import types
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import Tensor, device_name, keep_freed_memory_unless_told
+from keras_pixelcnnpp.backend import Tensor, full_float32
 from keras_pixelcnnpp.checks import (
     checked_class_names,
     checked_image_shape,
@@ -31,18 +30,19 @@ from keras_pixelcnnpp.errors import without_retracing_advice
 from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.inputs import (
+    ImageModel,
     as_inputs,
-    checked_inputs,
     checked_training_labels,
-    checked_validation_data,
+    images_to_predict,
     is_batched,
+    require_labels,
 )
 from keras_pixelcnnpp.models.saving import Saving
-from keras_pixelcnnpp.models.scoring import MeanOverBatch, score, up_to_rows
+from keras_pixelcnnpp.models.scoring import MeanOverBatch, predict_batches, score, up_to_rows
 from keras_pixelcnnpp.sampling.sampler import draw, sample_rows
 
 
-class AutoregressiveModel(Saving, keras.Model):
+class AutoregressiveModel(Saving, ImageModel):
     """p(x | y) as a product over pixels: a causal network and a distribution of one pixel.
 
     A subclass makes the network, an `AutoregressiveNetwork`, and hands it to `_assemble`. The
@@ -128,7 +128,8 @@ class AutoregressiveModel(Saving, keras.Model):
     def _assemble(self, network):
         # In this order: checkpoints number the variables.
         self.network = network
-        hybrid = self.label_loss_weight > 0
+        self._likelihood_only = False
+        hybrid = self.label_loss_weight > 0 and self.num_classes > 1
         self.posterior = LabelPosterior(
             max(self.num_classes, 1),
             self.initial_logit_scale,
@@ -182,15 +183,21 @@ class AutoregressiveModel(Saving, keras.Model):
         return ops.convert_to_numpy(self.posterior.class_bias)[: self.num_classes]
 
     @property
+    def _cross_entropy_weight(self):
+        return 0.0 if self._likelihood_only else self.label_loss_weight
+
+    @property
     def _compares_labels(self) -> bool:
         """Whether training and `evaluate` score an image under several labels."""
-        return self.num_classes > 1 and (self.label_loss_weight > 0 or self.unlabeled_weight > 0)
+        return self.num_classes > 1 and max(self._cross_entropy_weight, self.unlabeled_weight) > 0
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> Tensor:
         inputs = inputs if isinstance(inputs, dict) else {"image": inputs}
         if self.num_classes and "label" not in inputs:
             return self._posterior_tensors(inputs["image"])["probabilities"]
         require_images(inputs["image"], self.image_shape)
+        if self.num_classes and not training:  # `fit` has checked them before the step
+            require_labels(inputs["label"], self)
         labels = self._candidates(inputs)
         if training and self.label_dropout_rate > 0 and labels is not None:
             labels = self._drop_labels(labels)
@@ -266,65 +273,21 @@ class AutoregressiveModel(Saving, keras.Model):
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
 
-    def fit(
-        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
-    ) -> keras.callbacks.History:
-        """Trains as `keras.Model.fit`; before the first step, initializes from the first batch.
-
-        Args:
-            x: uint8 `(N, height, width, channels)`, or a dict of these as `"image"` and of
-                the labels as `"label"`; or batches of either: a `tf.data.Dataset`, a
-                `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or a generator.
-            y: Int labels `(N,)`, where `x` doesn't hold them. With `unlabeled_weight` > 0, -1 means
-                that the label isn't known.
-            *args: Further arguments of `keras.Model.fit`, in its order.
-            **kwargs: Further arguments of `keras.Model.fit`. `validation_data` is `(x, y)`,
-                `(x, y, sample_weight)`, a dict as `x`, or batches.
-
-        Returns:
-            `keras.callbacks.History`.
-
-        Raises:
-            ValueError: If images or labels don't fit the model. Of batches, the first is looked
-                at, and of the others shape and dtype.
-        """
-        given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
-        if is_batched(x) and not isinstance(x, keras.utils.PyDataset):
-            given.setdefault("shuffle", False)  # Keras can't, and would warn
-        given["x"], given["y"], first = checked_inputs(x, y, self)
-        if given.get("validation_data") is not None:
-            given["validation_data"] = checked_validation_data(given["validation_data"], self)
+    def _before_training(self, first):
         if not self._initialized.numpy():  # int() fails for a variable of tf.distribute
             self.initialize(first["image"], first.get("label"))
-        if "cpu" in device_name():
-            keep_freed_memory_unless_told()
-        # Keras would build it while tracing the first step, and then trace that step again.
-        optimizer = getattr(self, "optimizer", None)
-        if optimizer is not None and not optimizer.built:
-            optimizer.build(self.trainable_variables)
-        with warnings.catch_warnings():
-            # Likelihood alone has no use for logit scale and class biases.
-            warnings.filterwarnings("ignore", message="Gradients do not exist")
-            return super().fit(**given)
+        super()._before_training(first)
 
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Measures bits/dim, and with a `label_loss_weight` cross-entropy and accuracy.
+    def _after_training(self):
+        self._set_likelihood_only(False)
 
-        All classes are compared, so that the accuracy is that of `predict`.
-
-        Args:
-            x: As in `fit`.
-            y: As in `fit`.
-            *args: Further arguments of `keras.Model.evaluate`, in its order.
-            **kwargs: Further arguments of `keras.Model.evaluate`.
-
-        Raises:
-            ValueError: As `fit`.
-        """
-        # Not of `fit`, which has checked its `validation_data` and may have begun to read it.
-        if not kwargs.get("_use_cached_eval_dataset"):
-            x, y, _ = checked_inputs(x, y, self, "evaluate")
-        return super().evaluate(x, y, *args, **kwargs)
+    def _set_likelihood_only(self, alone):
+        """Leaves the cross-entropy out, as the callback `LikelihoodFirst` asks."""
+        if self._likelihood_only != alone:
+            self._likelihood_only = alone
+            # The steps were traced with the other loss.
+            self.make_train_function(force=True)
+            self.test_function = None
 
     def train_step(self, *args: Any) -> Any:
         """One step, on a batch in any form that `fit` takes; see `keras.Model`."""
@@ -343,7 +306,7 @@ class AutoregressiveModel(Saving, keras.Model):
         return super().train_step((trainable, non_trainable, *others), data)
 
     def test_step(self, *args: Any) -> Any:
-        """One step of `evaluate`; see `keras.Model`."""
+        """One step of `evaluate`, which compares all classes, as `predict` does."""
         return super().test_step(*args[:-1], self._with_candidates(args[-1], self.num_classes))
 
     def initialize(self, images: np.ndarray, labels: ArrayLike | None = None) -> None:
@@ -398,8 +361,11 @@ class AutoregressiveModel(Saving, keras.Model):
             self._accuracy_metric.update_state(correct, sample_weight=of_labeled)
             if self.unlabeled_weight:
                 cross_entropy = ops.where(labeled, cross_entropy, 0.0)
-            bits = bits + self.label_loss_weight * cross_entropy
+            bits = bits + self._cross_entropy_weight * cross_entropy
         loss = MeanOverBatch()(bits, bits, weight)
+        if not self._cross_entropy_weight:
+            # Gradients of 0 for what the cross-entropy alone teaches: Keras warns of missing ones.
+            loss = loss + 0.0 * sum(map(ops.sum, self.posterior.trainable_variables))
         if self.losses:  # of regularizers and `add_loss`
             loss = loss + super().compute_loss(x, y, y_pred, sample_weight, training)
         return loss
@@ -463,9 +429,8 @@ class AutoregressiveModel(Saving, keras.Model):
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
             observed_rows: Integer from 0 to the height, how many of the first rows count; or a
-                sequence of M of these. A model that goes from left to right and down knows the law
-                of the first rows exactly, and all of them from one pass. `None` for the whole
-                image.
+                sequence of M of these, all from one pass: log p of the first rows is a part of the
+                sum that log p of the image is. `None` for the whole image.
 
         Returns:
             Float32 array `(N, num_classes)`, nats; `(N, M, num_classes)` for a sequence.
@@ -475,11 +440,14 @@ class AutoregressiveModel(Saving, keras.Model):
         """
         self._require_classes("class_log_likelihoods")
         images = self._checked(images)
-        labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
+        labels = self._all_classes(len(images))
         if observed_rows is None:
             return score(self, images, labels, batch_size, verbose)
         observed_rows = checked_rows(observed_rows, self.image_shape[0])
         return up_to_rows(observed_rows, score(self, images, labels, batch_size, verbose, "row"))
+
+    def _all_classes(self, count):
+        return np.tile(np.arange(self.num_classes, dtype="int32"), (count, 1))
 
     def _require_classes(self, method):
         if not self.num_classes:
@@ -499,9 +467,10 @@ class AutoregressiveModel(Saving, keras.Model):
                 makes no difference.
             batch_size: Integer.
             verbose: 0, 1 or 2.
-            observed_rows: Integer, or a sequence of M. Nothing known, 0, gives the prior: equally
-                likely classes, or the softmax of the class biases where training learned some,
-                which were fitted to whole images.
+            observed_rows: Integer, or a sequence of M. The likelihood of these rows is exact. The
+                logit scale and the class biases, where training learned some, are those of whole
+                images, so the posterior of parts may be badly calibrated; 0 rows give the softmax
+                of the class biases.
 
         Returns:
             Float32 array `(N, num_classes)`; `(N, M, num_classes)` for a sequence.
@@ -526,38 +495,50 @@ class AutoregressiveModel(Saving, keras.Model):
             log_likelihood = log_marginal(self.class_log_likelihoods(images, batch_size, verbose))
         return logistic_mixture.bits_per_dim(log_likelihood, self.image_shape)
 
-    @without_retracing_advice()
+    @full_float32()
     def predict(
         self,
         x: Any,
         batch_size: int | None = None,
         verbose: int | str = "auto",
-        *args: Any,
-        **kwargs: Any,
+        steps: int | None = None,
+        callbacks: Any = None,
     ) -> np.ndarray:
         """Class probabilities of images, as `keras.Model.predict`.
 
         Args:
             x: As in `fit`, without labels. (A dict with candidate labels gives the mixture
                 parameters of every pixel instead, as a call does.)
-            batch_size: Integer, of arrays, 32 by default.
-            verbose: 0, 1, 2 or `"auto"`.
-            *args: Further arguments of `keras.Model.predict`, in its order.
-            **kwargs: Further arguments of `keras.Model.predict`.
+            batch_size: Integer, images at a time, of arrays; by default 32. As in
+                `class_probabilities`, fewer are scored at once where many would take too much
+                memory.
+            verbose: As in `keras.Model.predict`, and so the others.
+            steps: Integer, so many batches; `None` for all.
+            callbacks: Keras callbacks.
 
         Returns:
             Float32 array `(N, num_classes)`; of an unconditional model, mixture parameters.
 
         Raises:
-            ValueError: If images in arrays don't fit the model.
+            ValueError: If images or labels don't fit the model.
         """
-        if not is_batched(x):
-            inputs, _, _ = as_inputs(np.asarray(x) if isinstance(x, list) else x)
-            images = self._checked(inputs["image"])
-            if self.num_classes and "label" not in inputs and not (args or kwargs):
-                return self.class_probabilities(images, batch_size or 32, verbose)
-            x = {**inputs, "image": images}
-        return super().predict(x, batch_size, verbose, *args, **kwargs)
+        batched = is_batched(x)
+        if not batched:
+            x = images_to_predict(x, self)
+        if not self.num_classes or (not batched and "label" in x):
+            if self.num_classes:
+                require_labels(np.asarray(x["label"]), self)
+            with without_retracing_advice():
+                return super().predict(x, batch_size, verbose, steps, callbacks)
+        if batched:
+            return predict_batches(self, x, verbose, steps, callbacks)
+        batch_size = 32 if batch_size is None else batch_size
+        images = x["image"] if steps is None else x["image"][: steps * batch_size]
+        if callbacks and len(images):
+            starts = range(0, len(images), batch_size)
+            parts = (images[start : start + batch_size] for start in starts)
+            return predict_batches(self, parts, verbose, None, callbacks)
+        return self.class_probabilities(images, batch_size, verbose)
 
     # Sampling
 

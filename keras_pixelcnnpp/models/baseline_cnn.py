@@ -7,11 +7,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.backend import Tensor, full_float32
 from keras_pixelcnnpp.checks import (
     arguments_of,
     checked_image_shape,
-    checked_images,
     plain,
     require_images,
     require_integer,
@@ -19,6 +18,8 @@ from keras_pixelcnnpp.checks import (
 )
 from keras_pixelcnnpp.data.batches import ArrayBatches, feed
 from keras_pixelcnnpp.errors import without_retracing_advice
+from keras_pixelcnnpp.models.inputs import ImageModel, images_to_predict, is_batched
+from keras_pixelcnnpp.models.scoring import MeanOverBatch
 
 
 class RandomShift(keras.layers.Layer):
@@ -110,20 +111,21 @@ class ResidualUnit(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class BaselineCNN(keras.Model):
+class BaselineCNN(ImageModel):
     """Residual classifier for small images, with the usual augmentations built in.
 
-    It is fed like `PixelCNNPlusPlus`, and brings its own loss: cross-entropy in nats, and the
-    accuracy as a metric.
+    `compile(optimizer)` is enough: the loss is then the cross-entropy in nats, in training with
+    label smoothing, and the accuracy is measured. Or compile it as any Keras classifier, such as
+    with `loss="sparse_categorical_crossentropy"`.
 
     Args:
         image_shape: Triple of integers `(height, width, channels)`.
         num_classes: Integer of at least 2.
-        filters: Sequence of integers, the channels of each stage; every stage but the first
-            halves height and width. By default 32, 64, 128, without the stages that would leave
-            less than 4 pixels of the shorter side.
+        filters: Integer, the channels of the first stage. Each of two more stages halves height and
+            width and has twice as many channels; stages that would leave less than 4 pixels of the
+            shorter side are left out. Or a sequence of integers, one for each stage.
         num_blocks: Integer, residual units per stage.
-        dropout_rate: Float in [0, 1), dropout within the residual units and before the logits.
+        dropout_rate: Float in [0, 1), dropout within the residual units and before the softmax.
         label_smoothing: Float in [0, 1), share of the training target spread over all classes.
         horizontal_flip: Boolean, whether training mirrors half of the images.
         shift_rate: Float in [0, 1), by how much of height and width training shifts images at
@@ -131,12 +133,11 @@ class BaselineCNN(keras.Model):
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        inputs: uint8 `(batch, height, width, channels)`, or a dict that has them as
-            `"image"`; training also needs `"label"`, int `(batch,)`.
+        inputs: uint8 `(batch, height, width, channels)`, or a dict that has them as `"image"`.
         training: Boolean, whether augmentation, dropout and batch statistics are on.
 
     Returns:
-        Logits `(batch, num_classes)`, float32.
+        Class probabilities `(batch, num_classes)`, float32.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -145,9 +146,9 @@ class BaselineCNN(keras.Model):
 
     ```python
     model = BaselineCNN(image_shape=(32, 32, 3), num_classes=4, horizontal_flip=True)
-    model.compile(optimizer="adam")
-    model.fit({"image": images, "label": labels}, epochs=25)
-    model.class_probabilities(images)      # (N, 4)
+    model.compile("adam")
+    model.fit(images, labels, epochs=25, validation_data=(held_out, held_out_labels))
+    model.predict(images)      # (N, 4)
     ```
 
     Reference:
@@ -159,7 +160,7 @@ class BaselineCNN(keras.Model):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
-        filters: Sequence[int] | None = None,
+        filters: int | Sequence[int] = 32,
         num_blocks: int = 3,
         dropout_rate: float = 0.1,
         label_smoothing: float = 0.05,
@@ -170,14 +171,14 @@ class BaselineCNN(keras.Model):
         super().__init__(**kwargs)
         self.image_shape = checked_image_shape(image_shape)
         self.num_classes = plain(num_classes)
-        self.filters = _default_filters(self.image_shape) if filters is None else plain(filters)
+        self.filters = plain(filters)
         self.num_blocks = plain(num_blocks)
         self.dropout_rate = plain(dropout_rate)
         self.label_smoothing = plain(label_smoothing)
         self.horizontal_flip = horizontal_flip
         self.shift_rate = plain(shift_rate)
         require_integer("num_classes", num_classes, low=2)
-        for width in self.filters or (0,):
+        for width in (self.filters or (0,)) if isinstance(self.filters, tuple) else (self.filters,):
             require_integer("filters", width)
         require_integer("num_blocks", num_blocks, high=1000)
         for name in ("dropout_rate", "label_smoothing", "shift_rate"):
@@ -187,20 +188,29 @@ class BaselineCNN(keras.Model):
         self.flip = layers.RandomFlip("horizontal", name="flip") if horizontal_flip else None
         self.shift = RandomShift(self.shift_rate, name="shift")
         self.stem = layers.Conv2D(
-            self.filters[0], 3, padding="same", use_bias=False, kernel_initializer="he_normal"
+            self.widths[0], 3, padding="same", use_bias=False, kernel_initializer="he_normal"
         )
         self.units = [
             ResidualUnit(width, 2 if stage and not block else 1, self.dropout_rate)
-            for stage, width in enumerate(self.filters)
+            for stage, width in enumerate(self.widths)
             for block in range(self.num_blocks)
         ]
         self.norm = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)
         self.pool = layers.GlobalAveragePooling2D()
         self.dropout = layers.Dropout(self.dropout_rate)
         # float32 under any policy: a softmax in half precision would cost accuracy.
-        self.logits = layers.Dense(self.num_classes, dtype="float32", name="logits")
-        self.accuracy_metric = keras.metrics.Mean(name="accuracy")
+        self.probabilities = layers.Dense(
+            self.num_classes, activation="softmax", dtype="float32", name="probabilities"
+        )
         self.build({"image": (None, *self.image_shape)})
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The channels of each stage."""
+        if isinstance(self.filters, tuple):
+            return self.filters
+        stages, shorter = range(3), min(self.image_shape[:2])
+        return tuple(self.filters * 2**n for n in stages if n == 0 or shorter >= 4 * 2**n)
 
     def build(self, input_shape: Any) -> None:
         shape = (None, *self.image_shape)
@@ -210,14 +220,14 @@ class BaselineCNN(keras.Model):
             unit.build(shape)
             shape = unit.compute_output_shape(shape)
         self.norm.build(shape)
-        self.logits.build((None, shape[-1]))
+        self.probabilities.build((None, shape[-1]))
 
     def call(self, inputs: Tensor | dict[str, Tensor], training: bool = False) -> Tensor:
         x = self.features(inputs, training=training)
-        return self.logits(self.dropout(x, training=training))
+        return self.probabilities(self.dropout(x, training=training))
 
     def features(self, inputs: Tensor | dict[str, Tensor], training: bool = False) -> Tensor:
-        """What the logits are made of: a tensor `(batch, filters[-1])`, for any backend.
+        """What the probabilities are made of: a tensor `(batch, widths[-1])`, for any backend.
 
         Args:
             inputs: As for a call.
@@ -233,6 +243,28 @@ class BaselineCNN(keras.Model):
             x = unit(x, training=training)
         return self.pool(ops.relu(self.norm(x, training=training)))
 
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+        """Configures training as `keras.Model.compile`.
+
+        Args:
+            optimizer: An optimizer, or its name.
+            loss: A loss of labels `(batch,)` and probabilities; `None` for the model's own, with
+                the accuracy unless other metrics are given.
+            **kwargs: Other arguments of `keras.Model.compile`.
+        """
+        if loss is None and not kwargs.get("metrics"):
+            kwargs.setdefault("weighted_metrics", ["accuracy"])
+        super().compile(optimizer, loss, **kwargs)
+
+    def compile_from_config(self, config: dict) -> None:
+        # Keras calls its own `compile` only.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
+        """As `keras.Model.compute_metrics`, also where `x` holds the labels."""
+        return super().compute_metrics(x, _labels(x, y), y_pred, sample_weight)
+
     def compute_loss(
         self,
         x: Any = None,
@@ -242,28 +274,38 @@ class BaselineCNN(keras.Model):
         training: bool = True,
         **kwargs: Any,
     ) -> Tensor:
-        """Cross-entropy in nats; label smoothing is for training only."""
-        labels = ops.cast(x["label"], "int32")
-        correct = ops.cast(ops.equal(ops.argmax(y_pred, axis=-1), labels), "float32")
-        self.accuracy_metric.update_state(correct, sample_weight=sample_weight)
-        cross_entropy = keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=self.label_smoothing if training else 0.0
-        )
-        loss = cross_entropy(ops.one_hot(labels, self.num_classes), y_pred, sample_weight)
-        if self.losses:  # of regularizers and `add_loss`
-            loss = loss + super().compute_loss(x, y, y_pred, sample_weight, training)
-        return loss
+        """Cross-entropy in nats, unless another loss was compiled; smoothing only in training."""
+        y = _labels(x, y)
+        # Keras's own needs a compiled loss, or one of regularizers and `add_loss`.
+        given = self.loss is not None or self.losses
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training) if given else 0.0
+        if self.loss is not None:
+            return loss
+        smoothing = self.label_smoothing if training else 0.0
+        targets = ops.one_hot(ops.reshape(ops.cast(y, "int32"), (-1,)), self.num_classes)
+        targets = (1 - smoothing) * targets + smoothing / self.num_classes
+        # Not clipped at Keras's 1e-7, below which there would be no gradient.
+        losses = -ops.sum(targets * ops.log(ops.maximum(y_pred, 1e-37)), axis=-1)
+        return loss + MeanOverBatch()(losses, losses, sample_weight)
 
+    @full_float32()
     @without_retracing_advice()
-    def class_probabilities(
-        self, images: np.ndarray, batch_size: int = 256, verbose: int | str = 0
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
     ) -> np.ndarray:
-        """Posterior p(y | x) of each image.
+        """Class probabilities of images, as `keras.Model.predict`.
 
         Args:
-            images: uint8 `(N, height, width, channels)`.
-            batch_size: Integer, images at a time.
-            verbose: As in `keras.Model.predict`.
+            x: As in `fit`; labels are not looked at.
+            batch_size: Integer, images at a time, of arrays; by default 32.
+            verbose: As in `keras.Model.predict`, and so the others.
+            steps: Integer, so many batches; `None` for all.
+            callbacks: Keras callbacks.
 
         Returns:
             Float32 array `(N, num_classes)`; rows sum to 1.
@@ -271,17 +313,25 @@ class BaselineCNN(keras.Model):
         Raises:
             ValueError: If the images don't fit the model.
         """
-        images = checked_images(images, self.image_shape)
+        if is_batched(x):
+            return super().predict(x, verbose=verbose, steps=steps, callbacks=callbacks)
+        images = images_to_predict(x, self)["image"]
         if len(images) == 0:
             return np.zeros((0, self.num_classes), "float32")
-        batches = ArrayBatches({"image": images}, batch_size)
-        logits = self.predict(feed(batches), verbose=verbose)[: len(images)]
-        return ops.convert_to_numpy(ops.softmax(logits, axis=-1))
+        batch_size = 32 if batch_size is None else batch_size
+        batches = feed(ArrayBatches({"image": images}, batch_size, self.jit_compile))
+        return super().predict(batches, None, verbose, steps, callbacks)[: len(images)]
+
+    def class_probabilities(
+        self, images: np.ndarray, batch_size: int = 256, verbose: int | str = 0
+    ) -> np.ndarray:
+        """`predict`, by the name that the PixelCNNs have for it."""
+        return self.predict(images, batch_size, verbose)
 
     def get_config(self) -> dict:
         return {**super().get_config(), **arguments_of(self)}
 
 
-def _default_filters(image_shape):
-    shorter = min(image_shape[:2])
-    return tuple(32 * 2**stage for stage in range(3) if stage == 0 or shorter >= 4 * 2**stage)
+def _labels(x, y):
+    """Those of a batch: in `x`, or beside it."""
+    return x["label"] if isinstance(x, dict) and "label" in x else y

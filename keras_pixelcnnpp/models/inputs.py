@@ -1,14 +1,120 @@
-"""What `fit`, `evaluate` and `predict` are given, made into the dicts that the models take."""
+"""What Keras's methods are given, checked and made into the dicts that the models take."""
 
+import copy
+import functools
+import inspect
 import itertools
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_pixelcnnpp.backend import (
+    device_name,
+    full_float32,
+    keep_freed_memory_unless_told,
+    value_if_known,
+)
 from keras_pixelcnnpp.checks import checked_images, checked_labels
+from keras_pixelcnnpp.errors import without_retracing_advice
 
 # Images for the data-dependent initialization: more would not steady the statistics.
 MOST_INITIAL_IMAGES = 128
+
+
+class ImageModel(keras.Model):
+    """A Keras model of images and labels that checks what Keras's methods are given.
+
+    A subclass has `image_shape`, `num_classes` and its own `predict`.
+    """
+
+    unlabeled_weight = 0.0
+
+    @without_retracing_advice()
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit`.
+
+        A model with weight normalization first sets its gains and biases from the first batch.
+
+        Args:
+            x: uint8 `(N, height, width, channels)`, or a dict of these as `"image"` and of
+                the labels as `"label"`; or batches of either: a `tf.data.Dataset`, a
+                `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or a generator.
+            y: Int labels `(N,)`, where `x` doesn't hold them. With `unlabeled_weight` > 0, -1 means
+                that the label isn't known.
+            *args: Further arguments of `keras.Model.fit`, in its order.
+            **kwargs: Further arguments of `keras.Model.fit`. `validation_data` is `(x, y)`,
+                `(x, y, sample_weight)`, a dict as `x`, or batches.
+
+        Returns:
+            `keras.callbacks.History`.
+
+        Raises:
+            ValueError: If images or labels don't fit the model. In later batches of a
+                `tf.data.Dataset`, an unknown label raises TensorFlow's `InvalidArgumentError`.
+        """
+        given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
+        if is_batched(x) and not isinstance(x, keras.utils.PyDataset):
+            given.setdefault("shuffle", False)  # Keras can't, and would warn
+        given["x"], given["y"], first = checked_inputs(x, y, self)
+        if given.get("validation_data") is not None:
+            given["validation_data"] = checked_validation_data(given["validation_data"], self)
+        self._before_training(first)
+        try:
+            return super().fit(**given)
+        finally:
+            self._after_training()
+
+    def _after_training(self):
+        """Called when `fit` ends, after an error too."""
+
+    def _before_training(self, first):
+        """Called with the first batch, a dict of arrays."""
+        if "cpu" in device_name():
+            keep_freed_memory_unless_told()
+        # Keras would build it while tracing the first step, and then trace that step again.
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.trainable_variables)
+
+    @without_retracing_advice()
+    @full_float32()
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Measures loss and metrics as `keras.Model.evaluate`.
+
+        Args:
+            x: As in `fit`.
+            y: As in `fit`.
+            *args: Further arguments of `keras.Model.evaluate`, in its order.
+            **kwargs: Further arguments of `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: As `fit`.
+        """
+        # Not of `fit`, which has checked its `validation_data` and may have begun to read it.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x, y, _ = checked_inputs(x, y, self, "evaluate")
+        return super().evaluate(x, y, *args, **kwargs)
+
+    @without_retracing_advice()
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Trains on one batch, as `keras.Model` does; arguments and errors are those of `fit`."""
+        x, y, first = checked_inputs(x, y, self, "train_on_batch")
+        self._before_training(first)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    @without_retracing_advice()
+    @full_float32()
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Measures one batch, as `keras.Model` does; arguments and errors are those of `fit`."""
+        x, y, _ = checked_inputs(x, y, self, "test_on_batch")
+        return super().test_on_batch(x, y, *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> np.ndarray:
+        """As `predict`."""
+        return self.predict(x, verbose=0)
 
 
 def as_inputs(data):
@@ -31,7 +137,7 @@ def as_inputs(data):
 
 
 def checked_inputs(x, y, model, name="fit"):
-    """Checks what `fit` or `evaluate` is given: arrays as a whole, anything else by a first batch.
+    """Checks what `fit` or `evaluate` is given: arrays now, batches when they are read.
 
     Returns:
         Triple `(x, y, first)`: what to give to Keras, and the first batch as a dict of arrays.
@@ -43,9 +149,8 @@ def checked_inputs(x, y, model, name="fit"):
     """
     if is_batched(x):
         batch, x = _peek(x, name)
-        first, _, _ = as_inputs(batch)
-        first = {key: np.asarray(_to_numpy(value)) for key, value in first.items()}
-        return x, y, _checked_batch(first, model, name)
+        check = functools.partial(_checked_batch, model=model, name=name)
+        return _with_checks(x, check, model), y, check(as_inputs(batch)[0])
     if x is None:
         raise ValueError(f"`{name}` needs images. Received: x=None")
     inputs, _, _ = as_inputs((x, y))
@@ -68,6 +173,7 @@ def checked_validation_data(data, model):
 
 def _checked_batch(inputs, model, name):
     """Images and labels as arrays that the model takes."""
+    inputs = {key: _to_numpy(value) for key, value in inputs.items()}
     if "image" not in inputs or not inputs.keys() <= {"image", "label"}:
         raise ValueError(
             f"Invalid input of `{name}`. Expected images, or a dict of 'image' and, for a model "
@@ -86,6 +192,58 @@ def _checked_batch(inputs, model, name):
         count = len(checked["image"])
         checked["label"] = checked_training_labels(inputs["label"], count, model)
     return checked
+
+
+def _with_checks(x, check, model):
+    """`x` with a check of each batch, on the host: no graph, and no accelerator, waits for it."""
+    if isinstance(x, keras.utils.PyDataset):
+        return _CheckedBatches(x, check)
+    if hasattr(x, "element_spec") and hasattr(x, "map"):  # a tf.data.Dataset
+        return x.map(functools.partial(_assert_labels, model)) if model.num_classes else x
+
+    def checked(batch):
+        check(as_inputs(batch)[0])
+        return batch
+
+    if hasattr(x, "collate_fn"):  # a DataLoader of torch's
+        x, collate = copy.copy(x), x.collate_fn
+        x.collate_fn = lambda rows: checked(collate(rows))
+        return x
+    return (checked(batch) for batch in x) if iter(x) is x else x
+
+
+def _assert_labels(model, *batch):
+    """The batch; the pipeline refuses labels that the model doesn't know."""
+    import tensorflow as tf
+
+    inputs, _, _ = as_inputs(batch)
+    lowest, highest = -1 if model.unlabeled_weight else 0, model.num_classes - 1
+    message = f"Invalid labels. Expected integers from {lowest} to {highest}"
+    if "label" in inputs:  # if not, that is said of the first batch
+        labels = tf.cast(inputs["label"], tf.int64)
+        tf.debugging.assert_greater_equal(labels, tf.constant(lowest, tf.int64), message)
+        tf.debugging.assert_less_equal(labels, tf.constant(highest, tf.int64), message)
+    return batch if len(batch) > 1 else batch[0]
+
+
+class _CheckedBatches(keras.utils.PyDataset):
+    """Another `PyDataset` with a check of each batch."""
+
+    def __init__(self, batches, check):
+        super().__init__(batches.workers, batches.use_multiprocessing, batches.max_queue_size)
+        self.batches = batches
+        self.check = check
+        self.on_epoch_begin = batches.on_epoch_begin
+        self.on_epoch_end = batches.on_epoch_end
+
+    @property
+    def num_batches(self):
+        return self.batches.num_batches
+
+    def __getitem__(self, index):
+        batch = self.batches[index]
+        self.check(as_inputs(batch)[0])
+        return batch
 
 
 def checked_training_labels(labels, count, model):
@@ -113,6 +271,26 @@ def require_one_label(labels):
             "Invalid labels. Expected integers of shape (N,). One-hot labels? Give "
             f"`labels.argmax(axis=1)`. Received: shape={shape}"
         )
+
+
+def images_to_predict(x, model):
+    """What `predict` is given as a dict of checked images, and of labels where `x` has them."""
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(np.asarray(x) if isinstance(x, list) else x)
+    inputs = x if isinstance(x, dict) else {"image": x}
+    return {**inputs, "image": checked_images(_to_numpy(inputs["image"]), model.image_shape)}
+
+
+def require_labels(labels, model):
+    """Raises a `ValueError` unless a tensor holds labels, as far as its values are known yet."""
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if not keras.backend.is_int_dtype(dtype):
+        raise ValueError(f"Invalid labels. Expected integers. Received: dtype={dtype}")
+    values = value_if_known(labels)
+    if values is not None:
+        values = values.reshape(-1)
+        if model.unlabeled_weight:
+            values = np.where(values == -1, 0, values)
+        checked_labels(values, len(values), model.num_labels)
 
 
 def is_batched(x):

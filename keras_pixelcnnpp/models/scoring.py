@@ -1,28 +1,31 @@
 """Scores images in batches."""
 
+import itertools
 import math
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import compiled, in_batches
+from keras_pixelcnnpp.backend import compiled, full_float32, in_batches, verbosity
 from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.data.batches import ArrayBatches
+from keras_pixelcnnpp.models.inputs import images_to_predict
 
 # Of one layer, in scoring, so that a batch stays near a gigabyte: 128 images of 10 classes of the
 # default network, 52 million features a layer, took 4.0 GB.
 MOST_FEATURES = 12_000_000
 
 
+@full_float32()
 def score(model, images, labels, batch_size, verbose, per="image"):
     """The sums of log p(x_i | x_<i, y), of arrays of images and int32 labels `(N,)` or `(N, K)`.
 
     They are over the pixels i of each image or of each row of it, or none, as `per` says: `"image"`
     `(N, K)`, `"row"` `(N, K, height)` or `"pixel"` `(N, K, height, width)`; float32, nats.
 
-    The model keeps the compiled scorers. Batches are smaller where the features would need more
-    than a gigabyte or so.
+    The model keeps the compiled scorers. Batches are smaller, and candidates taken in parts, where
+    the features would need more than a gigabyte or so.
     """
     candidates = np.shape(labels)[1:] if model.num_classes else ()
     if len(images) == 0:
@@ -30,13 +33,17 @@ def score(model, images, labels, batch_size, verbose, per="image"):
         return np.zeros((0, *(candidates or (1,)), *place), "float32")
     require_integer("batch_size", batch_size)
     height, width, _ = model.image_shape
-    features = height * width * max(model.widths) * math.prod(candidates)
-    batch_size = min(batch_size, max(1, MOST_FEATURES // features))
-    # As many batches, but alike, so that there is little to fill up.
-    batch_size = math.ceil(len(images) / math.ceil(len(images) / batch_size))
+    features = height * width * max(*model.widths, model.distribution.num_parameters)
+    at_once = max(1, MOST_FEATURES // features)
+    if math.prod(candidates) > at_once:
+        parts = np.array_split(labels, math.ceil(candidates[0] / at_once), axis=1)
+        scores = [score(model, images, part, batch_size, verbose, per) for part in parts]
+        return np.concatenate(scores, axis=1)
+    batch_size = min(batch_size, at_once // math.prod(candidates))
     inputs = {"image": images, "label": labels} if model.num_classes else {"image": images}
-    batches = ArrayBatches(inputs, batch_size)
-    xla = bool(model.jit_compile)
+    xla, backend = bool(model.jit_compile), keras.backend.backend()
+    pad = backend == "jax" or (backend == "tensorflow" and xla)
+    batches = ArrayBatches(inputs, batch_size, pad=pad)
     scorers, kind = model._runners.scorers, (per, candidates, xla)
     if kind not in scorers:
         scorer = compiled(_scorer(model, per), model.variables, *batches[0], xla=xla)
@@ -53,6 +60,27 @@ def _scorer(model, per):
         return ops.sum(pixels, axis=3) if per == "row" else pixels
 
     return log_likelihood
+
+
+def predict_batches(model, batches, verbose, steps, callbacks):
+    """What `predict` returns, of batches of images in any form that Keras takes."""
+    callbacks = keras.callbacks.CallbackList(
+        callbacks,
+        add_progbar=True,
+        model=model,
+        epochs=1,
+        steps=steps,
+        verbose=verbosity(verbose, 2),
+    )
+    callbacks.on_predict_begin()
+    probabilities = []
+    for step, batch in enumerate(itertools.islice(batches, steps)):
+        callbacks.on_predict_batch_begin(step)
+        images = images_to_predict(batch, model)["image"]
+        probabilities.append(model.class_probabilities(images, max(1, len(images))))
+        callbacks.on_predict_batch_end(step, {"outputs": probabilities[-1]})
+    callbacks.on_predict_end()
+    return np.concatenate(probabilities)
 
 
 def up_to_rows(observed_rows, by_row):

@@ -34,19 +34,38 @@ def test_learns_from_arrays_and_batches(model):
     images, labels = data()
     batches = ImageSequence(images, labels, batch_size=8, num_classes=3)
     model.fit(batches, epochs=10, shuffle=False, verbose=0)
-    history = model.fit({"image": images, "label": labels}, epochs=10, batch_size=8, verbose=0)
-    assert set(history.history) == {"loss", "accuracy"}
-    assert (
-        model.evaluate({"image": images, "label": labels}, verbose=0, return_dict=True)["accuracy"]
-        == 1
+    history = model.fit(
+        images, labels, epochs=10, batch_size=8, verbose=0, validation_data=(images, labels)
     )
+    assert set(history.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    inputs = {"image": images, "label": labels}
+    assert model.evaluate(inputs, verbose=0, return_dict=True)["accuracy"] == 1
+
+
+def test_compiled_as_any_classifier_of_keras():
+    """Its `evaluate` is then that of Keras's own loss and metric."""
+    images, labels = data()
+    model = BaselineCNN(**SMALL)
+    model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    assert set(model.fit(images, labels, verbose=0).history) == {"loss", "accuracy"}
+    result = model.evaluate(images, labels, verbose=0, return_dict=True)
+    probabilities = model.predict(images, verbose=0)
+    expected = keras.losses.SparseCategoricalCrossentropy()(labels, probabilities)
+    assert result["loss"] == pytest.approx(float(expected), rel=1e-4)
+    assert result["accuracy"] == pytest.approx(np.mean(probabilities.argmax(axis=1) == labels))
 
 
 def test_evaluate_reports_accuracy_and_cross_entropy_of_the_probabilities(model):
     images, labels = data()
     probabilities = model.class_probabilities(images)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-    result = model.evaluate({"image": images, "label": labels}, verbose=0, return_dict=True)
+    np.testing.assert_allclose(ops.convert_to_numpy(model(images)), probabilities, rtol=1e-5)
+    # Keras's arguments, in its order; 10 images of batches of 5.
+    np.testing.assert_allclose(model.predict(images, 5, 0, 2), probabilities[:10], rtol=1e-5)
+    assert model.predict(images[:0]).shape == (0, 3)
+    weights = np.zeros(24)
+    assert model.evaluate(images, labels, sample_weight=weights, verbose=0) == [0, 0]
+    result = model.evaluate(images, labels, verbose=0, return_dict=True)
     cross_entropy = -np.log(probabilities[np.arange(24), labels]).mean()
     assert result["loss"] == pytest.approx(cross_entropy, rel=1e-4)
     assert result["accuracy"] == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
@@ -55,11 +74,11 @@ def test_evaluate_reports_accuracy_and_cross_entropy_of_the_probabilities(model)
 def test_label_smoothing_is_the_textbook_one():
     images, labels = data(6)
     model = BaselineCNN(**SMALL, label_smoothing=0.3)
+    model.compile("adam")
     logits = np.random.default_rng(1).normal(size=(6, 3)).astype("float32")
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     expected = -0.7 * log_p[np.arange(6), labels] - 0.3 * log_p.mean(axis=1)
-    inputs = {"image": images, "label": labels}
-    loss = model.compute_loss(x=inputs, y_pred=ops.convert_to_tensor(logits), training=True)
+    loss = model.compute_loss(images, labels, ops.softmax(logits), training=True)
     assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
 
 
@@ -74,7 +93,7 @@ def test_saved_and_loaded_is_the_same_model(model, tmp_path):
     assert len(loaded.weights) == len(model.weights)
 
 
-def test_half_precision_keeps_float32_logits():
+def test_half_precision_keeps_float32_probabilities():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = BaselineCNN(**SMALL)
     assert keras.backend.standardize_dtype(model.units[0].conv_1.compute_dtype) == "bfloat16"
@@ -92,7 +111,33 @@ def test_half_precision_keeps_float32_logits():
     ],
 )
 def test_default_stages_fit_the_image(image_shape, filters):
-    assert BaselineCNN(image_shape, 2, num_blocks=1).filters == filters
+    assert BaselineCNN(image_shape, 2, num_blocks=1).widths == filters
+
+
+def test_filters_are_those_of_each_stage_or_of_the_first():
+    assert BaselineCNN((8, 8, 1), 3, filters=4, num_blocks=1).widths == (4, 8)
+    model = BaselineCNN(**{**SMALL, "filters": [4, 6, 8]})
+    assert model.widths == (4, 6, 8)
+    assert BaselineCNN.from_config(model.get_config()).widths == (4, 6, 8)
+    for filters in (0, (), (4, 0), "4"):
+        with pytest.raises(ValueError, match="`filters`"):
+            BaselineCNN(**{**SMALL, "filters": filters})
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
+def test_what_does_not_fit_is_refused(model, method):
+    images, labels = data()
+    for given, message in [
+        ((images / 255, labels), "Invalid images"),
+        ((images, np.eye(3, dtype="int32")[labels]), "One-hot labels"),
+        ((images, labels - 1), "from 0 to 2"),
+        ((images, None), "needs labels"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            getattr(model, method)(*given)
+    for predict in (model.predict, model.predict_on_batch, model):
+        with pytest.raises(ValueError, match="Invalid images"):
+            predict(images / 255)
 
 
 @pytest.mark.once

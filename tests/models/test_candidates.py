@@ -85,6 +85,36 @@ def fresh():
     return model
 
 
+def test_an_interrupted_fit_and_a_file_keep_the_weight(tmp_path):
+    """Of the cross-entropy, during the epochs that leave it out."""
+    model = fresh()
+
+    class Interrupted(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            assert "accuracy" not in logs
+            self.model.save(tmp_path / "model.keras")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(IMAGES, LABELS, callbacks=[LikelihoodFirst(2), Interrupted()], verbose=0)
+    assert model.label_loss_weight == 0.5
+    assert "accuracy" in model.fit(IMAGES, LABELS, verbose=0).history
+    assert "accuracy" in model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    assert keras.models.load_model(tmp_path / "model.keras").label_loss_weight == 0.5
+
+
+def test_likelihood_alone_has_no_use_for_the_posterior_and_says_nothing(recwarn):
+    model = fresh()
+    model.label_loss_weight = 0.0
+    model.compile(model.optimizer)
+    assert len(model.posterior.trainable_variables) == 2
+    model.train_on_batch(IMAGES, LABELS)
+    model.fit(IMAGES, LABELS, verbose=0)
+    assert [one for one in recwarn if "radient" in str(one.message)] == []
+    assert float(np.asarray(model.posterior.log_logit_scale)) == 0
+    np.testing.assert_array_equal(np.asarray(model.posterior.class_bias), 0)
+
+
 def test_likelihood_first_in_one_fit_or_two():
     one, two, resumed = fresh(), fresh(), fresh()
     data = {"x": IMAGES, "y": LABELS, "validation_data": (IMAGES, LABELS)}

@@ -144,6 +144,7 @@ BAD_IMAGES = [
     (IMAGES.astype("int32") - 1, "Expected integers from 0 to 255. Received: values from -1"),
     (IMAGES[:, :2, :2], r"shape \(N, 4, 4, 1\). Received: shape=\(12, 2, 2, 1\)"),
     (IMAGES[..., 0], r"shape \(N, 4, 4, 1\). Received: shape=\(12, 4, 4\)"),
+    (IMAGES.reshape(12, 16), r"could be reshaped .* images.reshape\(-1, 4, 4, 1\)"),
 ]
 BAD = [
     *((images, LABELS, message) for images, message in BAD_IMAGES),
@@ -172,10 +173,52 @@ def test_what_does_not_fit_is_refused_by_all(model, images, labels, message):
             model.fit(IMAGES, LABELS, validation_data=(images, labels), verbose=0)
 
 
+ON_BATCH = ("train_on_batch", "test_on_batch")
+
+
+@pytest.mark.parametrize("method", ON_BATCH)
+def test_a_batch_by_itself_is_checked_as_those_of_fit(method):
+    model = tiny.untrained_model(dropout_rate=0.0)
+    model.compile(keras.optimizers.SGD(0.0))
+    bits = getattr(model, method)(IMAGES, LABELS, return_dict=True)["bits_per_dim"]
+    expected = np.mean(-model.log_prob(IMAGES, LABELS)) / (16 * np.log(2))
+    assert bits == pytest.approx(expected, rel=1e-5)
+    for images, labels, message in BAD:
+        with pytest.raises(ValueError, match=message.replace("fit", method)):
+            getattr(model, method)(images, labels)
+
+
+# Keras's own words; and TensorFlow, in whose pipeline the check is, has errors of its own.
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.parametrize("bad", [LABELS[6:] - 1, LABELS[6:] + 1])
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+@pytest.mark.parametrize("make", [Batches, tf_data, generator, data_loader])
+def test_labels_of_later_batches(model, monkeypatch, make, method, bad):
+    monkeypatch.setitem(globals(), "LABELS", np.concatenate([LABELS[:6], bad]))
+    before = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    with pytest.raises(Exception, match="Expected integers from 0 to 2"):
+        getattr(model, method)(make(as_tuple), verbose=0)
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        assert np.isfinite(keras.ops.convert_to_numpy(variable)).all(), value
+
+
+def test_labels_of_a_call():
+    model = tiny.random_model(unlabeled_weight=0.5)
+    called = model({"image": IMAGES, "label": np.where(LABELS == 1, -1, LABELS)})
+    assert np.isfinite(keras.ops.convert_to_numpy(called)).all()
+    for labels in (LABELS + 1, LABELS - 2, LABELS[:, None] + np.arange(2)):
+        for call in (model, model.predict, model.predict_on_batch):
+            with pytest.raises(ValueError, match="Expected integers from 0 to 2"):
+                call({"image": IMAGES, "label": labels})
+    with pytest.raises(ValueError, match=r"Expected integers\. Received: dtype=float"):
+        model({"image": IMAGES, "label": LABELS.astype("float32")})
+
+
 REFUSED = [
     *(("log_prob", (images, LABELS), message) for images, message in BAD_IMAGES),
     *(("predict", (images,), message) for images, message in BAD_IMAGES),
     *(("predict", ({"image": images},), message) for images, message in BAD_IMAGES[:1]),
+    *(("predict_on_batch", (images,), message) for images, message in BAD_IMAGES),
     ("fit", (iter([(IMAGES / 255, LABELS)]),), "dtype"),
     ("initialize", (IMAGES, LABELS[:3]), "`labels`. Expected 12 integers"),
     ("initialize", (IMAGES,), "`labels`"),

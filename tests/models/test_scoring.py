@@ -1,5 +1,6 @@
 """Likelihoods, and the posterior and bits/dim that follow from them."""
 
+import keras
 import numpy as np
 import pytest
 import tiny
@@ -7,6 +8,8 @@ from keras import ops
 from scipy.special import log_softmax, logsumexp, softmax
 
 from keras_pixelcnnpp.data.batches import ArrayBatches
+from keras_pixelcnnpp.models import scoring
+from keras_pixelcnnpp.models.scoring import LogLikelihood
 
 SPLIT = tiny.tiny_split(12)
 IMAGES, LABELS = SPLIT.images, SPLIT.labels
@@ -15,9 +18,9 @@ OFFSETS = [0.1, -0.2, 0.4]  # of `hybrid`
 
 
 def test_candidates_are_the_single_labels(model):
-    candidates = np.array([[2, 0, 3, 1]] * 12)
+    candidates = np.array([[2, 0, 1]] * 12)
     parameters = ops.convert_to_numpy(model({"image": IMAGES, "label": candidates}))
-    assert parameters.shape == (12, 4, 4, 4, model.network.num_parameters)
+    assert parameters.shape == (12, 3, 4, 4, model.network.num_parameters)
     for column, label in enumerate(candidates[0]):
         alone = model({"image": IMAGES, "label": np.full(12, label)})
         alone = ops.convert_to_numpy(alone)[:, 0]
@@ -32,21 +35,58 @@ def test_posterior_and_bits_per_dim(hybrid):
     np.testing.assert_allclose(hybrid.bits_per_dim(IMAGES), bits, rtol=1e-5)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])
-def test_batches_of_one_size(model, batch_size, monkeypatch):
-    sizes, batches = [], ArrayBatches.__getitem__
+@pytest.mark.parametrize("padded", [False, True])
+def test_an_image_has_its_score_in_every_batch(model, padded, monkeypatch):
+    """However many there are, and whatever fills up the last; XLA sees six sizes, not 100."""
+    sizes, batches, make = set(), ArrayBatches.__getitem__, ArrayBatches.__init__
+    monkeypatch.setattr(ArrayBatches, "__init__", lambda *args, pad: make(*args, pad=padded))
 
     def counted(self, index):
-        sizes.append(len(batches(self, index)[0]["image"]))
-        return batches(self, index)
+        (batch,) = batches(self, index)
+        sizes.add(len(batch["image"]))
+        return (batch,)
 
-    expected = model.log_prob(IMAGES, LABELS)
+    images, labels = np.resize(IMAGES, (100, 4, 4, 1)), np.resize(LABELS, 100)
+    expected = model.log_prob(images, labels, batch_size=100)
     monkeypatch.setattr(ArrayBatches, "__getitem__", counted)
-    received = model.log_prob(IMAGES, LABELS, batch_size=batch_size)
-    assert received.shape == expected.shape
-    np.testing.assert_allclose(received, expected, rtol=1e-5)
-    assert len(set(sizes)) == 1
-    assert sizes[0] <= batch_size
+    for count in (1, 2, 3, 5, 12, 31, 32, 33, 70, 100):
+        received = model.log_prob(images[:count], labels[:count])
+        np.testing.assert_allclose(received, expected[:count], rtol=1e-5)
+    if padded:
+        assert sizes == {1, 2, 4, 8, 16, 32}
+
+
+def test_candidates_in_parts_that_bound_the_memory(model, monkeypatch):
+    """Features of two candidates at most, in `predict` of arrays and of batches too."""
+    whole, rows = model.class_log_likelihoods(IMAGES), np.arange(5)
+    by_rows = model.class_log_likelihoods(IMAGES, observed_rows=rows)
+    probabilities = model.class_probabilities(IMAGES)
+    width = max(*model.widths, model.distribution.num_parameters)
+    monkeypatch.setattr(scoring, "MOST_FEATURES", 2 * 16 * width)
+    sizes, predict = [], LogLikelihood.predict
+
+    def watched(self, batches, **how):
+        sizes.extend(np.size(batch["label"]) for (batch,) in batches)
+        return predict(self, batches, **how)
+
+    monkeypatch.setattr(LogLikelihood, "predict", watched)
+    np.testing.assert_allclose(model.class_log_likelihoods(IMAGES), whole, rtol=1e-5)
+    received = model.class_log_likelihoods(IMAGES, observed_rows=rows)
+    np.testing.assert_allclose(received, by_rows, rtol=1e-5)
+    seen = []
+
+    class Steps(keras.callbacks.Callback):
+        def on_predict_batch_end(self, step, logs=None):
+            seen.append(step)
+
+    for x in (IMAGES, (IMAGES[row : row + 6] for row in (0, 6))):
+        received = model.predict(x, verbose=0, callbacks=[Steps()])
+        np.testing.assert_allclose(received, probabilities, rtol=1e-4, atol=1e-8)
+    assert seen[-2:] == [0, 1]
+    np.testing.assert_allclose(
+        model.predict(IMAGES, 5, 0, 2), probabilities[:10], rtol=1e-4, atol=1e-8
+    )
+    assert max(sizes) == 2
 
 
 def test_no_image_at_all(model):
