@@ -4,6 +4,7 @@ import copy
 import functools
 import inspect
 import itertools
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -63,9 +64,19 @@ class ImageModel(keras.Model):
             given["validation_data"] = checked_validation_data(given["validation_data"], self)
         self._before_training(first)
         try:
-            return super().fit(**given)
+            with self._state_kept():
+                return super().fit(**given)
         finally:
             self._after_training()
+
+    @contextmanager
+    def _state_kept(self):
+        """Under JAX, whose steps delete the arrays they are given, an error leaves new ones."""
+        try:
+            yield
+        finally:
+            if keras.backend.backend() == "jax":
+                self.jax_state_sync()
 
     def _after_training(self):
         """Called when `fit` ends, after an error too."""
@@ -96,7 +107,8 @@ class ImageModel(keras.Model):
         # Not of `fit`, which has checked its `validation_data` and may have begun to read it.
         if not kwargs.get("_use_cached_eval_dataset"):
             x, y, _ = checked_inputs(x, y, self, "evaluate")
-        return super().evaluate(x, y, *args, **kwargs)
+        with self._state_kept():
+            return super().evaluate(x, y, *args, **kwargs)
 
     @without_retracing_advice()
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
