@@ -243,7 +243,7 @@ class Comparison:
         """For JSON: `features`, `metrics` of `"all"` and each class, `class_consistency`."""
         generated = baseline_features(self.cnn, samples.images), samples.labels
         report = {
-            "features": {"name": "baseline_cnn", "dimensions": self.cnn.filters[-1]},
+            "features": {"name": "baseline_cnn", "dimensions": self.cnn.widths[-1]},
             "metrics": {
                 name: self._metrics(generated, label) for name, label in self._groups.items()
             },

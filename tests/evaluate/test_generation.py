@@ -34,7 +34,7 @@ TRAIN, REFERENCE = tiny.tiny_split(90, 0), tiny.tiny_split(60, 1)
 class FirstPixels:
     """A CNN that a test can see through: its features are the first two pixels."""
 
-    image_shape, filters = (4, 4, 1), (2,)
+    image_shape, widths = (4, 4, 1), (2,)
 
     def features(self, images, training):
         return images.reshape(len(images), -1)[:, :2].astype("float32")
@@ -62,7 +62,7 @@ def test_logits_are_made_of_the_features():
     cnn = BaselineCNN((4, 4, 1), 3, filters=(8,), num_blocks=1)
     images = tiny.tiny_split(7).images
     features = baseline_features(cnn, images, batch_size=3)
-    kernel, bias = (np.asarray(weight, "float64") for weight in cnn.logits.get_weights())
+    kernel, bias = (np.asarray(weight, "float64") for weight in cnn.probabilities.get_weights())
     expected = np.log(cnn.class_probabilities(images))
     found = log_softmax(features @ kernel + bias, axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-5)

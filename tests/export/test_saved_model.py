@@ -120,7 +120,8 @@ def test_bad_image_in_a_batch(exported):
 
 
 def test_no_images(exported):
-    assert exported.predict_proba(np.zeros((0, 4, 4, 1), "uint8")).shape == (0, 3)
+    with pytest.raises(ValueError, match="0 sample"):  # as scikit-learn's classifiers
+        exported.predict_proba(np.zeros((0, 4, 4, 1), "uint8"))
     assert exported.classify_bytes([])["class_id"].shape == (0,)
     assert exported.sample([]).shape == (0, 4, 4, 1)
 
