@@ -137,8 +137,8 @@ class Preset:
                 left.append(name)
         if left:
             warnings.warn(
-                f"The weights are those of a model of {trained.num_classes} classes. Not taken, "
-                f"since they belong to its labels, and to be trained: {', '.join(left)}",
+                f"The weights are those of a model of {trained.num_classes} classes. Those of the "
+                f"labels, {len(left)} arrays such as {left[0]}, are new, and to be trained.",
                 stacklevel=3,
             )
 
