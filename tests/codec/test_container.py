@@ -32,7 +32,7 @@ def make(cls, head="logistic_mixture", channels=1, **arguments):
     """A model of 4×4 images whose weights no initializer gives."""
     options = {"num_classes": 3, "num_levels": 5, "num_blocks": 1, "num_mixtures": 2}
     # With more, it would promise more than the 24 bits that a level costs at most.
-    options["conditioning"] = "bias"
+    options["conditioning"] = "embedding"
     options |= {"filters": 12} if cls in MASKED else {"filters": 4, "num_resolutions": 1}
     keras.utils.set_random_seed(1)
     model = cls(head=head, **{"image_shape": (4, 4, channels), **options, **arguments})

@@ -36,6 +36,11 @@ class Scores(keras.Model):
         scores = ops.take_along_axis(y_pred, x["label"][:, None], axis=1)
         return self.label_loss_weight * ops.mean(y_pred) - ops.mean(scores)
 
+    def _set_likelihood_only(self, alone):
+        if alone != (self.label_loss_weight == 0):
+            self.label_loss_weight = 0.0 if alone else 0.1
+            self.make_train_function(force=True)
+
 
 def train(folder, callbacks=(), epochs=4, **how):
     keras.utils.set_random_seed(0)
