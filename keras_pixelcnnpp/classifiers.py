@@ -281,7 +281,7 @@ class PixelCNNClassifier(ImageClassifier):
     @property
     def logit_scale(self) -> float:
         """What the posterior multiplies a difference of log-likelihoods with."""
-        return float(np.exp(ops.convert_to_numpy(self._trained.posterior.log_logit_scale)))
+        return self._trained.logit_scale
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
         """The logarithm of each class's probability, exact where `predict_proba` rounds it to 0.
@@ -353,8 +353,7 @@ def refit_class_bias(
     # biases, so there is one answer, whatever they were.
     rows = stratified_rows(images.labels, BIAS_IMAGES, seed)
     scores = model.class_log_likelihoods(images.images[rows], batch_size=batch_size, **scoring)
-    logit_scale = np.exp(ops.convert_to_numpy(model.posterior.log_logit_scale))
-    fitted = fit_class_bias(logit_scale * scores.astype("float64"), images.labels[rows])
+    fitted = fit_class_bias(model.logit_scale * scores.astype("float64"), images.labels[rows])
     class_bias = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
     model.posterior.class_bias.assign(class_bias)
 

@@ -77,6 +77,7 @@ IMAGES, LABELS = SPLIT.images, SPLIT.labels
         lambda model: model.class_probabilities(IMAGES),
         lambda model: model.predict(IMAGES, verbose=0),
         lambda model: model.bits_per_dim(IMAGES),
+        lambda model: model.sample([0, 1], seed=0),
         lambda model: model.evidence_map(IMAGES, LABELS, np.zeros(6, int)),
         lambda model: model.evaluate(IMAGES, LABELS, verbose=0),
         lambda model: pytest.importorskip("constriction") and model.compress(IMAGES),

@@ -24,7 +24,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import device_name, full_float32, progress, versions
+from keras_pixelcnnpp.backend import device_name, progress, versions
 from keras_pixelcnnpp.checks import checked_images, checked_labels, require_integer
 from keras_pixelcnnpp.codec.coder import PixelCoder, require_constriction
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
@@ -55,7 +55,6 @@ class Compressed:
     num_coded_bytes: int
 
 
-@full_float32()
 def compress_images(
     model,
     images: np.ndarray,
@@ -125,7 +124,6 @@ def compress_images(
     return Compressed(data, labels, sum(map(len, streams)))
 
 
-@full_float32()
 def decompress_images(
     model, data: bytes, verbose: int | str = "auto"
 ) -> tuple[np.ndarray, np.ndarray, list[str] | None]:

@@ -309,7 +309,7 @@ def feed(batches: keras.utils.PyDataset):
     Example:
 
     ```python
-    model.predict(feed(ArrayBatches({"image": images}, batch_size=64)))
+    model.fit(feed(ImageSequence(images, labels, batch_size=64)), epochs=10)
     ```
     """
     if keras.backend.backend() != "tensorflow" or batches.workers > 1:

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import Tensor, full_float32
+from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import (
     checked_class_names,
     checked_image_shape,
@@ -26,19 +26,16 @@ from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import make_head
 from keras_pixelcnnpp.distributions.levels import to_levels
-from keras_pixelcnnpp.errors import without_retracing_advice
 from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.inputs import (
     ImageModel,
     as_inputs,
     checked_training_labels,
-    images_to_predict,
-    is_batched,
     require_labels,
 )
 from keras_pixelcnnpp.models.saving import Saving
-from keras_pixelcnnpp.models.scoring import MeanOverBatch, predict_batches, score, up_to_rows
+from keras_pixelcnnpp.models.scoring import MeanOverBatch, score, up_to_rows
 from keras_pixelcnnpp.sampling.sampler import draw, sample_rows
 
 
@@ -494,51 +491,6 @@ class AutoregressiveModel(Saving, ImageModel):
         else:
             log_likelihood = log_marginal(self.class_log_likelihoods(images, batch_size, verbose))
         return logistic_mixture.bits_per_dim(log_likelihood, self.image_shape)
-
-    @full_float32()
-    def predict(
-        self,
-        x: Any,
-        batch_size: int | None = None,
-        verbose: int | str = "auto",
-        steps: int | None = None,
-        callbacks: Any = None,
-    ) -> np.ndarray:
-        """Class probabilities of images, as `keras.Model.predict`.
-
-        Args:
-            x: As in `fit`, without labels. (A dict with candidate labels gives the mixture
-                parameters of every pixel instead, as a call does.)
-            batch_size: Integer, images at a time, of arrays; by default 32. As in
-                `class_probabilities`, fewer are scored at once where many would take too much
-                memory.
-            verbose: As in `keras.Model.predict`, and so the others.
-            steps: Integer, so many batches; `None` for all.
-            callbacks: Keras callbacks.
-
-        Returns:
-            Float32 array `(N, num_classes)`; of an unconditional model, mixture parameters.
-
-        Raises:
-            ValueError: If images or labels don't fit the model.
-        """
-        batched = is_batched(x)
-        if not batched:
-            x = images_to_predict(x, self)
-        if not self.num_classes or (not batched and "label" in x):
-            if self.num_classes:
-                require_labels(np.asarray(x["label"]), self)
-            with without_retracing_advice():
-                return super().predict(x, batch_size, verbose, steps, callbacks)
-        if batched:
-            return predict_batches(self, x, verbose, steps, callbacks)
-        batch_size = 32 if batch_size is None else batch_size
-        images = x["image"] if steps is None else x["image"][: steps * batch_size]
-        if callbacks and len(images):
-            starts = range(0, len(images), batch_size)
-            parts = (images[start : start + batch_size] for start in starts)
-            return predict_batches(self, parts, verbose, None, callbacks)
-        return self.class_probabilities(images, batch_size, verbose)
 
     # Sampling
 

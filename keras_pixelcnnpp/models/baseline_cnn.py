@@ -1,5 +1,6 @@
 """The dedicated classifier to compare with: a small residual network, and its random shifts."""
 
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,18 +8,23 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_pixelcnnpp.backend import Tensor, full_float32
+from keras_pixelcnnpp.backend import (
+    Tensor,
+    compiled,
+    compiles_each_size,
+    in_batches,
+)
 from keras_pixelcnnpp.checks import (
     arguments_of,
     checked_image_shape,
+    checked_images,
     plain,
     require_images,
     require_integer,
     require_number,
 )
-from keras_pixelcnnpp.data.batches import ArrayBatches, feed
-from keras_pixelcnnpp.errors import without_retracing_advice
-from keras_pixelcnnpp.models.inputs import ImageModel, images_to_predict, is_batched
+from keras_pixelcnnpp.data.batches import ArrayBatches
+from keras_pixelcnnpp.models.inputs import ImageModel
 from keras_pixelcnnpp.models.scoring import MeanOverBatch
 
 
@@ -202,6 +208,8 @@ class BaselineCNN(ImageModel):
         self.probabilities = layers.Dense(
             self.num_classes, activation="softmax", dtype="float32", name="probabilities"
         )
+        # Compiled, by whether it is with XLA; in a namespace, as Keras would save a dict.
+        self._runners = types.SimpleNamespace(classifiers={})
         self.build({"image": (None, *self.image_shape)})
 
     @property
@@ -288,24 +296,15 @@ class BaselineCNN(ImageModel):
         losses = -ops.sum(targets * ops.log(ops.maximum(y_pred, 1e-37)), axis=-1)
         return loss + MeanOverBatch()(losses, losses, sample_weight)
 
-    @full_float32()
-    @without_retracing_advice()
-    def predict(
-        self,
-        x: Any,
-        batch_size: int | None = None,
-        verbose: int | str = "auto",
-        steps: int | None = None,
-        callbacks: Any = None,
+    def class_probabilities(
+        self, images: np.ndarray, batch_size: int = 256, verbose: int | str = 0
     ) -> np.ndarray:
-        """Class probabilities of images, as `keras.Model.predict`.
+        """p(y | x) of each image.
 
         Args:
-            x: As in `fit`; labels are not looked at.
-            batch_size: Integer, images at a time, of arrays; by default 32.
-            verbose: As in `keras.Model.predict`, and so the others.
-            steps: Integer, so many batches; `None` for all.
-            callbacks: Keras callbacks.
+            images: uint8 `(N, height, width, channels)`.
+            batch_size: Integer, images at a time.
+            verbose: As in `keras.Model.predict`.
 
         Returns:
             Float32 array `(N, num_classes)`; rows sum to 1.
@@ -313,20 +312,15 @@ class BaselineCNN(ImageModel):
         Raises:
             ValueError: If the images don't fit the model.
         """
-        if is_batched(x):
-            return super().predict(x, verbose=verbose, steps=steps, callbacks=callbacks)
-        images = images_to_predict(x, self)["image"]
+        images = checked_images(images, self.image_shape)
         if len(images) == 0:
             return np.zeros((0, self.num_classes), "float32")
-        batch_size = 32 if batch_size is None else batch_size
-        batches = feed(ArrayBatches({"image": images}, batch_size, self.jit_compile))
-        return super().predict(batches, None, verbose, steps, callbacks)[: len(images)]
-
-    def class_probabilities(
-        self, images: np.ndarray, batch_size: int = 256, verbose: int | str = 0
-    ) -> np.ndarray:
-        """`predict`, by the name that the PixelCNNs have for it."""
-        return self.predict(images, batch_size, verbose)
+        xla = bool(self.jit_compile)
+        batches = ArrayBatches({"image": images}, batch_size, pad=compiles_each_size(xla))
+        if xla not in self._runners.classifiers:
+            step = compiled(self, self.variables, *batches[0], xla=xla)
+            self._runners.classifiers.setdefault(xla, step)  # of two threads, the first one's
+        return in_batches(self._runners.classifiers[xla], batches, verbose)[: len(images)]
 
     def get_config(self) -> dict:
         return {**super().get_config(), **arguments_of(self)}

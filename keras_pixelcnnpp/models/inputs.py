@@ -15,8 +15,9 @@ from keras_pixelcnnpp.backend import (
     full_float32,
     keep_freed_memory_unless_told,
     value_if_known,
+    verbosity,
 )
-from keras_pixelcnnpp.checks import checked_images, checked_labels
+from keras_pixelcnnpp.checks import checked_images, checked_labels, require_integer
 from keras_pixelcnnpp.errors import without_retracing_advice
 
 # Images for the data-dependent initialization: more would not steady the statistics.
@@ -26,7 +27,7 @@ MOST_INITIAL_IMAGES = 128
 class ImageModel(keras.Model):
     """A Keras model of images and labels that checks what Keras's methods are given.
 
-    A subclass has `image_shape`, `num_classes` and its own `predict`.
+    A subclass has `image_shape`, `num_classes` and `class_probabilities`, which `predict` calls.
     """
 
     unlabeled_weight = 0.0
@@ -123,6 +124,54 @@ class ImageModel(keras.Model):
         """Measures one batch, as `keras.Model` does; arguments and errors are those of `fit`."""
         x, y, _ = checked_inputs(x, y, self, "test_on_batch")
         return super().test_on_batch(x, y, *args, **kwargs)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> np.ndarray:
+        """Class probabilities of images, as `keras.Model.predict`.
+
+        Args:
+            x: As in `fit`; labels are not looked at.
+            batch_size: Integer, images at a time, of arrays; by default 32.
+            verbose: As in `keras.Model.predict`, and so the others.
+            steps: Integer, so many batches; `None` for all.
+            callbacks: Keras callbacks.
+
+        Returns:
+            Float32 array `(N, num_classes)`; rows sum to 1.
+
+        Raises:
+            ValueError: If the images don't fit the model, or it knows no classes.
+        """
+        size = 32 if batch_size is None else batch_size
+        if not is_batched(x):
+            require_integer("batch_size", size)
+            images = _images_to_predict(x, self)
+            starts = range(0, max(1, len(images)), size)
+            x = [images[start : start + size] for start in starts]
+        # Not by Keras's own loop, which isn't for several threads.
+        callbacks = keras.callbacks.CallbackList(
+            callbacks,
+            add_progbar=True,
+            model=self,
+            epochs=1,
+            steps=steps or (len(x) if isinstance(x, list) else None),
+            verbose=verbosity(verbose, len(x) if isinstance(x, list) else 2),
+        )
+        callbacks.on_predict_begin()
+        probabilities = []
+        for step, batch in enumerate(itertools.islice(x, steps)):
+            callbacks.on_predict_batch_begin(step)
+            images = _images_to_predict(batch, self)
+            probabilities.append(self.class_probabilities(images, max(size, len(images))))
+            callbacks.on_predict_batch_end(step, {"outputs": probabilities[-1]})
+        callbacks.on_predict_end()
+        return np.concatenate(probabilities)
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """As `predict`."""
@@ -285,11 +334,11 @@ def require_one_label(labels):
         )
 
 
-def images_to_predict(x, model):
-    """What `predict` is given as a dict of checked images, and of labels where `x` has them."""
+def _images_to_predict(x, model):
+    """The images, checked, of what `predict` is given or of one of its batches."""
     x, _, _ = keras.utils.unpack_x_y_sample_weight(np.asarray(x) if isinstance(x, list) else x)
-    inputs = x if isinstance(x, dict) else {"image": x}
-    return {**inputs, "image": checked_images(_to_numpy(inputs["image"]), model.image_shape)}
+    images = x["image"] if isinstance(x, dict) else x
+    return checked_images(_to_numpy(images), model.image_shape)
 
 
 def require_labels(labels, model):

@@ -1,23 +1,20 @@
 """Scores images in batches."""
 
-import itertools
 import math
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import compiled, full_float32, in_batches, verbosity
+from keras_pixelcnnpp.backend import compiled, compiles_each_size, in_batches
 from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.data.batches import ArrayBatches
-from keras_pixelcnnpp.models.inputs import images_to_predict
 
 # Of one layer, in scoring, so that a batch stays near a gigabyte: 128 images of 10 classes of the
 # default network, 52 million features a layer, took 4.0 GB.
 MOST_FEATURES = 12_000_000
 
 
-@full_float32()
 def score(model, images, labels, batch_size, verbose, per="image"):
     """The sums of log p(x_i | x_<i, y), of arrays of images and int32 labels `(N,)` or `(N, K)`.
 
@@ -41,9 +38,8 @@ def score(model, images, labels, batch_size, verbose, per="image"):
         return np.concatenate(scores, axis=1)
     batch_size = min(batch_size, at_once // math.prod(candidates))
     inputs = {"image": images, "label": labels} if model.num_classes else {"image": images}
-    xla, backend = bool(model.jit_compile), keras.backend.backend()
-    pad = backend == "jax" or (backend == "tensorflow" and xla)
-    batches = ArrayBatches(inputs, batch_size, pad=pad)
+    xla = bool(model.jit_compile)
+    batches = ArrayBatches(inputs, batch_size, pad=compiles_each_size(xla))
     scorers, kind = model._runners.scorers, (per, candidates, xla)
     if kind not in scorers:
         scorer = compiled(_scorer(model, per), model.variables, *batches[0], xla=xla)
@@ -60,27 +56,6 @@ def _scorer(model, per):
         return ops.sum(pixels, axis=3) if per == "row" else pixels
 
     return log_likelihood
-
-
-def predict_batches(model, batches, verbose, steps, callbacks):
-    """What `predict` returns, of batches of images in any form that Keras takes."""
-    callbacks = keras.callbacks.CallbackList(
-        callbacks,
-        add_progbar=True,
-        model=model,
-        epochs=1,
-        steps=steps,
-        verbose=verbosity(verbose, 2),
-    )
-    callbacks.on_predict_begin()
-    probabilities = []
-    for step, batch in enumerate(itertools.islice(batches, steps)):
-        callbacks.on_predict_batch_begin(step)
-        images = images_to_predict(batch, model)["image"]
-        probabilities.append(model.class_probabilities(images, max(1, len(images))))
-        callbacks.on_predict_batch_end(step, {"outputs": probabilities[-1]})
-    callbacks.on_predict_end()
-    return np.concatenate(probabilities)
 
 
 def up_to_rows(observed_rows, by_row):
