@@ -142,11 +142,12 @@ def test_damaged_file_is_named(pixelcnnpp, finished, name, content):
 def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     run = RunFolder(tmp_path / "my run")
     data = {"source": "/my data/a$b", "image_shape": [8, 8, 1], "class_names": []}
+    data |= {"fingerprint": "0", "seed": 0, "resize": "center_crop"}
     section = {
         "options": {"jit_compile": "auto", "max_examples": None},
         "versions": {"backend": "jax"},
     }
-    write_json(run.config_json, {"data": {**data, "resize": "center_crop"}, "baseline": section})
+    write_json(run.config_json, {"data": data, "baseline": section})
     options = {"data": "/other data", "split": "test", "tta_flip": True}
     write_json(run.reports / "classification.json", {"options": options})
     options = {"per_class": 9, "temperature": 0.5, "temperatures": ""}
