@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.data.batches import ArrayBatches, ImageSequence, SetEpoch, feed
+from keras_pixelcnnpp.data.batches import ArrayBatches, ImageSequence, feed
 
 COUNT, CLASSES = 50, 5
 # The image's first pixel tells which one it is, and whether it was mirrored.
@@ -12,7 +12,8 @@ LABELS = np.arange(COUNT) % CLASSES
 
 
 def sequence(**changes):
-    return ImageSequence(IMAGES, LABELS, **{"batch_size": 8, "num_classes": CLASSES} | changes)
+    given = {"images": IMAGES, "labels": LABELS, "batch_size": 8, "num_classes": CLASSES}
+    return ImageSequence(**given | changes)
 
 
 def collect(batches):
@@ -97,8 +98,7 @@ def test_half_of_the_images_are_crops_of_the_larger_ones(rng):
 
 def test_mutated_sub_pixels_are_uniform():
     images = np.full((COUNT, 4, 4, 3), 9, "uint8")
-    options = {"batch_size": 8, "num_classes": CLASSES, "seed": 3}
-    batches = ImageSequence(images, LABELS, mutation_rate=0.3, **options)
+    batches = sequence(images=images, seed=3, mutation_rate=0.3)
     seen = []
     for epoch in range(4):
         batches.set_epoch(epoch)
@@ -117,61 +117,56 @@ def test_mutated_sub_pixels_are_uniform():
     np.testing.assert_array_equal(batches[3][0]["image"], seen[1][24:32])
     np.testing.assert_array_equal(images, 9)
     batches.set_epoch(0)
-    plain = ImageSequence(images, LABELS, **options)
-    np.testing.assert_array_equal(batches[0][0]["label"], plain[0][0]["label"])
+    np.testing.assert_array_equal(batches[0][0]["label"], sequence(seed=3)[0][0]["label"])
+
+
+def positions(batches):
+    return np.concatenate([batches.rows(step) for step in range(len(batches))])
 
 
 def test_labeled_images_come_more_often():
     labels = np.full(COUNT, -1)
     labels[[1, 4, 6]] = 2, 0, 3
-    given = {"batch_size": 8, "num_classes": CLASSES, "seed": 3}
     # 5 in 6 would be 5 labeled ones for each of the others, of which there are `COUNT - 3`.
-    batches = ImageSequence(IMAGES, labels, labeled_fraction=5 / 6, **given)
+    batches = sequence(labels=labels, labeled_fraction=5 / 6)
     wanted = 5 * (COUNT - 3)
-    positions = np.concatenate([batches.rows(step) for step in range(len(batches))])
-    counts = np.bincount(positions, minlength=COUNT)
-    assert len(positions) == wanted + COUNT - 3
+    first = positions(batches)
+    counts = np.bincount(first, minlength=COUNT)
+    assert len(first) == wanted + COUNT - 3
     assert np.all(counts[labels < 0] == 1)
-    assert counts[labels >= 0].sum() == wanted
     assert np.ptp(counts[labels >= 0]) <= 1
     assert (collect(batches)["label"] >= 0).sum() == wanted
     # Spread over the epoch, and anew in the next one.
-    assert not np.array_equal(positions, np.sort(positions))
+    assert not np.array_equal(first, np.sort(first))
     batches.set_epoch(1)
-    again = np.concatenate([batches.rows(step) for step in range(len(batches))])
-    assert not np.array_equal(positions, again)
-    np.testing.assert_array_equal(np.sort(positions), np.sort(again))
-    # Those that come once more than others are of all classes, though the data lie by class.
-    labels = np.repeat([0, -1], COUNT // 2)
-    labels[: COUNT // 2] = np.arange(COUNT // 2) * CLASSES // (COUNT // 2)
-    batches = ImageSequence(IMAGES, labels, labeled_fraction=0.6, **given)
-    positions = np.concatenate([batches.rows(step) for step in range(len(batches))])
-    twice = np.flatnonzero(np.bincount(positions) == 2)
-    assert not np.array_equal(twice, np.arange(len(twice)))
+    assert not np.array_equal(first, positions(batches))
+    np.testing.assert_array_equal(np.sort(first), np.sort(positions(batches)))
     # Nothing changes where there are as many, or none.
+    enough = sequence(labels=labels, labeled_fraction=3 / COUNT)
+    assert order(enough) == order(sequence(labels=labels))
+    assert len(sequence(labels=np.full(COUNT, -1), labeled_fraction=0.5)) == len(enough)
+
+
+def test_labeled_images_that_come_once_more_are_of_all_classes():
+    """Though the data lie by class."""
     labels = np.full(COUNT, -1)
-    labels[[1, 4, 6]] = 2, 0, 3
-    enough = ImageSequence(IMAGES, labels, labeled_fraction=3 / COUNT, **given)
-    np.testing.assert_array_equal(
-        collect(enough)["image"], collect(ImageSequence(IMAGES, labels, **given))["image"]
-    )
-    none = ImageSequence(IMAGES, np.full(COUNT, -1), labeled_fraction=0.5, **given)
-    assert len(none) == len(enough)
+    labels[: COUNT // 2] = np.arange(COUNT // 2) * CLASSES // (COUNT // 2)
+    counts = np.bincount(positions(sequence(labels=labels, labeled_fraction=0.6)))
+    twice = np.flatnonzero(counts == 2)
+    assert not np.array_equal(twice, np.arange(len(twice)))
 
 
 def test_unconditional_batches_have_no_label():
-    batches = ImageSequence(IMAGES, np.full(COUNT, -1), batch_size=8, num_classes=0)
+    batches = sequence(labels=np.full(COUNT, -1), num_classes=0)
     assert set(batches[0][0]) == {"image"}
 
 
 def test_cut_images_keep_their_first_rows():
     count, height = 600, 5
     images = np.random.default_rng(0).integers(0, 100, (count, height, 2, 1), dtype="uint8")
-    labels = np.zeros(count, int)
-    given = {"batch_size": 50, "num_classes": 1, "seed": 3}
-    batches = ImageSequence(images, labels, row_mask_rate=0.7, **given)
-    seen = collect(batches)["image"]
-    whole = collect(ImageSequence(images, labels, **given))["image"]
+    given = {"images": images, "labels": np.zeros(count, int)}
+    batches = sequence(**given, row_mask_rate=0.7)
+    seen, whole = collect(batches)["image"], collect(sequence(**given))["image"]
     assert seen.dtype == np.uint8
     mean = np.rint(images.astype("float64").mean(axis=0))
     # No pixel of these images is like the mean by chance in a whole row but rarely.
@@ -197,54 +192,13 @@ def test_cut_images_keep_their_first_rows():
         ({"larger_images": IMAGES[:-1]}, "argument `larger_images`"),
         ({"larger_images": IMAGES[:, :1]}, "argument `larger_images`.*of at least their size"),
         ({"num_classes": 4}, "argument `labels`.*from 0 to 3.*from 0 to 4"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "argument `images`"),
+        ({"labels": LABELS[:-1]}, "argument `images`"),
     ],
 )
 def test_bad_arguments(changes, message):
     with pytest.raises(ValueError, match=message):
         sequence(**changes)
-
-
-def test_no_images_and_missing_labels():
-    with pytest.raises(ValueError, match="argument `images`"):
-        ImageSequence(IMAGES[:0], LABELS[:0], batch_size=8, num_classes=CLASSES)
-    with pytest.raises(ValueError, match="argument `images`"):
-        ImageSequence(IMAGES, LABELS[:-1], batch_size=8, num_classes=CLASSES)
-
-
-class Recorder(keras.Model):
-    """Notes the images that each epoch's `fit` shows it."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = self.add_weight(shape=(), name="weight")
-        self.epochs = []
-
-    def call(self, inputs):
-        return self.weight * keras.ops.mean(keras.ops.cast(inputs["image"], "float32"))
-
-    def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
-        self.epochs[-1].extend(keras.ops.convert_to_numpy(keras.ops.max(x["image"], (1, 2, 3))))
-        return y_pred
-
-
-@pytest.mark.tensorflow  # the only backend on which this model can run eagerly and record
-def test_fit_shows_the_epochs_in_order():
-    model = Recorder()
-    model.compile(optimizer="sgd", run_eagerly=True)
-    start = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: model.epochs.append([]))
-    batches = sequence(seed=3)
-    model.fit(
-        batches,
-        initial_epoch=1,
-        epochs=4,
-        shuffle=False,
-        verbose=0,
-        callbacks=[SetEpoch(batches), start],
-    )
-    assert len(model.epochs) == 3
-    for epoch, seen in enumerate(model.epochs, start=1):
-        batches.set_epoch(epoch)
-        assert seen == order(batches)
 
 
 INPUTS = {"image": np.arange(21).reshape(7, 3), "label": np.arange(7)}
@@ -284,15 +238,11 @@ def test_predict_sees_the_same_batches():
 @pytest.mark.tensorflow
 def test_every_epoch_starts_again_and_its_length_is_known():
     dataset = feed(ArrayBatches(INPUTS, 3))
+    assert dataset.options().autotune.enabled is False
     assert int(dataset.cardinality()) == 3
     for _ in range(2):
         labels = np.concatenate([batch["label"] for (batch,) in dataset.as_numpy_iterator()])
         np.testing.assert_array_equal(labels, INPUTS["label"])
-
-
-@pytest.mark.tensorflow
-def test_the_pipeline_is_not_tuned():
-    assert feed(ArrayBatches(INPUTS, 3)).options().autotune.enabled is False
 
 
 @pytest.mark.jax

@@ -20,47 +20,21 @@ def append(folder, row, split="train"):
         file.write(row + "\n")
 
 
-def test_csv_splits_labels_and_paths(folder):
-    dataset = load_dataset(folder, image_size=8)
-    assert {name: len(split) for name, split in dataset.splits.items()} == {
-        "train": 20,
-        "validation": 4,
-        "test": 3,
-    }
-    assert dataset.class_names == ("Class0", "Class1")
-    assert (dataset.image_shape, dataset.name) == ((8, 8, 3), "course")
-    train = dataset.split("train")
-    assert train.labels.tolist() == [0, 1] * 10
-    assert train.paths[3] == "train/003.png"
-    assert train.images[3, 7, 7].tolist() == [3, 10, 99]
-    assert dataset.split("test").labels.tolist() == [-1] * 3
-
-
-def test_missing_validation_is_carved_from_training(folder):
-    (folder / "validation.csv").unlink()
-    dataset = load_dataset(folder, image_size=4)
-    train, validation = dataset.split("train"), dataset.split("validation")
-    assert sorted(validation.labels) == [0, 1]
-    assert not set(train.paths) & set(validation.paths)
-    assert len(train) + len(validation) == 20
-    assert "No validation split" in dataset.notes[0]
-    digest = dataset.fingerprint()
-    assert load_dataset(folder, image_size=4).fingerprint() == digest
-    assert load_dataset(folder, image_size=4, seed=1).fingerprint() != digest
-
-
-def test_unlabeled_training_images_are_kept(folder):
-    write_image(folder / "train/extra.png")
-    append(folder, "train/extra.png,-1")
-    train = load_dataset(folder, image_size=4).split("train")
-    assert (len(train), len(train.labeled())) == (21, 20)
-
-
-def test_byte_order_mark_blank_lines_and_spaces_are_accepted(folder):
+def test_csv_files_as_spreadsheets_write_them(folder):
+    """With a byte order mark, spaces and blank lines; and with an image without a label."""
     path = folder / "validation.csv"
     text = path.read_text().replace(",", " , ").replace("\n", "\r\n\r\n")
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert len(load_dataset(folder, image_size=4).split("validation")) == 4
+    write_image(folder / "train/extra.png")
+    append(folder, "train/extra.png,-1")
+    dataset = load_dataset(folder, image_size=8)
+    assert dataset.counts() == {"train": [10, 10, 1], "validation": [2, 2, 0], "test": [0, 0, 3]}
+    assert dataset.class_names == ("Class0", "Class1")
+    assert (dataset.image_shape, dataset.name) == ((8, 8, 3), "course")
+    train = dataset.split("train")
+    assert train.labels.tolist() == [0, 1] * 10 + [-1]
+    assert train.paths[3] == "train/003.png"
+    assert train.images[3, 7, 7].tolist() == [3, 10, 99]
 
 
 @pytest.mark.parametrize(
@@ -149,52 +123,49 @@ def write_classes(folder, count=10, classes=CLASSES):
 def test_folders_per_split(tmp_path):
     write_classes(tmp_path / "train")
     write_classes(tmp_path / "val", 3)
-    write_image(tmp_path / "test/a.PNG")
+    for name in ("a.PNG", "b.png"):
+        write_image(tmp_path / "test" / name)
     dataset = load_dataset(tmp_path, image_size=(6, 8))
     assert dataset.class_names == CLASSES
     assert dataset.image_shape == (6, 8, 3)
-    assert {name: len(split) for name, split in dataset.splits.items()} == {
-        "train": 20,
-        "validation": 6,
-        "test": 1,
-    }
+    assert dataset.counts() == {"train": [10, 10, 0], "validation": [3, 3, 0], "test": [0, 0, 2]}
     assert dataset.split("train").labels.tolist() == [0] * 10 + [1] * 10
     assert dataset.split("train").paths[0] == "train/burger/0.jpg"
-    assert dataset.split("test").labels.tolist() == [-1]
 
 
-def test_without_split_folders_every_class_is_split(tmp_path):
-    dataset = load_dataset(write_classes(tmp_path, 20), image_size=4)
-    counts = {name: np.bincount(split.labels) for name, split in dataset.splits.items()}
-    assert {name: count.tolist() for name, count in counts.items()} == {
-        "train": [16, 16],
-        "validation": [2, 2],
-        "test": [2, 2],
-    }
+def without_validation(folder):
+    write_course_folder(folder)
+    (folder / "validation.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    ("write", "counts", "note"),
+    [
+        (without_validation, [[9, 9, 0], [1, 1, 0], [0, 0, 3]], "No validation split"),
+        (lambda folder: write_classes(folder, 20), [[16, 16, 0], [2, 2, 0], [2, 2, 0]], "80/10/10"),
+    ],
+)
+def test_splits_that_are_not_there_are_made_by_the_seed(tmp_path, write, counts, note):
+    write(tmp_path)
+    dataset, again, other = (load_dataset(tmp_path, image_size=4, seed=seed) for seed in (0, 0, 1))
+    assert [dataset.counts()[name] for name in ("train", "validation", "test")] == counts
+    assert note in dataset.notes[0]
     paths = [path for split in dataset.splits.values() for path in split.paths]
-    assert len(set(paths)) == 40
-    assert "80/10/10" in dataset.notes[0]
-    assert load_dataset(tmp_path, image_size=4).fingerprint() == dataset.fingerprint()
-    assert load_dataset(tmp_path, image_size=4, seed=1).fingerprint() != dataset.fingerprint()
+    assert len(set(paths)) == len(paths)
+    assert dataset.fingerprint() == again.fingerprint() != other.fingerprint()
 
 
 def test_other_files_are_skipped_and_counted(tmp_path):
     write_classes(tmp_path / "train")
+    write_classes(tmp_path / "test", 1)
     (tmp_path / "train/koala/.DS_Store").touch()
     (tmp_path / "train/koala/notes.txt").touch()
-    write_image(tmp_path / "train/koala/.ipynb_checkpoints/0-checkpoint.jpg")
+    for name in ("koala/.ipynb_checkpoints/0-checkpoint.jpg", "1.png", "2.png", "../test/3.png"):
+        write_image(tmp_path / "train" / name)
     dataset = load_dataset(tmp_path, image_size=4)
-    assert any("1 .txt" in note for note in dataset.notes)
-    assert sum(len(split) for split in dataset.splits.values()) == 20
-
-
-def test_images_beside_the_classes_are_told(tmp_path):
-    write_classes(tmp_path / "train")
-    write_classes(tmp_path / "test", 1)
-    for name in ("train/1.png", "train/2.png", "test/3.png"):
-        write_image(tmp_path / name)
-    notes = load_dataset(tmp_path, image_size=4).notes
-    assert "Files were skipped: 3 beside the folders of the classes." in notes
+    skipped = "Files were skipped: 1 .txt, 3 beside the folders of the classes."
+    assert skipped in dataset.notes
+    assert sum(len(split) for split in dataset.splits.values()) == 22
 
 
 def break_missing_train(folder):
