@@ -51,7 +51,7 @@ class Answers:
     """A trained model, of images with 1 or 3 channels, as the page asks it: one at a time."""
 
     def __init__(self, trained: TrainedModel):
-        check_channels(np.zeros((1, *trained.image_shape)))
+        check_channels(np.zeros((1, *trained.model.image_shape)))
         self.trained = trained
         self.model = trained.model
 
@@ -117,7 +117,7 @@ class Answers:
 
         The evidence is that for the most probable class, against another: by default the next one.
         """
-        model, names = self.model, self.trained.class_names
+        model, names = self.model, self.model.class_names
         rows = range(model.image_shape[0] + 1)
         scores = model.class_log_likelihoods(image[None], observed_rows=rows)
         belief = model.posterior.probabilities(scores)[0]

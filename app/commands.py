@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from keras_pixelcnnpp.savedmodel.commands import ModelFile, Run, Trained, trained_source
+from keras_pixelcnnpp.savedmodel.commands import ModelFile, Run, Trained, chosen_model
 
 DEFAULT_PRESET = "fashion_mnist"
 
@@ -39,9 +39,8 @@ def launch(
         raise not_installed("The page", "gradio")
     if preset is None and run is None and model is None:
         preset = DEFAULT_PRESET
-    source = trained_source(preset, run, model)
+    trained = chosen_model(preset, run, model)
     from keras_pixelcnnpp.app.answers import Answers
     from keras_pixelcnnpp.app.page import serve
-    from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-    serve(Answers(TrainedModel.find(source)), host, port, open_browser)
+    serve(Answers(trained), host, port, open_browser)

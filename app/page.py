@@ -182,7 +182,7 @@ def _image_input(page: gr.Blocks, answers: Answers) -> tuple[gr.Image, gr.Checkb
 
 
 def _class_choice(answers: Answers, label: str, otherwise: str) -> gr.Dropdown:
-    names = answers.trained.class_names if answers.model.num_classes else ()
+    names = answers.model.class_names if answers.model.num_classes else ()
     choices = [(otherwise, ANY), *((name, index) for index, name in enumerate(names))]
     return gr.Dropdown(choices, value=ANY, label=label, visible=bool(names))
 
@@ -202,7 +202,7 @@ def _growing_images() -> list:
 def _show(answers: Answers, growing: Growing) -> tuple[Image.Image, str]:
     words = f"Seed {growing.seed}, {growing.rows} of {answers.model.image_shape[0]} rows"
     if growing.labels is not None:
-        names = [answers.trained.class_names[label] for label in growing.labels]
+        names = [answers.model.class_names[label] for label in growing.labels]
         words += f": {', '.join(names)}"
     return as_image(image_grid(growing.pixels, COLUMNS)), words
 

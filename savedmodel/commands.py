@@ -1,19 +1,39 @@
-"""`pixelcnnpp savedmodel …`: seven commands; they import when they run, so that --help is fast."""
+"""`pixelcnnpp savedmodel …`: seven commands; and `pixelcnnpp sample` and `classify`."""
 
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import typer
 
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import counted, local_path
+from keras_pixelcnnpp.backend import require_tensorflow
+from keras_pixelcnnpp.checks import class_label, require_temperature
+from keras_pixelcnnpp.data.images import png_bytes
+from keras_pixelcnnpp.distributions.levels import bits_unit
+from keras_pixelcnnpp.errors import UserError, argument_errors
+from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
+from keras_pixelcnnpp.files import counted, write_bytes
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples
+from keras_pixelcnnpp.savedmodel import serving
+from keras_pixelcnnpp.savedmodel.compression import compress_files, decompress_file
+from keras_pixelcnnpp.savedmodel.large_sets import sample_many, score_folder
+from keras_pixelcnnpp.savedmodel.trained import TrainedModel, classify_files
 
 app = typer.Typer(
     help="Export a trained model and use it; compress images.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+
+def example(command: str) -> str:
+    """The end of a command's help."""
+    return f"\b\nExample:\n  pixelcnnpp {command}"
+
 
 SavedModel = Annotated[
     Path, typer.Argument(help="A run folder, its folder savedmodel, or one version in that.")
@@ -48,7 +68,7 @@ def output(text: str) -> Any:
 
 def _in_a_folder(path: Path | None) -> Path | None:
     # Not made: its name may be mistyped.
-    if path is not None and not (folder := local_path(path).absolute().parent).is_dir():
+    if path is not None and not (folder := path.absolute().parent).is_dir():
         raise UserError(f"There is no folder {folder} to write {path.name} to: make it first")
     return path
 
@@ -56,11 +76,7 @@ def _in_a_folder(path: Path | None) -> Path | None:
 Csv = Annotated[Path | None, output("A CSV file to write the predictions to as well.")]
 
 
-@app.command(
-    epilog="""\b
-Example:
-  pixelcnnpp savedmodel export --run runs/digits"""
-)
+@app.command(epilog=example("savedmodel export --run runs/digits"))
 def export(
     run: Annotated[Path, typer.Option(help="Folder of the run.")],
     version: Annotated[
@@ -72,15 +88,11 @@ def export(
     It works without this package, and is written to savedmodel/1 in the run folder. The command
     needs TensorFlow; the model may have been trained under JAX or torch.
     """
-    from keras_pixelcnnpp.backend import require_tensorflow
-    from keras_pixelcnnpp.run import RunFolder
-
     folder = RunFolder(run)
     config = folder.read_config()
     source = folder.require_model("pixelcnnpp")
     require_tensorflow()
-    from keras_pixelcnnpp.export.endpoints import export_saved_model
-    from keras_pixelcnnpp.models.archive import load_trained_model
+    from keras_pixelcnnpp.export.endpoints import export_saved_model  # needs TensorFlow
 
     path = folder.savedmodel / str(version)
     export_saved_model(load_trained_model(source), path, config)
@@ -89,29 +101,14 @@ def export(
     )
 
 
-@app.command(
-    epilog="""\b
-Example:
-  pixelcnnpp savedmodel classify runs/digits image.png --csv predictions.csv"""
-)
-def classify(
-    savedmodel: SavedModel,
-    images: Images,
-    csv: Csv = None,
-) -> None:
+@app.command(epilog=example("savedmodel classify runs/digits image.png --csv predictions.csv"))
+def classify(savedmodel: SavedModel, images: Images, csv: Csv = None) -> None:
     """Classify image files with an exported model."""
-    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-    from keras_pixelcnnpp.savedmodel.trained import classify_files
-
-    if not classify_files(SavedModelClassifier(savedmodel), images, csv):
-        raise typer.Exit(2)
+    model = SavedModelClassifier(savedmodel)
+    classify_files(model, model.classify, model.resize, images, csv)
 
 
-@app.command(
-    epilog="""\b
-Example:
-  pixelcnnpp savedmodel score runs/digits --data images --output scores.csv"""
-)
+@app.command(epilog=example("savedmodel score runs/digits --data images --output scores.csv"))
 def score(
     savedmodel: SavedModel,
     data: Annotated[
@@ -127,12 +124,6 @@ def score(
     Each row has an image's class, probabilities and bits/dim. An image that can't be read has the
     class -1 and the reason.
     """
-    import numpy as np
-
-    from keras_pixelcnnpp.distributions.levels import bits_unit
-    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-    from keras_pixelcnnpp.savedmodel.large_sets import score_folder
-
     model = SavedModelClassifier(savedmodel)
     bits = score_folder(model, data, output, resume, workers, ray_address)
     good = np.isfinite(bits)
@@ -141,11 +132,7 @@ def score(
         print(f"Mean: {bits[good].mean():.3f} {bits_unit(model.num_levels)}")
 
 
-@app.command(
-    epilog="""\b
-Example:
-  pixelcnnpp savedmodel sample runs/digits --label 3 --count 100 --output samples"""
-)
+@app.command(epilog=example("savedmodel sample runs/digits --label 3 --count 100 --output samples"))
 def sample(
     savedmodel: SavedModel,
     label: Annotated[list[str], typer.Option(help="A class, by name or number; may be repeated.")],
@@ -161,13 +148,6 @@ def sample(
 
     They are written as PNG files, Class1_image_01.png and so on.
     """
-    import numpy as np
-
-    from keras_pixelcnnpp.checks import class_label, require_temperature
-    from keras_pixelcnnpp.errors import argument_errors
-    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-    from keras_pixelcnnpp.savedmodel.large_sets import sample_many
-
     with argument_errors():
         require_temperature(temperature)
     model = SavedModelClassifier(savedmodel)
@@ -178,11 +158,7 @@ def sample(
     print(f"Wrote {counted(len(labels))} to {output}")
 
 
-@app.command(
-    epilog="""\b
-Example:
-  pixelcnnpp savedmodel serve runs/digits --port 8501"""
-)
+@app.command(epilog=example("savedmodel serve runs/digits --port 8501"))
 def serve(
     savedmodel: SavedModel,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8501,
@@ -197,8 +173,6 @@ def serve(
 
     The server speaks the REST protocol of TensorFlow Serving. Ctrl-C stops the server.
     """
-    from keras_pixelcnnpp.savedmodel import serving
-
     serving.serve(savedmodel, name, host, port)
 
 
@@ -207,11 +181,7 @@ Model = Annotated[
 ]
 
 
-@app.command(
-    epilog="""\b
-Example:
-  pixelcnnpp savedmodel compress runs/digits images --output images.pxc"""
-)
+@app.command(epilog=example("savedmodel compress runs/digits images --output images.pxc"))
 def compress(
     model: Model,
     images: Annotated[
@@ -232,16 +202,10 @@ def compress(
     of 256 levels; a model of fewer stores the nearest level. Before the file is written, the images
     are decoded and compared. Decompressing needs the same model, backend and kind of processor.
     """
-    from keras_pixelcnnpp.savedmodel.compression import compress_files
-
     compress_files(model, images, output, resize)
 
 
-@app.command(
-    epilog="""\b
-Example:
-  pixelcnnpp savedmodel decompress images.pxc --model runs/digits --output back"""
-)
+@app.command(epilog=example("savedmodel decompress images.pxc --model runs/digits --output back"))
 def decompress(
     file: Annotated[Path, typer.Argument(help="A file that compress wrote.")],
     model: Annotated[
@@ -257,8 +221,6 @@ def decompress(
 
     They have the names of the original images.
     """
-    from keras_pixelcnnpp.savedmodel.compression import decompress_file
-
     decompress_file(file, model, output, overwrite)
 
 
@@ -299,20 +261,12 @@ def sample_trained(
 
     They are written into one PNG file. Exactly one of --preset, --run and --model names the model.
     """
-    source = trained_source(preset, run, model)
-    from keras_pixelcnnpp.checks import class_label
-    from keras_pixelcnnpp.data.images import png_bytes
-    from keras_pixelcnnpp.errors import argument_errors
-    from keras_pixelcnnpp.files import write_bytes
-    from keras_pixelcnnpp.sampling.class_samples import ClassSamples
-    from keras_pixelcnnpp.savedmodel.trained import TrainedModel
-
-    trained = TrainedModel.find(source)
+    trained = chosen_model(preset, run, model).model
     chosen = sorted({class_label(trained.class_names, name) for name in label or []})
     print("Sampling. The first step takes longest.")
     options = {"seed": seed, "temperature": temperature, "guidance": guidance}
     with argument_errors():
-        samples = ClassSamples.sample(trained.model, count, chosen, **options)
+        samples = ClassSamples.sample(trained, count, chosen, **options)
     write_bytes(output, png_bytes(samples.overview(count)))
     rows = ", ".join(name for name, _ in samples.by_class())
     print(f"Wrote {output}, from top to bottom: {rows}")
@@ -329,18 +283,12 @@ def classify_trained(
 
     Exactly one of --preset, --run and --model names the model.
     """
-    source = trained_source(preset, run, model)
-    from keras_pixelcnnpp.savedmodel.trained import TrainedModel, classify_files
-
-    if not classify_files(TrainedModel.find(source), images, csv):
-        raise typer.Exit(2)
+    trained = chosen_model(preset, run, model)
+    classify_files(trained.model, trained.classify, trained.resize, images, csv)
 
 
-def trained_source(preset: str | None, run: Path | None, model: Path | None) -> Path:
-    """Where the one of the three that was given lies; `UserError` if it isn't one, or not there."""
-    from keras_pixelcnnpp.presets import Preset
-    from keras_pixelcnnpp.run import RunFolder
-
+def chosen_model(preset: str | None, run: Path | None, model: Path | None) -> TrainedModel:
+    """The model that one of three options names; `UserError` if it isn't one, or not there."""
     given = [source for source in (preset, run, model) if source is not None]
     if len(given) != 1:
         raise UserError(
@@ -349,7 +297,5 @@ def trained_source(preset: str | None, run: Path | None, model: Path | None) -> 
         )
     if run is not None:
         RunFolder(run).require_model("pixelcnnpp")
-        return run
-    if model is not None:
-        return model
-    return Preset(preset).path  # whatever else of this name lies here
+    # A preset's own folder, whatever else of its name lies here.
+    return TrainedModel.find(given[0] if preset is None else Preset(preset).path)

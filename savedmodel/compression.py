@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from keras_pixelcnnpp.codec.container import Compressed, compress_images, decompress_images
+from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.data.images import (
     as_image,
     check_channels,
@@ -45,9 +45,16 @@ def compress_files(source: str, sources: list[Path], output: Path, resize: str |
     images = np.stack([_read(file, model, resize) for file in files])
     compressed = compress_images(model, images, None, _names(files))
     write_bytes(output, compressed.data)
-    promised = promised_bits(model, images, compressed.labels)
+    kept = quantize(images, model.num_levels)
+    sizes = {
+        "promised, −log2 p": promised_bits(model, images, compressed.labels) / 8,
+        "coded": compressed.num_coded_bytes,
+        "the file, with names and checksums": len(compressed.data),
+        "as WebP files": bytes_as(kept, "WEBP", lossless=True, quality=100, method=6),
+        "as PNG files": bytes_as(kept, "PNG", optimize=True),
+    }
     table = Table("", "bytes", bits_unit(model.num_levels))
-    for name, size in sizes(compressed, promised, quantize(images, model.num_levels)):
+    for name, size in sizes.items():
         table.add_row(name, f"{size:,.0f}", f"{8 * size / images.size:.3f}")
     Console().print(table)
     if model.num_levels < 256:
@@ -95,17 +102,6 @@ def promised_bits(model: AutoregressiveModel, images: np.ndarray, labels: np.nda
     """The bits that a perfect coder would need for images and labels, any label being as likely."""
     nats = -model.log_prob(images, labels, verbose="auto").astype("float64").sum()
     return float(nats / np.log(2) + len(images) * np.log2(max(model.num_labels, 1)))
-
-
-def sizes(compressed: Compressed, promised: float, pixels: np.ndarray) -> list[tuple[str, float]]:
-    """What pixels `(N, H, W, C)` came to, in bytes, beside `promised` bits and other formats."""
-    return [
-        ("promised, −log2 p", promised / 8),
-        ("coded", compressed.num_coded_bytes),
-        ("the file, with names and checksums", len(compressed.data)),
-        ("as WebP files", bytes_as(pixels, "WEBP", lossless=True, quality=100, method=6)),
-        ("as PNG files", bytes_as(pixels, "PNG", optimize=True)),
-    ]
 
 
 def bytes_as(pixels: np.ndarray, kind: str, **options) -> int:

@@ -1,10 +1,12 @@
 """A trained model used as it is: a preset, a run or a file; and image files classified."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -20,9 +22,8 @@ from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.run import RunFolder
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """A model; classifies images as `SavedModelClassifier` does."""
+class TrainedModel(NamedTuple):
+    """A model, where it was found, and how it reads images of another aspect ratio."""
 
     model: AutoregressiveModel
     source: str
@@ -45,21 +46,6 @@ class TrainedModel:
             model = AutoregressiveModel.from_preset(source)
         return cls(model, str(source), resize)
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The name of each class."""
-        return self.model.class_names
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """`(height, width, channels)`."""
-        return self.model.image_shape
-
-    @property
-    def num_levels(self) -> int:
-        """Values of a sub-pixel."""
-        return self.model.num_levels
-
     def classify(self, images: np.ndarray) -> dict:
         """What there is to say of images.
 
@@ -78,35 +64,39 @@ class TrainedModel:
 
 
 def classify_files(
-    classifier: SavedModelClassifier | TrainedModel, files: list[Path], csv: Path | None
-) -> bool:
-    """Prints a table of what there is to say of each file, and a line for each that is bad.
+    model: AutoregressiveModel | SavedModelClassifier,
+    classify: Callable[[np.ndarray], dict],
+    resize: str,
+    files: list[Path],
+    csv: Path | None,
+) -> None:
+    """Prints a table of what `classify` says of each file, and a line for each that is bad.
 
-    With `csv`, the predictions are written there too. Returns whether all files are images.
+    With `csv`, the predictions are written there too. Where a file is bad, the command fails.
     """
     names, images = [], []
     for file in files:
         try:
-            images.append(read_image(file, classifier.image_shape, classifier.resize))
+            images.append(read_image(file, model.image_shape, resize))
             names.append(str(file))
         except UserError as error:
             print(f"pixelcnnpp: error: {error}", file=sys.stderr)
     if not images:
         raise UserError("None of the files can be classified.")
-    result = classifier.classify(np.stack(images))
+    result = classify(np.stack(images))
     table = Table()
     table.add_column("image", overflow="fold")
     table.add_column("class")
     table.add_column("probability", justify="right")
-    table.add_column(bits_unit(classifier.num_levels), justify="right")
+    table.add_column(bits_unit(model.num_levels), justify="right")
     columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
     for name, label, probabilities, bits in zip(names, *columns, strict=True):
-        class_name = classifier.class_names[label]
+        class_name = model.class_names[label]
         table.add_row(name, class_name, f"{probabilities[label]:.1%}", f"{bits:.3f}")
     Console(markup=False, emoji=False).print(table)
     if csv is not None:
-        write_predictions(
-            csv, names, [-1] * len(names), result["probabilities"], classifier.class_names
-        )
+        unknown = [-1] * len(names)
+        write_predictions(csv, names, unknown, result["probabilities"], model.class_names)
         print(f"Wrote {csv}")
-    return len(images) == len(files)
+    if len(images) < len(files):
+        raise typer.Exit(2)
