@@ -3,7 +3,7 @@
 # make bench     speed under each backend that has an environment, on CPU or GPU: one table (minutes); also bench-all
 # make lint      style and spelling; make format mends what can be mended
 # make docs      the site, in docs/_build/html
-# make notebooks runs the tutorials (minutes), and builds the site with what they print
+# make notebooks runs the tutorials (minutes) and stores what they print
 # make soak      kills trainings and resumes them, serves requests, runs all examples of hypothesis
 # make wheel     the distribution, checked, and installed into an empty environment
 # make lock      chooses new versions for requirements/constraints.txt; make audit looks for known holes in them
@@ -123,9 +123,9 @@ SPHINX := TF_CPP_MIN_LOG_LEVEL=3 .venv-docs/bin/python -m sphinx -W --keep-going
 docs: .venv-docs/installed
 	$(SPHINX) docs docs/_build/html
 
-# The same with the outputs of the notebooks.
+# Stored with the notebooks: look at the difference before you commit it.
 notebooks: .venv-docs/installed
-	$(SPHINX) -D nb_execution_mode=force docs docs/_build/html
+	.venv-docs/bin/python docs/run_notebooks.py --store
 
 # --- speed ------------------------------------------------------------------------------------
 

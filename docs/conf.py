@@ -29,11 +29,7 @@ html_copy_source = False
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 
-nb_execution_mode = "off"  # `make notebooks` runs them
-nb_execution_timeout = 900  # seconds, for a cell
-nb_execution_raise_on_error = True
-nb_merge_streams = True
-nb_output_stderr = "remove"  # what TensorFlow logs before it may be told not to
+nb_execution_mode = "off"  # `make notebooks` runs them and stores their outputs
 nb_render_markdown_format = "myst"
 
 autodoc_typehints = "none"

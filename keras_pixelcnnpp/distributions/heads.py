@@ -85,7 +85,7 @@ class CategoricalHead(keras.layers.Layer):
     >>> head.level_log_probs(keras.ops.zeros((1, 4)), [])          # log(1/4) each
 
     Reference:
-        van den Oord et al. 2016, Pixel Recurrent Neural Networks, section 3.1,
+        van den Oord et al. 2016, Pixel Recurrent Neural Networks, section 2.2,
         https://arxiv.org/abs/1601.06759
     """
 

@@ -293,7 +293,7 @@ def sample_guided(distribution, parameters, noise, weight, temperature):
         Float tensor `(batch, channels)` of whole levels.
 
     Reference:
-        Ho & Salimans 2022, Classifier-Free Diffusion Guidance, eq. 6,
+        Ho & Salimans 2021, Classifier-Free Diffusion Guidance, eq. 6,
         https://arxiv.org/abs/2207.12598
     """
     uniform = noise[:, distribution.noise_size - distribution.channels :]
