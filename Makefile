@@ -36,7 +36,7 @@ ENVIRONMENTS := .venv .venv-jax .venv-torch .venv-extras .venv-docs
 .venv-jax/installed:    WANTED := jax,tfp,dev
 .venv-torch/installed:  WANTED := torch,dev
 .venv-torch/installed:  BY_PIP := torch $(TORCH_INDEX)
-.venv-extras/installed: WANTED := tensorflow,serve,ray,app,dev
+.venv-extras/installed: WANTED := tensorflow,serve,ray,app,hub,dev
 .venv-docs/installed:   WANTED := tensorflow,tfp,docs
 
 $(ENVIRONMENTS:%=%/installed): setup.cfg pyproject.toml $(VERSIONS)
@@ -45,7 +45,7 @@ $(ENVIRONMENTS:%=%/installed): setup.cfg pyproject.toml $(VERSIONS)
 	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python -c $(VERSIONS) -b $(VERSIONS) --editable ".[$(WANTED)]"
 	@touch $@
 
-EXTRAS := tensorflow jax torch tfp serve ray app codec docs dev
+EXTRAS := tensorflow jax torch tfp serve ray app codec hub docs dev
 
 lock: .venv/installed
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
@@ -66,10 +66,10 @@ test-jax: .venv-jax/installed
 test-torch: .venv-torch/installed
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest $(PYTEST_ARGS)
 
-# What only the extras `serve`, `ray` and `app`, or a library of theirs, make possible; the rest of the suite needs neither.
+# What only the extras `serve`, `ray`, `app` and `hub`, or a library of theirs, make possible; the rest of the suite needs none.
 test-extras: .venv-extras/installed
 	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/savedmodel/test_large_sets.py tests/savedmodel/test_serving.py \
-		tests/train/test_cluster_files.py tests/app
+		tests/train/test_cluster_files.py tests/app tests/presets/test_hub.py
 
 # The tutorials, with one epoch of each training.
 test-notebooks: .venv-docs/installed

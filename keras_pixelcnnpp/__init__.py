@@ -52,6 +52,7 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, WarmUp
+from keras_pixelcnnpp.presets import upload_preset
 
 __all__ = [
     "AutoregressiveModel",
@@ -65,6 +66,7 @@ __all__ = [
     "SavedModelClassifier",
     "WarmUp",
     "keep_freed_memory",
+    "upload_preset",
 ]
 
 

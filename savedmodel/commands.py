@@ -228,7 +228,10 @@ def decompress(
 
 Trained = Annotated[
     str | None,
-    typer.Option("--preset", help="A preset with weights; pixelcnnpp presets lists them."),
+    typer.Option(
+        "--preset",
+        help="A preset with weights: one that pixelcnnpp presets lists, a folder or hf://USER/NAME.",
+    ),
 ]
 Run = Annotated[Path | None, typer.Option("--run", help="Folder of a run.")]
 ModelFile = Annotated[Path | None, typer.Option("--model", help="A .keras file.")]

@@ -134,8 +134,8 @@ class PixelCNNOptions(Options):
     preset: Annotated[
         str | None,
         Option(
-            help="Where defaults come from: a name that pixelcnnpp presets lists, or a folder. "
-            "Default: the preset of the data, else cpen455."
+            help="Where defaults come from: a name that pixelcnnpp presets lists, a folder or "
+            "hf://USER/NAME. Default: the preset of the data, else cpen455."
         ),
     ] = None
     architecture: Annotated[

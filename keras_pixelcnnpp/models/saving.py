@@ -41,7 +41,9 @@ class Saving:
         """Creates a model from a preset: of its class, which is this one or a subclass.
 
         Args:
-            preset: Name of a built-in preset, or path of a folder written by `save_to_preset`.
+            preset: Name of a built-in preset, path of a folder written by `save_to_preset`, or
+                `"hf://USER/NAME"`, which is downloaded from the Hugging Face Hub (the extra
+                `hub`); `"hf://USER/NAME@COMMIT"` are always the same files.
             load_weights: Boolean; `False` for a model of random weights.
             **kwargs: Constructor arguments that replace the preset's. With another `num_classes`,
                 all weights but those of the labels are kept; a warning names what is new.
@@ -50,8 +52,8 @@ class Saving:
             A model.
 
         Raises:
-            UserError: If there is no such preset, it is of another class, without weights or
-                damaged, or its weights don't fit the arguments.
+            UserError: If there is no such preset or no way to it, it is of another class, without
+                weights or damaged, or its weights don't fit the arguments.
 
         Example:
 
@@ -66,10 +68,10 @@ class Saving:
         return model
 
     def save_to_preset(self, path: str | Path, metadata: dict | None = None) -> None:
-        """Writes the model as a preset: a folder that `from_preset` reads.
+        """Writes the model as a preset: a folder that `from_preset` and `upload_preset` read.
 
         Args:
-            path: The folder; created if need be.
+            path: The folder; created if need be. A `README.md` in it, its card, is left as it is.
             metadata: Optional dict for `metadata.json`: `"training"`, a dict of the options of the
                 training, which `train --preset` takes; a `"description"`; facts and figures.
         """

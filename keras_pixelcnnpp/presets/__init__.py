@@ -7,7 +7,8 @@ import keras
 
 from keras_pixelcnnpp.checks import argument_names, arguments_of
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
-from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
+from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_bytes, write_json
+from keras_pixelcnnpp.presets import hub
 
 _BUILT_IN = Path(__file__).parent
 # What weights are made for, beside the size of the images and the classes.
@@ -46,7 +47,8 @@ class Preset:
     whoever loads it.
 
     Args:
-        name: Name of a built-in preset, or path of a folder that `save_to_preset` wrote.
+        name: Name of a built-in preset, path of a folder that `save_to_preset` wrote, or
+            `"hf://USER/NAME"` of the Hugging Face Hub.
 
     Attributes:
         model_class, arguments: What its model is made of. The class is registered with Keras.
@@ -58,11 +60,14 @@ class Preset:
     """
 
     def __init__(self, name: str | Path):
-        self.path = _BUILT_IN / name if name in preset_names() else Path(name)
+        if str(name).startswith(hub.SCHEME):
+            self.path = hub.download(str(name))
+        else:
+            self.path = _BUILT_IN / name if name in preset_names() else Path(name)
         if not (self.path / "config.json").is_file():
             raise UserError(
                 f"Unknown preset. Expected one of: {', '.join(preset_names())}; or a folder with a "
-                f"config.json. Received: {str(name)!r}"
+                f"config.json, here or on the Hugging Face Hub. Received: {str(name)!r}"
             )
         self.weights_path = self.path / "model.weights.h5"
         self.has_weights = self.weights_path.is_file()
@@ -169,7 +174,7 @@ class Preset:
 
 
 def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
-    """Writes a preset with weights; each file under a temporary name first."""
+    """Writes a preset with weights; each file under a temporary name first. A card is kept."""
     path = Path(path)
     with atomic_path(path / "model.weights.h5") as temporary:
         model.save_weights(temporary)
@@ -178,3 +183,25 @@ def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
     write_json(path / "config.json", {**config, "config": arguments_of(model)})
     checksum = sha256(path / "model.weights.h5")
     write_json(path / "metadata.json", {"training": {}, **metadata, "sha256": checksum})
+    if not (path / "README.md").exists():
+        write_bytes(path / "README.md", hub.card(path.resolve().name, model).encode())
+
+
+def upload_preset(uri: str, preset: str | Path) -> None:
+    """Uploads a preset to the Hugging Face Hub, with the extra `hub` and after `hf auth login`.
+
+    Args:
+        uri: `"hf://USER/NAME"`. A new repository is public.
+        preset: Folder written by `save_to_preset`; what else lies there is not uploaded.
+
+    Raises:
+        UserError: If the folder is not a preset's, or the upload fails.
+
+    Example:
+
+    ```python
+    model.save_to_preset("my_model")
+    keras_pixelcnnpp.upload_preset("hf://user/my_model", "my_model")
+    ```
+    """
+    hub.upload(uri, Preset(preset).path)

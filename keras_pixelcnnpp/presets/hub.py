@@ -1,0 +1,83 @@
+"""Presets of the Hugging Face Hub."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import keras
+
+from keras_pixelcnnpp.errors import UserError, not_installed
+
+SCHEME = "hf://"
+# A repository may hold anything. What could be code stays there.
+READ = ("config.json", "metadata.json", "model.weights.h5")
+
+
+def download(uri: str) -> Path:
+    """Returns a preset's folder in the cache of `huggingface_hub`, which downloads what it lacks.
+
+    `uri` is `"hf://USER/NAME"` or, with a branch, tag or commit, `"hf://USER/NAME@REVISION"`.
+    """
+    repository, _, revision = uri.removeprefix(SCHEME).partition("@")
+    with _hub(uri, "downloaded") as hub:
+        folder = hub.snapshot_download(repository, revision=revision or None, allow_patterns=READ)
+    return Path(folder)
+
+
+def upload(uri: str, folder: Path) -> None:
+    """Uploads the files of a preset, and no others, into a repository that is made if need be."""
+    if not re.fullmatch(rf"{SCHEME}[^/@]+/[^/@]+", uri):
+        raise UserError(
+            f"Invalid value for argument `uri`. Expected '{SCHEME}USER/NAME'. Received: {uri!r}"
+        )
+    repository, files = uri.removeprefix(SCHEME), (*READ, "README.md", "samples.png")
+    with _hub(uri, "uploaded") as hub:
+        hub.create_repo(repository, exist_ok=True)
+        hub.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=files)
+
+
+@contextmanager
+def _hub(uri: str, done: str) -> Iterator[ModuleType]:
+    """The package `huggingface_hub`. An error within the block becomes one line."""
+    try:
+        import huggingface_hub as hub
+        from huggingface_hub.errors import RepositoryNotFoundError
+    except ModuleNotFoundError as error:
+        raise not_installed(f"The preset {uri}", "huggingface_hub") from error
+    try:
+        yield hub
+    except RepositoryNotFoundError as error:
+        raise UserError(f"{uri} is no repository, or none that you may read.") from error
+    # Anything: the errors of the network have no class of their own in common.
+    except Exception as error:
+        why = " ".join(str(error.__cause__ or error).split())[:300] or type(error).__name__
+        raise UserError(f"{uri} can't be {done}: {why}") from error
+
+
+def card(name: str, model: keras.Model) -> str:
+    """The README.md of a new preset, to be completed. The Hub reads its header."""
+    task = "image-classification" if model.num_classes > 1 else "unconditional-image-generation"
+    return f"""---
+library_name: keras
+license: unknown
+pipeline_tag: {task}
+tags: [pixelcnn, image-generation, density-estimation, keras-pixelcnnpp]
+---
+
+# {name}
+
+A {type(model).__name__} of [keras-pixelcnnpp](https://github.com/keras-pixelcnnpp/keras-pixelcnnpp)
+for images of {"×".join(map(str, model.image_shape))} with {model.num_levels} levels and
+{model.num_classes} classes.
+
+```python
+import keras_pixelcnnpp as kp
+
+model = kp.AutoregressiveModel.from_preset("hf://USER/{name}")
+```
+
+To be completed: what it is for; the data, their license and, here and in the header, that of the
+weights; the training; what was measured.
+"""
