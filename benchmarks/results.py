@@ -13,6 +13,7 @@ import math
 import shlex
 import shutil
 import statistics
+import subprocess
 from pathlib import Path
 
 import jinja2
@@ -40,7 +41,10 @@ KEPT = ("config.json", "reports/*.json", "reports/samples.png", "logs/*/history.
 
 
 def keep(run, folder=RESULTS):
-    """Copies the JSON files of a run and its samples, and makes its curve; no weights."""
+    """Copies the JSON files of a run and its samples, and makes its curve; no weights.
+
+    What is kept names the commit of this repository.
+    """
     target = folder / Path(run).name
     shutil.rmtree(target, ignore_errors=True)
     for pattern in KEPT:
@@ -49,7 +53,9 @@ def keep(run, folder=RESULTS):
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
     write_curve(target)
-    config = Run(target).config
+    describe = ["git", "describe", "--always", "--exclude=*", "--dirty"]
+    commit = subprocess.run(describe, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    config = {**Run(target).config, "commit": commit.strip()}
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return target
 
@@ -235,6 +241,7 @@ def render(folder=RESULTS):
         "compressions": named("compression-").values(),
         "machines": sorted({versions["machine"] for versions in found}),
         "versions": sorted({f"{VERSIONS[name]} {of[name]}" for of in found for name in VERSIONS}),
+        "commits": sorted({run.config.get("commit") for run in runs.values()} - {None}),
         "presets": [name for name in preset_names() if Preset(name).has_weights],
         "bits": math.log2,
     }
