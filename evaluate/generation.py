@@ -14,7 +14,7 @@ from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import png_bytes
 from keras_pixelcnnpp.distributions.levels import bits_unit, quantize
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
-from keras_pixelcnnpp.errors import UserError, argument_errors
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
@@ -57,8 +57,7 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
 
     print("Sampling. Compiling the sampler takes some seconds at first.")
     start = time.perf_counter()
-    with argument_errors():
-        samples = sample(options.temperature)
+    samples = sample(options.temperature)
     seconds = time.perf_counter() - start
     report = {
         "options": options.given,

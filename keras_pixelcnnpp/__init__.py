@@ -1,6 +1,7 @@
 """Conditional PixelCNN++ for Keras 3: generates, classifies and scores images."""
 
 import json
+import logging
 import os
 import sys
 from importlib.util import find_spec
@@ -21,6 +22,10 @@ if "KERAS_BACKEND" not in os.environ and _installed:
     os.environ["KERAS_BACKEND"] = _chosen if _chosen in _installed else _installed[0]
 # TensorFlow reads it when it is imported. What goes wrong in its C++ code raises an exception too.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Each model is traced once. TensorFlow counts all of them as one function, and warns at the fifth.
+logging.getLogger("tensorflow").addFilter(
+    lambda record: "triggered tf.function retracing" not in record.getMessage()
+)
 
 try:
     import keras

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.errors import UserError, without_retracing_advice
+from keras_pixelcnnpp.errors import UserError
 
 Tensor = Any  # of the backend's own kind
 
@@ -131,7 +131,6 @@ def compiled(
         step = tf.function(function, signature, False, xla or None, reduce_retracing=True)
 
         @full_float32()
-        @without_retracing_advice()
         def run(inputs):
             return step(inputs)
 

@@ -37,7 +37,7 @@ def arguments_of(model):
 
 
 def require_integer(name, value, low=1, high=None):
-    """Raises a `ValueError` unless `value` is an integer from `low` to `high`.
+    """Raises a `UserError` unless `value` is an integer from `low` to `high`.
 
     Where somebody else's configuration could keep a process busy for ever, `high` is finite.
     """
@@ -46,14 +46,14 @@ def require_integer(name, value, low=1, high=None):
         expected = "a positive integer" if low == 1 else f"an integer of at least {low}"
         if high is not None:
             expected = f"an integer from {low} to {high}"
-        raise ValueError(
+        raise UserError(
             f"Invalid value for argument `{name}`. Expected {expected}. "
             f"Received: {name}={value!r:.40}"
         )
 
 
 def require_number(name, value, interval):
-    """Raises a `ValueError` unless `value` is a number of an interval such as `"[0, 1)"`."""
+    """Raises a `UserError` unless `value` is a number of an interval such as `"[0, 1)"`."""
     low, high = map(float, interval[1:-1].split(","))
     is_number = isinstance(value, int | float | np.integer | np.floating)
     inside = is_number and not isinstance(value, bool) and low <= value <= high
@@ -62,22 +62,22 @@ def require_number(name, value, interval):
         or (value == low and interval[0] == "(")
         or (value == high and interval[-1] == ")")
     ):
-        raise ValueError(
+        raise UserError(
             f"Invalid value for argument `{name}`. Expected a number in {interval}. "
             f"Received: {name}={value!r}"
         )
 
 
 def require_temperature(value):
-    """Raises a `ValueError` unless `value` is a temperature that float32 can divide by."""
+    """Raises a `UserError` unless `value` is a temperature that float32 can divide by."""
     require_number("temperature", value, "[1e-6, 1e6]")
 
 
 def require_choice(name, value, choices):
-    """Raises a `ValueError` unless `value` is one of `choices`."""
+    """Raises a `UserError` unless `value` is one of `choices`."""
     if value not in choices:
         expected = ", ".join(map(str, choices))
-        raise ValueError(
+        raise UserError(
             f"Invalid value for argument `{name}`. Expected one of: {expected}. "
             f"Received: {name}={value!r}"
         )
@@ -87,14 +87,14 @@ def checked_image_shape(image_shape):
     """Returns `image_shape` as three positive integers `(height, width, channels)`.
 
     Raises:
-        ValueError: If it isn't that.
+        UserError: If it isn't that.
     """
     try:
         height, width, channels = (operator.index(size) for size in image_shape)
     except (TypeError, ValueError):
         height = width = channels = 0
     if min(height, width, channels) < 1:
-        raise ValueError(
+        raise UserError(
             "Invalid value for argument `image_shape`. Expected three positive integers "
             f"(height, width, channels). Received: image_shape={image_shape}"
         )
@@ -105,7 +105,7 @@ def checked_images(images, image_shape):
     """Returns `images` as a uint8 array `(N, *image_shape)`.
 
     Raises:
-        ValueError: If shape, dtype or range don't fit.
+        UserError: If shape, dtype or range don't fit.
     """
     array = np.asarray(images)
     require_images(array, image_shape)
@@ -114,7 +114,7 @@ def checked_images(images, image_shape):
 
 
 def require_images(images, image_shape):
-    """Raises a `ValueError` unless an array or a tensor has the shape and dtype of images.
+    """Raises a `UserError` unless an array or a tensor has the shape and dtype of images.
 
     Sizes that a tensor doesn't know yet fit.
     """
@@ -130,7 +130,7 @@ def require_images(images, image_shape):
         elif len(shape) == 2 and shape[1] == math.prod(image_shape):
             received += ". Images of that many features could be reshaped to image_shape: give "
             received += f"images.reshape(-1, {', '.join(map(str, image_shape))})."
-        raise ValueError(
+        raise UserError(
             f"Invalid images. Expected integers 0–255 of shape ({expected}). Received: {received}"
         )
 
@@ -148,14 +148,14 @@ def checked_class_names(class_names, num_classes):
     """Returns a name for each class as a tuple: `Class0` and so on where `class_names` is `None`.
 
     Raises:
-        ValueError: If they aren't so many different strings.
+        UserError: If they aren't so many different strings.
     """
     if class_names is None:
         return tuple(f"Class{label}" for label in range(num_classes))
     names = plain(class_names)
     is_valid = isinstance(names, tuple) and all(isinstance(name, str) for name in names)
     if not is_valid or len(names) != num_classes:
-        raise ValueError(
+        raise UserError(
             f"Invalid value for argument `class_names`. Expected {num_classes} strings. "
             f"Received: class_names={class_names!r:.200}"
         )
@@ -187,7 +187,7 @@ def checked_labels(labels, count, limit, class_names=()):
     Labels may be names of classes as well.
 
     Raises:
-        ValueError: If there are not `count` integers from 0 to `limit - 1`, or names.
+        UserError: If there are not `count` integers from 0 to `limit - 1`, or names.
     """
     array = np.asarray(labels)
     if array.dtype.kind in "UO":
@@ -199,7 +199,7 @@ def checked_labels(labels, count, limit, class_names=()):
     if array.ndim == 0 and array.dtype.kind in "ui":
         array = np.full(count, array)
     if array.shape != (count,) or array.dtype.kind not in "ui":
-        raise ValueError(
+        raise UserError(
             f"Invalid value for argument `labels`. Expected {count} integers. "
             f"Received: labels with shape={array.shape} and dtype={array.dtype}"
         )
@@ -209,7 +209,7 @@ def checked_labels(labels, count, limit, class_names=()):
 
 def _require_range(where, array, limit, what):
     if array.size and (array.min() < 0 or array.max() >= limit):
-        raise ValueError(
+        raise UserError(
             f"Invalid values {where}. Expected {what} from 0 to {limit - 1}. "
             f"Received: values from {array.min()} to {array.max()}"
         )
@@ -219,11 +219,11 @@ def checked_rows(observed_rows, height):
     """Returns `observed_rows`, an integer or a sequence of them, as an integer array.
 
     Raises:
-        ValueError: If they aren't integers from 0 to `height`.
+        UserError: If they aren't integers from 0 to `height`.
     """
     array = np.asarray(observed_rows)
     if array.ndim > 1 or array.dtype.kind not in "ui" or np.any((array < 0) | (array > height)):
-        raise ValueError(
+        raise UserError(
             f"Invalid value for argument `observed_rows`. Expected an integer from 0 to {height}, "
             f"or a sequence of them. Received: observed_rows={observed_rows!r:.80}"
         )

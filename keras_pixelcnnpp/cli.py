@@ -129,14 +129,14 @@ def main() -> None:
 
 def _message(error: Exception) -> str | None:
     """What to tell the user of an error that the input caused, `None` of any other."""
-    if isinstance(error, UserError | OSError):
+    if isinstance(error, UserError):
         return str(error)
-    # First: TensorFlow has one class of error for both.
+    # TensorFlow has one class of error for both.
     if is_disk_full(error):
-        return "no space left on the disk."
+        return "no space left on the disk. What was there before is kept; trainings resume."
     if is_out_of_memory(error):
         return f"out of memory. {MEMORY_ADVICE}"
-    return None
+    return str(error) if isinstance(error, OSError) else None
 
 
 def prepare_process() -> None:

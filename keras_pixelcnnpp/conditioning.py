@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import look_up
 from keras_pixelcnnpp.checks import require_integer
+from keras_pixelcnnpp.errors import UserError
 
 
 class LabelConditioning(keras.layers.Layer):
@@ -308,7 +309,7 @@ def parse_conditioning(conditioning, places=PLACES, groups=1):
             reason += "doesn't have. "
             if STRATEGIES[name].place in places:
                 reason = f"{name!r} would mix the channel groups of a pixel's sub-pixels. "
-        raise ValueError(
+        raise UserError(
             f"Invalid value for argument `conditioning`. {reason}Expected 'none' or names from "
             f"{', '.join(fitting)}, joined by '+', none of them twice. "
             f"Received: conditioning={conditioning!r}"

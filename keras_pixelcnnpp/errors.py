@@ -1,18 +1,11 @@
 """The error that means "the input is wrong", as opposed to "the program is wrong"."""
 
 import errno
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """Bad input from a user: data, options or files. The message is one clear line."""
-
-
-class DiskFullError(UserError):
-    """A file could not be written because the disk is full. What was there before is kept."""
+    """Bad input from a user: arguments, data or files. The message is one clear line."""
 
 
 def not_installed(purpose: str, package: str) -> UserError:
@@ -45,47 +38,3 @@ def is_disk_full(error: BaseException) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-@contextmanager
-def argument_errors(**options: str) -> Iterator[None]:
-    """Turns the `ValueError` of a constructor called with a user's options into a `UserError`.
-
-    Args:
-        **options: The name of the option that an argument comes from, where it is another one.
-
-    Example:
-
-    ```python
-    with argument_errors():
-        model = PixelCNNPlusPlus(filters=options["filters"], ...)
-    ```
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except ValueError as error:
-        message = " ".join(str(error).split())
-        for argument, option in options.items():
-            message = message.replace(f"argument `{argument}`", f"option `{option}`")
-        raise UserError(message) from error
-
-
-@contextmanager
-def without_retracing_advice() -> Iterator[None]:
-    """Within it, or within a function that it decorates, TensorFlow does not advise on retracing.
-
-    Every model, scorer and sampler is traced, once. TensorFlow takes all of them for one function,
-    the one in Keras's code, and warns at the fifth of it, which nobody could heed.
-    """
-
-    def is_other(record: logging.LogRecord) -> bool:
-        return "triggered tf.function retracing" not in record.getMessage()
-
-    logger = logging.getLogger("tensorflow")
-    logger.addFilter(is_other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_other)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.errors import DiskFullError, UserError, is_disk_full
+from keras_pixelcnnpp.errors import UserError
 
 # A name that nobody else gives: what bears it may be removed.
 _PREFIX = ".pixelcnnpp-"
@@ -33,10 +33,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Yields:
         The path to write to; it does not exist yet.
 
-    Raises:
-        DiskFullError: if the disk is full.
-        UserError: if it is a URL.
-
     Example:
 
     ```python
@@ -44,23 +40,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         model.save(temporary)
     ```
     """
-    path = local_path(Path(path))
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=path.parent) as folder:
-            temporary = Path(folder, path.name)
-            yield temporary
-            _flush(temporary)
-            # A folder cannot be renamed over one that has content: the old one steps aside first.
-            if temporary.is_dir() and path.exists():
-                path.rename(temporary.with_name(f"{path.name}.old"))
-            temporary.replace(path)
-    except Exception as error:
-        if not is_disk_full(error):
-            raise
-        raise DiskFullError(
-            f"{path} was not written: no space left on the disk. What was there before is kept."
-        ) from error
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=path.parent) as folder:
+        temporary = Path(folder, path.name)
+        yield temporary
+        _flush(temporary)
+        # A folder cannot be renamed over one that has content: the old one steps aside first.
+        if temporary.is_dir() and path.exists():
+            path.rename(temporary.with_name(f"{path.name}.old"))
+        temporary.replace(path)
 
 
 def _flush(path: Path) -> None:
@@ -68,18 +57,6 @@ def _flush(path: Path) -> None:
         if file.is_file():
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
-
-
-def local_path(path: Path) -> Path:
-    """Returns a path to write to, or raises a `UserError` if it is a URL."""
-    # It would become a folder `s3:` here, and who looks into the bucket finds nothing.
-    start = path.parts[0] if path.parts else ""
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", start) and not Path(start).exists():
-        raise UserError(
-            "Nothing can be written to a URL. Expected a path of this machine, such as that of a "
-            f"bucket that is mounted. Received: {start}//{Path(*path.parts[1:])}"
-        )
-    return path
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

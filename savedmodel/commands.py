@@ -11,7 +11,7 @@ from keras_pixelcnnpp.backend import require_tensorflow
 from keras_pixelcnnpp.checks import class_label, require_temperature
 from keras_pixelcnnpp.data.images import png_bytes
 from keras_pixelcnnpp.distributions.levels import bits_unit
-from keras_pixelcnnpp.errors import UserError, argument_errors
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.files import counted, write_bytes
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -148,8 +148,7 @@ def sample(
 
     They are written as PNG files, Class1_image_01.png and so on.
     """
-    with argument_errors():
-        require_temperature(temperature)
+    require_temperature(temperature)
     model = SavedModelClassifier(savedmodel)
     classes = dict.fromkeys(class_label(model.class_names, name) for name in label)
     labels = np.repeat(list(classes), count)
@@ -268,8 +267,7 @@ def sample_trained(
     chosen = sorted({class_label(trained.class_names, name) for name in label or []})
     print("Sampling. The first step takes longest.")
     options = {"seed": seed, "temperature": temperature, "guidance": guidance}
-    with argument_errors():
-        samples = ClassSamples.sample(trained, count, chosen, **options)
+    samples = ClassSamples.sample(trained, count, chosen, **options)
     write_bytes(output, png_bytes(samples.overview(count)))
     rows = ", ".join(name for name, _ in samples.by_class())
     print(f"Wrote {output}, from top to bottom: {rows}")

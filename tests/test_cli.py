@@ -195,6 +195,6 @@ class TestBadInput:
         options = [*SMALL, "--image-size", 6, "--num-resolutions", 3]
         one_line(
             pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *options),
-            *("option `image_size`", "num_resolutions=3", "(4, 4) or (8, 8)"),
+            *("argument `image_shape`", "num_resolutions=3", "(4, 4) or (8, 8)"),
         )
         assert not run.exists()

@@ -1,4 +1,3 @@
-import errno
 import json
 import os
 import signal
@@ -7,8 +6,8 @@ import sys
 
 import pytest
 
-from keras_pixelcnnpp.errors import DiskFullError, UserError
-from keras_pixelcnnpp.files import atomic_path, remove_leftovers, write_bytes, write_json
+from keras_pixelcnnpp.errors import is_disk_full
+from keras_pixelcnnpp.files import atomic_path, remove_leftovers, write_json
 
 
 def test_replaces_a_file(tmp_path):
@@ -48,19 +47,6 @@ def test_failure_leaves_the_old_content(tmp_path, folder):
         write_half(path, folder)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
-
-
-def test_a_url_is_no_folder_of_this_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for url in ("s3://bucket/scores/job.json", "gs://bucket"):
-        with pytest.raises(
-            UserError, match=f"written to a URL. Expected a path of this machine.*Received: {url}$"
-        ):
-            write_bytes(url, b"1")
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "odd:").mkdir()
-    write_bytes("odd:/1", b"1")
-    assert (tmp_path / "odd:" / "1").read_bytes() == b"1"
 
 
 def test_json_is_json(tmp_path):
@@ -110,14 +96,8 @@ def write_too_much(path):
 def test_full_disk_leaves_the_old_file(small_disk):
     path = small_disk / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(DiskFullError, match=r"a\.bin was not written: no space left"):
+    with pytest.raises(OSError, match="No space left") as error:
         write_too_much(path)
+    assert is_disk_full(error.value)
     assert path.read_bytes() == b"old"
     assert list(small_disk.iterdir()) == [path]
-
-
-def test_other_errors_are_left_as_they_are(tmp_path):
-    error = OSError(errno.EIO, os.strerror(errno.EIO))
-    with pytest.raises(OSError, match="Input/output") as raised, atomic_path(tmp_path / "a"):
-        raise error
-    assert raised.value is error

@@ -5,7 +5,6 @@ import keras
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.dataset import Dataset
-from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
@@ -47,16 +46,15 @@ def train_baseline(
     steps = training["epochs"] * len(batches)
     schedule = {"learning_rate_schedule": "cosine", "learning_rate_warmup": steps // 20}
     with backend.precision(training["precision"]):
-        with argument_errors():
-            model = BaselineCNN(
-                image_shape=dataset.image_shape,
-                num_classes=dataset.num_classes,
-                horizontal_flip=horizontal_flip,
-            )
-            optimizer = make_optimizer(
-                {**training, **schedule}, steps, weight_decay=training["weight_decay"]
-            )
-            model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
+        model = BaselineCNN(
+            image_shape=dataset.image_shape,
+            num_classes=dataset.num_classes,
+            horizontal_flip=horizontal_flip,
+        )
+        optimizer = make_optimizer(
+            {**training, **schedule}, steps, weight_decay=training["weight_decay"]
+        )
+        model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         claim(run, "baseline", "Baseline CNN", model, training, data_config, start)
         model({"image": images.images[:1], "label": images.labels[:1]})
     max_examples = max_validation_examples(training["max_validation_examples"], len(images), 1)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.errors import DiskFullError, UserError, is_out_of_memory
+from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.optimizers import variable_value
 
@@ -62,13 +62,8 @@ class Checkpoints:
                 f"The model holds NaN or infinite numbers after {progress} and was not kept. "
                 f"{self.advice()}"
             )
-        try:
-            with atomic_path(self._path(progress)) as temporary, temporary.open("wb") as file:
-                np.savez(file, **state)
-        except DiskFullError as error:
-            raise DiskFullError(
-                f"{error} {self.advice()} Free some space, then continue with --resume."
-            ) from error
+        with atomic_path(self._path(progress)) as temporary, temporary.open("wb") as file:
+            np.savez(file, **state)
         # A later one is torn, or this training would have started from there.
         kept = [saved for saved in self.saved() if saved <= progress][-self.KEEP :]
         for saved in self.saved():

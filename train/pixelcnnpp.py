@@ -6,7 +6,6 @@ from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.classifiers import refit_class_bias
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.errors import argument_errors
 from keras_pixelcnnpp.models.archive import architecture, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import make_optimizer
@@ -44,33 +43,31 @@ def train_pixelcnnpp(
     if larger is not None:
         larger = larger.labeled() if with_labels else larger
         larger = larger.some(training["max_examples"], training["seed"])
-    with argument_errors():
-        batches = ImageSequence(
-            images.images,
-            images.labels,
-            batch_size=training["batch_size"],
-            num_classes=num_classes,
-            seed=training["seed"],
-            horizontal_flip=training["horizontal_flip"],
-            larger_images=None if larger is None else larger.images,
-            mutation_rate=training["mutation_rate"],
-            labeled_fraction=training["labeled_fraction"],
-        )
+    batches = ImageSequence(
+        images.images,
+        images.labels,
+        batch_size=training["batch_size"],
+        num_classes=num_classes,
+        seed=training["seed"],
+        horizontal_flip=training["horizontal_flip"],
+        larger_images=None if larger is None else larger.images,
+        mutation_rate=training["mutation_rate"],
+        labeled_fraction=training["labeled_fraction"],
+    )
     validation = dataset.images("validation", with_labels=num_classes > 0)
     labeled = images.labeled() if num_classes else images
     with backend.precision(training["precision"]):
-        with argument_errors(image_shape="image_size"):
-            arguments = dict(model_options)
-            model = architecture(arguments.pop("architecture"))(
-                image_shape=dataset.image_shape,
-                num_classes=num_classes,
-                class_names=dataset.class_names if num_classes else None,
-                **arguments,
-            )
-            epochs, steps = training["epochs"], len(batches)
-            likelihood_epochs = training["likelihood_epochs"] if model.label_loss_weight else 0
-            optimizer = make_optimizer(training, epochs * steps, likelihood_epochs * steps)
-            model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
+        arguments = dict(model_options)
+        model = architecture(arguments.pop("architecture"))(
+            image_shape=dataset.image_shape,
+            num_classes=num_classes,
+            class_names=dataset.class_names if num_classes else None,
+            **arguments,
+        )
+        epochs, steps = training["epochs"], len(batches)
+        likelihood_epochs = training["likelihood_epochs"] if model.label_loss_weight else 0
+        optimizer = make_optimizer(training, epochs * steps, likelihood_epochs * steps)
+        model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         sample = labeled.some(INITIALIZATION_IMAGES, training["seed"])
         model.initialize(sample.images, sample.labels)
         if training["initial_weights"] and not (start.resume and run.has_checkpoint("pixelcnnpp")):

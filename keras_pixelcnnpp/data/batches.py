@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_pixelcnnpp.checks import require_integer, require_number
+from keras_pixelcnnpp.errors import UserError
 
 MUTATION = 1  # names a stream of random numbers
 
@@ -107,7 +108,7 @@ class ImageSequence(keras.utils.PyDataset):
 
     def _check_data(self):
         if len(self.images) == 0 or len(self.images) != len(self.labels):
-            raise ValueError(
+            raise UserError(
                 "Invalid value for argument `images`. Expected at least one image, and as many "
                 f"as labels. Received: {len(self.images)} images, {len(self.labels)} labels"
             )
@@ -117,7 +118,7 @@ class ImageSequence(keras.utils.PyDataset):
             and self.larger_images.shape[2] >= self.images.shape[2]
             and self.larger_images.shape[3] == self.images.shape[3]
         ):
-            raise ValueError(
+            raise UserError(
                 "Invalid value for argument `larger_images`. Expected as many images as `images`,"
                 f" of at least their size. Received: shape={self.larger_images.shape}, with images "
                 f"of shape={self.images.shape}"
@@ -125,7 +126,7 @@ class ImageSequence(keras.utils.PyDataset):
         if self.num_classes and not (
             self.labels.min() >= -1 and self.labels.max() < self.num_classes
         ):
-            raise ValueError(
+            raise UserError(
                 "Invalid value for argument `labels`. Expected integers from 0 to "
                 f"{self.num_classes - 1}, or -1 for an image without a label. Received: values "
                 f"from {self.labels.min()} to {self.labels.max()}"
@@ -273,7 +274,7 @@ class ArrayBatches(keras.utils.PyDataset):
         self.inputs = inputs
         self.count = len(next(iter(inputs.values())))
         if self.count == 0:
-            raise ValueError("Invalid value for argument `inputs`. Expected at least one row.")
+            raise UserError("Invalid value for argument `inputs`. Expected at least one row.")
         self.batch_size = batch_size
         self.pad = pad
 
@@ -293,18 +294,15 @@ def feed(batches: keras.utils.PyDataset):
 
     TensorFlow 2.21 tunes every `tf.data` pipeline, those that Keras makes of arrays and of a
     `PyDataset` included, in a thread that sleeps for 10 ms, 20 ms, 40 ms and so on up to a minute;
-    at the end of an epoch, and of `predict`, it waits for that thread to wake. So 5.2 seconds of
-    work take 10.3. Under TensorFlow this gives a pipeline that isn't tuned, as Keras itself does
-    where a `PyDataset` has several workers.
+    at the end of an epoch it waits for that thread to wake. So 5.2 seconds of work take 10.3.
 
     Args:
-        batches: A `keras.utils.PyDataset` whose batches are tuples of arrays or of dicts of arrays,
-            alike but for their number of rows.
+        batches: A `keras.utils.PyDataset` whose batches are tuples of dicts of arrays.
 
     Returns:
-        A `tf.data.Dataset` of the same batches under TensorFlow, which doesn't call their
-        `on_epoch_begin` and `on_epoch_end` (`SetEpoch` does what an `ImageSequence` needs);
-        elsewhere, and where they have several workers, `batches`.
+        Under TensorFlow, a `tf.data.Dataset` of the same batches that isn't tuned. It doesn't call
+        their `on_epoch_begin` and `on_epoch_end`; `SetEpoch` does what an `ImageSequence` needs.
+        Elsewhere, `batches`.
 
     Example:
 
@@ -312,23 +310,16 @@ def feed(batches: keras.utils.PyDataset):
     model.fit(feed(ImageSequence(images, labels, batch_size=64)), epochs=10)
     ```
     """
-    if keras.backend.backend() != "tensorflow" or batches.workers > 1:
+    if keras.backend.backend() != "tensorflow":
         return batches
-    return _tensorflow(batches)
-
-
-def _tensorflow(batches):
     import tensorflow as tf
-
-    def generate():
-        for index in range(len(batches)):
-            yield batches[index]
 
     def any_rows(array):
         return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
     dataset = tf.data.Dataset.from_generator(
-        generate, output_signature=keras.tree.map_structure(any_rows, batches[0])
+        lambda: (batches[index] for index in range(len(batches))),
+        output_signature=keras.tree.map_structure(any_rows, batches[0]),
     )
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -21,7 +21,7 @@ from keras_pixelcnnpp.data.dataset import (
 from keras_pixelcnnpp.data.folders import load_folder
 from keras_pixelcnnpp.data.images import RESIZES, resize_images
 from keras_pixelcnnpp.distributions.levels import to_images
-from keras_pixelcnnpp.errors import UserError, argument_errors
+from keras_pixelcnnpp.errors import UserError
 
 DEFAULT_IMAGE_SIZE = 32
 
@@ -89,9 +89,8 @@ def load_dataset(
             "Invalid value for argument `image_size`. Expected a positive integer, or two. "
             f"Received: image_size={image_size}"
         )
-    with argument_errors():
-        require_choice("channels", channels, (None, 1, 3))
-        require_choice("resize", resize, RESIZES)
+    require_choice("channels", channels, (None, 1, 3))
+    require_choice("resize", resize, RESIZES)
     path = Path(source)
     if source in CLASS_NAMES:
         dataset = load_built_in(source, seed)

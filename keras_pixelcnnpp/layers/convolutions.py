@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_choice, require_integer
+from keras_pixelcnnpp.errors import UserError
 
 # What holds for some calls of the layers. Not attributes of theirs: another thread may call them.
 _initializing = contextvars.ContextVar("initializing", default=False)
@@ -273,7 +274,7 @@ class DownShiftedConv2D(ShiftedConv2D):
     ):
         super().__init__(filters, kernel_size, strides, strict, initial_scale, **kwargs)
         if self.kernel_size[1] % 2 == 0:
-            raise ValueError(
+            raise UserError(
                 "Invalid value for argument `kernel_size`. Expected an odd number of columns. "
                 f"Received: kernel_size={kernel_size}"
             )
@@ -432,7 +433,7 @@ class MaskedConv2D(ShiftedConv2D):
         for size in pair:
             require_integer("kernel_size", size)
         if len(pair) != 2 or pair[0] % 2 == 0 or pair[1] % 2 == 0:
-            raise ValueError(
+            raise UserError(
                 "Invalid value for argument `kernel_size`. Expected an odd integer or a pair of "
                 f"them, so that there is a center. Received: kernel_size={kernel_size}"
             )
@@ -442,7 +443,7 @@ class MaskedConv2D(ShiftedConv2D):
             filters, (pair[0] // 2 + 1, pair[1]), initial_scale=initial_scale, **kwargs
         )
         if filters % groups:
-            raise ValueError(
+            raise UserError(
                 "Invalid value for argument `filters`. Expected a multiple of "
                 f"groups={groups}. Received: filters={filters}"
             )
@@ -452,13 +453,13 @@ class MaskedConv2D(ShiftedConv2D):
     def build(self, input_shape):
         channels = input_shape[-1]
         if channels % self.groups:
-            raise ValueError(
+            raise UserError(
                 "Invalid shape of the input. Expected a number of channels that is a multiple of "
                 f"groups={self.groups}. Received: input_shape={tuple(input_shape)}"
             )
         self._seen = self._mask((*self.kernel_size, channels, self.filters))
         if not self._seen.any(axis=(0, 1, 2)).all():
-            raise ValueError(
+            raise UserError(
                 "Invalid value for argument `kernel_size`. Expected a kernel of which mask 'A' "
                 f"leaves something. Received: {self.kernel_size[1]} columns in one row"
             )

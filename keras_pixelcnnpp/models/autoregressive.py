@@ -26,6 +26,7 @@ from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import make_head
 from keras_pixelcnnpp.distributions.levels import to_levels
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.inputs import (
@@ -95,7 +96,7 @@ class AutoregressiveModel(Saving, ImageModel):
         if num_candidates is not None:
             require_integer("num_candidates", num_candidates, low=2)
         if unlabeled_weight and num_candidates is not None and num_candidates < num_classes:
-            raise ValueError(
+            raise UserError(
                 "Invalid value for argument `unlabeled_weight`. Images without a label need all "
                 f"{num_classes} classes as candidates. Received: "
                 f"unlabeled_weight={unlabeled_weight}, num_candidates={num_candidates}"
@@ -257,7 +258,7 @@ class AutoregressiveModel(Saving, ImageModel):
         given = inspect.signature(super().compile).bind(optimizer, *args, **kwargs).arguments
         for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
             if given.get(name):
-                raise ValueError(
+                raise UserError(
                     f"Invalid argument `{name}`. {type(self).__name__} brings its own loss, bits "
                     "per dimension of the images, and its own metrics: leave it out. "
                     f"Received: {name}={given[name]!r}"
@@ -448,7 +449,7 @@ class AutoregressiveModel(Saving, ImageModel):
 
     def _require_classes(self, method):
         if not self.num_classes:
-            raise ValueError(f"`{method}` needs classes; this model knows none.")
+            raise UserError(f"`{method}` needs classes; this model knows none.")
 
     def class_probabilities(
         self,

@@ -18,7 +18,6 @@ from keras_pixelcnnpp.backend import (
     verbosity,
 )
 from keras_pixelcnnpp.checks import checked_images, checked_labels, require_integer
-from keras_pixelcnnpp.errors import without_retracing_advice
 
 # Images for the data-dependent initialization: more would not steady the statistics.
 MOST_INITIAL_IMAGES = 128
@@ -32,7 +31,6 @@ class ImageModel(keras.Model):
 
     unlabeled_weight = 0.0
 
-    @without_retracing_advice()
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
@@ -91,7 +89,6 @@ class ImageModel(keras.Model):
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.trainable_variables)
 
-    @without_retracing_advice()
     @full_float32()
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Measures loss and metrics as `keras.Model.evaluate`.
@@ -111,14 +108,12 @@ class ImageModel(keras.Model):
         with self._state_kept():
             return super().evaluate(x, y, *args, **kwargs)
 
-    @without_retracing_advice()
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch, as `keras.Model` does; arguments and errors are those of `fit`."""
         x, y, first = checked_inputs(x, y, self, "train_on_batch")
         self._before_training(first)
         return super().train_on_batch(x, y, *args, **kwargs)
 
-    @without_retracing_advice()
     @full_float32()
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Measures one batch, as `keras.Model` does; arguments and errors are those of `fit`."""

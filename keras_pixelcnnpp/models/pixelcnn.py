@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.conditioning import condition
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.convolutions import (
     DownShiftedConv2D,
     MaskedConv2D,
@@ -106,7 +107,7 @@ class MaskedNetwork(AutoregressiveNetwork):
         require_integer("filters", filters)
         require_integer("num_blocks", num_blocks)
         if filters % (2 * groups):
-            raise ValueError(
+            raise UserError(
                 "Invalid value for argument `filters`. Expected a multiple of "
                 f"{2 * groups}. Received: filters={filters}"
             )

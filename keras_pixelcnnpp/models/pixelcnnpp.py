@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_pixelcnnpp.checks import plain, require_choice, require_integer
 from keras_pixelcnnpp.conditioning import condition
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
     DownShiftedConv2D,
@@ -172,7 +173,7 @@ def per_resolution(name, value, num_resolutions, at_most):
     for number in values:
         require_integer(name, number, high=at_most)
     if len(values) != num_resolutions:
-        raise ValueError(
+        raise UserError(
             f"Invalid value for argument `{name}`. Expected an integer or one for each of "
             f"num_resolutions={num_resolutions}. Received: {name}={value}"
         )
@@ -184,7 +185,7 @@ def require_divisible(name, image_shape, num_resolutions):
     step = 2 ** (num_resolutions - 1)
     if image_shape[0] % step or image_shape[1] % step:
         below = [max(step, size // step * step) for size in image_shape[:2]]
-        raise ValueError(
+        raise UserError(
             f"Invalid value for argument `{name}`. Expected a height and width that {step} "
             f"divides, for num_resolutions={num_resolutions}: in place of {image_shape[:2]}, "
             f"{tuple(below)} or {tuple(size + step for size in below)}. "

@@ -16,6 +16,7 @@ from keras_pixelcnnpp.checks import (
 )
 from keras_pixelcnnpp.distributions.heads import first_level_above
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.evaluation import read
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
@@ -42,7 +43,7 @@ def sample_rows(model, labels, images, observed_rows, seed, temperature, guidanc
     inputs = _checked_inputs(model, labels, images, observed_rows, temperature, guidance)
     count = len(inputs["temperature"])
     if count == 0:
-        raise ValueError(
+        raise UserError(
             "Invalid value for argument `labels`. Expected at least one. Received: none"
         )
     if images is None:
@@ -80,9 +81,9 @@ def _checked_inputs(model, labels, images, observed_rows, temperature, guidance)
     inputs["temperature"] = np.full(count, temperature, "float32")
     if guidance:
         if model.num_classes == 0:
-            raise ValueError("Guidance needs a model with classes. Received: num_classes=0")
+            raise UserError("Guidance needs a model with classes. Received: num_classes=0")
         if model.label_dropout_rate == 0:
-            raise ValueError(
+            raise UserError(
                 "Guidance needs a model trained with label dropout. Received: label_dropout_rate=0"
             )
         inputs["guidance"] = np.full(count, guidance, "float32")
@@ -123,7 +124,7 @@ def known_pixels(observed_rows, count, image_shape):
     if array.ndim == 0 and array.dtype.kind in "ui" and 0 <= array <= height:
         return np.full(count, int(array) * width, "int32")
     if array.dtype != bool or array.shape not in ((height, width), (count, height, width)):
-        raise ValueError(
+        raise UserError(
             f"Invalid value for argument `observed_rows`. Expected an integer from 0 to {height}, "
             f"or a boolean mask of shape {(height, width)} or {(count, height, width)}. "
             f"Received: dtype={array.dtype}, shape={array.shape}"
@@ -131,7 +132,7 @@ def known_pixels(observed_rows, count, image_shape):
         )
     flat = np.broadcast_to(array, (count, height, width)).reshape(count, height * width)
     if np.any(flat[:, 1:] & ~flat[:, :-1]):
-        raise ValueError(
+        raise UserError(
             "Invalid value for argument `observed_rows`. Expected a mask whose known pixels come "
             "before all others in raster order. Received a mask with an unknown pixel before a "
             "known one"

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.errors import DiskFullError, UserError
+from keras_pixelcnnpp.errors import UserError, is_disk_full
 from keras_pixelcnnpp.optimizers import use_averages, variable_value
 from keras_pixelcnnpp.train.checkpoints import (
     Checkpoints,
@@ -130,12 +130,9 @@ def test_full_disk_leaves_the_checkpoint_before(small_disk):
     train(small)
     checkpoints.save(small, Progress(1))
     large.optimizer.build(large.trainable_variables)
-    with pytest.raises(DiskFullError) as error:
+    with pytest.raises(OSError, match="No space left") as error:
         checkpoints.save(large, Progress(1, 2))
-    message = str(error.value)
-    assert "epoch-0001-step-00002.npz was not written: no space left" in message
-    assert "The checkpoint after 1 epoch is kept" in message
-    assert "\n" not in message
+    assert is_disk_full(error.value)
     assert checkpoints.restore(small) == Progress(1)
     assert len(list(small_disk.glob("epoch-*"))) == 1
 
