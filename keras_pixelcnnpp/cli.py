@@ -16,14 +16,15 @@ from keras_pixelcnnpp.evaluate.commands import app as evaluate
 from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.savedmodel.commands import app as savedmodel
-from keras_pixelcnnpp.savedmodel.commands import classify_trained, sample_trained
+from keras_pixelcnnpp.savedmodel.commands import classify_trained, example, sample_trained
 from keras_pixelcnnpp.train.commands import app as train
 from keras_pixelcnnpp.train.plugins import import_plugins
 
-MEMORY_ADVICE = (
-    "Use a smaller --batch-size; in training, fewer --num-candidates, fewer --filters or "
-    "--precision mixed_bfloat16 help too."
+NO_MEMORY = (
+    "out of memory. Use a smaller --batch-size; in training, fewer --num-candidates, fewer "
+    "--filters or --precision mixed_bfloat16 help too."
 )
+NO_SPACE = "no space left on the disk. What was there before is kept; --resume goes on from there."
 
 app = typer.Typer(
     rich_markup_mode=None,  # in its frames, long names of options would be cut
@@ -36,24 +37,13 @@ app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(savedmodel, name="savedmodel")
 app.command(
-    "sample",
-    epilog="""\b
-Examples:
-  pixelcnnpp sample --preset fashion_mnist
-  pixelcnnpp sample --run runs/digits --label 3 --count 25 --output threes.png""",
+    "sample", epilog=example("sample --run runs/digits --label 3 --count 25 --output threes.png")
 )(sample_trained)
 app.command(
     "classify",
-    epilog="""\b
-Example:
-  pixelcnnpp classify --preset fashion_mnist image.png --csv predictions.csv""",
+    epilog=example("classify --preset fashion_mnist image.png --csv predictions.csv"),
 )(classify_trained)
-app.command(
-    "app",
-    epilog="""\b
-Example:
-  pixelcnnpp app --run runs/digits --open""",
-)(launch)
+app.command("app", epilog=example("app --run runs/digits --open"))(launch)
 
 
 @app.callback(
@@ -120,23 +110,15 @@ def main() -> None:
         print("pixelcnnpp: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        message = _message(error)
-        if message is None:
+        # TensorFlow has one class of error for a full disk and for memory.
+        if is_disk_full(error):
+            error = UserError(NO_SPACE)
+        elif is_out_of_memory(error):
+            error = UserError(NO_MEMORY)
+        if not isinstance(error, UserError | OSError):
             raise
-        print(f"pixelcnnpp: error: {message}", file=sys.stderr)
+        print(f"pixelcnnpp: error: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-def _message(error: Exception) -> str | None:
-    """What to tell the user of an error that the input caused, `None` of any other."""
-    if isinstance(error, UserError):
-        return str(error)
-    # TensorFlow has one class of error for both.
-    if is_disk_full(error):
-        return "no space left on the disk. What was there before is kept; trainings resume."
-    if is_out_of_memory(error):
-        return f"out of memory. {MEMORY_ADVICE}"
-    return str(error) if isinstance(error, OSError) else None
 
 
 def prepare_process() -> None:

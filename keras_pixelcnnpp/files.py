@@ -23,15 +23,10 @@ _PREFIX = ".pixelcnnpp-"
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path; what is written there replaces `path` when the block succeeds.
 
-    The temporary path has the same name (Keras insists on `.keras` and `.weights.h5`) in a hidden
-    folder beside `path`, so that the replacement is one rename. When the block raises, `path` is
-    left as it was. What a process leaves that is killed, `remove_leftovers` removes.
-
-    Args:
-        path: The file or folder to write. Missing parent folders are made.
-
-    Yields:
-        The path to write to; it does not exist yet.
+    It is a file or a folder, and does not exist yet; missing parents of `path` are made. It has the
+    same name (Keras insists on `.keras` and `.weights.h5`) in a hidden folder beside `path`, so
+    that the replacement is one rename. When the block raises, `path` is left as it was. What a
+    process leaves that is killed, `remove_leftovers` removes.
 
     Example:
 
@@ -81,11 +76,7 @@ def write_json(path: str | Path, content: object) -> None:
 
 
 def read_json(path: str | Path) -> dict:
-    """Returns the JSON object in a file.
-
-    Raises:
-        UserError: if it can't be read, or holds anything but a JSON object; the message names it.
-    """
+    """Returns the JSON object in a file; raises a `UserError` if it can't be read or has none."""
     path = Path(path)
     try:
         # Opening a pipe would wait for ever. A configuration has a few kilobytes.
@@ -107,9 +98,6 @@ def safe_names(class_names: Sequence[str]) -> list[str]:
 
     What could lead to another folder becomes `_`. Where two names would then be the same, or would
     be on a disk that takes `a` for `A`, each class's number is put behind its name.
-
-    Args:
-        class_names: All names that stand side by side.
 
     Example:
 

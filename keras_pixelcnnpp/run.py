@@ -11,12 +11,11 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json, remove_leftovers, write_json
 
-TITLES = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
-
 
 def model_titles(config: dict) -> dict[str, str]:
     """What tables and plots call the models of a run, by their sections in its `config.json`."""
-    return {name: str(config.get(name, {}).get("title", title)) for name, title in TITLES.items()}
+    titles = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
+    return {name: str(config.get(name, {}).get("title", title)) for name, title in titles.items()}
 
 
 class RunFolder:
@@ -118,13 +117,12 @@ class RunFolder:
         known = self.read_config()["data"]
         dataset = self.load_images(source or known["source"])
         expected, received = known["class_names"], list(dataset.class_names)
-        is_permuted = received != expected and sorted(received) == sorted(expected)
-        if is_permuted or len(received) != len(expected):
-            raise UserError(
-                f"{dataset.name} has other classes than the run was trained on, or in another "
-                f"order. Expected: {', '.join(expected)}. Received: {', '.join(received)}"
-            )
         if received != expected:
+            if len(received) != len(expected) or set(received) == set(expected):
+                raise UserError(
+                    f"{dataset.name} has other classes than the run was trained on, or in another "
+                    f"order. Expected: {', '.join(expected)}. Received: {', '.join(received)}"
+                )
             print(
                 f"Note: the classes of {dataset.name} ({', '.join(received)}) stand, in "
                 f"this order, for those that the run was trained on: {', '.join(expected)}."
@@ -239,9 +237,8 @@ class RunFolder:
             for name in self.MODEL_FILES
             if name in known and (resume or self.has_checkpoint(name) or self.model(name).exists())
         }
-        if resume and (
-            section not in kept or (self.model(section).exists() and not has_checkpoint)
-        ):
+        is_broken_off = has_checkpoint or not self.model(section).exists()
+        if resume and not (section in kept and is_broken_off):
             raise UserError(
                 f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
                 "Leave out --resume to start a run."
@@ -287,11 +284,7 @@ def _differences(known: dict, given: dict, allowed: tuple[str, ...] = ()) -> str
 
 
 def check_data(data: object, path: Path, needed: tuple[str, ...]) -> None:
-    """Checks the section `data` of a `config.json`, and that it has the entries `needed`.
-
-    Raises:
-        UserError: if an entry that is read again is not what it should be; the message names it.
-    """
+    """Raises a `UserError` unless what is read again of a section `data` is what it should be."""
     if not isinstance(data, dict):
         raise UserError(f"{path} is not the configuration of a run.")
     for name, is_valid in _IS_VALID.items():
@@ -319,12 +312,10 @@ _IS_VALID = {
 
 
 def data_words(data: dict, with_split: bool = True) -> list[str]:
-    """The options of a training command that give the images of a run again.
+    """The options of a training command that give the images of a run again, by its section `data`.
 
-    Args:
-        data: The section `data` of its `config.json`.
-        with_split: Whether with `--seed` and `--max-examples`, which chose splits and labels; they
-            are among the options of a model too.
+    With those that chose splits and labels, `--seed` and `--max-examples`, or without: they are
+    among the options of a model too.
     """
     height, width, _ = data["image_shape"]
     values = {
@@ -345,10 +336,8 @@ def data_words(data: dict, with_split: bool = True) -> list[str]:
 def read_history(path: str | Path) -> list[dict]:
     """The epochs in a `history.json`, in order; none if there is no such file.
 
-    A file that holds something else counts as none too: losing a curve must not stop a training.
-
-    Returns:
-        A dictionary for each epoch: `epoch`, counted from 1, `seconds`, and what was logged.
+    Of each `epoch`, counted from 1, `seconds`, and what was logged. A file that holds something
+    else counts as none too: losing a curve must not stop a training.
     """
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))

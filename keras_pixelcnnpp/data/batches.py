@@ -123,13 +123,12 @@ class ImageSequence(keras.utils.PyDataset):
                 f" of at least their size. Received: shape={self.larger_images.shape}, with images "
                 f"of shape={self.images.shape}"
             )
-        if self.num_classes and not (
-            self.labels.min() >= -1 and self.labels.max() < self.num_classes
-        ):
+        low, high = self.labels.min(), self.labels.max()
+        if self.num_classes and not (low >= -1 and high < self.num_classes):
             raise UserError(
                 "Invalid value for argument `labels`. Expected integers from 0 to "
                 f"{self.num_classes - 1}, or -1 for an image without a label. Received: values "
-                f"from {self.labels.min()} to {self.labels.max()}"
+                f"from {low} to {high}"
             )
 
     def _positions_of_an_epoch(self):
@@ -252,16 +251,10 @@ def few_sizes(count: int, batch_size: int) -> int:
 
 
 class ArrayBatches(keras.utils.PyDataset):
-    """Arrays, cut into batches in their order.
+    """Arrays `(count, ...)`, by name, cut into batches in their order.
 
-    Args:
-        inputs: Dict of arrays `(count, ...)`.
-        batch_size: Integer.
-        pad: Boolean, whether the last batch is filled up to one of the `few_sizes`, with the first
-            rows. So of what `predict` returns, the first `count` rows are meant.
-
-    Raises:
-        ValueError: If there are no rows.
+    With `pad`, the last batch is filled up to one of the `few_sizes`, with the first rows: of what
+    `predict` returns, the first `count` rows are meant.
 
     Example:
 
@@ -290,25 +283,14 @@ class ArrayBatches(keras.utils.PyDataset):
 
 
 def feed(batches: keras.utils.PyDataset):
-    """Returns what to give to Keras, so that its loops end when their work does.
+    """Returns what to give to `fit`, so that an epoch ends when its work does.
 
     TensorFlow 2.21 tunes every `tf.data` pipeline, those that Keras makes of arrays and of a
     `PyDataset` included, in a thread that sleeps for 10 ms, 20 ms, 40 ms and so on up to a minute;
     at the end of an epoch it waits for that thread to wake. So 5.2 seconds of work take 10.3.
 
-    Args:
-        batches: A `keras.utils.PyDataset` whose batches are tuples of dicts of arrays.
-
-    Returns:
-        Under TensorFlow, a `tf.data.Dataset` of the same batches that isn't tuned. It doesn't call
-        their `on_epoch_begin` and `on_epoch_end`; `SetEpoch` does what an `ImageSequence` needs.
-        Elsewhere, `batches`.
-
-    Example:
-
-    ```python
-    model.fit(feed(ImageSequence(images, labels, batch_size=64)), epochs=10)
-    ```
+    Under TensorFlow, this is a pipeline of the same batches that isn't tuned. It doesn't call their
+    `on_epoch_end`; `SetEpoch` does what an `ImageSequence` needs.
     """
     if keras.backend.backend() != "tensorflow":
         return batches
