@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import operator
 
 import numpy as np
 
@@ -84,32 +83,22 @@ def require_choice(name, value, choices):
 
 
 def checked_image_shape(image_shape):
-    """Returns `image_shape` as three positive integers `(height, width, channels)`.
-
-    Raises:
-        UserError: If it isn't that.
-    """
-    try:
-        height, width, channels = (operator.index(size) for size in image_shape)
-    except (TypeError, ValueError):
-        height = width = channels = 0
-    if min(height, width, channels) < 1:
+    """Returns `image_shape` as a tuple, or raises a `UserError`."""
+    shape = plain(image_shape)
+    is_triple = isinstance(shape, tuple) and len(shape) == 3
+    if not (is_triple and all(type(size) is int and size > 0 for size in shape)):
         raise UserError(
             "Invalid value for argument `image_shape`. Expected three positive integers "
             f"(height, width, channels). Received: image_shape={image_shape}"
         )
-    return height, width, channels
+    return shape
 
 
 def checked_images(images, image_shape):
-    """Returns `images` as a uint8 array `(N, *image_shape)`.
-
-    Raises:
-        UserError: If shape, dtype or range don't fit.
-    """
+    """Returns `images` as a uint8 array `(N, *image_shape)`, or raises a `UserError`."""
     array = np.asarray(images)
     require_images(array, image_shape)
-    _require_range("in `images`", array, 256, "integers")
+    _require_range("in `images`", array, 256)
     return array.astype("uint8", copy=False)
 
 
@@ -145,11 +134,7 @@ def check_class_names(names):
 
 
 def checked_class_names(class_names, num_classes):
-    """Returns a name for each class as a tuple: `Class0` and so on where `class_names` is `None`.
-
-    Raises:
-        UserError: If they aren't so many different strings.
-    """
+    """Returns `num_classes` names as a tuple: `Class0` and so on where `class_names` is `None`."""
     if class_names is None:
         return tuple(f"Class{label}" for label in range(num_classes))
     names = plain(class_names)
@@ -164,11 +149,7 @@ def checked_class_names(class_names, num_classes):
 
 
 def class_label(class_names, name):
-    """The label of a class, given its name or, as a text, its number.
-
-    Raises:
-        UserError: If there is no such class; the message names those that exist.
-    """
+    """The label of a class, given its name or, as a text, its number; or raises a `UserError`."""
     if name in class_names:
         return class_names.index(name)
     if name.isdecimal() and int(name) < len(class_names):
@@ -184,10 +165,7 @@ def class_label(class_names, name):
 def checked_labels(labels, count, limit, class_names=()):
     """Returns `labels`, or one label for all, as an int32 array `(count,)`.
 
-    Labels may be names of classes as well.
-
-    Raises:
-        UserError: If there are not `count` integers from 0 to `limit - 1`, or names.
+    Labels are integers from 0 to `limit - 1`, or names of classes.
     """
     array = np.asarray(labels)
     if array.dtype.kind in "UO":
@@ -203,24 +181,20 @@ def checked_labels(labels, count, limit, class_names=()):
             f"Invalid value for argument `labels`. Expected {count} integers. "
             f"Received: labels with shape={array.shape} and dtype={array.dtype}"
         )
-    _require_range("for argument `labels`", array, limit, "integers")
+    _require_range("for argument `labels`", array, limit)
     return array.astype("int32")
 
 
-def _require_range(where, array, limit, what):
+def _require_range(where, array, limit):
     if array.size and (array.min() < 0 or array.max() >= limit):
         raise UserError(
-            f"Invalid values {where}. Expected {what} from 0 to {limit - 1}. "
+            f"Invalid values {where}. Expected integers from 0 to {limit - 1}. "
             f"Received: values from {array.min()} to {array.max()}"
         )
 
 
 def checked_rows(observed_rows, height):
-    """Returns `observed_rows`, an integer or a sequence of them, as an integer array.
-
-    Raises:
-        UserError: If they aren't integers from 0 to `height`.
-    """
+    """Returns `observed_rows`, an integer from 0 to `height` or a sequence of them, as an array."""
     array = np.asarray(observed_rows)
     if array.ndim > 1 or array.dtype.kind not in "ui" or np.any((array < 0) | (array > height)):
         raise UserError(

@@ -46,14 +46,8 @@ class PixelCoder:
     knows the images or because it reads them from a stream. So the two see the same floats, to
     the last bit, and the sub-pixel's place in the stream needs no agreement of its own.
 
-    Args:
-        model: An `AutoregressiveModel`.
-
-    Call arguments:
-        inputs: Dict of `"label"`, int `(batch,)`, which an unconditional model doesn't look at.
-
-    Returns:
-        uint8 levels `(batch, height, width, channels)`.
+    Called with `{"label": int (batch,)}`, which an unconditional model doesn't look at, it returns
+    uint8 levels `(batch, height, width, channels)`.
     """
 
     def __init__(self, model):
@@ -71,16 +65,11 @@ class PixelCoder:
         batch_size: int,
         tick: Callable[[], None] = lambda: None,
     ) -> bytes:
-        """Codes labels and images as one stream.
+        """Codes images, uint8 levels `(count, height, width, channels)`, as one stream.
 
-        Args:
-            images: uint8 levels `(count, height, width, channels)`.
-            labels: int32 `(count,)`; zeros for an unconditional model.
-            batch_size: Integer >= `count`, the size of the pass; the decoder needs the same.
-            tick: What to call after each sub-pixel.
-
-        Returns:
-            The stream, at most 8 bytes longer than the sum of `-log2 p`, up to rounding.
+        It begins with their labels, int32 `(count,)`; zeros for an unconditional model. It is at
+        most 8 bytes longer than the sum of `-log2 p`, up to rounding. The pass has `batch_size`
+        images, at least `count`; the decoder needs the same. `tick` is called at each sub-pixel.
         """
         encoder = constriction.stream.queue.RangeEncoder()
         if self.model.num_labels > 1:
@@ -102,17 +91,7 @@ class PixelCoder:
         batch_size: int,
         tick: Callable[[], None] = lambda: None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Reads a stream. A wrong one gives wrong images: the caller must check them.
-
-        Args:
-            stream: What `encode` returned.
-            count: Integer, number of images.
-            batch_size: Integer, as for `encode`, and so the next.
-            tick: What to call.
-
-        Returns:
-            uint8 levels `(count, height, width, channels)` and int32 labels `(count,)`.
-        """
+        """Returns the levels and labels of a stream. A wrong one gives wrong images: check them."""
         words = np.frombuffer(stream, "<u4").astype("uint32")
         decoder = constriction.stream.queue.RangeDecoder(words)
 

@@ -53,14 +53,8 @@ def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
     """Decodes an image file of any mode to gray or RGB: PNG, JPEG, WebP, BMP or GIF.
 
     Of an animation, the first frame is taken. Palette, CMYK and 16-bit images are converted,
-    transparent ones laid on white, the orientation that cameras write into EXIF is applied.
-
-    Args:
-        path_or_bytes: Path of the file, or its content.
-        channels: 1 (gray) or 3 (RGB).
-
-    Returns:
-        `PIL.Image.Image` of mode `"L"` or `"RGB"`.
+    transparent ones laid on white, the orientation that cameras write into EXIF is applied. The
+    mode becomes `"L"` or `"RGB"`, by the number of channels.
 
     Raises:
         UserError: If it isn't such a file, is damaged, is so large that Pillow takes it for a
@@ -119,19 +113,10 @@ def resize_images(
     channels: int | None = None,
     resize: str = "center_crop",
 ) -> np.ndarray:
-    """Resizes and converts images as `read_image` does.
+    """Resizes and converts uint8 images `(N, height, width, channels)` as `read_image` does.
 
-    Args:
-        images: uint8 `(N, height, width, channels)`, values from 0 to 255, 1 or 3 channels.
-        image_size: Pair `(height, width)`; `None` keeps the size.
-        channels: 1 or 3; `None` keeps them.
-        resize: As in `fit_image`.
-
-    Returns:
-        uint8 `(N, height, width, channels)`, values from 0 to 255.
-
-    Raises:
-        UserError: If they would have to be converted and have another number of channels.
+    Without `image_size` or `channels`, they keep theirs. Raises a `UserError` if they would have to
+    be converted and have neither 1 nor 3 channels.
     """
     size, channels = image_size or images.shape[1:3], channels or images.shape[-1]
     if (*size, channels) == images.shape[1:]:

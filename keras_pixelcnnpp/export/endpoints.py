@@ -189,13 +189,9 @@ def _in_parts(
     at_once: int,
     outputs: dict[str, tf.TensorSpec],
 ) -> dict[str, tf.Tensor]:
-    """`function(*inputs)` for `at_once` rows at a time, so that memory is bounded.
+    """`function(*inputs)` for `at_once` rows at a time, at least one, so that memory is bounded.
 
-    Args:
-        function: From tensors with a row for each image to tensors with one, by name.
-        inputs: What it is called with.
-        at_once: Integer; of less than 1, one row.
-        outputs: What a row of each of its outputs is.
+    Its inputs and its outputs, by name, have a row for each image: `outputs` says of what kind.
     """
     at_once = max(1, at_once)
     rows = tf.shape(inputs[0])[0]

@@ -139,14 +139,9 @@ class SavedModelClassifier(ImageClassifier):
 
 
 def version_folder(path: str | Path) -> Path:
-    """The folder of one version of a SavedModel.
+    """The folder of one version of a SavedModel: `path` itself, or the highest number in it.
 
-    Args:
-        path: That folder itself; or the folder of all versions, or of a run that has one, of which
-            the highest number is taken.
-
-    Raises:
-        UserError: If there is none.
+    `path` may be a run's folder too.
     """
     path = Path(path)
     if _is_exported(path):
