@@ -171,7 +171,7 @@ def train(group, name, data, minutes, seed):
     use_averages(model)
     scores = model.class_log_likelihoods(held_out.images)
     if options["label_loss_weight"]:
-        refit_class_bias(model, learned, 32, seed)
+        refit_class_bias(model, learned.images, learned.labels, 32, seed)
         predicted = model.class_probabilities(held_out.images)
     else:
         predicted = scores

@@ -19,7 +19,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from keras_pixelcnnpp.backend import jit_compile
 from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
-from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer, use_averages
 from keras_pixelcnnpp.presets import Preset, likelihood_epochs
@@ -215,33 +214,31 @@ class PixelCNNClassifier(ImageClassifier):
         preset = Preset(self.preset)
         training = self._training(preset.training)
         keras.utils.set_random_seed(self.seed)
-        options = {**(self.model_options or {}), "num_classes": len(classes)}
+        options = dict(self.model_options or {})
         if self.label_loss_weight is not None:
             options["label_loss_weight"] = self.label_loss_weight
-        options["class_names"] = list(map(str, classes))
+        options |= {"num_classes": len(classes), "class_names": list(map(str, classes))}
         options["image_shape"] = images.shape[1:]
         model = preset.make(AutoregressiveModel, **options)
-        training_set = LabeledImages(images, labels.astype("int32"), ("",) * len(labels))
-        self._train(model, training_set, training)
+        self._train(model, images, labels, training)
         self.model_, self._classes = model, classes
         return self
 
     def _training(self, preset):
         given = {"epochs": self.epochs, "learning_rate": self.learning_rate}
         training = {**preset, **{name: value for name, value in given.items() if value is not None}}
-        for name in given:
-            if name not in training:
-                raise ValueError(
-                    f"Invalid value for argument `{name}`. The preset has none, so one must be "
-                    f"given. Received: {name}=None, preset={self.preset!r}"
-                )
+        for name in given.keys() - training.keys():
+            raise ValueError(
+                f"Invalid value for argument `{name}`. The preset has none, so one must be "
+                f"given. Received: {name}=None, preset={self.preset!r}"
+            )
         training["likelihood_epochs"] = likelihood_epochs(preset, training["epochs"])
         return training
 
-    def _train(self, model, images, training):
+    def _train(self, model, images, labels, training):
         batches = ImageSequence(
-            images.images,
-            images.labels,
+            images,
+            labels,
             batch_size=self.batch_size,
             num_classes=model.num_classes,
             seed=self.seed,
@@ -255,7 +252,7 @@ class PixelCNNClassifier(ImageClassifier):
         model.fit(batches, epochs=epochs, shuffle=False, verbose=self.verbose, callbacks=callbacks)
         use_averages(model)
         if model.posterior.learn_class_bias:
-            refit_class_bias(model, images, self.batch_size, self.seed)
+            refit_class_bias(model, images, labels, self.batch_size, self.seed)
 
     def __sklearn_is_fitted__(self) -> bool:
         return self.model is not None or hasattr(self, "model_")
@@ -332,7 +329,8 @@ class PixelCNNClassifier(ImageClassifier):
 
 def refit_class_bias(
     model: AutoregressiveModel,
-    images: LabeledImages,
+    images: np.ndarray,
+    labels: np.ndarray,
     batch_size: int,
     seed: int,
     **scoring,
@@ -341,8 +339,9 @@ def refit_class_bias(
 
     Args:
         model: A trained model, whose posterior has class biases.
-        images: What it was trained on; about `BIAS_IMAGES` of them are scored, of each class the
-            same share.
+        images: uint8 `(N, height, width, channels)`, what it was trained on; about `BIAS_IMAGES`
+            of them are scored, of each class the same share.
+        labels: Int `(N,)`.
         batch_size: Integer, images at a time.
         seed: Integer, chooses them.
         **scoring: More arguments of `class_log_likelihoods`, such as `verbose`. With all rows
@@ -351,9 +350,9 @@ def refit_class_bias(
     # The biases that training learned belong to a network with dropout, whose log-likelihoods are
     # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
     # biases, so there is one answer, whatever they were.
-    rows = stratified_rows(images.labels, BIAS_IMAGES, seed)
-    scores = model.class_log_likelihoods(images.images[rows], batch_size=batch_size, **scoring)
-    fitted = fit_class_bias(model.logit_scale * scores.astype("float64"), images.labels[rows])
+    rows = stratified_rows(labels, BIAS_IMAGES, seed)
+    scores = model.class_log_likelihoods(images[rows], batch_size=batch_size, **scoring)
+    fitted = fit_class_bias(model.logit_scale * scores.astype("float64"), labels[rows])
     class_bias = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
     model.posterior.class_bias.assign(class_bias)
 

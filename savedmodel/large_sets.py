@@ -6,7 +6,6 @@ import os
 import pickle
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ def score_folder(
     with output.open("w", **_TEXT) as file:
         writer = csv.writer(file)
         writer.writerows(rows)
-        score = partial(_score, data)
+        score = partial(_score, data.absolute())
         for scored in map_blocks(score, blocks, model, workers, ray_address):
             writer.writerows(scored)
             file.flush()
@@ -151,7 +150,8 @@ def map_blocks(
     """
     tick = progress(len(blocks), unit="block")
     if workers > 1 and blocks:
-        results = _map_with_ray(function, blocks, model.folder, workers, ray_address)
+        # The workers start in other folders.
+        results = _map_with_ray(function, blocks, model.folder.absolute(), workers, ray_address)
     else:
         results = (function(model, block) for block in blocks)
     for result in results:
@@ -162,12 +162,9 @@ def map_blocks(
 class _Worker:
     """What runs in each process of Ray."""
 
-    def __init__(self, function, model, threads, folder):
+    def __init__(self, function, model, threads):
         # TensorFlow reads them when it is first used; each process would take all cores.
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
-        # Relative paths are the command's. A machine that lacks its folder needs absolute ones.
-        with suppress(OSError):
-            os.chdir(folder)
         self.function = function
         self.model = SavedModelClassifier(model)
 
@@ -203,7 +200,7 @@ def _map_with_ray(function, blocks, model, workers, address):
         items = [{"block": pickle.dumps(block)} for block in blocks]
         results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Worker,
-            fn_constructor_args=(function, model, max(1, threads), str(Path.cwd())),
+            fn_constructor_args=(function, model, max(1, threads)),
             batch_size=1,
             num_cpus=1,
             num_gpus=min(1, resources.get("GPU", 0) / workers),

@@ -280,9 +280,9 @@ def test_images_for_the_biases_are_of_all_classes():
 def test_biases_of_a_model_are_replaced():
     model = tiny.tiny_model(label_loss_weight=0.1, initial_logit_scale=0.5)
     model.posterior.class_bias.assign([3.0, 0.0, 0.0, 0.0])
-    images = tiny.tiny_split(60)
-    refit_class_bias(model, images, batch_size=32, seed=0)
-    probabilities = model.class_probabilities(images.images)
+    split = tiny.tiny_split(60)
+    refit_class_bias(model, split.images, split.labels, batch_size=32, seed=0)
+    probabilities = model.class_probabilities(split.images)
     np.testing.assert_allclose(probabilities.mean(axis=0), np.full(3, 1 / 3), atol=1e-3)
 
 

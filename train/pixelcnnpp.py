@@ -82,7 +82,8 @@ def train_pixelcnnpp(
 
     def finish() -> None:
         if model.posterior.learn_class_bias:
-            refit_class_bias(model, labeled, training["batch_size"], training["seed"])
+            given = labeled.images, labeled.labels
+            refit_class_bias(model, *given, training["batch_size"], training["seed"])
 
     with backend.tensor_float32(training["precision"] == "tf32"):
         train_into(
