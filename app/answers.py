@@ -51,7 +51,7 @@ class Answers:
     """A trained model, of images with 1 or 3 channels, as the page asks it: one at a time."""
 
     def __init__(self, trained: TrainedModel):
-        check_channels(np.zeros((1, *trained.model.image_shape)))
+        check_channels(trained.model.image_shape)
         self.trained = trained
         self.model = trained.model
 

@@ -55,7 +55,7 @@ def name_lines(axes: Axes, lines: Iterable[Line2D], names: Iterable[str], **look
 
 def show_pixels(axes: Axes, pixels: np.ndarray) -> AxesImage:
     """Shows an image, uint8 `[height, width, channels]`, 0 to 255, gray or in color."""
-    check_channels(pixels)
+    check_channels(pixels.shape)
     return axes.imshow(
         pixels[..., 0] if pixels.shape[-1] == 1 else pixels, "gray", vmin=0, vmax=255
     )

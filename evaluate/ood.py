@@ -89,7 +89,7 @@ def ood_inputs(images: np.ndarray, source: str = "", seed: int = 0) -> dict[str,
     Other images, from scikit-learn's installation (`source` says what is none of them), and the
     in-distribution ones, corrupted.
     """
-    check_channels(images)
+    check_channels(images.shape)
     rng = np.random.default_rng(seed)
     count, height, width, channels = shape = images.shape
     sets = {"photographs": _photographs(shape, rng)}

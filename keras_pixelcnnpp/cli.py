@@ -3,17 +3,17 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
 
 from keras_pixelcnnpp.app.commands import launch
 from keras_pixelcnnpp.backend import keep_freed_memory_unless_told
 from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
-from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.savedmodel.commands import app as savedmodel
 from keras_pixelcnnpp.savedmodel.commands import classify_trained, example, sample_trained
@@ -72,33 +72,18 @@ def presets() -> None:
 
     Options of pixelcnnpp train pixelcnnpp override the values of a preset.
     """
-    look = {"box": SIMPLE_HEAD, "padding": 0, "title_justify": "left"}
-    found = {name: Preset(name) for name in preset_names()}
-    headings = ("images", "classes", "levels", "filters", "mixtures", "label", "epochs")
-    rows = [(name, *_architecture(preset)) for name, preset in found.items()]
-    print_table(("preset", *headings), rows, **look)
-    headings = ("trained on", "accuracy", "bits/dim", "of levels", "measured on")
-    rows = [(name, *_measured(preset)) for name, preset in found.items() if preset.has_weights]
-    print_table(("preset", *headings), rows, title="With weights", **look)
-
-
-def _architecture(preset: Preset) -> Iterator[str]:
-    values = {**preset.arguments, "epochs": preset.training.get("epochs")}
-    yield "×".join(map(str, values["image_shape"]))
-    for name in ("num_classes", "num_levels", "filters", "num_mixtures", "conditioning", "epochs"):
-        value = values.get(name, "–")
-        yield ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _measured(preset: Preset) -> tuple[str, ...]:
-    facts, numbers = preset.metadata, preset.metadata["metrics"]
-    return (
-        facts["data"],
-        f"{numbers['accuracy']:.1%}",
-        f"{numbers['bits_per_dim']:.3f}",
-        str(preset.arguments["num_levels"]),
-        f"{facts['count']} of {facts['split']}",
-    )
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("preset", no_wrap=True)
+    for heading in ("what it is", "accuracy", "bits/dim", "split"):
+        table.add_column(heading)
+    for name in preset_names():
+        facts = Preset(name).metadata
+        row = [name, facts["description"]]
+        if "metrics" in facts:
+            numbers = facts["metrics"]
+            row += [f"{numbers['accuracy']:.1%}", f"{numbers['bits_per_dim']:.3f}", facts["split"]]
+        table.add_row(*row)
+    Console().print(table)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def compress_files(source: str, sources: list[Path], output: Path, resize: str |
     Without `resize`, images that would not come back as they are are refused.
     """
     model = TrainedModel.find(source).model
-    check_channels(np.zeros((1, *model.image_shape)))
+    check_channels(model.image_shape)
     files = [
         file
         for given in sources

@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,7 @@ def resize_images(
     size, channels = image_size or images.shape[1:3], channels or images.shape[-1]
     if (*size, channels) == images.shape[1:]:
         return images
-    check_channels(images)
+    check_channels(images.shape)
     return np.stack(
         [fit_image(_converted(as_image(image), channels), size, resize) for image in images]
     )
@@ -161,7 +162,7 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     Raises:
         UserError: if it has another number of channels.
     """
-    check_channels(pixels)
+    check_channels(pixels.shape)
     buffer = io.BytesIO()
     as_image(pixels).save(buffer, "PNG")
     return buffer.getvalue()
@@ -172,12 +173,11 @@ def as_image(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def check_channels(pixels: np.ndarray) -> None:
-    """Raises UserError unless images have 1 or 3 channels, on the last axis."""
-    if pixels.shape[-1] not in (1, 3):
+def check_channels(shape: Sequence[int]) -> None:
+    """Raises a `UserError` unless images of this shape have 1 or 3 channels, on the last axis."""
+    if shape[-1] not in (1, 3):
         raise UserError(
-            "Expected images of 1 or 3 channels, gray or RGB. "
-            f"Received: {pixels.shape[-1]} channels"
+            f"Expected images of 1 or 3 channels, gray or RGB. Received: {shape[-1]} channels"
         )
 
 
