@@ -175,17 +175,13 @@ def serve(
     serving.serve(savedmodel, name, host, port)
 
 
-Model = Annotated[
-    str, typer.Argument(help="A run folder, a preset with weights, or a .keras file.")
-]
-
-
 @app.command(epilog=example("savedmodel compress runs/digits images --output images.pxc"))
 def compress(
-    model: Model,
+    model: Annotated[
+        str, typer.Argument(help="A run folder, a preset with weights, or a .keras file.")
+    ],
     images: Annotated[
-        list[Path],
-        typer.Argument(help="Image files of the model's size, or folders of such."),
+        list[Path], typer.Argument(help="Image files of the model's size, or folders of such.")
     ],
     output: Annotated[Path, output("The file to write, such as images.pxc.")],
     resize: Annotated[

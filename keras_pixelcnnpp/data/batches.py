@@ -112,16 +112,13 @@ class ImageSequence(keras.utils.PyDataset):
                 "Invalid value for argument `images`. Expected at least one image, and as many "
                 f"as labels. Received: {len(self.images)} images, {len(self.labels)} labels"
             )
-        if self.larger_images is not None and not (
-            len(self.larger_images) == len(self.images)
-            and self.larger_images.shape[1] >= self.images.shape[1]
-            and self.larger_images.shape[2] >= self.images.shape[2]
-            and self.larger_images.shape[3] == self.images.shape[3]
-        ):
+        larger = self.images if self.larger_images is None else self.larger_images
+        shape, smaller = larger.shape, self.images.shape
+        is_alike = shape[0] == smaller[0] and shape[3] == smaller[3]
+        if not is_alike or shape[1] < smaller[1] or shape[2] < smaller[2]:
             raise UserError(
-                "Invalid value for argument `larger_images`. Expected as many images as `images`,"
-                f" of at least their size. Received: shape={self.larger_images.shape}, with images "
-                f"of shape={self.images.shape}"
+                "Invalid value for argument `larger_images`. Expected as many images as `images`, "
+                f"of at least their size. Received: shape={shape}, with images of shape={smaller}"
             )
         low, high = self.labels.min(), self.labels.max()
         if self.num_classes and not (low >= -1 and high < self.num_classes):

@@ -85,16 +85,11 @@ def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
 
 
 def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_crop") -> np.ndarray:
-    """Resizes an image with an antialiasing (bilinear) filter.
+    """Resizes a gray or RGB image with an antialiasing (bilinear) filter.
 
-    Args:
-        image: `PIL.Image.Image` of mode `"L"` or `"RGB"`.
-        size: Pair of integers `(height, width)`.
-        resize: `"center_crop"` cuts off what is beyond the aspect ratio of `size`, as much on
-            either side; `"stretch"` doesn't keep the aspect ratio.
-
-    Returns:
-        uint8 `(height, width, channels)`, values from 0 to 255.
+    `"center_crop"` cuts off what is beyond the aspect ratio of `size`, `(height, width)`, as much
+    on either side; `"stretch"` doesn't keep the aspect ratio. Returns uint8 `(height, width,
+    channels)`, values from 0 to 255.
     """
     height, width = size
     if resize == "center_crop":
