@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.lib import format as npy
 
 from keras_pixelcnnpp.checks import checked_class_names, plain, require_choice
 from keras_pixelcnnpp.data.dataset import (
@@ -194,14 +195,17 @@ def load_npz(path: Path, seed: int = 0) -> Dataset:
     """
     # Keras has the same limit for archives. Images don't shrink to a hundredth, a bomb does.
     limit = max(256 << 20, 100 * path.stat().st_size)
+    arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
             # More than is declared here, zipfile doesn't unpack.
             unpacked = sum(entry.file_size for entry in archive.infolist())
             if unpacked > limit:
                 raise ValueError(f"{path.stat().st_size} bytes that unpack to {unpacked}: a bomb")
-        with np.load(path, allow_pickle=False) as arrays:
-            return _dataset_of_arrays(path.stem, dict(arrays), seed)
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    arrays[name.removesuffix(".npy")] = npy.read_array(file, allow_pickle=False)
+        return _dataset_of_arrays(path.stem, arrays, seed)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     # Anything: a hostile archive fails in the zip, header or array reader.
