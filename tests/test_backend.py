@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
-import numpy as np
 import pytest
 import tiny
 
@@ -74,13 +73,9 @@ IMAGES, LABELS = SPLIT.images, SPLIT.labels
     "compute",
     [
         lambda model: model.log_prob(IMAGES, LABELS),
-        lambda model: model.class_probabilities(IMAGES),
         lambda model: model.predict(IMAGES, verbose=0),
-        lambda model: model.bits_per_dim(IMAGES),
         lambda model: model.sample([0, 1], seed=0),
-        lambda model: model.evidence_map(IMAGES, LABELS, np.zeros(6, int)),
         lambda model: model.evaluate(IMAGES, LABELS, verbose=0),
-        lambda model: pytest.importorskip("constriction") and model.compress(IMAGES),
     ],
 )
 def test_scores_are_of_full_float32(compute, monkeypatch):

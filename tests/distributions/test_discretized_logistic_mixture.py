@@ -67,29 +67,6 @@ def test_log_prob_agrees_with_float64(rng):
     assert ops.convert_to_numpy(received) == pytest.approx(np.array(expected), rel=1e-5, abs=1e-4)
 
 
-@needs_tfp
-@pytest.mark.parametrize("num_levels", [17, 256])
-def test_one_logistic_agrees_with_quantized_distribution(tfp, rng, num_levels):
-    tfd = tfp.distributions
-    means = rng.uniform(-2, 2, 50).astype("float32")
-    # tfp subtracts probabilities: with these scales none of them is tiny.
-    log_scales = rng.uniform(-1.5, 0.5, 50).astype("float32")
-    levels = rng.integers(0, num_levels, (100, 50)).astype("float32")
-    levels[0], levels[1] = 0, num_levels - 1
-    to_levels = (num_levels - 1) / 2
-    # QuantizedDistribution takes (level - 1, level]: half a level up makes that a rounding.
-    logistic = tfd.Logistic(
-        loc=ops.convert_to_tensor((means + 1) * to_levels - 0.5),
-        scale=ops.convert_to_tensor(np.exp(log_scales) * np.float32(to_levels)),
-    )
-    quantized = tfd.QuantizedDistribution(logistic, low=0.0, high=float(num_levels - 1))
-    expected = quantized.log_prob(ops.convert_to_tensor(levels))
-    parameters = np.stack([np.zeros_like(means), means, log_scales], axis=-1)
-    ours = distribution(parameters, channels=1, num_levels=num_levels)
-    received = ours.log_prob(ops.convert_to_tensor(levels[..., None]))
-    assert ops.convert_to_numpy(received) == pytest.approx(ops.convert_to_numpy(expected), abs=1e-3)
-
-
 def seed_for_tfp(value):
     if keras.backend.backend() == "jax":
         import jax

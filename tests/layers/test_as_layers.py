@@ -43,10 +43,16 @@ def test_strategy(rng, name):
     check_layer(conditioning.STRATEGIES[name], arguments, [x, LABELS], (2, 4, 4, 6, channels))
 
 
-def test_posterior():
+@pytest.mark.parametrize("learned", [set(), {"log_logit_scale"}, {"class_bias"}])
+def test_posterior(learned):
     log_likelihood = np.float32([[-100, -102, -99, -98], [-7, -7.5, -8, -9]])
-    arguments = {"num_classes": 3, "initial_logit_scale": 0.5, "learn_class_bias": True}
+    arguments = {"num_classes": 3, "initial_logit_scale": 0.5}
+    arguments["learn_logit_scale"] = "log_logit_scale" in learned
+    arguments["learn_class_bias"] = "class_bias" in learned
     check_layer(layers.LabelPosterior, arguments, [log_likelihood, LABELS], (2, 4), "float32")
+    layer = layers.LabelPosterior(**arguments)
+    layer.build()
+    assert {variable.name for variable in layer.trainable_variables} == learned
 
 
 REFUSED = [

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from keras import ops
 from layer_checks import randomize, run, weights_of
 from reference_network import convolution, transposed_convolution
 
@@ -70,13 +69,3 @@ def test_a_window_gives_one_output_pixel(rng, cls, kernel_size, strict, rows, co
     piece = run(layer, window, padded=True)
     assert piece.shape == (2, 1, 1, 4)
     np.testing.assert_allclose(piece[:, 0, 0], whole[:, i, j], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(("cls", "kernel_size", "strict", "rows", "columns"), CONVOLUTIONS[:4])
-def test_rows_of_a_cache_give_one_output_row(rng, cls, kernel_size, strict, rows, columns):
-    layer = cls(4, kernel_size=kernel_size, strict=strict)
-    x = rng.normal(size=(2, 8, 8, 3)).astype("float32")
-    whole = run(layer, x)
-    rows_seen = ops.convert_to_tensor(x[:, 4 + rows[0] : 4 + rows[-1] + 1])
-    received = ops.convert_to_numpy(layer(layer.pad_columns(rows_seen), padded=True))
-    np.testing.assert_allclose(received[:, 0], whole[:, 4], rtol=1e-5, atol=1e-5)

@@ -39,18 +39,6 @@ def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
     assert result["loss"] == pytest.approx(bits.mean(), rel=1e-5)
 
 
-def test_unconditional_model():
-    model = tiny.untrained_model(num_classes=0)
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    history = model.fit({"image": IMAGES}, epochs=2, batch_size=12, verbose=0).history
-    assert history["loss"][1] < history["loss"][0]
-    log_probs = model.log_prob(IMAGES)
-    assert log_probs.shape == (12,)
-    np.testing.assert_allclose(
-        model.bits_per_dim(IMAGES), -log_probs / (DIMENSIONS * np.log(2)), rtol=1e-6
-    )
-
-
 def test_losses_of_regularizers_and_add_loss_count():
     model = tiny.untrained_model()
     model.compile("sgd")

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from keras import ops
 from scipy.special import log_softmax, logsumexp, softmax
 
 from keras_pixelcnnpp.data.batches import ArrayBatches
@@ -14,16 +13,6 @@ SPLIT = tiny.tiny_split(12)
 IMAGES, LABELS = SPLIT.images, SPLIT.labels
 DIMENSIONS = 16
 OFFSETS = [0.1, -0.2, 0.4]  # of `hybrid`
-
-
-def test_candidates_are_the_single_labels(model):
-    candidates = np.array([[2, 0, 1]] * 12)
-    parameters = ops.convert_to_numpy(model({"image": IMAGES, "label": candidates}))
-    assert parameters.shape == (12, 3, 4, 4, model.network.num_parameters)
-    for column, label in enumerate(candidates[0]):
-        alone = model({"image": IMAGES, "label": np.full(12, label)})
-        alone = ops.convert_to_numpy(alone)[:, 0]
-        np.testing.assert_allclose(parameters[:, column], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_posterior_and_bits_per_dim(hybrid):

@@ -102,14 +102,6 @@ def test_preset_of_digits_draws_what_a_classifier_reads():
     assert neighbors.score(sampled.reshape(len(sampled), -1), labels) > 0.8
 
 
-@pytest.mark.slow
-def test_preset_of_digits_classifies_as_its_card_says():
-    split = load_dataset("digits").split("test")
-    probabilities = PixelCNNPlusPlus.from_preset("digits").predict(split.images, verbose=0)
-    expected = Preset("digits").metadata["metrics"]["accuracy"]
-    assert np.mean(probabilities.argmax(axis=1) == split.labels) == pytest.approx(expected)
-
-
 @pytest.mark.parametrize("name", TRAINED)
 def test_trained_presets(name):
     """They load, and agree with their card about what they are."""
