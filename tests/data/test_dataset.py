@@ -2,22 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-
-
-def test_counts_are_by_split_and_class():
-    dataset = load_dataset("digits")
-    counts = dataset.counts()
-    total = np.sum([counts["train"], counts["validation"], counts["test"]], axis=0)
-    np.testing.assert_array_equal(total, [*np.bincount(load_digits().target), 0])
-    test = dataset.split("test")
-    unlabeled = LabeledImages(test.images, np.full(599, -1, "int32"), test.paths)
-    counts = Dataset("digits", dataset.class_names, {"test": unlabeled}).counts()
-    assert counts == {"test": [0] * 10 + [599]}
 
 
 def test_unknown_split_names_the_others():
@@ -54,12 +42,6 @@ def small_dataset(**changes):
 def test_fingerprint_notices_every_change(changes):
     assert small_dataset().fingerprint() == small_dataset().fingerprint()
     assert small_dataset(**changes).fingerprint() != small_dataset().fingerprint()
-
-
-def test_take_and_labeled():
-    split = small_dataset(labels=np.array([0, -1, 1], "int32")).split("train")
-    assert split.labeled().paths == ("x", "z")
-    assert split.take([2, 0]).labels.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,11 @@ def test_digits_are_images_and_can_be_resized():
     assert dataset.image_shape == (16, 16, 3)
     images = dataset.split("test").images
     np.testing.assert_array_equal(images[..., 0], images[..., 2])
+    original = load_dataset("digits")
+    total = np.sum(list(original.counts().values()), axis=0)
+    np.testing.assert_array_equal(total, [*np.bincount(load_digits().target), 0])
     # The mean brightness stays.
-    original = load_dataset("digits").split("test").images
+    original = original.split("test").images
     assert np.mean(images) == pytest.approx(np.mean(original), abs=2)
     # A model of 17 levels gets those of scikit-learn back.
     levels = Counter(map(bytes, to_levels(original, 17)))

@@ -151,7 +151,3 @@ def test_rounding_inverts_scaling():
 def test_parameters_that_fit_no_mixture_are_refused():
     with pytest.raises(ValueError, match=r"`parameters`.*multiple of 10 for channels=3.*\(2, 12\)"):
         logistic_mixture.split(ops.zeros((2, 12)), 3)
-
-
-def test_bits_per_dim():
-    assert logistic_mixture.bits_per_dim(-np.log(2.0) * 12, (1, 1, 3)) == pytest.approx(4)

@@ -36,14 +36,6 @@ def test_no_two_classes_have_a_file_in_common(class_names):
     assert not set("/?:") & set("".join(names))
 
 
-def test_samples_are_those_of_the_model():
-    model = tiny.tiny_model(class_names=tiny.NAMES)
-    samples = ClassSamples.sample(model, per_class=2, seed=3)
-    assert samples.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert (samples.images == model.sample(samples.labels, seed=3)).all()
-    assert [name for name, _ in samples.by_class()] == ["dark", "gray", "bright"]
-
-
 def test_unconditional_model_has_one_class():
     model = tiny.tiny_model(num_classes=0, conditioning="none")
     samples = ClassSamples.sample(model, per_class=2)
