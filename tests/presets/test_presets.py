@@ -1,5 +1,6 @@
 import json
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import sha256
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import Preset, likelihood_epochs, preset_names
@@ -166,6 +168,21 @@ def test_arguments_of_the_training_leave_the_weights(saved, model):
         np.testing.assert_array_equal(
             ops.convert_to_numpy(received), ops.convert_to_numpy(expected), received.path
         )
+
+
+def test_weights_that_lead_to_another_file(saved, tmp_path):
+    """A preset of the Hub comes from anyone, with a checksum that fits."""
+    path = saved / "model.weights.h5"
+    with h5py.File(tmp_path / "other.h5", "w") as other, h5py.File(path, "r+") as weights:
+        names = []
+        weights.visit(names.append)
+        name = next(name for name in names if isinstance(weights[name], h5py.Dataset))
+        other["secret"] = weights[name][()]
+        del weights[name]
+        weights[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), "secret")
+    edit_json(saved / "metadata.json", lambda content: content.update(sha256=sha256(path)))
+    with pytest.raises(UserError, match="not the weights"):  # though the linked ones are
+        PixelCNNPlusPlus.from_preset(saved)
 
 
 def test_damaged_config(saved):
