@@ -100,26 +100,17 @@ def test_overwriting_one_model_keeps_the_other(run):
         run.start("pixelcnnpp", config(), {**DATA, "fingerprint": "beef"}, overwrite=True)
 
 
-def test_nothing_to_resume(tmp_path):
+def test_without_a_checkpoint_a_run_is_resumed_or_started_anew(tmp_path):
     run = RunFolder(tmp_path / "run")
     with pytest.raises(UserError, match="Nothing to resume"):
         run.start("pixelcnnpp", config(), DATA, resume=True)
     assert not run.path.exists()
-
-
-def test_run_that_was_killed_before_its_first_checkpoint_can_be_resumed(tmp_path):
-    run = RunFolder(tmp_path / "run")
     run.start("pixelcnnpp", config(), DATA)
     run.start("pixelcnnpp", config(), DATA, resume=True)
     with pytest.raises(UserError, match="filters was 40, now 80"):
         run.start("pixelcnnpp", config(filters=80), DATA, resume=True)
     with pytest.raises(UserError, match="Nothing to resume"):
         run.start("baseline", config(), DATA, resume=True)
-
-
-def test_run_that_broke_off_early_may_be_started_again(tmp_path):
-    run = RunFolder(tmp_path / "run")
-    run.start("pixelcnnpp", config(), DATA)
     run.start("pixelcnnpp", config(filters=80), {**DATA, "fingerprint": "beef"})
     assert run.read_config()["pixelcnnpp"]["options"]["filters"] == 80
 

@@ -73,55 +73,45 @@ def data(model, images):
 
 
 @pytest.mark.parametrize(
-    ("cls", "head", "channels"),
+    ("cls", "arguments"),
     [
-        (kp.PixelCNNPlusPlus, "logistic_mixture", 3),
-        pytest.param(kp.PixelCNNPlusPlus, "categorical", 1, marks=pytest.mark.once),
-        pytest.param(kp.GatedPixelCNN, "logistic_mixture", 1, marks=pytest.mark.once),
-        (kp.GatedPixelCNN, "categorical", 3),
+        (kp.PixelCNNPlusPlus, {"channels": 3}),
+        (kp.GatedPixelCNN, {"channels": 3, "head": "categorical"}),
+        *(
+            pytest.param(cls, arguments, marks=pytest.mark.once)
+            for cls, arguments in [
+                (kp.PixelCNNPlusPlus, {"head": "categorical"}),
+                (
+                    kp.PixelCNNPlusPlus,
+                    {"num_resolutions": 2, "filters": (4, 6), "conditioning": "bias+spatial"},
+                ),
+                (kp.PixelCNNPlusPlus, {"channels": 2, "dtype": "mixed_bfloat16"}),
+                (kp.PixelCNNPlusPlus, {"channels": 2, "num_levels": 256}),
+                (kp.PixelCNN, {"channels": 2, "num_classes": 0, "conditioning": "none"}),
+            ]
+        ),
     ],
 )
-def test_comes_back_and_is_as_short_as_promised(cls, head, channels):
-    model = make(cls, head, channels)
+def test_comes_back_and_is_as_short_as_promised(cls, arguments):
+    """Descents, both heads, half precision, all levels of a photograph, no classes."""
+    model = make(cls, **arguments)
     images = random_images(model)
     compressed = compress_images(model, images, batch_size=10, verbose=0)
     back, labels, names = decompress_images(model, compressed.data, verbose=0)
     np.testing.assert_array_equal(back, images)
-    assert back.dtype == "uint8"
-    assert names is None
-    # The label that makes an image shortest, of all.
-    best = model.class_log_likelihoods(images).argmax(axis=1)
-    np.testing.assert_array_equal(labels, best)
+    assert (back.dtype, names) == ("uint8", None)
+    best = None
+    if model.num_classes:  # the label that makes an image shortest, of all
+        best = model.class_log_likelihoods(images).argmax(axis=1)
+        np.testing.assert_array_equal(labels, best)
     promised = promised_bytes(model, images, best)
-    # A stream of 32-bit words may leave out what would not matter at its end.
-    assert promised - 3 * 4 <= compressed.num_coded_bytes
-    assert compressed.num_coded_bytes <= 1.01 * promised + 3 * 32
+    rounding = 1.03 if "dtype" in arguments else 1.01
+    if model.conditioning == "embedding":  # others promise more than the 24 bits
+        # A stream of 32-bit words may leave out what would not matter at its end.
+        assert promised / (rounding - 0.01) - 3 * 4 <= compressed.num_coded_bytes
+    assert compressed.num_coded_bytes <= rounding * promised + 3 * 32
     # What is left: a checksum an image, and the header.
     assert len(compressed.data) - compressed.num_coded_bytes < 4 * len(images) + 500
-
-
-@pytest.mark.once
-@pytest.mark.parametrize(
-    ("cls", "arguments"),
-    [
-        (
-            kp.PixelCNNPlusPlus,
-            {"num_resolutions": 2, "filters": (4, 6), "conditioning": "bias+spatial"},
-        ),
-        (kp.PixelCNNPlusPlus, {"dtype": "mixed_bfloat16"}),
-        (kp.PixelCNNPlusPlus, {"num_levels": 256}),
-        (kp.PixelCNN, {"num_classes": 0, "conditioning": "none"}),
-    ],
-)
-def test_every_kind_of_network(cls, arguments):
-    """Descents, half precision, all levels of a photograph, no classes."""
-    model = make(cls, channels=2, **arguments)
-    images = random_images(model, 6)
-    compressed = compress_images(model, images, verbose=0)
-    np.testing.assert_array_equal(model.decompress(compressed.data), images)
-    loose = 1.03 if "dtype" in arguments else 1.01
-    labels = compressed.labels if model.num_classes else None
-    assert compressed.num_coded_bytes <= loose * promised_bytes(model, images, labels) + 32
 
 
 @pytest.mark.once
@@ -170,7 +160,6 @@ def test_another_process_and_a_saved_model(model, images, data, tmp_path):
         ({"batch_size": 1025}, "`batch_size`. Expected an integer from 1 to 1024. Received"),
         ({"labels": [0, 1, 2, 3, 0]}, "`labels`. Expected integers from 0 to 2"),
         ({"images": np.zeros((1, 4, 4, 3), "uint8")}, "images. Expected integers"),
-        ({"images": np.full((1, 4, 4, 1), 256)}, "integers from 0 to 255"),
     ],
 )
 def test_bad_arguments(model, images, arguments, message):
@@ -285,10 +274,8 @@ def rewritten(data, change=lambda header: header, body=lambda body: body):
 class TestFilesOfSomebodyWhoKnows:
     """With a checksum that fits: nothing is believed for that."""
 
-    def test_as_it_was(self, model, images, data):
+    def test_headers(self, model, images, data):
         np.testing.assert_array_equal(model.decompress(rewritten(data), verbose=0), images)
-
-    def test_headers(self, model, data):
         counts = (4, -1, 10**12, 10**400, 5.0, True, None)
         streams = ([], [10**12, -(10**12)], 3, [None, 1])
         changes = [

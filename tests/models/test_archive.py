@@ -35,22 +35,15 @@ def changed(archive, folder, **contents):
     return path
 
 
-def test_same_model(archive):
-    model = load_trained_model(archive, PixelCNNPlusPlus)
-    split = tiny.tiny_split(6)
-    expected = keras.models.load_model(archive).log_prob(split.images, split.labels)
-    np.testing.assert_array_equal(model.log_prob(split.images, split.labels), expected)
+def test_another_kind_of_model(archive):
     with pytest.raises(UserError, match="holds a PixelCNNPlusPlus, not a BaselineCNN"):
         load_trained_model(archive, BaselineCNN)
 
 
 def test_an_h5_file_needs_no_custom_objects(tmp_path):
-    model, split = tiny.tiny_model(label_loss_weight=0.5), tiny.tiny_split(6)
-    model.compile("adam")
-    model.fit(split.images, split.labels, verbose=0)
+    model, split = tiny.random_model(label_loss_weight=0.5), tiny.tiny_split(6)
     model.save(tmp_path / "model.h5")
     loaded = keras.models.load_model(tmp_path / "model.h5")
-    assert loaded.optimizer.iterations == model.optimizer.iterations
     np.testing.assert_array_equal(loaded.predict(split.images), model.predict(split.images))
 
 

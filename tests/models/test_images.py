@@ -13,11 +13,6 @@ LABELS = np.arange(12, dtype="int32") % 3
 KEPT = quantize(IMAGES, 5)
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny.random_model()
-
-
 def test_fitting_images_is_fitting_what_the_model_keeps_of_them():
     assert np.any(KEPT != IMAGES)
     fitted = []

@@ -1,4 +1,4 @@
-"""The model as Keras users meet it: loss, metrics, precision, serialization."""
+"""The model as Keras users meet it: dropped labels, precision, serialization."""
 
 import json
 
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tiny
 from keras import ops
-from scipy.special import log_softmax
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -16,98 +15,49 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 SPLIT = tiny.tiny_split(12)
 IMAGES, LABELS = SPLIT.images, SPLIT.labels
 DIMENSIONS = 16
-# Every class, the true one first.
-CANDIDATES = np.stack([(LABELS + shift) % 3 for shift in range(3)], axis=1).astype("int32")
 
 
-def loss_and_metrics(model, inputs):
-    """`compute_loss` and the metrics that it updates."""
-    model.compile(optimizer="sgd")
-    model.reset_metrics()
-    parameters = model(inputs, training=False)
-    loss = model.compute_loss(x=inputs, y_pred=parameters)
-    metrics = {name: float(value) for name, value in model.get_metrics_result().items()}
-    metrics.pop("loss")  # `train_step` updates it
-    return float(ops.convert_to_numpy(loss)), metrics
-
-
-# --- loss
-
-
-def test_loss_is_bits_per_dim(model):
-    loss, metrics = loss_and_metrics(model, {"image": IMAGES, "label": LABELS})
-    log_probs = model.log_prob(IMAGES, LABELS).astype("float64")
-    expected = -log_probs.mean() / (DIMENSIONS * np.log(2))
-    assert loss == pytest.approx(expected, rel=1e-5)
-    assert metrics.keys() == {"bits_per_dim"}
-    assert metrics["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_loss_with_candidates_adds_the_cross_entropy(hybrid):
-    loss, metrics = loss_and_metrics(hybrid, {"image": IMAGES, "label": CANDIDATES})
-    scores = hybrid.class_log_likelihoods(IMAGES).astype("float64")
-    log_posterior = log_softmax(0.3 * scores + [0.1, -0.2, 0.4], axis=1)
-    cross_entropy = -log_posterior[np.arange(12), LABELS]
-    bits = -scores[np.arange(12), LABELS] / (DIMENSIONS * np.log(2))
-    assert loss == pytest.approx((bits + 0.7 * cross_entropy).mean(), rel=1e-4)
-    assert metrics["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
-    assert metrics["cross_entropy"] == pytest.approx(cross_entropy.mean(), rel=1e-4)
-    accuracy = (scores * 0.3 + [0.1, -0.2, 0.4]).argmax(axis=1) == LABELS
-    assert metrics["accuracy"] == pytest.approx(accuracy.mean())
-
-
-def test_dropped_labels_are_no_label():
-    """With nearly all labels dropped, training sees what the label `num_classes` gives."""
-    model = tiny.random_model(label_dropout_rate=0.999, dropout_rate=0.0)
-    inputs = {"image": IMAGES, "label": CANDIDATES}
-    trained = ops.convert_to_numpy(model(inputs, training=True))
-    without = ops.convert_to_numpy(model({"image": IMAGES, "label": np.full((12, 3), 3)}))
-    np.testing.assert_allclose(trained, without, rtol=1e-5, atol=1e-6)
-    given = ops.convert_to_numpy(model(inputs, training=False))
-    assert np.abs(given - without).max() > 1e-2
-
-
-def test_share_of_dropped_labels():
+def test_dropped_labels_are_no_label_in_the_given_share():
+    """Each image has the parameters of its label, or those of "no label"."""
     model = PixelCNNPlusPlus(
         (1, 1, 1), 2, filters=2, num_resolutions=1, num_mixtures=1, conditioning="embedding",
         dropout_rate=0.0, label_dropout_rate=0.3,
     )  # fmt: skip
     count = 4000
-    inputs = {"image": np.zeros((count, 1, 1, 1), "uint8"), "label": np.ones(count, "int32")}
-    trained = ops.convert_to_numpy(model(inputs, training=True)).reshape(count, -1)
-    given = ops.convert_to_numpy(model(inputs, training=False)).reshape(count, -1)
-    dropped = np.any(np.abs(trained - given) > 1e-6, axis=1).mean()
-    assert dropped == pytest.approx(0.3, abs=5 * np.sqrt(0.21 / count))
+    images = np.zeros((count, 1, 1, 1), "uint8")
+
+    def parameters(label, training=False):
+        inputs = {"image": images, "label": np.full((count, 1), label)}
+        return ops.convert_to_numpy(model(inputs, training=training)).reshape(count, -1)
+
+    trained, given, without = parameters(1, training=True), parameters(1), parameters(2)
+    dropped, kept = (np.all(np.abs(trained - each) < 1e-6, axis=1) for each in (without, given))
+    assert np.all(dropped != kept)
+    assert dropped.mean() == pytest.approx(0.3, abs=5 * np.sqrt(0.21 / count))
 
 
-# --- precision
-
-
-def test_mixed_precision_keeps_the_likelihood_in_float32():
-    exact = tiny.random_model()
-    mixed = tiny.untrained_model(dtype="mixed_bfloat16")
-    mixed.set_weights(exact.get_weights())
+def test_mixed_precision_keeps_likelihood_and_probabilities_in_float32(hybrid):
+    mixed = PixelCNNPlusPlus.from_config({**hybrid.get_config(), "dtype": "mixed_bfloat16"})
+    mixed.set_weights(hybrid.get_weights())
     assert {variable.dtype for variable in mixed.trainable_variables} == {"float32"}
-    inputs = {"image": ops.convert_to_tensor(IMAGES), "label": ops.convert_to_tensor(CANDIDATES)}
-    parameters = mixed(inputs)
-    assert keras.backend.standardize_dtype(parameters.dtype) == "float32"
-    likelihood = mixed.log_likelihood(parameters, inputs["image"])
-    assert keras.backend.standardize_dtype(likelihood.dtype) == "float32"
     assert mixed.network.rows_above.down_blocks[0][0].input_conv.compute_dtype == "bfloat16"
-    expected = exact.log_prob(IMAGES, LABELS)
+    images = ops.convert_to_tensor(IMAGES)
+    parameters = mixed({"image": images, "label": ops.convert_to_tensor(LABELS)})
+    for result in (parameters, mixed.log_likelihood(parameters, images)):
+        assert keras.backend.standardize_dtype(result.dtype) == "float32"
+    expected = hybrid.log_prob(IMAGES, LABELS)
     difference = mixed.log_prob(IMAGES, LABELS) - expected
     assert 0 < np.abs(difference).max() < 0.05 * np.abs(expected).max()
+    probabilities = hybrid.class_probabilities(IMAGES)
+    for received in (mixed.predict(IMAGES, verbose=0), ops.convert_to_numpy(mixed(images))):
+        assert received.dtype == np.float32
+        np.testing.assert_allclose(received, probabilities, atol=0.2)
+        np.testing.assert_allclose(received.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_mixed_precision_trains_samples_and_saves(tmp_path):
+def test_a_file_keeps_the_precision(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = tiny.untrained_model()
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    data = {"image": IMAGES, "label": LABELS}
-    history = model.fit(data, epochs=5, batch_size=12, verbose=0).history
-    assert history["loss"][-1] < history["loss"][0]
-    images = model.sample(LABELS)
-    assert set(np.unique(images)) <= {0, 64, 128, 191, 255}
+    model = tiny.random_model()
     model.save(tmp_path / "model.keras")
     expected = model.log_prob(IMAGES, LABELS)
     keras.config.set_dtype_policy("float32")
@@ -125,9 +75,6 @@ def test_float16_trains_with_averages():
     assert history[-1] < history[0]
     averaged = -model.log_prob(IMAGES, LABELS).mean() / (DIMENSIONS * np.log(2))
     assert averaged == pytest.approx(history[-1], rel=0.05)
-
-
-# --- serialization
 
 
 def test_save_and_load(tmp_path):
@@ -152,13 +99,6 @@ def test_save_and_load(tmp_path):
         )
 
 
-def test_paths_of_weights_are_unique():
-    """Whoever keeps weights by path must not lose any."""
-    model = tiny.untrained_model(conditioning="+".join(STRATEGIES), num_resolutions=2)
-    paths = [variable.path for variable in model.trainable_variables]
-    assert len(set(paths)) == len(paths)
-
-
 @pytest.mark.once
 def test_numpys_numbers_are_numbers():
     """As from a grid of them, or `labels.max() + 1`; and a file of the configuration holds them."""
@@ -169,14 +109,3 @@ def test_numpys_numbers_are_numbers():
     assert (given["num_classes"], given["filters"]) == (3, (4,))
     baseline = BaselineCNN(np.array([4, 4, 1]), np.int64(3), np.array([4]))
     assert json.loads(json.dumps(baseline.get_config()))["filters"] == [4]
-
-
-@pytest.mark.parametrize("call", ["predict", "call"])
-def test_mixed_precision_classifies(hybrid, call):
-    mixed = type(hybrid).from_config({**hybrid.get_config(), "dtype": "mixed_bfloat16"})
-    mixed.set_weights(hybrid.get_weights())
-    received = mixed.predict(IMAGES, verbose=0) if call == "predict" else mixed(IMAGES)
-    received = ops.convert_to_numpy(received)
-    assert received.dtype == np.float32
-    np.testing.assert_allclose(received, hybrid.class_probabilities(IMAGES), atol=0.2)
-    np.testing.assert_allclose(received.sum(axis=1), 1, rtol=1e-5)

@@ -120,18 +120,13 @@ def test_bad_input(pixelcnnpp, run, files, tmp_path):
     one_line(pixelcnnpp(*command, files[0], "--model", run, *output), "a.png: These are no compr")
 
 
-def test_what_is_not_written(pixelcnnpp, model, run, tmp_path):
-    """Another model's images, and those of names that lead out of the folder."""
+def test_names_that_lead_out_of_the_folder_are_not_written(pixelcnnpp, model, run, tmp_path):
     file, back = tmp_path / "images.pxc", tmp_path / "back"
+    images, names = tiny.tiny_split(2).images, ["a.png", "../b.png"]
+    file.write_bytes(compress_images(model, images, names=names, verbose=0).data)
     command = ("savedmodel", "decompress", file, "--model", run, "--output", back)
-    images = tiny.tiny_split(2).images
-    for compressing, names, message in (
-        (tiny.tiny_model(), ["a.png", "b.png"], "another model"),
-        (model, ["a.png", "../b.png"], "'../b.png' is no name"),
-    ):
-        file.write_bytes(compress_images(compressing, images, names=names, verbose=0).data)
-        one_line(pixelcnnpp(*command), message)
-        assert not back.exists()
+    one_line(pixelcnnpp(*command), "'../b.png' is no name")
+    assert not back.exists()
 
 
 @pytest.mark.parametrize(
