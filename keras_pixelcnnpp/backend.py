@@ -168,7 +168,7 @@ def in_batches(function: Callable, batches: Sequence, verbose: int | str) -> np.
 
     Args:
         function: From a nest of arrays to a tensor with a row for each of theirs.
-        batches: A `keras.utils.PyDataset`, or what has its length and its items.
+        batches: Tuples of the function's arguments.
         verbose: As for `progress`.
     """
     tick, results = progress(len(batches), verbose), []

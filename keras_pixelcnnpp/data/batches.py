@@ -239,44 +239,29 @@ class SetEpoch(keras.callbacks.Callback):
             keras.utils.set_random_seed(int(seed))
 
 
-def few_sizes(count: int, batch_size: int) -> int:
-    """The smallest power of two of at least `count`, or `batch_size` if that is less.
-
-    XLA compiles a function again for each size of a batch: of these there are few.
-    """
-    return min(batch_size, 1 << (count - 1).bit_length())
-
-
-class ArrayBatches(keras.utils.PyDataset):
+def array_batches(
+    inputs: dict[str, np.ndarray], batch_size: int, pad: bool
+) -> list[tuple[dict[str, np.ndarray]]]:
     """Arrays `(count, ...)`, by name, cut into batches in their order.
 
-    With `pad`, the last batch is filled up to one of the `few_sizes`, with the first rows: of what
-    `predict` returns, the first `count` rows are meant.
+    With `pad`, the last batch is filled up with the first rows, to a power of two or `batch_size`:
+    XLA compiles a function again for each size of a batch, and of these there are few.
 
     Example:
 
-    >>> [batch["x"].tolist() for (batch,) in ArrayBatches({"x": np.arange(7)}, 4, pad=True)]
+    >>> [batch["x"].tolist() for (batch,) in array_batches({"x": np.arange(7)}, 4, pad=True)]
     [[0, 1, 2, 3], [4, 5, 6, 0]]
     """
-
-    def __init__(self, inputs: dict[str, np.ndarray], batch_size: int, pad: bool = False):
-        super().__init__()
-        self.inputs = inputs
-        self.count = len(next(iter(inputs.values())))
-        if self.count == 0:
-            raise UserError("Invalid value for argument `inputs`. Expected at least one row.")
-        self.batch_size = batch_size
-        self.pad = pad
-
-    def __len__(self):
-        return math.ceil(self.count / self.batch_size)
-
-    def __getitem__(self, index):
-        start = index * self.batch_size
-        size = min(self.batch_size, self.count - start)
-        size = few_sizes(size, self.batch_size) if self.pad else size
-        rows = np.arange(start, start + size) % self.count
-        return ({name: value[rows] for name, value in self.inputs.items()},)
+    count, batches = len(next(iter(inputs.values()))), []
+    for start in range(0, count, batch_size):
+        size = min(batch_size, count - start)
+        if pad:
+            size = min(batch_size, 1 << (size - 1).bit_length())
+        rows = slice(start, start + size)  # a view
+        if start + size > count:
+            rows = np.arange(start, start + size) % count
+        batches.append(({name: value[rows] for name, value in inputs.items()},))
+    return batches
 
 
 def feed(batches: keras.utils.PyDataset):

@@ -23,7 +23,7 @@ from keras_pixelcnnpp.checks import (
     require_integer,
     require_number,
 )
-from keras_pixelcnnpp.data.batches import ArrayBatches
+from keras_pixelcnnpp.data.batches import array_batches
 from keras_pixelcnnpp.models.inputs import ImageModel
 from keras_pixelcnnpp.models.scoring import MeanOverBatch
 
@@ -316,7 +316,7 @@ class BaselineCNN(ImageModel):
         if len(images) == 0:
             return np.zeros((0, self.num_classes), "float32")
         xla = bool(self.jit_compile)
-        batches = ArrayBatches({"image": images}, batch_size, pad=compiles_each_size(xla))
+        batches = array_batches({"image": images}, batch_size, pad=compiles_each_size(xla))
         if xla not in self._runners.classifiers:
             step = compiled(self, self.variables, *batches[0], xla=xla)
             self._runners.classifiers.setdefault(xla, step)  # of two threads, the first one's

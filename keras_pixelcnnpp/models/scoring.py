@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import compiled, compiles_each_size, in_batches
 from keras_pixelcnnpp.checks import require_integer
-from keras_pixelcnnpp.data.batches import ArrayBatches
+from keras_pixelcnnpp.data.batches import array_batches
 
 # Of one layer, in scoring, so that a batch stays near a gigabyte: 128 images of 10 classes of the
 # default network, 52 million features a layer, took 4.0 GB.
@@ -39,7 +39,7 @@ def score(model, images, labels, batch_size, verbose, per="image"):
     batch_size = min(batch_size, at_once // math.prod(candidates))
     inputs = {"image": images, "label": labels} if model.num_classes else {"image": images}
     xla = bool(model.jit_compile)
-    batches = ArrayBatches(inputs, batch_size, pad=compiles_each_size(xla))
+    batches = array_batches(inputs, batch_size, pad=compiles_each_size(xla))
     scorers, kind = model._runners.scorers, (per, candidates, xla)
     if kind not in scorers:
         scorer = compiled(_scorer(model, per), model.variables, *batches[0], xla=xla)

@@ -6,7 +6,6 @@ import pytest
 import tiny
 from scipy.special import log_softmax, logsumexp, softmax
 
-from keras_pixelcnnpp.data.batches import ArrayBatches
 from keras_pixelcnnpp.models import scoring
 
 SPLIT = tiny.tiny_split(12)
@@ -26,17 +25,16 @@ def test_posterior_and_bits_per_dim(hybrid):
 @pytest.mark.parametrize("padded", [False, True])
 def test_an_image_has_its_score_in_every_batch(model, padded, monkeypatch):
     """However many there are, and whatever fills up the last; XLA sees six sizes, not 100."""
-    sizes, batches, make = set(), ArrayBatches.__getitem__, ArrayBatches.__init__
-    monkeypatch.setattr(ArrayBatches, "__init__", lambda *args, pad: make(*args, pad=padded))
+    sizes, make = set(), scoring.array_batches
 
-    def counted(self, index):
-        (batch,) = batches(self, index)
-        sizes.add(len(batch["image"]))
-        return (batch,)
+    def counted(inputs, batch_size, pad):
+        batches = make(inputs, batch_size, padded)
+        sizes.update(len(batch["image"]) for (batch,) in batches)
+        return batches
 
     images, labels = np.resize(IMAGES, (100, 4, 4, 1)), np.resize(LABELS, 100)
     expected = model.log_prob(images, labels, batch_size=100)
-    monkeypatch.setattr(ArrayBatches, "__getitem__", counted)
+    monkeypatch.setattr(scoring, "array_batches", counted)
     for count in (1, 2, 3, 5, 12, 31, 32, 33, 70, 100):
         received = model.log_prob(images[:count], labels[:count])
         np.testing.assert_allclose(received, expected[:count], rtol=1e-5)
@@ -51,14 +49,14 @@ def test_candidates_in_parts_that_bound_the_memory(model, monkeypatch):
     probabilities = model.class_probabilities(IMAGES)
     width = max(*model.widths, model.distribution.num_parameters)
     monkeypatch.setattr(scoring, "MOST_FEATURES", 2 * 16 * width)
-    sizes, batches = [], ArrayBatches.__getitem__
+    sizes, make = [], scoring.array_batches
 
-    def watched(self, index):
-        (batch,) = batches(self, index)
-        sizes.append(np.size(batch["label"]))
-        return (batch,)
+    def watched(*arguments, **options):
+        batches = make(*arguments, **options)
+        sizes.extend(np.size(batch["label"]) for (batch,) in batches)
+        return batches
 
-    monkeypatch.setattr(ArrayBatches, "__getitem__", watched)
+    monkeypatch.setattr(scoring, "array_batches", watched)
     np.testing.assert_allclose(model.class_log_likelihoods(IMAGES), whole, rtol=1e-5)
     received = model.class_log_likelihoods(IMAGES, observed_rows=rows)
     np.testing.assert_allclose(received, by_rows, rtol=1e-5)
