@@ -23,7 +23,7 @@ from keras_pixelcnnpp.files import counted, write_bytes, write_json, write_predi
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import RunFolder, data_words, model_titles
+from keras_pixelcnnpp.run import RunFolder
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -173,6 +173,34 @@ def load_baseline(folder: RunFolder) -> BaselineCNN | None:
     command = train_baseline_command(folder)
     print(f"No {folder.baseline_keras.name} to compare with. Train it: {command}")
     return None
+
+
+def model_titles(config: dict) -> dict[str, str]:
+    """What tables and plots call the models of a run, by their sections in its `config.json`."""
+    titles = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
+    return {name: str(config.get(name, {}).get("title", title)) for name, title in titles.items()}
+
+
+def data_words(data: dict, with_split: bool = True) -> list[str]:
+    """The options of a training command that give the images of a run again, by its section `data`.
+
+    With those that chose splits and labels, `--seed` and `--max-examples`, or without: they are
+    among the options of a model too.
+    """
+    height, width, _ = data["image_shape"]
+    values = {
+        "data": data["source"],
+        "image_size": height if height == width else None,
+        **{name: data.get(name) for name in ("labels_per_class", "label_noise")},
+        "resize": "stretch" if data.get("resize") == "stretch" else None,
+    }
+    if with_split:
+        values |= {"seed": data.get("seed") or None, "max_examples": data.get("labels_among")}
+    words = ["--skip-corrupted"] if data.get("skip_corrupted") else []
+    for name, value in values.items():
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
 
 
 def train_baseline_command(folder: RunFolder) -> str:

@@ -17,9 +17,10 @@ from PIL import Image, UnidentifiedImageError
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.classification import data_words, model_titles
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
-from keras_pixelcnnpp.run import RunFolder, data_words, model_titles
+from keras_pixelcnnpp.run import RunFolder
 
 NONE = "–"
 REPORTS = ("classification", "generation", "evidence", "ood")

@@ -12,12 +12,6 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json, remove_leftovers, write_json
 
 
-def model_titles(config: dict) -> dict[str, str]:
-    """What tables and plots call the models of a run, by their sections in its `config.json`."""
-    titles = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
-    return {name: str(config.get(name, {}).get("title", title)) for name, title in titles.items()}
-
-
 class RunFolder:
     """The places and the configuration of one run, `runs/NAME/`.
 
@@ -309,28 +303,6 @@ _IS_VALID = {
     "resize": lambda value: value in RESIZES,
     "skip_corrupted": lambda value: isinstance(value, bool),
 }
-
-
-def data_words(data: dict, with_split: bool = True) -> list[str]:
-    """The options of a training command that give the images of a run again, by its section `data`.
-
-    With those that chose splits and labels, `--seed` and `--max-examples`, or without: they are
-    among the options of a model too.
-    """
-    height, width, _ = data["image_shape"]
-    values = {
-        "data": data["source"],
-        "image_size": height if height == width else None,
-        **{name: data.get(name) for name in ("labels_per_class", "label_noise")},
-        "resize": "stretch" if data.get("resize") == "stretch" else None,
-    }
-    if with_split:
-        values |= {"seed": data.get("seed") or None, "max_examples": data.get("labels_among")}
-    words = ["--skip-corrupted"] if data.get("skip_corrupted") else []
-    for name, value in values.items():
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return words
 
 
 def read_history(path: str | Path) -> list[dict]:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from examples import examples
+from keras_pixelcnnpp.evaluate.classification import data_words
 from keras_pixelcnnpp.evaluate.report import build_page, training_words
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.run import RunFolder, data_words
+from keras_pixelcnnpp.run import RunFolder
 
 PREFIX = "data:image/png;base64,"
 
