@@ -124,15 +124,6 @@ def require_images(images, image_shape):
         )
 
 
-def check_class_names(names):
-    """Raises a `UserError` for names that a terminal or JSON can't show, and for equal ones."""
-    for name in names:
-        if not str(name).isprintable():
-            raise UserError(f"The names of classes must be printable. Received: {str(name)!a}")
-    if len(set(names)) < len(names):
-        raise UserError(f"No two classes may have the same name. Received: {', '.join(names)}")
-
-
 def checked_class_names(class_names, num_classes):
     """Returns `num_classes` names as a tuple: `Class0` and so on where `class_names` is `None`."""
     if class_names is None:
@@ -144,7 +135,12 @@ def checked_class_names(class_names, num_classes):
             f"Invalid value for argument `class_names`. Expected {num_classes} strings. "
             f"Received: class_names={class_names!r:.200}"
         )
-    check_class_names(names)
+    for name in names:
+        # A terminal or JSON can't show it.
+        if not name.isprintable():
+            raise UserError(f"The names of classes must be printable. Received: {name!a}")
+    if len(set(names)) < len(names):
+        raise UserError(f"No two classes may have the same name. Received: {', '.join(names)}")
     return names
 
 

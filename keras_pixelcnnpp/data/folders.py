@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from keras_pixelcnnpp.backend import progress
-from keras_pixelcnnpp.checks import check_class_names, checked_class_names
+from keras_pixelcnnpp.checks import checked_class_names
 from keras_pixelcnnpp.data.dataset import (
     SPLIT_NAMES,
     Dataset,
@@ -129,7 +129,7 @@ def _list_class_folders(folder):
             f"{folder} holds neither train.csv, nor a folder for each class, nor a folder train "
             "with a folder for each class"
         )
-    check_class_names(class_names)
+    class_names = checked_class_names(class_names, len(class_names))
     skipped, listed = Counter(), {}
     for split, place in folders.items():
         files = _labeled_files(place, class_names, skipped)
@@ -148,7 +148,7 @@ def _list_class_folders(folder):
             for path, label in files
         ]
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
-    return tuple(class_names), listed, [f"Files were skipped: {kinds}."] if skipped else []
+    return class_names, listed, [f"Files were skipped: {kinds}."] if skipped else []
 
 
 def _labeled_files(folder, class_names, skipped):
