@@ -224,10 +224,7 @@ class Dataset:
         if with_labels:
             chosen = chosen.labeled()
         if not len(chosen):
-            purpose = "learn from" if split == "train" else "measure on"
-            raise UserError(
-                f"The split {split} has no {'labeled ' * with_labels}image to {purpose}."
-            )
+            raise UserError(f"The split {split} has no {'labeled ' * with_labels}image.")
         return chosen.some(max_examples, seed)
 
     def counts(self) -> dict[str, list[int]]:

@@ -78,7 +78,7 @@ def test_images_to_train_or_measure_on():
     assert len(dataset.images("train", with_labels=True, max_examples=1)) == 1
     unlabeled = small_dataset(labels=np.full(3, -1, "int32"))
     assert len(unlabeled.images("train", with_labels=False, max_examples=2)) == 2
-    with pytest.raises(UserError, match="split train has no labeled image to learn from"):
+    with pytest.raises(UserError, match="split train has no labeled image"):
         unlabeled.images("train", with_labels=True)
 
 

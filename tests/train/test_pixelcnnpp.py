@@ -126,7 +126,7 @@ def test_nothing_to_measure_on_is_said_before_training(tmp_path, model):
     else:
         options = resolve_options({"model": tiny.MODEL, "training": TRAINING}, {}, 3)
         start = partial(train_pixelcnnpp, dataset, run, *options, data, verbose=0)
-    with pytest.raises(UserError, match="validation has no labeled image to measure on"):
+    with pytest.raises(UserError, match="validation has no labeled image"):
         start()
     assert not run.path.exists()
 
