@@ -20,7 +20,7 @@ TUTORIALS = Path(__file__).parent / "tutorials"
 def run(notebook):
     """Fills in the outputs of a notebook; a cell that fails ends it."""
     resources = {"metadata": {"path": str(TUTORIALS)}}
-    NotebookClient(notebook, timeout=900, resources=resources, record_timing=False).execute()
+    NotebookClient(notebook, timeout=1800, resources=resources, record_timing=False).execute()
 
 
 def check(path):
