@@ -154,7 +154,7 @@ class AutoregressiveModel(Saving, ImageModel):
 
     @property
     def num_labels(self) -> int:
-        """How many labels there are: one more than classes where some images had none.
+        """Number of labels, one more than classes where some images had none.
 
         The label `num_classes` then means "no label".
         """

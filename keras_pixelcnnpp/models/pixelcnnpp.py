@@ -107,7 +107,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     ```
 
     Reference:
-        Salimans et al. 2017, PixelCNN++, https://arxiv.org/abs/1701.05517
+        Salimans et al. 2017, PixelCNN++, https://arxiv.org/abs/1701.05517;
         van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders,
         https://arxiv.org/abs/1606.05328
     """
