@@ -95,8 +95,13 @@ def checked_image_shape(image_shape):
 
 
 def checked_images(images, image_shape):
-    """Returns `images` as a uint8 array `(N, *image_shape)`, or raises a `UserError`."""
+    """Returns `images` as a uint8 array `(N, *image_shape)`, or raises a `UserError`.
+
+    Grayscale images may lack the axis of channels, as those of `keras.datasets` do.
+    """
     array = np.asarray(images)
+    if (*array.shape[1:], 1) == tuple(image_shape):
+        array = array[..., None]
     require_images(array, image_shape)
     _require_range("in `images`", array, 256)
     return array.astype("uint8", copy=False)

@@ -62,7 +62,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def _images(self, X, shape=None, y="no_validation", reset=False):  # noqa: N803
         """`X` as uint8 images of a shape, with checked labels where `y` is given."""
         shape = self._trained_shape if shape is None else shape
-        is_flat = np.ndim(X) != 4
+        is_flat = np.ndim(X) < 3
         flat = X if is_flat else np.reshape(X, (len(X), math.prod(np.shape(X)[1:])))
         flat = validate_data(self, flat, y, reset=reset, dtype=None)
         flat, labels = flat if isinstance(flat, tuple) else (flat, None)
@@ -80,8 +80,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """The probability of each class.
 
         Args:
-            X: uint8 `[count, height, width, channels]`, 0 to 255, or the same as rows of features
-                `[count, height * width * channels]`.
+            X: uint8 `[count, height, width, channels]`, 0 to 255, grayscale `[count, height,
+                width]`, or the same as rows of features `[count, height * width * channels]`.
 
         Returns:
             float64 `[count, num_classes]`; rows sum to 1.
@@ -197,6 +197,8 @@ class PixelCNNClassifier(ImageClassifier):
         if self.image_shape is not None:
             # Of rows of features; with -1 in it.
             shape = np.empty(shape).reshape(self.image_shape).shape
+        elif len(shape) == 2:
+            shape = (*shape, 1)
         if len(shape) != 3:
             raise ValueError(
                 "Invalid value for argument `X`. Expected images of shape (N, height, width, "

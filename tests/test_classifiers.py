@@ -40,8 +40,8 @@ def test_behaves_as_a_fitted_classifier(classifier):
     assert classifier.score(split.images, split.labels) == accuracy_score(split.labels, predicted)
     probabilities = classifier.predict_proba(split.images)
     assert probabilities == pytest.approx(classifier.model.class_probabilities(split.images))
-    flat = classifier.predict_proba(split.images.reshape(30, 16))
-    np.testing.assert_array_equal(flat, probabilities)
+    for same in (split.images.reshape(30, 16), split.images[..., 0]):
+        np.testing.assert_array_equal(classifier.predict_proba(same), probabilities)
     for other in (split.images.reshape(30, 2, 8, 1), split.images.reshape(60, 8)):
         with pytest.raises(ValueError, match="Invalid images"):
             classifier.predict(other)

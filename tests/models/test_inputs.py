@@ -98,7 +98,7 @@ def test_a_generator_trains_a_model_that_saw_nothing_yet():
 
 def test_images_alone_give_class_probabilities(model):
     expected = model.class_probabilities(IMAGES)
-    for inputs in (IMAGES, {"image": IMAGES}, Batches(as_tuple)):
+    for inputs in (IMAGES, IMAGES[..., 0], {"image": IMAGES}, Batches(as_tuple)):
         np.testing.assert_allclose(model.predict(inputs, verbose=0), expected, rtol=1e-4)
     called = keras.ops.convert_to_numpy(model(IMAGES))
     np.testing.assert_allclose(called, expected, rtol=1e-4)
@@ -143,7 +143,6 @@ BAD_IMAGES = [
     (IMAGES / 255, r"Invalid images. Expected integers 0–255 .* \(255 \* images\).round"),
     (IMAGES.astype("int32") - 1, "Expected integers from 0 to 255. Received: values from -1"),
     (IMAGES[:, :2, :2], r"shape \(N, 4, 4, 1\). Received: shape=\(12, 2, 2, 1\)"),
-    (IMAGES[..., 0], r"shape \(N, 4, 4, 1\). Received: shape=\(12, 4, 4\)"),
     (IMAGES.reshape(12, 16), r"could be reshaped .* images.reshape\(-1, 4, 4, 1\)"),
 ]
 BAD = [
