@@ -1,5 +1,7 @@
 """Every model of the family against the probabilities of all images that there are."""
 
+import functools
+
 import enumeration
 import keras
 import numpy as np
@@ -86,28 +88,23 @@ class Case:
         return enumeration.law_from_conditionals(steps)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0].__name__}-{case[1:3]}")
+made = functools.cache(Case)
+
+
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0].__name__}-{case[1:3]}")
 def case(request):
-    return Case(*request.param)
+    return made(*request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def first():
-    return Case(*FIRST)
+    return made(*FIRST)
 
 
 def restricted(log_probs, allowed):
     """A law given that the image is an allowed one."""
     log_probs = np.where(allowed, log_probs, -np.inf)
     return log_probs - logsumexp(log_probs)
-
-
-def test_all_images_together_are_certain(case):
-    for label in LABELS:
-        log_probs = case.model.log_prob(case.images, np.full(256, label), batch_size=256)
-        probabilities = np.exp(log_probs.astype("float64"))
-        assert probabilities.sum() == pytest.approx(1, abs=1e-5)
-        assert probabilities.std() > 1e-4
 
 
 def test_part_of_an_image_is_a_sum_over_all_endings(case):
@@ -159,10 +156,10 @@ def test_samples_follow_the_law(case):
 
 @pytest.mark.parametrize("chosen", [FIRST, TWO_CHANNELS, *CASES[-1:]])
 def test_temperature_means_the_same_with_and_without_guidance(chosen):
-    case = Case(*chosen)
-    for temperature in (0.4, 0.7, 1.0, 1.6):
+    case = made(*chosen)
+    for temperature in (0.4, 1.0, 1.6):
         unguided = case.at_temperature(1, temperature)
-        for weight in (0.0, 1e-6, 1e-3, 0.5, 1.5):
+        for weight in (0.0, 1e-6, 0.5, 1.5):
             images = case.sample(1, seed=4, guidance=weight, temperature=temperature)
             law = case.guided(1, weight, temperature) if weight else unguided
             assert enumeration.chi_square(images, law) > 1e-3
@@ -195,9 +192,8 @@ def test_unconditional_model():
 
 
 def gradients(model, inputs):
-    """What a step of SGD with rate 1 takes from each weight."""
+    """What a step of SGD with rate 1, which the model has, takes from each weight."""
     before = model.get_weights()
-    model.compile(keras.optimizers.SGD(1.0))
     model.fit(inputs, batch_size=len(inputs["image"]), verbose=0)
     after = model.get_weights()
     model.set_weights(before)
@@ -209,6 +205,7 @@ def test_gradient_without_a_label_is_that_of_the_posterior_mean():
     model = enumeration.enumerable_model(
         dropout_rate=0.0, label_dropout_rate=0.0, unlabeled_weight=1.0
     )
+    model.compile(keras.optimizers.SGD(1.0))
     image = enumeration.all_images()[91:92]
     received = gradients(model, {"image": image, "label": np.array([-1])})
     posterior = np.exp([enumeration.log_law(model, label)[91] for label in (0, 1)])
