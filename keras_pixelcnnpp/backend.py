@@ -1,7 +1,6 @@
 """What lies below Keras: versions, device, precision, memory, XLA or not, tfp; progress bars."""
 
 import ctypes
-import functools
 import importlib
 import os
 import platform
@@ -129,13 +128,7 @@ def compiled(
 
         signature = None if example is None else [keras.tree.map_structure(any_rows, example)]
         step = tf.function(function, signature, False, xla or None, reduce_retracing=True)
-
-        @full_float32()
-        def run(inputs):
-            return step(inputs)
-
-        return run
-    if keras.backend.backend() == "jax":
+    elif keras.backend.backend() == "jax":
         import jax
 
         @jax.jit
@@ -143,17 +136,18 @@ def compiled(
             with keras.StatelessScope(list(zip(variables, values, strict=True))):
                 return function(inputs)
 
-        @full_float32()
-        def run(inputs):
+        def step(inputs):
             return stateless([variable.value for variable in variables], inputs)
+    else:
+        import torch
 
-        return run
-    import torch
+        @torch.no_grad()
+        def step(inputs):
+            return function(keras.tree.map_structure(keras.ops.convert_to_tensor, inputs))
 
     @full_float32()
-    @torch.no_grad()
     def run(inputs):
-        return function(keras.tree.map_structure(keras.ops.convert_to_tensor, inputs))
+        return step(inputs)
 
     return run
 
@@ -254,13 +248,6 @@ def value_if_known(tensor: Tensor) -> np.ndarray | None:
         return None
 
 
-@functools.cache
-def keep_freed_memory_unless_told() -> None:
-    """`keep_freed_memory`, once a process, unless the environment asks not to."""
-    if os.environ.get("PIXELCNNPP_KEEP_FREED_MEMORY", "1") != "0":
-        keep_freed_memory()
-
-
 def keep_freed_memory() -> bool:
     """Lets the process keep what it frees, for the next step to use again.
 
@@ -269,11 +256,11 @@ def keep_freed_memory() -> bool:
     half of the time of a training step on a CPU. Afterwards the process stays as large as it was at
     its largest.
 
-    The commands call it, and so does the first `fit` on a CPU, unless the environment variable
-    `PIXELCNNPP_KEEP_FREED_MEMORY` is `0`.
+    The commands call it, and so does `fit` on a CPU.
 
     Returns:
-        Whether it took effect: with glibc on Linux, yes; elsewhere it does nothing.
+        Whether it took effect: with glibc on Linux, yes, unless the environment variable
+        `PIXELCNNPP_KEEP_FREED_MEMORY` is `0`; elsewhere it does nothing.
 
     Example:
 
@@ -284,7 +271,8 @@ def keep_freed_memory() -> bool:
     model = kp.PixelCNNPlusPlus.from_preset("digits")
     ```
     """
-    if platform.libc_ver()[0] != "glibc":
+    is_told_not_to = os.environ.get("PIXELCNNPP_KEEP_FREED_MEMORY") == "0"
+    if is_told_not_to or platform.libc_ver()[0] != "glibc":
         return False
     # The numbers of glibc's malloc.h.
     trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8
@@ -322,17 +310,14 @@ def host_function(function: Callable, tensor, shape: tuple[int, ...]):
         from jax.experimental import io_callback
 
         return io_callback(function, jax.ShapeDtypeStruct(shape, "float32"), tensor)
-    return _torch_host_function(tensor, function)
-
-
-def _torch_host_function(tensor, function):
     import torch
 
-    if torch.overrides.has_torch_function_unary(tensor):  # a program of torch's is recorded
-        return torch.overrides.handle_torch_function(
-            _torch_host_function, (tensor,), tensor, function
-        )
-    return keras.ops.convert_to_tensor(function(keras.ops.convert_to_numpy(tensor)))
+    def call(tensor):
+        if torch.overrides.has_torch_function_unary(tensor):  # a program of torch's is recorded
+            return torch.overrides.handle_torch_function(call, (tensor,), tensor)
+        return keras.ops.convert_to_tensor(function(keras.ops.convert_to_numpy(tensor)))
+
+    return call(tensor)
 
 
 def look_up(table, rows):
@@ -347,6 +332,13 @@ def look_up(table, rows):
     return keras.ops.take(table, rows, axis=0)
 
 
+def read(x, index):
+    """The entry of the first axis at an index >= 0, which may be traced."""
+    if keras.backend.backend() == "tensorflow":
+        return look_up(x, index)
+    return keras.ops.squeeze(read_at(x, 0, index, 1), axis=0)
+
+
 def read_at(x, axis: int, start, count: int):
     """`count` entries of an axis, from a traced one on.
 
@@ -359,8 +351,13 @@ def read_at(x, axis: int, start, count: int):
     return keras.ops.slice(x, (*before, start, *after), (*shape[:axis], count, *shape[axis + 1 :]))
 
 
-def write_at(x, start, entries):
-    """`x` with `entries` of its first axis from a traced one on; under torch, in place."""
+def write(x, start, entries):
+    """`x` with another entry of its first axis, or several, from a traced one on.
+
+    Don't use the old `x` any more: under torch the new one has its memory.
+    """
+    if len(entries.shape) < len(x.shape):
+        entries = keras.ops.expand_dims(entries, 0)
     if keras.backend.backend() == "torch":
         return x.index_copy_(0, _torch_range(start, entries.shape[0]), entries)
     if keras.backend.backend() == "tensorflow":

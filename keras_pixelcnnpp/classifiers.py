@@ -322,7 +322,7 @@ class PixelCNNClassifier(ImageClassifier):
             averaged = (scores + score(images[:, :, ::-1])) / 2
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
         # ranks its answers, and temperature scaling starts from it.
-        logits = self._trained.posterior.class_logits(ops.convert_to_tensor(averaged))
+        logits = self._trained.posterior(ops.convert_to_tensor(averaged))
         return scores, log_softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=-1)
 
     def _probabilities(self, images):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_pixelcnnpp.app.commands import launch
-from keras_pixelcnnpp.backend import keep_freed_memory_unless_told
+from keras_pixelcnnpp.backend import keep_freed_memory
 from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
 from keras_pixelcnnpp.presets import Preset, preset_names
@@ -108,7 +108,7 @@ def main() -> None:
 
 def prepare_process() -> None:
     """Settings that a command makes, but importing the package doesn't."""
-    keep_freed_memory_unless_told()
+    keep_freed_memory()
     # TensorFlow and JAX would claim a GPU's whole memory at once, whether they need it or not.
     # They read this when they first compute.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")

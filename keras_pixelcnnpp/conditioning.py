@@ -303,16 +303,10 @@ def parse_conditioning(conditioning, places=PLACES, groups=1):
         if strategy.place in places and not (groups > 1 and strategy.mixes_channels)
     ]
     if not set(names) <= set(fitting) or len(set(names)) != len(names):
-        reason = ""
-        for name in STRATEGIES.keys() & set(names) - set(fitting):
-            reason = f"{name!r} acts at the place {STRATEGIES[name].place!r}, which this network "
-            reason += "doesn't have. "
-            if STRATEGIES[name].place in places:
-                reason = f"{name!r} would mix the channel groups of a pixel's sub-pixels. "
         raise UserError(
-            f"Invalid value for argument `conditioning`. {reason}Expected 'none' or names from "
-            f"{', '.join(fitting)}, joined by '+', none of them twice. "
-            f"Received: conditioning={conditioning!r}"
+            "Invalid value for argument `conditioning`. Expected 'none' or names from "
+            f"{', '.join(fitting)}, which this network has a place for, joined by '+', none of "
+            f"them twice. Received: conditioning={conditioning!r}"
         )
     return names
 

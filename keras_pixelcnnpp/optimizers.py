@@ -119,10 +119,6 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         model.class_probabilities(images)
     ```
     """
-    optimizer = inner_optimizer(model.optimizer)
-    if not (_has_averages(optimizer) and int(optimizer.iterations) > 0):
-        yield
-        return
     raw = _values(model)
     use_averages(model)
     try:
@@ -162,8 +158,9 @@ class LikelihoodFirst(keras.callbacks.Callback):
 
 def use_averages(model: keras.Model) -> None:
     """Puts the averaged weights, where there are any, into the model for good, as copies."""
-    optimizer = inner_optimizer(model.optimizer)
-    if _has_averages(optimizer):
+    # The inner one, where another adds the loss scaling of `mixed_float16`.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if optimizer.use_ema and optimizer.built and int(optimizer.iterations) > 0:
         optimizer.finalize_variable_values(model.trainable_variables)
         keep_own_weights(model)
 
@@ -175,10 +172,6 @@ def keep_own_weights(model: keras.Model) -> None:
     deletes the other's.
     """
     _assign(model, _values(model))
-
-
-def _has_averages(optimizer):
-    return optimizer.use_ema and optimizer.built
 
 
 def _values(model):
@@ -195,8 +188,3 @@ def variable_value(variable: keras.Variable) -> np.ndarray:
     # np.array and keras.ops.convert_to_numpy ask for a copy in a way that Keras's variables do not
     # understand yet; NumPy warns about it.
     return np.asarray(variable).copy()
-
-
-def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The optimizer that holds the averages, without the loss scaling of `mixed_float16`."""
-    return getattr(optimizer, "inner_optimizer", optimizer)

@@ -13,6 +13,7 @@ from keras_pixelcnnpp.data.images import check_channels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.decoding import decode_images
 from keras_pixelcnnpp.files import atomic_path
+from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 
 def export_saved_model(
@@ -130,7 +131,8 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             inputs = [tf.identity(images), _checked_labels(model, labels)]
 
         def score(images, labels):
-            return {"log_likelihood": model._log_prob_tensors(images, labels)}
+            parameters = model({"image": images, "label": labels}, training=False)
+            return {"log_likelihood": model.log_likelihood(parameters, images)[:, 0]}
 
         return _in_parts(score, inputs, _PIXELS_AT_ONCE // image_size, {"log_likelihood": of_image})
 
@@ -141,9 +143,10 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             labels = _checked_labels(model, labels)
 
         def sample_part(labels, positions):
-            noise = _noise(model, seed, positions)
             temperatures = tf.fill(tf.shape(labels), temperature)
-            return {"images": model._sample_tensors(labels, noise, temperatures)}
+            noise = _noise(model, seed, positions)
+            sampler_inputs = {"label": labels, "noise": noise, "temperature": temperatures}
+            return {"images": PixelSampler(model)(sampler_inputs)}
 
         inputs = [labels, tf.range(tf.shape(labels)[0])]
         return _in_parts(

@@ -171,7 +171,7 @@ class ShiftedConv2D(WeightNormalized):
     A subclass says how far to pad in `padding()`: `((top, bottom), (left, right))`; a negative
     number crops.
 
-    Any number of leading axes: inputs are `(..., height, width, channels)`.
+    Inputs are `(batch, ..., height, width, channels)`.
 
     Called with `padded=True`, the input is taken as already padded; it may then be a matrix with
     a row for each image, as long as the kernel. That is how the incremental sampler runs the same
@@ -210,13 +210,13 @@ class ShiftedConv2D(WeightNormalized):
         if len(x.shape) == 2:  # a window for each image
             outputs = ops.matmul(x, ops.reshape(kernel, (-1, self.filters)))
             return ops.reshape(outputs, (-1, 1, 1, 1, self.filters))
-        *leading, height, width, channels = x.shape
+        _, *leading, height, width, channels = x.shape
         if (height, width) == self.kernel_size:  # one output pixel: a matrix product
-            x = ops.reshape(x, _shape(leading, (1, 1, height * width * channels)))
+            x = ops.reshape(x, (-1, *leading, 1, 1, height * width * channels))
             return map_channels(x, ops.reshape(kernel, (-1, self.filters)))
         images = ops.reshape(x, (-1, height, width, channels))
         outputs = ops.conv(images, kernel, strides=self.strides, padding="valid")
-        return ops.reshape(outputs, _shape(leading, outputs.shape[1:]))
+        return ops.reshape(outputs, (-1, *leading, *outputs.shape[1:]))
 
     def call(self, x, padded=False):
         return super().call(x if padded else self.pad(x))
@@ -224,11 +224,6 @@ class ShiftedConv2D(WeightNormalized):
     def compute_output_shape(self, input_shape):
         *leading, height, width, _ = input_shape
         return (*leading, -(-height // self.strides), -(-width // self.strides), self.filters)
-
-
-def _shape(leading, rest):
-    """A shape for `ops.reshape` in which at most the batch axis is unknown."""
-    return tuple(-1 if size is None else size for size in leading) + tuple(rest)
 
 
 def _pad_image(x, padding):
@@ -269,10 +264,8 @@ class DownShiftedConv2D(ShiftedConv2D):
         Salimans et al. 2017, PixelCNN++, section 2.3 and its reference code.
     """
 
-    def __init__(
-        self, filters, kernel_size=(2, 3), strides=1, strict=False, initial_scale=1.0, **kwargs
-    ):
-        super().__init__(filters, kernel_size, strides, strict, initial_scale, **kwargs)
+    def __init__(self, filters, kernel_size=(2, 3), **kwargs):
+        super().__init__(filters, kernel_size, **kwargs)
         if self.kernel_size[1] % 2 == 0:
             raise UserError(
                 "Invalid value for argument `kernel_size`. Expected an odd number of columns. "
@@ -300,10 +293,8 @@ class DownRightShiftedConv2D(ShiftedConv2D):
     (2, 2, 2, 8)
     """
 
-    def __init__(
-        self, filters, kernel_size=(2, 2), strides=1, strict=False, initial_scale=1.0, **kwargs
-    ):
-        super().__init__(filters, kernel_size, strides, strict, initial_scale, **kwargs)
+    def __init__(self, filters, kernel_size=(2, 2), **kwargs):
+        super().__init__(filters, kernel_size, **kwargs)
 
     def padding(self):
         rows, columns = self.kernel_size
@@ -346,10 +337,6 @@ class ShiftedConv2DTranspose(WeightNormalized):
         outputs = ops.stack([even, odd], axis=-2)  # (..., height, width, rows, columns, filters)
         outputs = ops.swapaxes(outputs, -4, -3)  # (..., height, rows, width, columns, filters)
         return ops.reshape(outputs, (-1, *x.shape[1:-3], 2 * height, 2 * width, self.filters))
-
-    def compute_output_shape(self, input_shape):
-        *leading, height, width, _ = input_shape
-        return (*leading, 2 * height, 2 * width, self.filters)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")

@@ -1,9 +1,8 @@
 """How a network is evaluated: on a whole image, or piece by piece (see `sampling/`)."""
 
-import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import look_up, read_at, write_at
+from keras_pixelcnnpp.backend import read, read_at, write
 
 
 class WholeImage:
@@ -177,9 +176,9 @@ class PixelEvaluation:
         self.remember(layer, x)
         rows, columns = layer.kernel_size
         column, above = self._column(0), self.cache[layer.path]
-        window = read_columns(self.cache[f"{layer.path}/row"][None], column, columns)
+        window = read_at(self.cache[f"{layer.path}/row"][None], 1, column, columns)
         if rows > 1:
-            window = ops.concatenate([read_columns(above, column, columns), window], axis=0)
+            window = ops.concatenate([read_at(above, 1, column, columns), window], axis=0)
         window = ops.transpose(window, (2, 0, 1, 3))  # (batch, rows, columns, channels)
         return ops.expand_dims(window, 1)
 
@@ -219,25 +218,3 @@ def as_pixel(x):
 def columns_first(row):
     """`(batch, 1, 1, columns, channels)` as `(columns, batch, channels)`."""
     return ops.transpose(row[:, 0, 0], (1, 0, 2))
-
-
-def read(row, column):
-    """The entry of `row`, `(columns, ...)`, at a traced column."""
-    if keras.backend.backend() == "tensorflow":
-        return look_up(row, column)
-    return ops.squeeze(read_at(row, 0, column, 1), axis=0)
-
-
-def read_columns(rows, column, count):
-    """`count` columns of `rows`, `(rows, columns, ...)`, from a traced one on."""
-    return read_at(rows, 1, column, count)
-
-
-def write(row, column, entry):
-    """`row` with `entry` (one column, or several if it has as many axes) at a traced column.
-
-    Don't use the old `row` any more: the new one may have its memory.
-    """
-    if len(entry.shape) < len(row.shape):
-        entry = ops.expand_dims(entry, 0)
-    return write_at(row, column, entry)

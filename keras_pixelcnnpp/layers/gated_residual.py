@@ -61,9 +61,6 @@ class SharedDropout(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._dropped_bytes = min(round(rate * 256), 255)
 
-    def build(self, input_shape):
-        pass
-
     def call(self, x, training=False):
         if not training or self._dropped_bytes == 0:
             return x
@@ -165,21 +162,18 @@ class GatedResidualBlock(keras.layers.Layer):
         self.gate_conditioning = conditioned("gate")
 
     def build(self, x_shape, shortcut_shape=None, link_shape=None):
-        def doubled(shape):
-            return (*shape[:-1], 2 * shape[-1])
-
-        self.input_conv.build(doubled(x_shape))
+        double_shape = (*x_shape[:-1], 2 * self.filters)
+        self.input_conv.build(double_shape)
         if shortcut_shape is not None:
             self.shortcut_dense = WeightNormalizedDense(
                 self.filters, name="shortcut_dense", dtype=self.dtype_policy
             )
-            self.shortcut_dense.build(doubled(shortcut_shape))
+            self.shortcut_dense.build((*shortcut_shape[:-1], 2 * shortcut_shape[-1]))
         for strategy in self.hidden_conditioning:
             strategy.build(x_shape)
-        self.dropout.build(doubled(x_shape))
-        self.gate_conv.build(doubled(x_shape))
+        self.gate_conv.build(double_shape)
         for strategy in self.gate_conditioning:
-            strategy.build(doubled(x_shape))
+            strategy.build(double_shape)
 
     def call(
         self, x, shortcut=None, link=None, labels=None, evaluation=WholeImage(), training=False
@@ -195,9 +189,6 @@ class GatedResidualBlock(keras.layers.Layer):
         gate = condition(self.gate_conditioning, gate, labels)
         value, gate = ops.split(gate, 2, axis=-1)
         return x + value * ops.sigmoid(gate)
-
-    def compute_output_shape(self, x_shape, *_):
-        return x_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")

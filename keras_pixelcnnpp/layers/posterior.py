@@ -39,7 +39,7 @@ class LabelPosterior(keras.layers.Layer):
 
     Call arguments:
         log_likelihood: Float tensor `(batch, K)`, nats.
-        labels: Int tensor `(batch, K)`, the candidates.
+        labels: Int tensor `(batch, K)`, the candidates. `None`: they are all classes, in order.
 
     Returns:
         Logits `(batch, K)`, float32.
@@ -72,13 +72,11 @@ class LabelPosterior(keras.layers.Layer):
         self.learn_class_bias = learn_class_bias
 
     def build(self, *_):
-        # No autocast: a model under mixed precision calls `class_logits` in its own scope.
         self.log_logit_scale = self.add_weight(
             name="log_logit_scale",
             shape=(),
             initializer=keras.initializers.Constant(float(np.log(self.initial_logit_scale))),
             trainable=self.learn_logit_scale,
-            autocast=False,
         )
         # One more for the label "none", which has no prior of its own.
         self.class_bias = self.add_weight(
@@ -86,19 +84,17 @@ class LabelPosterior(keras.layers.Layer):
             shape=(self.num_classes + 1,),
             initializer="zeros",
             trainable=self.learn_class_bias,
-            autocast=False,
         )
 
-    def call(self, log_likelihood, labels):
-        class_bias = ops.take(ops.convert_to_tensor(self.class_bias), labels, axis=0)
-        return ops.exp(self.log_logit_scale) * log_likelihood + class_bias
-
-    def class_logits(self, log_likelihood):
-        """The logits over all classes in order, `(batch, num_classes)`; works on arrays too."""
-        class_bias = ops.convert_to_tensor(self.class_bias)[: self.num_classes]
+    def call(self, log_likelihood, labels=None):
+        class_bias = ops.convert_to_tensor(self.class_bias)
+        if labels is None:
+            class_bias = class_bias[: self.num_classes]
+        else:
+            class_bias = ops.take(class_bias, labels, axis=0)
         return ops.exp(self.log_logit_scale) * log_likelihood + class_bias
 
     def probabilities(self, log_likelihood):
-        """Posterior over all classes, `(batch, num_classes)`, as a NumPy array."""
-        logits = self.class_logits(ops.convert_to_tensor(log_likelihood))
+        """Posterior over all classes, `(..., num_classes)`, as a NumPy array."""
+        logits = self(ops.convert_to_tensor(log_likelihood))
         return ops.convert_to_numpy(ops.softmax(logits, axis=-1))

@@ -265,12 +265,6 @@ class AutoregressiveModel(Saving, ImageModel):
                 )
         super().compile(optimizer, *args, **kwargs)
 
-    def compile_from_config(self, config: dict) -> None:
-        # Keras calls its own `compile` only.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-
     def _before_training(self, first):
         if not self._initialized.numpy():  # int() fails for a variable of tf.distribute
             self.initialize(first["image"], first.get("label"))
@@ -314,7 +308,7 @@ class AutoregressiveModel(Saving, ImageModel):
             images: uint8 `(batch, height, width, channels)`.
             labels: Int `(batch,)`; -1 where there is none.
         """
-        inputs = {"image": ops.convert_to_tensor(self._checked(images))}
+        inputs = {"image": ops.convert_to_tensor(checked_images(images, self.image_shape))}
         if self.num_classes:
             # -1 then stands for class 0: gains and biases mind little.
             labels = checked_training_labels(labels, len(images), self)
@@ -322,10 +316,6 @@ class AutoregressiveModel(Saving, ImageModel):
         with data_dependent_initialization():
             self(inputs)
         self._initialized.assign(1)
-
-    def _checked(self, images):
-        """Where arrays of images enter."""
-        return checked_images(images, self.image_shape)
 
     # Loss
 
@@ -408,7 +398,7 @@ class AutoregressiveModel(Saving, ImageModel):
         Raises:
             ValueError: If images or labels don't fit the model.
         """
-        images = self._checked(images)
+        images = checked_images(images, self.image_shape)
         if self.num_classes:
             labels = checked_labels(labels, len(images), self.num_labels, self.class_names)
         return score(self, images, labels, batch_size, verbose)[:, 0]
@@ -437,15 +427,12 @@ class AutoregressiveModel(Saving, ImageModel):
             ValueError: If the images don't fit the model, or there are no such rows.
         """
         self._require_classes("class_log_likelihoods")
-        images = self._checked(images)
-        labels = self._all_classes(len(images))
+        images = checked_images(images, self.image_shape)
+        labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
         if observed_rows is None:
             return score(self, images, labels, batch_size, verbose)
         observed_rows = checked_rows(observed_rows, self.image_shape[0])
         return up_to_rows(observed_rows, score(self, images, labels, batch_size, verbose, "row"))
-
-    def _all_classes(self, count):
-        return np.tile(np.arange(self.num_classes, dtype="int32"), (count, 1))
 
     def _require_classes(self, method):
         if not self.num_classes:
@@ -639,7 +626,7 @@ class AutoregressiveModel(Saving, ImageModel):
         ```
         """
         self._require_classes("evidence_map")
-        images = self._checked(images)
+        images = checked_images(images, self.image_shape)
         known = len(images), self.num_labels, self.class_names
         pairs = [checked_labels(one, *known) for one in (labels, against)]
         scores = score(self, images, np.stack(pairs, axis=1), batch_size, verbose, "pixel")

@@ -15,7 +15,6 @@ from keras_pixelcnnpp.backend import (
     in_batches,
 )
 from keras_pixelcnnpp.checks import (
-    arguments_of,
     checked_image_shape,
     checked_images,
     plain,
@@ -95,14 +94,8 @@ class ResidualUnit(layers.Layer):
         )
 
     def build(self, input_shape):
-        inner_shape = self.compute_output_shape(input_shape)
-        self.norm_1.build(input_shape)
-        self.conv_1.build(input_shape)
-        self.norm_2.build(inner_shape)
-        self.conv_2.build(inner_shape)
-        if inner_shape != tuple(input_shape):
+        if self.strides > 1 or input_shape[-1] != self.filters:
             self.shortcut = self._conv(1, self.strides)
-            self.shortcut.build(input_shape)
 
     def call(self, x, training=False):
         h = ops.relu(self.norm_1(x, training=training))
@@ -110,10 +103,6 @@ class ResidualUnit(layers.Layer):
         x = x if self.shortcut is None else self.shortcut(h)
         h = ops.relu(self.norm_2(self.conv_1(h), training=training))
         return x + self.conv_2(self.dropout(h, training=training))
-
-    def compute_output_shape(self, input_shape):
-        batch, height, width, _ = input_shape
-        return batch, -(-height // self.strides), -(-width // self.strides), self.filters
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -221,14 +210,8 @@ class BaselineCNN(ImageModel):
         return tuple(self.filters * 2**n for n in stages if n == 0 or shorter >= 4 * 2**n)
 
     def build(self, input_shape: Any) -> None:
-        shape = (None, *self.image_shape)
-        self.stem.build(shape)
-        shape = self.stem.compute_output_shape(shape)
-        for unit in self.units:
-            unit.build(shape)
-            shape = unit.compute_output_shape(shape)
-        self.norm.build(shape)
-        self.probabilities.build((None, shape[-1]))
+        # Every layer builds itself when it is called, here for images without numbers.
+        self.call(keras.KerasTensor((None, *self.image_shape), "uint8"))
 
     def call(self, inputs: Tensor | dict[str, Tensor], training: bool = False) -> Tensor:
         x = self.features(inputs, training=training)
@@ -263,11 +246,6 @@ class BaselineCNN(ImageModel):
         if loss is None and not kwargs.get("metrics"):
             kwargs.setdefault("weighted_metrics", ["accuracy"])
         super().compile(optimizer, loss, **kwargs)
-
-    def compile_from_config(self, config: dict) -> None:
-        # Keras calls its own `compile` only.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """As `keras.Model.compute_metrics`, also where `x` holds the labels."""
@@ -321,9 +299,6 @@ class BaselineCNN(ImageModel):
             step = compiled(self, self.variables, *batches[0], xla=xla)
             self._runners.classifiers.setdefault(xla, step)  # of two threads, the first one's
         return in_batches(self._runners.classifiers[xla], batches, verbose)[: len(images)]
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), **arguments_of(self)}
 
 
 def _labels(x, y):

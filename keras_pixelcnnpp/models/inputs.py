@@ -13,11 +13,11 @@ import numpy as np
 from keras_pixelcnnpp.backend import (
     device_name,
     full_float32,
-    keep_freed_memory_unless_told,
+    keep_freed_memory,
     value_if_known,
     verbosity,
 )
-from keras_pixelcnnpp.checks import checked_images, checked_labels, require_integer
+from keras_pixelcnnpp.checks import arguments_of, checked_images, checked_labels, require_integer
 
 # Images for the data-dependent initialization: more would not steady the statistics.
 MOST_INITIAL_IMAGES = 128
@@ -30,6 +30,14 @@ class ImageModel(keras.Model):
     """
 
     unlabeled_weight = 0.0
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), **arguments_of(self)}
+
+    def compile_from_config(self, config: dict) -> None:
+        # Keras calls its own `compile` only.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self._build_optimizer()
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -83,8 +91,11 @@ class ImageModel(keras.Model):
     def _before_training(self, first):
         """Called with the first batch, a dict of arrays."""
         if "cpu" in device_name():
-            keep_freed_memory_unless_told()
+            keep_freed_memory()
         # Keras would build it while tracing the first step, and then trace that step again.
+        self._build_optimizer()
+
+    def _build_optimizer(self):
         optimizer = getattr(self, "optimizer", None)
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.trainable_variables)
@@ -207,8 +218,6 @@ def checked_inputs(x, y, model, name="fit"):
         batch, x = _peek(x, name)
         check = functools.partial(_checked_batch, model=model, name=name)
         return _with_checks(x, check, model), y, check(as_inputs(batch)[0])
-    if x is None:
-        raise ValueError(f"`{name}` needs images. Received: x=None")
     inputs, _, _ = as_inputs((x, y))
     inputs = _checked_batch(inputs, model, name)
     # An unconditional model has no labels, but Keras wants some beside weights.

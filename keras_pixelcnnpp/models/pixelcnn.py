@@ -26,10 +26,9 @@ class MaskedModel(AutoregressiveModel):
     (R, G, B), so that each sub-pixel's softmax depends on the earlier ones of its pixel.
 
     Args:
-        image_shape: Triple of integers `(height, width, channels)`.
-        num_classes: Integer, number of classes; 0 for an unconditional model.
-        num_levels: Integer from 2 to 256, how many values of a sub-pixel the model knows. It rounds
-            images to them, which are 0 to 255 for every number, and samples such ones.
+        image_shape: As in `PixelCNNPlusPlus`, and so the next two.
+        num_classes: Integer.
+        num_levels: Integer from 2 to 256.
         filters: Integer, the width of the network: a multiple of 2, and with a softmax of twice the
             number of channels.
         num_blocks: Integer, residual blocks.

@@ -6,12 +6,10 @@ from typing import Any, Self
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor, require_tensorflow
-from keras_pixelcnnpp.checks import arguments_of
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
-from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 
 class _Presets:
@@ -32,9 +30,6 @@ class Saving:
 
     architecture = None  # the name by which commands know a subclass
     presets = _Presets()
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), **arguments_of(self)}
 
     @classmethod
     def from_preset(cls, preset: str | Path, load_weights: bool = True, **kwargs: Any) -> Self:
@@ -80,11 +75,6 @@ class Saving:
         copy.set_weights(self.get_weights())
         write_preset(path, copy, metadata or {})
 
-    def _log_prob_tensors(self, images: Tensor, labels: Tensor) -> Tensor:
-        """`log_prob` for tensors: uint8 `(batch, height, width, channels)`, int `(batch,)`."""
-        parameters = self({"image": images, "label": labels}, training=False)
-        return self.log_likelihood(parameters, images)[:, 0]
-
     def _posterior_tensors(self, images: Tensor) -> dict[str, Tensor]:
         """Scores of a tensor of images under all classes.
 
@@ -101,28 +91,15 @@ class Saving:
         marginal = log_marginal(log_likelihood)
         return {
             "log_likelihood": log_likelihood,
-            "probabilities": ops.softmax(self.posterior.class_logits(log_likelihood), axis=-1),
+            "probabilities": ops.softmax(self.posterior(log_likelihood), axis=-1),
             "bits_per_dim": bits_per_dim(marginal, self.image_shape),
         }
-
-    def _sample_tensors(self, labels: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
-        """`sample` for tensors: uint8 `(batch, height, width, channels)`.
-
-        Args:
-            labels: int32 `(batch,)`.
-            noise: Uniform float32 in (0, 1), `(batch, height, width, noise_size)`; `noise_size` is
-                that of `model.distribution`.
-            temperature: Float32 `(batch,)`.
-        """
-        inputs = {"label": labels, "noise": noise, "temperature": temperature}
-        return PixelSampler(self)(inputs)
 
     def export(
         self,
         filepath: str | Path,
         format: str = "tf_saved_model",  # noqa: A002
         verbose: bool | None = None,
-        input_signature: None = None,
     ) -> None:
         """Writes a SavedModel that classifies, scores and samples without this package.
 
@@ -133,7 +110,6 @@ class Saving:
             filepath: The folder to write, replaced as a whole.
             format: `"tf_saved_model"`; there is no other.
             verbose: Boolean, whether to print the folder.
-            input_signature: Not to be given: each endpoint has its own.
 
         Raises:
             UserError: Under another backend than TensorFlow, for another format, or for a model
@@ -146,15 +122,11 @@ class Saving:
         SavedModelClassifier("savedmodel").predict(images)
         ```
         """
-        for name, value, only in (
-            ("format", format, "tf_saved_model"),
-            ("input_signature", input_signature, None),
-        ):
-            if value != only:
-                raise UserError(
-                    f"Invalid value for argument `{name}`. Expected {only!r}: a SavedModel with "
-                    f"the endpoints of this package. Received: {name}={value!r}"
-                )
+        if format != "tf_saved_model":
+            raise UserError(
+                "Invalid value for argument `format`. Expected 'tf_saved_model': a SavedModel with "
+                f"the endpoints of this package. Received: format={format!r}"
+            )
         require_tensorflow()
         # Here: TensorFlow is there under its own backend only.
         from keras_pixelcnnpp.export.endpoints import export_saved_model

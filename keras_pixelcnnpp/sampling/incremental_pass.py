@@ -5,6 +5,7 @@ import functools
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.backend import read, write
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.layers.convolutions import fixed_kernels, normalized_kernels
 from keras_pixelcnnpp.layers.evaluation import (
@@ -12,8 +13,6 @@ from keras_pixelcnnpp.layers.evaluation import (
     RowEvaluation,
     as_pixel,
     columns_first,
-    read,
-    write,
 )
 
 
@@ -111,7 +110,8 @@ class IncrementalPass:
             above = self.network.see_above(pixels, labels, evaluation)
         left = PixelEvaluation(state["left"], running)
         left.start_row(self.network.pixel_convolutions())
-        shape = (ops.shape(state["records"])[2], 1, 1, 1, self._pixel_channels)
+        stem, _ = self.network.pixel_convolutions()[0]
+        shape = (ops.shape(state["records"])[2], 1, 1, 1, stem.direction.shape[2])
         columns = {
             "cache": left.cache,
             "pixel": ops.zeros(shape, self.network.compute_dtype),
@@ -161,11 +161,6 @@ class IncrementalPass:
         levels = read(records, ops.maximum(row, 0))[..., : self.channels]
         levels = ops.transpose(levels, (1, 0, 2))[:, None, None]
         return self._pixels(levels, labels) * ops.cast(row >= 0, self.network.compute_dtype)
-
-    @property
-    def _pixel_channels(self):
-        stem, _ = self.network.pixel_convolutions()[0]
-        return stem.direction.shape[2]
 
 
 class Steps:

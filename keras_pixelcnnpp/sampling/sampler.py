@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import compiled, in_batches, on_gpu
+from keras_pixelcnnpp.backend import compiled, in_batches, on_gpu, read
 from keras_pixelcnnpp.checks import (
     checked_images,
     checked_labels,
@@ -17,7 +17,6 @@ from keras_pixelcnnpp.checks import (
 from keras_pixelcnnpp.distributions.heads import first_level_above
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.layers.evaluation import read
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 
@@ -80,11 +79,10 @@ def _checked_inputs(model, labels, images, observed_rows, temperature, guidance)
     require_number("guidance", guidance, "[0, inf)")
     inputs["temperature"] = np.full(count, temperature, "float32")
     if guidance:
-        if model.num_classes == 0:
-            raise UserError("Guidance needs a model with classes. Received: num_classes=0")
-        if model.label_dropout_rate == 0:
+        if not (model.num_classes and model.label_dropout_rate):
             raise UserError(
-                "Guidance needs a model trained with label dropout. Received: label_dropout_rate=0"
+                "Guidance needs a model with classes, trained with label dropout. Received: "
+                f"num_classes={model.num_classes}, label_dropout_rate={model.label_dropout_rate}"
             )
         inputs["guidance"] = np.full(count, guidance, "float32")
     return inputs

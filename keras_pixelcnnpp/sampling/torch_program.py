@@ -2,10 +2,12 @@
 
 import functools
 import types
+from operator import getitem
 
 import keras
 import torch
 from keras import ops
+from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
 # What would tie a program to the values that it was recorded with, and what changes its argument.
@@ -65,22 +67,18 @@ class Program:
     tenths. So a step runs once as it is, and what it did is run from then on. Shapes and what
     Python decided are constants of it. As in a CUDA graph, no value may be looked at, and a cache
     is written in place. What hangs on nothing but what is given is computed once for many steps.
-
-    Args:
-        calls: The calls of torch's functions, in order.
-        varying: The tensors that differ from step to step.
-        given: The tensors that don't.
-        results: The nest of tensors that a step returns.
     """
 
-    def __init__(self, calls, varying, given, results):
+    def __init__(self, recorder, varying, given, results):
         self._structure = keras.tree.map_structure(lambda tensor: None, results)
-        varying, given, results = map(_tensors, (varying, given, results))
-        before, within = _split(_needed(calls, results), varying, results)
-        outer = _unknown(within, varying, results)
-        self._constants = _unknown(before, given, outer)
+        nests = varying, given, results
+        varying, given, results = ([recorder.node(x) for x in _tensors(nest)] for nest in nests)
+        before, within = recorder.split(varying, results)
+        outer = _missing(within, results, varying)
+        constants = _missing(before, outer, given)
+        self._constants = [recorder.tensors[node][0] for node in constants]
         self._step = _compiled(within, [*varying, *outer], results)
-        self._prepare = _compiled(before, [*given, *self._constants], outer)
+        self._prepare = _compiled(before, [*given, *constants], outer)
 
     @classmethod
     def record(cls, function, varying, steps):
@@ -89,7 +87,7 @@ class Program:
         varying, given = keras.tree.map_structure(_alias, (varying, steps.given))
         with _Recorder() as recorder:
             results = function(*varying, types.SimpleNamespace(choose=steps.choose, given=given))
-        return cls(recorder.calls, varying, given, results), results
+        return cls(recorder, varying, given, results), results
 
     def prepared(self, given):
         """The step: a function of the varying tensors, flat, that returns the results, flat."""
@@ -101,41 +99,77 @@ class Program:
         return _nested(self._structure, iter(flat))
 
 
-class _Call:
-    """A call of a torch function, that is made at once, and the tensors it takes and gives."""
-
-    def __init__(self, function, args, kwargs):
-        self.function, self.args, self.kwargs = function, args, kwargs
-        self.result = function(*args, **kwargs)
-        self.tensors, self.results = _tensors((args, kwargs)), _tensors(self.result)
-        # It changes its first argument, as torch's names tell.
-        name = function.__name__
-        self.writes = name in _WRITES or (name.endswith("_") and not name.endswith("__"))
-
-    def uses(self, names):
-        return not names.isdisjoint(map(id, self.tensors))
-
-    def gives(self, names):
-        return not names.isdisjoint(map(id, self.results))
-
-
 class _Recorder(TorchFunctionMode):
-    """Runs torch's functions and writes them down."""
+    """Runs torch's functions and writes them down in a graph."""
 
     def __init__(self):
         super().__init__()
-        self.calls = []
+        self.graph = torch.fx.Graph()
+        self.tensors = {}  # of each node; kept, so that no other gets the id of one
+        self._nodes = {}  # by the id of a tensor
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func.__name__ in _READS:
             raise RuntimeError(f"A step that is recorded must not look at values: {func}")
+        if func.__name__ == "__get__":  # of a property, which a graph has by its name
+            func, args = getattr, (args[0], func.__self__.__name__)
         with self:  # under mixed precision, a variable's value is a call of its own
             args, kwargs = keras.tree.map_structure(_value, (args, kwargs or {}))
-        call = _Call(func, args, kwargs)
+        nodes = map_aggregate((args, kwargs), self.node)
+        result = func(*args, **kwargs)
+        parts = _tensors(result)
         # Not what gave nothing, or its own argument back.
-        if call.writes or {*map(id, call.results)} - {*map(id, call.tensors)}:
-            self.calls.append(call)
-        return call.result
+        if _writes(func) or any(id(x) not in self._nodes for x in parts):
+            call = self.graph.call_function(func, *nodes)
+            self.tensors[call] = parts
+            for index, part in enumerate(parts):
+                of_many = part is not result
+                node = self.graph.call_function(getitem, (call, index)) if of_many else call
+                self._add(node, part)
+        return result
+
+    def _add(self, node, tensor):
+        self.tensors[node] = [tensor]
+        # A call that writes gives its argument back, which has a node.
+        return self._nodes.setdefault(id(tensor), node)
+
+    def node(self, x):
+        """The node of a tensor, a new one for a tensor from elsewhere; else `x`."""
+        if not isinstance(x, torch.Tensor):
+            return x
+        return self._nodes.get(id(x)) or self._add(self.graph.placeholder("x"), x)
+
+    def split(self, varying, results):
+        """The calls whose results are the same for all steps, and the others, in order.
+
+        Among the others are all that have to do with memory that is written, or given away. Those
+        whose results nobody uses are left out.
+        """
+        self.graph.output(results)
+        for node in reversed(self.graph.nodes):
+            if node.op == "call_function" and not (node.users or _writes(node.target)):
+                self.graph.erase_node(node)
+        calls = [node for node in self.graph.nodes if node.op == "call_function"]
+        written = {x for call in calls if _writes(call.target) for x in self._memory(call.args[0])}
+        written.update(x for node in results for x in self._memory(node))
+        before, within, changing = [], [], {*varying}
+        for call in calls:
+            memory = {x for node in [call, *call.all_input_nodes] for x in self._memory(node)}
+            if changing.isdisjoint(call.all_input_nodes) and memory.isdisjoint(written):
+                before.append(call)
+            else:
+                within.append(call)
+                changing.add(call)
+        return before, within
+
+    def _memory(self, node):
+        return {x.untyped_storage().data_ptr() for x in self.tensors[node]}
+
+
+def _writes(function):
+    """Whether a function changes its first argument, as torch's names tell."""
+    name = function.__name__
+    return name in _WRITES or (name.endswith("_") and not name.endswith("__"))
 
 
 def _value(x):
@@ -168,72 +202,17 @@ def _nested(structure, tensors):
     return next(tensors)
 
 
-def _needed(calls, results):
-    """The calls without those whose results nobody uses."""
-    used, kept = {*map(id, results)}, []
-    for call in reversed(calls):
-        if call.writes or call.gives(used):
-            used.update(map(id, call.tensors))
-            kept.append(call)
-    return kept[::-1]
-
-
-def _split(calls, varying, results):
-    """The calls whose results are the same for all steps, and the others.
-
-    Among the others are all that have to do with memory that is written, or given away.
-    """
-    before, within, names = [], [], {*map(id, varying)}
-    written = {_memory(x) for x in [call.args[0] for call in calls if call.writes] + results}
-    for call in calls:
-        memory = set(map(_memory, call.tensors + call.results))
-        if call.uses(names) or not memory.isdisjoint(written):
-            names.update(map(id, call.results))
-            within.append(call)
-        else:
-            before.append(call)
-    return before, within
-
-
-def _memory(tensor):
-    return tensor.untyped_storage().data_ptr()
-
-
-def _unknown(calls, inputs, results):
-    """The tensors that calls and results need and that neither inputs nor calls give."""
-    known, unknown = {*map(id, inputs)}, {}
-    for call in calls:
-        unknown.update({id(x): x for x in call.tensors if id(x) not in known})
-        known.update(map(id, call.results))
-    unknown.update({id(x): x for x in results if id(x) not in known})
-    return list(unknown.values())
+def _missing(calls, results, known):
+    """The nodes that calls and results need and that neither calls nor `known` give."""
+    needed = [node for call in calls for node in call.all_input_nodes] + results
+    return list(dict.fromkeys(needed).keys() - {*calls, *known})
 
 
 def _compiled(calls, inputs, results):
     """A Python function of these calls, which lets go of each tensor after its last use."""
-    names = {id(x): f"x{index}" for index, x in enumerate(inputs)}
-    space = {}  # the functions and constants
-
-    def text(x):
-        if isinstance(x, list | tuple) and _tensors(x):
-            return f"[{', '.join(map(text, x))}]"
-        if isinstance(x, torch.Tensor):
-            return names[id(x)]
-        space[f"c{len(space)}"] = x
-        return f"c{len(space) - 1}"
-
-    last = {id(x): index for index, call in enumerate(calls) for x in call.tensors}
-    last.update({id(x): len(calls) for x in results})
-    lines = [f"def program({', '.join(names.values())}):"]
-    for index, call in enumerate(calls):
-        called = [text(x) for x in call.args] + [f"{k}={text(x)}" for k, x in call.kwargs.items()]
-        names.update({id(x): f"v{index}_{part}" for part, x in enumerate(call.results)})
-        given = ", ".join(names[id(x)] for x in call.results)
-        if not isinstance(call.result, torch.Tensor):
-            given = f"[{given}]" if given else "_"
-        lines.append(f"    {given} = {text(call.function)}({', '.join(called)})")
-        over = {names[id(x)] for x in call.tensors + call.results if last.get(id(x), 0) <= index}
-        lines += [f"    {' = '.join(over)} = None"] if over else []
-    lines.append(f"    return [{', '.join(map(text, results))}]")
-    exec("\n".join(lines), space)  # noqa: S102
-    return space["program"]
+    graph = torch.fx.Graph()
+    copies = {node: graph.placeholder(f"input_{index}") for index, node in enumerate(inputs)}
+    for call in calls:
+        copies[call] = graph.node_copy(call, copies.__getitem__)
+    graph.output([copies[node] for node in results])
+    return torch.fx.GraphModule({}, graph).forward

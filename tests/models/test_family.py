@@ -142,12 +142,10 @@ MASKS = {"image_shape": (4, 4, 3), "num_classes": 2, "filters": 12, "num_blocks"
             (cls, {**MASKS, **arguments}, message)
             for cls in MASKED
             for arguments, message in [
-                (
-                    {"conditioning": "one_hot"},
-                    "`conditioning`. 'one_hot' acts at the place 'input'",
+                *(
+                    ({"conditioning": name}, "`conditioning`")
+                    for name in ("one_hot", "bias+spatial", "adaptive_norm")
                 ),
-                ({"conditioning": "bias+spatial"}, "'spatial' acts at the place 'bottleneck'"),
-                ({"conditioning": "adaptive_norm"}, "'adaptive_norm' would mix"),
                 ({"filters": 9}, "`filters`. Expected a multiple of 6. Received: filters=9"),
                 ({"num_blocks": 0}, "`num_blocks`"),
             ]

@@ -150,7 +150,7 @@ BAD = [
     (IMAGES, None, r"needs labels, as in `model.\w+\(images, labels\)`"),
     (IMAGES, np.where(LABELS == 1, -1, LABELS), "Expected integers from 0 to 2"),
     ({"images": IMAGES}, None, "Expected images, or a dict of 'image'.*a dict of 'images'"),
-    (None, None, "needs images"),
+    (None, None, "Invalid images"),
     (IMAGES[:0], LABELS[:0], "needs images. Received: none"),
 ]
 
