@@ -144,7 +144,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             dropout_rate=dropout_rate,
             **kwargs,
         )
-        require_divisible("image_shape", self.image_shape, num_resolutions)
+        require_divisible(self.image_shape, num_resolutions)
         self.num_resolutions = plain(num_resolutions)
         self.conditioned_blocks = conditioned_blocks
         self._assemble(
@@ -180,16 +180,13 @@ def per_resolution(name, value, num_resolutions, at_most):
     return values
 
 
-def require_divisible(name, image_shape, num_resolutions):
+def require_divisible(image_shape, num_resolutions):
     """Raises a `ValueError` unless height and width can be halved `num_resolutions - 1` times."""
     step = 2 ** (num_resolutions - 1)
     if image_shape[0] % step or image_shape[1] % step:
-        below = [max(step, size // step * step) for size in image_shape[:2]]
         raise UserError(
-            f"Invalid value for argument `{name}`. Expected a height and width that {step} "
-            f"divides, for num_resolutions={num_resolutions}: in place of {image_shape[:2]}, "
-            f"{tuple(below)} or {tuple(size + step for size in below)}. "
-            f"Received: {name}={image_shape}"
+            f"Invalid value for argument `image_shape`. Expected a height and width that {step} "
+            f"divides, for num_resolutions={num_resolutions}. Received: image_shape={image_shape}"
         )
 
 
