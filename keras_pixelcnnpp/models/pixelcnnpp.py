@@ -219,6 +219,7 @@ class CausalNetwork(AutoregressiveNetwork):
         require_choice("conditioned_blocks", conditioned_blocks, ("all", "up", "up_left"))
         self.filters = tuple(filters)
         self.num_blocks = tuple(num_blocks)
+        self.num_resolutions = len(self.filters)
         self.dropout_rate = dropout_rate
         self.conditioned_blocks = conditioned_blocks
 
@@ -284,10 +285,6 @@ class CausalNetwork(AutoregressiveNetwork):
         """Appends the channel of ones that tells image from border, and conditions the input."""
         pixels = ops.concatenate([image, ops.ones_like(image[..., :1])], axis=-1)
         return condition(self.input_conditioning, ops.cast(pixels, self.compute_dtype), labels)
-
-    @property
-    def num_resolutions(self):
-        return len(self.filters)
 
     @property
     def row_upsamplings(self):
