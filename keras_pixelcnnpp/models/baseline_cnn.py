@@ -94,8 +94,14 @@ class ResidualUnit(layers.Layer):
         )
 
     def build(self, input_shape):
-        if self.strides > 1 or input_shape[-1] != self.filters:
+        inner_shape = self.compute_output_shape(input_shape)
+        self.norm_1.build(input_shape)
+        self.conv_1.build(input_shape)
+        self.norm_2.build(inner_shape)
+        self.conv_2.build(inner_shape)
+        if inner_shape != tuple(input_shape):
             self.shortcut = self._conv(1, self.strides)
+            self.shortcut.build(input_shape)
 
     def call(self, x, training=False):
         h = ops.relu(self.norm_1(x, training=training))
@@ -103,6 +109,10 @@ class ResidualUnit(layers.Layer):
         x = x if self.shortcut is None else self.shortcut(h)
         h = ops.relu(self.norm_2(self.conv_1(h), training=training))
         return x + self.conv_2(self.dropout(h, training=training))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        return batch, -(-height // self.strides), -(-width // self.strides), self.filters
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -210,8 +220,14 @@ class BaselineCNN(ImageModel):
         return tuple(self.filters * 2**n for n in stages if n == 0 or shorter >= 4 * 2**n)
 
     def build(self, input_shape: Any) -> None:
-        # Every layer builds itself when it is called, here for images without numbers.
-        self.call(keras.KerasTensor((None, *self.image_shape), "uint8"))
+        shape = (None, *self.image_shape)
+        self.stem.build(shape)
+        shape = self.stem.compute_output_shape(shape)
+        for unit in self.units:
+            unit.build(shape)
+            shape = unit.compute_output_shape(shape)
+        self.norm.build(shape)
+        self.probabilities.build((None, shape[-1]))
 
     def call(self, inputs: Tensor | dict[str, Tensor], training: bool = False) -> Tensor:
         x = self.features(inputs, training=training)
