@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +23,11 @@ if "KERAS_BACKEND" not in os.environ and _installed:
     os.environ["KERAS_BACKEND"] = _chosen if _chosen in _installed else _installed[0]
 # TensorFlow reads it when it is imported. What goes wrong in its C++ code raises an exception too.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Each model is traced once. TensorFlow counts all of them as one function, and warns at the fifth.
+# Each model is traced once. TensorFlow counts all of them as one function, of Keras's or of
+# `backend.compiled`, and warns at the fifth.
+_retracing = re.compile(r"(TensorFlowTrainer|compiled)\..* triggered tf.function retracing")
 logging.getLogger("tensorflow").addFilter(
-    lambda record: "triggered tf.function retracing" not in record.getMessage()
+    lambda record: _retracing.search(record.getMessage()) is None
 )
 
 try:

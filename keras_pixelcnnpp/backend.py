@@ -126,8 +126,11 @@ def compiled(
         def any_rows(array):
             return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
+        def traced(inputs):
+            return function(inputs)
+
         signature = None if example is None else [keras.tree.map_structure(any_rows, example)]
-        step = tf.function(function, signature, False, xla or None, reduce_retracing=True)
+        step = tf.function(traced, signature, False, xla or None, reduce_retracing=True)
     elif keras.backend.backend() == "jax":
         import jax
 

@@ -1,5 +1,6 @@
 """What the backend module adds to Keras; the rest of it is tested where it is used."""
 
+import logging
 import platform
 import subprocess
 import sys
@@ -154,3 +155,40 @@ def test_freed_memory_is_used_again():
 def test_the_environment_can_opt_out(monkeypatch):
     monkeypatch.setenv("PIXELCNNPP_KEEP_FREED_MEMORY", "0")
     assert not backend.keep_freed_memory()
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's advice")
+def test_advice_on_retracing_is_that_of_other_functions():
+    import tensorflow as tf
+
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger("tensorflow").addHandler(handler)
+    for _ in range(8):
+        backend.compiled(lambda inputs: inputs, [])(tf.zeros(2))
+    assert not messages
+    own = tf.function(lambda number: number)
+    for number in range(8):
+        own(number)
+    logging.getLogger("tensorflow").removeHandler(handler)
+    assert "triggered tf.function retracing" in messages[0]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="counts JAX's compilations")
+def test_compilations_do_not_follow_the_number_of_images():
+    import jax
+
+    compilations = []
+
+    def listen(event, *_, **__):
+        compilations.extend([event] if event.endswith("backend_compile_duration") else [])
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    model, images = tiny.random_model(), tiny.tiny_split(60).images
+    for count in (1, 2, 4, 8, 16, 32, 60):
+        model.predict(images[:count], batch_size=64, verbose=0)
+    compilations.clear()
+    for count in range(1, 60, 4):
+        model.predict(images[:count], batch_size=64, verbose=0)
+    assert not compilations

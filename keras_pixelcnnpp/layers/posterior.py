@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 from keras import ops
+from scipy.special import softmax
 
 from keras_pixelcnnpp.checks import require_integer
 
@@ -95,6 +96,8 @@ class LabelPosterior(keras.layers.Layer):
         return ops.exp(self.log_logit_scale) * log_likelihood + class_bias
 
     def probabilities(self, log_likelihood):
-        """Posterior over all classes, `(..., num_classes)`, as a NumPy array."""
-        logits = self(ops.convert_to_tensor(log_likelihood))
-        return ops.convert_to_numpy(ops.softmax(logits, axis=-1))
+        """Posterior over all classes, `(..., num_classes)`, from and as a NumPy array."""
+        # Not by the backend: JAX would compile it anew for each number of images.
+        logit_scale = np.exp(ops.convert_to_numpy(self.log_logit_scale))
+        class_bias = ops.convert_to_numpy(self.class_bias)[: self.num_classes]
+        return softmax(logit_scale * log_likelihood + class_bias, axis=-1)
