@@ -163,10 +163,10 @@ def class_label(class_names, name):
     )
 
 
-def checked_labels(labels, count, limit, class_names=()):
+def checked_labels(labels, count, limit, class_names=(), lowest=0):
     """Returns `labels`, or one label for all, as an int32 array `(count,)`.
 
-    Labels are integers from 0 to `limit - 1`, or names of classes.
+    Labels are integers from `lowest` to `limit - 1`, or names of classes.
     """
     array = np.asarray(labels)
     if array.dtype.kind in "UO":
@@ -182,14 +182,14 @@ def checked_labels(labels, count, limit, class_names=()):
             f"Invalid value for argument `labels`. Expected {count} integers. "
             f"Received: labels with shape={array.shape} and dtype={array.dtype}"
         )
-    _require_range("for argument `labels`", array, limit)
+    _require_range("for argument `labels`", array, limit, lowest)
     return array.astype("int32")
 
 
-def _require_range(where, array, limit):
-    if array.size and (array.min() < 0 or array.max() >= limit):
+def _require_range(where, array, limit, lowest=0):
+    if array.size and (array.min() < lowest or array.max() >= limit):
         raise UserError(
-            f"Invalid values {where}. Expected integers from 0 to {limit - 1}. "
+            f"Invalid values {where}. Expected integers from {lowest} to {limit - 1}. "
             f"Received: values from {array.min()} to {array.max()}"
         )
 

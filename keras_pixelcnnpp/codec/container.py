@@ -25,7 +25,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.backend import device_name, progress, versions
-from keras_pixelcnnpp.checks import checked_images, checked_labels, require_integer
+from keras_pixelcnnpp.checks import checked_images, require_integer
 from keras_pixelcnnpp.codec.coder import PixelCoder, require_constriction
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError
@@ -44,8 +44,8 @@ class Compressed:
 
     Args:
         data: The content of the file.
-        labels: int32 `(N,)`, the label that each image was coded under; zeros for an
-            unconditional model.
+        labels: int32 `(N,)`, the label that each image was coded under, -1 for "no label"; zeros
+            for an unconditional model.
         num_coded_bytes: Integer, the length of the streams: of labels and images, without names,
             checksums and header.
     """
@@ -88,10 +88,10 @@ def compress_images(
     batch_size = max(1, min(batch_size, count))
     if model.num_classes == 0:
         labels = np.zeros(count, "int32")
-    elif labels is None:
-        scores = model.class_log_likelihoods(images, verbose=verbose)
-        labels = scores.argmax(axis=1).astype("int32")
-    labels = checked_labels(labels, count, max(model.num_labels, 1), model.class_names)
+    else:
+        if labels is None:
+            labels = model.class_log_likelihoods(images, verbose=verbose).argmax(axis=1)
+        labels = model._network_labels(labels, count)
 
     levels, coder, streams = to_levels(images, model.num_levels), _coder(model, batch_size), []
     tick = _tick(model, 2 * math.ceil(count / batch_size), verbose)
@@ -121,7 +121,7 @@ def compress_images(
     checksums = np.array([zlib.crc32(image.tobytes()) for image in levels], "<u4")
     body = struct.pack("<I", len(packed)) + packed + b"".join([*streams, checksums.tobytes()])
     data = MAGIC + _digest(body) + body
-    return Compressed(data, labels, sum(map(len, streams)))
+    return Compressed(data, _public(model, labels), sum(map(len, streams)))
 
 
 def decompress_images(
@@ -168,7 +168,12 @@ def decompress_images(
         levels.append(decoded.copy())
         labels.append(coded_labels)
     images = to_images(np.concatenate(levels), model.num_levels)
-    return images, np.concatenate(labels), header["names"]
+    return images, _public(model, np.concatenate(labels)), header["names"]
+
+
+def _public(model, labels):
+    """Labels of the network as calls take them: -1 for "no label"."""
+    return np.where(labels < max(model.num_classes, 1), labels, -1)
 
 
 def model_checksum(model) -> str:

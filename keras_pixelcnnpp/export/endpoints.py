@@ -43,8 +43,8 @@ def export_saved_model(
     don't fit are refused with a sentence. Large batches are worked through in parts, so that memory
     doesn't grow with them.
 
-    Images hold 0 to 255. Labels are classes; of a model trained with label dropout, the number of
-    classes means "no label".
+    Images hold 0 to 255. Labels are classes; of a model trained with label dropout, -1 means "no
+    label".
 
     Args:
         model: A trained `AutoregressiveModel` with labels, under the TensorFlow backend.
@@ -217,15 +217,15 @@ def _in_parts(
 
 
 def _checked_labels(model, labels):
-    """The labels; the graph refuses those that the model doesn't know."""
-    highest = model.num_labels - 1
-    message = f"labels must be from 0 to {highest}."
+    """Labels as the network takes them; the graph refuses those that the model doesn't know."""
+    lowest, highest = model.num_classes - model.num_labels, model.num_classes - 1
+    message = f"labels must be from {lowest} to {highest}."
     checks = [
-        tf.debugging.assert_non_negative(labels, message),
+        tf.debugging.assert_greater_equal(labels, lowest, message),
         tf.debugging.assert_less_equal(labels, highest, message),
     ]
     with tf.control_dependencies(checks):
-        return tf.identity(labels)
+        return tf.where(labels < 0, model.num_classes, labels)
 
 
 def _without_bad(result, good):

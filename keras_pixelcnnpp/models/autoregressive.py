@@ -154,11 +154,26 @@ class AutoregressiveModel(Saving, ImageModel):
 
     @property
     def num_labels(self) -> int:
-        """Number of labels, one more than classes where some images had none.
+        """Number of labels, one more than classes where training hid some.
 
-        The label `num_classes` then means "no label".
+        Calls take -1 for "no label", which the network knows as `num_classes`.
         """
         return self.num_classes + (self.label_dropout_rate > 0)
+
+    def _network_labels(self, labels: ArrayLike, count: int) -> np.ndarray:
+        """Labels, or one for all, as the network takes them: int32 `(count,)`.
+
+        Args:
+            labels: Integers from 0 to `num_classes - 1` or names of classes; -1, "no label", of a
+                model with `label_dropout_rate` > 0.
+            count: Integer, how many there should be.
+
+        Raises:
+            ValueError: If they are others.
+        """
+        lowest = self.num_classes - self.num_labels
+        labels = checked_labels(labels, count, self.num_classes, self.class_names, lowest)
+        return np.where(labels < 0, self.num_classes, labels).astype("int32")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -388,7 +403,8 @@ class AutoregressiveModel(Saving, ImageModel):
 
         Args:
             images: uint8 `(N, height, width, channels)`.
-            labels: Int `(N,)`; `num_classes` means "no label".
+            labels: Int `(N,)`, or names of classes; -1 means "no label", which a model with
+                `label_dropout_rate` > 0 knows.
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
 
@@ -400,7 +416,7 @@ class AutoregressiveModel(Saving, ImageModel):
         """
         images = checked_images(images, self.image_shape)
         if self.num_classes:
-            labels = checked_labels(labels, len(images), self.num_labels, self.class_names)
+            labels = self._network_labels(labels, len(images))
         return score(self, images, labels, batch_size, verbose)[:, 0]
 
     def class_log_likelihoods(
@@ -494,7 +510,7 @@ class AutoregressiveModel(Saving, ImageModel):
         """Samples images of the given classes.
 
         Args:
-            labels: Int `(N,)`; `num_classes` means "no label". An integer N for an unconditional
+            labels: Int `(N,)`; -1 means "no label". An integer N for an unconditional
                 model.
             seed: Integer >= 0: seed and position in `labels` determine an image, whatever the
                 batch size. `None`: other images at each call. (A SavedModel makes its noise in
@@ -607,7 +623,7 @@ class AutoregressiveModel(Saving, ImageModel):
 
         Args:
             images: uint8 `(N, height, width, channels)`.
-            labels: Int `(N,)`, the classes y; `num_classes` means "no label".
+            labels: Int `(N,)`, the classes y; -1 means "no label".
             against: Int `(N,)`, the classes y'.
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
@@ -627,8 +643,7 @@ class AutoregressiveModel(Saving, ImageModel):
         """
         self._require_classes("evidence_map")
         images = checked_images(images, self.image_shape)
-        known = len(images), self.num_labels, self.class_names
-        pairs = [checked_labels(one, *known) for one in (labels, against)]
+        pairs = [self._network_labels(one, len(images)) for one in (labels, against)]
         scores = score(self, images, np.stack(pairs, axis=1), batch_size, verbose, "pixel")
         return scores[:, 0] - scores[:, 1]
 
@@ -650,7 +665,7 @@ class AutoregressiveModel(Saving, ImageModel):
 
         Args:
             images: uint8 `(N, height, width, channels)`.
-            labels: Int `(N,)`, coded too; `num_classes` means "no label". `None`: the class that
+            labels: Int `(N,)`, coded too; -1 means "no label". `None`: the class that
                 makes each image shortest.
             batch_size: Integer from 1 to 1024, images at a time, as `decompress` will have them.
             verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal, after three seconds.

@@ -320,12 +320,8 @@ def checked_training_labels(labels, count, model):
     array = np.asarray(labels)
     require_one_label(array)
     array = array.reshape(-1) if array.ndim == 2 else array
-    if not model.unlabeled_weight:
-        return checked_labels(array, count, model.num_classes)
-    unlabeled = array == -1
-    return np.where(
-        unlabeled, -1, checked_labels(np.where(unlabeled, 0, array), count, model.num_classes)
-    )
+    lowest = -1 if model.unlabeled_weight else 0
+    return checked_labels(array, count, model.num_classes, lowest=lowest)
 
 
 def require_one_label(labels):
@@ -352,10 +348,8 @@ def require_labels(labels, model):
         raise ValueError(f"Invalid labels. Expected integers. Received: dtype={dtype}")
     values = value_if_known(labels)
     if values is not None:
-        values = values.reshape(-1)
-        if model.unlabeled_weight:
-            values = np.where(values == -1, 0, values)
-        checked_labels(values, len(values), model.num_labels)
+        lowest = -1 if model.unlabeled_weight else 0
+        checked_labels(values.reshape(-1), values.size, model.num_labels, lowest=lowest)
 
 
 def is_batched(x):

@@ -9,7 +9,6 @@ from keras import ops
 from keras_pixelcnnpp.backend import compiled, in_batches, on_gpu, read
 from keras_pixelcnnpp.checks import (
     checked_images,
-    checked_labels,
     require_integer,
     require_number,
     require_temperature,
@@ -71,7 +70,7 @@ def _checked_inputs(model, labels, images, observed_rows, temperature, guidance)
         count = len(inputs["image"])
         inputs["known"] = known_pixels(observed_rows, count, model.image_shape)
     if model.num_classes:
-        inputs["label"] = checked_labels(labels, count, model.num_labels, model.class_names)
+        inputs["label"] = model._network_labels(labels, count)
     elif images is None:
         require_integer("labels", labels)
         count = labels

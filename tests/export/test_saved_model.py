@@ -159,6 +159,13 @@ def test_the_graph_says_what_it_refuses(exported, endpoint, changes, message):
         exported.call(endpoint, **inputs)
 
 
+def test_no_label_of_a_model_that_knows_it():
+    from keras_pixelcnnpp.export.endpoints import _checked_labels
+
+    labels = _checked_labels(tiny.tiny_model(label_dropout_rate=0.1), tf.constant([-1, 2]))
+    assert labels.numpy().tolist() == [3, 2]
+
+
 @pytest.mark.parametrize(
     ("model", "arguments", "backend", "message"),
     [

@@ -60,7 +60,7 @@ class Case:
             steps = enumeration.conditionals(self.laws[label])
             return enumeration.law_from_conditionals([step / temperature for step in steps])
         channels, mixtures = self.image_shape[-1], self.model.num_mixtures
-        inputs = {"image": self.images, "label": np.full(256, label)}
+        inputs = {"image": self.images, "label": np.full(256, label % 3)}  # 2 of "no label"
         parameters = ops.convert_to_numpy(self.model(inputs)).astype("float64")
         parameters = parameters.reshape(256, 4 // channels, -1)
         first = (1 + channels) * mixtures

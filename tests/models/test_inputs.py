@@ -197,7 +197,7 @@ def test_labels_of_a_call():
     called = model({"image": IMAGES, "label": np.where(LABELS == 1, -1, LABELS)})
     assert np.isfinite(keras.ops.convert_to_numpy(called)).all()
     for labels in (LABELS + 1, LABELS - 2, LABELS[:, None] + np.arange(2)):
-        with pytest.raises(ValueError, match="Expected integers from 0 to 2"):
+        with pytest.raises(ValueError, match="Expected integers from -1 to 2"):
             model({"image": IMAGES, "label": labels})
     with pytest.raises(ValueError, match=r"Expected integers\. Received: dtype=float"):
         model({"image": IMAGES, "label": LABELS.astype("float32")})

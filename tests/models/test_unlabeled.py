@@ -47,5 +47,5 @@ def test_labels_that_say_nothing():
     model = tiny.untrained_model(unlabeled_weight=0.25)
     model.compile("sgd")
     for label in (-2, 3):
-        with pytest.raises(ValueError, match="Expected integers from 0 to 2"):
+        with pytest.raises(ValueError, match="Expected integers from -1 to 2"):
             model.fit(IMAGES, np.where(LABELS == 1, label, LABELS), verbose=0)

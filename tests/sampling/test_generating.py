@@ -8,7 +8,7 @@ import pytest
 from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
-LABELS = np.array([0, 1, 1, 0, 1, 2, 0])
+LABELS = np.array([0, 1, 1, 0, 1, -1, 0])
 IMAGES = to_images(np.random.default_rng(3).integers(0, 4, (7, 2, 2, 1)), 4)
 
 
@@ -105,7 +105,7 @@ COMMON = [
     ({"guidance": -0.1}, r"`guidance`. Expected a number in \[0, inf\)"),
 ]
 OF_LABELS = [
-    ({"labels": [0, 3]}, r"`labels`\. Expected integers from 0 to 2.*from 0 to 3"),
+    ({"labels": [0, 3]}, r"`labels`\. Expected integers from -1 to 1.*from 0 to 3"),
     ({"labels": [0.5]}, r"`labels`.*float64"),
     ({"labels": ["cat"]}, "No class 'cat'"),
 ]
@@ -192,9 +192,9 @@ class TestRowByRow:
 
 
 def test_without_a_seed_each_call_samples_other_images(model):
-    first, second = (model.sample([0, 1, 2] * 4, verbose=0) for _ in range(2))
+    first, second = (model.sample([0, 1, -1] * 4, verbose=0) for _ in range(2))
     assert not np.array_equal(first, second)
     keras.utils.set_random_seed(3)
-    one = model.sample([0, 1, 2], verbose=0)
+    one = model.sample([0, 1, -1], verbose=0)
     keras.utils.set_random_seed(3)
-    np.testing.assert_array_equal(model.sample([0, 1, 2], verbose=0), one)
+    np.testing.assert_array_equal(model.sample([0, 1, -1], verbose=0), one)

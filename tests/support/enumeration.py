@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
-NO_LABEL = 2
+NO_LABEL = -1
 
 
 def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
