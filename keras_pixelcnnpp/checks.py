@@ -84,9 +84,8 @@ def require_choice(name, value, choices):
 
 def checked_image_shape(image_shape):
     """Returns `image_shape` as a tuple, or raises a `UserError`."""
-    shape = plain(image_shape)
-    is_triple = isinstance(shape, tuple) and len(shape) == 3
-    if not (is_triple and all(type(size) is int and size > 0 for size in shape)):
+    shape = plain(tuple(image_shape)) if np.iterable(image_shape) else ()
+    if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
         raise UserError(
             "Invalid value for argument `image_shape`. Expected three positive integers "
             f"(height, width, channels). Received: image_shape={image_shape}"

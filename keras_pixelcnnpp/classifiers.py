@@ -7,7 +7,6 @@ from typing import Self
 
 import keras
 import numpy as np
-from keras import ops
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import log_softmax
@@ -229,7 +228,7 @@ class PixelCNNClassifier(ImageClassifier):
     def _training(self, preset):
         given = {"epochs": self.epochs, "learning_rate": self.learning_rate}
         training = {**preset, **{name: value for name, value in given.items() if value is not None}}
-        for name in given.keys() - training.keys():
+        for name in [name for name in given if name not in training]:
             raise ValueError(
                 f"Invalid value for argument `{name}`. The preset has none, so one must be "
                 f"given. Received: {name}=None, preset={self.preset!r}"
@@ -322,8 +321,8 @@ class PixelCNNClassifier(ImageClassifier):
             averaged = (scores + score(images[:, :, ::-1])) / 2
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
         # ranks its answers, and temperature scaling starts from it.
-        logits = self._trained.posterior(ops.convert_to_tensor(averaged))
-        return scores, log_softmax(ops.convert_to_numpy(logits).astype(np.float64), axis=-1)
+        logits = self._trained.posterior.class_logits(averaged.astype(np.float64))
+        return scores, log_softmax(logits, axis=-1)
 
     def _probabilities(self, images):
         return self.class_scores(images)[1]

@@ -24,7 +24,6 @@ NO_MEMORY = (
     "out of memory. Use a smaller --batch-size; in training, fewer --num-candidates, fewer "
     "--filters or --precision mixed_bfloat16 help too."
 )
-NO_SPACE = "no space left on the disk. What was there before is kept; --resume goes on from there."
 
 app = typer.Typer(
     rich_markup_mode=None,  # in its frames, long names of options would be cut
@@ -95,15 +94,19 @@ def main() -> None:
         print("pixelcnnpp: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        # TensorFlow has one class of error for a full disk and for memory.
-        if is_disk_full(error):
-            error = UserError(NO_SPACE)
-        elif is_out_of_memory(error):
-            error = UserError(NO_MEMORY)
-        if not isinstance(error, UserError | OSError):
-            raise
-        print(f"pixelcnnpp: error: {error}", file=sys.stderr)
+        print(f"pixelcnnpp: error: {_message(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _message(error):
+    if isinstance(error, UserError | OSError):
+        return error
+    # TensorFlow has one class of error for a full disk and for memory.
+    if is_disk_full(error):
+        return "no space left on the disk. What was there before is kept."
+    if is_out_of_memory(error):
+        return NO_MEMORY
+    raise error
 
 
 def prepare_process() -> None:

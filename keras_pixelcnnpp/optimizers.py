@@ -104,8 +104,8 @@ def make_optimizer(
 def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Inside the block the model has the averaged weights of its optimizer, after it the raw ones.
 
-    Does nothing when the optimizer keeps no average or has made no step yet. Both are copied bit
-    for bit: `keras.callbacks.SwapEMAWeights` would round the raw weights a little every time.
+    Where the optimizer keeps no average or has made no step yet, both are the same. Both are copied
+    bit for bit: `keras.callbacks.SwapEMAWeights` would round the raw weights a little every time.
 
     Args:
         model: A compiled model.

@@ -53,7 +53,8 @@ def score_folder(
     with output.open("w", **_TEXT) as file:
         writer = csv.writer(file)
         writer.writerows(rows)
-        score = partial(_score, data.absolute())
+        # The workers of a cluster have other working directories.
+        score = partial(_score, data.absolute() if workers > 1 else data)
         for scored in map_blocks(score, blocks, model, workers, ray_address):
             writer.writerows(scored)
             file.flush()

@@ -158,20 +158,19 @@ def test_the_environment_can_opt_out(monkeypatch):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's advice")
-def test_advice_on_retracing_is_that_of_other_functions():
+def test_advice_on_retracing_is_that_of_other_functions(monkeypatch):
     import tensorflow as tf
 
     messages = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
-    logging.getLogger("tensorflow").addHandler(handler)
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "handlers", [handler])
     for _ in range(8):
         backend.compiled(lambda inputs: inputs, [])(tf.zeros(2))
     assert not messages
     own = tf.function(lambda number: number)
     for number in range(8):
         own(number)
-    logging.getLogger("tensorflow").removeHandler(handler)
     assert "triggered tf.function retracing" in messages[0]
 
 

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from command_line import one_line
 from PIL import Image
 
 import keras_pixelcnnpp
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 
 SMALL = [
@@ -105,6 +107,27 @@ def test_letters_that_no_font_has(pixelcnnpp):
     confusion_matrix_png([0, 1], [0, 1], ["熊猫", "考拉"], "")
 
 
+@pytest.mark.parametrize("message", ["out of memory.png is missing", "argument"])
+def test_errors_of_users_code(pixelcnnpp, data, tmp_path, monkeypatch, message):
+    """A class of a plugin refuses its arguments, in words that may be anything."""
+
+    class Refusing(PixelCNNPlusPlus):
+        def __init__(self, *_, **__):
+            raise ValueError(message)
+
+    monkeypatch.setattr("keras_pixelcnnpp.train.pixelcnnpp.architecture", lambda _: Refusing)
+    result = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path / "run", *SMALL)
+    one_line(result, f"error: {message}\n")
+
+
+def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.png")
+
+    monkeypatch.setattr("keras_pixelcnnpp.savedmodel.commands.chosen_model", full)
+    one_line(pixelcnnpp("sample", "--preset", "digits"), "No space left", "'a.png'")
+
+
 def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
     from keras_pixelcnnpp.train import pixelcnnpp as training
 
@@ -186,6 +209,6 @@ class TestBadInput:
         options = [*SMALL, "--image-size", 6, "--num-resolutions", 3]
         one_line(
             pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *options),
-            *("argument `image_shape`", "num_resolutions=3", "(4, 4) or (8, 8)"),
+            *("argument `image_shape`", "num_resolutions=3", "that 4 divides"),
         )
         assert not run.exists()

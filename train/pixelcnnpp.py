@@ -6,6 +6,7 @@ from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.classifiers import refit_class_bias
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import architecture, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import make_optimizer
@@ -57,13 +58,7 @@ def train_pixelcnnpp(
     validation = dataset.images("validation", with_labels=num_classes > 0)
     labeled = images.labeled() if num_classes else images
     with backend.precision(training["precision"]):
-        arguments = dict(model_options)
-        model = architecture(arguments.pop("architecture"))(
-            image_shape=dataset.image_shape,
-            num_classes=num_classes,
-            class_names=dataset.class_names if num_classes else None,
-            **arguments,
-        )
+        model = _make_model(dataset, num_classes, **model_options)
         epochs, steps = training["epochs"], len(batches)
         likelihood_epochs = training["likelihood_epochs"] if model.label_loss_weight else 0
         optimizer = make_optimizer(training, epochs * steps, likelihood_epochs * steps)
@@ -99,6 +94,15 @@ def train_pixelcnnpp(
             likelihood_epochs,
         )
     return model
+
+
+def _make_model(dataset, num_classes, **options):
+    kind = architecture(options.pop("architecture"))
+    options["class_names"] = dataset.class_names if num_classes else None
+    try:
+        return kind(image_shape=dataset.image_shape, num_classes=num_classes, **options)
+    except ValueError as error:  # of a plugin, in its own words
+        raise UserError(" ".join(str(error).split())) from error
 
 
 def as_begun(chosen: dict, run: RunFolder) -> dict:

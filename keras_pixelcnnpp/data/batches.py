@@ -1,4 +1,4 @@
-"""Batches for `fit`, reproducible from the seed and the epoch, and for `predict`, in order."""
+"""Batches for `fit`, reproducible from the seed and the epoch, and for scoring, in order."""
 
 import copy
 import math
@@ -107,14 +107,16 @@ class ImageSequence(keras.utils.PyDataset):
         self.set_epoch(0)
 
     def _check_data(self):
-        if len(self.images) == 0 or len(self.images) != len(self.labels):
+        shape = self.images.shape
+        if len(shape) != 4 or shape[0] == 0 or shape[0] != len(self.labels):
             raise UserError(
-                "Invalid value for argument `images`. Expected at least one image, and as many "
-                f"as labels. Received: {len(self.images)} images, {len(self.labels)} labels"
+                "Invalid value for argument `images`. Expected shape (N, height, width, channels), "
+                "at least one image, and as many as labels. "
+                f"Received: shape={shape}, {len(self.labels)} labels"
             )
         larger = self.images if self.larger_images is None else self.larger_images
         shape, smaller = larger.shape, self.images.shape
-        is_alike = shape[0] == smaller[0] and shape[3] == smaller[3]
+        is_alike = len(shape) == 4 and shape[0] == smaller[0] and shape[3] == smaller[3]
         if not is_alike or shape[1] < smaller[1] or shape[2] < smaller[2]:
             raise UserError(
                 "Invalid value for argument `larger_images`. Expected as many images as `images`, "

@@ -207,7 +207,7 @@ def load_npz(path: Path, seed: int = 0) -> Dataset:
                     arrays[name.removesuffix(".npy")] = npy.read_array(file, allow_pickle=False)
         return _dataset_of_arrays(path.stem, arrays, seed)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     # Anything: a hostile archive fails in the zip, header or array reader.
     except Exception as error:
         message = " ".join(str(error).split())

@@ -171,6 +171,7 @@ class GatedResidualBlock(keras.layers.Layer):
             self.shortcut_dense.build((*shortcut_shape[:-1], 2 * shortcut_shape[-1]))
         for strategy in self.hidden_conditioning:
             strategy.build(x_shape)
+        self.dropout.build(double_shape)
         self.gate_conv.build(double_shape)
         for strategy in self.gate_conditioning:
             strategy.build(double_shape)

@@ -97,7 +97,10 @@ class LabelPosterior(keras.layers.Layer):
 
     def probabilities(self, log_likelihood):
         """Posterior over all classes, `(..., num_classes)`, from and as a NumPy array."""
+        return softmax(self.class_logits(log_likelihood), axis=-1)
+
+    def class_logits(self, log_likelihood):
+        """The logits over all classes, from and as a NumPy array `(..., num_classes)`."""
         # Not by the backend: JAX would compile it anew for each number of images.
         logit_scale = np.exp(ops.convert_to_numpy(self.log_logit_scale))
-        class_bias = ops.convert_to_numpy(self.class_bias)[: self.num_classes]
-        return softmax(logit_scale * log_likelihood + class_bias, axis=-1)
+        return logit_scale * log_likelihood + ops.convert_to_numpy(self.class_bias)[:-1]

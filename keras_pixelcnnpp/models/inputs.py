@@ -17,7 +17,13 @@ from keras_pixelcnnpp.backend import (
     value_if_known,
     verbosity,
 )
-from keras_pixelcnnpp.checks import arguments_of, checked_images, checked_labels, require_integer
+from keras_pixelcnnpp.checks import (
+    arguments_of,
+    checked_images,
+    checked_labels,
+    require_images,
+    require_integer,
+)
 
 # Images for the data-dependent initialization: more would not steady the statistics.
 MOST_INITIAL_IMAGES = 128
@@ -216,7 +222,7 @@ def checked_inputs(x, y, model, name="fit"):
     """
     if is_batched(x):
         batch, x = _peek(x, name)
-        check = functools.partial(_checked_batch, model=model, name=name)
+        check = functools.partial(_checked_batch, model=model, name=name, is_batch=True)
         return _with_checks(x, check, model), y, check(as_inputs(batch)[0])
     inputs, _, _ = as_inputs((x, y))
     inputs = _checked_batch(inputs, model, name)
@@ -236,8 +242,8 @@ def checked_validation_data(data, model):
     return (x, y) if sample_weight is None else (x, y, sample_weight)
 
 
-def _checked_batch(inputs, model, name):
-    """Images and labels as arrays that the model takes."""
+def _checked_batch(inputs, model, name, is_batch=False):
+    """Images and labels as arrays that the model takes; a batch goes to it as it is."""
     inputs = {key: _to_numpy(value) for key, value in inputs.items()}
     if "image" not in inputs or not inputs.keys() <= {"image", "label"}:
         raise ValueError(
@@ -245,6 +251,8 @@ def _checked_batch(inputs, model, name):
             "of classes, 'label', as in `model.fit({'image': images, 'label': labels})`. "
             f"Received: a dict of {', '.join(map(repr, inputs))}"
         )
+    if is_batch:
+        require_images(inputs["image"], model.image_shape)
     checked = {"image": checked_images(inputs["image"], model.image_shape)}
     if not len(checked["image"]):
         raise ValueError(f"`{name}` needs images. Received: none")

@@ -181,7 +181,7 @@ def per_resolution(name, value, num_resolutions, at_most):
 
 
 def require_divisible(image_shape, num_resolutions):
-    """Raises a `ValueError` unless height and width can be halved `num_resolutions - 1` times."""
+    """Raises a `UserError` unless height and width can be halved `num_resolutions - 1` times."""
     step = 2 ** (num_resolutions - 1)
     if image_shape[0] % step or image_shape[1] % step:
         raise UserError(

@@ -60,14 +60,15 @@ class Preset:
     """
 
     def __init__(self, name: str | Path):
-        if str(name).startswith(hub.SCHEME):
-            self.path = hub.download(str(name))
+        self.name = str(name)
+        if self.name.startswith(hub.SCHEME):
+            self.path = hub.download(self.name)
         else:
             self.path = _BUILT_IN / name if name in preset_names() else Path(name)
         if not (self.path / "config.json").is_file():
             raise UserError(
                 f"Unknown preset. Expected one of: {', '.join(preset_names())}; or a folder with a "
-                f"config.json, here or on the Hugging Face Hub. Received: {str(name)!r}"
+                f"config.json, here or on the Hugging Face Hub. Received: {self.name!r}"
             )
         self.weights_path = self.path / "model.weights.h5"
         self.has_weights = self.weights_path.is_file()
@@ -94,7 +95,7 @@ class Preset:
             name = getattr(kind, "__name__", "a class that isn't registered with Keras")
             raise UserError(
                 f"Invalid preset for {base.__name__}. Expected one of that class. "
-                f"Received: {self.path.name}, a preset of {name}"
+                f"Received: {self.name}, a preset of {name}"
             )
         if "num_classes" in replaced and replaced["num_classes"] != arguments.get("num_classes"):
             arguments.pop("class_names", None)  # of other classes
@@ -129,7 +130,7 @@ class Preset:
                 for one in (trained, model)
             )
             raise UserError(
-                f"The weights of the preset {self.path.name} are those of a model of {expected}. "
+                f"The weights of the preset {self.name} are those of a model of {expected}. "
                 f"Received: {received}. With load_weights=False, the model has random weights."
             )
         # A path begins with the name of the model.
@@ -150,7 +151,7 @@ class Preset:
     def _load_all_weights(self, model):
         if not self.has_weights:
             raise UserError(
-                f"{self.path.name} is a preset without weights. In Python, load_weights=False "
+                f"{self.name} is a preset without weights. In Python, load_weights=False "
                 "makes an untrained model."
             )
         expected = self.metadata.get("sha256")
@@ -175,6 +176,8 @@ class Preset:
 
 def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
     """Writes a preset with weights; each file under a temporary name first. A card is kept."""
+    if str(path).startswith(hub.SCHEME):
+        raise UserError(f"Save to a folder, then upload_preset({str(path)!r}, folder)")
     path = Path(path)
     with atomic_path(path / "model.weights.h5") as temporary:
         model.save_weights(temporary)

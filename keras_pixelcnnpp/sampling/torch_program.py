@@ -205,7 +205,7 @@ def _nested(structure, tensors):
 def _missing(calls, results, known):
     """The nodes that calls and results need and that neither calls nor `known` give."""
     needed = [node for call in calls for node in call.all_input_nodes] + results
-    return list(dict.fromkeys(needed).keys() - {*calls, *known})
+    return [node for node in dict.fromkeys(needed) if node not in {*calls, *known}]
 
 
 def _compiled(calls, inputs, results):

@@ -166,6 +166,11 @@ def test_what_does_not_fit_is_refused_by_all(model, images, labels, message):
             model.fit(IMAGES, LABELS, validation_data=(images, labels), verbose=0)
 
 
+def test_batches_have_all_axes(model):
+    with pytest.raises(ValueError, match=r"shape \(N, 4, 4, 1\). Received: shape=\(12, 4, 4\)"):
+        model.fit(iter([(IMAGES[..., 0], LABELS)]), verbose=0)
+
+
 ON_BATCH = ("train_on_batch", "test_on_batch")
 
 

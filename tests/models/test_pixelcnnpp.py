@@ -99,6 +99,13 @@ def test_save_and_load(tmp_path):
         )
 
 
+def test_paths_of_weights_are_unique():
+    """Presets give a model of other classes its weights by their paths."""
+    model = tiny.untrained_model(conditioning="+".join(STRATEGIES), num_resolutions=2)
+    paths = [variable.path for variable in model.trainable_variables]
+    assert len(set(paths)) == len(paths)
+
+
 @pytest.mark.once
 def test_numpys_numbers_are_numbers():
     """As from a grid of them, or `labels.max() + 1`; and a file of the configuration holds them."""

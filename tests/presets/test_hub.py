@@ -127,3 +127,8 @@ def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UserError, match="pip install huggingface_hub"):
         AutoregressiveModel.from_preset("hf://user/mine")
+
+
+def test_a_preset_is_saved_before_it_is_uploaded():
+    with pytest.raises(UserError, match=r"upload_preset\('hf://user/mine', folder\)"):
+        tiny.tiny_model().save_to_preset("hf://user/mine")
