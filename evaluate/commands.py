@@ -7,6 +7,13 @@ from typing import Annotated
 
 import typer
 
+from keras_pixelcnnpp.evaluate.classification import evaluate_classification
+from keras_pixelcnnpp.evaluate.evidence import evaluate_evidence
+from keras_pixelcnnpp.evaluate.generation import evaluate_generation
+from keras_pixelcnnpp.evaluate.ood import evaluate_ood
+from keras_pixelcnnpp.evaluate.report import write_page
+from keras_pixelcnnpp.run import RunFolder
+
 app = typer.Typer(
     help="Measure a trained run. Files are written to its folder reports.",
     no_args_is_help=True,
@@ -80,8 +87,6 @@ def classification(
     selective_accuracy.png, and a row for each image in predictions.csv and
     predictions_baseline.csv; with --partial also partial.json and partial.png.
     """
-    from keras_pixelcnnpp.evaluate.classification import evaluate_classification
-
     evaluate_classification(*_chosen(context))
 
 
@@ -103,8 +108,6 @@ def evidence(
     The evidence of a pixel is its log-likelihood, in nats, under the true class minus that under
     the most probable other class. Writes evidence.png and evidence.json.
     """
-    from keras_pixelcnnpp.evaluate.evidence import evaluate_evidence
-
     evaluate_evidence(*_chosen(context))
 
 
@@ -130,8 +133,6 @@ def ood(
     Detectors are log p(x), the same corrected for complexity (the size as a PNG file) or by a
     background model, and the largest class probability. Writes ood.json and ood.png.
     """
-    from keras_pixelcnnpp.evaluate.ood import evaluate_ood
-
     evaluate_ood(*_chosen(context))
 
 
@@ -159,8 +160,6 @@ def generation(
     samples.png, samples_Class0.png and so on, temperatures.png, nearest_neighbors.png (is it
     copying?) and completions.png. Distances are those of features of the run's baseline CNN.
     """
-    from keras_pixelcnnpp.evaluate.generation import evaluate_generation
-
     evaluate_generation(*_chosen(context))
 
 
@@ -175,9 +174,6 @@ def report(run: Run) -> None:
     The page contains its images, so it can be sent as one file. It lists what was not measured yet
     with the command that measures it.
     """
-    from keras_pixelcnnpp.evaluate.report import write_page
-    from keras_pixelcnnpp.run import RunFolder
-
     write_page(RunFolder(run))
 
 
@@ -187,8 +183,6 @@ def _chosen(context: typer.Context) -> tuple:
     And `verbose`: progress bars on a terminal, nothing in a file or a pipe; and `given`, what a
     report's JSON keeps: not what has no value, nor flags not set.
     """
-    from keras_pixelcnnpp.run import RunFolder
-
     options = {name: value for name, value in context.params.items() if name != "run"}
     given = {
         name: str(value) if isinstance(value, Path) else value

@@ -15,6 +15,7 @@ from PIL import Image
 
 import keras_pixelcnnpp
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.train import commands
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 
 SMALL = [
@@ -129,11 +130,9 @@ def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
 
 
 def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
-    from keras_pixelcnnpp.train import pixelcnnpp as training
-
     # The backend's own error, of 400 terabytes.
     monkeypatch.setattr(
-        training, "train_pixelcnnpp", lambda *_, **__: keras.ops.ones((10**7, 10**7))
+        commands, "train_pixelcnnpp", lambda *_, **__: keras.ops.ones((10**7, 10**7))
     )
     result = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path, *SMALL)
     one_line(result, "out of memory", "--batch-size")
@@ -144,12 +143,11 @@ def test_stopped_training_says_how_to_go_on(
     pixelcnnpp, data, tmp_path, monkeypatch, number, expected
 ):
     """With the exit status of a program that the signal ended, so that `train && evaluate` ends."""
-    from keras_pixelcnnpp.train import pixelcnnpp as training
 
     def stop(*_, **__):
         raise TrainingStopped(number)
 
-    monkeypatch.setattr(training, "train_pixelcnnpp", stop)
+    monkeypatch.setattr(commands, "train_pixelcnnpp", stop)
     status, out, _ = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path, *SMALL)
     assert status == expected
     assert "--resume" in out

@@ -7,6 +7,11 @@ from contextlib import contextmanager
 
 import typer
 
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train.baseline import train_baseline
+from keras_pixelcnnpp.train.checkpoints import TrainingStopped
+from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
+from keras_pixelcnnpp.train.devices import find_devices
 from keras_pixelcnnpp.train.options import (
     NOT_MIRRORED,
     BaselineOptions,
@@ -16,6 +21,8 @@ from keras_pixelcnnpp.train.options import (
     resolve_options,
     taking,
 )
+from keras_pixelcnnpp.train.pixelcnnpp import as_begun, train_pixelcnnpp
+from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
 
 app = typer.Typer(
     help="Train a model into a run folder.", no_args_is_help=True, rich_markup_mode=None
@@ -38,12 +45,6 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     averaged weights, clipping and mirroring, with samples every 5 epochs; the model has the
     defaults of its class.
     """
-    from keras_pixelcnnpp.run import RunFolder
-    from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
-    from keras_pixelcnnpp.train.devices import find_devices
-    from keras_pixelcnnpp.train.pixelcnnpp import as_begun, train_pixelcnnpp
-    from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
-
     # First of all: workers must be connected before the backend computes anything.
     parallel = find_devices(options.devices, options.workers, options.worker)
     import_plugins(options.plugin)
@@ -91,11 +92,6 @@ def baseline(options: BaselineOptions) -> None:
     Training images are mirrored at random, except those of digits and mnist. Gradients
     are not clipped unless --gradient-clip-norm says so.
     """
-    from keras_pixelcnnpp.run import RunFolder
-    from keras_pixelcnnpp.train.baseline import train_baseline
-    from keras_pixelcnnpp.train.data import load_training_data
-    from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
-
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
     folder = RunFolder(options.run)
@@ -129,8 +125,6 @@ def verbosity() -> int:
 @contextmanager
 def stoppable(checkpoints) -> Iterator[None]:
     """Ends the command as a shell expects it, when a signal stopped the training."""
-    from keras_pixelcnnpp.train.checkpoints import TrainingStopped
-
     try:
         yield
     except TrainingStopped as stopped:

@@ -7,6 +7,7 @@ import tiny
 
 from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.models.archive import ARCHITECTURES
+from keras_pixelcnnpp.train import commands
 
 
 class Recorder:
@@ -35,12 +36,9 @@ class Recorder:
 @pytest.fixture
 def recorded(monkeypatch, pixelcnnpp, tmp_path):
     """Runs a training command; returns the `config.json` that it would have written."""
-    from keras_pixelcnnpp.train import baseline
-    from keras_pixelcnnpp.train import pixelcnnpp as main
-
     recorder = Recorder()
-    monkeypatch.setattr(main, "train_pixelcnnpp", recorder.pixelcnnpp)
-    monkeypatch.setattr(baseline, "train_baseline", recorder.baseline)
+    monkeypatch.setattr(commands, "train_pixelcnnpp", recorder.pixelcnnpp)
+    monkeypatch.setattr(commands, "train_baseline", recorder.baseline)
 
     def run(*words):
         status, _, err = pixelcnnpp(*words, "--run", tmp_path / "run")
