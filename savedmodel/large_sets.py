@@ -182,6 +182,9 @@ def _map_with_ray(function, blocks, model, workers, address):
         # Ray runs what it is sent by whoever knows a word: here one that is new each time.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
         own = {"num_cpus": workers, "include_dashboard": False}
+    else:
+        # So often Ray tries to reach a cluster, each time for half a minute; by default 20 times.
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
     try:
         # Now, since it reads the environment once.
         import ray
