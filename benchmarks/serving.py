@@ -118,7 +118,7 @@ def serve_requests(seconds, folder, rng):
     from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
     model = PixelCNNPlusPlus((8, 8, 1), 2, filters=8, num_resolutions=1, num_mixtures=2)
-    model.export(folder / "savedmodel" / "1", class_names=("first", "second"))
+    model.export(folder / "savedmodel" / "1")
     # The processes start within about a minute.
     return requests_served(max(20, seconds - 60), folder / "savedmodel", rng)
 
