@@ -228,11 +228,12 @@ class PixelCNNClassifier(ImageClassifier):
     def _training(self, preset):
         given = {"epochs": self.epochs, "learning_rate": self.learning_rate}
         training = {**preset, **{name: value for name, value in given.items() if value is not None}}
-        for name in [name for name in given if name not in training]:
-            raise ValueError(
-                f"Invalid value for argument `{name}`. The preset has none, so one must be "
-                f"given. Received: {name}=None, preset={self.preset!r}"
-            )
+        for name in given:
+            if name not in training:
+                raise ValueError(
+                    f"Invalid value for argument `{name}`. The preset has none, so one must be "
+                    f"given. Received: {name}=None, preset={self.preset!r}"
+                )
         training["likelihood_epochs"] = likelihood_epochs(preset, training["epochs"])
         return training
 

@@ -36,6 +36,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     ```
     """
     path = Path(path)
+    # A folder `s3:` would be made here, and whoever looks into the bucket would find nothing.
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
+        raise UserError(
+            f"Nothing can be written to a URL. Expected a path of this machine. Received: {path}"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=path.parent) as folder:
         temporary = Path(folder, path.name)

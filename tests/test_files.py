@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from keras_pixelcnnpp.errors import is_disk_full
-from keras_pixelcnnpp.files import atomic_path, remove_leftovers, write_json
+from keras_pixelcnnpp.errors import UserError, is_disk_full
+from keras_pixelcnnpp.files import atomic_path, remove_leftovers, write_bytes, write_json
 
 
 def test_replaces_a_file(tmp_path):
@@ -101,3 +101,11 @@ def test_full_disk_leaves_the_old_file(small_disk):
     assert is_disk_full(error.value)
     assert path.read_bytes() == b"old"
     assert list(small_disk.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/run/config.json", "hf://user/name"])
+def test_urls_are_not_folders(tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="Nothing can be written to a URL"):
+        write_bytes(url, b"1")
+    assert not list(tmp_path.iterdir())

@@ -176,8 +176,6 @@ class Preset:
 
 def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
     """Writes a preset with weights; each file under a temporary name first. A card is kept."""
-    if str(path).startswith(hub.SCHEME):
-        raise UserError(f"Save to a folder, then upload_preset({str(path)!r}, folder)")
     path = Path(path)
     with atomic_path(path / "model.weights.h5") as temporary:
         model.save_weights(temporary)
