@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import subprocess
+import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -39,6 +41,24 @@ def facts():
         "keras": keras.__version__,
         "load_average": [round(load, 2) for load in os.getloadavg()],
     }
+
+
+def pixelcnnpp(*words, **options):
+    """Runs `pixelcnnpp`; options that are `None` are left out."""
+    for name, value in options.items():
+        if value is not None:
+            words += ("--" + name.replace("_", "-"), value)
+    subprocess.run([sys.executable, "-m", "keras_pixelcnnpp.cli", *map(str, words)], check=True)
+
+
+def write_dataset(path, dataset, train):
+    """Writes a data set as an .npz file, with these images to train on instead of its own."""
+    arrays = {"class_names": np.array(dataset.class_names)}
+    for name, split in {**dataset.splits, "train": train}.items():
+        arrays[f"x_{name}"] = split.images
+        arrays[f"y_{name}"] = split.labels
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)
 
 
 def timed(work):

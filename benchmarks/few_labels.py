@@ -9,11 +9,10 @@ itself, first of the half that it is surest of, then of all (curriculum labeling
 et al. 2021, https://arxiv.org/abs/2001.06001). Which images have a label depends on the seed, and
 is the same for all four.
 
-The commands train everything. The results are written after each training; the same command goes
-on after an interruption.
+The commands train everything, on data sets that are written into the run folders. The results are
+written after each training; the same command goes on after an interruption.
 """
 
-import subprocess
 import sys
 from dataclasses import replace
 from itertools import product
@@ -21,12 +20,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from common import argument_parser, save, show, timed
+from common import argument_parser, pixelcnnpp, save, show, timed, write_dataset
 from results import WAYS, over_seeds
 
 from keras_pixelcnnpp.backend import machine
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.train.options import NOT_MIRRORED
 
 SUREST = (0.5, 1.0)  # shares of the images without a label that the CNN learns from, in turn
@@ -70,78 +70,72 @@ def arguments():
     return parser.parse_args()
 
 
-def command(*words, **options):
-    """Runs `pixelcnnpp`; options that are `None` are left out."""
-    for name, value in options.items():
-        if value is not None:
-            words += ("--" + name.replace("_", "-"), value)
-    subprocess.run([sys.executable, "-m", "keras_pixelcnnpp.cli", *map(str, words)], check=True)
+def hide_labels(images, per_class, seed):
+    """The images, of which so many of each class, at random, keep their label."""
+    rows = np.random.default_rng([seed, per_class]).permutation(len(images))
+    labels = np.full_like(images.labels, -1)
+    for label in np.unique(images.labels[images.labels >= 0]):
+        labels[rows[images.labels[rows] == label][:per_class]] = label
+    return replace(images, labels=labels)
 
 
-def train_pixelcnnpp(folder, given, all_images, num_labeled, data):
-    """PixelCNN++, by labeled images alone or by all."""
-    if all_images:
-        how = {"unlabeled_weight": 1, "labeled_fraction": given.labeled_fraction}
-        how |= {"epochs": given.epochs, "batch_size": given.batch_size}
-    else:
-        how = {"epochs": max(1, round(given.shown / num_labeled)), "batch_size": SMALL_BATCH}
+def with_repeats(labeled, others, share):
+    """Both, the labeled ones as often as makes them this share of all."""
+    wanted = round(len(others) * share / (1 - share))
+    return np.concatenate([np.resize(labeled, max(len(labeled), wanted)), others])
+
+
+def train_pixelcnnpp(folder, given, **how):
+    """PixelCNN++."""
     how |= {"learning_rate_schedule": "cosine", "likelihood_epochs": 0, "sample_every": 0}
     how |= {name: getattr(given, name) for name in OF_PIXELCNNPP}
-    command("train", "pixelcnnpp", "--overwrite", run=folder, **data, **how)
+    if given.preset is None and given.data in preset_names():
+        how["preset"] = given.data
+    pixelcnnpp("train", "pixelcnnpp", "--overwrite", run=folder, **how)
+    return keras.saving.load_model(folder / "model.keras")
 
 
-def train_cnn(folder, given, epochs, data):
+def train_cnn(folder, given, **how):
     """The CNN."""
     flip = "--no-horizontal-flip" if given.data in NOT_MIRRORED else "--horizontal-flip"
-    command("train", "baseline", "--overwrite", flip, run=folder, epochs=epochs, **data)
+    pixelcnnpp("train", "baseline", "--overwrite", flip, run=folder, **how)
     return keras.saving.load_model(folder / "baseline.keras")
-
-
-def write_pseudo_labels(path, given, dataset, train, probabilities, share):
-    """Writes the data with the labels that the CNN is surest of; returns the number of images."""
-    labeled, others = np.flatnonzero(train.labels >= 0), np.flatnonzero(train.labels < 0)
-    guessed = probabilities[others]
-    surest = np.argsort(-guessed.max(axis=1))[: round(share * len(others))]
-    labels = train.labels.copy()
-    labels[others[surest]] = guessed[surest].argmax(axis=1)
-    # The true labels come as often as to PixelCNN++.
-    repeated = round(len(surest) * given.labeled_fraction / (1 - given.labeled_fraction))
-    rows = np.concatenate([np.resize(labeled, max(len(labeled), repeated)), others[surest]])
-    splits = {**dataset.splits, "train": replace(train, labels=labels).take(rows)}
-    arrays = {}
-    for name, split in splits.items():
-        arrays[f"x_{name}"] = split.images
-        arrays[f"y_{name}"] = split.labels
-    np.savez(path, **arrays)
-    return len(rows)
 
 
 def train(way, given, labels_per_class, seed):
     """Trains in one way; returns the model, and the images to measure it on."""
     folder = given.run / f"{way}-{labels_per_class}-{seed}"
     dataset = load_dataset(given.data, image_size=given.image_size)
-    images = dataset.split("train")
-    labels = images.labels_kept(labels_per_class, given.max_examples, seed)
-    images = replace(images, labels=labels).some(given.max_examples, seed)
-    common = {"image_size": given.image_size, "seed": seed, "precision": given.precision}
-    data = {
-        "data": given.data,
-        "max_examples": given.max_examples,
-        "labels_per_class": labels_per_class,
-    }
-    num_labeled = np.sum(images.labels >= 0)
-    if way.startswith("pixelcnnpp"):
-        train_pixelcnnpp(folder, given, way == "pixelcnnpp_all", num_labeled, data | common)
-        model = keras.saving.load_model(folder / "model.keras")
+    images = dataset.split("train").some(given.max_examples, seed)
+    images = hide_labels(images, labels_per_class, seed)
+    labeled = np.random.default_rng(seed).permutation(np.flatnonzero(images.labels >= 0))
+    others = np.flatnonzero(images.labels < 0)
+
+    def data(rows, labels=images.labels, name="data"):
+        path = folder / f"{name}.npz"
+        write_dataset(path, dataset, replace(images, labels=labels).take(rows))
+        return {"data": path, "seed": seed, "precision": given.precision}
+
+    if way == "pixelcnnpp_all":
+        how = data(with_repeats(labeled, others, given.labeled_fraction)) | {"unlabeled_weight": 1}
+        how |= {"epochs": given.epochs, "batch_size": given.batch_size}
+        model = train_pixelcnnpp(folder, given, **how)
+    elif way == "pixelcnnpp":
+        how = {"epochs": max(1, round(given.shown / len(labeled))), "batch_size": SMALL_BATCH}
+        model = train_pixelcnnpp(folder, given, **data(labeled), **how)
     else:
-        epochs = max(1, round(given.cnn_shown / num_labeled))
-        model = train_cnn(folder, given, epochs, data | common)
+        epochs = max(1, round(given.cnn_shown / len(labeled)))
+        model = train_cnn(folder, given, epochs=epochs, **data(labeled))
     for share in SUREST if way == "cnn_pseudo_labels" else ():
-        path = folder / f"pseudo_labels-{share}.npz"
-        probabilities = model.class_probabilities(images.images)
-        count = write_pseudo_labels(path, given, dataset, images, probabilities, share)
-        epochs = max(given.cnn_epochs, -(-given.cnn_shown // count))
-        model = train_cnn(folder / f"pseudo_labels-{share}", given, epochs, {"data": path} | common)
+        guessed = model.class_probabilities(images.images[others])
+        surest = np.argsort(-guessed.max(axis=1))[: round(share * len(others))]
+        labels = images.labels.copy()
+        labels[others[surest]] = guessed[surest].argmax(axis=1)
+        # The true labels come as often as to PixelCNN++.
+        rows = with_repeats(labeled, others[surest], given.labeled_fraction)
+        epochs = max(given.cnn_epochs, -(-given.cnn_shown // len(rows)))
+        of_data = data(rows, labels, f"pseudo_labels-{share}")
+        model = train_cnn(folder / f"pseudo_labels-{share}", given, epochs=epochs, **of_data)
     return model, dataset.images(given.split, with_labels=True)
 
 

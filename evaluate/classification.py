@@ -11,7 +11,6 @@ import numpy as np
 from sklearn.metrics import classification_report
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.data.batches import mean_image
 from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
@@ -42,7 +41,8 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     height = dataset.image_shape[0]
     rows = part_rows(height) if options.partial else np.array([height])
     print(f"Scoring {counted(len(split))} of the split {options.split} under every class")
-    predictions = _predictions(folder, classifier, split.images, rows, mean_image(train), options)
+    filling = mean_image(train)
+    predictions = _predictions(folder, classifier, split.images, rows, filling, options)
     for name, of_model in predictions.items():
         path = folder.reports / PREDICTIONS[name]
         write_predictions(path, split.paths, split.labels, of_model.probabilities, class_names)
@@ -154,6 +154,11 @@ def _predictions(
     return predictions
 
 
+def mean_image(images: np.ndarray) -> np.ndarray:
+    """The mean of uint8 images `(N, height, width, channels)`, rounded."""
+    return np.rint(images.mean(axis=0, dtype=np.float64)).astype(np.uint8)
+
+
 def load_classifier(
     folder: RunFolder, batch_size: int, verbose: int, tta_flip: bool = False
 ) -> PixelCNNClassifier:
@@ -181,21 +186,18 @@ def model_titles(config: dict) -> dict[str, str]:
     return {name: str(config.get(name, {}).get("title", title)) for name, title in titles.items()}
 
 
-def data_words(data: dict, with_split: bool = True) -> list[str]:
+def data_words(data: dict) -> list[str]:
     """The options of a training command that give the images of a run again, by its section `data`.
 
-    With those that chose splits and labels, `--seed` and `--max-examples`, or without: they are
-    among the options of a model too.
+    With `--seed`, which chose the splits.
     """
     height, width, _ = data["image_shape"]
     values = {
         "data": data["source"],
         "image_size": height if height == width else None,
-        **{name: data.get(name) for name in ("labels_per_class", "label_noise")},
         "resize": "stretch" if data.get("resize") == "stretch" else None,
+        "seed": data.get("seed") or None,
     }
-    if with_split:
-        values |= {"seed": data.get("seed") or None, "max_examples": data.get("labels_among")}
     words = ["--skip-corrupted"] if data.get("skip_corrupted") else []
     for name, value in values.items():
         if value is not None:

@@ -44,9 +44,7 @@ OODData = Annotated[
 ]
 Background = Annotated[
     Path | None,
-    typer.Option(
-        help="A run trained with --mutation-rate, whose likelihood ratio is measured too."
-    ),
+    typer.Option(help="A run trained on mutated images, whose likelihood ratio is measured too."),
 ]
 Temperature = Annotated[
     float, typer.Option(help="Above 0. Below 1, images are more typical and less diverse.")

@@ -72,7 +72,7 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
 
 
 def load_background(path: Path, model: AutoregressiveModel) -> AutoregressiveModel:
-    """The model of another run, trained with `--mutation-rate`; `UserError` if it does not fit."""
+    """The model of another run, of mutated images; `UserError` if it does not fit."""
     background = load_trained_model(RunFolder(path).require_model("pixelcnnpp"))
     theirs, ours = ((each.image_shape, each.num_levels) for each in (background, model))
     if theirs != ours:

@@ -28,7 +28,7 @@ NO_OPTIONS = (
     # of every Keras model
     *("name", "trainable", "dtype"),
     # given by the data
-    *("image_shape", "num_classes", "class_names"),
+    *("image_shape", "num_classes", "class_names", "seed"),
 )
 
 
@@ -218,7 +218,7 @@ def training_words(config: dict, model: str) -> list[str]:
     if model == "pixelcnnpp":
         # With the model's own defaults: they may change, and a preset may have others.
         options = {**section.get("model", {}), **options}
-    words = ["train", model, *data_words(data, with_split=False)]
+    words = ["train", model, *data_words(data)]
     if model == "pixelcnnpp" and options.get("architecture", "pixelcnnpp") == "pixelcnnpp":
         # Of options that have no value this preset has none either, whatever that of the data has.
         words += ["--preset", "report"]

@@ -238,9 +238,7 @@ class RunFolder:
                 "Leave out --resume to start a run."
             )
         starts_over = overwrite and not resume and kept.pop(section, None) is not None
-        # The second is there where some labels were hidden.
-        fingerprints = ("fingerprint", "labels_fingerprint")
-        if kept and any(known["data"].get(name) != data.get(name) for name in fingerprints):
+        if kept and known["data"]["fingerprint"] != data["fingerprint"]:
             raise UserError(
                 f"{self.path} was trained on other data: {_differences(known['data'], data)}. "
                 "Choose another folder."

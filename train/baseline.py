@@ -41,7 +41,6 @@ def train_baseline(
         batch_size=training["batch_size"],
         num_classes=dataset.num_classes,
         seed=training["seed"],
-        row_mask_rate=training["row_mask_rate"],
     )
     steps = training["epochs"] * len(batches)
     schedule = {"learning_rate_schedule": "cosine", "learning_rate_warmup": steps // 20}

@@ -77,22 +77,6 @@ class Options:
     max_examples: Annotated[
         int | None, Option(help="Number of training images, chosen at random. Default: all.", min=1)
     ] = None
-    labels_per_class: Annotated[
-        int | None,
-        Option(
-            help="Number of labeled training images of each class, chosen by --seed; other labels "
-            "are hidden. Default: all.",
-            min=1,
-        ),
-    ] = None
-    label_noise: Annotated[
-        float | None,
-        Option(
-            help="Share of the training labels to make wrong, chosen by --seed. Default: none.",
-            min=0,
-            max=1,
-        ),
-    ] = None
     epochs: Epochs = None
     batch_size: BatchSize = None
     learning_rate: LearningRate = None
@@ -225,28 +209,12 @@ class PixelCNNOptions(Options):
             min=1,
         ),
     ] = None
-    labeled_fraction: Annotated[
-        float | None,
-        Option(
-            help="Share that labeled images are repeated up to, with --unlabeled-weight.",
-            min=0,
-            max=0.99,
-        ),
-    ] = None
     crop_margin: Annotated[
         int | None,
         Option(
             help="Pixels by which image files are read larger, to train half of the time on a "
             "random crop.",
             min=0,
-        ),
-    ] = None
-    mutation_rate: Annotated[
-        float | None,
-        Option(
-            help="Share of sub-pixels replaced at random, for a background model (evaluate ood).",
-            min=0,
-            max=0.99,
         ),
     ] = None
     sample_every: Annotated[
@@ -280,15 +248,6 @@ class BaselineOptions(Options):
     learning_rate: LearningRate = 2e-3
     ema_momentum: EmaMomentum = 0.99
     weight_decay: Annotated[float, Option(help="Weight decay of AdamW.", min=0)] = 0.02
-    row_mask_rate: Annotated[
-        float,
-        Option(
-            help="Share of training images of which only the first rows are shown, so that it "
-            "learns to classify parts.",
-            min=0,
-            max=0.99,
-        ),
-    ] = 0.0
 
 
 # Training options of `train pixelcnnpp`, where neither user nor preset gives one; `None`: none.
@@ -304,9 +263,7 @@ TRAINING_DEFAULTS = {
     "gradient_clip_norm": 0.0,
     "horizontal_flip": False,
     "crop_margin": 0,
-    "mutation_rate": 0.0,
     "likelihood_epochs": 0,
-    "labeled_fraction": 0.0,
     "initial_weights": None,
     "precision": "float32",
     "jit_compile": None,
@@ -318,9 +275,8 @@ WATCHING = ("max_validation_examples", "sample_every")
 MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *WATCHING)  # when a run is resumed
 # Of a run's data, or about how the command goes; all others are the model's or its training's.
 _NEITHER = (
-    *("data", "image_size", "resize", "skip_corrupted", "labels_per_class"),
-    *("label_noise", "run", "resume", "overwrite", "plugin", "callback", "preset"),
-    *("devices", "workers", "worker"),
+    *("data", "image_size", "resize", "skip_corrupted", "run", "resume", "overwrite"),
+    *("plugin", "callback", "preset", "devices", "workers", "worker"),
 )
 # A mirrored digit is no digit; most photographs may be mirrored.
 NOT_MIRRORED = ("digits", "mnist")
@@ -395,12 +351,11 @@ def resolve_options(
         model["label_loss_weight"] = 0.0
     if not from_files and overrides.get("crop_margin") is None:
         training["crop_margin"] = 0
-    _check(model, training, num_classes)
+    _check(model, num_classes)
     return model, training
 
 
-def _check(model: dict, training: dict, num_classes: int) -> None:
-    share = training["labeled_fraction"]
+def _check(model: dict, num_classes: int) -> None:
     one_resolution = model["architecture"] != "pixelcnnpp"
     for name in ("num_resolutions", "conditioned_blocks"):
         if one_resolution and name in model:
@@ -412,8 +367,6 @@ def _check(model: dict, training: dict, num_classes: int) -> None:
     for name in ("label_loss_weight", "unlabeled_weight"):
         if model.get(name) and num_classes < 2:
             _refuse(name, "Without labels (conditioning none) it must be 0.", model[name])
-    if share and not model.get("unlabeled_weight"):
-        _refuse("labeled_fraction", "It needs an `unlabeled_weight` above 0.", share)
 
 
 def _refuse(option: str, why: str, received: object) -> None:

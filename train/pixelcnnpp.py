@@ -52,8 +52,6 @@ def train_pixelcnnpp(
         seed=training["seed"],
         horizontal_flip=training["horizontal_flip"],
         larger_images=None if larger is None else larger.images,
-        mutation_rate=training["mutation_rate"],
-        labeled_fraction=training["labeled_fraction"],
     )
     validation = dataset.images("validation", with_labels=num_classes > 0)
     labeled = images.labeled() if num_classes else images

@@ -6,15 +6,8 @@ import math
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.checks import require_integer, require_number
+from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.errors import UserError
-
-MUTATION = 1  # names a stream of random numbers
-
-
-def mean_image(images: np.ndarray) -> np.ndarray:
-    """The mean of uint8 images `(N, height, width, channels)`, rounded."""
-    return np.rint(images.mean(axis=0, dtype=np.float64)).astype(np.uint8)
 
 
 class ImageSequence(keras.utils.PyDataset):
@@ -38,14 +31,6 @@ class ImageSequence(keras.utils.PyDataset):
         larger_images: uint8 `(N, larger height, larger width, channels)`, the same images read
             at a larger size, or `None`. Half of the images, at random, are then replaced by a
             crop of the larger one, at a random place: nothing is made up at the border.
-        mutation_rate: Float in [0, 1), the share of sub-pixels, at random, that are replaced by
-            uniform ones. A model of such images is one of their background, what they look like
-            whatever is on them (Ren et al. 2019, https://arxiv.org/abs/1906.02845).
-        row_mask_rate: Float in [0, 1), the share of images, at random, of which only the first rows
-            are left, a random number of them; the mean image fills the rest. So a classifier
-            learns to classify parts.
-        labeled_fraction: Float in [0, 1): where a smaller share of the images has a label, an epoch
-            has those more than once, so often that they are this share of it.
         **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
             `max_queue_size`.
 
@@ -79,16 +64,10 @@ class ImageSequence(keras.utils.PyDataset):
         shuffle: bool = True,
         horizontal_flip: bool = False,
         larger_images: np.ndarray | None = None,
-        mutation_rate: float = 0.0,
-        row_mask_rate: float = 0.0,
-        labeled_fraction: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         require_integer("batch_size", batch_size)
-        require_number("mutation_rate", mutation_rate, "[0, 1)")
-        require_number("row_mask_rate", row_mask_rate, "[0, 1)")
-        require_number("labeled_fraction", labeled_fraction, "[0, 1)")
         self.images = images
         self.labels = np.asarray(labels, dtype="int32")
         self.batch_size = batch_size
@@ -97,13 +76,8 @@ class ImageSequence(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.horizontal_flip = horizontal_flip
         self.larger_images = larger_images
-        self.mutation_rate = mutation_rate
-        self.row_mask_rate = row_mask_rate
-        self.labeled_fraction = labeled_fraction
         self.first_step = 0
         self._check_data()
-        self._mean = mean_image(images) if row_mask_rate else None
-        self._positions = self._positions_of_an_epoch()
         self.set_epoch(0)
 
     def _check_data(self):
@@ -130,18 +104,8 @@ class ImageSequence(keras.utils.PyDataset):
                 f"from {low} to {high}"
             )
 
-    def _positions_of_an_epoch(self):
-        positions, labeled = np.arange(len(self.images)), np.flatnonzero(self.labels >= 0)
-        unlabeled = len(positions) - len(labeled)
-        wanted = round(unlabeled * self.labeled_fraction / (1 - self.labeled_fraction))
-        if not 0 < len(labeled) < wanted:
-            return positions
-        # In random order: data often lie sorted by class, and the first ones are repeated most.
-        labeled = np.random.default_rng(self.seed).permutation(labeled)
-        return np.concatenate([positions, np.resize(labeled, wanted - len(labeled))])
-
     def __len__(self):
-        return math.ceil(len(self._positions) / self.batch_size) - self.first_step
+        return math.ceil(len(self.images) / self.batch_size) - self.first_step
 
     def __getitem__(self, index):
         rows = self.rows(index)
@@ -152,17 +116,6 @@ class ImageSequence(keras.utils.PyDataset):
         if self.horizontal_flip:
             flip = self._flips[rows, None, None, None]
             images = np.where(flip, images[:, :, ::-1], images)
-        if self.mutation_rate:
-            # A stream for each step: made beforehand, an epoch's would need the memory of its
-            # images, and which worker asks for which batch first must not matter.
-            step = self.first_step + index
-            rng = np.random.default_rng([self.seed, self.epoch, step, MUTATION])
-            replaced = rng.random(images.shape) < self.mutation_rate
-            noise = rng.integers(0, 256, images.shape, dtype=images.dtype)
-            images = np.where(replaced, noise, images)
-        if self.row_mask_rate:
-            below = np.arange(images.shape[1]) >= self._rows_left[rows, None]
-            images = np.where(below[:, :, None, None], self._mean, images)
         batch = {"image": images}
         if self.num_classes:
             batch["label"] = self.labels[rows]
@@ -184,13 +137,10 @@ class ImageSequence(keras.utils.PyDataset):
         self.epoch = epoch
         # All random numbers are made here, none in __getitem__: the order in which workers ask for
         # batches must not matter. One stream for each purpose: flips don't change the order.
-        order, flips, crops, cuts = np.random.default_rng([self.seed, epoch]).spawn(4)
+        order, flips, crops = np.random.default_rng([self.seed, epoch]).spawn(3)
         count = len(self.images)
-        self._order = order.permutation(self._positions) if self.shuffle else self._positions
+        self._order = order.permutation(count) if self.shuffle else np.arange(count)
         self._flips = flips.random(count) < 0.5
-        height = self.images.shape[1]
-        cut = cuts.random(count) < self.row_mask_rate
-        self._rows_left = np.where(cut, cuts.integers(0, height, count), height)
         if self.larger_images is not None:
             margin = np.subtract(self.larger_images.shape[1:3], self.images.shape[1:3])
             self._cropped = crops.random(count) < 0.5

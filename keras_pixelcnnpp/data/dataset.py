@@ -93,39 +93,7 @@ class LabeledImages:
         """
         if count is None or count >= len(self):
             return self
-        return self.take(self._some_rows(count, seed))
-
-    def _some_rows(self, count, seed):
-        return np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
-
-    def labels_kept(
-        self, per_class: int, max_examples: int | None = None, seed: int = 0
-    ) -> np.ndarray:
-        """Returns the labels, of which all but `per_class` of each class are hidden.
-
-        Args:
-            per_class: Integer, how many of each class stay, chosen at random.
-            max_examples: Integer: chosen among `some(max_examples, seed)`; `None` for all images.
-            seed: Integer.
-
-        Returns:
-            int32 `(N,)`, -1 where hidden.
-
-        Raises:
-            UserError: If a class has fewer.
-        """
-        rows = np.arange(len(self)) if max_examples is None else self._some_rows(max_examples, seed)
-        rows = np.random.default_rng([seed, per_class]).permutation(rows)
-        labels = np.full_like(self.labels, -1)
-        for label in np.unique(self.labels[self.labels >= 0]):
-            chosen = rows[self.labels[rows] == label][:per_class]
-            if len(chosen) < per_class:
-                raise UserError(
-                    f"Class {label} has {len(chosen)} labeled images to train on, fewer than "
-                    f"the {per_class} that were to keep their label."
-                )
-            labels[chosen] = label
-        return labels
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
 
     def hold_out(self, share: float, seed: int) -> tuple["LabeledImages", "LabeledImages"]:
         """Splits the images in two, each class in the same proportion.

@@ -5,7 +5,6 @@ Symbolic links are followed.
 """
 
 import csv
-import itertools
 import os
 import re
 from collections import Counter, namedtuple
@@ -45,7 +44,9 @@ def load_folder(
 
     1. CSV files `train.csv`, `validation.csv` and `test.csv` list them: rows `path,label` without a
        header. Paths are relative to the folder and stay in it. Labels count from 0; -1 means
-       unlabeled. The classes are called `Class0`, `Class1`, … Only `train.csv` must be there.
+       unlabeled. The classes are called `Class0`, `Class1`, … Only `train.csv` must be there, and
+       may list an image several times, if there is a `validation.csv`: it is then trained on more
+       often.
     2. A folder for each class, `train/burger/*.jpg`, `validation/burger/*.jpg`, … or just
        `burger/*.jpg`, …, at any depth. The classes are the folders of the training split in
        alphabetical order. The folder `test` may hold images directly: they are unlabeled.
@@ -205,10 +206,13 @@ def _list_csv_files(folder):
         if (folder / f"{split}.csv").exists()
     }
     seen = {}
-    for row in itertools.chain.from_iterable(listed.values()):
-        first = seen.setdefault(PurePosixPath(row.path), row)
-        if first is not row:
-            raise UserError(f"{row.place}: {row.path!r} was listed before, {first.place}")
+    for split, rows in listed.items():
+        for row in rows:
+            first = seen.setdefault(PurePosixPath(row.path), row)
+            # But not where some of the training images will be held out.
+            repeats = split == "train" and "validation" in listed and row.label == first.label
+            if first is not row and not repeats:
+                raise UserError(f"{row.place}: {row.path!r} was listed before, {first.place}")
     labels = {split: np.array([row.label for row in rows]) for split, rows in listed.items()}
     num_classes = count_classes(labels, lambda split, row: listed[split][row].place)
     return checked_class_names(None, num_classes), listed, []

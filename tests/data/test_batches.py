@@ -95,99 +95,15 @@ def test_half_of_the_images_are_crops_of_the_larger_ones(rng):
     np.testing.assert_array_equal(shuffled["label"], collect(sequence(seed=3))["label"])
 
 
-def test_mutated_sub_pixels_are_uniform():
-    images = np.full((COUNT, 4, 4, 3), 9, "uint8")
-    batches = sequence(images=images, seed=3, mutation_rate=0.3)
-    seen = []
-    for epoch in range(4):
-        batches.set_epoch(epoch)
-        seen.append(collect(batches)["image"])
-    seen = np.stack(seen)
-    assert seen.dtype == np.uint8
-    # 9600 coins and 2880 dice of 256 sides, in quarters: five standard deviations.
-    assert (seen != 9).mean() == pytest.approx(0.3 * 255 / 256, abs=0.024)
-    shares = np.bincount(seen[seen != 9] // 64, minlength=4) / (seen != 9).sum()
-    np.testing.assert_allclose(shares, 0.25, atol=0.041)
-    assert np.any(seen[0] != seen[1])
-    assert np.any(seen[0][:8] != seen[0][8:16])
-    # Whichever step comes first, and whoever asks again, sees the same.
-    batches.set_epoch(1)
-    np.testing.assert_array_equal(batches.from_step(2)[1][0]["image"], seen[1][24:32])
-    np.testing.assert_array_equal(batches[3][0]["image"], seen[1][24:32])
-    np.testing.assert_array_equal(images, 9)
-    batches.set_epoch(0)
-    np.testing.assert_array_equal(batches[0][0]["label"], sequence(seed=3)[0][0]["label"])
-
-
-def positions(batches):
-    return np.concatenate([batches.rows(step) for step in range(len(batches))])
-
-
-def test_labeled_images_come_more_often():
-    labels = np.full(COUNT, -1)
-    labels[[1, 4, 6]] = 2, 0, 3
-    # 5 in 6 would be 5 labeled ones for each of the others, of which there are `COUNT - 3`.
-    batches = sequence(labels=labels, labeled_fraction=5 / 6)
-    wanted = 5 * (COUNT - 3)
-    first = positions(batches)
-    counts = np.bincount(first, minlength=COUNT)
-    assert len(first) == wanted + COUNT - 3
-    assert np.all(counts[labels < 0] == 1)
-    assert np.ptp(counts[labels >= 0]) <= 1
-    assert (collect(batches)["label"] >= 0).sum() == wanted
-    # Spread over the epoch, and anew in the next one.
-    assert not np.array_equal(first, np.sort(first))
-    batches.set_epoch(1)
-    assert not np.array_equal(first, positions(batches))
-    np.testing.assert_array_equal(np.sort(first), np.sort(positions(batches)))
-    # Nothing changes where there are as many, or none.
-    enough = sequence(labels=labels, labeled_fraction=3 / COUNT)
-    assert order(enough) == order(sequence(labels=labels))
-    assert len(sequence(labels=np.full(COUNT, -1), labeled_fraction=0.5)) == len(enough)
-
-
-def test_labeled_images_that_come_once_more_are_of_all_classes():
-    """Though the data lie by class."""
-    labels = np.full(COUNT, -1)
-    labels[: COUNT // 2] = np.arange(COUNT // 2) * CLASSES // (COUNT // 2)
-    counts = np.bincount(positions(sequence(labels=labels, labeled_fraction=0.6)))
-    twice = np.flatnonzero(counts == 2)
-    assert not np.array_equal(twice, np.arange(len(twice)))
-
-
 def test_unconditional_batches_have_no_label():
     batches = sequence(labels=np.full(COUNT, -1), num_classes=0)
     assert set(batches[0][0]) == {"image"}
-
-
-def test_cut_images_keep_their_first_rows():
-    count, height = 600, 5
-    images = np.random.default_rng(0).integers(0, 100, (count, height, 2, 1), dtype="uint8")
-    given = {"images": images, "labels": np.zeros(count, int)}
-    batches = sequence(**given, row_mask_rate=0.7)
-    seen, whole = collect(batches)["image"], collect(sequence(**given))["image"]
-    assert seen.dtype == np.uint8
-    mean = np.rint(images.astype("float64").mean(axis=0))
-    # No pixel of these images is like the mean by chance in a whole row but rarely.
-    left = (seen == whole).all(axis=(2, 3)).cumprod(axis=1).sum(axis=1)
-    for image, original, rows in zip(seen, whole, left, strict=True):
-        np.testing.assert_array_equal(image[:rows], original[:rows])
-        np.testing.assert_array_equal(image[rows:], mean[rows:])
-    # Five standard deviations.
-    assert (left < height).mean() == pytest.approx(0.7, abs=0.094)
-    shares = np.bincount(left, minlength=height + 1)[:height] / (left < height).sum()
-    np.testing.assert_allclose(shares, 1 / height, atol=0.1)
-    batches.set_epoch(1)
-    assert np.any(collect(batches)["image"].sum() != seen.sum())
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"batch_size": 0}, "argument `batch_size`"),
-        ({"mutation_rate": 1.0}, r"argument `mutation_rate`. Expected a number in \[0, 1\)"),
-        ({"row_mask_rate": -0.1}, r"argument `row_mask_rate`. Expected a number in \[0, 1\)"),
-        ({"labeled_fraction": 1.0}, r"argument `labeled_fraction`. Expected a number in \[0, 1\)"),
         ({"larger_images": IMAGES[:-1]}, "argument `larger_images`"),
         ({"larger_images": IMAGES[:, :1]}, "argument `larger_images`.*of at least their size"),
         ({"num_classes": 4}, "argument `labels`.*from 0 to 3.*from 0 to 4"),

@@ -45,7 +45,7 @@ def test_csv_files_as_spreadsheets_write_them(folder):
         ("train/extra.png,99999999999999999999", "is not an integer"),
         ("train/extra.png,5", "label 5 is out of range: .* has 2 classes"),
         ("train/extra.png,-2", "label -2 is out of range"),
-        ("train/003.png,1", "'train/003.png' was listed before, .*train.csv row 4"),
+        ("train/003.png,0", "'train/003.png' was listed before, .*train.csv row 4"),
         ("validation/000.png,1", "'validation/000.png' was listed before"),
         ("train/extra.png", "expected path,label; found 1 columns"),
         ("../outside.png,0", "must be a path below the folder"),
@@ -68,6 +68,16 @@ def test_bad_row_is_named(folder, row, message):
     assert "\n" not in line
     # A null byte ends the reading of the file, a duplicate may be met in the later file.
     assert "row 21" in line or "validation.csv row 1" in line or "NUL" in line
+
+
+def test_an_image_listed_several_times_is_trained_on_as_often(folder):
+    append(folder, "train/003.png,1\ntrain/003.png,1")
+    train = load_dataset(folder, image_size=4).split("train")
+    assert train.paths.count("train/003.png") == 3
+    np.testing.assert_array_equal(train.images[-1], train.images[3])
+    (folder / "validation.csv").unlink()
+    with pytest.raises(UserError, match="was listed before"):
+        load_dataset(folder, image_size=4)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -16,7 +16,7 @@ def test_one_number_or_one_per_resolution(text, expected):
 
 @pytest.mark.parametrize(
     "wrong",
-    [("--filters", "24;48"), ("--head", "softmax"), ("--epochs", 0), ("--mutation-rate", 1)],
+    [("--filters", "24;48"), ("--head", "softmax"), ("--epochs", 0)],
 )
 def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, wrong):
     command = ("train", "pixelcnnpp", "--data", "digits", "--run", tmp_path / "run", *wrong)
@@ -31,7 +31,6 @@ def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, 
     [
         ({"label_loss_weight": 1.0, "conditioning": "none"}, "Without labels"),
         ({"architecture": "pixelcnn", "num_resolutions": 2}, "one resolution"),
-        ({"labeled_fraction": 0.3}, "`unlabeled_weight` above 0.*labeled_fraction=0.3"),
         ({"unlabeled_weight": 1.0, "conditioning": "none"}, "Without labels"),
     ],
 )

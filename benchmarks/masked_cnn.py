@@ -1,0 +1,56 @@
+"""A CNN that was trained to classify parts of images, beside the PixelCNN++ of a run.
+
+    python benchmarks/masked_cnn.py runs/digits
+    pixelcnnpp evaluate classification --run runs/digits-cuts --split test --partial
+
+Copies the run to `runs/digits-cuts` and trains its CNN anew, as often on each image as before: of
+half of them, at random, only the first rows are left, a random number, and the mean image fills the
+rest.
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from common import argument_parser
+
+from keras_pixelcnnpp.evaluate.classification import mean_image
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train.baseline import train_baseline
+
+MASKED = 0.5  # the share of the images
+
+
+def with_masked_rows(images, rng):
+    """Images of which a share, at random, shows its first rows alone."""
+    count, height = images.shape[:2]
+    rows = rng.integers(0, height, count)
+    rows[rng.random(count) >= MASKED] = height
+    hidden = np.arange(height) >= rows[:, None]
+    return np.where(hidden[:, :, None, None], mean_image(images), images)
+
+
+def main():
+    parser = argument_parser(__doc__)
+    parser.add_argument("run", type=Path, help="with both models trained")
+    run = parser.parse_args().run
+    cuts = RunFolder(run.with_name(f"{run.name}-cuts"))
+    shutil.copytree(run, cuts.path)
+    config = cuts.read_config()
+    options = config["baseline"]["options"]
+    dataset = cuts.load_data()
+    train = dataset.images("train", with_labels=True, max_examples=options["max_examples"])
+    # One epoch, in which each image comes as often as in all epochs, each time masked anew.
+    train = train.take(np.tile(np.arange(len(train)), options["epochs"]))
+    rng = np.random.default_rng(options["seed"])
+    train = replace(train, images=with_masked_rows(train.images, rng))
+    dataset = replace(dataset, splits={**dataset.splits, "train": train})
+    flip = options["horizontal_flip"]
+    once = {**options, "epochs": 1, "max_examples": None}
+    how = {"horizontal_flip": flip, "overwrite": True}
+    train_baseline(dataset, cuts, once, config["data"], **how)
+
+
+if __name__ == "__main__":
+    main()
