@@ -97,7 +97,7 @@ def train(group, name, data, minutes, seed):
 
     import keras_pixelcnnpp as kp
     from keras_pixelcnnpp.classifiers import refit_class_bias
-    from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch, feed
+    from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
     from keras_pixelcnnpp.data.load import load_dataset
     from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
     from keras_pixelcnnpp.layers.posterior import log_marginal
@@ -167,7 +167,7 @@ def train(group, name, data, minutes, seed):
         horizontal_flip=True,
     )
     callbacks = [timed, SetEpoch(batches)]
-    model.fit(feed(batches), epochs=10_000, shuffle=False, verbose=0, callbacks=callbacks)
+    model.fit(batches, epochs=10_000, shuffle=False, verbose=0, callbacks=callbacks)
     use_averages(model)
     scores = model.class_log_likelihoods(held_out.images)
     if options["label_loss_weight"]:

@@ -20,7 +20,7 @@ import numpy as np
 from common import argument_parser, facts, in_turn, random_images, save, show
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.data.batches import ImageSequence, feed
+from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.layers.convolutions import weight_normalized_layers
 
 BATCH = 16
@@ -53,7 +53,7 @@ def our_jobs(model, images, labels):
 
     def train():
         batches = ImageSequence(images, labels, batch_size=BATCH, num_classes=NUM_CLASSES)
-        model.fit(feed(batches), shuffle=False, verbose=0)
+        model.fit(batches, shuffle=False, verbose=0)
 
     return {
         "train": train,

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.data.batches import ImageSequence, feed
+from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.train.checkpoints import StopOnSignal
@@ -72,7 +72,7 @@ class OneDevice:
 
     def fit(self, copy: keras.Model, batches: ImageSequence, **arguments) -> None:
         """Calls `copy.fit`."""
-        copy.fit(feed(batches), **arguments)
+        copy.fit(batches, **arguments)
 
     def hand_back(self, copy: keras.Model, model: keras.Model) -> None:
         """Nothing to do."""

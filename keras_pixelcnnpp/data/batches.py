@@ -13,8 +13,8 @@ from keras_pixelcnnpp.errors import UserError
 class ImageSequence(keras.utils.PyDataset):
     """Batches of images with labels.
 
-    Order and flips depend on `seed` and the epoch only, so that a training
-    that is resumed at epoch n sees what an uninterrupted one sees. For this, `fit` needs two
+    Order, flips and crops depend on `seed` and the epoch only, so that a training that is resumed
+    at epoch n sees what an uninterrupted one sees. For this, `fit` needs two
     things: `shuffle=False`, or Keras shuffles the order of the batches once more, by Python's
     global random state; and the callback `SetEpoch`, because Keras counts a first look at the data
     as an epoch when the optimizer isn't built yet.
@@ -26,13 +26,10 @@ class ImageSequence(keras.utils.PyDataset):
         batch_size: Integer. The last batch of an epoch may be smaller.
         num_classes: Integer; 0 for an unconditional model, whose batches have no labels.
         seed: Integer.
-        shuffle: Boolean, whether the order changes every epoch.
         horizontal_flip: Boolean, whether half of the images, at random, are mirrored.
         larger_images: uint8 `(N, larger height, larger width, channels)`, the same images read
             at a larger size, or `None`. Half of the images, at random, are then replaced by a
             crop of the larger one, at a random place: nothing is made up at the border.
-        **kwargs: Arguments of `keras.utils.PyDataset`: `workers`, `use_multiprocessing`,
-            `max_queue_size`.
 
     Each batch is a tuple of one dict: `"image"`, uint8 `(batch, height, width, channels)`, and
     `"label"`, int32 `(batch,)`.
@@ -42,7 +39,7 @@ class ImageSequence(keras.utils.PyDataset):
         first_step: Integer, the step of the epoch that batch 0 belongs to.
 
     Raises:
-        ValueError: If an argument is out of range, or a label is.
+        ValueError: If `batch_size` is no positive integer, or there isn't a label for each image.
 
     Example:
 
@@ -61,48 +58,29 @@ class ImageSequence(keras.utils.PyDataset):
         batch_size: int,
         num_classes: int,
         seed: int = 0,
-        shuffle: bool = True,
         horizontal_flip: bool = False,
         larger_images: np.ndarray | None = None,
-        **kwargs,
     ):
-        super().__init__(**kwargs)
+        # With two, batches are made in threads, which under TensorFlow also keeps Keras from a
+        # `tf.data` pipeline that is tuned: at the end of an epoch, TensorFlow 2.21 waits for its
+        # tuning thread, which sleeps for 10 ms, 20 ms, 40 ms and so on. So 5.2 seconds of work
+        # took 10.3.
+        super().__init__(workers=2)
         require_integer("batch_size", batch_size)
+        if len(images) != len(labels):
+            raise UserError(
+                "Invalid value for argument `labels`. Expected one for each image. "
+                f"Received: {len(images)} images, {len(labels)} labels"
+            )
         self.images = images
         self.labels = np.asarray(labels, dtype="int32")
         self.batch_size = batch_size
         self.num_classes = num_classes
         self.seed = seed
-        self.shuffle = shuffle
         self.horizontal_flip = horizontal_flip
         self.larger_images = larger_images
         self.first_step = 0
-        self._check_data()
         self.set_epoch(0)
-
-    def _check_data(self):
-        shape = self.images.shape
-        if len(shape) != 4 or shape[0] == 0 or shape[0] != len(self.labels):
-            raise UserError(
-                "Invalid value for argument `images`. Expected shape (N, height, width, channels), "
-                "at least one image, and as many as labels. "
-                f"Received: shape={shape}, {len(self.labels)} labels"
-            )
-        larger = self.images if self.larger_images is None else self.larger_images
-        shape, smaller = larger.shape, self.images.shape
-        is_alike = len(shape) == 4 and shape[0] == smaller[0] and shape[3] == smaller[3]
-        if not is_alike or shape[1] < smaller[1] or shape[2] < smaller[2]:
-            raise UserError(
-                "Invalid value for argument `larger_images`. Expected as many images as `images`, "
-                f"of at least their size. Received: shape={shape}, with images of shape={smaller}"
-            )
-        low, high = self.labels.min(), self.labels.max()
-        if self.num_classes and not (low >= -1 and high < self.num_classes):
-            raise UserError(
-                "Invalid value for argument `labels`. Expected integers from 0 to "
-                f"{self.num_classes - 1}, or -1 for an image without a label. Received: values "
-                f"from {low} to {high}"
-            )
 
     def __len__(self):
         return math.ceil(len(self.images) / self.batch_size) - self.first_step
@@ -139,7 +117,7 @@ class ImageSequence(keras.utils.PyDataset):
         # batches must not matter. One stream for each purpose: flips don't change the order.
         order, flips, crops = np.random.default_rng([self.seed, epoch]).spawn(3)
         count = len(self.images)
-        self._order = order.permutation(count) if self.shuffle else np.arange(count)
+        self._order = order.permutation(count)
         self._flips = flips.random(count) < 0.5
         if self.larger_images is not None:
             margin = np.subtract(self.larger_images.shape[1:3], self.images.shape[1:3])
@@ -214,30 +192,3 @@ def array_batches(
             rows = np.arange(start, start + size) % count
         batches.append(({name: value[rows] for name, value in inputs.items()},))
     return batches
-
-
-def feed(batches: keras.utils.PyDataset):
-    """Returns what to give to `fit`, so that an epoch ends when its work does.
-
-    TensorFlow 2.21 tunes every `tf.data` pipeline, those that Keras makes of arrays and of a
-    `PyDataset` included, in a thread that sleeps for 10 ms, 20 ms, 40 ms and so on up to a minute;
-    at the end of an epoch it waits for that thread to wake. So 5.2 seconds of work take 10.3.
-
-    Under TensorFlow, this is a pipeline of the same batches that isn't tuned. It doesn't call their
-    `on_epoch_end`; `SetEpoch` does what an `ImageSequence` needs.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return batches
-    import tensorflow as tf
-
-    def any_rows(array):
-        return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
-
-    dataset = tf.data.Dataset.from_generator(
-        lambda: (batches[index] for index in range(len(batches))),
-        output_signature=keras.tree.map_structure(any_rows, batches[0]),
-    )
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
-    return dataset.prefetch(1).with_options(options)
