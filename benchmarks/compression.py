@@ -9,6 +9,7 @@ benchmarks/results/compression-NAME.json.
 """
 
 import importlib.util
+import io
 import math
 
 import numpy as np
@@ -16,9 +17,9 @@ from common import RESULTS, argument_parser, facts, save, show, timed
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
+from keras_pixelcnnpp.data.images import as_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize
-from keras_pixelcnnpp.savedmodel.compression import bytes_as, promised_bits
 
 FORMATS = {
     "png": {"optimize": True},
@@ -39,7 +40,20 @@ def mosaic_sizes(pixels):
     blank = np.zeros((side * side - len(pixels), height, width, channels), "uint8")
     tiles = np.concatenate([pixels, blank]).reshape(side, side, height, width, channels)
     mosaic = tiles.swapaxes(1, 2).reshape(side * height, side * width, channels)
-    return {kind: bytes_as([mosaic], kind.upper(), **FORMATS[kind]) for kind in kinds}
+    return {kind: size_as(kind, as_image(mosaic)) for kind in kinds}
+
+
+def size_as(kind, image):
+    """Bytes of an image of Pillow in a lossless format."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind.upper(), **FORMATS[kind])
+    return buffer.tell()
+
+
+def promised_bits(model, images, labels):
+    """The bits that a perfect coder would need for images and labels, any label being as likely."""
+    nats = -model.log_prob(images, labels, verbose="auto").astype("float64").sum()
+    return float(nats / np.log(2) + len(images) * np.log2(max(model.num_labels, 1)))
 
 
 def measure(model, images, batch_size):

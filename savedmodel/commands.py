@@ -1,27 +1,31 @@
-"""`pixelcnnpp savedmodel …`: seven commands; and `pixelcnnpp sample` and `classify`."""
+"""`pixelcnnpp savedmodel …`; and `pixelcnnpp sample` and `classify`."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from keras_pixelcnnpp.backend import require_tensorflow
 from keras_pixelcnnpp.checks import class_label, require_temperature
-from keras_pixelcnnpp.data.images import png_bytes
+from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-from keras_pixelcnnpp.files import counted, write_bytes
+from keras_pixelcnnpp.files import counted, write_bytes, write_predictions
 from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.savedmodel import serving
 from keras_pixelcnnpp.savedmodel.compression import compress_files, decompress_file
 from keras_pixelcnnpp.savedmodel.large_sets import sample_many, score_folder
-from keras_pixelcnnpp.savedmodel.trained import TrainedModel, classify_files
+from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 app = typer.Typer(
     help="Export a trained model and use it; compress images.",
@@ -42,14 +46,11 @@ Images = Annotated[
     list[Path], typer.Argument(help="Image files of any size: PNG, JPEG, WebP, BMP or GIF.")
 ]
 Workers = Annotated[
-    int, typer.Option(min=1, help="Number of processes that share the work. Above 1 it needs Ray.")
-]
-RayAddress = Annotated[
-    str | None,
+    int,
     typer.Option(
-        envvar="RAY_ADDRESS",
-        help="Address of a Ray cluster whose machines share the work, such as head:6379. All must "
-        "see the same files. Default: processes of this machine.",
+        min=1,
+        help="Number of processes that share the work, of the Ray cluster that the environment "
+        "variable RAY_ADDRESS names, else of this machine. Above 1 it needs Ray.",
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a job that was interrupted.")]
@@ -105,7 +106,7 @@ def export(
 def classify(savedmodel: SavedModel, images: Images, csv: Csv = None) -> None:
     """Classify image files with an exported model."""
     model = SavedModelClassifier(savedmodel)
-    classify_files(model, model.classify, model.resize, images, csv)
+    _classify(model, model, images, csv)
 
 
 @app.command(epilog=example("savedmodel score runs/digits --data images --output scores.csv"))
@@ -116,7 +117,6 @@ def score(
     ],
     output: Annotated[Path, output("The CSV file to write.")],
     workers: Workers = 1,
-    ray_address: RayAddress = None,
     resume: Resume = False,
 ) -> None:
     """Score a large set of images, into a CSV file.
@@ -125,7 +125,7 @@ def score(
     class -1 and the reason.
     """
     model = SavedModelClassifier(savedmodel)
-    bits = score_folder(model, data, output, resume, workers, ray_address)
+    bits = score_folder(model, data, output, resume, workers)
     good = np.isfinite(bits)
     print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
     if good.any():
@@ -141,7 +141,6 @@ def sample(
     seed: Seed = 0,
     temperature: Temperature = 1.0,
     workers: Workers = 1,
-    ray_address: RayAddress = None,
     resume: Resume = False,
 ) -> None:
     """Sample images with an exported model.
@@ -153,7 +152,7 @@ def sample(
     classes = dict.fromkeys(class_label(model.class_names, name) for name in label)
     labels = np.repeat(list(classes), count)
     print(f"Sampling {counted(len(labels))}. The first step takes longest.")
-    sample_many(model, labels, output, seed, temperature, resume, workers, ray_address)
+    sample_many(model, labels, output, seed, temperature, resume, workers)
     print(f"Wrote {counted(len(labels))} to {output}")
 
 
@@ -281,7 +280,42 @@ def classify_trained(
     Exactly one of --preset, --run and --model names the model.
     """
     trained = chosen_model(preset, run, model)
-    classify_files(trained.model, trained.classify, trained.resize, images, csv)
+    _classify(trained, trained.model, images, csv)
+
+
+def _classify(
+    classifier: SavedModelClassifier | TrainedModel,
+    model: SavedModelClassifier | AutoregressiveModel,
+    files: list[Path],
+    csv: Path | None,
+) -> None:
+    """Prints a table of the files' classes, and a line for each that is bad: the command fails."""
+    names, images = [], []
+    for file in files:
+        try:
+            images.append(read_image(file, model.image_shape, classifier.resize))
+            names.append(str(file))
+        except UserError as error:
+            print(f"pixelcnnpp: error: {error}", file=sys.stderr)
+    if not images:
+        raise UserError("None of the files can be classified.")
+    result = classifier.classify(np.stack(images))
+    table = Table()
+    table.add_column("image", overflow="fold")
+    table.add_column("class")
+    table.add_column("probability", justify="right")
+    table.add_column(bits_unit(model.num_levels), justify="right")
+    columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
+    for name, label, probabilities, bits in zip(names, *columns, strict=True):
+        class_name = model.class_names[label]
+        table.add_row(name, class_name, f"{probabilities[label]:.1%}", f"{bits:.3f}")
+    Console(markup=False, emoji=False).print(table)
+    if csv is not None:
+        unknown = [-1] * len(names)
+        write_predictions(csv, names, unknown, result["probabilities"], model.class_names)
+        print(f"Wrote {csv}")
+    if len(images) < len(files):
+        raise typer.Exit(2)
 
 
 def chosen_model(preset: str | None, run: Path | None, model: Path | None) -> TrainedModel:

@@ -1,6 +1,5 @@
 """Image files compressed by a model into one file, and that file back into images."""
 
-import io
 import os
 import shlex
 from collections.abc import Sequence
@@ -8,21 +7,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.data.images import (
-    as_image,
     check_channels,
     open_image,
     png_bytes,
     read_image,
 )
-from keras_pixelcnnpp.distributions.levels import bits_unit, quantize
+from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted, write_bytes
-from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.savedmodel.large_sets import images_below
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
@@ -31,7 +26,7 @@ _PLAIN_MODES = ("1", "L", "P", "RGB")
 
 
 def compress_files(source: str, sources: list[Path], output: Path, resize: str | None) -> None:
-    """Writes the images of some files, and of all below folders, into one; prints what that saved.
+    """Writes the images of some files, and of all below folders, into one.
 
     Without `resize`, images that would not come back as they are are refused.
     """
@@ -45,22 +40,11 @@ def compress_files(source: str, sources: list[Path], output: Path, resize: str |
     images = np.stack([_read(file, model, resize) for file in files])
     compressed = compress_images(model, images, None, _names(files))
     write_bytes(output, compressed.data)
-    kept = quantize(images, model.num_levels)
-    sizes = {
-        "promised, −log2 p": promised_bits(model, images, compressed.labels) / 8,
-        "coded": compressed.num_coded_bytes,
-        "the file, with names and checksums": len(compressed.data),
-        "as WebP files": bytes_as(kept, "WEBP", lossless=True, quality=100, method=6),
-        "as PNG files": bytes_as(kept, "PNG", optimize=True),
-    }
-    table = Table("", "bytes", bits_unit(model.num_levels))
-    for name, size in sizes.items():
-        table.add_row(name, f"{size:,.0f}", f"{8 * size / images.size:.3f}")
-    Console().print(table)
-    if model.num_levels < 256:
-        print(f"Of the 256 values of a sub-pixel, the nearest of {model.num_levels} is kept.")
+    size = len(compressed.data)
+    bits = f"{8 * size / images.size:.3f} {bits_unit(model.num_levels)}"
     print(
-        f"Wrote {counted(len(files))} to {output}. Back: pixelcnnpp savedmodel decompress "
+        f"Wrote {counted(len(files))} to {output}: {counted(size, 'byte')}, {bits}. "
+        "Back: pixelcnnpp savedmodel decompress "
         f"{shlex.join([str(output), '--model', str(source)])} --output FOLDER"
     )
 
@@ -96,22 +80,6 @@ def _read(file, model, resize):
             "or --resize stretch"
         )
     return found
-
-
-def promised_bits(model: AutoregressiveModel, images: np.ndarray, labels: np.ndarray) -> float:
-    """The bits that a perfect coder would need for images and labels, any label being as likely."""
-    nats = -model.log_prob(images, labels, verbose="auto").astype("float64").sum()
-    return float(nats / np.log(2) + len(images) * np.log2(max(model.num_labels, 1)))
-
-
-def bytes_as(pixels: np.ndarray, kind: str, **options) -> int:
-    """The length of images in a lossless format, all together."""
-    total = 0
-    for image in pixels:
-        buffer = io.BytesIO()
-        as_image(image).save(buffer, kind, **options)
-        total += buffer.tell()
-    return total
 
 
 def decompress_file(file: Path, source: str, output: Path, overwrite: bool = False) -> None:

@@ -30,7 +30,6 @@ def score_folder(
     output: Path,
     resume: bool = False,
     workers: int = 1,
-    ray_address: str | None = None,
     block_size: int = 256,
 ) -> np.ndarray:
     """Scores every image file below a folder, into a CSV file that grows block by block.
@@ -55,7 +54,7 @@ def score_folder(
         writer.writerows(rows)
         # The workers of a cluster have other working directories.
         score = partial(_score, data.absolute() if workers > 1 else data)
-        for scored in map_blocks(score, blocks, model, workers, ray_address):
+        for scored in map_blocks(score, blocks, model, workers):
             writer.writerows(scored)
             file.flush()
             rows += scored
@@ -111,7 +110,6 @@ def sample_many(
     temperature: float = 1.0,
     resume: bool = False,
     workers: int = 1,
-    ray_address: str | None = None,
     block_size: int = 100,
 ) -> None:
     """Samples an image for each label, as PNG files: `Class1_image_01.png` and so on.
@@ -127,7 +125,7 @@ def sample_many(
             # second block what another seed samples in the first.
             own = int(np.random.default_rng([seed, start]).integers(2**31)) if start else seed
             blocks[start] = (labels[part], own, temperature)
-    samples = map_blocks(_sample, list(blocks.values()), model, workers, ray_address)
+    samples = map_blocks(_sample, list(blocks.values()), model, workers)
     for start, images in zip(blocks, samples, strict=True):
         for file, image in zip(files[start:], images, strict=False):
             write_bytes(file, png_bytes(image))
@@ -142,17 +140,17 @@ def map_blocks(
     blocks: list,
     model: SavedModelClassifier,
     workers: int = 1,
-    ray_address: str | None = None,
 ) -> Iterator:
     """Yields `function(model, block)` of each block, in their order, with a progress bar.
 
-    More than one worker needs Ray, and what can be pickled; with `ray_address`, as `ray.init` takes
-    it, the machines of a cluster share the work, and see the same files by the same paths.
+    More than one worker needs Ray, and what can be pickled. Where Ray's environment variable
+    `RAY_ADDRESS` names a cluster, its machines share the work, and see the same files by the same
+    paths.
     """
     tick = progress(len(blocks), unit="block")
     if workers > 1 and blocks:
         # The workers start in other folders.
-        results = _map_with_ray(function, blocks, model.folder.absolute(), workers, ray_address)
+        results = _map_with_ray(function, blocks, model.folder.absolute(), workers)
     else:
         results = (function(model, block) for block in blocks)
     for result in results:
@@ -174,11 +172,11 @@ class _Worker:
         return {"result": [pickle.dumps(result)]}
 
 
-def _map_with_ray(function, blocks, model, workers, address):
+def _map_with_ray(function, blocks, model, workers):
     """Ray replaces a process or machine that is lost, and does its block again."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    own = {}
-    if address is None:
+    address, own = os.environ.get("RAY_ADDRESS"), {}
+    if not address:
         # Ray runs what it is sent by whoever knows a word: here one that is new each time.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
         own = {"num_cpus": workers, "include_dashboard": False}

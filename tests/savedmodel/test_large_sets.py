@@ -196,12 +196,16 @@ class TestRay:
         assert contents[0] == contents[1]
 
     @pytest.mark.filterwarnings("default")  # Ray gives some of its own while it is imported
-    def test_samples_and_no_cluster_there(self, pixelcnnpp, savedmodel, exported, tmp_path):
+    def test_samples_and_no_cluster_there(
+        self, pixelcnnpp, savedmodel, exported, tmp_path, monkeypatch
+    ):
         labels, options = np.arange(10) % 3, {"seed": 3, "block_size": 4}
         for name, workers in (("one", 1), ("two", 2)):
             sample_many(exported, labels, tmp_path / name, workers=workers, **options)
         one, two = (sorted((tmp_path / name).iterdir()) for name in ("one", "two"))
         assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
-        address = ("--ray-address", "127.0.0.1:9", "--workers", 2)
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
         command = ("savedmodel", "sample", savedmodel, "--label", 0, "--output", tmp_path / "no")
-        one_line(pixelcnnpp(*command, *address), "No Ray cluster can be reached at 127.0.0.1:9")
+        one_line(
+            pixelcnnpp(*command, "--workers", 2), "No Ray cluster can be reached at 127.0.0.1:9"
+        )
