@@ -46,10 +46,8 @@ def main():
     rng = np.random.default_rng(options["seed"])
     train = replace(train, images=with_masked_rows(train.images, rng))
     dataset = replace(dataset, splits={**dataset.splits, "train": train})
-    flip = options["horizontal_flip"]
     once = {**options, "epochs": 1, "max_examples": None}
-    how = {"horizontal_flip": flip, "overwrite": True}
-    train_baseline(dataset, cuts, once, config["data"], **how)
+    train_baseline(dataset, cuts, once, config["data"], overwrite=True)
 
 
 if __name__ == "__main__":

@@ -218,8 +218,6 @@ class RunFolder:
         """
         # As JSON will give them back, so that a tuple equals the list that was written for it.
         config, data = json.loads(json.dumps([config, data]))
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path} is a file; a run needs a folder.")
         for folder in (self.path, self.checkpoints(section), self.logs(section)):
             remove_leftovers(folder)
         known = self.read_config() if self.config_json.exists() else {}

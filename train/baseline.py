@@ -10,7 +10,6 @@ from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.loop import Start, claim, train_into
 from keras_pixelcnnpp.train.monitors import ValidationMonitor, max_validation_examples
-from keras_pixelcnnpp.train.options import BaselineOptions, overrides
 
 
 def train_baseline(
@@ -18,19 +17,15 @@ def train_baseline(
     run: RunFolder,
     training: dict,
     data_config: dict,
-    *,
-    horizontal_flip: bool,
     **how,
 ) -> BaselineCNN:
-    """Trains the CNN into the run folder; options that are missing have their default.
+    """Trains the CNN into the run folder, with all training options of `BaselineOptions`.
 
     AdamW's learning rate rises for a twentieth of the steps, then falls as a cosine. `how` has the
     arguments of `loop.Start`.
     """
     start = Start(**how)
-    defaults = overrides(BaselineOptions(data="", run=run.path))
-    training = {**defaults, **training, "horizontal_flip": horizontal_flip}
-    training["jit_compile"] = backend.jit_compile(training["jit_compile"])
+    training = {**training, "jit_compile": backend.jit_compile(training["jit_compile"])}
     keras.utils.set_random_seed(training["seed"])
     choice = {"max_examples": training["max_examples"], "seed": training["seed"]}
     images = dataset.images("train", with_labels=True, **choice)
@@ -48,7 +43,7 @@ def train_baseline(
         model = BaselineCNN(
             image_shape=dataset.image_shape,
             num_classes=dataset.num_classes,
-            horizontal_flip=horizontal_flip,
+            horizontal_flip=training["horizontal_flip"],
         )
         optimizer = make_optimizer(
             {**training, **schedule}, steps, weight_decay=training["weight_decay"]

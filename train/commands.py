@@ -94,16 +94,16 @@ def baseline(options: BaselineOptions) -> None:
     """
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
-    folder = RunFolder(options.run)
+    folder, training = RunFolder(options.run), overrides(options)
     dataset, data_config = load_training_data(options)
-    flip = options.horizontal_flip
+    if training["horizontal_flip"] is None:
+        training["horizontal_flip"] = options.data not in NOT_MIRRORED
     with stoppable(folder.checkpoints("baseline")):
         train_baseline(
             dataset,
             folder,
-            overrides(options),
+            training,
             data_config,
-            horizontal_flip=options.data not in NOT_MIRRORED if flip is None else flip,
             callbacks=callbacks,
             resume=options.resume,
             overwrite=options.overwrite,

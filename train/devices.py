@@ -25,13 +25,12 @@ def find_devices(devices: int | None, workers: str | None, worker: int | None) -
     Raises:
         UserError: If the options don't fit, or the workers don't meet.
     """
-    if (workers is None) != (worker is None):
-        raise UserError("The options `workers` and `worker` belong together: give both.")
-    if workers is None:
+    if workers is None and worker is None:
         return OneDevice() if devices in (None, 1) else DataParallel(devices)
-    if devices is not None:
+    if workers is None or worker is None or devices is not None:
         raise UserError(
-            "Several workers use all of their devices: give `devices` or `workers`, not both."
+            "Several workers use all of their devices. Expected the options `workers` and `worker` "
+            f"without `devices`. Received: {workers=}, {worker=}, {devices=}"
         )
     addresses = [part.strip() for part in workers.split(",")]
     if worker >= len(addresses):
@@ -73,9 +72,6 @@ class OneDevice:
     def fit(self, copy: keras.Model, batches: ImageSequence, **arguments) -> None:
         """Calls `copy.fit`."""
         copy.fit(batches, **arguments)
-
-    def hand_back(self, copy: keras.Model, model: keras.Model) -> None:
-        """Nothing to do."""
 
     def wait(self) -> None:
         """For nobody."""
@@ -161,10 +157,6 @@ class DataParallel(OneDevice):
         sharded = ShardedSequence(batches, self.num_devices, self.worker, self.num_workers)
         with self._training():
             copy.fit(sharded, **arguments)
-
-    def hand_back(self, copy: keras.Model, model: keras.Model) -> None:
-        """Gives the model the state of its copy."""
-        copy_state(copy, model)
 
     def wait(self) -> None:
         """Waits until every worker has come to this point."""

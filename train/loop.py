@@ -18,7 +18,7 @@ from keras_pixelcnnpp.train.checkpoints import (
     EpochCheckpoint,
     StopOnSignal,
 )
-from keras_pixelcnnpp.train.devices import OneDevice
+from keras_pixelcnnpp.train.devices import OneDevice, copy_state
 from keras_pixelcnnpp.train.monitors import HistoryFile, TensorBoardLog, ValidationMonitor
 from keras_pixelcnnpp.train.options import MAY_CHANGE, WATCHING
 
@@ -191,7 +191,8 @@ def train_epochs(
             fitted = True
             if trained.stop_training:
                 break  # a callback such as keras.callbacks.EarlyStopping has seen enough
-    parallel.hand_back(trained, model)
+    if trained is not model:
+        copy_state(trained, model)
     if fitted:
         # `fit` has averaged them; what a callback then put in their place, such as the weights of
         # the best epoch, stays.

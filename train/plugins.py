@@ -29,16 +29,13 @@ def _callback(name: str) -> keras.callbacks.Callback:
         for attribute in path.split("."):
             found = getattr(found, attribute)
         made = found if isinstance(found, keras.callbacks.Callback) else found()
+        if not isinstance(made, keras.callbacks.Callback):
+            raise TypeError(f"it gives {made!r:.80}")
     except (AttributeError, TypeError) as error:
         raise UserError(
             "Invalid value for option `callback`. Expected module:object, a Keras callback or what "
             f"returns one when called without arguments. Received: {name} ({error})"
         ) from error
-    if not isinstance(made, keras.callbacks.Callback):
-        raise UserError(
-            "Invalid value for option `callback`. Expected a Keras callback, or what returns one "
-            f"when called without arguments. Received: {name}, which gives {made!r:.80}"
-        )
     return made
 
 

@@ -139,9 +139,10 @@ def test_any_array(tmp_path_factory, name, data):
         ({"x_train": npy_of_shape((-1, 2, 2, 1))}, "cannot be read"),
         ({"padding": b"\x93NUMPY" + bytes(2**28)}, "a bomb"),
         ({"class_names": b"4"}, "cannot be read"),
+        ({"x_train": np.array([{"a": 1}], dtype=object)}, "cannot be read"),
         ({"class_names": np.array(["cat", "dog\n\x1b[2J"])}, "must be printable"),
     ],
-    ids=["terabyte", "beyond 64 bits", "negative", "zip bomb", "no array", "control characters"],
+    ids=["terabyte", "beyond 64 bits", "negative", "zip bomb", "no array", "objects", "control"],
 )
 def test_hostile_npz(tmp_path, entries, message):
     path = tmp_path / "data.npz"

@@ -58,7 +58,8 @@ def test_missing_source(tmp_path, monkeypatch, name):
 @st.composite
 def data_sets(draw):
     """A form of `--data` and what to write in it: by split, images and labels."""
-    form = draw(st.sampled_from(["npz", "CSV files", "split folders", "class folders"]))
+    forms = ["npz", "npz as Keras has it", "CSV files", "split folders", "class folders"]
+    form = draw(st.sampled_from(forms))
     num_classes = draw(st.integers(1, 3))
     shape = (draw(st.integers(1, 5)), draw(st.integers(1, 5)), draw(st.sampled_from([1, 3])))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -75,10 +76,14 @@ def data_sets(draw):
 
 def write(folder, form, made):
     """Writes a data set and returns what to give as `--data`."""
-    if form == "npz":
-        images = {f"x_{split}": images for split, (images, _) in made.items()}
-        labels = {f"y_{split}": labels for split, (_, labels) in made.items()}
-        np.savez(folder / "data.npz", **images, **labels)
+    if form in ("npz", "npz as Keras has it"):
+        arrays = {}
+        for split, (images, labels) in made.items():
+            is_gray = form != "npz" and images.shape[3] == 1
+            name = "val" if (form, split) == ("npz", "validation") else split
+            arrays[f"x_{name}"] = images.squeeze(3) if is_gray else images
+            arrays[f"y_{name}"] = labels if form == "npz" else labels[:, None]
+        np.savez(folder / "data.npz", **arrays)
         return folder / "data.npz"
     for split, (images, labels) in made.items():
         rows = []
@@ -151,3 +156,51 @@ def test_no_network(monkeypatch):
     monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
     with pytest.raises(UserError, match=r"mnist cannot be downloaded: no route to host\. .*\.npz"):
         load_dataset("mnist")
+
+
+def arrays(**changes):
+    rng = np.random.default_rng(0)
+    made = {
+        "x_train": rng.integers(0, 256, (20, 6, 4, 3), dtype="uint8"),
+        "y_train": np.arange(20) % 2,
+        "x_val": rng.integers(0, 256, (4, 6, 4, 3), dtype="uint8"),
+        "y_val": np.arange(4)[:, None] % 2,
+        "x_test": rng.integers(0, 256, (3, 6, 4, 3), dtype="uint8"),
+    }
+    return {name: value for name, value in (made | changes).items() if value is not None}
+
+
+def write_npz(tmp_path, **changes):
+    path = tmp_path / "data.npz"
+    np.savez(path, **arrays(**changes))
+    return path
+
+
+def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path):
+    dataset = load_dataset(write_npz(tmp_path, class_names=["cat", "dog"]))
+    assert (dataset.class_names, dataset.name) == (("cat", "dog"), "data")
+    assert dataset.split("test").labels.tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": None}, "no array x_train. There is: x_test, x_val"),
+        ({"y_train": None}, "x_train but no y_train"),
+        ({"x_train": np.zeros((20, 6, 4, 3))}, r"x_train must be uint8 .* it is float64"),
+        ({"x_train": np.zeros((20, 6), "uint8")}, "x_train must be uint8"),
+        ({"x_train": np.zeros((0, 6, 4, 3), "uint8")}, "x_train must be uint8 .* not empty"),
+        ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "images of different shapes"),
+        ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
+        ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),
+        ({"y_train": np.arange(20) % 2 * 2}, "labels of train, row 1: label 2 is out of range"),
+        ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
+        ({"y_val": np.array([0, 1, 2**32, 0])}, "is out of range"),
+        ({"class_names": ["cat"]}, "`class_names`. Expected 2 strings"),
+        ({"class_names": ["cat", "cat"]}, "No two classes may have the same name"),
+        ({"x_valid": arrays()["x_val"]}, "two names for one split, valid and val"),
+    ],
+)
+def test_bad_arrays_are_named(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        load_dataset(write_npz(tmp_path, **changes))

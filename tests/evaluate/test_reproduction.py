@@ -27,9 +27,8 @@ class Recorder:
             "pixelcnnpp": {"options": self.options, "model": model.get_config()},
         }
 
-    def baseline(self, dataset, run, training, data_config, *, horizontal_flip, **how):
-        given = {name: value for name, value in training.items() if value is not None}
-        self.options = {**given, "horizontal_flip": horizontal_flip}
+    def baseline(self, dataset, run, training, data_config, **how):
+        self.options = {name: value for name, value in training.items() if value is not None}
         self.config = {"data": data_config, "baseline": {"options": self.options}}
 
 

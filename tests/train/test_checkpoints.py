@@ -1,26 +1,23 @@
 import signal
-import struct
-import zipfile
 
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.errors import UserError, is_disk_full
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.optimizers import use_averages, variable_value
 from keras_pixelcnnpp.train.checkpoints import (
     Checkpoints,
+    EpochCheckpoint,
     Progress,
     StopOnSignal,
 )
-from keras_pixelcnnpp.train.loop import train_epochs
 
 
-def model(units=3):
+def model():
     """A model with random state (dropout), optimizer state and averages."""
-    layers = [keras.Input((2,)), keras.layers.Dense(units), keras.layers.Dropout(0.5)]
+    layers = [keras.Input((2,)), keras.layers.Dense(3), keras.layers.Dropout(0.5)]
     model = keras.Sequential(layers)
     model.compile(keras.optimizers.Adam(0.1, use_ema=True), loss="mse")
     return model
@@ -51,22 +48,6 @@ def checkpoints(tmp_path):
     return Checkpoints(tmp_path / "checkpoints")
 
 
-def test_all_of_the_state_comes_back(checkpoints):
-    first = model()
-    train(first)
-    checkpoints.save(first, Progress(1))
-    saved = state(first)
-    # More than the weights: the dropout's seed generator, the optimizer's moments and counter.
-    assert len(saved) > len(first.weights)
-
-    second = model()
-    assert checkpoints.restore(second) == Progress(1)
-    assert same(state(second), saved)
-    train(first)
-    train(second)
-    assert same(state(first), state(second))
-
-
 def test_last_two_are_kept(checkpoints):
     trained = model()
     train(trained)
@@ -86,22 +67,16 @@ def test_broken_weights_are_not_kept(checkpoints):
     assert checkpoints.saved() == [Progress(1)]
 
 
-def damage_variables(folder):
-    path = folder / "epoch-0002.npz"
-    path.write_bytes(path.read_bytes()[:-100])
+def truncate(content):
+    return content[:-100]
 
 
-def flip_a_bit(folder):
-    path = folder / "epoch-0002.npz"
-    with zipfile.ZipFile(path) as archive:
-        first = archive.infolist()[0]
-    content = bytearray(path.read_bytes())
-    name, extra = struct.unpack_from("<HH", content, first.header_offset + 26)
-    content[first.header_offset + 30 + name + extra + first.file_size - 1] ^= 1
-    path.write_bytes(content)
+def flip_a_bit(content):
+    place = content.index(b"\n", content.index(b"NUMPY")) + 1  # the first array, after its header
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
-@pytest.mark.parametrize("damage", [damage_variables, flip_a_bit])
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit])
 def test_torn_checkpoint_is_passed_over(checkpoints, damage):
     trained = model()
     train(trained)
@@ -109,7 +84,8 @@ def test_torn_checkpoint_is_passed_over(checkpoints, damage):
     saved = state(trained)
     train(trained)
     checkpoints.save(trained, Progress(2))
-    damage(checkpoints.folder)
+    path = checkpoints.folder / "epoch-0002.npz"
+    path.write_bytes(damage(path.read_bytes()))
     assert checkpoints.restore(trained) == Progress(1)
     assert same(state(trained), saved)
 
@@ -124,63 +100,25 @@ def test_worker_that_only_reads(checkpoints):
     assert reader.restore(trained) == Progress(1)
 
 
-def test_full_disk_leaves_the_checkpoint_before(small_disk):
-    checkpoints = Checkpoints(small_disk)
-    small, large = model(), model(units=5000)
-    train(small)
-    checkpoints.save(small, Progress(1))
-    large.optimizer.build(large.trainable_variables)
-    with pytest.raises(OSError, match="File too large") as error:
-        checkpoints.save(large, Progress(1, 2))
-    assert is_disk_full(error.value)
-    assert checkpoints.restore(small) == Progress(1)
-    assert len(list(small_disk.glob("epoch-*"))) == 1
-
-
-COUNT, BAD = 24, 17
-
-
-class Fragile(keras.Model):
-    """Breaks at an image of zeros: its loss is infinite."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = self.add_weight(shape=(), initializer="ones", name="weight")
-        self.build({"image": (None, 2, 2, 1)})
-
-    def build(self, input_shape):
-        self.built = True
-
-    def call(self, inputs):
-        return self.weight * ops.mean(ops.cast(inputs["image"], "float32"), axis=(1, 2, 3))
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, **_):
-        return ops.mean(ops.log(y_pred))
-
-
-def test_the_batch_whose_loss_is_not_finite_is_named(tmp_path):
-    images = np.ones((COUNT, 2, 2, 1), "uint8")
-    images[BAD] = 0
-    batches = ImageSequence(images, np.zeros(COUNT), batch_size=4, num_classes=1, seed=3)
-    good = batches.from_step(0)
-    good.images = np.ones_like(images)
-    fragile = Fragile()
-    fragile.compile(keras.optimizers.SGD(1e-3))
-    train_epochs(fragile, good, 1, tmp_path, verbose=0)
+def test_the_batch_whose_loss_is_not_finite_is_named(checkpoints):
+    trained = model()
+    train(trained)
+    checkpoints.save(trained, Progress(1))
+    images = np.zeros((24, 2, 2, 1), "uint8")
+    batches = ImageSequence(images, np.zeros(24), batch_size=4, num_classes=1, seed=3)
+    batches.set_epoch(1)
+    callback = EpochCheckpoint(checkpoints, batches.from_step(2), StopOnSignal())
+    callback.set_model(trained)
+    callback.on_epoch_begin(1)
+    callback.on_train_batch_end(0, {"loss": 1.0})
     with pytest.raises(UserError) as error:
-        train_epochs(fragile, batches, 3, tmp_path, resume=True, verbose=0)
-    order = np.random.default_rng([3, 1]).spawn(3)[0].permutation(COUNT).reshape(6, 4)
-    (batch,) = np.flatnonzero((order == BAD).any(axis=1))
+        callback.on_train_batch_end(1, {"loss": float("inf")})
+    order = np.random.default_rng([3, 1]).spawn(3)[0].permutation(24)
+    shown = ", ".join(map(str, order[12:16]))
     message = str(error.value)
-    shown = ", ".join(map(str, order[batch]))
-    assert f"(epoch 2, batch {batch + 1}: training images {shown})" in message
-    assert f"The checkpoint after 1 epoch is kept in {tmp_path}." in message
+    assert f"(epoch 2, batch 4: training images {shown})" in message
+    assert f"The checkpoint after 1 epoch is kept in {checkpoints.folder}." in message
     assert "\n" not in message
-
-    intact = Fragile()
-    intact.compile(keras.optimizers.SGD(1e-3))
-    assert Checkpoints(tmp_path).restore(intact) == Progress(1)
-    assert np.isfinite(variable_value(intact.weight))
 
 
 @pytest.fixture

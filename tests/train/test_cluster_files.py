@@ -29,6 +29,15 @@ def stand_ins(tmp_path, monkeypatch):
     return add
 
 
+@pytest.fixture(params=[False, True])
+def resumes(request, tmp_path):
+    """Whether there is a run already."""
+    if request.param:
+        (tmp_path / "runs/mine").mkdir(parents=True)
+        (tmp_path / "runs/mine/config.json").touch()
+    return request.param
+
+
 def parsed(tmp_path):
     """The options of `train pixelcnnpp`, as the command itself understands what was given."""
     backend, *words = (tmp_path / "given").read_text().splitlines()
@@ -38,11 +47,7 @@ def parsed(tmp_path):
     return command.make_context("pixelcnnpp", words[2:]).params
 
 
-@pytest.mark.parametrize("resumes", [False, True])
 def test_slurm(tmp_path, stand_ins, monkeypatch, resumes):
-    if resumes:
-        (tmp_path / "runs/mine").mkdir(parents=True)
-        (tmp_path / "runs/mine/config.json").touch()
     stand_ins("scontrol", '[ "$*" = "show hostnames node[1-2]" ] && printf "node1\\nnode2\\n"')
     stand_ins("srun", 'shift; SLURM_PROCID=1 exec "$@"')
     monkeypatch.setenv("SLURM_JOB_NODELIST", "node[1-2]")
@@ -52,12 +57,8 @@ def test_slurm(tmp_path, stand_ins, monkeypatch, resumes):
     assert (options["worker"], options["resume"]) == (1, resumes)
 
 
-@pytest.mark.parametrize("resumes", [False, True])
 def test_kubernetes(tmp_path, stand_ins, monkeypatch, resumes):
     yaml = pytest.importorskip("yaml")
-    if resumes:
-        (tmp_path / "runs/mine").mkdir(parents=True)
-        (tmp_path / "runs/mine/config.json").touch()
     _, job = yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text())
     name, spec = job["metadata"]["name"], job["spec"]
     pod = spec["template"]["spec"]

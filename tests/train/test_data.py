@@ -17,13 +17,6 @@ def classes(folder):
     return folder
 
 
-def test_crops_need_image_files(pixelcnnpp, tmp_path):
-    result = pixelcnnpp(
-        "train", "pixelcnnpp", "--data", "digits", "--run", tmp_path, "--crop-margin", 2
-    )
-    one_line(result, "crop_margin", "digits")
-
-
 def test_evaluation_skips_the_files_that_the_training_skipped(pixelcnnpp, capsys, tmp_path):
     folder = classes(tmp_path / "data")
     for split, name in (("train", "2"), ("val", "0")):

@@ -11,7 +11,7 @@ import tiny
 
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.train.devices import DataParallel, ShardedSequence, find_devices
+from keras_pixelcnnpp.train.devices import DataParallel, ShardedSequence
 
 SUPPORT = Path(__file__).parent.parent / "support"
 
@@ -138,20 +138,6 @@ def test_more_devices_than_there_are():
 def test_not_under_torch():
     with pytest.raises(UserError, match="not supported under torch"):
         DataParallel(2)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ((None, "a:1,b:2", None), "belong together"),
-        ((None, None, 0), "belong together"),
-        ((None, "a:1,b:2", 2), "from 0 to 1.*worker=2"),
-        ((2, "a:1,b:2", 0), "not both"),
-    ],
-)
-def test_options_that_do_not_fit(options, message):
-    with pytest.raises(UserError, match=message):
-        find_devices(*options)
 
 
 def sequence(count, batch_size=8, **arguments):

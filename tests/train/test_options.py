@@ -3,9 +3,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from keras_pixelcnnpp.distributions.heads import HEADS
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import ARCHITECTURES
-from keras_pixelcnnpp.train.data import load_preset
 from keras_pixelcnnpp.train.options import PixelCNNOptions, numbers, resolve_options
 
 
@@ -14,90 +12,48 @@ def test_one_number_or_one_per_resolution(text, expected):
     assert numbers(text) == expected
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [("--filters", "24;48"), ("--head", "softmax"), ("--epochs", 0)],
-)
-def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, wrong):
-    command = ("train", "pixelcnnpp", "--data", "digits", "--run", tmp_path / "run", *wrong)
-    status, _, err = pixelcnnpp(*command)
-    assert status == 2
-    assert wrong[0] in err
-    assert not (tmp_path / "run").exists()
+PRESET = {
+    "model": {"label_loss_weight": 0.3, "num_candidates": 2, "filters": 40},
+    "training": {"epochs": 44, "likelihood_epochs": 26, "crop_margin": 4, "batch_size": 16},
+}
+UNLABELED = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("given", "data", "expected"),
     [
-        ({"label_loss_weight": 1.0, "conditioning": "none"}, "Without labels"),
-        ({"architecture": "pixelcnn", "num_resolutions": 2}, "one resolution"),
-        ({"unlabeled_weight": 1.0, "conditioning": "none"}, "Without labels"),
+        # What the user gave overrides the preset.
+        ({"filters": None, "epochs": 44}, {}, {"filters": 40, "epochs": 44, "batch_size": 16}),
+        ({"filters": 20, "batch_size": 8}, {}, {"filters": 20, "epochs": 44, "batch_size": 8}),
+        # The preset gives way to the data.
+        ({}, {}, {"label_loss_weight": 0.3, "crop_margin": 4, "num_candidates": 2}),
+        ({}, {"num_classes": 1}, {"label_loss_weight": 0.0}),
+        ({"conditioning": "none"}, {}, {"label_loss_weight": 0.0}),
+        ({}, {"from_files": False}, {"crop_margin": 0}),
+        ({"crop_margin": 2}, {"from_files": False}, {"crop_margin": 2}),
+        # Of other epochs as large a share is by likelihood.
+        ({}, {}, {"likelihood_epochs": 26}),
+        ({"epochs": 44}, {}, {"likelihood_epochs": 26}),
+        ({"epochs": 10}, {}, {"likelihood_epochs": 5}),
+        ({"epochs": 1}, {}, {"likelihood_epochs": 0}),
+        ({"epochs": 88}, {}, {"likelihood_epochs": 52}),
+        ({"epochs": 10, "likelihood_epochs": 8}, {}, {"likelihood_epochs": 8}),
+        # Images without a label teach from the start, and take all candidates.
+        (UNLABELED, {}, {"likelihood_epochs": 0, "num_candidates": None}),
+        ({**UNLABELED, "likelihood_epochs": 4}, {}, {"likelihood_epochs": 4}),
+        ({"unlabeled_weight": 0.0}, {}, {"likelihood_epochs": 26, "num_candidates": 2}),
     ],
 )
-def test_contradicting_options(overrides, message):
-    with pytest.raises(UserError, match=message):
-        resolve_options({"model": {}, "training": {}}, overrides, 3)
+def test_what_a_training_takes(given, data, expected):
+    model, training = resolve_options(PRESET, given, **{"num_classes": 4, **data})
+    assert model["architecture"] == "pixelcnnpp"
+    assert {**model, **training}.items() >= expected.items()
 
 
-def test_preset_of_another_architecture():
-    with pytest.raises(UserError, match=r"The preset digits is of pixelcnnpp. Received: pixelcnn$"):
-        load_preset("digits", "digits", "pixelcnn")
-
-
-def test_unlabeled_images_take_all_candidates_whatever_the_preset_has():
-    preset = {"model": {"label_loss_weight": 0.1, "num_candidates": 2}, "training": {}}
-    assert resolve_options(preset, {"unlabeled_weight": 0.5}, 3)[0]["num_candidates"] is None
-    assert resolve_options(preset, {"unlabeled_weight": 0.0}, 3)[0]["num_candidates"] == 2
-
-
-@pytest.mark.parametrize(
-    ("given", "num_classes", "from_files", "expected"),
-    [
-        ({}, 4, True, (0.3, 4)),
-        ({}, 1, True, (0.0, 4)),
-        ({"conditioning": "none"}, 4, True, (0.0, 4)),
-        ({"label_loss_weight": 0.0}, 4, True, (0.0, 4)),
-        ({}, 4, False, (0.3, 0)),
-        ({"crop_margin": 2}, 4, False, (0.3, 2)),
-    ],
-)
-def test_a_preset_gives_way_to_the_data(given, num_classes, from_files, expected):
-    preset = {"model": {"label_loss_weight": 0.3}, "training": {"crop_margin": 4}}
-    model, training = resolve_options(preset, given, num_classes, from_files)
-    assert (model["label_loss_weight"], training["crop_margin"]) == expected
-
-
-def test_options_override_the_preset():
-    own = {"image_shape": [32, 32, 3], "num_classes": 4}
-    preset = {"model": {"filters": 40, **own}, "training": {"epochs": 100, "batch_size": 16}}
-    model, training = resolve_options(preset, {"filters": None, "epochs": 5}, 10)
+def test_the_data_have_their_own_shape_and_classes():
+    model = {"filters": 40, "image_shape": [32, 32, 3], "num_classes": 4, "class_names": ["a"] * 4}
+    model, _ = resolve_options({"model": model, "training": {}}, {}, 10)
     assert model == {"architecture": "pixelcnnpp", "filters": 40}
-    assert (training["epochs"], training["batch_size"]) == (5, 16)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, 26),
-        ({"epochs": 44}, 26),
-        ({"epochs": 10}, 5),
-        ({"epochs": 1}, 0),
-        ({"epochs": 88}, 52),
-        ({"epochs": 10, "likelihood_epochs": 8}, 8),
-    ],
-)
-def test_of_other_epochs_as_large_a_share_is_by_likelihood(given, expected):
-    preset = {"model": {}, "training": {"epochs": 44, "likelihood_epochs": 26}}
-    assert resolve_options(preset, given, 3)[1]["likelihood_epochs"] == expected
-
-
-def test_images_without_a_label_teach_from_the_start():
-    preset = {"model": {}, "training": {"epochs": 44, "likelihood_epochs": 26}}
-    given = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
-    assert resolve_options(preset, given, 3)[1]["likelihood_epochs"] == 0
-    assert (
-        resolve_options(preset, {**given, "likelihood_epochs": 4}, 3)[1]["likelihood_epochs"] == 4
-    )
 
 
 def test_names_of_the_family():

@@ -6,7 +6,6 @@ import tiny
 from command_line import one_line
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
 
@@ -24,7 +23,6 @@ class Count(keras.callbacks.Callback):
         logs["seen"] = float("val_accuracy" in logs)
 
 made = Count()
-number = 3
 """
 
 
@@ -48,25 +46,6 @@ def test_callbacks_are_taken_or_made():
     (stopping,) = make_callbacks(["keras.callbacks:EarlyStopping"])
     assert isinstance(stopping, keras.callbacks.EarlyStopping)
     assert make_callbacks(None) == []
-
-
-@pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("not_there:Count", "module that can be imported. Received: 'not_there'"),
-        ("users_own.deep:Count", "Received: 'users_own.deep'"),
-        (":Count", "Received: ''"),
-        ("users_own:Cuont", "'users_own' has no attribute 'Cuont'"),
-        ("users_own", "Expected module:object"),
-        ("users_own:number", "'int' object is not callable"),
-        ("keras:callbacks.ModelCheckpoint", "without arguments. Received: .*'filepath'"),
-        ("builtins:dict", "which gives {}"),
-    ],
-)
-def test_what_is_no_callback(name, message):
-    with pytest.raises(UserError, match=message):
-        make_callbacks([name])
 
 
 @pytest.mark.usefixtures("folder")

@@ -1,0 +1,67 @@
+"""What the training commands refuse, each in one line that names it."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.train.data import load_larger, load_preset
+from keras_pixelcnnpp.train.devices import find_devices
+from keras_pixelcnnpp.train.options import resolve_options
+from keras_pixelcnnpp.train.plugins import make_callbacks
+
+PRESET = {"model": {}, "training": {}}
+DIGITS = SimpleNamespace(data="digits")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: resolve_options(PRESET, {"label_loss_weight": 1.0, "conditioning": "none"}, 3),
+            "`label_loss_weight`. Without labels",
+        ),
+        (
+            lambda: resolve_options(PRESET, {"unlabeled_weight": 1.0, "conditioning": "none"}, 3),
+            "`unlabeled_weight`. Without labels",
+        ),
+        (
+            lambda: resolve_options(PRESET, {"architecture": "pixelcnn", "num_resolutions": 2}, 3),
+            "`num_resolutions`. pixelcnn has one resolution",
+        ),
+        (
+            lambda: load_preset("digits", "digits", "pixelcnn"),
+            "The preset digits is of pixelcnnpp. Received: pixelcnn$",
+        ),
+        (lambda: load_larger(DIGITS, None, 2), "Only image files .*crop_margin=2, data=digits"),
+        (lambda: find_devices(None, "a:1,b:2", None), "without `devices`.*worker=None"),
+        (lambda: find_devices(None, None, 0), "Received: workers=None"),
+        (lambda: find_devices(2, "a:1,b:2", 0), "devices=2"),
+        (lambda: find_devices(None, "a:1,b:2", 2), "from 0 to 1.*worker=2"),
+        (lambda: make_callbacks(["not_there:Count"]), "can be imported. Received: 'not_there'"),
+        (lambda: make_callbacks(["keras.deep:Count"]), "Received: 'keras.deep'"),
+        (lambda: make_callbacks([":Count"]), "Received: ''"),
+        (lambda: make_callbacks(["keras:Cuont"]), "'keras' has no attribute 'Cuont'"),
+        (lambda: make_callbacks(["keras"]), "Expected module:object"),
+        (lambda: make_callbacks(["sys:maxsize"]), "'int' object is not callable"),
+        (lambda: make_callbacks(["keras:callbacks.ModelCheckpoint"]), "without arg.*'filepath'"),
+        (lambda: make_callbacks(["builtins:dict"]), "it gives {}"),
+    ],
+)
+def test_refused(monkeypatch, call, message):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(UserError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--filters", "24;48"), ("--head", "softmax"), ("--epochs", 0), ("--seed", -1)]
+)
+def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, wrong):
+    command = ("train", "pixelcnnpp", "--data", "digits", "--run", tmp_path / "run", *wrong)
+    status, _, err = pixelcnnpp(*command)
+    assert status == 2
+    assert wrong[0] in err
+    assert not (tmp_path / "run").exists()
