@@ -12,7 +12,6 @@ from keras_pixelcnnpp.distributions.heads import (
     CategoricalHead,
     LogisticMixtureHead,
     first_level_above,
-    make_head,
 )
 
 
@@ -29,12 +28,6 @@ def test_a_head_of_the_users_own(monkeypatch):
     assert isinstance(model.distribution, Single)
     assert model({"image": np.zeros((1, 4, 4, 1), "uint8")}).shape == (1, 1, 4, 4, 3)
     assert type(model).from_config(model.get_config()).head == "single"
-
-
-@pytest.mark.parametrize("name", ["single", ["categorical"], None])
-def test_an_unknown_head(name):
-    with pytest.raises(ValueError, match="Expected one of: logistic_mixture, categorical"):
-        make_head(name, 1, 4, 3, tables=True)
 
 
 def test_inversion_takes_no_impossible_level():

@@ -6,7 +6,6 @@ import pytest
 import tiny
 
 from keras_pixelcnnpp.distributions.levels import quantize, to_images, to_levels
-from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 1), dtype="uint8")
 LABELS = np.arange(12, dtype="int32") % 3
@@ -57,11 +56,3 @@ def test_what_comes_out_are_images(model):
     back = model.decompress(model.compress(IMAGES, LABELS, verbose=0), verbose=0)
     np.testing.assert_array_equal(back, KEPT)
     np.testing.assert_array_equal(to_levels(back, 5), to_levels(IMAGES, 5))
-
-
-@pytest.mark.once
-def test_scaled_images_are_refused_as_tensors_too(model):
-    cnn = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
-    for refusing in (model, cnn):
-        with pytest.raises(ValueError, match=r"0–255 of shape \(N, 4, 4, 1\).*dtype=float32"):
-            refusing(keras.ops.convert_to_tensor(IMAGES / 255, "float32"))

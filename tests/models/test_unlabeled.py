@@ -41,11 +41,3 @@ def test_loss_and_metrics(unlabeled_weight):
             "accuracy": np.average(logits.argmax(axis=1) == LABELS, weights=given * labeled),
         }
         assert result == pytest.approx(expected, rel=1e-4)
-
-
-def test_labels_that_say_nothing():
-    model = tiny.untrained_model(unlabeled_weight=0.25)
-    model.compile("sgd")
-    for label in (-2, 3):
-        with pytest.raises(ValueError, match="Expected integers from -1 to 2"):
-            model.fit(IMAGES, np.where(LABELS == 1, label, LABELS), verbose=0)

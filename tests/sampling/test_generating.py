@@ -51,12 +51,6 @@ def test_labels_by_name():
             model.sample(labels)
 
 
-@pytest.mark.parametrize("names", [["a"], "abc", ["a", "b", 3], ["a", "b", "b"], 3])
-def test_invalid_names(names):
-    with pytest.raises(ValueError, match=r"class_names|same name"):
-        enumeration.enumerable_model(num_classes=3, class_names=names)
-
-
 def test_observed_rows_are_kept(model):
     for rows in (0, 1, 2):
         completed = model.complete(IMAGES, rows, LABELS, seed=0)
@@ -95,67 +89,6 @@ def test_samples_follow_weights_that_change(model):
     head.assign(old)
     assert np.all(brighter == 255)
     np.testing.assert_array_equal(model.sample(LABELS, seed=0, temperature=1e-3), before)
-
-
-COMMON = [
-    ({"seed": 1.5}, r"`seed`.*seed=1\.5"),
-    ({"seed": -1}, "`seed`"),
-    ({"temperature": 0}, r"`temperature`. Expected a number in \[1e-6, 1e6\]"),
-    ({"temperature": float("nan")}, "`temperature`"),
-    ({"guidance": -0.1}, r"`guidance`. Expected a number in \[0, inf\)"),
-]
-OF_LABELS = [
-    ({"labels": [0, 3]}, r"`labels`\. Expected integers from -1 to 1.*from 0 to 3"),
-    ({"labels": [0.5]}, r"`labels`.*float64"),
-    ({"labels": ["cat"]}, "No class 'cat'"),
-]
-OF_IMAGES = [
-    ({"observed_rows": 3}, r"`observed_rows`\. Expected an integer from 0 to 2.*value=3"),
-    ({"observed_rows": np.ones((3, 2), bool)}, r"`observed_rows`.*shape=\(3, 2\)"),
-    ({"observed_rows": np.array([[False, True], [False, False]])}, "raster order"),
-    ({"images": np.zeros((7, 2, 3, 1), "uint8")}, r"images.*\(7, 2, 3, 1\)"),
-    ({"images": np.zeros((7, 2, 2, 1))}, r"images.*float64"),
-    ({"images": np.full((7, 2, 2, 1), 256)}, "`images`.*from 0 to 255.*from 256 to 256"),
-    ({"labels": [0, 1]}, r"`labels`\. Expected 7 integers.*shape=\(2,\)"),
-]
-OF_BATCHES = [({"batch_size": size}, "`batch_size`") for size in (0, 2.5)]
-REFUSED = [
-    *(("sample", {"labels": [0, 1], **arguments}, message) for arguments, message in OF_LABELS),
-    *(("sample", {"labels": [0, 1], **arguments}, message) for arguments, message in COMMON),
-    *(("sample", {"labels": [0, 1], **arguments}, message) for arguments, message in OF_BATCHES),
-    *(
-        ("complete", {"observed_rows": 1, "labels": LABELS, **arguments}, message)
-        for arguments, message in [*OF_IMAGES, *COMMON[-1:]]
-    ),
-    ("sample_rows", {"images": IMAGES, "labels": LABELS, "observed_rows": 3}, "`observed_rows`"),
-    ("sample_rows", {"labels": np.zeros(0, int)}, r"`labels`\. Expected at least one"),
-]
-
-
-@pytest.mark.parametrize(("method", "arguments", "message"), REFUSED)
-def test_what_is_refused(model, method, arguments, message):
-    """At once, also by what returns a generator."""
-    if method == "complete":
-        arguments = {"images": IMAGES, **arguments}
-    with pytest.raises(ValueError, match=message):
-        getattr(model, method)(**arguments)
-
-
-@pytest.mark.parametrize("labels", [0, None, [0, 1], 2.5])
-def test_bad_count_of_an_unconditional_model(unconditional, labels):
-    with pytest.raises(ValueError, match=r"`labels`\. Expected a positive integer"):
-        unconditional.sample(labels)
-
-
-def test_guidance_needs_classes(unconditional):
-    with pytest.raises(ValueError, match="Guidance needs a model with classes"):
-        unconditional.sample(2, guidance=1.0)
-
-
-def test_guidance_needs_label_dropout():
-    model = PixelCNNPlusPlus((2, 2, 1), 2, filters=2, num_resolutions=1)
-    with pytest.raises(ValueError, match="trained with label dropout"):
-        model.sample([0], guidance=1.0)
 
 
 class TestRowByRow:

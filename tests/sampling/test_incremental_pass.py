@@ -1,6 +1,5 @@
 """The incremental pass gives the parameters of the full pass, at every pixel."""
 
-import keras
 import numpy as np
 import pytest
 from backend_tools import compiled
@@ -11,8 +10,6 @@ from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
-
-SMALL = 128  # pixels; TensorFlow takes longer to trace the loop than to run it uncompiled
 
 
 def incremental_parameters(model, images, labels):
@@ -30,10 +27,6 @@ def incremental_parameters(model, images, labels):
         return IncrementalPass(model).run(labels, count, choose, channels + num_parameters)
 
     labels = None if labels is None else ops.convert_to_tensor(np.int32(labels))
-    if keras.backend.backend() == "tensorflow" and height * width > SMALL:
-        import tensorflow as tf
-
-        run = tf.function(run)
     records = ops.convert_to_numpy(compiled(run)(labels))
     records = records.transpose(2, 0, 1, 3)
     np.testing.assert_array_equal(records[..., :channels], images)
@@ -70,8 +63,7 @@ CASES = [
     *({"image_shape": (4, 4, 1), "conditioning": name} for name in ALONE),
     {"image_shape": (4, 4, 3), "num_resolutions": 2, "conditioning": "+".join(STRATEGIES)},
     {"image_shape": (4, 4, 3), "num_resolutions": 2, "num_classes": 0},
-    {"image_shape": (8, 8, 1), "num_levels": 17, "num_resolutions": 2},
-    {"image_shape": (8, 12, 3), "num_resolutions": 3},
+    {"image_shape": (8, 8, 1), "num_levels": 17, "num_resolutions": 3},
     *({"image_shape": shape} for shape in [(1, 1, 1), (1, 5, 2), (5, 1, 1)]),
 ]
 ONCE = [
@@ -86,7 +78,6 @@ ONCE = [
             {"conditioned_blocks": "up_left", "conditioning": "bias+film+spatial"},
         ]
     ),
-    {"image_shape": (32, 32, 3), "num_resolutions": 3},
 ]
 
 

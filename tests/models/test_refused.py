@@ -1,0 +1,178 @@
+"""Invalid arguments of the models and their methods: the error says which it is."""
+
+import keras
+import numpy as np
+import pytest
+import tiny
+from refused import each
+
+import keras_pixelcnnpp as kp
+
+SPLIT = tiny.tiny_split(12)
+IMAGES, LABELS = SPLIT.images, SPLIT.labels
+ONE_HOT = np.eye(3, dtype="int32")[LABELS]
+NO_IMAGES = [IMAGES / 255, IMAGES.astype(int) - 1, IMAGES[:, :2, :2], IMAGES.reshape(12, 16)]
+NO_LABELS = [ONE_HOT, LABELS + 1, LABELS - 1, LABELS[:5], LABELS / 2]
+
+MASKED = {"image_shape": (4, 4, 3), "num_classes": 2, "filters": 12, "num_blocks": 1}
+PLUS_PLUS = {"image_shape": (4, 4, 1), "num_classes": 3, **tiny.MODEL}
+STRATEGIES = ["magic", "", "bias+bias", "none+bias", "bias+", 3]
+CONSTRUCTORS = each(
+    *(
+        (cls, MASKED, {"conditioning": ["one_hot", "bias+spatial", "adaptive_norm"]})
+        for cls in (kp.PixelCNN, kp.GatedPixelCNN)
+    ),
+    (kp.PixelCNN, MASKED, {"filters": [9], "num_blocks": [0]}),
+    (kp.PixelCNNPlusPlus, {**PLUS_PLUS, "num_resolutions": 3}, {"image_shape": [(6, 8, 1)]}),
+    (kp.PixelCNNPlusPlus, {**PLUS_PLUS, "num_candidates": 2}, {"unlabeled_weight": [1.0]}),
+    (
+        kp.PixelCNNPlusPlus,
+        PLUS_PLUS,
+        {
+            "image_shape": [(4, 4), (0, 4, 1)],
+            "num_classes": [2.0],
+            "num_levels": [257],
+            "filters": [(4, 4)],
+            "num_blocks": [1001],
+            "head": ["single", ["categorical"], None],
+            "conditioning": STRATEGIES,
+            "conditioned_blocks": ["down"],
+            "dropout_rate": [1.0],
+            "label_loss_weight": [float("nan")],
+            "num_candidates": [1],
+            "initial_logit_scale": [0],
+            "class_names": [["a"], "abc", ["a", "b", 3], 3],
+        },
+    ),
+    (
+        kp.BaselineCNN,
+        {"image_shape": (8, 8, 1), "num_classes": 3},
+        {
+            "num_classes": [1],
+            "filters": [0, (), (4, 0), "4"],
+            "num_blocks": [0],
+            "label_smoothing": [-0.1],
+        },
+    ),
+)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("cls", "arguments", "name"), CONSTRUCTORS)
+def test_constructors(cls, arguments, name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        cls(**arguments)
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Of each kind, compiled so that nothing changes."""
+    cnn = kp.BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
+    for model in (made := (tiny.tiny_model(), cnn)):
+        model.compile(keras.optimizers.SGD(0.0))
+    return made
+
+
+SAMPLING = {"seed": [1.5, -1], "temperature": [0, float("nan")], "guidance": [-0.1]}
+MASKS = [np.ones((3, 2), bool), np.arange(16).reshape(4, 4) % 2 == 1]  # no shape, no raster order
+WHOLE = {"images": IMAGES, "labels": LABELS}
+METHODS = each(
+    ("log_prob", WHOLE, {"images": NO_IMAGES, "labels": [*NO_LABELS, None]}),
+    ("initialize", WHOLE, {"labels": [LABELS[:3], None]}),
+    ("bits_per_dim", {"images": IMAGES}, {"batch_size": [0]}),
+    (
+        "class_probabilities",
+        {"images": IMAGES},
+        {"batch_size": [2.5], "observed_rows": [-1, 5, 1.5, True, [1, 5], [[1]], "1"]},
+    ),
+    ("evidence_map", {**WHOLE, "against": LABELS}, {"labels": [LABELS[:2]]}),
+    ("sample", {}, {"labels": [[0, 3], [0.5]]}),
+    ("sample", {"labels": LABELS}, {**SAMPLING, "batch_size": [0, 2.5]}),
+    ("complete", {**WHOLE, "observed_rows": 1}, {"images": NO_IMAGES, "labels": [[0, 1]]}),
+    ("complete", WHOLE, {"observed_rows": [5, *MASKS]}),
+    # At once, though it gives a generator.
+    ("sample_rows", WHOLE, {"observed_rows": [5]}),
+    ("sample_rows", {}, {"labels": [np.zeros(0, int)]}),
+    ("compile", {"optimizer": "adam"}, {"loss": ["mse"]}),
+)
+
+
+@pytest.mark.parametrize(("method", "arguments", "name"), METHODS)
+def test_methods(models, method, arguments, name):
+    with pytest.raises(ValueError, match=name):
+        getattr(models[0], method)(**arguments)
+
+
+DATA = [
+    *((images, LABELS, "images") for images in NO_IMAGES),
+    *((IMAGES, labels, "labels") for labels in [*NO_LABELS, None]),
+    ({"image": IMAGES, "label": ONE_HOT}, None, "labels"),
+    ({"images": IMAGES}, None, "'image'"),
+    (None, None, "images"),
+    (IMAGES[:0], LABELS[:0], "images"),
+]
+
+
+@pytest.mark.parametrize("name", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
+@pytest.mark.parametrize(("images", "labels", "message"), DATA)
+def test_data_of_kerass_methods(models, name, images, labels, message):
+    for model in models:
+        with pytest.raises(ValueError, match=message):
+            getattr(model, name)(images, labels)
+        if name == "fit" and images is not None:
+            with pytest.raises(ValueError, match=message):
+                model.fit(IMAGES, LABELS, validation_data=(images, labels), verbose=0)
+
+
+@pytest.mark.parametrize("images", [*NO_IMAGES, {"image": IMAGES / 255}, [7]])
+def test_images_to_predict(models, images):
+    for model in models:
+        for predict in (model.predict, model.predict_on_batch):
+            with pytest.raises(ValueError, match="images"):
+                predict(images)
+
+
+def test_tensors_and_batches(models):
+    scaled = (IMAGES / 255).astype("float32")
+    for model in models:
+        with pytest.raises(ValueError, match="Invalid images"):
+            model(keras.ops.convert_to_tensor(scaled))
+        for images in (scaled, IMAGES[..., 0]):  # a batch has all axes
+            with pytest.raises(ValueError, match="Invalid images"):
+                model.fit(iter([(images, LABELS)]), verbose=0)
+    for labels in (LABELS + 2, LABELS - 1, LABELS[:, None] + np.arange(2), LABELS + 0.5):
+        with pytest.raises(ValueError, match="labels"):
+            models[0]({"image": IMAGES, "label": keras.ops.convert_to_tensor(labels)})
+
+
+def test_labels_that_are_neither_classes_nor_missing():
+    model = tiny.untrained_model(unlabeled_weight=0.25)
+    model.compile("sgd")
+    for label in (-2, 3):
+        with pytest.raises(ValueError, match="Expected integers from -1 to 2"):
+            model.fit(IMAGES, np.where(LABELS == 1, label, LABELS), verbose=0)
+
+
+@pytest.fixture(scope="module")
+def unconditional():
+    return tiny.untrained_model(num_classes=0, conditioning="none")
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("class_log_likelihoods", {"images": IMAGES}),
+        ("class_probabilities", {"images": IMAGES}),
+        ("evidence_map", {**WHOLE, "against": LABELS}),
+        ("sample", {"labels": 2, "guidance": 1.0}),
+        *(("sample", {"labels": labels}) for labels in (0, None, [0, 1], 2.5)),
+    ],
+)
+def test_what_needs_classes(unconditional, method, arguments):
+    with pytest.raises(ValueError, match=r"classes|`labels`. Expected a positive integer"):
+        getattr(unconditional, method)(**arguments)
+
+
+def test_guidance_needs_label_dropout(models):
+    with pytest.raises(ValueError, match="label dropout"):
+        models[0].sample([0], guidance=1.0)
