@@ -107,12 +107,11 @@ class TestRowByRow:
         expected = model.complete(IMAGES, 1, LABELS, seed=2)
         np.testing.assert_array_equal(completed, expected)
 
-    @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-    def test_in_steps_of_the_resolutions(self, dtype):
-        options = {"filters": 2, "num_resolutions": 2, "num_mixtures": 1, "dtype": dtype}
-        model = PixelCNNPlusPlus((6, 4, 1), 2, 5, **options)
+    def test_in_steps_of_the_resolutions(self):
+        options = {"filters": 2, "num_blocks": 1, "num_resolutions": 2, "num_mixtures": 1}
+        model = PixelCNNPlusPlus((4, 2, 1), 2, 5, dtype="mixed_bfloat16", **options)
         steps = list(model.sample_rows([0, 1], seed=0))
-        assert [rows for rows, _ in steps] == [2, 4, 6]
+        assert [rows for rows, _ in steps] == [2, 4]
         np.testing.assert_array_equal(steps[-1][1], model.sample([0, 1], seed=0))
 
     def test_two_drawings_at_once(self, model):
