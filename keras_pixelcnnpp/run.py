@@ -106,7 +106,7 @@ class RunFolder:
                 same.
 
         Raises:
-            UserError: if the classes or the shape of other data don't fit the run's models.
+            UserError: if the classes of other data don't fit the run's models.
         """
         known = self.read_config()["data"]
         dataset = self.load_images(source or known["source"])
@@ -148,13 +148,10 @@ class RunFolder:
 
         Args:
             source: As for `load_dataset`.
-
-        Raises:
-            UserError: if their shape doesn't fit the run's models.
         """
         known = self.read_config()["data"]
         height, width, channels = known["image_shape"]
-        dataset = load_dataset(
+        return load_dataset(
             source,
             image_size=(height, width),
             channels=channels if channels in (1, 3) else None,
@@ -162,12 +159,6 @@ class RunFolder:
             resize=known.get("resize", "center_crop"),
             skip_corrupted=known.get("skip_corrupted", False),
         )
-        if dataset.image_shape != (height, width, channels):
-            raise UserError(
-                f"{dataset.name} has images of {dataset.image_shape}; the run was trained on "
-                f"{(height, width, channels)}."
-            )
-        return dataset
 
     def require_model(self, section: str) -> Path:
         """The trained model of `section`.

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
-from keras_pixelcnnpp.files import atomic_path
+from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.optimizers import variable_value
 
 
@@ -24,9 +24,8 @@ class Progress(NamedTuple):
     step: int = 0
 
     def __str__(self) -> str:
-        epochs = f"{self.epoch} epoch{'' if self.epoch == 1 else 's'}"
-        steps = f"{self.step} step{'' if self.step == 1 else 's'}"
-        return f"{epochs} and {steps}" if self.step else epochs
+        epochs = counted(self.epoch, "epoch")
+        return f"{epochs} and {counted(self.step, 'step')}" if self.step else epochs
 
 
 class Checkpoints:

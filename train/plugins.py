@@ -46,12 +46,8 @@ def _module(option: str, name: str) -> ModuleType:
         sys.path.append(here)
     try:
         return importlib.import_module(name)
-    except (ModuleNotFoundError, ValueError, TypeError) as error:
-        # Of an import inside the module the traceback says more.
-        missing = getattr(error, "name", None)
-        if missing and name != missing and not name.startswith(f"{missing}."):
-            raise
+    except (ImportError, ValueError, TypeError) as error:
         raise UserError(
             f"Invalid value for option `{option}`. Expected a module that can be imported. "
-            f"Received: {name!r}"
+            f"Received: {name!r} ({error})"
         ) from error

@@ -147,16 +147,12 @@ def events(folder):
     return accumulator.EventAccumulator(str(folder)).Reload()
 
 
-def test_tensorboard_has_the_curves(watched):
-    _, history, _, folder = watched
+def test_tensorboard_has_curves_samples_and_the_confusion_matrix(watched):
+    model, history, _, folder = watched
     for part, name in (("train", "bits_per_dim"), ("validation", "val_accuracy")):
         scalars = events(folder / part).Scalars(f"epoch_{name.removeprefix('val_')}")
         assert [event.step for event in scalars] == [0, 1, 2, 3]
         assert [event.value for event in scalars] == pytest.approx(history[name])
-
-
-def test_tensorboard_has_samples_and_the_confusion_matrix(watched):
-    model, _, _, folder = watched
     found = events(folder / "validation")
     steps = {tag: [event.step for event in found.Images(tag)] for tag in found.Tags()["images"]}
     assert steps == {

@@ -7,7 +7,7 @@ from command_line import one_line
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
+from keras_pixelcnnpp.train.plugins import make_callbacks
 
 MODULE = """
 import keras
@@ -32,7 +32,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "users_own.py").write_text(MODULE)
-    (tmp_path / "needy.py").write_text("import not_there")
     yield tmp_path
     STRATEGIES.pop("mine", None)
     sys.modules.pop("users_own", None)
@@ -46,12 +45,6 @@ def test_callbacks_are_taken_or_made():
     (stopping,) = make_callbacks(["keras.callbacks:EarlyStopping"])
     assert isinstance(stopping, keras.callbacks.EarlyStopping)
     assert make_callbacks(None) == []
-
-
-@pytest.mark.usefixtures("folder")
-def test_what_a_module_itself_lacks_is_its_own_error():
-    with pytest.raises(ModuleNotFoundError, match="not_there"):
-        import_plugins(["needy"])
 
 
 def test_commands_use_them(folder, pixelcnnpp):
