@@ -78,7 +78,7 @@ class ImageModel(keras.Model):
         self._before_training(first)
         try:
             with self._state_kept():
-                return super().fit(**given)
+                return super().fit(**_without_tuning(given))
         finally:
             self._after_training()
 
@@ -119,11 +119,15 @@ class ImageModel(keras.Model):
         Raises:
             ValueError: As `fit`.
         """
+        given = inspect.signature(super().evaluate).bind(x, y, *args, **kwargs).arguments
+        given |= given.pop("kwargs", {})
         # Not of `fit`, which has checked its `validation_data` and may have begun to read it.
-        if not kwargs.get("_use_cached_eval_dataset"):
-            x, y, _ = checked_inputs(x, y, self, "evaluate")
+        if not given.get("_use_cached_eval_dataset"):
+            given["x"], given["y"], _ = checked_inputs(x, y, self, "evaluate")
+            given = _without_tuning({**given, "shuffle": False})
+            given.pop("shuffle")
         with self._state_kept():
-            return super().evaluate(x, y, *args, **kwargs)
+            return super().evaluate(**given)
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch, as `keras.Model` does; arguments and errors are those of `fit`."""
@@ -240,6 +244,48 @@ def checked_validation_data(data, model):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     x, y, _ = checked_inputs(x, y, model, "validation_data")
     return (x, y) if sample_weight is None else (x, y, sample_weight)
+
+
+def _without_tuning(given):
+    """What to give to `fit` or `evaluate`: under TensorFlow, arrays as `tf.data` without tuning.
+
+    TensorFlow 2.21 tunes every pipeline, that which Keras makes of arrays included, in a thread
+    that sleeps for 10 ms, 20 ms, 40 ms and so on up to a minute, and waits for that thread to wake
+    when the pipeline ends.
+    """
+    split, shuffle = given.get("validation_split"), given.get("shuffle", True)
+    if keras.backend.backend() != "tensorflow" or split or shuffle not in (True, False):
+        return given  # what Keras alone can do with arrays
+    given, size = dict(given), given.get("batch_size") or 32
+    validation = given.get("validation_data")
+    if isinstance(validation, tuple):
+        validation_size = given.pop("validation_batch_size", None) or size
+        given["validation_data"] = _pipeline(validation, validation_size, False)
+    if isinstance(given["x"], dict):
+        given.pop("batch_size", None)
+        arrays = given["x"], given.pop("y"), given.pop("sample_weight", None)
+        given |= {"x": _pipeline(arrays, size, shuffle), "shuffle": False}
+    return given
+
+
+def _pipeline(arrays, batch_size, shuffle):
+    """A `tf.data.Dataset` of batches of arrays `(x, y, sample_weight)`, which isn't tuned."""
+    import tensorflow as tf
+
+    *inputs, weight = arrays if len(arrays) == 3 else (*arrays, None)
+    arrays = inputs if weight is None else [*inputs, np.asarray(weight, "float32")]
+    with tf.device("CPU:0"):
+        tensors = tuple(keras.tree.map_structure(tf.convert_to_tensor, arrays))
+
+    def batch(rows):
+        return keras.tree.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)
+
+    count = len(tensors[1])
+    rows = tf.data.Dataset.range(count)
+    rows = rows.shuffle(count) if shuffle else rows
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return rows.batch(batch_size).map(batch).prefetch(1).with_options(options)
 
 
 def _checked_batch(inputs, model, name, is_batch=False):

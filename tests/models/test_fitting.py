@@ -68,3 +68,47 @@ def test_arguments_in_keras_order():
     np.testing.assert_allclose(model.predict(IMAGES, 5, 0), model.class_probabilities(IMAGES), 1e-4)
     with pytest.raises(TypeError):
         model.fit(IMAGES, LABELS, epoch=1)
+
+
+def test_arrays_are_trained_on_as_their_batches_are():
+    weights = np.linspace(0, 2, len(IMAGES))
+    batches = [
+        ({"image": IMAGES[start : start + 4], "label": LABELS[start : start + 4]}, None, weight)
+        for start, weight in zip((0, 4, 8), np.split(weights.astype("float32"), 3), strict=True)
+    ]
+    by_arrays, by_batches = (tiny.untrained_model(dropout_rate=0.0) for _ in range(2))
+    by_arrays.initialize(IMAGES, LABELS)
+    by_batches.set_weights(by_arrays.get_weights())
+    for model in (by_arrays, by_batches):
+        model.compile(keras.optimizers.SGD(0.01))
+    validation = IMAGES[:7], LABELS[:7], weights[:7]
+    history = by_arrays.fit(
+        *(IMAGES, LABELS, 4, 1, 0),
+        validation_data=validation,
+        validation_batch_size=2,
+        shuffle=False,
+        sample_weight=weights,
+    ).history
+    for x, y, weight in batches:
+        by_batches.train_on_batch(x, y, weight)
+    for found, expected in zip(by_arrays.weights, by_batches.weights, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    x, y, weight = validation
+    result = by_batches.evaluate(x, y, 2, 0, weight, return_dict=True)
+    assert history["val_loss"] == [pytest.approx(result["loss"], rel=1e-5)]
+
+
+def test_arrays_are_shuffled_each_epoch(monkeypatch):
+    model, seen = tiny.tiny_model(), []
+    original = type(model).compute_loss
+
+    def compute_loss(self, x=None, *args, **kwargs):
+        seen.extend(map(bytes, ops.convert_to_numpy(x["image"])))
+        return original(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "compute_loss", compute_loss)
+    model.compile("sgd", run_eagerly=True)
+    model.fit(IMAGES, LABELS, 5, 2, 0)
+    first, second = seen[:12], seen[12:]
+    assert sorted(first) == sorted(second) == sorted(map(bytes, IMAGES))
+    assert first != second
