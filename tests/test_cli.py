@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tiny
 from command_line import one_line
-from PIL import Image
 
 import keras_pixelcnnpp
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -172,18 +171,6 @@ def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
 
 @pytest.mark.tensorflow
 @pytest.mark.slow
-def test_from_a_run_to_savedmodel(pixelcnnpp, run, tmp_path):
-    assert pixelcnnpp("savedmodel", "export", "--run", run.path)[0] == 0
-    image = tmp_path / "bright.png"
-    Image.fromarray(np.full((9, 9), 250, "uint8")).save(image)
-    status, out, _ = pixelcnnpp("savedmodel", "classify", run.path / "savedmodel", image)
-    assert status == 0
-    assert "bright.png" in out
-    one_line(pixelcnnpp("savedmodel", "classify", tmp_path, image), "No SavedModel")
-
-
-@pytest.mark.tensorflow
-@pytest.mark.slow
 def test_images_of_a_single_class(pixelcnnpp, tmp_path):
     """Nothing to classify, and all the rest."""
     images = tiny.tiny_split(40).images
@@ -201,12 +188,11 @@ def test_images_of_a_single_class(pixelcnnpp, tmp_path):
     assert status == 0, err
 
 
-class TestBadInput:
-    def test_image_size_that_cannot_be_halved(self, pixelcnnpp, data, tmp_path):
-        run = tmp_path / "run"
-        options = [*SMALL, "--image-size", 6, "--num-resolutions", 3]
-        one_line(
-            pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *options),
-            *("argument `image_shape`", "num_resolutions=3", "that 4 divides"),
-        )
-        assert not run.exists()
+def test_image_size_that_cannot_be_halved(pixelcnnpp, data, tmp_path):
+    run = tmp_path / "run"
+    options = [*SMALL, "--image-size", 6, "--num-resolutions", 3]
+    one_line(
+        pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *options),
+        *("argument `image_shape`", "num_resolutions=3", "that 4 divides"),
+    )
+    assert not run.exists()

@@ -15,25 +15,6 @@ def benchmark():
     return script("benchmarks/robustness.py")
 
 
-def test_corruptions_by_hand(benchmark, rng):
-    image = np.uint8([[0, 100], [200, 100]])[None, ..., None]
-    assert benchmark.corrupt(image, "contrast", 2).ravel().tolist() == [50, 100, 150, 100]
-    assert benchmark.corrupt(image, "brightness", 4).ravel().tolist() == [100, 200, 255, 200]
-
-    images = rng.integers(0, 100, (30, 20, 10, 3), dtype="uint8")
-    blocks = images.reshape(30, 10, 2, 5, 2, 3).mean(axis=(2, 4))
-    expected = blocks.repeat(2, axis=1).repeat(2, axis=2)
-    np.testing.assert_allclose(benchmark.corrupt(images, "pixelation", 3), expected, atol=1)
-
-    gray = np.any(benchmark.corrupt(images, "occlusion", 4) != images, axis=-1)
-    assert list(gray.any(axis=2).sum(axis=1)) == [10] * 30
-    assert set(gray.any(axis=2).argmax(axis=1)) == set(range(11))  # anywhere
-
-    rows = np.arange(16, dtype="uint8")[None, :, None, None].repeat(16, axis=2)
-    moved = benchmark.corrupt(rows.repeat(20, axis=0), "translation", 4)[:, 8, 0, 0]
-    assert set(moved.tolist()) == {4, 12}
-
-
 def test_numbers_of_a_run(benchmark, run):
     report = benchmark.measure(run, "validation", max_examples=8)
     split = tiny.tiny_split(9, 1).some(8)

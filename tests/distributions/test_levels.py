@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_pixelcnnpp.distributions.levels import bits_unit, quantize, to_images, to_levels
+from keras_pixelcnnpp.distributions.levels import quantize, to_images, to_levels
 
 IMAGES = np.arange(256, dtype="uint8")
 
@@ -33,7 +33,3 @@ def test_tensors_become_what_arrays_become(num_levels):
     # As a sampler has them: whole floats.
     kept = to_images(ops.cast(levels, "float32"), num_levels)
     np.testing.assert_array_equal(ops.convert_to_numpy(kept), quantize(IMAGES, num_levels))
-
-
-def test_bits_name_the_levels_where_these_are_few():
-    assert (bits_unit(256), bits_unit(16)) == ("bits/dim", "bits/dim of 16 levels")

@@ -17,6 +17,7 @@ from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
+from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 tf = pytest.importorskip("tensorflow")
@@ -90,17 +91,19 @@ def test_bytes_agree_with_images(exported):
     assert exported.classify_bytes(contents)["probabilities"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_reads_other_shapes_as_its_run_did_and_knows_names(savedmodel, tmp_path):
+def test_reads_other_shapes_as_its_run_did_and_knows_names(pixelcnnpp, savedmodel, tmp_path):
     """In the place of another SavedModel."""
-    from keras_pixelcnnpp.export.endpoints import export_saved_model
-
-    shutil.copytree(savedmodel, tmp_path, dirs_exist_ok=True)
-    config = {"data": {"resize": "stretch"}, "pixelcnnpp": {"options": {"seed": 0}}}
+    folder = tmp_path / "savedmodel"
+    shutil.copytree(savedmodel, folder)
+    data = tiny.tiny_data_config(tiny.tiny_dataset()) | {"resize": "stretch"}
+    config = {"data": data, "pixelcnnpp": {"options": {"seed": 0}}}
+    write_json(tmp_path / "config.json", config)
     trained = tiny.random_model(class_names=["a", "b", "ü"])
-    export_saved_model(trained, tmp_path / "1", config)
-    names = tmp_path / "1" / "assets" / "class_names.txt"
+    trained.save(tmp_path / "model.keras")
+    assert pixelcnnpp("savedmodel", "export", "--run", tmp_path)[0] == 0
+    names = folder / "1" / "assets" / "class_names.txt"
     assert names.read_text(encoding="utf-8") == "a\nb\nü\n"
-    classifier = SavedModelClassifier(tmp_path)
+    classifier = SavedModelClassifier(folder)
     assert classifier.class_names == ("a", "b", "ü")
     assert classifier.config["pixelcnnpp"] == {"options": {"seed": 0}}
     wide = np.random.default_rng(0).integers(0, 256, (4, 12, 1), dtype="uint8")

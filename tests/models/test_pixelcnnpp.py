@@ -8,7 +8,6 @@ import pytest
 import tiny
 from keras import ops
 
-from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
@@ -75,35 +74,6 @@ def test_float16_trains_with_averages():
     assert history[-1] < history[0]
     averaged = -model.log_prob(IMAGES, LABELS).mean() / (DIMENSIONS * np.log(2))
     assert averaged == pytest.approx(history[-1], rel=0.05)
-
-
-def test_save_and_load(tmp_path):
-    strategies = "+".join(STRATEGIES)
-    model = tiny.random_model(conditioning=strategies, label_loss_weight=0.5, dropout_rate=0.0)
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    model.fit(IMAGES, LABELS, epochs=1, batch_size=12, verbose=0)
-    model.save(tmp_path / "model.keras")
-    restored = keras.models.load_model(tmp_path / "model.keras")
-    assert restored.get_config() == model.get_config()
-    np.testing.assert_array_equal(
-        restored.class_probabilities(IMAGES), model.class_probabilities(IMAGES)
-    )
-    assert int(restored._initialized) == 1
-    # The optimizer too: the next step is the same.
-    for each in (model, restored):
-        each.fit(IMAGES, LABELS, epochs=1, batch_size=12, verbose=0)
-    assert int(restored.optimizer.iterations) == 2
-    for value, expected in zip(restored.weights, model.weights, strict=True):
-        np.testing.assert_allclose(
-            ops.convert_to_numpy(value), ops.convert_to_numpy(expected), rtol=1e-5, atol=1e-7
-        )
-
-
-def test_paths_of_weights_are_unique():
-    """Presets give a model of other classes its weights by their paths."""
-    model = tiny.untrained_model(conditioning="+".join(STRATEGIES), num_resolutions=2)
-    paths = [variable.path for variable in model.trainable_variables]
-    assert len(set(paths)) == len(paths)
 
 
 @pytest.mark.once

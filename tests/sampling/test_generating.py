@@ -94,15 +94,13 @@ def test_samples_follow_weights_that_change(model):
 class TestRowByRow:
     """`sample_rows` gives the images of `sample` and `complete`, and shows how they grow."""
 
-    def test_as_sample(self, model):
+    def test_as_sample_and_complete(self, model):
         steps = list(model.sample_rows(LABELS, seed=5, temperature=0.8))
         assert [rows for rows, _ in steps] == [1, 2]
         expected = model.sample(LABELS, seed=5, temperature=0.8)
         np.testing.assert_array_equal(steps[0][1][:, :1], expected[:, :1])
         assert not steps[0][1][:, 1:].any()
         np.testing.assert_array_equal(steps[1][1], expected)
-
-    def test_as_complete(self, model):
         *_, (_, completed) = model.sample_rows(LABELS, IMAGES, 1, seed=2)
         expected = model.complete(IMAGES, 1, LABELS, seed=2)
         np.testing.assert_array_equal(completed, expected)
