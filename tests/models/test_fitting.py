@@ -98,6 +98,7 @@ def test_arrays_are_trained_on_as_their_batches_are():
     assert history["val_loss"] == [pytest.approx(result["loss"], rel=1e-5)]
 
 
+@pytest.mark.tensorflow  # of the others, it would test Keras
 def test_arrays_are_shuffled_each_epoch(monkeypatch):
     model, seen = tiny.tiny_model(), []
     original = type(model).compute_loss
