@@ -97,7 +97,7 @@ class WeightNormalized(keras.layers.Layer):
 
 
 @contextlib.contextmanager
-def _during(variable, value):
+def during(variable, value):
     """While open, a context variable has this value, in this thread."""
     token = variable.set(value)
     try:
@@ -106,9 +106,14 @@ def _during(variable, value):
         variable.reset(token)
 
 
+def is_initializing():
+    """Whether layers set their gains and biases now."""
+    return _initializing.get()
+
+
 def data_dependent_initialization():
     """A context in which eager calls initialize the weight normalization of what is called."""
-    return _during(_initializing, True)
+    return during(_initializing, True)
 
 
 def normalized_kernels(layer):
@@ -126,7 +131,7 @@ def fixed_kernels(kernels):
 
     A loop that calls the layers per pixel would otherwise read and normalize them per pixel.
     """
-    return _during(_fixed_kernels, kernels)
+    return during(_fixed_kernels, kernels)
 
 
 def map_channels(x, matrix):

@@ -1,5 +1,6 @@
 """Gated residual blocks, and the stack of them that goes down to low resolutions and up again."""
 
+import contextvars
 import itertools
 
 import keras
@@ -13,8 +14,16 @@ from keras_pixelcnnpp.layers.convolutions import (
     DownShiftedConv2D,
     DownShiftedConv2DTranspose,
     WeightNormalizedDense,
+    during,
 )
 from keras_pixelcnnpp.layers.evaluation import WholeImage
+
+_given_dropout = contextvars.ContextVar("given_dropout", default=None)
+
+
+def given_dropout(draw):
+    """A context in which layers call `draw(layer, shape)` instead of `layer.draw_bytes(shape)`."""
+    return during(_given_dropout, draw)
 
 
 def concat_elu(x):
@@ -27,9 +36,9 @@ def concat_elu(x):
     # In float32, and before the concatenation: bfloat16 exponentials are slow on a CPU, and the
     # gradient of this order needs one copy less.
     wide = ops.cast(x, "float32")
-    if keras.backend.backend() == "jax":
-        # One exponential for both halves, and not XLA's slow expm1, which it computes again for
-        # every use. Elsewhere each operation is a pass over memory, and elu alone is one.
+    if keras.backend.backend() == "jax" or _given_dropout.get() is not None:
+        # One exponential for both halves, and not the compiler's slow expm1, which it computes
+        # again for every use. Elsewhere each operation is a pass over memory, and elu alone is one.
         positive = wide > 0
         below = ops.exp(ops.where(positive, -wide, wide)) - 1
         halves = ops.where(positive, wide, below), ops.where(positive, below, -wide)
@@ -64,10 +73,13 @@ class SharedDropout(keras.layers.Layer):
     def call(self, x, training=False):
         if not training or self._dropped_bytes == 0:
             return x
-        kept = ops.cast(self._random_bytes(ops.shape(x)) >= self._dropped_bytes, x.dtype)
+        given, shape = _given_dropout.get(), ops.shape(x)
+        drawn = self.draw_bytes(shape) if given is None else given(self, shape)
+        kept = ops.cast(drawn >= self._dropped_bytes, x.dtype)
         return x * (kept * (256 / (256 - self._dropped_bytes)))
 
-    def _random_bytes(self, shape):
+    def draw_bytes(self, shape):
+        """The random bytes for an input of this shape, uint8 `(batch, 1, ...)`."""
         # A random byte decides as well as a random float does, and costs a quarter of it.
         words = keras.random.randint(
             (shape[0], 1, *shape[2:-1], -(-shape[-1] // 4)),

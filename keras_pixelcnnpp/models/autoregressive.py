@@ -27,7 +27,10 @@ from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import make_head
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization
+from keras_pixelcnnpp.layers.convolutions import (
+    data_dependent_initialization,
+    is_initializing,
+)
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.inputs import (
     ImageModel,
@@ -141,7 +144,7 @@ class AutoregressiveModel(Saving, ImageModel):
         self._accuracy_metric = keras.metrics.Mean(name="accuracy")
         # Compiled scorers, samplers and coders, by what they were compiled for. In a namespace:
         # Keras tracks the models in a dict, and saves them with this one.
-        self._runners = types.SimpleNamespace(scorers={}, samplers={}, coders={})
+        self._runners = types.SimpleNamespace(scorers={}, samplers={}, coders={}, network=None)
         self.build({"image": (None, *self.image_shape), "label": (None, None)})
 
     def build(self, input_shape: Any) -> None:
@@ -216,10 +219,25 @@ class AutoregressiveModel(Saving, ImageModel):
             labels = self._drop_labels(labels)
         levels = to_levels(inputs["image"], self.num_levels)
         image = logistic_mixture.scale_to_unit(levels, self.num_levels)
-        parameters = self.network(ops.expand_dims(image, 1), labels, training=training)
+        network = self._compiled_network() or self.network
+        parameters = network(ops.expand_dims(image, 1), labels, training=training)
         if labels is not None and labels.shape[1] != parameters.shape[1]:
             parameters = ops.repeat(parameters, labels.shape[1], axis=1)
         return parameters
+
+    def _compiled_network(self):
+        """What torch compiles if asked to with `jit_compile=True`; else `None`."""
+        wanted = keras.backend.backend() == "torch" and self.jit_compile
+        if not wanted or is_initializing():
+            return None
+        if self._runners.network is None:
+            from keras_pixelcnnpp.models.torch_network import CompiledNetwork
+
+            self._runners.network = CompiledNetwork(self.network)
+        return self._runners.network
+
+    def _should_torch_compile(self):
+        return False  # Keras's whole step, in which its compiler finds breaks only
 
     def _with_candidates(self, data, count):
         """A batch for Keras's steps, each label with `count - 1` others to compare it with."""
