@@ -64,7 +64,7 @@ class CompiledNetwork:
         if function is None:
             function = self._compiled(inputs, training)
             self._functions[kind] = function, draws
-        return function(*_tensors(inputs))[0]
+        return function(*keras.tree.flatten(inputs))[0]
 
     def _compiled(self, inputs, training):
         def forward(*tensors):
@@ -78,15 +78,15 @@ class CompiledNetwork:
             ):
                 return (self.network(given["image"], given["labels"], training=training),)
 
-        tensors = _tensors(inputs)
+        tensors = [tensor.detach() for tensor in keras.tree.flatten(inputs)]
         with torch.no_grad():
-            graph = make_fx(forward)(*[tensor.detach() for tensor in tensors])
+            graph = make_fx(forward)(*tensors)
         for node in graph.graph.nodes:
             node.meta.clear()  # the compiler would take the tracer's examples for its own
-        # One file of C++: on a CPU, the headers take longer than what is in them.
-        options = {"cpp_wrapper": inputs["image"].device.type == "cpu"}
+        for tensor, given in zip(tensors, keras.tree.flatten(inputs), strict=True):
+            tensor.requires_grad_(given.requires_grad)
+        # One file with all kernels, and one that calls them: of a file for each kernel, as usual on
+        # a CPU, the headers take longer than what is in it.
+        on_cpu = inputs["image"].device.type == "cpu"
+        options = {"cpp_wrapper": on_cpu, "cpp_wrapper_build_separate": on_cpu}
         return torch._inductor.compile(graph, tensors, options=options)
-
-
-def _tensors(inputs):
-    return keras.tree.flatten(inputs)
