@@ -89,4 +89,9 @@ class CompiledNetwork:
         # a CPU, the headers take longer than what is in it.
         on_cpu = inputs["image"].device.type == "cpu"
         options = {"cpp_wrapper": on_cpu, "cpp_wrapper_build_separate": on_cpu}
-        return torch._inductor.compile(graph, tensors, options=options)
+        return torch._inductor.standalone_compile(
+            graph,
+            tensors,
+            dynamic_shapes="from_example_inputs",
+            options={"config_patches": options},
+        )
