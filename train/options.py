@@ -88,7 +88,8 @@ class Options:
     horizontal_flip: Annotated[bool | None, Option(help="Mirror training images at random.")] = None
     precision: Annotated[Precision, Option(help="Precision of the computations.")] = "float32"
     jit_compile: Annotated[
-        bool | None, Option(help="Compile with XLA. Default: not under TensorFlow on a CPU.")
+        bool | None,
+        Option(help="Compile, by XLA or torch. Default: by XLA, but not by TensorFlow on a CPU."),
     ] = None
     seed: Annotated[int, Option(help="The same seed gives the same training.", min=0)] = 0
     max_validation_examples: Annotated[

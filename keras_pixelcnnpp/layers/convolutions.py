@@ -41,7 +41,8 @@ class WeightNormalized(keras.layers.Layer):
 
     def add_kernel(self, shape):
         """Creates direction, gain and bias for a kernel of `shape`, output channels last."""
-        # No autocast: under mixed precision the norm would be that of a rounded direction.
+        # No autocast: under mixed precision the norm would be that of a rounded direction, and
+        # torch would assign to a rounded copy of the bias, not to the bias.
         self.direction = self.add_weight(
             name="direction",
             shape=shape,
@@ -54,7 +55,9 @@ class WeightNormalized(keras.layers.Layer):
             initializer=keras.initializers.Constant(self.initial_scale),
             autocast=False,
         )
-        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        self.bias = self.add_weight(
+            name="bias", shape=(self.filters,), initializer="zeros", autocast=False
+        )
 
     def kernel(self):
         """Returns the normalized kernel, in the compute dtype."""
@@ -80,7 +83,8 @@ class WeightNormalized(keras.layers.Layer):
         if _initializing.get():
             outputs = self._initialize(outputs)
         fixed = self._fixed()
-        return outputs + (self.bias if fixed is None else fixed[1])
+        bias = self.bias if fixed is None else fixed[1]
+        return outputs + ops.cast(bias, self.compute_dtype)
 
     def _initialize(self, outputs):
         """Sets gain and bias from the outputs of one batch; returns the rescaled outputs."""

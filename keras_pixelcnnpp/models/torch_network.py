@@ -1,14 +1,13 @@
 """Under torch, a network that torch's compiler makes, for training and scoring."""
 
+import threading
+import warnings
+
 import keras
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from keras_pixelcnnpp.layers.convolutions import (
-    WeightNormalized,
-    fixed_kernels,
-    normalized_kernels,
-)
+from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
 from keras_pixelcnnpp.layers.gated_residual import given_dropout
 
 
@@ -21,6 +20,8 @@ class CompiledNetwork:
     small comes from outside: the bytes of dropout, the same that the layers draw otherwise, and the
     normalized kernels, of which Inductor would make thousands of lines of C++.
 
+    A network that cannot be compiled is called as it is, after a warning.
+
     Args:
         network: An `AutoregressiveNetwork`.
     """
@@ -28,55 +29,81 @@ class CompiledNetwork:
     def __init__(self, network):
         self.network = network
         self._functions = {}  # with what dropout draws, by the kind of call
-        self._previous = None  # the kind of the call before, and what its dropout drew
-        inside = {
-            id(variable)
-            for layer in network._flatten_layers()
-            if isinstance(layer, WeightNormalized)
-            for variable in layer.variables
-        }
-        self._variables = [v for v in network.trainable_variables if id(v) not in inside]
+        self._previous = None  # the kind of the call before
+        self._lock = threading.Lock()  # so that two threads don't compile the same
+        layers = network._flatten_layers()
+        self._layers = [layer for layer in layers if isinstance(layer, WeightNormalized)]
+        outside = {id(v) for layer in self._layers for v in (layer.direction, layer.gain)}
+        self._variables = [v for v in network.variables if id(v) not in outside]
 
     def __call__(self, image, labels, training):
         """See the network's `call`."""
         candidates = None if labels is None else labels.shape[1]
-        kind = (training, torch.is_grad_enabled(), image.shape, candidates)
-        previous, self._previous = self._previous, None
-        if kind not in self._functions and (previous is None or previous[0] != kind):
-            draws = []
+        trainable = tuple(variable.trainable for variable in self.network.variables)
+        kind = training, torch.is_grad_enabled(), image.shape, candidates, trainable
+        comes_again, self._previous = self._previous == kind, kind
+        if comes_again and kind not in self._functions and not image.is_meta:
+            with self._lock:
+                if kind not in self._functions:
+                    self._functions[kind] = self._try_to_compile(image, labels, training)
+        function, draws = self._functions.get(kind, (None, []))
+        if function is None or image.is_meta:  # no image: Keras asks for a shape
+            return self.network(image, labels, training=training)
+        dropout = [layer.draw_bytes(shape) for layer, shape in draws]
+        return function(*keras.tree.flatten(self._inputs(image, labels, dropout)))[0]
 
-            def draw(layer, shape):
-                draws.append((layer, shape))
-                return layer.draw_bytes(shape)
-
-            with given_dropout(draw):
-                parameters = self.network(image, labels, training=training)
-            self._previous = kind, draws
-            return parameters
-        function, draws = self._functions.get(kind) or (None, previous[1])
+    def _inputs(self, image, labels, dropout):
+        """All that the compiled function is given; its memory laid out as it was compiled for."""
         inputs = {
             "image": image,
-            "labels": labels,
-            "dropout": [layer.draw_bytes(shape) for layer, shape in draws],
-            "kernels": normalized_kernels(self.network),
-            "values": [variable.value for variable in self._variables],
+            "dropout": dropout,
+            "kernels": [layer.kernel() for layer in self._layers],
+            # Not `value`, which mixed precision rounds.
+            "values": [variable._value for variable in self._variables],
         }
-        if function is None:
-            function = self._compiled(inputs, training)
-            self._functions[kind] = function, draws
-        return function(*keras.tree.flatten(inputs))[0]
+        if labels is not None:
+            inputs["labels"] = labels
+        return keras.tree.map_structure(torch.Tensor.contiguous, inputs)
+
+    def _try_to_compile(self, image, labels, training):
+        """The compiled function and what its dropout draws; `(None, [])` if that fails."""
+        draws, dropout = [], []
+
+        def write_down(layer, shape):
+            draws.append((layer, shape))
+            dropout.append(layer.draw_bytes(shape))
+            return dropout[-1]
+
+        # In the scope, random states stay as they are.
+        with torch.no_grad(), keras.StatelessScope(), given_dropout(write_down):
+            self.network(image, labels, training=training)
+        try:
+            return self._compiled(self._inputs(image, labels, dropout), training), draws
+        except Exception as error:  # no C++ compiler, an older torch, or what torch can't compile
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            warnings.warn(f"The network runs without being compiled. {reason}", stacklevel=2)
+            return None, []
 
     def _compiled(self, inputs, training):
         def forward(*tensors):
             given = keras.tree.pack_sequence_as(inputs, [*tensors])
             pairs = zip(self._variables, given["values"], strict=True)
+            layers = zip(self._layers, given["kernels"], strict=True)
             dropout = iter(given["dropout"])
             with (
-                keras.StatelessScope(list(pairs)),
-                fixed_kernels(given["kernels"]),
+                keras.StatelessScope(list(pairs), collect_losses=True) as scope,
+                # Biases are cast within: two equal gradients in bfloat16 confuse the compiler.
+                fixed_kernels({layer.path: (kernel, layer.bias) for layer, kernel in layers}),
                 given_dropout(lambda layer, shape: next(dropout)),
             ):
-                return (self.network(given["image"], given["labels"], training=training),)
+                before = dict(scope.state_mapping)
+                result = self.network(given["image"], given.get("labels"), training=training)
+            after = scope.state_mapping.items()
+            if scope.losses or any(before.get(key) is not value for key, value in after):
+                raise RuntimeError(
+                    "A layer draws random numbers, changes a variable or adds a loss when called."
+                )
+            return (result,)
 
         tensors = [tensor.detach() for tensor in keras.tree.flatten(inputs)]
         with torch.no_grad():

@@ -45,6 +45,15 @@ def test_initialization_gives_mean_0_and_the_scale(x, cls, initial_scale):
     np.testing.assert_allclose(output.std(axis=axes), initial_scale, rtol=1e-4)
 
 
+def test_initialization_under_mixed_precision_sets_the_biases(x):
+    layer = WeightNormalizedDense(5, dtype="mixed_bfloat16")
+    run(layer, x)
+    with data_dependent_initialization():
+        run(layer, x)
+    output = run(layer, x)
+    np.testing.assert_allclose(output.mean(axis=(0, 1, 2, 3)), 0, atol=0.02)
+
+
 def test_a_constant_channel_keeps_a_bounded_gain():
     layer = WeightNormalizedDense(4)
     constant = np.ones((2, 3, 3, 2), "float32")
