@@ -47,7 +47,7 @@ def main():
     train = replace(train, images=with_masked_rows(train.images, rng))
     dataset = replace(dataset, splits={**dataset.splits, "train": train})
     once = {**options, "epochs": 1, "max_examples": None}
-    train_baseline(dataset, cuts, once, config["data"], overwrite=True)
+    train_baseline(dataset, cuts, once, config["data"], overwrite=True, verbose=2)
 
 
 if __name__ == "__main__":

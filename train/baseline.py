@@ -9,7 +9,6 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.loop import Start, claim, train_into
-from keras_pixelcnnpp.train.monitors import ValidationMonitor, max_validation_examples
 
 
 def train_baseline(
@@ -51,8 +50,5 @@ def train_baseline(
         model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         claim(run, "baseline", "Baseline CNN", model, training, data_config, start)
         model({"image": images.images[:1], "label": images.labels[:1]})
-    max_examples = max_validation_examples(training["max_validation_examples"], len(images), 1)
-    monitor = ValidationMonitor(validation, max_examples)
-    with backend.tensor_float32(training["precision"] == "tf32"):
-        train_into(run, "baseline", model, batches, training["epochs"], monitor, dataset, start)
+    train_into(run, "baseline", model, training, batches, validation, start)
     return model

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
+from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import Preset, preset_names
@@ -66,8 +66,8 @@ def is_folder(source: str) -> bool:
     return source not in CLASS_NAMES and Path(source).is_dir()
 
 
-def load_larger(options: Options, dataset: Dataset, margin: int) -> LabeledImages | None:
-    """The split `train` with images `margin` pixels higher and wider; `None` for no margin."""
+def load_larger(options: Options, dataset: Dataset, margin: int) -> Dataset | None:
+    """The same data with images `margin` pixels higher and wider; `None` for no margin."""
     if not margin:
         return None
     if not is_folder(options.data):
@@ -83,4 +83,4 @@ def load_larger(options: Options, dataset: Dataset, margin: int) -> LabeledImage
         seed=options.seed,
         resize=options.resize,
         skip_corrupted=options.skip_corrupted,
-    ).split("train")
+    )

@@ -8,7 +8,7 @@ import keras
 
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
-from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, keep_own_weights, use_averages
@@ -19,7 +19,12 @@ from keras_pixelcnnpp.train.checkpoints import (
     StopOnSignal,
 )
 from keras_pixelcnnpp.train.devices import OneDevice, copy_state
-from keras_pixelcnnpp.train.monitors import HistoryFile, TensorBoardLog, ValidationMonitor
+from keras_pixelcnnpp.train.monitors import (
+    HistoryFile,
+    TensorBoardLog,
+    ValidationMonitor,
+    max_validation_examples,
+)
 from keras_pixelcnnpp.train.options import MAY_CHANGE, WATCHING
 
 
@@ -86,15 +91,19 @@ def train_into(
     run: RunFolder,
     section: str,
     model: keras.Model,
+    training: dict,
     batches: ImageSequence,
-    epochs: int,
-    monitor: ValidationMonitor,
-    dataset: Dataset,
+    validation: LabeledImages,
     start: Start,
     finish: Callable[[], None] = lambda: None,
     likelihood_epochs: int = 0,
 ) -> None:
     """Trains with logs and checkpoints in the claimed run, calls `finish`, and saves the model."""
+    scored = 1 if section == "baseline" else model.num_classes
+    max_examples = max_validation_examples(
+        training["max_validation_examples"], len(batches.images), scored
+    )
+    monitor = ValidationMonitor(validation, max_examples, training["batch_size"])
     callbacks = [monitor, *start.callbacks, HistoryFile(run.history_json(section))]
     if start.parallel.is_chief:
         if start.verbose:
@@ -104,28 +113,29 @@ def train_into(
         watched = TensorBoardLog(
             run.logs(section),
             monitor,
-            dataset.class_names,
+            config["data"]["class_names"],
             {
                 "model": section,
                 "data": Path(config["data"]["source"]).name,
                 "parameters": config[section]["parameters"],
                 **{name: value for name, value in options.items() if name not in WATCHING},
             },
-            options.get("sample_every", 0),
+            training.get("sample_every", 0),
         )
         watched.training_images(batches.images)
         callbacks.append(watched)
-    train_epochs(
-        model,
-        batches,
-        epochs,
-        run.checkpoints(section),
-        callbacks,
-        likelihood_epochs=likelihood_epochs,
-        parallel=start.parallel,
-        resume=start.resume,
-        verbose=start.verbose,
-    )
+    with backend.tensor_float32(training["precision"] == "tf32"):
+        train_epochs(
+            model,
+            batches,
+            training["epochs"],
+            run.checkpoints(section),
+            callbacks,
+            likelihood_epochs=likelihood_epochs,
+            parallel=start.parallel,
+            resume=start.resume,
+            verbose=start.verbose,
+        )
     if start.parallel.is_chief:
         finish()
         with atomic_path(run.model(section)) as temporary:

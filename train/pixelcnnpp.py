@@ -5,14 +5,13 @@ import keras
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.classifiers import refit_class_bias
 from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
+from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import architecture, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.loop import Start, claim, train_into
-from keras_pixelcnnpp.train.monitors import ValidationMonitor, max_validation_examples
 
 INITIALIZATION_IMAGES = 64
 
@@ -24,12 +23,12 @@ def train_pixelcnnpp(
     training: dict,
     data_config: dict,
     *,
-    larger: LabeledImages | None = None,
+    larger: Dataset | None = None,
     **how,
 ) -> AutoregressiveModel:
     """Trains a model into the run folder; model and training options are from `resolve_options`.
 
-    `larger` is the split `train` read at a larger size, to be cropped at random; `how` has the
+    `larger` is the same data, read at a larger size to be cropped at random; `how` has the
     arguments of `loop.Start`. Of several workers only the chief writes, and refits the biases of
     the model that is returned.
     """
@@ -41,9 +40,6 @@ def train_pixelcnnpp(
     with_labels = num_classes > 0 and not model_options.get("unlabeled_weight")
     choice = {"max_examples": training["max_examples"], "seed": training["seed"]}
     images = dataset.images("train", with_labels=with_labels, **choice)
-    if larger is not None:
-        larger = larger.labeled() if with_labels else larger
-        larger = larger.some(training["max_examples"], training["seed"])
     batches = ImageSequence(
         images.images,
         images.labels,
@@ -51,15 +47,15 @@ def train_pixelcnnpp(
         num_classes=num_classes,
         seed=training["seed"],
         horizontal_flip=training["horizontal_flip"],
-        larger_images=None if larger is None else larger.images,
+        larger_images=larger and larger.images("train", with_labels=with_labels, **choice).images,
     )
     validation = dataset.images("validation", with_labels=num_classes > 0)
     labeled = images.labeled() if num_classes else images
     with backend.precision(training["precision"]):
         model = _make_model(dataset, num_classes, **model_options)
-        epochs, steps = training["epochs"], len(batches)
+        steps = len(batches)
         likelihood_epochs = training["likelihood_epochs"] if model.label_loss_weight else 0
-        optimizer = make_optimizer(training, epochs * steps, likelihood_epochs * steps)
+        optimizer = make_optimizer(training, training["epochs"] * steps, likelihood_epochs * steps)
         model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         sample = labeled.some(INITIALIZATION_IMAGES, training["seed"])
         model.initialize(sample.images, sample.labels)
@@ -68,29 +64,13 @@ def train_pixelcnnpp(
         options = {**model_options, **training}
         claim(run, "pixelcnnpp", model._title, model, options, data_config, start)
 
-    max_examples = max_validation_examples(
-        training["max_validation_examples"], len(images), num_classes
-    )
-    monitor = ValidationMonitor(validation, max_examples, training["batch_size"])
-
     def finish() -> None:
         if model.posterior.learn_class_bias:
             given = labeled.images, labeled.labels
             refit_class_bias(model, *given, training["batch_size"], training["seed"])
 
-    with backend.tensor_float32(training["precision"] == "tf32"):
-        train_into(
-            run,
-            "pixelcnnpp",
-            model,
-            batches,
-            epochs,
-            monitor,
-            dataset,
-            start,
-            finish,
-            likelihood_epochs,
-        )
+    section = "pixelcnnpp"
+    train_into(run, section, model, training, batches, validation, start, finish, likelihood_epochs)
     return model
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.lib import format as npy
 
-from keras_pixelcnnpp.checks import checked_class_names, plain, require_choice
+from keras_pixelcnnpp.checks import checked_class_names, plain, require_choice, require_integer
 from keras_pixelcnnpp.data.dataset import (
     SPLIT_NAMES,
     VALIDATION_SHARE,
@@ -84,11 +84,8 @@ def load_dataset(
     """
     size = DEFAULT_IMAGE_SIZE if image_size is None else plain(image_size)
     size = size if isinstance(size, tuple) else (size, size)
-    if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
-        raise UserError(
-            "Invalid value for argument `image_size`. Expected a positive integer, or two. "
-            f"Received: image_size={image_size}"
-        )
+    for side in size:
+        require_integer("image_size", side)
     require_choice("channels", channels, (None, 1, 3))
     require_choice("resize", resize, RESIZES)
     path = Path(source)

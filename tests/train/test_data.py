@@ -19,7 +19,7 @@ def test_evaluation_skips_the_files_that_the_training_skipped(capsys, tmp_path):
     assert "changed" not in capsys.readouterr().out
     assert again.split("train").paths == dataset.split("train").paths
     # The larger images are the same ones, or crops would be of others.
-    larger = load_larger(options, dataset, 2)
+    larger = load_larger(options, dataset, 2).split("train")
     assert larger.images.shape == (19, 6, 6, 3)
     assert larger.paths == dataset.split("train").paths
     np.testing.assert_array_equal(larger.labels, dataset.split("train").labels)
