@@ -357,18 +357,13 @@ def resolve_options(
 
 
 def _check(model: dict, num_classes: int) -> None:
-    one_resolution = model["architecture"] != "pixelcnnpp"
-    for name in ("num_resolutions", "conditioned_blocks"):
-        if one_resolution and name in model:
-            _refuse(
-                name,
-                f"{model['architecture']} has one resolution, and all its blocks see the label.",
-                model[name],
-            )
-    for name in ("label_loss_weight", "unlabeled_weight"):
-        if model.get(name) and num_classes < 2:
-            _refuse(name, "Without labels (conditioning none) it must be 0.", model[name])
-
-
-def _refuse(option: str, why: str, received: object) -> None:
-    raise UserError(f"Invalid value for option `{option}`. {why} Received: {option}={received}")
+    refused = {}
+    if model["architecture"] != "pixelcnnpp":
+        why = f"{model['architecture']} has one resolution, and all its blocks see the label."
+        refused |= {"num_resolutions": why, "conditioned_blocks": why}
+    if num_classes < 2:
+        why = "Without labels (conditioning none) it must be 0."
+        refused |= {"label_loss_weight": why, "unlabeled_weight": why}
+    for name, why in refused.items():
+        if value := model.get(name):
+            raise UserError(f"Invalid value for option `{name}`. {why} Received: {name}={value}")
