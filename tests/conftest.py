@@ -43,6 +43,9 @@ EVERY_BACKEND = (
     "train/test_devices.py",
     "train/test_monitors.py",
 )
+# What calls each compiled function once or twice, and tests something else: TensorFlow runs them
+# there in less time than it takes to trace them.
+EAGERLY = ("app", "evaluate", "presets")
 
 keep_freed_memory()
 
@@ -83,6 +86,20 @@ def fresh_keras():
     keras.config.set_dtype_policy("float32")
     yield
     keras.utils.clear_session(free_memory=False)
+
+
+@pytest.fixture(autouse=True)
+def eagerly(request):
+    """TensorFlow traces no function in the tests of the folders `EAGERLY`."""
+    path = request.path.relative_to(Path(__file__).parent).as_posix()
+    if keras.backend.backend() != "tensorflow" or not path.startswith(EAGERLY):
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

@@ -268,22 +268,14 @@ def test_biases_of_a_model_are_replaced():
     np.testing.assert_allclose(probabilities.mean(axis=0), np.full(3, 1 / 3), atol=1e-3)
 
 
-class TestPredictions:
-    def test_csv(self, tmp_path):
-        path = tmp_path / "reports" / "predictions.csv"
-        write_predictions(
-            path, ["a, b.png", "c.png"], [1, -1], np.array([[0.25, 0.75], [1, 0]]), "αβ"
-        )
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-        assert rows == [
-            ["path", "label", "label_name", "predicted", "predicted_name", "p_0", "p_1"],
-            ["a, b.png", "1", "β", "1", "β", "0.25", "0.75"],
-            ["c.png", "-1", "", "0", "α", "1", "0"],
-        ]
-
-    def test_of_a_file_whose_name_is_no_text(self, tmp_path):
-        write_predictions(
-            tmp_path / "a.csv", [os.fsdecode(b"caf\xe9.png")], [0], np.eye(2)[:1], "ab"
-        )
-        assert b"\ncaf\xe9.png,0,a,0,a,1,0" in (tmp_path / "a.csv").read_bytes()
+def test_predictions_csv(tmp_path):
+    path, name = tmp_path / "reports" / "predictions.csv", os.fsdecode(b"caf\xe9.png")
+    probabilities = np.array([[0.25, 0.75], [1, 0]])
+    write_predictions(path, ["a, b.png", name], [1, -1], probabilities, "αβ")
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["path", "label", "label_name", "predicted", "predicted_name", "p_0", "p_1"],
+        ["a, b.png", "1", "β", "1", "β", "0.25", "0.75"],
+        [name, "-1", "", "0", "α", "1", "0"],
+    ]

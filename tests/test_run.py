@@ -34,27 +34,27 @@ def run(tmp_path):
     return folder
 
 
-def test_both_models_share_the_data(run):
-    run.start("baseline", config(), DATA)
+def test_the_other_model_has_the_same_data(run):
+    other = {**DATA, "fingerprint": "beef"}
+    for section, overwrite in (("baseline", False), ("pixelcnnpp", True)):
+        run.start("baseline", config(), DATA, overwrite=True)
+        finish(run, "baseline")
+        with pytest.raises(UserError, match="other data: fingerprint was 'f00d', now 'beef'"):
+            run.start(section, config(), other, overwrite=overwrite)
+    run.start("pixelcnnpp", config(filters=80), DATA, overwrite=True)
     assert set(run.read_config()) == {"data", "pixelcnnpp", "baseline"}
-    with pytest.raises(UserError, match=r"other data: fingerprint was 'f00d', now 'beef'"):
-        run.start("baseline", config(), {**DATA, "fingerprint": "beef"})
+    assert run.baseline_keras.exists()
 
 
-def test_other_configuration_is_refused_and_named(run):
+def test_a_run_that_is_there_is_resumed_or_overwritten(run):
     before = run.config_json.read_text()
-    for resume in (False, True):
-        with pytest.raises(UserError, match="filters was 40, now 80") as error:
-            run.start("pixelcnnpp", config(filters=80), DATA, resume=resume)
-        assert "epochs" not in str(error.value)
-    assert run.config_json.read_text() == before
-    assert run.model_keras.exists()
-
-
-def test_same_configuration_needs_a_decision(run):
     with pytest.raises(UserError, match=r"--resume .* --overwrite"):
         run.start("pixelcnnpp", config(), DATA)
+    for resume in (False, True):
+        with pytest.raises(UserError, match="filters was 40, now 80"):
+            run.start("pixelcnnpp", config(filters=80), DATA, resume=resume)
     run.start("pixelcnnpp", config(), DATA, resume=True)
+    assert run.config_json.read_text() == before
     assert run.model_keras.exists()
     run.start("pixelcnnpp", config(filters=80), DATA, overwrite=True)
     assert not run.model_keras.exists()
@@ -69,6 +69,7 @@ def test_same_configuration_needs_a_decision(run):
     ],
 )
 def test_no_results_of_the_model_before_are_left(run, options, how):
+    """Samples and export are of the first model; reports are of both."""
     made = [folder / "a.json" for folder in (run.reports, run.samples, run.savedmodel)]
     for file in made:
         file.parent.mkdir(exist_ok=True)
@@ -76,28 +77,11 @@ def test_no_results_of_the_model_before_are_left(run, options, how):
     run.start("baseline", config(), DATA)
     run.start("pixelcnnpp", config(), DATA, resume=True)
     assert all(file.exists() for file in made)
+    finish(run, "baseline")
+    run.start("baseline", config(), DATA, overwrite=True)
+    assert [file.exists() for file in made] == [False, True, True]
     run.start("pixelcnnpp", config(**options), DATA, **how)
     assert not any(file.exists() for file in made)
-
-
-def test_starting_the_baseline_over_keeps_samples_and_export(run):
-    run.start("baseline", config(), DATA)
-    finish(run, "baseline")
-    for folder in (run.reports, run.samples, run.savedmodel):
-        folder.mkdir(exist_ok=True)
-    run.start("baseline", config(), DATA, overwrite=True)
-    assert not run.reports.exists()
-    assert run.samples.exists()
-    assert run.savedmodel.exists()
-
-
-def test_overwriting_one_model_keeps_the_other(run):
-    run.start("baseline", config(), DATA)
-    finish(run, "baseline")
-    run.start("pixelcnnpp", config(filters=80), DATA, overwrite=True)
-    assert run.baseline_keras.exists()
-    with pytest.raises(UserError, match="other data"):
-        run.start("pixelcnnpp", config(), {**DATA, "fingerprint": "beef"}, overwrite=True)
 
 
 def test_without_a_checkpoint_a_run_is_resumed_or_started_anew(tmp_path):
