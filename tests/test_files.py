@@ -10,23 +10,19 @@ from keras_pixelcnnpp.errors import UserError, is_disk_full
 from keras_pixelcnnpp.files import atomic_path, remove_leftovers, write_bytes, write_json
 
 
-def test_replaces_a_file(tmp_path):
-    path = tmp_path / "new" / "a.txt"
-    for text in ("one", "two"):
-        with atomic_path(path) as temporary:
-            temporary.write_text(text)
-        assert path.read_text() == text
-    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
-
-
-def test_replaces_a_folder(tmp_path):
-    path = tmp_path / "1"
+@pytest.mark.parametrize("folder", [False, True])
+def test_replaces_what_is_there(tmp_path, folder):
+    path = tmp_path / "new" / "1"
     for name in ("one", "two"):
         with atomic_path(path) as temporary:
-            temporary.mkdir()
-            (temporary / name).touch()
-        assert [p.name for p in path.iterdir()] == [name]
-    assert [p.name for p in tmp_path.iterdir()] == ["1"]
+            if folder:
+                temporary.mkdir()
+                (temporary / name).touch()
+            else:
+                temporary.write_text(name)
+        found = [file.name for file in path.iterdir()] if folder else [path.read_text()]
+        assert found == [name]
+        assert list(path.parent.iterdir()) == [path]
 
 
 def write_half(path, folder):

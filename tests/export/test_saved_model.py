@@ -5,20 +5,18 @@ import subprocess
 import sys
 import textwrap
 
+import enumeration
 import hostile
 import keras
 import numpy as np
 import pytest
 import tiny
-from scipy.stats import chisquare
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.images import png_bytes, read_image
-from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow
@@ -162,13 +160,6 @@ def test_the_graph_says_what_it_refuses(exported, endpoint, changes, message):
         exported.call(endpoint, **inputs)
 
 
-def test_no_label_of_a_model_that_knows_it():
-    from keras_pixelcnnpp.export.endpoints import _checked_labels
-
-    labels = _checked_labels(tiny.tiny_model(label_dropout_rate=0.1), tf.constant([-1, 2]))
-    assert labels.numpy().tolist() == [3, 2]
-
-
 @pytest.mark.parametrize(
     ("model", "arguments", "backend", "message"),
     [
@@ -207,8 +198,6 @@ def test_version_folder(tmp_path):
         version_folder(folder / "1" / "assets")
 
 
-NUM_LEVELS, COUNT = 4, 20_000
-
 # Where this package, and scikit-learn, are not.
 ALONE = """
     import sys
@@ -233,10 +222,11 @@ ALONE = """
         )["images"].numpy()
 
     scores = loaded.signatures["serving_default"](images=tf.constant(images))["log_likelihood"]
-    for label in range(2):
-        labels = tf.fill(len(images), label)
-        alone = loaded.signatures["log_prob"](images=tf.constant(images), labels=labels)
-        assert np.abs(alone["log_likelihood"] - scores[:, label]).max() < 1e-4
+    log_probs = [
+        loaded.signatures["log_prob"](images=tf.constant(images), labels=tf.fill(256, label))
+        for label in (0, 1, -1)
+    ]
+    log_probs = [outputs["log_likelihood"] for outputs in log_probs]
     bad = loaded.signatures["classify_bytes"](image_bytes=tf.constant([b"no image"]))
     assert bad["class_id"].numpy().tolist() == [-1]
     one, seven = sample(1, 5), sample(7, 5)
@@ -247,36 +237,21 @@ ALONE = """
     warm, cold = (sample(64, 5, temperature).reshape(32, 2, -1) for temperature in (1.0, 1e-6))
     assert (cold == cold[:1]).all() and (warm != warm[:1]).any()
     assert not [name for name in sys.modules if name.startswith("keras_pixelcnnpp")]
-    np.savez(sys.argv[3], scores=scores, sampled=sample(int(sys.argv[4]), 5))
+    np.savez(sys.argv[3], scores=scores, log_probs=log_probs, sampled=sample(20_000, 5))
 """
 
 
 def test_works_where_this_package_is_not(tmp_path):
-    """Of 2×2 images, few enough to list them all: scores are the model's, samples follow them."""
-    model = PixelCNNPlusPlus(
-        (2, 2, 1), 2, NUM_LEVELS, filters=4, num_mixtures=2, num_resolutions=1, conditioning="bias"
-    )
-    rng = np.random.default_rng(0)
-    model.initialize(rng.integers(0, NUM_LEVELS, (32, 2, 2, 1)), rng.integers(0, 2, 32))
-    for variable in model.trainable_variables:
-        variable.assign_add(0.2 * rng.standard_normal(variable.shape))
+    """Of images few enough to list them all: scores are the model's, samples follow them."""
+    model, images = enumeration.enumerable_model(), enumeration.all_images()
     model.export(tmp_path / "1")
-    places = NUM_LEVELS ** np.arange(4)
-    images = (np.arange(NUM_LEVELS**4)[:, None] // places % NUM_LEVELS).astype("uint8")
-    images = to_images(images, NUM_LEVELS).reshape(-1, 2, 2, 1)
     np.save(tmp_path / "images.npy", images)
     (tmp_path / "alone.py").write_text(textwrap.dedent(ALONE))
-    arguments = ["alone.py", "1", "images.npy", "result.npz", str(COUNT)]
-    subprocess.run([sys.executable, *arguments], check=True, cwd=tmp_path)
-    expected_scores = model.class_log_likelihoods(images)
+    command = [sys.executable, "alone.py", "1", "images.npy", "result.npz"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    laws = [enumeration.log_law(model, label) for label in (0, 1, enumeration.NO_LABEL)]
     with np.load(tmp_path / "result.npz") as result:
-        assert result["scores"] == pytest.approx(expected_scores, abs=1e-4)
-        sampled = to_levels(result["sampled"], NUM_LEVELS).reshape(COUNT, 4)
-    for label in range(2):
-        counts = np.bincount(sampled[label::2] @ places, minlength=NUM_LEVELS**4)
-        expected = np.exp(expected_scores[:, label].astype("float64"))
-        expected *= counts.sum() / expected.sum()
-        rare = expected < 5
-        counts = [*counts[~rare], counts[rare].sum()]
-        expected = [*expected[~rare], expected[rare].sum()]
-        assert chisquare(counts, expected).pvalue > 0.001
+        np.testing.assert_allclose(result["scores"], np.transpose(laws[:2]), atol=1e-4)
+        np.testing.assert_allclose(result["log_probs"], laws, atol=1e-4)
+        for label in range(2):
+            assert enumeration.chi_square(result["sampled"][label::2], laws[label]) > 1e-3
