@@ -5,7 +5,6 @@ from keras import ops
 from layer_checks import randomize, run, weights_of
 from reference_network import ReferencePixelCNN
 
-from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 from keras_pixelcnnpp.layers.gated_residual import (
     GatedResidualBlock,
     ResidualStack,
@@ -25,15 +24,6 @@ def test_candidates_share_the_noise(rng):
     same = ops.convert_to_tensor([[1, 1, 1], [2, 2, 2]])
     output = run(layer, features(rng), labels=same, training=True)
     np.testing.assert_array_equal(output, np.repeat(output[:, :1], 3, axis=1))
-
-
-def test_no_layer_is_left_unbuilt(rng):
-    """An unbuilt layer would make Keras run the model uncompiled before every `predict`."""
-    layer = GatedResidualBlock(3)
-    run(layer, features(rng))
-    parts = layer._flatten_layers()
-    assert all(part.built for part in parts)
-    assert sum(isinstance(part, WeightNormalized) for part in parts) == 2
 
 
 @pytest.mark.parametrize(("shift", "columns"), [("down", (-1, 0, 1)), ("down_right", (-1, 0))])

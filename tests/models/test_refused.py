@@ -41,7 +41,7 @@ CONSTRUCTORS = each(
             "label_loss_weight": [float("nan")],
             "num_candidates": [1],
             "initial_logit_scale": [0],
-            "class_names": [["a"], "abc", ["a", "b", 3], 3],
+            "class_names": [["a"], "abc", ["a", "b", 3], ["a", "b", "b"], 3],
         },
     ),
     (
@@ -60,7 +60,7 @@ CONSTRUCTORS = each(
 @pytest.mark.once
 @pytest.mark.parametrize(("cls", "arguments", "name"), CONSTRUCTORS)
 def test_constructors(cls, arguments, name):
-    with pytest.raises(ValueError, match=f"`{name}`"):
+    with pytest.raises(ValueError, match=f"`{name}`|same name"):
         cls(**arguments)
 
 
