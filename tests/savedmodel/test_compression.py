@@ -13,15 +13,10 @@ pytest.importorskip("constriction")
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny.random_model()
-
-
-@pytest.fixture(scope="module")
-def run(model, tmp_path_factory):
+def run(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     write_json(folder / "config.json", {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
-    model.save(folder / "model.keras")
+    trained.save(folder / "model.keras")
     return folder
 
 
@@ -99,10 +94,10 @@ def test_bad_input(pixelcnnpp, run, files, tmp_path):
     one_line(pixelcnnpp(*command, files[0], "--model", run, *output), "a.png: These are no compr")
 
 
-def test_names_that_lead_out_of_the_folder_are_not_written(pixelcnnpp, model, run, tmp_path):
+def test_names_that_lead_out_of_the_folder_are_not_written(pixelcnnpp, trained, run, tmp_path):
     file, back = tmp_path / "images.pxc", tmp_path / "back"
     images, names = tiny.tiny_split(2).images, ["a.png", "../b.png"]
-    file.write_bytes(compress_images(model, images, names=names, verbose=0).data)
+    file.write_bytes(compress_images(trained, images, names=names, verbose=0).data)
     command = ("savedmodel", "decompress", file, "--model", run, "--output", back)
     one_line(pixelcnnpp(*command), "'../b.png' is no name")
     assert not back.exists()
@@ -123,9 +118,9 @@ def test_names_that_compress_does_not_give(tmp_path, name):
         _paths_inside(back, ["good.png", name])
 
 
-def test_names_that_were_not_given(pixelcnnpp, model, run, tmp_path):
+def test_names_that_were_not_given(pixelcnnpp, trained, run, tmp_path):
     images = tiny.tiny_split(2).images
-    (tmp_path / "images.pxc").write_bytes(model.compress(images, verbose=0))
+    (tmp_path / "images.pxc").write_bytes(trained.compress(images, verbose=0))
     command = ("savedmodel", "decompress", tmp_path / "images.pxc", "--model", run)
     assert pixelcnnpp(*command, "--output", tmp_path / "back")[0] == 0
     received = [pixels(tmp_path / "back" / f"0000{index}.png")[..., :1] for index in (0, 1)]
