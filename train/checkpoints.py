@@ -38,22 +38,18 @@ class Checkpoints:
 
     Args:
         folder: Where they are. It need not exist yet.
-        writable: Of several workers one writes; for the others `save` and `clear` do nothing.
     """
 
     KEEP = 2
 
-    def __init__(self, folder: str | Path, writable: bool = True):
+    def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        self.writable = writable
 
     def save(self, model: keras.Model, progress: Progress) -> None:
         """Writes the state of a training, then drops all checkpoints but the last two.
 
         If a variable isn't finite (`UserError`) or the disk is full, those before it are kept.
         """
-        if not self.writable:
-            return
         variables = _variables(model, with_metrics=progress.step > 0)
         state = {name: variable_value(variable) for name, variable in variables.items()}
         if not all(map(_is_finite, state.values())):
@@ -107,9 +103,8 @@ class Checkpoints:
     def clear(self) -> None:
         """Removes all of them."""
         # An error is not passed over: what stays would be taken for a checkpoint of the new run.
-        if self.writable:
-            with suppress(FileNotFoundError):
-                shutil.rmtree(self.folder)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
 
     def _path(self, progress: Progress) -> Path:
         step = f"-step-{progress.step:05d}" if progress.step else ""
@@ -156,13 +151,10 @@ class TrainingStopped(Exception):  # noqa: N818 - a request of the user, not an 
 class StopOnSignal:
     """Around `fit`: takes note of a signal, for `EpochCheckpoint` to act on after the step.
 
-    A second signal ends the program at once. With no `signals` all keep their meaning.
+    A second signal ends the program at once.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self, signals=SIGNALS):
-        self.signals = signals
+    def __init__(self):
         self.received = None
         self._old_handlers = {}
 
@@ -170,7 +162,8 @@ class StopOnSignal:
         # Python lets only the main thread handle signals; elsewhere there is nothing to do.
         if threading.current_thread() is threading.main_thread():
             self._old_handlers = {
-                number: signal.signal(number, self._handle) for number in self.signals
+                number: signal.signal(number, self._handle)
+                for number in (signal.SIGINT, signal.SIGTERM)
             }
         return self
 

@@ -11,7 +11,7 @@ from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
-from keras_pixelcnnpp.train.devices import find_devices
+from keras_pixelcnnpp.train.devices import DataParallel, OneDevice
 from keras_pixelcnnpp.train.options import (
     NOT_MIRRORED,
     BaselineOptions,
@@ -45,8 +45,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     averaged weights, clipping and mirroring, with samples every 5 epochs; the model has the
     defaults of its class.
     """
-    # First of all: workers must be connected before the backend computes anything.
-    parallel = find_devices(options.devices, options.workers, options.worker)
+    parallel = OneDevice() if options.devices in (None, 1) else DataParallel(options.devices)
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
     folder, chosen = RunFolder(options.run), overrides(options)
@@ -72,10 +71,9 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
             overwrite=options.overwrite,
             verbose=verbosity(),
         )
-    if parallel.is_chief:
-        unconditional = model_options.get("conditioning") == "none" or not dataset.num_classes
-        following = "generation" if unconditional else "classification"
-        print(f"Wrote {folder.model_keras}. Next: {_next(following, options)}")
+    unconditional = model_options.get("conditioning") == "none" or not dataset.num_classes
+    following = "generation" if unconditional else "classification"
+    print(f"Wrote {folder.model_keras}. Next: {_next(following, options)}")
 
 
 @app.command(

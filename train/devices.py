@@ -10,53 +10,10 @@ import numpy as np
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.optimizers import variable_value
-from keras_pixelcnnpp.train.checkpoints import StopOnSignal
-
-
-def find_devices(devices: int | None, workers: str | None, worker: int | None) -> "OneDevice":
-    """The devices that share the work. Connects this process with other workers.
-
-    Args:
-        devices: How many of this machine; `None`: one, or with workers all.
-        workers: `HOST:PORT` of each process, with commas between, the same on all; the others find
-            each other through the first, which alone writes files.
-        worker: This process's place among them, from 0.
-
-    Raises:
-        UserError: If the options don't fit, or the workers don't meet.
-    """
-    if workers is None and worker is None:
-        return OneDevice() if devices in (None, 1) else DataParallel(devices)
-    if workers is None or worker is None or devices is not None:
-        raise UserError(
-            "Several workers use all of their devices. Expected the options `workers` and `worker` "
-            f"without `devices`. Received: {workers=}, {worker=}, {devices=}"
-        )
-    addresses = [part.strip() for part in workers.split(",")]
-    if worker >= len(addresses):
-        raise UserError(
-            f"Invalid value for option `worker`. Expected a number from 0 to {len(addresses) - 1}, "
-            f"this process's place in `workers`. Received: worker={worker}"
-        )
-    if keras.backend.backend() != "jax":
-        raise UserError(
-            "Training with several workers needs KERAS_BACKEND=jax: Keras 3 does not support it "
-            f"under {keras.backend.backend()}."
-        )
-    try:
-        # Before the backend's first computation.
-        keras.distribution.initialize(addresses[0], len(addresses), worker)
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"Not all workers met at {addresses[0]}: {reason}") from error
-    return DataParallel(worker=worker, num_workers=len(addresses))
 
 
 class OneDevice:
     """Trains a model where it is. `DataParallel` says what each method is for."""
-
-    is_chief = True
-    signals = StopOnSignal.SIGNALS
 
     def __str__(self) -> str:
         return ""
@@ -73,9 +30,6 @@ class OneDevice:
         """Calls `copy.fit`."""
         copy.fit(batches, **arguments)
 
-    def wait(self) -> None:
-        """For nobody."""
-
 
 class DataParallel(OneDevice):
     """Trains a copy of a model on several devices, with Keras's own engines.
@@ -84,18 +38,16 @@ class DataParallel(OneDevice):
     epoch, for validation, images and the final file.
 
     Args:
-        devices: How many devices of this machine, at most all; `None`: all, of all workers.
-        worker: This process's place among the workers.
-        num_workers: How many processes there are.
+        devices: How many devices of this machine, at most all.
     """
 
     # Under TensorFlow that is `tf.distribute.MirroredStrategy`, under JAX
-    # `keras.distribution.DataParallel`; there the devices may belong to several processes. The sum
-    # of the gradients over the devices is the gradient of the whole batch, so without dropout the
-    # result is that of one device up to rounding. (Dropout masks differ from those of one device;
-    # under TensorFlow every device has the same ones for its part.)
+    # `keras.distribution.DataParallel`. The sum of the gradients over the devices is the gradient
+    # of the whole batch, so without dropout the result is that of one device up to rounding.
+    # (Dropout masks differ from those of one device; under TensorFlow every device has the same
+    # ones for its part.)
 
-    def __init__(self, devices: int | None = None, worker: int = 0, num_workers: int = 1):
+    def __init__(self, devices: int):
         backend = keras.backend.backend()
         if backend not in ("tensorflow", "jax"):
             raise UserError(
@@ -103,29 +55,24 @@ class DataParallel(OneDevice):
                 "KERAS_BACKEND to be one of: tensorflow, jax"
             )
         names = keras.distribution.list_devices()
-        if devices is not None and devices > len(names):
+        if devices > len(names):
             raise UserError(
                 f"Invalid value for option `devices`. {backend} sees {len(names)} on this "
                 f"machine: {', '.join(names)}. Received: devices={devices}"
             )
         names = tuple(names[:devices])
-        self.num_devices, self.worker, self.num_workers = len(names), worker, num_workers
-        self.is_chief = worker == 0
-        if num_workers > 1:
-            self.signals = ()  # the others would go on
+        self.num_devices = devices
         if backend == "tensorflow":
             # The model remembers the strategy under which it was made.
             self._scope, self._training = _mirrored(names).scope, nullcontext
         else:
-            # ShardedSequence cuts the batches.
             self._scope = self._training = keras.distribution.DataParallel(
                 devices=list(names), auto_shard_dataset=False
             ).scope
 
     def __str__(self) -> str:
-        """How many devices, of how many workers, as the end of a line."""
-        workers = f" of {self.num_workers} workers" if self.num_workers > 1 else ""
-        return f", {self.num_devices} devices{workers}"
+        """How many devices, as the end of a line."""
+        return f", {self.num_devices} devices"
 
     def copy(self, model: keras.Model) -> keras.Model:
         """A copy on all devices: same configuration, compiled alike, same state."""
@@ -144,26 +91,13 @@ class DataParallel(OneDevice):
     def callbacks(
         self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model, copy: keras.Model
     ) -> list[keras.callbacks.Callback]:
-        """Those for the training of `copy`; they call `callbacks` with `model`.
-
-        Only the chief calls them: they measure and write.
-        """
-        if not self.is_chief:
-            return []
+        """Those for the training of `copy`; they call `callbacks` with `model`."""
         return [OnLocalModel(callbacks, model, functools.partial(copy_state, copy, model))]
 
     def fit(self, copy: keras.Model, batches: ImageSequence, **arguments) -> None:
-        """Calls `copy.fit` on this worker's part of each batch."""
-        sharded = ShardedSequence(batches, self.num_devices, self.worker, self.num_workers)
+        """Calls `copy.fit` on batches that can be divided."""
         with self._training():
-            copy.fit(sharded, **arguments)
-
-    def wait(self) -> None:
-        """Waits until every worker has come to this point."""
-        if self.num_workers > 1:
-            from jax.experimental import multihost_utils
-
-            multihost_utils.sync_global_devices("keras_pixelcnnpp")
+            copy.fit(DivisibleSequence(batches, self.num_devices), **arguments)
 
 
 @functools.cache
@@ -190,8 +124,7 @@ class OnLocalModel(keras.callbacks.Callback):
     """Brings a model up to date at the end of every epoch, then calls other callbacks with it.
 
     They are told about epochs, not about batches. What they do (score, sample, write) needs no
-    distribution, and much of it would not work with one: a device without an image, or an array of
-    which this process has only a part.
+    distribution, and much of it would not work with one, such as a device without an image.
     """
 
     def __init__(self, callbacks, model, update):
@@ -240,11 +173,8 @@ def _without_distribution():
         keras.distribution.set_distribution(before)
 
 
-class ShardedSequence(keras.utils.PyDataset):
-    """Batches of an `ImageSequence`, cut so that every device gets equally many images.
-
-    With several workers each sees its own rows, those of `shard`, of the same batch.
-    """
+class DivisibleSequence(keras.utils.PyDataset):
+    """Batches of an `ImageSequence` of which every device gets equally many images."""
 
     # A batch that cannot be divided, as the last one of an epoch often is, is filled up with
     # images of weight 0; the others then weigh so much more that the mean over all rows is the
@@ -254,12 +184,10 @@ class ShardedSequence(keras.utils.PyDataset):
     # If any batch of an epoch must be filled up, every one is a tuple of the inputs, the weights,
     # and the weights once more: the second is Keras's place for targets, which no model looks at.
 
-    def __init__(self, batches: ImageSequence, num_devices: int, shard: int = 0, num_shards=1):
+    def __init__(self, batches: ImageSequence, num_devices: int):
         super().__init__()
         self.batches = batches
         self.num_devices = num_devices
-        self.shard = shard
-        self.num_shards = num_shards
         sizes = (batches.batch_size, len(batches.rows(len(batches) - 1)))
         self._weighted = any(size % num_devices for size in sizes)
 
@@ -270,8 +198,7 @@ class ShardedSequence(keras.utils.PyDataset):
         (batch,) = self.batches[index]
         count = len(batch["image"])
         filled = count + -count % self.num_devices
-        share = filled // self.num_shards
-        rows = np.arange(self.shard * share, (self.shard + 1) * share)
+        rows = np.arange(filled)
         batch = {name: value[rows % count] for name, value in batch.items()}
         if not self._weighted:
             return (batch,)

@@ -56,33 +56,28 @@ def claim(
     data_config: dict,
     start: Start,
 ) -> None:
-    """Says what is going to be trained, in `config.json` too.
-
-    Workers wait for one another: they may have read what the chief now overwrites.
-    """
-    start.parallel.wait()
-    if start.parallel.is_chief:
-        saved = Checkpoints(run.checkpoints(section)).saved() if start.resume else []
-        if saved and saved[-1].epoch > options["epochs"]:
-            raise UserError(
-                f"{run.path} has trained {section} for {saved[-1].epoch} epochs. Expected at least "
-                f"as many to resume it. Received: epochs={options['epochs']}"
-            )
-        config = {
-            "title": title,
-            "options": options,
-            "model": model.get_config(),
-            "parameters": model.count_params(),
-            "versions": backend.versions(),
-        }
-        run.start(
-            section,
-            config,
-            data_config,
-            resume=start.resume,
-            overwrite=start.overwrite,
-            may_change=MAY_CHANGE,
+    """Says what is going to be trained, in `config.json` too."""
+    saved = Checkpoints(run.checkpoints(section)).saved() if start.resume else []
+    if saved and saved[-1].epoch > options["epochs"]:
+        raise UserError(
+            f"{run.path} has trained {section} for {saved[-1].epoch} epochs. Expected at least "
+            f"as many to resume it. Received: epochs={options['epochs']}"
         )
+    config = {
+        "title": title,
+        "options": options,
+        "model": model.get_config(),
+        "parameters": model.count_params(),
+        "versions": backend.versions(),
+    }
+    run.start(
+        section,
+        config,
+        data_config,
+        resume=start.resume,
+        overwrite=start.overwrite,
+        may_change=MAY_CHANGE,
+    )
     weights = f"{model.count_params():,} weights"
     print(f"{title}, {weights}: {backend.describe(model)}{start.parallel}")
 
@@ -104,26 +99,24 @@ def train_into(
         training["max_validation_examples"], len(batches.images), scored
     )
     monitor = ValidationMonitor(validation, max_examples, training["batch_size"])
-    callbacks = [monitor, *start.callbacks, HistoryFile(run.history_json(section))]
-    if start.parallel.is_chief:
-        if start.verbose:
-            print(monitor)
-        config = run.read_config()
-        options = config[section]["options"]
-        watched = TensorBoardLog(
-            run.logs(section),
-            monitor,
-            config["data"]["class_names"],
-            {
-                "model": section,
-                "data": Path(config["data"]["source"]).name,
-                "parameters": config[section]["parameters"],
-                **{name: value for name, value in options.items() if name not in WATCHING},
-            },
-            training.get("sample_every", 0),
-        )
-        watched.training_images(batches.images)
-        callbacks.append(watched)
+    if start.verbose:
+        print(monitor)
+    config = run.read_config()
+    options = config[section]["options"]
+    watched = TensorBoardLog(
+        run.logs(section),
+        monitor,
+        config["data"]["class_names"],
+        {
+            "model": section,
+            "data": Path(config["data"]["source"]).name,
+            "parameters": config[section]["parameters"],
+            **{name: value for name, value in options.items() if name not in WATCHING},
+        },
+        training.get("sample_every", 0),
+    )
+    watched.training_images(batches.images)
+    callbacks = [monitor, *start.callbacks, HistoryFile(run.history_json(section)), watched]
     with backend.tensor_float32(training["precision"] == "tf32"):
         train_epochs(
             model,
@@ -136,11 +129,9 @@ def train_into(
             resume=start.resume,
             verbose=start.verbose,
         )
-    if start.parallel.is_chief:
-        finish()
-        with atomic_path(run.model(section)) as temporary:
-            model.save(temporary)
-    start.parallel.wait()  # a worker that leaves ends the others
+    finish()
+    with atomic_path(run.model(section)) as temporary:
+        model.save(temporary)
 
 
 def train_epochs(
@@ -159,37 +150,34 @@ def train_epochs(
 
     The first `likelihood_epochs` are by likelihood alone. The callbacks are called before the
     checkpoint of an epoch is written into `folder`. Raises `TrainingStopped` after a signal, when
-    the checkpoint of the last step is there. (Of several workers, a signal ends the job at once:
-    no step can be finished without all.)
+    the checkpoint of the last step is there.
     """
     # A run that was killed and resumed ends with the same weights as one that ran through: every
     # call of `model.fit` starts from a checkpoint, the first of a resumed run and any later one.
     parallel = parallel or OneDevice()
-    checkpoints = Checkpoints(folder, writable=parallel.is_chief)
+    checkpoints = Checkpoints(folder)
     if not resume:
         checkpoints.clear()
-    parallel.wait()
     trained = parallel.copy(model)
     epoch, step = checkpoints.restore(trained)
     first_loss = [LikelihoodFirst(likelihood_epochs)] if likelihood_epochs else []
     # The rest of a broken epoch comes first.
     parts = [(batches.from_step(step), epoch, epoch + 1), (batches, epoch + 1, epochs)]
     parts, fitted = parts if step else [(batches, epoch, epochs)], False
-    with StopOnSignal(parallel.signals) as stop:
+    with StopOnSignal() as stop:
         for part, first_epoch, last_epoch in parts:
             if first_epoch >= epochs:
                 break
             if fitted:
                 # The end of `fit` put the averaged weights into the model; training goes on from
                 # the raw ones.
-                parallel.wait()
                 checkpoints.restore(trained)
             parallel.fit(
                 trained,
                 part,
                 initial_epoch=first_epoch,
                 epochs=last_epoch,
-                verbose=verbose if parallel.is_chief else 0,
+                verbose=verbose,
                 shuffle=False,  # ImageSequence shuffles, by seed and epoch
                 callbacks=[
                     SetEpoch(part),

@@ -228,16 +228,6 @@ class PixelCNNOptions(Options):
             help="Number of devices that share every batch (TensorFlow, JAX). Default: one.", min=1
         ),
     ] = None
-    workers: Annotated[
-        str | None,
-        Option(
-            help="HOST:PORT of each process that shares every batch, separated by commas (JAX). "
-            "All must see the run folder; the first writes to it."
-        ),
-    ] = None
-    worker: Annotated[
-        int | None, Option(help="Place of this process in --workers, from 0.", min=0)
-    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +267,7 @@ MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *WATCHING)  # when 
 # Of a run's data, or about how the command goes; all others are the model's or its training's.
 _NEITHER = (
     *("data", "image_size", "resize", "skip_corrupted", "run", "resume", "overwrite"),
-    *("plugin", "callback", "preset", "devices", "workers", "worker"),
+    *("plugin", "callback", "preset", "devices"),
 )
 # A mirrored digit is no digit; most photographs may be mirrored.
 NOT_MIRRORED = ("digits", "mnist")

@@ -29,8 +29,7 @@ def train_pixelcnnpp(
     """Trains a model into the run folder; model and training options are from `resolve_options`.
 
     `larger` is the same data, read at a larger size to be cropped at random; `how` has the
-    arguments of `loop.Start`. Of several workers only the chief writes, and refits the biases of
-    the model that is returned.
+    arguments of `loop.Start`.
     """
     start = Start(**how)
     keras.utils.set_random_seed(training["seed"])

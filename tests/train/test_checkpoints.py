@@ -90,16 +90,6 @@ def test_torn_checkpoint_is_passed_over(checkpoints, damage):
     assert same(state(trained), saved)
 
 
-def test_worker_that_only_reads(checkpoints):
-    trained = model()
-    train(trained)
-    checkpoints.save(trained, Progress(1))
-    reader = Checkpoints(checkpoints.folder, writable=False)
-    reader.save(trained, Progress(2))
-    reader.clear()
-    assert reader.restore(trained) == Progress(1)
-
-
 def test_the_batch_whose_loss_is_not_finite_is_named(checkpoints):
     trained = model()
     train(trained)

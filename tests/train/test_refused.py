@@ -7,7 +7,6 @@ import pytest
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.train.data import load_larger, load_preset
-from keras_pixelcnnpp.train.devices import find_devices
 from keras_pixelcnnpp.train.options import resolve_options
 from keras_pixelcnnpp.train.plugins import make_callbacks
 
@@ -35,10 +34,6 @@ DIGITS = SimpleNamespace(data="digits")
             "The preset digits is of pixelcnnpp. Received: pixelcnn$",
         ),
         (lambda: load_larger(DIGITS, None, 2), "Only image files .*crop_margin=2, data=digits"),
-        (lambda: find_devices(None, "a:1,b:2", None), "without `devices`.*worker=None"),
-        (lambda: find_devices(None, None, 0), "Received: workers=None"),
-        (lambda: find_devices(2, "a:1,b:2", 0), "devices=2"),
-        (lambda: find_devices(None, "a:1,b:2", 2), "from 0 to 1.*worker=2"),
         (lambda: make_callbacks(["not_there:Count"]), "can be imported. Received: 'not_there'"),
         (lambda: make_callbacks(["keras.deep:Count"]), "Received: 'keras.deep'"),
         (lambda: make_callbacks([":Count"]), "Received: ''"),
