@@ -228,9 +228,11 @@ class RunFolder:
             )
         starts_over = overwrite and not resume and kept.pop(section, None) is not None
         if kept and known["data"]["fingerprint"] != data["fingerprint"]:
+            found = _differences(known["data"], data, allowed=("fingerprint", "counts"))
             raise UserError(
-                f"{self.path} was trained on other data: {_differences(known['data'], data)}. "
-                "Choose another folder."
+                f"{self.path} was trained on other images: {found or 'they have changed since'}. "
+                "Give the same images in the same form (--data, --image-size, --resize, "
+                "--skip-corrupted, --seed), or choose another folder."
             )
         if section in kept:
             allowed = may_change if resume else ()

@@ -39,8 +39,11 @@ def test_the_other_model_has_the_same_data(run):
     for section, overwrite in (("baseline", False), ("pixelcnnpp", True)):
         run.start("baseline", config(), DATA, overwrite=True)
         finish(run, "baseline")
-        with pytest.raises(UserError, match="other data: fingerprint was 'f00d', now 'beef'"):
+        with pytest.raises(UserError, match="other images: they have changed since"):
             run.start(section, config(), other, overwrite=overwrite)
+        larger = {**other, "image_shape": [9, 9, 1]}
+        with pytest.raises(UserError, match=r"image_shape was .*, now \[9, 9, 1\]\. Give"):
+            run.start(section, config(), larger, overwrite=overwrite)
     run.start("pixelcnnpp", config(filters=80), DATA, overwrite=True)
     assert set(run.read_config()) == {"data", "pixelcnnpp", "baseline"}
     assert run.baseline_keras.exists()

@@ -100,7 +100,10 @@ def _read(folder, listed, image_shape, resize, skip_corrupted):
         first = "; ".join(bad[:NAMED]) + f"; and {len(bad) - NAMED} more" * (len(bad) > NAMED)
         if not skip_corrupted:
             count = f"{len(bad)} bad files. " * (len(bad) > 1)
-            raise UserError(f"{count}{first} (skip_corrupted leaves such files out)")
+            raise UserError(
+                f"{count}{first} (skip_corrupted=True, or train's --skip-corrupted, leaves such "
+                "files out)"
+            )
         notes.append(f"Files that cannot be read were left out, {len(bad)}: {first}.")
     if reshaped:
         done = "cropped in the middle" if resize == "center_crop" else "stretched"
@@ -144,9 +147,9 @@ def _list_class_folders(folder):
         if not files or (split in ("train", "all") and missing):
             empty = place / class_names[min(missing)] if files else place
             raise UserError(f"{empty} holds no image file ({', '.join(SUFFIXES)})")
+        kind = "Class folders" if split == "all" else f"Split {split}"
         listed[split] = [
-            Listed(path.relative_to(folder).as_posix(), label, f"Split {split}")
-            for path, label in files
+            Listed(path.relative_to(folder).as_posix(), label, kind) for path, label in files
         ]
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
     return class_names, listed, [f"Files were skipped: {kinds}."] if skipped else []

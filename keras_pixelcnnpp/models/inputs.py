@@ -368,6 +368,8 @@ class _CheckedBatches(keras.utils.PyDataset):
 def checked_training_labels(labels, count, model):
     """Returns labels `(count,)` or `(count, 1)` as an int32 array `(count,)`.
 
+    Labels are integers or, as for `sample`, names of the model's classes.
+
     Raises:
         ValueError: If they aren't classes, or -1 where the model learns from unlabeled images.
     """
@@ -375,7 +377,7 @@ def checked_training_labels(labels, count, model):
     require_one_label(array)
     array = array.reshape(-1) if array.ndim == 2 else array
     lowest = -1 if model.unlabeled_weight else 0
-    return checked_labels(array, count, model.num_classes, lowest=lowest)
+    return checked_labels(array, count, model.num_classes, model.class_names, lowest)
 
 
 def require_one_label(labels):

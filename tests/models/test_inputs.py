@@ -78,7 +78,9 @@ def test_batches_of_any_kind(model, expected, make, form):
 def test_arrays_with_labels_beside_or_within(model, expected):
     within = {"image": IMAGES, "label": LABELS}
     column = LABELS[:, None]  # as keras.datasets.cifar10 has them
-    for arguments in [(IMAGES, LABELS), (IMAGES, column), (within,), (within, LABELS)]:
+    names = np.array(model.class_names)[LABELS]
+    given = [(IMAGES, LABELS), (IMAGES, column), (IMAGES, names), (within,), (within, LABELS)]
+    for arguments in given:
         result = model.evaluate(*arguments, batch_size=6, verbose=0, return_dict=True)
         assert result["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
     for validation in [(IMAGES, LABELS), within, (within,)]:
