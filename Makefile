@@ -133,13 +133,12 @@ BENCH := .venv/bin/python benchmarks
 RESULTS := benchmarks/results
 
 bench: .venv/installed
-	$(BENCH)/backends.py speed --output $(RESULTS)/backends.json
+	$(BENCH)/throughput.py --output $(RESULTS)/throughput.json
 	$(BENCH)/results.py
 
 bench-all: bench
-	$(BENCH)/throughput.py --variants --output $(RESULTS)/throughput.json
 	$(BENCH)/throughput.py --candidates --output $(RESULTS)/candidates.json
-	$(BENCH)/backends.py training --output $(RESULTS)/same_training.json
+	$(BENCH)/same_training.py --output $(RESULTS)/same_training.json
 	$(BENCH)/sampling.py --batches 25 100 --output $(RESULTS)/sampling.json
 	$(BENCH)/results.py
 

@@ -16,6 +16,7 @@ from keras_pixelcnnpp.files import write_json
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+ENVIRONMENTS = {"tensorflow": ".venv", "jax": ".venv-jax", "torch": ".venv-torch"}
 
 
 def argument_parser(description):
@@ -23,6 +24,12 @@ def argument_parser(description):
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")
     return parser
+
+
+def pythons():
+    """The Python of each backend that has an environment; `make test-all` makes them."""
+    paths = {name: ROOT / folder / "bin" / "python" for name, folder in ENVIRONMENTS.items()}
+    return {name: path for name, path in paths.items() if path.exists()}
 
 
 def facts():

@@ -186,6 +186,14 @@ def few_labels_command(name, few):
     return command("benchmarks/few_labels.py", options, f"benchmarks/results/{name}.json")
 
 
+def speed_rows(table):
+    """The jobs of each network, backend and precision."""
+    found = {}
+    for row in table["rows"]:
+        found.setdefault((row["name"], row["backend"], row["precision"]), {})[row["job"]] = row
+    return found
+
+
 def recipe_trials(rows):
     """The names of the trials: those tried longest first, of these the best."""
     rows = sorted(rows, key=lambda row: (-row["minutes"], row["bits_per_dim"]))
@@ -217,6 +225,7 @@ def markdown_template(name):
         over_seeds=over_seeds,
         few_labels_command=few_labels_command,
         recipe_trials=recipe_trials,
+        speed_rows=speed_rows,
         ways=WAYS,
     )
     return environment.get_template(name)
