@@ -74,8 +74,8 @@ class SharedDropout(keras.layers.Layer):
         if not training or self._dropped_bytes == 0:
             return x
         given, shape = _given_dropout.get(), ops.shape(x)
-        drawn = self.draw_bytes(shape) if given is None else given(self, shape)
-        kept = ops.cast(drawn >= self._dropped_bytes, x.dtype)
+        random_bytes = self.draw_bytes(shape) if given is None else given(self, shape)
+        kept = ops.cast(random_bytes >= self._dropped_bytes, x.dtype)
         return x * (kept * (256 / (256 - self._dropped_bytes)))
 
     def draw_bytes(self, shape):
