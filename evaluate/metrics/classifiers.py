@@ -15,8 +15,6 @@ from sklearn.model_selection import KFold
 
 def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict:
     """`accuracy`, `accuracy_ci95` (`[low, high]`), `log_loss` (nats) and `ece`, ready for JSON."""
-    probabilities = np.asarray(probabilities, dtype=np.float64)
-    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     correct = int(np.sum(probabilities.argmax(axis=1) == labels))
     return {
         "accuracy": correct / len(labels),
@@ -27,10 +25,13 @@ def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dic
 
 
 def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The mean of -log p of the true classes, nats: scikit-learn's `log_loss`."""
+    """The mean of -log p of the true classes, nats: scikit-learn's `log_loss` in float64."""
     num_classes = probabilities.shape[1]
     if num_classes == 1:  # which scikit-learn refuses; nothing is lost
         return 0.0
+    # Of float32 scikit-learn would raise what is below 1.2e-7 to that.
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     return float(log_loss(labels, probabilities, labels=np.arange(num_classes)))
 
 

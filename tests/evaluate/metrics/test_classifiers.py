@@ -18,6 +18,7 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     expected_calibration_error,
     fit_temperature,
     mcnemar_p_value,
+    mean_log_loss,
     one_vs_rest_auc,
     selective_accuracy,
 )
@@ -63,6 +64,12 @@ def test_log_loss_by_hand_with_a_class_that_does_not_occur():
     probabilities = np.array([[0.5, 0.25, 0.25], [0.2, 0.7, 0.1]], "float32")
     metrics = classification_metrics(np.array([0, 1]), probabilities)
     assert metrics["log_loss"] == pytest.approx(-(math.log(0.5) + math.log(0.7)) / 2, rel=1e-6)
+
+
+def test_log_loss_of_float32_is_not_clipped_earlier():
+    probabilities = np.array([[1.0, 1e-12], [0.5, 0.5]], "float32")
+    expected = -(math.log(1e-12) + math.log(0.5)) / 2
+    assert mean_log_loss(np.array([1, 0]), probabilities) == pytest.approx(expected, rel=1e-6)
 
 
 class TestOneVersusRest:
