@@ -80,8 +80,9 @@ class OneHotConditioning(LabelConditioning):
     place = "input"
 
     def call(self, x, labels):
-        code = ops.one_hot(labels, self.num_classes + 1, dtype=x.dtype)
-        code = code[:, :, None, None, : self.num_classes]  # "no label" is the last
+        # Not `ops.one_hot`, which looks at the values under torch. "No label" is none of these.
+        classes = ops.arange(self.num_classes, dtype="int32")
+        code = ops.cast(ops.equal(labels[:, :, None, None, None], classes), x.dtype)
         # Adding zeros of the other's shape gives both the same candidates and positions.
         return ops.concatenate(
             [x + ops.zeros_like(code[..., :1]), code + ops.zeros_like(x[..., :1])], axis=-1

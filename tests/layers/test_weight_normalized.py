@@ -51,7 +51,7 @@ def test_initialization_under_mixed_precision_sets_the_biases(x):
     with data_dependent_initialization():
         run(layer, x)
     output = run(layer, x)
-    np.testing.assert_allclose(output.mean(axis=(0, 1, 2, 3)), 0, atol=0.02)
+    np.testing.assert_allclose(output.mean(axis=(0, 1, 2, 3)), 0, atol=0.1)
 
 
 def test_a_constant_channel_keeps_a_bounded_gain():

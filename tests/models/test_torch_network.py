@@ -23,7 +23,7 @@ def trained(jit_compile):
     keras.utils.set_random_seed(0)
     model = tiny.random_model(
         filters=3,  # features are not a multiple of four bytes of dropout
-        conditioning="film+mixture_head",
+        conditioning="one_hot+film+mixture_head",
         dropout_rate=0.3,
         label_dropout_rate=0.2,
         label_loss_weight=0.3,
