@@ -365,10 +365,19 @@ def _print_report(report: dict) -> None:
         )
         print(f"Copying, by {space}: {closer} than 95 % of held-out ones; 5 % is chance.")
     if "temperatures" in report:
-        names = ("temperature", "bits_per_dim", *SUMMARY)
-        rows = [[_short(row[name]) for name in names] for row in report["temperatures"]]
-        print_table(("temperature", unit, *SUMMARY), rows, title="Temperatures")
+        rows = [
+            (
+                f"{row['temperature']:g}",
+                f"{row['bits_per_dim']:.3f}",
+                *(_short(row[name]) for name in SUMMARY),
+            )
+            for row in report["temperatures"]
+        ]
+        headings = ("temperature", unit, "Fréchet", *(n.replace("_", " ") for n in SUMMARY[1:]))
+        print_table(headings, rows, title="Temperatures")
 
 
 def _short(number: float | None) -> str:
-    return "–" if number is None else f"{number:.2g}"
+    if number is None:
+        return "–"
+    return f"{number:.2g}" if abs(number) < 100 else f"{number:.0f}"

@@ -235,11 +235,10 @@ class RunFolder:
                 "--skip-corrupted, --seed), or choose another folder."
             )
         if section in kept:
-            allowed = may_change if resume else ()
-            if found := _differences(kept[section]["options"], config["options"], allowed):
+            if found := _differences(kept[section]["options"], config["options"], may_change):
                 raise UserError(
                     f"{self.path} holds another configuration: {found}. "
-                    "Use the same options or choose another folder."
+                    "Use the same options, --overwrite to start over, or choose another folder."
                 )
             if not resume:
                 raise UserError(

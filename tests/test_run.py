@@ -51,8 +51,9 @@ def test_the_other_model_has_the_same_data(run):
 
 def test_a_run_that_is_there_is_resumed_or_overwritten(run):
     before = run.config_json.read_text()
-    with pytest.raises(UserError, match=r"--resume .* --overwrite"):
-        run.start("pixelcnnpp", config(), DATA)
+    for options in ({}, {"epochs": 9}):
+        with pytest.raises(UserError, match=r"--resume .* --overwrite"):
+            run.start("pixelcnnpp", config(**options), DATA, may_change=("epochs",))
     for resume in (False, True):
         with pytest.raises(UserError, match="filters was 40, now 80"):
             run.start("pixelcnnpp", config(filters=80), DATA, resume=resume)

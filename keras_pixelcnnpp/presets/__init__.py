@@ -150,9 +150,10 @@ class Preset:
 
     def _load_all_weights(self, model):
         if not self.has_weights:
+            name = self.path.name if self.path.parent == _BUILT_IN else self.name
             raise UserError(
-                f"{self.name} is a preset without weights. In Python, load_weights=False "
-                "makes an untrained model."
+                f"{name} is a preset without weights. Train a model of it first; in Python, "
+                "load_weights=False makes an untrained one."
             )
         expected = self.metadata.get("sha256")
         received = sha256(self.weights_path)
