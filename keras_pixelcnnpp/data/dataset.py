@@ -249,9 +249,9 @@ def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str
         wrong = np.flatnonzero((values < -1) | (values >= count))
         if len(wrong):
             row = int(wrong[0])
+            has = f"has {count} classes" if count else "has no label 0"
             raise UserError(
                 f"{place(split, row)}: label {values[row]} is out of range: -1 stands for "
-                f"unlabeled, and the training split has {count} classes, counted from 0 without a "
-                "gap."
+                f"unlabeled, classes count from 0 without a gap, and the training split {has}."
             )
     return count

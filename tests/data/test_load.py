@@ -192,6 +192,7 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
         ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "images of different shapes"),
         ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
         ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),
+        ({"y_train": np.arange(20) % 2 + 1}, "label 1 is out of range: .* has no label 0"),
         ({"y_train": np.arange(20) % 2 * 2}, "labels of train, row 1: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2**32, 0])}, "is out of range"),
