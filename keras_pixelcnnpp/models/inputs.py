@@ -119,6 +119,8 @@ class ImageModel(keras.Model):
         Raises:
             ValueError: As `fit`.
         """
+        if not self.compiled:  # which Keras doesn't look at under torch
+            raise ValueError("You must call `compile()` before using the model.")
         given = inspect.signature(super().evaluate).bind(x, y, *args, **kwargs).arguments
         given |= given.pop("kwargs", {})
         # Not of `fit`, which has checked its `validation_data` and may have begun to read it.

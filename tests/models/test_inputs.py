@@ -99,6 +99,12 @@ def test_a_generator_trains_a_model_that_saw_nothing_yet():
     assert steps == [0, 1]  # the batch that was looked at is not lost
 
 
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_a_model_has_to_be_compiled(method):
+    with pytest.raises(ValueError, match=r"call `compile\(\)`"):
+        getattr(tiny.untrained_model(), method)(IMAGES, LABELS)
+
+
 def test_images_alone_give_class_probabilities(model):
     expected = model.class_probabilities(IMAGES)
     for inputs in (IMAGES, IMAGES[..., 0], {"image": IMAGES}, Batches(as_tuple)):
