@@ -155,7 +155,7 @@ def class_label(class_names, name):
     if name.isdecimal() and int(name) < len(class_names):
         return int(name)
     if not class_names:
-        raise UserError(f"No class {name!r}: this model knows no labels")
+        raise UserError(f"No class {name!r}: this model knows no names of classes")
     raise UserError(
         f"No class {name!r}. Expected one of: {', '.join(class_names)} "
         f"(or 0 to {len(class_names) - 1})"

@@ -36,6 +36,7 @@ class ImageModel(keras.Model):
     """
 
     unlabeled_weight = 0.0
+    class_names = ()
 
     def get_config(self) -> dict:
         return {**super().get_config(), **arguments_of(self)}
