@@ -401,9 +401,9 @@ def require_tensorflow() -> None:
     """Raises a `UserError` unless Keras runs TensorFlow, which alone writes SavedModels."""
     if keras.backend.backend() != "tensorflow":
         raise UserError(
-            "A SavedModel is exported under the TensorFlow backend, with the environment variable "
-            'KERAS_BACKEND=tensorflow. `model.save("model.keras")` takes a model there. Received: '
-            f"backend={keras.backend.backend()}"
+            "A SavedModel is exported under the TensorFlow backend. Set the environment variable "
+            "KERAS_BACKEND=tensorflow, and export the run, or what `model.save` wrote, once more. "
+            f"Received: backend={keras.backend.backend()}"
         )
 
 

@@ -177,9 +177,10 @@ def checked_labels(labels, count, limit, class_names=(), lowest=0):
     if array.ndim == 0 and array.dtype.kind in "ui":
         array = np.full(count, array)
     if array.shape != (count,) or array.dtype.kind not in "ui":
+        received = f"labels with shape={array.shape} and dtype={array.dtype}"
         raise UserError(
             f"Invalid value for argument `labels`. Expected {count} integers. "
-            f"Received: labels with shape={array.shape} and dtype={array.dtype}"
+            f"Received: {'none' if labels is None else received}"
         )
     _require_range("for argument `labels`", array, limit, lowest)
     return array.astype("int32")

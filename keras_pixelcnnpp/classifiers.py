@@ -123,12 +123,13 @@ class PixelCNNClassifier(ImageClassifier):
             image; twice the work.
         preset: Name or folder of the preset that gives architecture and training options. Its
             weights are not used. Size and channels are those of the images, levels the preset's.
+            The default's training mirrors images at random: digits and letters need another.
         image_shape: `(height, width, channels)`, which rows of features are reshaped to; one of
             the three may be -1, as in `numpy.reshape`. `None`: of images they are seen.
         epochs: Integer; `None`, here and below: as the preset has it.
         learning_rate: Float, at the beginning.
-        label_loss_weight: Float, weight of the cross-entropy over the candidates. Without any (of
-            the preset `"report"`), labels are learned slowly.
+        label_loss_weight: Float, weight of the cross-entropy over the candidates. With 0, labels
+            are learned slowly.
         model_options: Dict of arguments of the model that replace the preset's, such as
             `num_candidates`.
         seed: Integer. `fit` sets Keras's global seed to it.
@@ -156,7 +157,7 @@ class PixelCNNClassifier(ImageClassifier):
         verbose: int = 0,
         tta_flip: bool = False,
         *,
-        preset: str | Path = "report",
+        preset: str | Path = "cpen455",
         image_shape: Sequence[int] | None = None,
         epochs: int | None = None,
         learning_rate: float | None = None,
