@@ -61,10 +61,9 @@ class ImageSequence(keras.utils.PyDataset):
         horizontal_flip: bool = False,
         larger_images: np.ndarray | None = None,
     ):
-        # With two, Keras switches the tuning of its `tf.data` pipeline off. At the end of an epoch,
-        # TensorFlow 2.21 waits for its tuning thread, which sleeps for 10 ms, 20 ms, 40 ms and so
-        # on: 5.2 seconds of work took 10.3. Elsewhere, Keras's first look at the data would leave
-        # batches in the workers' queue.
+        # With two, Keras has no thread that tunes its `tf.data` pipeline, for which TensorFlow would
+        # wait at the end: see `_without_tuning` in models/inputs.py. Elsewhere, Keras's first look
+        # at the data would leave batches in the workers' queue.
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         require_integer("batch_size", batch_size)
         if len(images) != len(labels):

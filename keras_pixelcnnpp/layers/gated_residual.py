@@ -37,8 +37,9 @@ def concat_elu(x):
     # gradient of this order needs one copy less.
     wide = ops.cast(x, "float32")
     if keras.backend.backend() == "jax" or _given_dropout.get() is not None:
-        # One exponential for both halves, and not the compiler's slow expm1, which it computes
-        # again for every use. Elsewhere each operation is a pass over memory, and elu alone is one.
+        # Where it is compiled, under torch known by its dropout being given: one exponential for
+        # both halves, and not the compiler's slow expm1, which it computes again for every use.
+        # Elsewhere each operation is a pass over memory, and elu alone is one.
         positive = wide > 0
         below = ops.exp(ops.where(positive, -wide, wide)) - 1
         halves = ops.where(positive, wide, below), ops.where(positive, below, -wide)
