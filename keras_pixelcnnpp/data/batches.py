@@ -61,9 +61,9 @@ class ImageSequence(keras.utils.PyDataset):
         horizontal_flip: bool = False,
         larger_images: np.ndarray | None = None,
     ):
-        # With two, Keras has no thread that tunes its `tf.data` pipeline, for which TensorFlow would
-        # wait at the end: see `_without_tuning` in models/inputs.py. Elsewhere, Keras's first look
-        # at the data would leave batches in the workers' queue.
+        # With two, Keras doesn't tune its `tf.data` pipeline, so that TensorFlow has no thread to
+        # wait for at the end: see `_without_tuning` in models/inputs.py. Elsewhere, Keras's first
+        # look at the data would leave batches in the workers' queue.
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         require_integer("batch_size", batch_size)
         if len(images) != len(labels):
