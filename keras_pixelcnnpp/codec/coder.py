@@ -161,8 +161,7 @@ def _by_counts():
 def level_counts(log_probs: np.ndarray) -> np.ndarray:
     """Whole counts of `TOTAL_COUNT` for the levels of a sub-pixel, for each at least one.
 
-    So no level is impossible, whatever the model thinks of it (be it that it has no thoughts: NaN
-    makes all levels alike), and a level costs 24 bits at most.
+    So no level is impossible, and a level costs 24 bits at most. A NaN counts as zero.
 
     Args:
         log_probs: Float32 `(batch, num_levels)`, nats.
