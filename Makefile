@@ -111,8 +111,9 @@ format: .venv/installed
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-soak: .venv/installed
-	.venv/bin/python benchmarks/soak.py --minutes 8 --output runs/soak.json
+soak: .venv/installed .venv-extras/installed
+	$(BENCH)/resuming.py
+	.venv-extras/bin/python benchmarks/serving.py
 	PIXELCNNPP_TESTS=full .venv/bin/python -m pytest $(PYTEST_ARGS) -m hypothesis
 
 # --- documentation ----------------------------------------------------------------------------
@@ -138,8 +139,7 @@ bench: .venv/installed
 
 bench-all: bench
 	$(BENCH)/throughput.py --candidates --output $(RESULTS)/candidates.json
-	$(BENCH)/same_training.py --output $(RESULTS)/same_training.json
-	$(BENCH)/sampling.py --batches 25 100 --output $(RESULTS)/sampling.json
+	$(BENCH)/sampling.py --batches 25,100 --output $(RESULTS)/sampling.json
 	$(BENCH)/results.py
 
 # --- demo -------------------------------------------------------------------------------------

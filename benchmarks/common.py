@@ -1,61 +1,41 @@
-"""What the scripts in this folder share: arguments, times, facts about the machine, JSON."""
+"""What the scripts in this folder share: options, commands, times, facts about the machine."""
 
-import argparse
 import os
 import subprocess
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from typer import Option
 
+from keras_pixelcnnpp.backend import device_name, versions
+from keras_pixelcnnpp.evaluate.figures import print_table
+from keras_pixelcnnpp.evaluate.report import option_words
 from keras_pixelcnnpp.files import write_json
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-ENVIRONMENTS = {"tensorflow": ".venv", "jax": ".venv-jax", "torch": ".venv-torch"}
+
+# Options of several scripts.
+Data = Annotated[str, Option(help="The images, as for pixelcnnpp train.")]
+Split = Annotated[str, Option(help="The images to measure on.")]
+Run = Annotated[Path, Option(help="Folder of the run.")]
+Rounds = Annotated[int, Option(help="Number of measurements, after one in which all is compiled.")]
+Output = Annotated[Path | None, Option(help="Write the numbers as JSON.")]
 
 
-def argument_parser(description):
-    """A parser with the option that nearly all scripts have."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--output", type=Path, help="write the numbers as JSON")
-    return parser
-
-
-def pythons():
-    """The Python of each backend that has an environment; `make test-all` makes them."""
-    paths = {name: ROOT / folder / "bin" / "python" for name, folder in ENVIRONMENTS.items()}
-    return {name: path for name, path in paths.items() if path.exists()}
-
-
-def facts():
-    """What a speed depends on."""
-    import keras
-
-    from keras_pixelcnnpp.backend import device_name, machine
-
-    backend = keras.backend.backend()
-    return {
-        "backend": backend,
-        "backend_version": metadata.version(backend),
-        "machine": machine(),
-        "device": device_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "keras": keras.__version__,
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-    }
+def words_of(options):
+    """The words of a command line; options that are `None` are left out."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return [word for name, value in given.items() for word in option_words(name, value)]
 
 
 def pixelcnnpp(*words, **options):
-    """Runs `pixelcnnpp`; options that are `None` are left out."""
-    for name, value in options.items():
-        if value is not None:
-            words += ("--" + name.replace("_", "-"), value)
-    subprocess.run([sys.executable, "-m", "keras_pixelcnnpp.cli", *map(str, words)], check=True)
+    """Runs `pixelcnnpp` with these words and options."""
+    command = [sys.executable, "-m", "keras_pixelcnnpp.cli", *words, *words_of(options)]
+    subprocess.run(command, check=True)
 
 
 def write_dataset(path, dataset, train):
@@ -68,6 +48,17 @@ def write_dataset(path, dataset, train):
     np.savez(path, **arrays)
 
 
+def facts():
+    """What a speed depends on."""
+    found = versions()
+    return found | {
+        "backend_version": found[found["backend"]],
+        "device": device_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
 def timed(work):
     """What `work()` returns, and how many seconds it took."""
     start = time.perf_counter()
@@ -75,21 +66,19 @@ def timed(work):
     return result, time.perf_counter() - start
 
 
-def in_turn(jobs, rounds):
-    """Times jobs in turn, round after round, so that a noisy machine disturbs them alike.
+def in_turn(jobs, rounds, seconds=lambda work: timed(work)[1]):
+    """Does jobs in turn, round after round, so that a noisy machine disturbs them alike.
 
     Args:
         jobs: Dict from a name to a function without arguments.
         rounds: Integer; one more comes first, in which everything is compiled.
+        seconds: Does a job and returns the seconds that it took.
 
     Returns:
         Dict from a name to an array of seconds, one for each round.
     """
-    times = {name: [] for name in jobs}
-    for _ in range(rounds + 1):
-        for name, work in jobs.items():
-            times[name].append(timed(work)[1])
-    return {name: np.array(values[1:]) for name, values in times.items()}
+    _, *times = [{name: seconds(work) for name, work in jobs.items()} for _ in range(rounds + 1)]
+    return {name: np.array([of_round[name] for of_round in times]) for name in jobs}
 
 
 def random_images(count, image_shape, num_classes, seed=0):
@@ -102,11 +91,9 @@ def random_images(count, image_shape, num_classes, seed=0):
 def show(rows):
     """Prints a table of dicts."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*names)
-    for row in rows:
-        values = (row.get(name, "") for name in names)
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))
-    Console(width=120, markup=False, emoji=False).print(table)
+    values = ([row.get(name, "") for name in names] for row in rows)
+    cells = ([f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in values)
+    print_table([name.replace("_", " ") for name in names], cells)
 
 
 def save(result, output):

@@ -8,12 +8,13 @@ and decodes as `model.compress` does, samples as many images for comparison, and
 benchmarks/results/compression-NAME.json.
 """
 
-import importlib.util
 import io
 import math
+from contextlib import suppress
 
 import numpy as np
-from common import RESULTS, argument_parser, facts, save, show, timed
+import typer
+from common import RESULTS, Data, Output, Split, facts, save, show, timed
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
@@ -24,23 +25,21 @@ from keras_pixelcnnpp.distributions.levels import quantize
 FORMATS = {
     "png": {"optimize": True},
     "webp": {"lossless": True, "quality": 100, "method": 6},
-    "jxl": {"lossless": True, "effort": 9},
 }
+with suppress(ImportError):
+    import pillow_jxl  # noqa: F401 - teaches Pillow the format
+
+    FORMATS["jxl"] = {"lossless": True, "effort": 9}
 
 
-def mosaic_sizes(pixels):
-    """Bytes of images `(N, H, W, C)` in one mosaic, by lossless format."""
-    if importlib.util.find_spec("pillow_jxl"):
-        importlib.import_module("pillow_jxl")  # teaches Pillow the format
-        kinds = FORMATS
-    else:
-        kinds = ("png", "webp")
-    _, height, width, channels = pixels.shape
-    side = math.ceil(math.sqrt(len(pixels)))
-    blank = np.zeros((side * side - len(pixels), height, width, channels), "uint8")
-    tiles = np.concatenate([pixels, blank]).reshape(side, side, height, width, channels)
-    mosaic = tiles.swapaxes(1, 2).reshape(side * height, side * width, channels)
-    return {kind: size_as(kind, as_image(mosaic)) for kind in kinds}
+def mosaic(images):
+    """Images `(N, H, W, C)` as one, about square; black where there are too few."""
+    count, height, width, channels = images.shape
+    side = math.ceil(math.sqrt(count))
+    tiles = np.zeros((side * side, height, width, channels), "uint8")
+    tiles[:count] = images
+    tiles = tiles.reshape(side, side, height, width, channels)
+    return tiles.swapaxes(1, 2).reshape(side * height, side * width, channels)
 
 
 def size_as(kind, image):
@@ -70,41 +69,40 @@ def measure(model, images, batch_size):
         raise SystemExit("The images did not come back equal")
     model.sample(compressed.labels[:batch_size], seed=0, batch_size=batch_size)
     _, sampling = timed(lambda: model.sample(compressed.labels, seed=0, batch_size=batch_size))
-    size_of = {
+    sizes = {
         "promised": promised_bits(model, images, compressed.labels) / 8,
         "coded": compressed.num_coded_bytes,
         "file": len(compressed.data),
-        **mosaic_sizes(kept),
     }
+    image = as_image(mosaic(kept))
+    sizes |= {kind: size_as(kind, image) for kind in FORMATS}
     return {
         "count": len(images),
         "image_shape": model.image_shape,
         "num_levels": model.num_levels,
         "batch_size": batch_size,
-        "bits_per_dim": {name: 8 * size / images.size for name, size in size_of.items()},
+        "bits_per_dim": {name: 8 * size / images.size for name, size in sizes.items()},
         "seconds": {"compress": encoding, "decompress": decoding, "sample": sampling},
     }
 
 
-def main():
+def main(
+    preset: str,
+    data: Data,
+    split: Split = "test",
+    max_examples: int | None = None,
+    batch_size: int = 100,
+    output: Output = None,
+):
+    """Measure what a preset compresses images to."""
     kp.keep_freed_memory()
-    parser = argument_parser(__doc__)
-    parser.add_argument("preset")
-    parser.add_argument("--data", required=True, help="as of pixelcnnpp train")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--max-examples", type=int, help="the first images only")
-    parser.add_argument("--batch-size", type=int, default=100)
-    options = parser.parse_args()
-    model = kp.AutoregressiveModel.from_preset(options.preset)
-    dataset = load_dataset(options.data, image_size=model.image_shape[:2])
-    images = dataset.split(options.split).images[: options.max_examples]
-    result = measure(model, images, options.batch_size)
+    model = kp.AutoregressiveModel.from_preset(preset)
+    dataset = load_dataset(data, image_size=model.image_shape[:2])
+    result = measure(model, dataset.split(split).images[:max_examples], batch_size)
     show([result["bits_per_dim"]])
-    asked = {"preset": options.preset, "data": dataset.name}
-    asked |= {"split": options.split, "max_examples": options.max_examples}
-    output = options.output or RESULTS / f"compression-{options.preset}.json"
-    save(asked | facts() | result, output)
+    asked = {"preset": preset, "data": dataset.name, "split": split, "max_examples": max_examples}
+    save(asked | facts() | result, output or RESULTS / f"compression-{preset}.json")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

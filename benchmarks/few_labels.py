@@ -13,61 +13,60 @@ The commands train everything, on data sets that are written into the run folder
 written after each training; the same command goes on after an interruption.
 """
 
-import sys
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Annotated
 
 import keras
 import numpy as np
-from common import argument_parser, pixelcnnpp, save, show, timed, write_dataset
+import typer
+from common import Data, Split, pixelcnnpp, save, show, timed, write_dataset
 from results import WAYS, over_seeds
+from typer import Option
 
 from keras_pixelcnnpp.backend import machine
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.presets import preset_names
-from keras_pixelcnnpp.train.options import NOT_MIRRORED
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train.options import NOT_MIRRORED, taking
 
 SUREST = (0.5, 1.0)  # shares of the images without a label that the CNN learns from, in turn
 SMALL_BATCH = 10  # of PixelCNN++ where the labeled images are all
-# Options of `train pixelcnnpp` that are handed on.
+# Options that only `train pixelcnnpp` has, to which they are handed on.
 OF_PIXELCNNPP = (
-    "preset",
-    "filters",
-    "num_resolutions",
-    "dropout_rate",
-    "label_loss_weight",
+    *("preset", "filters", "num_resolutions", "dropout_rate", "label_loss_weight"),
     "learning_rate",
 )
 
 
-def arguments():
-    parser = argument_parser(__doc__)
-    parser.add_argument("--data", required=True, help="as of pixelcnnpp train")
-    parser.add_argument("--image-size", type=int, help="resize images to this size")
-    parser.add_argument(
-        "--max-examples", type=int, help="train on so many images, with a label or not"
-    )
-    parser.add_argument("--split", default="test", help="the images to measure on")
-    parser.add_argument("--labels-per-class", default="10,25,100")
-    parser.add_argument("--seeds", default="0,1")
-    parser.add_argument("--preset", help="of PixelCNN++")
-    parser.add_argument("--filters")
-    parser.add_argument("--num-resolutions", type=int)
-    parser.add_argument("--dropout-rate", type=float)
-    parser.add_argument("--label-loss-weight", type=float)
-    parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--labeled-fraction", type=float, default=0.3, help="of an epoch of all")
-    parser.add_argument("--epochs", type=int, default=3, help="of PixelCNN++, over all images")
-    parser.add_argument("--batch-size", type=int, default=64, help="of PixelCNN++, of all images")
-    parser.add_argument("--cnn-epochs", type=int, default=5, help="over all images")
-    parser.add_argument("--shown", type=int, default=5000, help="images, from labeled ones")
-    parser.add_argument("--cnn-shown", type=int, default=20_000, help="the same, to the CNN")
-    parser.add_argument("--precision", default="float32")
-    parser.add_argument("--run", type=Path, default=Path("runs/few_labels"))
-    parser.set_defaults(output=Path("few_labels.json"))
-    return parser.parse_args()
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command takes; what has no help is as for `pixelcnnpp train`."""
+
+    data: Data
+    image_size: int | None = None
+    max_examples: Annotated[int | None, Option(help="Training images, with a label or not.")] = None
+    split: Split = "test"
+    preset: str | None = None
+    filters: str | None = None
+    num_resolutions: int | None = None
+    dropout_rate: float | None = None
+    label_loss_weight: float | None = None
+    learning_rate: float | None = None
+    labeled_fraction: Annotated[float, Option(help="Share of an epoch of all images.")] = 0.3
+    epochs: Annotated[int, Option(help="Of PixelCNN++, over all images.")] = 3
+    batch_size: Annotated[int, Option(help="Of PixelCNN++, of all images.")] = 64
+    cnn_epochs: Annotated[int, Option(help="Of the CNN, over all images.")] = 5
+    shown: Annotated[int, Option(help="Images to PixelCNN++, from labeled ones.")] = 5000
+    cnn_shown: Annotated[int, Option(help="Images to the CNN, from labeled ones.")] = 20_000
+    precision: str = "float32"
+    labels_per_class: str = "10,25,100"
+    seeds: str = "0,1"
+    run: Path = Path("runs/few_labels")
+    output: Path = Path("few_labels.json")
 
 
 def hide_labels(images, per_class, seed):
@@ -85,84 +84,80 @@ def with_repeats(labeled, others, share):
     return np.concatenate([np.resize(labeled, max(len(labeled), wanted)), others])
 
 
-def train_pixelcnnpp(folder, given, **how):
-    """PixelCNN++."""
+def given(kind, options, seed):
+    """The options of `pixelcnnpp train` that all trainings of a kind have in common."""
+    how = {"seed": seed, "precision": options.precision}
+    if kind == "baseline":
+        return how | {"horizontal_flip": options.data not in NOT_MIRRORED}
     how |= {"learning_rate_schedule": "cosine", "likelihood_epochs": 0, "sample_every": 0}
-    how |= {name: getattr(given, name) for name in OF_PIXELCNNPP}
-    if given.preset is None and given.data in preset_names():
-        how["preset"] = given.data
-    pixelcnnpp("train", "pixelcnnpp", "--overwrite", run=folder, **how)
-    return keras.saving.load_model(folder / "model.keras")
+    how |= {name: getattr(options, name) for name in OF_PIXELCNNPP}
+    if options.preset is None and options.data in preset_names():
+        how["preset"] = options.data
+    return how
 
 
-def train_cnn(folder, given, **how):
-    """The CNN."""
-    flip = "--no-horizontal-flip" if given.data in NOT_MIRRORED else "--horizontal-flip"
-    pixelcnnpp("train", "baseline", "--overwrite", flip, run=folder, **how)
-    return keras.saving.load_model(folder / "baseline.keras")
-
-
-def train(way, given, labels_per_class, seed):
+def train(way, options, labels_per_class, seed):
     """Trains in one way; returns the model, and the images to measure it on."""
-    folder = given.run / f"{way}-{labels_per_class}-{seed}"
-    dataset = load_dataset(given.data, image_size=given.image_size)
-    images = dataset.split("train").some(given.max_examples, seed)
+    kind = "pixelcnnpp" if way.startswith("pixelcnnpp") else "baseline"
+    run = RunFolder(options.run / f"{way}-{labels_per_class}-{seed}")
+    dataset = load_dataset(options.data, image_size=options.image_size)
+    images = dataset.split("train").some(options.max_examples, seed)
     images = hide_labels(images, labels_per_class, seed)
     labeled = np.random.default_rng(seed).permutation(np.flatnonzero(images.labels >= 0))
     others = np.flatnonzero(images.labels < 0)
+    how = given(kind, options, seed) | {"data": run.path / "data.npz", "run": run.path}
 
-    def data(rows, labels=images.labels, name="data"):
-        path = folder / f"{name}.npz"
-        write_dataset(path, dataset, replace(images, labels=labels).take(rows))
-        return {"data": path, "seed": seed, "precision": given.precision}
+    def fit(rows, labels, **more):
+        write_dataset(how["data"], dataset, replace(images, labels=labels).take(rows))
+        pixelcnnpp("train", kind, overwrite=True, **how, **more)
+        return keras.saving.load_model(run.model(kind))
+
+    def epochs(shown, rows):
+        return max(1, round(shown / len(rows)))
 
     if way == "pixelcnnpp_all":
-        how = data(with_repeats(labeled, others, given.labeled_fraction)) | {"unlabeled_weight": 1}
-        how |= {"epochs": given.epochs, "batch_size": given.batch_size}
-        model = train_pixelcnnpp(folder, given, **how)
+        more = {"epochs": options.epochs, "batch_size": options.batch_size, "unlabeled_weight": 1}
+        model = fit(with_repeats(labeled, others, options.labeled_fraction), images.labels, **more)
     elif way == "pixelcnnpp":
-        how = {"epochs": max(1, round(given.shown / len(labeled))), "batch_size": SMALL_BATCH}
-        model = train_pixelcnnpp(folder, given, **data(labeled), **how)
+        more = {"epochs": epochs(options.shown, labeled), "batch_size": SMALL_BATCH}
+        model = fit(labeled, images.labels, **more)
     else:
-        epochs = max(1, round(given.cnn_shown / len(labeled)))
-        model = train_cnn(folder, given, epochs=epochs, **data(labeled))
+        model = fit(labeled, images.labels, epochs=epochs(options.cnn_shown, labeled))
     for share in SUREST if way == "cnn_pseudo_labels" else ():
         guessed = model.class_probabilities(images.images[others])
         surest = np.argsort(-guessed.max(axis=1))[: round(share * len(others))]
         labels = images.labels.copy()
         labels[others[surest]] = guessed[surest].argmax(axis=1)
         # The true labels come as often as to PixelCNN++.
-        rows = with_repeats(labeled, others[surest], given.labeled_fraction)
-        epochs = max(given.cnn_epochs, -(-given.cnn_shown // len(rows)))
-        of_data = data(rows, labels, f"pseudo_labels-{share}")
-        model = train_cnn(folder / f"pseudo_labels-{share}", given, epochs=epochs, **of_data)
-    return model, dataset.images(given.split, with_labels=True)
+        rows = with_repeats(labeled, others[surest], options.labeled_fraction)
+        times = math.ceil(options.cnn_shown / len(rows))
+        model = fit(rows, labels, epochs=max(options.cnn_epochs, times))
+    return model, dataset.images(options.split, with_labels=True)
 
 
-def main():
-    given = arguments()
-    told = ("seeds", "labels_per_class", "run", "output")
-    asked = {name: value for name, value in vars(given).items() if name not in told}
-    asked["data"] = Path(given.data).name  # not where it lies
+def main(options):
+    told = ("labels_per_class", "seeds", "run", "output")
+    asked = {name: value for name, value in vars(options).items() if name not in told}
+    asked["data"] = Path(options.data).name  # not where it lies
     rows = []
-    if given.output.exists():
-        known = read_json(given.output)
+    if options.output.exists():
+        known = read_json(options.output)
         if known["options"] != asked:
-            sys.exit(f"{given.output} has results of other options; name another file")
+            raise SystemExit(f"{options.output} is of other options; name another file")
         rows = known["rows"]
-    numbers = [int(number) for number in given.labels_per_class.split(",")]
-    seeds = [int(seed) for seed in given.seeds.split(",")]
+    numbers, seeds = (
+        [int(n) for n in text.split(",")] for text in (options.labels_per_class, options.seeds)
+    )
     for seed, labels_per_class, way in product(seeds, numbers, WAYS):
         trial = {"way": way, "labels_per_class": labels_per_class, "seed": seed}
         if any(row.items() >= trial.items() for row in rows):
             continue
-        (model, unseen), seconds = timed(lambda trial=trial: train(given=given, **trial))
-        accuracy = float(
-            np.mean(model.class_probabilities(unseen.images).argmax(axis=1) == unseen.labels)
-        )
+        (model, unseen), seconds = timed(lambda trial=trial: train(options=options, **trial))
+        predicted = model.class_probabilities(unseen.images).argmax(axis=1)
+        accuracy = float(np.mean(predicted == unseen.labels))
         rows.append({**trial, "accuracy": accuracy, "seconds": round(seconds, 1)})
         report = {"options": asked, "count": len(unseen), "machine": machine(), "rows": rows}
-        save(report, given.output)
+        save(report, options.output)
     table = [
         {"": title} | {str(n): over_seeds(rows, way=way, labels_per_class=n) for n in numbers}
         for way, title in WAYS.items()
@@ -171,4 +166,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(taking(Options)(main))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from common import argument_parser
+import typer
 
 from keras_pixelcnnpp.evaluate.classification import mean_image
 from keras_pixelcnnpp.run import RunFolder
@@ -31,12 +31,10 @@ def with_masked_rows(images, rng):
     return np.where(hidden[:, :, None, None], mean_image(images), images)
 
 
-def main():
-    parser = argument_parser(__doc__)
-    parser.add_argument("run", type=Path, help="with both models trained")
-    run = parser.parse_args().run
-    cuts = RunFolder(run.with_name(f"{run.name}-cuts"))
-    shutil.copytree(run, cuts.path)
+def main(folder: Path):
+    """Train a CNN on masked images, of a run with both models trained."""
+    cuts = RunFolder(folder.with_name(f"{folder.name}-cuts"))
+    shutil.copytree(folder, cuts.path)
     config = cuts.read_config()
     options = config["baseline"]["options"]
     dataset = cuts.load_data()
@@ -51,4 +49,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -10,21 +10,40 @@ images from clean ones to reports/robustness.json, and prints their means over t
 """
 
 import io
-from pathlib import Path
 
 import numpy as np
-from common import argument_parser, save, show
+import typer
+from common import Output, Run, Split, save, show
 from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
-from scipy.special import logsumexp
 
+from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.images import as_image
+from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.evaluate.classification import load_baseline
-from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval, classification_metrics
+from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
+from keras_pixelcnnpp.evaluate.ood import auroc_report
+from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
 
 # Each corruption takes pixels 0…255 `(height, width, channels)`, a strength and a generator.
+
+
+def gaussian_noise(pixels, deviation, rng):
+    return pixels + deviation * rng.normal(size=pixels.shape)
+
+
+def blur(pixels, sigma, rng):
+    return gaussian_filter(pixels.astype(float), (sigma, sigma, 0), mode="nearest")
+
+
+def contrast(pixels, share, rng):
+    return share * pixels + (1 - share) * pixels.mean(axis=(0, 1))
+
+
+def brightness(pixels, added, rng):
+    return pixels.astype(float) + added
 
 
 def jpeg(pixels, quality, rng):
@@ -53,24 +72,10 @@ def translate(pixels, share, rng):
 
 
 CORRUPTIONS = {
-    "gaussian noise": (
-        lambda pixels, deviation, rng: pixels + deviation * rng.normal(size=pixels.shape),
-        (10, 20, 30, 45, 65),
-    ),
-    "blur": (
-        lambda pixels, sigma, rng: gaussian_filter(
-            pixels.astype(float), (sigma, sigma, 0), mode="nearest"
-        ),
-        (0.4, 0.6, 0.8, 1.1, 1.5),
-    ),
-    "contrast": (
-        lambda pixels, share, rng: share * pixels + (1 - share) * pixels.mean(axis=(0, 1)),
-        (0.75, 0.5, 0.4, 0.3, 0.15),
-    ),
-    "brightness": (
-        lambda pixels, added, rng: pixels.astype(float) + added,
-        (25, 50, 75, 100, 125),
-    ),
+    "gaussian noise": (gaussian_noise, (10, 20, 30, 45, 65)),
+    "blur": (blur, (0.4, 0.6, 0.8, 1.1, 1.5)),
+    "contrast": (contrast, (0.75, 0.5, 0.4, 0.3, 0.15)),
+    "brightness": (brightness, (25, 50, 75, 100, 125)),
     "JPEG": (jpeg, (80, 50, 25, 15, 7)),
     "pixelation": (pixelate, (0.75, 0.6, 0.5, 0.4, 0.25)),
     "occlusion": (occlude, (0.2, 0.3, 0.4, 0.5, 0.6)),
@@ -87,14 +92,14 @@ def corrupt(images, name, severity, seed=0):
 
 
 def score(images, model, baseline):
-    """Class probabilities by classifier, and scores that are larger the less likely an image is."""
-    log_likelihoods = model.class_log_likelihoods(images)
-    probabilities = {"pixelcnnpp": model.posterior.probabilities(log_likelihoods)}
+    """Class probabilities by classifier, and OOD scores by detector, as `evaluate ood` has them."""
+    log_likelihoods, probabilities = PixelCNNClassifier(model).class_scores(images)
+    by_classifier = {"pixelcnnpp": probabilities}
     if baseline is not None:
-        probabilities["baseline"] = baseline.class_probabilities(images)
-    log_prob = logsumexp(log_likelihoods, axis=1) - np.log(model.num_classes)
-    scores = {f"{name}_max_softmax": -values.max(axis=1) for name, values in probabilities.items()}
-    return probabilities, {"log_likelihood": -log_prob, **scores}
+        by_classifier["baseline"] = baseline.class_probabilities(images)
+    scores = {"log_likelihood": bits_per_dim(log_marginal(log_likelihoods), model.image_shape)}
+    scores |= {f"{name}_max_softmax": -p.max(axis=1) for name, p in by_classifier.items()}
+    return by_classifier, scores
 
 
 def measure(folder, split="test", max_examples=300, seed=0):
@@ -113,25 +118,15 @@ def measure(folder, split="test", max_examples=300, seed=0):
         for severity in range(1, 6):
             corrupted = corrupt(test.images, name, severity, seed)
             probabilities, scores = score(corrupted, *models)
-            areas = {key: auroc_interval(clean_scores[key], scores[key]) for key in scores}
-            measured.append(
-                {
-                    "models": metrics(probabilities),
-                    "auroc": {key: area for key, (area, _) in areas.items()},
-                    "auroc_ci95": {key: list(interval) for key, (_, interval) in areas.items()},
-                }
-            )
+            detected = auroc_report({"in_distribution": clean_scores, name: scores})
+            measured.append({"models": metrics(probabilities), **detected["inputs"][name]})
     return report
 
 
-def main(arguments=None):
-    parser = argument_parser(__doc__)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--max-examples", type=int, default=300, help="images at most")
-    options = parser.parse_args(arguments)
-    folder = RunFolder(options.run)
-    report = measure(folder, options.split, options.max_examples)
+def main(run: Run, split: Split = "test", max_examples: int = 300, output: Output = None):
+    """Measure both classifiers of a run on corrupted images."""
+    folder = RunFolder(run)
+    report = measure(folder, split, max_examples)
     rows = []
     for name, measured in report["corruptions"].items():
         row = {
@@ -141,8 +136,8 @@ def main(arguments=None):
         area = np.mean([at["auroc"]["log_likelihood"] for at in measured])
         rows.append({"corruption": name} | row | {"AUROC of log p(x)": area})
     show(rows)
-    save(report, options.output or folder.reports / "robustness.json")
+    save(report, output or folder.reports / "robustness.json")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

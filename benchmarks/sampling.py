@@ -1,6 +1,6 @@
 """Speed of the incremental sampler, beside the naive loop over the same model and tfp's PixelCNN.
 
-    python benchmarks/sampling.py [--rounds 3] [--output benchmarks/results/sampling.json]
+    python benchmarks/sampling.py --batches 25,100 --output benchmarks/results/sampling.json
     python benchmarks/sampling.py --preset gated_pixelcnn --batches 25
 
 The network is that of the preset `report` (1 block, 40 filters, 5 mixtures, 32×32×3), or another's,
@@ -11,20 +11,20 @@ with random weights: speed doesn't depend on them.
   steps are timed, compiled together, and **extrapolated** to all pixels.
 - **tfp** (`tfp.distributions.PixelCNN`, same width, depth and mixtures, unconditional) samples in
   the same way; a step of its loop is timed and **extrapolated** too. TensorFlow only.
-- **A forward pass** is the network over whole images of the same batch, once.
 
 Numbers are medians, ratios are medians of the ratios within the rounds.
 """
 
 import keras
 import numpy as np
-from common import argument_parser, facts, in_turn, random_images, save, show
+import typer
+from common import Output, Rounds, facts, in_turn, random_images, save, show
 from keras import ops
 from throughput import NUM_CLASSES, SHAPE, tfp_pixelcnn
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.backend import compiled
 
-BATCHES = (1, 25, 100, 400)
 NAIVE_STEPS = 3
 
 
@@ -36,19 +36,10 @@ def make_model(preset):
     return model
 
 
-def compiled(function, *inputs):
-    """A function of tensors as a job: compiled by the backend, done when it returns."""
-    inputs = [ops.convert_to_tensor(array) for array in inputs]
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        function = tf.function(function, autograph=False)
-    elif backend == "jax":
-        import jax
-
-        function = jax.jit(function)
-    return lambda: ops.convert_to_numpy(function(*inputs))
+def job(function, variables, inputs):
+    """A function of tensors, compiled, that is done when it returns."""
+    function = compiled(function, variables)
+    return lambda: ops.convert_to_numpy(function(inputs))
 
 
 def naive_loop(model, images, labels):
@@ -56,7 +47,9 @@ def naive_loop(model, images, labels):
     rng = np.random.default_rng(0)
     noise = rng.uniform(0.01, 0.99, (len(images), model.distribution.noise_size))
 
-    def steps(images, labels, noise):
+    def steps(inputs):
+        images, labels, noise = inputs
+
         def step(column, images):
             parameters = model({"image": images, "label": labels}, training=False)
             parameters = ops.take(parameters[:, 0, 0], column, axis=1)
@@ -65,7 +58,8 @@ def naive_loop(model, images, labels):
 
         return ops.fori_loop(0, NAIVE_STEPS, step, images)
 
-    return compiled(steps, images.astype("int32"), labels, noise.astype("float32"))
+    inputs = images.astype("int32"), labels, noise.astype("float32")
+    return job(steps, model.variables, inputs)
 
 
 def tfp_step(distribution, batch):
@@ -75,9 +69,8 @@ def tfp_step(distribution, batch):
         parameters = distribution.network(samples, training=False)
         return distribution._sample_channels(*parameters, seed=None)
 
-    return compiled(
-        step, np.random.default_rng(0).uniform(-1, 1, (batch, *SHAPE)).astype("float32")
-    )
+    samples = np.random.default_rng(0).uniform(-1, 1, (batch, *SHAPE))
+    return job(step, [], samples.astype("float32"))
 
 
 def compare(model, tfp, batch, rounds):
@@ -86,26 +79,18 @@ def compare(model, tfp, batch, rounds):
     jobs = {
         "ours": lambda: model.sample(labels, seed=0, batch_size=batch, verbose=0),
         "naive": naive_loop(model, images, labels),
-        "forward": compiled(
-            lambda images, labels: model({"image": images, "label": labels}, training=False),
-            images,
-            labels,
-        ),
     }
     if tfp is not None:
         jobs["tfp"] = tfp_step(tfp, batch)
     times = in_turn(jobs, rounds)
     pixels = model.image_shape[0] * model.image_shape[1]
-    times["naive"] *= pixels * model.network.evaluations_per_pixel / NAIVE_STEPS
     ours = times["ours"]
+    naive = times["naive"] * pixels * model.network.evaluations_per_pixel / NAIVE_STEPS
     row = {
         "batch": batch,
         "seconds": np.median(ours),
-        "images_per_second": batch / np.median(ours),
-        "naive_seconds_extrapolated": np.median(times["naive"]),
-        "times_faster_than_naive": np.median(times["naive"] / ours),
-        "forward_seconds": np.median(times["forward"]),
-        "forward_passes": np.median(ours / times["forward"]),
+        "naive_seconds_extrapolated": np.median(naive),
+        "times_faster_than_naive": np.median(naive / ours),
     }
     if tfp is not None:
         row["tfp_seconds_extrapolated"] = np.median(pixels * times["tfp"])
@@ -113,26 +98,22 @@ def compare(model, tfp, batch, rounds):
     return row
 
 
-def main():
+def main(
+    preset: str = "report",
+    rounds: Rounds = 3,
+    batches: str = "1,25,100,400",
+    output: Output = None,
+):
+    """Compare the sampler with others; numbers of images at once have commas between."""
     kp.keep_freed_memory()
-    parser = argument_parser(__doc__)
-    parser.add_argument("--preset", default="report")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
-    options = parser.parse_args()
-    model, tfp = make_model(options.preset), None
-    if keras.backend.backend() == "tensorflow" and options.preset == "report":
+    model, tfp = make_model(preset), None
+    if keras.backend.backend() == "tensorflow" and preset == "report":
         tfp = tfp_pixelcnn(random_images(16, SHAPE, NUM_CLASSES)[0])
-    rows = [compare(model, tfp, batch, options.rounds) for batch in options.batches]
+    rows = [compare(model, tfp, int(batch), rounds) for batch in batches.split(",")]
     show(rows)
-    result = {
-        "preset": options.preset,
-        "rounds": options.rounds,
-        "naive_steps_timed": NAIVE_STEPS,
-        "rows": rows,
-    }
-    save(facts() | result, options.output)
+    result = {"preset": preset, "rounds": rounds, "naive_steps_timed": NAIVE_STEPS, "rows": rows}
+    save(facts() | result, output)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,46 +1,50 @@
-"""A load test of the exported model behind a real server, on this machine's loopback address.
+"""A load test of an exported model behind a real server, on this machine's loopback address.
 
-python benchmarks/soak.py --part requests_served
+    python benchmarks/serving.py --output benchmarks/results/serving.json
 
 Clients send batches of different sizes at the same time, good images, bad ones and requests that
 are no requests. Every answer is compared with the same endpoint called in this process. Counted are
-wrong answers, the server's memory and the time of each request. Needs Linux and the
-extra `serve`.
+wrong answers, the growth of the server's memory and the time of each request. Needs the extra
+`serve`.
 """
 
 import base64
 import io
 import json
-import os
 import random
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
+import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
+import httpx  # this and psutil come with KServe
 import numpy as np
+import psutil
+import typer
+from common import Output, facts, save, timed
 from PIL import Image
 
+import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
+
 CLIENTS = 8
-TIMEOUT = 120
+TIMEOUT = 120  # seconds
+JSON = {"Content-Type": "application/json"}
 # Their likelihoods depend in the last digits on the batch they are in.
 TOLERANCE = 1e-3
 # How much the server may grow after the first twentieth of the requests.
 MAX_GROWTH_MB = 100
 BAD_REQUESTS = [
-    b"",
-    b"[" * 10_000,
-    b'{"signature_name": "nothing", "instances": [1]}',
-    b'{"instances": [[300]]}',
-    b'{"signature_name": "classify_bytes", "instances": [{"b64": "?"}]}',
-    b'{"signature_name": "sample", "inputs": {"labels": [99], "seed": 0, "temperature": 1}}',
+    "",
+    "[" * 10_000,
+    '{"signature_name": "nothing", "instances": [1]}',
+    '{"instances": [[300]]}',
+    '{"signature_name": "classify_bytes", "instances": [{"b64": "?"}]}',
+    '{"signature_name": "sample", "inputs": {"labels": [99], "seed": 0, "temperature": 1}}',
 ]
 
 
@@ -55,53 +59,35 @@ def random_image(rng):
 
 @contextmanager
 def server(savedmodel):
-    """`pixelcnnpp savedmodel serve` in a process of its own: yields the address and the process."""
+    """`pixelcnnpp savedmodel serve` in a process of its own: yields a client and the process."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-    address = f"http://127.0.0.1:{port}/v1/models/model"
+        port = str(listening.getsockname()[1])
     command = [sys.executable, "-m", "keras_pixelcnnpp.cli", "savedmodel", "serve", savedmodel]
     command += ["--port", port, "--name", "model"]
-    process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}/v1/models/model"
     try:
-        end = time.monotonic() + 180
-        while True:
-            try:
-                urllib.request.urlopen(address, timeout=5)
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > end:
-                    raise
-                time.sleep(0.5)
-        yield address, process
+        # Until it listens, with longer and longer pauses between: up to two minutes.
+        with httpx.Client(transport=httpx.HTTPTransport(retries=9)) as waiting:
+            waiting.get(address)
+        with httpx.Client(timeout=TIMEOUT, headers=JSON) as client:
+            yield lambda content: client.post(f"{address}:predict", content=content), process
     finally:
         process.kill()
         process.wait()
 
 
-def post(address, content):
-    """The status and the answer to one request; an answer that doesn't come has the status 0."""
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{address}:predict", content, headers)  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.loads(error.read())
-    except OSError as error:
-        return 0, {"error": str(error)}
-
-
-def is_right(expected, rows, status, answer):
+def is_right(expected, rows, answer):
     """Whether an answer is what this process says of the same images; of none, an error."""
     if rows is None:
-        return 400 <= status < 500 and bool(answer.get("error"))
-    if status != 200 or len(answer["predictions"]) != len(rows):
+        return 400 <= answer.status_code < 500 and bool(answer.json().get("error"))
+    if answer.status_code != 200 or len(answer.json()["predictions"]) != len(rows):
         return False
-    # JSON has no NaN: KServe writes null.
     received = {
-        name: np.array([row[name] for row in answer["predictions"]], "float64") for name in expected
+        # JSON has no NaN: KServe writes null.
+        name: np.array([row[name] for row in answer.json()["predictions"]], "float64")
+        for name in expected
     }
     return all(
         np.allclose(received[name], values[rows], TOLERANCE, TOLERANCE, equal_nan=True)
@@ -109,53 +95,31 @@ def is_right(expected, rows, status, answer):
     )
 
 
-def serve_requests(seconds, folder, rng):
-    """`requests_served` of a small model."""
-    if find_spec("kserve") is None:
-        return {"skipped": "KServe is not installed: pip install '.[serve]'", "failures": []}
-    # Before anything imports Keras, which reads it once; the server inherits it.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-
-    model = PixelCNNPlusPlus((8, 8, 1), 2, filters=8, num_resolutions=1, num_mixtures=2)
-    model.export(folder / "savedmodel" / "1")
-    # The processes start within about a minute.
-    return requests_served(max(20, seconds - 60), folder / "savedmodel", rng)
-
-
-def requests_served(seconds, savedmodel, rng, requests=10_000):
-    """Sends `requests` requests, or as many as fit into `seconds`, and checks every answer."""
-    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-
-    generator = np.random.default_rng(rng.randrange(2**31))
-    images = [random_image(generator) for _ in range(40)]
+def measure(folder, requests, seed=0):
+    """Exports a small model into the folder, serves it, sends requests and checks every answer."""
+    model = kp.PixelCNNPlusPlus((8, 8, 1), 2, filters=8, num_resolutions=1, num_mixtures=2)
+    model.export(folder / "1")
+    images = [random_image(np.random.default_rng([seed, index])) for index in range(40)]
     images += [b"", b"no image", images[0][:-50]]
-    expected = SavedModelClassifier(savedmodel).classify_bytes(images)
+    expected = SavedModelClassifier(folder).classify_bytes(images)
     instances = [{"b64": base64.b64encode(image).decode()} for image in images]
 
-    def send(seed):
-        rng = random.Random(seed)  # noqa: S311 - no secrets
+    def send(number):
+        rng = random.Random(f"{seed} {number}")  # noqa: S311 - no secrets
         rows, content = None, rng.choice(BAD_REQUESTS)
         if rng.random() > 0.1:
             rows = rng.choices(range(len(images)), k=rng.choice([1, 1, 1, 1, 1, 2, 4, 16]))
             request = {"signature_name": "classify_bytes"}
-            request["instances"] = [instances[row] for row in rows]
-            content = json.dumps(request).encode()
-        start = time.perf_counter()
-        status, answer = post(address, content)
-        milliseconds = 1000 * (time.perf_counter() - start)
-        return milliseconds, status, len(rows or []), is_right(expected, rows, status, answer)
+            content = json.dumps(request | {"instances": [instances[row] for row in rows]})
+        answer, seconds = timed(lambda: post(content))
+        return 1000 * seconds, answer.status_code, len(rows or []), is_right(expected, rows, answer)
 
     results, memory = [], []
-    with server(savedmodel) as (address, process), ThreadPoolExecutor(CLIENTS) as clients:
-        # TensorFlow prepares an endpoint when it is first called.
-        send(0)
-        end = time.monotonic() + seconds
-        # In portions, between which the memory is measured and the time looked at.
-        while len(results) < requests and time.monotonic() < end:
-            results += clients.map(send, [rng.randrange(2**31) for _ in range(requests // 20)])
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+    with server(folder) as (post, process), ThreadPoolExecutor(CLIENTS) as clients:
+        send(0)  # TensorFlow prepares an endpoint when it is first called
+        for portion in np.array_split(np.arange(requests), 20):
+            results += clients.map(send, portion)
+            memory.append(psutil.Process(process.pid).memory_info().rss / 2**20)
     times = [milliseconds for milliseconds, _, count, _ in results if count]
     wrong = sum(not right for *_, right in results)
     growth = memory[-1] - memory[0]
@@ -173,3 +137,16 @@ def requests_served(seconds, savedmodel, rng, requests=10_000):
         "wrong_answers": wrong,
         "failures": failures,
     }
+
+
+def main(requests: int = 10_000, seed: int = 0, output: Output = None):
+    """Serve a small model and send requests; fails if an answer is wrong or the memory grows."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(Path(folder), requests, seed)
+    print(json.dumps(result, indent=2))
+    save(facts() | result, output)
+    sys.exit(bool(result["failures"]))
+
+
+if __name__ == "__main__":
+    typer.run(main)

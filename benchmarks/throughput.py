@@ -18,7 +18,6 @@ With `--candidates`, the label enters by `film`, in every block or from the lowe
 (`conditioned_blocks`), and scoring one label is compared with scoring all four.
 """
 
-import argparse
 import functools
 import json
 import os
@@ -26,24 +25,31 @@ import re
 import subprocess
 import sys
 import time
+from typing import Annotated
 
 import keras
 import numpy as np
-from common import argument_parser, facts, in_turn, pythons, random_images, save, show
+import typer
+from common import ROOT, Output, Rounds, facts, in_turn, random_images, save, show
+from typer import Option
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.backend import on_gpu
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.backend import on_gpu, precision
 from keras_pixelcnnpp.layers.convolutions import normalized_kernels
 
 BATCH = 16
-IMAGES = 128
 SHAPE = (32, 32, 3)
 NUM_CLASSES = 4
 PLACES = ("all", "up", "up_left")
 OURS = "keras-pixelcnnpp"
 TFP = "tfp.distributions.PixelCNN"
 COURSE = "PyTorch, as a course builds it"
+FASTEST = f"{COURSE}, torch.compile"
+OPPONENTS = {
+    "times_tfp": ("tensorflow", TFP, "float32"),
+    "times_course": ("torch", FASTEST, "mixed_bfloat16"),
+}
+ENVIRONMENTS = {"tensorflow": ".venv", "jax": ".venv-jax", "torch": ".venv-torch"}
 PRODUCT = 2048  # rows of the matrix product that shows what the machine can do
 
 
@@ -63,21 +69,14 @@ def forward_flop(model):
     return total
 
 
-def our_jobs(images, labels, precision="float32", jit_compile=False, **arguments):
+def our_jobs(images, labels, policy, jit_compile):
     """What a user calls."""
-    keras.config.set_dtype_policy(precision)
-    model = report(**arguments)
-    keras.config.set_dtype_policy("float32")
+    with precision(policy):
+        model = report(conditioning="bias")
     model.compile(keras.optimizers.Adam(2e-4), jit_compile=jit_compile)
-
-    def train():
-        batches = ImageSequence(images, labels, batch_size=BATCH, num_classes=NUM_CLASSES)
-        model.fit(batches, shuffle=False, verbose=0)
-
     return {
-        "train": train,
+        "train": lambda: model.fit(images, labels, batch_size=BATCH, verbose=0),
         "score": lambda: model.log_prob(images, labels, batch_size=BATCH),
-        "classify": lambda: model.class_log_likelihoods(images, batch_size=BATCH),
     }
 
 
@@ -155,41 +154,42 @@ def torch_jobs(images, fastest):
     return {"train": train, "score": score}
 
 
-def matrix_product(precision):
+def matrix_product(policy):
     """A large matrix product, which shows what the machine can do."""
-    dtype = keras.DTypePolicy(precision).compute_dtype
+    dtype = keras.DTypePolicy(policy).compute_dtype
     matrix = keras.ops.cast(keras.random.normal((PRODUCT, PRODUCT)), dtype)
     # One element is enough to wait for.
     return lambda: float(keras.ops.matmul(matrix, matrix)[0, 0])
 
 
-def jobs_of_backend(images, labels):
+def jobs_of_backend(count):
     """What this process can do: functions by name, precision and job."""
+    images, labels = random_images(count, SHAPE, NUM_CLASSES)
     backend = keras.backend.backend()
-    ours = functools.partial(our_jobs, images, labels, conditioning="bias")
     found = {}
-    for precision in ("float32", "mixed_bfloat16"):
-        found["matrix product", precision] = {"product": matrix_product(precision)}
-        found[OURS, precision] = ours(precision, jit_compile=backend == "jax")
+    for policy in ("float32", "mixed_bfloat16"):
+        found["matrix product", policy] = {"product": matrix_product(policy)}
+        found[OURS, policy] = our_jobs(images, labels, policy, backend == "jax")
         if backend == "torch":
-            found[f"{OURS}, jit_compile", precision] = ours(precision, jit_compile=True)
+            found[f"{OURS}, jit_compile", policy] = our_jobs(images, labels, policy, True)
     if backend == "tensorflow":
         found[TFP, "float32"] = tfp_jobs(images)
     if backend == "torch":
         found[COURSE, "float32"] = torch_jobs(images, fastest=False)
-        found[f"{COURSE}, torch.compile", "mixed_bfloat16"] = torch_jobs(images, fastest=True)
-    return {
-        (*kind, job): work
-        for kind, jobs in found.items()
-        for job, work in jobs.items()
-        if job != "classify"  # see `--candidates`
-    }
+        found[FASTEST, "mixed_bfloat16"] = torch_jobs(images, fastest=True)
+    return {(*kind, job): work for kind, jobs in found.items() for job, work in jobs.items()}
 
 
-def work(images, labels):
+def pythons():
+    """The Python of each backend that has an environment; `make test-all` makes them."""
+    paths = {name: ROOT / folder / "bin" / "python" for name, folder in ENVIRONMENTS.items()}
+    return {name: path for name, path in paths.items() if path.exists()}
+
+
+def work(count):
     """Does what is asked for on standard input, one number a line, and answers with seconds."""
     answers, sys.stdout = sys.stdout, sys.stderr
-    jobs = jobs_of_backend(images, labels)
+    jobs = jobs_of_backend(count)
     on_one_core = len(os.sched_getaffinity(0)) == 1 and not on_gpu()
     clock = time.process_time if on_one_core else time.perf_counter
     first = {"facts": facts(), "jobs": [*jobs], "flop": forward_flop(report(conditioning="bias"))}
@@ -200,103 +200,91 @@ def work(images, labels):
         print(clock() - start, file=answers, flush=True)
 
 
-class Worker:
-    """A process that runs `work` under one backend."""
+def start(backend, count):
+    """A process that runs `work`: what it says of itself, and its jobs, each returns seconds."""
+    process = subprocess.Popen(
+        [pythons()[backend], __file__, "--work", "--images", str(count)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
-    def __init__(self, backend, python):
-        self._process = subprocess.Popen(
-            [python, __file__, "--work"],
-            env={**os.environ, "KERAS_BACKEND": backend},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.about = self._answer()
+    def do(number):
+        print(number, file=process.stdin, flush=True)
+        return json.loads(process.stdout.readline())
 
-    def _answer(self):
-        return json.loads(self._process.stdout.readline())
-
-    def do(self, number):
-        """Does one of its jobs; returns the seconds."""
-        print(number, file=self._process.stdin, flush=True)
-        return self._answer()
-
-
-def speeds(backends, rounds):
-    """Measures all jobs of all backends in turn: a dictionary for the report."""
-    workers = {name: Worker(name, python) for name, python in backends.items()}
+    about = json.loads(process.stdout.readline())
     jobs = {
-        (backend, *job): functools.partial(worker.do, number)
-        for backend, worker in workers.items()
-        for number, job in enumerate(worker.about["jobs"])
+        (backend, *job): functools.partial(do, number) for number, job in enumerate(about["jobs"])
     }
-    times = {name: [] for name in jobs}
-    for _ in range(rounds + 1):
-        for name, do in jobs.items():
-            times[name].append(do())
-    times = {name: np.array(seconds[1:]) for name, seconds in times.items()}  # once compiled
-    flop = next(iter(workers.values())).about["flop"]
-    opponents = {
-        "times_tfp": ("tensorflow", TFP, "float32"),
-        "times_course": ("torch", f"{COURSE}, torch.compile", "mixed_bfloat16"),
-    }
+    return about, jobs
+
+
+def speeds(backends, rounds, count):
+    """Measures all jobs of all backends in turn: a dictionary for the report."""
+    about, jobs = zip(*(start(backend, count) for backend in backends), strict=True)
+    jobs = {name: job for of_backend in jobs for name, job in of_backend.items()}
+    times = in_turn(jobs, rounds, seconds=lambda job: job())
+    flop = about[0]["flop"]
     rows = []
-    for (backend, name, precision, job), seconds in times.items():
+    for (backend, name, policy, job), seconds in times.items():
         if job == "product":
             continue
-        row = {"name": name, "backend": backend, "precision": precision, "job": job}
-        row["images_per_second"] = IMAGES / np.median(seconds)
-        for ratio, opponent in opponents.items():
+        row = {"name": name, "backend": backend, "precision": policy, "job": job}
+        row["images_per_second"] = count / np.median(seconds)
+        for ratio, opponent in OPPONENTS.items():
             if (*opponent, job) in times:
                 row[ratio] = np.median(times[*opponent, job] / seconds)
-        peak = 2 * PRODUCT**3 / times[backend, "matrix product", precision, "product"]
-        flop_of_job = IMAGES * flop * (3 if job == "train" else 1)
+        peak = 2 * PRODUCT**3 / times[backend, "matrix product", policy, "product"]
+        flop_of_job = count * flop * (3 if job == "train" else 1)
         row["share_of_peak"] = np.median(flop_of_job / seconds / peak)
         rows.append({key: round(x, 3) if isinstance(x, float) else x for key, x in row.items()})
     return {
-        "backends": [worker.about["facts"] for worker in workers.values()],
+        "backends": [of_backend["facts"] for of_backend in about],
         "rounds": rounds,
         "forward_gflop_per_image": round(flop / 1e9, 3),
         "rows": rows,
     }
 
 
-def cost_of_candidates(images, labels, rounds):
+def cost_of_candidates(rounds, count):
     """Measures one label against all of them, by where the label enters."""
+    images, labels = random_images(count, SHAPE, NUM_CLASSES)
     rows = []
     for place in PLACES:
-        jobs = our_jobs(images, labels, conditioning="film", conditioned_blocks=place)
-        times = in_turn({name: jobs[name] for name in ("score", "classify")}, rounds)
-        row = {
-            "conditioned_blocks": place,
-            "one_label": IMAGES / np.median(times["score"]),
-            "four_labels": IMAGES / np.median(times["classify"]),
-            "cost": np.median(times["classify"] / times["score"]),
+        model = report(conditioning="film", conditioned_blocks=place)
+        jobs = {
+            "one_label": functools.partial(model.log_prob, images, labels, batch_size=BATCH),
+            "four_labels": functools.partial(model.class_log_likelihoods, images, batch_size=BATCH),
         }
-        rows.append(row)
-    return {"rows": rows}
+        times = in_turn(jobs, rounds)
+        row = {name: count / np.median(seconds) for name, seconds in times.items()}
+        row["cost"] = np.median(times["four_labels"] / times["one_label"])
+        rows.append({"conditioned_blocks": place} | row)
+    return facts() | {"rows": rows}
 
 
-def main():
-    parser = argument_parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--backends", nargs="+", default=[*pythons()], choices=[*pythons()])
-    parser.add_argument("--candidates", action="store_true", help="one label against all")
-    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.work:
-        kp.keep_freed_memory()
-        work(*random_images(IMAGES, SHAPE, NUM_CLASSES))
+def main(
+    rounds: Rounds = 3,
+    images: Annotated[int, Option(help="Number of images of a measurement, 16 times any.")] = 128,
+    backends: str = ",".join(pythons()),
+    candidates: Annotated[bool, Option("--candidates", help="One label against all.")] = False,
+    is_worker: Annotated[bool, Option("--work", hidden=True)] = False,
+    output: Output = None,
+):
+    """Compare backends, which have commas between, and other networks."""
+    kp.keep_freed_memory()
+    if is_worker:
+        work(images)
         return
-    if options.candidates:
-        kp.keep_freed_memory()
-        images, labels = random_images(IMAGES, SHAPE, NUM_CLASSES)
-        result = facts() | cost_of_candidates(images, labels, options.rounds)
+    if candidates:
+        result = cost_of_candidates(rounds, images)
     else:
-        result = speeds({name: pythons()[name] for name in options.backends}, options.rounds)
+        result = speeds(backends.split(","), rounds, images)
     show(result["rows"])
-    save(result, options.output)
+    save(result, output)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -203,7 +203,7 @@ def _evaluation_commands(reports: dict[str, dict], command: Callable) -> list[st
     for name in REPORTS:
         if report := reports[name]:
             options = report.get("options", {}).items()
-            words = [word for given in options for word in _option_words(*given)]
+            words = [word for given in options for word in option_words(*given)]
             commands.append(command("evaluate", name, *words))
     return [*commands, command("evaluate", "report")]
 
@@ -225,11 +225,12 @@ def training_words(config: dict, model: str) -> list[str]:
     for name, value in options.items():
         # "auto" is what the command takes without the option.
         if value is not None and value != "auto" and name not in NO_OPTIONS:
-            words += _option_words(name, value)
+            words += option_words(name, value)
     return words
 
 
-def _option_words(name: str, value: object) -> list[str]:
+def option_words(name: str, value: object) -> list[str]:
+    """The words of a command for an option: `--filters 24,48`, `--no-horizontal-flip`."""
     flag = name.replace("_", "-")
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]

@@ -1,9 +1,7 @@
 import base64
 import importlib.util
 import json
-import random
 import sys
-from pathlib import Path
 
 import hostile
 import numpy as np
@@ -12,6 +10,7 @@ import tiny
 from command_line import one_line
 from hypothesis import given
 from hypothesis import strategies as st
+from scripts import script
 
 from examples import examples
 from keras_pixelcnnpp.savedmodel.serving import predict
@@ -111,16 +110,10 @@ def test_nothing_to_serve(pixelcnnpp, savedmodel, tmp_path, monkeypatch):
     assert result[1] == ""  # it doesn't claim to serve first
 
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
-def test_right_answers_under_load(tmp_path, monkeypatch):
+def test_right_answers_under_load(tmp_path):
     """Against the same endpoint in this process, with bad images and bad requests among them."""
-    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
-    from serving import serve_requests
-
-    figures = serve_requests(90, tmp_path, random.Random(0))
+    figures = script("benchmarks/serving.py").measure(tmp_path, requests=1000)
     assert figures["failures"] == []
     assert set(figures["statuses"]) == {"200", "400"}
