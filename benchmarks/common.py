@@ -21,7 +21,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 # Options of several scripts.
 Data = Annotated[str, Option(help="The images, as for pixelcnnpp train.")]
 Split = Annotated[str, Option(help="The images to measure on.")]
-Run = Annotated[Path, Option(help="Folder of the run.")]
 Rounds = Annotated[int, Option(help="Number of measurements, after one in which all is compiled.")]
 Output = Annotated[Path | None, Option(help="Write the numbers as JSON.")]
 

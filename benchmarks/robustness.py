@@ -1,6 +1,6 @@
 """Measures both classifiers of a run on corrupted images, and log p(x) as a detector of corruption.
 
-    python benchmarks/robustness.py --run runs/digits --max-examples 300
+    python benchmarks/robustness.py runs/digits --max-examples 300
 
 Eight corruptions of five severities, after Hendrycks and Dietterich 2019, *Benchmarking Neural
 Network Robustness to Common Corruptions and Perturbations*, https://arxiv.org/abs/1903.12261. They
@@ -10,10 +10,11 @@ images from clean ones to reports/robustness.json, and prints their means over t
 """
 
 import io
+from pathlib import Path
 
 import numpy as np
 import typer
-from common import Output, Run, Split, save, show
+from common import Output, Split, save, show
 from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
 
@@ -123,10 +124,10 @@ def measure(folder, split="test", max_examples=300, seed=0):
     return report
 
 
-def main(run: Run, split: Split = "test", max_examples: int = 300, output: Output = None):
+def main(folder: Path, split: Split = "test", max_examples: int = 300, output: Output = None):
     """Measure both classifiers of a run on corrupted images."""
-    folder = RunFolder(run)
-    report = measure(folder, split, max_examples)
+    run = RunFolder(folder)
+    report = measure(run, split, max_examples)
     rows = []
     for name, measured in report["corruptions"].items():
         row = {
@@ -136,7 +137,7 @@ def main(run: Run, split: Split = "test", max_examples: int = 300, output: Outpu
         area = np.mean([at["auroc"]["log_likelihood"] for at in measured])
         rows.append({"corruption": name} | row | {"AUROC of log p(x)": area})
     show(rows)
-    save(report, output or folder.reports / "robustness.json")
+    save(report, output or run.reports / "robustness.json")
 
 
 if __name__ == "__main__":
