@@ -2,7 +2,6 @@
 
 import functools
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,14 +22,13 @@ ANY = -1  # instead of a label
 MOST_LINES = 5  # classes in the plot of the belief
 
 
-class Growing(NamedTuple):
-    """Images that are being sampled: uint8 pixels `(16, H, W, C)`, black below the `rows` done.
+class Samples(NamedTuple):
+    """Sampled images, uint8 `(16, H, W, C)`, and what gives the same ones again.
 
     `labels` is int `(16,)`, `None` of an unconditional model.
     """
 
-    pixels: np.ndarray
-    rows: int
+    images: np.ndarray
     labels: np.ndarray | None
     seed: int
 
@@ -57,9 +55,8 @@ class Answers:
 
     @functools.cached_property
     def examples(self) -> np.ndarray:
-        """Images that the model sampled, to begin with: uint8 pixels `(16, H, W, C)`."""
-        *_, last = self.sample(seed=0)
-        return last.pixels
+        """Images that the model sampled, to begin with: uint8 `(16, H, W, C)`."""
+        return self.sample(seed=0).images
 
     def read(self, path: str | None, invert: bool = False) -> np.ndarray:
         """An image file, cropped or stretched as in training: uint8 `(H, W, C)`.
@@ -82,13 +79,16 @@ class Answers:
         seed: int | None = None,
         temperature: float = 1.0,
         guidance: float = 0.0,
-    ) -> Iterator[Growing]:
-        """Samples images of a class, or of `ANY`: see `AutoregressiveModel.sample_rows`.
+    ) -> Samples:
+        """Samples images of a class, or of `ANY`: see `AutoregressiveModel.sample`.
 
         Raises:
             ValueError: If an argument is out of range.
         """
-        return self._grow(label, None, seed, temperature=temperature, guidance=guidance)
+        labels, seed = self._labels_and_seed(label, seed)
+        given = NUM_IMAGES if labels is None else labels
+        images = self.model.sample(given, seed, temperature, guidance, verbose=0)
+        return Samples(images, labels, seed)
 
     def complete(
         self,
@@ -97,7 +97,7 @@ class Answers:
         label: int = ANY,
         seed: int | None = None,
         temperature: float = 1.0,
-    ) -> Iterator[Growing]:
+    ) -> Samples:
         """Samples the rest of an image, uint8 `(H, W, C)`, several times.
 
         With the label `ANY`, the class of each is sampled first, from p(y | known rows).
@@ -108,9 +108,10 @@ class Answers:
         belief = None
         if label == ANY and self.model.num_classes:
             belief = self.model.class_probabilities(image[None], observed_rows=observed_rows)[0]
+        labels, seed = self._labels_and_seed(label, seed, belief)
         images = np.repeat(image[None], NUM_IMAGES, axis=0)
-        arguments = {"images": images, "observed_rows": observed_rows, "temperature": temperature}
-        return self._grow(label, belief, seed, **arguments)
+        images = self.model.complete(images, observed_rows, labels, seed, temperature, verbose=0)
+        return Samples(images, labels, seed)
 
     def classify(self, image: np.ndarray, against: int = ANY) -> Classification:
         """Classifies an image, uint8 `(H, W, C)`, and shows what the decision rests on.
@@ -134,18 +135,14 @@ class Answers:
             evidence,
         )
 
-    def _grow(self, label, belief, seed, **arguments):
-        model = self.model
+    def _labels_and_seed(self, label, seed, belief=None):
         seed = secrets.randbelow(2**31) if seed is None else seed
-        if not model.num_classes:
-            labels = None
-        elif label != ANY:
-            labels = np.full(NUM_IMAGES, label)
-        else:
-            labels = np.random.default_rng(seed).choice(model.num_classes, NUM_IMAGES, p=belief)
-        given = NUM_IMAGES if labels is None else labels
-        for rows, images in model.sample_rows(given, seed=seed, **arguments):
-            yield Growing(images, rows, labels, seed)
+        if not self.model.num_classes:
+            return None, seed
+        if label != ANY:
+            return np.full(NUM_IMAGES, label), seed
+        generator = np.random.default_rng(seed)
+        return generator.choice(self.model.num_classes, NUM_IMAGES, p=belief), seed
 
 
 def belief_figure(belief: np.ndarray, class_names: tuple[str, ...]) -> Figure:

@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -19,7 +19,7 @@ os.environ["no_proxy"] = f"{os.environ.get('no_proxy', '')},localhost,127.0.0.1"
 
 import gradio as gr
 
-from keras_pixelcnnpp.app.answers import ANY, Answers, Growing
+from keras_pixelcnnpp.app.answers import ANY, Answers, Samples
 from keras_pixelcnnpp.data.images import as_image, image_grid
 from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.errors import UserError
@@ -101,20 +101,16 @@ def _sample_tab(answers: Answers) -> None:
             label = _class_choice(answers, "Class", "any")
             temperature, seed = _temperature_and_seed()
             guidance = gr.Slider(0, 4, value=0, step=0.25, label="Guidance", visible=can_guide)
-            with gr.Row():
-                button = gr.Button("Sample", variant="primary", min_width=120)
-                stop = gr.Button("Stop", min_width=120)
+            button = gr.Button("Sample", variant="primary")
         with gr.Column(scale=2, min_width=300):
-            shown = _growing_images()
+            shown = _sampled_images()
 
     @_told
     def sample(label, seed, temperature, guidance):
-        for growing in answers.sample(label, seed, temperature, guidance):
-            yield _show(answers, growing)
+        return _show(answers, answers.sample(label, seed, temperature, guidance))
 
     given = [label, seed, temperature, guidance]
-    event = button.click(sample, given, shown, api_name="sample", **ASKS_MODEL)
-    stop.click(None, cancels=event)
+    button.click(sample, given, shown, api_name="sample", **ASKS_MODEL)
 
 
 def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
@@ -129,7 +125,7 @@ def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     @_told
     def classify(path, invert, against):
         found = answers.classify(answers.read(path, invert), against)
-        yield found.bits, found.probabilities, found.evidence, found.belief
+        return found.bits, found.probabilities, found.evidence, found.belief
 
     given, outputs = [image, invert, against], [bits, posterior, evidence, belief]
     button.click(classify, given, outputs, api_name="classify", **ASKS_MODEL)
@@ -142,13 +138,12 @@ def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     with gr.Row():
         temperature, seed = _temperature_and_seed()
     button = gr.Button("Complete", variant="primary")
-    shown = _growing_images()
+    shown = _sampled_images()
 
     @_told
     def complete(path, invert, rows, label, seed, temperature):
         given = answers.read(path, invert)
-        for growing in answers.complete(given, int(rows), label, seed, temperature):
-            yield _show(answers, growing)
+        return _show(answers, answers.complete(given, int(rows), label, seed, temperature))
 
     given = [image, invert, rows, label, seed, temperature]
     button.click(complete, given, shown, api_name="complete", **ASKS_MODEL)
@@ -194,26 +189,26 @@ def _temperature_and_seed() -> tuple[gr.Slider, gr.Number]:
     return temperature, gr.Number(None, label="Seed", info=info, precision=0, minimum=0)
 
 
-def _growing_images() -> list:
+def _sampled_images() -> list:
     grid = gr.Image(label="Images", format="png", interactive=False)
     return [grid, gr.Textbox(label="Seed and classes", interactive=False)]
 
 
-def _show(answers: Answers, growing: Growing) -> tuple[Image.Image, str]:
-    words = f"Seed {growing.seed}, {growing.rows} of {answers.model.image_shape[0]} rows"
-    if growing.labels is not None:
-        names = [answers.model.class_names[label] for label in growing.labels]
+def _show(answers: Answers, samples: Samples) -> tuple[Image.Image, str]:
+    words = f"Seed {samples.seed}"
+    if samples.labels is not None:
+        names = [answers.model.class_names[label] for label in samples.labels]
         words += f": {', '.join(names)}"
-    return as_image(image_grid(growing.pixels, COLUMNS)), words
+    return as_image(image_grid(samples.images, COLUMNS)), words
 
 
 def _told(listener: Callable) -> Callable:
     """Of what is wrong with its input, a listener tells in the page."""
 
     @functools.wraps(listener)
-    def answer(*given) -> Iterator:
+    def answer(*given) -> tuple:
         try:
-            yield from listener(*given)
+            return listener(*given)
         except ValueError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
 

@@ -2,7 +2,7 @@
 
 import inspect
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -40,7 +40,7 @@ from keras_pixelcnnpp.models.inputs import (
 )
 from keras_pixelcnnpp.models.saving import Saving
 from keras_pixelcnnpp.models.scoring import MeanOverBatch, score, up_to_rows
-from keras_pixelcnnpp.sampling.sampler import draw, sample_rows
+from keras_pixelcnnpp.sampling.sampler import draw
 
 
 class AutoregressiveModel(Saving, ImageModel):
@@ -548,45 +548,6 @@ class AutoregressiveModel(Saving, ImageModel):
             ValueError: If an argument is out of range.
         """
         return draw(self, labels, None, 0, seed, temperature, guidance, batch_size, verbose)
-
-    def sample_rows(
-        self,
-        labels: ArrayLike,
-        images: np.ndarray | None = None,
-        observed_rows: ArrayLike = 0,
-        *,
-        seed: int | None = None,
-        temperature: float = 1.0,
-        guidance: float = 0.0,
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Samples images, or completes them, and shows them as they grow.
-
-        The last are those that `sample` and `complete` give with the same seed, up to rounding.
-        Whoever asks for no more rows stops the sampling.
-
-        Args:
-            labels: As in `sample`.
-            images: uint8 `(N, height, width, channels)` to complete, or `None`.
-            observed_rows: As in `complete`.
-            seed: As in `sample`, and so the others.
-            temperature: Number > 0.
-            guidance: Number >= 0.
-
-        Returns:
-            Generator of pairs: how many rows are done, in steps of `2 ** (num_resolutions - 1)`,
-            and uint8 `(N, height, width, channels)`, zeros below these rows.
-
-        Raises:
-            ValueError: If an argument is out of range.
-
-        Example:
-
-        ```python
-        for rows, images in model.sample_rows([0, 1, 2], seed=0):
-            show(images[:, :rows])
-        ```
-        """
-        return sample_rows(self, labels, images, observed_rows, seed, temperature, guidance)
 
     def complete(
         self,

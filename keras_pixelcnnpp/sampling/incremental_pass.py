@@ -54,21 +54,25 @@ class IncrementalPass:
         Returns:
             The records, `(height, width, batch, record_size)`.
         """
-        steps = self.steps(labels, choose, given)
+        steps = self._steps(
+            choose,
+            {
+                "labels": None if labels is None else ops.expand_dims(labels, 1),
+                "kernels": normalized_kernels(self.network),
+                "choose": given,
+            },
+        )
 
         def rows(index, state):
-            return self.advance(index, state, steps)
+            for phase in range(self.period):
+                row = ops.cast(index, "int32") * self.period + phase
+                state = self._row(phase, row, state, steps)
+            return state
 
-        state = self.start(batch_size, record_size)
+        state = self._start(batch_size, record_size)
         return ops.fori_loop(0, self.height // self.period, rows, state)["records"]
 
-    def steps(self, labels, choose, given=()):
-        """What `advance` needs beside the state; the arguments are those of `run`."""
-        given = {
-            "labels": None if labels is None else ops.expand_dims(labels, 1),
-            "kernels": normalized_kernels(self.network),
-            "choose": given,
-        }
+    def _steps(self, choose, given):
         if keras.backend.backend() != "torch":
             return Steps(choose, given)
         # Here: torch is there under its own backend only.
@@ -76,8 +80,8 @@ class IncrementalPass:
 
         return RecordedSteps(choose, given, self.programs)
 
-    def start(self, batch_size, record_size):
-        """The state before the first row: a dict of tensors, `"records"` as `run` returns them."""
+    def _start(self, batch_size, record_size):
+        """The state before the first row."""
         network = self.network
         return {
             "records": ops.zeros((self.height, self.width, batch_size, record_size)),
@@ -89,17 +93,14 @@ class IncrementalPass:
             ),
         }
 
-    def advance(self, index, state, steps):
-        """Runs over the rows of one period, the `index`-th; returns the state after them."""
-        for phase in range(self.period):
-            running = lower_levels_running(phase, self.num_resolutions)
-            row = ops.cast(index, "int32") * self.period + phase
-            state, above, columns = steps.once(self._start_row, running, row, state)
-            columns = steps.repeat(
-                self._columns, running, self.width // 2**running, columns, row, above
-            )
-            state = steps.once(self._end_row, running, row, state, columns)
-        return state
+    def _row(self, phase, row, state, steps):
+        """The state after a row, the `phase`-th of its period."""
+        running = lower_levels_running(phase, self.num_resolutions)
+        state, above, columns = steps.once(self._start_row, running, row, state)
+        columns = steps.repeat(
+            self._columns, running, self.width // 2**running, columns, row, above
+        )
+        return steps.once(self._end_row, running, row, state, columns)
 
     def _start_row(self, running, row, state, steps):
         """Evaluates what is above a row, at once; returns what its pixels need."""

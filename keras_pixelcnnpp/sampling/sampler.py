@@ -32,34 +32,7 @@ def draw(
     batches = NoisyBatches(model, inputs, seed, _rows_at_once(count, batch_size))
     if count == 0:
         return np.zeros((0, *model.image_shape), "uint8")
-    _, step = _compiled_sampler(PixelSampler, model, *batches[0])
-    return in_batches(step, batches, verbose)[:count]
-
-
-def sample_rows(model, labels, images, observed_rows, seed, temperature, guidance):
-    """What `AutoregressiveModel.sample_rows` returns; the arguments are those of `draw`."""
-    inputs = _checked_inputs(model, labels, images, observed_rows, temperature, guidance)
-    count = len(inputs["temperature"])
-    if count == 0:
-        raise UserError(
-            "Invalid value for argument `labels`. Expected at least one. Received: none"
-        )
-    if images is None:
-        inputs["image"] = np.zeros((count, *model.image_shape), "uint8")
-        inputs["known"] = known_pixels(observed_rows, count, model.image_shape)
-    ((batch,),) = NoisyBatches(model, inputs, seed, count)
-    sampler, step = _compiled_sampler(RowSampler, model, batch)
-    return _in_steps(sampler, step, batch)
-
-
-def _in_steps(sampler, step, batch):
-    model, steps, count = sampler.model, sampler.incremental_pass, len(batch["noise"])
-    height, _, channels = model.image_shape
-    state = steps.start(count * (1 + sampler.guided), channels)
-    for period in range(height // steps.period):
-        state = step({**batch, "state": state, "period": np.array(period, "int32")})
-        levels = ops.convert_to_numpy(state["records"])[:, :, :count].transpose(2, 0, 1, 3)
-        yield (period + 1) * steps.period, to_images(levels, model.num_levels)
+    return in_batches(_compiled_sampler(model, *batches[0]), batches, verbose)[:count]
 
 
 def _checked_inputs(model, labels, images, observed_rows, temperature, guidance):
@@ -87,16 +60,14 @@ def _checked_inputs(model, labels, images, observed_rows, temperature, guidance)
     return inputs
 
 
-def _compiled_sampler(cls, model, batch):
-    """The sampler for such a batch, and it compiled: at a model's first call, then kept."""
-    samplers, kind = model._runners.samplers, (cls, "guidance" in batch, "image" in batch)
+def _compiled_sampler(model, batch):
+    """The sampler for such a batch: compiled at a model's first call, then kept."""
+    samplers, kind = model._runners.samplers, ("guidance" in batch, "image" in batch)
     if kind not in samplers:
-        sampler = cls(model, "guidance" in batch)
-        example = batch if cls is PixelSampler else None
         # On a GPU, TensorFlow's own executor would start some 10^5 small kernels a batch. On a CPU
         # it takes twice as long as XLA does, but XLA takes a minute and a gigabyte to compile.
-        step = compiled(sampler, model.variables, example, xla=on_gpu())
-        samplers.setdefault(kind, (sampler, step))  # of two threads, the first one's
+        step = compiled(PixelSampler(model), model.variables, batch, xla=on_gpu())
+        samplers.setdefault(kind, step)  # of two threads, the first one's
     return samplers[kind]
 
 
@@ -144,14 +115,13 @@ class PixelSampler:
 
     Args:
         model: An `AutoregressiveModel`.
-        guided: Boolean, whether label guidance is used, at twice the cost.
 
     Call arguments:
         inputs: Dict of
             `"label"`, int `(batch,)` (absent for an unconditional model);
             `"noise"`, uniform in (0, 1), `(batch, height, width, noise_size)` of the head;
             `"temperature"`, float `(batch,)`;
-            `"guidance"`, float `(batch,)`, only if `guided`;
+            `"guidance"`, float `(batch,)` (may be absent; with it, sampling costs twice as much);
             `"image"`, int `(batch, height, width, channels)`, and `"known"`, int `(batch,)`:
             so many pixels, in raster order, are taken from the image (both may be absent).
 
@@ -159,43 +129,39 @@ class PixelSampler:
         uint8 `(batch, height, width, channels)`.
     """
 
-    def __init__(self, model, guided=False):
+    def __init__(self, model):
         self.model = model
-        self.guided = guided
         self.incremental_pass = IncrementalPass(model)
 
     def __call__(self, inputs):
-        labels, batch_size = self._candidates(inputs)
+        labels, batch_size = inputs.get("label"), ops.shape(inputs["noise"])[0]
+        evaluated = batch_size
+        if "guidance" in inputs:
+            none = ops.full_like(labels, self.model.num_classes)
+            labels, evaluated = ops.concatenate([labels, none]), 2 * batch_size
         records = self.incremental_pass.run(
             labels,
-            batch_size,
+            evaluated,
             self._choose,
             self.model.image_shape[-1],
             (self._by_pixel(inputs),),
         )
-        records = records[:, :, : ops.shape(inputs["noise"])[0]]
+        records = records[:, :, :batch_size]
         return to_images(ops.transpose(records, (2, 0, 1, 3)), self.model.num_levels)
-
-    def _candidates(self, inputs):
-        """The labels of what is evaluated, and how many: with guidance, twice the images."""
-        labels, batch_size = inputs.get("label"), ops.shape(inputs["noise"])[0]
-        if self.guided:
-            none = ops.full_like(labels, self.model.num_classes)
-            labels, batch_size = ops.concatenate([labels, none]), 2 * batch_size
-        return labels, batch_size
 
     def _choose(self, parameters, row, column, inputs):
         """Samples one pixel, or takes the known one; `inputs` are those of `_by_pixel`."""
         index = row * self.model.image_shape[1] + column
         noise, temperature = read(inputs["noise"], index), inputs["temperature"]
         distribution = self.model.distribution
-        if self.guided:
+        guided = "guidance" in inputs
+        if guided:
             levels = sample_guided(distribution, parameters, noise, inputs["guidance"], temperature)
         else:
             levels = distribution.sample(parameters, noise, temperature)
         if "image" in inputs:
             levels = ops.where(index < inputs["known"], read(inputs["image"], index), levels)
-        return ops.concatenate([levels, levels]) if self.guided else levels
+        return ops.concatenate([levels, levels]) if guided else levels
 
     def _by_pixel(self, inputs):
         """Numbers of an image `(batch, 1)`, images `(pixels, batch, n)`, float32."""
@@ -212,25 +178,6 @@ class PixelSampler:
             pixels = ops.reshape(values, (-1, height * width, values.shape[-1]))
             found[name] = ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")
         return found
-
-
-class RowSampler(PixelSampler):
-    """A `PixelSampler` in steps of some rows, between which Python may look at them, or stop.
-
-    Each step copies the caches: too much for pixels, little for rows.
-
-    Call arguments:
-        inputs: Dict of what a `PixelSampler` takes, and of `"state"`, that of the pass, and
-            `"period"`, int scalar, which rows are next.
-
-    Returns:
-        The state after these rows.
-    """
-
-    def __call__(self, inputs):
-        labels, _ = self._candidates(inputs)
-        steps = self.incremental_pass.steps(labels, self._choose, (self._by_pixel(inputs),))
-        return self.incremental_pass.advance(inputs["period"], inputs["state"], steps)
 
 
 class NoisyBatches:

@@ -35,41 +35,34 @@ def answers(model):
     return Answers(TrainedModel(model, "tiny"))
 
 
-def last(steps):
-    """Where a sampling ends, and how many rows were done at each step."""
-    steps = list(steps)
-    return steps[-1], [step.rows for step in steps]
-
-
 class TestSample:
     def test_gives_what_sample_gives(self, answers, model):
-        found, rows = last(answers.sample(2, seed=3, temperature=0.7))
-        assert rows == [1, 2, 3, 4]
+        found = answers.sample(2, seed=3, temperature=0.7)
         assert found.labels.tolist() == [2] * NUM_IMAGES
         expected = model.sample(found.labels, seed=3, temperature=0.7)
-        np.testing.assert_array_equal(found.pixels, expected)
+        np.testing.assert_array_equal(found.images, expected)
 
     def test_any_class_and_a_seed_that_gives_it_again(self, answers, model):
-        found, _ = last(answers.sample())
+        found = answers.sample()
         assert len(set(found.labels.tolist())) > 1
         expected = model.sample(found.labels, seed=found.seed)
-        np.testing.assert_array_equal(found.pixels, expected)
-        again, _ = last(answers.sample(seed=found.seed))
-        np.testing.assert_array_equal(again.pixels, found.pixels)
+        np.testing.assert_array_equal(found.images, expected)
+        again = answers.sample(seed=found.seed)
+        np.testing.assert_array_equal(again.images, found.images)
 
 
 class TestComplete:
     def test_gives_what_complete_gives(self, answers, model):
-        found, _ = last(answers.complete(IMAGES[4], 2, 1, seed=5))
+        found = answers.complete(IMAGES[4], 2, 1, seed=5)
         images = IMAGES[[4] * NUM_IMAGES]
         expected = model.complete(images, 2, [1] * NUM_IMAGES, seed=5)
-        np.testing.assert_array_equal(found.pixels, expected)
-        np.testing.assert_array_equal(found.pixels[:, :2], images[:, :2])
+        np.testing.assert_array_equal(found.images, expected)
+        np.testing.assert_array_equal(found.images[:, :2], images[:, :2])
 
     def test_samples_the_classes_from_the_belief(self, answers, model, monkeypatch):
         certain = np.array([[0, 0, 1]], "float32")
         monkeypatch.setattr(model, "class_probabilities", lambda images, observed_rows: certain)
-        found, _ = last(answers.complete(IMAGES[0], 4))
+        found = answers.complete(IMAGES[0], 4)
         assert found.labels.tolist() == [2] * NUM_IMAGES
 
 
@@ -99,10 +92,10 @@ class TestClassify:
     def test_a_model_without_classes(self):
         model = tiny.tiny_model(num_classes=0, conditioning="none")
         answers = Answers(TrainedModel(model, "tiny"))
-        found, _ = last(answers.sample(seed=0))
+        found = answers.sample(seed=0)
         expected = model.sample(NUM_IMAGES, seed=0)
-        np.testing.assert_array_equal(found.pixels, expected)
-        assert last(answers.complete(IMAGES[0], 3, seed=0))[0].labels is None
+        np.testing.assert_array_equal(found.images, expected)
+        assert answers.complete(IMAGES[0], 3, seed=0).labels is None
 
 
 class TestRead:
@@ -175,11 +168,9 @@ def check_grid(path, images):
 @pytest.mark.filterwarnings("ignore")
 class TestPage:
     def test_sample(self, connect, model):
-        job = connect().submit(2, 7, 1, 0, api_name="/sample")
-        path, words = job.result(120)
+        path, words = connect().predict(2, 7, 1, 0, api_name="/sample")
         check_grid(path, model.sample([2] * NUM_IMAGES, seed=7))
-        assert words.startswith("Seed 7, 4 of 4 rows: <b>right, <b>right")
-        assert any("1 of 4 rows" in words for _, words in job.outputs())
+        assert words.startswith("Seed 7: <b>right, <b>right")
 
     def test_classify(self, connect, upload, model):
         given = upload(png_bytes(IMAGES[2]))

@@ -90,9 +90,6 @@ METHODS = each(
     ("sample", {"labels": LABELS}, {**SAMPLING, "batch_size": [0, 2.5]}),
     ("complete", {**WHOLE, "observed_rows": 1}, {"images": NO_IMAGES, "labels": [[0, 1]]}),
     ("complete", WHOLE, {"observed_rows": [5, *MASKS]}),
-    # At once, though it gives a generator.
-    ("sample_rows", WHOLE, {"observed_rows": [5]}),
-    ("sample_rows", {}, {"labels": [np.zeros(0, int)]}),
     ("compile", {"optimizer": "adam"}, {"loss": ["mse"]}),
 )
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from keras_pixelcnnpp.distributions.levels import to_images
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 LABELS = np.array([0, 1, 1, 0, 1, -1, 0])
 IMAGES = to_images(np.random.default_rng(3).integers(0, 4, (7, 2, 2, 1)), 4)
@@ -89,36 +88,6 @@ def test_samples_follow_weights_that_change(model):
     head.assign(old)
     assert np.all(brighter == 255)
     np.testing.assert_array_equal(model.sample(LABELS, seed=0, temperature=1e-3), before)
-
-
-class TestRowByRow:
-    """`sample_rows` gives the images of `sample` and `complete`, and shows how they grow."""
-
-    def test_as_sample_and_complete(self, model):
-        steps = list(model.sample_rows(LABELS, seed=5, temperature=0.8))
-        assert [rows for rows, _ in steps] == [1, 2]
-        expected = model.sample(LABELS, seed=5, temperature=0.8)
-        np.testing.assert_array_equal(steps[0][1][:, :1], expected[:, :1])
-        assert not steps[0][1][:, 1:].any()
-        np.testing.assert_array_equal(steps[1][1], expected)
-        *_, (_, completed) = model.sample_rows(LABELS, IMAGES, 1, seed=2)
-        expected = model.complete(IMAGES, 1, LABELS, seed=2)
-        np.testing.assert_array_equal(completed, expected)
-
-    def test_in_steps_of_the_resolutions(self):
-        options = {"filters": 2, "num_blocks": 1, "num_resolutions": 2, "num_mixtures": 1}
-        model = PixelCNNPlusPlus((4, 2, 1), 2, 5, dtype="mixed_bfloat16", **options)
-        steps = list(model.sample_rows([0, 1], seed=0))
-        assert [rows for rows, _ in steps] == [2, 4]
-        np.testing.assert_array_equal(steps[-1][1], model.sample([0, 1], seed=0))
-
-    def test_two_drawings_at_once(self, model):
-        pairs = zip(
-            model.sample_rows(LABELS, seed=1), model.sample_rows(LABELS[::-1], seed=2), strict=True
-        )
-        *_, ((_, first), (_, second)) = pairs
-        np.testing.assert_array_equal(first, model.sample(LABELS, seed=1))
-        np.testing.assert_array_equal(second, model.sample(LABELS[::-1], seed=2))
 
 
 def test_without_a_seed_each_call_samples_other_images(model):
