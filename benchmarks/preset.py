@@ -103,7 +103,6 @@ def write(
         "versions": config["pixelcnnpp"]["versions"],
         "split": report["split"],
         "count": report["count"],
-        "tta_flip": report.get("tta_flip", False),
         "metrics": {name: report["models"]["pixelcnnpp"][name] for name in METRICS},
     }
     model = load_trained_model(run.model_keras)

@@ -34,7 +34,7 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     """Both models classify a split, and parts of its images; writes files, prints tables."""
     config = folder.read_config()
     class_names, titles = config["data"]["class_names"], model_titles(config)
-    classifier = load_classifier(folder, options.batch_size, options.verbose, options.tta_flip)
+    classifier = load_classifier(folder, options.batch_size, options.verbose)
     dataset = folder.load_data(options.data)
     split = dataset.split(options.split)
     train = folder.training_images(dataset).images
@@ -57,7 +57,6 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     report = {
         "options": options.given,
         "split": options.split,
-        "tta_flip": options.tta_flip,
         "num_levels": classifier.model.num_levels,
         **compare(labels, predictions, dataset.image_shape, class_names),
         "pixel_histogram_bits_per_dim": float(bits_per_dim(histogram, dataset.image_shape).mean()),
@@ -140,11 +139,7 @@ def _predictions(
     if (cnn := load_baseline(folder)) is not None:
 
         def classify(some: np.ndarray) -> np.ndarray:
-            probabilities = cnn.class_probabilities(some, verbose=options.verbose)
-            if options.tta_flip:
-                flipped = cnn.class_probabilities(some[:, :, ::-1], verbose=options.verbose)
-                probabilities = (probabilities + flipped) / 2
-            return probabilities
+            return cnn.class_probabilities(some, verbose=options.verbose)
 
         whole, speed = timed(classify)
         height = np.arange(images.shape[1])[:, np.newaxis, np.newaxis]
@@ -159,16 +154,14 @@ def mean_image(images: np.ndarray) -> np.ndarray:
     return np.rint(images.mean(axis=0, dtype=np.float64)).astype(np.uint8)
 
 
-def load_classifier(
-    folder: RunFolder, batch_size: int, verbose: int, tta_flip: bool = False
-) -> PixelCNNClassifier:
+def load_classifier(folder: RunFolder, batch_size: int, verbose: int) -> PixelCNNClassifier:
     """The run's PixelCNN++ as a classifier; `UserError` if it is not there, or knows no labels."""
     model = load_trained_model(folder.require_model("pixelcnnpp"))
     if not model.num_classes:
         raise UserError(
             f"{folder.model_keras} knows no classes. Expected a model that was trained with labels."
         )
-    return PixelCNNClassifier(model, batch_size, verbose, tta_flip)
+    return PixelCNNClassifier(model, batch_size, verbose)
 
 
 def load_baseline(folder: RunFolder) -> BaselineCNN | None:

@@ -31,9 +31,6 @@ Split = Annotated[str, typer.Option(help="Part of the data: train, validation or
 BatchSize = Annotated[int, typer.Option(min=1, help="Number of images that are scored at once.")]
 PerClass = Annotated[int, typer.Option(min=1, help="Number of images of each class.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")]
-FlipAverage = Annotated[
-    bool, typer.Option("--tta-flip", help="Classify each image and its mirror image together.")
-]
 Partial = Annotated[
     bool, typer.Option("--partial", help="Classify by the first rows of each image as well.")
 ]
@@ -76,7 +73,6 @@ def classification(
     data: Data = None,
     split: Split = "validation",
     batch_size: BatchSize = 32,
-    tta_flip: FlipAverage = False,
     partial: Partial = False,
 ) -> None:
     """Compare the run's model and its CNN as classifiers.

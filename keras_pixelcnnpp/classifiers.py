@@ -119,8 +119,6 @@ class PixelCNNClassifier(ImageClassifier):
         batch_size: Integer, how many images are scored, each once per class, and trained on at
             once.
         verbose: 1 shows Keras's progress bar.
-        tta_flip: Whether to classify by the mean of `log p(x | y)` over an image and its mirror
-            image; twice the work.
         preset: Name or folder of the preset that gives architecture and training options. Its
             weights are not used. Size and channels are those of the images, levels the preset's.
             The default's training mirrors images at random: digits and letters need another.
@@ -155,7 +153,6 @@ class PixelCNNClassifier(ImageClassifier):
         model: AutoregressiveModel | None = None,
         batch_size: int = 32,
         verbose: int = 0,
-        tta_flip: bool = False,
         *,
         preset: str | Path = "cpen455",
         image_shape: Sequence[int] | None = None,
@@ -168,7 +165,6 @@ class PixelCNNClassifier(ImageClassifier):
         self.model = model
         self.batch_size = batch_size
         self.verbose = verbose
-        self.tta_flip = tta_flip
         self.preset = preset
         self.image_shape = image_shape
         self.epochs = epochs
@@ -306,24 +302,18 @@ class PixelCNNClassifier(ImageClassifier):
                 `None` for the whole image.
 
         Returns:
-            `log p(x | y)` of the images as they are for each class, nats, and `p(y | x)`,
-            float64, by which they are classified; both `[count, num_classes]`, or `[count,
-            len(observed_rows), num_classes]`.
+            `log p(x | y)` for each class, float32, nats, and `p(y | x)`, float64; both `[count,
+            num_classes]`, or `[count, len(observed_rows), num_classes]`.
         """
         scores, log_posterior = self._judged(images, observed_rows)
         return scores, np.exp(log_posterior)
 
     def _judged(self, images, observed_rows=None):
-        def score(some):
-            how = self.batch_size, self.verbose, observed_rows
-            return self._trained.class_log_likelihoods(some, *how)
-
-        scores = averaged = score(images)
-        if self.tta_flip:
-            averaged = (scores + score(images[:, :, ::-1])) / 2
+        model, how = self._trained, (self.batch_size, self.verbose, observed_rows)
+        scores = model.class_log_likelihoods(images, *how)
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
         # ranks its answers, and temperature scaling starts from it.
-        logits = self._trained.posterior.class_logits(averaged.astype(np.float64))
+        logits = model.posterior.class_logits(scores.astype(np.float64))
         return scores, log_softmax(logits, axis=-1)
 
     def _probabilities(self, images):

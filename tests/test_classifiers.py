@@ -213,18 +213,6 @@ def test_log_probabilities_are_not_rounded_to_nothing(monkeypatch):
     assert classifier.predict_proba(images)[0, 2] == 0
 
 
-def test_tta_flip_of_log_likelihoods():
-    model = tiny.tiny_model()
-    images = tiny.tiny_split(7).images
-    classifier = PixelCNNClassifier(model, tta_flip=True)
-    scores, probabilities = classifier.class_scores(images)
-    flipped = model.class_log_likelihoods(np.flip(images, axis=2)).astype("float64")
-    assert scores == pytest.approx(model.class_log_likelihoods(images), abs=1e-4)
-    root = np.exp((scores + flipped) / 2)
-    assert probabilities == pytest.approx(root / root.sum(axis=1, keepdims=True), abs=1e-5)
-    assert np.abs(flipped - scores).max() > 0.1
-
-
 def test_class_biases_are_the_optimum_of_the_penalized_likelihood(rng):
     """As scipy finds it without a gradient, from somewhere else, of what is written out here."""
     logits = rng.normal([5.0, 0.0, -2.0, 1.0], 3, (400, 4))

@@ -149,7 +149,7 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
         "versions": {"backend": "jax"},
     }
     write_json(run.config_json, {"data": data, "baseline": section})
-    options = {"data": "/other data", "split": "test", "tta_flip": True}
+    options = {"data": "/other data", "split": "test", "partial": True}
     write_json(run.reports / "classification.json", {"options": options})
     options = {"per_class": 9, "temperature": 0.5, "temperatures": ""}
     write_json(run.reports / "generation.json", {"options": options})
@@ -158,7 +158,7 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     text = page_of(pixelcnnpp, run).text
     for line in (
         f"KERAS_BACKEND=jax pixelcnnpp {shlex.join(words)}",
-        "pixelcnnpp evaluate classification --data '/other data' --split test --tta-flip",
+        "pixelcnnpp evaluate classification --data '/other data' --split test --partial",
         "pixelcnnpp evaluate generation --per-class 9 --temperature 0.5 --temperatures ''",
         "pixelcnnpp evaluate report",
     ):
