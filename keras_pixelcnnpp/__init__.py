@@ -45,13 +45,7 @@ except ModuleNotFoundError as error:
         sys.exit(2)
     raise ImportError(_message) from None
 
-from keras_pixelcnnpp import (  # noqa: F401
-    codec,
-    conditioning,
-    data,
-    distributions,
-    export,
-)
+from keras_pixelcnnpp import codec, conditioning, data, distributions, export  # noqa: F401
 from keras_pixelcnnpp.backend import keep_freed_memory
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier

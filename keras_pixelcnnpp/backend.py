@@ -90,13 +90,7 @@ def verbosity(chosen: int | str, steps: int) -> int:
 
 
 def progress(steps: int, verbose: int | str = "auto", unit: str = "step") -> Callable[[], None]:
-    """Keras's progress bar, with the time left: returns what to call after each step.
-
-    Args:
-        steps: Integer.
-        verbose: 0, 1 or `"auto"`, as for `verbosity`.
-        unit: What a step is called.
-    """
+    """Keras's progress bar of so many steps: returns what to call after each of them."""
     bar = keras.utils.Progbar(steps, verbose=verbosity(verbose, steps), unit_name=unit)
     return lambda: bar.add(1)
 
@@ -107,18 +101,11 @@ def compiled(
     """Compiles a function of tensors, for many calls, also from several threads at once.
 
     (Keras's own `predict` is not for threads: under JAX it takes the values out of the variables
-    while it runs.) Float32 products are not rounded to TF32.
+    while it runs.) It maps nests, reads `variables`, and doesn't round float32 products to TF32.
 
-    Args:
-        function: From a nest of tensors to a nest of tensors.
-        variables: Those that it reads.
-        example: A nest of arrays like those to come: TensorFlow compiles once, for any number of
-            rows. `None`: it compiles for the shapes that come.
-        xla: Whether TensorFlow compiles with XLA, for each shape. JAX always does; under torch
-            nothing is compiled.
-
-    Returns:
-        A function from a nest of arrays to a nest of tensors.
+    With an `example`, arrays like those to come, TensorFlow compiles once, for any number of rows;
+    else for the shapes that come. With `xla` it compiles with XLA, for each shape; JAX always does.
+    Under torch nothing is compiled.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -161,13 +148,7 @@ def compiles_each_size(xla: bool) -> bool:
 
 
 def in_batches(function: Callable, batches: Sequence, verbose: int | str) -> np.ndarray:
-    """Calls a `compiled` function with each batch and joins what it returns, under a progress bar.
-
-    Args:
-        function: From a nest of arrays to a tensor with a row for each of theirs.
-        batches: Tuples of the function's arguments.
-        verbose: As for `progress`.
-    """
+    """Calls a `compiled` function with each batch, a tuple of arguments; joins what it returns."""
     tick, results = progress(len(batches), verbose), []
     for index in range(len(batches)):
         results.append(keras.ops.convert_to_numpy(function(*batches[index])))
@@ -230,11 +211,7 @@ def full_float32() -> Iterator[None]:
 
 @contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Sets Keras's global dtype policy for the layers made inside the block.
-
-    Args:
-        name: A dtype policy, or `"tf32"`: float32, trained within `tensor_float32(True)`.
-    """
+    """Within, layers are made with this dtype policy; `"tf32"` stands for float32."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32" if name == "tf32" else name)
     try:
@@ -294,13 +271,7 @@ def keep_freed_memory() -> bool:
 def host_function(function: Callable, tensor, shape: tuple[int, ...]):
     """Calls Python from within a compiled function, each time that it runs.
 
-    Args:
-        function: From an array, as NumPy takes it, to a float32 NumPy array.
-        tensor: What it is given.
-        shape: The shape of what it returns, known when the caller is compiled.
-
-    Returns:
-        A float32 tensor.
+    `function` is given the tensor as an array, and returns a float32 array of the given shape.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -408,11 +379,7 @@ def require_tensorflow() -> None:
 
 
 def import_tfp():
-    """Returns tensorflow_probability for the current backend.
-
-    Raises:
-        ImportError: Under the torch backend, which tfp does not support, or when tfp is missing.
-    """
+    """Returns tensorflow_probability for the current backend, or raises an `ImportError`."""
     backend = keras.backend.backend()
     if backend == "torch":
         raise ImportError(

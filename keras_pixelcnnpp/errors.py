@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -11,6 +13,22 @@ class UserError(ValueError):
 def not_installed(purpose: str, package: str) -> UserError:
     """The error that says which package something needs, and how to get it."""
     return UserError(f"{purpose} needs {package}, which is not installed: pip install {package}")
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line of at most 500 characters."""
+    return " ".join(str(error).split())[:500] or type(error).__name__
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Within, an exception of any kind, but not for want of memory, becomes a `UserError`."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{what}: {one_line(error)}") from error
 
 
 _OUT_OF_MEMORY = (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, one_line
 
 # A name that nobody else gives: what bears it may be removed.
 _PREFIX = ".pixelcnnpp-"
@@ -27,13 +27,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     same name (Keras insists on `.keras` and `.weights.h5`) in a hidden folder beside `path`, so
     that the replacement is one rename. When the block raises, `path` is left as it was. What a
     process leaves that is killed, `remove_leftovers` removes.
-
-    Example:
-
-    ```python
-    with atomic_path("runs/digits/model.keras") as temporary:
-        model.save(temporary)
-    ```
     """
     path = Path(path)
     # A folder `s3:` would be made here, and whoever looks into the bucket would find nothing.
@@ -94,7 +87,7 @@ def read_json(path: str | Path) -> dict:
         raise UserError(f"{path} cannot be read: {error}") from error
     # Bad UTF-8, bad JSON, numbers of thousands of digits; brackets within brackets.
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is damaged: {one_line(error)}") from error
     return content
 
 

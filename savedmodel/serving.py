@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.errors import UserError, not_installed
+from keras_pixelcnnpp.errors import UserError, not_installed, one_line
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
 
 # Requests in work and waiting; KServe answers further ones with status 503. Bounds the memory.
@@ -141,8 +141,7 @@ def _array(name, value, spec):
             raise ValueError("out of range, or no number")
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         kind = 'bytes, each written {"b64": "…"}' if wanted is object else spec.dtype.name
-        reason = " ".join(str(error).split())
-        raise UserError(f"{name!r} must be {kind}: {reason:.80}") from error
+        raise UserError(f"{name!r} must be {kind}: {one_line(error):.80}") from error
     if not spec.shape.is_compatible_with(array.shape):
         raise UserError(f"{name!r} must have the shape {spec.shape}. Received: {array.shape}")
     return converted

@@ -35,9 +35,6 @@ class Checkpoints:
     seed generators, and the optimizer's moments, averages and step counter;
     `epoch-0002-step-00003.npz` also the running means of the metrics, after three more steps. What
     a crash tore is known by the checksums of the archive, and the one before it is used.
-
-    Args:
-        folder: Where they are. It need not exist yet.
     """
 
     KEEP = 2

@@ -43,9 +43,6 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
 
     Without a name, of the one that suits architecture and data; images without a preset of their
     own are taken for photographs.
-
-    Raises:
-        UserError: If the preset is of another architecture than the one that was asked for.
     """
     if name is None and architecture in preset_names():
         name = architecture

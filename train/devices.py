@@ -36,9 +36,6 @@ class DataParallel(OneDevice):
 
     The model itself stays an ordinary one on one device: the copy hands its state back after every
     epoch, for validation, images and the final file.
-
-    Args:
-        devices: How many devices of this machine, at most all.
     """
 
     # Under TensorFlow that is `tf.distribute.MirroredStrategy`, under JAX

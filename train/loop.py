@@ -13,11 +13,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, keep_own_weights, use_averages
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.checkpoints import (
-    Checkpoints,
-    EpochCheckpoint,
-    StopOnSignal,
-)
+from keras_pixelcnnpp.train.checkpoints import Checkpoints, EpochCheckpoint, StopOnSignal
 from keras_pixelcnnpp.train.devices import OneDevice, copy_state
 from keras_pixelcnnpp.train.monitors import (
     HistoryFile,
@@ -30,15 +26,7 @@ from keras_pixelcnnpp.train.options import MAY_CHANGE, WATCHING
 
 @dataclass(frozen=True)
 class Start:
-    """How a command starts a training: over or on, where, and what it says.
-
-    Attributes:
-        callbacks: The user's Keras callbacks.
-        parallel: The devices that share the work.
-        resume: Whether to go on from the last checkpoint.
-        overwrite: Whether to start over in a folder that holds a run.
-        verbose: Keras's `verbose`.
-    """
+    """How a command starts a training: over or on, on which devices, with whose callbacks."""
 
     callbacks: Sequence[keras.callbacks.Callback] = ()
     parallel: OneDevice = field(default_factory=OneDevice)

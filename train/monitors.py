@@ -42,17 +42,8 @@ class ValidationMonitor(keras.callbacks.Callback):
 
     It measures with the averaged weights, which are the ones that are kept in the end, as
     `pixelcnnpp evaluate` does: dropout off, all classes as candidates. Callbacks that use what it
-    logs must come after it.
-
-    Args:
-        validation: The held-out images.
-        max_examples: Measure on so many of them, chosen at random once; `None` for all.
-        batch_size: How many are scored at once.
-
-    Attributes:
-        validation: The images it measures on.
-        probabilities: p(y | x) of them, float `[count, classes]`; `None` before the first epoch
-            and for a model without labels.
+    logs must come after it. Its `probabilities` are p(y | x) of `validation`, at most
+    `max_examples` images: float `[count, classes]`, `None` of a model without labels.
     """
 
     def __init__(
@@ -155,15 +146,8 @@ class TensorBoardLog(keras.callbacks.Callback):
     """Writes curves, hyperparameters, confusion matrices and samples for TensorBoard.
 
     In folders and by names as `keras.callbacks.TensorBoard`, which takes TensorFlow. The scalars
-    beside the hyperparameters, in `validation`, become their metrics.
-
-    Args:
-        log_dir: Where they go.
-        monitor: The `ValidationMonitor`, which comes before.
-        class_names: Of the data.
-        hyperparameters: What tells this run from others; lists and `None` are allowed.
-        sample_every: Epochs between grids of samples, 9 of each class, by the averaged weights and
-            from the same random numbers every time; 0: none.
+    beside the hyperparameters, in `validation`, become their metrics. Every `sample_every` epochs
+    come samples of each class, by the averaged weights and the same random numbers every time.
     """
 
     PER_CLASS = 9

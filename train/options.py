@@ -311,18 +311,10 @@ def resolve_options(
     """A preset's values, overridden by what the user gave, and fitted to the data.
 
     A preset was made for other data: where its weight of the cross-entropy, its candidates or its
-    crops have no meaning for these, they give way. What the user gave is refused instead. Of
-    another number of epochs as large a share is by likelihood alone, and none where images
-    without a label teach too.
-
-    Args:
-        preset: Its configuration.
-        overrides: What the user gave; `None` is "as the preset has it".
-        num_classes: Of the data.
-        from_files: Whether the images are files, which can be read at a larger size.
-
-    Returns:
-        The arguments of the model, without those that the data gives, and the training options.
+    crops (which need images in files) have no meaning for these, they give way. What the user gave
+    is refused instead. Of another number of epochs as large a share is by likelihood alone, and
+    none where images without a label teach too. Returns the arguments of the model, without those
+    that the data gives, and the training options.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     training = {**TRAINING_DEFAULTS, **preset["training"]}

@@ -3,11 +3,12 @@
 import keras
 
 from keras_pixelcnnpp import backend
+from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.classifiers import refit_class_bias
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.dataset import Dataset
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.models.archive import architecture, copy_initial_weights
+from keras_pixelcnnpp.errors import UserError, one_line
+from keras_pixelcnnpp.models.archive import ARCHITECTURES, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
@@ -74,12 +75,13 @@ def train_pixelcnnpp(
 
 
 def _make_model(dataset, num_classes, **options):
-    kind = architecture(options.pop("architecture"))
+    require_choice("architecture", options["architecture"], ARCHITECTURES)
+    kind = ARCHITECTURES[options.pop("architecture")]
     options["class_names"] = dataset.class_names if num_classes else None
     try:
         return kind(image_shape=dataset.image_shape, num_classes=num_classes, **options)
     except ValueError as error:  # of a plugin, in its own words
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(one_line(error)) from error
 
 
 def as_begun(chosen: dict, run: RunFolder) -> dict:

@@ -5,10 +5,4 @@ from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.data.load import load_dataset
 
-__all__ = [
-    "Dataset",
-    "ImageSequence",
-    "LabeledImages",
-    "load_dataset",
-    "read_image",
-]
+__all__ = ["Dataset", "ImageSequence", "LabeledImages", "load_dataset", "read_image"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
@@ -81,7 +81,7 @@ def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
         raise UserError(f"{name}: no such file") from error
     # Anything: Pillow's decoders let all kinds of errors out on damaged files.
     except Exception as error:
-        raise UserError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error
+        raise UserError(f"{name}: cannot be read: {one_line(error)}") from error
 
 
 def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_crop") -> np.ndarray:

@@ -21,7 +21,7 @@ from keras_pixelcnnpp.data.dataset import (
 from keras_pixelcnnpp.data.folders import load_folder
 from keras_pixelcnnpp.data.images import RESIZES, resize_images
 from keras_pixelcnnpp.distributions.levels import to_images
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, one_line
 
 DEFAULT_IMAGE_SIZE = 32
 
@@ -145,7 +145,7 @@ def load_built_in(name: str, seed: int = 0) -> Dataset:
     # Anything: the network, the disk, the archive.
     except Exception as error:
         raise UserError(
-            f"{name} cannot be downloaded: {' '.join(str(error).split())}. Without a network, give "
+            f"{name} cannot be downloaded: {one_line(error)}. Without a network, give "
             "an .npz file with the arrays x_train, y_train, x_test and y_test as the data."
         ) from error
     arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
@@ -204,11 +204,10 @@ def load_npz(path: Path, seed: int = 0) -> Dataset:
                     arrays[name.removesuffix(".npy")] = npy.read_array(file, allow_pickle=False)
         return _dataset_of_arrays(path.stem, arrays, seed)
     except UserError as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path}: {one_line(error)}") from error
     # Anything: a hostile archive fails in the zip, header or array reader.
     except Exception as error:
-        message = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as an .npz file: {message}") from error
+        raise UserError(f"{path} cannot be read as an .npz file: {one_line(error)}") from error
 
 
 def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray], seed: int = 0) -> Dataset:

@@ -58,18 +58,8 @@ def decode_image(
     not applied; 16-bit gray is cut to 8 bits instead of rounded; a single color that a PNG without
     an alpha channel declares transparent is kept.
 
-    Args:
-        content: string `()`, a file of any size; gray or color, with or without transparency.
-        image_shape: `(height, width, channels)`, 1 or 3 channels; images of another size are
-            resized with an antialiasing bilinear filter.
-        resize: As in `fit_image`: what to do with another aspect ratio.
-
-    Returns:
-        uint8 `image_shape`.
-
-    Raises:
-        tf.errors.InvalidArgumentError: If it is neither PNG nor JPEG, is damaged, has more than
-            `MAX_PIXELS` pixels, or is a JPEG with so many scans that decoding would take minutes.
+    An `InvalidArgumentError` is raised of what is neither PNG nor JPEG, is damaged, has more than
+    `MAX_PIXELS` pixels, or is a JPEG with so many scans that decoding would take minutes.
     """
     height, width, channels = image_shape
     pixels = _decode(content)

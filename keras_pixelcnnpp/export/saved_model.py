@@ -8,7 +8,7 @@ import numpy as np
 from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import checked_images
 from keras_pixelcnnpp.classifiers import ImageClassifier
-from keras_pixelcnnpp.errors import UserError, is_out_of_memory, not_installed
+from keras_pixelcnnpp.errors import UserError, not_installed, refusing
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.run import RunFolder, check_data
 
@@ -165,11 +165,6 @@ def _load(folder):
         import tensorflow as tf
     except ImportError as error:
         raise not_installed("A SavedModel", "tensorflow") from error
-    try:
+    # Protocol buffers, variables and operations each fail in their own way.
+    with refusing(f"{folder} cannot be loaded as a SavedModel"):
         return tf.saved_model.load(str(folder))
-    # Anything: protocol buffers, variables and operations each fail in their own way.
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        message = " ".join(str(error).split())
-        raise UserError(f"{folder} cannot be loaded as a SavedModel: {message[:300]}") from error

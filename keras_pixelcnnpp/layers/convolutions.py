@@ -62,11 +62,9 @@ class WeightNormalized(keras.layers.Layer):
     def kernel(self):
         """Returns the normalized kernel, in the compute dtype."""
         fixed = self._fixed()
-        return (
-            ops.cast(self.normalized(self.direction), self.compute_dtype)
-            if fixed is None
-            else fixed[0]
-        )
+        if fixed is not None:
+            return fixed[0]
+        return ops.cast(self.normalized(self.direction), self.compute_dtype)
 
     def _fixed(self):
         """Kernel and bias from `fixed_kernels`, or `None`."""
@@ -191,11 +189,10 @@ class ShiftedConv2D(WeightNormalized):
 
     def __init__(self, filters, kernel_size, strides=1, strict=False, initial_scale=1.0, **kwargs):
         super().__init__(filters, initial_scale, **kwargs)
-        rows, columns = kernel_size
+        rows, columns = self.kernel_size = tuple(kernel_size)
         require_integer("kernel_size", rows)
         require_integer("kernel_size", columns)
         require_integer("strides", strides)
-        self.kernel_size = (rows, columns)
         self.strides = strides
         self.strict = strict
 

@@ -156,10 +156,6 @@ class GatedResidualBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         require_choice("shift", shift, tuple(_SHIFTED_AND_BACK))
         self.filters = filters
-        self.shift = shift
-        self.dropout_rate = dropout_rate
-        self.conditioning = conditioning
-        self.num_classes = num_classes
         convolution, _ = _SHIFTED_AND_BACK[shift]
         dtype = self.dtype_policy
 
@@ -174,7 +170,7 @@ class GatedResidualBlock(keras.layers.Layer):
         self.gate_conv = convolution(2 * filters, initial_scale=0.1, name="gate_conv", dtype=dtype)
         self.gate_conditioning = conditioned("gate")
 
-    def build(self, x_shape, shortcut_shape=None, link_shape=None):
+    def build(self, x_shape, shortcut_shape=None):
         double_shape = (*x_shape[:-1], 2 * self.filters)
         self.input_conv.build(double_shape)
         if shortcut_shape is not None:
@@ -299,18 +295,17 @@ class ResidualStack(keras.layers.Layer):
         ]
         return inside_blocks + list(zip(self.downsamplings, levels, strict=False))
 
-    def build(self, x_shape, links_shape=None):
+    def build(self, x_shape):
         *leading, height, width, _ = x_shape
         shapes = [
             (*leading, height // 2**level, width // 2**level, filters)
             for level, filters in enumerate(self.filters)
         ]
         for level, shape in enumerate(shapes):
-            link_shape = None if links_shape is None else shape
             for block in self.down_blocks[level]:
-                block.build(shape, None, link_shape)
+                block.build(shape)
             for block in self.up_blocks[level]:
-                block.build(shape, shape, link_shape)
+                block.build(shape, shape)
         for level, (upper, lower) in enumerate(itertools.pairwise(shapes)):
             self.downsamplings[level].build(upper)
             self.upsamplings[level].build(lower)

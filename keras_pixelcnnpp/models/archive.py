@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import keras
-from keras import ops
 
-from keras_pixelcnnpp.errors import UserError, is_out_of_memory
+from keras_pixelcnnpp.errors import UserError, refusing
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.presets import OF_THE_NETWORK
+from keras_pixelcnnpp.presets import OF_THE_NETWORK, copy_weights
 
 ARCHITECTURES = {model.architecture: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
 
@@ -28,29 +27,14 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
         UserError: If the file is damaged, unsafe, or holds another kind of model; one line that
             names it.
     """
-    try:
+    # A damaged archive fails in the zip, JSON, HDF5 reader or in a constructor.
+    with refusing(f"{path} cannot be loaded as a model"):
         # The default, written out: only `keras.config.enable_unsafe_deserialization` lifts it.
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    # Anything: a damaged archive fails in the zip, JSON, HDF5 reader or in a constructor.
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        message = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} cannot be loaded as a model: {message[:300]}") from error
     if not isinstance(model, kind):
         expected = "PixelCNN" if kind is AutoregressiveModel else kind.__name__
         raise UserError(f"{path} holds a {type(model).__name__}, not a {expected}")
     return model
-
-
-def architecture(name: str) -> type[AutoregressiveModel]:
-    """The class of an architecture, by its name; raises a `UserError` if there is no such one."""
-    if name not in ARCHITECTURES:
-        raise UserError(
-            "Invalid value for option `architecture`. Expected one of: "
-            f"{', '.join(ARCHITECTURES)}. Received: {name!r}"
-        )
-    return ARCHITECTURES[name]
 
 
 def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
@@ -74,9 +58,4 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
                 "Invalid value for option `initial_weights`. Expected the weights of a model with "
                 f"{name}={expected}. Received: {source}, with {name}={received}"
             )
-    for part in ("network", "distribution"):
-        if isinstance(getattr(model, part), keras.layers.Layer):
-            getattr(model, part).set_weights(getattr(trained, part).get_weights())
-    for name in ("log_logit_scale", "class_bias"):
-        weights = ops.convert_to_numpy(getattr(trained.posterior, name))
-        getattr(model.posterior, name).assign(weights)
+    copy_weights(trained, model)

@@ -8,12 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_pixelcnnpp.backend import (
-    Tensor,
-    compiled,
-    compiles_each_size,
-    in_batches,
-)
+from keras_pixelcnnpp.backend import Tensor, compiled, compiles_each_size, in_batches
 from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,

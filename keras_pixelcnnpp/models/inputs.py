@@ -198,13 +198,9 @@ class ImageModel(keras.Model):
 
 
 def as_inputs(data):
-    """One batch, in any form that Keras's loops take, as inputs, labels and weights.
+    """One batch, in any form that Keras's loops take, as `(x, y, sample_weight)`.
 
-    `data` is a dict of `"image"` and `"label"`, images alone, or a tuple of either, of labels and
-    of weights. Of the returned `(x, y, sample_weight)`, `x` is a dict that holds all labels.
-
-    Raises:
-        ValueError: If labels are one-hot.
+    `x` is a dict of `"image"` and, where there are labels, `"label"`. Refuses one-hot labels.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if not isinstance(x, dict):
@@ -219,13 +215,9 @@ def as_inputs(data):
 def checked_inputs(x, y, model, name="fit"):
     """Checks what `fit` or `evaluate` is given: arrays now, batches when they are read.
 
-    Returns:
-        Triple `(x, y, first)`: what to give to Keras, and the first batch as a dict of arrays.
-        For arrays, `x` is a dict, `y` the labels (Keras forgets weights without them), and `first`
-        a choice of rows at random, since arrays often lie sorted by class.
-
-    Raises:
-        ValueError: If images or labels don't fit the model.
+    Returns `(x, y, first)`: what to give to Keras, and the first batch as a dict of arrays. For
+    arrays, `x` is a dict, `y` the labels (Keras forgets weights without them), and `first` a choice
+    of rows at random, since arrays often lie sorted by class.
     """
     if is_batched(x):
         batch, x = _peek(x, name)
@@ -369,13 +361,7 @@ class _CheckedBatches(keras.utils.PyDataset):
 
 
 def checked_training_labels(labels, count, model):
-    """Returns labels `(count,)` or `(count, 1)` as an int32 array `(count,)`.
-
-    Labels are integers or, as for `sample`, names of the model's classes.
-
-    Raises:
-        ValueError: If they aren't classes, or -1 where the model learns from unlabeled images.
-    """
+    """Labels `(count,)` or `(count, 1)`, integers or names of classes, as int32 `(count,)`."""
     array = np.asarray(labels)
     require_one_label(array)
     array = array.reshape(-1) if array.ndim == 2 else array

@@ -218,11 +218,7 @@ class CausalNetwork(AutoregressiveNetwork):
         super().__init__(num_parameters, conditioning, num_classes, **kwargs)
         require_choice("conditioned_blocks", conditioned_blocks, ("all", "up", "up_left"))
         self.filters = tuple(filters)
-        self.num_blocks = tuple(num_blocks)
         self.num_resolutions = len(self.filters)
-        self.dropout_rate = dropout_rate
-        self.conditioned_blocks = conditioned_blocks
-
         dtype = self.dtype_policy
 
         def stack(shift, conditioning, name):
@@ -274,7 +270,7 @@ class CausalNetwork(AutoregressiveNetwork):
         for strategy in self.rows_above_conditioning + self.above_left_conditioning:
             strategy.build(feature_shape)
         self.rows_above.build(feature_shape)
-        self.above_left.build(feature_shape, links_shape=feature_shape)
+        self.above_left.build(feature_shape)
         for block in self.rows_above.blocks():
             self.links[block.name].build((None, 2 * block.filters))
         self.head.build(feature_shape)

@@ -6,8 +6,8 @@ from typing import Any, Self
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor, require_tensorflow
+from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
 
@@ -76,23 +76,14 @@ class Saving:
         write_preset(path, copy, metadata or {})
 
     def _posterior_tensors(self, images: Tensor) -> dict[str, Tensor]:
-        """Scores of a tensor of images under all classes.
-
-        Args:
-            images: uint8 `(batch, height, width, channels)`.
-
-        Returns:
-            Dict of `"log_likelihood"` `(batch, num_classes)` in nats, `"probabilities"` `(batch,
-            num_classes)` and `"bits_per_dim"` `(batch,)` of p(x).
-        """
+        """What the endpoint `classify` returns of a tensor of images, but for the class."""
         labels = ops.tile(ops.arange(self.num_classes)[None], (ops.shape(images)[0], 1))
         parameters = self({"image": images, "label": labels}, training=False)
         log_likelihood = self.log_likelihood(parameters, images)
-        marginal = log_marginal(log_likelihood)
         return {
             "log_likelihood": log_likelihood,
             "probabilities": ops.softmax(self.posterior(log_likelihood), axis=-1),
-            "bits_per_dim": bits_per_dim(marginal, self.image_shape),
+            "bits_per_dim": bits_per_dim(log_marginal(log_likelihood), self.image_shape),
         }
 
     def export(
@@ -122,11 +113,7 @@ class Saving:
         SavedModelClassifier("savedmodel").predict(images)
         ```
         """
-        if format != "tf_saved_model":
-            raise UserError(
-                "Invalid value for argument `format`. Expected 'tf_saved_model': a SavedModel with "
-                f"the endpoints of this package. Received: format={format!r}"
-            )
+        require_choice("format", format, ("tf_saved_model",))
         require_tensorflow()
         # Here: TensorFlow is there under its own backend only.
         from keras_pixelcnnpp.export.endpoints import export_saved_model

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import keras
 
-from keras_pixelcnnpp.checks import argument_names, arguments_of
-from keras_pixelcnnpp.errors import UserError, is_out_of_memory
+from keras_pixelcnnpp.checks import argument_names, arguments_of, require_integer
+from keras_pixelcnnpp.errors import UserError, one_line, refusing
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_bytes, write_json
 from keras_pixelcnnpp.presets import hub
 
@@ -26,15 +26,11 @@ def preset_names() -> list[str]:
 def likelihood_epochs(training: dict, epochs: int) -> int:
     """How many of so many epochs are by likelihood alone: as large a share as a preset's.
 
-    Of training options without `epochs`, their `likelihood_epochs`. Raises a `UserError` if the
-    preset's numbers are no numbers of epochs.
+    Of training options without `epochs`, their `likelihood_epochs`.
     """
     first, of = training.get("likelihood_epochs", 0), training.get("epochs", epochs)
-    if not (isinstance(first, int) and isinstance(of, int) and of > 0 and first >= 0):
-        raise UserError(
-            "Invalid preset. Expected whole numbers, epochs of at least 1 and likelihood_epochs "
-            f"of at least 0. Received: epochs={of!r}, likelihood_epochs={first!r}"
-        )
+    require_integer("likelihood_epochs", first, low=0)
+    require_integer("epochs", of)
     return min(first * epochs // of, epochs)
 
 
@@ -106,7 +102,7 @@ class Preset:
             return kind(**{**arguments, **replaced})
         # An unknown argument, or a value of the wrong type or size.
         except (TypeError, ValueError, OverflowError) as error:
-            why = " ".join(str(error).split())
+            why = one_line(error)
             raise UserError(f"{self.path}: no model can be made of this: {why}") from error
 
     def load_weights(self, model: keras.Model, **replaced) -> None:
@@ -133,15 +129,7 @@ class Preset:
                 f"The weights of the preset {self.name} are those of a model of {expected}. "
                 f"Received: {received}. With load_weights=False, the model has random weights."
             )
-        # A path begins with the name of the model.
-        values, left = {weight.path.split("/", 1)[1]: weight for weight in trained.weights}, []
-        for weight in model.weights:
-            name = weight.path.split("/", 1)[1]
-            if name in values and values[name].shape == weight.shape:
-                weight.assign(values[name])
-            else:
-                left.append(name)
-        if left:
+        if left := copy_weights(trained, model):
             warnings.warn(
                 f"The weights are those of a model of {trained.num_classes} classes. Those of the "
                 f"labels, {len(left)} arrays such as {left[0]}, are new, and to be trained.",
@@ -162,17 +150,25 @@ class Preset:
                 f"{self.weights_path}: the weights are damaged. Expected sha256={expected}. "
                 f"Received: sha256={received}"
             )
-        try:
-            with warnings.catch_warnings():
-                # Keras leaves a layer that the file lacks as it is, and warns.
-                warnings.simplefilter("error", UserWarning)
-                model.load_weights(self.weights_path)
-        # Anything: the checksum tells damage from intent, not a good file from a hostile one.
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            why = " ".join(str(error).split())[:300] or type(error).__name__
-            raise UserError(f"{self.weights_path}: not the weights of this model: {why}") from error
+        # The checksum tells damage from intent, not a good file from a hostile one.
+        refusal = refusing(f"{self.weights_path}: not the weights of this model")
+        with refusal, warnings.catch_warnings():
+            # Keras leaves a layer that the file lacks as it is, and warns.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(self.weights_path)
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
+    """Copies the weights of one model into another; returns the names of those without an equal."""
+    # A path begins with the name of the model.
+    values, left = {weight.path.split("/", 1)[1]: weight for weight in source.weights}, []
+    for weight in target.weights:
+        name = weight.path.split("/", 1)[1]
+        if name in values and values[name].shape == weight.shape:
+            weight.assign(values[name])
+        else:
+            left.append(name)
+    return left
 
 
 def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import keras
 
-from keras_pixelcnnpp.errors import UserError, not_installed
+from keras_pixelcnnpp.errors import UserError, not_installed, one_line
 
 SCHEME = "hf://"
 # A repository may hold anything. What could be code stays there.
@@ -52,8 +52,7 @@ def _hub(uri: str, done: str) -> Iterator[ModuleType]:
         raise UserError(f"{uri} is no repository, or none that you may read.") from error
     # Anything: the errors of the network have no class of their own in common.
     except Exception as error:
-        why = " ".join(str(error.__cause__ or error).split())[:300] or type(error).__name__
-        raise UserError(f"{uri} can't be {done}: {why}") from error
+        raise UserError(f"{uri} can't be {done}: {one_line(error.__cause__ or error)}") from error
 
 
 def card(name: str, model: keras.Model) -> str:

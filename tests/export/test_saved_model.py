@@ -163,7 +163,7 @@ def test_the_graph_says_what_it_refuses(exported, endpoint, changes, message):
 @pytest.mark.parametrize(
     ("model", "arguments", "backend", "message"),
     [
-        ({}, {"format": "onnx"}, "tensorflow", "Expected 'tf_saved_model'.*format='onnx'"),
+        ({}, {"format": "onnx"}, "tensorflow", "Expected one of: tf_saved_model.*format='onnx'"),
         ({}, {}, "jax", "KERAS_BACKEND=tensorflow"),
         ({"num_classes": 0, "conditioning": "none"}, {}, "tensorflow", "without labels cannot be"),
         ({"image_shape": (4, 4, 2)}, {}, "tensorflow", "1 or 3 channels.*2 channels"),
