@@ -18,9 +18,8 @@ from keras_pixelcnnpp.run import RunFolder
 def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     """Gathers the evidence of some images and writes it."""
     class_names = folder.read_config()["data"]["class_names"]
-    folder.require_model("pixelcnnpp")
-    images = folder.load_data(options.data).images(options.split, with_labels=True)
     classifier = load_classifier(folder, options.batch_size, options.verbose)
+    images = folder.load_data(options.data).images(options.split, with_labels=True)
     print(f"Scoring {counted(len(images))} of the split {options.split} under every class")
     found = Evidence.gather(classifier, images, options.per_class)
     write_bytes(folder.reports / "evidence.png", evidence_png(found, class_names))

@@ -284,11 +284,6 @@ def option(value: object) -> str:
     return NONE if value is None else str(value)
 
 
-def shape(sizes: Iterable[int]) -> str:
-    """`32×32×3`."""
-    return "×".join(map(str, sizes))
-
-
 def duration(seconds: object) -> str:
     """`48 s`, `12 min`, `3.4 h`."""
     if not _is_number(seconds):
@@ -298,4 +293,4 @@ def duration(seconds: object) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
-FILTERS = (decimal, duration, option, percent, percent_interval, pick, points, shape, whole)
+FILTERS = (decimal, duration, option, percent, percent_interval, pick, points, whole)

@@ -22,11 +22,7 @@ class TrainedModel(NamedTuple):
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
-        """The model of a run, a preset with weights, or a `.keras` file.
-
-        Raises:
-            UserError: If it is none of these, or damaged.
-        """
+        """The model of a run, a preset with weights, or a `.keras` file; `UserError` if none."""
         run, resize = RunFolder(source), "center_crop"
         if Path(source).is_file():
             model = load_trained_model(source)
@@ -38,11 +34,7 @@ class TrainedModel(NamedTuple):
         return cls(model, str(source), resize)
 
     def classify(self, images: np.ndarray) -> dict:
-        """What there is to say of images.
-
-        Takes uint8 `(N, height, width, channels)`; returns `"class_id"` `(N,)`,
-        `"probabilities"` `(N, num_classes)` and `"bits_per_dim"` `(N,)`.
-        """
+        """As `SavedModelClassifier.classify`, but without the log-likelihoods."""
         if self.model.num_classes == 0:
             raise UserError(f"{self.source} is a model without labels: it can't classify.")
         scores = self.model.class_log_likelihoods(images, verbose="auto")

@@ -11,7 +11,7 @@ from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
-from keras_pixelcnnpp.train.devices import DataParallel, OneDevice
+from keras_pixelcnnpp.train.devices import DataParallel
 from keras_pixelcnnpp.train.options import (
     NOT_MIRRORED,
     BaselineOptions,
@@ -45,7 +45,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     averaged weights, clipping and mirroring, with samples every 5 epochs; the model has the
     defaults of its class.
     """
-    parallel = OneDevice() if options.devices in (None, 1) else DataParallel(options.devices)
+    parallel = None if options.devices in (None, 1) else DataParallel(options.devices)
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
     folder, chosen = RunFolder(options.run), overrides(options)

@@ -1,4 +1,4 @@
-"""Where a model trains: on one device, or on several, each with its part of every batch."""
+"""Training on several devices, each with its part of every batch."""
 
 import functools
 from collections.abc import Sequence
@@ -12,26 +12,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.optimizers import variable_value
 
 
-class OneDevice:
-    """Trains a model where it is. `DataParallel` says what each method is for."""
-
-    def __str__(self) -> str:
-        return ""
-
-    def copy(self, model: keras.Model) -> keras.Model:
-        """The model itself."""
-        return model
-
-    def callbacks(self, callbacks, model, copy) -> list[keras.callbacks.Callback]:
-        """The same."""
-        return list(callbacks)
-
-    def fit(self, copy: keras.Model, batches: ImageSequence, **arguments) -> None:
-        """Calls `copy.fit`."""
-        copy.fit(batches, **arguments)
-
-
-class DataParallel(OneDevice):
+class DataParallel:
     """Trains a copy of a model on several devices, with Keras's own engines.
 
     The model itself stays an ordinary one on one device: the copy hands its state back after every

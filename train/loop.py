@@ -1,7 +1,8 @@
 """What both trainings do: claim the run, train with checkpoints, resume, save."""
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -14,7 +15,7 @@ from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, keep_own_weights, use_averages
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, EpochCheckpoint, StopOnSignal
-from keras_pixelcnnpp.train.devices import OneDevice, copy_state
+from keras_pixelcnnpp.train.devices import DataParallel, copy_state
 from keras_pixelcnnpp.train.monitors import (
     HistoryFile,
     TensorBoardLog,
@@ -29,7 +30,7 @@ class Start:
     """How a command starts a training: over or on, on which devices, with whose callbacks."""
 
     callbacks: Sequence[keras.callbacks.Callback] = ()
-    parallel: OneDevice = field(default_factory=OneDevice)
+    parallel: DataParallel | None = None
     resume: bool = False
     overwrite: bool = False
     verbose: int | str = "auto"
@@ -67,7 +68,7 @@ def claim(
         may_change=MAY_CHANGE,
     )
     weights = f"{model.count_params():,} weights"
-    print(f"{title}, {weights}: {backend.describe(model)}{start.parallel}")
+    print(f"{title}, {weights}: {backend.describe(model)}{start.parallel or ''}")
 
 
 def train_into(
@@ -130,7 +131,7 @@ def train_epochs(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     likelihood_epochs: int = 0,
-    parallel: OneDevice | None = None,
+    parallel: DataParallel | None = None,
     resume: bool = False,
     verbose: int | str = "auto",
 ) -> None:
@@ -142,11 +143,14 @@ def train_epochs(
     """
     # A run that was killed and resumed ends with the same weights as one that ran through: every
     # call of `model.fit` starts from a checkpoint, the first of a resumed run and any later one.
-    parallel = parallel or OneDevice()
     checkpoints = Checkpoints(folder)
     if not resume:
         checkpoints.clear()
-    trained = parallel.copy(model)
+    trained, fit = model, model.fit
+    if parallel is not None:
+        trained = parallel.copy(model)
+        fit = functools.partial(parallel.fit, trained)
+        callbacks = parallel.callbacks(callbacks, model, trained)
     epoch, step = checkpoints.restore(trained)
     first_loss = [LikelihoodFirst(likelihood_epochs)] if likelihood_epochs else []
     # The rest of a broken epoch comes first.
@@ -160,8 +164,7 @@ def train_epochs(
                 # The end of `fit` put the averaged weights into the model; training goes on from
                 # the raw ones.
                 checkpoints.restore(trained)
-            parallel.fit(
-                trained,
+            fit(
                 part,
                 initial_epoch=first_epoch,
                 epochs=last_epoch,
@@ -170,7 +173,7 @@ def train_epochs(
                 callbacks=[
                     SetEpoch(part),
                     *first_loss,
-                    *parallel.callbacks(callbacks, model, trained),
+                    *callbacks,
                     EpochCheckpoint(checkpoints, part, stop),
                 ],
             )

@@ -12,6 +12,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import KFold
 
+NUM_BINS = 15  # of a calibration error
+
 
 def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict:
     """`accuracy`, `accuracy_ci95` (`[low, high]`), `log_loss` (nats) and `ece`, ready for JSON."""
@@ -73,30 +75,28 @@ def accuracy_difference_interval(
     return float(interval.low), float(interval.high)
 
 
-def expected_calibration_error(
-    labels: np.ndarray, probabilities: np.ndarray, num_bins: int = 15
-) -> float:
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """The mean distance between accuracy and confidence, in [0, 1], weighted by the bins' images.
 
     Guo et al. 2017, *On Calibration of Modern Neural Networks*, equation 3.
     """
-    count, accuracy, confidence = reliability(labels, probabilities, num_bins)
+    count, accuracy, confidence = reliability(labels, probabilities)
     return float(np.sum(count[count > 0] * np.abs(accuracy - confidence)) / len(labels))
 
 
 def reliability(
-    labels: np.ndarray, probabilities: np.ndarray, num_bins: int = 15
+    labels: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The number of images in each bin, int `[num_bins]`, and scikit-learn's `calibration_curve`.
+    """The number of images in each bin, int `[NUM_BINS]`, and scikit-learn's `calibration_curve`.
 
     That is the accuracy and the mean confidence of the bins that hold any image. The confidence is
     the probability of the predicted class; bins are of equal width.
     """
     confidence = np.clip(np.asarray(probabilities, np.float64).max(axis=1), 0, 1)
     correct = probabilities.argmax(axis=1) == labels
-    accuracy, mean_confidence = calibration_curve(correct, confidence, n_bins=num_bins)
-    inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1]
-    count = np.bincount(np.searchsorted(inner_edges, confidence), minlength=num_bins)
+    accuracy, mean_confidence = calibration_curve(correct, confidence, n_bins=NUM_BINS)
+    inner_edges = np.linspace(0, 1, NUM_BINS + 1)[1:-1]
+    count = np.bincount(np.searchsorted(inner_edges, confidence), minlength=NUM_BINS)
     return count, accuracy, mean_confidence
 
 

@@ -76,29 +76,25 @@ def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     return mean_within(a) + mean_within(b) - 2 * kernel_sum(a, b) / (len(a) * len(b))
 
 
-def precision_recall(
-    real: np.ndarray, generated: np.ndarray, neighbors: int = MANIFOLD_NEIGHBORS
-) -> tuple[float, float]:
+def precision_recall(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
     """The share of generated images within the real ones' manifold, and the other way round.
 
     A set's manifold is the union of the balls around its points, each as large as the distance to
-    the `neighbors`-th nearest other one (Kynkäänniemi et al. 2019, equations 1 and 2).
+    the `MANIFOLD_NEIGHBORS`-th nearest other one (Kynkäänniemi et al. 2019, equations 1 and 2).
     """
-    among_real, _ = _ball_membership(generated, real, neighbors)
-    among_generated, _ = _ball_membership(real, generated, neighbors)
+    among_real, _ = _ball_membership(generated, real, MANIFOLD_NEIGHBORS)
+    among_generated, _ = _ball_membership(real, generated, MANIFOLD_NEIGHBORS)
     return float(np.mean(among_real > 0)), float(np.mean(among_generated > 0))
 
 
-def density_coverage(
-    real: np.ndarray, generated: np.ndarray, neighbors: int = DENSITY_NEIGHBORS
-) -> tuple[float, float]:
+def density_coverage(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
     """In how many balls of real images a generated one lies, and the share of balls with one.
 
-    Density is relative to `neighbors`: about 1 for images of one distribution, whose coverage
-    is about `1 − 2^(−neighbors)` (Naeem et al. 2020, equations 2, 3 and 9).
+    Density is relative to k = `DENSITY_NEIGHBORS`: about 1 for images of one distribution, whose
+    coverage is about `1 − 2^−k` (Naeem et al. 2020, equations 2, 3 and 9).
     """
-    balls, occupied = _ball_membership(generated, real, neighbors)
-    return float(balls.mean() / neighbors), float(occupied.mean())
+    balls, occupied = _ball_membership(generated, real, DENSITY_NEIGHBORS)
+    return float(balls.mean() / DENSITY_NEIGHBORS), float(occupied.mean())
 
 
 def _ball_membership(

@@ -31,10 +31,10 @@ if keras.backend.backend() == "tensorflow":
 import tiny
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.optimizers import make_optimizer, variable_value
-from keras_pixelcnnpp.train.devices import DataParallel, OneDevice
+from keras_pixelcnnpp.train.devices import DataParallel
 from keras_pixelcnnpp.train.loop import train_epochs
 
-parallel = OneDevice() if devices == "1" else DataParallel(int(devices))
+parallel = None if devices == "1" else DataParallel(int(devices))
 keras.utils.set_random_seed(0)
 # Dropout off: each device has its own masks.
 model = tiny.tiny_model(dropout_rate=0.0, label_loss_weight=0.5)
