@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, invalid_argument
 
 
 def plain(value):
@@ -45,10 +45,7 @@ def require_integer(name, value, low=1, high=None):
         expected = "a positive integer" if low == 1 else f"an integer of at least {low}"
         if high is not None:
             expected = f"an integer from {low} to {high}"
-        raise UserError(
-            f"Invalid value for argument `{name}`. Expected {expected}. "
-            f"Received: {name}={value!r:.40}"
-        )
+        raise invalid_argument(name, value, expected)
 
 
 def require_number(name, value, interval):
@@ -61,10 +58,7 @@ def require_number(name, value, interval):
         or (value == low and interval[0] == "(")
         or (value == high and interval[-1] == ")")
     ):
-        raise UserError(
-            f"Invalid value for argument `{name}`. Expected a number in {interval}. "
-            f"Received: {name}={value!r}"
-        )
+        raise invalid_argument(name, value, f"a number in {interval}")
 
 
 def require_temperature(value):
@@ -75,21 +69,15 @@ def require_temperature(value):
 def require_choice(name, value, choices):
     """Raises a `UserError` unless `value` is one of `choices`."""
     if value not in choices:
-        expected = ", ".join(map(str, choices))
-        raise UserError(
-            f"Invalid value for argument `{name}`. Expected one of: {expected}. "
-            f"Received: {name}={value!r}"
-        )
+        raise invalid_argument(name, value, f"one of: {', '.join(map(str, choices))}")
 
 
 def checked_image_shape(image_shape):
     """Returns `image_shape` as a tuple, or raises a `UserError`."""
     shape = plain(tuple(image_shape)) if np.iterable(image_shape) else ()
     if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
-        raise UserError(
-            "Invalid value for argument `image_shape`. Expected three positive integers "
-            f"(height, width, channels). Received: image_shape={image_shape}"
-        )
+        expected = "three positive integers (height, width, channels)"
+        raise invalid_argument("image_shape", image_shape, expected)
     return shape
 
 
@@ -135,10 +123,7 @@ def checked_class_names(class_names, num_classes):
     names = plain(class_names)
     is_valid = isinstance(names, tuple) and all(isinstance(name, str) for name in names)
     if not is_valid or len(names) != num_classes:
-        raise UserError(
-            f"Invalid value for argument `class_names`. Expected {num_classes} strings. "
-            f"Received: class_names={class_names!r:.200}"
-        )
+        raise invalid_argument("class_names", class_names, f"{num_classes} strings")
     for name in names:
         # A terminal or JSON can't show it.
         if not name.isprintable():
@@ -198,8 +183,6 @@ def checked_rows(observed_rows, height):
     """Returns `observed_rows`, an integer from 0 to `height` or a sequence of them, as an array."""
     array = np.asarray(observed_rows)
     if array.ndim > 1 or array.dtype.kind not in "ui" or np.any((array < 0) | (array > height)):
-        raise UserError(
-            f"Invalid value for argument `observed_rows`. Expected an integer from 0 to {height}, "
-            f"or a sequence of them. Received: observed_rows={observed_rows!r:.80}"
-        )
+        expected = f"an integer from 0 to {height}, or a sequence of them"
+        raise invalid_argument("observed_rows", observed_rows, expected)
     return array

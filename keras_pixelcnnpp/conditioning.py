@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import look_up
 from keras_pixelcnnpp.checks import require_integer
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import invalid_argument
 
 
 class LabelConditioning(keras.layers.Layer):
@@ -304,11 +304,11 @@ def parse_conditioning(conditioning, places=PLACES, groups=1):
         if strategy.place in places and not (groups > 1 and strategy.mixes_channels)
     ]
     if not set(names) <= set(fitting) or len(set(names)) != len(names):
-        raise UserError(
-            "Invalid value for argument `conditioning`. Expected 'none' or names from "
-            f"{', '.join(fitting)}, which this network has a place for, joined by '+', none of "
-            f"them twice. Received: conditioning={conditioning!r}"
+        expected = (
+            f"'none' or names from {', '.join(fitting)}, which this network has a place for, "
+            "joined by '+', none of them twice"
         )
+        raise invalid_argument("conditioning", conditioning, expected)
     return names
 
 

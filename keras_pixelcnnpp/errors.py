@@ -10,6 +10,13 @@ class UserError(ValueError):
     """Bad input from a user: arguments, data or files. The message is one clear line."""
 
 
+def invalid_argument(name: str, value: object, expected: str) -> UserError:
+    """The error of an argument that has another value than was expected."""
+    return UserError(
+        f"Invalid value for argument `{name}`. Expected {expected}. Received: {name}={value!r:.200}"
+    )
+
+
 def not_installed(purpose: str, package: str) -> UserError:
     """The error that says which package something needs, and how to get it."""
     return UserError(f"{purpose} needs {package}, which is not installed: pip install {package}")

@@ -199,14 +199,12 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self._epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Called by Keras."""
         self._epoch = epoch
         if self.batches.first_step:
             # `fit` has just set the metrics to zero; the checkpoint knows what they were.
             self.checkpoints.restore(self.model)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Called by Keras."""
         # The logs hold means over the epoch so far, in which NaN and infinity stay.
         if not np.isfinite(float(logs["loss"])):
             self._refuse(batch)
@@ -219,7 +217,6 @@ class EpochCheckpoint(keras.callbacks.Callback):
             self.stop.stop()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Called by Keras."""
         self.checkpoints.save(self.model, Progress(epoch + 1))
         self.stop.stop()
 

@@ -112,7 +112,6 @@ class OnLocalModel(keras.callbacks.Callback):
         self._update = update
 
     def on_train_begin(self, logs=None):
-        """Called by Keras."""
         self._local_model.stop_training = False
         for callback in self._callbacks:
             callback.set_params(self.params)
@@ -120,17 +119,14 @@ class OnLocalModel(keras.callbacks.Callback):
         self._call("on_train_begin", logs)
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Called by Keras."""
         self._call("on_epoch_begin", epoch, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Called by Keras."""
         self._update()
         self._call("on_epoch_end", epoch, logs)
         self.model.stop_training |= self._local_model.stop_training
 
     def on_train_end(self, logs=None):
-        """Called by Keras."""
         self._call("on_train_end", logs)
 
     def _call(self, method, *arguments):

@@ -61,7 +61,6 @@ class ValidationMonitor(keras.callbacks.Callback):
         return f"After each epoch, val_…: {of} {self.total} validation images, averaged weights."
 
     def on_epoch_end(self, epoch, logs=None):
-        """Called by Keras."""
         with averaged_weights(self.model):
             measured = self._measure()
         if logs is not None:
@@ -102,11 +101,9 @@ class HistoryFile(keras.callbacks.Callback):
         self._start = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Called by Keras."""
         self._start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Called by Keras."""
         earlier = [row for row in read_history(self.path) if row["epoch"] <= epoch]
         seconds = round(time.perf_counter() - self._start, 3)
         row = {"epoch": epoch + 1, "seconds": seconds}
@@ -180,7 +177,6 @@ class TensorBoardLog(keras.callbacks.Callback):
         self._train.image("training_images", image_grid(images[: self.TRAINING_IMAGES]), 0)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Called by Keras."""
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         for name, value in {**(logs or {}), "learning_rate": rate}.items():
             writer = self._validation if name.startswith("val_") else self._train

@@ -153,11 +153,9 @@ class SetEpoch(keras.callbacks.Callback):
         self.batches = batches
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Called by Keras."""
         self.batches.set_epoch(epoch)
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Called by Keras."""
         # Under torch, Keras's dropout uses torch's global generator, which no checkpoint
         # knows of. Elsewhere a SeedGenerator is part of the model; and TensorFlow, given a new
         # global seed, prepares every compiled function anew, which takes seconds.

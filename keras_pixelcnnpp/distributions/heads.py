@@ -107,38 +107,33 @@ class CategoricalHead(keras.layers.Layer):
             table.build()
         self.built = True
 
-    def _log_probs(self, parameters, earlier, temperature=None):
+    def level_log_probs(self, parameters, earlier, temperature=None):
+        """As `LogisticMixtureHead.level_log_probs`."""
         channel = len(earlier)
         logits = ops.split(parameters, self.channels, axis=-1)[channel]
         for index, levels in enumerate(earlier):
             if self.tables:
                 table = self.tables[f"{channel}_given_{index}"]
-                logits = logits + table(ops.cast(levels, "int32"))
+                logits = logits + table(ops.cast(levels[..., 0], "int32"))
         return ops.log_softmax(logits if temperature is None else logits / temperature, axis=-1)
 
     def log_prob(self, parameters, levels):
         """Log-probability of pixels, all their channels together: `(...)`, nats."""
         levels = ops.broadcast_to(levels, (*ops.shape(parameters)[:-1], self.channels))
-        parts = [levels[..., channel] for channel in range(self.channels)]
+        parts = [levels[..., channel : channel + 1] for channel in range(self.channels)]
         total = 0.0
         for channel, own in enumerate(parts):
-            log_probs = self._log_probs(parameters, parts[:channel])
-            index = ops.expand_dims(ops.cast(own, "int32"), -1)
-            total = total + ops.take_along_axis(log_probs, index, axis=-1)[..., 0]
+            log_probs = self.level_log_probs(parameters, parts[:channel])
+            total = total + ops.take_along_axis(log_probs, ops.cast(own, "int32"), axis=-1)[..., 0]
         return total
 
     def sample(self, parameters, noise, temperature=1.0):
         """Samples pixels; the temperature divides the logits. As `LogisticMixtureHead.sample`."""
         levels = []
         for channel in range(self.channels):
-            earlier = [level[..., 0] for level in levels]
-            log_probs = self._log_probs(parameters, earlier, temperature)
+            log_probs = self.level_log_probs(parameters, levels, temperature)
             levels.append(first_level_above(log_probs, noise[..., channel : channel + 1]))
         return ops.concatenate(levels, axis=-1)
-
-    def level_log_probs(self, parameters, earlier, temperature=None):
-        """As `LogisticMixtureHead.level_log_probs`."""
-        return self._log_probs(parameters, [levels[..., 0] for levels in earlier], temperature)
 
 
 #: From a name to a function of `(channels, num_levels, num_mixtures, tables)`. A head of your own

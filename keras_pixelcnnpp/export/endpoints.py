@@ -16,11 +16,7 @@ from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 
-def export_saved_model(
-    model: keras.Model,
-    path: str | Path,
-    config: dict | None = None,
-) -> None:
+def export_saved_model(model: keras.Model, path: str | Path, config: dict | None = None) -> None:
     """Writes a SavedModel whose endpoints work where this package is not installed.
 
     `classify`, which is `serving_default` too:

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_choice, require_integer
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, invalid_argument
 
 # What holds for some calls of the layers. Not attributes of theirs: another thread may call them.
 _initializing = contextvars.ContextVar("initializing", default=False)
@@ -273,10 +273,7 @@ class DownShiftedConv2D(ShiftedConv2D):
     def __init__(self, filters, kernel_size=(2, 3), **kwargs):
         super().__init__(filters, kernel_size, **kwargs)
         if self.kernel_size[1] % 2 == 0:
-            raise UserError(
-                "Invalid value for argument `kernel_size`. Expected an odd number of columns. "
-                f"Received: kernel_size={kernel_size}"
-            )
+            raise invalid_argument("kernel_size", kernel_size, "an odd number of columns")
 
     def padding(self):
         rows, columns = self.kernel_size
@@ -426,20 +423,15 @@ class MaskedConv2D(ShiftedConv2D):
         for size in pair:
             require_integer("kernel_size", size)
         if len(pair) != 2 or pair[0] % 2 == 0 or pair[1] % 2 == 0:
-            raise UserError(
-                "Invalid value for argument `kernel_size`. Expected an odd integer or a pair of "
-                f"them, so that there is a center. Received: kernel_size={kernel_size}"
-            )
+            expected = "an odd integer or a pair of them, so that there is a center"
+            raise invalid_argument("kernel_size", kernel_size, expected)
         require_choice("mask", mask, ("A", "B"))
         require_integer("groups", groups)
         super().__init__(
             filters, (pair[0] // 2 + 1, pair[1]), initial_scale=initial_scale, **kwargs
         )
         if filters % groups:
-            raise UserError(
-                "Invalid value for argument `filters`. Expected a multiple of "
-                f"groups={groups}. Received: filters={filters}"
-            )
+            raise invalid_argument("filters", filters, f"a multiple of groups={groups}")
         self.mask = mask
         self.groups = groups
 

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.conditioning import condition
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.layers.convolutions import (
     DownShiftedConv2D,
     MaskedConv2D,
@@ -106,10 +106,7 @@ class MaskedNetwork(AutoregressiveNetwork):
         require_integer("filters", filters)
         require_integer("num_blocks", num_blocks)
         if filters % (2 * groups):
-            raise UserError(
-                "Invalid value for argument `filters`. Expected a multiple of "
-                f"{2 * groups}. Received: filters={filters}"
-            )
+            raise invalid_argument("filters", filters, f"a multiple of {2 * groups}")
         self.filters = filters
         self.num_blocks = num_blocks
         self.dropout_rate = dropout_rate

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_pixelcnnpp.checks import plain, require_choice, require_integer
 from keras_pixelcnnpp.conditioning import condition
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
     DownShiftedConv2D,
@@ -173,10 +173,8 @@ def per_resolution(name, value, num_resolutions, at_most):
     for number in values:
         require_integer(name, number, high=at_most)
     if len(values) != num_resolutions:
-        raise UserError(
-            f"Invalid value for argument `{name}`. Expected an integer or one for each of "
-            f"num_resolutions={num_resolutions}. Received: {name}={value}"
-        )
+        expected = f"an integer or one for each of num_resolutions={num_resolutions}"
+        raise invalid_argument(name, value, expected)
     return values
 
 
@@ -184,10 +182,8 @@ def require_divisible(image_shape, num_resolutions):
     """Raises a `UserError` unless height and width can be halved `num_resolutions - 1` times."""
     step = 2 ** (num_resolutions - 1)
     if image_shape[0] % step or image_shape[1] % step:
-        raise UserError(
-            f"Invalid value for argument `image_shape`. Expected a height and width that {step} "
-            f"divides, for num_resolutions={num_resolutions}. Received: image_shape={image_shape}"
-        )
+        expected = f"a height and width that {step} divides, for num_resolutions={num_resolutions}"
+        raise invalid_argument("image_shape", image_shape, expected)
 
 
 class CausalNetwork(AutoregressiveNetwork):

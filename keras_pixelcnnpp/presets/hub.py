@@ -8,7 +8,7 @@ from types import ModuleType
 
 import keras
 
-from keras_pixelcnnpp.errors import UserError, not_installed, one_line
+from keras_pixelcnnpp.errors import UserError, invalid_argument, not_installed, one_line
 
 SCHEME = "hf://"
 # A repository may hold anything. What could be code stays there.
@@ -29,9 +29,7 @@ def download(uri: str) -> Path:
 def upload(uri: str, folder: Path) -> None:
     """Uploads the files of a preset, and no others, into a repository that is made if need be."""
     if not re.fullmatch(rf"{SCHEME}[^/@]+/[^/@]+", uri):
-        raise UserError(
-            f"Invalid value for argument `uri`. Expected '{SCHEME}USER/NAME'. Received: {uri!r}"
-        )
+        raise invalid_argument("uri", uri, f"'{SCHEME}USER/NAME'")
     repository, files = uri.removeprefix(SCHEME), (*READ, "README.md", "samples.png")
     with _hub(uri, "uploaded") as hub:
         hub.create_repo(repository, exist_ok=True)
