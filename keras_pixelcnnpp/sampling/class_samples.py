@@ -68,16 +68,15 @@ class ClassSamples:
         rows = [pixels[:columns] for pixels in images]
         return image_grid(np.concatenate(rows), columns=columns)
 
-    def write(self, folder: str | Path, names: Sequence[str] | None = None) -> None:
+    def write(self, folder: str | Path) -> None:
         """Writes each image as a PNG file, `Class0_image_01.png` and so on.
 
         Files of the same names are replaced, others stay.
 
         Args:
             folder: Where to; made if need be.
-            names: The name of each file, where these images are a part of others.
         """
-        names = names or image_names(self.labels, self.class_names)
+        names = image_names(self.labels, self.class_names)
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name, image in zip(names, self.images, strict=True):
             Path(folder, name).write_bytes(png_bytes(image))
