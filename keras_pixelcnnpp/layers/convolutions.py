@@ -267,7 +267,7 @@ class DownShiftedConv2D(ShiftedConv2D):
     (2, 4, 4, 8)
 
     Reference:
-        Salimans et al. 2017, PixelCNN++, section 2.3 and its reference code.
+        Salimans et al. 2017, PixelCNN++: its reference code, and section 2.3 (downsampling).
     """
 
     def __init__(self, filters, kernel_size=(2, 3), **kwargs):

@@ -52,8 +52,8 @@ class LabelPosterior(keras.layers.Layer):
     (1, 2)
 
     Reference:
-        Krause et al. 2020, GeDi, eq. 4 and 5 (scale and biases for a generative
-        classifier), https://arxiv.org/abs/2009.06367
+        Krause et al. 2020, GeDi (a learned scale and biases for a generative classifier),
+        https://arxiv.org/abs/2009.06367
     """
 
     def __init__(
