@@ -59,11 +59,7 @@ class Answers:
         return self.sample(seed=0).images
 
     def read(self, path: str | None, invert: bool = False) -> np.ndarray:
-        """An image file, cropped or stretched as in training: uint8 `(H, W, C)`.
-
-        Raises:
-            UserError: If there is none, or `open_image` refuses it.
-        """
+        """An image file, cropped or stretched as in training: uint8 `(H, W, C)`."""
         if path is None:
             raise UserError("Choose an image first.")
         try:
@@ -80,11 +76,7 @@ class Answers:
         temperature: float = 1.0,
         guidance: float = 0.0,
     ) -> Samples:
-        """Samples images of a class, or of `ANY`: see `AutoregressiveModel.sample`.
-
-        Raises:
-            ValueError: If an argument is out of range.
-        """
+        """Samples images of a class, or of `ANY`: see `AutoregressiveModel.sample`."""
         labels, seed = self._labels_and_seed(label, seed)
         given = NUM_IMAGES if labels is None else labels
         images = self.model.sample(given, seed, temperature, guidance, verbose=0)
@@ -101,9 +93,6 @@ class Answers:
         """Samples the rest of an image, uint8 `(H, W, C)`, several times.
 
         With the label `ANY`, the class of each is sampled first, from p(y | known rows).
-
-        Raises:
-            ValueError: If an argument is out of range.
         """
         belief = None
         if label == ANY and self.model.num_classes:

@@ -180,10 +180,7 @@ def model_titles(config: dict) -> dict[str, str]:
 
 
 def data_words(data: dict) -> list[str]:
-    """The options of a training command that give the images of a run again, by its section `data`.
-
-    With `--seed`, which chose the splits.
-    """
+    """The options of a training command that give the images of a run, by its section `data`."""
     height, width, _ = data["image_shape"]
     values = {
         "data": data["source"],
@@ -210,10 +207,7 @@ def compare(
     image_shape: tuple[int, int, int],
     class_names: Sequence[str],
 ) -> dict:
-    """The numbers of `classification.json`: those of each model, and what tells two of them apart.
-
-    `labels` are known ones, int `[count]`.
-    """
+    """The numbers of `classification.json`: of each model, and what tells two of them apart."""
     report = {
         "count": len(labels),
         "models": {

@@ -115,10 +115,7 @@ def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) ->
 
 
 def partial_png(report: dict, titles: dict[str, str]) -> bytes:
-    """Plots accuracy over the share of the image seen: the content of a PNG file.
-
-    `titles` are what `model_titles` gives.
-    """
+    """Plots accuracy over the share of the image seen, of models with `titles`."""
     figure = new_figure(5, 3.6)
     axes = figure.subplots()
     shares = 100 * np.array(report["shares"])

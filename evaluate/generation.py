@@ -276,10 +276,7 @@ class Comparison:
 
 
 def class_consistency(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
-    """How many images a classifier that was trained on real ones assigns to their class.
-
-    `count` and `classification_metrics`, of which `accuracy` is that share.
-    """
+    """How a classifier that was trained on real images does on these; `accuracy` is the share."""
     probabilities = cnn.class_probabilities(images)
     return {"count": len(labels), **classification_metrics(labels, probabilities)}
 

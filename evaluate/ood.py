@@ -134,11 +134,9 @@ def detector_scores(
     batch_size: int = 32,
     verbose: int = 0,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Asks every detector about every image; all are uint8, of the same shape.
+    """Asks every detector about every image: by the set's name, then by detector, float `[count]`.
 
-    Returns:
-        By the name of the set, then by detector: float `[count]`. A model without classes has no
-        posterior, so no `pixelcnnpp_max_softmax`.
+    A model without classes has no posterior, so no `pixelcnnpp_max_softmax`.
     """
     # In one pass: one progress bar, and nothing is compiled for a set of another size.
     images = np.concatenate(list(sets.values()))
@@ -199,10 +197,7 @@ def ood_png(
     scores: dict[str, dict[str, np.ndarray]],
     report: dict,
 ) -> bytes:
-    """Shows a row for each set: some images, and what each detector says of all: a PNG file.
-
-    Sets, scores and report are those of `auroc_report`; in-distribution images are gray.
-    """
+    """Shows a row for each set: some images, and what each detector says of all: a PNG file."""
     detectors = report["detectors"]
     everything = {d: np.concatenate([of_set[d] for of_set in scores.values()]) for d in detectors}
     figure = new_figure(4 + 1.9 * len(detectors), len(sets) + 0.6)

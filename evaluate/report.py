@@ -45,11 +45,7 @@ def write_page(run: RunFolder) -> None:
 def build_page(run: RunFolder) -> tuple[str, dict[str, list[str]]]:
     """Gathers all that a run folder holds; nothing is computed but the training curves.
 
-    Returns:
-        The page as HTML, and the titles of missing sections by the command that measures them.
-
-    Raises:
-        UserError: If there is no run, or one of its files is damaged.
+    Returns the page as HTML, and the titles of missing sections by the command that measures them.
     """
     config = run.read_config()
     try:
@@ -209,10 +205,7 @@ def _evaluation_commands(reports: dict[str, dict], command: Callable) -> list[st
 
 
 def training_words(config: dict, model: str) -> list[str]:
-    """The words after `pixelcnnpp` of the command that trains `model` again, without `--run`.
-
-    `config` is the content of `config.json`.
-    """
+    """The words after `pixelcnnpp` of the command that trains `model` again, without `--run`."""
     data, section = config["data"], config[model]
     options = dict(section["options"])
     if model == "pixelcnnpp":
