@@ -16,8 +16,7 @@ from keras_pixelcnnpp.evaluate.figures import name_lines, new_figure, show_pixel
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-# In one sampling: always so many, since TensorFlow would compile for each number.
-NUM_IMAGES = 16
+NUM_IMAGES = 16  # of one sampling
 ANY = -1  # instead of a label
 MOST_LINES = 5  # classes in the plot of the belief
 

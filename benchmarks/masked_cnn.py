@@ -18,6 +18,7 @@ import typer
 from keras_pixelcnnpp.evaluate.classification import mean_image
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
+from keras_pixelcnnpp.train.loop import Start
 
 MASKED = 0.5  # the share of the images
 
@@ -45,7 +46,7 @@ def main(folder: Path):
     train = replace(train, images=with_masked_rows(train.images, rng))
     dataset = replace(dataset, splits={**dataset.splits, "train": train})
     once = {**options, "epochs": 1, "max_examples": None}
-    train_baseline(dataset, cuts, once, config["data"], overwrite=True, verbose=2)
+    train_baseline(dataset, cuts, once, config["data"], Start(overwrite=True, verbose=2))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.files import counted, write_bytes, write_predictions
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
@@ -105,8 +104,7 @@ def export(
 @app.command(epilog=example("savedmodel classify runs/digits image.png --csv predictions.csv"))
 def classify(savedmodel: SavedModel, images: Images, csv: Csv = None) -> None:
     """Classify image files with an exported model."""
-    model = SavedModelClassifier(savedmodel)
-    _classify(model, model, images, csv)
+    _classify(SavedModelClassifier(savedmodel), images, csv)
 
 
 @app.command(epilog=example("savedmodel score runs/digits --data images --output scores.csv"))
@@ -279,17 +277,14 @@ def classify_trained(
 
     Exactly one of --preset, --run and --model names the model.
     """
-    trained = chosen_model(preset, run, model)
-    _classify(trained, trained.model, images, csv)
+    _classify(chosen_model(preset, run, model), images, csv)
 
 
 def _classify(
-    classifier: SavedModelClassifier | TrainedModel,
-    model: SavedModelClassifier | AutoregressiveModel,
-    files: list[Path],
-    csv: Path | None,
+    classifier: SavedModelClassifier | TrainedModel, files: list[Path], csv: Path | None
 ) -> None:
     """Prints a table of the files' classes, and a line for each that is bad: the command fails."""
+    model = classifier.model if isinstance(classifier, TrainedModel) else classifier
     names, images = [], []
     for file in files:
         try:

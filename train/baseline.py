@@ -12,18 +12,12 @@ from keras_pixelcnnpp.train.loop import Start, claim, train_into
 
 
 def train_baseline(
-    dataset: Dataset,
-    run: RunFolder,
-    training: dict,
-    data_config: dict,
-    **how,
+    dataset: Dataset, run: RunFolder, training: dict, data_config: dict, start: Start
 ) -> BaselineCNN:
     """Trains the CNN into the run folder, with all training options of `BaselineOptions`.
 
-    AdamW's learning rate rises for a twentieth of the steps, then falls as a cosine. `how` has the
-    arguments of `loop.Start`.
+    AdamW's learning rate rises for a twentieth of the steps, then falls as a cosine.
     """
-    start = Start(**how)
     training = {**training, "jit_compile": backend.jit_compile(training["jit_compile"])}
     keras.utils.set_random_seed(training["seed"])
     choice = {"max_examples": training["max_examples"], "seed": training["seed"]}

@@ -12,6 +12,7 @@ from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
 from keras_pixelcnnpp.train.devices import DataParallel
+from keras_pixelcnnpp.train.loop import Start
 from keras_pixelcnnpp.train.options import (
     NOT_MIRRORED,
     BaselineOptions,
@@ -46,8 +47,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     defaults of its class.
     """
     parallel = None if options.devices in (None, 1) else DataParallel(options.devices)
-    import_plugins(options.plugin)
-    callbacks = make_callbacks(options.callback)
+    start = _start(options, parallel)
     folder, chosen = RunFolder(options.run), overrides(options)
     preset = load_preset(options.preset, options.data, options.architecture)
     dataset, data_config = load_training_data(options)
@@ -58,19 +58,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     )
     larger = load_larger(options, dataset, training["crop_margin"])
     with stoppable(folder.checkpoints("pixelcnnpp")):
-        train_pixelcnnpp(
-            dataset,
-            folder,
-            model_options,
-            training,
-            data_config,
-            larger=larger,
-            callbacks=callbacks,
-            parallel=parallel,
-            resume=options.resume,
-            overwrite=options.overwrite,
-            verbose=verbosity(),
-        )
+        train_pixelcnnpp(dataset, folder, model_options, training, data_config, start, larger)
     unconditional = model_options.get("conditioning") == "none" or not dataset.num_classes
     following = "generation" if unconditional else "classification"
     print(f"Wrote {folder.model_keras}. Next: {_next(following, options)}")
@@ -90,23 +78,13 @@ def baseline(options: BaselineOptions) -> None:
     Training images are mirrored at random, except those of digits and mnist. Gradients
     are not clipped unless --gradient-clip-norm says so.
     """
-    import_plugins(options.plugin)
-    callbacks = make_callbacks(options.callback)
+    start = _start(options)
     folder, training = RunFolder(options.run), overrides(options)
     dataset, data_config = load_training_data(options)
     if training["horizontal_flip"] is None:
         training["horizontal_flip"] = options.data not in NOT_MIRRORED
     with stoppable(folder.checkpoints("baseline")):
-        train_baseline(
-            dataset,
-            folder,
-            training,
-            data_config,
-            callbacks=callbacks,
-            resume=options.resume,
-            overwrite=options.overwrite,
-            verbose=verbosity(),
-        )
+        train_baseline(dataset, folder, training, data_config, start)
     print(f"Wrote {folder.baseline_keras}. Next: {_next('classification', options)}")
 
 
@@ -115,9 +93,13 @@ def _next(subject: str, options: Options) -> str:
     return shlex.join(["pixelcnnpp", *plugins, "evaluate", subject, "--run", str(options.run)])
 
 
-def verbosity() -> int:
-    """Keras's `verbose`: a progress bar on a terminal, one line per epoch in a file or a pipe."""
-    return 1 if sys.stdout.isatty() else 2
+def _start(options: Options, parallel: DataParallel | None = None) -> Start:
+    """How to start; what the user names is imported first."""
+    import_plugins(options.plugin)
+    callbacks = make_callbacks(options.callback)
+    # A progress bar on a terminal, one line per epoch in a file or a pipe.
+    verbose = 1 if sys.stdout.isatty() else 2
+    return Start(callbacks, parallel, options.resume, options.overwrite, verbose)
 
 
 @contextmanager

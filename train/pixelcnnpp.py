@@ -23,16 +23,13 @@ def train_pixelcnnpp(
     model_options: dict,
     training: dict,
     data_config: dict,
-    *,
+    start: Start,
     larger: Dataset | None = None,
-    **how,
 ) -> AutoregressiveModel:
     """Trains a model into the run folder; model and training options are from `resolve_options`.
 
-    `larger` is the same data, read at a larger size to be cropped at random; `how` has the
-    arguments of `loop.Start`.
+    `larger` is the same data, read at a larger size to be cropped at random.
     """
-    start = Start(**how)
     keras.utils.set_random_seed(training["seed"])
     training = {**training, "jit_compile": backend.jit_compile(training["jit_compile"])}
     # Unconditional models use all images, labeled or not.

@@ -53,12 +53,11 @@ def num_parameters(num_mixtures, channels):
 
 def split(parameters, channels):
     """Takes the last axis of `parameters` apart into a `LogisticMixture`."""
-    pairs = channels * (channels - 1) // 2
-    parts = 1 + 2 * channels + pairs
+    parts = num_parameters(1, channels)
     if parameters.shape[-1] % parts:
         raise ValueError(
             "Invalid shape of `parameters`. Expected a last axis that is a multiple of "
-            f"{num_parameters(1, channels)} for channels={channels}. "
+            f"{parts} for channels={channels}. "
             f"Received: parameters.shape={tuple(parameters.shape)}"
         )
 

@@ -13,6 +13,7 @@ from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train import pixelcnnpp as training_module
 from keras_pixelcnnpp.train.baseline import train_baseline
+from keras_pixelcnnpp.train.loop import Start
 from keras_pixelcnnpp.train.options import BaselineOptions, overrides, resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
@@ -25,7 +26,8 @@ def train(path, overrides=(), **how):
     preset = {"model": tiny.MODEL, "training": TRAINING}
     model, training = resolve_options(preset, dict(overrides), dataset.num_classes)
     data = tiny.tiny_data_config(dataset)
-    return train_pixelcnnpp(dataset, RunFolder(path), model, training, data, verbose=0, **how)
+    start = Start(verbose=0, **how)
+    return train_pixelcnnpp(dataset, RunFolder(path), model, training, data, start)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,8 @@ def test_images_without_a_label_are_trained_on(tmp_path):
         on_train_batch_end=lambda step, logs: seen.append(seen.pop() + 1),
     )
     run, data = RunFolder(tmp_path), tiny.tiny_data_config(dataset)
-    trained = train_pixelcnnpp(dataset, run, model, training, data, callbacks=[count], verbose=0)
+    start = Start(callbacks=[count], verbose=0)
+    trained = train_pixelcnnpp(dataset, run, model, training, data, start)
     assert seen == [5, 5, 5]
     # Of 15 steps, 5 are by likelihood alone.
     assert trained.optimizer._learning_rate.again_at == 5
@@ -96,7 +99,8 @@ def test_baseline(tmp_path):
     dataset = tiny.tiny_dataset()
     run = RunFolder(tmp_path)
     options = overrides(BaselineOptions(data="", run=tmp_path, epochs=1, horizontal_flip=False))
-    model = train_baseline(dataset, run, options, tiny.tiny_data_config(dataset), verbose=0)
+    data, start = tiny.tiny_data_config(dataset), Start(verbose=0)
+    model = train_baseline(dataset, run, options, data, start)
     loaded = keras.models.load_model(run.baseline_keras)
     for variable, expected in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(variable_value(variable), variable_value(expected))
