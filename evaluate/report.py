@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.levels import bits_unit
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, one_line
 from keras_pixelcnnpp.evaluate.classification import data_words, model_titles
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
@@ -58,10 +58,9 @@ def build_page(run: RunFolder) -> tuple[str, dict[str, list[str]]]:
         *(AttributeError, LookupError, OverflowError, TypeError, ValueError),
         jinja2.TemplateError,
     ) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(
             f"config.json, history.json or a report in {run.path} is damaged, or of another "
-            f"version: {reason:.200}"
+            f"version: {type(error).__name__}: {one_line(error):.200}"
         ) from error
     return html.strip() + "\n", facts["missing"]
 

@@ -54,14 +54,12 @@ class IncrementalPass:
         Returns:
             The records, `(height, width, batch, record_size)`.
         """
-        steps = self._steps(
-            choose,
-            {
-                "labels": None if labels is None else ops.expand_dims(labels, 1),
-                "kernels": normalized_kernels(self.network),
-                "choose": given,
-            },
-        )
+        given = {
+            "labels": None if labels is None else ops.expand_dims(labels, 1),
+            "kernels": normalized_kernels(self.network),
+            "choose": given,
+        }
+        steps = self._steps(choose, given)
 
         def rows(index, state):
             for phase in range(self.period):
