@@ -249,11 +249,7 @@ def _parse(place, fields):
 
 
 def file_inside(folder: Path, path: str) -> Path:
-    """Returns the file `path` below `folder`; the path may have been written by anybody.
-
-    Raises:
-        UserError: If the path is absolute or has `..`, or if there is no such file.
-    """
+    """Returns the file `path` below `folder`; the path may have been written by anybody."""
     relative = PurePosixPath(path)
     if relative.is_absolute() or ".." in relative.parts:
         raise UserError(f"{path!r} must be a path below the folder, without '..'")

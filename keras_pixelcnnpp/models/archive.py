@@ -41,9 +41,6 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
     """Gives a built model the weights of a trained one, its logit scale and class biases included.
 
     `source` is a preset with weights, by name or folder, a `.keras` file or the folder of a run.
-
-    Raises:
-        UserError: If there is no such source, or its model has weights of other shapes.
     """
     if (Path(source) / "model.keras").is_file():  # of a run
         source = str(Path(source) / "model.keras")
