@@ -115,12 +115,12 @@ def test_nothing_to_measure_on_is_said_before_training(tmp_path, model):
     data, run = tiny.tiny_data_config(dataset), RunFolder(tmp_path / "run")
     if model == "baseline":
         options = overrides(BaselineOptions(data="", run=run.path))
-        start = partial(train_baseline, dataset, run, options, data)
+        train = partial(train_baseline, dataset, run, options, data)
     else:
         options = resolve_options({"model": tiny.MODEL, "training": TRAINING}, {}, 3)
-        start = partial(train_pixelcnnpp, dataset, run, *options, data, verbose=0)
+        train = partial(train_pixelcnnpp, dataset, run, *options, data)
     with pytest.raises(UserError, match="validation has no labeled image"):
-        start()
+        train(Start(verbose=0))
     assert not run.path.exists()
 
 
