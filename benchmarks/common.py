@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 from typer import Option
 
 from keras_pixelcnnpp.backend import device_name, versions
-from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.evaluate.report import option_words
 from keras_pixelcnnpp.files import write_json
 
@@ -90,9 +91,11 @@ def random_images(count, image_shape, num_classes, seed=0):
 def show(rows):
     """Prints a table of dicts."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    values = ([row.get(name, "") for name in names] for row in rows)
-    cells = ([f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in values)
-    print_table([name.replace("_", " ") for name in names], cells)
+    table = Table(*(name.replace("_", " ") for name in names))
+    for row in rows:
+        values = (row.get(name, "") for name in names)
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))
+    Console(width=120, markup=False, emoji=False).print(table)
 
 
 def save(result, output):

@@ -36,10 +36,8 @@ from keras_pixelcnnpp.train.options import NOT_MIRRORED, taking
 SUREST = (0.5, 1.0)  # shares of the images without a label that the CNN learns from, in turn
 SMALL_BATCH = 10  # of PixelCNN++ where the labeled images are all
 # Options that only `train pixelcnnpp` has, to which they are handed on.
-OF_PIXELCNNPP = (
-    *("preset", "filters", "num_resolutions", "dropout_rate", "label_loss_weight"),
-    "learning_rate",
-)
+OF_PIXELCNNPP = ("preset", "filters", "num_resolutions", "dropout_rate", "learning_rate")
+OF_PIXELCNNPP += ("label_loss_weight",)
 
 
 @dataclass(frozen=True, kw_only=True)

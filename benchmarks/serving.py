@@ -68,8 +68,8 @@ def server(savedmodel):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}/v1/models/model"
     try:
-        # Until it listens, with longer and longer pauses between: up to two minutes.
-        with httpx.Client(transport=httpx.HTTPTransport(retries=9)) as waiting:
+        # Until it listens, with longer and longer pauses between: up to four minutes.
+        with httpx.Client(transport=httpx.HTTPTransport(retries=10)) as waiting:
             waiting.get(address)
         with httpx.Client(timeout=TIMEOUT, headers=JSON) as client:
             yield lambda content: client.post(f"{address}:predict", content=content), process
