@@ -68,8 +68,7 @@ test-torch: .venv-torch/installed
 
 # What only the extras `serve`, `ray`, `app` and `hub`, or a library of theirs, make possible; the rest of the suite needs none.
 test-extras: .venv-extras/installed
-	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) tests/savedmodel/test_large_sets.py tests/savedmodel/test_serving.py \
-		tests/app tests/presets/test_hub.py
+	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) -m extras tests/savedmodel tests/app tests/presets/test_hub.py
 
 # The tutorials, with one epoch of each training.
 test-notebooks: .venv-docs/installed

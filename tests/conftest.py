@@ -45,7 +45,16 @@ EVERY_BACKEND = (
 )
 # What calls each compiled function once or twice, and tests something else: TensorFlow runs them
 # there in less time than it takes to trace them.
-EAGERLY = ("app", "evaluate", "presets")
+EAGERLY = (
+    "app",
+    "evaluate",
+    "examples",
+    "presets",
+    "savedmodel/test_compression.py",
+    "test_cli.py",
+    "train/test_pixelcnnpp.py",
+    "train/test_plugins.py",
+)
 
 keep_freed_memory()
 
@@ -88,9 +97,9 @@ def fresh_keras():
     keras.utils.clear_session(free_memory=False)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def eagerly(request):
-    """TensorFlow traces no function in the tests of the folders `EAGERLY`."""
+    """TensorFlow traces no function in the tests of `EAGERLY`."""
     path = request.path.relative_to(Path(__file__).parent).as_posix()
     if keras.backend.backend() != "tensorflow" or not path.startswith(EAGERLY):
         yield

@@ -18,8 +18,8 @@ from keras_pixelcnnpp.train import commands
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 
 SMALL = [
-    *("--preset", "digits", "--epochs", 1, "--batch-size", 12, "--learning-rate", 0.01),
-    *("--filters", 4, "--num-resolutions", 1, "--num-mixtures", 1),
+    *("--preset", "pixelcnn", "--epochs", 1, "--batch-size", 12, "--learning-rate", 0.01),
+    *("--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
 ]
 
 
@@ -190,7 +190,7 @@ def test_images_of_a_single_class(pixelcnnpp, tmp_path):
 
 def test_image_size_that_cannot_be_halved(pixelcnnpp, data, tmp_path):
     run = tmp_path / "run"
-    options = [*SMALL, "--image-size", 6, "--num-resolutions", 3]
+    options = ["--preset", "digits", "--image-size", 6, "--num-resolutions", 3]
     one_line(
         pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *options),
         *("argument `image_shape`", "num_resolutions=3", "that 4 divides"),

@@ -163,6 +163,7 @@ def check_grid(path, images):
     np.testing.assert_array_equal(np.asarray(Image.open(path).convert("L")), expected)
 
 
+@pytest.mark.extras
 @needs_gradio
 # Of Gradio and what it brings along.
 @pytest.mark.filterwarnings("ignore")
@@ -213,6 +214,7 @@ class TestCommand:
         monkeypatch.setitem(sys.modules, "gradio", None)
         one_line(pixelcnnpp("app"), "pip install gradio")
 
+    @pytest.mark.extras
     @needs_gradio
     @pytest.mark.slow
     def test_from_the_command_to_ctrl_c(self, model, tmp_path):

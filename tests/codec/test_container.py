@@ -124,6 +124,7 @@ def test_the_same_floats_however_often():
     assert len({coder.encode(images, labels, 100) for _ in range(6)}) == 1
 
 
+@pytest.mark.once
 def test_given_labels_and_no_label_and_names():
     model = make(kp.PixelCNN, label_dropout_rate=0.1)
     images, given = random_images(model, 5), [-1, 0, -1, 2, 1]
@@ -216,6 +217,7 @@ def refused(model, data):
     return str(error.value)
 
 
+@pytest.mark.once
 class TestRefused:
     def test_floats_that_round_otherwise(self, model, data, monkeypatch):
         counts = level_counts
@@ -237,13 +239,11 @@ class TestRefused:
         assert "by another model. Expected: '" in refused(other, data)
         assert "another model" in refused(make(kp.PixelCNN), data)
 
-    @pytest.mark.once
     def test_another_backend_and_version(self, model, data):
         other = rewritten(data, lambda header: {**header, "backend": "numpy"})
         assert "another backend. Expected: 'numpy'. Received: " in refused(model, other)
         assert "version" in refused(model, data[:8] + b"\x09" + data[9:])
 
-    @pytest.mark.once
     def test_every_flipped_bit_and_every_length(self, model, data):
         assert "no compressed images" in refused(model, b"\x89PNG\r\n\x1a\n")
         for place in range(len(data)):

@@ -70,6 +70,7 @@ REFUSED = each(
 )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("cls", "arguments", "name"), REFUSED)
 def test_bad_arguments(cls, arguments, name):
     with pytest.raises(ValueError, match=name):

@@ -58,6 +58,7 @@ def test_transposed_convolution_equals_a_loop(rng, cls, columns):
     np.testing.assert_allclose(run(layer, x), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("cls", "kernel_size", "strict", "rows", "columns"), CONVOLUTIONS)
 def test_a_window_gives_one_output_pixel(rng, cls, kernel_size, strict, rows, columns):
     """What the incremental sampler relies on: `padded=True` on the window that a pixel sees."""

@@ -16,10 +16,10 @@ MASKED = (kp.PixelCNN, kp.GatedPixelCNN)
 @pytest.mark.parametrize(
     ("cls", "head", "conditioning"),
     [
-        (kp.PixelCNN, "logistic_mixture", "bias"),
+        pytest.param(kp.PixelCNN, "logistic_mixture", "bias", marks=pytest.mark.once),
         (kp.GatedPixelCNN, "categorical", "bias"),
         (kp.PixelCNNPlusPlus, "logistic_mixture", "+".join(STRATEGIES)),
-        (kp.PixelCNNPlusPlus, "categorical", "bias"),
+        pytest.param(kp.PixelCNNPlusPlus, "categorical", "bias", marks=pytest.mark.once),
     ],
 )
 def test_trains_and_comes_back(cls, head, conditioning, tmp_path):
@@ -27,7 +27,7 @@ def test_trains_and_comes_back(cls, head, conditioning, tmp_path):
     arguments = {"num_classes": 3, "num_levels": 5, "label_loss_weight": 0.3, "dropout_rate": 0.0}
     arguments |= {"label_dropout_rate": 0.0, "head": head, "conditioning": conditioning}
     model = enumeration.enumerable_model((4, 4, 1), cls, **arguments)
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9))
     how = {"batch_size": 12, "shuffle": False, "verbose": 0}
     history = model.fit(split.images, split.labels, epochs=4, **how).history
     assert history["bits_per_dim"][-1] < history["bits_per_dim"][0]
@@ -39,7 +39,8 @@ def test_trains_and_comes_back(cls, head, conditioning, tmp_path):
         assert type(restored) is cls
         assert restored.get_config() == {**model.get_config(), "name": restored.name}
         np.testing.assert_array_equal(restored.class_log_likelihoods(split.images), scores)
-    # The optimizer too: the next step is the same.
+    # The optimizer too: the next step is the same, which TensorFlow traces for longer than it runs.
+    archived.run_eagerly = keras.backend.backend() == "tensorflow"
     for each in (model, archived):
         each.fit(split.images[:12], split.labels[:12], **how)
     assert int(archived.optimizer.iterations) == 9
@@ -123,7 +124,7 @@ def test_defaults_suit_the_number_of_classes(cls, num_classes):
     assert alone.initial_logit_scale == 1
     if cls is kp.PixelCNNPlusPlus:
         split = tiny.tiny_split(4)
-        model.compile(optimizer="adam")
+        model.compile("sgd", run_eagerly=True)
         labels = {"label": split.labels % num_classes} if num_classes else {}
         metrics = model.fit({"image": split.images, **labels}, verbose=0).history
         assert ("accuracy" in metrics) == (num_classes == 2)

@@ -6,7 +6,7 @@ import pytest
 import tiny
 from keras import ops
 
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp import PixelCNN
 
 SPLIT = tiny.tiny_split(12)
 IMAGES, LABELS = SPLIT.images, SPLIT.labels
@@ -14,15 +14,15 @@ DIMENSIONS = 16
 
 
 def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
-    model = tiny.untrained_model()
+    model = tiny.untrained_pixelcnn()
     calls = []
-    original = PixelCNNPlusPlus.initialize
+    original = PixelCNN.initialize
     monkeypatch.setattr(
-        PixelCNNPlusPlus,
+        PixelCNN,
         "initialize",
         lambda self, *arguments: calls.append(arguments) or original(self, *arguments),
     )
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
     data = {"image": IMAGES, "label": LABELS}
     history = model.fit(data, epochs=8, batch_size=12, verbose=0).history
     assert history.keys() == {"loss", "bits_per_dim"}
@@ -40,7 +40,7 @@ def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
 
 
 def test_losses_of_regularizers_and_add_loss_count():
-    model = tiny.untrained_model()
+    model = tiny.untrained_pixelcnn()
     model.compile("sgd")
     model.initialize(IMAGES, LABELS)
     plain = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
@@ -55,7 +55,7 @@ def test_losses_of_regularizers_and_add_loss_count():
 
 def test_arguments_in_keras_order():
     """Of `fit` and `evaluate`, as far as the validation data, and by name."""
-    model = tiny.tiny_model()
+    model = tiny.untrained_pixelcnn()
     model.compile("sgd")
     steps = []
     count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: steps.append(step))
@@ -76,25 +76,25 @@ def test_arrays_are_trained_on_as_their_batches_are():
         ({"image": IMAGES[start : start + 4], "label": LABELS[start : start + 4]}, None, weight)
         for start, weight in zip((0, 4, 8), np.split(weights.astype("float32"), 3), strict=True)
     ]
-    by_arrays, by_batches = (tiny.untrained_model(dropout_rate=0.0) for _ in range(2))
-    by_arrays.initialize(IMAGES, LABELS)
-    by_batches.set_weights(by_arrays.get_weights())
-    for model in (by_arrays, by_batches):
-        model.compile(keras.optimizers.SGD(0.01))
-    validation = IMAGES[:7], LABELS[:7], weights[:7]
-    history = by_arrays.fit(
+    model = tiny.untrained_pixelcnn(dropout_rate=0.0)
+    model.initialize(IMAGES, LABELS)
+    model.compile(keras.optimizers.SGD(0.01))
+    before, validation = model.get_weights(), (IMAGES[:7], LABELS[:7], weights[:7])
+    history = model.fit(
         *(IMAGES, LABELS, 4, 1, 0),
         validation_data=validation,
         validation_batch_size=2,
         shuffle=False,
         sample_weight=weights,
     ).history
+    by_arrays = model.get_weights()
+    model.set_weights(before)
     for x, y, weight in batches:
-        by_batches.train_on_batch(x, y, weight)
-    for found, expected in zip(by_arrays.weights, by_batches.weights, strict=True):
+        model.train_on_batch(x, y, weight)
+    for found, expected in zip(by_arrays, model.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
     x, y, weight = validation
-    result = by_batches.evaluate(x, y, 2, 0, weight, return_dict=True)
+    result = model.evaluate(x, y, 2, 0, weight, return_dict=True)
     assert history["val_loss"] == [pytest.approx(result["loss"], rel=1e-5)]
 
 

@@ -68,7 +68,7 @@ def test_a_file_keeps_the_precision(tmp_path):
 @pytest.mark.tensorflow
 def test_float16_trains_with_averages():
     model = tiny.untrained_model(dtype="mixed_float16", dropout_rate=0.0)
-    model.compile(keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5))
+    model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
     data = {"image": IMAGES, "label": LABELS}
     history = model.fit(data, epochs=30, batch_size=12, verbose=0).history["loss"]
     assert history[-1] < history[0]

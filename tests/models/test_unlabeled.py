@@ -14,10 +14,9 @@ WEIGHTS = np.arange(12) % 3 + 0.5
 
 @pytest.mark.parametrize("unlabeled_weight", [0.0, 0.25])
 def test_loss_and_metrics(unlabeled_weight):
-    model = tiny.random_model(
-        label_loss_weight=0.7, dropout_rate=0.0, unlabeled_weight=unlabeled_weight
-    )
-    model.posterior.log_logit_scale.assign(np.log(0.3))
+    options = {"label_loss_weight": 0.7, "unlabeled_weight": unlabeled_weight}
+    model = tiny.untrained_pixelcnn(dropout_rate=0.0, initial_logit_scale=0.3, **options)
+    model.initialize(IMAGES, LABELS)
     model.posterior.class_bias.assign([*OFFSETS, 0.0])
     model.compile(keras.optimizers.SGD(0.0))
     labeled = np.arange(12) % 4 > 1 if unlabeled_weight else np.ones(12, bool)

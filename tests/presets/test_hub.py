@@ -14,6 +14,7 @@ from PIL import Image
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 
+pytestmark = pytest.mark.extras
 FILES = {"config.json", "metadata.json", "model.weights.h5"}
 SPLIT = tiny.tiny_split(6)
 NAMES = ["user/none", "user/folder", "user/folder@none", "user/folder/x", ""]

@@ -5,6 +5,8 @@ from PIL import Image
 
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples, image_names
 
+pytestmark = pytest.mark.once
+
 
 def samples(channels=1, per_class=3):
     """Images whose brightness is the label."""

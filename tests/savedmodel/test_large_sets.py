@@ -165,6 +165,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.extras
 @pytest.mark.slow
 @pytest.mark.skipif(
     # Not imported here, where warnings are errors.

@@ -110,6 +110,7 @@ def test_nothing_to_serve(pixelcnnpp, savedmodel, tmp_path, monkeypatch):
     assert result[1] == ""  # it doesn't claim to serve first
 
 
+@pytest.mark.extras
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
 def test_right_answers_under_load(tmp_path):

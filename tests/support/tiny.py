@@ -7,6 +7,7 @@ from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.models.pixelcnn import PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run import RunFolder
 
@@ -61,6 +62,13 @@ def untrained_model(**arguments):
     """A `PixelCNNPlusPlus` for that data, which has seen none of it."""
     options = {"image_shape": (4, 4, 1), "num_classes": 3, "num_levels": 5, **MODEL}
     return PixelCNNPlusPlus(**{**options, **arguments})
+
+
+def untrained_pixelcnn(**arguments):
+    """A `PixelCNN` for it, for tests of any network: half as large, it is traced twice as fast."""
+    options = {"image_shape": (4, 4, 1), "num_classes": 3, "num_levels": 5, "num_mixtures": 1}
+    options |= {"filters": 4, "num_blocks": 1, "dropout_rate": 0.3, "label_loss_weight": 0.0}
+    return PixelCNN(**{**options, **arguments})
 
 
 def tiny_model(**arguments):

@@ -105,7 +105,7 @@ def watched(tmp_path_factory):
     """A model after four epochs, its logs in memory and on disk, and its monitor."""
     folder = tmp_path_factory.mktemp("logs")
     model, split = tiny.tiny_model(class_names=tiny.NAMES), tiny.tiny_split(24)
-    model.compile(keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.9))
+    model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9))
     monitor = ValidationMonitor(tiny.tiny_split(9, seed=1))
     options = {"filters": [20, 40], "max_examples": None, "jit_compile": False, "data": "a|b"}
     board = TensorBoardLog(folder, monitor, CLASS_NAMES, options, sample_every=2)
