@@ -13,6 +13,7 @@ import tiny
 from command_line import one_line
 
 import keras_pixelcnnpp
+from keras_pixelcnnpp.models.archive import ARCHITECTURES
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.train import commands
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
@@ -115,7 +116,7 @@ def test_errors_of_users_code(pixelcnnpp, data, tmp_path, monkeypatch, message):
         def __init__(self, *_, **__):
             raise ValueError(message)
 
-    monkeypatch.setattr("keras_pixelcnnpp.train.pixelcnnpp.architecture", lambda _: Refusing)
+    monkeypatch.setitem(ARCHITECTURES, "pixelcnn", Refusing)
     result = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path / "run", *SMALL)
     one_line(result, f"error: {message}\n")
 

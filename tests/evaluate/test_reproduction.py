@@ -13,7 +13,7 @@ from keras_pixelcnnpp.train import commands
 class Recorder:
     """Stands in for a training; keeps what the command would have trained with."""
 
-    def pixelcnnpp(self, dataset, run, model_options, training, data_config, **how):
+    def pixelcnnpp(self, dataset, run, model_options, training, data_config, *_):
         self.options = {**model_options, **training}
         arguments = dict(model_options)
         model = ARCHITECTURES[arguments.pop("architecture")](
@@ -27,7 +27,7 @@ class Recorder:
             "pixelcnnpp": {"options": self.options, "model": model.get_config()},
         }
 
-    def baseline(self, dataset, run, training, data_config, **how):
+    def baseline(self, dataset, run, training, data_config, *_):
         self.options = {name: value for name, value in training.items() if value is not None}
         self.config = {"data": data_config, "baseline": {"options": self.options}}
 
