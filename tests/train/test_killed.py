@@ -34,7 +34,7 @@ RUN = "from keras_pixelcnnpp import cli; cli.main()"
 # A small network with all that is random: dropout, other labels for the second loss.
 OPTIONS = [
     *("--preset", "pixelcnn", "--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
-    *("--epochs", 16, "--likelihood-epochs", 8, "--batch-size", 4, "--label-loss-weight", 0.3),
+    *("--epochs", 10, "--likelihood-epochs", 5, "--batch-size", 4, "--label-loss-weight", 0.3),
     *("--num-candidates", 2, "--dropout-rate", 0.3, "--ema-momentum", 0.9, "--sample-every", 0),
 ]
 PATIENCE = 300  # seconds, on a busy machine
@@ -84,7 +84,7 @@ def die(process):
 
 def final_state(run):
     """Weights, their averages, optimizer, step counter and random state."""
-    with np.load(run / "checkpoints" / "pixelcnnpp" / "epoch-0016.npz") as state:
+    with np.load(run / "checkpoints" / "pixelcnnpp" / "epoch-0010.npz") as state:
         return {name: state[name] for name in state.files}
 
 
@@ -103,7 +103,7 @@ def test_killed_and_stopped_run_ends_as_one_that_never_was(data, tmp_path, pixel
     process.terminate()
     assert "--resume" in finish(process, 128 + signal.SIGTERM)
     assert not list(run.rglob(".*"))
-    assert Progress(1) < checkpoints(run).saved()[-1] < Progress(16)
+    assert Progress(1) < checkpoints(run).saved()[-1] < Progress(10)
 
     finish(start(data, run, "--resume"))
     whole, broken = final_state(tmp_path / "whole"), final_state(run)
