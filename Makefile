@@ -60,8 +60,9 @@ audit: .venv/installed
 test: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/python -m pytest $(PYTEST_ARGS)
 
+# Otherwise half of the time is spent on optimizing programs that run once.
 test-jax: .venv-jax/installed
-	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest $(PYTEST_ARGS)
+	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" KERAS_BACKEND=jax .venv-jax/bin/python -m pytest $(PYTEST_ARGS)
 
 test-torch: .venv-torch/installed
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest $(PYTEST_ARGS)
