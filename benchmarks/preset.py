@@ -27,6 +27,7 @@ from results import Run, markdown_template
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.presets import likelihood_epochs
 from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS, WATCHING
 
 PRESETS = Path(kp.__file__).parent / "presets"
@@ -88,14 +89,21 @@ def write(
     class_names: Annotated[
         str | None, typer.Option(help="With commas between. Default: the model's.")
     ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Number that its recipe takes. Default: the run's.")
+    ] = None,
 ):
     """Write the preset of a run that was measured."""
     run = Run(folder)
     config, report = run.config, run.json("reports/classification.json")
     trained_with = config["pixelcnnpp"]["options"]
+    recipe = training_options(trained_with)
+    if epochs:
+        alone = likelihood_epochs(recipe, epochs)
+        recipe |= {"epochs": epochs, "likelihood_epochs": alone}
     metadata = {
         "description": description,
-        "training": training_options(trained_with),
+        "training": recipe,
         "data": config["data"]["source"],
         "fingerprint": config["data"]["fingerprint"],
         "epochs": run.epochs("pixelcnnpp"),

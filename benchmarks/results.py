@@ -78,6 +78,8 @@ def keep(folder):
 
     What is kept names the commit of this repository.
     """
+    describe = ["git", "describe", "--always", "--exclude=*", "--dirty"]
+    commit = subprocess.run(describe, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     kept = Run(RESULTS / folder.name)
     shutil.rmtree(kept.path, ignore_errors=True)
     for file in (file for pattern in KEPT for file in folder.glob(pattern)):
@@ -87,8 +89,6 @@ def keep(folder):
     curve = history_png({"PixelCNN++": kept.history("pixelcnnpp")}, "bits_per_dim", "bits/dim")
     if curve is not None:
         write_bytes(kept.reports / "bits_per_dim.png", curve)
-    describe = ["git", "describe", "--always", "--exclude=*", "--dirty"]
-    commit = subprocess.run(describe, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     write_json(kept.config_json, {**kept.config, "commit": commit.strip()})
     print(f"Kept {kept.path}")
 
