@@ -131,6 +131,7 @@ def card(name: Annotated[str, typer.Argument(help="Of the preset.")]):
     """Write a preset's README.md, from its folder and from `benchmarks/results`."""
     run, compression = Run(RESULTS / name), RESULTS / f"compression-{name}.json"
     folder = PRESETS / name
+    models = run.json("reports/classification.json")["models"]
     model = kp.AutoregressiveModel.from_preset(name)
     text = markdown_template("model_card.md.j2").render(
         name=name,
@@ -146,7 +147,8 @@ def card(name: Annotated[str, typer.Argument(help="Of the preset.")]):
         class_bias=model.class_bias,
         hybrid=model.label_loss_weight > 0,
         has_samples=(folder / "samples.png").exists(),
-        cnn=run.json("reports/classification.json")["models"].get("baseline"),
+        cnn=models.get("baseline"),
+        scaling=models["pixelcnnpp"].get("temperature_scaling"),
         coded=read_json(compression) if compression.exists() else None,
         consistency=(run.json("reports/generation.json") or {}).get("class_consistency"),
     )
