@@ -20,24 +20,36 @@ from keras_pixelcnnpp.models.scoring import MeanOverBatch
 class Training:
     """The methods of an `AutoregressiveModel` that `fit` and `evaluate` call."""
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Configures training as `keras.Model.compile`; loss and metrics are the model's own.
 
         Args:
             optimizer: An optimizer, or its name.
-            loss: Not to be given, like loss weights, metrics and weighted metrics.
+            loss: Not to be given.
+            loss_weights: Not to be given.
+            metrics: Not to be given.
+            weighted_metrics: Not to be given.
             **kwargs: Other arguments of `keras.Model.compile`.
 
         Raises:
             ValueError: If a loss or metrics are given.
         """
-        given = {"loss": loss, **kwargs}
-        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
-            if given.get(name):
+        given = {"loss": loss, "loss_weights": loss_weights}
+        given |= {"metrics": metrics, "weighted_metrics": weighted_metrics}
+        for name, value in given.items():
+            if value:
                 raise UserError(
                     f"Invalid argument `{name}`. {type(self).__name__} brings its own loss, bits "
                     "per dimension of the images, and its own metrics: leave it out. "
-                    f"Received: {name}={given[name]!r}"
+                    f"Received: {name}={value!r}"
                 )
         super().compile(optimizer, **kwargs)
 
