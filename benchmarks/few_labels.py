@@ -37,7 +37,7 @@ SUREST = (0.5, 1.0)  # shares of the images without a label that the CNN learns 
 SMALL_BATCH = 10  # of PixelCNN++ where the labeled images are all
 # Options that only `train pixelcnnpp` has, to which they are handed on.
 OF_PIXELCNNPP = ("preset", "filters", "num_resolutions", "dropout_rate", "learning_rate")
-OF_PIXELCNNPP += ("label_loss_weight",)
+OF_PIXELCNNPP += ("num_blocks", "label_loss_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,7 @@ class Options:
     split: Split = "test"
     preset: str | None = None
     filters: str | None = None
+    num_blocks: str | None = None
     num_resolutions: int | None = None
     dropout_rate: float | None = None
     label_loss_weight: float | None = None
