@@ -305,8 +305,8 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         """Posterior p(y | x) by Bayes' rule, of the whole image or of its first rows.
 
         Args:
-            images: As in `class_log_likelihoods`, and so the others. What is below the known rows
-                makes no difference.
+            images: As in `class_log_likelihoods`, and so the others. What is below the observed
+                rows makes no difference.
             batch_size: Integer.
             verbose: 0, 1 or 2.
             observed_rows: Integer, or a sequence of M. The likelihood of these rows is exact. The

@@ -78,7 +78,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             the cross-entropy, at first. `None`: 0.1, since differences of hundreds of nats would
             make it swing; with a `label_loss_weight` of 0, 1, which is Bayes' rule.
         learn_logit_scale: Boolean, whether that factor is learned.
-        learn_class_bias: Boolean, whether an offset for each class is learned.
+        learn_class_bias: Boolean, whether a bias for each class is learned.
         head: `"logistic_mixture"` or `"categorical"`, the distribution of a pixel.
         class_names: Sequence of `num_classes` strings, which may be given as labels to `sample` and
             its like. `None`: `Class0`, `Class1` and so on.
@@ -87,7 +87,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     Call arguments:
         inputs: Dict of `"image"`, uint8 `(batch, height, width, channels)`, and `"label"`,
             int `(batch,)`, or `(batch, K)` to score each image under K labels. The label
-            `num_classes` means "no label". An unconditional model needs no label.
+            `num_classes` means "no label". An unconditional model needs no label. Or the images
+            alone, of which a model of classes returns the probabilities `(batch, num_classes)`.
         training: Boolean, whether dropout is active.
 
     Returns:
