@@ -46,8 +46,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         image_shape: Triple of integers `(height, width, channels)`. Height and width must be
             multiples of `2 ** (num_resolutions - 1)`.
         num_classes: Integer, number of classes; 0 for an unconditional model.
-        num_levels: Integer from 2 to 256, how many values of a sub-pixel the model knows. It rounds
-            images to them, which are 0 to 255 for every number, and samples such ones.
+        num_levels: Integer from 2 to 256, how many values of a sub-pixel the model knows. Images
+            are 0 to 255 whatever it is: they are rounded to these values, and samples have them.
         filters: Integer, or one for each resolution (highest first): the width of the network.
             `None`: 24, and twice as many at each lower one, which has a quarter of the pixels.
         num_blocks: Integer, or one for each resolution: gated residual blocks. `None`: 2, and 1 at
@@ -73,7 +73,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         num_candidates: Integer >= 2, how many labels training compares for each image; where there
             are fewer classes, all. `None`: all, but at most 10. (`evaluate` compares all.)
         unlabeled_weight: Float >= 0, weight of the images without a label, of which log p(x) is
-            learned; 0: all have one. It needs all classes as candidates.
+            learned; 0 where all have one. It needs all classes as candidates.
         initial_logit_scale: Float > 0, what the log-likelihoods are multiplied with before
             the cross-entropy, at first. `None`: 0.1, since differences of hundreds of nats would
             make it swing; with a `label_loss_weight` of 0, 1, which is Bayes' rule.
