@@ -233,8 +233,8 @@ def keep_freed_memory() -> bool:
 
     A training step allocates and frees hundreds of tensors of many megabytes. By default, glibc
     gives each of them back to the operating system, which hands it out again page by page, zeroed:
-    half of the time of a training step on a CPU. Afterwards the process stays as large as it was at
-    its largest.
+    up to three quarters of the time of a training step on a CPU. Afterwards the process stays as
+    large as it was at its largest.
 
     The commands call it, and so does `fit` on a CPU.
 
