@@ -56,7 +56,7 @@ class Options:
     run: Annotated[Path, Option(help="Folder of the run, such as runs/digits.")]
     resume: Annotated[bool, Option("--resume", help="Continue from the last checkpoint.")] = False
     overwrite: Annotated[
-        bool, Option("--overwrite", help="Replace the run that the folder holds.")
+        bool, Option("--overwrite", help="Replace the run in the folder, and what was made of it.")
     ] = False
     image_size: Annotated[
         int | None,
