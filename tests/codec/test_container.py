@@ -179,18 +179,6 @@ def test_without_constriction(model, images, data, monkeypatch):
 
 
 @pytest.mark.once
-def test_counts_leave_nothing_out():
-    log_probs = np.log(np.array([[0.75, 0.25, 0.0], [1e-30, 1.0, 1e-30]], "float32") + 1e-37)
-    log_probs = np.concatenate([log_probs, np.full((1, 3), np.nan, "float32")])
-    counts = level_counts(log_probs)
-    assert counts.dtype == "float64"
-    np.testing.assert_array_equal(counts, np.floor(counts))
-    assert counts.min() == 1
-    np.testing.assert_allclose(counts[0] / counts[0].sum(), [0.75, 0.25, 0], atol=1e-6)
-    assert set(counts[2]) == {1}
-
-
-@pytest.mark.once
 def test_a_model_that_thinks_nothing_of_a_image(images):
     """Levels of probability 0 cost 24 bits; a broken model says NaN of everything."""
     model = make(kp.PixelCNN, "categorical")

@@ -58,12 +58,3 @@ def test_equals_a_loop(rng, kernel_size, mask, groups):
     randomize(layer)
     expected = [by_a_loop(layer, image, kernel_size) for image in x]
     np.testing.assert_allclose(run(layer, x), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_a_window_gives_one_output_pixel(rng):
-    layer = MaskedConv2D(4, (5, 7))
-    x = rng.normal(size=(2, 8, 9, 3)).astype("float32")
-    whole = run(layer, x)
-    piece = run(layer, x[:, 2:5, 1:8], padded=True)
-    assert piece.shape == (2, 1, 1, 4)
-    np.testing.assert_allclose(piece[:, 0, 0], whole[:, 4, 4], rtol=1e-5, atol=1e-5)

@@ -56,17 +56,3 @@ def test_transposed_convolution_equals_a_loop(rng, cls, columns):
     randomize(layer)
     expected = [transposed_convolution(image, *normalized(layer), columns) for image in x]
     np.testing.assert_allclose(run(layer, x), expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.once
-@pytest.mark.parametrize(("cls", "kernel_size", "strict", "rows", "columns"), CONVOLUTIONS)
-def test_a_window_gives_one_output_pixel(rng, cls, kernel_size, strict, rows, columns):
-    """What the incremental sampler relies on: `padded=True` on the window that a pixel sees."""
-    layer = cls(4, kernel_size=kernel_size, strict=strict)
-    x = rng.normal(size=(2, 8, 8, 3)).astype("float32")
-    whole = run(layer, x)
-    i, j = 4, 5
-    window = x[:, i + rows[0] : i + rows[-1] + 1, j + columns[0] : j + columns[-1] + 1]
-    piece = run(layer, window, padded=True)
-    assert piece.shape == (2, 1, 1, 4)
-    np.testing.assert_allclose(piece[:, 0, 0], whole[:, i, j], rtol=1e-5, atol=1e-5)

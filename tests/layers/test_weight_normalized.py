@@ -11,8 +11,6 @@ from keras_pixelcnnpp.layers.convolutions import (
     DownShiftedConv2DTranspose,
     WeightNormalizedDense,
     data_dependent_initialization,
-    fixed_kernels,
-    normalized_kernels,
 )
 
 LAYERS = [
@@ -77,14 +75,3 @@ def test_gradient_is_orthogonal_to_the_direction(x):
     lengths = np.linalg.norm(gradient, axis=0) * np.linalg.norm(direction, axis=0)
     assert np.all(lengths > 0)
     np.testing.assert_allclose((gradient * direction).sum(axis=0) / lengths, 0, atol=1e-4)
-
-
-@pytest.mark.parametrize("cls", LAYERS)
-def test_fixed_kernels_give_the_same_outputs_and_are_forgotten(x, cls):
-    layer = cls(4)
-    run(layer, x)
-    before = run(layer, x)
-    with fixed_kernels(normalized_kernels(layer)):
-        np.testing.assert_array_equal(run(layer, x), before)
-    layer.gain.assign(2 * layer.gain)
-    np.testing.assert_allclose(run(layer, x), 2 * before, rtol=1e-5, atol=1e-5)

@@ -1,34 +1,10 @@
 import numpy as np
 import pytest
 import tiny
-from PIL import Image
 
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples, image_names
 
 pytestmark = pytest.mark.once
-
-
-def samples(channels=1, per_class=3):
-    """Images whose brightness is the label."""
-    labels = np.repeat([0, 1, 2], per_class)
-    images = np.uint8([0, 128, 255])[labels][:, None, None, None]
-    images = np.broadcast_to(images, (len(labels), 4, 6, channels))
-    return ClassSamples(images, labels, ("a/b", "two", "three"))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_files(tmp_path, channels):
-    samples(channels).write(tmp_path / "new")
-    files = sorted(path.name for path in (tmp_path / "new").iterdir())
-    assert files == [
-        f"{name}_image_{number}.png"
-        for name in ("a_b", "three", "two")
-        for number in ("01", "02", "03")
-    ]
-    with Image.open(tmp_path / "new" / "two_image_03.png") as image:
-        assert image.mode == {1: "L", 3: "RGB"}[channels]
-        assert image.size == (6, 4)
-        assert (np.asarray(image) == 128).all()
 
 
 @pytest.mark.parametrize("class_names", [("?", "/", ":"), ("a", "A"), ("?", "_", "__1", "/")])

@@ -16,11 +16,6 @@ def model():
     return enumeration.enumerable_model()
 
 
-@pytest.fixture(scope="module")
-def unconditional():
-    return enumeration.enumerable_model(num_classes=0, label_dropout_rate=0.0)
-
-
 def test_seed_and_place_determine_a_image_whatever_the_batch_size(model):
     first = model.sample(LABELS, seed=5)
     assert (first.shape, first.dtype) == ((7, 2, 2, 1), np.uint8)
@@ -62,12 +57,6 @@ def test_a_mask_for_each_image(model):
         mask = (np.arange(4) < count).reshape(2, 2)
         alone = model.complete(IMAGES, mask, LABELS, seed=0)[image]
         np.testing.assert_array_equal(completed[image], alone)
-
-
-def test_unconditional_model(unconditional):
-    assert unconditional.sample(3).shape == (3, 2, 2, 1)
-    completed = unconditional.complete(IMAGES, 1)
-    np.testing.assert_array_equal(completed[:, 0], IMAGES[:, 0])
 
 
 def test_samples_follow_weights_that_change(model):
