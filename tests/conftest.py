@@ -117,16 +117,6 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder in which no file may grow beyond 64 KiB."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, hard))
-    yield tmp_path
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 # --- tiny models, shared by all tests of a session: 4×4 images of 5 levels, 3 classes -------------
 # Imports are inside, since some tests need no Keras model. A test that changes what it gets makes
 # its own: `tiny.random_model()`, or the fixture `run`.

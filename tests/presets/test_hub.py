@@ -1,45 +1,24 @@
+import hashlib
 import json
-import os
-import subprocess
 import sys
-from types import SimpleNamespace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
 import tiny
 from command_line import one_line
-from hub_server import COMMIT, serve_hub
 from PIL import Image
 
+import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 
 pytestmark = pytest.mark.extras
+COMMIT = "c" * 40
 FILES = {"config.json", "metadata.json", "model.weights.h5"}
 SPLIT = tiny.tiny_split(6)
-NAMES = ["user/none", "user/folder", "user/folder@none", "user/folder/x", ""]
-# huggingface_hub reads HF_ENDPOINT when it is imported.
-IN_A_FRESH_PROCESS = """
-import json, sys
-import keras_pixelcnnpp as kp
-
-def message(function, *arguments):
-    try:
-        function(*arguments)
-    except ValueError as error:
-        return str(error)
-
-folder, names, commit, images, labels = json.load(sys.stdin)
-kp.upload_preset("hf://user/mine", folder)
-log_probs = []
-for name in ("hf://user/mine", f"hf://user/mine@{commit}"):
-    model = kp.AutoregressiveModel.from_preset(name)
-    log_probs.append(model.log_prob(images, labels).tolist())
-load = [message(kp.AutoregressiveModel.from_preset, f"hf://{name}") for name in names]
-upload = [message(kp.upload_preset, "hf://user/mine", "no folder")]
-upload += [message(kp.upload_preset, uri, folder) for uri in ("user/mine", "hf://mine", "hf://a/b/c")]
-print(json.dumps([log_probs, load, upload]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -49,69 +28,97 @@ def saved(tmp_path_factory):
     return model, folder
 
 
-@pytest.fixture(scope="module")
-def online(saved, tmp_path_factory):
-    """What happened with a hub of two repositories: its server, log-likelihoods, messages."""
-    pytest.importorskip("huggingface_hub")
-    (saved[1] / "notes.py").write_text("private = True")
-    files = {
-        "user/mine": {"model.py": b"raise SystemExit"},
-        "user/folder": {"README.md": b"", "config.json.txt": b"{}"},
-    }
-    settings = {"HF_HOME": str(tmp_path_factory.mktemp("hub")), "HF_TOKEN": "hf_test"}
-    data = [str(saved[1]), NAMES, COMMIT, SPLIT.images.tolist(), SPLIT.labels.tolist()]
-    with serve_hub(files) as hub:
-        done = subprocess.run(
-            [sys.executable, "-c", IN_A_FRESH_PROCESS],
-            env={**os.environ, **settings, "HF_ENDPOINT": hub.url},
-            input=json.dumps(data),
-            capture_output=True,
-            check=False,
-            text=True,
-        )
-    assert done.returncode == 0, done.stderr
-    log_probs, load, upload = json.loads(done.stdout)
-    return SimpleNamespace(hub=hub, log_probs=log_probs, load=load, upload=upload)
+class Handler(SimpleHTTPRequestHandler):
+    """A Hugging Face Hub of files, which lie where its client asks for them."""
 
+    def end_headers(self):
+        tag = hashlib.sha1(self.path.encode()).hexdigest()
+        headers = {"ETag": f'"{tag}"', "X-Repo-Commit": COMMIT, "X-Error-Code": "RepoNotFound"}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        super().end_headers()
 
-def test_what_is_uploaded_is_what_is_downloaded(saved, online):
-    assert online.hub.files["user/mine"].keys() == {"model.py", "README.md", *FILES}
-    assert online.hub.read == FILES
-    expected = saved[0].log_prob(SPLIT.images, SPLIT.labels)
-    for log_probs in online.log_probs:
-        np.testing.assert_allclose(log_probs, expected, rtol=1e-6)
-
-
-def test_what_is_not_on_the_hub_is_one_line(online):
-    assert not any("\n" in message for message in online.load + online.upload)
-    for message, name in zip(online.load, NAMES, strict=True):
-        assert f"hf://{name}" in message
-    assert online.hub.files.keys() == {"user/mine", "user/folder"}
+    def log_message(self, *_):
+        pass
 
 
 @pytest.fixture
-def hub_settings(monkeypatch, tmp_path):
-    """Sets what huggingface_hub has read of HF_HUB_CACHE, HF_HUB_OFFLINE and HF_ENDPOINT."""
-    constants = pytest.importorskip("huggingface_hub.constants")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return lambda **settings: [
-        monkeypatch.setattr(constants, name, value) for name, value in settings.items()
-    ]
+def server(saved, tmp_path):
+    """A hub of two repositories: `user/mine`, a preset with code beside it, and an empty one."""
+    content = tmp_path / "user/mine/resolve" / COMMIT
+    saved[0].save_to_preset(content)
+    (content / "model.py").write_text("raise SystemExit")
+    tree = [{"path": file.name, "size": file.stat().st_size} for file in content.iterdir()]
+    tree = [{"type": "file", "oid": entry["path"], **entry} for entry in tree]
+    for name, entries in (("user/mine", tree), ("user/empty", [])):
+        answers = {"revision/main": {"id": name, "sha": COMMIT}, f"tree/{COMMIT}": entries}
+        for place, answer in answers.items():
+            file = tmp_path / "api/models" / name / place
+            file.parent.mkdir(parents=True)
+            file.write_text(json.dumps(answer))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
 
 
-def test_commands_without_a_network(saved, hub_settings, pixelcnnpp, tmp_path):
-    folder = tmp_path / "hub" / "models--user--mine"
-    (folder / "refs").mkdir(parents=True)
-    (folder / "refs" / "main").write_text(COMMIT)
-    (folder / "snapshots").mkdir()
-    saved[0].save_to_preset(folder / "snapshots" / COMMIT)
+@pytest.fixture
+def hub(server, tmp_path, monkeypatch):
+    """`huggingface_hub`, which knows that hub alone and has nothing of it yet."""
+    hub = pytest.importorskip("huggingface_hub")
+    where = {"endpoint": f"http://127.0.0.1:{server.server_port}", "cache_dir": tmp_path / "cache"}
+    monkeypatch.setattr(hub, "snapshot_download", partial(hub.snapshot_download, **where))
+    return hub
+
+
+@pytest.mark.usefixtures("hub")
+def test_what_is_downloaded_is_what_was_saved_without_code(saved, tmp_path):
+    expected = saved[0].log_prob(SPLIT.images, SPLIT.labels)
+    for name in ("hf://user/mine", f"hf://user/mine@{COMMIT}"):
+        model = kp.AutoregressiveModel.from_preset(name)
+        np.testing.assert_array_equal(model.log_prob(SPLIT.images, SPLIT.labels), expected)
+    assert {file.name for file in tmp_path.rglob(f"snapshots/{COMMIT}/*")} == FILES
+
+
+def test_what_is_uploaded(saved, hub, monkeypatch):
+    for name in ("create_repo", "upload_folder"):
+        monkeypatch.setattr(hub, name, create_autospec(getattr(hub, name)))
+    kp.upload_preset("hf://user/mine", saved[1])
+    hub.create_repo.assert_called_once_with("user/mine", exist_ok=True)
+    given = hub.upload_folder.call_args.kwargs
+    assert (given["repo_id"], given["folder_path"]) == ("user/mine", saved[1])
+    names = [*(file.name for file in saved[1].iterdir()), "notes.py"]
+    uploaded = hub.utils.filter_repo_objects(names, allow_patterns=given["allow_patterns"])
+    assert set(uploaded) == {"README.md", *FILES}
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("name", ["user/none", "user/empty", "user/mine@none", "user/mine/x", ""])
+def test_what_is_not_on_the_hub_is_one_line(name):
+    with pytest.raises(UserError, match=f"hf://{name}") as error:
+        kp.AutoregressiveModel.from_preset(f"hf://{name}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("uri", ["hf://user/mine", "user/mine", "hf://mine", "hf://a/b/c"])
+def test_what_is_not_uploaded(hub, saved, monkeypatch, uri):
+    monkeypatch.setattr(hub, "create_repo", create_autospec(hub.create_repo))
+    with pytest.raises(UserError) as error:
+        kp.upload_preset(uri, "no folder" if uri == "hf://user/mine" else saved[1])
+    assert "\n" not in str(error.value)
+    hub.create_repo.assert_not_called()
+
+
+@pytest.mark.usefixtures("hub")
+def test_commands_without_a_network(server, pixelcnnpp, tmp_path):
     Image.fromarray(SPLIT.images[0, ..., 0]).save(tmp_path / "image.png")
-    classify = ("classify", str(tmp_path / "image.png"), "--preset")
-    for settings in ({"HF_HUB_OFFLINE": True}, {"ENDPOINT": "http://127.0.0.1:9"}):
-        hub_settings(**{"HF_HUB_OFFLINE": False, **settings})
-        status, _, err = pixelcnnpp(*classify, "hf://user/mine")
-        assert status == 0, err
-        one_line(pixelcnnpp(*classify, "hf://user/none"), "hf://user/none")
+    classify = ("classify", tmp_path / "image.png", "--preset")
+    kp.AutoregressiveModel.from_preset("hf://user/mine")
+    server.shutdown()
+    server.server_close()
+    status, _, err = pixelcnnpp(*classify, "hf://user/mine")
+    assert status == 0, err
+    one_line(pixelcnnpp(*classify, "hf://user/none"), "hf://user/none")
 
 
 def test_card_is_one_that_the_hub_reads(saved, tmp_path):
@@ -127,7 +134,7 @@ def test_card_is_one_that_the_hub_reads(saved, tmp_path):
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UserError, match="pip install huggingface_hub"):
-        AutoregressiveModel.from_preset("hf://user/mine")
+        kp.AutoregressiveModel.from_preset("hf://user/mine")
 
 
 def test_a_preset_is_saved_before_it_is_uploaded():
