@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import one_line
+from command_line import done, one_line
 
 import keras_pixelcnnpp
 from keras_pixelcnnpp.models.archive import ARCHITECTURES
@@ -155,8 +155,7 @@ def test_stopped_training_says_how_to_go_on(
 
 def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    status, out, _ = pixelcnnpp("presets")
-    assert status == 0
+    out = done(pixelcnnpp("presets"))
     assert "…" not in out
     rows = [line.split() for line in out.splitlines()]
     root = Path(keras_pixelcnnpp.presets.__file__).parent
@@ -177,16 +176,13 @@ def test_images_of_a_single_class(pixelcnnpp, tmp_path):
     images = tiny.tiny_split(40).images
     data, run = tmp_path / "one.npz", tmp_path / "run"
     np.savez(data, x_train=images, y_train=np.zeros(40, int))
-    status, out, err = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL)
-    assert status == 0, err
+    out = done(pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL))
     assert "36 train, 4 validation images of 4×4×1, 1 classes" in out
     assert f"Wrote {run / 'model.keras'}" in out
-    status, _, err = pixelcnnpp("evaluate", "classification", "--run", run)
-    assert status == 0, err
+    done(pixelcnnpp("evaluate", "classification", "--run", run))
     report = json.loads((run / "reports" / "classification.json").read_text())
     assert report["models"]["pixelcnnpp"]["log_loss"] == 0
-    status, _, err = pixelcnnpp("sample", "--run", run, "--output", tmp_path / "samples.png")
-    assert status == 0, err
+    done(pixelcnnpp("sample", "--run", run, "--output", tmp_path / "samples.png"))
 
 
 def test_image_size_that_cannot_be_halved(pixelcnnpp, data, tmp_path):

@@ -8,12 +8,9 @@ from layer_checks import run
 
 from keras_pixelcnnpp import PixelCNN, PixelCNNPlusPlus
 from keras_pixelcnnpp.conditioning import (
-    PLACES,
     STRATEGIES,
     EmbeddingConditioning,
     MixtureHeadConditioning,
-    build_conditioning,
-    parse_conditioning,
 )
 
 NUM_CLASSES = 3
@@ -53,17 +50,6 @@ def test_mixture_head_stays_in_float32(x):
     layer.build(x.shape, LABELS.shape, FEATURES.shape)
     output = layer(ops.convert_to_tensor(x), LABELS, **needs("mixture_head"))
     assert keras.backend.standardize_dtype(output.dtype) == "float32"
-
-
-def test_each_strategy_acts_at_one_place():
-    assert parse_conditioning("none") == []
-    assert build_conditioning("bias", "gate", 0) == []
-    everything = "+".join(STRATEGIES)
-    assert parse_conditioning(everything) == list(STRATEGIES)
-    layers = {place: build_conditioning(everything, place, 3) for place in PLACES}
-    assert sum(len(found) for found in layers.values()) == len(STRATEGIES)
-    for place, found in layers.items():
-        assert all(layer.place == place for layer in found)
 
 
 @pytest.mark.parametrize(

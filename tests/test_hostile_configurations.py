@@ -80,15 +80,6 @@ def test_any_entry_of_a_run(tmp_path_factory, name, value, source):
     assert dataset is None or isinstance(dataset, Dataset)
 
 
-@examples(200)
-@given(hostile.damaged([json.dumps(CONFIG).encode()]))
-def test_any_bytes_of_a_run(tmp_path_factory, content):
-    folder = tmp_path_factory.getbasetemp()
-    (folder / "config.json").write_bytes(content)
-    content = hostile.result_or_one_line(RunFolder(folder).read_config)
-    assert content is None or isinstance(content["data"], dict)
-
-
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
     path = tmp_path_factory.mktemp("preset")

@@ -1,8 +1,5 @@
-import numpy as np
 import pytest
-from PIL import Image
 
-from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.run import RunFolder
 
@@ -110,34 +107,3 @@ def test_a_model_that_is_not_there_yet(run):
         run.require_model("pixelcnnpp")
     with pytest.raises(UserError, match=r"no trained baseline.*pixelcnnpp train baseline"):
         run.require_model("baseline")
-
-
-@pytest.fixture
-def stripes(tmp_path):
-    """A folder of images that are wider than high, red, green and blue from left to right."""
-    pixels = np.kron(200 * np.eye(3, dtype="uint8")[None], np.ones((10, 10, 1), "uint8"))
-    for name in ("a", "b"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for index in range(10):
-            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{index}.png")
-    return tmp_path / "data"
-
-
-@pytest.mark.parametrize("resize", ["stretch", "center_crop"])
-def test_a_run_loads_its_images_as_it_was_trained(stripes, resize, capsys, tmp_path):
-    dataset = load_dataset(stripes, image_size=5, resize=resize)
-    data = {
-        "source": str(stripes),
-        "fingerprint": dataset.fingerprint(),
-        "seed": 0,
-        "class_names": ["a", "b"],
-        "image_shape": [5, 5, 3],
-        "resize": resize,
-    }
-    run = RunFolder(tmp_path / "run")
-    run.start("pixelcnnpp", config(), data)
-    assert run.load_data().fingerprint() == dataset.fingerprint()
-    assert not capsys.readouterr().out  # no note that the data have changed
-    Image.new("RGB", (30, 10)).save(stripes / "a" / "0.png")
-    run.load_data()
-    assert "has changed since" in capsys.readouterr().out

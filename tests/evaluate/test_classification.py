@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from html_page import HtmlPage
+from command_line import done
 from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 
 from keras_pixelcnnpp.errors import UserError
@@ -68,28 +68,26 @@ class TestNumbers:
         assert details["selective_accuracy"]["at_coverage"] == at_coverage
 
 
-class TestFigures:
-    def test_names_are_not_mathematics_and_none_is_left_out(self, rng, monkeypatch):
-        figures = []
-        monkeypatch.setattr(classification_figures, "figure_png", figures.append)
-        names = ["_hidden", r"$\frac$", "plain"]
-        labels, probabilities = np.array([0, 1, 2, 0]), rng.dirichlet(np.ones(3), 4)
-        roc_png(labels, probabilities, names)
-        (legend,) = [axes.get_legend() for axes in figures[0].axes]
-        assert [text.get_text().split(" (AUC")[0] for text in legend.get_texts()] == names
-        confusion_matrix_png(labels, labels, names)
-        for figure in figures:
-            figure.canvas.draw()
+def test_names_are_not_mathematics_and_none_is_left_out(rng, monkeypatch):
+    figures = []
+    monkeypatch.setattr(classification_figures, "figure_png", figures.append)
+    names = ["_hidden", r"$\frac$", "plain"]
+    labels, probabilities = np.array([0, 1, 2, 0]), rng.dirichlet(np.ones(3), 4)
+    roc_png(labels, probabilities, names)
+    (legend,) = [axes.get_legend() for axes in figures[0].axes]
+    assert [text.get_text().split(" (AUC")[0] for text in legend.get_texts()] == names
+    confusion_matrix_png(labels, labels, names)
+    for figure in figures:
+        figure.canvas.draw()
 
 
-class TestPartial:
-    @pytest.mark.parametrize(("height", "count"), [(1, 2), (8, 9), (16, 17), (28, 17), (64, 17)])
-    def test_parts_are_few_and_reach_from_nothing_to_all(self, height, count):
-        rows = part_rows(height)
-        assert len(rows) == count
-        assert (rows[0], rows[-1]) == (0, height)
-        assert np.diff(rows).min() >= 1
-        assert np.diff(rows).max() <= np.diff(rows).min() + 1
+@pytest.mark.parametrize(("height", "count"), [(1, 2), (8, 9), (16, 17), (28, 17), (64, 17)])
+def test_parts_are_few_and_reach_from_nothing_to_all(height, count):
+    rows = part_rows(height)
+    assert len(rows) == count
+    assert (rows[0], rows[-1]) == (0, height)
+    assert np.diff(rows).min() >= 1
+    assert np.diff(rows).max() <= np.diff(rows).min() + 1
 
 
 class TestCommand:
@@ -147,15 +145,14 @@ class TestCommand:
             assert numbers["accuracy"][-1] == whole["models"][name]["accuracy"]
             assert numbers["log_loss"][-1] == whole["models"][name]["log_loss"]
         assert pixelcnnpp("evaluate", "report", "--run", run.path)[0] == 0
-        text = HtmlPage((run.reports / "index.html").read_text(encoding="utf-8")).text
+        text = (run.reports / "index.html").read_text(encoding="utf-8")
         assert "Part of an image" in text
         assert "classification --partial --split validation --batch-size 32" in text
 
     def test_without_a_baseline(self, pixelcnnpp, run_without_baseline):
         run = run_without_baseline
         command = ("evaluate", "classification", "--run", run.path, "--partial")
-        status, out, _ = pixelcnnpp(*command)
-        assert status == 0
+        out = done(pixelcnnpp(*command))
         source = run.read_config()["data"]["source"]
         assert (
             f"Train it: pixelcnnpp train baseline --data {source} --image-size 4 --run {run.path}\n"
@@ -196,8 +193,7 @@ class TestCommand:
 
     def test_no_labels(self, pixelcnnpp, run):
         command = ("evaluate", "classification", "--run", run.path, "--split", "test", "--partial")
-        status, out, _ = pixelcnnpp(*command)
-        assert status == 0
+        out = done(pixelcnnpp(*command))
         assert "wrote the predictions only" in out
         files = {path.name for path in run.reports.iterdir()}
         assert files == {"predictions.csv", "predictions_baseline.csv"}

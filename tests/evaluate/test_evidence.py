@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import one_line
+from command_line import done, one_line
 from PIL import Image
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
@@ -43,8 +43,7 @@ def test_half_of_the_images_are_mistakes_where_there_are_so_many():
 
 
 def test_command(pixelcnnpp, run):
-    status, out, _ = pixelcnnpp("evaluate", "evidence", "--run", run.path, "--per-class", 2)
-    assert status == 0
+    out = done(pixelcnnpp("evaluate", "evidence", "--run", run.path, "--per-class", 2))
     assert str(run.reports) in out
     with Image.open(run.reports / "evidence.png") as image:
         assert min(image.size) > 200

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import one_line
+from command_line import done, one_line
 from PIL import Image
 from scipy.special import log_softmax
 
@@ -240,8 +240,7 @@ def test_images_grids_and_report(pixelcnnpp, run):
 
 def test_beside_real_images(pixelcnnpp, run):
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 4)
-    status, out, _ = pixelcnnpp(*command, "--temperatures", "1,1.15", "--completions", 2)
-    assert status == 0
+    out = done(pixelcnnpp(*command, "--temperatures", "1,1.15", "--completions", 2))
     assert "1.15" in out
     for name in GALLERIES:
         with Image.open(run.reports / f"{name}.png") as image:
@@ -263,8 +262,7 @@ def test_beside_real_images(pixelcnnpp, run):
 def test_without_a_baseline_or_labels(pixelcnnpp, run_without_baseline):
     run = run_without_baseline
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 2)
-    status, out, _ = pixelcnnpp(*command, "--temperatures", "1", "--reference", "test")
-    assert status == 0
+    out = done(pixelcnnpp(*command, "--temperatures", "1", "--reference", "test"))
     assert f"--image-size 4 --run {run.path}\n" in out
     report = report_of(run)
     assert not {"metrics", "class_consistency"} & set(report)
@@ -292,8 +290,7 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
     config["pixelcnnpp"]["options"]["horizontal_flip"] = True
     config["data"]["source"] = str(tmp_path / "gone.npz")
     write_json(run.config_json, config)
-    status, out, _ = pixelcnnpp(*command, *other)
-    assert status == 0
+    out = done(pixelcnnpp(*command, *other))
     assert "gone.npz, which the run was trained on, is not there" in out
     assert report_of(run)["memorization"]["pixels"] != expected
 

@@ -3,6 +3,7 @@
 import keras
 import pytest
 import tiny
+from command_line import done
 
 from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -18,8 +19,7 @@ def recorded(monkeypatch, pixelcnnpp, tmp_path):
 
     def run(*words):
         keras.utils.clear_session(free_memory=False)  # models are numbered by their names
-        status, _, err = pixelcnnpp(*words, "--run", tmp_path / "run", "--overwrite")
-        assert status == 0, err
+        done(pixelcnnpp(*words, "--run", tmp_path / "run", "--overwrite"))
         return RunFolder(tmp_path / "run").read_config()
 
     return run

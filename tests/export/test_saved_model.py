@@ -82,13 +82,6 @@ def test_samples_are_the_same_in_parts_of_any_size(exported, in_small_parts):
     np.testing.assert_array_equal(in_small_parts.sample(labels[:2], seed=5), together[:2])
 
 
-def test_bytes_agree_with_images(exported):
-    images = tiny.tiny_split(5).images
-    contents = [png_bytes(pixels) for pixels in images]
-    expected = exported.classify(images)["probabilities"]
-    assert exported.classify_bytes(contents)["probabilities"] == pytest.approx(expected, abs=1e-4)
-
-
 def test_reads_other_shapes_as_its_run_did_and_knows_names(pixelcnnpp, savedmodel, tmp_path):
     """In the place of another SavedModel."""
     folder = tmp_path / "savedmodel"

@@ -70,12 +70,6 @@ def test_loss_of_a_step_and_its_candidates_come_back_with_a_checkpoint(model, tm
     assert losses[0] != pytest.approx(losses[1], rel=1e-4)
 
 
-def test_accuracy_is_that_of_predict(model):
-    accuracy = np.mean(model.predict(IMAGES, verbose=0).argmax(axis=1) == LABELS)
-    result = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
-    assert result["accuracy"] == pytest.approx(accuracy)
-
-
 def fresh():
     keras.utils.set_random_seed(0)
     model = tiny.untrained_pixelcnn(label_loss_weight=0.5, num_candidates=2)
@@ -99,18 +93,6 @@ def test_an_interrupted_fit_and_a_file_keep_the_weight(tmp_path):
     assert "accuracy" in model.fit(IMAGES, LABELS, verbose=0).history
     assert "accuracy" in model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
     assert keras.models.load_model(tmp_path / "model.keras").label_loss_weight == 0.5
-
-
-def test_likelihood_alone_has_no_use_for_the_posterior_and_says_nothing(recwarn):
-    model = fresh()
-    model.label_loss_weight = 0.0
-    model.compile(model.optimizer)
-    assert len(model.posterior.trainable_variables) == 2
-    scale = model.logit_scale
-    model.fit(IMAGES, LABELS, verbose=0)
-    assert [one for one in recwarn if "radient" in str(one.message)] == []
-    assert model.logit_scale == scale
-    np.testing.assert_array_equal(model.class_bias, 0)
 
 
 def test_likelihood_first_in_one_fit_or_two():

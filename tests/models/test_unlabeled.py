@@ -15,6 +15,8 @@ WEIGHTS = np.arange(12) % 3 + 0.5
 @pytest.mark.parametrize("unlabeled_weight", [0.0, 0.25])
 def test_loss_and_metrics(unlabeled_weight):
     options = {"label_loss_weight": 0.7, "unlabeled_weight": unlabeled_weight}
+    # Where training compares two labels, `evaluate` compares all.
+    options["num_candidates"] = None if unlabeled_weight else 2
     model = tiny.untrained_pixelcnn(dropout_rate=0.0, initial_logit_scale=0.3, **options)
     model.initialize(IMAGES, LABELS)
     model.posterior.class_bias.assign([*OFFSETS, 0.0])

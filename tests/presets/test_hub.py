@@ -9,7 +9,7 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 import tiny
-from command_line import one_line
+from command_line import done, one_line
 from PIL import Image
 
 import keras_pixelcnnpp as kp
@@ -116,8 +116,7 @@ def test_commands_without_a_network(server, pixelcnnpp, tmp_path):
     kp.AutoregressiveModel.from_preset("hf://user/mine")
     server.shutdown()
     server.server_close()
-    status, _, err = pixelcnnpp(*classify, "hf://user/mine")
-    assert status == 0, err
+    done(pixelcnnpp(*classify, "hf://user/mine"))
     one_line(pixelcnnpp(*classify, "hf://user/none"), "hf://user/none")
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tiny
-from command_line import one_line
+from command_line import done, one_line
 from PIL import Image
 
 from keras_pixelcnnpp.codec.container import compress_images
@@ -46,8 +46,7 @@ def test_there_and_back(pixelcnnpp, run, files, tmp_path, monkeypatch):
     output, folder = tmp_path / "images.pxc", tmp_path / "back"
     monkeypatch.chdir(files[1].parent)
     given = ("../a.png", ".", "../c.jpg", "../d.png")
-    status, out, _ = pixelcnnpp("savedmodel", "compress", run, *given, "--output", output)
-    assert status == 0
+    out = done(pixelcnnpp("savedmodel", "compress", run, *given, "--output", output))
     assert f"Wrote 5 images to {output}: {output.stat().st_size:,} bytes" in out
 
     mine = folder / "sub, more" / "a.png"

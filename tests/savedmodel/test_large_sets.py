@@ -12,7 +12,7 @@ import hostile
 import numpy as np
 import pytest
 import tiny
-from command_line import one_line
+from command_line import done, one_line
 from PIL import Image
 
 from keras_pixelcnnpp.errors import UserError
@@ -51,8 +51,7 @@ class TestScore:
     def test_rows_are_those_of_the_model(self, pixelcnnpp, savedmodel, trained, data, tmp_path):
         output = tmp_path / "scores.csv"
         command = ("savedmodel", "score", savedmodel, "--data", data, "--output", output)
-        status, out, _ = pixelcnnpp(*command)
-        assert status == 0
+        out = done(pixelcnnpp(*command))
         assert f"scored {COUNT} of {COUNT + len(BAD)} images" in out
         with output.open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -106,8 +105,7 @@ class TestScore:
 class TestSample:
     def test_images_are_those_of_the_endpoint(self, pixelcnnpp, savedmodel, exported, tmp_path):
         command = ("savedmodel", "sample", savedmodel, "--output", tmp_path, "--seed", 7)
-        status, out, _ = pixelcnnpp(*command, "--label", "bright", "--label", 0, "--count", 2)
-        assert status == 0
+        out = done(pixelcnnpp(*command, "--label", "bright", "--label", 0, "--count", 2))
         assert f"Wrote 4 images to {tmp_path}" in out
         levels = exported.sample([2, 2, 0, 0], seed=7)
         names = [f"{name}_image_0{index}.png" for name in ("bright", "dark") for index in (1, 2)]

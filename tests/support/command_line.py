@@ -1,6 +1,13 @@
 """Checks of what a command answers, for the fixture `pixelcnnpp`."""
 
 
+def done(result):
+    """The output of a command that succeeded."""
+    status, out, err = result
+    assert status == 0, err
+    return out
+
+
 def one_line(result, *fragments):
     """Checks that a command failed with one clear line."""
     status, _, err = result

@@ -1,5 +1,6 @@
 import numpy as np
-from images import write_course_folder
+import pytest
+from images import write_course_folder, write_image
 
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder
@@ -7,19 +8,26 @@ from keras_pixelcnnpp.train.data import load_larger, load_training_data
 from keras_pixelcnnpp.train.options import BaselineOptions
 
 
-def test_evaluation_skips_the_files_that_the_training_skipped(capsys, tmp_path):
+@pytest.mark.parametrize("resize", ["stretch", "center_crop"])
+def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resize):
+    """Those that it skipped are skipped, and others are resized as there."""
     folder = write_course_folder(tmp_path / "data")
     for name in ("train/002.png", "validation/000.png"):
         (folder / name).write_bytes(b"no image")
-    options = BaselineOptions(data=str(folder), run="run", image_size=4, skip_corrupted=True)
+    how = {"image_size": 4, "resize": resize, "skip_corrupted": True}
+    options = BaselineOptions(data=str(folder), run="run", **how)
     dataset, config = load_training_data(options)
     assert "left out, 2" in capsys.readouterr().out
     write_json(tmp_path / "config.json", {"data": config})
     again = RunFolder(tmp_path).load_data()
     assert "changed" not in capsys.readouterr().out
     assert again.split("train").paths == dataset.split("train").paths
+    assert again.fingerprint() == dataset.fingerprint()
     # The larger images are the same ones, or crops would be of others.
     larger = load_larger(options, dataset, 2).split("train")
     assert larger.images.shape == (19, 6, 6, 3)
     assert larger.paths == dataset.split("train").paths
     np.testing.assert_array_equal(larger.labels, dataset.split("train").labels)
+    write_image(folder / "train/000.png", color=(9, 9, 9))
+    RunFolder(tmp_path).load_data()
+    assert "has changed since" in capsys.readouterr().out

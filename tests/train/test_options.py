@@ -4,13 +4,7 @@ import pytest
 
 from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.models.archive import ARCHITECTURES
-from keras_pixelcnnpp.train.options import PixelCNNOptions, numbers, resolve_options
-
-
-@pytest.mark.parametrize(("text", "expected"), [(None, None), ("40", 40), ("24,48", [24, 48])])
-def test_one_number_or_one_per_resolution(text, expected):
-    assert numbers(text) == expected
-
+from keras_pixelcnnpp.train.options import PixelCNNOptions, resolve_options
 
 PRESET = {
     "model": {"label_loss_weight": 0.3, "num_candidates": 2, "filters": 40},
@@ -48,12 +42,6 @@ def test_what_a_training_takes(given, data, expected):
     model, training = resolve_options(PRESET, given, **{"num_classes": 4, **data})
     assert model["architecture"] == "pixelcnnpp"
     assert {**model, **training}.items() >= expected.items()
-
-
-def test_the_data_have_their_own_shape_and_classes():
-    model = {"filters": 40, "image_shape": [32, 32, 3], "num_classes": 4, "class_names": ["a"] * 4}
-    model, _ = resolve_options({"model": model, "training": {}}, {}, 10)
-    assert model == {"architecture": "pixelcnnpp", "filters": 40}
 
 
 def test_names_of_the_family():

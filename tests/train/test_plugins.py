@@ -3,7 +3,7 @@ import sys
 import keras
 import pytest
 import tiny
-from command_line import one_line
+from command_line import done, one_line
 
 from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.run import RunFolder
@@ -55,17 +55,13 @@ def test_commands_use_them(folder, pixelcnnpp):
     with_callback = ("--callback", "users_own:Count")
     one_line(pixelcnnpp(*train, *small, "--conditioning", "mine"), "conditioning='mine'")
     one_line(pixelcnnpp(*train, "--callback", "users_own:Cuont"), "Cuont")
-    status, _, err = pixelcnnpp(
-        *(*train, *small, *with_callback, "--conditioning", "mine", "--plugin", "users_own")
-    )
-    assert status == 0, err
+    options = (*small, *with_callback, "--conditioning", "mine", "--plugin", "users_own")
+    done(pixelcnnpp(*train, *options))
     command = ("evaluate", "classification", "--run", folder / "run")
     del STRATEGIES["mine"], sys.modules["users_own"]  # as in another process
     one_line(pixelcnnpp(*command), "conditioning='mine'")
-    status, _, err = pixelcnnpp("--plugin", "users_own", *command)
-    assert status == 0, err
-    status, _, err = pixelcnnpp("train", "baseline", *common, *with_callback)
-    assert status == 0, err
+    done(pixelcnnpp("--plugin", "users_own", *command))
+    done(pixelcnnpp("train", "baseline", *common, *with_callback))
     run = RunFolder(folder / "run")
     assert run.read_config()["pixelcnnpp"]["model"]["conditioning"] == "mine"
     for section in ("pixelcnnpp", "baseline"):

@@ -44,57 +44,48 @@ class TestFrechetDistance:
         b = a * 2
         assert frechet_distance(a, b) == pytest.approx(8)
 
-    def test_equal_sets(self, rng):
-        points = rng.normal(size=(30, 100))
-        assert frechet_distance(points, points) == pytest.approx(0, abs=1e-9)
-        assert frechet_distance(points, points[::-1]) >= 0
+
+def test_kernel_distance_is_the_mean_over_pairs(rng):
+    a, b = rng.normal(size=(7, 3)), rng.normal(1, size=(5, 3))
+    kernels = [
+        polynomial_kernel(x, y, degree=3, gamma=1 / 3, coef0=1) for x, y in ((a, a), (b, b), (a, b))
+    ]
+    within = [kernel[~np.eye(len(kernel), dtype=bool)].mean() for kernel in kernels[:2]]
+    expected = within[0] + within[1] - 2 * kernels[2].mean()
+    assert kernel_distance(a, b) == pytest.approx(expected)
 
 
-class TestKernelDistance:
-    def test_is_the_mean_over_pairs(self, rng):
-        a, b = rng.normal(size=(7, 3)), rng.normal(1, size=(5, 3))
-        kernels = [
-            polynomial_kernel(x, y, degree=3, gamma=1 / 3, coef0=1)
-            for x, y in ((a, a), (b, b), (a, b))
-        ]
-        within = [kernel[~np.eye(len(kernel), dtype=bool)].mean() for kernel in kernels[:2]]
-        expected = within[0] + within[1] - 2 * kernels[2].mean()
-        assert kernel_distance(a, b) == pytest.approx(expected)
+def test_neighborhoods_are_what_all_pairs_say(rng):
+    real, generated = rng.normal(size=(40, 4)), rng.normal(0.7, size=(30, 4))
 
+    def radii(points, neighbors):
+        return np.sort(cdist(points, points), axis=1)[:, neighbors]
 
-class TestNeighborhoods:
-    def test_are_what_all_pairs_say(self, rng):
-        real, generated = rng.normal(size=(40, 4)), rng.normal(0.7, size=(30, 4))
-
-        def radii(points, neighbors):
-            return np.sort(cdist(points, points), axis=1)[:, neighbors]
-
-        across = cdist(generated, real)
-        precision = (across <= radii(real, 3)).any(axis=1).mean()
-        recall = (radii(generated, 3) >= across.T).any(axis=1).mean()
-        inside = across <= radii(real, 5)
-        assert 0 < precision < 1
-        assert precision_recall(real, generated) == pytest.approx((precision, recall))
-        assert density_coverage(real, generated) == pytest.approx(
-            (inside.sum() / 5 / 30, inside.any(axis=0).mean())
-        )
-
-
-class TestFidelityMetrics:
-    @pytest.mark.parametrize(
-        ("real", "generated", "known"),
-        [
-            (0, 10, set()),
-            (10, 0, set()),
-            (2, 10, {"frechet_distance", "kid"}),
-            (10, 1, {"density", "coverage"}),
-            (4, 4, {"frechet_distance", "kid", "precision", "recall"}),
-            (6, 4, set(FIDELITY_METRICS)),
-        ],
+    across = cdist(generated, real)
+    precision = (across <= radii(real, 3)).any(axis=1).mean()
+    recall = (radii(generated, 3) >= across.T).any(axis=1).mean()
+    inside = across <= radii(real, 5)
+    assert 0 < precision < 1
+    assert precision_recall(real, generated) == pytest.approx((precision, recall))
+    assert density_coverage(real, generated) == pytest.approx(
+        (inside.sum() / 5 / 30, inside.any(axis=0).mean())
     )
-    def test_too_few_images(self, rng, real, generated, known):
-        numbers = fidelity_metrics(rng.normal(size=(real, 3)), rng.normal(size=(generated, 3)))
-        assert {name for name, number in numbers.items() if number is not None} == known
+
+
+@pytest.mark.parametrize(
+    ("real", "generated", "known"),
+    [
+        (0, 10, set()),
+        (10, 0, set()),
+        (2, 10, {"frechet_distance", "kid"}),
+        (10, 1, {"density", "coverage"}),
+        (4, 4, {"frechet_distance", "kid", "precision", "recall"}),
+        (6, 4, set(FIDELITY_METRICS)),
+    ],
+)
+def test_too_few_images(rng, real, generated, known):
+    numbers = fidelity_metrics(rng.normal(size=(real, 3)), rng.normal(size=(generated, 3)))
+    assert {name for name, number in numbers.items() if number is not None} == known
 
 
 class TestNearestNeighbors:
@@ -112,26 +103,19 @@ class TestNearestNeighbors:
         assert rows.tolist() == [[7], [3]]
 
 
-class TestMemorisation:
-    def test_by_hand(self):
-        numbers = memorization(np.array([0, 0, 2, 4, 9]), np.arange(1, 8))
-        assert numbers == {
-            "median_distance": 2,
-            "held_out_median_distance": 4,
-            "share_closer_than_median": 3 / 5,
-            "share_closer_than_5_percent": 2 / 5,
-            "identical": 2 / 5,
-        }
+def test_memorization_by_hand():
+    numbers = memorization(np.array([0, 0, 2, 4, 9]), np.arange(1, 8))
+    assert numbers == {
+        "median_distance": 2,
+        "held_out_median_distance": 4,
+        "share_closer_than_median": 3 / 5,
+        "share_closer_than_5_percent": 2 / 5,
+        "identical": 2 / 5,
+    }
 
 
-class TestPixelHistogram:
-    def test_sums_to_one_over_all_images(self, rng):
-        histogram = PixelHistogram(rng.integers(0, 256, (5, 1, 2, 1), dtype="uint8"), num_levels=3)
-        every = np.array([[a, b] for a in range(3) for b in range(3)]).reshape(9, 1, 2, 1) * 127
-        assert np.exp(histogram.log_prob(every)).sum() == pytest.approx(1)
-
-    def test_counts_by_hand(self):
-        images = np.array([0, 9, 40, 85], "uint8").reshape(4, 1, 1, 1)
-        histogram = PixelHistogram(images, num_levels=4)
-        probabilities = np.exp(histogram.log_prob(85 * np.arange(4).reshape(4, 1, 1, 1)))
-        assert probabilities == pytest.approx([4 / 8, 2 / 8, 1 / 8, 1 / 8])
+def test_counts_of_a_histogram_by_hand():
+    images = np.array([0, 9, 40, 85], "uint8").reshape(4, 1, 1, 1)
+    histogram = PixelHistogram(images, num_levels=4)
+    probabilities = np.exp(histogram.log_prob(85 * np.arange(4).reshape(4, 1, 1, 1)))
+    assert probabilities == pytest.approx([4 / 8, 2 / 8, 1 / 8, 1 / 8])
