@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-
-
-def test_unknown_split_names_the_others():
-    with pytest.raises(UserError, match=r"no split 'dev'\. It has: test, train, validation"):
-        load_dataset("digits").split("dev")
-
 
 SORTED = np.repeat(np.arange(3), 30).astype("int32")
 

@@ -80,24 +80,15 @@ def test_other_formats(kind):
     np.testing.assert_allclose(pixels[4, 4].astype(int), (255, 0, 0), atol=3)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        *((keep, r"image\.png: (not an image|cannot be read)") for keep in (0, 1, 10, 40, 60)),
-        (b"name,label\n", "not an image"),
-        (encoded(Image.new("RGB", (8, 8)), "TIFF"), "not an image"),
-        ("nothing", "no such file"),
-        ("folder", "not a file"),
-    ],
-)
-def test_what_is_no_image_is_refused(tmp_path, content, message):
+PNG = encoded(Image.effect_noise((12, 10), 99))
+TIFF = encoded(Image.new("RGB", (8, 8)), "TIFF")
+
+
+@pytest.mark.parametrize("content", [*(PNG[:n] for n in (0, 1, 10, 40, 60)), b"path,label\n", TIFF])
+def test_what_is_no_image_is_refused(tmp_path, content):
     path = tmp_path / "image.png"
-    if content == "folder":
-        path.mkdir()
-    elif content != "nothing":
-        whole = write_image(path).read_bytes()
-        path.write_bytes(whole[:content] if isinstance(content, int) else content)
-    with pytest.raises(UserError, match=message):
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"image\.png: (not an image|cannot be read)"):
         read_image(path, (8, 8, 3))
 
 

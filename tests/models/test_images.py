@@ -27,31 +27,31 @@ def test_fitting_images_is_fitting_what_the_model_keeps_of_them():
 
 
 @pytest.mark.once
-def test_all_that_is_asked_of_images_is_of_what_the_model_keeps(model):
+def test_all_that_is_asked_of_images_is_of_what_the_model_keeps(hybrid):
     other = (LABELS + 1) % 3
     for ask in (
-        lambda images: model.predict(images, verbose=0),
-        lambda images: model(keras.ops.convert_to_tensor(images)),
-        lambda images: model.log_prob(images, LABELS),
-        lambda images: model.class_probabilities(images, observed_rows=[1, 4]),
-        lambda images: model.evidence_map(images, LABELS, other),
-        lambda images: model.complete(images, 2, LABELS, seed=0, verbose=0),
+        lambda images: hybrid.predict(images, verbose=0),
+        lambda images: hybrid(keras.ops.convert_to_tensor(images)),
+        lambda images: hybrid.log_prob(images, LABELS),
+        lambda images: hybrid.class_probabilities(images, observed_rows=[1, 4]),
+        lambda images: hybrid.evidence_map(images, LABELS, other),
+        lambda images: hybrid.complete(images, 2, LABELS, seed=0, verbose=0),
     ):
         received, expected = (keras.ops.convert_to_numpy(ask(some)) for some in (IMAGES, KEPT))
         np.testing.assert_array_equal(received, expected)
-    received = model.log_prob(IMAGES.astype("int64"), LABELS)
-    np.testing.assert_array_equal(received, model.log_prob(IMAGES, LABELS))
+    received = hybrid.log_prob(IMAGES.astype("int64"), LABELS)
+    np.testing.assert_array_equal(received, hybrid.log_prob(IMAGES, LABELS))
 
 
-def test_what_comes_out_are_images(model):
-    sampled = model.sample(np.repeat(LABELS, 4), seed=0, verbose=0)
-    completed = model.complete(IMAGES, 2, LABELS, seed=0, verbose=0)
+def test_what_comes_out_are_images(hybrid):
+    sampled = hybrid.sample(np.repeat(LABELS, 4), seed=0, verbose=0)
+    completed = hybrid.complete(IMAGES, 2, LABELS, seed=0, verbose=0)
     for images in (sampled, completed):
         assert images.dtype == np.uint8
         assert set(np.unique(images)) <= set(to_images(np.arange(5), 5).tolist())
     assert sampled.max() == 255
     np.testing.assert_array_equal(completed[:, :2], KEPT[:, :2])
     pytest.importorskip("constriction")
-    back = model.decompress(model.compress(IMAGES, LABELS, verbose=0), verbose=0)
+    back = hybrid.decompress(hybrid.compress(IMAGES, LABELS, verbose=0), verbose=0)
     np.testing.assert_array_equal(back, KEPT)
     np.testing.assert_array_equal(to_levels(back, 5), to_levels(IMAGES, 5))

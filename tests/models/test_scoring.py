@@ -25,7 +25,7 @@ def test_posterior_and_bits_per_dim(hybrid):
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_an_image_has_its_score_in_every_batch(model, padded, monkeypatch):
+def test_an_image_has_its_score_in_every_batch(hybrid, padded, monkeypatch):
     """However many there are, and whatever fills up the last; XLA sees six sizes, not 100."""
     sizes, make = set(), scoring.array_batches
 
@@ -35,21 +35,21 @@ def test_an_image_has_its_score_in_every_batch(model, padded, monkeypatch):
         return batches
 
     images, labels = np.resize(IMAGES, (100, 4, 4, 1)), np.resize(LABELS, 100)
-    expected = model.log_prob(images, labels, batch_size=100)
+    expected = hybrid.log_prob(images, labels, batch_size=100)
     monkeypatch.setattr(scoring, "array_batches", counted)
     for count in (1, 2, 3, 5, 12, 31, 32, 33, 70, 100):
-        received = model.log_prob(images[:count], labels[:count])
+        received = hybrid.log_prob(images[:count], labels[:count])
         np.testing.assert_allclose(received, expected[:count], rtol=1e-5)
     if padded:
         assert sizes == {1, 2, 4, 8, 16, 32}
 
 
-def test_candidates_in_parts_that_bound_the_memory(model, monkeypatch):
+def test_candidates_in_parts_that_bound_the_memory(hybrid, monkeypatch):
     """Features of two candidates at most, in `predict` of arrays and of batches too."""
-    whole, rows = model.class_log_likelihoods(IMAGES), np.arange(5)
-    by_rows = model.class_log_likelihoods(IMAGES, observed_rows=rows)
-    probabilities = model.class_probabilities(IMAGES)
-    width = max(*model.widths, model.distribution.num_parameters)
+    whole, rows = hybrid.class_log_likelihoods(IMAGES), np.arange(5)
+    by_rows = hybrid.class_log_likelihoods(IMAGES, observed_rows=rows)
+    probabilities = hybrid.class_probabilities(IMAGES)
+    width = max(*hybrid.widths, hybrid.distribution.num_parameters)
     monkeypatch.setattr(scoring, "MOST_FEATURES", 2 * 16 * width)
     sizes, make = [], scoring.array_batches
 
@@ -59,8 +59,8 @@ def test_candidates_in_parts_that_bound_the_memory(model, monkeypatch):
         return batches
 
     monkeypatch.setattr(scoring, "array_batches", watched)
-    np.testing.assert_allclose(model.class_log_likelihoods(IMAGES), whole, rtol=3e-6)
-    received = model.class_log_likelihoods(IMAGES, observed_rows=rows)
+    np.testing.assert_allclose(hybrid.class_log_likelihoods(IMAGES), whole, rtol=3e-6)
+    received = hybrid.class_log_likelihoods(IMAGES, observed_rows=rows)
     np.testing.assert_allclose(received, by_rows, rtol=3e-6)
     # So their differences, of which the posterior is made, agree to twice that; a posterior may be
     # too small for float32.
@@ -75,20 +75,20 @@ def test_candidates_in_parts_that_bound_the_memory(model, monkeypatch):
             seen.append(step)
 
     for x in (IMAGES, (IMAGES[row : row + 6] for row in (0, 6))):
-        received = model.predict(x, verbose=0, callbacks=[Steps()])
+        received = hybrid.predict(x, verbose=0, callbacks=[Steps()])
         close(received, probabilities)
     assert seen[-2:] == [0, 1]
-    received = model.predict(IMAGES, 5, 0, 2)
+    received = hybrid.predict(IMAGES, 5, 0, 2)
     close(received, probabilities[:10])
     assert max(sizes) == 2
 
 
-def test_no_image_at_all(model):
-    assert model.log_prob(IMAGES[:0], LABELS[:0]).shape == (0,)
-    assert model.class_log_likelihoods(IMAGES[:0]).shape == (0, 3)
-    assert model.class_probabilities(IMAGES[:0]).shape == (0, 3)
-    assert model.predict(IMAGES[:0], verbose=0).shape == (0, 3)
-    assert model.log_prob(IMAGES[:0], []).shape == (0,)
+def test_no_image_at_all(hybrid):
+    assert hybrid.log_prob(IMAGES[:0], LABELS[:0]).shape == (0,)
+    assert hybrid.class_log_likelihoods(IMAGES[:0]).shape == (0, 3)
+    assert hybrid.class_probabilities(IMAGES[:0]).shape == (0, 3)
+    assert hybrid.predict(IMAGES[:0], verbose=0).shape == (0, 3)
+    assert hybrid.log_prob(IMAGES[:0], []).shape == (0,)
 
 
 def test_all_rows_are_the_image_and_one_number_is_one_of_several(hybrid):
