@@ -119,7 +119,7 @@ def rng():
 
 # --- tiny models, shared by all tests of a session: 4×4 images of 5 levels, 3 classes -------------
 # Imports are inside, since some tests need no Keras model. A test that changes what it gets makes
-# its own: `tiny.random_model()`, or the fixture `run`.
+# its own: `tiny.tiny_model()`, or the fixture `run`.
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +127,7 @@ def trained():
     """A `PixelCNNPlusPlus` with random weights and the hybrid objective."""
     import tiny
 
-    return tiny.random_model(label_loss_weight=1.0, class_names=tiny.NAMES)
+    return tiny.tiny_model(label_loss_weight=1.0, class_names=tiny.NAMES)
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +151,19 @@ def trained_run(tmp_path_factory):
     """A `RunFolder` with both models, as if they had been trained, and its data."""
     import tiny
 
-    return tiny.write_run(tmp_path_factory.mktemp("trained"))
+    from keras_pixelcnnpp.files import write_json
+    from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+    from keras_pixelcnnpp.run import RunFolder
+
+    folder = RunFolder(tmp_path_factory.mktemp("trained"))
+    data = tiny.tiny_data_config(tiny.tiny_dataset())
+    data["source"] = str(tiny.save_npz(folder.path / "tiny.npz"))
+    model = tiny.tiny_model(class_names=tiny.NAMES)
+    section = {"options": {}, "model": model.get_config()}
+    write_json(folder.config_json, {"data": data, "pixelcnnpp": section})
+    model.save(folder.model_keras)
+    BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1).save(folder.baseline_keras)
+    return folder
 
 
 @pytest.fixture

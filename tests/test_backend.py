@@ -13,23 +13,13 @@ from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.backend import progress
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """Whether the output is a terminal."""
-
-    def choose(is_terminal):
-        monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-        monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
-
-    return choose
-
-
 @pytest.mark.parametrize(
     ("is_terminal", "verbose", "shown"),
     [(True, "auto", True), (False, "auto", False), (False, 1, True), (True, 0, False)],
 )
-def test_progress_bar(terminal, is_terminal, verbose, shown, capsys):
-    terminal(is_terminal)
+def test_progress_bar(monkeypatch, is_terminal, verbose, shown, capsys):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
     tick = progress(2, verbose)
     tick()
     tick()
@@ -159,7 +149,7 @@ def test_compilations_do_not_follow_the_number_of_images():
         compilations.extend([event] if event.endswith("backend_compile_duration") else [])
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    model, images = tiny.random_model(), tiny.tiny_split(14).images
+    model, images = tiny.tiny_model(), tiny.tiny_split(14).images
     for count in (1, 2, 4, 8, 14):
         model.predict(images[:count], batch_size=64, verbose=0)
     compilations.clear()

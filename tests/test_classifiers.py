@@ -28,7 +28,7 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 @pytest.fixture(scope="module")
 def classifier():
-    return PixelCNNClassifier(tiny.random_model())
+    return PixelCNNClassifier(tiny.tiny_model())
 
 
 def test_behaves_as_a_fitted_classifier(classifier):
@@ -60,16 +60,8 @@ del SMALL["label_loss_weight"]  # the preset's
 
 
 def untrained(**arguments):
-    return PixelCNNClassifier(
-        **{
-            "preset": "digits",
-            "batch_size": 12,
-            "epochs": 6,
-            "learning_rate": 0.03,
-            "model_options": SMALL,
-            **arguments,
-        }
-    )
+    options = {"preset": "digits", "batch_size": 12, "epochs": 6, "learning_rate": 0.03}
+    return PixelCNNClassifier(**{**options, "model_options": SMALL, **arguments})
 
 
 class SmallClassifier(PixelCNNClassifier):

@@ -183,13 +183,3 @@ def test_images_of_a_single_class(pixelcnnpp, tmp_path):
     report = json.loads((run / "reports" / "classification.json").read_text())
     assert report["models"]["pixelcnnpp"]["log_loss"] == 0
     done(pixelcnnpp("sample", "--run", run, "--output", tmp_path / "samples.png"))
-
-
-def test_image_size_that_cannot_be_halved(pixelcnnpp, data, tmp_path):
-    run = tmp_path / "run"
-    options = ["--preset", "digits", "--image-size", 6, "--num-resolutions", 3]
-    one_line(
-        pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *options),
-        *("argument `image_shape`", "num_resolutions=3", "that 4 divides"),
-    )
-    assert not run.exists()

@@ -81,9 +81,9 @@ def test_any_entry_of_a_run(tmp_path_factory, name, value, source):
 
 
 @pytest.fixture(scope="module")
-def preset(tmp_path_factory):
+def preset(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("preset")
-    tiny.tiny_model().save_to_preset(path)
+    trained.save_to_preset(path)
     return path
 
 

@@ -31,18 +31,15 @@ def data():
 
 def test_average_is_in_the_model_only_inside(data):
     model = linear_model(use_ema=True, ema_momentum=0.5)
-    weights = []
-    record = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: weights.append(weight(model))
-    )
-    inside = []
+    weights, inside = [], []
 
     class Look(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
+            weights.append(weight(self.model))
             with averaged_weights(self.model):
                 inside.append(weight(self.model))
 
-    model.fit(*data, epochs=4, verbose=0, callbacks=[record, Look()])
+    model.fit(*data, epochs=4, verbose=0, callbacks=[Look()])
     average, expected = weights[0], []
     for value in weights:
         average = 0.5 * average + 0.5 * value

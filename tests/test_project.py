@@ -3,16 +3,19 @@
 import re
 from configparser import ConfigParser
 from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
-from scripts import ROOT, script
+import results
 
 import keras_pixelcnnpp
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_results_say_what_the_kept_files_say():
     """After a change of a file: python benchmarks/results.py."""
-    for path, rendered in script("benchmarks/results.py").render().items():
+    for path, rendered in results.render().items():
         assert path.read_text(encoding="utf-8") == rendered
 
 

@@ -3,22 +3,17 @@
 import keras
 import numpy as np
 import pytest
+import robustness
 import tiny
-from scripts import script
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 
 
-@pytest.fixture(scope="module")
-def benchmark():
-    return script("benchmarks/robustness.py")
-
-
-def test_numbers_of_a_run(benchmark, run):
-    report = benchmark.measure(run, "validation", max_examples=8)
+def test_numbers_of_a_run(run):
+    report = robustness.measure(run, "validation", max_examples=8)
     split = tiny.tiny_split(9, 1).some(8)
-    corrupted = benchmark.corrupt(split.images, "contrast", 4)
+    corrupted = robustness.corrupt(split.images, "contrast", 4)
     numbers = report["corruptions"]["contrast"][3]
     model, baseline = map(keras.models.load_model, (run.model_keras, run.baseline_keras))
     assert isinstance(baseline, BaselineCNN)

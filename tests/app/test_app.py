@@ -27,7 +27,7 @@ needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="needs the
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny.random_model(class_names=NAMES)
+    return tiny.tiny_model(class_names=NAMES)
 
 
 @pytest.fixture(scope="module")

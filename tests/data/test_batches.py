@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.data.batches import ImageSequence, array_batches
+from keras_pixelcnnpp.data.batches import ImageSequence
 
 COUNT, CLASSES = 50, 5
 # The image's first pixel tells which one it is, and whether it was mirrored.
@@ -108,21 +108,3 @@ def test_unconditional_batches_have_no_label():
 def test_bad_arguments(changes, message):
     with pytest.raises(ValueError, match=message):
         sequence(**changes)
-
-
-INPUTS = {"image": np.arange(21).reshape(7, 3), "label": np.arange(7)}
-
-
-def test_arrays_are_cut_in_their_order():
-    for size, pad, sizes in [
-        (3, False, [3, 3, 1]),
-        (4, True, [4, 4]),
-        (6, True, [6, 1]),
-        (100, True, [8]),
-        (100, False, [7]),
-    ]:
-        batches = [batch for (batch,) in array_batches(INPUTS, size, pad)]
-        assert [len(batch["image"]) for batch in batches] == sizes
-        for name, array in INPUTS.items():
-            filled = np.concatenate([array, array])[: sum(sizes)]
-            np.testing.assert_array_equal(np.concatenate([b[name] for b in batches]), filled)

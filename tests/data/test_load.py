@@ -157,7 +157,7 @@ def test_no_network(monkeypatch):
         load_dataset("mnist")
 
 
-def arrays(**changes):
+def write_npz(tmp_path, **changes):
     rng = np.random.default_rng(0)
     made = {
         "x_train": rng.integers(0, 256, (20, 6, 4, 3), dtype="uint8"),
@@ -166,13 +166,9 @@ def arrays(**changes):
         "y_val": np.arange(4)[:, None] % 2,
         "x_test": rng.integers(0, 256, (3, 6, 4, 3), dtype="uint8"),
     }
-    return {name: value for name, value in (made | changes).items() if value is not None}
-
-
-def write_npz(tmp_path, **changes):
-    path = tmp_path / "data.npz"
-    np.savez(path, **arrays(**changes))
-    return path
+    arrays = {name: value for name, value in (made | changes).items() if value is not None}
+    np.savez(tmp_path / "data.npz", **arrays)
+    return tmp_path / "data.npz"
 
 
 def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path):
@@ -198,7 +194,7 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
         ({"y_val": np.array([0, 1, 2**32, 0])}, "is out of range"),
         ({"class_names": ["cat"]}, "`class_names`. Expected 2 strings"),
         ({"class_names": ["cat", "cat"]}, "No two classes may have the same name"),
-        ({"x_valid": arrays()["x_val"]}, "two names for one split, valid and val"),
+        ({"x_valid": np.zeros((4, 6, 4, 3), "uint8")}, "two names for one split, valid and val"),
     ],
 )
 def test_bad_arrays_are_named(tmp_path, changes, message):

@@ -126,7 +126,7 @@ class TestCommand:
         np.savez(tmp_path / "photographs.npz", x_train=images, y_train=np.arange(30) % 2)
         background = RunFolder(tmp_path / "background")
         background.path.mkdir()
-        tiny.random_model(num_classes=0, conditioning="none").save(background.model_keras)
+        tiny.tiny_model(num_classes=0, conditioning="none").save(background.model_keras)
         options = ("--ood-data", tmp_path / "photographs.npz", "--background", background.path)
         command = ("evaluate", "ood", "--run", run.path, *options, "--count", 7)
         out = done(pixelcnnpp(*command))

@@ -1,24 +1,27 @@
 """Each example runs with small settings, and shows what it says."""
 
+import compare_conditioning
+import compare_heads
+import incremental_sampling
+import numpy as np
 import pytest
+import receptive_field
+import three_jobs
 import tiny
-from scripts import script
 
 
 def test_compare_conditioning(tmp_path, capsys):
     data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "figure.png"
     options = ["--data", str(data), "--epochs", "1", "--output", str(output)]
-    script("examples/compare_conditioning.py").main([*options, "--strategy", "bias"])
+    compare_conditioning.main([*options, "--strategy", "bias"])
     assert output.stat().st_size > 1000
     assert "bias" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_compare_heads(tmp_path, capsys, monkeypatch):
-    module = script("examples/compare_heads.py")
+    module, made, make = compare_heads, [], compare_heads.make
     monkeypatch.setattr(module, "HEADS", {"softmax": module.HEADS["softmax"]})
-    made = []
-    make = module.make
     monkeypatch.setattr(module, "make", lambda *a, **k: made.append(make(*a, **k)) or made[-1])
     monkeypatch.setattr(module, "PIXELCNNPP", {**module.PIXELCNNPP, "filters": (4, 4)})
     data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "figure.png"
@@ -32,25 +35,24 @@ def test_compare_heads(tmp_path, capsys, monkeypatch):
 
 
 def test_receptive_field(tmp_path, capsys, monkeypatch):
-    module = script("examples/receptive_field.py")
     for name, value in (("SIZE", 8), ("ROW", 5), ("COLUMN", 2)):
-        monkeypatch.setattr(module, name, value)
+        monkeypatch.setattr(receptive_field, name, value)
     networks = {
         name: (network, {"filters": 8, "num_blocks": 1})
-        for name, (network, _) in module.NETWORKS.items()
+        for name, (network, _) in receptive_field.NETWORKS.items()
     }
-    monkeypatch.setattr(module, "NETWORKS", networks)
-    module.main(["--output", str(tmp_path / "field.png")])
+    monkeypatch.setattr(receptive_field, "NETWORKS", networks)
+    receptive_field.main(["--output", str(tmp_path / "field.png")])
     assert (tmp_path / "field.png").stat().st_size > 1000
     assert capsys.readouterr().out.count("earlier pixels and 0 others") == 3
 
 
 def test_incremental_sampling(tmp_path):
-    module = script("examples/incremental_sampling.py")
+    module = incremental_sampling
     module.main(["--output", str(tmp_path / "pass.png")])
     assert (tmp_path / "pass.png").stat().st_size > 1000
     # What is kept is as much as a row and one entry more; nothing is kept of what isn't there.
-    places = [(row, column) for row in range(module.SIZE) for column in range(module.SIZE)]
+    places = np.ndindex(module.SIZE, module.SIZE)
     kept = [place for place in places if module.new_pixel(*place) == module.KEPT]
     assert len(kept) == module.SIZE + 1
     assert max(kept) < (module.ROW, module.COLUMN)
@@ -59,5 +61,5 @@ def test_incremental_sampling(tmp_path):
 @pytest.mark.slow
 def test_three_jobs(tmp_path):
     options = ["--preset", "digits", "--classes", "2", "--output", tmp_path / "jobs.png"]
-    script("examples/three_jobs.py").main([str(option) for option in options])
+    three_jobs.main([str(option) for option in options])
     assert (tmp_path / "jobs.png").stat().st_size > 1000

@@ -89,7 +89,7 @@ def test_reads_other_shapes_as_its_run_did_and_knows_names(pixelcnnpp, savedmode
     data = tiny.tiny_data_config(tiny.tiny_dataset()) | {"resize": "stretch"}
     config = {"data": data, "pixelcnnpp": {"options": {"seed": 0}}}
     write_json(tmp_path / "config.json", config)
-    trained = tiny.random_model(class_names=["a", "b", "ü"])
+    trained = tiny.tiny_model(class_names=["a", "b", "ü"])
     trained.save(tmp_path / "model.keras")
     assert pixelcnnpp("savedmodel", "export", "--run", tmp_path)[0] == 0
     names = folder / "1" / "assets" / "class_names.txt"

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory):
+def archive(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("archive") / "model.keras"
-    tiny.tiny_model().save(path)
+    trained.save(path)
     return path
 
 
@@ -28,11 +28,10 @@ def test_another_kind_of_model(archive):
         load_trained_model(archive, BaselineCNN)
 
 
-def test_an_h5_file_needs_no_custom_objects(tmp_path):
-    model, split = tiny.random_model(label_loss_weight=0.5), tiny.tiny_split(6)
-    model.save(tmp_path / "model.h5")
-    loaded = keras.models.load_model(tmp_path / "model.h5")
-    np.testing.assert_array_equal(loaded.predict(split.images), model.predict(split.images))
+def test_an_h5_file_needs_no_custom_objects(trained, tmp_path):
+    trained.save(tmp_path / "model.h5")
+    loaded, images = keras.models.load_model(tmp_path / "model.h5"), tiny.tiny_split(6).images
+    np.testing.assert_array_equal(loaded.predict(images), trained.predict(images))
 
 
 @pytest.mark.once

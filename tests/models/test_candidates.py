@@ -45,7 +45,7 @@ def test_all_classes_are_compared_where_a_label_is_missing():
 def model():
     """Compares two labels, and stays as it is."""
     options = {"initial_logit_scale": 1.0, "num_candidates": 2, "dropout_rate": 0.0}
-    model = tiny.random_model(label_loss_weight=0.7, **options)
+    model = tiny.tiny_model(label_loss_weight=0.7, **options)
     model.posterior.class_bias.assign([0.1, -0.2, 0.4, 0.0])
     model.compile(keras.optimizers.SGD(0.0))
     return model

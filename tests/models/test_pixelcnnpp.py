@@ -56,7 +56,7 @@ def test_mixed_precision_keeps_likelihood_and_probabilities_in_float32(hybrid):
 
 def test_a_file_keeps_the_precision(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = tiny.random_model()
+    model = tiny.tiny_model()
     model.save(tmp_path / "model.keras")
     expected = model.log_prob(IMAGES, LABELS)
     keras.config.set_dtype_policy("float32")

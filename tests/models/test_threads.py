@@ -16,7 +16,7 @@ CALLS = {
 
 
 def test_threads_get_what_one_alone_gets():
-    alone, model = tiny.random_model(), tiny.random_model()
+    alone, model = tiny.tiny_model(), tiny.tiny_model()
     model.set_weights(alone.get_weights())
     start, received = threading.Barrier(4), [{} for _ in range(4)]
 

@@ -21,7 +21,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ 
 def trained(jit_compile):
     """A model and its history: three batches of 6 images and one of 2, by long steps."""
     keras.utils.set_random_seed(0)
-    model = tiny.random_model(
+    model = tiny.tiny_model(
         filters=3,  # features are not a multiple of four bytes of dropout
         conditioning="one_hot+film+mixture_head",
         dropout_rate=0.3,

@@ -22,10 +22,10 @@ SPLIT = tiny.tiny_split(6)
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    model, folder = tiny.tiny_model(), tmp_path_factory.mktemp("presets") / "mine"
-    model.save_to_preset(folder)
-    return model, folder
+def saved(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("presets") / "mine"
+    trained.save_to_preset(folder)
+    return folder
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -43,10 +43,10 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(saved, tmp_path):
+def server(trained, tmp_path):
     """A hub of two repositories: `user/mine`, a preset with code beside it, and an empty one."""
     content = tmp_path / "user/mine/resolve" / COMMIT
-    saved[0].save_to_preset(content)
+    trained.save_to_preset(content)
     (content / "model.py").write_text("raise SystemExit")
     tree = [{"path": file.name, "size": file.stat().st_size} for file in content.iterdir()]
     tree = [{"type": "file", "oid": entry["path"], **entry} for entry in tree]
@@ -72,8 +72,8 @@ def hub(server, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("hub")
-def test_what_is_downloaded_is_what_was_saved_without_code(saved, tmp_path):
-    expected = saved[0].log_prob(SPLIT.images, SPLIT.labels)
+def test_what_is_downloaded_is_what_was_saved_without_code(trained, tmp_path):
+    expected = trained.log_prob(SPLIT.images, SPLIT.labels)
     for name in ("hf://user/mine", f"hf://user/mine@{COMMIT}"):
         model = kp.AutoregressiveModel.from_preset(name)
         np.testing.assert_array_equal(model.log_prob(SPLIT.images, SPLIT.labels), expected)
@@ -83,11 +83,11 @@ def test_what_is_downloaded_is_what_was_saved_without_code(saved, tmp_path):
 def test_what_is_uploaded(saved, hub, monkeypatch):
     for name in ("create_repo", "upload_folder"):
         monkeypatch.setattr(hub, name, create_autospec(getattr(hub, name)))
-    kp.upload_preset("hf://user/mine", saved[1])
+    kp.upload_preset("hf://user/mine", saved)
     hub.create_repo.assert_called_once_with("user/mine", exist_ok=True)
     given = hub.upload_folder.call_args.kwargs
-    assert (given["repo_id"], given["folder_path"]) == ("user/mine", saved[1])
-    names = [*(file.name for file in saved[1].iterdir()), "notes.py"]
+    assert (given["repo_id"], given["folder_path"]) == ("user/mine", saved)
+    names = [*(file.name for file in saved.iterdir()), "notes.py"]
     uploaded = hub.utils.filter_repo_objects(names, allow_patterns=given["allow_patterns"])
     assert set(uploaded) == {"README.md", *FILES}
 
@@ -104,7 +104,7 @@ def test_what_is_not_on_the_hub_is_one_line(name):
 def test_what_is_not_uploaded(hub, saved, monkeypatch, uri):
     monkeypatch.setattr(hub, "create_repo", create_autospec(hub.create_repo))
     with pytest.raises(UserError) as error:
-        kp.upload_preset(uri, "no folder" if uri == "hf://user/mine" else saved[1])
+        kp.upload_preset(uri, "no folder" if uri == "hf://user/mine" else saved)
     assert "\n" not in str(error.value)
     hub.create_repo.assert_not_called()
 
@@ -120,13 +120,13 @@ def test_commands_without_a_network(server, pixelcnnpp, tmp_path):
     one_line(pixelcnnpp(*classify, "hf://user/none"), "hf://user/none")
 
 
-def test_card_is_one_that_the_hub_reads(saved, tmp_path):
+def test_card_is_one_that_the_hub_reads(trained, tmp_path):
     hub = pytest.importorskip("huggingface_hub")
-    saved[0].save_to_preset(tmp_path)
+    trained.save_to_preset(tmp_path)
     data = hub.ModelCard.load(tmp_path / "README.md").data
     assert (data.library_name, data.pipeline_tag) == ("keras", "image-classification")
     (tmp_path / "README.md").write_text("mine")
-    saved[0].save_to_preset(tmp_path)
+    trained.save_to_preset(tmp_path)
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
@@ -136,6 +136,6 @@ def test_without_the_package(monkeypatch):
         kp.AutoregressiveModel.from_preset("hf://user/mine")
 
 
-def test_a_preset_is_saved_before_it_is_uploaded():
+def test_a_preset_is_saved_before_it_is_uploaded(trained):
     with pytest.raises(UserError, match="Nothing can be written to a URL"):
-        tiny.tiny_model().save_to_preset("hf://user/mine")
+        trained.save_to_preset("hf://user/mine")

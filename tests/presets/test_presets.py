@@ -18,14 +18,9 @@ from keras_pixelcnnpp.presets import Preset, likelihood_epochs, preset_names
 SPLIT = tiny.tiny_split(6)
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny.tiny_model()
-
-
 @pytest.fixture
-def saved(model, tmp_path):
-    model.save_to_preset(tmp_path / "mine", {"training": {"epochs": 3}, "data": "tiny"})
+def saved(trained, tmp_path):
+    trained.save_to_preset(tmp_path / "mine", {"training": {"epochs": 3}, "data": "tiny"})
     return tmp_path / "mine"
 
 
@@ -57,13 +52,13 @@ def test_every_preset_gives_a_model(name):
             assert getattr(model, argument) == value, argument
 
 
-def test_config_is_a_serialized_keras_object(saved, model):
+def test_config_is_a_serialized_keras_object(saved, trained):
     """Keras itself makes the model of it, but for the weights."""
     restored = keras.saving.deserialize_keras_object(
         json.loads((saved / "config.json").read_text())
     )
     assert type(restored) is PixelCNNPlusPlus
-    assert restored.get_config() == {**model.get_config(), "name": restored.name}
+    assert restored.get_config() == {**trained.get_config(), "name": restored.name}
     assert Preset(saved).metadata.items() >= {"training": {"epochs": 3}, "data": "tiny"}.items()
 
 
@@ -159,12 +154,12 @@ def test_arguments_that_weights_do_not_fit(saved, arguments, received):
     assert all(getattr(model, name) == value for name, value in arguments.items())
 
 
-def test_arguments_of_the_training_leave_the_weights(saved, model):
+def test_arguments_of_the_training_leave_the_weights(saved, trained):
     arguments = {"dropout_rate": 0.1, "label_loss_weight": 0.5, "num_candidates": 2}
     arguments |= {"learn_logit_scale": False, "image_shape": (6, 4, 1), "dtype": "mixed_bfloat16"}
     restored = PixelCNNPlusPlus.from_preset(saved, **arguments)
     assert all(getattr(restored, n) == value for n, value in arguments.items() if n != "dtype")
-    for received, expected in zip(restored.weights, model.weights, strict=True):
+    for received, expected in zip(restored.weights, trained.weights, strict=True):
         np.testing.assert_array_equal(
             ops.convert_to_numpy(received), ops.convert_to_numpy(expected), received.path
         )

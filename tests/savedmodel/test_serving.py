@@ -10,7 +10,6 @@ import tiny
 from command_line import one_line
 from hypothesis import given
 from hypothesis import strategies as st
-from scripts import script
 
 from examples import examples
 from keras_pixelcnnpp.savedmodel.serving import predict
@@ -115,6 +114,8 @@ def test_nothing_to_serve(pixelcnnpp, savedmodel, tmp_path, monkeypatch):
 @pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
 def test_right_answers_under_load(tmp_path):
     """Against the same endpoint in this process, with bad images and bad requests among them."""
-    figures = script("benchmarks/serving.py").measure(tmp_path, requests=1000)
+    import serving  # benchmarks/serving.py
+
+    figures = serving.measure(tmp_path, requests=1000)
     assert figures["failures"] == []
     assert set(figures["statuses"]) == {"200", "400"}

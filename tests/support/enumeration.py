@@ -29,15 +29,12 @@ def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
     model = cls(image_shape, **{**options, **arguments})
     # From NumPy, so that the model is the same under every backend.
     rng = np.random.default_rng(0)
-    for variable in model.network.trainable_variables + _of_the_head(model):
+    of_head = getattr(model.distribution, "trainable_variables", [])
+    for variable in model.network.trainable_variables + of_head:
         variable.assign(0.3 * rng.normal(size=variable.shape))
     images = to_images(rng.integers(0, 4, (64, *image_shape)), options["num_levels"])
     model.initialize(images, rng.integers(0, 2, 64) if model.num_classes else None)
     return model
-
-
-def _of_the_head(model):
-    return getattr(model.distribution, "trainable_variables", [])
 
 
 def all_images(image_shape=(2, 2, 1)):
@@ -86,9 +83,8 @@ def chi_square(images, log_probs):
     assert expected.sum() > 0.999 * len(images)
     rare = expected < 5
     assert counts[expected == 0].sum() == 0
-    if expected[rare].sum() > 0:
-        counts = np.append(counts[~rare], counts[rare].sum())
-        expected = np.append(expected[~rare], expected[rare].sum())
-    else:
-        counts, expected = counts[~rare], expected[~rare]
+    counts, expected = (
+        np.append(numbers[~rare], numbers[rare].sum()) for numbers in (counts, expected)
+    )
+    counts, expected = counts[expected > 0], expected[expected > 0]
     return chisquare(counts, expected * counts.sum() / expected.sum()).pvalue

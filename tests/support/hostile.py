@@ -31,11 +31,6 @@ def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + checksum
 
 
-def text_bomb(size):
-    """A small PNG with a comment that unpacks to `size` bytes."""
-    return png(1, 1, chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(size), 9)), data=b"\0\0")
-
-
 def jpeg_of_size(width, height):
     """A JPEG whose header promises another size than it has."""
     content = bytearray(encoded(Image.new("RGB", (8, 8), "red"), "JPEG"))

@@ -21,9 +21,9 @@ def write_image(path, color=(200, 100, 50), size=(12, 10), mode="RGB"):
     return path
 
 
-def write_course_folder(folder, counts=None):
-    """Writes a folder in the course's layout: `counts` images in each split, two classes."""
-    for split, count in (counts or {"train": 20, "validation": 4, "test": 3}).items():
+def write_course_folder(folder):
+    """Writes a folder in the course's layout, of two classes."""
+    for split, count in {"train": 20, "validation": 4, "test": 3}.items():
         rows = []
         for index in range(count):
             name = f"{split}/{index:03d}.png"

@@ -5,11 +5,8 @@ from layer_checks import randomize
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.distributions.levels import to_images
-from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnn import PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.run import RunFolder
 
 MODEL = {
     "filters": 4,
@@ -72,16 +69,10 @@ def untrained_pixelcnn(**arguments):
 
 
 def tiny_model(**arguments):
-    """An `untrained_model`, initialized from data."""
+    """An `untrained_model`, initialized from data, whose weights no initializer gives."""
     model = untrained_model(**arguments)
     split = tiny_split(12)
     model.initialize(split.images, split.labels)
-    return model
-
-
-def random_model(**arguments):
-    """A `tiny_model` whose weights no initializer gives."""
-    model = tiny_model(**arguments)
     randomize(model.network, scale=0.1)
     return model
 
@@ -94,16 +85,3 @@ def save_npz(path):
         arrays[f"y_{name}"] = split.labels
     np.savez(path, **arrays)
     return path
-
-
-def write_run(path):
-    """Writes a run folder with both models, as if they had been trained, and its data."""
-    folder = RunFolder(path)
-    data = tiny_data_config(tiny_dataset())
-    data["source"] = str(save_npz(folder.path / "tiny.npz"))
-    model = tiny_model(class_names=NAMES)
-    section = {"options": {}, "model": model.get_config()}
-    write_json(folder.config_json, {"data": data, "pixelcnnpp": section})
-    model.save(folder.model_keras)
-    BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1).save(folder.baseline_keras)
-    return folder
