@@ -9,8 +9,6 @@ from PIL import Image
 
 from keras_pixelcnnpp.evaluate.evidence import choose
 
-NAMES = ("dark", "gray", "bright")
-
 
 def test_half_of_the_images_are_mistakes_where_there_are_so_many():
     labels = np.array([0] * 5 + [1] * 4)
@@ -36,7 +34,7 @@ def test_command(pixelcnnpp, run):
         scores = model.class_log_likelihoods(split.images[index : index + 1])[0]
         label, order = split.labels[index], np.argsort(-scores).tolist()
         likeliest = next(other for other in order if other != label)
-        names = [NAMES[each] for each in (label, likeliest, order[0])]
+        names = [tiny.NAMES[each] for each in (label, likeliest, order[0])]
         assert [row["label"], row["against"], row["predicted"]] == names
         assert row["nats"] == pytest.approx(scores[label] - scores[likeliest], abs=1e-3)
 

@@ -27,7 +27,6 @@ from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
-NAMES = ("dark", "gray", "bright")
 TRAIN, REFERENCE = tiny.tiny_split(90, 0), tiny.tiny_split(60, 1)
 
 
@@ -44,7 +43,7 @@ class FirstPixels:
         return np.eye(3)[np.clip(np.rint(brightness / 63.75) - 1, 0, 2).astype(int)]
 
 
-def sampled(per_class=10, seed=2, names=NAMES):
+def sampled(per_class=10, seed=2, names=tiny.NAMES):
     split = tiny.tiny_split(3 * per_class, seed)
     order = np.argsort(split.labels, kind="stable")
     return ClassSamples(split.images[order], split.labels[order], names)
@@ -73,8 +72,8 @@ class TestComparison:
         samples = sampled()
         report = compare(samples).report(samples)
         assert report["features"] == {"name": "baseline_cnn", "dimensions": 2}
-        assert list(report["metrics"]) == ["all", *NAMES]
-        for label, name in enumerate(("all", *NAMES), -1):
+        assert list(report["metrics"]) == ["all", *tiny.NAMES]
+        for label, name in enumerate(("all", *tiny.NAMES), -1):
             real = REFERENCE.images[(REFERENCE.labels == label) | (label < 0)]
             generated = samples.images[(samples.labels == label) | (label < 0)]
             expected = frechet_distance(pixels(real), pixels(generated))
@@ -82,7 +81,10 @@ class TestComparison:
         # A class that is called "all" does not hide the whole.
         renamed = sampled(names=("all", "gray", "bright"))
         metrics = compare(renamed).report(renamed)["metrics"]
-        assert (list(metrics), metrics["all"]) == (["all", *NAMES[1:]], report["metrics"]["all"])
+        assert (list(metrics), metrics["all"]) == (
+            ["all", *tiny.NAMES[1:]],
+            report["metrics"]["all"],
+        )
         named = report["class_consistency"]["sampled"]
         predicted = FirstPixels().class_probabilities(samples.images).argmax(axis=1)
         assert (named["count"], named["accuracy"]) == (30, np.mean(predicted == samples.labels))
@@ -136,13 +138,13 @@ class TestReference:
     def test_refused(self, split, message):
         splits = {"train": tiny.tiny_split(6), "empty": tiny.tiny_split(6).take(slice(0, 0))}
         with pytest.raises(UserError, match=message):
-            reference_images(Dataset("tiny", NAMES, splits), split)
+            reference_images(Dataset("tiny", tiny.NAMES, splits), split)
 
     def test_images_without_labels_are_left_out_if_others_have_them(self):
         mixed = tiny.tiny_split(60, 1)
         mixed.labels[:20] = -1
         splits = {"train": TRAIN, "mixed": mixed, "none": tiny.tiny_split(5, labels=False)}
-        dataset = Dataset("tiny", NAMES, splits)
+        dataset = Dataset("tiny", tiny.NAMES, splits)
         assert len(reference_images(dataset, "mixed")) == 40
         assert len(reference_images(dataset, "none")) == 5
 
@@ -156,11 +158,11 @@ class TestNearestTraining:
         assert (distances[7, 0], rows[7, 0]) == (0, 11)
         shown, row_names, columns = nearest_gallery(samples, TRAIN.images, found)
         assert shown.shape == (3, 4, 4, 4, 1)
-        assert row_names == list(NAMES)
+        assert row_names == list(tiny.NAMES)
         assert columns == ["sampled", "nearest by pixels", "", ""]
         assert (shown[2, :2] == TRAIN.images[11]).all()
 
-        copies = ClassSamples(TRAIN.images[3:7], TRAIN.labels[3:7], NAMES)
+        copies = ClassSamples(TRAIN.images[3:7], TRAIN.labels[3:7], tiny.NAMES)
         report, _ = nearest_training(copies, TRAIN.images, REFERENCE.images)
         assert report["pixels"]["identical"] == 1
         assert report["pixels"]["share_closer_than_5_percent"] == 1
@@ -182,10 +184,10 @@ def report_of(run):
 
 
 def test_completions_keep_the_upper_half():
-    model, real = tiny.tiny_model(class_names=NAMES), tiny.tiny_split(9, 1)
+    model, real = tiny.tiny_model(class_names=tiny.NAMES), tiny.tiny_split(9, 1)
     pixels, rows, columns = complete_images(model, real, 3, seed=4)
     assert pixels.shape == (3, 5, 4, 4, 1)
-    assert rows == list(NAMES)
+    assert rows == list(tiny.NAMES)
     assert columns == ["real", "given", "completions", "", ""]
     original = real.images[:3]
     assert (pixels[:, 0] == original).all()
@@ -211,10 +213,10 @@ def test_images_grids_and_report(pixelcnnpp, run):
         (run.reports / f"{name}.png").touch()
     assert pixelcnnpp(*command, "--per-class", 3, "--seed", 5)[0] == 0
     assert {path.name for path in run.samples.iterdir()} == {
-        f"{name}_image_{number:02d}.png" for name in NAMES for number in (1, 2, 3)
+        f"{name}_image_{number:02d}.png" for name in tiny.NAMES for number in (1, 2, 3)
     }
     grids = {path.stem for path in run.reports.glob("*.png")}
-    assert grids == {"samples", *(f"samples_{name}" for name in NAMES)}
+    assert grids == {"samples", *(f"samples_{name}" for name in tiny.NAMES)}
 
     report = report_of(run)
     assert not {"metrics", "memorization", "temperatures"} & set(report)

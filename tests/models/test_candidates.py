@@ -7,13 +7,11 @@ import tiny
 from keras import ops
 from scipy.special import log_softmax
 from scipy.stats import chisquare
+from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp import LikelihoodFirst
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
-
-SPLIT = tiny.tiny_split(12)
-IMAGES, LABELS = SPLIT.images, SPLIT.labels
 
 
 def chosen(model, labels, count):

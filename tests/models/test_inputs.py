@@ -4,9 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
-
-SPLIT = tiny.tiny_split(12)
-IMAGES, LABELS = SPLIT.images, SPLIT.labels
+from tiny import IMAGES, LABELS
 
 
 class Batches(keras.utils.PyDataset):

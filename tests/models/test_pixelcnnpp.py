@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 import tiny
 from keras import ops
+from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-
-SPLIT = tiny.tiny_split(12)
-IMAGES, LABELS = SPLIT.images, SPLIT.labels
-DIMENSIONS = 16
 
 
 def test_dropped_labels_are_no_label_in_the_given_share():
@@ -72,7 +69,7 @@ def test_float16_trains_with_averages():
     data = {"image": IMAGES, "label": LABELS}
     history = model.fit(data, epochs=30, batch_size=12, verbose=0).history["loss"]
     assert history[-1] < history[0]
-    averaged = -model.log_prob(IMAGES, LABELS).mean() / (DIMENSIONS * np.log(2))
+    averaged = -model.log_prob(IMAGES, LABELS).mean() / (16 * np.log(2))
     assert averaged == pytest.approx(history[-1], rel=0.05)
 
 

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import tiny
 from refused import each
+from tiny import IMAGES, LABELS
 
 import keras_pixelcnnpp as kp
 
-SPLIT = tiny.tiny_split(12)
-IMAGES, LABELS = SPLIT.images, SPLIT.labels
 ONE_HOT = np.eye(3, dtype="int32")[LABELS]
 NO_IMAGES = [IMAGES / 255, IMAGES.astype(int) - 1, IMAGES[:, :2, :2], IMAGES.reshape(12, 16)]
 NO_LABELS = [ONE_HOT, LABELS + 1, LABELS - 1, LABELS[:5], LABELS / 2]

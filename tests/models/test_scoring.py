@@ -5,14 +5,11 @@ import functools
 import keras
 import numpy as np
 import pytest
-import tiny
 from scipy.special import log_softmax, logsumexp, softmax
+from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp.models import scoring
 
-SPLIT = tiny.tiny_split(12)
-IMAGES, LABELS = SPLIT.images, SPLIT.labels
-DIMENSIONS = 16
 OFFSETS = [0.1, -0.2, 0.4]  # of `hybrid`
 
 
@@ -20,7 +17,7 @@ def test_posterior_and_bits_per_dim(hybrid):
     scores = hybrid.class_log_likelihoods(IMAGES).astype("float64")
     expected = np.exp(log_softmax(0.3 * scores + OFFSETS, axis=1))
     np.testing.assert_allclose(hybrid.class_probabilities(IMAGES), expected, rtol=1e-4, atol=1e-6)
-    bits = -(logsumexp(scores, axis=1) - np.log(3)) / (DIMENSIONS * np.log(2))
+    bits = -(logsumexp(scores, axis=1) - np.log(3)) / (16 * np.log(2))
     np.testing.assert_allclose(hybrid.bits_per_dim(IMAGES), bits, rtol=1e-5)
 
 

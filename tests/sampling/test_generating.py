@@ -4,8 +4,10 @@ import enumeration
 import keras
 import numpy as np
 import pytest
+import tiny
 
 from keras_pixelcnnpp.distributions.levels import to_images
+from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 LABELS = np.array([0, 1, 1, 0, 1, -1, 0])
 IMAGES = to_images(np.random.default_rng(3).integers(0, 4, (7, 2, 2, 1)), 4)
@@ -80,3 +82,25 @@ def test_without_a_seed_each_call_samples_other_images(model):
     one = model.sample([0, 1, -1], verbose=0)
     keras.utils.set_random_seed(3)
     np.testing.assert_array_equal(model.sample([0, 1, -1], verbose=0), one)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.jax
+def test_later_calls_do_not_run_the_model_in_python(monkeypatch):
+    """Neither with other labels nor with another number of them."""
+    calls = []
+    original = PixelSampler.__call__
+
+    def counted(self, inputs):
+        calls.append(self)
+        return original(self, inputs)
+
+    monkeypatch.setattr(PixelSampler, "__call__", counted)
+    model = tiny.tiny_model()
+    labels = np.arange(16) % 3
+    images = model.sample(labels, seed=1)
+    assert len(calls) == 1
+    assert np.any(model.sample(labels[::-1], seed=1) != images)
+    for count in (5, 9, 13):
+        np.testing.assert_array_equal(model.sample(labels[:count], seed=1), images[:count])
+    assert len(calls) == 1

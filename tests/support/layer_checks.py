@@ -22,6 +22,11 @@ def weights_of(layer):
     }
 
 
+def flat_weights(layer):
+    """All weights in one vector."""
+    return np.concatenate([ops.convert_to_numpy(weight).ravel() for weight in layer.weights])
+
+
 def run(layer, *inputs, **call_arguments):
     """The output for arrays, as an array."""
     inputs = [ops.convert_to_tensor(array) for array in inputs]

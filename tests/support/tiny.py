@@ -34,6 +34,10 @@ def tiny_split(count, seed=0, size=4, labels=True):
     )
 
 
+TWELVE = tiny_split(12)
+IMAGES, LABELS = TWELVE.images, TWELVE.labels
+
+
 def tiny_dataset():
     """A `Dataset` with train, validation and an unlabeled test split."""
     splits = {
@@ -71,8 +75,7 @@ def untrained_pixelcnn(**arguments):
 def tiny_model(**arguments):
     """An `untrained_model`, initialized from data, whose weights no initializer gives."""
     model = untrained_model(**arguments)
-    split = tiny_split(12)
-    model.initialize(split.images, split.labels)
+    model.initialize(IMAGES, LABELS)
     randomize(model.network, scale=0.1)
     return model
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 from keras import ops
+from layer_checks import flat_weights
 
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -55,10 +56,6 @@ def train(folder, callbacks=(), epochs=4, **how):
     return model
 
 
-def weights(model):
-    return np.concatenate([variable_value(variable).ravel() for variable in model.weights])
-
-
 class Record(keras.callbacks.Callback):
     """Keeps what an epoch logs; sends itself a signal in a step, if told which."""
 
@@ -85,7 +82,7 @@ class Record(keras.callbacks.Callback):
 def whole(tmp_path_factory):
     """Final weights and logs of a run that nothing interrupted: 4 epochs of 3 steps."""
     record = Record()
-    return weights(train(tmp_path_factory.mktemp("whole"), [record])), record.logs
+    return flat_weights(train(tmp_path_factory.mktemp("whole"), [record])), record.logs
 
 
 @pytest.mark.parametrize(
@@ -108,7 +105,7 @@ def test_stopped_run_goes_on_from_the_very_step(tmp_path, whole, number, epoch, 
     after = Record()
     resumed = train(tmp_path, [after], resume=True)
     assert before.steps + after.steps == 12
-    np.testing.assert_array_equal(weights(resumed), whole[0])
+    np.testing.assert_array_equal(flat_weights(resumed), whole[0])
     # The means of the broken epoch are those over all of its steps.
     for index, logs in after.logs.items():
         assert logs == pytest.approx(whole[1][index], rel=1e-6)
@@ -119,12 +116,12 @@ def test_stopped_several_times_within_an_epoch(tmp_path, whole):
         with pytest.raises(TrainingStopped):
             train(tmp_path, [Record(signal.SIGTERM, 2, step)], resume=resume)
     assert Checkpoints(tmp_path).saved() == [Progress(2, 1), Progress(2, 2)]
-    np.testing.assert_array_equal(weights(train(tmp_path, resume=True)), whole[0])
+    np.testing.assert_array_equal(flat_weights(train(tmp_path, resume=True)), whole[0])
 
 
 def test_resuming_a_run_without_a_checkpoint_and_a_finished_one(tmp_path, whole):
     for _ in range(2):
-        np.testing.assert_array_equal(weights(train(tmp_path, resume=True)), whole[0])
+        np.testing.assert_array_equal(flat_weights(train(tmp_path, resume=True)), whole[0])
 
 
 def test_weights_that_a_callback_restores_stay(tmp_path):
@@ -134,14 +131,14 @@ def test_weights_that_a_callback_restores_stay(tmp_path):
     def watch(epoch, logs):
         logs["watched"] = [3.0, 2.0, 1.0, 2.0][epoch]
         if epoch == 2:
-            best["weights"] = weights(watcher.model)
+            best["weights"] = flat_weights(watcher.model)
 
     watcher = keras.callbacks.LambdaCallback(on_epoch_end=watch)
     stopping = keras.callbacks.EarlyStopping(
         "watched", patience=9, mode="min", restore_best_weights=True
     )
     model = train(tmp_path, [watcher, stopping])
-    np.testing.assert_array_equal(weights(model), best["weights"])
+    np.testing.assert_array_equal(flat_weights(model), best["weights"])
 
 
 def test_callback_ends_the_training(tmp_path):
@@ -151,7 +148,7 @@ def test_callback_ends_the_training(tmp_path):
     callback = keras.callbacks.LambdaCallback(on_epoch_end=stop)
     model = train(tmp_path, [callback])
     assert Checkpoints(tmp_path).saved() == [Progress(1)]
-    assert np.isfinite(weights(model)).all()
+    assert np.isfinite(flat_weights(model)).all()
 
 
 # Images that a likelihood could choke on: no noise to model at all, or nothing but noise.

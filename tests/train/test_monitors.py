@@ -18,8 +18,6 @@ from keras_pixelcnnpp.train.monitors import (
     max_validation_examples,
 )
 
-CLASS_NAMES = ("dark", "gray", "bright")
-
 
 class LogMore(keras.callbacks.Callback):
     """Adds to the logs, as `ValidationMonitor` does."""
@@ -108,7 +106,7 @@ def watched(tmp_path_factory):
     model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9))
     monitor = ValidationMonitor(tiny.tiny_split(9, seed=1))
     options = {"filters": [20, 40], "max_examples": None, "jit_compile": False, "data": "a|b"}
-    board = TensorBoardLog(folder, monitor, CLASS_NAMES, options, sample_every=2)
+    board = TensorBoardLog(folder, monitor, tiny.NAMES, options, sample_every=2)
     board.training_images(split.images)
     expected = {}
 
@@ -150,7 +148,7 @@ def test_tensorboard_has_curves_samples_and_the_confusion_matrix(watched):
     steps = {tag: [event.step for event in found.Images(tag)] for tag in found.Tags()["images"]}
     assert steps == {
         "confusion_matrix": [0, 1, 2, 3],
-        **{f"samples/{name}": [1, 3] for name in CLASS_NAMES},
+        **{f"samples/{name}": [1, 3] for name in tiny.NAMES},
     }
     assert events(folder / "train").Tags()["images"] == ["training_images"]
     # At its end `fit` puts the averaged weights into the model.
@@ -174,7 +172,7 @@ def test_hyperparameters_are_what_tensorboard_takes(watched):
 
 
 def test_a_number_that_is_not_finite_is_left_out(tmp_path, model):
-    board = TensorBoardLog(tmp_path, ValidationMonitor(tiny.tiny_split(3)), CLASS_NAMES, {})
+    board = TensorBoardLog(tmp_path, ValidationMonitor(tiny.tiny_split(3)), tiny.NAMES, {})
     board.set_model(model)
     board.on_epoch_end(0, {"loss": float("nan"), "accuracy": 0.5})
     assert "epoch_loss" not in events(tmp_path / "train").Tags()["scalars"]

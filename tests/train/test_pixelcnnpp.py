@@ -1,10 +1,10 @@
 import json
-from functools import partial
 
 import keras
 import numpy as np
 import pytest
 import tiny
+from layer_checks import flat_weights
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import copy_initial_weights
@@ -20,8 +20,8 @@ TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum"
 HYBRID = {"label_loss_weight": 0.5, "likelihood_epochs": 1, "learning_rate_decay": 0.99}
 
 
-def train(path, overrides=(), **how):
-    dataset = tiny.tiny_dataset()
+def train(path, overrides=(), dataset=None, **how):
+    dataset = dataset or tiny.tiny_dataset()
     preset = {"model": tiny.MODEL, "training": TRAINING}
     model, training = resolve_options(preset, dict(overrides), dataset.num_classes)
     data = tiny.tiny_data_config(dataset)
@@ -59,7 +59,7 @@ def test_what_is_written(trained):
     assert section["parameters"] == trained[0].count_params()
     assert config["data"]["class_names"] == ["dark", "gray", "bright"]
     assert json.loads(trained[1].config_json.read_text()) == config
-    rows = json.loads(trained[1].history_json("pixelcnnpp").read_text())
+    rows = trained[1].history("pixelcnnpp")
     assert [row["epoch"] for row in rows] == [1, 2]
     measured = {"bits_per_dim", "val_accuracy", "val_bits_per_dim", "val_cross_entropy"}
     assert all(measured <= set(row) for row in rows)
@@ -70,50 +70,41 @@ def test_images_without_a_label_are_trained_on(tmp_path):
     dataset.split("train").labels[15:] = -1
     options = {**HYBRID, "unlabeled_weight": 0.5, "batch_size": 5, "epochs": 2}
     options["learning_rate_warmup"] = 1
-    preset = {"model": tiny.MODEL, "training": TRAINING}
-    model, training = resolve_options(preset, options, 3)
     count = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: seen.append(0),
         on_train_batch_end=lambda step, logs: seen.append(seen.pop() + 1),
     )
-    run, data = RunFolder(tmp_path), tiny.tiny_data_config(dataset)
-    start = Start(callbacks=[count], verbose=0)
-    trained = train_pixelcnnpp(dataset, run, model, training, data, start)
+    trained = train(tmp_path, options, dataset, callbacks=[count])
     assert seen == [5, 5]
     # Of 10 steps, 5 are by likelihood alone.
     assert trained.optimizer._learning_rate.again_at == 5
     assert trained.unlabeled_weight == 0.5
-    rows = json.loads(run.history_json("pixelcnnpp").read_text())
+    rows = RunFolder(tmp_path).history("pixelcnnpp")
     assert all(np.isfinite(row["bits_per_dim"]) for row in rows)
 
 
-def test_baseline(tmp_path):
-    dataset = tiny.tiny_dataset()
-    run = RunFolder(tmp_path)
-    options = overrides(BaselineOptions(data="", run=tmp_path, epochs=1, horizontal_flip=False))
+def train_cnn(path, dataset):
+    run = RunFolder(path)
+    options = overrides(BaselineOptions(data="", run=path, epochs=1, horizontal_flip=False))
     data, start = tiny.tiny_data_config(dataset), Start(verbose=0)
-    model = train_baseline(dataset, run, options, data, start)
+    return train_baseline(dataset, run, options, data, start)
+
+
+def test_baseline(tmp_path):
+    model, run = train_cnn(tmp_path, tiny.tiny_dataset()), RunFolder(tmp_path)
     loaded = keras.models.load_model(run.baseline_keras)
-    for variable, expected in zip(loaded.weights, model.weights, strict=True):
-        np.testing.assert_array_equal(variable_value(variable), variable_value(expected))
+    np.testing.assert_array_equal(flat_weights(loaded), flat_weights(model))
     assert run.read_config()["baseline"]["options"]["epochs"] == 1
-    assert "val_accuracy" in json.loads(run.history_json("baseline").read_text())[0]
+    assert "val_accuracy" in run.history("baseline")[0]
 
 
-@pytest.mark.parametrize("model", ["pixelcnnpp", "baseline"])
-def test_nothing_to_measure_on_is_said_before_training(tmp_path, model):
+@pytest.mark.parametrize("train_model", [train, train_cnn])
+def test_nothing_to_measure_on_is_said_before_training(tmp_path, train_model):
     dataset = tiny.tiny_dataset()
     dataset.splits["validation"] = tiny.tiny_split(4, labels=False)
-    data, run = tiny.tiny_data_config(dataset), RunFolder(tmp_path / "run")
-    if model == "baseline":
-        options = overrides(BaselineOptions(data="", run=run.path))
-        train = partial(train_baseline, dataset, run, options, data)
-    else:
-        options = resolve_options({"model": tiny.MODEL, "training": TRAINING}, {}, 3)
-        train = partial(train_pixelcnnpp, dataset, run, *options, data)
     with pytest.raises(UserError, match="validation has no labeled image"):
-        train(Start(verbose=0))
-    assert not run.path.exists()
+        train_model(tmp_path / "run", dataset=dataset)
+    assert not (tmp_path / "run").exists()
 
 
 WITH_POSTERIOR = {"label_loss_weight": 0.5, "initial_logit_scale": 0.5}
@@ -150,10 +141,7 @@ def test_training_starts_from_them(source, tmp_path):
     options = {"initial_weights": str(tmp_path), "learning_rate": 0.0, "epochs": 1}
     options["num_levels"] = source.num_levels
     model = train(tmp_path / "run", options)
-    for weights, expected in zip(
-        model.network.get_weights(), source.network.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(weights, expected)
+    np.testing.assert_array_equal(flat_weights(model.network), flat_weights(source.network))
 
 
 @pytest.fixture
