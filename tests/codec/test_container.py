@@ -156,16 +156,12 @@ def test_another_process_and_a_saved_model(model, images, data, tmp_path):
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"batch_size": 1025}, "`batch_size`. Expected an integer from 1 to 1024. Received"),
-        ({"labels": [0, 1, 2, 3, 0]}, "`labels`. Expected integers from 0 to 2"),
-        ({"images": np.zeros((1, 4, 4, 3), "uint8")}, "images. Expected integers"),
-    ],
+    ("name", "value"),
+    [("batch_size", 1025), ("labels", [3] * 5), ("images", np.zeros((1, 4, 4, 3)))],
 )
-def test_bad_arguments(model, images, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        model.compress(**{"images": images, **arguments})
+def test_bad_arguments(model, images, name, value):
+    with pytest.raises(ValueError, match=f"{name}`?. Expected"):
+        model.compress(**{"images": images, name: value})
 
 
 @pytest.mark.once

@@ -19,47 +19,26 @@ from keras_pixelcnnpp.train.monitors import (
 )
 
 
-class LogMore(keras.callbacks.Callback):
-    """Adds to the logs, as `ValidationMonitor` does."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs["val_accuracy"] = float("nan") if epoch == 1 else epoch / 10
-
-
-@pytest.fixture
-def model():
-    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    return model
+def log(path, losses):
+    """A training that logs a loss for each epoch."""
+    history = HistoryFile(path)
+    for epoch, loss in losses.items():
+        history.on_epoch_begin(epoch)
+        history.on_epoch_end(epoch, {"loss": loss})
 
 
-def fit(model, path, epochs, initial_epoch=0):
-    x = np.arange(12.0).reshape(4, 3) / 12
-    return model.fit(
-        x,
-        x[:, :1],
-        epochs=epochs,
-        initial_epoch=initial_epoch,
-        verbose=0,
-        callbacks=[LogMore(), HistoryFile(path)],
-    )
-
-
-def test_file_has_what_keras_has_and_a_resumed_run_goes_on_with_it(model, tmp_path):
+def test_a_resumed_run_goes_on_with_its_file(tmp_path):
     path = tmp_path / "logs" / "history.json"
-    kept = fit(model, path, epochs=3).history
+    log(path, {0: 4.0, 1: float("nan"), 2: 3.0})
     first = read_history(path)
     assert [row["epoch"] for row in first] == [1, 2, 3]
-    assert [row["loss"] for row in first] == pytest.approx(kept["loss"])
-    # NaN is no JSON.
-    assert [row["val_accuracy"] for row in first] == [0.0, None, 0.2]
-    assert all(row["seconds"] > 0 for row in first)
+    assert [row["loss"] for row in first] == [4, None, 3]  # NaN is no JSON
+    assert all(row["seconds"] >= 0 for row in first)
     # Killed after epoch 3 was logged and before its checkpoint was there: epoch 3 comes again.
-    fit(model, path, epochs=4, initial_epoch=2)
+    log(path, {2: 2.0, 3: 1.0})
     rows = read_history(path)
-    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert rows[:2] == first[:2]
-    assert rows[2]["loss"] != first[2]["loss"]
+    assert [row["loss"] for row in rows] == [4, None, 2, 1]
 
 
 @pytest.mark.parametrize("content", ["[{", "{}", "[1]", '[{"loss": 1}]', "\xff"])
@@ -68,10 +47,8 @@ def test_damaged_file_counts_as_none(tmp_path, content):
     path.write_text(content, encoding="latin-1")
     assert read_history(path) == []
     assert read_history(tmp_path / "none.json") == []
-    history = HistoryFile(path)
-    history.on_epoch_begin(0)
-    history.on_epoch_end(0, {"loss": 1.0})
-    assert [row["loss"] for row in read_history(path)] == [1.0]
+    log(path, {0: 1.0})
+    assert [row["loss"] for row in read_history(path)] == [1]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +80,7 @@ def watched(tmp_path_factory):
     """A model after four epochs, its logs in memory and on disk, and its monitor."""
     folder = tmp_path_factory.mktemp("logs")
     model, split = tiny.tiny_model(class_names=tiny.NAMES), tiny.tiny_split(24)
-    model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9))
+    model.compile(keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.9))
     monitor = ValidationMonitor(tiny.tiny_split(9, seed=1))
     options = {"filters": [20, 40], "max_examples": None, "jit_compile": False, "data": "a|b"}
     board = TensorBoardLog(folder, monitor, tiny.NAMES, options, sample_every=2)
@@ -171,8 +148,8 @@ def test_hyperparameters_are_what_tensorboard_takes(watched):
     }
 
 
-def test_a_number_that_is_not_finite_is_left_out(tmp_path, model):
+def test_a_number_that_is_not_finite_is_left_out(tmp_path):
     board = TensorBoardLog(tmp_path, ValidationMonitor(tiny.tiny_split(3)), tiny.NAMES, {})
-    board.set_model(model)
+    board.set_model(keras.Sequential())
     board.on_epoch_end(0, {"loss": float("nan"), "accuracy": 0.5})
     assert "epoch_loss" not in events(tmp_path / "train").Tags()["scalars"]
