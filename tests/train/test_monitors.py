@@ -151,5 +151,6 @@ def test_hyperparameters_are_what_tensorboard_takes(watched):
 def test_a_number_that_is_not_finite_is_left_out(tmp_path):
     board = TensorBoardLog(tmp_path, ValidationMonitor(tiny.tiny_split(3)), tiny.NAMES, {})
     board.set_model(keras.Sequential())
+    board.model.compile("sgd")
     board.on_epoch_end(0, {"loss": float("nan"), "accuracy": 0.5})
     assert "epoch_loss" not in events(tmp_path / "train").Tags()["scalars"]
