@@ -29,41 +29,25 @@ def data(tmp_path_factory):
     return tiny.save_npz(tmp_path_factory.mktemp("data") / "tiny.npz")
 
 
-def in_a_fresh_process(installed, command="-", **environ):
-    """Imports the package where only some backends are installed; returns the process.
+# Ends where the package would go on, so that it is seen what it chose.
+KERAS = """
+import os, sys
+__import__(os.environ.get("KERAS_BACKEND", "tensorflow"))
+print(os.environ["KERAS_BACKEND"])
+sys.exit()
+"""
 
-    It imports an empty Keras and stops where the package would go on: how it chose is seen.
-    """
+
+def in_a_fresh_process(folder, installed, program="script.py", **environ):
+    """Imports the package where there are only such a Keras and some backends, without content."""
+    files = {program: "import keras_pixelcnnpp", "keras.py": KERAS}
+    for name, content in {**files, **{f"{backend}.py": "" for backend in installed}}.items():
+        (folder / name).write_text(content)
     kept = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     root = Path(keras_pixelcnnpp.__file__).parent.parent
-    code = f"""
-import importlib.util, os, sys, types
-found = importlib.util.find_spec
-backends = "tensorflow", "jax", "torch"
-installed = {list(installed)!r}
-importlib.util.find_spec = lambda name: name in installed if name in backends else found(name)
-
-class Keras:
-    def find_spec(self, name, *rest):
-        if name == "keras":
-            chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
-            if chosen not in installed:
-                raise ModuleNotFoundError(f"No module named {{chosen!r}}", name=chosen)
-            print(chosen)
-            sys.exit()
-
-sys.meta_path.insert(0, Keras())
-sys.path.insert(0, {str(root)!r})
-sys.argv[0] = {command!r}
-import keras_pixelcnnpp
-"""
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env=kept | environ,
-        capture_output=True,
-        check=False,
-        text=True,
-    )
+    environ["PYTHONPATH"] = os.pathsep.join([str(folder), str(root)])
+    command = [sys.executable, "-S", folder / program]  # without site-packages
+    return subprocess.run(command, env=kept | environ, capture_output=True, check=False, text=True)
 
 
 @pytest.mark.parametrize(
@@ -80,16 +64,16 @@ def test_which_backend_is_chosen(tmp_path, installed, keras_json, variable, expe
     if keras_json:
         (tmp_path / "keras.json").write_text(json.dumps({"backend": keras_json}))
     environ = {"KERAS_HOME": str(tmp_path)} | ({"KERAS_BACKEND": variable} if variable else {})
-    result = in_a_fresh_process(installed, **environ)
+    result = in_a_fresh_process(tmp_path, installed, **environ)
     assert result.stdout.strip() == expected, result.stderr
 
 
-def test_a_backend_that_is_not_installed_is_named():
-    result = in_a_fresh_process(("tensorflow",), KERAS_BACKEND="jax")
+def test_a_backend_that_is_not_installed_is_named(tmp_path):
+    result = in_a_fresh_process(tmp_path, (), "pixelcnnpp.py")
+    one_line((result.returncode, result.stdout, result.stderr), "pip install tensorflow")
+    result = in_a_fresh_process(tmp_path, ("tensorflow",), KERAS_BACKEND="jax")
     last = result.stderr.splitlines()[-1]
     assert last.startswith("ImportError: The Keras backend 'jax' is not installed")
-    result = in_a_fresh_process((), "/usr/bin/pixelcnnpp")
-    one_line((result.returncode, result.stdout, result.stderr), "pip install tensorflow")
 
 
 def test_commands_leave_gpu_memory_to_others(pixelcnnpp, monkeypatch):

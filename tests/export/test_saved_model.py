@@ -195,12 +195,7 @@ def test_version_folder(tmp_path):
 ALONE = """
     import sys
 
-    class Blocker:
-        def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] in ("keras_pixelcnnpp", "sklearn"):
-                raise ImportError(f"{name} is blocked")
-
-    sys.meta_path.insert(0, Blocker())
+    sys.modules |= dict.fromkeys(("keras_pixelcnnpp", "sklearn"))  # to import None is an error
     import numpy as np
     import tensorflow as tf
 
@@ -229,7 +224,6 @@ ALONE = """
     assert (sample(64, 6) != sample(64, 5)).any()
     warm, cold = (sample(64, 5, temperature).reshape(32, 2, -1) for temperature in (1.0, 1e-6))
     assert (cold == cold[:1]).all() and (warm != warm[:1]).any()
-    assert not [name for name in sys.modules if name.startswith("keras_pixelcnnpp")]
     np.savez(sys.argv[3], scores=scores, log_probs=log_probs, sampled=sample(20_000, 5))
 """
 

@@ -11,12 +11,6 @@ from keras_pixelcnnpp.layers.gated_residual import (
     concat_elu,
 )
 
-SHAPE = (2, 1, 4, 6, 3)
-
-
-def features(rng, *shape):
-    return rng.normal(size=shape or SHAPE).astype("float32")
-
 
 @pytest.mark.parametrize(("shift", "columns"), [("down", (-1, 0, 1)), ("down_right", (-1, 0))])
 @pytest.mark.parametrize(
