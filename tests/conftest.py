@@ -158,7 +158,8 @@ def trained_run(tmp_path_factory):
     folder = RunFolder(tmp_path_factory.mktemp("trained"))
     data = tiny.tiny_data_config(tiny.tiny_dataset())
     data["source"] = str(tiny.save_npz(folder.path / "tiny.npz"))
-    model = tiny.tiny_model(class_names=tiny.NAMES)
+    model = tiny.untrained_model(class_names=tiny.NAMES)
+    model.initialize(tiny.IMAGES, tiny.LABELS)
     section = {"options": {}, "model": model.get_config()}
     write_json(folder.config_json, {"data": data, "pixelcnnpp": section})
     model.save(folder.model_keras)

@@ -15,6 +15,7 @@ from command_line import done, one_line
 import keras_pixelcnnpp
 from keras_pixelcnnpp.models.archive import ARCHITECTURES
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.train import commands
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 
@@ -142,15 +143,13 @@ def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
     out = done(pixelcnnpp("presets"))
     assert "…" not in out
     rows = [line.split() for line in out.splitlines()]
-    root = Path(keras_pixelcnnpp.presets.__file__).parent
-    for path in root.glob("*/metadata.json"):
-        facts = json.loads(path.read_text())
-        (row,) = [row[1:] for row in rows if row[:1] == [path.parent.name]]
-        assert row[0] == facts["description"].split()[0]
-        if path.with_name("model.weights.h5").exists():
-            accuracy = f"{100 * facts['metrics']['accuracy']:.1f}%"
-            bits = f"{facts['metrics']['bits_per_dim']:.3f}"
-            assert row[-3:] == [accuracy, bits, facts["split"]]
+    for preset in map(Preset, preset_names()):
+        (row,) = [row[1:] for row in rows if row[:1] == [preset.name]]
+        assert row[0] == preset.metadata["description"].split()[0]
+        if preset.has_weights:
+            numbers, split = preset.metadata["metrics"], preset.metadata["split"]
+            accuracy, bits = f"{100 * numbers['accuracy']:.1f}%", f"{numbers['bits_per_dim']:.3f}"
+            assert row[-3:] == [accuracy, bits, split]
 
 
 @pytest.mark.tensorflow

@@ -7,11 +7,7 @@ from keras import ops
 from layer_checks import run
 
 from keras_pixelcnnpp import PixelCNN, PixelCNNPlusPlus
-from keras_pixelcnnpp.conditioning import (
-    STRATEGIES,
-    EmbeddingConditioning,
-    MixtureHeadConditioning,
-)
+from keras_pixelcnnpp.conditioning import STRATEGIES, EmbeddingConditioning, MixtureHeadConditioning
 
 NUM_CLASSES = 3
 LABELS = np.array([[2, 0, 3, 1], [1, 1, 2, 0]])  # 3 is "no label"

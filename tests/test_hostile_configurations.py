@@ -57,10 +57,9 @@ def test_json_that_is_huge_or_no_file(tmp_path):
     path = tmp_path / "config.json"
     with path.open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(UserError, match="at most 64 MB"):
-        read_json(path)
-    with pytest.raises(UserError, match="at most 64 MB"):
-        read_json(tmp_path)
+    for no_file in (path, tmp_path):
+        with pytest.raises(UserError, match="at most 64 MB"):
+            read_json(no_file)
     with pytest.raises(UserError, match="cannot be read"):
         read_json(tmp_path / "none.json")
 

@@ -4,12 +4,7 @@ import pytest
 import tiny
 from keras import ops
 
-from keras_pixelcnnpp.optimizers import (
-    WarmUp,
-    averaged_weights,
-    make_optimizer,
-    variable_value,
-)
+from keras_pixelcnnpp.optimizers import WarmUp, averaged_weights, make_optimizer, variable_value
 
 schedules = keras.optimizers.schedules
 

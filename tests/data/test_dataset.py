@@ -7,25 +7,18 @@ from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.errors import UserError
 
 SORTED = np.repeat(np.arange(3), 30).astype("int32")
+IMAGES, LABELS = np.arange(24, dtype="uint8").reshape(3, 2, 4, 1), np.array([0, 1, 0], "int32")
 
 
-def small_dataset(**changes):
-    images = np.arange(24, dtype="uint8").reshape(3, 2, 4, 1)
-    arguments = {
-        "images": images,
-        "labels": np.array([0, 1, 0], "int32"),
-        "class_names": ("a", "b"),
-        "split": "train",
-    } | changes
-    split = LabeledImages(arguments["images"], arguments["labels"], ("x", "y", "z"))
-    return Dataset("small", arguments["class_names"], {arguments["split"]: split})
+def small_dataset(images=IMAGES, labels=LABELS, class_names=("a", "b"), split="train"):
+    return Dataset("small", class_names, {split: LabeledImages(images, labels, ("x", "y", "z"))})
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"images": np.arange(24, dtype="uint8").reshape(3, 2, 4, 1)[::-1]},
-        {"images": np.arange(24, dtype="uint8").reshape(3, 4, 2, 1)},
+        {"images": IMAGES[::-1]},
+        {"images": IMAGES.reshape(3, 4, 2, 1)},
         {"labels": np.array([1, 0, 0], "int32")},
         {"class_names": ("a", "c")},
         {"class_names": ("ab",)},

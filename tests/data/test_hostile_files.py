@@ -40,11 +40,6 @@ IMAGES = [
 ]
 
 
-def one_line(error):
-    assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 1000
-
-
 @examples(300)
 @given(hostile.damaged(IMAGES) | st.binary(max_size=200))
 def test_any_image(content):
@@ -65,9 +60,7 @@ def test_any_image(content):
     ids=["PNG", "huge PNG", "JPEG", "comment", "scans"],
 )
 def test_bomb_is_refused(content):
-    with pytest.raises(UserError) as error:
-        read_image(content, SHAPE)
-    one_line(error)
+    assert hostile.result_or_one_line(read_image, content, SHAPE) is None
 
 
 @pytest.fixture(scope="module")
@@ -158,4 +151,4 @@ def test_hostile_npz(tmp_path, entries, message):
     path.write_bytes(npz(**entries))
     with pytest.raises(UserError, match=message) as error:
         load_dataset(path)
-    one_line(error)
+    assert "\n" not in str(error.value)

@@ -6,12 +6,7 @@ from hostile import encoded
 from images import write_image
 from PIL import Image
 
-from keras_pixelcnnpp.data.images import (
-    image_grid,
-    png_bytes,
-    read_image,
-    resize_images,
-)
+from keras_pixelcnnpp.data.images import image_grid, png_bytes, read_image, resize_images
 from keras_pixelcnnpp.errors import UserError
 
 GRAY = [0.299 * 200 + 0.587 * 100 + 0.114 * 50]

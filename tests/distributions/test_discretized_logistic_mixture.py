@@ -44,29 +44,6 @@ def distribution(parameters, **arguments):
     )
 
 
-@needs_tfp
-def test_shapes(rng):
-    example = distribution(example_parameters(rng, 3, 1), channels=2, num_levels=4)
-    assert tuple(example.batch_shape) == (3, 1)
-    assert tuple(example.event_shape) == (2,)
-    assert ops.convert_to_numpy(example.batch_shape_tensor()).tolist() == [3, 1]
-    assert ops.convert_to_numpy(example.event_shape_tensor()).tolist() == [2]
-    assert tuple(example.log_prob(ops.zeros((5, 3, 4, 2))).shape) == (5, 3, 4)
-    assert (example.num_mixtures, example.channels, example.num_levels) == (2, 2, 4)
-
-
-@needs_tfp
-def test_log_prob_agrees_with_float64(rng):
-    parameters = example_parameters(rng, 20, channels=3)
-    levels = rng.integers(0, 256, (20, 3))
-    received = distribution(parameters).log_prob(ops.convert_to_tensor(levels.astype("float32")))
-    expected = [
-        ReferencePixel(pixel, 3, 256).log_prefix(level)
-        for pixel, level in zip(parameters, levels, strict=True)
-    ]
-    assert ops.convert_to_numpy(received) == pytest.approx(np.array(expected), rel=1e-5, abs=1e-4)
-
-
 def seed_for_tfp(value):
     if keras.backend.backend() == "jax":
         import jax
@@ -77,30 +54,36 @@ def seed_for_tfp(value):
 
 @needs_tfp
 @tfp_samples
-def test_samples_follow_the_law(rng):
+def test_shapes_and_seeds(rng):
+    example = distribution(example_parameters(rng, 3, 1), channels=2, num_levels=4)
+    assert tuple(example.batch_shape) == (3, 1)
+    assert tuple(example.event_shape) == (2,)
+    assert ops.convert_to_numpy(example.batch_shape_tensor()).tolist() == [3, 1]
+    assert ops.convert_to_numpy(example.event_shape_tensor()).tolist() == [2]
+    assert tuple(example.log_prob(ops.zeros((5, 3, 4, 2))).shape) == (5, 3, 4)
+    assert (example.num_mixtures, example.channels, example.num_levels) == (2, 2, 4)
+    samples = [example.sample((5, 2), seed=seed_for_tfp(seed)) for seed in (0, 0, 1)]
+    first, again, other = map(ops.convert_to_numpy, samples)
+    assert first.shape == (5, 2, 3, 1, 2)
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
+
+
+@needs_tfp
+@tfp_samples
+def test_samples_and_log_prob_follow_the_law(rng):
     parameters = example_parameters(rng)
-    samples = distribution(parameters, channels=2, num_levels=4).sample(
-        100_000, seed=seed_for_tfp(1)
-    )
+    example = distribution(parameters, channels=2, num_levels=4)
+    samples = example.sample(100_000, seed=seed_for_tfp(1))
     levels = ops.convert_to_numpy(samples).astype("int64")
     assert levels.shape == (100_000, 2)
     counts = np.bincount(levels @ [4, 1], minlength=16)
     expected = ReferencePixel(parameters, 2, 4).probabilities().ravel() * 100_000
     assert expected.min() > 5
+    pixels = ops.convert_to_tensor(np.float32(list(np.ndindex(4, 4))))
+    log_probs = ops.convert_to_numpy(example.log_prob(pixels))
+    np.testing.assert_allclose(np.exp(log_probs), expected / 100_000, rtol=1e-5)
     assert chisquare(counts, expected * 100_000 / expected.sum()).pvalue > 1e-3
-
-
-@needs_tfp
-@tfp_samples
-def test_sample_shape_and_seed(rng):
-    example = distribution(example_parameters(rng, 3), channels=2, num_levels=4)
-    samples = example.sample((5, 2), seed=seed_for_tfp(0))
-    assert tuple(samples.shape) == (5, 2, 3, 2)
-    again = example.sample((5, 2), seed=seed_for_tfp(0))
-    other = example.sample((5, 2), seed=seed_for_tfp(1))
-    samples, again, other = (ops.convert_to_numpy(value) for value in (samples, again, other))
-    assert np.array_equal(samples, again)
-    assert not np.array_equal(samples, other)
 
 
 @needs_tfp

@@ -10,7 +10,6 @@ from scipy.special import log_softmax
 
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.images import image_grid
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.generation import (
     GALLERIES,
     Comparison,
@@ -18,7 +17,6 @@ from keras_pixelcnnpp.evaluate.generation import (
     complete_images,
     nearest_gallery,
     nearest_training,
-    parse_temperatures,
     real_reference_images,
     reference_images,
 )
@@ -130,23 +128,13 @@ class TestComparison:
         assert "class_consistency" not in report
 
 
-class TestReference:
-    @pytest.mark.parametrize(
-        ("split", "message"),
-        [("train", "wasn't trained on"), ("holdout", "no split 'holdout'"), ("empty", "has no")],
-    )
-    def test_refused(self, split, message):
-        splits = {"train": tiny.tiny_split(6), "empty": tiny.tiny_split(6).take(slice(0, 0))}
-        with pytest.raises(UserError, match=message):
-            reference_images(Dataset("tiny", tiny.NAMES, splits), split)
-
-    def test_images_without_labels_are_left_out_if_others_have_them(self):
-        mixed = tiny.tiny_split(60, 1)
-        mixed.labels[:20] = -1
-        splits = {"train": TRAIN, "mixed": mixed, "none": tiny.tiny_split(5, labels=False)}
-        dataset = Dataset("tiny", tiny.NAMES, splits)
-        assert len(reference_images(dataset, "mixed")) == 40
-        assert len(reference_images(dataset, "none")) == 5
+def test_images_without_labels_are_left_out_of_a_reference_if_others_have_them():
+    mixed = tiny.tiny_split(60, 1)
+    mixed.labels[:20] = -1
+    splits = {"train": TRAIN, "mixed": mixed, "none": tiny.tiny_split(5, labels=False)}
+    dataset = Dataset("tiny", tiny.NAMES, splits)
+    assert len(reference_images(dataset, "mixed")) == 40
+    assert len(reference_images(dataset, "none")) == 5
 
 
 class TestNearestTraining:
@@ -197,14 +185,6 @@ def test_completions_keep_the_upper_half():
     assert (pixels[:, 2:].reshape(9, 4, 4, 1) == completed).all()
 
 
-def test_temperatures():
-    assert parse_temperatures("") == []
-    assert parse_temperatures(" 2, 0.5 ,2") == [0.5, 2.0]
-    for text in ("a", "0", "1,-1", "nan", "1;2"):
-        with pytest.raises(UserError, match="numbers above 0"):
-            parse_temperatures(text)
-
-
 def test_images_grids_and_report(pixelcnnpp, run):
     command = ("evaluate", "generation", "--run", run.path, "--reference", "none")
     command += ("--temperatures", "")
@@ -242,7 +222,7 @@ def test_images_grids_and_report(pixelcnnpp, run):
 
 def test_beside_real_images(pixelcnnpp, run):
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 4)
-    out = done(pixelcnnpp(*command, "--temperatures", "1,1.15", "--completions", 2))
+    out = done(pixelcnnpp(*command, "--temperatures", "1.15, 1,1", "--completions", 2))
     assert "1.15" in out
     for name in GALLERIES:
         with Image.open(run.reports / f"{name}.png") as image:
@@ -302,6 +282,8 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
     [
         (("--temperature", 0), "temperature"),
         (("--guidance", 1), "label dropout"),
+        (("--temperatures", "1,-1"), "numbers above 0"),
+        (("--reference", "train"), "wasn't trained on"),
         (("--data", "nowhere"), "nowhere"),
     ],
 )

@@ -24,19 +24,9 @@ PREFIX = "data:image/png;base64,"
 # From the place of a file to its content.
 FILES = json.loads(Path(__file__).with_name("finished_run.json").read_text(encoding="utf-8"))
 IMAGES = (
-    "samples",
-    "temperatures",
-    "completions",
-    "nearest_neighbors",
-    "reliability",
-    "selective_accuracy",
-    "partial",
-    "evidence",
-    "ood",
-    "confusion_pixelcnnpp",
-    "confusion_baseline",
-    "roc_pixelcnnpp",
-    "roc_baseline",
+    *("samples", "temperatures", "completions", "nearest_neighbors", "evidence", "ood"),
+    *("reliability", "selective_accuracy", "partial"),
+    *("confusion_pixelcnnpp", "confusion_baseline", "roc_pixelcnnpp", "roc_baseline"),
 )
 EMPTY = {"meta", "link", "img", "br", "hr", "input"}
 

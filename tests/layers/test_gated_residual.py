@@ -5,11 +5,7 @@ from keras import ops
 from layer_checks import randomize, run, weights_of
 from reference_network import ReferencePixelCNN
 
-from keras_pixelcnnpp.layers.gated_residual import (
-    ResidualStack,
-    SharedDropout,
-    concat_elu,
-)
+from keras_pixelcnnpp.layers.gated_residual import ResidualStack, SharedDropout, concat_elu
 
 
 @pytest.mark.parametrize(("shift", "columns"), [("down", (-1, 0, 1)), ("down_right", (-1, 0))])
@@ -39,16 +35,10 @@ def test_work_before_the_label_is_done_once(rng):
     """On the way down there is one candidate, though the label has three."""
     x, labels = rng.normal(size=(2, 1, 4, 4, 3)).astype("float32"), np.array([[0, 1, 2]] * 2)
     candidates = {}
-    for conditioned_blocks in ("all", "up"):
-        stack = ResidualStack(
-            (3, 4),
-            (1, 1),
-            conditioning="bias",
-            num_classes=3,
-            conditioned_blocks=conditioned_blocks,
-        )
-        outputs = stack(x, labels=labels)
-        candidates[conditioned_blocks] = [output.shape[1] for output in outputs.values()]
+    for blocks in ("all", "up"):
+        options = {"conditioning": "bias", "num_classes": 3, "conditioned_blocks": blocks}
+        outputs = ResidualStack((3, 4), (1, 1), **options)(x, labels=labels)
+        candidates[blocks] = [output.shape[1] for output in outputs.values()]
     assert candidates == {"all": [3, 3, 3, 3, 3], "up": [1, 1, 3, 3, 3]}
 
 

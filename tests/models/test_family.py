@@ -48,6 +48,7 @@ def test_trains_and_comes_back(cls, head, conditioning, tmp_path):
     np.testing.assert_allclose(flat_weights(archived), flat_weights(model), rtol=1e-5, atol=1e-7)
 
 
+PYRAMID = {"filters": (4, 6), "num_blocks": (1, 2), "num_resolutions": 2}
 COMMON = {
     "num_mixtures": 3,
     "label_dropout_rate": 0.1,
@@ -65,16 +66,7 @@ COMMON = {
     ("cls", "arguments"),
     [
         *((cls, {"filters": 8, "num_blocks": 2, "head": "logistic_mixture"}) for cls in MASKED),
-        (
-            kp.PixelCNNPlusPlus,
-            {
-                "filters": (4, 6),
-                "num_blocks": (1, 2),
-                "num_resolutions": 2,
-                "conditioned_blocks": "up",
-                "head": "categorical",
-            },
-        ),
+        (kp.PixelCNNPlusPlus, {**PYRAMID, "conditioned_blocks": "up", "head": "categorical"}),
     ],
 )
 def test_config(cls, arguments):

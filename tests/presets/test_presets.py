@@ -142,7 +142,8 @@ def test_arguments_of_the_training_leave_the_weights(saved, trained):
     arguments |= {"learn_logit_scale": False, "image_shape": (6, 4, 1), "dtype": "mixed_bfloat16"}
     restored = PixelCNNPlusPlus.from_preset(saved, **arguments)
     assert all(getattr(restored, n) == value for n, value in arguments.items() if n != "dtype")
-    np.testing.assert_array_equal(flat_weights(restored), flat_weights(trained))
+    np.testing.assert_array_equal(flat_weights(restored.network), flat_weights(trained.network))
+    assert restored.logit_scale == trained.logit_scale
 
 
 def test_weights_that_lead_to_another_file(saved, tmp_path):

@@ -7,12 +7,7 @@ import pytest
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.optimizers import use_averages, variable_value
-from keras_pixelcnnpp.train.checkpoints import (
-    Checkpoints,
-    EpochCheckpoint,
-    Progress,
-    StopOnSignal,
-)
+from keras_pixelcnnpp.train.checkpoints import Checkpoints, EpochCheckpoint, Progress, StopOnSignal
 
 
 def model():

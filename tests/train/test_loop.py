@@ -9,7 +9,6 @@ from keras import ops
 from layer_checks import flat_weights
 
 from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.optimizers import variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress, TrainingStopped
 from keras_pixelcnnpp.train.loop import train_epochs
@@ -165,16 +164,8 @@ IMAGES = {
 def test_training_stays_finite(tmp_path, precision):
     """A learning rate fifty times what a preset has, so that log-scales reach their floor."""
     keras.config.set_dtype_policy(precision)
-    model = PixelCNNPlusPlus(
-        image_shape=SHAPE[1:],
-        num_classes=2,
-        filters=4,
-        num_blocks=1,
-        num_resolutions=1,
-        num_mixtures=2,
-        conditioning="bias",
-        label_loss_weight=1.0,
-    )
+    options = {"num_classes": 2, "num_levels": 256, "num_mixtures": 2, "dropout_rate": 0.15}
+    model = tiny.untrained_model(image_shape=SHAPE[1:], label_loss_weight=1.0, **options)
     model.compile(keras.optimizers.Adam(0.05))
     model.optimizer.build(model.trainable_variables)
     untrained = Checkpoints(tmp_path / "untrained")
