@@ -159,9 +159,7 @@ def test_images_of_a_single_class(pixelcnnpp, tmp_path):
     images = tiny.tiny_split(40).images
     data, run = tmp_path / "one.npz", tmp_path / "run"
     np.savez(data, x_train=images, y_train=np.zeros(40, int))
-    out = done(pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL))
-    assert "36 train, 4 validation images of 4×4×1, 1 classes" in out
-    assert f"Wrote {run / 'model.keras'}" in out
+    done(pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL))
     done(pixelcnnpp("evaluate", "classification", "--run", run))
     report = json.loads((run / "reports" / "classification.json").read_text())
     assert report["models"]["pixelcnnpp"]["log_loss"] == 0

@@ -134,9 +134,7 @@ def test_hostile_weights_of_a_preset_with_their_checksum(preset, tmp_path, conte
     (tmp_path / "model.weights.h5").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     (tmp_path / "metadata.json").write_text(json.dumps({"sha256": digest}))
-    with pytest.raises(UserError, match="not the weights of this model") as error:
-        PixelCNNPlusPlus.from_preset(tmp_path)
-    assert "\n" not in str(error.value)
+    assert hostile.result_or_one_line(PixelCNNPlusPlus.from_preset, tmp_path) is None
 
 
 def test_hostile_checkpoint(tmp_path):

@@ -20,8 +20,7 @@ def test_half_of_the_images_are_mistakes_where_there_are_so_many():
 
 
 def test_command(pixelcnnpp, run):
-    out = done(pixelcnnpp("evaluate", "evidence", "--run", run.path, "--per-class", 2))
-    assert str(run.reports) in out
+    done(pixelcnnpp("evaluate", "evidence", "--run", run.path, "--per-class", 2))
     with Image.open(run.reports / "evidence.png") as image:
         assert min(image.size) > 200
     report = json.loads((run.reports / "evidence.json").read_text())

@@ -223,7 +223,6 @@ def test_images_grids_and_report(pixelcnnpp, run):
 def test_beside_real_images(pixelcnnpp, run):
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 4)
     out = done(pixelcnnpp(*command, "--temperatures", "1.15, 1,1", "--completions", 2))
-    assert "1.15" in out
     for name in GALLERIES:
         with Image.open(run.reports / f"{name}.png") as image:
             assert min(image.size) > 200

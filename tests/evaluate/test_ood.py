@@ -129,8 +129,7 @@ class TestCommand:
         tiny.tiny_model(num_classes=0, conditioning="none").save(background.model_keras)
         options = ("--ood-data", tmp_path / "photographs.npz", "--background", background.path)
         command = ("evaluate", "ood", "--run", run.path, *options, "--count", 7)
-        out = done(pixelcnnpp(*command))
-        assert "uniform noise" in out
+        done(pixelcnnpp(*command))
         report = json.loads((run.reports / "ood.json").read_text())
         # A tenth of the 30, resized and made gray: the run takes no others.
         assert report["inputs"]["photographs (--ood-data)"]["count"] == 3

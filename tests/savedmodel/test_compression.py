@@ -46,8 +46,7 @@ def test_there_and_back(pixelcnnpp, run, files, tmp_path, monkeypatch):
     output, folder = tmp_path / "images.pxc", tmp_path / "back"
     monkeypatch.chdir(files[1].parent)
     given = ("../a.png", ".", "../c.jpg", "../d.png")
-    out = done(pixelcnnpp("savedmodel", "compress", run, *given, "--output", output))
-    assert f"Wrote 5 images to {output}: {output.stat().st_size:,} bytes" in out
+    done(pixelcnnpp("savedmodel", "compress", run, *given, "--output", output))
 
     mine = folder / "sub, more" / "a.png"
     mine.parent.mkdir(parents=True)

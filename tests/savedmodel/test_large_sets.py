@@ -105,8 +105,7 @@ class TestScore:
 class TestSample:
     def test_images_are_those_of_the_endpoint(self, pixelcnnpp, savedmodel, exported, tmp_path):
         command = ("savedmodel", "sample", savedmodel, "--output", tmp_path, "--seed", 7)
-        out = done(pixelcnnpp(*command, "--label", "bright", "--label", 0, "--count", 2))
-        assert f"Wrote 4 images to {tmp_path}" in out
+        done(pixelcnnpp(*command, "--label", "bright", "--label", 0, "--count", 2))
         levels = exported.sample([2, 2, 0, 0], seed=7)
         names = [f"{name}_image_0{index}.png" for name in ("bright", "dark") for index in (1, 2)]
         assert {path.name for path in tmp_path.iterdir()} == set(names)

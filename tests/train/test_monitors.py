@@ -65,14 +65,12 @@ def test_measuring_takes_no_longer_than_the_epoch(chosen, training_images, num_c
     assert max_validation_examples(chosen, training_images, num_classes) == expected
 
 
-def test_some_of_the_validation_images_are_measured_and_said():
+def test_some_of_the_validation_images_are_measured():
     split = tiny.tiny_split(60)
     monitor = ValidationMonitor(split, max_examples=20)
     assert len(set(monitor.validation.paths)) == 20
     # Of every class, and the same ones in every epoch.
     assert set(monitor.validation.labels) == set(split.labels)
-    assert "val_…: 20 (--max-validation-examples) of 60 " in str(monitor)
-    assert "val_…: all 60 " in str(ValidationMonitor(split))
 
 
 @pytest.fixture(scope="module")
