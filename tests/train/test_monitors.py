@@ -77,8 +77,8 @@ def test_some_of_the_validation_images_are_measured():
 def watched(tmp_path_factory):
     """A model after four epochs, its logs in memory and on disk, and its monitor."""
     folder = tmp_path_factory.mktemp("logs")
-    model, split = tiny.tiny_model(class_names=tiny.NAMES), tiny.tiny_split(24)
-    model.compile(keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.9))
+    model, split = tiny.untrained_model(class_names=tiny.NAMES), tiny.tiny_split(24)
+    model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9))
     monitor = ValidationMonitor(tiny.tiny_split(9, seed=1))
     options = {"filters": [20, 40], "max_examples": None, "jit_compile": False, "data": "a|b"}
     board = TensorBoardLog(folder, monitor, tiny.NAMES, options, sample_every=2)
