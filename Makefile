@@ -4,7 +4,7 @@
 # make lint      style and spelling; make format mends what can be mended
 # make docs      the site, in docs/_build/html
 # make notebooks runs the tutorials (minutes) and stores what they print
-# make soak      kills trainings and resumes them, serves requests, runs all examples of hypothesis
+# make soak      serves 30,000 requests, and runs all examples of hypothesis
 # make wheel     the distribution, checked, and installed into an empty environment
 # make lock      chooses new versions for requirements/constraints.txt; make audit looks for known holes in them
 #
@@ -112,7 +112,6 @@ format: .venv/installed
 	.venv/bin/ruff format .
 
 soak: .venv/installed .venv-extras/installed
-	$(BENCH)/resuming.py
 	.venv-extras/bin/python benchmarks/serving.py
 	PIXELCNNPP_TESTS=full .venv/bin/python -m pytest $(PYTEST_ARGS) -m hypothesis
 

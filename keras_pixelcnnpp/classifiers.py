@@ -326,7 +326,6 @@ def refit_class_bias(
     labels: np.ndarray,
     batch_size: int,
     seed: int,
-    **scoring,
 ) -> None:
     """Fits the bias of each class anew, on some labeled images, with the weights as they are.
 
@@ -337,14 +336,12 @@ def refit_class_bias(
         labels: Int `(N,)`.
         batch_size: Integer, images at a time.
         seed: Integer, chooses them.
-        **scoring: More arguments of `class_log_likelihoods`, such as `verbose`. With all rows
-            `observed_rows` gives the same by the function that scores rows, if that is compiled.
     """
     # The biases that training learned belong to a network with dropout, whose log-likelihoods are
     # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
     # biases, so there is one answer, whatever they were.
     rows = stratified_rows(labels, BIAS_IMAGES, seed)
-    scores = model.class_log_likelihoods(images[rows], batch_size=batch_size, **scoring)
+    scores = model.class_log_likelihoods(images[rows], batch_size)
     fitted = fit_class_bias(model.logit_scale * scores.astype("float64"), labels[rows])
     class_bias = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
     model.posterior.class_bias.assign(class_bias)

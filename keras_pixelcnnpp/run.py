@@ -287,7 +287,6 @@ _IS_VALID = {
     "image_shape": lambda value: (
         _are_all(value, int) and len(value) == 3 and all(0 < size < 2**16 for size in value)
     ),
-    "num_levels": lambda value: type(value) is int and 2 <= value <= 256,
     "resize": lambda value: value in RESIZES,
     "skip_corrupted": lambda value: isinstance(value, bool),
 }

@@ -11,6 +11,7 @@ from command_line import one_line
 from hypothesis import given
 from hypothesis import strategies as st
 
+import keras_pixelcnnpp as kp
 from examples import examples
 from keras_pixelcnnpp.savedmodel.serving import predict
 
@@ -116,6 +117,8 @@ def test_right_answers_under_load(tmp_path):
     """Against the same endpoint in this process, with bad images and bad requests among them."""
     import serving  # benchmarks/serving.py
 
-    figures = serving.measure(tmp_path, requests=1000)
-    assert figures["failures"] == []
+    model = kp.PixelCNNPlusPlus((8, 8, 1), 2, filters=8, num_resolutions=1, num_mixtures=2)
+    (figures,) = serving.measure(model, tmp_path, 1000, clients=[8])
+    assert figures["wrong_answers"] == 0
+    assert figures["memory_growth_mb"] < 100
     assert set(figures["statuses"]) == {"200", "400"}
