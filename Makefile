@@ -20,7 +20,7 @@ TORCH_INDEX ?=
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
-.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-all wheel bench bench-all lint format docs notebooks soak lock audit clean
+.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-all absolute-links wheel bench bench-all lint format docs notebooks soak lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -99,6 +99,13 @@ wheel: .venv/installed
 	$(PYTHON) -m venv --clear .venv-wheel
 	.venv-wheel/bin/pip install --quiet -c $(VERSIONS) "$$(echo dist/*.whl)[tensorflow]"
 	cd .venv-wheel && KERAS_BACKEND=tensorflow bin/pixelcnnpp sample --preset fashion_mnist --output samples.png
+
+# Before `wheel` in a release: on PyPI, the links of the README have no repository to be relative to.
+REPOSITORY := https://github.com/keras-pixelcnnpp/keras-pixelcnnpp
+TAG ?= main
+absolute-links:
+	sed -i -E -e 's#(!\[[^]]*\]\()([a-z_]+/)#\1$(REPOSITORY)/raw/$(TAG)/\2#g' -e 's#\]\(\.\./\.\./#]($(REPOSITORY)/#g' \
+		-e 's#\]\(([A-Za-z_]+[/.)])#]($(REPOSITORY)/blob/$(TAG)/\1#g' README.md
 
 lint: .venv/installed
 	.venv/bin/ruff check .
