@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -346,26 +346,38 @@ def _torch_range(start, count):
     return (start if count == 1 else start + keras.ops.arange(count)).long()
 
 
-@contextmanager
-def sums_in_order() -> Iterator[None]:
+def sums_in_order() -> AbstractContextManager:
     """Within, a function gives the same floats, to the last bit, however often it runs.
 
     TensorFlow's graph optimizer joins additions into one, which begins with whichever term's memory
     it may reuse. That hangs on the order in which operations happen to run, and this order changes
     when an operation has run some hundred times and is found to be cheap.
     """
+    return _graph_optimizer("arithmetic_optimization", False)
+
+
+def graphs_as_traced() -> AbstractContextManager:
+    """Within, TensorFlow's graph optimizer does nothing: functions that run once are ready sooner.
+
+    To optimize the graph that samples takes three seconds, and makes it a seventh faster.
+    """
+    return _graph_optimizer("disable_meta_optimizer", True)
+
+
+@contextmanager
+def _graph_optimizer(option: str, value: bool) -> Iterator[None]:
     if keras.backend.backend() != "tensorflow":
         yield
         return
     import tensorflow as tf
 
-    name = "arithmetic_optimization"
-    before = tf.config.optimizer.get_experimental_options().get(name, True)
-    tf.config.optimizer.set_experimental_options({name: False})
+    # What is not set has TensorFlow's default: every kind of optimization.
+    before = tf.config.optimizer.get_experimental_options().get(option, not value)
+    tf.config.optimizer.set_experimental_options({option: value})
     try:
         yield
     finally:
-        tf.config.optimizer.set_experimental_options({name: before})
+        tf.config.optimizer.set_experimental_options({option: before})
 
 
 def require_tensorflow() -> None:

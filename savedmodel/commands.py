@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from keras_pixelcnnpp.backend import require_tensorflow
+from keras_pixelcnnpp.backend import graphs_as_traced, require_tensorflow
 from keras_pixelcnnpp.checks import class_label, require_temperature
 from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.distributions.levels import bits_unit
@@ -260,7 +260,8 @@ def sample_trained(
     chosen = sorted({class_label(trained.class_names, name) for name in label or []})
     print("Sampling. The first step takes longest.")
     options = {"seed": seed, "temperature": temperature, "guidance": guidance}
-    samples = ClassSamples.sample(trained, count, chosen, **options)
+    with graphs_as_traced():
+        samples = ClassSamples.sample(trained, count, chosen, **options)
     write_bytes(output, png_bytes(samples.overview(count)))
     rows = ", ".join(name for name, _ in samples.by_class())
     print(f"Wrote {output}, from top to bottom: {rows}")
@@ -277,7 +278,8 @@ def classify_trained(
 
     Exactly one of --preset, --run and --model names the model.
     """
-    _classify(chosen_model(preset, run, model), images, csv)
+    with graphs_as_traced():
+        _classify(chosen_model(preset, run, model), images, csv)
 
 
 def _classify(
