@@ -198,7 +198,8 @@ class GatedResidualBlock(keras.layers.Layer):
         gate = evaluation.convolve(self.gate_conv, hidden)
         gate = condition(self.gate_conditioning, gate, labels)
         value, gate = ops.split(gate, 2, axis=-1)
-        return x + value * ops.sigmoid(gate)
+        # In float32, as in `concat_elu`.
+        return x + value * ops.cast(ops.sigmoid(ops.cast(gate, "float32")), x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
