@@ -4,7 +4,7 @@
 # make lint      style and spelling; make format mends what can be mended
 # make docs      the site, in docs/_build/html
 # make notebooks runs the tutorials (minutes) and stores what they print
-# make soak      serves 30,000 requests, and runs all examples of hypothesis
+# make soak      serves 12,000 requests, and runs all examples of hypothesis
 # make wheel     the distribution, checked, and installed into an empty environment
 # make lock      chooses new versions for requirements/constraints.txt; make audit looks for known holes in them
 #

@@ -132,14 +132,15 @@ def measure(model, folder, requests, clients, seed=0):
         }
 
     with server(folder) as (post, process):
-        send(0)  # TensorFlow prepares an endpoint when it is first called
+        for content in BAD_REQUESTS:
+            post(content)  # TensorFlow prepares an endpoint when it is first called
         served = psutil.Process(process.pid)
         return [load(count, lambda: served.memory_info().rss / 2**20) for count in clients]
 
 
 def main(
     preset: str = "cpen455",
-    requests: int = 10_000,
+    requests: int = 4000,
     clients: str = "1,8,32",
     output: Output = None,
 ):

@@ -267,7 +267,7 @@ def cost_of_candidates(rounds, count):
 
 def main(
     rounds: Rounds = 3,
-    images: Annotated[int, Option(help="Number in a measurement, a multiple of 16.")] = 128,
+    images: Annotated[int, Option(help="Number in a measurement, a multiple of 16.")] = 64,
     backends: str = ",".join(pythons()),
     candidates: Annotated[bool, Option("--candidates", help="One label against all.")] = False,
     is_worker: Annotated[bool, Option("--work", hidden=True)] = False,
