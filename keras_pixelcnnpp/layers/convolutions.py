@@ -359,12 +359,8 @@ class DownShiftedConv2DTranspose(ShiftedConv2DTranspose):
     def columns(self, taps):
         left, center, right = ops.unstack(taps, axis=-2)
         # (..., height, width, 2 rows, filters): column j + 1 spreads to the left into 2j + 1.
-        if keras.backend.backend() == "tensorflow":  # whose gradient of a slice is slow
-            _, left = ops.split(left, [1], axis=-3)
-        else:
-            left = left[..., 1:, :, :]
         no_padding = [(0, 0)] * (len(left.shape) - 3)
-        from_next = ops.pad(left, [*no_padding, (0, 1), (0, 0), (0, 0)])
+        from_next = ops.pad(left[..., 1:, :, :], [*no_padding, (0, 1), (0, 0), (0, 0)])
         return center, right + from_next
 
 
