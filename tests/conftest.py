@@ -80,12 +80,20 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason=f"for {' or '.join(wanted)}, not {current}"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_fixture_setup(fixturedef):
-    """The random weights of a shared fixture don't depend on the tests that ran before it."""
-    if fixturedef.scope != "function":
-        # Two fixtures of models shouldn't have the same weights.
-        keras.utils.set_random_seed(zlib.crc32(fixturedef.argname.encode()))
+class SharedFixtures:
+    """What a shared fixture makes doesn't depend on the tests that ran before it."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef):
+        """Seeds by name: two fixtures of models shouldn't have the same weights."""
+        if fixturedef.scope != "function":
+            keras.utils.set_random_seed(zlib.crc32(fixturedef.argname.encode()))
+            keras.config.set_dtype_policy("float32")
+
+
+def pytest_configure(config):
+    """A plugin, since pytest calls no hook of this file for fixtures of a whole session."""
+    config.pluginmanager.register(SharedFixtures())
 
 
 @pytest.fixture(autouse=True)
