@@ -210,7 +210,7 @@ def training_words(config: dict, model: str) -> list[str]:
     if model == "pixelcnnpp":
         # With the model's own defaults: they may change, and a preset may have others.
         options = {**section.get("model", {}), **options}
-    words = ["train", model, *data_words(data)]
+    words = ["train", model, *data_words({**data, "seed": options.get("seed", data.get("seed"))})]
     if model == "pixelcnnpp" and options.get("architecture", "pixelcnnpp") == "pixelcnnpp":
         # Of options that have no value this preset has none either, whatever that of the data has.
         words += ["--preset", "report"]
@@ -218,6 +218,8 @@ def training_words(config: dict, model: str) -> list[str]:
         # "auto" is what the command takes without the option.
         if value is not None and value != "auto" and name not in NO_OPTIONS:
             words += option_words(name, value)
+    for name in ("plugin", "callback"):
+        words += [word for value in section.get(name, ()) for word in option_words(name, value)]
     return words
 
 

@@ -30,20 +30,21 @@ logging.getLogger("tensorflow").addFilter(
     lambda record: _retracing.search(record.getMessage()) is None
 )
 
-try:
-    import keras
-except ModuleNotFoundError as error:
-    if error.name not in _BACKENDS:
-        raise
+_backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+if _backend not in _installed:
+    _advice = (
+        f"Install it with `pip install {_backend}`, or set" if _backend in _BACKENDS else "Set"
+    )
     _message = (
-        f"The Keras backend {error.name!r} is not installed. Install it with `pip install "
-        f"{error.name}`, or set the environment variable KERAS_BACKEND to a backend that is "
-        f"installed. Found: {', '.join(_installed) or 'none'}"
+        f"The Keras backend {_backend!r} is not installed. {_advice} the environment variable "
+        f"KERAS_BACKEND to a backend that is installed. Found: {', '.join(_installed) or 'none'}"
     )
     if Path(sys.argv[0]).stem == "pixelcnnpp":  # the command, which prints no traceback
         print(f"pixelcnnpp: error: {_message}", file=sys.stderr)
         sys.exit(2)
-    raise ImportError(_message) from None
+    raise ImportError(_message)
+
+import keras
 
 from keras_pixelcnnpp import codec, conditioning, data, distributions, export  # noqa: F401
 from keras_pixelcnnpp.backend import keep_freed_memory

@@ -34,6 +34,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise UserError(
             f"Nothing can be written to a URL. Expected a path of this machine. Received: {path}"
         )
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(
+            f"Expected a file or folder to write to. Received: {path}, a pipe or device"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=path.parent) as folder:
         temporary = Path(folder, path.name)

@@ -90,12 +90,13 @@ def make_optimizer(
     if warmup := min(training.get("learning_rate_warmup") or 0, steps // 10):
         again_at = steps_of_likelihood if 0 < steps_of_likelihood < steps else None
         schedule = WarmUp(schedule, warmup, again_at)
-    momentum = training.get("ema_momentum", 0.0)
+    momentum, norm = training.get("ema_momentum", 0.0), training.get("gradient_clip_norm") or 0.0
+    require_number("gradient_clip_norm", norm, "[0, inf)")
     return keras.optimizers.Adam(
         schedule,
         use_ema=momentum > 0,
         ema_momentum=max(0.0, min(momentum, 1 - 10 / steps)),
-        global_clipnorm=training.get("gradient_clip_norm") or None,
+        global_clipnorm=norm or None,
         **kwargs,
     )
 

@@ -197,8 +197,8 @@ class RunFolder:
             config: That section. Its entry `options` is what two runs are compared by.
             data: The section `data`. Its `fingerprint` is what two data sets are compared by.
             resume: Go on from the last checkpoint, with the same options; from the beginning,
-                if the run was killed before its first one. For more epochs, results of the model
-                so far are removed as with `overwrite`.
+                if the run was killed before its first one. For more epochs, the model so far and
+                its results are removed as with `overwrite`.
             overwrite: Start over although the folder holds a run of this section. Its reports,
                 samples and export are removed: they are not those of the model to come.
             may_change: Options that may differ when a run is resumed, such as `epochs`.
@@ -251,6 +251,7 @@ class RunFolder:
             self.model(section).unlink(missing_ok=True)
         epochs = [given["options"].get("epochs") for given in (known.get(section, config), config)]
         if starts_over or (resume and epochs[0] != epochs[1]):
+            self.model(section).unlink(missing_ok=True)
             of_pixelcnnpp = (self.samples, self.savedmodel) if section == "pixelcnnpp" else ()
             for folder in (self.reports, *of_pixelcnnpp):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -61,9 +61,10 @@ Temperature = Annotated[
 ]
 
 
-def output(text: str) -> Any:
+def output(text: str, folder: bool = False) -> Any:
     """An option of where to write: what is no such place is refused before the work, not after."""
-    return typer.Option(help=text, callback=_in_a_folder)
+    kinds = {"file_okay": not folder, "dir_okay": folder}
+    return typer.Option(help=text, callback=_in_a_folder, **kinds)
 
 
 def _in_a_folder(path: Path | None) -> Path | None:
@@ -134,7 +135,7 @@ def score(
 def sample(
     savedmodel: SavedModel,
     label: Annotated[list[str], typer.Option(help="A class, by name or number; may be repeated.")],
-    output: Annotated[Path, output("The folder to write the images to.")],
+    output: Annotated[Path, output("The folder to write the images to.", folder=True)],
     count: Annotated[int, typer.Option(min=1, help="Number of images of each class.")] = 25,
     seed: Seed = 0,
     temperature: Temperature = 1.0,
@@ -204,7 +205,7 @@ def decompress(
         str,
         typer.Option(help="The same model: a run folder, a preset with weights, or a .keras file."),
     ],
-    output: Annotated[Path, output("The folder to write the images to.")],
+    output: Annotated[Path, output("The folder to write the images to.", folder=True)],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,

@@ -23,9 +23,11 @@ class TrainedModel(NamedTuple):
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
         """The model of a run, a preset with weights, or a `.keras` file; `UserError` if none."""
-        run, resize = RunFolder(source), "center_crop"
-        if Path(source).is_file():
-            model = load_trained_model(source)
+        path, resize = Path(source), "center_crop"
+        # The model of a run reads images as the run does.
+        run = RunFolder(path.parent if path.name == "model.keras" else path)
+        if path.is_file() and not run.config_json.is_file():
+            model = load_trained_model(path)
         elif run.model_keras.is_file() or run.has_checkpoint("pixelcnnpp"):
             resize = run.read_config()["data"].get("resize", resize)
             model = load_trained_model(run.require_model("pixelcnnpp"))

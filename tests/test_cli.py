@@ -74,7 +74,9 @@ def test_a_backend_that_is_not_installed_is_named(tmp_path):
     one_line((result.returncode, result.stdout, result.stderr), "pip install tensorflow")
     result = in_a_fresh_process(tmp_path, ("tensorflow",), KERAS_BACKEND="jax")
     last = result.stderr.splitlines()[-1]
-    assert last.startswith("ImportError: The Keras backend 'jax' is not installed")
+    assert last.startswith("ImportError: The Keras backend 'jax' is not installed. Install")
+    result = in_a_fresh_process(tmp_path, ("torch",), "pixelcnnpp.py", KERAS_BACKEND="pytorch")
+    one_line((result.returncode, result.stdout, result.stderr), "'pytorch' is", ", torch")
 
 
 def test_commands_leave_gpu_memory_to_others(pixelcnnpp, monkeypatch):

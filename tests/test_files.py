@@ -76,6 +76,14 @@ def test_full_disk_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes of a name")
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="a pipe or device"):
+        write_bytes(tmp_path / "pipe", b"1")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 @pytest.mark.parametrize("url", ["s3://bucket/run/config.json", "hf://user/name"])
 def test_urls_are_not_folders(tmp_path, monkeypatch, url):
     monkeypatch.chdir(tmp_path)

@@ -96,6 +96,11 @@ def test_a_factor_per_step():
     np.testing.assert_allclose(rates(optimizer._learning_rate), expected, rtol=1e-4)
 
 
+def test_a_norm_without_end():
+    with pytest.raises(ValueError, match="gradient_clip_norm"):
+        make_optimizer({"learning_rate": 0.01, "gradient_clip_norm": float("inf")}, 10)
+
+
 def test_a_term_of_larger_gradients_joins_the_loss():
     steps = np.arange(1600)
     gradients = np.where(steps < 1000, (-1.0) ** steps, 100.0)

@@ -82,7 +82,7 @@ def test_no_results_of_the_model_before_are_left(run, options, how):
     run.start("baseline", config(), DATA, overwrite=True)
     assert [file.exists() for file in made] == [False, True, True]
     run.start("pixelcnnpp", config(**options), DATA, **how)
-    assert not any(file.exists() for file in made)
+    assert not any(file.exists() for file in (*made, run.model_keras))
 
 
 def test_without_a_checkpoint_a_run_is_resumed_or_started_anew(tmp_path):

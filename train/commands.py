@@ -99,7 +99,8 @@ def _start(options: Options, parallel: DataParallel | None = None) -> Start:
     callbacks = make_callbacks(options.callback)
     # A progress bar on a terminal, one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
-    return Start(callbacks, parallel, options.resume, options.overwrite, verbose)
+    imported = {"plugin": options.plugin or (), "callback": options.callback or ()}
+    return Start(callbacks, parallel, options.resume, options.overwrite, verbose, imported)
 
 
 @contextmanager

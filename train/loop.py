@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -12,28 +12,38 @@ from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path
-from keras_pixelcnnpp.optimizers import LikelihoodFirst, keep_own_weights, use_averages
+from keras_pixelcnnpp.optimizers import LikelihoodFirst, use_averages
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.checkpoints import Checkpoints, EpochCheckpoint, StopOnSignal
+from keras_pixelcnnpp.train.checkpoints import (
+    Checkpoints,
+    EpochCheckpoint,
+    Progress,
+    StopOnSignal,
+)
 from keras_pixelcnnpp.train.devices import DataParallel, copy_state
 from keras_pixelcnnpp.train.monitors import (
     HistoryFile,
     TensorBoardLog,
     ValidationMonitor,
     max_validation_examples,
+    with_averaged_weights,
 )
 from keras_pixelcnnpp.train.options import MAY_CHANGE, WATCHING
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a command starts a training: over or on, on which devices, with whose callbacks."""
+    """How a command starts a training: over or on, on which devices, with whose callbacks.
+
+    `imported` names that code of others, by option.
+    """
 
     callbacks: Sequence[keras.callbacks.Callback] = ()
     parallel: DataParallel | None = None
     resume: bool = False
     overwrite: bool = False
     verbose: int | str = "auto"
+    imported: dict[str, Sequence[str]] = field(default_factory=dict)
 
 
 def claim(
@@ -47,9 +57,9 @@ def claim(
 ) -> None:
     """Says what is going to be trained, in `config.json` too."""
     saved = Checkpoints(run.checkpoints(section)).saved() if start.resume else []
-    if saved and saved[-1].epoch > options["epochs"]:
+    if saved and saved[-1] > Progress(options["epochs"]):
         raise UserError(
-            f"{run.path} has trained {section} for {saved[-1].epoch} epochs. Expected at least "
+            f"{run.path} has trained {section} for {saved[-1]}. Expected at least "
             f"as many to resume it. Received: epochs={options['epochs']}"
         )
     config = {
@@ -58,6 +68,7 @@ def claim(
         "model": model.get_config(),
         "parameters": model.count_params(),
         "versions": backend.versions(),
+        **start.imported,
     }
     run.start(
         section,
@@ -105,7 +116,8 @@ def train_into(
         training.get("sample_every", 0),
     )
     watched.training_images(batches.images)
-    callbacks = [monitor, *start.callbacks, HistoryFile(run.history_json(section)), watched]
+    history = HistoryFile(run.history_json(section))
+    callbacks = with_averaged_weights([monitor, *start.callbacks, history, watched])
     with backend.tensor_float32(training["precision"] == "tf32"):
         train_epochs(
             model,
@@ -182,9 +194,7 @@ def train_epochs(
                 break  # a callback such as keras.callbacks.EarlyStopping has seen enough
     if trained is not model:
         copy_state(trained, model)
-    if fitted:
-        # `fit` has averaged them; what a callback then put in their place, such as the weights of
-        # the best epoch, stays.
-        keep_own_weights(model)
-    else:
+    # `fit` has averaged them; what a callback then put in their place, such as the weights of the
+    # best epoch, stays.
+    if not fitted:
         use_averages(model)

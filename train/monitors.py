@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import keras
@@ -37,13 +38,27 @@ def max_validation_examples(
     return max(3 * training_images // max(num_classes, 1), num_classes, 1)
 
 
+def with_averaged_weights(
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> list[keras.callbacks.Callback]:
+    """The callbacks, between two that give the model its averaged weights at an epoch's end.
+
+    So they measure, save or restore the weights that are kept in the end.
+    """
+    block = ExitStack()
+    first = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: block.enter_context(averaged_weights(first.model))
+    )
+    last = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: block.close())
+    return [first, *callbacks, last]
+
+
 class ValidationMonitor(keras.callbacks.Callback):
     """Adds `val_accuracy`, `val_bits_per_dim` and `val_cross_entropy` to the logs of an epoch.
 
-    It measures with the averaged weights, which are the ones that are kept in the end, as
-    `pixelcnnpp evaluate` does: dropout off, all classes as candidates. Callbacks that use what it
-    logs must come after it. Its `probabilities` are p(y | x) of `validation`, at most
-    `max_examples` images: float `[count, classes]`, `None` of a model without labels.
+    It measures as `pixelcnnpp evaluate` does: dropout off, all classes as candidates. Callbacks
+    that use what it logs must come after it. Its `probabilities` are p(y | x) of `validation`, at
+    most `max_examples` images: float `[count, classes]`, `None` of a model without labels.
     """
 
     def __init__(
@@ -61,8 +76,7 @@ class ValidationMonitor(keras.callbacks.Callback):
         return f"After each epoch, val_…: {of} {self.total} validation images, averaged weights."
 
     def on_epoch_end(self, epoch, logs=None):
-        with averaged_weights(self.model):
-            measured = self._measure()
+        measured = self._measure()
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in measured.items()})
 
@@ -80,7 +94,9 @@ class ValidationMonitor(keras.callbacks.Callback):
             of_label = np.take_along_axis(scores, labels[:, None].astype(int), axis=1)
             measured["bits_per_dim"] = float(np.mean(bits_per_dim(of_label, model.image_shape)))
         measured["accuracy"] = float(np.mean(probabilities.argmax(axis=1) == labels))
-        measured["cross_entropy"] = mean_log_loss(labels, probabilities)
+        # Weights that are not finite are the checkpoint's to refuse.
+        is_finite = np.isfinite(probabilities).all()
+        measured["cross_entropy"] = mean_log_loss(labels, probabilities) if is_finite else math.nan
         self.probabilities = probabilities
         return measured
 
@@ -144,7 +160,7 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     In folders and by names as `keras.callbacks.TensorBoard`, which takes TensorFlow. The scalars
     beside the hyperparameters, in `validation`, become their metrics. Every `sample_every` epochs
-    come samples of each class, by the averaged weights and the same random numbers every time.
+    come samples of each class, by the same random numbers every time.
     """
 
     PER_CLASS = 9
@@ -189,7 +205,6 @@ class TensorBoardLog(keras.callbacks.Callback):
             png = confusion_matrix_png(labels, predicted, self.class_names, title)
             self._validation.image("confusion_matrix", np.asarray(open_image(png, 3)), epoch)
         if self.sample_every and (epoch + 1) % self.sample_every == 0:
-            with averaged_weights(self.model):
-                samples = ClassSamples.sample(self.model, self.PER_CLASS, seed=0, verbose=0)
+            samples = ClassSamples.sample(self.model, self.PER_CLASS, seed=0, verbose=0)
             for name, grid in samples.grids().items():
                 self._validation.image(f"samples/{name}", grid, epoch)

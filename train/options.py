@@ -200,7 +200,8 @@ class PixelCNNOptions(Options):
         ),
     ] = None
     learning_rate_decay: Annotated[
-        float | None, Option(help="Factor per step of the exponential schedule.", min=0, max=1)
+        float | None,
+        Option(help="Factor per step of the exponential schedule, which it chooses.", min=0, max=1),
     ] = None
     learning_rate_warmup: Annotated[
         int | None,
@@ -318,6 +319,8 @@ def resolve_options(
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     training = {**TRAINING_DEFAULTS, **preset["training"]}
+    if "learning_rate_decay" in given:
+        given.setdefault("learning_rate_schedule", "exponential")
     if "epochs" in given:
         training["likelihood_epochs"] = likelihood_epochs(training, given["epochs"])
     training = {name: given.pop(name, value) for name, value in training.items()}

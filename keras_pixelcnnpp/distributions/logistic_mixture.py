@@ -167,7 +167,7 @@ def sample(parameters, noise, channels, num_levels, temperature=1.0):
     for channel in range(channels):
         spread = ops.exp(mixture.log_scales[channel]) * logistic[..., channel : channel + 1]
         levels.append(round_to_level(mixture.mean_of(channel, earlier) + spread, num_levels))
-        earlier.append(scale_to_unit(levels[-1], num_levels))
+        earlier.append(scale_to_unit(levels[-1], num_levels, levels[-1].dtype))
     return ops.concatenate(levels, axis=-1)
 
 
@@ -193,14 +193,15 @@ def level_log_probs(parameters, earlier, channels, num_levels, temperature=None)
             log_scales=[scale + ops.log(temperature) for scale in mixture.log_scales],
         )
     log_weights = mixture.logits
-    values = [scale_to_unit(levels, num_levels) for levels in earlier]
+    dtype = mixture.logits.dtype
+    values = [scale_to_unit(levels, num_levels, dtype) for levels in earlier]
     for channel, value in enumerate(values):
         mean = mixture.mean_of(channel, values[:channel])
         log_scales = mixture.log_scales[channel]
         log_weights = log_weights + log_probability_of_level(value, mean, log_scales, num_levels)
     # (batch, M, num_levels)
     per_component = log_probability_of_level(
-        scale_to_unit(ops.arange(num_levels), num_levels),
+        scale_to_unit(ops.arange(num_levels), num_levels, dtype),
         ops.expand_dims(mixture.mean_of(len(values), values), -1),
         ops.expand_dims(mixture.log_scales[len(values)], -1),
         num_levels,

@@ -55,4 +55,9 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
                 "Invalid value for option `initial_weights`. Expected the weights of a model with "
                 f"{name}={expected}. Received: {source}, with {name}={received}"
             )
+    if trained.class_names != model.class_names:
+        print(
+            f"Note: the classes of {source} ({', '.join(trained.class_names)}) stand, in "
+            f"this order, for those to be trained: {', '.join(model.class_names)}."
+        )
     copy_weights(trained, model)

@@ -24,6 +24,7 @@ from keras_pixelcnnpp.checks import (
     require_images,
     require_integer,
 )
+from keras_pixelcnnpp.optimizers import keep_own_weights
 
 # Images for the data-dependent initialization: more would not steady the statistics.
 MOST_INITIAL_IMAGES = 128
@@ -68,7 +69,8 @@ class ImageModel(keras.Model):
 
         Raises:
             ValueError: If images or labels don't fit the model. In later batches of a
-                `tf.data.Dataset`, an unknown label raises TensorFlow's `InvalidArgumentError`.
+                `tf.data.Dataset`, an unknown label or a value of an image that is not from 0 to 255
+                raises TensorFlow's `InvalidArgumentError`.
         """
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
         if is_batched(x) and not isinstance(x, keras.utils.PyDataset):
@@ -81,6 +83,8 @@ class ImageModel(keras.Model):
             with self._state_kept():
                 return super().fit(**_without_tuning(given))
         finally:
+            if keras.backend.backend() == "jax":
+                keep_own_weights(self)
             self._after_training()
 
     @contextmanager
@@ -170,7 +174,7 @@ class ImageModel(keras.Model):
         size = 32 if batch_size is None else batch_size
         if not is_batched(x):
             require_integer("batch_size", size)
-            images = _images_to_predict(x, self)
+            images = _images_to_predict(np.asarray(x) if isinstance(x, list) else x, self)
             starts = range(0, max(1, len(images)), size)
             x = [images[start : start + size] for start in starts]
         # Not by Keras's own loop, which isn't for several threads.
@@ -313,7 +317,7 @@ def _with_checks(x, check, model):
     if isinstance(x, keras.utils.PyDataset):
         return _CheckedBatches(x, check)
     if hasattr(x, "element_spec") and hasattr(x, "map"):  # a tf.data.Dataset
-        return x.map(functools.partial(_assert_labels, model)) if model.num_classes else x
+        return x.map(functools.partial(_assert_values, model))
 
     def checked(batch):
         check(as_inputs(batch)[0])
@@ -326,17 +330,20 @@ def _with_checks(x, check, model):
     return (checked(batch) for batch in x) if iter(x) is x else x
 
 
-def _assert_labels(model, *batch):
-    """The batch; the pipeline refuses labels that the model doesn't know."""
+def _assert_values(model, *batch):
+    """The batch; the pipeline refuses images and labels of values that the model doesn't know."""
     import tensorflow as tf
 
+    ranges = {"image": (0, 255)}
+    if model.num_classes:
+        ranges["label"] = (-1 if model.unlabeled_weight else 0, model.num_classes - 1)
     inputs, _, _ = as_inputs(batch)
-    lowest, highest = -1 if model.unlabeled_weight else 0, model.num_classes - 1
-    message = f"Invalid labels. Expected integers from {lowest} to {highest}"
-    if "label" in inputs:  # if not, that is said of the first batch
-        labels = tf.cast(inputs["label"], tf.int64)
-        tf.debugging.assert_greater_equal(labels, tf.constant(lowest, tf.int64), message)
-        tf.debugging.assert_less_equal(labels, tf.constant(highest, tf.int64), message)
+    for name, (lowest, highest) in ranges.items():
+        if name in inputs:  # if not, that is said of the first batch
+            message = f"Invalid {name}s. Expected integers from {lowest} to {highest}"
+            values = tf.cast(inputs[name], tf.int64)
+            tf.debugging.assert_greater_equal(values, tf.constant(lowest, tf.int64), message)
+            tf.debugging.assert_less_equal(values, tf.constant(highest, tf.int64), message)
     return batch if len(batch) > 1 else batch[0]
 
 
@@ -381,7 +388,7 @@ def require_one_label(labels):
 
 def _images_to_predict(x, model):
     """The images, checked, of what `predict` is given or of one of its batches."""
-    x, _, _ = keras.utils.unpack_x_y_sample_weight(np.asarray(x) if isinstance(x, list) else x)
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(x)
     images = x["image"] if isinstance(x, dict) else x
     return checked_images(_to_numpy(images), model.image_shape)
 

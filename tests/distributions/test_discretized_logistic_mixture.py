@@ -55,7 +55,8 @@ def seed_for_tfp(value):
 @needs_tfp
 @tfp_samples
 def test_shapes_and_seeds(rng):
-    example = distribution(example_parameters(rng, 3, 1), channels=2, num_levels=4)
+    parameters = example_parameters(rng, 3, 1).astype("float64")
+    example = distribution(parameters, channels=2, num_levels=4)
     assert tuple(example.batch_shape) == (3, 1)
     assert tuple(example.event_shape) == (2,)
     assert ops.convert_to_numpy(example.batch_shape_tensor()).tolist() == [3, 1]

@@ -67,12 +67,12 @@ def test_earlier_channels_add_rows_of_tables():
     )
 
 
-@pytest.mark.parametrize("num_mixtures", [1, 4])
-def test_level_log_probs_of_a_mixture_are_ratios_of_log_probs(num_mixtures):
+@pytest.mark.parametrize(("num_mixtures", "dtype"), [(1, "float32"), (4, "float64")])
+def test_level_log_probs_of_a_mixture_are_ratios_of_log_probs(num_mixtures, dtype):
     """p(blue | red, green) over the levels, against the joint probabilities of whole pixels."""
     head = LogisticMixtureHead(3, 6, num_mixtures)
     rng = np.random.default_rng(0)
-    parameters = rng.normal(size=(1, head.num_parameters)).astype("float32")
+    parameters = rng.normal(size=(1, head.num_parameters)).astype(dtype)
     pixels = np.array(list(itertools.product(range(6), repeat=3)))
     joint = np.exp(np.float64(ops.convert_to_numpy(head.log_prob(parameters, pixels))))
     joint = joint.reshape(6, 6, 6)

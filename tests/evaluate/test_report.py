@@ -193,8 +193,9 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     data = {"source": "/my data/a$b", "image_shape": [8, 8, 1], "class_names": []}
     data |= {"fingerprint": "0", "seed": 0, "resize": "center_crop"}
     section = {
-        "options": {"jit_compile": "auto", "max_examples": None},
+        "options": {"jit_compile": "auto", "max_examples": None, "seed": 3},
         "versions": {"backend": "jax"},
+        "callback": ["mine:stop", "mine:log"],
     }
     write_json(run.config_json, {"data": data, "baseline": section})
     options = {"data": "/other data", "split": "test", "partial": True}
@@ -202,7 +203,8 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     options = {"per_class": 9, "temperature": 0.5, "temperatures": ""}
     write_json(run.reports / "generation.json", {"options": options})
     words = training_words(run.read_config(), "baseline")
-    assert words == ["train", "baseline", "--data", "/my data/a$b", "--image-size", "8"]
+    expected = ["train", "baseline", "--data", "/my data/a$b", "--image-size", "8", "--seed", "3"]
+    assert words == [*expected, "--callback", "mine:stop", "--callback", "mine:log"]
     text = page_of(pixelcnnpp, run).text
     for line in (
         f"KERAS_BACKEND=jax pixelcnnpp {shlex.join(words)}",

@@ -33,6 +33,17 @@ def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
     assert len(calls) == 1
 
 
+def test_a_model_with_averaged_weights_is_evaluated_saved_and_trained_further(tmp_path):
+    """JAX deletes the arrays that a step is given, which the averages might share."""
+    model = tiny.untrained_pixelcnn()
+    model.compile(keras.optimizers.SGD(0.1, use_ema=True))
+    for _ in range(2):
+        model.fit(IMAGES, LABELS, verbose=0)
+        model.evaluate(IMAGES, LABELS, verbose=0)
+        model.save(tmp_path / "model.keras")
+    assert np.isfinite(model.bits_per_dim(IMAGES)).all()
+
+
 def test_losses_of_regularizers_and_add_loss_count():
     model = tiny.untrained_pixelcnn()
     model.compile("sgd")

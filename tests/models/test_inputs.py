@@ -104,7 +104,8 @@ def test_a_model_has_to_be_compiled(method):
 
 def test_images_alone_give_class_probabilities(model):
     expected = model.class_probabilities(IMAGES)
-    for inputs in (IMAGES, IMAGES[..., 0], list(IMAGES), {"image": IMAGES}, Batches(as_tuple)):
+    lists = (list(batch) for batch in generator(as_tuple))  # as a DataLoader gives them
+    for inputs in (IMAGES, IMAGES[..., 0], list(IMAGES), {"image": IMAGES}, lists):
         np.testing.assert_allclose(model.predict(inputs, verbose=0), expected, rtol=1e-4)
     called = keras.ops.convert_to_numpy(model(IMAGES))
     np.testing.assert_allclose(called, expected, rtol=1e-4)
@@ -133,7 +134,17 @@ def test_a_batch_by_itself(model, expected, method):
 def test_labels_of_later_batches(model, monkeypatch, make, method, bad):
     monkeypatch.setitem(globals(), "LABELS", np.concatenate([LABELS[:6], bad]))
     before = model.log_prob(IMAGES, LABELS % 3)
-    with pytest.raises(Exception, match="Expected integers from 0 to 2"):
+    with pytest.raises(Exception, match=r"Expected integers from 0 to 2\b"):
         getattr(model, method)(make(as_tuple), verbose=0)
     # The model, whose learning rate is 0, is still there.
     np.testing.assert_allclose(model.log_prob(IMAGES, LABELS % 3), before, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.parametrize("make", [Batches, tf_data, generator, data_loader])
+def test_images_of_later_batches(model, monkeypatch, make):
+    images = IMAGES.astype("int32")
+    images[8, 1, 2] = 256
+    monkeypatch.setitem(globals(), "IMAGES", images)
+    with pytest.raises(Exception, match="Expected integers from 0 to 255"):
+        model.evaluate(make(as_tuple), verbose=0)

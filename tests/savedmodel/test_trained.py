@@ -23,6 +23,7 @@ def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, traine
     write_json(tmp_path / "config.json", {"data": data})
     trained.save(tmp_path / "model.keras")
     assert TrainedModel.find(tmp_path).model.class_names == ("dark", "gray", "bright")
+    assert TrainedModel.find(tmp_path / "model.keras").resize == "stretch"
     wide, csv = tmp_path / "wide.png", tmp_path / "out.csv"
     wide.write_bytes(png_bytes(np.random.default_rng(0).integers(0, 256, (4, 12, 1), "uint8")))
     assert pixelcnnpp("classify", "--run", tmp_path, wide, "--csv", csv)[0] == 0
@@ -85,3 +86,9 @@ def test_sample(pixelcnnpp, trained, tmp_path):
 )
 def test_mistakes(pixelcnnpp, arguments, fragments):
     one_line(pixelcnnpp(*arguments), *fragments)
+
+
+def test_a_folder_is_no_place_for_a_file(pixelcnnpp):
+    status, _, err = pixelcnnpp("sample", "--preset", "nowhere", "--output", ".")
+    assert status == 2
+    assert "file '.' is a directory" in err

@@ -9,9 +9,10 @@ from keras import ops
 from layer_checks import flat_weights
 
 from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.optimizers import variable_value
+from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress, TrainingStopped
 from keras_pixelcnnpp.train.loop import train_epochs
+from keras_pixelcnnpp.train.monitors import with_averaged_weights
 
 
 class Scores(keras.Model):
@@ -124,19 +125,20 @@ def test_resuming_a_run_without_a_checkpoint_and_a_finished_one(tmp_path, whole)
 
 
 def test_weights_that_a_callback_restores_stay(tmp_path):
-    """Those of the best epoch, by what was watched, and not the last averages."""
+    """Those of the best epoch, by what was watched: its averages, and not the last."""
     best = {}
 
     def watch(epoch, logs):
         logs["watched"] = [3.0, 2.0, 1.0, 2.0][epoch]
         if epoch == 2:
-            best["weights"] = flat_weights(watcher.model)
+            with averaged_weights(watcher.model):
+                best["weights"] = flat_weights(watcher.model)
 
     watcher = keras.callbacks.LambdaCallback(on_epoch_end=watch)
     stopping = keras.callbacks.EarlyStopping(
         "watched", patience=9, mode="min", restore_best_weights=True
     )
-    model = train(tmp_path, [watcher, stopping])
+    model = train(tmp_path, with_averaged_weights([watcher, stopping]))
     np.testing.assert_array_equal(flat_weights(model), best["weights"])
 
 

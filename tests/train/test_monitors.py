@@ -16,6 +16,7 @@ from keras_pixelcnnpp.train.monitors import (
     TensorBoardLog,
     ValidationMonitor,
     max_validation_examples,
+    with_averaged_weights,
 )
 
 
@@ -97,7 +98,8 @@ def watched(tmp_path_factory):
 
     compare = keras.callbacks.LambdaCallback(on_epoch_end=look)
     inputs = {"image": split.images, "label": split.labels}
-    history = model.fit(inputs, epochs=4, verbose=0, callbacks=[monitor, compare, board]).history
+    callbacks = with_averaged_weights([monitor, compare, board])
+    history = model.fit(inputs, epochs=4, verbose=0, callbacks=callbacks).history
     return model, history, expected, folder
 
 
@@ -105,6 +107,17 @@ def test_numbers_are_those_of_the_averaged_weights(watched):
     _, history, expected, _ = watched
     for name, value in expected.items():
         assert history[name][-1] == pytest.approx(value, rel=1e-5), name
+
+
+def test_weights_that_are_not_finite_are_for_the_checkpoint_to_refuse():
+    model, logs = tiny.untrained_model(), {}
+    model.initialize(tiny.IMAGES, tiny.LABELS)
+    gain = model.trainable_variables[1]
+    gain.assign(np.full(gain.shape, np.nan))
+    monitor = ValidationMonitor(tiny.tiny_split(3))
+    monitor.set_model(model)
+    monitor.on_epoch_end(0, logs)
+    assert np.isnan([logs["val_bits_per_dim"], logs["val_cross_entropy"]]).all()
 
 
 def events(folder):

@@ -8,7 +8,13 @@ from keras_pixelcnnpp.train.options import PixelCNNOptions, resolve_options
 
 PRESET = {
     "model": {"label_loss_weight": 0.3, "num_candidates": 2, "filters": 40},
-    "training": {"epochs": 44, "likelihood_epochs": 26, "crop_margin": 4, "batch_size": 16},
+    "training": {
+        "epochs": 44,
+        "likelihood_epochs": 26,
+        "crop_margin": 4,
+        "batch_size": 16,
+        "learning_rate_schedule": "cosine",
+    },
 }
 UNLABELED = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
 
@@ -19,12 +25,14 @@ UNLABELED = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
         # What the user gave overrides the preset.
         ({"filters": None, "epochs": 44}, {}, {"filters": 40, "epochs": 44, "batch_size": 16}),
         ({"filters": 20, "batch_size": 8}, {}, {"filters": 20, "epochs": 44, "batch_size": 8}),
+        ({"learning_rate": 0.1}, {}, {"learning_rate_schedule": "cosine"}),
         # The preset gives way to the data.
         ({}, {}, {"label_loss_weight": 0.3, "crop_margin": 4, "num_candidates": 2}),
         ({}, {"num_classes": 1}, {"label_loss_weight": 0.0}),
         ({"conditioning": "none"}, {}, {"label_loss_weight": 0.0}),
         ({}, {"from_files": False}, {"crop_margin": 0}),
         ({"crop_margin": 2}, {"from_files": False}, {"crop_margin": 2}),
+        ({"learning_rate_decay": 0.9}, {}, {"learning_rate_schedule": "exponential"}),
         # Of other epochs as large a share is by likelihood.
         ({}, {}, {"likelihood_epochs": 26}),
         ({"epochs": 44}, {}, {"likelihood_epochs": 26}),

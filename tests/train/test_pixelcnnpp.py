@@ -120,18 +120,21 @@ def source():
 
 
 @pytest.mark.parametrize("kind", ["archive", "preset"])
-def test_the_model_then_answers_as_its_source(kind, source, tmp_path):
+def test_the_model_then_answers_as_its_source(kind, source, tmp_path, capsys):
     path = tmp_path / "source.keras"
     if kind == "archive":
         source.save(path)
     else:
         source.save_to_preset(path)
     # Not the same options: what concerns the training only may differ.
-    model = tiny.tiny_model(label_loss_weight=0.2, learn_logit_scale=False, dropout_rate=0.1)
+    others = {"learn_logit_scale": False, "dropout_rate": 0.1, "class_names": tiny.NAMES}
+    model = tiny.tiny_model(label_loss_weight=0.2, **others)
     images = tiny.tiny_split(9).images
     expected = source.class_probabilities(images)
     assert not np.allclose(model.class_probabilities(images), expected, atol=1e-3)
     copy_initial_weights(str(path), model)
+    said = "(Class0, Class1, Class2) stand, in this order, for those to be trained: dark, gray, "
+    assert said in capsys.readouterr().out
     np.testing.assert_allclose(model.class_probabilities(images), expected, atol=1e-6)
 
 
@@ -190,9 +193,11 @@ def test_what_was_trained_for_longer_is_not_resumed_for_less(tmp_path):
     train(tmp_path, {"epochs": 5})
     checkpoints = run.checkpoints("pixelcnnpp")
     checkpoints.mkdir(parents=True)
-    (checkpoints / "epoch-0004.npz").touch()
+    (checkpoints / "epoch-0004-step-00001.npz").touch()
     before = run.config_json.read_bytes()
-    with pytest.raises(UserError, match=r"for 4 epochs. Expected at least as many.*epochs=3"):
-        train(tmp_path, {"epochs": 3}, resume=True)
+    for epochs in (3, 4):
+        message = rf"for 4 epochs and 1 step. Expected at least as many.*epochs={epochs}"
+        with pytest.raises(UserError, match=message):
+            train(tmp_path, {"epochs": epochs}, resume=True)
     assert run.config_json.read_bytes() == before
-    train(tmp_path, {"epochs": 4}, resume=True)
+    train(tmp_path, {"epochs": 5}, resume=True)
