@@ -1,7 +1,7 @@
 """RESULTS.md and the tables in docs/development, made from what runs and benchmarks left behind.
 
     python benchmarks/results.py keep runs/cpen455   # copies its numbers to results/cpen455
-    python benchmarks/results.py figure              # docs/images/partial_fashion_mnist.png
+    python benchmarks/results.py figures             # two of docs/images
     python benchmarks/results.py                     # writes the pages from benchmarks/results
 
 Every number on these pages comes from a file below `benchmarks/results`; a test compares the two.
@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import jinja2
+import numpy as np
 import typer
 from common import RESULTS, ROOT, words_of
+from matplotlib.ticker import NullLocator
 
 from keras_pixelcnnpp.evaluate.classification_figures import partial_png
-from keras_pixelcnnpp.evaluate.figures import history_png
+from keras_pixelcnnpp.evaluate.figures import figure_png, history_png, new_figure
 from keras_pixelcnnpp.evaluate.report import percent, training_words
 from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.presets import Preset, preset_names
@@ -93,7 +95,7 @@ def keep(folder):
     print(f"Kept {kept.path}")
 
 
-def write_figure():
+def write_partial():
     """Writes the accuracy of parts of images."""
     name = "fashion_mnist"
     report = Run(RESULTS / name).json("reports/partial.json")
@@ -105,6 +107,54 @@ def write_figure():
         "masked": "CNN, trained with masked rows",
     }
     write_bytes(ROOT / "docs" / "images" / f"partial_{name}.png", partial_png(report, titles))
+
+
+def write_budget():
+    """Writes what `cpen455` has after trainings of other lengths, beside its CNN and JPEG XL.
+
+    Minutes are those of as many epochs at the speed of the training of 44 epochs, which had a core
+    to itself.
+    """
+    timed = Run(RESULTS / "cpen455-44-epochs").history("pixelcnnpp")
+    seconds = {
+        joint: statistics.median(
+            row["seconds"] for row in timed if (row.get("cross_entropy") is not None) == joint
+        )
+        for joint in (False, True)
+    }
+    points = []
+    for run in map(Run, [*RESULTS.glob("cpen455-*-epochs"), RESULTS / "cpen455"]):
+        options = run.config["pixelcnnpp"]["options"]
+        alone = options["likelihood_epochs"]
+        work = alone * seconds[False] + (options["epochs"] - alone) * seconds[True]
+        models = run.json("reports/classification.json")["models"]
+        points.append((work / 60, models["pixelcnnpp"]))
+    points.sort(key=lambda point: point[0])
+    jpeg_xl = read_json(RESULTS / "compression-cpen455.json")["bits_per_dim"]["jxl"]
+    path = ROOT / "docs" / "images" / "training_length.png"
+    write_bytes(path, training_length_png(points, jpeg_xl, models["baseline"]["accuracy"]))
+
+
+def training_length_png(points, jpeg_xl, cnn):
+    """Plots bits/dim and accuracy over minutes: the content of a PNG file."""
+    figure = new_figure(7, 3)
+    left, right = figure.subplots(1, 2)
+    minutes, models = zip(*points, strict=True)
+    left.plot(minutes, [model["bits_per_dim"] for model in models], "o-")
+    left.axhline(jpeg_xl, color="gray", linestyle="--", label="JPEG XL")
+    left.set_ylabel("bits/dim of 16 levels")
+    values = np.array([[model["accuracy"], *model["accuracy_ci95"]] for model in models]) * 100
+    errors = np.abs(values[:, 1:] - values[:, :1]).T
+    right.errorbar(minutes, values[:, 0], errors, fmt="o-", capsize=2.5)
+    right.axhline(100 * cnn, color="gray", linestyle="--", label="CNN")
+    right.set_ylabel("accuracy (%), with 95 % intervals")
+    for axes in (left, right):
+        axes.set(xscale="log", xlabel="minutes of training on one core")
+        axes.set_xticks(minutes, [number(value, 0) for value in minutes], minor=False)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=9)
+    return figure_png(figure, dpi=160)
 
 
 def heads_rows(comparison):
@@ -243,15 +293,16 @@ def render():
 
 
 def main(
-    action: Annotated[Literal["write", "keep", "figure"], typer.Argument()] = "write",
+    action: Annotated[Literal["write", "keep", "figures"], typer.Argument()] = "write",
     runs: Annotated[list[Path] | None, typer.Argument(help="To keep the numbers of.")] = None,
 ):
     """Write the pages; or keep the numbers of runs first."""
     if action == "keep":
         for run in runs or ():
             keep(run)
-    elif action == "figure":
-        write_figure()
+    elif action == "figures":
+        write_partial()
+        write_budget()
     else:
         for path, text in render().items():
             path.write_text(text, encoding="utf-8")
