@@ -75,6 +75,10 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
         of_parts = {"split": options.split, **partial_report(labels, rows, parts)}
         write_json(folder.reports / "partial.json", of_parts)
         figures["partial"] = plots.partial_png(of_parts, titles)
+    else:
+        # Of an earlier evaluation, perhaps of other data.
+        for name in ("partial.json", "partial.png"):
+            (folder.reports / name).unlink(missing_ok=True)
     for name, png in figures.items():
         write_bytes(folder.reports / f"{name}.png", png)
     for name, of_model in predictions.items():
@@ -165,11 +169,12 @@ def load_classifier(folder: RunFolder, batch_size: int, verbose: int) -> PixelCN
 
 
 def load_baseline(folder: RunFolder) -> BaselineCNN | None:
-    """The run's baseline CNN; without one it says how to train it."""
+    """The run's baseline CNN; without one, where there are classes, it says how to train it."""
     if folder.baseline_keras.exists():
         return load_trained_model(folder.baseline_keras, BaselineCNN)
-    command = train_baseline_command(folder)
-    print(f"No {folder.baseline_keras.name} to compare with. Train it: {command}")
+    if folder.read_config()["data"]["class_names"]:
+        command = train_baseline_command(folder)
+        print(f"No {folder.baseline_keras.name} to compare with. Train it: {command}")
     return None
 
 
@@ -249,7 +254,10 @@ def classifier_details(
         scaling = {"temperatures": temperatures, "fitted_on": "the other half of the split"}
         scaling |= {name: numbers[name] for name in ("ece", "log_loss")}
     predicted, macro = probabilities.argmax(axis=1), float(np.mean(defined)) if defined else None
-    by_class = _classification_report(labels, predicted, class_names, output_dict=True)
+    # By numbers, since a class may be called "accuracy", as an entry of scikit-learn's is.
+    numbers = list(map(str, range(len(class_names))))
+    by_number = _classification_report(labels, predicted, numbers, output_dict=True)
+    by_class = {name: by_number[number] for name, number in zip(class_names, numbers, strict=True)}
     return {
         "classification_report": by_class,
         "roc_auc": {"macro": macro, "classes": dict(zip(class_names, areas, strict=True))},

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import LabeledImages
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_classifier
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, show_pixels
 from keras_pixelcnnpp.files import counted, write_bytes, write_json
@@ -18,6 +19,8 @@ from keras_pixelcnnpp.run import RunFolder
 def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     """Gathers the evidence of some images and writes it."""
     class_names = folder.read_config()["data"]["class_names"]
+    if len(class_names) == 1:
+        raise UserError("Evidence is for one class against another. Received: a run of one class")
     classifier = load_classifier(folder, options.batch_size, options.verbose)
     images = folder.load_data(options.data).images(options.split, with_labels=True)
     print(f"Scoring {counted(len(images))} of the split {options.split} under every class")

@@ -74,9 +74,9 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
     if cnn is not None:
         train, by_class = dataset.split("train"), model.num_classes > 0
         comparison = Comparison(cnn, real, train, samples, by_class, options.seed)
-        report["reference"] = {"split": options.reference, "count": len(real)}
         report |= comparison.report(samples)
     if real is not None:
+        report["reference"] = {"split": options.reference, "count": len(real)}
         train = folder.training_images(dataset).images
         if config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
             train = np.concatenate([train, train[:, :, ::-1]])

@@ -117,7 +117,11 @@ def _facts(run: RunFolder, config: dict) -> dict:
         "version": __version__,
         # The template fills them: what it shows, and what is missing, by command.
         "titles": [],
-        "missing": {training[name]: [names[name]] for name in names if name not in config},
+        "missing": {
+            training[name]: [title]
+            for name, title in names.items()
+            if name not in config and (class_names or name == "pixelcnnpp")
+        },
     }
 
 

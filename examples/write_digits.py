@@ -1,4 +1,4 @@
-"""Writes images of the digits' test split as PNG files: FOLDER/three_000123.png."""
+"""Writes images of the digits' test split as PNG files: FOLDER/3_000123.png."""
 
 import argparse
 from pathlib import Path

@@ -151,8 +151,9 @@ def sample(
     classes = dict.fromkeys(class_label(model.class_names, name) for name in label)
     labels = np.repeat(list(classes), count)
     print(f"Sampling {counted(len(labels))}. The first step takes longest.")
-    sample_many(model, labels, output, seed, temperature, resume, workers)
-    print(f"Wrote {counted(len(labels))} to {output}")
+    sampled = sample_many(model, labels, output, seed, temperature, resume, workers)
+    kept = f", and kept {len(labels) - sampled} that were there" if sampled < len(labels) else ""
+    print(f"Wrote {counted(sampled)} to {output}{kept}")
 
 
 @app.command(epilog=example("savedmodel serve runs/digits --port 8501"))

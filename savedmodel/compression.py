@@ -66,6 +66,8 @@ def _read(file, model, resize):
         return found
     with Image.open(file) as image:
         is_plain = image.mode in _PLAIN_MODES and not image.has_transparency_data
+        # 16 bits of a color, or several frames, are not in the mode.
+        is_plain &= ";16" not in str(image.tile) and getattr(image, "n_frames", 1) == 1
     original = np.asarray(open_image(file, 3))
     if not (is_plain and np.array_equal(np.broadcast_to(found, (*found.shape[:2], 3)), original)):
         height, width, channels = model.image_shape

@@ -46,6 +46,9 @@ def score_folder(
         if not resume:
             raise UserError(f"{output} is there already. Add --resume to go on, or choose another")
         rows = _complete_rows(output, rows[0], paths)
+        kept = next((row for row in rows[1:] if row[3]), None)
+        if kept and not np.isclose(*_bits([kept, *_score(data, model, [kept[0]])]), atol=1e-3):
+            raise UserError(f"{output} has scores by another model, or of other images")
     output.parent.mkdir(parents=True, exist_ok=True)
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
@@ -58,7 +61,11 @@ def score_folder(
             writer.writerows(scored)
             file.flush()
             rows += scored
-    return np.array([float(row[3] or "nan") for row in rows[1:]])
+    return _bits(rows[1:])
+
+
+def _bits(rows):
+    return np.array([float(row[3] or "nan") for row in rows])
 
 
 def images_below(folder: Path) -> list[str]:
@@ -81,7 +88,7 @@ def _complete_rows(file, columns, paths):
     rows, header = rows or [columns], ",".join(columns)
     is_ours = rows[0] == columns and (text.startswith(header) or header.startswith(text.rstrip()))
     if not is_ours or [row[0] for row in rows[1:]] != paths[: len(rows) - 1]:
-        raise UserError(f"{file} has scores of other images, or by another model: choose another")
+        raise UserError(f"{file} has scores of other images or classes: choose another")
     return rows
 
 
@@ -111,10 +118,11 @@ def sample_many(
     resume: bool = False,
     workers: int = 1,
     block_size: int = 100,
-) -> None:
+) -> int:
     """Samples an image for each label, as PNG files: `Class1_image_01.png` and so on.
 
-    Files of the same names are replaced. With `resume`, those of a whole block are kept.
+    Files of the same names are replaced. With `resume`, those of a whole block are kept, whatever
+    they are of. Returns how many images were sampled.
     """
     files = [output / name for name in image_names(labels, model.class_names)]
     blocks = {}
@@ -129,6 +137,7 @@ def sample_many(
     for start, images in zip(blocks, samples, strict=True):
         for file, image in zip(files[start:], images, strict=False):
             write_bytes(file, png_bytes(image))
+    return sum(len(block) for block, _, _ in blocks.values())
 
 
 def _sample(model, block):

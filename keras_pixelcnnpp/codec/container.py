@@ -28,7 +28,7 @@ from keras_pixelcnnpp.backend import device_name, progress, versions
 from keras_pixelcnnpp.checks import checked_images, require_integer
 from keras_pixelcnnpp.codec.coder import PixelCoder, require_constriction
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, invalid_argument
 
 MAGIC = b"\x89PXC\r\n\x1a\n\x01"
 DIGEST_BYTES = 16
@@ -85,6 +85,8 @@ def compress_images(
     images = checked_images(images, model.image_shape)
     require_integer("batch_size", batch_size, high=LARGEST_BATCH)
     count = len(images)
+    if names is not None and [type(name) for name in names] != [str] * count:
+        raise invalid_argument("names", names, f"a list of {count} strings")
     batch_size = max(1, min(batch_size, count))
     if model.num_classes == 0:
         labels = np.zeros(count, "int32")

@@ -108,7 +108,7 @@ class LabeledImages:
             Those that stay, and those held out. Both keep the order.
 
         Raises:
-            UserError: If a class has too few images to be in both.
+            UserError: If a class has a single image, or there are fewer to hold out than classes.
         """
         from sklearn.model_selection import train_test_split
 
@@ -234,6 +234,8 @@ def with_validation(
         f"No validation split: {len(validation)} training images "
         f"({VALIDATION_SHARE:.0%} of each class, seed {seed}) were set aside for it."
     )
+    if missing := {*train.labels.tolist()} - {*validation.labels.tolist()} - {-1}:
+        note += f" Too small to be in it: {', '.join(f'class {label}' for label in missing)}."
     return splits | {"train": train, "validation": validation}, (note,)
 
 

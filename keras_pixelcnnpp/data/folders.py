@@ -25,6 +25,7 @@ from keras_pixelcnnpp.data.dataset import (
 )
 from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import counted
 
 SPLITS = ("train", "validation", "test")
 NAMED = 10  # so many bad files an error names
@@ -95,6 +96,9 @@ def _read(folder, listed, image_shape, resize, skip_corrupted):
             reshaped += image.width * height != image.height * width
         labels = np.array([row.label for row in good], dtype="int32")
         splits[name] = LabeledImages(images[: len(good)], labels, tuple(row.path for row in good))
+        lost = {row.label for row in rows} - {*labels.tolist()}
+        if skip_corrupted and name in ("train", "all") and lost:
+            raise UserError(f"{folder}: no image of class {max(lost)} can be read. {bad[-1]}")
     notes = []
     if bad:
         first = "; ".join(bad[:NAMED]) + f"; and {len(bad) - NAMED} more" * (len(bad) > NAMED)
@@ -112,8 +116,15 @@ def _read(folder, listed, image_shape, resize, skip_corrupted):
 
 
 def _split_in_three(splits, seed):
-    rest, held_out = splits["all"].hold_out(0.2, seed)
-    validation, test = held_out.hold_out(0.5, seed)
+    try:
+        rest, held_out = splits["all"].hold_out(0.2, seed)
+        validation, test = held_out.hold_out(0.5, seed)
+    except UserError as error:
+        smallest = counted(np.bincount(splits["all"].labels).min())
+        raise UserError(
+            "Too few images to be split 80/10/10. Expected ten or more of each class, or folders "
+            f"train and validation. Received: a class of {smallest}"
+        ) from error
     note = (
         "No folders train, validation and test: every class was split 80/10/10 into them "
         f"(seed {seed})."
@@ -204,9 +215,10 @@ def _list_csv_files(folder):
     if not (folder / "train.csv").is_file():
         raise UserError(f"{folder}: train.csv is missing")
     listed = {
-        split: _list_csv(folder, f"{split}.csv")
-        for split in SPLITS
-        if (folder / f"{split}.csv").exists()
+        split: _list_csv(folder, f"{name}.csv")
+        for split, name in named_splits(
+            name for name in SPLIT_NAMES if (folder / f"{name}.csv").exists()
+        ).items()
     }
     seen = {}
     for split, rows in listed.items():

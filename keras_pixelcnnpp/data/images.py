@@ -186,7 +186,7 @@ def _content(path):
 
 def _refuse_scans(image, content):
     # The marker of a scan. Within compressed data, a zero follows every 255.
-    scans = content.count(b"\xff\xda") if image.format == "JPEG" else 0
+    scans = content.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 0
     if scans * image.width * image.height > MAX_SCANNED_PIXELS:
         raise UserError(f"{scans} scans are too many to be decoded safely")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pixelcnnpp.backend import progress
-from keras_pixelcnnpp.checks import checked_images
+from keras_pixelcnnpp.checks import checked_images, checked_labels
 from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, not_installed, refusing
 from keras_pixelcnnpp.files import read_json
@@ -111,14 +111,14 @@ class SavedModelClassifier(ImageClassifier):
         """Samples an image for each label.
 
         Args:
-            labels: int `(N,)`.
+            labels: Int `(N,)`, or names of classes.
             seed: Integer from 0 to 2^31 − 1. It and the position determine an image.
             temperature: Above 0; below 1, safer and smoother images.
 
         Returns:
             uint8 `(N, height, width, channels)`.
         """
-        labels = np.asarray(labels, "int32")
+        labels = checked_labels(labels, np.size(labels), self.num_classes, self.class_names, -1)
         return self.call("sample", labels=labels, seed=seed, temperature=float(temperature))[
             "images"
         ]

@@ -95,7 +95,7 @@ class Saving:
         """Writes a SavedModel that classifies, scores and samples without this package.
 
         Its endpoints are those of `pixelcnnpp savedmodel export`: see
-        `export.endpoints.ExportedPixelCNN`.
+        `export.endpoints.export_saved_model`.
 
         Args:
             filepath: The folder to write, replaced as a whole.

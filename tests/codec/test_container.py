@@ -134,6 +134,9 @@ def test_given_labels_and_no_label_and_names():
     np.testing.assert_array_equal(back, images)
     np.testing.assert_array_equal(labels, given)
     assert found == names
+    for wrong in (["a"], [1, 2, 3, 4, 5]):
+        with pytest.raises(ValueError, match="a list of 5 strings"):
+            compress_images(model, images, given, wrong, verbose=0)
     assert compressed.num_coded_bytes <= 1.01 * promised_bytes(model, images, given) + 32
     assert model.decompress(model.compress(images[:0])).shape == (0, 4, 4, 1)
 

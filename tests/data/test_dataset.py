@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, with_validation
 from keras_pixelcnnpp.errors import UserError
 
 SORTED = np.repeat(np.arange(3), 30).astype("int32")
@@ -79,3 +79,11 @@ def test_held_out_images_have_the_same_share_of_each_class():
         assert list(part.paths) == sorted(part.paths, key=int)
     assert sorted(stay.paths + held_out.paths) == sorted(split.paths)
     assert len(split.take(labels < 0).hold_out(0.2, seed=0)[1]) == 2
+
+
+def test_classes_that_the_validation_split_lacks_are_named():
+    labels = np.repeat(np.array([0, 1], "int32"), [300, 3])
+    split = LabeledImages(np.zeros((303, 1, 1, 1), "uint8"), labels, tuple(map(str, range(303))))
+    splits, (note,) = with_validation({"train": split}, seed=0)
+    assert 1 not in splits["validation"].labels
+    assert "Too small to be in it: class 1." in note

@@ -120,6 +120,14 @@ def test_bad_files_can_be_skipped(corrupted):
     assert "left out, 14: " in whole.notes[0]
 
 
+def test_a_class_of_bad_images_is_not_skipped(tmp_path):
+    write_classes(tmp_path / "train")
+    for path in (tmp_path / "train/koala").iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"no image of class 1 can be read.*koala.*: not an image"):
+        load_dataset(tmp_path, image_size=4, skip_corrupted=True)
+
+
 CLASSES = ("burger", "koala")
 
 
@@ -169,7 +177,7 @@ TWO = ("train/burger/0.jpg", "train/koala/0.jpg", "test/koala/0.jpg")
     ("files", "message"),
     [
         (["test/burger/0.jpg"], "the folder train is missing"),
-        (["burger/0.jpg", "koala/0.jpg"], "too few to hold out"),
+        (["burger/0.jpg", "koala/0.jpg"], "ten or more of each.*a class of 1 image"),
         ([*TWO, "val/panda/0.jpg"], "no class 'panda'. It has: burger, koala"),
         ([*TWO, "val/koala/0.jpg", "validation/koala/0.jpg"], "two names for one split"),
         ([*TWO, "train/koala/1.jpg/"], r"^Split train: .*koala/1\.jpg: not an image .*\(skip"),

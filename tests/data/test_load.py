@@ -97,7 +97,8 @@ def write(folder, form, made):
             Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(place / name)
             rows.append(f"images/{split}/{name},{label}\n")
         if form == "CSV files":
-            (folder / f"{split}.csv").write_text("".join(rows))
+            name = "val" if split == "validation" else split
+            (folder / f"{name}.csv").write_text("".join(rows))
     return folder
 
 

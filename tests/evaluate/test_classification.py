@@ -105,7 +105,7 @@ class TestCommand:
             predicted, probabilities = columns[:, 0], columns[:, 1:]
             form = {"target_names": names, "output_dict": True, "zero_division": 0}
             expected = classification_report(labels, predicted, **form)
-            for key in (*names, "macro avg"):
+            for key in names:
                 assert models[name]["classification_report"][key] == pytest.approx(expected[key])
             areas = [roc_auc_score(labels == label, probabilities[:, label]) for label in range(3)]
             assert models[name]["roc_auc"]["macro"] == pytest.approx(np.mean(areas), abs=1e-3)

@@ -188,6 +188,20 @@ def test_damaged_file_is_named(pixelcnnpp, finished, name, content):
     assert not (finished.reports / "index.html").exists()
 
 
+def test_nothing_is_asked_for_that_a_run_cannot_have(pixelcnnpp, tmp_path):
+    data = {"source": "a.npz", "image_shape": [8, 8, 1], "class_names": []}
+    data |= {"fingerprint": "0", "seed": 0}
+    run = RunFolder(tmp_path)
+    write_json(run.config_json, {"data": data, "pixelcnnpp": {"options": {}}})
+    text = page_of(pixelcnnpp, run).text
+    assert "evaluate ood" in text
+    for command in ("train baseline", "evaluate classification", "evaluate evidence"):
+        assert command not in text
+    write_json(run.config_json, {"data": {**data, "class_names": ["a", "b"]}})
+    for command in ("train baseline", "evaluate classification", "evaluate evidence"):
+        assert command in page_of(pixelcnnpp, run).text
+
+
 def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     run = RunFolder(tmp_path / "my run")
     data = {"source": "/my data/a$b", "image_shape": [8, 8, 1], "class_names": []}

@@ -79,7 +79,9 @@ def test_samples_are_the_same_in_parts_of_any_size(exported, in_small_parts):
     labels = np.arange(8) % 3
     together = exported.sample(labels, seed=5)
     np.testing.assert_array_equal(in_small_parts.sample(labels, seed=5), together)
-    np.testing.assert_array_equal(in_small_parts.sample(labels[:2], seed=5), together[:2])
+    np.testing.assert_array_equal(in_small_parts.sample(["dark", "gray"], seed=5), together[:2])
+    with pytest.raises(ValueError, match="Expected 1 integers"):
+        exported.sample([0.9])
 
 
 def test_reads_other_shapes_as_its_run_did_and_knows_names(pixelcnnpp, savedmodel, tmp_path):

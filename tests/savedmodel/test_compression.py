@@ -1,3 +1,4 @@
+import hostile
 import numpy as np
 import pytest
 import tiny
@@ -76,6 +77,11 @@ def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
         image.save(bad)
         one_line(pixelcnnpp(*command), f"{bad} would not come back", "4×4 pixels, gray.")
         assert not (tmp_path / "out.pxc").exists()
+    frames = {"save_all": True, "append_images": [Image.new("L", (4, 4), 9)]}
+    of_16_bits = hostile.png(4, 4, data=bytes(4 * 25), bits=16, color=2)
+    for content in (hostile.encoded(Image.new("L", (4, 4)), "WEBP", **frames), of_16_bits):
+        bad.write_bytes(content)
+        one_line(pixelcnnpp(*command), f"{bad} would not come back")
     Image.new("RGB", (9, 7), "red").save(bad)
     assert pixelcnnpp(*command, "--resize", "center_crop")[0] == 0
 

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -100,12 +101,19 @@ class TestScore:
         with pytest.raises(UserError, match="scores of other images"):
             score_folder(exported, data, output, resume=True)
         assert output.read_text() == "mine\n"
+        output.unlink()
+        score_folder(exported, data, output)
+        output.write_text(re.sub(r"(00.png,\d,\w+),[\d.]+", r"\1,1.5", output.read_text()))
+        with pytest.raises(UserError, match="scores by another model"):
+            score_folder(exported, data, output, resume=True)
 
 
 class TestSample:
     def test_images_are_those_of_the_endpoint(self, pixelcnnpp, savedmodel, exported, tmp_path):
         command = ("savedmodel", "sample", savedmodel, "--output", tmp_path, "--seed", 7)
-        done(pixelcnnpp(*command, "--label", "bright", "--label", 0, "--count", 2))
+        command += ("--label", "bright", "--label", 0, "--count", 2)
+        assert "Wrote 4 images to" in done(pixelcnnpp(*command))
+        assert "Wrote 0 images to" in done(pixelcnnpp(*command, "--resume"))
         levels = exported.sample([2, 2, 0, 0], seed=7)
         names = [f"{name}_image_0{index}.png" for name in ("bright", "dark") for index in (1, 2)]
         assert {path.name for path in tmp_path.iterdir()} == set(names)

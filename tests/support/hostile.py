@@ -17,9 +17,9 @@ def encoded(image, kind="PNG", **options):
     return buffer.getvalue()
 
 
-def png(width, height, *chunks, data=b"\0" * 9):
-    """A gray PNG whose header promises `width` × `height`, with `chunks` before the pixels."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+def png(width, height, *chunks, data=b"\0" * 9, bits=8, color=0):
+    """A PNG, gray by default, whose header promises its size, with `chunks` before the pixels."""
+    header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     pixels = chunk(b"IDAT", zlib.compress(data, 9))
     parts = [chunk(b"IHDR", header), *chunks, pixels, chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
