@@ -122,17 +122,18 @@ def write_budget():
         )
         for joint in (False, True)
     }
-    points = []
-    for run in map(Run, [*RESULTS.glob("cpen455-*-epochs"), RESULTS / "cpen455"]):
+    preset, points = Run(RESULTS / "cpen455"), []
+    for run in [preset, *map(Run, RESULTS.glob("cpen455-*-epochs"))]:
         options = run.config["pixelcnnpp"]["options"]
         alone = options["likelihood_epochs"]
         work = alone * seconds[False] + (options["epochs"] - alone) * seconds[True]
-        models = run.json("reports/classification.json")["models"]
-        points.append((work / 60, models["pixelcnnpp"]))
+        model = run.json("reports/classification.json")["models"]["pixelcnnpp"]
+        points.append((work / 60, model))
     points.sort(key=lambda point: point[0])
+    cnn = preset.json("reports/classification.json")["models"]["baseline"]["accuracy"]
     jpeg_xl = read_json(RESULTS / "compression-cpen455.json")["bits_per_dim"]["jxl"]
     path = ROOT / "docs" / "images" / "training_length.png"
-    write_bytes(path, training_length_png(points, jpeg_xl, models["baseline"]["accuracy"]))
+    write_bytes(path, training_length_png(points, jpeg_xl, cnn))
 
 
 def training_length_png(points, jpeg_xl, cnn):

@@ -48,7 +48,7 @@ def score_folder(
         rows = _complete_rows(output, rows[0], paths)
         kept = next((row for row in rows[1:] if row[3]), None)
         if kept and not np.isclose(*_bits([kept, *_score(data, model, [kept[0]])]), atol=1e-3):
-            raise UserError(f"{output} has scores by another model, or of other images")
+            raise UserError(f"{output} has scores by another model: choose another")
     output.parent.mkdir(parents=True, exist_ok=True)
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]

@@ -339,9 +339,10 @@ def _assert_values(model, *batch):
         ranges["label"] = (-1 if model.unlabeled_weight else 0, model.num_classes - 1)
     inputs, _, _ = as_inputs(batch)
     for name, (lowest, highest) in ranges.items():
-        if name in inputs:  # if not, that is said of the first batch
+        values = inputs.get(name)  # if there are none, that is said of the first batch
+        if values is not None and not lowest <= values.dtype.min <= values.dtype.max <= highest:
             message = f"Invalid {name}s. Expected integers from {lowest} to {highest}"
-            values = tf.cast(inputs[name], tf.int64)
+            values = tf.cast(values, tf.int64)
             tf.debugging.assert_greater_equal(values, tf.constant(lowest, tf.int64), message)
             tf.debugging.assert_less_equal(values, tf.constant(highest, tf.int64), message)
     return batch if len(batch) > 1 else batch[0]
