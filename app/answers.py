@@ -18,7 +18,7 @@ from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 NUM_IMAGES = 16  # of one sampling
 ANY = -1  # instead of a label
-MOST_LINES = 5  # classes in the plot of the belief
+MOST_LINES = 5  # classes in the plot of the posterior of the first rows
 
 
 class Samples(NamedTuple):
@@ -40,7 +40,7 @@ class Classification(NamedTuple):
 
     probabilities: dict[str, float]
     bits: float
-    belief: Figure
+    by_rows: Figure
     evidence: Figure | None
 
 
@@ -93,10 +93,12 @@ class Answers:
 
         With the label `ANY`, the class of each is sampled first, from p(y | known rows).
         """
-        belief = None
+        probabilities = None
         if label == ANY and self.model.num_classes:
-            belief = self.model.class_probabilities(image[None], observed_rows=observed_rows)[0]
-        labels, seed = self._labels_and_seed(label, seed, belief)
+            probabilities = self.model.class_probabilities(
+                image[None], observed_rows=observed_rows
+            )[0]
+        labels, seed = self._labels_and_seed(label, seed, probabilities)
         images = np.repeat(image[None], NUM_IMAGES, axis=0)
         images = self.model.complete(images, observed_rows, labels, seed, temperature, verbose=0)
         return Samples(images, labels, seed)
@@ -109,38 +111,38 @@ class Answers:
         model, names = self.model, self.model.class_names
         rows = range(model.image_shape[0] + 1)
         scores = model.class_log_likelihoods(image[None], observed_rows=rows)
-        belief = model.posterior.probabilities(scores)[0]
-        order = [label for label in np.argsort(-belief[-1]).tolist() if label != against]
+        probabilities = model.posterior.probabilities(scores)[0]
+        order = [label for label in np.argsort(-probabilities[-1]).tolist() if label != against]
         evidence = None
         if model.num_classes > 1:
             label, against = order[0], order[1] if against == ANY else against
             nats = model.evidence_map(image[None], [label], [against])[0]
             evidence = evidence_figure(image, nats, names[label], names[against])
         return Classification(
-            dict(zip(names, map(float, belief[-1]), strict=True)),
+            dict(zip(names, map(float, probabilities[-1]), strict=True)),
             float(bits_per_dim(log_marginal(scores[:, -1]), model.image_shape)[0]),
-            belief_figure(belief, names),
+            posterior_figure(probabilities, names),
             evidence,
         )
 
-    def _labels_and_seed(self, label, seed, belief=None):
+    def _labels_and_seed(self, label, seed, probabilities=None):
         seed = secrets.randbelow(2**31) if seed is None else seed
         if not self.model.num_classes:
             return None, seed
         if label != ANY:
             return np.full(NUM_IMAGES, label), seed
         generator = np.random.default_rng(seed)
-        return generator.choice(self.model.num_classes, NUM_IMAGES, p=belief), seed
+        return generator.choice(self.model.num_classes, NUM_IMAGES, p=probabilities), seed
 
 
-def belief_figure(belief: np.ndarray, class_names: tuple[str, ...]) -> Figure:
+def posterior_figure(probabilities: np.ndarray, class_names: tuple[str, ...]) -> Figure:
     """Plots p(y | first rows) over the number of rows, float `(height + 1, num_classes)`."""
     figure = new_figure(5, 3.2)
     axes = figure.subplots()
-    likeliest = np.argsort(-belief.mean(axis=0))[:MOST_LINES]
+    likeliest = np.argsort(-probabilities.mean(axis=0))[:MOST_LINES]
     for label in likeliest:
-        axes.plot(belief[:, label], linewidth=1.8)
-    axes.set(xlim=(0, len(belief) - 1), ylim=(-0.02, 1.02))
+        axes.plot(probabilities[:, label], linewidth=1.8)
+    axes.set(xlim=(0, len(probabilities) - 1), ylim=(-0.02, 1.02))
     axes.set_xlabel("rows known, from above")
     axes.set_ylabel("p(class | these rows)")
     axes.grid(alpha=0.3)

@@ -120,14 +120,14 @@ def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     bits = gr.Number(label=f"{unit}, p(x)", precision=3, interactive=False)
     posterior = gr.Label(label="p(class | image)", num_top_classes=MOST_CLASSES)
     evidence = gr.Plot(label="Where in the image it comes from")
-    belief = gr.Plot(label="What the first rows alone say")
+    by_rows = gr.Plot(label="What the first rows alone say")
 
     @_told
     def classify(path, invert, against):
         found = answers.classify(answers.read(path, invert), against)
-        return found.bits, found.probabilities, found.evidence, found.belief
+        return found.bits, found.probabilities, found.evidence, found.by_rows
 
-    given, outputs = [image, invert, against], [bits, posterior, evidence, belief]
+    given, outputs = [image, invert, against], [bits, posterior, evidence, by_rows]
     button.click(classify, given, outputs, api_name="classify", **ASKS_MODEL)
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from typer import Option
 
 from keras_pixelcnnpp.backend import device_name, versions
-from keras_pixelcnnpp.evaluate.report import option_words
+from keras_pixelcnnpp.evaluate.classification import words_of
 from keras_pixelcnnpp.files import write_json
 
 ROOT = Path(__file__).parent.parent
@@ -24,12 +24,6 @@ Data = Annotated[str, Option(help="The images, as for pixelcnnpp train.")]
 Split = Annotated[str, Option(help="The images to measure on.")]
 Rounds = Annotated[int, Option(help="Number of measurements, after one in which all is compiled.")]
 Output = Annotated[Path | None, Option(help="Write the numbers as JSON.")]
-
-
-def words_of(options):
-    """The words of a command line; options that are `None` are left out."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return [word for name, value in given.items() for word in option_words(name, value)]
 
 
 def pixelcnnpp(*words, **options):

@@ -4,10 +4,10 @@ r"""Few images have a label: what are the others worth?
         --output benchmarks/results/few_labels-digits.json
 
 PixelCNN++ learns from the labeled images alone, or from all: p(x) of those without a label. The
-CNN learns from the labeled ones alone, or from pseudo-labels too: what it says of the others
-itself, first of the half that it is surest of, then of all (curriculum labeling, Cascante-Bonilla
-et al. 2021, https://arxiv.org/abs/2001.06001). Which images have a label depends on the seed, and
-is the same for all four.
+CNN learns from the labeled ones alone, or from pseudo-labels too: its own predictions for the
+others, first for the half with the highest confidence, then for all (curriculum labeling,
+Cascante-Bonilla et al. 2021, https://arxiv.org/abs/2001.06001). Which images have a label depends
+on the seed, and is the same for all four.
 
 The commands train everything, on data sets that are written into the run folders. The results are
 written after each training; the same command goes on after an interruption.
@@ -124,11 +124,11 @@ def train(way, options, labels_per_class, seed):
         model = fit(labeled, images.labels, epochs=epochs(options.cnn_shown, labeled))
     for share in SUREST if way == "cnn_pseudo_labels" else ():
         guessed = model.class_probabilities(images.images[others])
-        surest = np.argsort(-guessed.max(axis=1))[: round(share * len(others))]
+        confident = np.argsort(-guessed.max(axis=1))[: round(share * len(others))]
         labels = images.labels.copy()
-        labels[others[surest]] = guessed[surest].argmax(axis=1)
+        labels[others[confident]] = guessed[confident].argmax(axis=1)
         # The true labels come as often as to PixelCNN++.
-        rows = with_repeats(labeled, others[surest], options.labeled_fraction)
+        rows = with_repeats(labeled, others[confident], options.labeled_fraction)
         times = math.ceil(options.cnn_shown / len(rows))
         model = fit(rows, labels, epochs=max(options.cnn_epochs, times))
     return model, dataset.images(options.split, with_labels=True)

@@ -39,7 +39,8 @@ def main(folder: Path):
     config = cuts.read_config()
     options = config["baseline"]["options"]
     dataset = cuts.load_data()
-    train = dataset.images("train", with_labels=True, max_examples=options["max_examples"])
+    choice = {name: options[name] for name in ("max_examples", "seed")}
+    train = dataset.images("train", with_labels=True, **choice)
     # One epoch, in which each image comes as often as in all epochs, each time masked anew.
     train = train.take(np.tile(np.arange(len(train)), options["epochs"]))
     rng = np.random.default_rng(options["seed"])

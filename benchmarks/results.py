@@ -18,9 +18,10 @@ from typing import Annotated, Literal
 import jinja2
 import numpy as np
 import typer
-from common import RESULTS, ROOT, words_of
+from common import RESULTS, ROOT
 from matplotlib.ticker import NullLocator
 
+from keras_pixelcnnpp.evaluate.classification import words_of
 from keras_pixelcnnpp.evaluate.classification_figures import partial_png
 from keras_pixelcnnpp.evaluate.figures import figure_png, history_png, new_figure
 from keras_pixelcnnpp.evaluate.report import percent, training_words

@@ -1,5 +1,6 @@
 """`evaluate classification`: PixelCNN++ and the baseline CNN classify the images of a split."""
 
+import functools
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -141,10 +142,7 @@ def _predictions(
     (scores, parts), speed = timed(lambda some: classifier.class_scores(some, rows))
     predictions = {"pixelcnnpp": Predictions(parts[:, -1], scores[:, -1], speed, parts)}
     if (cnn := load_baseline(folder)) is not None:
-
-        def classify(some: np.ndarray) -> np.ndarray:
-            return cnn.class_probabilities(some, verbose=options.verbose)
-
+        classify = functools.partial(cnn.class_probabilities, verbose=options.verbose)
         whole, speed = timed(classify)
         height = np.arange(images.shape[1])[:, np.newaxis, np.newaxis]
         seen = (np.where(height < row, images, filling) for row in rows[:-1])
@@ -169,10 +167,10 @@ def load_classifier(folder: RunFolder, batch_size: int, verbose: int) -> PixelCN
 
 
 def load_baseline(folder: RunFolder) -> BaselineCNN | None:
-    """The run's baseline CNN; without one, where there are classes, it says how to train it."""
+    """The run's baseline CNN; without one, for two classes or more, it says how to train it."""
     if folder.baseline_keras.exists():
         return load_trained_model(folder.baseline_keras, BaselineCNN)
-    if folder.read_config()["data"]["class_names"]:
+    if len(folder.read_config()["data"]["class_names"]) > 1:
         command = train_baseline_command(folder)
         print(f"No {folder.baseline_keras.name} to compare with. Train it: {command}")
     return None
@@ -187,23 +185,36 @@ def model_titles(config: dict) -> dict[str, str]:
 def data_words(data: dict) -> list[str]:
     """The options of a training command that give the images of a run, by its section `data`."""
     height, width, _ = data["image_shape"]
-    values = {
-        "data": data["source"],
-        "image_size": height if height == width else None,
-        "resize": "stretch" if data.get("resize") == "stretch" else None,
-        "seed": data.get("seed") or None,
-    }
-    words = ["--skip-corrupted"] if data.get("skip_corrupted") else []
-    for name, value in values.items():
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+    return words_of(
+        {
+            "skip_corrupted": data.get("skip_corrupted") or None,
+            "data": data["source"],
+            "image_size": height if height == width else None,
+            "resize": "stretch" if data.get("resize") == "stretch" else None,
+            "seed": data.get("seed") or None,
+        }
+    )
+
+
+def words_of(options: dict) -> list[str]:
+    """The words of a command for options by name: `--filters 24,48`; `None` is left out."""
+    words = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            words += [f"--{flag}", text]
     return words
 
 
 def train_baseline_command(folder: RunFolder) -> str:
-    """What to type for the run's baseline CNN."""
-    words = [*data_words(folder.read_config()["data"]), "--run", str(folder.path)]
-    return f"pixelcnnpp train baseline {shlex.join(words)}"
+    """What to type for the run's baseline CNN, on the images that its PixelCNN++ has seen."""
+    config = folder.read_config()
+    options = config.get("pixelcnnpp", {"options": {}})["options"]
+    some = words_of({"max_examples": options.get("max_examples"), "run": folder.path})
+    return shlex.join(["pixelcnnpp", "train", "baseline", *data_words(config["data"]), *some])
 
 
 def compare(

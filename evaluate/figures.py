@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
@@ -32,9 +31,7 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], **look) 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of `width` × `height` inches."""
     # No pyplot: a command or a training thread must not open windows or keep figures alive.
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def figure_png(figure: Figure, dpi: int = DPI) -> bytes:

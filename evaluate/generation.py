@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,6 +74,8 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
     galleries = {}
     if cnn is not None:
         train, by_class = dataset.split("train"), model.num_classes > 0
+        # As a perfect model would sample them.
+        train = replace(train, images=quantize(train.images, model.num_levels))
         comparison = Comparison(cnn, real, train, samples, by_class, options.seed)
         report |= comparison.report(samples)
     if real is not None:

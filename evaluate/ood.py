@@ -1,5 +1,6 @@
 """`evaluate ood`: how well images are told from those out of distribution."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,9 +45,8 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(options.data)
     images = dataset.split(options.split).some(options.count, options.seed).images
-    source = options.data or config["data"]["source"]
-    sets = {"in_distribution": images}
-    sets |= ood_inputs(images, source, options.seed)
+    sources = (options.data, config["data"]["source"])
+    sets = {"in_distribution": images, **ood_inputs(images, sources, options.seed)}
     if options.ood_data is not None:
         other = folder.load_images(options.ood_data)
         # A folder may be called as one of the sets is.
@@ -83,17 +83,19 @@ def load_background(path: Path, model: AutoregressiveModel) -> AutoregressiveMod
     return background
 
 
-def ood_inputs(images: np.ndarray, source: str = "", seed: int = 0) -> dict[str, np.ndarray]:
+def ood_inputs(
+    images: np.ndarray, sources: Sequence[str | None] = (), seed: int = 0
+) -> dict[str, np.ndarray]:
     """Sets of images out of distribution, as many in each as there are in-distribution ones.
 
-    Other images, from scikit-learn's installation (`source` says what is none of them), and the
+    Other images, from scikit-learn's installation (none of `sources`), and the
     in-distribution ones, corrupted.
     """
     check_channels(images.shape)
     rng = np.random.default_rng(seed)
     count, height, width, channels = shape = images.shape
     sets = {"photographs": _photographs(shape, rng)}
-    if source != "digits":
+    if "digits" not in sources:
         digits = load_dataset("digits").split("train").images
         digits = digits[rng.integers(0, len(digits), count)]
         sets["digits"] = resize_images(digits, (height, width), channels, "stretch")

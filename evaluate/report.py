@@ -17,7 +17,12 @@ from PIL import Image, UnidentifiedImageError
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.errors import UserError, one_line
-from keras_pixelcnnpp.evaluate.classification import data_words, model_titles
+from keras_pixelcnnpp.evaluate.classification import (
+    data_words,
+    model_titles,
+    train_baseline_command,
+    words_of,
+)
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
 from keras_pixelcnnpp.run import RunFolder
@@ -83,7 +88,8 @@ def _template() -> jinja2.Template:
 def _facts(run: RunFolder, config: dict) -> dict:
     """What the template knows of a run."""
     names = model_titles(config)
-    reports = {name: _report(run, name) for name in (*REPORTS, "partial")}
+    files = {name: run.reports / f"{name}.json" for name in (*REPORTS, "partial")}
+    reports = {name: read_json(file) if file.is_file() else {} for name, file in files.items()}
     histories = {title: run.history(name) for name, title in names.items()}
     histories = {title: rows for title, rows in histories.items() if rows}
     class_names = config["data"]["class_names"]
@@ -91,11 +97,18 @@ def _facts(run: RunFolder, config: dict) -> dict:
     def by_title(models: dict) -> dict:
         return {title: models[name] for name, title in names.items() if name in (models or {})}
 
-    def command(*words: str) -> str:
-        return shlex.join(["pixelcnnpp", *words, "--run", str(run.path)])
+    model = config.get("pixelcnnpp", {})
 
-    unit = bits_unit(config.get("pixelcnnpp", {}).get("model", {}).get("num_levels", 256))
-    training = {name: command("train", name, *data_words(config["data"])) for name in names}
+    def command(*words: str) -> str:
+        plugins = model.get("plugin", ()) if words[0] == "evaluate" else ()
+        plugins = [word for name in plugins for word in ("--plugin", name)]
+        return shlex.join(["pixelcnnpp", *plugins, *words, "--run", str(run.path)])
+
+    unit = bits_unit(model.get("model", {}).get("num_levels", 256))
+    training = {
+        "pixelcnnpp": command("train", "pixelcnnpp", *data_words(config["data"])),
+        "baseline": train_baseline_command(run),
+    }
     return {
         **reports,
         "by_title": by_title,
@@ -107,6 +120,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
         "name": run.path.resolve().name,
         "options": _option_rows(by_title(config).values()),
         "names": names,
+        "num_classes": model.get("model", {}).get("num_classes", len(class_names)),
         "reproduction": {
             "Train, with every option": _training_commands(config, command),
             "Measure": _evaluation_commands(reports, command),
@@ -120,14 +134,9 @@ def _facts(run: RunFolder, config: dict) -> dict:
         "missing": {
             training[name]: [title]
             for name, title in names.items()
-            if name not in config and (class_names or name == "pixelcnnpp")
+            if name not in config and (len(class_names) > 1 or name == "pixelcnnpp")
         },
     }
-
-
-def _report(run: RunFolder, name: str) -> dict:
-    path = run.reports / f"{name}.json"
-    return read_json(path) if path.is_file() else {}
 
 
 class PageImage(NamedTuple):
@@ -198,12 +207,8 @@ def _training_commands(config: dict, command: Callable) -> list[str]:
 
 
 def _evaluation_commands(reports: dict[str, dict], command: Callable) -> list[str]:
-    commands = []
-    for name in REPORTS:
-        if report := reports[name]:
-            options = report.get("options", {}).items()
-            words = [word for given in options for word in option_words(*given)]
-            commands.append(command("evaluate", name, *words))
+    given = {name: reports[name].get("options", {}) for name in REPORTS if reports[name]}
+    commands = [command("evaluate", name, *words_of(options)) for name, options in given.items()]
     return [*commands, command("evaluate", "report")]
 
 
@@ -218,22 +223,11 @@ def training_words(config: dict, model: str) -> list[str]:
     if model == "pixelcnnpp" and options.get("architecture", "pixelcnnpp") == "pixelcnnpp":
         # Of options that have no value this preset has none either, whatever that of the data has.
         words += ["--preset", "report"]
-    for name, value in options.items():
-        # "auto" is what the command takes without the option.
-        if value is not None and value != "auto" and name not in NO_OPTIONS:
-            words += option_words(name, value)
+    # "auto" is what the command takes without the option.
+    words += words_of({n: v for n, v in options.items() if v != "auto" and n not in NO_OPTIONS})
     for name in ("plugin", "callback"):
-        words += [word for value in section.get(name, ()) for word in option_words(name, value)]
+        words += [word for value in section.get(name, ()) for word in words_of({name: value})]
     return words
-
-
-def option_words(name: str, value: object) -> list[str]:
-    """The words of a command for an option: `--filters 24,48`, `--no-horizontal-flip`."""
-    flag = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{flag}" if value else f"--no-{flag}"]
-    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return [f"--{flag}", text]
 
 
 # How the template writes numbers; what is no number is a dash.

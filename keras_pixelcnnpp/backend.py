@@ -74,15 +74,6 @@ def on_gpu() -> bool:
     return any(kind in device_name() for kind in ("gpu", "cuda"))
 
 
-def jit_compile(chosen: bool | None) -> bool | str:
-    """What to pass to `compile`: the user's choice, or the default for backend and device."""
-    # XLA on a CPU under TensorFlow compiles for a minute and gains nothing there; JAX without it
-    # runs one operation at a time.
-    if chosen is None and keras.backend.backend() == "tensorflow" and "cpu" in device_name():
-        return False
-    return "auto" if chosen is None else chosen
-
-
 def verbosity(chosen: int | str, steps: int) -> int:
     """Keras's `verbose`: what was chosen; `"auto"` is 1 at a terminal, of more than one step."""
     seen = sys.stdout.isatty() or "ipykernel" in sys.modules

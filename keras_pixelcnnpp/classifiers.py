@@ -15,11 +15,10 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from keras_pixelcnnpp.backend import jit_compile
-from keras_pixelcnnpp.checks import checked_images
+from keras_pixelcnnpp.checks import checked_images, require_integer
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer, use_averages
+from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer
 from keras_pixelcnnpp.presets import Preset, likelihood_epochs
 
 # For the class biases; scoring images under every class takes its time.
@@ -231,6 +230,7 @@ class PixelCNNClassifier(ImageClassifier):
                     f"Invalid value for argument `{name}`. The preset has none, so one must be "
                     f"given. Received: {name}=None, preset={self.preset!r}"
                 )
+        require_integer("epochs", training["epochs"])
         training["likelihood_epochs"] = likelihood_epochs(preset, training["epochs"])
         return training
 
@@ -246,10 +246,9 @@ class PixelCNNClassifier(ImageClassifier):
         epochs, steps = training["epochs"], len(batches)
         first = training["likelihood_epochs"] if model.label_loss_weight else 0
         optimizer = make_optimizer(training, epochs * steps, first * steps)
-        model.compile(optimizer, jit_compile=jit_compile(None))
+        model.compile(optimizer)
         callbacks = [SetEpoch(batches), LikelihoodFirst(first)]
         model.fit(batches, epochs=epochs, shuffle=False, verbose=self.verbose, callbacks=callbacks)
-        use_averages(model)
         if model.posterior.learn_class_bias:
             refit_class_bias(model, images, labels, self.batch_size, self.seed)
 
@@ -289,7 +288,7 @@ class PixelCNNClassifier(ImageClassifier):
             float64 `[count, num_classes]`, nats.
         """
         check_is_fitted(self)
-        return self._judged(self._images(X))[1]
+        return self._scores_and_log_posterior(self._images(X))[1]
 
     def class_scores(
         self, images: np.ndarray, observed_rows: Sequence[int] | None = None
@@ -305,10 +304,10 @@ class PixelCNNClassifier(ImageClassifier):
             `log p(x | y)` for each class, float32, nats, and `p(y | x)`, float64; both `[count,
             num_classes]`, or `[count, len(observed_rows), num_classes]`.
         """
-        scores, log_posterior = self._judged(images, observed_rows)
+        scores, log_posterior = self._scores_and_log_posterior(images, observed_rows)
         return scores, np.exp(log_posterior)
 
-    def _judged(self, images, observed_rows=None):
+    def _scores_and_log_posterior(self, images, observed_rows=None):
         model, how = self._trained, (self.batch_size, self.verbose, observed_rows)
         scores = model.class_log_likelihoods(images, *how)
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.checks import require_integer, require_number
+from keras_pixelcnnpp.checks import require_choice, require_integer, require_number
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -82,7 +82,9 @@ def make_optimizer(
     """
     peak, steps = training["learning_rate"], max(1, steps)
     require_number("learning_rate", peak, "[0, inf)")
-    if training.get("learning_rate_schedule") == "cosine":
+    kind = training.get("learning_rate_schedule", "exponential")
+    require_choice("learning_rate_schedule", kind, ("cosine", "exponential"))
+    if kind == "cosine":
         schedule = keras.optimizers.schedules.CosineDecay(peak, steps, alpha=0.01)
     else:
         decay = training.get("learning_rate_decay", 1.0)

@@ -112,7 +112,8 @@ class RunFolder:
         dataset = self.load_images(source or known["source"])
         expected, received = known["class_names"], list(dataset.class_names)
         if received != expected:
-            if len(received) != len(expected) or set(received) == set(expected):
+            moved = any(a != b and a in expected for a, b in zip(received, expected, strict=False))
+            if len(received) != len(expected) or moved:
                 raise UserError(
                     f"{dataset.name} has other classes than the run was trained on, or in another "
                     f"order. Expected: {', '.join(expected)}. Received: {', '.join(received)}"
@@ -246,8 +247,9 @@ class RunFolder:
                     "it, --overwrite to start over, or choose another folder."
                 )
         if not (resume and has_checkpoint):
-            for folder in (self.checkpoints(section), self.logs(section)):
-                shutil.rmtree(folder, ignore_errors=True)
+            # What stays would be taken for a checkpoint of the new run: errors are not passed over.
+            for folder in filter(Path.exists, (self.checkpoints(section), self.logs(section))):
+                shutil.rmtree(folder)
             self.model(section).unlink(missing_ok=True)
         epochs = [given["options"].get("epochs") for given in (known.get(section, config), config)]
         if starts_over or (resume and epochs[0] != epochs[1]):
@@ -272,14 +274,14 @@ def check_data(data: object, path: Path, needed: tuple[str, ...]) -> None:
         raise UserError(f"{path} is not the configuration of a run.")
     for name, is_valid in _IS_VALID.items():
         if (name in data or name in needed) and not is_valid(data.get(name)):
-            raise UserError(f"{path} is damaged. Received: data.{name}={data.get(name)!r:.80}")
+            raise UserError(f"{path} is damaged. Received: {name}={data.get(name)!r:.80}")
 
 
 def _are_all(values: object, kind: type) -> bool:
     return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
-# The entries of the section `data` that are read again.
+# The entries of the section `data`, or of an export's configuration, that are read again.
 _IS_VALID = {
     "source": lambda value: isinstance(value, str),
     "fingerprint": lambda value: isinstance(value, str),
@@ -288,6 +290,7 @@ _IS_VALID = {
     "image_shape": lambda value: (
         _are_all(value, int) and len(value) == 3 and all(0 < size < 2**16 for size in value)
     ),
+    "num_levels": lambda value: type(value) is int and 2 <= value <= 256,
     "resize": lambda value: value in RESIZES,
     "skip_corrupted": lambda value: isinstance(value, bool),
 }

@@ -55,9 +55,8 @@ def score_folder(
     with output.open("w", **_TEXT) as file:
         writer = csv.writer(file)
         writer.writerows(rows)
-        # The workers of a cluster have other working directories.
-        score = partial(_score, data.absolute() if workers > 1 else data)
-        for scored in map_blocks(score, blocks, model, workers):
+        # Absolute: the workers of a cluster have other working directories.
+        for scored in map_blocks(partial(_score, data.absolute()), blocks, model, workers):
             writer.writerows(scored)
             file.flush()
             rows += scored

@@ -113,6 +113,8 @@ def test_scikit_learns_checks_of_estimators(estimator, check, monkeypatch):
 def test_fit_trains_a_new_model_and_keeps_its_own_labels():
     split = tiny.tiny_split(60)
     names = np.array(["dark", "gray", "bright"])[split.labels]
+    with pytest.raises(ValueError, match="epochs=0"):
+        untrained(epochs=0).fit(split.images, names)
     classifier = untrained(epochs=30, learning_rate=0.01, label_loss_weight=0.0)
     with pytest.raises(NotFittedError):
         classifier.predict(split.images)

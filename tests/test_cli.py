@@ -13,6 +13,7 @@ import tiny
 from command_line import done, one_line
 
 import keras_pixelcnnpp
+from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.archive import ARCHITECTURES
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import Preset, preset_names
@@ -163,6 +164,6 @@ def test_images_of_a_single_class(pixelcnnpp, tmp_path):
     np.savez(data, x_train=images, y_train=np.zeros(40, int))
     done(pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL))
     done(pixelcnnpp("evaluate", "classification", "--run", run))
-    report = json.loads((run / "reports" / "classification.json").read_text())
+    report = read_json(run / "reports" / "classification.json")
     assert report["models"]["pixelcnnpp"]["log_loss"] == 0
     done(pixelcnnpp("sample", "--run", run, "--output", tmp_path / "samples.png"))

@@ -96,6 +96,12 @@ def test_a_factor_per_step():
     np.testing.assert_allclose(rates(optimizer._learning_rate), expected, rtol=1e-4)
 
 
+def test_a_schedule_that_there_is_not():
+    training = {"learning_rate": 0.01, "learning_rate_schedule": "Cosine"}
+    with pytest.raises(ValueError, match="Expected one of: cosine, exponential"):
+        make_optimizer(training, 2000)
+
+
 def test_a_norm_without_end():
     with pytest.raises(ValueError, match="gradient_clip_norm"):
         make_optimizer({"learning_rate": 0.01, "gradient_clip_norm": float("inf")}, 10)

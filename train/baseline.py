@@ -18,7 +18,6 @@ def train_baseline(
 
     AdamW's learning rate rises for a twentieth of the steps, then falls as a cosine.
     """
-    training = {**training, "jit_compile": backend.jit_compile(training["jit_compile"])}
     keras.utils.set_random_seed(training["seed"])
     choice = {"max_examples": training["max_examples"], "seed": training["seed"]}
     images = dataset.images("train", with_labels=True, **choice)
@@ -43,6 +42,5 @@ def train_baseline(
         )
         model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         claim(run, "baseline", "Baseline CNN", model, training, data_config, start)
-        model({"image": images.images[:1], "label": images.labels[:1]})
     train_into(run, "baseline", model, training, batches, validation, start)
     return model

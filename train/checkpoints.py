@@ -1,10 +1,8 @@
 """The state of a training on disk, and how a training ends early: by a signal or a loss of NaN."""
 
 import re
-import shutil
 import signal
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,12 +94,6 @@ class Checkpoints:
         if not saved:
             return "There is no checkpoint yet."
         return f"The checkpoint after {saved[-1]} is kept in {self.folder}."
-
-    def clear(self) -> None:
-        """Removes all of them."""
-        # An error is not passed over: what stays would be taken for a checkpoint of the new run.
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.folder)
 
     def _path(self, progress: Progress) -> Path:
         step = f"-step-{progress.step:05d}" if progress.step else ""

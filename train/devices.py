@@ -48,10 +48,6 @@ class DataParallel:
                 devices=list(names), auto_shard_dataset=False
             ).scope
 
-    def __str__(self) -> str:
-        """How many devices, as the end of a line."""
-        return f", {self.num_devices} devices"
-
     def copy(self, model: keras.Model) -> keras.Model:
         """A copy on all devices: same configuration, compiled alike, same state."""
         config = model.get_compile_config()
@@ -65,12 +61,6 @@ class DataParallel:
             model.optimizer.build(model.trainable_variables)
         copy_state(model, copy)
         return copy
-
-    def callbacks(
-        self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model, copy: keras.Model
-    ) -> list[keras.callbacks.Callback]:
-        """Those for the training of `copy`; they call `callbacks` with `model`."""
-        return [OnLocalModel(callbacks, model, functools.partial(copy_state, copy, model))]
 
     def fit(self, copy: keras.Model, batches: ImageSequence, **arguments) -> None:
         """Calls `copy.fit` on batches that can be divided."""
@@ -99,17 +89,16 @@ def copy_state(source: keras.Model, target: keras.Model) -> None:
 
 
 class OnLocalModel(keras.callbacks.Callback):
-    """Brings a model up to date at the end of every epoch, then calls other callbacks with it.
+    """Brings a model up to date with its copy on several devices, then calls callbacks with it.
 
     They are told about epochs, not about batches. What they do (score, sample, write) needs no
     distribution, and much of it would not work with one, such as a device without an image.
     """
 
-    def __init__(self, callbacks, model, update):
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model):
         super().__init__()
         self._callbacks = list(callbacks)
         self._local_model = model
-        self._update = update
 
     def on_train_begin(self, logs=None):
         self._local_model.stop_training = False
@@ -122,11 +111,13 @@ class OnLocalModel(keras.callbacks.Callback):
         self._call("on_epoch_begin", epoch, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._update()
+        copy_state(self.model, self._local_model)
         self._call("on_epoch_end", epoch, logs)
         self.model.stop_training |= self._local_model.stop_training
 
     def on_train_end(self, logs=None):
+        # `fit` has averaged the weights; what a callback then restores stays.
+        copy_state(self.model, self._local_model)
         self._call("on_train_end", logs)
 
     def _call(self, method, *arguments):

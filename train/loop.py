@@ -20,7 +20,7 @@ from keras_pixelcnnpp.train.checkpoints import (
     Progress,
     StopOnSignal,
 )
-from keras_pixelcnnpp.train.devices import DataParallel, copy_state
+from keras_pixelcnnpp.train.devices import DataParallel, OnLocalModel, copy_state
 from keras_pixelcnnpp.train.monitors import (
     HistoryFile,
     TensorBoardLog,
@@ -79,7 +79,8 @@ def claim(
         may_change=MAY_CHANGE,
     )
     weights = f"{model.count_params():,} weights"
-    print(f"{title}, {weights}: {backend.describe(model)}{start.parallel or ''}")
+    devices = f", {start.parallel.num_devices} devices" if start.parallel else ""
+    print(f"{title}, {weights}: {backend.describe(model)}{devices}")
 
 
 def train_into(
@@ -127,7 +128,6 @@ def train_into(
             callbacks,
             likelihood_epochs=likelihood_epochs,
             parallel=start.parallel,
-            resume=start.resume,
             verbose=start.verbose,
         )
     finish()
@@ -144,25 +144,22 @@ def train_epochs(
     *,
     likelihood_epochs: int = 0,
     parallel: DataParallel | None = None,
-    resume: bool = False,
     verbose: int | str = "auto",
 ) -> None:
     """Trains a compiled model; in the end it has its averaged weights.
 
-    The first `likelihood_epochs` are by likelihood alone. The callbacks are called before the
-    checkpoint of an epoch is written into `folder`. Raises `TrainingStopped` after a signal, when
-    the checkpoint of the last step is there.
+    It goes on from the newest checkpoint in `folder`. The first `likelihood_epochs` are by
+    likelihood alone. The callbacks are called before the checkpoint of an epoch is written. Raises
+    `TrainingStopped` after a signal, when the checkpoint of the last step is there.
     """
     # A run that was killed and resumed ends with the same weights as one that ran through: every
     # call of `model.fit` starts from a checkpoint, the first of a resumed run and any later one.
     checkpoints = Checkpoints(folder)
-    if not resume:
-        checkpoints.clear()
     trained, fit = model, model.fit
     if parallel is not None:
         trained = parallel.copy(model)
         fit = functools.partial(parallel.fit, trained)
-        callbacks = parallel.callbacks(callbacks, model, trained)
+        callbacks = [OnLocalModel(callbacks, model)]
     epoch, step = checkpoints.restore(trained)
     first_loss = [LikelihoodFirst(likelihood_epochs)] if likelihood_epochs else []
     # The rest of a broken epoch comes first.
@@ -192,9 +189,9 @@ def train_epochs(
             fitted = True
             if trained.stop_training:
                 break  # a callback such as keras.callbacks.EarlyStopping has seen enough
-    if trained is not model:
-        copy_state(trained, model)
     # `fit` has averaged them; what a callback then put in their place, such as the weights of the
     # best epoch, stays.
     if not fitted:
+        if parallel is not None:
+            copy_state(trained, model)
         use_averages(model)

@@ -94,9 +94,7 @@ class ValidationMonitor(keras.callbacks.Callback):
             of_label = np.take_along_axis(scores, labels[:, None].astype(int), axis=1)
             measured["bits_per_dim"] = float(np.mean(bits_per_dim(of_label, model.image_shape)))
         measured["accuracy"] = float(np.mean(probabilities.argmax(axis=1) == labels))
-        # Weights that are not finite are the checkpoint's to refuse.
-        is_finite = np.isfinite(probabilities).all()
-        measured["cross_entropy"] = mean_log_loss(labels, probabilities) if is_finite else math.nan
+        measured["cross_entropy"] = mean_log_loss(labels, probabilities)
         self.probabilities = probabilities
         return measured
 
@@ -129,20 +127,17 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class EventWriter:
-    """Writes what TensorBoard reads, without TensorFlow; the file is made with the first event."""
+    """Writes what TensorBoard reads, without TensorFlow."""
 
     # tensorboardX.SummaryWriter writes in a thread, which a process that is killed doesn't wait
     # for, and at a time that nobody can tell.
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        self._writer = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
 
     def add(self, content: summary.Summary, step: int = 0) -> None:
         """Writes what a function of `tensorboardX.summary` makes."""
-        if self._writer is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._writer = EventsWriter(str(self.folder / "events"), f".{time.time_ns()}")
         self._writer.write_event(Event(wall_time=time.time(), step=step, summary=content))
         self._writer.flush()
 
@@ -151,8 +146,7 @@ class EventWriter:
         self.add(summary.image(tag, pixels, dataformats="HWC"), step)
 
     def __del__(self):
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
 
 
 class TensorBoardLog(keras.callbacks.Callback):

@@ -1,6 +1,5 @@
 """Every option of the training commands, declared once; and the merge with a preset."""
 
-import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -258,7 +257,7 @@ TRAINING_DEFAULTS = {
     "likelihood_epochs": 0,
     "initial_weights": None,
     "precision": "float32",
-    "jit_compile": None,
+    "jit_compile": "auto",
     "seed": 0,
     "max_validation_examples": None,
     "sample_every": 5,
@@ -283,22 +282,10 @@ def taking(declaration: type) -> Callable:
         def command(**values):
             return function(declaration(**values))
 
-        options = dataclasses.fields(declaration)
-        command.__annotations__ = {option.name: option.type for option in options}
-        command.__signature__ = inspect.Signature([_parameter(option) for option in options])
+        command.__signature__ = inspect.signature(declaration)
         return command
 
     return decorate
-
-
-def _parameter(option):
-    required = option.default is dataclasses.MISSING
-    return inspect.Parameter(
-        option.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if required else option.default,
-        annotation=option.type,
-    )
 
 
 def overrides(options: Options) -> dict:
@@ -347,7 +334,7 @@ def _check(model: dict, num_classes: int) -> None:
         why = f"{model['architecture']} has one resolution, and all its blocks see the label."
         refused |= {"num_resolutions": why, "conditioned_blocks": why}
     if num_classes < 2:
-        why = "Without labels (conditioning none) it must be 0."
+        why = "With conditioning none or fewer than two classes it must be 0."
         refused |= {"label_loss_weight": why, "unlabeled_weight": why}
     for name, why in refused.items():
         if value := model.get(name):

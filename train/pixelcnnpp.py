@@ -31,7 +31,6 @@ def train_pixelcnnpp(
     `larger` is the same data, read at a larger size to be cropped at random.
     """
     keras.utils.set_random_seed(training["seed"])
-    training = {**training, "jit_compile": backend.jit_compile(training["jit_compile"])}
     # Unconditional models use all images, labeled or not.
     num_classes = 0 if model_options.get("conditioning") == "none" else dataset.num_classes
     with_labels = num_classes > 0 and not model_options.get("unlabeled_weight")
@@ -54,7 +53,7 @@ def train_pixelcnnpp(
         likelihood_epochs = training["likelihood_epochs"] if model.label_loss_weight else 0
         optimizer = make_optimizer(training, training["epochs"] * steps, likelihood_epochs * steps)
         model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
-        sample = labeled.some(INITIALIZATION_IMAGES, training["seed"])
+        sample = images.some(INITIALIZATION_IMAGES, training["seed"])
         model.initialize(sample.images, sample.labels)
         if training["initial_weights"] and not (start.resume and run.has_checkpoint("pixelcnnpp")):
             copy_initial_weights(training["initial_weights"], model)
@@ -62,7 +61,7 @@ def train_pixelcnnpp(
         claim(run, "pixelcnnpp", model._title, model, options, data_config, start)
 
     def finish() -> None:
-        if model.posterior.learn_class_bias:
+        if model.posterior.learn_class_bias and len(labeled):
             given = labeled.images, labeled.labels
             refit_class_bias(model, *given, training["batch_size"], training["seed"])
 

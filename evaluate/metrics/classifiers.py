@@ -1,4 +1,4 @@
-"""How good a classifier is, and how well it knows: numbers from labels and probabilities.
+"""How accurate and how well calibrated a classifier is, from labels and probabilities.
 
 Throughout, `labels` are int `[count]`, the true classes; `probabilities` float `[count, classes]`,
 rows that sum to 1; `correct_a` and `correct_b` bool `[count]`, of two models on the same images.
@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 from scipy.stats import binomtest, bootstrap, norm, rankdata
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
 
 NUM_BINS = 15  # of a calibration error
@@ -27,14 +27,11 @@ def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dic
 
 
 def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The mean of -log p of the true classes, nats: scikit-learn's `log_loss` in float64."""
-    num_classes = probabilities.shape[1]
-    if num_classes == 1:  # which scikit-learn refuses; nothing is lost
-        return 0.0
-    # Of float32 scikit-learn would raise what is below 1.2e-7 to that.
+    """The mean of -log p of the true classes, nats, in float64."""
+    # Not by scikit-learn, which raises p to 2.2e-16: Bayes' rule often gives less.
     probabilities = np.asarray(probabilities, dtype=np.float64)
-    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
-    return float(log_loss(labels, probabilities, labels=np.arange(num_classes)))
+    log_p = _log(probabilities / probabilities.sum(axis=1, keepdims=True))
+    return float(0 - log_p[np.arange(len(labels)), labels].mean())
 
 
 def accuracy_interval(correct: float, count: int) -> tuple[float, float]:
@@ -101,7 +98,7 @@ def reliability(
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: float = 0.0) -> float:
-    """The temperature of the smallest log-loss (Guo et al. 2017); above 1, it was too sure.
+    """The temperature of the smallest log-loss (Guo et al. 2017); above 1, it was overconfident.
 
     `smoothing`, in [0, 1), is the weight that each image has as one of its likeliest other class.
     Without it, the result is near the lower end where every image is classified correctly.

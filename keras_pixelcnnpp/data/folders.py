@@ -27,7 +27,6 @@ from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted
 
-SPLITS = ("train", "validation", "test")
 NAMED = 10  # so many bad files an error names
 
 # An image file that is not read yet: its path below the folder, and where that was found.
@@ -69,7 +68,7 @@ def load_folder(
         UserError: If files and folders don't fit together; or if images can't be read: the message
             names the first ten.
     """
-    has_csv = any((folder / f"{split}.csv").exists() for split in SPLITS)
+    has_csv = any((folder / f"{split}.csv").exists() for split in SPLIT_NAMES)
     class_names, listed, notes = (_list_csv_files if has_csv else _list_class_folders)(folder)
     splits, of_reading = _read(folder, listed, image_shape, resize, skip_corrupted)
     splits, of_splits = (_split_in_three if "all" in splits else with_validation)(splits, seed)

@@ -23,8 +23,6 @@ from keras_pixelcnnpp.data.images import RESIZES, resize_images
 from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.errors import UserError, one_line
 
-DEFAULT_IMAGE_SIZE = 32
-
 CLASS_NAMES = {
     "digits": tuple("0123456789"),
     "mnist": tuple("0123456789"),
@@ -82,10 +80,15 @@ def load_dataset(
     train.images, train.labels          # uint8 (N, 32, 32, 3), int32 (N,)
     ```
     """
-    size = DEFAULT_IMAGE_SIZE if image_size is None else plain(image_size)
+    size = 32 if image_size is None else plain(image_size)
     size = size if isinstance(size, tuple) else (size, size)
     for side in size:
         require_integer("image_size", side)
+    if len(size) != 2:
+        raise UserError(
+            "Invalid value for argument `image_size`. Expected one size, or height and width. "
+            f"Received: image_size={image_size}"
+        )
     require_choice("channels", channels, (None, 1, 3))
     require_choice("resize", resize, RESIZES)
     path = Path(source)

@@ -94,7 +94,11 @@ def _decode(content):
     is_jpeg = tf.strings.substr(content, 0, 3) == b"\xff\xd8\xff"
     known = tf.debugging.Assert(is_png | is_jpeg, ["Neither PNG nor JPEG"])
     with tf.control_dependencies([known]):
-        size = tf.cond(is_png, lambda: _png_size(content), lambda: _jpeg_size(content))
+        size = tf.cond(
+            is_png,
+            lambda: _png_size(content),
+            lambda: tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64),
+        )
     with tf.control_dependencies(_size_checks(size, content, is_jpeg)):
         content = tf.identity(content)
     pixels = tf.cond(is_png, lambda: _png(content), lambda: _jpeg(content))
@@ -106,10 +110,6 @@ def _png_size(content):
     header = tf.strings.substr(content, 16, 8)
     sides = tf.io.decode_raw(header, tf.int32, little_endian=False)
     return tf.reverse(tf.cast(tf.ensure_shape(sides, (2,)), tf.int64), [0])
-
-
-def _jpeg_size(content):
-    return tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64)
 
 
 def _size_checks(size, content, is_jpeg):

@@ -143,7 +143,6 @@ class PixelEvaluation:
         self._column = column
         self._running = min(self.running_rows, running_columns)
         self.position = position
-        return self
 
     def convolve(self, layer, x):
         """Convolves the window that ends at the new pixel."""

@@ -21,9 +21,9 @@ from keras_pixelcnnpp.layers.evaluation import WholeImage
 _given_dropout = contextvars.ContextVar("given_dropout", default=None)
 
 
-def given_dropout(draw):
-    """A context in which layers call `draw(layer, shape)` instead of `layer.draw_bytes(shape)`."""
-    return during(_given_dropout, draw)
+def given_dropout(give):
+    """A context in which `give(layer, shape)` stands in for `layer.random_bytes(shape)`."""
+    return during(_given_dropout, give)
 
 
 def concat_elu(x):
@@ -75,11 +75,11 @@ class SharedDropout(keras.layers.Layer):
         if not training or self._dropped_bytes == 0:
             return x
         given, shape = _given_dropout.get(), ops.shape(x)
-        random_bytes = self.draw_bytes(shape) if given is None else given(self, shape)
+        random_bytes = self.random_bytes(shape) if given is None else given(self, shape)
         kept = ops.cast(random_bytes >= self._dropped_bytes, x.dtype)
         return x * (kept * (256 / (256 - self._dropped_bytes)))
 
-    def draw_bytes(self, shape):
+    def random_bytes(self, shape):
         """The random bytes for an input of this shape, uint8 `(batch, 1, ...)`."""
         # A random byte decides as well as a random float does, and costs a quarter of it.
         words = keras.random.randint(
@@ -238,16 +238,26 @@ class ResidualStack(keras.layers.Layer):
         super().__init__(**kwargs)
         require_choice("conditioned_blocks", conditioned_blocks, ("all", "up"))
         self.filters = tuple(filters)
-        self.num_blocks = tuple(num_blocks)
-        self.shift = shift
-        self.dropout_rate = dropout_rate
-        self.conditioning = conditioning
-        self.num_classes = num_classes
-        self.conditioned_blocks = conditioned_blocks
         dtype = self.dtype_policy
         levels = range(len(self.filters))
         down, up = _SHIFTED_AND_BACK[shift]
-        self.down_blocks = [self._blocks("down", level, self.num_blocks[level]) for level in levels]
+
+        def blocks(half, level, count):
+            conditioned = half == "up" or conditioned_blocks == "all"
+            return [
+                GatedResidualBlock(
+                    self.filters[level],
+                    shift,
+                    dropout_rate,
+                    conditioning if conditioned else "none",
+                    num_classes,
+                    name=f"{half}_{level}_{index}",
+                    dtype=dtype,
+                )
+                for index in range(count)
+            ]
+
+        self.down_blocks = [blocks("down", level, num_blocks[level]) for level in levels]
         self.downsamplings = [
             down(self.filters[level + 1], strides=2, name=f"downsampling_{level}", dtype=dtype)
             for level in levels[:-1]
@@ -260,23 +270,7 @@ class ResidualStack(keras.layers.Layer):
             for level in levels[:-1]
         ]
         self.up_blocks = [
-            self._blocks("up", level, self.num_blocks[level] + (level < levels[-1]))
-            for level in levels
-        ]
-
-    def _blocks(self, half, level, count):
-        conditioned = half == "up" or self.conditioned_blocks == "all"
-        return [
-            GatedResidualBlock(
-                self.filters[level],
-                self.shift,
-                self.dropout_rate,
-                self.conditioning if conditioned else "none",
-                self.num_classes,
-                name=f"{half}_{level}_{index}",
-                dtype=self.dtype_policy,
-            )
-            for index in range(count)
+            blocks("up", level, num_blocks[level] + (level < levels[-1])) for level in levels
         ]
 
     def blocks(self):

@@ -32,7 +32,7 @@ from keras_pixelcnnpp.models.inputs import ImageModel, require_labels
 from keras_pixelcnnpp.models.saving import Saving
 from keras_pixelcnnpp.models.scoring import score, up_to_rows
 from keras_pixelcnnpp.models.training import Training
-from keras_pixelcnnpp.sampling.sampler import draw
+from keras_pixelcnnpp.sampling.sampler import sample_images
 
 
 class AutoregressiveModel(Saving, Training, ImageModel):
@@ -370,7 +370,9 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         Raises:
             ValueError: If an argument is out of range.
         """
-        return draw(self, labels, None, 0, seed, temperature, guidance, batch_size, verbose)
+        return sample_images(
+            self, labels, None, 0, seed, temperature, guidance, batch_size, verbose
+        )
 
     def complete(
         self,
@@ -402,7 +404,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         Raises:
             ValueError: If an argument is out of range.
         """
-        return draw(
+        return sample_images(
             self, labels, images, observed_rows, seed, temperature, guidance, batch_size, verbose
         )
 
@@ -470,7 +472,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
             labels: Int `(N,)`, coded too; -1 means "no label". `None`: the class that
                 makes each image shortest.
             batch_size: Integer from 1 to 1024, images at a time, as `decompress` will have them.
-            verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal, after three seconds.
+            verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal, if there are several batches.
 
         Returns:
             Bytes. Beside the images: some hundred of them, and 4 an image, its checksum.

@@ -252,8 +252,9 @@ def _without_tuning(given):
     that sleeps for 10 ms, 20 ms, 40 ms and so on up to a minute, and waits for that thread to wake
     when the pipeline ends.
     """
-    split, shuffle = given.get("validation_split"), given.get("shuffle", True)
-    if keras.backend.backend() != "tensorflow" or split or shuffle not in (True, False):
+    shuffle = given.get("shuffle", True)
+    of_keras = given.get("validation_split") or given.get("class_weight")
+    if keras.backend.backend() != "tensorflow" or of_keras or shuffle not in (True, False):
         return given  # what Keras alone can do with arrays
     given, size = dict(given), given.get("batch_size") or 32
     validation = given.get("validation_data")

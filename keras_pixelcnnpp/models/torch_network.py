@@ -49,7 +49,7 @@ class CompiledNetwork:
         function, draws = self._functions.get(kind, (None, []))
         if function is None or image.is_meta:  # no image: Keras asks for a shape
             return self.network(image, labels, training=training)
-        dropout = [layer.draw_bytes(shape) for layer, shape in draws]
+        dropout = [layer.random_bytes(shape) for layer, shape in draws]
         return function(*keras.tree.flatten(self._inputs(image, labels, dropout)))[0]
 
     def _inputs(self, image, labels, dropout):
@@ -71,7 +71,7 @@ class CompiledNetwork:
 
         def write_down(layer, shape):
             draws.append((layer, shape))
-            dropout.append(layer.draw_bytes(shape))
+            dropout.append(layer.random_bytes(shape))
             return dropout[-1]
 
         # In the scope, random states stay as they are.

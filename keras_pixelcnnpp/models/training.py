@@ -20,32 +20,19 @@ from keras_pixelcnnpp.models.scoring import MeanOverBatch
 class Training:
     """The methods of an `AutoregressiveModel` that `fit` and `evaluate` call."""
 
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        **kwargs: Any,
-    ) -> None:
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
         """Configures training as `keras.Model.compile`; loss and metrics are the model's own.
 
         Args:
             optimizer: An optimizer, or its name.
-            loss: Not to be given.
-            loss_weights: Not to be given.
-            metrics: Not to be given.
-            weighted_metrics: Not to be given.
+            loss: Not to be given, nor are `loss_weights`, `metrics` and `weighted_metrics`.
             **kwargs: Other arguments of `keras.Model.compile`.
 
         Raises:
             ValueError: If a loss or metrics are given.
         """
-        given = {"loss": loss, "loss_weights": loss_weights}
-        given |= {"metrics": metrics, "weighted_metrics": weighted_metrics}
-        for name, value in given.items():
-            if value:
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            if value := {"loss": loss, **kwargs}.get(name):
                 raise UserError(
                     f"Invalid argument `{name}`. {type(self).__name__} brings its own loss, bits "
                     "per dimension of the images, and its own metrics: leave it out. "
@@ -151,6 +138,8 @@ class Training:
         **kwargs: Any,
     ) -> Tensor:
         """See the class: the loss of a batch, of the parameters `y_pred`."""
+        if sample_weight is not None:
+            sample_weight = ops.reshape(sample_weight, (-1,))
         log_likelihood = self.log_likelihood(y_pred, x["image"])
         log_prob, weight, of_labeled = log_likelihood[:, 0], sample_weight, sample_weight
         if self.unlabeled_weight and log_likelihood.shape[1] > 1:

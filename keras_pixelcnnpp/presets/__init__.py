@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from keras_pixelcnnpp.checks import argument_names, arguments_of, require_integer
-from keras_pixelcnnpp.errors import UserError, one_line, refusing
+from keras_pixelcnnpp.errors import UserError, refusing
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_bytes, write_json
 from keras_pixelcnnpp.presets import hub
 
@@ -95,15 +95,11 @@ class Preset:
             )
         if "num_classes" in replaced and replaced["num_classes"] != arguments.get("num_classes"):
             arguments.pop("class_names", None)  # of other classes
-        try:
+        with refusing(f"{self.path}: no model can be made of this"):
             # Those of `keras.Model` may be objects, which Keras would deserialize.
             if unknown := arguments.keys() - argument_names(kind):
                 raise TypeError(f"unknown arguments: {', '.join(unknown)}")
             return kind(**{**arguments, **replaced})
-        # An unknown argument, or a value of the wrong type or size.
-        except (TypeError, ValueError, OverflowError) as error:
-            why = one_line(error)
-            raise UserError(f"{self.path}: no model can be made of this: {why}") from error
 
     def load_weights(self, model: keras.Model, **replaced) -> None:
         """Loads the weights into a model that `make` made with the arguments `replaced`.

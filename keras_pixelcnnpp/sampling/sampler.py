@@ -19,7 +19,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 
-def draw(
+def sample_images(
     model, labels, images, observed_rows, seed, temperature, guidance, batch_size, verbose
 ) -> np.ndarray:
     """What `AutoregressiveModel.sample` (`images` being `None`) or `complete` returns.
@@ -28,11 +28,32 @@ def draw(
     """
     require_integer("batch_size", batch_size)
     inputs = _checked_inputs(model, labels, images, observed_rows, temperature, guidance)
+    if seed is None:  # `keras.utils.set_random_seed` sets that state
+        seed = np.random.randint(2**31)  # noqa: NPY002
+    require_integer("seed", seed, low=0)
     count = len(inputs["temperature"])
-    batches = NoisyBatches(model, inputs, seed, _rows_at_once(count, batch_size))
     if count == 0:
         return np.zeros((0, *model.image_shape), "uint8")
-    return in_batches(_compiled_sampler(model, *batches[0]), batches, verbose)[:count]
+
+    def with_noise(rows):
+        noise = np.stack([_noise(model, int(seed), int(row)) for row in rows])
+        return {"noise": noise, **{name: value[rows] for name, value in inputs.items()}}
+
+    size = _rows_at_once(count, batch_size)
+    starts = range(0, count, size)
+    # The last batch is filled up.
+    batches = [(np.minimum(np.arange(start, start + size), count - 1),) for start in starts]
+    sampler = _compiled_sampler(model, with_noise(*batches[0]))
+    return in_batches(lambda rows: sampler(with_noise(rows)), batches, verbose)[:count]
+
+
+def _noise(model, seed, index):
+    """Uniform noise of an image, of its index and the seed alone, whatever the batch size."""
+    shape = (*model.image_shape[:2], model.distribution.noise_size)
+    # Open at both ends: the logarithms of 0 and of 1 - 1 are infinite.
+    tiny, below_one = np.float32(2.0**-32), np.float32(1.0 - 2.0**-24)
+    noise = np.random.default_rng([seed, index]).random(shape, dtype="float32")
+    return np.clip(noise, tiny, below_one)
 
 
 def _checked_inputs(model, labels, images, observed_rows, temperature, guidance):
@@ -178,47 +199,6 @@ class PixelSampler:
             pixels = ops.reshape(values, (-1, height * width, values.shape[-1]))
             found[name] = ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")
         return found
-
-
-class NoisyBatches:
-    """Batches of a sampler's inputs, with uniform noise, for `in_batches`.
-
-    The noise of an image depends on the seed and the image's index alone, so batch size and
-    backend don't change what is sampled. The last batch is filled up.
-
-    Args:
-        model: The `AutoregressiveModel`.
-        inputs: Dict of arrays with a row for each image.
-        seed: Integer >= 0, or `None` for one of NumPy's global state.
-        batch_size: Integer.
-    """
-
-    def __init__(self, model, inputs, seed, batch_size):
-        if seed is None:  # `keras.utils.set_random_seed` sets that state
-            seed = np.random.randint(2**31)  # noqa: NPY002
-        require_integer("seed", seed, low=0)
-        self.inputs = inputs
-        self.count = len(inputs["temperature"])
-        self.noise_shape = (*model.image_shape[:2], model.distribution.noise_size)
-        self.seed = int(seed)
-        self.batch_size = batch_size
-
-    def __len__(self):
-        return math.ceil(self.count / self.batch_size)
-
-    def __getitem__(self, index):
-        start = index * self.batch_size
-        if start >= self.count:
-            raise IndexError(index)
-        rows = np.minimum(np.arange(start, start + self.batch_size), self.count - 1)
-        noise = np.stack([self._noise(image) for image in rows])
-        return ({"noise": noise, **{name: value[rows] for name, value in self.inputs.items()}},)
-
-    def _noise(self, image):
-        generator = np.random.default_rng([self.seed, int(image)])
-        # Open at both ends: the logarithms of 0 and of 1 - 1 are infinite.
-        tiny, below_one = np.float32(2.0**-32), np.float32(1.0 - 2.0**-24)
-        return np.clip(generator.random(self.noise_shape, dtype="float32"), tiny, below_one)
 
 
 def sample_guided(distribution, parameters, noise, weight, temperature):

@@ -1,5 +1,3 @@
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -8,6 +6,7 @@ from command_line import done, one_line
 from PIL import Image
 
 from keras_pixelcnnpp.evaluate.evidence import choose
+from keras_pixelcnnpp.files import read_json
 
 
 def test_half_of_the_images_are_mistakes_where_there_are_so_many():
@@ -23,7 +22,7 @@ def test_command(pixelcnnpp, run):
     done(pixelcnnpp("evaluate", "evidence", "--run", run.path, "--per-class", 2))
     with Image.open(run.reports / "evidence.png") as image:
         assert min(image.size) > 200
-    report = json.loads((run.reports / "evidence.json").read_text())
+    report = read_json(run.reports / "evidence.json")
     assert report["options"] == {"split": "validation", "per_class": 2, "batch_size": 32}
     assert (report["split"], report["count"], report["logit_scale"]) == ("validation", 6, 1)
     model = keras.models.load_model(run.model_keras)

@@ -1,5 +1,3 @@
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ from keras_pixelcnnpp.evaluate.generation import (
     reference_images,
 )
 from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, frechet_distance
-from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
@@ -168,7 +166,7 @@ class TestNearestTraining:
 
 
 def report_of(run):
-    return json.loads((run.reports / "generation.json").read_text())
+    return read_json(run.reports / "generation.json")
 
 
 def test_completions_keep_the_upper_half():
@@ -238,6 +236,18 @@ def test_beside_real_images(pixelcnnpp, run):
     named = report["class_consistency"]
     assert (named["sampled"]["count"], named["real"]["count"]) == (12, 9)
     assert f"{named['sampled']['accuracy']:.1%} of the samples" in out
+
+
+def test_real_images_have_the_levels_of_the_samples(pixelcnnpp, run, tmp_path):
+    arrays = dict(np.load(run.read_config()["data"]["source"]))
+    brighter = np.minimum(arrays["x_train"].astype(int) + 5, 255).astype("uint8")  # same levels
+    numbers = []
+    for name, train in (("same", arrays["x_train"]), ("brighter", brighter)):
+        np.savez(tmp_path / f"{name}.npz", **{**arrays, "x_train": train})
+        command = ("evaluate", "generation", "--run", run.path, "--per-class", 4)
+        done(pixelcnnpp(*command, "--temperatures", "", "--data", tmp_path / f"{name}.npz"))
+        numbers.append(report_of(run)["metrics"]["all"]["real_reference"])
+    assert numbers[0] == numbers[1]
 
 
 def test_without_a_baseline_or_labels(pixelcnnpp, run_without_baseline):

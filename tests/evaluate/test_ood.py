@@ -11,6 +11,7 @@ from scipy.stats import mannwhitneyu
 
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.ood import auroc_report, detector_scores, ood_inputs, png_bits
+from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.run import RunFolder
 
 IMAGES = tiny.tiny_split(9).images
@@ -58,7 +59,7 @@ class TestSets:
         sets = ood_inputs(gray)
         known = {bytes(digit) for digit in load_dataset("digits").split("train").images}
         assert {bytes(digit) for digit in sets["digits"]} <= known
-        assert "digits" not in ood_inputs(gray, "digits")
+        assert "digits" not in ood_inputs(gray, ("other.npz", "digits"))
         # Neighbors in a photograph resemble each other; in shuffled noise they don't.
         wide = np.zeros((20, 32, 32, 3), "uint8")
         photographs = ood_inputs(wide)["photographs"].astype(float)
@@ -130,7 +131,7 @@ class TestCommand:
         options = ("--ood-data", tmp_path / "photographs.npz", "--background", background.path)
         command = ("evaluate", "ood", "--run", run.path, *options, "--count", 7)
         done(pixelcnnpp(*command))
-        report = json.loads((run.reports / "ood.json").read_text())
+        report = read_json(run.reports / "ood.json")
         # A tenth of the 30, resized and made gray: the run takes no others.
         assert report["inputs"]["photographs (--ood-data)"]["count"] == 3
         assert report["inputs"]["photographs"]["count"] == 7  # those of scikit-learn

@@ -197,9 +197,18 @@ def test_nothing_is_asked_for_that_a_run_cannot_have(pixelcnnpp, tmp_path):
     assert "evaluate ood" in text
     for command in ("train baseline", "evaluate classification", "evaluate evidence"):
         assert command not in text
-    write_json(run.config_json, {"data": {**data, "class_names": ["a", "b"]}})
-    for command in ("train baseline", "evaluate classification", "evaluate evidence"):
-        assert command in page_of(pixelcnnpp, run).text
+    commands = ("train baseline", "evaluate classification", "evaluate evidence")
+    named = {"data": {**data, "class_names": ["a", "b"]}, "pixelcnnpp": {"options": {}}}
+    write_json(run.config_json, named)
+    assert all(command in page_of(pixelcnnpp, run).text for command in commands)
+    # Of one class, and of a model that does not know the classes of its data.
+    write_json(run.config_json, {**named, "data": {**data, "class_names": ["a"]}})
+    asked = [command in page_of(pixelcnnpp, run).text for command in commands]
+    assert asked == [False, True, False]
+    named["pixelcnnpp"]["model"] = {"num_classes": 0}
+    write_json(run.config_json, named)
+    asked = [command in page_of(pixelcnnpp, run).text for command in commands]
+    assert asked == [True, False, False]
 
 
 def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
@@ -211,7 +220,8 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
         "versions": {"backend": "jax"},
         "callback": ["mine:stop", "mine:log"],
     }
-    write_json(run.config_json, {"data": data, "baseline": section})
+    generative = {"options": {}, "plugin": ["my_parts"]}
+    write_json(run.config_json, {"data": data, "baseline": section, "pixelcnnpp": generative})
     options = {"data": "/other data", "split": "test", "partial": True}
     write_json(run.reports / "classification.json", {"options": options})
     options = {"per_class": 9, "temperature": 0.5, "temperatures": ""}
@@ -219,12 +229,12 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     words = training_words(run.read_config(), "baseline")
     expected = ["train", "baseline", "--data", "/my data/a$b", "--image-size", "8", "--seed", "3"]
     assert words == [*expected, "--callback", "mine:stop", "--callback", "mine:log"]
-    text = page_of(pixelcnnpp, run).text
+    text, evaluate = page_of(pixelcnnpp, run).text, "pixelcnnpp --plugin my_parts evaluate"
     for line in (
         f"KERAS_BACKEND=jax pixelcnnpp {shlex.join(words)}",
-        "pixelcnnpp evaluate classification --data '/other data' --split test --partial",
-        "pixelcnnpp evaluate generation --per-class 9 --temperature 0.5 --temperatures ''",
-        "pixelcnnpp evaluate report",
+        f"{evaluate} classification --data '/other data' --split test --partial",
+        f"{evaluate} generation --per-class 9 --temperature 0.5 --temperatures ''",
+        f"{evaluate} report",
     ):
         assert f"{line} --run '{run.path}'" in text
 

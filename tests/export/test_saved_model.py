@@ -16,7 +16,7 @@ from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
-from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.files import read_json, write_json
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow
@@ -178,6 +178,16 @@ def test_only_a_savedmodel_is_replaced(trained, tmp_path):
         with pytest.raises(UserError, match="new, empty or a SavedModel"):
             trained.export(path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_configuration_without_its_levels(savedmodel, tmp_path):
+    shutil.copytree(savedmodel, tmp_path / "copy")
+    path = tmp_path / "copy" / "1" / "assets" / "config.json"
+    config = read_json(path)
+    del config["num_levels"]
+    write_json(path, config)
+    with pytest.raises(UserError, match=r"is damaged\. Received: num_levels=None"):
+        SavedModelClassifier(tmp_path / "copy")
 
 
 def test_version_folder(tmp_path):

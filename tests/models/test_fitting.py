@@ -142,8 +142,8 @@ def test_loss_and_metrics(unlabeled_weight):
     logits = 0.3 * scores + OFFSETS
     cross_entropy = -log_softmax(logits, axis=1)[np.arange(12), LABELS]
     losses = np.where(labeled, bits + 0.7 * cross_entropy, unlabeled_weight * bits)
-    for weights, batch_size in ((None, 12), (WEIGHTS, 12), (WEIGHTS, 5)):
-        given = np.ones(12) if weights is None else weights
+    for weights, batch_size in ((None, 12), (WEIGHTS, 12), (WEIGHTS[:, None], 5)):
+        given = np.ones(12) if weights is None else weights.reshape(-1)
         result = model.evaluate(
             inputs, batch_size=batch_size, sample_weight=weights, verbose=0, return_dict=True
         )

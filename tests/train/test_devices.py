@@ -34,21 +34,39 @@ split = tiny.tiny_split(21)  # the last batch has 5 images
 batches = ImageSequence(split.images, split.labels, batch_size=8, num_classes=3)
 
 
-def train(folder, epochs, parallel, resume=False):
+def train(folder, epochs, parallel, callbacks=()):
     keras.utils.set_random_seed(0)
     # Dropout off: each device has its own masks.
     model = tiny.untrained_pixelcnn(dropout_rate=0.0, label_loss_weight=0.5)
     model.initialize(split.images, split.labels)
     model.compile(make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.8}, 1000))
-    train_epochs(model, batches, epochs, folder, parallel=parallel, resume=resume, verbose=0)
-    return [variable_value(v) for v in [*model.variables, *model.optimizer.variables]]
+    train_epochs(model, batches, epochs, folder, callbacks, parallel=parallel, verbose=0)
+    return model
 
 
 expected = train("one", 2, None)
 train("two", 1, DataParallel(2))
-received = train("two", 2, DataParallel(2), resume=True)
-for value, of_one in zip(received, expected, strict=True):
-    np.testing.assert_allclose(value, of_one, rtol=0, atol=1e-5)
+received = train("two", 2, DataParallel(2))
+for got, want in zip(
+    [*received.variables, *received.optimizer.variables],
+    [*expected.variables, *expected.optimizer.variables],
+    strict=True,
+):
+    np.testing.assert_allclose(variable_value(got), variable_value(want), rtol=0, atol=1e-5)
+
+# The weights that a callback restores stay: those of the first epoch.
+kept = []
+watch = keras.callbacks.LambdaCallback(
+    on_epoch_end=lambda epoch, logs: (
+        logs.update(watched=epoch),
+        kept.append([variable_value(v) for v in watch.model.trainable_variables]),
+    )
+)
+best = keras.callbacks.EarlyStopping("watched", mode="min", patience=9, restore_best_weights=True)
+restored = train("best", 2, DataParallel(2), [watch, best])
+for got, first, last in zip(restored.trainable_variables, *kept, strict=True):
+    np.testing.assert_array_equal(variable_value(got), first)
+    assert (first != last).any()
 """
 
 

@@ -43,7 +43,7 @@ class Scores(keras.Model):
             self.make_train_function(force=True)
 
 
-def train(folder, callbacks=(), epochs=4, **how):
+def train(folder, callbacks=(), epochs=4):
     keras.utils.set_random_seed(0)
     model = Scores()
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.95)
@@ -52,7 +52,7 @@ def train(folder, callbacks=(), epochs=4, **how):
     batches = ImageSequence(
         split.images, split.labels, batch_size=8, num_classes=3, horizontal_flip=True
     )
-    train_epochs(model, batches, epochs, folder, callbacks, likelihood_epochs=2, verbose=0, **how)
+    train_epochs(model, batches, epochs, folder, callbacks, likelihood_epochs=2, verbose=0)
     return model
 
 
@@ -103,7 +103,7 @@ def test_stopped_run_goes_on_from_the_very_step(tmp_path, whole, number, epoch, 
     progress = Progress(epoch, step + 1) if step < 2 else Progress(epoch + 1)
     assert Checkpoints(tmp_path).saved()[-1] == progress
     after = Record()
-    resumed = train(tmp_path, [after], resume=True)
+    resumed = train(tmp_path, [after])
     assert before.steps + after.steps == 12
     np.testing.assert_array_equal(flat_weights(resumed), whole[0])
     # The means of the broken epoch are those over all of its steps.
@@ -112,16 +112,16 @@ def test_stopped_run_goes_on_from_the_very_step(tmp_path, whole, number, epoch, 
 
 
 def test_stopped_several_times_within_an_epoch(tmp_path, whole):
-    for resume, step in ((False, 0), (True, 0)):
+    for _ in range(2):
         with pytest.raises(TrainingStopped):
-            train(tmp_path, [Record(signal.SIGTERM, 2, step)], resume=resume)
+            train(tmp_path, [Record(signal.SIGTERM, 2, 0)])
     assert Checkpoints(tmp_path).saved() == [Progress(2, 1), Progress(2, 2)]
-    np.testing.assert_array_equal(flat_weights(train(tmp_path, resume=True)), whole[0])
+    np.testing.assert_array_equal(flat_weights(train(tmp_path)), whole[0])
 
 
 def test_resuming_a_run_without_a_checkpoint_and_a_finished_one(tmp_path, whole):
     for _ in range(2):
-        np.testing.assert_array_equal(flat_weights(train(tmp_path, resume=True)), whole[0])
+        np.testing.assert_array_equal(flat_weights(train(tmp_path)), whole[0])
 
 
 def test_weights_that_a_callback_restores_stay(tmp_path):

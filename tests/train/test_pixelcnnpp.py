@@ -65,9 +65,10 @@ def test_what_is_written(trained):
     assert all(measured <= set(row) for row in rows)
 
 
-def test_images_without_a_label_are_trained_on(tmp_path):
+@pytest.mark.parametrize("labeled", [15, 0])
+def test_images_without_a_label_are_trained_on(tmp_path, labeled):
     dataset, seen = tiny.tiny_dataset(), []
-    dataset.split("train").labels[15:] = -1
+    dataset.split("train").labels[labeled:] = -1
     options = {**HYBRID, "unlabeled_weight": 0.5, "batch_size": 5, "epochs": 2}
     options["learning_rate_warmup"] = 1
     count = keras.callbacks.LambdaCallback(

@@ -19,11 +19,11 @@ DIGITS = SimpleNamespace(data="digits")
     [
         (
             lambda: resolve_options(PRESET, {"label_loss_weight": 1.0, "conditioning": "none"}, 3),
-            "`label_loss_weight`. Without labels",
+            "`label_loss_weight`. With conditioning none or fewer than two classes",
         ),
         (
             lambda: resolve_options(PRESET, {"unlabeled_weight": 1.0, "conditioning": "none"}, 3),
-            "`unlabeled_weight`. Without labels",
+            "`unlabeled_weight`. With conditioning none",
         ),
         (
             lambda: resolve_options(PRESET, {"architecture": "pixelcnn", "num_resolutions": 2}, 3),
