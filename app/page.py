@@ -105,7 +105,7 @@ def _sample_tab(answers: Answers) -> None:
         with gr.Column(scale=2, min_width=300):
             shown = _sampled_images()
 
-    @_told
+    @_showing_errors
     def sample(label, seed, temperature, guidance):
         return _show(answers, answers.sample(label, seed, temperature, guidance))
 
@@ -122,7 +122,7 @@ def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     evidence = gr.Plot(label="Where in the image it comes from")
     by_rows = gr.Plot(label="What the first rows alone say")
 
-    @_told
+    @_showing_errors
     def classify(path, invert, against):
         found = answers.classify(answers.read(path, invert), against)
         return found.bits, found.probabilities, found.evidence, found.by_rows
@@ -140,7 +140,7 @@ def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     button = gr.Button("Complete", variant="primary")
     shown = _sampled_images()
 
-    @_told
+    @_showing_errors
     def complete(path, invert, rows, label, seed, temperature):
         given = answers.read(path, invert)
         return _show(answers, answers.complete(given, int(rows), label, seed, temperature))
@@ -202,7 +202,7 @@ def _show(answers: Answers, samples: Samples) -> tuple[Image.Image, str]:
     return as_image(image_grid(samples.images, COLUMNS)), words
 
 
-def _told(listener: Callable) -> Callable:
+def _showing_errors(listener: Callable) -> Callable:
     """Of what is wrong with its input, a listener tells in the page."""
 
     @functools.wraps(listener)

@@ -31,7 +31,7 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.options import NOT_MIRRORED, taking
+from keras_pixelcnnpp.train.options import NOT_MIRRORED, with_options
 
 SUREST = (0.5, 1.0)  # shares of the images without a label that the CNN learns from, in turn
 SMALL_BATCH = 10  # of PixelCNN++ where the labeled images are all
@@ -165,4 +165,4 @@ def main(options):
 
 
 if __name__ == "__main__":
-    typer.run(taking(Options)(main))
+    typer.run(with_options(Options)(main))

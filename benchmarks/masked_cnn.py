@@ -1,9 +1,9 @@
 """A CNN that was trained to classify parts of images, beside the PixelCNN++ of a run.
 
     python benchmarks/masked_cnn.py runs/digits
-    pixelcnnpp evaluate classification --run runs/digits-cuts --split test --partial
+    pixelcnnpp evaluate classification --run runs/digits-masked --split test --partial
 
-Copies the run to `runs/digits-cuts` and trains its CNN anew, as often on each image as before: of
+Copies the run to `runs/digits-masked` and trains its CNN anew, as often on each image as before: of
 half of them, at random, only the first rows are left, a random number, and the mean image fills the
 rest.
 """
@@ -34,11 +34,11 @@ def with_masked_rows(images, rng):
 
 def main(folder: Path):
     """Train a CNN on masked images, of a run with both models trained."""
-    cuts = RunFolder(folder.with_name(f"{folder.name}-cuts"))
-    shutil.copytree(folder, cuts.path)
-    config = cuts.read_config()
+    masked = RunFolder(folder.with_name(f"{folder.name}-masked"))
+    shutil.copytree(folder, masked.path)
+    config = masked.read_config()
     options = config["baseline"]["options"]
-    dataset = cuts.load_data()
+    dataset = masked.load_data()
     choice = {name: options[name] for name in ("max_examples", "seed")}
     train = dataset.images("train", with_labels=True, **choice)
     # One epoch, in which each image comes as often as in all epochs, each time masked anew.
@@ -47,7 +47,7 @@ def main(folder: Path):
     train = replace(train, images=with_masked_rows(train.images, rng))
     dataset = replace(dataset, splits={**dataset.splits, "train": train})
     once = {**options, "epochs": 1, "max_examples": None}
-    train_baseline(dataset, cuts, once, config["data"], Start(overwrite=True, verbose=2))
+    train_baseline(dataset, masked, once, config["data"], Start(overwrite=True, verbose=2))
 
 
 if __name__ == "__main__":

@@ -28,12 +28,12 @@ import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.presets import likelihood_epochs
-from keras_pixelcnnpp.train.options import TRAINING_DEFAULTS, WATCHING
+from keras_pixelcnnpp.train.options import MONITORING, TRAINING_DEFAULTS
 
 PRESETS = Path(kp.__file__).parent / "presets"
 METRICS = ("accuracy", "accuracy_ci95", "log_loss", "ece", "bits_per_dim")
 # Of one training: the machine it ran on, what was looked at meanwhile.
-OF_THE_RUN = ("precision", "jit_compile", "seed", "max_examples", *WATCHING)
+OF_THE_RUN = ("precision", "jit_compile", "seed", "max_examples", *MONITORING)
 
 app = typer.Typer(help="Make a preset of a run.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="Folder of the run; its name is the preset's.")]

@@ -100,7 +100,7 @@ def write_partial():
     """Writes the accuracy of parts of images."""
     name = "fashion_mnist"
     report = Run(RESULTS / name).json("reports/partial.json")
-    masked = Run(RESULTS / f"{name}-cuts").json("reports/partial.json")
+    masked = Run(RESULTS / f"{name}-masked").json("reports/partial.json")
     report["models"]["masked"] = masked["models"]["baseline"]
     titles = {
         "pixelcnnpp": "PixelCNN++",

@@ -28,7 +28,7 @@ def one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def refusing(what: str) -> Iterator[None]:
+def as_user_error(what: str) -> Iterator[None]:
     """Within, an exception of any kind, but not for want of memory, becomes a `UserError`."""
     try:
         yield

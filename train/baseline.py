@@ -8,7 +8,7 @@ from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.loop import Start, claim, train_into
+from keras_pixelcnnpp.train.loop import Start, start_run, train_into
 
 
 def train_baseline(
@@ -41,6 +41,6 @@ def train_baseline(
             {**training, **schedule}, steps, weight_decay=training["weight_decay"]
         )
         model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
-        claim(run, "baseline", "Baseline CNN", model, training, data_config, start)
+        start_run(run, "baseline", "Baseline CNN", model, training, data_config, start)
     train_into(run, "baseline", model, training, batches, validation, start)
     return model

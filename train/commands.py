@@ -20,7 +20,7 @@ from keras_pixelcnnpp.train.options import (
     PixelCNNOptions,
     overrides,
     resolve_options,
-    taking,
+    with_options,
 )
 from keras_pixelcnnpp.train.pixelcnnpp import as_begun, train_pixelcnnpp
 from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
@@ -37,7 +37,7 @@ Examples:
   pixelcnnpp train pixelcnnpp --data photographs --run runs/mine --epochs 20
   pixelcnnpp train pixelcnnpp --data photographs --run runs/mine --epochs 20 --resume"""
 )
-@taking(PixelCNNOptions)
+@with_options(PixelCNNOptions)
 def pixelcnnpp(options: PixelCNNOptions) -> None:
     """Train a PixelCNN++, or another model of the family.
 
@@ -69,7 +69,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
 Example:
   pixelcnnpp train baseline --data digits --run runs/digits"""
 )
-@taking(BaselineOptions)
+@with_options(BaselineOptions)
 def baseline(options: BaselineOptions) -> None:
     """Train the CNN that PixelCNN++ is compared with.
 

@@ -1,4 +1,4 @@
-"""What both trainings do: claim the run, train with checkpoints, resume, save."""
+"""What both trainings do: start the run, train with checkpoints, resume, save."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from keras_pixelcnnpp.train.monitors import (
     max_validation_examples,
     with_averaged_weights,
 )
-from keras_pixelcnnpp.train.options import MAY_CHANGE, WATCHING
+from keras_pixelcnnpp.train.options import MAY_CHANGE, MONITORING
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Start:
     imported: dict[str, Sequence[str]] = field(default_factory=dict)
 
 
-def claim(
+def start_run(
     run: RunFolder,
     section: str,
     title: str,
@@ -104,7 +104,7 @@ def train_into(
         print(monitor)
     config = run.read_config()
     options = config[section]["options"]
-    watched = TensorBoardLog(
+    tensorboard = TensorBoardLog(
         run.logs(section),
         monitor,
         config["data"]["class_names"],
@@ -112,13 +112,13 @@ def train_into(
             "model": section,
             "data": Path(config["data"]["source"]).name,
             "parameters": config[section]["parameters"],
-            **{name: value for name, value in options.items() if name not in WATCHING},
+            **{name: value for name, value in options.items() if name not in MONITORING},
         },
         training.get("sample_every", 0),
     )
-    watched.training_images(batches.images)
+    tensorboard.training_images(batches.images)
     history = HistoryFile(run.history_json(section))
-    callbacks = with_averaged_weights([monitor, *start.callbacks, history, watched])
+    callbacks = with_averaged_weights([monitor, *start.callbacks, history, tensorboard])
     with backend.tensor_float32(training["precision"] == "tf32"):
         train_epochs(
             model,

@@ -262,8 +262,8 @@ TRAINING_DEFAULTS = {
     "max_validation_examples": None,
     "sample_every": 5,
 }
-WATCHING = ("max_validation_examples", "sample_every")
-MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *WATCHING)  # when a run is resumed
+MONITORING = ("max_validation_examples", "sample_every")
+MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *MONITORING)  # when a run is resumed
 # Of a run's data, or about how the command goes; all others are the model's or its training's.
 _NEITHER = (
     *("data", "image_size", "resize", "skip_corrupted", "run", "resume", "overwrite"),
@@ -274,7 +274,7 @@ NOT_MIRRORED = ("digits", "mnist")
 _GIVEN_BY_DATA = ("image_shape", "num_classes", "class_names")
 
 
-def taking(declaration: type) -> Callable:
+def with_options(declaration: type) -> Callable:
     """A decorator: the command has the options of a dataclass, and is called with one."""
 
     def decorate(function: Callable) -> Callable:

@@ -12,7 +12,7 @@ from keras_pixelcnnpp.models.archive import ARCHITECTURES, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.loop import Start, claim, train_into
+from keras_pixelcnnpp.train.loop import Start, start_run, train_into
 
 INITIALIZATION_IMAGES = 64
 
@@ -58,7 +58,7 @@ def train_pixelcnnpp(
         if training["initial_weights"] and not (start.resume and run.has_checkpoint("pixelcnnpp")):
             copy_initial_weights(training["initial_weights"], model)
         options = {**model_options, **training}
-        claim(run, "pixelcnnpp", model._title, model, options, data_config, start)
+        start_run(run, "pixelcnnpp", model._title, model, options, data_config, start)
 
     def finish() -> None:
         if model.posterior.learn_class_bias and len(labeled):

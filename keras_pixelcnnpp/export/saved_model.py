@@ -8,7 +8,7 @@ import numpy as np
 from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import checked_images, checked_labels
 from keras_pixelcnnpp.classifiers import ImageClassifier
-from keras_pixelcnnpp.errors import UserError, not_installed, refusing
+from keras_pixelcnnpp.errors import UserError, as_user_error, not_installed
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.run import RunFolder, check_data
 
@@ -166,5 +166,5 @@ def _load(folder):
     except ImportError as error:
         raise not_installed("A SavedModel", "tensorflow") from error
     # Protocol buffers, variables and operations each fail in their own way.
-    with refusing(f"{folder} cannot be loaded as a SavedModel"):
+    with as_user_error(f"{folder} cannot be loaded as a SavedModel"):
         return tf.saved_model.load(str(folder))

@@ -99,7 +99,7 @@ class WeightNormalized(keras.layers.Layer):
 
 
 @contextlib.contextmanager
-def during(variable, value):
+def context_value(variable, value):
     """While open, a context variable has this value, in this thread."""
     token = variable.set(value)
     try:
@@ -115,7 +115,7 @@ def is_initializing():
 
 def data_dependent_initialization():
     """A context in which eager calls initialize the weight normalization of what is called."""
-    return during(_initializing, True)
+    return context_value(_initializing, True)
 
 
 def normalized_kernels(layer):
@@ -133,7 +133,7 @@ def fixed_kernels(kernels):
 
     A loop that calls the layers per pixel would otherwise read and normalize them per pixel.
     """
-    return during(_fixed_kernels, kernels)
+    return context_value(_fixed_kernels, kernels)
 
 
 def map_channels(x, matrix):

@@ -14,7 +14,7 @@ from keras_pixelcnnpp.layers.convolutions import (
     DownShiftedConv2D,
     DownShiftedConv2DTranspose,
     WeightNormalizedDense,
-    during,
+    context_value,
 )
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 
@@ -23,7 +23,7 @@ _given_dropout = contextvars.ContextVar("given_dropout", default=None)
 
 def given_dropout(give):
     """A context in which `give(layer, shape)` stands in for `layer.random_bytes(shape)`."""
-    return during(_given_dropout, give)
+    return context_value(_given_dropout, give)
 
 
 def concat_elu(x):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from keras_pixelcnnpp.errors import UserError, refusing
+from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -28,7 +28,7 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
             names it.
     """
     # A damaged archive fails in the zip, JSON, HDF5 reader or in a constructor.
-    with refusing(f"{path} cannot be loaded as a model"):
+    with as_user_error(f"{path} cannot be loaded as a model"):
         # The default, written out: only `keras.config.enable_unsafe_deserialization` lifts it.
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     if not isinstance(model, kind):

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from keras_pixelcnnpp.checks import argument_names, arguments_of, require_integer
-from keras_pixelcnnpp.errors import UserError, refusing
+from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_bytes, write_json
 from keras_pixelcnnpp.presets import hub
 
@@ -95,7 +95,7 @@ class Preset:
             )
         if "num_classes" in replaced and replaced["num_classes"] != arguments.get("num_classes"):
             arguments.pop("class_names", None)  # of other classes
-        with refusing(f"{self.path}: no model can be made of this"):
+        with as_user_error(f"{self.path}: no model can be made of this"):
             # Those of `keras.Model` may be objects, which Keras would deserialize.
             if unknown := arguments.keys() - argument_names(kind):
                 raise TypeError(f"unknown arguments: {', '.join(unknown)}")
@@ -147,7 +147,7 @@ class Preset:
                 f"Received: sha256={received}"
             )
         # The checksum tells damage from intent, not a good file from a hostile one.
-        refusal = refusing(f"{self.weights_path}: not the weights of this model")
+        refusal = as_user_error(f"{self.weights_path}: not the weights of this model")
         with refusal, warnings.catch_warnings():
             # Keras leaves a layer that the file lacks as it is, and warns.
             warnings.simplefilter("error", UserWarning)
