@@ -119,7 +119,7 @@ def measure(folder, split="test", max_examples=300, seed=0):
         for severity in range(1, 6):
             corrupted = corrupt(test.images, name, severity, seed)
             probabilities, scores = score(corrupted, *models)
-            detected = auroc_report({"in_distribution": clean_scores, name: scores})
+            detected = auroc_report({"in_distribution": clean_scores, name: scores}, [name])
             measured.append({"models": metrics(probabilities), **detected["inputs"][name]})
     return report
 

@@ -70,6 +70,8 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         "bits_per_dim": mean_bits_per_dim(model, samples),
         "num_levels": model.num_levels,
     }
+    # Numbers of an earlier evaluation must not stand beside these samples.
+    (folder.reports / "generation.json").unlink(missing_ok=True)
     _write_samples(folder, samples)
     galleries = {}
     if cnn is not None:

@@ -25,6 +25,7 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder
 
 EXAMPLES = 6
+MADE_FROM_IMAGES = ("pixels shuffled", "rows shuffled", "upside down", "inverted")
 
 # All are larger out of distribution. Serrà et al. 2020, *Input complexity and out-of-distribution
 # detection with likelihood-based generative models*, equation 1; Ren et al. 2019, *Likelihood
@@ -59,7 +60,7 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     scoring = {"batch_size": options.batch_size, "verbose": options.verbose}
     scores = detector_scores(sets, model, cnn, background, **scoring)
     report = {"options": options.given, "split": options.split, "seed": options.seed}
-    report |= auroc_report(scores)
+    report |= auroc_report(scores, MADE_FROM_IMAGES)
     write_json(folder.reports / "ood.json", report)
     write_bytes(folder.reports / "ood.png", ood_png(sets, scores, report))
     rows = [
@@ -171,15 +172,19 @@ def png_bits(images: np.ndarray) -> np.ndarray:
     return np.array([8.0 * len(png_bytes(pixels)) for pixels in images])
 
 
-def auroc_report(scores: dict[str, dict[str, np.ndarray]]) -> dict:
+def auroc_report(
+    scores: dict[str, dict[str, np.ndarray]], made_from_images: Sequence[str] = ()
+) -> dict:
     """The numbers of `ood.json`, from `detector_scores` of `"in_distribution"` and other sets.
 
     An AUROC is the chance that an image of the set has a higher OOD score than an in-distribution
     one. 0.5 is guessing; below it, the set looks more typical than the in-distribution images.
+    The sets `made_from_images` hold the in-distribution images, changed, in their order.
     """
     in_distribution, inputs = scores["in_distribution"], {}
     for name, of_set in scores.items():
-        areas = {d: auroc_interval(in_distribution[d], of_set[d]) for d in in_distribution}
+        paired = name in made_from_images
+        areas = {d: auroc_interval(in_distribution[d], of_set[d], paired) for d in in_distribution}
         inputs[name] = {
             "count": len(of_set["log_likelihood"]),
             "bits_per_dim": float(of_set["log_likelihood"].mean()),

@@ -1,4 +1,4 @@
-"""Compares the ways in which a label can enter PixelCNN++, on one data set.
+"""Compares the ways of conditioning PixelCNN++ on the label, on one data set.
 
     python examples/compare_conditioning.py                                   digits
     python examples/compare_conditioning.py --data FOLDER --image-size 16     images of your own

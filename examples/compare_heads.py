@@ -4,9 +4,9 @@
     python examples/compare_heads.py --networks PixelCNN "Gated PixelCNN" PixelCNN++
     python examples/compare_heads.py --data FOLDER --image-size 16     photographs, 256 levels
 
-Each is trained by likelihood, all alike, the masked networks as wide as gives them the number of
-weights of PixelCNN++, and measured on images that it was not trained on. Prints a table and plots
-bits/dim over the epochs.
+Each is trained by likelihood, all alike, the masked networks with about as many weights as
+PixelCNN++, and measured on images that it was not trained on. Prints a table and plots bits/dim
+over the epochs.
 
 van den Oord et al. 2016 gave each sub-pixel a softmax over its levels. It can take any shape, but
 that 127 and 128 are alike it must learn, level by level. PixelCNN++ (Salimans et al. 2017) puts a

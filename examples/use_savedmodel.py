@@ -41,7 +41,7 @@ def sample(served, config, folder):
         # A class may be called T-shirt/top, or anything else that is no file's name.
         safe = re.sub(r"[^\w-]+", "_", name)
         Image.fromarray(image.squeeze()).save(folder / f"{label}_{safe}.png")
-    print(f"Drew {len(images)} images in {folder}")
+    print(f"Wrote {len(images)} images in {folder}")
 
 
 def main():

@@ -249,7 +249,7 @@ class PixelCNNClassifier(ImageClassifier):
         model.compile(optimizer)
         callbacks = [SetEpoch(batches), LikelihoodFirst(first)]
         model.fit(batches, epochs=epochs, shuffle=False, verbose=self.verbose, callbacks=callbacks)
-        if model.posterior.learn_class_bias:
+        if model.label_loss_weight and model.posterior.learn_class_bias:
             refit_class_bias(model, images, labels, self.batch_size, self.seed)
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -127,7 +127,7 @@ class RunFolder:
         return dataset
 
     def training_images(self, dataset: Dataset) -> LabeledImages:
-        """Returns the split `train` that the run was trained on, for an evaluation of `dataset`.
+        """Returns the images that the run was trained on, for an evaluation of `dataset`.
 
         Args:
             dataset: What `load_data` gave, perhaps other data. If the run's own aren't there, its
@@ -142,7 +142,8 @@ class RunFolder:
                     f"Note: {known['source']}, which the run was trained on, is not there: where "
                     f"training images are asked for, those of {dataset.name} stand for them."
                 )
-        return dataset.split("train")
+        trained = self.read_config().get("pixelcnnpp", {"options": {}})["options"]
+        return dataset.split("train").some(trained.get("max_examples"), known["seed"])
 
     def load_images(self, source: str) -> Dataset:
         """Loads images of any classes in the form that the run's models take.
@@ -214,15 +215,13 @@ class RunFolder:
             remove_leftovers(folder)
         known = self.read_config() if self.config_json.exists() else {}
         has_checkpoint = self.has_checkpoint(section)
+        has_model = self.model(section).exists()
         # A run that broke off before its first checkpoint left nothing worth protecting, but it
-        # can be resumed.
-        kept = {
-            name: known[name]
-            for name in self.MODEL_FILES
-            if name in known and (resume or self.has_checkpoint(name) or self.model(name).exists())
-        }
-        is_broken_off = has_checkpoint or not self.model(section).exists()
-        if resume and not (section in kept and is_broken_off):
+        # can be resumed. The other model may be in its first epoch now.
+        is_kept = dict.fromkeys(self.MODEL_FILES, True)
+        is_kept[section] = resume or has_checkpoint or has_model
+        kept = {name: known[name] for name in self.MODEL_FILES if name in known and is_kept[name]}
+        if resume and (section not in kept or (has_model and not has_checkpoint)):
             raise UserError(
                 f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
                 "Leave out --resume to start a run."
@@ -246,12 +245,17 @@ class RunFolder:
                     f"{self.path} holds a run of {section} already. Add --resume to go on with "
                     "it, --overwrite to start over, or choose another folder."
                 )
+        epochs = [given["options"].get("epochs") for given in (known.get(section, config), config)]
+        if resume and has_model and epochs[0] == epochs[1]:
+            raise UserError(
+                f"The training of {section} in {self.path} has finished. Give more --epochs to go "
+                "on with it, or --overwrite to start over."
+            )
         if not (resume and has_checkpoint):
             # What stays would be taken for a checkpoint of the new run: errors are not passed over.
             for folder in filter(Path.exists, (self.checkpoints(section), self.logs(section))):
                 shutil.rmtree(folder)
             self.model(section).unlink(missing_ok=True)
-        epochs = [given["options"].get("epochs") for given in (known.get(section, config), config)]
         if starts_over or (resume and epochs[0] != epochs[1]):
             self.model(section).unlink(missing_ok=True)
             of_pixelcnnpp = (self.samples, self.savedmodel) if section == "pixelcnnpp" else ()

@@ -54,7 +54,8 @@ def test_a_run_that_is_there_is_resumed_or_overwritten(run):
     for resume in (False, True):
         with pytest.raises(UserError, match="filters was 40, now 80"):
             run.start("pixelcnnpp", config(filters=80), DATA, resume=resume)
-    run.start("pixelcnnpp", config(), DATA, resume=True)
+    with pytest.raises(UserError, match=r"has finished\. Give more --epochs"):
+        run.start("pixelcnnpp", config(), DATA, resume=True)
     assert run.config_json.read_text() == before
     assert run.model_keras.exists()
     run.start("pixelcnnpp", config(filters=80), DATA, overwrite=True)
@@ -76,7 +77,6 @@ def test_no_results_of_the_model_before_are_left(run, options, how):
         file.parent.mkdir(exist_ok=True)
         file.touch()
     run.start("baseline", config(), DATA)
-    run.start("pixelcnnpp", config(), DATA, resume=True)
     assert all(file.exists() for file in made)
     finish(run, "baseline")
     run.start("baseline", config(), DATA, overwrite=True)
@@ -98,6 +98,16 @@ def test_without_a_checkpoint_a_run_is_resumed_or_started_anew(tmp_path):
         run.start("baseline", config(), DATA, resume=True)
     run.start("pixelcnnpp", config(filters=80), {**DATA, "fingerprint": "beef"})
     assert run.read_config()["pixelcnnpp"]["options"]["filters"] == 80
+
+
+def test_the_other_model_may_be_in_its_first_epoch(tmp_path):
+    """It has written nothing but its section yet."""
+    run = RunFolder(tmp_path / "run")
+    run.start("pixelcnnpp", config(), DATA)
+    with pytest.raises(UserError, match="other images"):
+        run.start("baseline", config(), {**DATA, "fingerprint": "beef"})
+    run.start("baseline", config(), DATA)
+    assert set(run.read_config()) == {"data", "pixelcnnpp", "baseline"}
 
 
 def test_a_model_that_is_not_there_yet(run):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import typer
 
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
@@ -95,6 +96,8 @@ def _next(subject: str, options: Options) -> str:
 
 def _start(options: Options, parallel: DataParallel | None = None) -> Start:
     """How to start; what the user names is imported first."""
+    if options.resume and options.overwrite:
+        raise UserError("--resume goes on with a run, --overwrite starts over: give one of them")
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
     # A progress bar on a terminal, one line per epoch in a file or a pipe.

@@ -90,7 +90,9 @@ class Options:
         bool | None,
         Option(help="Compile, by XLA or torch. Default: by XLA, but not by TensorFlow on a CPU."),
     ] = None
-    seed: Annotated[int, Option(help="The same seed gives the same training.", min=0)] = 0
+    seed: Annotated[
+        int, Option(help="The same seed gives the same training.", min=0, max=2**32 - 1)
+    ] = 0
     max_validation_examples: Annotated[
         int | None,
         Option(
@@ -147,7 +149,8 @@ class PixelCNNOptions(Options):
         ),
     ] = None
     num_resolutions: Annotated[
-        int | None, Option(help="Number of resolutions; each halves height and width.")
+        int | None,
+        Option(help="Number of resolutions; each but the first halves height and width."),
     ] = None
     num_mixtures: Annotated[int | None, Option(help="Number of logistic components.")] = None
     dropout_rate: Annotated[float | None, Option(help="Dropout rate, in [0, 1).")] = None
@@ -200,7 +203,7 @@ class PixelCNNOptions(Options):
     ] = None
     learning_rate_decay: Annotated[
         float | None,
-        Option(help="Factor per step of the exponential schedule, which it chooses.", min=0, max=1),
+        Option(help="Factor per step of the exponential schedule, which it selects.", min=0, max=1),
     ] = None
     learning_rate_warmup: Annotated[
         int | None,

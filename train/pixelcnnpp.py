@@ -61,7 +61,8 @@ def train_pixelcnnpp(
         start_run(run, "pixelcnnpp", model._title, model, options, data_config, start)
 
     def finish() -> None:
-        if model.posterior.learn_class_bias and len(labeled):
+        learned = model.label_loss_weight and model.posterior.learn_class_bias
+        if learned and len(labeled):
             given = labeled.images, labeled.labels
             refit_class_bias(model, *given, training["batch_size"], training["seed"])
 

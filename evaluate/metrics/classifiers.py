@@ -159,12 +159,15 @@ def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> list[float
     ]
 
 
-def auroc_interval(inlying: np.ndarray, outlying: np.ndarray) -> tuple[float, tuple[float, float]]:
+def auroc_interval(
+    inlying: np.ndarray, outlying: np.ndarray, paired: bool = False
+) -> tuple[float, tuple[float, float]]:
     """The area under the ROC curve, the chance that an `outlying` score is larger; its interval.
 
     DeLong et al. 1988, *Comparing the areas under two or more correlated receiver operating
     characteristic curves*, on the logistic scale, so that it stays within 0 and 1. Where that
-    variance is 0 and says nothing, Wilson's interval for the smaller set stands in.
+    variance is 0 and says nothing, Wilson's interval for the smaller set stands in. `paired` scores
+    are of the same images, such as an image and its mirror image, in the same order.
     """
     few, many = len(inlying), len(outlying)
     ranks = rankdata(np.concatenate([inlying, outlying]))
@@ -174,7 +177,10 @@ def auroc_interval(inlying: np.ndarray, outlying: np.ndarray) -> tuple[float, tu
     varied = min(few, many) > 1 and (np.ptp(below) > 0 or np.ptp(above) > 0)
     if not varied or not 0 < area < 1:
         return area, accuracy_interval(area * min(few, many), min(few, many))
-    error = np.sqrt(np.var(below, ddof=1) / many + np.var(above, ddof=1) / few)
+    if paired:
+        error = np.sqrt(np.var(below + above, ddof=1) / many)
+    else:
+        error = np.sqrt(np.var(below, ddof=1) / many + np.var(above, ddof=1) / few)
     half = norm.isf(0.025) * error / (area * (1 - area))
     return area, (float(expit(logit(area) - half)), float(expit(logit(area) + half)))
 

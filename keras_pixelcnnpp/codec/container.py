@@ -34,6 +34,11 @@ MAGIC = b"\x89PXC\r\n\x1a\n\x01"
 DIGEST_BYTES = 16
 # A header has some hundred bytes, and a name for each image.
 MOST_HEADER_BYTES = 64 << 20
+# Arguments of a model that p(x | y) does not depend on.
+NOT_OF_IMAGES = (
+    *("name", "trainable", "class_names", "dropout_rate", "label_loss_weight", "num_candidates"),
+    *("unlabeled_weight", "initial_logit_scale", "learn_logit_scale", "learn_class_bias"),
+)
 # The memory of a pass grows with its batch, which a file says.
 LARGEST_BATCH = 1024
 
@@ -112,8 +117,6 @@ def compress_images(
         "model": model_checksum(model),
         "backend": keras.backend.backend(),
         "written_by": _written_by(),
-        "image_shape": model.image_shape,
-        "num_levels": model.num_levels,
         "count": count,
         "batch_size": batch_size,
         "streams": [len(stream) for stream in streams],
@@ -179,12 +182,9 @@ def _public(model, labels):
 
 
 def model_checksum(model) -> str:
-    """SHA-256, in hexadecimal, of all that p(x | y) depends on: configuration and weights.
-
-    The model's name, its optimizer and its posterior don't count.
-    """
+    """SHA-256, in hexadecimal, of all that p(x | y) depends on: configuration and weights."""
     config = {"class": type(model).__name__, **model.get_config()}
-    config = {name: value for name, value in config.items() if name not in ("name", "trainable")}
+    config = {name: value for name, value in config.items() if name not in NOT_OF_IMAGES}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for part in (model.network, model.distribution):
         if isinstance(part, keras.layers.Layer):

@@ -13,10 +13,12 @@ VALIDATION_SHARE = 0.1
 # What people call the splits, and what they are called here.
 SPLIT_NAMES = {
     "train": "train",
+    "training": "train",
     "validation": "validation",
     "valid": "validation",
     "val": "validation",
     "test": "test",
+    "testing": "test",
 }
 
 
@@ -24,7 +26,7 @@ def named_splits(names: Iterable[str]) -> dict[str, str]:
     """From the splits to those of the `names`, some of `SPLIT_NAMES`, that stand for them."""
     splits = {}
     for name in names:
-        if (other := splits.setdefault(SPLIT_NAMES[name], name)) != name:
+        if (other := splits.setdefault(SPLIT_NAMES[name.lower()], name)) != name:
             raise UserError(f"There are two names for one split, {other} and {name}.")
     return splits
 
@@ -181,19 +183,19 @@ class Dataset:
 
         Args:
             split: The split's name.
-            with_labels: Whether to drop images without a label.
+            with_labels: Whether to drop images without a label, from those chosen.
             max_examples: Integer, how many at most, chosen at random by `seed`; `None` for all.
             seed: Integer.
 
         Raises:
             UserError: If there is no such split, or none of its images is left.
         """
-        chosen = self.split(split)
+        chosen = self.split(split).some(max_examples, seed)
         if with_labels:
             chosen = chosen.labeled()
         if not len(chosen):
             raise UserError(f"The split {split} has no {'labeled ' * with_labels}image.")
-        return chosen.some(max_examples, seed)
+        return chosen
 
     def counts(self) -> dict[str, list[int]]:
         """Returns the number of images by split: of each class in order, then without label.

@@ -95,7 +95,7 @@ def _read(folder, listed, image_shape, resize, skip_corrupted):
             reshaped += image.width * height != image.height * width
         labels = np.array([row.label for row in good], dtype="int32")
         splits[name] = LabeledImages(images[: len(good)], labels, tuple(row.path for row in good))
-        lost = {row.label for row in rows} - {*labels.tolist()}
+        lost = {row.label for row in rows if row.label >= 0} - {*labels.tolist()}
         if skip_corrupted and name in ("train", "all") and lost:
             raise UserError(f"{folder}: no image of class {max(lost)} can be read. {bad[-1]}")
     notes = []
@@ -133,7 +133,8 @@ def _split_in_three(splits, seed):
 
 def _list_class_folders(folder):
     """Returns the classes, the files of each split (or all of them), and lines for the user."""
-    names = named_splits(name for name in SPLIT_NAMES if (folder / name).is_dir())
+    folders_here = (path.name for path in _subfolders(folder))
+    names = named_splits(name for name in folders_here if name.lower() in SPLIT_NAMES)
     folders = {split: folder / name for split, name in names.items()} or {"all": folder}
     if not folders.keys() & {"train", "all"}:
         raise UserError(f"{folder}: the folder train is missing")

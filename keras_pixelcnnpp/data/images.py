@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ RESIZES = ("center_crop", "stretch")
 # some seconds of work. An ordinary file has about ten scans; a hostile one of 260 kB can have
 # thousands, which take Pillow minutes, and Pillow has no limit for them.
 MAX_SCANNED_PIXELS = 1_000_000_000
+# Marker, length and number of components, from 1 to 4. The marker alone is not rare in what phones
+# append to a photograph.
+SCAN_HEADER = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 
 def read_image(
@@ -185,8 +189,7 @@ def _content(path):
 
 
 def _refuse_scans(image, content):
-    # The marker of a scan. Within compressed data, a zero follows every 255.
-    scans = content.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 0
+    scans = len(SCAN_HEADER.findall(content)) if image.format in ("JPEG", "MPO") else 0
     if scans * image.width * image.height > MAX_SCANNED_PIXELS:
         raise UserError(f"{scans} scans are too many to be decoded safely")
 

@@ -10,7 +10,8 @@ sample one (`noise_size`), and has three methods:
 | `level_log_probs(parameters, earlier, temperature)` | those of all levels of the next sub-pixel |
 
 The last is what guidance and a codec need. Parameters are `(..., num_parameters)`, float32; levels
-are `(..., channels)`; leading axes broadcast. Both methods with a temperature mean the same by it.
+are `(..., channels)`, whose leading axes broadcast to those of the parameters. Both methods with a
+temperature mean the same by it.
 """
 
 import keras

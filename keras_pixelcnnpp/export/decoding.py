@@ -114,8 +114,10 @@ def _png_size(content):
 
 def _size_checks(size, content, is_jpeg):
     values = tf.io.decode_raw(content, tf.uint8)
-    # The marker of a scan. Within compressed data, a zero follows every 255.
-    scans = tf.math.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA))
+    # As `SCAN_HEADER` in data/images.py.
+    first, second, high, low, components = (values[at : at - 5] for at in range(5))
+    is_scan = (first == 0xFF) & (second == 0xDA) & (high == 0) & (low == 6 + 2 * components)
+    scans = tf.math.count_nonzero(is_scan & (components - 1 < 4))
     pixels = tf.reduce_prod(size)
     return [
         tf.debugging.assert_positive(size, "Not a size of an image"),

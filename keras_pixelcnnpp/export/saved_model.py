@@ -73,7 +73,8 @@ class SavedModelClassifier(ImageClassifier):
         """
         import tensorflow as tf
 
-        tensors = {name: tf.constant(value) for name, value in inputs.items()}
+        dtypes = {name: spec.dtype for name, spec in self.inputs(endpoint).items()}
+        tensors = {name: tf.constant(value, dtypes.get(name)) for name, value in inputs.items()}
         outputs = self._loaded.signatures[endpoint](**tensors)
         return {name: output.numpy() for name, output in outputs.items()}
 

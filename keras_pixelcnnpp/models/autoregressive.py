@@ -80,14 +80,18 @@ class AutoregressiveModel(Saving, Training, ImageModel):
             conditioning = self._default_conditioning if conditional else "none"
         if label_loss_weight is None:
             label_loss_weight = 0.3 if conditional else 0.0
-        if initial_logit_scale is None:
-            initial_logit_scale = 0.1 if label_loss_weight else 1.0
         require_integer("num_levels", num_levels, low=2, high=256)
         require_number("dropout_rate", dropout_rate, "[0, 1)")
         require_number("label_dropout_rate", label_dropout_rate, "[0, 1)")
         require_number("label_loss_weight", label_loss_weight, "[0, inf)")
         require_number("unlabeled_weight", unlabeled_weight, "[0, inf)")
-        require_number("initial_logit_scale", initial_logit_scale, "(0, inf)")
+        if initial_logit_scale is not None:
+            require_number("initial_logit_scale", initial_logit_scale, "(0, inf)")
+        if unlabeled_weight and not conditional:
+            raise UserError(
+                "Invalid value for argument `unlabeled_weight`. It is for two classes or more. "
+                f"Received: unlabeled_weight={unlabeled_weight}, num_classes={num_classes}"
+            )
         if num_candidates is not None:
             require_integer("num_candidates", num_candidates, low=2)
         if unlabeled_weight and num_candidates is not None and num_candidates < num_classes:
@@ -122,12 +126,13 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         # In this order: checkpoints number the variables.
         self.network = network
         self._likelihood_only = False
-        hybrid = self.label_loss_weight > 0 and self.num_classes > 1
+        # By likelihood alone they get no gradients. Not left out: `label_loss_weight` may change.
+        conditional = self.num_classes > 1
         self.posterior = LabelPosterior(
             max(self.num_classes, 1),
-            self.initial_logit_scale,
-            learn_logit_scale=self.learn_logit_scale and hybrid,
-            learn_class_bias=self.learn_class_bias and hybrid,
+            self.initial_logit_scale or (0.1 if self.label_loss_weight else 1.0),
+            learn_logit_scale=self.learn_logit_scale and conditional,
+            learn_class_bias=self.learn_class_bias and conditional,
             name="posterior",
         )
         self.seed_generator = keras.random.SeedGenerator()
@@ -283,7 +288,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         Raises:
             ValueError: If the images don't fit the model, or there are no such rows.
         """
-        self._require_classes("class_log_likelihoods")
+        self._require_classes()
         images = checked_images(images, self.image_shape)
         labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
         if observed_rows is None:
@@ -291,9 +296,9 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         observed_rows = checked_rows(observed_rows, self.image_shape[0])
         return up_to_rows(observed_rows, score(self, images, labels, batch_size, verbose, "row"))
 
-    def _require_classes(self, method):
+    def _require_classes(self):
         if not self.num_classes:
-            raise UserError(f"`{method}` needs classes; this model knows none.")
+            raise UserError("This model knows no classes to compare")
 
     def class_probabilities(
         self,
@@ -356,9 +361,9 @@ class AutoregressiveModel(Saving, Training, ImageModel):
             seed: Integer >= 0: seed and position in `labels` determine an image, whatever the
                 batch size. `None`: other images at each call. (A SavedModel makes its noise in
                 the graph, so that one seed gives other images there.)
-            temperature: Number > 0; below 1, safer and smoother images. It divides the logits of
-                each pixel's distribution (of a mixture's components, or of a softmax's levels) and
-                multiplies the scales of a mixture.
+            temperature: Number from 1e-6 to 1e6; below 1, safer and smoother images. It divides the
+                logits of each pixel's distribution (of a mixture's components, or of a softmax's
+                levels) and multiplies the scales of a mixture.
             guidance: Number >= 0, the `w` of `p(x | y)**(1 + w) / p(x)**w`, both p at the
                 temperature; needs a model trained with label dropout.
             batch_size: Integer, images at a time, which bounds the memory.
@@ -393,7 +398,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
                 `(N, height, width)` whose known pixels precede all others in raster order.
             labels: Int `(N,)`, not for an unconditional model.
             seed: As in `sample`, and so the others.
-            temperature: Number > 0.
+            temperature: As in `sample`.
             guidance: Number >= 0.
             batch_size: Integer.
             verbose: 0, 1 or `"auto"`.
@@ -445,7 +450,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         evidence.sum(axis=(1, 2))      # log_prob(images, labels) - log_prob(images, …)
         ```
         """
-        self._require_classes("evidence_map")
+        self._require_classes()
         images = checked_images(images, self.image_shape)
         pairs = [self._network_labels(one, len(images)) for one in (labels, against)]
         scores = score(self, images, np.stack(pairs, axis=1), batch_size, verbose, "pixel")
@@ -472,7 +477,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
             labels: Int `(N,)`, coded too; -1 means "no label". `None`: the class that
                 makes each image shortest.
             batch_size: Integer from 1 to 1024, images at a time, as `decompress` will have them.
-            verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal, if there are several batches.
+            verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal.
 
         Returns:
             Bytes. Beside the images: some hundred of them, and 4 an image, its checksum.

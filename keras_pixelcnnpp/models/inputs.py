@@ -281,6 +281,11 @@ def _pipeline(arrays, batch_size, shuffle):
         return keras.tree.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)
 
     count = len(tensors[1])
+    if len(tensors[-1]) != count:
+        raise ValueError(
+            f"Invalid value for argument `sample_weight`. Expected {count} numbers. "
+            f"Received: {len(tensors[-1])}"
+        )
     rows = tf.data.Dataset.range(count)
     rows = rows.shuffle(count) if shuffle else rows
     options = tf.data.Options()
@@ -306,9 +311,11 @@ def _checked_batch(inputs, model, name, is_batch=False):
         if inputs.get("label") is None:
             raise ValueError(
                 f"`{name}` of a model of {model.num_classes} classes needs labels, as in "
-                f"`model.{name}(images, labels)`. Received: none"
+                "`model.fit(images, labels)`. Received: none"
             )
         count = len(checked["image"])
+        if is_batch and np.asarray(inputs["label"]).dtype.kind in "UO":
+            raise ValueError("Invalid labels. Expected integers in batches. Received: names")
         checked["label"] = checked_training_labels(inputs["label"], count, model)
     return checked
 
@@ -422,8 +429,8 @@ def _peek(x, name):
     batch = next(iterator, None)
     if batch is None:
         raise ValueError(f"Invalid input of `{name}`. Expected at least one batch. Received: none")
-    if iterator is x:  # a generator: Keras takes those only, and goes through it once
-        return batch, (item for item in itertools.chain([batch], iterator))
+    if iterator is x:  # a generator, which Keras goes through once
+        return batch, itertools.chain([batch], iterator)
     return batch, x
 
 

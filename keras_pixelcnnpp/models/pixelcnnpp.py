@@ -52,7 +52,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             `None`: 24, and twice as many at each lower one, which has a quarter of the pixels.
         num_blocks: Integer, or one for each resolution: gated residual blocks. `None`: 2, and 1 at
             each lower one. Most bits are about neighbors, which the highest resolution sees.
-        num_resolutions: Integer; each halves height and width.
+        num_resolutions: Integer; each but the first halves height and width.
         num_mixtures: Integer, number of logistic components, for that head.
         conditioning: How labels enter: `"none"`, or names from
             `keras_pixelcnnpp.conditioning.STRATEGIES` joined by `+`. `None`: `"bias+film"`, which

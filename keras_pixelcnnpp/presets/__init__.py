@@ -69,6 +69,11 @@ class Preset:
         self.weights_path = self.path / "model.weights.h5"
         self.has_weights = self.weights_path.is_file()
         config, facts = read_json(self.path / "config.json"), self.path / "metadata.json"
+        if "data" in config:
+            raise UserError(
+                f"Expected a preset. Received: {self.name}, the folder of a run: give it as --run, "
+                "or to --initial-weights when it has finished"
+            )
         self.metadata = {"training": {}, **(read_json(facts) if facts.exists() else {})}
         self.training, self.arguments = self.metadata["training"], config.get("config")
         if not (isinstance(self.arguments, dict) and isinstance(self.training, dict)):

@@ -219,3 +219,13 @@ def test_links_in_a_circle_end(tmp_path):
     dataset = load_dataset(tmp_path / "data", image_size=4)
     # The class koala has its own ten images, and below `a` those of the class burger.
     assert dataset.counts()["train"] == [9, 18, 0]
+
+
+def test_splits_in_capitals_are_splits(tmp_path):
+    for split in ("Training", "Testing"):
+        for name in ("cat", "dog"):
+            for number in range(10):
+                write_image(tmp_path / split / name / f"{number}.png")
+    dataset = load_dataset(tmp_path, image_size=8)
+    assert dataset.class_names == ("cat", "dog")
+    assert dataset.counts()["test"] == [10, 10, 0]

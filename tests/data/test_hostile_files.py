@@ -63,6 +63,12 @@ def test_bomb_is_refused(content):
     assert hostile.result_or_one_line(read_image, content, SHAPE) is None
 
 
+def test_what_a_phone_appends_holds_no_scans():
+    photograph = hostile.encoded(Image.new("RGB", (4000, 3000)), "JPEG")
+    video = b"\xff\xda" * 1000 + np.random.default_rng(0).bytes(2**20)
+    assert read_image(photograph + video, SHAPE).max() == 0
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_course_folder(tmp_path_factory.mktemp("data") / "course")

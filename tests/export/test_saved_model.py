@@ -71,7 +71,7 @@ def test_classifier_agrees_with_the_model(trained, request, fixture):
     assert result["bits_per_dim"] == pytest.approx(trained.bits_per_dim(images), rel=2e-6)
     assert (result["class_id"] == probabilities.argmax(axis=1)).all()
     assert (classifier.predict(images) == result["class_id"]).all()
-    one = classifier.call("log_prob", images=images, labels=np.full(10, 1, "int32"))
+    one = classifier.call("log_prob", images=images, labels=np.full(10, 1, "int64"))
     assert one["log_likelihood"] == pytest.approx(scores[:, 1], rel=1e-6, abs=1e-4)
 
 

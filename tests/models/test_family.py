@@ -48,6 +48,27 @@ def test_trains_and_comes_back(cls, head, conditioning, tmp_path):
     np.testing.assert_allclose(flat_weights(archived), flat_weights(model), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("learn_logit_scale", [False, True])
+def test_saved_after_a_phase_by_likelihood_alone(tmp_path, learn_logit_scale):
+    """The phase with the cross-entropy then learns what it would have learned without a break."""
+    split = tiny.tiny_split(24)
+    model = tiny.untrained_pixelcnn(label_loss_weight=0.3, learn_logit_scale=learn_logit_scale)
+    model.label_loss_weight = 0.0
+    model.compile(keras.optimizers.Adam(), run_eagerly=True)
+    model.fit(split.images, split.labels, verbose=0)
+    model.save(tmp_path / "model.keras")
+    restored = keras.models.load_model(tmp_path / "model.keras")
+    assert int(restored.optimizer.iterations) == 1
+    for each in (model, restored):
+        each.label_loss_weight = 0.3
+        each.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+        each.evaluate(split.images, split.labels, verbose=0)
+        each.fit(split.images, split.labels, verbose=0)
+        assert (each.logit_scale == pytest.approx(0.1)) == (not learn_logit_scale)
+        assert np.ptp(each.class_bias) > 0
+
+
 PYRAMID = {"filters": (4, 6), "num_blocks": (1, 2), "num_resolutions": 2}
 COMMON = {
     "num_mixtures": 3,
@@ -111,9 +132,9 @@ def test_defaults_suit_the_number_of_classes(cls, num_classes):
     model = cls((4, 4, 1), num_classes, 5, **size)
     assert (model.conditioning == "none") == (num_classes < 2)
     assert (model.label_loss_weight == 0) == (num_classes < 2)
-    assert model.initial_logit_scale == (1 if num_classes < 2 else 0.1)
+    assert model.logit_scale == pytest.approx(1 if num_classes < 2 else 0.1)
     alone = cls((4, 4, 1), num_classes, 5, label_loss_weight=0.0, **size)
-    assert alone.initial_logit_scale == 1
+    assert alone.logit_scale == 1
     if cls is kp.PixelCNNPlusPlus:
         split = tiny.tiny_split(4)
         model.compile("sgd", run_eagerly=True)

@@ -121,6 +121,18 @@ def test_class_weights_are_those_of_the_images(model, given):
     assert history["loss"] == pytest.approx([np.mean(losses * weights[LABELS])], rel=1e-5)
 
 
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_there_is_a_weight_for_each_image(model, method):
+    with pytest.raises(ValueError, match=r"sample_weight|cardinality"):
+        getattr(model, method)(IMAGES, LABELS, sample_weight=np.ones(20), verbose=0)
+
+
+def test_batches_have_no_names_of_classes(model):
+    batches = ((IMAGES, np.array(["Class1"] * 12)) for _ in range(2))
+    with pytest.raises(ValueError, match="Expected integers in batches"):
+        model.evaluate(batches, verbose=0)
+
+
 @pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch"])
 def test_a_batch_by_itself(model, expected, method):
     bits = getattr(model, method)(IMAGES, LABELS, return_dict=True)["bits_per_dim"]

@@ -152,6 +152,19 @@ class TestAurocInterval:
         half = 1.959964 * np.sqrt(variance) / (area * (1 - area))
         assert logit(bounds) == pytest.approx(logit(area) + half * np.array([-1, 1]), rel=1e-5)
 
+    @pytest.mark.parametrize("correlation", [-0.9, 0.9])
+    def test_paired_it_is_what_pairs_vary_by(self, rng, correlation):
+        """The standard deviation of the area over many sets of pairs."""
+        areas, halves = [], []
+        for _ in range(300):
+            inlying = rng.normal(size=100)
+            rest = rng.normal(size=100) * np.sqrt(1 - correlation**2)
+            outlying = 0.5 + correlation * inlying + rest
+            area, (low, high) = auroc_interval(inlying, outlying, paired=True)
+            areas.append(area)
+            halves.append((high - low) / 2)
+        assert np.mean(halves) == pytest.approx(1.96 * np.std(areas), rel=0.15)
+
     @pytest.mark.parametrize("shift", [-9, 9])
     def test_without_a_mistake_it_is_not_sure(self, shift):
         area, (low, high) = auroc_interval(np.arange(5) / 9, np.arange(8) / 9 + shift)
