@@ -12,6 +12,7 @@ import shlex
 import shutil
 import statistics
 import subprocess
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -111,9 +112,9 @@ def write_partial():
 
 
 def write_budget():
-    """Writes what `cpen455` has after trainings of other lengths, beside its CNN and JPEG XL.
+    """Writes what trainings of several lengths reach on `cpen455`, beside the CNN and JPEG XL.
 
-    Minutes are those of as many epochs at the speed of the training of 44 epochs, which had a core
+    Minutes are those of as many epochs at the speed of a training of 44 epochs, which had a core
     to itself.
     """
     timed = Run(RESULTS / "cpen455-44-epochs").history("pixelcnnpp")
@@ -124,30 +125,35 @@ def write_budget():
         for joint in (False, True)
     }
     preset, points = Run(RESULTS / "cpen455"), []
-    for run in [preset, *map(Run, RESULTS.glob("cpen455-*-epochs"))]:
+    for run in [*map(Run, RESULTS.glob("cpen455-*-epochs")), preset]:
         options = run.config["pixelcnnpp"]["options"]
         alone = options["likelihood_epochs"]
         work = alone * seconds[False] + (options["epochs"] - alone) * seconds[True]
         model = run.json("reports/classification.json")["models"]["pixelcnnpp"]
         points.append((work / 60, model))
-    points.sort(key=lambda point: point[0])
+    *earlier, of_preset = points
+    earlier.sort(key=itemgetter(0))
     cnn = preset.json("reports/classification.json")["models"]["baseline"]["accuracy"]
     jpeg_xl = read_json(RESULTS / "compression-cpen455.json")["bits_per_dim"]["jxl"]
     path = ROOT / "docs" / "images" / "training_length.png"
-    write_bytes(path, training_length_png(points, jpeg_xl, cnn))
+    write_bytes(
+        path, training_length_png(earlier, of_preset, jpeg_xl, cnn)
+    )
 
 
-def training_length_png(points, jpeg_xl, cnn):
+def training_length_png(earlier, of_preset, jpeg_xl, cnn):
     """Plots bits/dim and accuracy over minutes: the content of a PNG file."""
     figure = new_figure(7, 3)
     left, right = figure.subplots(1, 2)
-    minutes, models = zip(*points, strict=True)
-    left.plot(minutes, [model["bits_per_dim"] for model in models], "o-")
+    for points, marker, label in ((earlier, "o-", "earlier recipe"), ([of_preset], "*", "preset")):
+        minutes, models = zip(*points, strict=True)
+        left.plot(minutes, [model["bits_per_dim"] for model in models], marker, label=label)
+        values = np.array([[model["accuracy"], *model["accuracy_ci95"]] for model in models]) * 100
+        errors = np.abs(values[:, 1:] - values[:, :1]).T
+        right.errorbar(minutes, values[:, 0], errors, fmt=marker, capsize=2.5, label=label)
+    minutes = [point[0] for point in earlier]
     left.axhline(jpeg_xl, color="gray", linestyle="--", label="JPEG XL")
     left.set_ylabel("bits/dim of 16 levels")
-    values = np.array([[model["accuracy"], *model["accuracy_ci95"]] for model in models]) * 100
-    errors = np.abs(values[:, 1:] - values[:, :1]).T
-    right.errorbar(minutes, values[:, 0], errors, fmt="o-", capsize=2.5)
     right.axhline(100 * cnn, color="gray", linestyle="--", label="CNN")
     right.set_ylabel("accuracy (%), with 95 % intervals")
     for axes in (left, right):
