@@ -136,16 +136,17 @@ def write_budget():
     cnn = preset.json("reports/classification.json")["models"]["baseline"]["accuracy"]
     jpeg_xl = read_json(RESULTS / "compression-cpen455.json")["bits_per_dim"]["jxl"]
     path = ROOT / "docs" / "images" / "training_length.png"
-    write_bytes(
-        path, training_length_png(earlier, of_preset, jpeg_xl, cnn)
-    )
+    write_bytes(path, training_length_png(earlier, of_preset, jpeg_xl, cnn))
 
 
 def training_length_png(earlier, of_preset, jpeg_xl, cnn):
     """Plots bits/dim and accuracy over minutes: the content of a PNG file."""
     figure = new_figure(7, 3)
     left, right = figure.subplots(1, 2)
-    for points, marker, label in ((earlier, "o-", "earlier recipe"), ([of_preset], "*", "preset")):
+    for points, marker, label in (
+        (earlier, "o-", "without clipping"),
+        ([of_preset], "*", "preset"),
+    ):
         minutes, models = zip(*points, strict=True)
         left.plot(minutes, [model["bits_per_dim"] for model in models], marker, label=label)
         values = np.array([[model["accuracy"], *model["accuracy_ci95"]] for model in models]) * 100
