@@ -223,8 +223,6 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         if self.num_classes == 0:
             return None
         labels = ops.cast(inputs["label"], "int32")
-        if self.unlabeled_weight:  # -1 stands for class 0, of an image that may be of any
-            labels = ops.maximum(labels, 0)
         return ops.expand_dims(labels, 1) if len(labels.shape) == 1 else labels
 
     def log_likelihood(self, parameters: Tensor, images: Tensor) -> Tensor:

@@ -409,8 +409,7 @@ def require_labels(labels, model):
         raise ValueError(f"Invalid labels. Expected integers. Received: dtype={dtype}")
     values = value_if_known(labels)
     if values is not None:
-        lowest = -1 if model.unlabeled_weight else 0
-        checked_labels(values.reshape(-1), values.size, model.num_labels, lowest=lowest)
+        checked_labels(values.reshape(-1), values.size, model.num_labels)
 
 
 def is_batched(x):

@@ -49,9 +49,9 @@ class Training:
         """
         inputs = {"image": ops.convert_to_tensor(checked_images(images, self.image_shape))}
         if self.num_classes:
-            # -1 then stands for class 0: gains and biases mind little.
             labels = checked_training_labels(labels, len(images), self)
-            inputs["label"] = ops.convert_to_tensor(labels)
+            # Class 0 stands for -1, no label: gains and biases mind little.
+            inputs["label"] = ops.convert_to_tensor(np.maximum(labels, 0))
         with data_dependent_initialization():
             self(inputs)
         self._initialized.assign(1)
@@ -105,21 +105,21 @@ class Training:
         """A batch for Keras's steps, each label with `count - 1` others to compare it with."""
         x, y, sample_weight = as_inputs(data)
         if self._compares_labels:
-            x = {**x, "label": self._choose_candidates(x["label"], count)}
+            y = ops.reshape(ops.cast(x["label"], "int32"), (-1,))
+            x = {**x, "label": self._choose_candidates(y, count)}
         return x, y, sample_weight
 
     def _choose_candidates(self, labels, count):
         """The true label, then different others, at random unless all: `(batch, count)`."""
-        labels = ops.reshape(ops.cast(labels, "int32"), (-1, 1))
-        true = ops.maximum(labels, 0)  # -1, no label, takes the place of class 0
+        true = ops.maximum(labels[:, None], 0)  # class 0 stands for -1, no label
         if count == self.num_classes:
             others = (true + ops.arange(1, count, dtype="int32")) % count
         else:
-            shape = (ops.shape(labels)[0], self.num_classes)
+            shape = (ops.shape(true)[0], self.num_classes)
             scores = keras.random.uniform(shape, seed=self.seed_generator)
             scores = ops.where(true == ops.arange(self.num_classes, dtype="int32"), -1.0, scores)
             others = ops.cast(ops.top_k(scores, count - 1)[1], "int32")
-        return ops.concatenate([labels, others], axis=1)
+        return ops.concatenate([true, others], axis=1)
 
     def _drop_labels(self, labels):
         # An image loses all its candidates at once: they are then equal, and the cross-entropy
@@ -143,7 +143,7 @@ class Training:
         log_likelihood = self.log_likelihood(y_pred, x["image"])
         log_prob, weight, of_labeled = log_likelihood[:, 0], sample_weight, sample_weight
         if self.unlabeled_weight and log_likelihood.shape[1] > 1:
-            labeled = x["label"][:, 0] >= 0
+            labeled = y >= 0
             log_prob = ops.where(labeled, log_prob, log_marginal(log_likelihood))
             weight = ops.where(labeled, 1.0, self.unlabeled_weight)
             of_labeled = ops.cast(labeled, "float32")
