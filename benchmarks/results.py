@@ -124,28 +124,29 @@ def write_budget():
         )
         for joint in (False, True)
     }
-    preset, points = Run(RESULTS / "cpen455"), []
-    for run in [*map(Run, RESULTS.glob("cpen455-*-epochs")), preset]:
+    preset, recipe = Run(RESULTS / "cpen455"), Run(RESULTS / "cpen455-recipe")
+    points = []
+    for run in [preset, *map(Run, RESULTS.glob("cpen455-*-epochs")), recipe]:
         options = run.config["pixelcnnpp"]["options"]
         alone = options["likelihood_epochs"]
         work = alone * seconds[False] + (options["epochs"] - alone) * seconds[True]
         model = run.json("reports/classification.json")["models"]["pixelcnnpp"]
         points.append((work / 60, model))
-    *earlier, of_preset = points
+    *earlier, of_recipe = points
     earlier.sort(key=itemgetter(0))
     cnn = preset.json("reports/classification.json")["models"]["baseline"]["accuracy"]
     jpeg_xl = read_json(RESULTS / "compression-cpen455.json")["bits_per_dim"]["jxl"]
     path = ROOT / "docs" / "images" / "training_length.png"
-    write_bytes(path, training_length_png(earlier, of_preset, jpeg_xl, cnn))
+    write_bytes(path, training_length_png(earlier, of_recipe, jpeg_xl, cnn))
 
 
-def training_length_png(earlier, of_preset, jpeg_xl, cnn):
+def training_length_png(earlier, of_recipe, jpeg_xl, cnn):
     """Plots bits/dim and accuracy over minutes: the content of a PNG file."""
     figure = new_figure(7, 3)
     left, right = figure.subplots(1, 2)
     for points, marker, label in (
         (earlier, "o-", "without clipping"),
-        ([of_preset], "*", "preset"),
+        ([of_recipe], "*", "default recipe"),
     ):
         minutes, models = zip(*points, strict=True)
         left.plot(minutes, [model["bits_per_dim"] for model in models], marker, label=label)
