@@ -124,9 +124,9 @@ def write_budget():
         )
         for joint in (False, True)
     }
-    preset, recipe = Run(RESULTS / "cpen455"), Run(RESULTS / "cpen455-recipe")
+    preset, recipe = Run(RESULTS / "cpen455"), Run(RESULTS / "cpen455-clipped-44-epochs")
     points = []
-    for run in [preset, *map(Run, RESULTS.glob("cpen455-*-epochs")), recipe]:
+    for run in [preset, *map(Run, RESULTS.glob("cpen455-[0-9]*-epochs")), recipe]:
         options = run.config["pixelcnnpp"]["options"]
         alone = options["likelihood_epochs"]
         work = alone * seconds[False] + (options["epochs"] - alone) * seconds[True]
