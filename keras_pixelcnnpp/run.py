@@ -216,11 +216,11 @@ class RunFolder:
         known = self.read_config() if self.config_json.exists() else {}
         has_checkpoint = self.has_checkpoint(section)
         has_model = self.model(section).exists()
+        kept = {name: known[name] for name in self.MODEL_FILES if name in known}
         # A run that broke off before its first checkpoint left nothing worth protecting, but it
         # can be resumed. The other model may be in its first epoch now.
-        is_kept = dict.fromkeys(self.MODEL_FILES, True)
-        is_kept[section] = resume or has_checkpoint or has_model
-        kept = {name: known[name] for name in self.MODEL_FILES if name in known and is_kept[name]}
+        if not (resume or has_checkpoint or has_model):
+            kept.pop(section, None)
         if resume and (section not in kept or (has_model and not has_checkpoint)):
             raise UserError(
                 f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
