@@ -32,8 +32,8 @@ from keras_pixelcnnpp.train.options import MONITORING, TRAINING_DEFAULTS
 
 PRESETS = Path(kp.__file__).parent / "presets"
 METRICS = ("accuracy", "accuracy_ci95", "log_loss", "ece", "bits_per_dim")
-# Of one training: the machine it ran on, what was looked at meanwhile.
-OF_THE_RUN = ("precision", "jit_compile", "seed", "max_examples", *MONITORING)
+# Of one training: the machine it ran on, where it began, what was looked at meanwhile.
+OF_THE_RUN = ("precision", "jit_compile", "seed", "max_examples", "initial_weights", *MONITORING)
 
 app = typer.Typer(help="Make a preset of a run.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="Folder of the run; its name is the preset's.")]

@@ -39,10 +39,6 @@ OODData = Annotated[
     str | None,
     typer.Option(help="Further out-of-distribution images, in any form that training takes."),
 ]
-Background = Annotated[
-    Path | None,
-    typer.Option(help="A run trained on mutated images, whose likelihood ratio is measured too."),
-]
 Temperature = Annotated[
     float, typer.Option(help="Above 0. Below 1, images are more typical and less diverse.")
 ]
@@ -120,12 +116,11 @@ def ood(
     seed: Seed = 0,
     batch_size: BatchSize = 32,
     ood_data: OODData = None,
-    background: Background = None,
 ) -> None:
     """Measure how well out-of-distribution images are detected.
 
-    Detectors are log p(x), the same corrected for complexity (the size as a PNG file) or by a
-    background model, and the largest class probability. Writes ood.json and ood.png.
+    Detectors are log p(x), the same corrected for complexity (the size as a PNG file), and the
+    largest class probability. Writes ood.json and ood.png.
     """
     evaluate_ood(*_chosen(context))
 

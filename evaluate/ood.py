@@ -1,7 +1,6 @@
 """`evaluate ood`: how well images are told from those out of distribution."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +12,6 @@ from keras_pixelcnnpp.data.images import check_channels, png_bytes, resize_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table, show_row
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
@@ -28,13 +26,11 @@ EXAMPLES = 6
 MADE_FROM_IMAGES = ("pixels shuffled", "rows shuffled", "upside down", "inverted")
 
 # All are larger out of distribution. Serrà et al. 2020, *Input complexity and out-of-distribution
-# detection with likelihood-based generative models*, equation 1; Ren et al. 2019, *Likelihood
-# Ratios for Out-of-Distribution Detection*, equation 5; Hendrycks and Gimpel 2017, *A baseline for
-# detecting misclassified and out-of-distribution examples*.
+# detection with likelihood-based generative models*, equation 1; Hendrycks and Gimpel 2017, *A
+# baseline for detecting misclassified and out-of-distribution examples*.
 DETECTORS = {
     "log_likelihood": "bits/dim of p(x) under PixelCNN++",
     "complexity_corrected": "the same minus the bits/dim of the image as a PNG file",
-    "likelihood_ratio": "bits/dim of p(x), minus those under the background model",
     "pixelcnnpp_max_softmax": "minus the largest class probability of PixelCNN++",
     "baseline_max_softmax": "minus the largest class probability of the baseline CNN",
 }
@@ -54,11 +50,10 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
         name = other.name if other.name not in sets else f"{other.name} (--ood-data)"
         sets[name] = other.split(options.split).some(options.count, options.seed).images
     model = load_trained_model(path)
-    background = options.background and load_background(options.background, model)
     print(f"Scoring {counted(len(images))} of the split {options.split} and those of other sets")
     cnn = load_baseline(folder)
     scoring = {"batch_size": options.batch_size, "verbose": options.verbose}
-    scores = detector_scores(sets, model, cnn, background, **scoring)
+    scores = detector_scores(sets, model, cnn, **scoring)
     report = {"options": options.given, "split": options.split, "seed": options.seed}
     report |= auroc_report(scores, MADE_FROM_IMAGES)
     write_json(folder.reports / "ood.json", report)
@@ -70,18 +65,6 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     headings = ("", *(name.replace("_", " ") for name in report["detectors"]))
     print_table(headings, rows, title="AUROC against in-distribution images; 0.5 is guessing")
     print(f"Wrote ood.json and ood.png to {folder.reports}")
-
-
-def load_background(path: Path, model: AutoregressiveModel) -> AutoregressiveModel:
-    """The model of another run, of mutated images; `UserError` if it does not fit."""
-    background = load_trained_model(RunFolder(path).require_model("pixelcnnpp"))
-    theirs, ours = ((each.image_shape, each.num_levels) for each in (background, model))
-    if theirs != ours:
-        raise UserError(
-            f"The background model in {path} is of other images. Expected image_shape and "
-            f"num_levels: {ours}. Received: {theirs}"
-        )
-    return background
 
 
 def ood_inputs(
@@ -133,7 +116,6 @@ def detector_scores(
     sets: dict[str, np.ndarray],
     model: AutoregressiveModel,
     baseline: BaselineCNN | None = None,
-    background: AutoregressiveModel | None = None,
     batch_size: int = 32,
     verbose: int = 0,
 ) -> dict[str, dict[str, np.ndarray]]:
@@ -155,8 +137,6 @@ def detector_scores(
     # Of what the model sees of an image.
     complexity = png_bits(quantize(images, model.num_levels)) / model.dimensions
     found["complexity_corrected"] = bits - complexity
-    if background is not None:
-        found["likelihood_ratio"] = bits - background.bits_per_dim(images, **scoring)
     if baseline is not None:
         found["baseline_max_softmax"] = -baseline.class_probabilities(images).max(axis=1)
     ends = np.cumsum([len(given) for given in sets.values()])

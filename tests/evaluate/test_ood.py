@@ -12,7 +12,6 @@ from scipy.stats import mannwhitneyu
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.ood import auroc_report, detector_scores, ood_inputs, png_bits
 from keras_pixelcnnpp.files import read_json
-from keras_pixelcnnpp.run import RunFolder
 
 IMAGES = tiny.tiny_split(9).images
 
@@ -70,9 +69,8 @@ class TestSets:
 
 class TestScores:
     def test_by_hand(self, model):
-        background = enumeration.enumerable_model((4, 4, 1), num_classes=0, num_levels=5)
         sets = {"in_distribution": IMAGES[:5], "others": IMAGES[5:]}
-        scores = detector_scores(sets, model, background=background)
+        scores = detector_scores(sets, model)
         found = {name: np.concatenate([scores[s][name] for s in sets]) for name in scores["others"]}
         each = np.stack([model.log_prob(IMAGES, np.full(9, label)) for label in range(3)], axis=1)
         each = np.exp(each.astype("float64"))
@@ -82,10 +80,12 @@ class TestScores:
         assert found["pixelcnnpp_max_softmax"] == pytest.approx(-posterior.max(axis=1), abs=1e-4)
         corrected = bits - png_bits(IMAGES) / 16
         assert found["complexity_corrected"] == pytest.approx(corrected, rel=1e-4)
-        of_background = detector_scores(sets, background)["others"]
-        assert list(of_background) == ["log_likelihood", "complexity_corrected"]
-        ratio = bits + background.log_prob(IMAGES) / (16 * np.log(2))
-        assert found["likelihood_ratio"] == pytest.approx(ratio, abs=1e-5)
+
+    def test_a_model_without_classes_has_no_posterior(self):
+        model = enumeration.enumerable_model((4, 4, 1), num_classes=0, num_levels=5)
+        scores = detector_scores({"in_distribution": IMAGES}, model)["in_distribution"]
+        assert list(scores) == ["log_likelihood", "complexity_corrected"]
+        assert scores["log_likelihood"] == pytest.approx(-model.log_prob(IMAGES) / (16 * np.log(2)))
 
     def test_area_is_the_mann_whitney_statistic(self, model, rng):
         class HalfSure:
@@ -122,28 +122,20 @@ class TestScores:
 
 
 class TestCommand:
-    def test_with_other_data_and_a_background(self, pixelcnnpp, run, tmp_path, rng):
+    def test_with_other_data(self, pixelcnnpp, run, tmp_path, rng):
         images = rng.integers(0, 256, (30, 6, 6, 3), dtype="uint8")
         np.savez(tmp_path / "photographs.npz", x_train=images, y_train=np.arange(30) % 2)
-        background = RunFolder(tmp_path / "background")
-        background.path.mkdir()
-        tiny.tiny_model(num_classes=0, conditioning="none").save(background.model_keras)
-        options = ("--ood-data", tmp_path / "photographs.npz", "--background", background.path)
-        command = ("evaluate", "ood", "--run", run.path, *options, "--count", 7)
+        options = ("--ood-data", tmp_path / "photographs.npz", "--count", 7)
+        command = ("evaluate", "ood", "--run", run.path, *options)
         done(pixelcnnpp(*command))
         report = read_json(run.reports / "ood.json")
         # A tenth of the 30, resized and made gray: the run takes no others.
         assert report["inputs"]["photographs (--ood-data)"]["count"] == 3
         assert report["inputs"]["photographs"]["count"] == 7  # those of scikit-learn
         assert list(report["detectors"])[-1] == "baseline_max_softmax"
-        assert "likelihood_ratio" in report["detectors"]
-        assert report["options"]["background"] == str(background.path)
         with Image.open(run.reports / "ood.png") as image:
             assert min(image.size) > 200
 
-    def test_bad_background_or_other_data(self, pixelcnnpp, run, tmp_path):
+    def test_bad_other_data(self, pixelcnnpp, run, tmp_path):
         command = ("evaluate", "ood", "--run", run.path)
-        one_line(pixelcnnpp(*command, "--background", tmp_path), "No run in")
-        tiny.untrained_model(num_levels=4).save(tmp_path / "model.keras")
-        one_line(pixelcnnpp(*command, "--background", tmp_path), "Received: ((4, 4, 1), 4)")
         one_line(pixelcnnpp(*command, "--ood-data", tmp_path / "none"), "No such folder or .npz")
