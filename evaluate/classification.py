@@ -18,7 +18,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import classification_figures as plots
 from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
-from keras_pixelcnnpp.evaluate.metrics.images import PixelHistogram
+from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
 from keras_pixelcnnpp.files import counted, write_bytes, write_json, write_predictions
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -54,7 +54,7 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
 
     images, labels = split.images[known], split.labels[known]
     predictions = {name: of_model.take(known) for name, of_model in predictions.items()}
-    histogram = PixelHistogram(train, classifier.model.num_levels).log_prob(images)
+    histogram = pixel_histogram_log_prob(train, images, classifier.model.num_levels)
     report = {
         "options": options.given,
         "split": options.split,
@@ -142,7 +142,8 @@ def _predictions(
     (scores, parts), speed = timed(lambda some: classifier.class_scores(some, rows))
     predictions = {"pixelcnnpp": Predictions(parts[:, -1], scores[:, -1], speed, parts)}
     if (cnn := load_baseline(folder)) is not None:
-        classify = functools.partial(cnn.class_probabilities, verbose=options.verbose)
+        how = {"batch_size": options.batch_size, "verbose": options.verbose}
+        classify = functools.partial(cnn.class_probabilities, **how)
         whole, speed = timed(classify)
         height = np.arange(images.shape[1])[:, np.newaxis, np.newaxis]
         seen = (np.where(height < row, images, filling) for row in rows[:-1])

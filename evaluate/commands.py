@@ -174,9 +174,7 @@ def _chosen(context: typer.Context) -> tuple:
     """
     options = {name: value for name, value in context.params.items() if name != "run"}
     given = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in options.items()
-        if value is not None and value is not False
+        name: value for name, value in options.items() if value is not None and value is not False
     }
     verbose = int(sys.stdout.isatty())
     return RunFolder(context.params["run"]), SimpleNamespace(

@@ -65,7 +65,6 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         "per_class": options.per_class,
         **how,
         "seconds": round(seconds, 3),
-        "images_per_second": round(len(samples) / seconds, 3),
         "count": len(samples),
         "bits_per_dim": mean_bits_per_dim(model, samples),
         "num_levels": model.num_levels,

@@ -196,22 +196,14 @@ class CrossAttentionConditioning(LabelConditioning):
 
     Args:
         num_classes: Integer, number of classes.
-        num_tokens: Integer of at least 2, tokens for each label.
         **kwargs: Arguments of `keras.layers.Layer`.
-
-    Raises:
-        ValueError: If `num_tokens` is below 2.
 
     Reference:
         Vaswani et al. 2017, Attention Is All You Need, eq. 1, https://arxiv.org/abs/1706.03762
     """
 
     place = "bottleneck"
-
-    def __init__(self, num_classes, num_tokens=4, **kwargs):
-        super().__init__(num_classes, **kwargs)
-        require_integer("num_tokens", num_tokens, low=2)
-        self.num_tokens = num_tokens
+    num_tokens = 4
 
     def build(self, x_shape, labels_shape=None):
         channels = x_shape[-1]

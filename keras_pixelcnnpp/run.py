@@ -78,6 +78,10 @@ class RunFolder:
         """Whether there is a training of `section` to resume."""
         return any(self.checkpoints(section).glob("epoch-*.npz"))
 
+    def exists(self) -> bool:
+        """Whether `config.json` is that of a run. A preset has one of that name too."""
+        return self.config_json.is_file() and "data" in read_json(self.config_json)
+
     def read_config(self) -> dict:
         """The content of `config.json`.
 
@@ -225,6 +229,11 @@ class RunFolder:
             raise UserError(
                 f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
                 "Leave out --resume to start a run."
+            )
+        if (has_model or has_checkpoint) and section not in known and not overwrite:
+            raise UserError(
+                f"{self.path} holds a {section} that {self.config_json.name} says nothing of. "
+                "Choose another folder, or --overwrite to replace it."
             )
         starts_over = overwrite and not resume and kept.pop(section, None) is not None
         if kept and known["data"]["fingerprint"] != data["fingerprint"]:

@@ -49,14 +49,14 @@ def score_folder(
         kept = next((row for row in rows[1:] if row[3]), None)
         if kept and not np.isclose(*_bits([kept, *_score(data, model, [kept[0]])]), atol=1e-3):
             raise UserError(f"{output} has scores by another model: choose another")
-    output.parent.mkdir(parents=True, exist_ok=True)
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
+    # Absolute: the workers of a cluster have other working directories.
+    results = map_blocks(partial(_score, data.absolute()), blocks, model, workers)
     with output.open("w", **_TEXT) as file:
         writer = csv.writer(file)
         writer.writerows(rows)
-        # Absolute: the workers of a cluster have other working directories.
-        for scored in map_blocks(partial(_score, data.absolute()), blocks, model, workers):
+        for scored in results:
             writer.writerows(scored)
             file.flush()
             rows += scored
@@ -149,18 +149,24 @@ def map_blocks(
     model: SavedModelClassifier,
     workers: int = 1,
 ) -> Iterator:
-    """Yields `function(model, block)` of each block, in their order, with a progress bar.
+    """Iterates over `function(model, block)` of each block, in their order, with a progress bar.
 
     More than one worker needs Ray, and what can be pickled. Where Ray's environment variable
     `RAY_ADDRESS` names a cluster, its machines share the work, and see the same files by the same
     paths.
     """
-    tick = progress(len(blocks), unit="block")
     if workers > 1 and blocks:
+        # Now: the caller shall not begin a file that nothing comes into.
+        ray = _start_ray(workers)
         # The workers start in other folders.
-        results = _map_with_ray(function, blocks, model.folder.absolute(), workers)
+        results = _map_with_ray(ray, function, blocks, model.folder.absolute(), workers)
     else:
         results = (function(model, block) for block in blocks)
+    return _with_progress(results, len(blocks))
+
+
+def _with_progress(results, count):
+    tick = progress(count, unit="block")
     for result in results:
         yield result
         tick()
@@ -180,8 +186,7 @@ class _Worker:
         return {"result": [pickle.dumps(result)]}
 
 
-def _map_with_ray(function, blocks, model, workers):
-    """Ray replaces a process or machine that is lost, and does its block again."""
+def _start_ray(workers):
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     address, own = os.environ.get("RAY_ADDRESS"), {}
     if not address:
@@ -201,16 +206,23 @@ def _map_with_ray(function, blocks, model, workers):
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **own)
     except ConnectionError as error:
         raise UserError(f"No Ray cluster can be reached at {address}") from error
+    return ray
+
+
+def _map_with_ray(ray, function, blocks, model, workers):
+    """Ray replaces a process or machine that is lost, and does its block again."""
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
         resources = ray.cluster_resources()
-        threads = int(resources["CPU"] if address else os.cpu_count()) // workers
+        # A worker reserves one core of a cluster.
+        on_cluster = bool(os.environ.get("RAY_ADDRESS"))
+        threads = 1 if on_cluster else max(1, os.cpu_count() // workers)
         items = [{"block": pickle.dumps(block)} for block in blocks]
         results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Worker,
-            fn_constructor_args=(function, model, max(1, threads)),
+            fn_constructor_args=(function, model, threads),
             batch_size=1,
             num_cpus=1,
             num_gpus=min(1, resources.get("GPU", 0) / workers),

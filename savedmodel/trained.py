@@ -26,11 +26,11 @@ class TrainedModel(NamedTuple):
         path, resize = Path(source), "center_crop"
         # The model of a run reads images as the run does.
         run = RunFolder(path.parent if path.name == "model.keras" else path)
-        if path.is_file() and not run.config_json.is_file():
-            model = load_trained_model(path)
-        elif run.model_keras.is_file() or run.has_checkpoint("pixelcnnpp"):
+        if run.exists():
             resize = run.read_config()["data"].get("resize", resize)
             model = load_trained_model(run.require_model("pixelcnnpp"))
+        elif path.suffix == ".keras":
+            model = load_trained_model(path)
         else:
             model = AutoregressiveModel.from_preset(source)
         return cls(model, str(source), resize)

@@ -100,6 +100,16 @@ def test_without_a_checkpoint_a_run_is_resumed_or_started_anew(tmp_path):
     assert run.read_config()["pixelcnnpp"]["options"]["filters"] == 80
 
 
+def test_a_model_of_no_run_is_not_replaced(tmp_path):
+    run = RunFolder(tmp_path)
+    run.model_keras.write_bytes(b"saved by hand")
+    with pytest.raises(UserError, match="says nothing of"):
+        run.start("pixelcnnpp", config(), DATA)
+    assert run.model_keras.read_bytes() == b"saved by hand"
+    run.start("pixelcnnpp", config(), DATA, overwrite=True)
+    assert not run.model_keras.exists()
+
+
 def test_the_other_model_may_be_in_its_first_epoch(tmp_path):
     """It has written nothing but its section yet."""
     run = RunFolder(tmp_path / "run")

@@ -56,7 +56,6 @@ class DataParallel:
         with self._scope():
             copy = type(model).from_config(model.get_config())
             copy.compile_from_config(config)
-            copy.optimizer.build(copy.trainable_variables)
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         copy_state(model, copy)

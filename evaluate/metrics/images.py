@@ -146,26 +146,22 @@ def memorization(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float
     }
 
 
-class PixelHistogram:
-    """One histogram per pixel and channel, independent of all others.
+def pixel_histogram_log_prob(
+    training: np.ndarray, images: np.ndarray, num_levels: int
+) -> np.ndarray:
+    """The log-likelihood of images under one histogram per pixel and channel: float64 `[N]`, nats.
 
-    Fitted to uint8 images `[count, height, width, channels]`, of which it sees `num_levels` levels,
-    as the model beside it. Smoothed by one image of each level
-    (Laplace): a level that training never showed at some place has a probability too.
+    Args:
+        training: uint8 `[count, height, width, channels]`, what the histograms are of. They are
+            smoothed by one image of each level (Laplace): a level that training never showed at
+            some place has a probability too.
+        images: uint8 `[N, height, width, channels]`.
+        num_levels: Integer, the number of levels that the model beside it sees.
     """
-
-    def __init__(self, images: np.ndarray, num_levels: int):
-        self._num_levels = num_levels
-        flat = self._flat(images)
-        counts = np.ones((num_levels, flat.shape[1]))
-        for level in range(num_levels):
-            counts[level] += np.sum(flat == level, axis=0)
-        self._log_probabilities = np.log(counts / counts.sum(axis=0))
-
-    def log_prob(self, images: np.ndarray) -> np.ndarray:
-        """The log-likelihood of each image: float64 `[count]`, nats."""
-        flat = self._flat(images).astype(int)
-        return np.take_along_axis(self._log_probabilities, flat, axis=0).sum(axis=1)
-
-    def _flat(self, images):
-        return to_levels(np.asarray(images), self._num_levels).reshape(len(images), -1)
+    seen, asked = (
+        to_levels(np.asarray(pixels), num_levels).reshape(len(pixels), -1)
+        for pixels in (training, images)
+    )
+    counts = np.stack([1.0 + np.sum(seen == level, axis=0) for level in range(num_levels)])
+    log_probabilities = np.log(counts / counts.sum(axis=0))
+    return np.take_along_axis(log_probabilities, asked.astype(int), axis=0).sum(axis=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.errors import UserError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -95,6 +96,7 @@ def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_c
     on either side; `"stretch"` doesn't keep the aspect ratio. Returns uint8 `(height, width,
     channels)`, values from 0 to 255.
     """
+    require_choice("resize", resize, RESIZES)
     height, width = size
     if resize == "center_crop":
         # Not ImageOps.fit, which lets pixels from beyond the cut into the border.

@@ -69,12 +69,21 @@ class SavedModelClassifier(ImageClassifier):
     def call(self, endpoint: str, **inputs) -> dict[str, np.ndarray]:
         """Calls an endpoint with arrays, or what NumPy makes arrays of; returns its outputs.
 
-        See `export_saved_model` for the endpoints.
+        See `export_saved_model` for the endpoints. A `UserError` if one takes integers and is given
+        floating-point numbers.
         """
         import tensorflow as tf
 
-        dtypes = {name: spec.dtype for name, spec in self.inputs(endpoint).items()}
-        tensors = {name: tf.constant(value, dtypes.get(name)) for name, value in inputs.items()}
+        specs, tensors = self.inputs(endpoint), {}
+        for name, value in inputs.items():
+            dtype = specs[name].dtype if name in specs else None
+            # TensorFlow would cut the fraction off.
+            if dtype and dtype.is_integer and np.asarray(value).dtype.kind == "f":
+                raise UserError(
+                    f"Invalid value for `{name}`. Expected integers, as {dtype.name}. "
+                    f"Received: {np.asarray(value).dtype}"
+                )
+            tensors[name] = tf.constant(value, dtype)
         outputs = self._loaded.signatures[endpoint](**tensors)
         return {name: output.numpy() for name, output in outputs.items()}
 
@@ -153,7 +162,8 @@ def version_folder(path: str | Path) -> Path:
             return max(versions, key=lambda version: int(version.name))
     raise UserError(
         f"No SavedModel of this package in {path}. Expected a run's folder, or the folder that "
-        "`pixelcnnpp savedmodel export` wrote, such as runs/NAME/savedmodel."
+        "`pixelcnnpp savedmodel export` wrote, such as runs/NAME/savedmodel. A run is exported "
+        "by: pixelcnnpp savedmodel export --run runs/NAME"
     )
 
 

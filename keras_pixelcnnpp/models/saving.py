@@ -95,7 +95,8 @@ class Saving:
         """Writes a SavedModel that classifies, scores and samples without this package.
 
         Its endpoints are those of `pixelcnnpp savedmodel export`: see
-        `export.endpoints.export_saved_model`.
+        `export.endpoints.export_saved_model`. They cut the middle out of image files of another
+        aspect ratio; that command exports a run, with the `--resize` that it was trained with.
 
         Args:
             filepath: The folder to write, replaced as a whole.

@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 
 import keras
+from keras import ops
 
 from keras_pixelcnnpp.checks import argument_names, arguments_of, require_integer
 from keras_pixelcnnpp.errors import UserError, as_user_error
@@ -165,10 +166,16 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
     values, left = {weight.path.split("/", 1)[1]: weight for weight in source.weights}, []
     for weight in target.weights:
         name = weight.path.split("/", 1)[1]
-        if name in values and values[name].shape == weight.shape:
-            weight.assign(values[name])
-        else:
-            left.append(name)
+        value = values.get(name)
+        if value is not None and value.shape == weight.shape:
+            weight.assign(value)
+            continue
+        left.append(name)
+        if value is not None and name.endswith("/direction"):
+            # The kernel of a convolution whose last input channels are the label's one-hot code.
+            pixels = value.shape[2] - source.num_classes
+            parts = value.value[:, :, :pixels], weight.value[:, :, pixels:]
+            weight.assign(ops.concatenate(parts, axis=2))
     return left
 
 

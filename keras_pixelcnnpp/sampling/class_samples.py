@@ -45,7 +45,7 @@ class ClassSamples:
             **arguments: Of `AutoregressiveModel.sample`, such as `seed`.
         """
         names = model.class_names if model.num_classes else ("any",)
-        labels = np.repeat(chosen or range(len(names)), per_class)
+        labels = np.repeat(chosen if len(chosen) else range(len(names)), per_class)
         wanted = labels if model.num_classes else per_class
         return cls(model.sample(wanted, **arguments), labels, names)
 

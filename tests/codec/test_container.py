@@ -269,7 +269,6 @@ class TestFilesOfSomebodyWhoKnows:
         changes = [
             *({"count": count} for count in counts),
             *({"batch_size": size} for size in (0, 2, None)),
-            {"batch_size": 10**9, "streams": [40]},
             *({"streams": lengths} for lengths in streams),
             *({"names": names} for names in (["a"], [1, 2, 3, 4, 5], 3)),
             *({"model": value} for value in (None, [[]])),
@@ -277,6 +276,10 @@ class TestFilesOfSomebodyWhoKnows:
         ]
         for change in changes:
             refused(model, rewritten(data, lambda header, change=change: {**header, **change}))
+        in_one = rewritten(
+            data, lambda header: header | {"batch_size": 10**9, "streams": [sum(header["streams"])]}
+        )
+        refused(model, in_one)
         for header in ([], 3, {}, {"model": 1}):
             refused(model, rewritten(data, lambda _, header=header: header))
 

@@ -14,7 +14,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import classification_figures
 from keras_pixelcnnpp.evaluate.classification import Predictions, compare, part_rows
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png, roc_png
-from keras_pixelcnnpp.evaluate.metrics.images import PixelHistogram
+from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
 from keras_pixelcnnpp.files import read_json, write_json
 
 
@@ -183,8 +183,8 @@ class TestCommand:
         # The histogram too: fitted to the training images, measured on the others.
         dataset = tiny.tiny_dataset()
         known = dataset.split("validation").images[labels >= 0]
-        histogram = PixelHistogram(dataset.split("train").images, num_levels=5)
-        expected = -histogram.log_prob(known).mean() / (16 * np.log(2))
+        log_prob = pixel_histogram_log_prob(dataset.split("train").images, known, num_levels=5)
+        expected = -log_prob.mean() / (16 * np.log(2))
         assert report["pixel_histogram_bits_per_dim"] == pytest.approx(expected)
         assert pixelcnnpp("evaluate", "evidence", *options)[0] == 0
         classes = {row["label"] for row in report_of(run, "evidence")["images"]}

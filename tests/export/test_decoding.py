@@ -105,7 +105,7 @@ def decode():
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec((None,), tf.string)])
     def function(contents):
-        return decode_images(contents, shape, 256)
+        return decode_images(contents, shape)
 
     return lambda contents: [
         output.numpy() for output in function(tf.constant(contents, tf.string, (len(contents),)))

@@ -40,8 +40,8 @@ LABELS = np.int32([[2, 0, 3, 1], [1, 1, 2, 0]])  # 3 is "no label"
 def test_strategy(rng, name):
     x = rng.normal(size=FEATURES).astype("float32")
     channels = 3 + (3 if name == "one_hot" else 0)
-    arguments = {"num_classes": 3, **({"num_tokens": 3} if name == "cross_attention" else {})}
-    check_layer(conditioning.STRATEGIES[name], arguments, [x, LABELS], (2, 4, 4, 6, channels))
+    layer, expected = conditioning.STRATEGIES[name], (2, 4, 4, 6, channels)
+    check_layer(layer, {"num_classes": 3}, [x, LABELS], expected)
 
 
 @pytest.mark.parametrize("learned", [set(), {"log_logit_scale"}, {"class_bias"}])
@@ -66,7 +66,6 @@ REFUSED = each(
     (layers.MaskedConv2D, FILTERS, {"kernel_size": [4], "mask": ["C"], "groups": [3]}),
     (layers.LabelPosterior, {}, {"num_classes": [0]}),
     (conditioning.FilmConditioning, {}, {"num_classes": [1.5]}),
-    (conditioning.CrossAttentionConditioning, {"num_classes": 3}, {"num_tokens": [1]}),
 )
 
 

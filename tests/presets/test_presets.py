@@ -175,6 +175,31 @@ def test_weights_for_another_number_of_classes(tmp_path):
     assert model.class_probabilities(tiny.tiny_split(2).images).shape == (2, 5)
 
 
+def test_maps_of_labels_for_another_number_of_classes(tmp_path):
+    tiny.tiny_model(conditioning="bias+spatial").save_to_preset(tmp_path)
+    with pytest.warns(UserWarning, match="a model of 3 classes"):
+        PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
+
+
+def test_pixels_channels_of_another_number_of_one_hot_codes(tmp_path):
+    trained = tiny.tiny_model(conditioning="one_hot")
+    trained.save_to_preset(tmp_path)
+    with pytest.warns(UserWarning, match="of 3 classes"):
+        model = PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
+    old, new = (
+        {weight.path.split("/", 1)[1]: ops.convert_to_numpy(weight) for weight in each.weights}
+        for each in (trained, model)
+    )
+    differing = [name for name in old if old[name].shape != new[name].shape]
+    kernels = [name for name in differing if old[name].ndim == 4]
+    assert len(kernels) == 3  # of the three convolutions that see pixels
+    for name in kernels:
+        pixels = old[name].shape[2] - 3
+        assert new[name].shape[2] == pixels + 5
+        np.testing.assert_array_equal(new[name][:, :, :pixels], old[name][:, :, :pixels])
+        assert np.std(new[name][:, :, pixels:]) > 0
+
+
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": "44"}, {"likelihood_epochs": -1}])
 def test_epochs_that_are_no_numbers(wrong):
     with pytest.raises(UserError, match=f"integer.*Received: {next(iter(wrong))}="):

@@ -138,6 +138,7 @@ def test_workers_without_ray(pixelcnnpp, savedmodel, data, tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "ray", None)
     command = ("savedmodel", "score", savedmodel, "--data", data, "--output", tmp_path / "a.csv")
     one_line(pixelcnnpp(*command, "--workers", 2), "pip install 'ray[data]'")
+    assert not (tmp_path / "a.csv").exists()
 
 
 # The first process that does the block of 04.png kills itself, or the driver.

@@ -67,7 +67,7 @@ def test_inputs_of_arrays(exported):
         {"instances": []},
         {"instances": 3},
         {"signature_name": 3, "instances": [1]},
-        {"instances": [[[[300]]]]},
+        {"instances": [[[[300]] * 4] * 4]},
         {"instances": [[[[0.5]] * 4] * 4]},
         {"instances": ["text"]},
         {"signature_name": "classify_bytes", "instances": [{"b64": "?"}]},

@@ -33,6 +33,18 @@ def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, traine
     assert found == pytest.approx(expected, abs=1e-5)
 
 
+def test_what_is_no_run_is_none(pixelcnnpp, trained, image, tmp_path):
+    file = tmp_path / "model.keras"
+    trained.save(file)
+    write_json(tmp_path / "config.json", {"optimizer": "adam"})  # of somebody else
+    assert TrainedModel.find(file).resize == "center_crop"
+    one_line(pixelcnnpp("classify", "--model", tmp_path / "no.keras", image[1]), "no.keras", "load")
+    write_json(tmp_path / "config.json", {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
+    file.unlink()
+    command = ("savedmodel", "compress", tmp_path, image[1], "--output", tmp_path / "a.pxc")
+    one_line(pixelcnnpp(*command), "has no trained pixelcnnpp", "Train it")
+
+
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("exported", [False, True])
 def test_classify(pixelcnnpp, trained, savedmodel, image, tmp_path, exported):
