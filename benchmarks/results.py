@@ -70,10 +70,10 @@ class Run(RunFolder):
 
     @property
     def trainings(self):
-        """The run whose weights PixelCNN++ started from, if it was kept, and this one."""
+        """The runs whose weights PixelCNN++ started from, those that were kept, and this one."""
         source = self.config["pixelcnnpp"]["options"].get("initial_weights")
-        earlier = [Run(RESULTS / Path(source).name)] if source else []
-        return [run for run in (*earlier, self) if run.has("config.json")]
+        earlier = Run(RESULTS / Path(source).name) if source else None
+        return [*(earlier.trainings if earlier and earlier.has("config.json") else ()), self]
 
     def minutes(self, model):
         """Of all epochs, measuring included; of one that was resumed in its midst, the rest."""

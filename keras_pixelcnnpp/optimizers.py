@@ -62,10 +62,53 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class KernelMuon(keras.optimizers.Muon):
+    """Muon for the kernels of weight-normalized convolutions, Adam for all other weights.
+
+    `keras.optimizers.Muon` is for matrices. Here a kernel `(height, width, inputs, outputs)` is the
+    matrix `(height * width * inputs, outputs)`. A Newton-Schulz iteration makes the average of its
+    gradients nearly orthogonal; the elements of a step have the root mean square 0.2, so that
+    learning rates are those of Adam. The kernel of the head is left to Adam.
+
+    References:
+        Jordan et al. 2024, Muon: An optimizer for hidden layers in neural networks,
+        https://kellerjordan.github.io/posts/muon; Liu et al. 2025, Muon is Scalable for LLM
+        Training, eq. 4, https://arxiv.org/abs/2502.16982
+
+    Args:
+        learning_rate: Float or schedule.
+        weight_decay, adam_weight_decay: Float or `None`, for no weight decay.
+        **kwargs: More arguments of `keras.optimizers.Muon`.
+
+    Example:
+
+    ```python
+    model = PixelCNNPlusPlus((8, 8, 1), num_classes=10)
+    model.compile(KernelMuon(4e-3, use_ema=True))
+    ```
+    """
+
+    def __init__(self, learning_rate=1e-3, weight_decay=None, adam_weight_decay=None, **kwargs):
+        super().__init__(
+            learning_rate, weight_decay=weight_decay, adam_weight_decay=adam_weight_decay, **kwargs
+        )
+
+    def _should_use_adamw(self, variable):
+        return variable.name != "direction" or "head" in variable.path
+
+    def zeropower_via_newtonschulz5(self, x, steps):
+        matrix = ops.reshape(x, (-1, x.shape[-1]))
+        return ops.reshape(super().zeropower_via_newtonschulz5(matrix, steps), x.shape)
+
+    def lr_adjust(self, x):
+        return ops.reshape(super().lr_adjust(ops.reshape(x, (-1, x.shape[-1]))), x.shape)
+
+
 def make_optimizer(
     training: dict, steps: int, steps_of_likelihood: int = 0, **kwargs
 ) -> keras.optimizers.Optimizer:
-    """Returns Adam as the section `training` of a preset has it; of what it lacks, there is none.
+    """Returns the optimizer that the section `training` of a preset describes, by default Adam.
 
     The average of the weights has the momentum `ema_momentum`, but at most `1 - 10 / steps`. Keras
     begins it with the weights after the first step, which keep the share `momentum ** steps`: at
@@ -74,11 +117,12 @@ def make_optimizer(
     Args:
         training: `learning_rate`, which changes each step by `learning_rate_schedule` and
             `learning_rate_decay`, and rises over `learning_rate_warmup` steps, at most a tenth of
-            all; `ema_momentum`; `gradient_clip_norm`.
+            all; `ema_momentum`; `gradient_clip_norm`; `optimizer`, `"adam"` or `"muon"`. What it
+            lacks, there is not.
         steps: Integer, of the whole training; a cosine ends there, at a hundredth of the peak.
         steps_of_likelihood: Integer, after which the cross-entropy joins the loss and the learning
             rate warms up again; 0: it is there from the start.
-        **kwargs: More arguments of `keras.optimizers.Adam`.
+        **kwargs: More arguments of `keras.optimizers.Adam` or `KernelMuon`.
     """
     peak, steps = training["learning_rate"], max(1, steps)
     require_number("learning_rate", peak, "[0, inf)")
@@ -94,7 +138,9 @@ def make_optimizer(
         schedule = WarmUp(schedule, warmup, again_at)
     momentum, norm = training.get("ema_momentum", 0.0), training.get("gradient_clip_norm") or 0.0
     require_number("gradient_clip_norm", norm, "[0, inf)")
-    return keras.optimizers.Adam(
+    name = training.get("optimizer", "adam")
+    require_choice("optimizer", name, ("adam", "muon"))
+    return {"adam": keras.optimizers.Adam, "muon": KernelMuon}[name](
         schedule,
         use_ema=momentum > 0,
         ema_momentum=max(0.0, min(momentum, 1 - 10 / steps)),

@@ -4,7 +4,14 @@ import pytest
 import tiny
 from keras import ops
 
-from keras_pixelcnnpp.optimizers import WarmUp, averaged_weights, make_optimizer, variable_value
+from keras_pixelcnnpp.layers import DownShiftedConv2D
+from keras_pixelcnnpp.optimizers import (
+    KernelMuon,
+    WarmUp,
+    averaged_weights,
+    make_optimizer,
+    variable_value,
+)
 
 schedules = keras.optimizers.schedules
 
@@ -135,6 +142,67 @@ def test_averages_forget_the_first_step_in_a_short_training(steps, expected):
     assert optimizer.ema_momentum == pytest.approx(expected)
     assert optimizer.use_ema  # of a longer training that goes on from its checkpoint too
     assert expected**steps < 1e-4 or steps == 0
+
+
+def orthogonalized(matrix):
+    """Five steps of Newton-Schulz in float64, as Jordan et al. write them down."""
+    x = matrix / np.linalg.norm(matrix)
+    x = x.T if x.shape[0] > x.shape[1] else x
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    assert np.all((np.linalg.svd(x)[1] > 0.6) & (np.linalg.svd(x)[1] < 1.3))
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def test_muon_is_for_kernels_and_adam_for_the_rest(rng):
+    def convolution():
+        layer = DownShiftedConv2D(4, (2, 3))
+        layer.build((None, 5, 5, 3))
+        layer.direction.assign(start)
+        return layer
+
+    start = rng.normal(size=(2, 3, 3, 4)).astype("float32")
+    layer, other = convolution(), convolution()
+    muon, adam = KernelMuon(0.01), keras.optimizers.Adam(0.01)
+    expected, momentum = start.astype("float64"), np.zeros((2, 3, 3, 4))
+    for _ in range(3):
+        gradients = [
+            rng.normal(size=weight.shape).astype("float32") for weight in layer.trainable_variables
+        ]
+        tensors = [ops.convert_to_tensor(gradient) for gradient in gradients]
+        muon.apply(tensors, layer.trainable_variables)
+        adam.apply(tensors, other.trainable_variables)
+        (place,) = (i for i, w in enumerate(layer.trainable_variables) if w.name == "direction")
+        momentum = 0.95 * momentum + gradients[place]
+        looked_ahead = (gradients[place] + 0.95 * momentum).reshape(18, 4)
+        step = 0.2 * np.sqrt(18) * orthogonalized(looked_ahead)
+        expected -= 0.01 * step.reshape(2, 3, 3, 4)
+    np.testing.assert_allclose(variable_value(layer.direction), expected, atol=1e-5)
+    for name in ("gain", "bias"):
+        theirs = variable_value(getattr(other, name))
+        np.testing.assert_allclose(variable_value(getattr(layer, name)), theirs, atol=1e-6)
+
+
+def test_what_muon_keeps():
+    model = tiny.tiny_model()
+    optimizer = make_optimizer({"learning_rate": 0.01, "optimizer": "muon"}, 100)
+    optimizer.build(model.trainable_variables)
+    by_muon = {
+        weight.path
+        for weight, velocity in zip(
+            model.trainable_variables, optimizer.adam_velocities, strict=True
+        )
+        if velocity is None
+    }
+    kernels = {weight.path for weight in model.trainable_variables if weight.name == "direction"}
+    assert kernels - by_muon == {f"{model.name}/network/head/direction"}
+    assert by_muon < kernels
+    again = KernelMuon.from_config(optimizer.get_config())
+    assert again.weight_decay is None
+    assert again.adam_weight_decay is None
+    with pytest.raises(ValueError, match="optimizer"):
+        make_optimizer({"learning_rate": 0.01, "optimizer": "sgd"}, 100)
 
 
 def test_schedule_comes_back_with_the_model(tmp_path):

@@ -16,7 +16,7 @@ from keras_pixelcnnpp.presets import likelihood_epochs
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 Epochs = Annotated[int | None, Option(help="Number of passes over the training images.", min=1)]
 BatchSize = Annotated[int | None, Option(help="Number of images per step.", min=1)]
-LearningRate = Annotated[float | None, Option(help="Peak learning rate of Adam.", min=0)]
+LearningRate = Annotated[float | None, Option(help="Peak learning rate.", min=0)]
 EmaMomentum = Annotated[
     float | None,
     Option(
@@ -187,6 +187,10 @@ class PixelCNNOptions(Options):
             help="Weights to start from: a preset, a run folder or a .keras file. Default: random."
         ),
     ] = None
+    optimizer: Annotated[
+        Literal["adam", "muon"] | None,
+        Option(help="muon: Muon for the kernels of the convolutions, Adam for all other weights."),
+    ] = None
     likelihood_epochs: Annotated[
         int | None,
         Option(
@@ -249,6 +253,7 @@ TRAINING_DEFAULTS = {
     "max_examples": None,
     "epochs": 100,
     "batch_size": 16,
+    "optimizer": "adam",
     "learning_rate": 2e-4,
     "learning_rate_schedule": "exponential",
     "learning_rate_decay": 1.0,
