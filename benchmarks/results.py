@@ -68,20 +68,9 @@ class Run(RunFolder):
         words = ["pixelcnnpp", *training_words(self.config, model), "--run", f"runs/{self.name}"]
         return shlex.join(words)
 
-    @property
-    def trainings(self):
-        """The runs whose weights PixelCNN++ started from, those that were kept, and this one."""
-        source = self.config["pixelcnnpp"]["options"].get("initial_weights")
-        earlier = Run(RESULTS / Path(source).name) if source else None
-        return [*(earlier.trainings if earlier and earlier.has("config.json") else ()), self]
-
     def minutes(self, model):
         """Of all epochs, measuring included; of one that was resumed in its midst, the rest."""
         return sum(row["seconds"] for row in self.history(model)) / 60 or None
-
-    def minutes_of_trainings(self):
-        """Of PixelCNN++, of all its trainings."""
-        return sum(run.minutes("pixelcnnpp") or 0 for run in self.trainings) or None
 
     def epochs(self, model):
         """Their number, `None` if it was not kept."""
