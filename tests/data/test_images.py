@@ -111,3 +111,9 @@ def test_grid_has_every_image_in_its_place():
     assert grid.shape == (3 * 71 + 1, 2 * 71 + 1, 1)
     assert [grid[36, 36, 0], grid[36, 107, 0], grid[178, 36, 0]] == [0, 1, 4]
     assert grid[178, 107, 0] == 255
+
+
+@pytest.mark.once
+def test_another_way_to_resize():
+    with pytest.raises(ValueError, match="Expected one of: center_crop, stretch"):
+        read_image(png_bytes(np.zeros((4, 6, 3), "uint8")), (4, 4, 3), "stretc")
