@@ -95,7 +95,7 @@ class KernelMuon(keras.optimizers.Muon):
         )
 
     def _should_use_adamw(self, variable):
-        return variable.name != "direction" or "head" in variable.path
+        return variable.name != "direction" or "/head/" in variable.path
 
     def zeropower_via_newtonschulz5(self, x, steps):
         matrix = ops.reshape(x, (-1, x.shape[-1]))

@@ -70,20 +70,20 @@ class SavedModelClassifier(ImageClassifier):
         """Calls an endpoint with arrays, or what NumPy makes arrays of; returns its outputs.
 
         See `export_saved_model` for the endpoints. A `UserError` if one takes integers and is given
-        floating-point numbers.
+        others, such as images from 0 to 1.
         """
         import tensorflow as tf
 
         specs, tensors = self.inputs(endpoint), {}
         for name, value in inputs.items():
             dtype = specs[name].dtype if name in specs else None
-            # TensorFlow would cut the fraction off.
-            if dtype and dtype.is_integer and np.asarray(value).dtype.kind == "f":
-                raise UserError(
-                    f"Invalid value for `{name}`. Expected integers, as {dtype.name}. "
-                    f"Received: {np.asarray(value).dtype}"
-                )
             tensors[name] = tf.constant(value, dtype)
+            # TensorFlow cuts fractions off, and 256 becomes 0.
+            if dtype and dtype.is_integer and not np.array_equal(tensors[name], value):
+                raise UserError(
+                    f"Invalid value for `{name}`. Expected integers that {dtype.name} holds. "
+                    f"Received: {np.asarray(value).dtype}, from {np.min(value)} to {np.max(value)}"
+                )
         outputs = self._loaded.signatures[endpoint](**tensors)
         return {name: output.numpy() for name, output in outputs.items()}
 

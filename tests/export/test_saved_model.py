@@ -73,8 +73,9 @@ def test_classifier_agrees_with_the_model(trained, request, fixture):
     assert (classifier.predict(images) == result["class_id"]).all()
     one = classifier.call("log_prob", images=images, labels=np.full(10, 1, "int64"))
     assert one["log_likelihood"] == pytest.approx(scores[:, 1], rel=1e-6, abs=1e-4)
-    with pytest.raises(UserError, match=r"`images`\. Expected integers, as uint8"):
-        classifier.call("log_prob", images=images / 255, labels=np.full(10, 1))
+    for wrong in (images / 255, images.astype("int32") + 256):
+        with pytest.raises(UserError, match=r"`images`\. Expected integers that uint8 holds"):
+            classifier.call("log_prob", images=wrong, labels=np.full(10, 1))
 
 
 def test_samples_are_the_same_in_parts_of_any_size(exported, in_small_parts):
