@@ -60,7 +60,6 @@ from keras_pixelcnnpp.presets import upload_preset
 __all__ = [
     "AutoregressiveModel",
     "BaselineCNN",
-    "DiscretizedLogisticMixture",
     "GatedPixelCNN",
     "LikelihoodFirst",
     "PixelCNN",

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_choice, require_integer, require_number
+from keras_pixelcnnpp.errors import invalid_argument
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -29,7 +30,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         again_at: Integer, the step at which the factor starts over, or `None`.
 
     Raises:
-        ValueError: If `warmup_steps` is no positive integer.
+        ValueError: If `schedule` is no schedule, or `warmup_steps` no positive integer.
 
     Example:
 
@@ -44,6 +45,9 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         require_integer("warmup_steps", warmup_steps)
         if isinstance(schedule, dict):
             schedule = keras.optimizers.schedules.deserialize(schedule)
+        if not callable(schedule):
+            expected = "a learning-rate schedule, such as `keras.optimizers.schedules.CosineDecay`"
+            raise invalid_argument("schedule", schedule, expected)
         self.schedule = schedule
         self.warmup_steps = warmup_steps
         self.again_at = again_at
@@ -79,7 +83,7 @@ class KernelMuon(keras.optimizers.Muon):
     Args:
         learning_rate: Float or schedule.
         weight_decay, adam_weight_decay: Float or `None`, for no weight decay.
-        **kwargs: More arguments of `keras.optimizers.Muon`.
+        **kwargs: More arguments of `keras.optimizers.Muon`; no layers can be excluded.
 
     Example:
 

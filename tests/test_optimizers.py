@@ -109,6 +109,11 @@ def test_a_schedule_that_there_is_not():
         make_optimizer(training, 2000)
 
 
+def test_a_rate_instead_of_a_schedule():
+    with pytest.raises(ValueError, match="`schedule`. Expected a learning-rate schedule"):
+        WarmUp(1e-3, 10)
+
+
 def test_a_norm_without_end():
     with pytest.raises(ValueError, match="gradient_clip_norm"):
         make_optimizer({"learning_rate": 0.01, "gradient_clip_norm": float("inf")}, 10)

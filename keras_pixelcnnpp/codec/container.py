@@ -220,6 +220,8 @@ def _written_by():
 def _opened(data):
     """The header and what follows it, if the file is whole."""
     start = len(MAGIC) + DIGEST_BYTES
+    if not isinstance(data, bytes):
+        raise UserError(f"Expected the bytes that `compress` returned. Received: {type(data)}")
     body = data[start:]
     if not data.startswith(MAGIC):
         raise UserError("These are no compressed images of this version of the format")

@@ -1,8 +1,15 @@
 """Labeled images: where they come from, and how they reach `fit`."""
 
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.data.load import load_dataset
 
-__all__ = ["Dataset", "ImageSequence", "LabeledImages", "load_dataset", "read_image"]
+__all__ = [
+    "Dataset",
+    "ImageSequence",
+    "LabeledImages",
+    "SetEpoch",
+    "load_dataset",
+    "read_image",
+]

@@ -22,7 +22,7 @@ class ImageSequence(keras.utils.PyDataset):
     Args:
         images: uint8 `(N, height, width, channels)`.
         labels: int `(N,)`, from 0 to `num_classes - 1`, or -1 for an image without a label. Not
-            looked at if `num_classes` is 0.
+            used if `num_classes` is 0.
         batch_size: Integer. The last batch of an epoch may be smaller.
         num_classes: Integer; 0 for an unconditional model, whose batches have no labels.
         seed: Integer.
@@ -44,9 +44,9 @@ class ImageSequence(keras.utils.PyDataset):
     Example:
 
     ```python
-    train = load_dataset("digits").split("train")
-    batches = ImageSequence(train.images, train.labels, batch_size=64, num_classes=10)
-    model.fit(batches, epochs=10, shuffle=False, callbacks=[SetEpoch(batches)])
+    train = kp.data.load_dataset("digits").split("train")
+    batches = kp.data.ImageSequence(train.images, train.labels, batch_size=64, num_classes=10)
+    model.fit(batches, epochs=10, shuffle=False, callbacks=[kp.data.SetEpoch(batches)])
     ```
     """
 

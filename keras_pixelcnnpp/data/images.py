@@ -44,7 +44,7 @@ def read_image(
         uint8 `(height, width, channels)`, values from 0 to 255.
 
     Raises:
-        UserError: As `open_image`.
+        UserError: If the file can't be read, or there are other channels.
 
     Example:
 
@@ -52,6 +52,7 @@ def read_image(
     read_image("koala.jpg", (32, 32, 3)).shape      # (32, 32, 3)
     ```
     """
+    check_channels(image_shape)
     return fit_image(open_image(path_or_bytes, image_shape[2]), image_shape[:2], resize)
 
 
@@ -129,20 +130,19 @@ def resize_images(
     )
 
 
-def image_grid(pixels: np.ndarray, columns: int | None = None, gap: int = 1) -> np.ndarray:
-    """Lays images out in a grid, row by row, small ones enlarged to be seen.
+def image_grid(pixels: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Lays images out in a grid, row by row, a white pixel apart; small ones are enlarged.
 
     Args:
         pixels: uint8 `[count, height, width, channels]`, 0 to 255.
         columns: The number of columns; by default the grid is about square.
-        gap: White pixels between the images, before enlarging.
 
     Returns:
         uint8 `[grid_height, grid_width, channels]`.
     """
     count, height, width, channels = pixels.shape
     columns = columns or math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
+    rows, gap = math.ceil(count / columns), 1
     grid = np.full(
         (rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8
     )

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor, import_tfp
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.errors import invalid_argument
 
 tfp = import_tfp()
 
@@ -106,6 +107,8 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         return np.array([self._channels], "int32")
 
     def _log_prob(self, value):
+        if value.shape[-1] != self._channels:
+            raise invalid_argument("value", value, f"{self._channels} levels on its last axis")
         return logistic_mixture.log_prob(self._parameters_tensor, value, self._num_levels)
 
     def _sample_control_dependencies(self, value):

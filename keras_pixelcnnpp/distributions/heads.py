@@ -31,7 +31,7 @@ class LogisticMixtureHead:
         channels: Integer, sub-pixels of a pixel.
         num_levels: Integer, values of a sub-pixel.
         num_mixtures: Integer, logistic components.
-        tables: Not looked at.
+        tables: Ignored.
 
     Example:
 
@@ -77,7 +77,7 @@ class CategoricalHead(keras.layers.Layer):
     Args:
         channels: Integer, sub-pixels of a pixel.
         num_levels: Integer, values of a sub-pixel.
-        num_mixtures: Not looked at.
+        num_mixtures: Ignored.
         tables: Boolean, whether the head itself makes sub-pixels depend on each other.
 
     Example:

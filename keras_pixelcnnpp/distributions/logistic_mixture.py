@@ -235,6 +235,6 @@ def bits_per_dim(log_likelihood, image_shape):
     >>> float(bits_per_dim(np.log(1 / 256), (1, 1, 1)))
     8.0
     """
-    if isinstance(log_likelihood, np.ndarray | float):
+    if isinstance(log_likelihood, np.ndarray | np.number | float):
         log_likelihood = np.asarray(log_likelihood, dtype="float64")
     return -log_likelihood / (math.prod(image_shape) * math.log(2.0))

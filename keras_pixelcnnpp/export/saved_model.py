@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from keras_pixelcnnpp.backend import progress
-from keras_pixelcnnpp.checks import checked_images, checked_labels
+from keras_pixelcnnpp.checks import (
+    checked_images,
+    checked_labels,
+    require_choice,
+    require_integer,
+    require_temperature,
+)
 from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, as_user_error, not_installed
 from keras_pixelcnnpp.files import read_json
@@ -69,17 +75,25 @@ class SavedModelClassifier(ImageClassifier):
     def call(self, endpoint: str, **inputs) -> dict[str, np.ndarray]:
         """Calls an endpoint with arrays, or what NumPy makes arrays of; returns its outputs.
 
-        See `export_saved_model` for the endpoints. A `UserError` if one takes integers and is given
-        others, such as images from 0 to 1.
+        See `export_saved_model` for the endpoints. A `UserError` if there is no such endpoint, it
+        has other inputs, or it takes integers and is given others, such as images from 0 to 1.
         """
         import tensorflow as tf
 
+        require_choice("endpoint", endpoint, self.endpoints)
         specs, tensors = self.inputs(endpoint), {}
+        if inputs.keys() != specs.keys():
+            raise UserError(
+                f"Invalid inputs of the endpoint {endpoint}. Expected: {', '.join(specs)}. "
+                f"Received: {', '.join(inputs) or 'none'}"
+            )
         for name, value in inputs.items():
-            dtype = specs[name].dtype if name in specs else None
-            tensors[name] = tf.constant(value, dtype)
+            dtype = specs[name].dtype
+            # NumPy would cut zeros off the end of a text.
+            values = np.asarray(value) if dtype.is_integer else value
+            tensors[name] = tf.constant(values, dtype)
             # TensorFlow cuts fractions off, and 256 becomes 0.
-            if dtype and dtype.is_integer and not np.array_equal(tensors[name], value):
+            if dtype.is_integer and not np.array_equal(tensors[name], value):
                 raise UserError(
                     f"Invalid value for `{name}`. Expected integers that {dtype.name} holds. "
                     f"Received: {np.asarray(value).dtype}, from {np.min(value)} to {np.max(value)}"
@@ -123,11 +137,16 @@ class SavedModelClassifier(ImageClassifier):
         Args:
             labels: Int `(N,)`, or names of classes.
             seed: Integer from 0 to 2^31 − 1. It and the position determine an image.
-            temperature: Above 0; below 1, safer and smoother images.
+            temperature: From 1e-6 to 1e6; below 1, safer and smoother images.
 
         Returns:
             uint8 `(N, height, width, channels)`.
+
+        Raises:
+            ValueError: If an argument is out of range.
         """
+        require_integer("seed", seed, low=0, high=2**31 - 1)
+        require_temperature(temperature)
         labels = checked_labels(labels, np.size(labels), self.num_classes, self.class_names, -1)
         return self.call("sample", labels=labels, seed=seed, temperature=float(temperature))[
             "images"

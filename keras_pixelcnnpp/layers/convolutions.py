@@ -221,7 +221,7 @@ class ShiftedConv2D(WeightNormalized):
             x = ops.reshape(x, (-1, *leading, 1, 1, height * width * channels))
             return map_channels(x, ops.reshape(kernel, (-1, self.filters)))
         images = ops.reshape(x, (-1, height, width, channels))
-        outputs = ops.conv(images, kernel, strides=self.strides, padding="valid")
+        outputs = ops.conv(images, kernel, self.strides, "valid", data_format="channels_last")
         return ops.reshape(outputs, (-1, *leading, *outputs.shape[1:]))
 
     def call(self, x, padded=False):

@@ -25,7 +25,7 @@ from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import make_head
 from keras_pixelcnnpp.distributions.levels import to_levels
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, invalid_argument
 from keras_pixelcnnpp.layers.convolutions import is_initializing
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.inputs import ImageModel, require_labels
@@ -160,8 +160,15 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         """
         return self.num_classes + (self.label_dropout_rate > 0)
 
-    def _network_labels(self, labels: ArrayLike, count: int) -> np.ndarray:
-        """Labels of a call, or one for all, as the network takes them: int32 `(count,)`."""
+    def _network_labels(self, labels: ArrayLike | None, count: int) -> np.ndarray | None:
+        """Labels of a call, or one for all, as the network takes them: int32 `(count,)`.
+
+        `None` for an unconditional model, for which there must be none.
+        """
+        if not self.num_classes:
+            if labels is not None:
+                raise invalid_argument("labels", labels, "None, as the model is unconditional")
+            return None
         lowest = self.num_classes - self.num_labels
         labels = checked_labels(labels, count, self.num_classes, self.class_names, lowest)
         return np.where(labels < 0, self.num_classes, labels).astype("int32")
@@ -248,7 +255,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         Args:
             images: uint8 `(N, height, width, channels)`.
             labels: Int `(N,)`, or names of classes; -1 means "no label", which a model with
-                `label_dropout_rate` > 0 knows.
+                `label_dropout_rate` > 0 knows. `None` for an unconditional model.
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
 
@@ -259,8 +266,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
             ValueError: If images or labels don't fit the model.
         """
         images = checked_images(images, self.image_shape)
-        if self.num_classes:
-            labels = self._network_labels(labels, len(images))
+        labels = self._network_labels(labels, len(images))
         return score(self, images, labels, batch_size, verbose)[:, 0]
 
     def class_log_likelihoods(

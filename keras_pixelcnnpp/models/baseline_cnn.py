@@ -84,6 +84,7 @@ class ResidualUnit(layers.Layer):
             kernel_size,
             strides,
             padding="same",
+            data_format="channels_last",
             use_bias=False,
             kernel_initializer="he_normal",
         )
@@ -188,7 +189,12 @@ class BaselineCNN(ImageModel):
         self.flip = layers.RandomFlip("horizontal", name="flip") if horizontal_flip else None
         self.shift = RandomShift(self.shift_rate, name="shift")
         self.stem = layers.Conv2D(
-            self.widths[0], 3, padding="same", use_bias=False, kernel_initializer="he_normal"
+            self.widths[0],
+            3,
+            padding="same",
+            data_format="channels_last",
+            use_bias=False,
+            kernel_initializer="he_normal",
         )
         self.units = [
             ResidualUnit(width, 2 if stage and not block else 1, self.dropout_rate)
@@ -196,7 +202,7 @@ class BaselineCNN(ImageModel):
             for block in range(self.num_blocks)
         ]
         self.norm = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)
-        self.pool = layers.GlobalAveragePooling2D()
+        self.pool = layers.GlobalAveragePooling2D("channels_last")
         self.dropout = layers.Dropout(self.dropout_rate)
         # float32 under any policy: a softmax in half precision would cost accuracy.
         self.probabilities = layers.Dense(

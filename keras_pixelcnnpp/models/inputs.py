@@ -159,7 +159,7 @@ class ImageModel(keras.Model):
         """Class probabilities of images, as `keras.Model.predict`.
 
         Args:
-            x: As in `fit`; labels are not looked at.
+            x: As in `fit`; labels are ignored.
             batch_size: Integer, images at a time, of arrays; by default 32.
             verbose: As in `keras.Model.predict`, and so the others.
             steps: Integer, so many batches; `None` for all.

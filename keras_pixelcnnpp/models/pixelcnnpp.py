@@ -67,8 +67,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         label_dropout_rate: Float in [0, 1): share of training images that are shown without
             their label, which teaches the model p(x) and enables guidance.
         label_loss_weight: Float >= 0, weight of the cross-entropy. `None`: 0.3, since a likelihood
-            of thousands of sub-pixels hardly minds the label; with fewer than two classes, 0. It
-            may be changed before `compile`: 0 trains by likelihood alone, as the callback
+            of thousands of sub-pixels hardly depends on the label; with fewer than two classes, 0.
+            It may be changed before `compile`: 0 trains by likelihood alone, as the callback
             `LikelihoodFirst` does.
         num_candidates: Integer >= 2, how many labels training compares for each image; where there
             are fewer classes, all. `None`: all, but at most 10. (`evaluate` compares all.)

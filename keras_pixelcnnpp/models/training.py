@@ -41,17 +41,22 @@ class Training:
         super().compile(optimizer, **kwargs)
 
     def initialize(self, images: np.ndarray, labels: ArrayLike | None = None) -> None:
-        """Sets gains and biases from one batch of data (weight normalization), once.
+        """Sets gains and biases from one batch of data (weight normalization), before training.
 
         Args:
             images: uint8 `(batch, height, width, channels)`.
             labels: Int `(batch,)`; -1 where there is none.
+
+        Raises:
+            ValueError: If that was done before, or images or labels don't fit the model.
         """
         inputs = {"image": ops.convert_to_tensor(checked_images(images, self.image_shape))}
         if self.num_classes:
             labels = checked_training_labels(labels, len(images), self)
-            # Class 0 stands for -1, no label: gains and biases mind little.
+            # Class 0 stands for -1, no label: gains and biases hardly depend on it.
             inputs["label"] = ops.convert_to_tensor(np.maximum(labels, 0))
+        if self._initialized.numpy():
+            raise UserError("The model has been initialized: that would overwrite what it learned")
         with data_dependent_initialization():
             self(inputs)
         self._initialized.assign(1)

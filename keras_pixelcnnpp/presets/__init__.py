@@ -101,7 +101,8 @@ class Preset:
             )
         if "num_classes" in replaced and replaced["num_classes"] != arguments.get("num_classes"):
             arguments.pop("class_names", None)  # of other classes
-        with as_user_error(f"{self.path}: no model can be made of this"):
+        given = f" with {', '.join(replaced)}" if replaced else ""
+        with as_user_error(f"No model can be made of the preset {self.name}{given}"):
             # Those of `keras.Model` may be objects, which Keras would deserialize.
             if unknown := arguments.keys() - argument_names(kind):
                 raise TypeError(f"unknown arguments: {', '.join(unknown)}")

@@ -82,7 +82,7 @@ class IncrementalPass:
         """The state before the first row."""
         network = self.network
         return {
-            "records": ops.zeros((self.height, self.width, batch_size, record_size)),
+            "records": ops.zeros((self.height, self.width, batch_size, record_size), "float32"),
             "above": RowEvaluation.initial_cache(
                 network.row_convolutions(), network.row_upsamplings, self.width, batch_size
             ),

@@ -63,11 +63,13 @@ def _checked_inputs(model, labels, images, observed_rows, temperature, guidance)
         inputs["image"] = checked_images(images, model.image_shape)
         count = len(inputs["image"])
         inputs["known"] = known_pixels(observed_rows, count, model.image_shape)
-    if model.num_classes:
-        inputs["label"] = model._network_labels(labels, count)
-    elif images is None:
+    if model.num_classes or images is not None:
+        labels = model._network_labels(labels, count)
+    else:
         require_integer("labels", labels)
         count = labels
+    if model.num_classes:
+        inputs["label"] = labels
     require_temperature(temperature)
     require_number("guidance", guidance, "[0, inf)")
     inputs["temperature"] = np.full(count, temperature, "float32")

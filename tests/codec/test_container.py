@@ -168,6 +168,12 @@ def test_bad_arguments(model, images, name, value):
 
 
 @pytest.mark.once
+def test_a_path_instead_of_bytes(model):
+    with pytest.raises(UserError, match="Expected the bytes that `compress` returned"):
+        model.decompress("images.pxc")
+
+
+@pytest.mark.once
 def test_without_constriction(model, images, data, monkeypatch):
     monkeypatch.setattr("keras_pixelcnnpp.codec.coder.constriction", None)
     for function in (require_constriction, lambda: model.compress(images)):

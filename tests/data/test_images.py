@@ -114,6 +114,12 @@ def test_grid_has_every_image_in_its_place():
 
 
 @pytest.mark.once
+def test_another_number_of_channels():
+    with pytest.raises(ValueError, match="Expected images of 1 or 3 channels"):
+        read_image(png_bytes(np.zeros((4, 6, 3), "uint8")), (4, 4, 4))
+
+
+@pytest.mark.once
 def test_another_way_to_resize():
     with pytest.raises(ValueError, match="Expected one of: center_crop, stretch"):
         read_image(png_bytes(np.zeros((4, 6, 3), "uint8")), (4, 4, 3), "stretc")

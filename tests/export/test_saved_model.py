@@ -85,6 +85,19 @@ def test_samples_are_the_same_in_parts_of_any_size(exported, in_small_parts):
     np.testing.assert_array_equal(in_small_parts.sample(["dark", "gray"], seed=5), together[:2])
     with pytest.raises(ValueError, match="Expected 1 integers"):
         exported.sample([0.9])
+    for wrong in ({"temperature": 0.0}, {"seed": -1}, {"seed": 2**31}):
+        with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
+            exported.sample([0], **wrong)
+
+
+def test_a_call_that_no_endpoint_takes(exported):
+    images = tiny.tiny_split(1).images
+    with pytest.raises(UserError, match="`endpoint`. Expected one of: .*classify"):
+        exported.call("clasify", images=images)
+    with pytest.raises(UserError, match="Expected: images, labels. Received: images"):
+        exported.call("log_prob", images=images)
+    with pytest.raises(UserError, match="`labels`. Expected integers"):
+        exported.call("log_prob", images=images, labels=[0.5])
 
 
 def test_reads_other_shapes_as_its_run_did_and_knows_names(pixelcnnpp, savedmodel, tmp_path):

@@ -169,6 +169,22 @@ def test_what_needs_classes(unconditional, method, arguments):
         getattr(unconditional, method)(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments"), [("log_prob", WHOLE), ("complete", {**WHOLE, "observed_rows": 2})]
+)
+def test_labels_of_an_unconditional_model(unconditional, method, arguments):
+    with pytest.raises(ValueError, match="`labels`. Expected None, as the model is unconditional"):
+        getattr(unconditional, method)(**arguments)
+
+
+@pytest.mark.once
+def test_a_model_that_has_been_initialized():
+    model = tiny.untrained_model()
+    model.initialize(IMAGES, LABELS)
+    with pytest.raises(ValueError, match="has been initialized"):
+        model.initialize(IMAGES, LABELS)
+
+
 def test_guidance_needs_label_dropout(models):
     with pytest.raises(ValueError, match="label dropout"):
         models[0].sample([0], guidance=1.0)
