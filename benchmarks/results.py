@@ -112,55 +112,56 @@ def write_partial():
 
 
 def write_budget():
-    """Writes what trainings of several lengths reach on `cpen455`, beside the CNN and JPEG XL.
+    """Writes what trainings of several lengths reach on `cpen455`, beside the CNN and JPEG XL."""
+    adam = [Run(RESULTS / "cpen455"), *map(Run, RESULTS.glob("cpen455-[0-9]*-epochs"))]
+    muon = list(map(Run, RESULTS.glob("cpen455-muon-*-epochs")))
+    series = {
+        "Adam, no clipping": budget_points(adam, Run(RESULTS / "cpen455-44-epochs")),
+        "default recipe (Muon)": budget_points(muon, Run(RESULTS / "cpen455-muon-38-epochs")),
+    }
+    baseline = adam[0].json("reports/classification.json")["models"]["baseline"]
+    jpeg_xl = read_json(RESULTS / "compression-cpen455.json")["bits_per_dim"]["jxl"]
+    path = ROOT / "docs" / "images" / "training_length.png"
+    write_bytes(path, training_length_png(series, jpeg_xl, baseline["accuracy"]))
 
-    Minutes are those of as many epochs at the speed of a training of 44 epochs, which had a core
-    to itself.
-    """
-    timed = Run(RESULTS / "cpen455-44-epochs").history("pixelcnnpp")
+
+def budget_points(runs, timed):
+    """Minutes and results of runs, shortest first, at the speed of `timed`, alone on a core."""
+    history = timed.history("pixelcnnpp")
     seconds = {
         joint: statistics.median(
-            row["seconds"] for row in timed if (row.get("cross_entropy") is not None) == joint
+            row["seconds"] for row in history if (row.get("cross_entropy") is not None) == joint
         )
         for joint in (False, True)
     }
-    preset, recipe = Run(RESULTS / "cpen455"), Run(RESULTS / "cpen455-clipped-44-epochs")
     points = []
-    for run in [preset, *map(Run, RESULTS.glob("cpen455-[0-9]*-epochs")), recipe]:
+    for run in runs:
         options = run.config["pixelcnnpp"]["options"]
         alone = options["likelihood_epochs"]
         work = alone * seconds[False] + (options["epochs"] - alone) * seconds[True]
         model = run.json("reports/classification.json")["models"]["pixelcnnpp"]
         points.append((work / 60, model))
-    *earlier, of_recipe = points
-    earlier.sort(key=itemgetter(0))
-    cnn = preset.json("reports/classification.json")["models"]["baseline"]["accuracy"]
-    jpeg_xl = read_json(RESULTS / "compression-cpen455.json")["bits_per_dim"]["jxl"]
-    path = ROOT / "docs" / "images" / "training_length.png"
-    write_bytes(path, training_length_png(earlier, of_recipe, jpeg_xl, cnn))
+    return sorted(points, key=itemgetter(0))
 
 
-def training_length_png(earlier, of_recipe, jpeg_xl, cnn):
+def training_length_png(series, jpeg_xl, cnn):
     """Plots bits/dim and accuracy over minutes: the content of a PNG file."""
     figure = new_figure(7, 3)
     left, right = figure.subplots(1, 2)
-    for points, marker, label in (
-        (earlier, "o-", "without clipping"),
-        ([of_recipe], "*", "default recipe"),
-    ):
+    for (label, points), marker in zip(series.items(), ("o-", "s-"), strict=True):
         minutes, models = zip(*points, strict=True)
         left.plot(minutes, [model["bits_per_dim"] for model in models], marker, label=label)
         values = np.array([[model["accuracy"], *model["accuracy_ci95"]] for model in models]) * 100
         errors = np.abs(values[:, 1:] - values[:, :1]).T
         right.errorbar(minutes, values[:, 0], errors, fmt=marker, capsize=2.5, label=label)
-    minutes = [point[0] for point in earlier]
     left.axhline(jpeg_xl, color="gray", linestyle="--", label="JPEG XL")
     left.set_ylabel("bits/dim of 16 levels")
     right.axhline(100 * cnn, color="gray", linestyle="--", label="CNN")
     right.set_ylabel("accuracy (%), with 95 % intervals")
+    minutes = (3, 10, 30, 100, 300)
     for axes in (left, right):
         axes.set(xscale="log", xlabel="minutes of training on one core")
-        axes.set_xticks(minutes, [number(value, 0) for value in minutes], minor=False)
+        axes.set_xticks(minutes, map(str, minutes), minor=False)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(alpha=0.3)
         axes.legend(fontsize=9)

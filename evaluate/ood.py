@@ -30,9 +30,9 @@ MADE_FROM_IMAGES = ("pixels shuffled", "rows shuffled", "upside down", "inverted
 # baseline for detecting misclassified and out-of-distribution examples*.
 DETECTORS = {
     "log_likelihood": "bits/dim of p(x) under PixelCNN++",
-    "complexity_corrected": "the same minus the bits/dim of the image as a PNG file",
-    "pixelcnnpp_max_softmax": "minus the largest class probability of PixelCNN++",
-    "baseline_max_softmax": "minus the largest class probability of the baseline CNN",
+    "complexity_corrected": "these bits/dim less those of the image as a PNG file",
+    "pixelcnnpp_max_softmax": "the largest class probability of PixelCNN++, negated",
+    "baseline_max_softmax": "the largest class probability of the baseline CNN, negated",
 }
 
 

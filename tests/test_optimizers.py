@@ -110,7 +110,7 @@ def test_a_schedule_that_there_is_not():
 
 
 def test_a_rate_instead_of_a_schedule():
-    with pytest.raises(ValueError, match="`schedule`. Expected a learning-rate schedule"):
+    with pytest.raises(ValueError, match=r"`schedule`\. Expected a learning-rate schedule"):
         WarmUp(1e-3, 10)
 
 

@@ -32,7 +32,7 @@ def test_code_of_the_readme_runs(tmp_path, monkeypatch):
         assert words in code
         code = code.replace(words, fewer)
     exec(compile(code, "README.md", "exec"), {})
-    assert (tmp_path / "savedmodel" / "1" / "saved_model.pb").exists()
+    assert (tmp_path / "exported" / "1" / "saved_model.pb").exists()
 
 
 def test_a_wheel_has_every_package():

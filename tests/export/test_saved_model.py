@@ -92,11 +92,11 @@ def test_samples_are_the_same_in_parts_of_any_size(exported, in_small_parts):
 
 def test_a_call_that_no_endpoint_takes(exported):
     images = tiny.tiny_split(1).images
-    with pytest.raises(UserError, match="`endpoint`. Expected one of: .*classify"):
+    with pytest.raises(UserError, match=r"`endpoint`\. Expected one of: .*classify"):
         exported.call("clasify", images=images)
-    with pytest.raises(UserError, match="Expected: images, labels. Received: images"):
+    with pytest.raises(UserError, match=r"Expected: images, labels\. Received: images"):
         exported.call("log_prob", images=images)
-    with pytest.raises(UserError, match="`labels`. Expected integers"):
+    with pytest.raises(UserError, match=r"`labels`\. Expected integers"):
         exported.call("log_prob", images=images, labels=[0.5])
 
 

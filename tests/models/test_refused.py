@@ -173,7 +173,9 @@ def test_what_needs_classes(unconditional, method, arguments):
     ("method", "arguments"), [("log_prob", WHOLE), ("complete", {**WHOLE, "observed_rows": 2})]
 )
 def test_labels_of_an_unconditional_model(unconditional, method, arguments):
-    with pytest.raises(ValueError, match="`labels`. Expected None, as the model is unconditional"):
+    with pytest.raises(
+        ValueError, match=r"`labels`\. Expected None, as the model is unconditional"
+    ):
         getattr(unconditional, method)(**arguments)
 
 
