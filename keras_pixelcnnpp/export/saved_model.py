@@ -84,8 +84,8 @@ class SavedModelClassifier(ImageClassifier):
         specs, tensors = self.inputs(endpoint), {}
         if inputs.keys() != specs.keys():
             raise UserError(
-                f"Invalid inputs of the endpoint {endpoint}. Expected: {', '.join(specs)}. "
-                f"Received: {', '.join(inputs) or 'none'}"
+                f"Invalid inputs of the endpoint {endpoint}. Expected: {', '.join(sorted(specs))}. "
+                f"Received: {', '.join(sorted(inputs)) or 'none'}"
             )
         for name, value in inputs.items():
             dtype = specs[name].dtype
