@@ -44,6 +44,8 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     print(f"Scoring {counted(len(split))} of the split {options.split} under every class")
     filling = mean_image(train)
     predictions = _predictions(folder, classifier, split.images, rows, filling, options)
+    # Numbers of an earlier evaluation must not stand beside these predictions.
+    (folder.reports / "classification.json").unlink(missing_ok=True)
     for name, of_model in predictions.items():
         path = folder.reports / PREDICTIONS[name]
         write_predictions(path, split.paths, split.labels, of_model.probabilities, class_names)

@@ -69,8 +69,9 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         "bits_per_dim": mean_bits_per_dim(model, samples),
         "num_levels": model.num_levels,
     }
-    # Numbers of an earlier evaluation must not stand beside these samples.
-    (folder.reports / "generation.json").unlink(missing_ok=True)
+    # Nothing of an earlier evaluation must stand beside these samples.
+    for name in ("generation.json", *(f"{gallery}.png" for gallery in GALLERIES)):
+        (folder.reports / name).unlink(missing_ok=True)
     _write_samples(folder, samples)
     galleries = {}
     if cnn is not None:
@@ -102,12 +103,8 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
             for each, sampled in sets.items()
         ]
         galleries["temperatures"] = temperatures_gallery(sets)
-    for name in GALLERIES:
-        file = folder.reports / f"{name}.png"
-        # An image of an earlier evaluation must not stand beside these numbers.
-        file.unlink(missing_ok=True)
-        if name in galleries:
-            write_bytes(file, gallery_png(*galleries[name]))
+    for name, gallery in galleries.items():
+        write_bytes(folder.reports / f"{name}.png", gallery_png(*gallery))
     write_json(folder.reports / "generation.json", report)
     _print_report(report)
     print(f"Wrote images to {folder.samples}, grids and generation.json to {folder.reports}")

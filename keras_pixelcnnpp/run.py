@@ -110,7 +110,8 @@ class RunFolder:
                 same.
 
         Raises:
-            UserError: if the classes of other data don't fit the run's models.
+            UserError: if the run's own images have changed, or the classes of other data don't fit
+                its models.
         """
         known = self.read_config()["data"]
         dataset = self.load_images(source or known["source"])
@@ -127,7 +128,10 @@ class RunFolder:
                 f"this order, for those that the run was trained on: {', '.join(expected)}."
             )
         if source is None and dataset.fingerprint() != known["fingerprint"]:
-            print(f"Note: {known['source']} has changed since the run was trained on it.")
+            raise UserError(
+                f"{known['source']} has changed since the run was trained on it, so images of its "
+                "training may be in other splits now. Restore it, or name data with --data."
+            )
         return dataset
 
     def training_images(self, dataset: Dataset) -> LabeledImages:
@@ -143,11 +147,13 @@ class RunFolder:
                 dataset = self.load_data()
             except (UserError, OSError):
                 print(
-                    f"Note: {known['source']}, which the run was trained on, is not there: where "
-                    f"training images are asked for, those of {dataset.name} stand for them."
+                    f"Note: {known['source']}, which the run was trained on, is not there as it "
+                    f"was: where training images are asked for, those of {dataset.name} stand for "
+                    "them."
                 )
         trained = self.read_config().get("pixelcnnpp", {"options": {}})["options"]
-        return dataset.split("train").some(trained.get("max_examples"), known["seed"])
+        seed = trained.get("seed", known["seed"])
+        return dataset.split("train").some(trained.get("max_examples"), seed)
 
     def load_images(self, source: str) -> Dataset:
         """Loads images of any classes in the form that the run's models take.
@@ -270,6 +276,7 @@ class RunFolder:
             of_pixelcnnpp = (self.samples, self.savedmodel) if section == "pixelcnnpp" else ()
             for folder in (self.reports, *of_pixelcnnpp):
                 shutil.rmtree(folder, ignore_errors=True)
+        data = known["data"] if kept else data
         write_json(self.config_json, {"data": data, **kept, section: config})
 
 

@@ -52,7 +52,12 @@ Workers = Annotated[
         "variable RAY_ADDRESS names, else of this machine. Above 1 it needs Ray.",
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue a job that was interrupted.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Continue a job that was interrupted, with the same other options."
+    ),
+]
 Seed = Annotated[
     int, typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same images.")
 ]

@@ -159,13 +159,15 @@ def trained_run(tmp_path_factory):
     """A `RunFolder` with both models, as if they had been trained, and its data."""
     import tiny
 
+    from keras_pixelcnnpp.data.load import load_dataset
     from keras_pixelcnnpp.files import write_json
     from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
     from keras_pixelcnnpp.run import RunFolder
 
     folder = RunFolder(tmp_path_factory.mktemp("trained"))
-    data = tiny.tiny_data_config(tiny.tiny_dataset())
-    data["source"] = str(tiny.save_npz(folder.path / "tiny.npz"))
+    source = str(tiny.save_npz(folder.path / "tiny.npz"))
+    data = {**tiny.tiny_data_config(load_dataset(source)), "source": source}
+    data["class_names"] = list(tiny.NAMES)
     model = tiny.untrained_model(class_names=tiny.NAMES)
     model.initialize(tiny.IMAGES, tiny.LABELS)
     section = {"options": {}, "model": model.get_config()}

@@ -120,6 +120,12 @@ def test_the_other_model_may_be_in_its_first_epoch(tmp_path):
     assert set(run.read_config()) == {"data", "pixelcnnpp", "baseline"}
 
 
+def test_the_seed_of_the_other_model_is_its_own(run):
+    """That of the data, by which images were split, stays."""
+    run.start("baseline", config(seed=1), {**DATA, "seed": 1})
+    assert run.read_config()["data"]["seed"] == 0
+
+
 def test_a_model_that_is_not_there_yet(run):
     assert run.require_model("pixelcnnpp") == run.model_keras
     run.model_keras.unlink()
