@@ -163,7 +163,11 @@ def _list_class_folders(folder):
             Listed(path.relative_to(folder).as_posix(), label, kind) for path, label in files
         ]
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
-    return class_names, listed, [f"Files were skipped: {kinds}."] if skipped else []
+    notes = [f"Files were skipped: {kinds}."] if skipped else []
+    only, *others = _subfolders(folders.get("train", folder))
+    if not others and any(_subfolders(only)):
+        notes.append(f"All images are of one class, {only.name}. Its own folders are no classes.")
+    return class_names, listed, notes
 
 
 def _labeled_files(folder, class_names, skipped):

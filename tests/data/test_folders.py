@@ -170,6 +170,14 @@ def test_other_files_are_skipped_and_counted(tmp_path):
     assert dataset.counts() == {"train": [9, 9, 0], "validation": [1, 1, 0], "test": [0, 0, 1]}
 
 
+def test_a_folder_above_that_of_the_classes(tmp_path):
+    write_classes(tmp_path / "animals")
+    dataset = load_dataset(tmp_path, image_size=4)
+    assert dataset.class_names == ("animals",)
+    expected = "All images are of one class, animals. Its own folders are no classes."
+    assert expected in dataset.notes
+
+
 TWO = ("train/burger/0.jpg", "train/koala/0.jpg", "test/koala/0.jpg")
 
 
