@@ -1,5 +1,6 @@
 """`pixelcnnpp savedmodel …`; and `pixelcnnpp sample` and `classify`."""
 
+import secrets
 import shlex
 import sys
 from pathlib import Path
@@ -265,7 +266,8 @@ def sample_trained(
     """
     trained = chosen_model(preset, run, model).model
     chosen = sorted({class_label(trained.class_names, name) for name in label or []})
-    print("Sampling. The first step takes longest.")
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    print(f"Sampling with --seed {seed}. The first step takes longest.")
     options = {"seed": seed, "temperature": temperature, "guidance": guidance}
     with graphs_as_traced():
         samples = ClassSamples.sample(trained, count, chosen, **options)

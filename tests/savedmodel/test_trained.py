@@ -1,5 +1,7 @@
 """`pixelcnnpp sample` and `classify`: a preset, a run or a file, without exporting it."""
 
+import re
+
 import numpy as np
 import pytest
 import tiny
@@ -80,6 +82,12 @@ def test_sample(pixelcnnpp, trained, tmp_path):
     # The first row is that of the first class, with a pixel between the images.
     np.testing.assert_array_equal(grid[1:5, 1:5], sampled[0])
     np.testing.assert_array_equal(grid[6:10, 1:5], sampled[3])
+    # Without a seed, what is printed repeats the images.
+    out = done(pixelcnnpp("sample", "--model", file, "--count", 1, "--output", output))
+    (seed,) = re.findall(r"--seed (\d+)", out)
+    again = tmp_path / "again.png"
+    done(pixelcnnpp("sample", "--model", file, "--count", 1, "--seed", seed, "--output", again))
+    assert again.read_bytes() == output.read_bytes()
 
 
 @pytest.mark.parametrize(
