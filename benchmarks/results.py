@@ -90,6 +90,10 @@ def keep(folder):
         copy = kept.path / file.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
+    for path in kept.reports.glob("*.json"):
+        report = read_json(path)
+        if data := report.get("options", {}).get("data"):  # where they lay is of no use
+            write_json(path, {**report, "options": {**report["options"], "data": Path(data).name}})
     curve = history_png({"PixelCNN++": kept.history("pixelcnnpp")}, "bits_per_dim", "bits/dim")
     if curve is not None:
         write_bytes(kept.reports / "bits_per_dim.png", curve)

@@ -21,8 +21,8 @@ from keras_pixelcnnpp.train.commands import app as train
 from keras_pixelcnnpp.train.plugins import import_plugins
 
 NO_MEMORY = (
-    "out of memory. Use smaller batches or fewer images at a time; in training, a smaller "
-    "--batch-size, fewer --num-candidates, fewer --filters or --precision mixed_bfloat16 help."
+    "out of memory. Use fewer images at a time; in training, a smaller --batch-size, fewer "
+    "--num-candidates, fewer --filters or --precision mixed_bfloat16 help."
 )
 
 app = typer.Typer(

@@ -20,7 +20,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
     component is sampled for all channels; the mean of a channel is shifted by the earlier ones.
 
     `log_prob` of anything but whole levels has no meaning; with `validate_args=True` it is an error
-    (under JAX, outside of compiled functions). `mean` and `mode` are there for one channel.
+    (under JAX, outside of compiled functions).
 
     With one channel and one component it equals a `tfd.QuantizedDistribution` of a
     `tfd.Logistic`.
@@ -137,22 +137,3 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         return logistic_mixture.sample(
             self._parameters_tensor, noise, self._channels, self._num_levels
         )
-
-    def _mean(self):
-        levels, log_probs = self._all_levels("mean")
-        return ops.sum(ops.exp(log_probs) * levels, axis=-1, keepdims=True)
-
-    def _mode(self):
-        _, log_probs = self._all_levels("mode")
-        return ops.cast(ops.argmax(log_probs, axis=-1, keepdims=True), self.dtype)
-
-    def _all_levels(self, name):
-        """All levels of the one channel and their log-probabilities, `(..., num_levels)`."""
-        if self._channels > 1:
-            raise NotImplementedError(
-                f"`{name}` of {self._channels} channels would have to sum over all combinations of "
-                "their levels; it is there for one channel. Average samples instead."
-            )
-        levels = ops.arange(self._num_levels, dtype=self.dtype)
-        parameters = ops.expand_dims(self._parameters_tensor, -2)
-        return levels, logistic_mixture.log_prob(parameters, levels[:, None], self._num_levels)

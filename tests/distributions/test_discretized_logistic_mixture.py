@@ -88,28 +88,6 @@ def test_samples_and_log_prob_follow_the_law(rng):
 
 
 @needs_tfp
-def test_mean_and_mode_agree_with_enumeration(rng):
-    """Also where the outermost level, which holds a whole tail, is the likeliest."""
-    parameters = np.concatenate(
-        [
-            rng.normal(0, 1, (40, 2)),
-            rng.uniform(-1.5, 1.5, (40, 2)),
-            rng.uniform(-4, 1, (40, 2)),
-        ],
-        axis=1,
-    ).astype("float32")
-    example = distribution(parameters, channels=1, num_levels=6)
-    tables = [ReferencePixel(pixel, 1, 6).probabilities() for pixel in parameters]
-    assert tuple(example.mean().shape) == tuple(example.mode().shape) == (40, 1)
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(example.mean())[:, 0], [table @ np.arange(6) for table in tables], 1e-5
-    )
-    modes = ops.convert_to_numpy(example.mode())[:, 0]
-    assert modes.tolist() == [table.argmax() for table in tables]
-    assert {0, 5} < set(modes)
-
-
-@needs_tfp
 @pytest.mark.parametrize("value", [1.5, -1.0, 4.0])
 def test_a_value_between_levels_is_an_error_where_asked_for(rng, value):
     example = distribution(example_parameters(rng), channels=2, num_levels=4, validate_args=True)
