@@ -90,9 +90,6 @@ def main() -> None:
     prepare_process()
     try:
         app()
-    except KeyboardInterrupt:
-        print("pixelcnnpp: interrupted", file=sys.stderr)
-        sys.exit(130)
     except Exception as error:
         print(f"pixelcnnpp: error: {_message(error)}", file=sys.stderr)
         sys.exit(2)
