@@ -93,7 +93,7 @@ def test_samples_are_the_same_in_parts_of_any_size(exported, in_small_parts):
 def test_a_call_that_no_endpoint_takes(exported):
     images = tiny.tiny_split(1).images
     with pytest.raises(UserError, match=r"`endpoint`\. Expected one of: .*classify"):
-        exported.call("clasify", images=images)
+        exported.call("classifies", images=images)
     with pytest.raises(UserError, match=r"Expected: images, labels\. Received: images"):
         exported.call("log_prob", images=images)
     with pytest.raises(UserError, match=r"`labels`\. Expected integers"):
