@@ -217,7 +217,8 @@ class RunFolder:
 
         Raises:
             UserError: if the folder holds another configuration (the options that differ are
-                named), holds a run that was not to be touched, or has nothing to resume.
+                named), a model of other images, or a run that was not to be touched; or has
+                nothing to resume.
         """
         # As JSON will give them back, so that a tuple equals the list that was written for it.
         config, data = json.loads(json.dumps([config, data]))
@@ -249,6 +250,14 @@ class RunFolder:
                 "Give the same images in the same form (--data, --image-size, --resize, "
                 "--skip-corrupted, --seed), or choose another folder."
             )
+        for other in kept.keys() - {section}:
+            begun = _chosen_examples(kept[other]["options"])
+            if begun != _chosen_examples(config["options"]):
+                raise UserError(
+                    f"The {other} in {self.path} was trained on {begun or 'all images'}. Give the "
+                    "same --max-examples and --seed, or choose another folder. "
+                    f"Received: {_chosen_examples(config['options']) or 'all images'}"
+                )
         if section in kept:
             if found := _differences(kept[section]["options"], config["options"], may_change):
                 raise UserError(
@@ -286,6 +295,12 @@ def _differences(known: dict, given: dict, allowed: tuple[str, ...] = ()) -> str
         for name in {**known, **given}
         if known.get(name) != given.get(name) and name not in allowed
     )
+
+
+def _chosen_examples(options: dict) -> str:
+    """Words for a part of the training images, and none for all of them."""
+    count = options.get("max_examples")
+    return f"{count} images, chosen by seed {options.get('seed')}" if count else ""
 
 
 def check_data(data: object, path: Path, needed: tuple[str, ...]) -> None:

@@ -126,6 +126,16 @@ def test_the_seed_of_the_other_model_is_its_own(run):
     assert run.read_config()["data"]["seed"] == 0
 
 
+@pytest.mark.parametrize("examples", [{}, {"max_examples": 4}, {"max_examples": 5, "seed": 1}])
+def test_the_other_model_has_the_same_part_of_the_data(tmp_path, examples):
+    run = RunFolder(tmp_path / "run")
+    some = {"max_examples": 5, "seed": 0}
+    run.start("pixelcnnpp", config(**some), DATA)
+    with pytest.raises(UserError, match="was trained on 5 images, chosen by seed 0"):
+        run.start("baseline", config(**{"seed": 0, **examples}), DATA)
+    run.start("baseline", config(**some, learning_rate=0.1), DATA)
+
+
 def test_a_model_that_is_not_there_yet(run):
     assert run.require_model("pixelcnnpp") == run.model_keras
     run.model_keras.unlink()
