@@ -117,13 +117,14 @@ def write_partial():
 
 def write_budget():
     """Writes what trainings of several lengths reach on `cpen455`, beside the CNN and JPEG XL."""
-    adam = [Run(RESULTS / "cpen455"), *map(Run, RESULTS.glob("cpen455-[0-9]*-epochs"))]
-    muon = list(map(Run, RESULTS.glob("cpen455-muon-*-epochs")))
+    preset = Run(RESULTS / "cpen455")
+    adam = list(map(Run, RESULTS.glob("cpen455-[0-9]*-epochs")))
+    muon = [preset, *map(Run, RESULTS.glob("cpen455-muon-*-epochs"))]
     series = {
         "Adam, no clipping": budget_points(adam, Run(RESULTS / "cpen455-44-epochs")),
-        "default recipe (Muon)": budget_points(muon, Run(RESULTS / "cpen455-muon-38-epochs")),
+        "default recipe (Muon)": budget_points(muon, preset),
     }
-    baseline = adam[0].json("reports/classification.json")["models"]["baseline"]
+    baseline = preset.json("reports/classification.json")["models"]["baseline"]
     jpeg_xl = read_json(RESULTS / "compression-cpen455.json")["bits_per_dim"]["jxl"]
     path = ROOT / "docs" / "images" / "training_length.png"
     write_bytes(path, training_length_png(series, jpeg_xl, baseline["accuracy"]))
