@@ -102,7 +102,8 @@ def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str)
 
     A training is what `run.read_history` returns. Solid is `val_…`, of the validation images,
     dashed of those in training. A dotted line marks where the cross-entropy joins the likelihood,
-    since the curves jump there. `None` if there is nothing to show.
+    since the curves jump there. The height is at most three times that of the later half of the
+    curves. `None` if there is nothing to show.
     """
     figure = new_figure(5, 3.4)
     axes = figure.subplots()
@@ -122,6 +123,12 @@ def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str)
                 axes.plot(epochs, values, look, label=f"{title}, {part}")
     if not axes.lines:
         return None
+    # The first epochs, above all those of averaged weights, would leave no height to the others.
+    later = np.concatenate([line.get_ydata()[len(line.get_ydata()) // 2 :] for line in axes.lines])
+    low, high = np.nanmin(later), np.nanmax(later)
+    if high > low:
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, 2 * low - high), min(top, 2 * high - low))
     for epoch in joins:
         axes.axvline(epoch - 0.5, color="gray", linestyle=":", zorder=0)
         words = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 9, "color": "dimgray"}

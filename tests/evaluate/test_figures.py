@@ -42,3 +42,14 @@ def test_curves_show_what_was_measured(monkeypatch):
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert lines == {"first, validation": [[1, 0.25]], "second, training": [[1, 0.5], [2, 0.75]]}
     assert figures.history_png(histories, "bits_per_dim", "bits/dim") is None
+
+
+def test_first_epochs_do_not_flatten_the_curves(monkeypatch):
+    made = []
+    monkeypatch.setattr(figures, "figure_png", lambda figure, dpi: made.append(figure) or b"png")
+    values = [900.0, 5.0, 2.0, 1.5, 1.0]
+    rows = [{"epoch": epoch, "bits_per_dim": value} for epoch, value in enumerate(values, 1)]
+    figures.history_png({"model": rows}, "bits_per_dim", "bits/dim")
+    bottom, top = made[0].axes[0].get_ylim()
+    assert bottom < 1.0
+    assert top == pytest.approx(3.0)
