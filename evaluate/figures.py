@@ -124,7 +124,8 @@ def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str)
     if not axes.lines:
         return None
     # The first epochs, above all those of averaged weights, would leave no height to the others.
-    later = np.concatenate([line.get_ydata()[len(line.get_ydata()) // 2 :] for line in axes.lines])
+    curves = [line.get_ydata() for line in axes.lines]
+    later = np.concatenate([values[len(values) // 2 :] for values in curves])
     low, high = np.nanmin(later), np.nanmax(later)
     if high > low:
         bottom, top = axes.get_ylim()

@@ -250,13 +250,12 @@ class RunFolder:
                 "Give the same images in the same form (--data, --image-size, --resize, "
                 "--skip-corrupted, --seed), or choose another folder."
             )
+        given = _chosen_examples(config["options"])
         for other in kept.keys() - {section}:
-            begun = _chosen_examples(kept[other]["options"])
-            if begun != _chosen_examples(config["options"]):
+            if (begun := _chosen_examples(kept[other]["options"])) != given:
                 raise UserError(
-                    f"The {other} in {self.path} was trained on {begun or 'all images'}. Give the "
-                    "same --max-examples and --seed, or choose another folder. "
-                    f"Received: {_chosen_examples(config['options']) or 'all images'}"
+                    f"The {other} in {self.path} was trained on {begun}. Give the same "
+                    f"--max-examples and --seed, or choose another folder. Received: {given}"
                 )
         if section in kept:
             if found := _differences(kept[section]["options"], config["options"], may_change):
@@ -298,9 +297,9 @@ def _differences(known: dict, given: dict, allowed: tuple[str, ...] = ()) -> str
 
 
 def _chosen_examples(options: dict) -> str:
-    """Words for a part of the training images, and none for all of them."""
+    """In words, which of the training images a model is trained on."""
     count = options.get("max_examples")
-    return f"{count} images, chosen by seed {options.get('seed')}" if count else ""
+    return f"{count} images, chosen by seed {options.get('seed')}" if count else "all images"
 
 
 def check_data(data: object, path: Path, needed: tuple[str, ...]) -> None:
