@@ -282,6 +282,7 @@ def render():
         return {name: table for name, table in tables.items() if name.startswith(prefix)}
 
     found = [run.config["pixelcnnpp"]["versions"] for run in runs.values()]
+    presets = {name: Preset(name) for name in preset_names()}
     content = {
         "runs": runs,
         "tables": tables,
@@ -292,8 +293,8 @@ def render():
         "compressions": named("compression-").values(),
         "machines": sorted({versions["machine"] for versions in found}),
         "versions": sorted({f"{VERSIONS[name]} {of[name]}" for of in found for name in VERSIONS}),
-        "commits": sorted({run.config.get("commit") for run in runs.values()} - {None}),
-        "presets": [name for name in preset_names() if Preset(name).has_weights],
+        "presets": [name for name, preset in presets.items() if preset.has_weights],
+        "class_names": {name: preset.arguments["class_names"] for name, preset in presets.items()},
     }
     readme = ROOT / "README.md"
     before, _, after = readme.read_text(encoding="utf-8").partition("<!-- results -->\n")

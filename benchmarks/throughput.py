@@ -4,9 +4,9 @@
     python benchmarks/throughput.py --candidates --output benchmarks/results/candidates.json
 
 The network is that of the preset `report` (1 block, 40 filters, 5 mixtures, 32×32×3, batch 16), on
-random images. Beside it: `tfp.distributions.PixelCNN`, and PixelCNN++ as a course builds it in
-plain PyTorch (`torch_pixelcnnpp.py`), eager, and as fast as PyTorch makes it; both of the same size
-but unconditional, which is less work.
+random images. Beside it: `tfp.distributions.PixelCNN`, and PixelCNN++ in plain PyTorch
+(`torch_pixelcnnpp.py`), eager, and as fast as PyTorch makes it; both of the same size but
+unconditional, which is less work.
 
 Each backend has a process of its own, with the Python of the environments that `make test-all`
 makes. The processes work in turn, round after round; numbers are medians over the rounds, ratios
@@ -43,11 +43,11 @@ NUM_CLASSES = 4
 PLACES = ("all", "up", "up_left")
 OURS = "keras-pixelcnnpp"
 TFP = "tfp.distributions.PixelCNN"
-COURSE = "PyTorch, as a course builds it"
-FASTEST = f"{COURSE}, torch.compile"
+PYTORCH = "PyTorch"
+FASTEST = f"{PYTORCH}, torch.compile"
 OPPONENTS = {
     "times_tfp": ("tensorflow", TFP, "float32"),
-    "times_course": ("torch", FASTEST, "mixed_bfloat16"),
+    "times_pytorch": ("torch", FASTEST, "mixed_bfloat16"),
 }
 ENVIRONMENTS = {"tensorflow": ".venv", "jax": ".venv-jax", "torch": ".venv-torch"}
 PRODUCT = 2048  # rows of the matrix product that shows what the machine can do
@@ -123,7 +123,7 @@ def tfp_jobs(images):
 
 
 def torch_jobs(images, fastest):
-    """The same of the course's network; `fastest`: compiled, bfloat16, channels last."""
+    """The same of the plain PyTorch network; `fastest`: compiled, bfloat16, channels last."""
     import torch
     from torch_pixelcnnpp import Network
 
@@ -175,7 +175,7 @@ def jobs_of_backend(count):
     if backend == "tensorflow":
         found[TFP, "float32"] = tfp_jobs(images)
     if backend == "torch":
-        found[COURSE, "float32"] = torch_jobs(images, fastest=False)
+        found[PYTORCH, "float32"] = torch_jobs(images, fastest=False)
         found[FASTEST, "mixed_bfloat16"] = torch_jobs(images, fastest=True)
     return {(*kind, job): work for kind, jobs in found.items() for job, work in jobs.items()}
 

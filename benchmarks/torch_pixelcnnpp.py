@@ -1,4 +1,4 @@
-"""PixelCNN++ in plain PyTorch, from the paper (https://arxiv.org/abs/1701.05517), as courses do."""
+"""PixelCNN++ in plain PyTorch, from the paper (https://arxiv.org/abs/1701.05517)."""
 
 import torch
 from torch import nn

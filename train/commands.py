@@ -97,7 +97,7 @@ def _next(subject: str, options: Options) -> str:
 def _start(options: Options, parallel: DataParallel | None = None) -> Start:
     """How to start; what the user names is imported first."""
     if options.resume and options.overwrite:
-        raise UserError("--resume goes on with a run, --overwrite starts over: give one of them")
+        raise UserError("--resume continues a run, --overwrite starts over: give one of them")
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
     # A progress bar on a terminal, one line per epoch in a file or a pipe.
@@ -114,6 +114,6 @@ def stoppable(checkpoints) -> Iterator[None]:
     except TrainingStopped as stopped:
         print(
             f"\nStopped. A checkpoint of the last step is in {checkpoints}: "
-            "the same command with --resume goes on from there."
+            "the same command with --resume continues from there."
         )
         raise typer.Exit(128 + stopped.signal) from None

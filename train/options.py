@@ -82,13 +82,13 @@ class Options:
     ema_momentum: EmaMomentum = None
     gradient_clip_norm: Annotated[
         float | None,
-        Option(help="Norm that a larger gradient is scaled down to; 0 for no clipping.", min=0),
+        Option(help="Norm to which larger gradients are scaled down; 0 for no clipping.", min=0),
     ] = None
     horizontal_flip: Annotated[bool | None, Option(help="Mirror training images at random.")] = None
     precision: Annotated[Precision, Option(help="Precision of the computations.")] = "float32"
     jit_compile: Annotated[
         bool | None,
-        Option(help="Compile, by XLA or torch. Default: by XLA, but not by TensorFlow on a CPU."),
+        Option(help="Compile, by XLA or torch. Default: JAX does, and TensorFlow on a GPU."),
     ] = None
     seed: Annotated[
         int, Option(help="The same seed gives the same training.", min=0, max=2**32 - 1)
@@ -121,7 +121,8 @@ class PixelCNNOptions(Options):
         str | None,
         Option(
             help="Where defaults come from: a name that pixelcnnpp presets lists, a folder or "
-            "hf://USER/NAME. Default: the preset of the data, else cpen455."
+            "hf://USER/NAME. Default: that of --architecture, else of the data (digits, mnist, "
+            "fashion_mnist), else cpen455."
         ),
     ] = None
     architecture: Annotated[
@@ -194,8 +195,8 @@ class PixelCNNOptions(Options):
     likelihood_epochs: Annotated[
         int | None,
         Option(
-            help="Number of first epochs by likelihood alone. Default: the preset's share of all; "
-            "0 with --unlabeled-weight.",
+            help="Number of first epochs on the likelihood alone. Default: the preset's share of "
+            "all; 0 with --unlabeled-weight.",
             min=0,
         ),
     ] = None
@@ -220,8 +221,8 @@ class PixelCNNOptions(Options):
     crop_margin: Annotated[
         int | None,
         Option(
-            help="Pixels by which image files are read larger, to train half of the time on a "
-            "random crop.",
+            help="Read image files this many pixels larger, and train on a random crop of them "
+            "half of the time.",
             min=0,
         ),
     ] = None

@@ -207,8 +207,9 @@ class ResidualStack(keras.layers.Layer):
     """One stream of PixelCNN++: a U of gated residual blocks over several resolutions.
 
     On the way down, each resolution has its `num_blocks` blocks; on the way up, as many at the
-    lowest and one more at the others, each with a shortcut from its mirror image. The stream `u`
-    is a stack with `shift="down"`, the stream `ul` one with `shift="down_right"`.
+    lowest and one more at the others, each with a shortcut from the corresponding block on the way
+    down. The stream `u` is a stack with `shift="down"`, the stream `ul` one with
+    `shift="down_right"`.
 
     Arguments are those of `GatedResidualBlock`, `filters` and the number of blocks for each
     resolution, highest first. `conditioned_blocks` is `"all"`, or `"up"`: on the way up only. What
