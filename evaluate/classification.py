@@ -29,6 +29,11 @@ PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baselin
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 # Of --partial, points of the curve at most; of PixelCNN++ each costs nothing, of the CNN a pass.
 MOST_PARTS = 16
+# Beside the predictions.
+WRITTEN = (
+    *("classification.json", "partial.json", "partial.png"),
+    *("confusion_*.png", "reliability.png", "roc_*.png", "selective_accuracy.png"),
+)
 
 
 def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None:
@@ -44,8 +49,9 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     print(f"Scoring {counted(len(split))} of the split {options.split} under every class")
     filling = mean_image(train)
     predictions = _predictions(folder, classifier, split.images, rows, filling, options)
-    # Numbers of an earlier evaluation must not stand beside these predictions.
-    (folder.reports / "classification.json").unlink(missing_ok=True)
+    # What an earlier evaluation wrote must not stand beside these predictions.
+    for path in (path for pattern in WRITTEN for path in folder.reports.glob(pattern)):
+        path.unlink()
     for name, of_model in predictions.items():
         path = folder.reports / PREDICTIONS[name]
         write_predictions(path, split.paths, split.labels, of_model.probabilities, class_names)
@@ -78,10 +84,6 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
         of_parts = {"split": options.split, **partial_report(labels, rows, parts)}
         write_json(folder.reports / "partial.json", of_parts)
         figures["partial"] = plots.partial_png(of_parts, titles)
-    else:
-        # Of an earlier evaluation, perhaps of other data.
-        for name in ("partial.json", "partial.png"):
-            (folder.reports / name).unlink(missing_ok=True)
     for name, png in figures.items():
         write_bytes(folder.reports / f"{name}.png", png)
     for name, of_model in predictions.items():
@@ -193,6 +195,7 @@ def data_words(data: dict) -> list[str]:
             "skip_corrupted": data.get("skip_corrupted") or None,
             "data": data["source"],
             "image_size": height if height == width else None,
+            "channels": data.get("channels"),
             "resize": "stretch" if data.get("resize") == "stretch" else None,
             "seed": data.get("seed") or None,
         }

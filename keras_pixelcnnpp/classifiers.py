@@ -116,8 +116,8 @@ class PixelCNNClassifier(ImageClassifier):
     Args:
         model: A trained model of the family with labels, or `None`: `fit` makes one. The arguments
             from `preset` on are for `fit` alone.
-        batch_size: Integer, how many images are scored, each once per class, and trained on at
-            once.
+        batch_size: Integer, how many images are scored, each once per class, or trained on at
+            once. `None`: 32 are scored, and training goes as the preset has it.
         verbose: 1 shows Keras's progress bar.
         preset: Name or folder of the preset that gives architecture and training options. Its
             weights are not used. Size and channels are those of the images, levels the preset's.
@@ -151,7 +151,7 @@ class PixelCNNClassifier(ImageClassifier):
     def __init__(
         self,
         model: AutoregressiveModel | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         verbose: int = 0,
         *,
         preset: str | Path = "cpen455",
@@ -223,9 +223,10 @@ class PixelCNNClassifier(ImageClassifier):
         return self
 
     def _training(self, preset):
-        given = {"epochs": self.epochs, "learning_rate": self.learning_rate}
-        training = {**preset, **{name: value for name, value in given.items() if value is not None}}
-        for name in given:
+        names = ("epochs", "learning_rate", "batch_size")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        training = {"batch_size": 16, **preset, **given}
+        for name in names:
             if name not in training:
                 raise ValueError(
                     f"Invalid value for argument `{name}`. The preset has none, so one must be "
@@ -239,7 +240,7 @@ class PixelCNNClassifier(ImageClassifier):
         batches = ImageSequence(
             images,
             labels,
-            batch_size=self.batch_size,
+            batch_size=training["batch_size"],
             num_classes=model.num_classes,
             seed=self.seed,
             horizontal_flip=training.get("horizontal_flip", False),
@@ -251,7 +252,7 @@ class PixelCNNClassifier(ImageClassifier):
         callbacks = [SetEpoch(batches), LikelihoodFirst(first)]
         model.fit(batches, epochs=epochs, shuffle=False, verbose=self.verbose, callbacks=callbacks)
         if model.label_loss_weight and model.posterior.learn_class_bias:
-            refit_class_bias(model, images, labels, self.batch_size, self.seed)
+            refit_class_bias(model, images, labels, self.batch_size or 32, self.seed)
 
     def __sklearn_is_fitted__(self) -> bool:
         return self.model is not None or hasattr(self, "model_")
@@ -309,7 +310,7 @@ class PixelCNNClassifier(ImageClassifier):
         return scores, np.exp(log_posterior)
 
     def _scores_and_log_posterior(self, images, observed_rows=None):
-        model, how = self._trained, (self.batch_size, self.verbose, observed_rows)
+        model, how = self._trained, (self.batch_size or 32, self.verbose, observed_rows)
         scores = model.class_log_likelihoods(images, *how)
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
         # ranks its answers, and temperature scaling starts from it.

@@ -152,8 +152,13 @@ class RunFolder:
                     "them."
                 )
         trained = self.read_config().get("pixelcnnpp", {"options": {}})["options"]
-        seed = trained.get("seed", known["seed"])
-        return dataset.split("train").some(trained.get("max_examples"), seed)
+        unlabeled = trained.get("conditioning") == "none" or trained.get("unlabeled_weight")
+        return dataset.images(
+            "train",
+            with_labels=dataset.num_classes > 0 and not unlabeled,
+            max_examples=trained.get("max_examples"),
+            seed=trained.get("seed", known["seed"]),
+        )
 
     def load_images(self, source: str) -> Dataset:
         """Loads images of any classes in the form that the run's models take.

@@ -159,20 +159,23 @@ def test_each_fold_has_a_model_of_its_own(monkeypatch):
 
 
 def test_training_goes_by_the_preset(monkeypatch):
-    """Half of the preset's 32 epochs begin with half of its 10 by likelihood."""
+    """Half of the preset's 32 epochs begin with half of its 10 on the likelihood alone."""
     fits = []
 
     def remember(model, batches, epochs, callbacks, **how):
-        fits.append((callbacks[1].epochs, batches.horizontal_flip, epochs, model.num_candidates))
+        of_batches = batches.batch_size, batches.horizontal_flip
+        fits.append((callbacks[1].epochs, *of_batches, epochs, model.num_candidates))
 
     monkeypatch.setattr(PixelCNNPlusPlus, "fit", remember)
     monkeypatch.setattr(classifiers, "refit_class_bias", lambda *_: None)
     split = tiny.tiny_split(12)
-    untrained(epochs=16, learning_rate=None).fit(split.images, split.labels)
+    by_preset = {"batch_size": None, "learning_rate": None}
+    untrained(epochs=16, **by_preset).fit(split.images, split.labels)
     options = {**untrained().model_options, "num_candidates": 2}
     untrained(epochs=2, model_options=options).fit(split.images, split.labels)
-    untrained(epochs=16, label_loss_weight=0.0).fit(split.images, split.labels)
-    assert fits == [(5, False, 16, 3), (0, False, 2, 2), (0, False, 16, 3)]
+    few = {"epochs": 16, "label_loss_weight": 0.0, "batch_size": 4}
+    untrained(**few).fit(split.images, split.labels)
+    assert fits == [(5, 64, False, 16, 3), (0, 12, False, 2, 2), (0, 4, False, 16, 3)]
 
 
 SHAPE = (2, 4, 4, 1)

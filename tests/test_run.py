@@ -1,6 +1,8 @@
 import pytest
+import tiny
 
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder
 
 DATA = {
@@ -143,3 +145,13 @@ def test_a_model_that_is_not_there_yet(run):
         run.require_model("pixelcnnpp")
     with pytest.raises(UserError, match=r"no trained baseline.*pixelcnnpp train baseline"):
         run.require_model("baseline")
+
+
+@pytest.mark.parametrize(("options", "count"), [({}, 6), ({"unlabeled_weight": 1.0}, 8)])
+def test_images_that_were_not_trained_on_are_none_of_its_training_images(tmp_path, options, count):
+    dataset = tiny.tiny_dataset()
+    dataset.split("train").labels[6:] = -1
+    of_model = {"options": {"max_examples": 8, "seed": 0, **options}}
+    data = tiny.tiny_data_config(dataset)
+    write_json(tmp_path / "config.json", {"data": data, "pixelcnnpp": of_model})
+    assert len(RunFolder(tmp_path).training_images(dataset)) == count

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import typer
 
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import counted
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
@@ -57,11 +58,15 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     model_options, training = resolve_options(
         preset, chosen, dataset.num_classes, is_folder(options.data)
     )
+    mirrored = "" if training["horizontal_flip"] else "not "
+    epochs = counted(training["epochs"], "epoch")
+    print(f"Recipe of the preset {preset['name']}: {epochs}, images {mirrored}mirrored")
     larger = load_larger(options, dataset, training["crop_margin"])
     with stoppable(folder.checkpoints("pixelcnnpp")):
         train_pixelcnnpp(dataset, folder, model_options, training, data_config, start, larger)
-    unconditional = model_options.get("conditioning") == "none" or not dataset.num_classes
-    following = "generation" if unconditional else "classification"
+    unconditional = model_options.get("conditioning") == "none"
+    compares = dataset.num_classes > 1 and not unconditional
+    following = "classification" if compares else "generation"
     print(f"Wrote {folder.model_keras}. Next: {_next(following, options)}")
 
 

@@ -15,6 +15,7 @@ def load_training_data(options: Options) -> tuple[Dataset, dict]:
     dataset = load_dataset(
         source,
         image_size=options.image_size,
+        channels=options.channels,
         seed=options.seed,
         resize=options.resize,
         skip_corrupted=options.skip_corrupted,
@@ -28,6 +29,7 @@ def load_training_data(options: Options) -> tuple[Dataset, dict]:
         # Absolute, so that the evaluation finds it from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
         "seed": options.seed,
+        "channels": options.channels,
         "resize": options.resize,
         "skip_corrupted": options.skip_corrupted,
         "fingerprint": dataset.fingerprint(),
@@ -39,7 +41,7 @@ def load_training_data(options: Options) -> tuple[Dataset, dict]:
 
 
 def load_preset(name: str | None, data: str, architecture: str | None = None) -> dict:
-    """The recipe of a preset: its `"architecture"`, arguments of the `"model"`, and `"training"`.
+    """The recipe of a preset: `"name"`, `"architecture"`, arguments of the `"model"`, `"training"`.
 
     Without a name, of the one that suits architecture and data; images without a preset of their
     own are taken for photographs.
@@ -55,7 +57,8 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
             f"Invalid value for option `architecture`. The preset {name} is of {known}. "
             f"Received: {architecture}"
         )
-    return {"architecture": known, "model": preset.arguments, "training": preset.training}
+    recipe = {"architecture": known, "model": preset.arguments, "training": preset.training}
+    return {"name": name, **recipe}
 
 
 def is_folder(source: str) -> bool:

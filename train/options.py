@@ -65,6 +65,10 @@ class Options:
             min=1,
         ),
     ] = None
+    channels: Annotated[
+        int | None,
+        Option(help="1 for gray, 3 for RGB. Default: 3 for a folder, else their own."),
+    ] = None
     resize: Annotated[
         Literal["center_crop", "stretch"],
         Option(help="How to fit images of another aspect ratio."),
@@ -275,7 +279,7 @@ MONITORING = ("max_validation_examples", "sample_every")
 MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *MONITORING)  # when a run is resumed
 # Of a run's data, or about how the command goes; all others are the model's or its training's.
 _NEITHER = (
-    *("data", "image_size", "resize", "skip_corrupted", "run", "resume", "overwrite"),
+    *("data", "image_size", "channels", "resize", "skip_corrupted", "run", "resume", "overwrite"),
     *("plugin", "callback", "preset", "devices"),
 )
 # A mirrored digit is no digit; most photographs may be mirrored.

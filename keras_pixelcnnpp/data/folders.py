@@ -133,16 +133,17 @@ def _split_in_three(splits, seed):
 
 def _list_class_folders(folder):
     """Returns the classes, the files of each split (or all of them), and lines for the user."""
-    folders_here = (path.name for path in _subfolders(folder))
+    folders_here = [path.name for path in _subfolders(folder)]
     names = named_splits(name for name in folders_here if name.lower() in SPLIT_NAMES)
     folders = {split: folder / name for split, name in names.items()} or {"all": folder}
     if not folders.keys() & {"train", "all"}:
-        raise UserError(f"{folder}: the folder train is missing")
+        found = " and ".join(names.values())
+        raise UserError(f"{folder} has the split {found}, but the folder train is missing")
     class_names = [path.name for path in _subfolders(folders.get("train", folder))]
     if not class_names:
         raise UserError(
             f"{folder} holds neither train.csv, nor a folder for each class, nor a folder train "
-            "with a folder for each class"
+            "with a folder for each class (train, validation and test are never classes)"
         )
     class_names = checked_class_names(class_names, len(class_names))
     skipped, listed = Counter(), {}
@@ -164,6 +165,9 @@ def _list_class_folders(folder):
         ]
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
     notes = [f"Files were skipped: {kinds}."] if skipped else []
+    beside = [name for name in folders_here if names and name not in names.values()]
+    if beside:
+        notes.append(f"Folders beside the splits were left out: {', '.join(beside)}.")
     only, *others = _subfolders(folders.get("train", folder))
     if not others and any(_subfolders(only)):
         notes.append(f"All images are of one class, {only.name}. Its own folders are no classes.")

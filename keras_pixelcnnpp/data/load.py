@@ -92,8 +92,8 @@ def load_dataset(
     require_choice("channels", channels, (None, 1, 3))
     require_choice("resize", resize, RESIZES)
     path = Path(source)
-    if source in CLASS_NAMES:
-        dataset = load_built_in(source, seed)
+    if str(source) in CLASS_NAMES:
+        dataset = load_built_in(str(source), seed)
     elif path.is_dir():
         dataset = load_folder(path, (*size, channels or 3), resize, skip_corrupted, seed)
     elif path.is_file() and path.suffix == ".npz":
@@ -149,7 +149,8 @@ def load_built_in(name: str, seed: int = 0) -> Dataset:
     except Exception as error:
         raise UserError(
             f"{name} cannot be downloaded: {one_line(error)}. Without a network, give "
-            "an .npz file with the arrays x_train, y_train, x_test and y_test as the data."
+            "an .npz file with the arrays x_train, y_train, x_test and y_test as the data"
+            + (f", and train with --preset {name}" if name != "cifar10" else "")
         ) from error
     arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
     if name != "cifar10":

@@ -47,7 +47,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
         path: The version's folder, such as `runs/NAME/savedmodel/1`: new, empty, or a SavedModel,
             which is replaced as a whole.
         config: How the model was trained: the asset `config.json`, with `class_names`,
-            `image_shape`, `num_levels` and `resize` added.
+            `image_shape`, `num_levels`, `num_labels` and `resize` added.
 
     Raises:
         UserError: If `path` holds something else; or the model has no labels; or its images are
@@ -67,6 +67,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
         "class_names": list(model.class_names),
         "image_shape": list(model.image_shape),
         "num_levels": model.num_levels,
+        "num_labels": model.num_labels,
         "resize": resize,
     }
     module = tf.Module()

@@ -58,7 +58,7 @@ class SavedModelClassifier(ImageClassifier):
         file = self.folder / "assets" / "config.json"
         self.config = read_json(file)
         # The same entries, and the same rules, as in the configuration of the run.
-        check_data(self.config, file, ("class_names", "image_shape", "num_levels"))
+        check_data(self.config, file, ("class_names", "image_shape", "num_levels", "num_labels"))
         self.class_names = tuple(self.config["class_names"])
         self.num_classes = len(self.class_names)
         self.image_shape = self._trained_shape = tuple(self.config["image_shape"])
@@ -135,7 +135,7 @@ class SavedModelClassifier(ImageClassifier):
         """Samples an image for each label.
 
         Args:
-            labels: Int `(N,)`, or names of classes.
+            labels: Int `(N,)`, or names of classes; -1, "no label", after label dropout.
             seed: Integer from 0 to 2^31 − 1. It and the position determine an image.
             temperature: From 1e-6 to 1e6; below 1, safer and smoother images.
 
@@ -147,7 +147,8 @@ class SavedModelClassifier(ImageClassifier):
         """
         require_integer("seed", seed, low=0, high=2**31 - 1)
         require_temperature(temperature)
-        labels = checked_labels(labels, np.size(labels), self.num_classes, self.class_names, -1)
+        lowest = self.num_classes - self.config["num_labels"]
+        labels = checked_labels(labels, np.size(labels), self.num_classes, self.class_names, lowest)
         return self.call("sample", labels=labels, seed=seed, temperature=float(temperature))[
             "images"
         ]

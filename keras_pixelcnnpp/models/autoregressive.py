@@ -360,8 +360,8 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         """Samples images of the given classes.
 
         Args:
-            labels: Int `(N,)`; -1 means "no label". An integer N for an unconditional
-                model.
+            labels: Int `(N,)` or names of classes; -1 means "no label"; a single one gives one
+                image. An integer N for an unconditional model.
             seed: Integer >= 0: seed and position in `labels` determine an image, whatever the
                 batch size. `None`: other images at each call. (A SavedModel makes its noise in
                 the graph, so that one seed gives other images there.)
@@ -400,7 +400,8 @@ class AutoregressiveModel(Saving, Training, ImageModel):
             images: uint8 `(N, height, width, channels)`; what isn't known is ignored.
             observed_rows: Integer, so many rows are kept; or a boolean mask `(height, width)` or
                 `(N, height, width)` whose known pixels precede all others in raster order.
-            labels: Int `(N,)`, not for an unconditional model.
+            labels: Int `(N,)` or names of classes, or one for all images; not for an
+                unconditional model.
             seed: As in `sample`, and so the others.
             temperature: As in `sample`.
             guidance: Number >= 0.
@@ -436,8 +437,8 @@ class AutoregressiveModel(Saving, Training, ImageModel):
 
         Args:
             images: uint8 `(N, height, width, channels)`.
-            labels: Int `(N,)`, the classes y; -1 means "no label".
-            against: Int `(N,)`, the classes y'.
+            labels: Int `(N,)` or names, the classes y, or one for all; -1 means "no label".
+            against: The classes y', likewise.
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
 
@@ -478,8 +479,8 @@ class AutoregressiveModel(Saving, Training, ImageModel):
 
         Args:
             images: uint8 `(N, height, width, channels)`.
-            labels: Int `(N,)`, coded too; -1 means "no label". `None`: the class that
-                makes each image shortest.
+            labels: Int `(N,)` or names, or one for all, coded too; -1 means "no label". `None`:
+                the class that makes each image shortest.
             batch_size: Integer from 1 to 1024, images at a time, as `decompress` will have them.
             verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal.
 

@@ -170,6 +170,14 @@ def test_other_files_are_skipped_and_counted(tmp_path):
     assert dataset.counts() == {"train": [9, 9, 0], "validation": [1, 1, 0], "test": [0, 0, 1]}
 
 
+def test_folders_beside_the_splits_are_left_out_with_a_note(tmp_path):
+    for split in ("train", "validation", "car"):
+        write_classes(tmp_path / split)
+    dataset = load_dataset(tmp_path, image_size=4)
+    assert "Folders beside the splits were left out: car." in dataset.notes
+    assert dataset.class_names == CLASSES
+
+
 def test_a_folder_above_that_of_the_classes(tmp_path):
     write_classes(tmp_path / "animals")
     dataset = load_dataset(tmp_path, image_size=4)
@@ -184,7 +192,8 @@ TWO = ("train/burger/0.jpg", "train/koala/0.jpg", "test/koala/0.jpg")
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["test/burger/0.jpg"], "the folder train is missing"),
+        (["test/burger/0.jpg"], "has the split test, but the folder train is missing"),
+        (["train/0.jpg"], "train, validation and test are never classes"),
         (["burger/0.jpg", "koala/0.jpg"], "ten or more of each.*a class of 1 image"),
         ([*TWO, "val/panda/0.jpg"], "no class 'panda'. It has: burger, koala"),
         ([*TWO, "val/koala/0.jpg", "validation/koala/0.jpg"], "two names for one split"),

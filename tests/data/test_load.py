@@ -1,4 +1,5 @@
 from collections import Counter
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -44,6 +45,10 @@ def test_digits_are_images_and_can_be_resized():
 def test_bad_arguments(arguments, message):
     with pytest.raises(UserError, match=message):
         load_dataset("digits", **arguments)
+
+
+def test_a_name_may_be_a_path():
+    assert load_dataset(Path("digits")).name == "digits"
 
 
 @pytest.mark.parametrize("name", ["nowhere", "data.csv", "\0"])

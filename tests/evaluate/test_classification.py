@@ -191,8 +191,10 @@ class TestCommand:
         assert classes == {"dark", "gray"}
 
     def test_no_labels(self, pixelcnnpp, run):
-        command = ("evaluate", "classification", "--run", run.path, "--split", "test", "--partial")
-        out = done(pixelcnnpp(*command))
+        """Nothing of an earlier evaluation stays beside the predictions."""
+        command = ("evaluate", "classification", "--run", run.path, "--partial")
+        done(pixelcnnpp(*command))
+        out = done(pixelcnnpp(*command, "--split", "test"))
         assert "wrote the predictions only" in out
         files = {path.name for path in run.reports.iterdir()}
         assert files == {"predictions.csv", "predictions_baseline.csv"}

@@ -85,6 +85,8 @@ def test_samples_are_the_same_in_parts_of_any_size(exported, in_small_parts):
     np.testing.assert_array_equal(in_small_parts.sample(["dark", "gray"], seed=5), together[:2])
     with pytest.raises(ValueError, match="Expected 1 integers"):
         exported.sample([0.9])
+    with pytest.raises(ValueError, match="integers from 0 to 2"):
+        exported.sample([-1])
     for wrong in ({"temperature": 0.0}, {"seed": -1}, {"seed": 2**31}):
         with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
             exported.sample([0], **wrong)

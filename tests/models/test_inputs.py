@@ -6,6 +6,8 @@ import pytest
 import tiny
 from tiny import IMAGES, LABELS
 
+from keras_pixelcnnpp.distributions.levels import to_levels
+
 
 class Batches(keras.utils.PyDataset):
     """Six images a batch, as `(image, label)` or as a dict."""
@@ -160,3 +162,8 @@ def test_images_of_later_batches(model, monkeypatch, make):
     monkeypatch.setitem(globals(), "IMAGES", images)
     with pytest.raises(Exception, match="Expected integers from 0 to 255"):
         model.evaluate(make(as_tuple), verbose=0)
+
+
+def test_levels_are_no_images(model):
+    with pytest.raises(ValueError, match=r"from 0 to 4\. Spread them, as in .*255 / 4"):
+        model.fit(to_levels(IMAGES, 5), LABELS, verbose=0)

@@ -9,13 +9,13 @@ from keras_pixelcnnpp.train.data import load_larger, load_training_data
 from keras_pixelcnnpp.train.options import BaselineOptions
 
 
-@pytest.mark.parametrize("resize", ["stretch", "center_crop"])
-def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resize):
+@pytest.mark.parametrize(("resize", "channels"), [("stretch", 1), ("center_crop", None)])
+def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resize, channels):
     """Those that it skipped are skipped, and others are resized as there."""
     folder = write_course_folder(tmp_path / "data")
     for name in ("train/002.png", "validation/000.png"):
         (folder / name).write_bytes(b"no image")
-    how = {"image_size": 4, "resize": resize, "skip_corrupted": True}
+    how = {"image_size": 4, "channels": channels, "resize": resize, "skip_corrupted": True}
     options = BaselineOptions(data=str(folder), run="run", **how)
     dataset, config = load_training_data(options)
     assert "left out, 2" in capsys.readouterr().out
@@ -26,7 +26,7 @@ def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resiz
     assert again.fingerprint() == dataset.fingerprint()
     # The larger images are the same ones, or crops would be of others.
     larger = load_larger(options, dataset, 2).split("train")
-    assert larger.images.shape == (19, 6, 6, 3)
+    assert larger.images.shape == (19, 6, 6, channels or 3)
     assert larger.paths == dataset.split("train").paths
     np.testing.assert_array_equal(larger.labels, dataset.split("train").labels)
     write_image(folder / "train/000.png", color=(9, 9, 9))
