@@ -12,6 +12,7 @@ from keras_pixelcnnpp.evaluate.evidence import evaluate_evidence
 from keras_pixelcnnpp.evaluate.generation import evaluate_generation
 from keras_pixelcnnpp.evaluate.ood import evaluate_ood
 from keras_pixelcnnpp.evaluate.report import write_page
+from keras_pixelcnnpp.files import example
 from keras_pixelcnnpp.run import RunFolder
 
 app = typer.Typer(
@@ -80,11 +81,7 @@ def classification(
     evaluate_classification(*_chosen(context))
 
 
-@app.command(
-    epilog="""\b
-Example:
-  pixelcnnpp evaluate evidence --run runs/digits --per-class 2"""
-)
+@app.command(epilog=example("evaluate evidence --run runs/digits --per-class 2"))
 def evidence(
     context: typer.Context,
     run: Run,
@@ -152,11 +149,7 @@ def generation(
     evaluate_generation(*_chosen(context))
 
 
-@app.command(
-    epilog="""\b
-Example:
-  pixelcnnpp evaluate report --run runs/digits"""
-)
+@app.command(epilog=example("evaluate report --run runs/digits"))
 def report(run: Run) -> None:
     """Write what was measured of a run as one page, index.html.
 

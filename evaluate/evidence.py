@@ -26,7 +26,7 @@ def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     print(f"Scoring {counted(len(images))} of the split {options.split} under every class")
     found = Evidence.gather(classifier, images, options.per_class)
     write_bytes(folder.reports / "evidence.png", evidence_png(found, class_names))
-    facts = {"split": options.split, "logit_scale": classifier.logit_scale}
+    facts = {"split": options.split, "logit_scale": classifier.model.logit_scale}
     report = {"options": options.given, **facts, **found.report(class_names)}
     write_json(folder.reports / "evidence.json", report)
     print(

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.levels import bits_unit
-from keras_pixelcnnpp.errors import UserError, one_line
+from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.evaluate.classification import (
     data_words,
     model_titles,
@@ -53,20 +53,11 @@ def build_page(run: RunFolder) -> tuple[str, dict[str, list[str]]]:
     Returns the page as HTML, and the titles of missing sections by the command that measures them.
     """
     config = run.read_config()
-    try:
+    # JSON can hold anything in any place; the page relies on what the commands write.
+    files = f"config.json, history.json or a report in {run.path}"
+    with as_user_error(f"{files} is damaged, or of another version"):
         facts = _facts(run, config)
         html = _template().render(facts)
-    except UserError:
-        raise
-    # JSON can hold anything in any place; the page relies on what the commands write.
-    except (
-        *(AttributeError, LookupError, OverflowError, TypeError, ValueError),
-        jinja2.TemplateError,
-    ) as error:
-        raise UserError(
-            f"config.json, history.json or a report in {run.path} is damaged, or of another "
-            f"version: {type(error).__name__}: {one_line(error):.200}"
-        ) from error
     return html.strip() + "\n", facts["missing"]
 
 

@@ -275,11 +275,6 @@ class PixelCNNClassifier(ImageClassifier):
         """The labels that `predict` gives, in the order of `predict_proba`'s columns."""
         return self._classes if self.model is None else super().classes_
 
-    @property
-    def logit_scale(self) -> float:
-        """What the posterior multiplies a difference of log-likelihoods with."""
-        return self._trained.logit_scale
-
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
         """The logarithm of each class's probability, exact where `predict_proba` rounds it to 0.
 

@@ -14,9 +14,10 @@ from keras_pixelcnnpp.app.commands import launch
 from keras_pixelcnnpp.backend import keep_freed_memory
 from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
+from keras_pixelcnnpp.files import example
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.savedmodel.commands import app as savedmodel
-from keras_pixelcnnpp.savedmodel.commands import classify_trained, example, sample_trained
+from keras_pixelcnnpp.savedmodel.commands import classify_trained, sample_trained
 from keras_pixelcnnpp.train.commands import app as train
 from keras_pixelcnnpp.train.plugins import import_plugins
 

@@ -17,7 +17,7 @@ from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-from keras_pixelcnnpp.files import counted, write_bytes, write_predictions
+from keras_pixelcnnpp.files import counted, example, write_bytes, write_predictions
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.run import RunFolder
@@ -32,11 +32,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-
-def example(command: str) -> str:
-    """The end of a command's help."""
-    return f"\b\nExample:\n  pixelcnnpp {command}"
 
 
 SavedModel = Annotated[

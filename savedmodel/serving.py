@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.errors import UserError, not_installed, one_line
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
 
@@ -70,11 +71,7 @@ def predict(model: SavedModelClassifier, request: object) -> dict:
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise UserError("Expected a JSON object with either 'instances' or 'inputs'")
     endpoint = request.get("signature_name", "serving_default")
-    if endpoint not in model.endpoints:
-        raise UserError(
-            f"'signature_name' must be one of: {', '.join(model.endpoints)}. "
-            f"Received: {endpoint!r:.80}"
-        )
+    require_choice("signature_name", endpoint, model.endpoints)
     specs = model.inputs(endpoint)
     if "inputs" in request:
         return {"outputs": _single(_call(model, endpoint, specs, request["inputs"]))}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import typer
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import counted
+from keras_pixelcnnpp.files import counted, example
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
@@ -70,11 +70,7 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     print(f"Wrote {folder.model_keras}. Next: {_next(following, options)}")
 
 
-@app.command(
-    epilog="""\b
-Example:
-  pixelcnnpp train baseline --data digits --run runs/digits"""
-)
+@app.command(epilog=example("train baseline --data digits --run runs/digits"))
 @with_options(BaselineOptions)
 def baseline(options: BaselineOptions) -> None:
     """Train the CNN that PixelCNN++ is compared with.

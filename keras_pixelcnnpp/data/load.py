@@ -21,7 +21,7 @@ from keras_pixelcnnpp.data.dataset import (
 from keras_pixelcnnpp.data.folders import load_folder
 from keras_pixelcnnpp.data.images import RESIZES, resize_images
 from keras_pixelcnnpp.distributions.levels import to_images
-from keras_pixelcnnpp.errors import UserError, one_line
+from keras_pixelcnnpp.errors import UserError, invalid_argument, one_line
 
 CLASS_NAMES = {
     "digits": tuple("0123456789"),
@@ -85,10 +85,7 @@ def load_dataset(
     for side in size:
         require_integer("image_size", side)
     if len(size) != 2:
-        raise UserError(
-            "Invalid value for argument `image_size`. Expected one size, or height and width. "
-            f"Received: image_size={image_size}"
-        )
+        raise invalid_argument("image_size", image_size, "one size, or height and width")
     require_choice("channels", channels, (None, 1, 3))
     require_choice("resize", resize, RESIZES)
     path = Path(source)

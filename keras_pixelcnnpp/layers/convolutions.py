@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_choice, require_integer
-from keras_pixelcnnpp.errors import UserError, invalid_argument
+from keras_pixelcnnpp.errors import invalid_argument
 
 # What holds for some calls of the layers. Not attributes of theirs: another thread may call them.
 _initializing = contextvars.ContextVar("initializing", default=False)
@@ -438,16 +438,12 @@ class MaskedConv2D(ShiftedConv2D):
     def build(self, input_shape):
         channels = input_shape[-1]
         if channels % self.groups:
-            raise UserError(
-                "Invalid shape of the input. Expected a number of channels that is a multiple of "
-                f"groups={self.groups}. Received: input_shape={tuple(input_shape)}"
-            )
+            expected = f"a number of channels that is a multiple of groups={self.groups}"
+            raise invalid_argument("input_shape", tuple(input_shape), expected)
         self._seen = self._mask((*self.kernel_size, channels, self.filters))
         if not self._seen.any(axis=(0, 1, 2)).all():
-            raise UserError(
-                "Invalid value for argument `kernel_size`. Expected a kernel of which mask 'A' "
-                f"leaves something. Received: {self.kernel_size[1]} columns in one row"
-            )
+            expected = "a kernel of which mask 'A' leaves something"
+            raise invalid_argument("kernel_size", self.kernel_size, expected)
         super().build(input_shape)
 
     def _mask(self, shape):

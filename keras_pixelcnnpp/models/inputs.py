@@ -38,6 +38,7 @@ class ImageModel(keras.Model):
     """
 
     unlabeled_weight = 0.0
+    num_levels = 256
     class_names = ()
 
     def get_config(self) -> dict:
