@@ -231,7 +231,8 @@ def checked_inputs(x, y, model, name="fit"):
         return _with_checks(x, check, model), y, check(as_inputs(batch)[0])
     inputs, _, _ = as_inputs((x, y))
     inputs = _checked_batch(inputs, model, name)
-    refuse_levels(inputs["image"], model.num_levels)
+    if name == "fit":
+        refuse_levels(inputs["image"], model.num_levels)
     # An unconditional model has no labels, but Keras wants some beside weights.
     labels = inputs.get("label", np.zeros(len(inputs["image"]), "int32"))
     rows = np.random.default_rng(0).permutation(len(labels))[:MOST_INITIAL_IMAGES]
