@@ -3,9 +3,9 @@
     python examples/compare_conditioning.py                                   digits
     python examples/compare_conditioning.py --data FOLDER --image-size 16     images of your own
 
-For each strategy of `conditioning` and each seed, a small model is trained by likelihood, all of
-them alike and with the label in all blocks, and measured on images that it was not trained on:
-bits/dim of p(x), and the accuracy of Bayes' rule over p(x | y). Prints a table and makes a figure.
+For each strategy of `conditioning` and each seed, a small model is trained on the likelihood, all
+of them alike and with the label in all blocks, and measured on images that it was not trained on:
+of p(x), and the accuracy of Bayes' rule over p(x | y). Prints a table and makes a figure.
 """
 
 import argparse
@@ -24,7 +24,7 @@ BATCH_SIZE = 32
 
 
 def train(strategy, dataset, epochs, seed):
-    """A model that was trained by likelihood alone."""
+    """A model that was trained on the likelihood alone."""
     keras.utils.set_random_seed(seed)
     model = kp.PixelCNNPlusPlus(
         dataset.image_shape,

@@ -4,7 +4,7 @@
     python examples/compare_heads.py --networks PixelCNN "Gated PixelCNN" PixelCNN++
     python examples/compare_heads.py --data FOLDER --image-size 16     photographs, 256 levels
 
-Each is trained by likelihood, all alike, the masked networks with about as many weights as
+Each is trained on the likelihood, all alike, the masked networks with about as many weights as
 PixelCNN++, and measured on images that it was not trained on. Prints a table and plots bits/dim
 over the epochs.
 
@@ -67,7 +67,7 @@ def bits_per_dim(model, images):
 
 
 def train(model, images, unseen, epochs):
-    """Trains by likelihood; returns bits/dim of the unseen images after each epoch."""
+    """Trains on the likelihood; returns bits/dim of the unseen images after each epoch."""
     steps = epochs * -(-len(images) // BATCH_SIZE)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.003, steps)))
     history = []

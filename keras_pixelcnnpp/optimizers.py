@@ -181,7 +181,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 class LikelihoodFirst(keras.callbacks.Callback):
-    """Trains by likelihood alone for the first epochs, with the cross-entropy after them.
+    """Trains on the likelihood alone for the first epochs, with the cross-entropy after them.
 
     Of a network that knows nothing yet the posterior is noise, and bits/dim fall faster without
     the cross-entropy. A training that goes on at a later epoch (`initial_epoch`) finds the right

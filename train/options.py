@@ -313,7 +313,7 @@ def resolve_options(
 
     A preset was made for other data: where its weight of the cross-entropy, its candidates or its
     crops (which need images in files) have no meaning for these, they give way. What the user gave
-    is refused instead. Of another number of epochs as large a share is by likelihood alone, and
+    is refused instead. Of another number of epochs as large a share is on the likelihood alone, and
     none where images without a label teach too. Returns the arguments of the model, without those
     that the data gives, and the training options.
     """

@@ -84,7 +84,7 @@ def _make_model(dataset, num_classes, **options):
 
 
 def as_begun(chosen: dict, run: RunFolder) -> dict:
-    """What the user gave for a run to be resumed, with its own epochs by likelihood alone.
+    """What the user gave for a run to be resumed, with its own epochs on the likelihood alone.
 
     Another number of epochs would give another share, and training in its midst another loss.
     """

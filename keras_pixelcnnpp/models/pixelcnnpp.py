@@ -68,7 +68,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             their label, which teaches the model p(x) and enables guidance.
         label_loss_weight: Float >= 0, weight of the cross-entropy. `None`: 0.3, since a likelihood
             of thousands of sub-pixels hardly depends on the label; with fewer than two classes, 0.
-            It may be changed before `compile`: 0 trains by likelihood alone, as the callback
+            It may be changed before `compile`: 0 trains on the likelihood alone, as the callback
             `LikelihoodFirst` does.
         num_candidates: Integer >= 2, how many labels training compares for each image; where there
             are fewer classes, all. `None`: all, but at most 10. (`evaluate` compares all.)

@@ -25,7 +25,7 @@ def preset_names() -> list[str]:
 
 
 def likelihood_epochs(training: dict, epochs: int) -> int:
-    """How many of so many epochs are by likelihood alone: as large a share as a preset's.
+    """How many of so many epochs are on the likelihood alone: as large a share as a preset's.
 
     Of training options without `epochs`, their `likelihood_epochs`.
     """

@@ -33,7 +33,7 @@ UNLABELED = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
         ({}, {"from_files": False}, {"crop_margin": 0}),
         ({"crop_margin": 2}, {"from_files": False}, {"crop_margin": 2}),
         ({"learning_rate_decay": 0.9}, {}, {"learning_rate_schedule": "exponential"}),
-        # Of other epochs as large a share is by likelihood.
+        # Of other epochs as large a share is on the likelihood.
         ({}, {}, {"likelihood_epochs": 26}),
         ({"epochs": 44}, {}, {"likelihood_epochs": 26}),
         ({"epochs": 10}, {}, {"likelihood_epochs": 5}),

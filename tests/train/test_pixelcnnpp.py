@@ -78,7 +78,7 @@ def test_images_without_a_label_are_trained_on(tmp_path, labeled):
     )
     trained = train(tmp_path, options, dataset, callbacks=[count])
     assert seen == [5, 5]
-    # Of 10 steps, 5 are by likelihood alone.
+    # Of 10 steps, 5 are on the likelihood alone.
     assert trained.optimizer._learning_rate.again_at == 5
     assert trained.unlabeled_weight == 0.5
     rows = RunFolder(tmp_path).history("pixelcnnpp")
