@@ -5,7 +5,7 @@
 
 For each strategy of `conditioning` and each seed, a small model is trained on the likelihood, all
 of them alike and with the label in all blocks, and measured on images that it was not trained on:
-of p(x), and the accuracy of Bayes' rule over p(x | y). Prints a table and makes a figure.
+bits/dim of p(x), and the accuracy of Bayes' rule over p(x | y). Prints a table and makes a figure.
 """
 
 import argparse
