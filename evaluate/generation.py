@@ -348,7 +348,7 @@ def _print_report(report: dict) -> None:
             for real in (of["real_reference"],)
         ]
         title = f"Sampled / as many real training images, against {report['reference']['split']}"
-        caption = "of the features of the baseline CNN, so no FID"
+        caption = "By the features of the baseline CNN, so the Fréchet distance is not FID."
         headings = ("class", "Fréchet", *FIDELITY_METRICS[1:])
         look = {"box": SIMPLE_HEAD, "collapse_padding": True, "pad_edge": False}
         print_table(headings, rows, title=title, caption=caption, **look)

@@ -107,8 +107,8 @@ def require_images(images, image_shape):
         expected = ", ".join(map(str, ("N", *image_shape)))
         received = f"dtype={dtype}" if fits else f"shape={shape}, dtype={dtype}"
         if "float" in dtype:
-            received += ". Images in [0, 1] become (255 * images).round().astype('uint8'); scale "
-            received += "others to 0–255 first."
+            received += ". Images in [0, 1] become (255 * images).round().astype('uint8'); divide "
+            received += "others by their maximum first."
         elif len(shape) == 2 and shape[1] == math.prod(image_shape):
             received += ". Images of that many features could be reshaped to image_shape: give "
             received += f"images.reshape(-1, {', '.join(map(str, image_shape))})."

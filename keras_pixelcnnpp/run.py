@@ -249,11 +249,11 @@ class RunFolder:
             )
         starts_over = overwrite and not resume and kept.pop(section, None) is not None
         if kept and known["data"]["fingerprint"] != data["fingerprint"]:
-            found = _differences(known["data"], data, allowed=("fingerprint", "counts"))
+            found = _differences(known["data"], data, allowed=("fingerprint", "counts", "channels"))
             raise UserError(
                 f"{self.path} was trained on other images: {found or 'they have changed since'}. "
-                "Give the same images in the same form (--data, --image-size, --resize, "
-                "--skip-corrupted, --seed), or choose another folder."
+                "Give the same images in the same form (--data, --image-size, --channels, "
+                "--resize, --skip-corrupted, --seed), or choose another folder."
             )
         given = _chosen_examples(config["options"])
         for other in kept.keys() - {section}:

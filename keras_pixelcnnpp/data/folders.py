@@ -73,7 +73,13 @@ def load_folder(
     splits, of_reading = _read(folder, listed, image_shape, resize, skip_corrupted)
     splits, of_splits = (_split_in_three if "all" in splits else with_validation)(splits, seed)
     notes = (*of_splits, *of_reading, *notes)
+    if image_shape[2] == 3 and all(map(_is_gray, splits.values())):
+        notes += ("All images are gray. With channels=1, or train's --channels 1, they stay so.",)
     return Dataset(folder.resolve().name, class_names, splits, notes)
+
+
+def _is_gray(split):
+    return (split.images[..., :1] == split.images[..., 1:]).all()
 
 
 def _read(folder, listed, image_shape, resize, skip_corrupted):

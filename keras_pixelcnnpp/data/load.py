@@ -236,8 +236,8 @@ def _split(arrays, suffix):
         images = images[..., None]
     if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
         raise UserError(
-            f"x_{suffix} must be uint8 (N, height, width, channels), not empty; it is "
-            f"{images.dtype} {arrays[f'x_{suffix}'].shape}"
+            f"x_{suffix} must be uint8 (N, height, width) or (N, height, width, channels), and not "
+            f"empty. Received: {images.dtype} {arrays[f'x_{suffix}'].shape}"
         )
     count = len(images)
     labels = arrays.get(f"y_{suffix}")

@@ -72,8 +72,8 @@ class Preset:
         config, facts = read_json(self.path / "config.json"), self.path / "metadata.json"
         if "data" in config:
             raise UserError(
-                f"Expected a preset. Received: {self.name}, the folder of a run: give it as --run, "
-                "or to --initial-weights when it has finished"
+                f"Expected a preset. Received: {self.name}, the folder of a run: give it as --run "
+                f"or --initial-weights, or {self.name}/model.keras to keras.models.load_model"
             )
         self.metadata = {"training": {}, **(read_json(facts) if facts.exists() else {})}
         self.training, self.arguments = self.metadata["training"], config.get("config")

@@ -62,8 +62,13 @@ class ClassSamples:
         return {name: image_grid(pixels) for name, pixels in self.by_class()}
 
     def overview(self, columns: int = 10) -> np.ndarray:
-        """One grid for all classes: a row for each, with its first `columns` images."""
+        """One grid for all classes: a row for each, with its first `columns` images.
+
+        Of a single class, all its images in a grid that is about square.
+        """
         images = [pixels for _, pixels in self.by_class()]
+        if len(images) == 1:
+            return image_grid(images[0])
         columns = min(columns, *map(len, images))
         rows = [pixels[:columns] for pixels in images]
         return image_grid(np.concatenate(rows), columns=columns)

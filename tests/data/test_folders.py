@@ -156,6 +156,16 @@ def test_splits_that_are_not_there_are_made_by_the_seed(tmp_path, write, counts,
     assert dataset.fingerprint() == again.fingerprint() != other.fingerprint()
 
 
+def test_gray_images_in_color_are_noted(tmp_path):
+    note = "All images are gray. With channels=1, or train's --channels 1, they stay so."
+    for index in range(20):
+        write_image(tmp_path / "a" / f"{index}.png", color=(index, index, index))
+    assert note in load_dataset(tmp_path, image_size=4).notes
+    assert note not in load_dataset(tmp_path, image_size=4, channels=1).notes
+    write_image(tmp_path / "a" / "0.png", color=(1, 1, 2))
+    assert note not in load_dataset(tmp_path, image_size=4).notes
+
+
 def test_other_files_are_skipped_and_counted(tmp_path):
     write_classes(tmp_path / "train")
     (tmp_path / "train/koala/.DS_Store").touch()
