@@ -152,7 +152,7 @@ def decompress_images(
         if header.get(name) != here:
             raise UserError(
                 f"The images were compressed by another {name}. Expected: "
-                f"{header.get(name)!s:.16}. Received: {here:.16}"
+                f"{str(header.get(name))[:16]!r}. Received: {here[:16]!r}"
             )
     count, batch_size = header["count"], header["batch_size"]
     checksums = np.frombuffer(body[len(body) - 4 * count :], "<u4")
