@@ -76,11 +76,13 @@ def gallery_png(
     rows, columns, *shape = pixels.shape
     grid = image_grid(pixels.reshape(rows * columns, *shape), columns)
     height, width, _ = grid.shape
-    # Pixel by pixel, or the file would be many times as large; a letter takes at most 11.
-    left, above, right = (
+    # Pixel by pixel, or the file would be many times as large; a letter takes at most 11, and
+    # the words above, which rise by 30 degrees, are half as high as they are long.
+    left, long, right = (
         15 + 11 * max(map(len, names), default=0)
         for names in (row_labels, column_labels, column_labels[-1:])
     )
+    above = 15 + long // 2 if column_labels else 15
     full_width, full_height = left + width + right, above + height + 10
     figure = new_figure(full_width / DPI, full_height / DPI)
     figure.set_layout_engine("none")
