@@ -160,7 +160,9 @@ def train_epochs(
         trained = parallel.copy(model)
         fit = functools.partial(parallel.fit, trained)
         callbacks = [OnLocalModel(callbacks, model)]
-    epoch, step = checkpoints.restore(trained)
+    epoch, step = progress = checkpoints.restore(trained)
+    if verbose and progress > Progress():
+        print(f"Continues after {progress}; {epochs} epochs in all.")
     first_loss = [LikelihoodFirst(likelihood_epochs)] if likelihood_epochs else []
     # The rest of a broken epoch comes first.
     parts = [(batches.from_step(step), epoch, epoch + 1), (batches, epoch + 1, epochs)]

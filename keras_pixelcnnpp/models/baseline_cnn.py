@@ -260,9 +260,15 @@ class BaselineCNN(ImageModel):
                 the accuracy unless other metrics are given.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
-        if loss is None and not kwargs.get("metrics"):
+        own = loss is None and not kwargs.get("metrics")
+        if own:
             kwargs.setdefault("weighted_metrics", ["accuracy"])
         super().compile(optimizer, loss, **kwargs)
+        if own:
+            # Keras would make the metric's variables in the first step, too late for a checkpoint
+            # that holds their values.
+            self.compute_metrics({}, np.zeros(1, "int32"), ops.zeros((1, self.num_classes)))
+            self.reset_metrics()
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """As `keras.Model.compute_metrics`, also where `x` holds the labels."""

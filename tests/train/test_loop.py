@@ -9,6 +9,7 @@ from keras import ops
 from layer_checks import flat_weights
 
 from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress, TrainingStopped
 from keras_pixelcnnpp.train.loop import train_epochs
@@ -109,6 +110,27 @@ def test_stopped_run_goes_on_from_the_very_step(tmp_path, whole, number, epoch, 
     # The means of the broken epoch are those over all of its steps.
     for index, logs in after.logs.items():
         assert logs == pytest.approx(whole[1][index], rel=1e-6)
+
+
+def test_metrics_of_compile_go_on_too(tmp_path):
+    """Those of the CNN, which are not there before `fit`."""
+
+    def train_cnn(folder, *callbacks):
+        keras.utils.set_random_seed(0)
+        model = BaselineCNN((4, 4, 1), 3, filters=2, num_blocks=1)
+        model.compile(keras.optimizers.SGD(0.01))
+        split = tiny.tiny_split(24)
+        batches = ImageSequence(split.images, split.labels, batch_size=8, num_classes=3)
+        train_epochs(model, batches, 2, folder, callbacks, verbose=0)
+        return flat_weights(model)
+
+    whole, rest = Record(), Record()
+    weights = train_cnn(tmp_path / "whole", whole)
+    with pytest.raises(TrainingStopped):
+        train_cnn(tmp_path / "parts", Record(signal.SIGINT, 1, 1))
+    np.testing.assert_array_equal(train_cnn(tmp_path / "parts", rest), weights)
+    assert rest.logs == {1: pytest.approx(whole.logs[1], rel=1e-6)}
+    assert "accuracy" in rest.logs[1]
 
 
 def test_stopped_several_times_within_an_epoch(tmp_path, whole):
