@@ -78,7 +78,12 @@ class Options:
         Option("--skip-corrupted", help="Leave out image files that cannot be read."),
     ] = False
     max_examples: Annotated[
-        int | None, Option(help="Number of training images, chosen at random. Default: all.", min=1)
+        int | None,
+        Option(
+            help="Number of training images, chosen at random, those without a label included. "
+            "Default: all.",
+            min=1,
+        ),
     ] = None
     epochs: Epochs = None
     batch_size: BatchSize = None

@@ -183,17 +183,16 @@ class Dataset:
 
         Args:
             split: The split's name.
-            with_labels: Whether to leave out images without a label.
+            with_labels: Whether to drop images without a label, from those chosen.
             max_examples: Integer, how many at most, chosen at random by `seed`; `None` for all.
             seed: Integer.
 
         Raises:
             UserError: If there is no such split, or none of its images is left.
         """
-        chosen = self.split(split)
+        chosen = self.split(split).some(max_examples, seed)
         if with_labels:
             chosen = chosen.labeled()
-        chosen = chosen.some(max_examples, seed)
         if not len(chosen):
             raise UserError(f"The split {split} has no {'labeled ' * with_labels}image.")
         return chosen
