@@ -7,7 +7,6 @@ from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.classifiers import refit_class_bias
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.data.dataset import Dataset
-from keras_pixelcnnpp.distributions.levels import refuse_levels
 from keras_pixelcnnpp.errors import UserError, one_line
 from keras_pixelcnnpp.models.archive import ARCHITECTURES, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -50,7 +49,6 @@ def train_pixelcnnpp(
     labeled = images.labeled() if num_classes else images
     with backend.precision(training["precision"]):
         model = _make_model(dataset, num_classes, **model_options)
-        refuse_levels(images.images, model.num_levels)
         steps = len(batches)
         likelihood_epochs = training["likelihood_epochs"] if model.label_loss_weight else 0
         optimizer = make_optimizer(training, training["epochs"] * steps, likelihood_epochs * steps)

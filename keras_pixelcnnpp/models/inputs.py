@@ -24,7 +24,6 @@ from keras_pixelcnnpp.checks import (
     require_images,
     require_integer,
 )
-from keras_pixelcnnpp.distributions.levels import refuse_levels
 from keras_pixelcnnpp.optimizers import keep_own_weights
 
 # Images for the data-dependent initialization: more would not steady the statistics.
@@ -38,7 +37,6 @@ class ImageModel(keras.Model):
     """
 
     unlabeled_weight = 0.0
-    num_levels = 256
     class_names = ()
 
     def get_config(self) -> dict:
@@ -231,8 +229,6 @@ def checked_inputs(x, y, model, name="fit"):
         return _with_checks(x, check, model), y, check(as_inputs(batch)[0])
     inputs, _, _ = as_inputs((x, y))
     inputs = _checked_batch(inputs, model, name)
-    if name == "fit":
-        refuse_levels(inputs["image"], model.num_levels)
     # An unconditional model has no labels, but Keras wants some beside weights.
     labels = inputs.get("label", np.zeros(len(inputs["image"]), "int32"))
     rows = np.random.default_rng(0).permutation(len(labels))[:MOST_INITIAL_IMAGES]

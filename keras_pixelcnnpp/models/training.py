@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import checked_images
+from keras_pixelcnnpp.distributions.levels import refuse_levels
 from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization
@@ -50,7 +51,9 @@ class Training:
         Raises:
             ValueError: If that was done before, or images or labels don't fit the model.
         """
-        inputs = {"image": ops.convert_to_tensor(checked_images(images, self.image_shape))}
+        images = checked_images(images, self.image_shape)
+        refuse_levels(images, self.num_levels)
+        inputs = {"image": ops.convert_to_tensor(images)}
         if self.num_classes:
             labels = checked_training_labels(labels, len(images), self)
             # Class 0 stands for -1, no label: gains and biases hardly depend on it.

@@ -164,6 +164,11 @@ def test_images_of_later_batches(model, monkeypatch, make):
         model.evaluate(make(as_tuple), verbose=0)
 
 
-def test_levels_are_no_images(model):
+@pytest.mark.parametrize("batches", [False, True])
+def test_levels_are_no_images(batches):
+    model = tiny.untrained_model(num_levels=5)
+    model.compile("adam")
+    levels = to_levels(IMAGES, 5)
+    data = (iter([(levels, LABELS)]),) if batches else (levels, LABELS)
     with pytest.raises(ValueError, match=r"from 0 to 4\. Spread them, as in .*255 / 4"):
-        model.fit(to_levels(IMAGES, 5), LABELS, verbose=0)
+        model.fit(*data, verbose=0)
