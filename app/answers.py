@@ -73,12 +73,11 @@ class Answers:
         label: int = ANY,
         seed: int | None = None,
         temperature: float = 1.0,
-        guidance: float = 0.0,
     ) -> Samples:
         """Samples images of a class, or of `ANY`: see `AutoregressiveModel.sample`."""
         labels, seed = self._labels_and_seed(label, seed)
         given = NUM_IMAGES if labels is None else labels
-        images = self.model.sample(given, seed, temperature, guidance, verbose=0)
+        images = self.model.sample(given, seed, temperature, verbose=0)
         return Samples(images, labels, seed)
 
     def complete(

@@ -95,21 +95,19 @@ def make_page(answers: Answers) -> gr.Blocks:
 
 
 def _sample_tab(answers: Answers) -> None:
-    can_guide = answers.model.label_dropout_rate > 0
     with gr.Row():
         with gr.Column(min_width=260):
             label = _class_choice(answers, "Class", "any")
             temperature, seed = _temperature_and_seed()
-            guidance = gr.Slider(0, 4, value=0, step=0.25, label="Guidance", visible=can_guide)
             button = gr.Button("Sample", variant="primary")
         with gr.Column(scale=2, min_width=300):
             shown = _sampled_images()
 
     @_showing_errors
-    def sample(label, seed, temperature, guidance):
-        return _show(answers, answers.sample(label, seed, temperature, guidance))
+    def sample(label, seed, temperature):
+        return _show(answers, answers.sample(label, seed, temperature))
 
-    given = [label, seed, temperature, guidance]
+    given = [label, seed, temperature]
     button.click(sample, given, shown, api_name="sample", **ASKS_MODEL)
 
 

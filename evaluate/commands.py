@@ -43,10 +43,6 @@ OODData = Annotated[
 Temperature = Annotated[
     float, typer.Option(help="Above 0. Below 1, images are more typical and less diverse.")
 ]
-Guidance = Annotated[
-    float,
-    typer.Option(help="Weight of classifier-free guidance, at least 0; it needs label dropout."),
-]
 Reference = Annotated[
     str, typer.Option(help="Split of real images to compare with: validation, test or none.")
 ]
@@ -134,7 +130,6 @@ def generation(
     per_class: PerClass = 25,
     seed: Seed = 0,
     temperature: Temperature = 1.0,
-    guidance: Guidance = 0.0,
     data: Data = None,
     reference: Reference = "validation",
     temperatures: Temperatures = "0.7,0.85,1,1.15",

@@ -26,7 +26,8 @@ def argument_names(kind):
         if "__init__" not in vars(cls):
             continue
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        names.update((one.name, None) for one in parameters if one.kind != one.VAR_KEYWORD)
+        variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        names.update((one.name, None) for one in parameters if one.kind not in variadic)
     return names.keys()
 
 
@@ -81,17 +82,37 @@ def checked_image_shape(image_shape):
     return shape
 
 
-def checked_images(images, image_shape):
+def checked_images(images, image_shape, num_levels=256):
     """Returns `images` as a uint8 array `(N, *image_shape)`, or raises a `UserError`.
 
     Grayscale images may lack the axis of channels, as those of `keras.datasets` do.
+
+    Images whose brightest value is below `num_levels` are refused, unless that is 256 or all are
+    black: they are levels, such as the 0 to 16 of scikit-learn's digits, and quantizing them would
+    leave hardly anything.
     """
     array = np.asarray(images)
     if (*array.shape[1:], 1) == tuple(image_shape):
         array = array[..., None]
     require_images(array, image_shape)
     _require_range("in `images`", array, 256)
+    brightest = int(array.max()) if array.size else 0
+    if 0 < brightest < num_levels < 256:
+        raise UserError(
+            f"Invalid images. Expected integers from 0 to 255. Received: integers from 0 to "
+            f"{brightest}, which look like levels. Spread them, as in "
+            f"(images * (255 / {brightest})).round().astype('uint8')"
+        )
     return array.astype("uint8", copy=False)
+
+
+def require_one_label(shape):
+    """Raises a `UserError` unless labels of this shape are one for each image."""
+    if len(shape) > 1 and tuple(shape[1:]) != (1,):
+        raise UserError(
+            "Invalid labels. Expected integers of shape (N,). One-hot labels? Give "
+            f"`labels.argmax(axis=1)`. Received: shape={tuple(shape)}"
+        )
 
 
 def require_images(images, image_shape):

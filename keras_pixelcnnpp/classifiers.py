@@ -241,7 +241,6 @@ class PixelCNNClassifier(ImageClassifier):
             images,
             labels,
             batch_size=training["batch_size"],
-            num_classes=model.num_classes,
             seed=self.seed,
             horizontal_flip=training.get("horizontal_flip", False),
         )
@@ -339,8 +338,7 @@ def refit_class_bias(
     rows = stratified_rows(labels, BIAS_IMAGES, seed)
     scores = model.class_log_likelihoods(images[rows], batch_size)
     fitted = fit_class_bias(model.logit_scale * scores.astype("float64"), labels[rows])
-    class_bias = np.append(fitted, 0.0).astype("float32")  # "no label" has no prior of its own
-    model.posterior.class_bias.assign(class_bias)
+    model.posterior.class_bias.assign(fitted.astype("float32"))
 
 
 def stratified_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -24,8 +24,7 @@ class LabelConditioning(keras.layers.Layer):
     | `bottleneck` | the features at the lowest resolution |
     | `head` | the mixture parameters, from the last features |
 
-    Labels run from 0 to `num_classes - 1`; the label `num_classes` means "no label" and has
-    parameters of its own.
+    Labels run from 0 to `num_classes - 1`.
 
     Args:
         num_classes: Integer, number of classes.
@@ -57,10 +56,8 @@ class LabelConditioning(keras.layers.Layer):
         self.num_classes = num_classes
 
     def add_table(self, name, shape, initializer):
-        """Creates a weight with one entry of `shape` for each label and for "no label"."""
-        return self.add_weight(
-            name=name, shape=(self.num_classes + 1, *shape), initializer=initializer
-        )
+        """Creates a weight with one entry of `shape` for each class."""
+        return self.add_weight(name=name, shape=(self.num_classes, *shape), initializer=initializer)
 
     def look_up(self, table, labels):
         """Returns the entries of `labels`, with axes for height and width before the last."""
@@ -75,12 +72,12 @@ class LabelConditioning(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class OneHotConditioning(LabelConditioning):
-    """Appends the one-hot code of the label as constant channels; "no label" is all zeros."""
+    """Appends the one-hot code of the label as constant channels."""
 
     place = "input"
 
     def call(self, x, labels):
-        # Not `ops.one_hot`, which looks at the values under torch. "No label" is none of these.
+        # Not `ops.one_hot`, which looks at the values under torch.
         classes = ops.arange(self.num_classes, dtype="int32")
         code = ops.cast(ops.equal(labels[:, :, None, None, None], classes), x.dtype)
         # Adding zeros of the other's shape gives both the same candidates and positions.

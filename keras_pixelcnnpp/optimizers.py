@@ -183,9 +183,10 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 class LikelihoodFirst(keras.callbacks.Callback):
     """Trains on the likelihood alone for the first epochs, with the cross-entropy after them.
 
-    Of a network that knows nothing yet the posterior is noise, and bits/dim fall faster without
-    the cross-entropy. A training that goes on at a later epoch (`initial_epoch`) finds the right
-    loss. The model's `label_loss_weight` stays what it is.
+    The posterior of an untrained network is noise, and bits/dim fall faster without the
+    cross-entropy. A training that continues at a later epoch (`initial_epoch`) uses the right loss.
+    The model's `label_loss_weight` does not change. In these epochs, the cross-entropy and accuracy
+    of training are NaN.
 
     Args:
         epochs: Integer, how many of the first epochs leave the cross-entropy out of the loss.
@@ -206,7 +207,7 @@ class LikelihoodFirst(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Called by Keras."""
-        self.model._set_likelihood_only(epoch < self.epochs)  # which `fit` takes back at its end
+        self.model._set_likelihood_only(epoch < self.epochs)  # `fit` resets it at its end
 
 
 def use_averages(model: keras.Model) -> None:

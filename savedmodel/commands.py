@@ -247,13 +247,6 @@ def sample_trained(
         typer.Option(min=0, help="The same seed gives the same images. Default: a new one."),
     ] = None,
     temperature: Temperature = 1.0,
-    guidance: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            help="Weight of classifier-free guidance; it needs a model trained with label dropout.",
-        ),
-    ] = 0.0,
 ) -> None:
     """Sample images of each class with a trained model.
 
@@ -263,7 +256,7 @@ def sample_trained(
     chosen = sorted({class_label(trained.class_names, name) for name in label or []})
     seed = secrets.randbelow(2**31) if seed is None else seed
     print(f"Sampling with --seed {seed}. The first step takes longest.")
-    options = {"seed": seed, "temperature": temperature, "guidance": guidance}
+    options = {"seed": seed, "temperature": temperature}
     with graphs_as_traced():
         samples = ClassSamples.sample(trained, count, chosen, **options)
     write_bytes(output, png_bytes(samples.overview(count)))

@@ -171,10 +171,6 @@ class PixelCNNOptions(Options):
     conditioned_blocks: Annotated[
         str | None, Option(help="Blocks that see the label: all, up, or up_left (fastest).")
     ] = None
-    label_dropout_rate: Annotated[
-        float | None,
-        Option(help="Share of images that are trained on without their label, for guidance."),
-    ] = None
     label_loss_weight: Annotated[
         float | None,
         Option(help="Weight of the cross-entropy (nats) over the candidate labels.", min=0),

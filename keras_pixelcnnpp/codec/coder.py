@@ -64,8 +64,8 @@ class PixelCoder:
         images, at least `count`; the decoder needs the same. `tick` is called at each sub-pixel.
         """
         encoder = constriction.stream.queue.RangeEncoder()
-        if self.model.num_labels > 1:
-            encoder.encode(labels, constriction.stream.model.Uniform(self.model.num_labels))
+        if self.model.num_classes > 1:
+            encoder.encode(labels, constriction.stream.model.Uniform(self.model.num_classes))
         sub_pixels = iter(images.reshape(len(images), -1).T.astype("int32", order="C"))
 
         def turn(log_probs):
@@ -94,8 +94,8 @@ class PixelCoder:
                 return np.zeros(count, "int32")
 
         labels = np.zeros(count, "int32")
-        if self.model.num_labels > 1:
-            labels = read(constriction.stream.model.Uniform(self.model.num_labels), count)
+        if self.model.num_classes > 1:
+            labels = read(constriction.stream.model.Uniform(self.model.num_classes), count)
 
         def turn(log_probs):
             return read(_by_counts(), level_counts(log_probs[:count]))

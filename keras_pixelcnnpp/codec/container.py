@@ -49,8 +49,8 @@ class Compressed:
 
     Args:
         data: The content of the file.
-        labels: int32 `(N,)`, the label that each image was coded under, -1 for "no label"; zeros
-            for an unconditional model.
+        labels: int32 `(N,)`, the label that each image was coded under; zeros for an unconditional
+            model.
         num_coded_bytes: Integer, the length of the streams: of labels and images, without names,
             checksums and header.
     """
@@ -87,7 +87,7 @@ def compress_images(
             pass to the next, so that an image would not come back.
     """
     require_constriction()
-    images = checked_images(images, model.image_shape)
+    images = checked_images(images, model.image_shape, model.num_levels)
     require_integer("batch_size", batch_size, high=LARGEST_BATCH)
     count = len(images)
     if names is not None and [type(name) for name in names] != [str] * count:
@@ -98,7 +98,7 @@ def compress_images(
     else:
         if labels is None:
             labels = model.class_log_likelihoods(images, verbose=verbose).argmax(axis=1)
-        labels = model._network_labels(labels, count)
+        labels = model._checked_labels(labels, count, lowest=0)
 
     levels, coder, streams = to_levels(images, model.num_levels), _coder(model, batch_size), []
     tick = _tick(model, 2 * math.ceil(count / batch_size), verbose)
@@ -126,7 +126,7 @@ def compress_images(
     checksums = np.array([zlib.crc32(image.tobytes()) for image in levels], "<u4")
     body = struct.pack("<I", len(packed)) + packed + b"".join([*streams, checksums.tobytes()])
     data = MAGIC + _digest(body) + body
-    return Compressed(data, _public(model, labels), sum(map(len, streams)))
+    return Compressed(data, labels, sum(map(len, streams)))
 
 
 def decompress_images(
@@ -173,12 +173,7 @@ def decompress_images(
         levels.append(decoded.copy())
         labels.append(coded_labels)
     images = to_images(np.concatenate(levels), model.num_levels)
-    return images, _public(model, np.concatenate(labels)), header["names"]
-
-
-def _public(model, labels):
-    """Labels of the network as calls take them: -1 for "no label"."""
-    return np.where(labels < max(model.num_classes, 1), labels, -1)
+    return images, np.concatenate(labels), header["names"]
 
 
 def model_checksum(model) -> str:
@@ -197,7 +192,7 @@ def model_checksum(model) -> str:
 def _coder(model, batch_size):
     # One for each batch size: asked for a second one, TensorFlow would compile for any, and that
     # may round otherwise.
-    coders = model._runners.coders
+    coders = model._compiled_functions.coders
     if batch_size not in coders:
         coders.setdefault(batch_size, PixelCoder(model))  # of two threads, the first one's
     return coders[batch_size]

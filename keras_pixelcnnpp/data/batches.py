@@ -21,18 +21,18 @@ class ImageSequence(keras.utils.PyDataset):
 
     Args:
         images: uint8 `(N, height, width, channels)`.
-        labels: int `(N,)`, from 0 to `num_classes - 1`, or -1 for an image without a label. Not
-            used if `num_classes` is 0.
+        labels: int `(N,)`, or -1 for an image without a label. An unconditional model ignores
+            them.
         batch_size: Integer. The last batch of an epoch may be smaller.
-        num_classes: Integer; 0 for an unconditional model, whose batches have no labels.
         seed: Integer.
         horizontal_flip: Boolean, whether half of the images, at random, are mirrored.
         larger_images: uint8 `(N, larger height, larger width, channels)`, the same images read
             at a larger size, or `None`. Half of the images, at random, are then replaced by a
             crop of the larger one, at a random place: nothing is made up at the border.
+        sample_weight: Float `(N,)`, a weight for each image in the loss, or `None`.
 
-    Each batch is a tuple of one dict: `"image"`, uint8 `(batch, height, width, channels)`, and
-    `"label"`, int32 `(batch,)`.
+    Each batch is a tuple of images, uint8 `(batch, height, width, channels)`, and labels, int32
+    `(batch,)`, and of the weights, float32 `(batch,)`, if there are any.
 
     Attributes:
         epoch: Integer, the epoch whose batches these are, counted from 0.
@@ -45,7 +45,7 @@ class ImageSequence(keras.utils.PyDataset):
 
     ```python
     train = kp.data.load_dataset("digits").split("train")
-    batches = kp.data.ImageSequence(train.images, train.labels, batch_size=64, num_classes=10)
+    batches = kp.data.ImageSequence(train.images, train.labels, batch_size=64)
     model.fit(batches, epochs=10, shuffle=False, callbacks=[kp.data.SetEpoch(batches)])
     ```
     """
@@ -56,14 +56,14 @@ class ImageSequence(keras.utils.PyDataset):
         labels: np.ndarray,
         *,
         batch_size: int,
-        num_classes: int,
         seed: int = 0,
         horizontal_flip: bool = False,
         larger_images: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
     ):
-        # With two, Keras doesn't tune its `tf.data` pipeline, so that TensorFlow has no thread to
-        # wait for at the end: see `_without_tuning` in models/inputs.py. Elsewhere, Keras's first
-        # look at the data would leave batches in the workers' queue.
+        # With two, Keras doesn't let TensorFlow tune its `tf.data` pipeline in a thread that sleeps
+        # up to a minute, and that is waited for at the end. Elsewhere, Keras's first look at the
+        # data would leave batches in the workers' queue.
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         require_integer("batch_size", batch_size)
         if len(images) != len(labels):
@@ -74,10 +74,10 @@ class ImageSequence(keras.utils.PyDataset):
         self.images = images
         self.labels = np.asarray(labels, dtype="int32")
         self.batch_size = batch_size
-        self.num_classes = num_classes
         self.seed = seed
         self.horizontal_flip = horizontal_flip
         self.larger_images = larger_images
+        self.sample_weight = sample_weight
         self.first_step = 0
         self.set_epoch(0)
 
@@ -93,10 +93,9 @@ class ImageSequence(keras.utils.PyDataset):
         if self.horizontal_flip:
             flip = self._flips[rows, None, None, None]
             images = np.where(flip, images[:, :, ::-1], images)
-        batch = {"image": images}
-        if self.num_classes:
-            batch["label"] = self.labels[rows]
-        return (batch,)
+        if self.sample_weight is None:
+            return images, self.labels[rows]
+        return images, self.labels[rows], self.sample_weight[rows].astype("float32")
 
     def rows(self, index: int) -> np.ndarray:
         """Which images are in batch `index`: int `(batch,)`, positions in `images`."""

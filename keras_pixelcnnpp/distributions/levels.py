@@ -3,8 +3,6 @@
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.errors import UserError
-
 
 def to_levels(images, num_levels):
     """Maps images to the nearest of `num_levels` levels: `round(x (num_levels - 1) / 255)`.
@@ -45,17 +43,6 @@ def to_images(levels, num_levels):
 def quantize(images, num_levels):
     """What a model of `num_levels` keeps of images: they, in so many values of 0 to 255."""
     return to_images(to_levels(images, num_levels), num_levels)
-
-
-def refuse_levels(images, num_levels):
-    """Raises a `UserError` if images to train on are darker than one level of the model."""
-    brightest = int(images.max())
-    if 0 < brightest < num_levels < 256:
-        raise UserError(
-            "Invalid images. Expected integers from 0 to 255, which the model quantizes to "
-            f"{num_levels} levels. Received: integers from 0 to {brightest}. Spread them, as in "
-            f"(images * (255 / {brightest})).round().astype('uint8')"
-        )
 
 
 def bits_unit(num_levels):

@@ -39,15 +39,14 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     don't fit are refused with a sentence. Large batches are worked through in parts, so that memory
     doesn't grow with them.
 
-    Images hold 0 to 255. Labels are classes; of a model trained with label dropout, -1 means "no
-    label".
+    Images hold 0 to 255. Labels are classes; in `sample`, -1 stands for a class at random.
 
     Args:
         model: A trained `AutoregressiveModel` with labels, under the TensorFlow backend.
         path: The version's folder, such as `runs/NAME/savedmodel/1`: new, empty, or a SavedModel,
             which is replaced as a whole.
         config: How the model was trained: the asset `config.json`, with `class_names`,
-            `image_shape`, `num_levels`, `num_labels` and `resize` added.
+            `image_shape`, `num_levels` and `resize` added.
 
     Raises:
         UserError: If `path` holds something else; or the model has no labels; or its images are
@@ -67,7 +66,6 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
         "class_names": list(model.class_names),
         "image_shape": list(model.image_shape),
         "num_levels": model.num_levels,
-        "num_labels": model.num_labels,
         "resize": resize,
     }
     module = tf.Module()
@@ -112,7 +110,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     def classify(images):
         outputs = {"log_likelihood": of_class, "probabilities": of_class, "bits_per_dim": of_image}
         at_once = _PIXELS_AT_ONCE // (image_size * num_classes)
-        result = _in_parts(model._posterior_tensors, [images], at_once, outputs)
+        result = _in_parts(model.posterior_tensors, [images], at_once, outputs)
         class_id = tf.argmax(result["probabilities"], axis=1, output_type=tf.int32)
         return {"class_id": class_id, **result}
 
@@ -125,11 +123,10 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             tf.shape(images)[0], tf.shape(labels)[0], "Expected one label for each image."
         )
         with tf.control_dependencies([same]):
-            inputs = [tf.identity(images), _checked_labels(model, labels)]
+            inputs = [tf.identity(images), _checked_labels(model, labels, lowest=0)]
 
         def score(images, labels):
-            parameters = model({"image": images, "label": labels}, training=False)
-            return {"log_likelihood": model.log_likelihood(parameters, images)[:, 0]}
+            return {"log_likelihood": model.log_likelihood(images, labels[:, None])[:, 0]}
 
         return _in_parts(score, inputs, _PIXELS_AT_ONCE // image_size, {"log_likelihood": of_image})
 
@@ -137,9 +134,10 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     def sample(labels, seed, temperature):
         positive = tf.debugging.assert_positive(temperature, "temperature must be positive.")
         with tf.control_dependencies([positive]):
-            labels = _checked_labels(model, labels)
+            labels = _checked_labels(model, labels, lowest=-1)
 
         def sample_part(labels, positions):
+            labels = tf.where(labels < 0, _random_classes(model, seed, positions), labels)
             temperatures = tf.fill(tf.shape(labels), temperature)
             noise = _noise(model, seed, positions)
             sampler_inputs = {"label": labels, "noise": noise, "temperature": temperatures}
@@ -213,16 +211,16 @@ def _in_parts(
     return {name: part.concat()[:rows] for name, part in parts.items()}
 
 
-def _checked_labels(model, labels):
-    """Labels as the network takes them; the graph refuses those that the model doesn't know."""
-    lowest, highest = model.num_classes - model.num_labels, model.num_classes - 1
+def _checked_labels(model, labels, lowest):
+    """The labels; the graph refuses those that are out of range."""
+    highest = model.num_classes - 1
     message = f"labels must be from {lowest} to {highest}."
     checks = [
         tf.debugging.assert_greater_equal(labels, lowest, message),
         tf.debugging.assert_less_equal(labels, highest, message),
     ]
     with tf.control_dependencies(checks):
-        return tf.where(labels < 0, model.num_classes, labels)
+        return tf.identity(labels)
 
 
 def _without_bad(result, good):
@@ -233,6 +231,17 @@ def _without_bad(result, good):
         return tf.where(tf.reshape(good, [-1] + [1] * (output.shape.rank - 1)), output, nothing)
 
     return {name: mask(output) for name, output in result.items()}
+
+
+def _random_classes(model, seed, positions):
+    """A class for each image, int32 `(B,)`."""
+
+    def class_of(position):
+        # Negative positions: the noise of images has the others.
+        seeds = tf.stack([seed, -1 - position])
+        return tf.random.stateless_uniform((), seeds, 0, model.num_classes, tf.int32, alg="philox")
+
+    return tf.map_fn(class_of, positions)
 
 
 def _noise(model, seed, positions):

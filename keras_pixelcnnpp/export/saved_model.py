@@ -58,7 +58,7 @@ class SavedModelClassifier(ImageClassifier):
         file = self.folder / "assets" / "config.json"
         self.config = read_json(file)
         # The same entries, and the same rules, as in the configuration of the run.
-        check_data(self.config, file, ("class_names", "image_shape", "num_levels", "num_labels"))
+        check_data(self.config, file, ("class_names", "image_shape", "num_levels"))
         self.class_names = tuple(self.config["class_names"])
         self.num_classes = len(self.class_names)
         self.image_shape = self._trained_shape = tuple(self.config["image_shape"])
@@ -114,7 +114,7 @@ class SavedModelClassifier(ImageClassifier):
         Raises:
             ValueError: If they have another shape, or aren't integers from 0 to 255.
         """
-        images = checked_images(images, self.image_shape)
+        images = checked_images(images, self.image_shape, self.num_levels)
         return self._in_batches("classify", "images", images)
 
     def classify_bytes(self, contents: Sequence[bytes]) -> dict[str, np.ndarray]:
@@ -135,7 +135,7 @@ class SavedModelClassifier(ImageClassifier):
         """Samples an image for each label.
 
         Args:
-            labels: Int `(N,)`, or names of classes; -1, "no label", after label dropout.
+            labels: Int `(N,)`, or names of classes; -1 stands for a class at random.
             seed: Integer from 0 to 2^31 − 1. It and the position determine an image.
             temperature: From 1e-6 to 1e6; below 1, safer and smoother images.
 
@@ -147,8 +147,7 @@ class SavedModelClassifier(ImageClassifier):
         """
         require_integer("seed", seed, low=0, high=2**31 - 1)
         require_temperature(temperature)
-        lowest = self.num_classes - self.config["num_labels"]
-        labels = checked_labels(labels, np.size(labels), self.num_classes, self.class_names, lowest)
+        labels = checked_labels(labels, np.size(labels), self.num_classes, self.class_names, -1)
         return self.call("sample", labels=labels, seed=seed, temperature=float(temperature))[
             "images"
         ]

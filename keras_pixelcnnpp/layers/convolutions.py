@@ -24,14 +24,16 @@ class WeightNormalized(keras.layers.Layer):
 
     Data-dependent initialization (ibid., section 3): inside `data_dependent_initialization()`,
     an eager call sets gain and bias so that the outputs of that very batch have mean 0 and
-    standard deviation `initial_scale` in each channel.
+    standard deviation `initial_scale` in each channel. A channel that hardly varies on that batch
+    keeps its gain.
 
     Reference:
         Salimans & Kingma 2016, Weight Normalization, https://arxiv.org/abs/1602.07868
     """
 
-    # A channel that is constant on the initial batch would get an unbounded gain.
-    SMALLEST_DEVIATION = 1e-2
+    # Of the outputs before scaling, at a gain of 1. A stream that sees nothing, as at a resolution of
+    # one row, is constant up to small residuals, and amplifying those makes training diverge.
+    MIN_DEVIATION = 0.1
 
     def __init__(self, filters, initial_scale=1.0, **kwargs):
         super().__init__(**kwargs)
@@ -91,8 +93,9 @@ class WeightNormalized(keras.layers.Layer):
         mean = ops.mean(outputs, axis=axes)
         # Not ops.moments, whose mean of squares less square of the mean may be negative.
         variance = ops.mean(ops.square(outputs - mean), axis=axes)
-        deviation = ops.maximum(ops.sqrt(variance), self.SMALLEST_DEVIATION)
-        factor = self.initial_scale / deviation
+        deviation = ops.sqrt(variance)
+        is_constant = deviation < self.MIN_DEVIATION * self.initial_scale
+        factor = ops.where(is_constant, 1.0, self.initial_scale / ops.maximum(deviation, 1e-30))
         self.gain.assign(self.gain * ops.reshape(factor, self.gain.shape))
         self.bias.assign(-mean * factor)
         return ops.cast(outputs * factor, self.compute_dtype)

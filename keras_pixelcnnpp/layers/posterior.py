@@ -79,19 +79,16 @@ class LabelPosterior(keras.layers.Layer):
             initializer=keras.initializers.Constant(float(np.log(self.initial_logit_scale))),
             trainable=self.learn_logit_scale,
         )
-        # One more for the label "none", which has no prior of its own.
         self.class_bias = self.add_weight(
             name="class_bias",
-            shape=(self.num_classes + 1,),
+            shape=(self.num_classes,),
             initializer="zeros",
             trainable=self.learn_class_bias,
         )
 
     def call(self, log_likelihood, labels=None):
         class_bias = ops.convert_to_tensor(self.class_bias)
-        if labels is None:
-            class_bias = class_bias[: self.num_classes]
-        else:
+        if labels is not None:
             class_bias = ops.take(class_bias, labels, axis=0)
         return ops.exp(self.log_logit_scale) * log_likelihood + class_bias
 
@@ -101,6 +98,6 @@ class LabelPosterior(keras.layers.Layer):
 
     def class_logits(self, log_likelihood):
         """The logits over all classes, from and as a NumPy array `(..., num_classes)`."""
-        # Not by the backend: JAX would compile it anew for each number of images.
+        # In NumPy: JAX would compile it again for each number of images.
         logit_scale = np.exp(ops.convert_to_numpy(self.log_logit_scale))
-        return logit_scale * log_likelihood + ops.convert_to_numpy(self.class_bias)[:-1]
+        return logit_scale * log_likelihood + ops.convert_to_numpy(self.class_bias)

@@ -1,15 +1,18 @@
 """What every model of the family does: fit, score, classify, sample, complete, compress."""
 
+import contextvars
+import functools
 import types
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.backend import Tensor, in_turn, require_tensorflow
 from keras_pixelcnnpp.checks import (
     checked_class_names,
     checked_image_shape,
@@ -17,7 +20,7 @@ from keras_pixelcnnpp.checks import (
     checked_labels,
     checked_rows,
     plain,
-    require_images,
+    require_choice,
     require_integer,
     require_number,
 )
@@ -26,30 +29,58 @@ from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import make_head
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError, invalid_argument
-from keras_pixelcnnpp.layers.convolutions import is_initializing
+from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization, is_initializing
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
-from keras_pixelcnnpp.models.inputs import ImageModel, require_labels
-from keras_pixelcnnpp.models.saving import Saving
-from keras_pixelcnnpp.models.scoring import score, up_to_rows
-from keras_pixelcnnpp.models.training import Training
+from keras_pixelcnnpp.models.first_batch import with_first_batch
+from keras_pixelcnnpp.models.image_model import ImageModel, is_uint8
+from keras_pixelcnnpp.models.loss import MeanMetric, MeanOverBatch, choose_candidates
+from keras_pixelcnnpp.models.scoring import (
+    images_at_once,
+    log_marginal_of_pixels,
+    score,
+    up_to_rows,
+)
+from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
 from keras_pixelcnnpp.sampling.sampler import sample_images
 
+# Images for the data-dependent initialization: more would not steady the statistics.
+MAX_INITIAL_IMAGES = 128
 
-class AutoregressiveModel(Saving, Training, ImageModel):
+# Keras hands only the probabilities from `call` to `compute_loss`, which needs the likelihoods that
+# they were made of: pairs of both, of the last call in this thread.
+_last_output = contextvars.ContextVar("last_output", default=(None, None))
+
+
+class _Presets:
+    """The presets of a class, as an attribute of it."""
+
+    def __get__(self, model: object, kind: type) -> dict[str, dict]:
+        presets = {name: Preset(name) for name in preset_names()}
+        return {name: preset.metadata for name, preset in presets.items() if preset.is_of(kind)}
+
+
+class AutoregressiveModel(ImageModel):
     """p(x | y) as a product over pixels: a causal network and a distribution of one pixel.
 
-    A subclass makes the network, an `AutoregressiveNetwork`, and hands it to `_assemble`. The
-    methods that take and return arrays check their inputs and work in batches. Several threads may
-    sample, score and classify with one model, but not while it is trained or evaluated.
+    A subclass creates the network in `make_network`. The methods that take and return arrays check
+    their inputs and work in batches. Several threads may sample, score and classify with these
+    methods of one model, but not while it is trained, evaluated, or asked to `predict`.
 
     The arguments are described in `PixelCNNPlusPlus`.
+
+    Attributes:
+        presets: Dict of the class's presets: for each name, the content of its `metadata.json`,
+            such as a `"description"`.
     """
 
+    architecture = None  # the name by which commands know a subclass
+    presets = _Presets()
     _title = None  # the name by which people know a subclass
     _default_conditioning = "bias"
     # Whether a softmax's sub-pixels depend on each other by tables: the network computes them all
     # at once.
     _head_has_tables = True
+    _lowest_label = -1
 
     def __init__(
         self,
@@ -63,7 +94,6 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         head: str = "logistic_mixture",
         conditioning: str | None = None,
         dropout_rate: float = 0.0,
-        label_dropout_rate: float = 0.0,
         label_loss_weight: float | None = None,
         num_candidates: int | None = None,
         unlabeled_weight: float = 0.0,
@@ -82,7 +112,6 @@ class AutoregressiveModel(Saving, Training, ImageModel):
             label_loss_weight = 0.3 if conditional else 0.0
         require_integer("num_levels", num_levels, low=2, high=256)
         require_number("dropout_rate", dropout_rate, "[0, 1)")
-        require_number("label_dropout_rate", label_dropout_rate, "[0, 1)")
         require_number("label_loss_weight", label_loss_weight, "[0, inf)")
         require_number("unlabeled_weight", unlabeled_weight, "[0, inf)")
         if initial_logit_scale is not None:
@@ -109,8 +138,6 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         self.head = head
         self.conditioning = conditioning
         self.dropout_rate = plain(dropout_rate)
-        self.label_dropout_rate = plain(label_dropout_rate)
-        self.label_loss_weight = plain(label_loss_weight)
         self.num_candidates = plain(num_candidates)
         self.unlabeled_weight = plain(unlabeled_weight)
         self.initial_logit_scale = plain(initial_logit_scale)
@@ -121,11 +148,17 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         self.distribution = make_head(
             head, channels, self.num_levels, self.num_mixtures, self._head_has_tables
         )
+        # Compiled functions, by what they were compiled for. In a namespace: Keras tracks the
+        # models in a dict, and saves them with this one.
+        self._compiled_functions = types.SimpleNamespace(
+            scorers={}, samplers={}, coders={}, training={}, network=None
+        )
+        self._likelihood_only = False
+        self._label_loss_weight = plain(label_loss_weight)
 
     def _assemble(self, network):
         # In this order: checkpoints number the variables.
         self.network = network
-        self._likelihood_only = False
         # By likelihood alone they get no gradients. Not left out: `label_loss_weight` may change.
         conditional = self.num_classes > 1
         self.posterior = LabelPosterior(
@@ -136,13 +169,11 @@ class AutoregressiveModel(Saving, Training, ImageModel):
             name="posterior",
         )
         self.seed_generator = keras.random.SeedGenerator()
-        self._bits_per_dim_metric = keras.metrics.Mean(name="bits_per_dim")
-        self._cross_entropy_metric = keras.metrics.Mean(name="cross_entropy")
-        self._accuracy_metric = keras.metrics.Mean(name="accuracy")
-        # Compiled scorers, samplers and coders, by what they were compiled for. In a namespace:
-        # Keras tracks the models in a dict, and saves them with this one.
-        self._runners = types.SimpleNamespace(scorers={}, samplers={}, coders={}, network=None)
-        self.build({"image": (None, *self.image_shape), "label": (None, None)})
+        self._bits_per_dim_metric = MeanMetric(name="bits_per_dim")
+        if conditional:
+            self._cross_entropy_metric = MeanMetric(name="cross_entropy")
+            self._accuracy_metric = MeanMetric(name="accuracy")
+        self.build((None, *self.image_shape))
 
     def build(self, input_shape: Any) -> None:
         height, width, channels = self.image_shape
@@ -151,27 +182,6 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         self._initialized = self.add_weight(
             name="initialized", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
-
-    @property
-    def num_labels(self) -> int:
-        """Number of labels, one more than classes where training hid some.
-
-        Calls take -1 for "no label", which the network knows as `num_classes`.
-        """
-        return self.num_classes + (self.label_dropout_rate > 0)
-
-    def _network_labels(self, labels: ArrayLike | None, count: int) -> np.ndarray | None:
-        """Labels of a call, or one for all, as the network takes them: int32 `(count,)`.
-
-        `None` for an unconditional model, for which there must be none.
-        """
-        if not self.num_classes:
-            if labels is not None:
-                raise invalid_argument("labels", labels, "None, as the model is unconditional")
-            return None
-        lowest = self.num_classes - self.num_labels
-        labels = checked_labels(labels, count, self.num_classes, self.class_names, lowest)
-        return np.where(labels < 0, self.num_classes, labels).astype("int32")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -193,17 +203,50 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         """The biases b of the posterior, float32 `(num_classes,)`."""
         return ops.convert_to_numpy(self.posterior.class_bias)[: self.num_classes]
 
-    def call(self, inputs: dict[str, Tensor], training: bool = False) -> Tensor:
-        inputs = inputs if isinstance(inputs, dict) else {"image": inputs}
-        if self.num_classes and "label" not in inputs:
-            return self._posterior_tensors(inputs["image"])["probabilities"]
-        require_images(inputs["image"], self.image_shape)
-        if self.num_classes and not training:  # `fit` has checked them before the step
-            require_labels(inputs["label"], self)
-        labels = self._candidates(inputs)
-        if training and self.label_dropout_rate > 0 and labels is not None:
-            labels = self._drop_labels(labels)
-        levels = to_levels(inputs["image"], self.num_levels)
+    @property
+    def label_loss_weight(self) -> float:
+        """Weight of the cross-entropy in the loss. Steps that are compiled follow a change."""
+        return self._label_loss_weight
+
+    @label_loss_weight.setter
+    def label_loss_weight(self, value: float) -> None:
+        require_number("label_loss_weight", value, "[0, inf)")
+        self._label_loss_weight = plain(value)
+        self._compiled_functions.training.clear()
+        if self.train_function is not None:
+            self._new_train_function()
+        if self.test_function is not None:
+            self.test_step = functools.partial(type(self).test_step, self)
+            self.make_test_function(force=True)
+
+    def call(self, images: Tensor, training: bool = False) -> Tensor:
+        self.require_images(images)
+        if training:
+            return images  # the loss needs the label, and evaluates the network itself
+        log_likelihood = self.class_log_likelihood_tensor(images)
+        if not self.num_classes:
+            return log_likelihood[:, 0]
+        probabilities = ops.softmax(self.posterior(log_likelihood), axis=-1)
+        _last_output.set((probabilities, log_likelihood))
+        return probabilities
+
+    # The likelihood, as tensors
+
+    def pixel_parameters(
+        self, images: Tensor, labels: Tensor | None = None, training: bool = False
+    ) -> Tensor:
+        """Parameters of the distribution of each pixel, given the pixels before it and a label.
+
+        Args:
+            images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
+            labels: Int tensor `(batch, K)`, candidates for the label of each image; `None` for an
+                unconditional model.
+            training: Boolean, whether dropout is active.
+
+        Returns:
+            Float32 tensor `(batch, K, height, width, num_parameters)`.
+        """
+        levels = to_levels(images, self.num_levels)
         image = logistic_mixture.scale_to_unit(levels, self.num_levels)
         network = self._compiled_network() or self.network
         parameters = network(ops.expand_dims(image, 1), labels, training=training)
@@ -211,35 +254,294 @@ class AutoregressiveModel(Saving, Training, ImageModel):
             parameters = ops.repeat(parameters, labels.shape[1], axis=1)
         return parameters
 
+    def pixel_log_likelihood(
+        self, images: Tensor, labels: Tensor | None = None, training: bool = False
+    ) -> Tensor:
+        """Log-likelihood of each pixel given the pixels before it, under candidate labels.
+
+        Args:
+            images: As in `pixel_parameters`. An image with a value out of range gives NaN.
+            labels: As in `pixel_parameters`.
+            training: As in `pixel_parameters`.
+
+        Returns:
+            Float32 tensor `(batch, K, height, width)`, nats; K is 1 for an unconditional model.
+        """
+        parameters = self.pixel_parameters(images, labels, training)
+        levels = ops.expand_dims(to_levels(images, self.num_levels), 1)
+        log_likelihood = self.distribution.log_prob(parameters, levels)
+        if is_uint8(images):
+            return log_likelihood
+        valid = ops.all((images >= 0) & (images <= 255), axis=(1, 2, 3), keepdims=True)
+        return ops.where(valid, log_likelihood, float("nan"))
+
+    def log_likelihood(
+        self, images: Tensor, labels: Tensor | None = None, training: bool = False
+    ) -> Tensor:
+        """Sum of `pixel_log_likelihood` over each image: a float32 tensor `(batch, K)`, nats."""
+        return ops.sum(self.pixel_log_likelihood(images, labels, training), axis=(2, 3))
+
+    def class_log_likelihood_tensor(self, images: Tensor) -> Tensor:
+        """Log-likelihood of images under every class, some classes at a time to bound the memory.
+
+        Args:
+            images: As in `pixel_parameters`.
+
+        Returns:
+            Float32 tensor `(batch, num_classes)`, nats; `(batch, 1)` for an unconditional model.
+        """
+        if not self.num_classes:
+            return self.log_likelihood(images)
+        rows = ops.shape(images)[0]
+        at_once = images_at_once(self) // (images.shape[0] or 32)
+        at_once = max(1, min(self.num_classes, at_once))
+
+        def score_part(classes):
+            return self.log_likelihood(images, ops.tile(classes[None], (rows, 1)))
+
+        if at_once == self.num_classes:
+            return score_part(ops.arange(self.num_classes, dtype="int32"))
+        count = -(-self.num_classes // at_once)
+        classes = (np.arange(count * at_once) % self.num_classes).astype("int32")
+        scores = in_turn(score_part, classes.reshape(count, at_once))  # (count, batch, at_once)
+        scores = ops.reshape(ops.transpose(scores, (1, 0, 2)), (-1, count * at_once))
+        return scores[:, : self.num_classes]
+
     def _compiled_network(self):
         """What torch compiles if asked to with `jit_compile=True`; else `None`."""
         wanted = keras.backend.backend() == "torch" and self.jit_compile
         if not wanted or is_initializing():
             return None
-        if self._runners.network is None:
+        if self._compiled_functions.network is None:
             from keras_pixelcnnpp.models.torch_network import CompiledNetwork
 
-            self._runners.network = CompiledNetwork(self.network)
-        return self._runners.network
+            self._compiled_functions.network = CompiledNetwork(self.network)
+        return self._compiled_functions.network
 
     def _should_torch_compile(self):
         return False  # Keras's whole step, in which its compiler finds breaks only
 
-    def _candidates(self, inputs):
-        """Labels as `(batch, K)`, or `None` for an unconditional model."""
-        if self.num_classes == 0:
-            return None
-        labels = ops.cast(inputs["label"], "int32")
-        return ops.expand_dims(labels, 1) if len(labels.shape) == 1 else labels
+    def posterior_tensors(self, images: Tensor) -> dict[str, Tensor]:
+        """Scores and classifies a batch.
 
-    def log_likelihood(self, parameters: Tensor, images: Tensor) -> Tensor:
-        """Nats `(batch, K)`, of parameters `(batch, K, height, width, num_parameters)`."""
-        return ops.sum(self.pixel_log_likelihood(parameters, images), axis=(2, 3))
+        Args:
+            images: As in `pixel_parameters`.
 
-    def pixel_log_likelihood(self, parameters: Tensor, images: Tensor) -> Tensor:
-        """That of each pixel: nats `(batch, K, height, width)`."""
-        levels = ops.expand_dims(to_levels(images, self.num_levels), 1)
-        return self.distribution.log_prob(parameters, levels)
+        Returns:
+            Dict of tensors: `"log_likelihood"` and `"probabilities"`, `(batch, num_classes)`, and
+            `"bits_per_dim"` of p(x), `(batch,)`.
+        """
+        log_likelihood = self.class_log_likelihood_tensor(images)
+        return {
+            "log_likelihood": log_likelihood,
+            "probabilities": ops.softmax(self.posterior(log_likelihood), axis=-1),
+            "bits_per_dim": logistic_mixture.bits_per_dim(
+                log_marginal(log_likelihood), self.image_shape
+            ),
+        }
+
+    # Training
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+        """Configures training as `keras.Model.compile`; the loss is the model's own.
+
+        Args:
+            optimizer: An optimizer, or its name.
+            loss: Not to be given, nor are `loss_weights`.
+            **kwargs: Other arguments of `keras.Model.compile`. `metrics` and `weighted_metrics`
+                compare labels `(batch,)` with probabilities `(batch, num_classes)`; they are
+                measured by `evaluate` and in validation, not in training, which does not compute
+                the probabilities of all classes.
+
+        Raises:
+            ValueError: If a loss is given.
+        """
+        for name, value in {"loss": loss, "loss_weights": kwargs.get("loss_weights")}.items():
+            if value is not None:
+                raise UserError(
+                    f"Invalid argument `{name}`. {type(self).__name__} brings its own loss, bits "
+                    f"per dimension of the images: leave it out. Received: {name}={value!r}"
+                )
+        super().compile(optimizer, **kwargs)
+        self._compiled_functions.training.clear()
+
+    def initialize(self, images: np.ndarray, labels: ArrayLike | None = None) -> None:
+        """Sets gains and biases from one batch of data (weight normalization), before training.
+
+        Args:
+            images: uint8 `(batch, height, width, channels)`.
+            labels: Int `(batch,)`; -1 where there is none.
+
+        Raises:
+            ValueError: If that was done before, or images or labels don't fit the model.
+        """
+        images, labels = self._checked(images, labels, "initialize", self._lowest_training_label)
+        if self._initialized.numpy():
+            raise UserError("The model has been initialized: that would overwrite what it learned")
+        # Class 0 stands for -1, no label: gains and biases hardly depend on it.
+        labels = ops.convert_to_tensor(np.maximum(labels, 0)[:, None])
+        with data_dependent_initialization():
+            labels = labels if self.num_classes else None
+            self.pixel_parameters(ops.convert_to_tensor(images), labels)
+        self._initialized.assign(1)
+
+    @property
+    def _lowest_training_label(self):
+        return -1 if self.unlabeled_weight else 0
+
+    def _before_training(self, x, y):
+        if self._initialized.numpy():  # int() fails for a variable of tf.distribute
+            return x
+        if hasattr(x, "shape"):
+            # At random, since arrays often lie sorted by class.
+            rows = np.random.default_rng(0).permutation(len(x))[:MAX_INITIAL_IMAGES]
+            self.initialize(x[rows], y[rows])
+            return x
+        batch, x = with_first_batch(x)
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        self.initialize(images, labels)
+        return x
+
+    def _after_training(self):
+        self._set_likelihood_only(False)
+
+    def _set_likelihood_only(self, alone):
+        """Leaves the cross-entropy out, as the callback `LikelihoodFirst` asks."""
+        if self._likelihood_only == alone:
+            return
+        self._likelihood_only = alone
+        # Each of the two losses keeps its compiled step.
+        steps = self._compiled_functions.training
+        steps[not alone] = self.train_function
+        if alone in steps:
+            self.train_function = steps[alone]
+        else:
+            self._new_train_function()
+
+    def _new_train_function(self):
+        # JAX takes equal methods for one function, which it has traced already.
+        self.train_step = functools.partial(type(self).train_step, self)
+        self.make_train_function(force=True)
+
+    @property
+    def _compares_labels(self):
+        """Whether training scores an image under several labels."""
+        return self.num_classes > 1 and max(self.label_loss_weight, self.unlabeled_weight) > 0
+
+    @property
+    def _num_candidates(self):
+        """How many labels training compares for each image."""
+        count = self.num_candidates or (self.num_classes if self.unlabeled_weight else 10)
+        return min(count, self.num_classes)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """The loss of a batch, see the class: a scalar.
+
+        Args:
+            x: Images, an integer tensor `(batch, height, width, channels)`.
+            y: Labels, an int tensor `(batch,)`. One that is no class makes the loss NaN.
+            y_pred: The output of a call.
+            sample_weight: Float tensor `(batch,)`, or `None`.
+            training: Boolean. Training compares the candidates, evaluation all classes.
+        """
+        if sample_weight is not None:
+            sample_weight = ops.reshape(sample_weight, (-1,))
+        if not self.num_classes:
+            log_prob = self.log_likelihood(x, None, True)[:, 0] if training else y_pred
+            return self._mean_loss(self._bits(log_prob, sample_weight), sample_weight)
+        lowest = self._lowest_training_label if training else self._lowest_label
+        labels, valid = self.targets(y, lowest)
+        log_likelihood, logits, position = self._scores(x, y_pred, ops.maximum(labels, 0), training)
+        weight, of_labeled = sample_weight, sample_weight
+        log_prob = _entry(log_likelihood, position)
+        if lowest < 0:
+            labeled = labels >= 0
+            log_prob = ops.where(labeled, log_prob, log_marginal(log_likelihood))
+            given = 1.0 if sample_weight is None else sample_weight
+            weight = given * ops.where(labeled, 1.0, self.unlabeled_weight)
+            of_labeled = given * ops.cast(labeled, "float32")
+        losses = self._bits(ops.where(valid, log_prob, float("nan")), sample_weight)
+        if logits is not None:
+            # Without a label there is no cross-entropy, and the weight in the metric is 0.
+            logits = ops.where(valid[:, None], logits, float("nan"))
+            cross_entropy = self._cross_entropy(logits, position, of_labeled)
+            if lowest < 0:
+                cross_entropy = ops.where(labels >= 0, cross_entropy, 0.0)
+            alone = training and self._likelihood_only
+            losses = losses + (0.0 if alone else self.label_loss_weight) * cross_entropy
+        return self._mean_loss(losses, weight)
+
+    def _scores(self, images, y_pred, true, training):
+        """Log-likelihoods and logits `(batch, K)` of the labels that are compared.
+
+        Also the position of the true label among them, int `(batch,)`, or `None` for the first. The
+        logits are `None` where no labels are compared.
+        """
+        if not training:
+            probabilities, log_likelihood = _last_output.get()
+            _last_output.set((None, None))
+            if y_pred is not probabilities:
+                log_likelihood = self.class_log_likelihood_tensor(images)
+            logits = self.posterior(log_likelihood) if self.num_classes > 1 else None
+            return log_likelihood, logits, true
+        alone = self._likelihood_only and not self.unlabeled_weight
+        if alone or not self._compares_labels:
+            return self.log_likelihood(images, true[:, None], True), None, None
+        candidates = choose_candidates(
+            true, self._num_candidates, self.num_classes, self.seed_generator
+        )
+        log_likelihood = self.log_likelihood(images, candidates, True)
+        return log_likelihood, self.posterior(log_likelihood, candidates), None
+
+    def _bits(self, log_prob, sample_weight):
+        bits = logistic_mixture.bits_per_dim(log_prob, self.image_shape)
+        self._bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
+        return bits
+
+    def _cross_entropy(self, logits, position, weight):
+        """Cross-entropy `(batch,)`, nats, of the label at a position among the compared ones."""
+        true = _entry(logits, position)
+        cross_entropy = ops.logsumexp(logits, axis=1) - true
+        # A tie is no answer: a model that doesn't know the label yet has only ties.
+        at_least = ops.sum(ops.cast(logits >= true[:, None], "int32"), axis=1)
+        correct = ops.where(ops.isnan(true), true, ops.cast(at_least == 1, "float32"))
+        self._cross_entropy_metric.update_state(cross_entropy, sample_weight=weight)
+        self._accuracy_metric.update_state(correct, sample_weight=weight)
+        return cross_entropy
+
+    def _mean_loss(self, losses, weight):
+        loss = MeanOverBatch()(losses, losses, weight)
+        # Gradients of 0 for what the cross-entropy alone teaches: Keras warns of missing ones.
+        loss = loss + 0.0 * sum(map(ops.sum, self.posterior.trainable_variables))
+        if self.losses:  # of regularizers and `add_loss`
+            loss = loss + super().compute_loss()
+        return loss
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Metrics as `keras.Model.compute_metrics`; in training, those of the loss alone.
+
+        If training compares only some of the classes, its accuracy and cross-entropy are called
+        `candidate_accuracy` and `candidate_cross_entropy`.
+        """
+        if len(y_pred.shape) < 4:  # in training, it is the images
+            return super().compute_metrics(x, y, y_pred, sample_weight)
+        results = {
+            metric.name: metric.result() for metric in (self._loss_tracker, self._bits_per_dim_metric)
+        }
+        if self._compares_labels:
+            prefix = "candidate_" if self._num_candidates < self.num_classes else ""
+            for metric in (self._cross_entropy_metric, self._accuracy_metric):
+                results[prefix + metric.name] = metric.result()
+        return results
 
     # Scoring
 
@@ -254,8 +556,8 @@ class AutoregressiveModel(Saving, Training, ImageModel):
 
         Args:
             images: uint8 `(N, height, width, channels)`.
-            labels: Int `(N,)`, or names of classes; -1 means "no label", which a model with
-                `label_dropout_rate` > 0 knows. `None` for an unconditional model.
+            labels: Int `(N,)`, or names of classes; -1 gives log p(x), the logarithm of the mean of
+                p(x | y) over the classes. `None` for an unconditional model.
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
 
@@ -265,9 +567,23 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         Raises:
             ValueError: If images or labels don't fit the model.
         """
-        images = checked_images(images, self.image_shape)
-        labels = self._network_labels(labels, len(images))
-        return score(self, images, labels, batch_size, verbose)[:, 0]
+        images = checked_images(images, self.image_shape, self.num_levels)
+        labels = self._checked_labels(labels, len(images))
+        if labels is None:
+            return score(self, images, None, batch_size, verbose)[:, 0]
+        result = score(self, images, np.maximum(labels, 0), batch_size, verbose)[:, 0]
+        if (unlabeled := labels < 0).any():
+            scores = self.class_log_likelihoods(images[unlabeled], batch_size, verbose)
+            result[unlabeled] = log_marginal(scores)
+        return result
+
+    def _checked_labels(self, labels, count, lowest=-1):
+        """Labels of a call, or one for all, as int32 `(count,)`; `None` if there are no classes."""
+        if self.num_classes:
+            return checked_labels(labels, count, self.num_classes, self.class_names, lowest)
+        if labels is not None:
+            raise invalid_argument("labels", labels, "None, as the model is unconditional")
+        return None
 
     def class_log_likelihoods(
         self,
@@ -293,7 +609,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
             ValueError: If the images don't fit the model, or there are no such rows.
         """
         self._require_classes()
-        images = checked_images(images, self.image_shape)
+        images = checked_images(images, self.image_shape, self.num_levels)
         labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
         if observed_rows is None:
             return score(self, images, labels, batch_size, verbose)
@@ -302,7 +618,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
 
     def _require_classes(self):
         if not self.num_classes:
-            raise UserError("This model knows no classes to compare")
+            raise UserError("This model has no classes to compare")
 
     def class_probabilities(
         self,
@@ -314,10 +630,9 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         """Posterior p(y | x) by Bayes' rule, of the whole image or of its first rows.
 
         Args:
-            images: As in `class_log_likelihoods`, and so the others. What is below the observed
-                rows makes no difference.
-            batch_size: Integer.
-            verbose: 0, 1 or 2.
+            images: As in `class_log_likelihoods`. Rows that are not observed make no difference.
+            batch_size: As in `class_log_likelihoods`.
+            verbose: As in `class_log_likelihoods`.
             observed_rows: Integer, or a sequence of M. The likelihood of these rows is exact. The
                 logit scale and the class biases, where training learned some, are those of whole
                 images, so the posterior of parts may be badly calibrated; 0 rows give the softmax
@@ -353,23 +668,20 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         labels: ArrayLike,
         seed: int | None = None,
         temperature: float = 1.0,
-        guidance: float = 0.0,
         batch_size: int = 100,
         verbose: int | str = "auto",
     ) -> np.ndarray:
         """Samples images of the given classes.
 
         Args:
-            labels: Int `(N,)` or names of classes; -1 means "no label"; a single one gives one
-                image. An integer N for an unconditional model.
+            labels: Int `(N,)` or names of classes; -1 samples from p(x): a class at random. A
+                single label gives one image. An integer N for an unconditional model.
             seed: Integer >= 0: seed and position in `labels` determine an image, whatever the
                 batch size. `None`: other images at each call. (A SavedModel makes its noise in
                 the graph, so that one seed gives other images there.)
             temperature: Number from 1e-6 to 1e6; below 1, safer and smoother images. It divides the
                 logits of each pixel's distribution (of a mixture's components, or of a softmax's
                 levels) and multiplies the scales of a mixture.
-            guidance: Number >= 0, the `w` of `p(x | y)**(1 + w) / p(x)**w`, both p at the
-                temperature; needs a model trained with label dropout.
             batch_size: Integer, images at a time, which bounds the memory.
             verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal, of more than one batch.
 
@@ -379,9 +691,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         Raises:
             ValueError: If an argument is out of range.
         """
-        return sample_images(
-            self, labels, None, 0, seed, temperature, guidance, batch_size, verbose
-        )
+        return sample_images(self, labels, None, 0, seed, temperature, batch_size, verbose)
 
     def complete(
         self,
@@ -390,23 +700,22 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         labels: ArrayLike | None = None,
         seed: int | None = None,
         temperature: float = 1.0,
-        guidance: float = 0.0,
         batch_size: int = 100,
         verbose: int | str = "auto",
     ) -> np.ndarray:
         """Continues images whose first rows or pixels are given.
 
         Args:
-            images: uint8 `(N, height, width, channels)`; what isn't known is ignored.
-            observed_rows: Integer, so many rows are kept; or a boolean mask `(height, width)` or
-                `(N, height, width)` whose known pixels precede all others in raster order.
-            labels: Int `(N,)` or names of classes, or one for all images; not for an
-                unconditional model.
-            seed: As in `sample`, and so the others.
+            images: uint8 `(N, height, width, channels)`; unknown pixels are ignored.
+            observed_rows: Integer, the number of rows that are kept; or a boolean mask `(height,
+                width)` or `(N, height, width)` whose known pixels precede all others in raster
+                order.
+            labels: Int `(N,)` or names of classes, or one for all images; -1 chooses a class at
+                random by its probability given the known pixels. Not for an unconditional model.
+            seed: As in `sample`.
             temperature: As in `sample`.
-            guidance: Number >= 0.
-            batch_size: Integer.
-            verbose: 0, 1 or `"auto"`.
+            batch_size: As in `sample`.
+            verbose: As in `sample`.
 
         Returns:
             uint8 `(N, height, width, channels)`; where known, `images` in the model's levels.
@@ -415,7 +724,7 @@ class AutoregressiveModel(Saving, Training, ImageModel):
             ValueError: If an argument is out of range.
         """
         return sample_images(
-            self, labels, images, observed_rows, seed, temperature, guidance, batch_size, verbose
+            self, labels, images, observed_rows, seed, temperature, batch_size, verbose
         )
 
     def evidence_map(
@@ -437,7 +746,8 @@ class AutoregressiveModel(Saving, Training, ImageModel):
 
         Args:
             images: uint8 `(N, height, width, channels)`.
-            labels: Int `(N,)` or names, the classes y, or one for all; -1 means "no label".
+            labels: Int `(N,)` or names, the classes y, or one for all; -1 stands for all classes,
+                with p(x) in place of p(x | y).
             against: The classes y', likewise.
             batch_size: Integer, images at a time.
             verbose: As in `keras.Model.predict`.
@@ -456,10 +766,20 @@ class AutoregressiveModel(Saving, Training, ImageModel):
         ```
         """
         self._require_classes()
-        images = checked_images(images, self.image_shape)
-        pairs = [self._network_labels(one, len(images)) for one in (labels, against)]
-        scores = score(self, images, np.stack(pairs, axis=1), batch_size, verbose, "pixel")
+        images = checked_images(images, self.image_shape, self.num_levels)
+        pairs = [self._checked_labels(one, len(images)) for one in (labels, against)]
+        pairs = np.stack(pairs, axis=1)
+        scores = score(self, images, np.maximum(pairs, 0), batch_size, verbose, "pixel")
+        if (pairs < 0).any():
+            by_class = self._class_pixel_log_likelihoods(images, batch_size, verbose)
+            marginal = log_marginal_of_pixels(by_class)[:, None]
+            scores = np.where(pairs[..., None, None] < 0, marginal, scores)
         return scores[:, 0] - scores[:, 1]
+
+    def _class_pixel_log_likelihoods(self, images, batch_size, verbose=0):
+        """Log p(x_i | x_<i, y) under every class: `(N, num_classes, height, width)`, nats."""
+        classes = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
+        return score(self, images, classes, batch_size, verbose, "pixel")
 
     # Compressing
 
@@ -479,8 +799,8 @@ class AutoregressiveModel(Saving, Training, ImageModel):
 
         Args:
             images: uint8 `(N, height, width, channels)`.
-            labels: Int `(N,)` or names, or one for all, coded too; -1 means "no label". `None`:
-                the class that makes each image shortest.
+            labels: Int `(N,)` or names, or one for all, coded too. `None`: the class that makes
+                each image shortest.
             batch_size: Integer from 1 to 1024, images at a time, as `decompress` will have them.
             verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal.
 
@@ -519,3 +839,94 @@ class AutoregressiveModel(Saving, Training, ImageModel):
                 which compressed them: there are never wrong images.
         """
         return decompress_images(self, data, verbose)[0]
+
+
+    # Presets and export
+
+    @classmethod
+    def from_preset(cls, preset: str | Path, load_weights: bool = True, **kwargs: Any) -> Self:
+        """Creates a model from a preset: of its class, which is this one or a subclass.
+
+        Args:
+            preset: Name of a built-in preset, path of a folder written by `save_to_preset`, or
+                `"hf://USER/NAME"`, which is downloaded from the Hugging Face Hub (the extra
+                `hub`); `"hf://USER/NAME@COMMIT"` are always the same files.
+            load_weights: Boolean; `False` for a model of random weights.
+            **kwargs: Constructor arguments that replace the preset's. With another `num_classes`,
+                all weights but those of the labels are kept; a warning names what is new.
+
+        Returns:
+            A model.
+
+        Raises:
+            UserError: If there is no such preset or no way to it, it is of another class, without
+                weights or damaged, or its weights don't fit the arguments.
+
+        Example:
+
+        >>> model = AutoregressiveModel.from_preset("digits", dropout_rate=0.1)
+        >>> model.image_shape, model.num_classes
+        ((8, 8, 1), 10)
+        """
+        found = Preset(preset)
+        model = found.make(cls, **kwargs)
+        if load_weights:
+            found.load_weights(model, **kwargs)
+        return model
+
+    def save_to_preset(self, path: str | Path, metadata: dict | None = None) -> None:
+        """Writes the model as a preset: a folder that `from_preset` and `upload_preset` read.
+
+        Args:
+            path: The folder; created if need be. A `README.md` in it, its card, is left as it is.
+            metadata: Optional dict for `metadata.json`: `"training"`, a dict of the options of the
+                training, which `train --preset` takes; a `"description"`; facts and figures.
+        """
+        # A copy has no optimizer, whose moments and averages would make the file four times larger.
+        copy = type(self).from_config(self.get_config())
+        copy.set_weights(self.get_weights())
+        write_preset(path, copy, metadata or {})
+
+    def export(
+        self,
+        filepath: str | Path,
+        format: str = "tf_saved_model",  # noqa: A002
+        verbose: bool | None = None,
+    ) -> None:
+        """Writes a SavedModel that classifies, scores and samples without this package.
+
+        Its endpoints are those of `pixelcnnpp savedmodel export`: see
+        `export.endpoints.export_saved_model`. They cut the middle out of image files of another
+        aspect ratio; that command exports a run, with the `--resize` that it was trained with.
+
+        Args:
+            filepath: The folder to write, replaced as a whole.
+            format: `"tf_saved_model"`; there is no other.
+            verbose: Boolean, whether to print the folder.
+
+        Raises:
+            UserError: Under another backend than TensorFlow, for another format, or for a model
+                that cannot be exported: without labels, or not of 1 or 3 channels.
+
+        Example:
+
+        ```python
+        model.export("savedmodel/1")
+        SavedModelClassifier("savedmodel").predict(images)
+        ```
+        """
+        require_choice("format", format, ("tf_saved_model",))
+        require_tensorflow()
+        # Here: TensorFlow is there under its own backend only.
+        from keras_pixelcnnpp.export.endpoints import export_saved_model
+
+        export_saved_model(self, filepath)
+        if verbose:
+            print(f"Saved artifact at {str(filepath)!r}.")
+
+
+def _entry(x, position):
+    """The entry of each row `(batch, K)` at a position, or the first: a tensor `(batch,)`."""
+    if position is None:
+        return x[:, 0]
+    return ops.take_along_axis(x, position[:, None], axis=1)[:, 0]

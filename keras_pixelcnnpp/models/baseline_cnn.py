@@ -13,13 +13,12 @@ from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
     plain,
-    require_images,
     require_integer,
     require_number,
 )
 from keras_pixelcnnpp.data.batches import array_batches
-from keras_pixelcnnpp.models.inputs import ImageModel
-from keras_pixelcnnpp.models.scoring import MeanOverBatch
+from keras_pixelcnnpp.models.image_model import ImageModel
+from keras_pixelcnnpp.models.loss import MeanOverBatch
 
 
 class RandomShift(keras.layers.Layer):
@@ -134,7 +133,7 @@ class BaselineCNN(ImageModel):
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        inputs: uint8 `(batch, height, width, channels)`, or a dict that has them as `"image"`.
+        images: uint8 `(batch, height, width, channels)`.
         training: Boolean, whether augmentation, dropout and batch statistics are on.
 
     Returns:
@@ -209,8 +208,8 @@ class BaselineCNN(ImageModel):
             self.num_classes, activation="softmax", dtype="float32", name="probabilities"
         )
         # Compiled, by whether it is with XLA; in a namespace, as Keras would save a dict.
-        self._runners = types.SimpleNamespace(classifiers={})
-        self.build({"image": (None, *self.image_shape)})
+        self._compiled_functions = types.SimpleNamespace(classifiers={})
+        self.build((None, *self.image_shape))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -230,20 +229,19 @@ class BaselineCNN(ImageModel):
         self.norm.build(shape)
         self.probabilities.build((None, shape[-1]))
 
-    def call(self, inputs: Tensor | dict[str, Tensor], training: bool = False) -> Tensor:
-        x = self.features(inputs, training=training)
+    def call(self, images: Tensor, training: bool = False) -> Tensor:
+        x = self.features(images, training=training)
         return self.probabilities(self.dropout(x, training=training))
 
-    def features(self, inputs: Tensor | dict[str, Tensor], training: bool = False) -> Tensor:
+    def features(self, images: Tensor, training: bool = False) -> Tensor:
         """What the probabilities are made of: a tensor `(batch, widths[-1])`, for any backend.
 
         Args:
-            inputs: As for a call.
+            images: As for a call.
             training: Boolean, as for a call.
         """
-        x = inputs["image"] if isinstance(inputs, dict) else inputs
-        require_images(x, self.image_shape)
-        x = self.scale(x)
+        self.require_images(images)
+        x = self.scale(images)
         if self.flip is not None:
             x = self.flip(x, training=training)
         x = self.stem(self.shift(x, training=training))
@@ -264,15 +262,6 @@ class BaselineCNN(ImageModel):
         if own:
             kwargs.setdefault("weighted_metrics", ["accuracy"])
         super().compile(optimizer, loss, **kwargs)
-        if own:
-            # Keras would make the metric's variables in the first step, too late for a checkpoint
-            # that holds their values.
-            self.compute_metrics({}, np.zeros(1, "int32"), ops.zeros((1, self.num_classes)))
-            self.reset_metrics()
-
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
-        """As `keras.Model.compute_metrics`, also where `x` holds the labels."""
-        return super().compute_metrics(x, _labels(x, y), y_pred, sample_weight)
 
     def compute_loss(
         self,
@@ -284,17 +273,18 @@ class BaselineCNN(ImageModel):
         **kwargs: Any,
     ) -> Tensor:
         """Cross-entropy in nats, unless another loss was compiled; smoothing only in training."""
-        y = _labels(x, y)
         # Keras's own needs a compiled loss, or one of regularizers and `add_loss`.
         given = self.loss is not None or self.losses
         loss = super().compute_loss(x, y, y_pred, sample_weight, training) if given else 0.0
         if self.loss is not None:
             return loss
+        labels, valid = self.targets(y, lowest=0)
         smoothing = self.label_smoothing if training else 0.0
-        targets = ops.one_hot(ops.reshape(ops.cast(y, "int32"), (-1,)), self.num_classes)
+        targets = ops.one_hot(labels, self.num_classes)
         targets = (1 - smoothing) * targets + smoothing / self.num_classes
         # Not clipped at Keras's 1e-7, below which there would be no gradient.
         losses = -ops.sum(targets * ops.log(ops.maximum(y_pred, 1e-37)), axis=-1)
+        losses = ops.where(valid, losses, float("nan"))
         return loss + MeanOverBatch()(losses, losses, sample_weight)
 
     def class_probabilities(
@@ -313,17 +303,13 @@ class BaselineCNN(ImageModel):
         Raises:
             ValueError: If the images don't fit the model.
         """
-        images = checked_images(images, self.image_shape)
+        images = checked_images(images, self.image_shape, self.num_levels)
         if len(images) == 0:
             return np.zeros((0, self.num_classes), "float32")
         xla = bool(self.jit_compile)
-        batches = array_batches({"image": images}, batch_size, pad=compiles_each_size(xla))
-        if xla not in self._runners.classifiers:
-            step = compiled(self, self.variables, *batches[0], xla=xla)
-            self._runners.classifiers.setdefault(xla, step)  # of two threads, the first one's
-        return in_batches(self._runners.classifiers[xla], batches, verbose)[: len(images)]
-
-
-def _labels(x, y):
-    """Those of a batch: in `x`, or beside it."""
-    return x["label"] if isinstance(x, dict) and "label" in x else y
+        batches = array_batches({"images": images}, batch_size, pad=compiles_each_size(xla))
+        classifiers = self._compiled_functions.classifiers
+        if xla not in classifiers:
+            step = compiled(lambda batch: self(**batch), self.variables, *batches[0], xla=xla)
+            classifiers.setdefault(xla, step)  # of two threads, the first one's
+        return in_batches(classifiers[xla], batches, verbose)[: len(images)]

@@ -34,8 +34,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
 
         loss = bits/dim of the true label + label_loss_weight * cross-entropy (nats)
 
-    With `unlabeled_weight` > 0, images of the label -1 teach too: the model knows p(x), the mean
-    of p(x | y) over the classes.
+    With `unlabeled_weight` > 0, unlabeled images (of the label -1) contribute to the loss by p(x),
+    the mean of p(x | y) over the classes:
 
         loss = unlabeled_weight * bits/dim of p(x)
 
@@ -64,12 +64,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             four of them, `"up_left"` takes about half the time of `"all"`.
         dropout_rate: Float in [0, 1). That of the reference, 0.5, is for networks several
             times as wide.
-        label_dropout_rate: Float in [0, 1): share of training images that are shown without
-            their label, which teaches the model p(x) and enables guidance.
         label_loss_weight: Float >= 0, weight of the cross-entropy. `None`: 0.3, since a likelihood
             of thousands of sub-pixels hardly depends on the label; with fewer than two classes, 0.
-            It may be changed before `compile`: 0 trains on the likelihood alone, as the callback
-            `LikelihoodFirst` does.
+            It may be changed at any time.
         num_candidates: Integer >= 2, how many labels training compares for each image; where there
             are fewer classes, all. `None`: all, but at most 10. (`evaluate` compares all.)
         unlabeled_weight: Float >= 0, weight of the images without a label, of which log p(x) is
@@ -85,14 +82,13 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        inputs: Dict of `"image"`, uint8 `(batch, height, width, channels)`, and `"label"`,
-            int `(batch,)`, or `(batch, K)` to score each image under K labels. The label
-            `num_classes` means "no label". An unconditional model needs no label. Or the images
-            alone, of which a model of classes returns the probabilities `(batch, num_classes)`.
-        training: Boolean, whether dropout is active.
+        images: uint8 `(batch, height, width, channels)`.
+        training: Boolean. In training, the images are returned as they are: the loss needs the
+            labels, and evaluates the network itself.
 
     Returns:
-        Parameters of each pixel `(batch, K, height, width, num_parameters)`, float32.
+        Class probabilities `(batch, num_classes)`, float32; from an unconditional model, log p(x)
+        `(batch,)`, nats.
 
     Raises:
         ValueError: If an argument is out of range.

@@ -2,7 +2,6 @@
 
 import math
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -10,9 +9,16 @@ from keras_pixelcnnpp.backend import compiled, compiles_each_size, in_batches
 from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.data.batches import array_batches
 
-# Of one layer, in scoring, so that a batch stays near a gigabyte: 128 images of 10 classes of the
-# default network, 52 million features a layer, took 4.0 GB.
-MOST_FEATURES = 12_000_000
+# The largest number of features of one layer in scoring, so that a batch stays near a gigabyte: 128
+# images of 10 classes of the default network, 52 million features in a layer, took 4.0 GB.
+MAX_FEATURES = 16_000_000
+
+
+def images_at_once(model):
+    """How many images, each under one class, are scored at once."""
+    height, width, _ = model.image_shape
+    features = height * width * max(*model.widths, model.distribution.num_parameters)
+    return max(1, MAX_FEATURES // features)
 
 
 def score(model, images, labels, batch_size, verbose, per="image"):
@@ -29,18 +35,16 @@ def score(model, images, labels, batch_size, verbose, per="image"):
         place = model.image_shape[: ("image", "row", "pixel").index(per)]
         return np.zeros((0, *(candidates or (1,)), *place), "float32")
     require_integer("batch_size", batch_size)
-    height, width, _ = model.image_shape
-    features = height * width * max(*model.widths, model.distribution.num_parameters)
-    at_once = max(1, MOST_FEATURES // features)
+    at_once = images_at_once(model)
     if math.prod(candidates) > at_once:
         parts = np.array_split(labels, math.ceil(candidates[0] / at_once), axis=1)
         scores = [score(model, images, part, batch_size, verbose, per) for part in parts]
         return np.concatenate(scores, axis=1)
     batch_size = min(batch_size, at_once // math.prod(candidates))
-    inputs = {"image": images, "label": labels} if model.num_classes else {"image": images}
+    inputs = {"images": images, "labels": labels} if model.num_classes else {"images": images}
     xla = bool(model.jit_compile)
     batches = array_batches(inputs, batch_size, pad=compiles_each_size(xla))
-    scorers, kind = model._runners.scorers, (per, candidates, xla)
+    scorers, kind = model._compiled_functions.scorers, (per, candidates, xla)
     if kind not in scorers:
         scorer = compiled(_scorer(model, per), model.variables, *batches[0], xla=xla)
         scorers.setdefault(kind, scorer)  # of two threads, the first one's
@@ -49,11 +53,12 @@ def score(model, images, labels, batch_size, verbose, per="image"):
 
 def _scorer(model, per):
     def log_likelihood(inputs):
-        parameters, images = model(inputs, training=False), inputs["image"]
-        if per == "image":
-            return model.log_likelihood(parameters, images)
-        pixels = model.pixel_log_likelihood(parameters, images)
-        return ops.sum(pixels, axis=3) if per == "row" else pixels
+        labels = inputs.get("labels")
+        if labels is not None and len(labels.shape) == 1:
+            labels = labels[:, None]
+        pixels = model.pixel_log_likelihood(inputs["images"], labels)
+        axes = {"image": (2, 3), "row": 3}
+        return ops.sum(pixels, axis=axes[per]) if per in axes else pixels
 
     return log_likelihood
 
@@ -66,13 +71,16 @@ def up_to_rows(observed_rows, by_row):
     return above[:, observed_rows].astype("float32")
 
 
-class MeanOverBatch(keras.losses.Loss):
-    """The mean of `y_pred`, losses that are computed already, one per image.
+def log_marginal_of_pixels(by_class):
+    """Log p(x_i | x_<i), p being the mean over the classes, of each pixel.
 
-    Under `tf.distribute` each replica has a part of the batch and the gradients of all are summed;
-    what a replica's loss must be divided by for that, `keras.losses.Loss` knows, `ops.mean` not.
-    Weighted losses are divided by the number of images, not by the sum of the weights.
+    Args:
+        by_class: Float array `(N, num_classes, height, width)`, log p(x_i | x_<i, y), nats.
+
+    Returns:
+        Float32 array `(N, height, width)`, nats; its sum over an image is log p(x).
     """
-
-    def call(self, y_true, y_pred):
-        return y_pred
+    count, num_classes, *size = by_class.shape
+    up_to = np.cumsum(by_class.reshape(count, num_classes, -1), axis=2, dtype="float64")
+    marginal = np.logaddexp.reduce(up_to, axis=1) - np.log(num_classes)
+    return np.diff(marginal, axis=1, prepend=0.0).reshape(count, *size).astype("float32")

@@ -162,21 +162,24 @@ class Preset:
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
-    """Copies the weights of one model into another; returns the names of those without an equal."""
-    # A path begins with the name of the model.
-    values, left = {weight.path.split("/", 1)[1]: weight for weight in source.weights}, []
-    for weight in target.weights:
-        name = weight.path.split("/", 1)[1]
-        value = values.get(name)
-        if value is not None and value.shape == weight.shape:
-            weight.assign(value)
+    """Copies the weights of one model into another of the same layers, where the shapes are equal.
+
+    Returns:
+        The paths of the weights of `target` that were left as they were, wholly or in part: those
+        of the labels, if the numbers of classes differ.
+    """
+    left = []
+    # By position: the paths of two models, or of two layers in one model, need not be unique.
+    for old, new in zip(source.weights, target.weights, strict=True):
+        if old.shape == new.shape:
+            new.assign(old)
             continue
-        left.append(name)
-        if value is not None and name.endswith("/direction"):
+        left.append(new.path)
+        if new.name == "direction":
             # The kernel of a convolution whose last input channels are the label's one-hot code.
-            pixels = value.shape[2] - source.num_classes
-            parts = value.value[:, :, :pixels], weight.value[:, :, pixels:]
-            weight.assign(ops.concatenate(parts, axis=2))
+            pixels = old.shape[2] - source.num_classes
+            parts = old.value[:, :, :pixels], new.value[:, :, pixels:]
+            new.assign(ops.concatenate(parts, axis=2))
     return left
 
 

@@ -5,32 +5,33 @@ import math
 import keras
 import numpy as np
 from keras import ops
+from scipy.special import softmax
 
 from keras_pixelcnnpp.backend import compiled, in_batches, on_gpu, read
 from keras_pixelcnnpp.checks import (
     checked_images,
     require_integer,
-    require_number,
     require_temperature,
 )
-from keras_pixelcnnpp.distributions.heads import first_level_above
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 
 def sample_images(
-    model, labels, images, observed_rows, seed, temperature, guidance, batch_size, verbose
+    model, labels, images, observed_rows, seed, temperature, batch_size, verbose
 ) -> np.ndarray:
     """What `AutoregressiveModel.sample` (`images` being `None`) or `complete` returns.
 
     The model keeps the compiled samplers for the next call.
     """
     require_integer("batch_size", batch_size)
-    inputs = _checked_inputs(model, labels, images, observed_rows, temperature, guidance)
+    inputs = _checked_inputs(model, labels, images, observed_rows, temperature)
     if seed is None:  # `keras.utils.set_random_seed` sets that state
         seed = np.random.randint(2**31)  # noqa: NPY002
     require_integer("seed", seed, low=0)
+    if model.num_classes:
+        _choose_classes(model, inputs, int(seed), batch_size)
     count = len(inputs["temperature"])
     if count == 0:
         return np.zeros((0, *model.image_shape), "uint8")
@@ -56,36 +57,47 @@ def _noise(model, seed, index):
     return np.clip(noise, tiny, below_one)
 
 
-def _checked_inputs(model, labels, images, observed_rows, temperature, guidance):
-    """The inputs of a sampler but for noise: a dict of arrays with a row for each image."""
+def _checked_inputs(model, labels, images, observed_rows, temperature):
+    """The inputs of a sampler except noise: a dict of arrays with a row for each image."""
     inputs, count = {}, np.size(labels)
     if images is not None:
-        inputs["image"] = checked_images(images, model.image_shape)
+        inputs["image"] = checked_images(images, model.image_shape, model.num_levels)
         count = len(inputs["image"])
         inputs["known"] = known_pixels(observed_rows, count, model.image_shape)
     if model.num_classes or images is not None:
-        labels = model._network_labels(labels, count)
+        labels = model._checked_labels(labels, count)
     else:
         require_integer("labels", labels)
         count = labels
     if model.num_classes:
         inputs["label"] = labels
     require_temperature(temperature)
-    require_number("guidance", guidance, "[0, inf)")
     inputs["temperature"] = np.full(count, temperature, "float32")
-    if guidance:
-        if not (model.num_classes and model.label_dropout_rate):
-            raise UserError(
-                "Guidance needs a model with classes, trained with label dropout. Received: "
-                f"num_classes={model.num_classes}, label_dropout_rate={model.label_dropout_rate}"
-            )
-        inputs["guidance"] = np.full(count, guidance, "float32")
     return inputs
+
+
+def _choose_classes(model, inputs, seed, batch_size):
+    """Puts a class at random, by its probability given the known pixels, in the place of -1."""
+    rows = np.flatnonzero(inputs["label"] < 0)
+    if not len(rows):
+        return
+    scores = np.zeros((len(rows), model.num_classes))
+    if "image" in inputs:
+        known = np.arange(np.prod(model.image_shape[:2])) < inputs["known"][rows, None]
+        by_pixel = model._class_pixel_log_likelihoods(inputs["image"][rows], batch_size)
+        by_pixel = by_pixel.reshape(len(rows), model.num_classes, -1)
+        scores = np.einsum("nkp,np->nk", by_pixel, known)
+    # Of a stream of their own: an image's noise is the same under a label that is given.
+    uniform = np.array([np.random.default_rng([seed, int(row), 1]).random() for row in rows])
+    cumulative = np.cumsum(softmax(scores.astype("float64"), axis=1), axis=1)
+    chosen = (cumulative < uniform[:, None]).sum(axis=1)
+    inputs["label"] = inputs["label"].copy()
+    inputs["label"][rows] = np.minimum(chosen, model.num_classes - 1)
 
 
 def _compiled_sampler(model, batch):
     """The sampler for such a batch: compiled at a model's first call, then kept."""
-    samplers, kind = model._runners.samplers, ("guidance" in batch, "image" in batch)
+    samplers, kind = model._compiled_functions.samplers, "image" in batch
     if kind not in samplers:
         # On a GPU, TensorFlow's own executor would start some 10^5 small kernels a batch. On a CPU
         # it takes twice as long as XLA does, but XLA takes a minute and a gigabyte to compile.
@@ -132,7 +144,7 @@ def known_pixels(observed_rows, count, image_shape):
 
 
 class PixelSampler:
-    """Maps labels and uniform noise to images: generation, completion and guidance.
+    """Maps labels and uniform noise to images: generation and completion.
 
     All randomness is in the noise, so that one seed gives the same images whatever the batch size.
 
@@ -144,9 +156,8 @@ class PixelSampler:
             `"label"`, int `(batch,)` (absent for an unconditional model);
             `"noise"`, uniform in (0, 1), `(batch, height, width, noise_size)` of the head;
             `"temperature"`, float `(batch,)`;
-            `"guidance"`, float `(batch,)` (may be absent; with it, sampling costs twice as much);
             `"image"`, int `(batch, height, width, channels)`, and `"known"`, int `(batch,)`:
-            so many pixels, in raster order, are taken from the image (both may be absent).
+            the number of pixels, in raster order, that are taken from the image (both may be absent).
 
     Returns:
         uint8 `(batch, height, width, channels)`.
@@ -157,41 +168,30 @@ class PixelSampler:
         self.incremental_pass = IncrementalPass(model)
 
     def __call__(self, inputs):
-        labels, batch_size = inputs.get("label"), ops.shape(inputs["noise"])[0]
-        evaluated = batch_size
-        if "guidance" in inputs:
-            none = ops.full_like(labels, self.model.num_classes)
-            labels, evaluated = ops.concatenate([labels, none]), 2 * batch_size
         records = self.incremental_pass.run(
-            labels,
-            evaluated,
+            inputs.get("label"),
+            ops.shape(inputs["noise"])[0],
             self._choose,
             self.model.image_shape[-1],
             (self._by_pixel(inputs),),
         )
-        records = records[:, :, :batch_size]
         return to_images(ops.transpose(records, (2, 0, 1, 3)), self.model.num_levels)
 
     def _choose(self, parameters, row, column, inputs):
         """Samples one pixel, or takes the known one; `inputs` are those of `_by_pixel`."""
         index = row * self.model.image_shape[1] + column
         noise, temperature = read(inputs["noise"], index), inputs["temperature"]
-        distribution = self.model.distribution
-        guided = "guidance" in inputs
-        if guided:
-            levels = sample_guided(distribution, parameters, noise, inputs["guidance"], temperature)
-        else:
-            levels = distribution.sample(parameters, noise, temperature)
+        levels = self.model.distribution.sample(parameters, noise, temperature)
         if "image" in inputs:
             levels = ops.where(index < inputs["known"], read(inputs["image"], index), levels)
-        return ops.concatenate([levels, levels]) if guided else levels
+        return levels
 
     def _by_pixel(self, inputs):
         """Numbers of an image `(batch, 1)`, images `(pixels, batch, n)`, float32."""
         height, width, _ = self.model.image_shape
         found = {
             name: ops.reshape(inputs[name], (-1, 1))
-            for name in ("temperature", "guidance", "known")
+            for name in ("temperature", "known")
             if name in inputs
         }
         planes = {"noise": inputs["noise"]}
@@ -202,33 +202,3 @@ class PixelSampler:
             found[name] = ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")
         return found
 
-
-def sample_guided(distribution, parameters, noise, weight, temperature):
-    """Samples pixels from `p(x | y)**(1 + w) / p(x)**w`, renormalized channel by channel.
-
-    That is `(1 + w) log p(. | y) - w log p(.)` over all levels, both at the temperature.
-
-    Args:
-        distribution: That of a pixel, from `distributions.heads`.
-        parameters: Its parameters `(2 * batch, num_parameters)`: first all images under their
-            label, then the same images under "no label".
-        noise: Uniform tensor `(batch, noise_size)` in (0, 1); the last are used, one a channel.
-        weight: Tensor `(batch, 1)`, `w`; 0 is no guidance.
-        temperature: Tensor `(batch, 1)`.
-
-    Returns:
-        Float tensor `(batch, channels)` of whole levels.
-
-    Reference:
-        Ho & Salimans 2021, Classifier-Free Diffusion Guidance, eq. 6,
-        https://arxiv.org/abs/2207.12598
-    """
-    uniform = noise[:, distribution.noise_size - distribution.channels :]
-    levels, temperature = [], ops.concatenate([temperature, temperature])
-    for channel in range(distribution.channels):
-        earlier = [ops.concatenate([level, level]) for level in levels]
-        log_probs = distribution.level_log_probs(parameters, earlier, temperature)
-        with_label, without = ops.split(log_probs, 2, axis=0)
-        guided = (1.0 + weight) * with_label - weight * without
-        levels.append(first_level_above(guided, uniform[:, channel : channel + 1]))
-    return ops.concatenate(levels, axis=-1)

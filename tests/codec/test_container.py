@@ -54,7 +54,7 @@ def random_images(model, count=23):
 def promised_bytes(model, images, labels):
     """Of images and labels, every label being as likely."""
     nats = -model.log_prob(images, labels).astype("float64")
-    return (nats.sum() / np.log(2) + len(images) * np.log2(max(model.num_labels, 1))) / 8
+    return (nats.sum() / np.log(2) + len(images) * np.log2(max(model.num_classes, 1))) / 8
 
 
 @pytest.fixture(scope="module")

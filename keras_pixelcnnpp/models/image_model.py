@@ -1,0 +1,266 @@
+"""A Keras model of images and labels: what is given as arrays is checked before Keras's loops."""
+
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pixelcnnpp.backend import (
+    Tensor,
+    device_name,
+    full_float32,
+    keep_freed_memory,
+    value_if_known,
+)
+from keras_pixelcnnpp.checks import (
+    arguments_of,
+    checked_images,
+    checked_labels,
+    require_images,
+    require_one_label,
+)
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.optimizers import keep_own_weights
+
+
+class ImageModel(keras.Model):
+    """A Keras model of images 0 to 255 and integer labels, trained and evaluated by Keras's loops.
+
+    Arrays that are given directly are checked once, before Keras's loop begins. Batches of a
+    `tf.data.Dataset`, a `keras.utils.PyDataset`, a `DataLoader` or a generator go to Keras as they
+    are: shapes and dtypes are checked when a step is traced, and a label or a value of an image
+    that is out of range makes the loss NaN.
+
+    A subclass has `image_shape` and `num_classes`.
+    """
+
+    num_levels = 17  # below so many values, images are taken for levels: see `checked_images`
+    class_names = ()
+    _lowest_label = 0  # -1 where images without a label can be evaluated
+    _lowest_training_label = 0
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), **arguments_of(self)}
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+        """Configures training as `keras.Model.compile`."""
+        super().compile(optimizer, loss, **kwargs)
+        # Keras would create the variables of metrics and optimizer in the first step: too late for
+        # a checkpoint that holds their values, and TensorFlow would trace that step twice.
+        if self._compile_metrics is not None:
+            outputs = ops.zeros((1, max(1, self.num_classes)))
+            self._compile_metrics.build(ops.zeros((1,), "int32"), outputs)
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def compile_from_config(self, config: dict) -> None:
+        # Keras calls its own `compile` only.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit`.
+
+        A model with weight normalization that has not been trained yet first sets its gains and
+        biases from the first batch.
+
+        Args:
+            x: uint8 `(N, height, width, channels)`, or batches `(images, labels)` or `(images,
+                labels, sample_weight)`: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a
+                `torch.utils.data.DataLoader` or a generator.
+            y: Int labels `(N,)` or names of classes, if `x` is an array. With `unlabeled_weight` >
+                0, -1 means that the label isn't known.
+            batch_size: Integer, for arrays; by default 32.
+            epochs: Integer, the last epoch.
+            verbose: 0, 1, 2 or `"auto"`.
+            callbacks: Keras callbacks.
+            validation_split: Float in [0, 1), share of the arrays that is kept for validation.
+            validation_data: `(x, y)` or `(x, y, sample_weight)` of arrays, or batches.
+            **kwargs: Further arguments of `keras.Model.fit`, such as `class_weight`.
+
+        Returns:
+            `keras.callbacks.History`.
+
+        Raises:
+            ValueError: If the model isn't compiled, or images or labels don't fit it.
+        """
+        self._require_compiled("fit")
+        x, y = self._checked(x, y, "fit", self._lowest_training_label)
+        if isinstance(validation_data, tuple | list):
+            images, labels, weight = keras.utils.unpack_x_y_sample_weight(tuple(validation_data))
+            images, labels = self._checked(images, labels, "validation_data", self._lowest_label)
+            validation_data = keras.utils.pack_x_y_sample_weight(images, labels, weight)
+        if "cpu" in device_name():
+            keep_freed_memory()
+        x = self._before_training(x, y)
+        options = {
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "verbose": verbose,
+            "callbacks": callbacks,
+            "validation_split": validation_split,
+            "validation_data": validation_data,
+        }
+        try:
+            return super().fit(x, y, **options, **kwargs)
+        finally:
+            if keras.backend.backend() == "jax":
+                keep_own_weights(self)
+            self._after_training()
+
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Trains on one batch of arrays, as `keras.Model.train_on_batch`."""
+        self._require_compiled("train_on_batch")
+        x, y = self._checked(x, y, "train_on_batch", self._lowest_training_label)
+        return super().train_on_batch(self._before_training(x, y), y, *args, **kwargs)
+
+    @full_float32()
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Measures loss and metrics as `keras.Model.evaluate`; `x` and `y` are those of `fit`."""
+        self._require_compiled("evaluate")
+        if not kwargs.get("_use_cached_eval_dataset"):  # of `fit`, which has checked its arrays
+            x, y = self._checked(x, y, "evaluate", self._lowest_label)
+        with self._state_kept():
+            return super().evaluate(x, y, *args, **kwargs)
+
+    @full_float32()
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Measures one batch of arrays, as `keras.Model.test_on_batch`."""
+        x, y = self._checked(x, y, "test_on_batch", self._lowest_label)
+        return super().test_on_batch(x, y, *args, **kwargs)
+
+    @full_float32()
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        """The output of the model for each image, as `keras.Model.predict`.
+
+        Args:
+            x: As in `fit`; labels are ignored.
+            *args: Further arguments of `keras.Model.predict`, in its order.
+            **kwargs: Further arguments of `keras.Model.predict`.
+
+        Returns:
+            Float32 array: the output of a call.
+
+        Raises:
+            ValueError: If the images don't fit the model.
+        """
+        with self._state_kept():
+            return super().predict(self._checked_images(x, "predict"), *args, **kwargs)
+
+    @full_float32()
+    def predict_on_batch(self, x: Any) -> np.ndarray:
+        """The output of the model for one batch of images, as `keras.Model.predict_on_batch`."""
+        return super().predict_on_batch(self._checked_images(x, "predict_on_batch"))
+
+    def require_images(self, images: Tensor):
+        """Raises a `ValueError` unless a tensor holds images, as far as its values are known yet."""
+        if not hasattr(images, "shape"):
+            raise UserError(
+                f"Invalid input of {type(self).__name__}. Expected images of shape "
+                f"{('N', *self.image_shape)}. Received: {type(images).__name__}"
+            )
+        require_images(images, self.image_shape)
+        if not is_uint8(images) and (values := value_if_known(images)) is not None:
+            checked_images(values, self.image_shape)
+
+    def targets(self, y, lowest):
+        """Labels of a batch, moved into the range of labels, and whether they were in it.
+
+        Args:
+            y: Int tensor `(batch,)` or `(batch, 1)`.
+            lowest: Integer, the lowest label: 0, or -1 if images may have none.
+
+        Returns:
+            Int32 tensor `(batch,)`, and a boolean one.
+
+        Raises:
+            ValueError: If there are no labels, or they are no integers or several for each image.
+        """
+        if y is None:
+            raise UserError(f"A model of {self.num_classes} classes needs labels. Received: y=None")
+        require_one_label(y.shape)
+        dtype = keras.backend.standardize_dtype(y.dtype)
+        if not keras.backend.is_int_dtype(dtype):
+            raise UserError(f"Invalid labels. Expected integers. Received: dtype={dtype}")
+        labels = ops.reshape(ops.cast(y, "int32"), (-1,))
+        inside = ops.clip(labels, lowest, self.num_classes - 1)
+        return inside, labels == inside
+
+    def _before_training(self, x, y):
+        """Called before the first step; returns `x`, perhaps as an equal stream of batches."""
+        return x
+
+    def _after_training(self):
+        """Called when `fit` ends, after an error too."""
+
+    def _require_compiled(self, name):
+        # Keras asks later, and for `evaluate` under torch not at all.
+        if not self.compiled:
+            raise ValueError(f"You must call `compile()` before calling `{name}()`.")
+
+    def _checked(self, x, y, name, lowest):
+        """Arrays of images and labels, checked; other forms of data as they are."""
+        images = self._checked_images(x, name)
+        if not _is_array(x):
+            return images, y
+        if not self.num_classes:
+            # Keras forgets weights that come without labels.
+            return images, np.zeros(len(images), "int32")
+        if y is None:
+            raise UserError(
+                f"`{name}` of a model of {self.num_classes} classes needs labels, as in "
+                f"`model.{name}(images, labels)`. Received: y=None"
+            )
+        y = np.asarray(_to_numpy(y))
+        require_one_label(y.shape)
+        y = y.reshape(-1) if y.ndim == 2 else y
+        return images, checked_labels(y, len(images), self.num_classes, self.class_names, lowest)
+
+    def _checked_images(self, x, name):
+        """An array of images, checked; another form of data as it is."""
+        if x is None or isinstance(x, dict | list | tuple):
+            raise UserError(
+                f"Invalid input of `{name}`. Expected an array of images, or batches of images "
+                f"and labels. Received: {type(x).__name__}"
+            )
+        if not _is_array(x):
+            return x
+        images = checked_images(_to_numpy(x), self.image_shape, self.num_levels)
+        if not len(images):
+            raise UserError(f"`{name}` needs images. Received: x.shape={tuple(x.shape)}")
+        return images
+
+    @contextmanager
+    def _state_kept(self):
+        """Under JAX, whose steps delete the arrays they are given, an error leaves new ones."""
+        try:
+            yield
+        finally:
+            if keras.backend.backend() == "jax":
+                self.jax_state_sync()
+
+
+def is_uint8(tensor: Tensor) -> bool:
+    """Whether a tensor has the dtype of images, so that no value can be out of range."""
+    return keras.backend.standardize_dtype(tensor.dtype) == "uint8"
+
+
+def _is_array(x):
+    """Whether `x` holds all rows, rather than giving batches one after the other."""
+    return hasattr(x, "shape")
+
+
+def _to_numpy(x):
+    return ops.convert_to_numpy(x) if ops.is_tensor(x) else x
