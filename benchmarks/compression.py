@@ -52,7 +52,7 @@ def size_as(kind, image):
 def promised_bits(model, images, labels):
     """The bits that a perfect coder would need for images and labels, any label being as likely."""
     nats = -model.log_prob(images, labels, verbose="auto").astype("float64").sum()
-    return float(nats / np.log(2) + len(images) * np.log2(max(model.num_labels, 1)))
+    return float(nats / np.log(2) + len(images) * np.log2(max(model.num_classes, 1)))
 
 
 def measure(model, images, batch_size):

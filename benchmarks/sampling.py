@@ -51,7 +51,7 @@ def naive_loop(model, images, labels):
         images, labels, noise = inputs
 
         def step(column, images):
-            parameters = model({"image": images, "label": labels}, training=False)
+            parameters = model.pixel_parameters(images, labels[:, None])
             parameters = ops.take(parameters[:, 0, 0], column, axis=1)
             pixel = ops.cast(model.distribution.sample(parameters, noise), "int32")
             return ops.slice_update(images, (0, 0, column, 0), pixel[:, None, None])

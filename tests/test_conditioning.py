@@ -10,7 +10,7 @@ from keras_pixelcnnpp import PixelCNN, PixelCNNPlusPlus
 from keras_pixelcnnpp.conditioning import STRATEGIES, EmbeddingConditioning, MixtureHeadConditioning
 
 NUM_CLASSES = 3
-LABELS = np.array([[2, 0, 3, 1], [1, 1, 2, 0]])  # 3 is "no label"
+LABELS = np.array([[2, 0, 2, 1], [1, 1, 2, 0]])
 SHAPE = (2, 1, 4, 6, 5)
 FEATURES = np.random.default_rng(1).normal(size=(2, 1, 4, 6, 7)).astype("float32")
 

@@ -1,5 +1,6 @@
 """A Keras model of images and labels: what is given as arrays is checked before Keras's loops."""
 
+import inspect
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,16 +61,7 @@ class ImageModel(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: int | str = "auto",
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        **kwargs: Any,
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
         """Trains as `keras.Model.fit`.
 
@@ -82,13 +74,9 @@ class ImageModel(keras.Model):
                 `torch.utils.data.DataLoader` or a generator.
             y: Int labels `(N,)` or names of classes, if `x` is an array. With `unlabeled_weight` >
                 0, -1 means that the label isn't known.
-            batch_size: Integer, for arrays; by default 32.
-            epochs: Integer, the last epoch.
-            verbose: 0, 1, 2 or `"auto"`.
-            callbacks: Keras callbacks.
-            validation_split: Float in [0, 1), share of the arrays that is kept for validation.
-            validation_data: `(x, y)` or `(x, y, sample_weight)` of arrays, or batches.
-            **kwargs: Further arguments of `keras.Model.fit`, such as `class_weight`.
+            *args: Further arguments of `keras.Model.fit`, in its order.
+            **kwargs: Further arguments of `keras.Model.fit`. Its `validation_data` is `(x, y)` or
+                `(x, y, sample_weight)` of arrays, or batches.
 
         Returns:
             `keras.callbacks.History`.
@@ -97,24 +85,19 @@ class ImageModel(keras.Model):
             ValueError: If the model isn't compiled, or images or labels don't fit it.
         """
         self._require_compiled("fit")
+        given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
         x, y = self._checked(x, y, "fit", self._lowest_training_label)
-        if isinstance(validation_data, tuple | list):
-            images, labels, weight = keras.utils.unpack_x_y_sample_weight(tuple(validation_data))
+        validation = given.get("validation_data")
+        if isinstance(validation, tuple | list):
+            images, labels, weight = keras.utils.unpack_x_y_sample_weight(tuple(validation))
             images, labels = self._checked(images, labels, "validation_data", self._lowest_label)
-            validation_data = keras.utils.pack_x_y_sample_weight(images, labels, weight)
+            given["validation_data"] = images, labels, weight
         if "cpu" in device_name():
             keep_freed_memory()
-        x = self._before_training(x, y)
-        options = {
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "verbose": verbose,
-            "callbacks": callbacks,
-            "validation_split": validation_split,
-            "validation_data": validation_data,
-        }
+        given |= {"x": self._before_training(x, y), "y": y}
         try:
-            return super().fit(x, y, **options, **kwargs)
+            with self._state_kept():
+                return super().fit(**given)
         finally:
             if keras.backend.backend() == "jax":
                 keep_own_weights(self)
@@ -244,12 +227,22 @@ class ImageModel(keras.Model):
 
     @contextmanager
     def _state_kept(self):
-        """Under JAX, whose steps delete the arrays they are given, an error leaves new ones."""
+        """An error within leaves the model as it was, or as its last step made it.
+
+        Under JAX, Keras takes the arrays out of the variables while it loops.
+        """
+        if keras.backend.backend() != "jax":
+            yield
+            return
+        variables = [*self.variables, *(self.optimizer.variables if self.compiled else ())]
+        values = [variable._value for variable in variables]
         try:
             yield
         finally:
-            if keras.backend.backend() == "jax":
-                self.jax_state_sync()
+            self.jax_state_sync()
+            for variable, value in zip(variables, values, strict=True):
+                if variable._value is None:  # not one step was made
+                    variable._value = value
 
 
 def is_uint8(tensor: Tensor) -> bool:

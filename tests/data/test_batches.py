@@ -11,14 +11,14 @@ LABELS = np.arange(COUNT) % CLASSES
 
 
 def sequence(**changes):
-    given = {"images": IMAGES, "labels": LABELS, "batch_size": 8, "num_classes": CLASSES}
+    given = {"images": IMAGES, "labels": LABELS, "batch_size": 8}
     return ImageSequence(**given | changes)
 
 
 def collect(batches):
-    """All batches of one epoch in one dict."""
-    parts = [batches[index][0] for index in range(len(batches))]
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    """All batches of one epoch as one: images, labels and perhaps weights."""
+    parts = zip(*(batches[index] for index in range(len(batches))), strict=True)
+    return tuple(map(np.concatenate, parts))
 
 
 def positions(batches):
@@ -26,17 +26,20 @@ def positions(batches):
 
 
 def order(batches):
-    return collect(batches)["image"].max(axis=(1, 2, 3)).tolist()
+    return collect(batches)[0].max(axis=(1, 2, 3)).tolist()
 
 
 def test_every_image_comes_once_with_its_label():
     batches = sequence()
     assert len(batches) == 7
-    assert len(batches[6][0]["image"]) == 2
-    epoch = collect(batches)
+    assert len(batches[6][0]) == 2
+    images, labels = collect(batches)
     assert sorted(order(batches)) == list(range(1, COUNT + 1))
-    np.testing.assert_array_equal(epoch["label"], (epoch["image"][:, 0, 0, 0] - 1) % CLASSES)
-    assert (epoch["image"].dtype, epoch["label"].dtype) == (np.uint8, np.int32)
+    np.testing.assert_array_equal(labels, (images[:, 0, 0, 0] - 1) % CLASSES)
+    assert (images.dtype, labels.dtype) == (np.uint8, np.int32)
+    weighted = sequence(sample_weight=np.arange(COUNT) / 2)
+    images, _, weights = collect(weighted)
+    np.testing.assert_array_equal(weights, (images[:, 0, 0, 0] - 1) / 2)
 
 
 def test_order_depends_on_seed_and_epoch_only():
@@ -60,7 +63,7 @@ def test_half_of_the_images_are_mirrored():
     flipped = []
     for epoch in range(40):
         batches.set_epoch(epoch)
-        images, original = collect(batches)["image"], IMAGES[positions(batches)]
+        images, original = collect(batches)[0], IMAGES[positions(batches)]
         mirrored = images[:, 0, 2, 0] > 0
         np.testing.assert_array_equal(images[mirrored], original[mirrored, :, ::-1])
         np.testing.assert_array_equal(images[~mirrored], original[~mirrored])
@@ -75,7 +78,7 @@ def test_half_of_the_images_are_crops_of_the_larger_ones(rng):
     cropped, places = [], np.zeros((3, 2))
     for epoch in range(40):
         batches.set_epoch(epoch)
-        for row, image in zip(positions(batches), collect(batches)["image"], strict=True):
+        for row, image in zip(positions(batches), collect(batches)[0], strict=True):
             cropped.append(not np.array_equal(image, IMAGES[row]))
             if cropped[-1]:
                 matches = [
@@ -90,12 +93,7 @@ def test_half_of_the_images_are_crops_of_the_larger_ones(rng):
     np.testing.assert_allclose(places / places.sum(), 1 / 6, atol=0.06)
     # Another stream than the order's.
     shuffled = collect(sequence(larger_images=larger, seed=3))
-    np.testing.assert_array_equal(shuffled["label"], collect(sequence(seed=3))["label"])
-
-
-def test_unconditional_batches_have_no_label():
-    batches = sequence(labels=np.full(COUNT, -1), num_classes=0)
-    assert set(batches[0][0]) == {"image"}
+    np.testing.assert_array_equal(shuffled[1], collect(sequence(seed=3))[1])
 
 
 @pytest.mark.parametrize(

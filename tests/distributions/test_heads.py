@@ -26,7 +26,8 @@ def test_a_head_of_the_users_own(monkeypatch):
     monkeypatch.setitem(HEADS, "single", Single)
     model = PixelCNNPlusPlus((4, 4, 1), 0, 4, filters=4, num_resolutions=1, head="single")
     assert isinstance(model.distribution, Single)
-    assert model({"image": np.zeros((1, 4, 4, 1), "uint8")}).shape == (1, 1, 4, 4, 3)
+    images = ops.zeros((1, 4, 4, 1), "uint8")
+    assert model.pixel_parameters(images).shape == (1, 1, 4, 4, 3)
     assert type(model).from_config(model.get_config()).head == "single"
 
 

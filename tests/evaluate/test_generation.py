@@ -199,7 +199,7 @@ def test_images_grids_and_report(pixelcnnpp, run):
     report = report_of(run)
     assert not {"metrics", "memorization", "temperatures"} & set(report)
     assert (report["count"], report["per_class"], report["seed"]) == (9, 3, 5)
-    options = {"per_class": 3, "seed": 5, "temperature": 1, "guidance": 0, "completions": 4}
+    options = {"per_class": 3, "seed": 5, "temperature": 1, "completions": 4}
     assert report["options"] == {**options, "reference": "none", "temperatures": ""}
     model = keras.models.load_model(run.model_keras)
     labels = np.repeat(np.arange(3), 3)
@@ -290,7 +290,6 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
     ("options", "message"),
     [
         (("--temperature", 0), "temperature"),
-        (("--guidance", 1), "label dropout"),
         (("--temperatures", "1,-1"), "numbers above 0"),
         (("--reference", "train"), "wasn't trained on"),
         (("--data", "nowhere"), "nowhere"),

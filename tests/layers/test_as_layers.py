@@ -33,7 +33,7 @@ def test_layer(rng, cls, arguments, input_shape, output_shape):
     check_layer(cls, arguments, [x], output_shape)
 
 
-LABELS = np.int32([[2, 0, 3, 1], [1, 1, 2, 0]])  # 3 is "no label"
+LABELS = np.int32([[2, 0, 2, 1], [1, 1, 2, 0]])
 
 
 @pytest.mark.parametrize("name", sorted({*conditioning.STRATEGIES} - {"mixture_head"}))

@@ -26,7 +26,7 @@ MASKED = (kp.PixelCNN, kp.GatedPixelCNN)
 def test_trains_and_comes_back(cls, head, conditioning, tmp_path):
     split = tiny.tiny_split(24)
     arguments = {"num_classes": 3, "num_levels": 5, "label_loss_weight": 0.3, "dropout_rate": 0.0}
-    arguments |= {"label_dropout_rate": 0.0, "head": head, "conditioning": conditioning}
+    arguments |= {"head": head, "conditioning": conditioning}
     model = enumeration.enumerable_model((4, 4, 1), cls, **arguments)
     model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9))
     how = {"batch_size": 12, "shuffle": False, "verbose": 0}
@@ -72,7 +72,6 @@ def test_saved_after_a_phase_by_likelihood_alone(tmp_path, learn_logit_scale):
 PYRAMID = {"filters": (4, 6), "num_blocks": (1, 2), "num_resolutions": 2}
 COMMON = {
     "num_mixtures": 3,
-    "label_dropout_rate": 0.1,
     "label_loss_weight": 0.2,
     "num_candidates": 4,
     "unlabeled_weight": 0.3,
@@ -138,8 +137,8 @@ def test_defaults_suit_the_number_of_classes(cls, num_classes):
     if cls is kp.PixelCNNPlusPlus:
         split = tiny.tiny_split(4)
         model.compile("sgd", run_eagerly=True)
-        labels = {"label": split.labels % num_classes} if num_classes else {}
-        metrics = model.fit({"image": split.images, **labels}, verbose=0).history
+        labels = split.labels % num_classes if num_classes else None
+        metrics = model.fit(split.images, labels, verbose=0).history
         assert ("accuracy" in metrics) == (num_classes == 2)
 
 

@@ -21,15 +21,14 @@ def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
         lambda self, *arguments: calls.append(arguments) or original(self, *arguments),
     )
     model.compile(optimizer=keras.optimizers.SGD(0.1))
-    data = {"image": IMAGES, "label": LABELS}
-    history = model.fit(data, epochs=8, batch_size=12, verbose=0).history
+    history = model.fit(IMAGES, LABELS, epochs=8, batch_size=12, verbose=0).history
     assert history.keys() == {"loss", "bits_per_dim"}
     assert history["loss"][-1] < history["loss"][0]
     assert len(calls) == 1
     assert int(model._initialized) == 1
     # All of them, in another order.
     assert sorted(map(bytes, calls[0][0])) == sorted(map(bytes, IMAGES))
-    model.fit(data, epochs=1, batch_size=12, verbose=0)
+    model.fit(IMAGES, LABELS, epochs=1, batch_size=12, verbose=0)
     assert len(calls) == 1
 
 
@@ -78,7 +77,7 @@ def test_arguments_in_keras_order():
 def test_arrays_are_trained_on_as_their_batches_are():
     weights = np.linspace(0, 2, len(IMAGES))
     batches = [
-        ({"image": IMAGES[start : start + 4], "label": LABELS[start : start + 4]}, None, weight)
+        (IMAGES[start : start + 4], LABELS[start : start + 4], weight)
         for start, weight in zip((0, 4, 8), np.split(weights.astype("float32"), 3), strict=True)
     ]
     model = tiny.untrained_pixelcnn(dropout_rate=0.0)
@@ -103,23 +102,6 @@ def test_arrays_are_trained_on_as_their_batches_are():
     assert history["val_loss"] == [pytest.approx(result["loss"], rel=1e-5)]
 
 
-@pytest.mark.tensorflow  # of the others, it would test Keras
-def test_arrays_are_shuffled_each_epoch(monkeypatch):
-    model, seen = tiny.tiny_model(), []
-    original = type(model).compute_loss
-
-    def compute_loss(self, x=None, *args, **kwargs):
-        seen.extend(map(bytes, ops.convert_to_numpy(x["image"])))
-        return original(self, x, *args, **kwargs)
-
-    monkeypatch.setattr(type(model), "compute_loss", compute_loss)
-    model.compile("sgd", run_eagerly=True)
-    model.fit(IMAGES, LABELS, 5, 2, 0)
-    first, second = seen[:12], seen[12:]
-    assert sorted(first) == sorted(second) == sorted(map(bytes, IMAGES))
-    assert first != second
-
-
 OFFSETS = np.array([0.1, -0.2, 0.4])
 WEIGHTS = np.arange(12) % 3 + 0.5
 
@@ -131,10 +113,10 @@ def test_loss_and_metrics(unlabeled_weight):
     options["num_candidates"] = None if unlabeled_weight else 2
     model = tiny.untrained_pixelcnn(dropout_rate=0.0, initial_logit_scale=0.3, **options)
     model.initialize(IMAGES, LABELS)
-    model.posterior.class_bias.assign([*OFFSETS, 0.0])
+    model.posterior.class_bias.assign(OFFSETS)
     model.compile(keras.optimizers.SGD(0.0))
     labeled = np.arange(12) % 4 > 1 if unlabeled_weight else np.ones(12, bool)
-    inputs = {"image": IMAGES, "label": np.where(labeled, LABELS, -1)}
+    labels = np.where(labeled, LABELS, -1)
     scores = model.class_log_likelihoods(IMAGES).astype("float64")
     own = scores[np.arange(12), LABELS]
     of_none = logsumexp(scores, axis=1) - np.log(3)
@@ -145,7 +127,7 @@ def test_loss_and_metrics(unlabeled_weight):
     for weights, batch_size in ((None, 12), (WEIGHTS, 12), (WEIGHTS[:, None], 5)):
         given = np.ones(12) if weights is None else weights.reshape(-1)
         result = model.evaluate(
-            inputs, batch_size=batch_size, sample_weight=weights, verbose=0, return_dict=True
+            IMAGES, labels, batch_size, 0, sample_weight=weights, return_dict=True
         )
         expected = {
             "loss": np.mean(losses * given),

@@ -1,4 +1,4 @@
-"""What a Keras user gives to a model first: it works, or the error says what to give."""
+"""The forms of data that Keras's methods take: all of it is used, and bad values are seen."""
 
 import keras
 import numpy as np
@@ -6,45 +6,61 @@ import pytest
 import tiny
 from tiny import IMAGES, LABELS
 
+from keras_pixelcnnpp import BaselineCNN
 from keras_pixelcnnpp.distributions.levels import to_levels
+from keras_pixelcnnpp.errors import UserError
 
 
 class Batches(keras.utils.PyDataset):
-    """Six images a batch, as `(image, label)` or as a dict."""
+    """Two batches of six images."""
 
-    def __init__(self, form):
-        super().__init__()
-        self.form = form
+    def __init__(self, images=IMAGES, labels=LABELS, workers=1):
+        super().__init__(workers=workers)
+        self.images, self.labels = images, labels
 
     def __len__(self):
         return 2
 
     def __getitem__(self, index):
         rows = slice(6 * index, 6 * index + 6)
-        return self.form(IMAGES[rows], LABELS[rows])
+        return self.images[rows], self.labels[rows]
 
 
-def as_tuple(images, labels):
-    return images, labels
-
-
-def as_dict(images, labels):
-    return ({"image": images, "label": labels},)
-
-
-def tf_data(form):
+def tf_data(images=IMAGES, labels=LABELS):
     tf = pytest.importorskip("tensorflow")
-    return tf.data.Dataset.from_tensor_slices(form(IMAGES, LABELS)).batch(6)
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(6)
 
 
-def data_loader(form):
+def read_once(images=IMAGES, labels=LABELS):
+    """A `tf.data.Dataset` whose source is an iterator."""
+    tf = pytest.importorskip("tensorflow")
+    shapes = (None, *images.shape[1:]), (None,)
+    specs = tuple(map(tf.TensorSpec, shapes, (images.dtype, labels.dtype)))
+    batches = generator(images, labels)
+    return tf.data.Dataset.from_generator(lambda: batches, output_signature=specs)
+
+
+def data_loader(images=IMAGES, labels=LABELS):
     torch = pytest.importorskip("torch")
-    images = torch.utils.data.TensorDataset(torch.tensor(IMAGES), torch.tensor(LABELS))
+    images = torch.utils.data.TensorDataset(torch.tensor(images), torch.tensor(labels))
     return torch.utils.data.DataLoader(images, batch_size=6)
 
 
-def generator(form):
-    return (Batches(form)[index] for index in range(2))
+def read_once_by_torch():
+    torch = pytest.importorskip("torch")
+
+    class Stream(torch.utils.data.IterableDataset):
+        rows = zip(IMAGES, LABELS, strict=True)
+
+        def __iter__(self):
+            return self.rows
+
+    return torch.utils.data.DataLoader(Stream(), batch_size=6)
+
+
+def generator(images=IMAGES, labels=LABELS):
+    batches = Batches(images, labels)
+    return (batches[index] for index in range(2))
 
 
 @pytest.fixture(scope="module")
@@ -61,64 +77,127 @@ def expected(model):
     return float(np.mean(-model.log_prob(IMAGES, LABELS))) / (16 * np.log(2))
 
 
-# Keras's own word at the end of every generator.
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
-@pytest.mark.parametrize("form", [as_tuple, as_dict])
-@pytest.mark.parametrize("make", [Batches, tf_data, generator, data_loader])
-def test_batches_of_any_kind(model, expected, make, form):
-    if make is data_loader and form is as_dict:
-        pytest.skip("a TensorDataset gives tuples")
-    history = model.fit(make(form), verbose=0, validation_data=make(form)).history
-    result = model.evaluate(make(form), verbose=0, return_dict=True)
+# Keras's own words about streams.
+runs_out = pytest.mark.filterwarnings(
+    "ignore:Your input ran out of data", "ignore:`shuffle=True` was passed"
+)
+KINDS = [Batches, tf_data, generator, data_loader]
+
+
+@runs_out
+@pytest.mark.parametrize("make", KINDS)
+def test_batches_of_any_kind(model, expected, make):
+    history = model.fit(make(), verbose=0, validation_data=make()).history
+    result = model.evaluate(make(), verbose=0, return_dict=True)
     assert result["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
     assert history["val_bits_per_dim"] == pytest.approx([expected], rel=1e-5)
+    if make is not generator:
+        probabilities = model.class_probabilities(IMAGES)
+        np.testing.assert_allclose(model.predict(make(), verbose=0), probabilities, rtol=1e-4)
 
 
-def test_arrays_with_labels_beside_or_within(model, expected):
-    within = {"image": IMAGES, "label": LABELS}
+def test_arrays(model, expected):
     column = LABELS[:, None]  # as keras.datasets.cifar10 has them
     names = np.array(model.class_names)[LABELS]
-    given = [(IMAGES, LABELS), (IMAGES, column), (IMAGES, names), (within,), (within, LABELS)]
-    for arguments in given:
-        result = model.evaluate(*arguments, batch_size=6, verbose=0, return_dict=True)
+    for labels in (LABELS, column, names):
+        result = model.evaluate(IMAGES, labels, batch_size=6, verbose=0, return_dict=True)
         assert result["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
-    for validation in [(IMAGES, LABELS), within, (within,)]:
-        history = model.fit(IMAGES, LABELS, validation_data=validation, verbose=0).history
+        history = model.fit(IMAGES, labels, validation_data=(IMAGES, labels), verbose=0).history
         assert history["val_bits_per_dim"] == pytest.approx([expected], rel=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
-def test_a_generator_trains_a_model_that_saw_nothing_yet():
+class PlainModel(keras.Model):
+    """What Keras alone makes of a stream."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+        self.build((None, 4, 4, 1))
+
+    def build(self, input_shape):
+        self.dense.build((None, 16))
+
+    def call(self, x):
+        return self.dense(keras.ops.reshape(keras.ops.cast(x, "float32"), (-1, 16)))
+
+
+def steps_of(method, model, batches):
+    """How many steps a method makes."""
+    steps = []
+    event = "on_train_batch_end" if method == "fit" else "on_test_batch_end"
+    count = keras.callbacks.LambdaCallback(**{event: lambda step, logs: steps.append(step)})
+    getattr(model, method)(batches, verbose=0, callbacks=[count])
+    return len(steps)
+
+
+@runs_out
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+@pytest.mark.parametrize("make", [*KINDS, read_once, read_once_by_torch])
+def test_as_many_steps_as_keras(make, method):
+    model, plain = tiny.untrained_pixelcnn(), PlainModel()
+    model.compile("sgd")
+    plain.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    plain.optimizer.build(plain.trainable_variables)
+    plain.evaluate(np.zeros((6, 4, 4, 1), "uint8"), np.zeros(6), verbose=0)  # builds its loss
+    assert steps_of(method, model, make()) == steps_of(method, plain, make()) == 2
+
+
+@runs_out
+@pytest.mark.parametrize("make", [tf_data, data_loader])
+def test_a_stream_for_the_initialization_is_read_once_for_each_epoch(make):
+    model, read = tiny.untrained_pixelcnn(), []
+    model.compile("sgd")
+    steps = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: read.append(step))
+    model.fit(make(), epochs=3, verbose=0, callbacks=[steps])
+    assert int(model._initialized) == 1
+    assert read == [0, 1] * 3
+
+
+@runs_out
+@pytest.mark.torch
+def test_workers_that_are_spawned():
+    """A `DataLoader` is pickled for them."""
+    torch = pytest.importorskip("torch")
+    images = torch.utils.data.TensorDataset(torch.tensor(IMAGES), torch.tensor(LABELS))
+    how = {"num_workers": 1, "multiprocessing_context": "spawn"}
     model = tiny.untrained_pixelcnn()
     model.compile("sgd")
-    steps = []
-    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: steps.append(step))
-    model.fit(generator(as_tuple), verbose=0, callbacks=[count])
-    assert int(model._initialized) == 1
-    assert steps == [0, 1]  # the batch that was looked at is not lost
+    model.fit(torch.utils.data.DataLoader(images, batch_size=6, **how), verbose=0)
 
 
-@pytest.mark.parametrize("method", ["fit", "evaluate"])
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch"])
 def test_a_model_has_to_be_compiled(method):
+    model = tiny.untrained_model()
     with pytest.raises(ValueError, match=r"call `compile\(\)`"):
-        getattr(tiny.untrained_model(), method)(IMAGES, LABELS)
+        getattr(model, method)(IMAGES, LABELS)
+    assert int(model._initialized) == 0
 
 
 def test_images_alone_give_class_probabilities(model):
     expected = model.class_probabilities(IMAGES)
-    lists = (list(batch) for batch in generator(as_tuple))  # as a DataLoader gives them
-    for inputs in (IMAGES, IMAGES[..., 0], list(IMAGES), {"image": IMAGES}, lists):
-        np.testing.assert_allclose(model.predict(inputs, verbose=0), expected, rtol=1e-4)
+    for images in (IMAGES, IMAGES[..., 0], Batches(workers=2)):
+        np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=1e-4)
     called = keras.ops.convert_to_numpy(model(IMAGES))
     np.testing.assert_allclose(called, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("given", [{0: 0.0, 1: 1.0, 2: 3.0}, {1: 4.0}])
-def test_class_weights_are_those_of_the_images(model, given):
+def test_predict_calls_its_callbacks(model):
+    seen = []
+    events = ("on_predict_begin", "on_predict_batch_end", "on_predict_end")
+    record = {name: (lambda *_, name=name, **__: seen.append(name)) for name in events}
+    callback = type("Record", (keras.callbacks.Callback,), record)()
+    model.predict(IMAGES, batch_size=6, verbose=0, callbacks=[callback])
+    assert seen == ["on_predict_begin", *["on_predict_batch_end"] * 2, "on_predict_end"]
+
+
+@runs_out
+@pytest.mark.parametrize("given", [{0: 0.0, 1: 1.0, 2: 3.0}])
+@pytest.mark.parametrize("make", [None, Batches, tf_data])
+def test_class_weights_are_those_of_the_images(model, given, make):
     weights = np.array([given.get(label, 1.0) for label in range(3)])
     losses = -model.log_prob(IMAGES, LABELS) / (16 * np.log(2))
-    how = {"class_weight": given, "batch_size": 12, "verbose": 0}
-    history = model.fit(IMAGES, LABELS, **how).history
+    data = (IMAGES, LABELS) if make is None else (make(),)
+    history = model.fit(*data, class_weight=given, verbose=0).history
     # Keras divides a weighted loss by the number of images.
     assert history["loss"] == pytest.approx([np.mean(losses * weights[LABELS])], rel=1e-5)
 
@@ -129,46 +208,86 @@ def test_there_is_a_weight_for_each_image(model, method):
         getattr(model, method)(IMAGES, LABELS, sample_weight=np.ones(20), verbose=0)
 
 
-def test_batches_have_no_names_of_classes(model):
-    batches = ((IMAGES, np.array(["Class1"] * 12)) for _ in range(2))
-    with pytest.raises(ValueError, match="Expected integers in batches"):
-        model.evaluate(batches, verbose=0)
-
-
 @pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch"])
 def test_a_batch_by_itself(model, expected, method):
     bits = getattr(model, method)(IMAGES, LABELS, return_dict=True)["bits_per_dim"]
     assert bits == pytest.approx(expected, rel=1e-5)
 
 
-# Keras's own words; and TensorFlow, in whose pipeline the check is, has errors of its own.
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
-@pytest.mark.parametrize("method", ["fit", "evaluate"])
-@pytest.mark.parametrize("make", [Batches, tf_data, generator, data_loader])
-def test_labels_of_later_batches(model, monkeypatch, make, method):
-    monkeypatch.setitem(globals(), "LABELS", np.concatenate([LABELS[:6], LABELS[6:] + 1]))
-    before = model.log_prob(IMAGES, LABELS % 3)
-    with pytest.raises(Exception, match=r"Expected integers from 0 to 2\b"):
-        getattr(model, method)(make(as_tuple), verbose=0)
-    # The model, whose learning rate is 0, is still there.
-    np.testing.assert_allclose(model.log_prob(IMAGES, LABELS % 3), before, rtol=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
-@pytest.mark.parametrize("make", [Batches, tf_data, generator, data_loader])
-def test_images_of_later_batches(model, monkeypatch, make):
+@runs_out
+@pytest.mark.parametrize("make", KINDS)
+def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(model, make):
+    """The loss is NaN, or torch raises; the image gives no gradient."""
+    before = model.get_weights()
     images = IMAGES.astype("int32")
     images[8, 1, 2] = 256
-    monkeypatch.setitem(globals(), "IMAGES", images)
-    with pytest.raises(Exception, match="Expected integers from 0 to 255"):
-        model.evaluate(make(as_tuple), verbose=0)
+    for bad in ((IMAGES, LABELS + LABELS // 2), (images, LABELS)):
+        for method in ("fit", "evaluate"):
+            try:
+                result = getattr(model, method)(make(*bad), verbose=0)
+            except UserError as error:
+                assert "from 0 to 256" in str(error)
+                continue
+            loss = result.history["loss"][0] if method == "fit" else result[0]
+            assert np.isnan(loss)
+    for found, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("batches", [False, True])
-def test_levels_are_no_images(batches):
+LEVELS = to_levels(IMAGES, 5)
+
+
+@runs_out
+@pytest.mark.parametrize("kind", ["model", "CNN"])
+def test_levels_are_no_images(kind):
+    """The same at every entrance, in the second `fit` as in the first."""
     model = tiny.untrained_model(num_levels=5)
+    if kind == "CNN":
+        model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
     model.compile("adam")
-    levels = to_levels(IMAGES, 5)
-    data = (iter([(levels, LABELS)]),) if batches else (levels, LABELS)
-    with pytest.raises(ValueError, match=r"from 0 to 4\. Spread them, as in .*255 / 4"):
-        model.fit(*data, verbose=0)
+    entrances = [
+        lambda: model.fit(LEVELS, LABELS, verbose=0),
+        lambda: model.fit(IMAGES, LABELS, verbose=0, validation_data=(LEVELS, LABELS)),
+        lambda: model.evaluate(LEVELS, LABELS, verbose=0),
+        lambda: model.predict(LEVELS, verbose=0),
+        lambda: model.train_on_batch(LEVELS, LABELS),
+        lambda: model.class_probabilities(LEVELS),
+    ]
+    if kind == "model":
+        entrances += [
+            lambda: model.initialize(LEVELS, LABELS),
+            lambda: model.fit((batch for batch in [(LEVELS, LABELS)]), verbose=0),
+            lambda: model.log_prob(LEVELS, LABELS),
+            lambda: model.evidence_map(LEVELS, LABELS, LABELS),
+            lambda: model.complete(LEVELS, 1, LABELS),
+        ]
+    for enter in entrances:
+        with pytest.raises(ValueError, match=r"from 0 to 4, which look like levels\. .*255 / 4"):
+            enter()
+    model.fit(IMAGES, LABELS, verbose=0)
+    with pytest.raises(ValueError, match="levels"):
+        model.fit(LEVELS, LABELS, verbose=0)
+    model.class_probabilities(np.zeros_like(IMAGES))  # black images are images
+
+
+@pytest.mark.parametrize("metric", ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2)])
+def test_compiled_metrics_compare_probabilities_with_labels(metric):
+    model = tiny.tiny_model(dropout_rate=0.0)
+    model.compile(keras.optimizers.SGD(0.0), weighted_metrics=[metric])
+    history = model.fit(IMAGES, LABELS, validation_data=(IMAGES, LABELS), verbose=0).history
+    ranks = np.argsort(-model.class_probabilities(IMAGES), axis=1)[:, : getattr(metric, "k", 1)]
+    expected = np.mean([label in best for label, best in zip(LABELS, ranks, strict=True)])
+    name = getattr(metric, "name", metric)
+    assert history[f"val_{name}"] == pytest.approx([expected])
+    assert name not in history  # training doesn't know the probabilities of all classes
+    result = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    assert result[name] == pytest.approx(expected)
+
+
+def test_evaluate_scores_the_classes_once():
+    model = tiny.tiny_model()
+    model.compile("sgd", run_eagerly=True)
+    calls, original = [], model.class_log_likelihood_tensor
+    model.class_log_likelihood_tensor = lambda x: calls.append(len(x)) or original(x)
+    model.evaluate(IMAGES, LABELS, batch_size=6, verbose=0)
+    assert calls == [6, 6]

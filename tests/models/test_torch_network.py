@@ -26,7 +26,6 @@ def trained(jit_compile):
         filters=3,  # features are not a multiple of four bytes of dropout
         conditioning="one_hot+film+mixture_head",
         dropout_rate=0.3,
-        label_dropout_rate=0.2,
         label_loss_weight=0.3,
         unlabeled_weight=0.5,
     )
@@ -49,7 +48,7 @@ def assert_trained_alike(model, history):
 @pytest.mark.slow
 def test_compiled_training_is_that_of_keras():
     model, history = trained(jit_compile=True)
-    (compiled,) = model._runners.network._functions.values()  # not for the last batch
+    (compiled,) = model._compiled_functions.network._functions.values()  # not for the last batch
     assert compiled[0] is not None
     assert_trained_alike(model, history)
 
@@ -73,7 +72,7 @@ def test_threads_share_what_is_compiled_to_score():
         thread.start()
     for thread in threads:
         thread.join()
-    (compiled,) = model._runners.network._functions.values()
+    (compiled,) = model._compiled_functions.network._functions.values()
     assert compiled[0] is not None
     np.testing.assert_allclose(received, [expected, expected], rtol=1e-5)
     # The weights that it was compiled with are not in it.

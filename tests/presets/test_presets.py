@@ -48,7 +48,7 @@ def test_config_is_a_serialized_keras_object(saved, trained):
 def test_weights_of_a_trained_model_have_no_optimizer(saved, tmp_path):
     trained = tiny.tiny_model()
     trained.compile(optimizer=keras.optimizers.Adam(use_ema=True))
-    trained.fit({"image": SPLIT.images, "label": SPLIT.labels}, verbose=0)
+    trained.fit(SPLIT.images, SPLIT.labels, verbose=0)
     trained.save_to_preset(tmp_path / "trained")
     size = (tmp_path / "trained" / "model.weights.h5").stat().st_size
     assert size == (saved / "model.weights.h5").stat().st_size

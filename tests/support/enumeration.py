@@ -9,8 +9,6 @@ from scipy.stats import chisquare
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
-NO_LABEL = -1
-
 
 def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
     """A model of images of four sub-pixels with four levels and two classes."""
@@ -21,7 +19,6 @@ def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
         "num_blocks": 1,
         "num_mixtures": 2,
         "conditioning": "bias",
-        "label_dropout_rate": 0.1,
         "label_loss_weight": 0.0,
     }
     if cls is PixelCNNPlusPlus:
