@@ -72,11 +72,6 @@ __all__ = [
 ]
 
 
-# Keras looks for the class of an .h5 file by its name alone.
-for _model in (BaselineCNN, GatedPixelCNN, PixelCNN, PixelCNNPlusPlus):
-    keras.saving.get_custom_objects()[_model.__name__] = _model
-
-
 def __getattr__(name):
     # On demand: TensorFlow Probability is an extra, and takes seconds to import.
     if name == "DiscretizedLogisticMixture":
