@@ -34,7 +34,7 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
         from kserve.protocol.rest.server import RESTServer
     except ImportError as error:
         raise not_installed("Serving", "kserve") from error
-    model = SavedModelClassifier(path)
+    model = SavedModelClassifier(path).load()
 
     class ServedModel(Model):
         """Answers KServe's V1 protocol, which is TensorFlow Serving's; NaN becomes `null`."""

@@ -43,9 +43,7 @@ sys.exit()
 COMMAND = "import pixelcnnpp; pixelcnnpp.main()"
 
 
-def in_a_fresh_process(
-    folder, installed, program="import keras_pixelcnnpp", backend="", **environ
-):
+def in_a_fresh_process(folder, installed, program="import keras_pixelcnnpp", backend="", **environ):
     """Runs a program where there are only such a Keras and some backends of this content."""
     files = {"script.py": program, "keras.py": KERAS}
     for name, content in {**files, **{f"{name}.py": backend for name in installed}}.items():
