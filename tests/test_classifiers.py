@@ -281,7 +281,7 @@ def test_images_for_the_biases_are_of_all_classes():
 
 def test_biases_of_a_model_are_replaced():
     model = tiny.untrained_model(label_loss_weight=0.1, initial_logit_scale=0.5)
-    model.posterior.class_bias.assign([3.0, 0.0, 0.0, 0.0])
+    model.posterior.class_bias.assign([3.0, 0.0, 0.0])
     split = tiny.tiny_split(60)
     refit_class_bias(model, split.images, split.labels, batch_size=32, seed=0)
     probabilities = model.class_probabilities(split.images)
