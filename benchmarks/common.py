@@ -28,7 +28,7 @@ Output = Annotated[Path | None, Option(help="Write the numbers as JSON.")]
 
 def pixelcnnpp(*words, **options):
     """Runs `pixelcnnpp` with these words and options."""
-    command = [sys.executable, "-m", "keras_pixelcnnpp.cli", *words, *words_of(options)]
+    command = [sys.executable, "-m", "pixelcnnpp", *words, *words_of(options)]
     subprocess.run(command, check=True)
 
 

@@ -61,7 +61,7 @@ def server(savedmodel):
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = str(listening.getsockname()[1])
-    command = [sys.executable, "-m", "keras_pixelcnnpp.cli", "savedmodel", "serve", savedmodel]
+    command = [sys.executable, "-m", "pixelcnnpp", "savedmodel", "serve", savedmodel]
     command += ["--port", port, "--name", "model"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}/v1/models/model"

@@ -1,10 +1,7 @@
 """Conditional PixelCNN++ for Keras 3: generates, classifies and scores images."""
 
 import json
-import logging
 import os
-import re
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,28 +20,16 @@ if "KERAS_BACKEND" not in os.environ and _installed:
     os.environ["KERAS_BACKEND"] = _chosen if _chosen in _installed else _installed[0]
 # TensorFlow reads it when it is imported. What goes wrong in its C++ code raises an exception too.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Each model is traced once. TensorFlow counts all of them as one function, of Keras's or of
-# `backend.compiled`, and warns at the fifth.
-_retracing = re.compile(r"(TensorFlowTrainer|compiled)\..* triggered tf.function retracing")
-logging.getLogger("tensorflow").addFilter(
-    lambda record: _retracing.search(record.getMessage()) is None
-)
 
 _backend = os.environ.get("KERAS_BACKEND", "tensorflow")
 if _backend not in _installed:
     _advice = (
         f"Install it with `pip install {_backend}`, or set" if _backend in _BACKENDS else "Set"
     )
-    _message = (
+    raise ImportError(
         f"The Keras backend {_backend!r} is not installed. {_advice} the environment variable "
         f"KERAS_BACKEND to a backend that is installed. Found: {', '.join(_installed) or 'none'}"
     )
-    if Path(sys.argv[0]).stem == "pixelcnnpp":  # the command, which prints no traceback
-        print(f"pixelcnnpp: error: {_message}", file=sys.stderr)
-        sys.exit(2)
-    raise ImportError(_message)
-
-import keras
 
 from keras_pixelcnnpp import codec, conditioning, data, distributions, export  # noqa: F401
 from keras_pixelcnnpp.backend import keep_freed_memory
@@ -70,11 +55,6 @@ __all__ = [
     "keep_freed_memory",
     "upload_preset",
 ]
-
-
-# Keras looks for the class of an .h5 file by its name alone.
-for _model in (BaselineCNN, GatedPixelCNN, PixelCNN, PixelCNNPlusPlus):
-    keras.saving.get_custom_objects()[_model.__name__] = _model
 
 
 def __getattr__(name):

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -104,10 +105,9 @@ def compiled(
         def any_rows(array):
             return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
-        def traced(inputs):
-            return function(inputs)
-
         signature = None if example is None else [keras.tree.map_structure(any_rows, example)]
+        # TensorFlow warns at the fifth function with the same code; a `partial` has none.
+        traced = partial(function)
         step = tf.function(traced, signature, False, xla or None, reduce_retracing=True)
     elif keras.backend.backend() == "jax":
         import jax

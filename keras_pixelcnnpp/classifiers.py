@@ -1,11 +1,12 @@
 """scikit-learn classifiers, trained already or by `fit`; class biases fitted after training."""
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
@@ -13,7 +14,7 @@ from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from keras_pixelcnnpp.checks import checked_images, require_integer
 from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
@@ -130,7 +131,8 @@ class PixelCNNClassifier(ImageClassifier):
             are learned slowly.
         model_options: Dict of arguments of the model that replace the preset's, such as
             `num_candidates`.
-        seed: Integer. `fit` sets Keras's global seed to it.
+        seed: Integer, decides the initial weights, the order of the images and dropout. Python's,
+            NumPy's and Keras's global random states stay as they are.
 
     Attributes:
         classes_: The labels as `fit` was given them, sorted; around a trained model 0, 1, ….
@@ -173,19 +175,25 @@ class PixelCNNClassifier(ImageClassifier):
         self.model_options = model_options
         self.seed = seed
 
-    def fit(self, X: ArrayLike, y: Sequence) -> Self:  # noqa: N803
+    def fit(
+        self,
+        X: ArrayLike,  # noqa: N803
+        y: Sequence,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Trains a new model.
 
         Args:
             X: As in `predict_proba`.
             y: `[count]`, the class of each image: integers, texts, or what else can be sorted.
+            sample_weight: Float `[count]`, at least 0: the weight of each image in the loss.
 
         Returns:
             `self`.
 
         Raises:
             ValueError: if there is a trained model already, an argument is out of range, or
-                images and labels don't fit.
+                images, labels and weights don't fit.
         """
         if self.model is not None:
             return super().fit()
@@ -203,6 +211,8 @@ class PixelCNNClassifier(ImageClassifier):
             )
         images, labels = self._images(X, shape, y=y, reset=True)
         check_classification_targets(labels)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, images, ensure_non_negative=True)
         classes, labels = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
@@ -211,14 +221,14 @@ class PixelCNNClassifier(ImageClassifier):
             )
         preset = Preset(self.preset)
         training = self._training(preset.training)
-        keras.utils.set_random_seed(self.seed)
         options = dict(self.model_options or {})
         if self.label_loss_weight is not None:
             options["label_loss_weight"] = self.label_loss_weight
         options |= {"num_classes": len(classes), "class_names": list(map(str, classes))}
         options["image_shape"] = images.shape[1:]
-        model = preset.make(AutoregressiveModel, **options)
-        self._train(model, images, labels, training)
+        with _seeded(self.seed):
+            model = preset.make(AutoregressiveModel, **options)
+        self._train(model, images, labels, sample_weight, training)
         self.model_, self._classes = model, classes
         return self
 
@@ -236,13 +246,14 @@ class PixelCNNClassifier(ImageClassifier):
         training["likelihood_epochs"] = likelihood_epochs(preset, training["epochs"])
         return training
 
-    def _train(self, model, images, labels, training):
+    def _train(self, model, images, labels, sample_weight, training):
         batches = ImageSequence(
             images,
             labels,
             batch_size=training["batch_size"],
             seed=self.seed,
             horizontal_flip=training.get("horizontal_flip", False),
+            sample_weight=sample_weight,
         )
         epochs, steps = training["epochs"], len(batches)
         first = training["likelihood_epochs"] if model.label_loss_weight else 0
@@ -251,7 +262,8 @@ class PixelCNNClassifier(ImageClassifier):
         callbacks = [SetEpoch(batches), LikelihoodFirst(first)]
         model.fit(batches, epochs=epochs, shuffle=False, verbose=self.verbose, callbacks=callbacks)
         if model.label_loss_weight and model.posterior.learn_class_bias:
-            refit_class_bias(model, images, labels, self.batch_size or 32, self.seed)
+            batch_size = self.batch_size or 32
+            refit_class_bias(model, images, labels, batch_size, self.seed, sample_weight)
 
     def __sklearn_is_fitted__(self) -> bool:
         return self.model is not None or hasattr(self, "model_")
@@ -315,12 +327,25 @@ class PixelCNNClassifier(ImageClassifier):
         return self.class_scores(images)[1]
 
 
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Within, Keras's layers get random states by a seed; Python's own is as before afterwards."""
+    # Keras takes the seeds of initializers and of seed generators that have none from there.
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
 def refit_class_bias(
     model: AutoregressiveModel,
     images: np.ndarray,
     labels: np.ndarray,
     batch_size: int,
     seed: int,
+    sample_weight: np.ndarray | None = None,
 ) -> None:
     """Fits the bias of each class anew, on some labeled images, with the weights as they are.
 
@@ -331,13 +356,15 @@ def refit_class_bias(
         labels: Int `(N,)`.
         batch_size: Integer, images at a time.
         seed: Integer, chooses them.
+        sample_weight: Float `(N,)`, the weight of each image, or `None`: all have the same.
     """
     # The biases that training learned belong to a network with dropout, whose log-likelihoods are
     # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
     # biases, so there is one answer, whatever they were.
     rows = stratified_rows(labels, BIAS_IMAGES, seed)
     scores = model.class_log_likelihoods(images[rows], batch_size)
-    fitted = fit_class_bias(model.logit_scale * scores.astype("float64"), labels[rows])
+    weights = None if sample_weight is None else sample_weight[rows]
+    fitted = fit_class_bias(model.logit_scale * scores.astype("float64"), labels[rows], weights)
     model.posterior.class_bias.assign(fitted.astype("float32"))
 
 
@@ -349,7 +376,9 @@ def stratified_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(np.concatenate([rows[: math.ceil(share * len(rows))] for rows in of_classes]))
 
 
-def fit_class_bias(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def fit_class_bias(
+    logits: np.ndarray, labels: np.ndarray, sample_weight: np.ndarray | None = None
+) -> np.ndarray:
     """The class biases that minimize the cross-entropy of `logits + class_bias`.
 
     A Gaussian prior, of the standard deviation `BIAS_DEVIATION` (nats), keeps the biases finite
@@ -359,20 +388,22 @@ def fit_class_bias(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Args:
         logits: Float `(N, num_classes)`.
         labels: Int `(N,)`.
+        sample_weight: Float `(N,)`; a weight of 2 counts as two images. `None`: all have 1.
 
     Returns:
         float64 `(num_classes,)`.
     """
     fitted = np.zeros(logits.shape[1])
     present, labels = np.unique(labels, return_inverse=True)
-    logits, counts = logits[:, present], np.bincount(labels)
+    weights = np.ones(len(labels)) if sample_weight is None else sample_weight
+    logits, counts = logits[:, present], np.bincount(labels, weights)
 
     def penalized(class_bias):
         log_probs = log_softmax(logits + class_bias, axis=1)
         of_labels = log_probs[np.arange(len(labels)), labels]
         prior = class_bias / BIAS_DEVIATION**2
-        gradient = np.exp(log_probs).sum(axis=0) - counts + prior
-        return (class_bias @ prior / 2 - of_labels.sum()) / len(labels), gradient / len(labels)
+        gradient = weights @ np.exp(log_probs) - counts + prior
+        return (class_bias @ prior / 2 - weights @ of_labels) / len(labels), gradient / len(labels)
 
     fitted[present] = minimize(penalized, np.zeros(len(present)), jac=True, method="BFGS").x
     return fitted

@@ -1,6 +1,8 @@
-"""The command `pixelcnnpp`."""
+"""The commands of `pixelcnnpp`, which pixelcnnpp.py starts."""
 
+import logging
 import os
+import re
 import sys
 import warnings
 from typing import Annotated
@@ -114,9 +116,13 @@ def prepare_process() -> None:
     # They read this when they first compute.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    logging.getLogger("tensorflow").addFilter(_is_other_advice)
     # matplotlib shows boxes for the letters of a class name that its font lacks.
     warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 
-if __name__ == "__main__":
-    main()
+def _is_other_advice(record):
+    # TensorFlow counts Keras's step of training and that of validation as one function, and
+    # advises against tracing it for the fifth time.
+    advice = r"TensorFlowTrainer\..* triggered tf\.function retracing"
+    return re.search(advice, record.getMessage()) is None

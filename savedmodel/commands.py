@@ -106,7 +106,7 @@ def export(
 @app.command(epilog=example("savedmodel classify runs/digits image.png --csv predictions.csv"))
 def classify(savedmodel: SavedModel, images: Images, csv: Csv = None) -> None:
     """Classify image files with an exported model."""
-    _classify(SavedModelClassifier(savedmodel), images, csv)
+    _classify(SavedModelClassifier(savedmodel).load(), images, csv)
 
 
 @app.command(epilog=example("savedmodel score runs/digits --data images --output scores.csv"))
@@ -124,7 +124,7 @@ def score(
     Each row has an image's class, probabilities and bits/dim. An image that can't be read has the
     class -1 and the reason.
     """
-    model = SavedModelClassifier(savedmodel)
+    model = SavedModelClassifier(savedmodel).load()
     bits = score_folder(model, data, output, resume, workers)
     good = np.isfinite(bits)
     print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
@@ -148,7 +148,7 @@ def sample(
     They are written as PNG files, Class1_image_01.png and so on.
     """
     require_temperature(temperature)
-    model = SavedModelClassifier(savedmodel)
+    model = SavedModelClassifier(savedmodel).load()
     classes = dict.fromkeys(class_label(model.class_names, name) for name in label)
     labels = np.repeat(list(classes), count)
     print(f"Sampling {counted(len(labels))}. The first step takes longest.")

@@ -14,12 +14,15 @@ from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_fo
 
 # Requests in work and waiting; KServe answers further ones with status 503. Bounds the memory.
 _MAX_CONCURRENCY = 64
+# Of one request: a label takes two bytes, and its image as long as scoring hundreds of images.
+_MOST_SAMPLES = 256
 
 
 def serve(path: str | Path, name: str, host: str, port: int) -> None:
     """Serves a SavedModel with KServe until SIGINT or SIGTERM.
 
-    The size of a request is not bounded: what faces the Internet needs a proxy that does so.
+    A request samples at most 256 images. The size of a request is not bounded: what faces the
+    Internet needs a proxy that does so.
     """
     version_folder(path)
     try:
@@ -31,7 +34,7 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
         from kserve.protocol.rest.server import RESTServer
     except ImportError as error:
         raise not_installed("Serving", "kserve") from error
-    model = SavedModelClassifier(path)
+    model = SavedModelClassifier(path).load()
 
     class ServedModel(Model):
         """Answers KServe's V1 protocol, which is TensorFlow Serving's; NaN becomes `null`."""
@@ -110,6 +113,11 @@ def _named(specs, value):
 def _call(model, endpoint, specs, values):
     values = _named(specs, values)
     arrays = {name: _array(name, values[name], spec) for name, spec in specs.items()}
+    if endpoint == "sample" and len(arrays["labels"]) > _MOST_SAMPLES:
+        raise UserError(
+            f"A request samples at most {_MOST_SAMPLES} images. "
+            f"Received: {len(arrays['labels'])} labels"
+        )
     try:
         outputs = model.call(endpoint, **arrays)
     # What the graph itself refuses, such as another shape or a temperature of 0.

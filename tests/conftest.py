@@ -1,5 +1,6 @@
 """Settings and fixtures that every test has: backend, seeds, tiny trained models."""
 
+import logging
 import os
 import shutil
 import sys
@@ -120,6 +121,15 @@ def eagerly(request):
 
 
 @pytest.fixture
+def tensorflow_messages(monkeypatch):
+    """What TensorFlow's logger tells within the test, as a list that grows."""
+    messages, handler = [], logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "handlers", [handler])
+    return messages
+
+
+@pytest.fixture
 def rng():
     """A seeded NumPy generator."""
     return np.random.default_rng(0)
@@ -195,6 +205,10 @@ def run_without_baseline(run):
 def pixelcnnpp(monkeypatch, capsys):
     """Runs the command in this process: returns exit status, stdout and stderr."""
     from keras_pixelcnnpp import cli
+
+    # A command filters messages of TensorFlow's, for as long as its process lives.
+    logger = logging.getLogger("tensorflow")
+    monkeypatch.setattr(logger, "filters", [*logger.filters])
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["pixelcnnpp", *map(str, arguments)])

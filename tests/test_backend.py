@@ -1,6 +1,5 @@
 """What the backend module adds to Keras; the rest of it is tested where it is used."""
 
-import logging
 import platform
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 import pytest
 import tiny
+from backend_tools import train_keras_models
 
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.backend import progress
@@ -123,20 +123,27 @@ def test_the_environment_can_opt_out(monkeypatch):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's advice")
-def test_advice_on_retracing_is_that_of_other_functions(monkeypatch):
+def test_advice_on_retracing_is_that_of_other_functions(tensorflow_messages, pixelcnnpp):
+    """Of those with the name of ours, and of models of Keras's, unless a command runs."""
     import tensorflow as tf
 
-    messages = []
-    handler = logging.Handler()
-    handler.emit = lambda record: messages.append(record.getMessage())
-    monkeypatch.setattr(logging.getLogger("tensorflow"), "handlers", [handler])
     for _ in range(8):
         backend.compiled(lambda inputs: inputs, [])(tf.zeros(2))
-    assert not messages
-    own = tf.function(lambda number: number)
-    for number in range(8):
+    assert not tensorflow_messages
+
+    def compiled():
+        return tf.function(lambda number: number)
+
+    own = compiled()
+    for number in range(5):
         own(number)
-    assert "triggered tf.function retracing" in messages[0]
+    assert "triggered tf.function retracing" in tensorflow_messages.pop()
+    train_keras_models(5)
+    assert "TensorFlowTrainer" in tensorflow_messages.pop()
+    tensorflow_messages.clear()
+    pixelcnnpp("--help")
+    train_keras_models(5)
+    assert not tensorflow_messages
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="counts JAX's compilations")

@@ -1,10 +1,12 @@
 import csv
 import os
 import pickle
+import random
 
 import numpy as np
 import pytest
 import tiny
+from layer_checks import flat_weights
 from scipy.optimize import minimize
 from scipy.special import softmax
 from sklearn.base import is_classifier
@@ -85,9 +87,13 @@ class SmallClassifier(PixelCNNClassifier):
 NO_IMAGES = "gives floats or objects, and images are integers"
 EXPECTED_FAILED_CHECKS = {
     "check_classifier_data_not_an_array": NO_IMAGES,
+    "check_classifiers_one_label_sample_weights": NO_IMAGES,
     "check_dtype_object": NO_IMAGES,
     "check_estimators_dtypes": NO_IMAGES,
     "check_positive_only_tag_during_fit": NO_IMAGES,
+    "check_sample_weight_equivalence_on_dense_data": NO_IMAGES,
+    "check_sample_weights_not_an_array": NO_IMAGES,
+    "check_sample_weights_not_overwritten": NO_IMAGES,
 }
 
 
@@ -178,6 +184,40 @@ def test_training_goes_by_the_preset(monkeypatch):
     assert fits == [(5, 64, False, 16, 3), (0, 12, False, 2, 2), (0, 4, False, 16, 3)]
 
 
+def test_fit_leaves_global_random_states_and_has_its_own(monkeypatch):
+    monkeypatch.setattr(PixelCNNPlusPlus, "fit", lambda *_, **__: None)
+    split, weights = tiny.tiny_split(12), []
+    for seed in (5, 5, 6):
+        random.seed(len(weights))
+        np.random.seed(len(weights))  # noqa: NPY002
+        before = random.getstate(), np.random.get_state()  # noqa: NPY002
+        classifier = untrained(seed=seed, label_loss_weight=0.0).fit(split.images, split.labels)
+        assert random.getstate() == before[0]
+        np.testing.assert_equal(np.random.get_state(), before[1])  # noqa: NPY002
+        weights.append(flat_weights(classifier.model_))
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert (weights[0] != weights[2]).any()
+
+
+def test_weights_reach_the_batches_and_the_class_biases(monkeypatch):
+    """Where all images of a class have no weight, it becomes improbable."""
+    seen = []
+    monkeypatch.setattr(PixelCNNPlusPlus, "fit", lambda _, batches, **__: seen.append(batches[0]))
+    split = tiny.tiny_split(24)
+    classifier = untrained(batch_size=24)
+    weights = np.array([0.5, 0, 2])[split.labels]
+    classifier.fit(split.images, split.labels, sample_weight=weights)
+    _, labels, received = seen[0]
+    np.testing.assert_array_equal(received, np.array([0.5, 0, 2], "float32")[labels])
+    unweighted = untrained(batch_size=24).fit(split.images, split.labels)
+    probabilities = classifier.predict_proba(split.images)[:, 1].mean()
+    assert probabilities < 0.1 * unweighted.predict_proba(split.images)[:, 1].mean()
+    with pytest.raises(ValueError, match=r"[Nn]egative"):
+        classifier.fit(split.images, split.labels, sample_weight=-weights)
+    with pytest.raises(ValueError, match=r"shape"):
+        classifier.fit(split.images, split.labels, sample_weight=weights[:3])
+
+
 SHAPE = (2, 4, 4, 1)
 
 
@@ -211,19 +251,21 @@ def test_log_probabilities_are_not_rounded_to_nothing(monkeypatch):
     assert classifier.predict_proba(images)[0, 2] == 0
 
 
-def test_class_biases_are_the_optimum_of_the_penalized_likelihood(rng):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_class_biases_are_the_optimum_of_the_penalized_likelihood(rng, weighted):
     """As scipy finds it without a gradient, from somewhere else, of what is written out here."""
     logits = rng.normal([5.0, 0.0, -2.0, 1.0], 3, (400, 4))
     labels = rng.choice([0, 1, 3], 400, p=[0.2, 0.79, 0.01])
+    weights = rng.integers(0, 3, 400).astype("float64") if weighted else np.ones(400)
     present = [0, 1, 3]
 
     def penalized(biases):
         likelihood = -np.log(softmax(logits[:, present] + biases, axis=1))
         of_labels = likelihood[np.arange(400), np.searchsorted(present, labels)]
-        return of_labels.sum() + np.sum(biases**2) / (2 * 3.0**2)
+        return np.sum(weights * of_labels) + np.sum(biases**2) / (2 * 3.0**2)
 
     expected = minimize(penalized, rng.normal(size=3), method="Nelder-Mead", tol=1e-9).x
-    biases = fit_class_bias(logits, labels)
+    biases = fit_class_bias(logits, labels, weights if weighted else None)
     np.testing.assert_allclose(biases[present], expected, atol=1e-3)
     assert biases[2] == 0
     assert biases.sum() == pytest.approx(0, abs=1e-4)
@@ -239,11 +281,16 @@ def test_images_for_the_biases_are_of_all_classes():
 
 def test_biases_of_a_model_are_replaced():
     model = tiny.untrained_model(label_loss_weight=0.1, initial_logit_scale=0.5)
-    model.posterior.class_bias.assign([3.0, 0.0, 0.0, 0.0])
+    model.posterior.class_bias.assign([3.0, 0.0, 0.0])
     split = tiny.tiny_split(60)
     refit_class_bias(model, split.images, split.labels, batch_size=32, seed=0)
     probabilities = model.class_probabilities(split.images)
     np.testing.assert_allclose(probabilities.mean(axis=0), np.full(3, 1 / 3), atol=1e-3)
+    weights = np.array([0.5, 1.0, 0.0])[split.labels]
+    refit_class_bias(model, split.images, split.labels, 32, 0, weights)
+    probabilities = model.class_probabilities(split.images)
+    weighted = np.average(probabilities, axis=0, weights=weights)
+    np.testing.assert_allclose(weighted, [1 / 3, 2 / 3, 0], atol=0.02)
 
 
 def test_predictions_csv(tmp_path):

@@ -40,15 +40,18 @@ sys.exit()
 """
 
 
-def in_a_fresh_process(folder, installed, program="script.py", **environ):
-    """Imports the package where there are only such a Keras and some backends, without content."""
-    files = {program: "import keras_pixelcnnpp", "keras.py": KERAS}
-    for name, content in {**files, **{f"{backend}.py": "" for backend in installed}}.items():
+COMMAND = "import pixelcnnpp; pixelcnnpp.main()"
+
+
+def in_a_fresh_process(folder, installed, program="import keras_pixelcnnpp", backend="", **environ):
+    """Runs a program where there are only such a Keras and some backends of this content."""
+    files = {"script.py": program, "keras.py": KERAS}
+    for name, content in {**files, **{f"{name}.py": backend for name in installed}}.items():
         (folder / name).write_text(content)
     kept = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     root = Path(keras_pixelcnnpp.__file__).parent.parent
     environ["PYTHONPATH"] = os.pathsep.join([str(folder), str(root)])
-    command = [sys.executable, "-S", folder / program]  # without site-packages
+    command = [sys.executable, "-S", folder / "script.py"]  # without site-packages
     return subprocess.run(command, env=kept | environ, capture_output=True, check=False, text=True)
 
 
@@ -71,13 +74,35 @@ def test_which_backend_is_chosen(tmp_path, installed, keras_json, variable, expe
 
 
 def test_a_backend_that_is_not_installed_is_named(tmp_path):
-    result = in_a_fresh_process(tmp_path, (), "pixelcnnpp.py")
+    result = in_a_fresh_process(tmp_path, (), COMMAND)
     one_line((result.returncode, result.stdout, result.stderr), "pip install tensorflow")
     result = in_a_fresh_process(tmp_path, ("tensorflow",), KERAS_BACKEND="jax")
     last = result.stderr.splitlines()[-1]
     assert last.startswith("ImportError: The Keras backend 'jax' is not installed. Install")
-    result = in_a_fresh_process(tmp_path, ("torch",), "pixelcnnpp.py", KERAS_BACKEND="pytorch")
+    result = in_a_fresh_process(tmp_path, ("torch",), COMMAND, KERAS_BACKEND="pytorch")
     one_line((result.returncode, result.stdout, result.stderr), "'pytorch' is", ", torch")
+
+
+LOGGED = """
+import os
+os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written\\n")
+os.write(2, b"I0000 00:00:1795946149.909590    4078 port.cc:153] oneDNN custom operations\\n")
+os.write(2, b"E0000 00:00:1795946149.909591    4078 cuda_dnn.cc:8579] a real error\\n")
+os.write(2, b"last words")
+"""
+REAL_ERROR = "E0000 00:00:1795946149.909591    4078 cuda_dnn.cc:8579] a real error\nlast words"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(
+    ("ending", "status"), [("", 0), ("os.abort()", -signal.SIGABRT), ("raise ImportError", 2)]
+)
+def test_a_command_hides_what_tensorflow_tells_everybody(tmp_path, ending, status):
+    """And nothing else, however TensorFlow's import ends."""
+    result = in_a_fresh_process(tmp_path, ("tensorflow",), COMMAND, LOGGED + ending)
+    assert result.returncode == status
+    expected = REAL_ERROR + ("pixelcnnpp: error: \n" if status == 2 else "")
+    assert result.stderr == expected
 
 
 def test_commands_leave_gpu_memory_to_others(pixelcnnpp, monkeypatch):

@@ -1,6 +1,8 @@
 """What the files beside the package promise: README's code runs, RESULTS is what was measured."""
 
 import re
+import subprocess
+import sys
 from configparser import ConfigParser
 from importlib.metadata import distribution
 from pathlib import Path
@@ -59,3 +61,10 @@ def test_the_citation_names_this_version():
 def test_the_command_is_installed():
     (entry,) = distribution("keras-pixelcnnpp").entry_points.select(name="pixelcnnpp")
     assert callable(entry.load())
+
+
+def test_a_command_prints_what_it_was_asked_for():
+    command = [sys.executable, "-m", "pixelcnnpp", "presets"]
+    result = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert "digits" in result.stdout
+    assert not re.search("absl|oneDNN", result.stderr)

@@ -1,7 +1,9 @@
 """Using a SavedModel: it is loaded, its endpoints called, and it is a scikit-learn classifier."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -22,24 +24,13 @@ from keras_pixelcnnpp.run import RunFolder, check_data
 class SavedModelClassifier(ImageClassifier):
     """Classifies and samples with a SavedModel that `pixelcnnpp savedmodel export` wrote.
 
-    It needs TensorFlow, whatever Keras's backend is. A SavedModel is a program: load only what you
-    trust, as TensorFlow says of every SavedModel.
+    It needs TensorFlow, whatever Keras's backend is, and loads the SavedModel at its first use. A
+    SavedModel is a program: load only what you trust, as TensorFlow says of every SavedModel.
 
     Args:
         path: The run's folder `runs/NAME` or `runs/NAME/savedmodel`, of which the newest version is
             taken, or one version's folder, such as `runs/NAME/savedmodel/1`.
         batch_size: Integer, how many images are classified at once.
-
-    Attributes:
-        folder: The version's folder.
-        config: The configuration of the training run.
-        class_names: The names of the classes, in the order of `classes_`.
-        num_classes, image_shape, num_levels: What the model was built for.
-        resize: `"center_crop"` or `"stretch"`, how it reads images of another aspect ratio.
-        endpoints: The names of its endpoints, sorted.
-
-    Raises:
-        UserError: If there is no such SavedModel at `path`, or TensorFlow is missing.
 
     Example:
 
@@ -54,19 +45,75 @@ class SavedModelClassifier(ImageClassifier):
     def __init__(self, path: str | Path, batch_size: int = 64):
         self.path = path
         self.batch_size = batch_size
-        self.folder = version_folder(path)
+
+    def set_params(self, **params: Any) -> Self:
+        """Sets parameters, as of any scikit-learn estimator."""
+        for loaded in ("folder", "config", "_loaded"):  # perhaps of another path
+            vars(self).pop(loaded, None)
+        return super().set_params(**params)
+
+    def load(self) -> Self:
+        """Loads the SavedModel now, rather than at its first use.
+
+        Returns:
+            `self`.
+
+        Raises:
+            UserError: If there is no such SavedModel at `path`, or TensorFlow is missing.
+        """
+        _ = self.config, self._loaded
+        return self
+
+    @cached_property
+    def folder(self) -> Path:
+        """The version's folder."""
+        return version_folder(self.path)
+
+    @cached_property
+    def config(self) -> dict:
+        """The configuration of the training run."""
         file = self.folder / "assets" / "config.json"
-        self.config = read_json(file)
+        config = read_json(file)
         # The same entries, and the same rules, as in the configuration of the run.
-        check_data(self.config, file, ("class_names", "image_shape", "num_levels"))
-        self.class_names = tuple(self.config["class_names"])
-        self.num_classes = len(self.class_names)
-        self.image_shape = self._trained_shape = tuple(self.config["image_shape"])
-        self.num_levels = self.config["num_levels"]
-        self.resize = self.config.get("resize", "center_crop")
+        check_data(config, file, ("class_names", "image_shape", "num_levels"))
+        return config
+
+    @cached_property
+    def _loaded(self):
         # The attribute keeps the variables alive; the signatures alone do not.
-        self._loaded = _load(self.folder)
-        self.endpoints = sorted(self._loaded.signatures)
+        return _load(self.folder)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of `classes_`."""
+        return tuple(self.config["class_names"])
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the model's images."""
+        return tuple(self.config["image_shape"])
+
+    _trained_shape = image_shape
+
+    @property
+    def num_levels(self) -> int:
+        """The number of levels of a sub-pixel."""
+        return self.config["num_levels"]
+
+    @property
+    def resize(self) -> str:
+        """`"center_crop"` or `"stretch"`, how it reads images of another aspect ratio."""
+        return self.config.get("resize", "center_crop")
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The names of its endpoints, sorted."""
+        return sorted(self._loaded.signatures)
 
     def inputs(self, endpoint: str) -> dict:
         """The `tf.TensorSpec` of each input of an endpoint, by name."""

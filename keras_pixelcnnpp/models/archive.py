@@ -1,6 +1,8 @@
 """The models of the family by name, and loading one from a `.keras` file that is not trusted."""
 
+import json
 from pathlib import Path
+from zipfile import ZipFile
 
 import keras
 
@@ -11,6 +13,9 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import OF_THE_NETWORK, copy_weights
 
 ARCHITECTURES = {model.architecture: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
+
+# Bytes; the configuration of a model has some hundred.
+_LARGEST_CONFIG = 1 << 20
 
 
 def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
@@ -29,12 +34,22 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
     """
     # A damaged archive fails in the zip, JSON, HDF5 reader or in a constructor.
     with as_user_error(f"{path} cannot be loaded as a model"):
+        _require_class(path, kind)
         # The default, written out: only `keras.config.enable_unsafe_deserialization` lifts it.
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    if not isinstance(model, kind):
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def _require_class(path, kind):
+    """Refuses an archive of another class by its name, before anything is made of its content."""
+    with ZipFile(path) as archive, archive.open("config.json") as file:
+        config = json.loads(file.read(_LARGEST_CONFIG))
+    name, found = config["class_name"], None
+    # For some names, such as "function", Keras doesn't look at the registered one.
+    if str(config["registered_name"]).endswith(f">{name}"):
+        found = keras.saving.get_registered_object(config["registered_name"])
+    if not (isinstance(found, type) and issubclass(found, kind)):
         expected = "PixelCNN" if kind is AutoregressiveModel else kind.__name__
-        raise UserError(f"{path} holds a {type(model).__name__}, not a {expected}")
-    return model
+        raise TypeError(f"it holds a {name}, not a {expected}")
 
 
 def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:

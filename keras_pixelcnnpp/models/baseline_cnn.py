@@ -70,10 +70,11 @@ class ResidualUnit(layers.Layer):
         super().__init__(**kwargs)
         self.filters = filters
         self.strides = strides
-        self.norm_1 = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)
+        dtype = self.dtype_policy
+        self.norm_1 = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
         self.conv_1 = self._conv(3, strides)
-        self.norm_2 = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)
-        self.dropout = layers.Dropout(dropout_rate)
+        self.norm_2 = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
+        self.dropout = layers.Dropout(dropout_rate, dtype=dtype)
         self.conv_2 = self._conv(3, 1)
         self.shortcut = None
 
@@ -86,6 +87,7 @@ class ResidualUnit(layers.Layer):
             data_format="channels_last",
             use_bias=False,
             kernel_initializer="he_normal",
+            dtype=self.dtype_policy,
         )
 
     def build(self, input_shape):
@@ -184,9 +186,12 @@ class BaselineCNN(ImageModel):
         for name in ("dropout_rate", "label_smoothing", "shift_rate"):
             require_number(name, getattr(self, name), "[0, 1)")
 
-        self.scale = layers.Rescaling(2 / 255, offset=-1, name="scale")
-        self.flip = layers.RandomFlip("horizontal", name="flip") if horizontal_flip else None
-        self.shift = RandomShift(self.shift_rate, name="shift")
+        dtype = self.dtype_policy
+        self.scale = layers.Rescaling(2 / 255, offset=-1, name="scale", dtype=dtype)
+        self.flip = None
+        if horizontal_flip:
+            self.flip = layers.RandomFlip("horizontal", name="flip", dtype=dtype)
+        self.shift = RandomShift(self.shift_rate, name="shift", dtype=dtype)
         self.stem = layers.Conv2D(
             self.widths[0],
             3,
@@ -194,15 +199,16 @@ class BaselineCNN(ImageModel):
             data_format="channels_last",
             use_bias=False,
             kernel_initializer="he_normal",
+            dtype=dtype,
         )
         self.units = [
-            ResidualUnit(width, 2 if stage and not block else 1, self.dropout_rate)
+            ResidualUnit(width, 2 if stage and not block else 1, self.dropout_rate, dtype=dtype)
             for stage, width in enumerate(self.widths)
             for block in range(self.num_blocks)
         ]
-        self.norm = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)
-        self.pool = layers.GlobalAveragePooling2D("channels_last")
-        self.dropout = layers.Dropout(self.dropout_rate)
+        self.norm = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
+        self.pool = layers.GlobalAveragePooling2D("channels_last", dtype=dtype)
+        self.dropout = layers.Dropout(self.dropout_rate, dtype=dtype)
         # float32 under any policy: a softmax in half precision would cost accuracy.
         self.probabilities = layers.Dense(
             self.num_classes, activation="softmax", dtype="float32", name="probabilities"

@@ -7,6 +7,7 @@ import keras
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from keras_pixelcnnpp.errors import is_out_of_memory
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
 from keras_pixelcnnpp.layers.gated_residual import given_dropout
 
@@ -20,7 +21,9 @@ class CompiledNetwork:
     small comes from outside: the bytes of dropout, the same that the layers draw otherwise, and the
     normalized kernels, of which Inductor would make thousands of lines of C++.
 
-    A network that cannot be compiled is called as it is, after a warning.
+    A network that torch cannot compile for a kind of call is called as it is, after a warning, and
+    that kind is not tried again. Other errors are raised, a lack of memory among them, and the next
+    call of that kind tries again.
 
     Args:
         network: An `AutoregressiveNetwork`.
@@ -66,7 +69,7 @@ class CompiledNetwork:
         return keras.tree.map_structure(torch.Tensor.contiguous, inputs)
 
     def _try_to_compile(self, image, labels, training):
-        """The compiled function and what its dropout draws; `(None, [])` if that fails."""
+        """The compiled function and what its dropout draws; `(None, [])` if torch can't compile."""
         draws, dropout = [], []
 
         def write_down(layer, shape):
@@ -79,7 +82,9 @@ class CompiledNetwork:
             self.network(image, labels, training=training)
         try:
             return self._compiled(self._inputs(image, labels, dropout), training), draws
-        except Exception as error:  # no C++ compiler, an older torch, or what torch can't compile
+        except RuntimeError as error:  # so are all of torch's, such as that of no C++ compiler
+            if is_out_of_memory(error):
+                raise
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             warnings.warn(f"The network runs without being compiled. {reason}", stacklevel=2)
             return None, []

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import enumeration
 import hostile
@@ -11,6 +12,8 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from command_line import one_line
+from sklearn.base import clone
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.images import png_bytes, read_image
@@ -205,7 +208,46 @@ def test_configuration_without_its_levels(savedmodel, tmp_path):
     del config["num_levels"]
     write_json(path, config)
     with pytest.raises(UserError, match=r"is damaged\. Received: num_levels=None"):
-        SavedModelClassifier(tmp_path / "copy")
+        SavedModelClassifier(tmp_path / "copy").load()
+
+
+def test_it_is_loaded_at_its_first_use(savedmodel, tmp_path, monkeypatch):
+    loads = []
+    load = tf.saved_model.load
+    monkeypatch.setattr(tf.saved_model, "load", lambda path: loads.append(path) or load(path))
+    classifier = clone(SavedModelClassifier(tmp_path, batch_size=2))
+    assert classifier.get_params() == {"path": tmp_path, "batch_size": 2}
+    with pytest.raises(UserError, match="No SavedModel of this package"):
+        classifier.predict(IMAGES)
+    with pytest.raises(UserError, match="No SavedModel of this package"):
+        classifier.load()
+    classifier.set_params(path=savedmodel)
+    assert classifier.image_shape == (4, 4, 1)
+    assert not loads
+    for _ in range(2):
+        classifier.predict(IMAGES)
+    assert loads == [str(savedmodel / "1")]
+    with pytest.raises(UserError, match="No SavedModel of this package"):
+        classifier.set_params(path=tmp_path).predict(IMAGES)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("classify", "no.png"),
+        ("score", "--data", "none", "--output", "scores.csv"),
+        ("sample", "--label", "no", "--output", "samples"),
+    ],
+)
+def test_commands_look_at_the_savedmodel_first(
+    pixelcnnpp, savedmodel, tmp_path, monkeypatch, command
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(savedmodel, "copy")
+    Path("copy", "1", "saved_model.pb").write_bytes(b"no graph")
+    name, *options = command
+    result = pixelcnnpp("savedmodel", name, "copy", *options)
+    one_line(result, "copy/1 cannot be loaded as a SavedModel")
 
 
 def test_version_folder(tmp_path):

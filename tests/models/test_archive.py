@@ -1,8 +1,9 @@
+import json
+import zipfile
+
 import hostile
 import keras
-import numpy as np
 import pytest
-import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,18 +29,64 @@ def test_another_kind_of_model(archive):
         load_trained_model(archive, BaselineCNN)
 
 
-def test_an_h5_file_needs_no_custom_objects(trained, tmp_path):
-    trained.save(tmp_path / "model.h5")
-    loaded, images = keras.models.load_model(tmp_path / "model.h5"), tiny.tiny_split(6).images
-    np.testing.assert_array_equal(loaded.predict(images), trained.predict(images))
+def test_the_names_of_users_classes_are_left_to_them():
+    registered = keras.saving.get_custom_objects()
+    ours = {
+        name for name, kind in registered.items() if kind.__module__.startswith("keras_pixelcnnpp.")
+    }
+    assert "keras_pixelcnnpp>PixelCNNPlusPlus" in ours
+    assert {name.split(">")[0] for name in ours} == {"keras_pixelcnnpp"}
 
 
 @pytest.mark.once
-def test_code_in_an_archive_is_not_run(tmp_path):
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: 2 * x)])
-    model.save(tmp_path / "model.keras")
+@pytest.mark.parametrize(
+    ("class_name", "registered_name"),
+    [
+        ("Watched", "mine>Watched"),
+        ("Sequential", None),
+        ("__numpy__", "keras_pixelcnnpp>PixelCNNPlusPlus"),
+        ("Unknown", "mine>Unknown"),
+    ],
+)
+def test_another_class_is_refused_before_anything_is_made_of_it(
+    tmp_path, class_name, registered_name
+):
+    made = []
+
+    class Watched(keras.layers.Layer):
+        @classmethod
+        def from_config(cls, config):
+            made.append(config)
+            return cls()
+
+    layer = {"module": None, "class_name": "Watched", "registered_name": "mine>Watched"}
+    config = {
+        "module": "keras" if registered_name is None else None,
+        "class_name": class_name,
+        "config": {"layers": [{**layer, "config": {}}]},
+        "registered_name": registered_name,
+    }
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+    objects = keras.saving.custom_object_scope({"mine>Watched": Watched})
+    with objects, pytest.raises(UserError, match=f"holds a {class_name}, not a PixelCNN") as error:
+        load_trained_model(path)
+    assert "\n" not in str(error.value)
+    assert not made
+
+
+@pytest.mark.once
+def test_code_in_an_archive_is_not_run(archive, tmp_path):
+    """In an argument of a model of this package, which Keras makes an object of."""
+    layer = keras.saving.serialize_keras_object(keras.layers.Lambda(lambda x: 2 * x))
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as target:
+        config = json.loads(source.read("config.json"))
+        config["config"]["dtype"] = layer
+        target.writestr("config.json", json.dumps(config))
     with pytest.raises(UserError, match=r"model\.keras cannot be loaded .*Lambda") as error:
-        load_trained_model(tmp_path / "model.keras", PixelCNNPlusPlus)
+        load_trained_model(path, PixelCNNPlusPlus)
     assert "\n" not in str(error.value)
 
 

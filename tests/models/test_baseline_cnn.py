@@ -87,11 +87,33 @@ def test_label_smoothing_is_the_textbook_one():
     assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
 
 
-def test_half_precision_keeps_float32_probabilities():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    model = BaselineCNN(**SMALL)
-    assert keras.backend.standardize_dtype(model.units[0].conv_1.compute_dtype) == "bfloat16"
-    assert keras.backend.standardize_dtype(model(data(2)[0]).dtype) == "float32"
+def compute_dtypes(model):
+    """Those of the layers below the softmax, which has its own."""
+    layers = model._flatten_layers(include_self=False)
+    return {layer.compute_dtype for layer in layers if layer is not model.probabilities}
+
+
+@pytest.mark.parametrize("by_argument", [True, False])
+def test_half_precision_is_that_of_all_layers_but_the_softmax(by_argument, tmp_path):
+    images, _ = data(6)
+    options = {**SMALL, "horizontal_flip": True}
+    if by_argument:
+        model = BaselineCNN(**options, dtype="mixed_bfloat16")
+    else:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        model = BaselineCNN(**options)
+    # Another policy than that of the model, which must come back with its file.
+    keras.config.set_dtype_policy("float32" if by_argument else "float16")
+    model.save(tmp_path / "baseline.keras")
+    loaded = keras.models.load_model(tmp_path / "baseline.keras")
+    for each in (model, loaded):
+        assert compute_dtypes(each) == {"bfloat16"}
+        assert keras.backend.standardize_dtype(each.features(images).dtype) == "bfloat16"
+        assert keras.backend.standardize_dtype(each(images).dtype) == "float32"
+        assert {weight.dtype for weight in each.trainable_weights} == {"float32"}
+    np.testing.assert_array_equal(
+        loaded.class_probabilities(images), model.class_probabilities(images)
+    )
 
 
 @pytest.mark.once

@@ -195,7 +195,7 @@ class TestRay:
             # Relative paths: the workers must start where the driver did.
             command = ["savedmodel", "score", savedmodel, "--data", "data", "--output", "a.csv"]
             command = [*map(str, command), "--workers", "2", "--resume"]
-            cli = [sys.executable, "-m", "keras_pixelcnnpp.cli", *command]
+            cli = [sys.executable, "-m", "pixelcnnpp", *command]
             result = subprocess.run(cli, check=True, capture_output=True, text=True, cwd=tmp_path)
             assert f"scored {COUNT} of {COUNT + len(BAD)} images" in result.stdout
         assert output.read_text() == alone.read_text()

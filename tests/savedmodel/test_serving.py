@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import keras_pixelcnnpp as kp
 from examples import examples
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.serving import predict
 
 pytest.importorskip("tensorflow")
@@ -82,6 +83,15 @@ def test_inputs_of_arrays(exported):
 )
 def test_bad_request_is_one_line(exported, request_json):
     assert hostile.result_or_one_line(predict, exported, request_json) is None
+
+
+def test_a_request_samples_a_bounded_number_of_images(exported):
+    sample = {"signature_name": "sample", "inputs": {"seed": 0, "temperature": 1}}
+    sample["inputs"]["labels"] = [0] * 256
+    assert len(predict(exported, sample)["outputs"]) == 256
+    sample["inputs"]["labels"] += [0]
+    with pytest.raises(UserError, match=r"^A request samples at most 256 .* Received: 257 labels$"):
+        predict(exported, sample)
 
 
 ENTRIES = st.recursive(
