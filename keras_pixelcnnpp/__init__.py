@@ -41,6 +41,7 @@ from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, WarmUp
 from keras_pixelcnnpp.presets import upload_preset
+from keras_pixelcnnpp.verification import verify
 
 __all__ = [
     "AutoregressiveModel",
@@ -54,6 +55,7 @@ __all__ = [
     "WarmUp",
     "keep_freed_memory",
     "upload_preset",
+    "verify",
 ]
 
 

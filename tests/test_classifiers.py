@@ -75,7 +75,7 @@ class SmallClassifier(PixelCNNClassifier):
             batch_size=batch_size,
             preset="digits",
             epochs=1,
-            model_options={**SMALL, "filters": 2},
+            model_options={**SMALL, "filters": 2, "num_levels": 256},
         )
 
     def __sklearn_tags__(self):

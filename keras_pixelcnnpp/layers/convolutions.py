@@ -31,8 +31,8 @@ class WeightNormalized(keras.layers.Layer):
         Salimans & Kingma 2016, Weight Normalization, https://arxiv.org/abs/1602.07868
     """
 
-    # Of the outputs before scaling, at a gain of 1. A stream that sees nothing, as at a resolution of
-    # one row, is constant up to small residuals, and amplifying those makes training diverge.
+    # The smallest deviation, at a gain of 1, that is scaled. A stream that sees nothing, as at a
+    # resolution of one row, has small residuals only, and training diverges if they are amplified.
     MIN_DEVIATION = 0.1
 
     def __init__(self, filters, initial_scale=1.0, **kwargs):
@@ -94,7 +94,7 @@ class WeightNormalized(keras.layers.Layer):
         # Not ops.moments, whose mean of squares less square of the mean may be negative.
         variance = ops.mean(ops.square(outputs - mean), axis=axes)
         deviation = ops.sqrt(variance)
-        is_constant = deviation < self.MIN_DEVIATION * self.initial_scale
+        is_constant = deviation < self.MIN_DEVIATION * ops.abs(ops.reshape(self.gain, (-1,)))
         factor = ops.where(is_constant, 1.0, self.initial_scale / ops.maximum(deviation, 1e-30))
         self.gain.assign(self.gain * ops.reshape(factor, self.gain.shape))
         self.bias.assign(-mean * factor)

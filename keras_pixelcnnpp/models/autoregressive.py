@@ -535,7 +535,8 @@ class AutoregressiveModel(ImageModel):
         if len(y_pred.shape) < 4:  # in training, it is the images
             return super().compute_metrics(x, y, y_pred, sample_weight)
         results = {
-            metric.name: metric.result() for metric in (self._loss_tracker, self._bits_per_dim_metric)
+            metric.name: metric.result()
+            for metric in (self._loss_tracker, self._bits_per_dim_metric)
         }
         if self._compares_labels:
             prefix = "candidate_" if self._num_candidates < self.num_classes else ""
@@ -840,7 +841,6 @@ class AutoregressiveModel(ImageModel):
         """
         return decompress_images(self, data, verbose)[0]
 
-
     # Presets and export
 
     @classmethod
@@ -853,7 +853,8 @@ class AutoregressiveModel(ImageModel):
                 `hub`); `"hf://USER/NAME@COMMIT"` are always the same files.
             load_weights: Boolean; `False` for a model of random weights.
             **kwargs: Constructor arguments that replace the preset's. With another `num_classes`,
-                all weights but those of the labels are kept; a warning names what is new.
+                all weights but those of the labels are kept; a warning names those that are new.
+                `dtype="mixed_bfloat16"` chooses the precision, which a preset does not store.
 
         Returns:
             A model.
@@ -876,6 +877,9 @@ class AutoregressiveModel(ImageModel):
 
     def save_to_preset(self, path: str | Path, metadata: dict | None = None) -> None:
         """Writes the model as a preset: a folder that `from_preset` and `upload_preset` read.
+
+        The precision is not stored: a model of `mixed_bfloat16` comes back in the dtype policy that
+        is set when it is loaded, by default float32.
 
         Args:
             path: The folder; created if need be. A `README.md` in it, its card, is left as it is.

@@ -148,7 +148,7 @@ class ImageModel(keras.Model):
         return super().predict_on_batch(self._checked_images(x, "predict_on_batch"))
 
     def require_images(self, images: Tensor):
-        """Raises a `ValueError` unless a tensor holds images, as far as its values are known yet."""
+        """Raises a `ValueError` unless a tensor holds images, as far as values are known."""
         if not hasattr(images, "shape"):
             raise UserError(
                 f"Invalid input of {type(self).__name__}. Expected images of shape "

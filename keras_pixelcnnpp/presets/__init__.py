@@ -168,13 +168,17 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
         The paths of the weights of `target` that were left as they were, wholly or in part: those
         of the labels, if the numbers of classes differ.
     """
-    left = []
-    # By position: the paths of two models, or of two layers in one model, need not be unique.
-    for old, new in zip(source.weights, target.weights, strict=True):
+
+    def by_path(model):
+        return {weight.path.removeprefix(f"{model.name}/"): weight for weight in model.weights}
+
+    values, left = by_path(source), []
+    for path, new in by_path(target).items():
+        old = values[path]
         if old.shape == new.shape:
             new.assign(old)
             continue
-        left.append(new.path)
+        left.append(path)
         if new.name == "direction":
             # The kernel of a convolution whose last input channels are the label's one-hot code.
             pixels = old.shape[2] - source.num_classes

@@ -156,8 +156,8 @@ class PixelSampler:
             `"label"`, int `(batch,)` (absent for an unconditional model);
             `"noise"`, uniform in (0, 1), `(batch, height, width, noise_size)` of the head;
             `"temperature"`, float `(batch,)`;
-            `"image"`, int `(batch, height, width, channels)`, and `"known"`, int `(batch,)`:
-            the number of pixels, in raster order, that are taken from the image (both may be absent).
+            `"image"`, int `(batch, height, width, channels)`, and `"known"`, int `(batch,)`: the
+            number of pixels, in raster order, that are taken from the image (both may be absent).
 
     Returns:
         uint8 `(batch, height, width, channels)`.
@@ -201,4 +201,3 @@ class PixelSampler:
             pixels = ops.reshape(values, (-1, height * width, values.shape[-1]))
             found[name] = ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")
         return found
-

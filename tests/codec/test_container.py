@@ -41,7 +41,7 @@ def make(cls, head="logistic_mixture", channels=1, **arguments):
     model.initialize(images, rng.integers(0, 3, 16) if model.num_classes else None)
     for part in (model.network, model.distribution):
         if isinstance(part, keras.layers.Layer):
-            randomize(part, scale=0.05)
+            randomize(part, scale=0.03)
     return model
 
 

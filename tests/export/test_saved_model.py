@@ -88,8 +88,13 @@ def test_samples_are_the_same_in_parts_of_any_size(exported, in_small_parts):
     np.testing.assert_array_equal(in_small_parts.sample(["dark", "gray"], seed=5), together[:2])
     with pytest.raises(ValueError, match="Expected 1 integers"):
         exported.sample([0.9])
-    with pytest.raises(ValueError, match="integers from 0 to 2"):
-        exported.sample([-1])
+    with pytest.raises(ValueError, match="integers from -1 to 2"):
+        exported.sample([-2])
+    any_class = exported.sample([-1] * 8, seed=5)  # each is the sample of a class
+    each = np.stack([exported.sample([label] * 8, seed=5) for label in range(3)])
+    same = np.all(each == any_class, axis=(2, 3, 4))
+    assert (same.any(axis=0)).all()
+    assert len(set(same.argmax(axis=0))) > 1
     for wrong in ({"temperature": 0.0}, {"seed": -1}, {"seed": 2**31}):
         with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
             exported.sample([0], **wrong)
@@ -157,7 +162,7 @@ IMAGES = np.zeros((2, 4, 4, 1), "uint8")
         ("log_prob", {"labels": np.int32([0, 1, 2])}, "Expected one label for each image"),
         ("log_prob", {"labels": np.int32([0, 3])}, "labels must be from 0 to 2"),
         ("sample", {"labels": np.int32(1)}, r"labels.* \[\] .*expected shape \[\?\]"),
-        ("sample", {"labels": np.int32([-1])}, "labels must be from 0 to 2"),
+        ("sample", {"labels": np.int32([-2])}, "labels must be from -1 to 2"),
         ("sample", {"temperature": np.float32([1])}, r"temperature.* \[1\] .*expected shape \[\]"),
         ("sample", {"temperature": np.float32(0)}, "temperature must be positive"),
         ("sample", {"temperature": np.float32(np.nan)}, "temperature must be positive"),
@@ -284,7 +289,7 @@ ALONE = """
     scores = loaded.signatures["serving_default"](images=tf.constant(images))["log_likelihood"]
     log_probs = [
         loaded.signatures["log_prob"](images=tf.constant(images), labels=tf.fill(256, label))
-        for label in (0, 1, -1)
+        for label in (0, 1)
     ]
     log_probs = [outputs["log_likelihood"] for outputs in log_probs]
     bad = loaded.signatures["classify_bytes"](image_bytes=tf.constant([b"no image"]))
@@ -308,9 +313,9 @@ def test_works_where_this_package_is_not(tmp_path):
     (tmp_path / "alone.py").write_text(textwrap.dedent(ALONE))
     command = [sys.executable, "alone.py", "1", "images.npy", "result.npz"]
     subprocess.run(command, check=True, cwd=tmp_path)
-    laws = [enumeration.log_law(model, label) for label in (0, 1, enumeration.NO_LABEL)]
+    laws = [enumeration.log_law(model, label) for label in (0, 1)]
     with np.load(tmp_path / "result.npz") as result:
-        np.testing.assert_allclose(result["scores"], np.transpose(laws[:2]), atol=1e-4)
+        np.testing.assert_allclose(result["scores"], np.transpose(laws), atol=1e-4)
         np.testing.assert_allclose(result["log_probs"], laws, atol=1e-4)
         for label in range(2):
             assert enumeration.chi_square(result["sampled"][label::2], laws[label]) > 1e-3

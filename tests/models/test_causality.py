@@ -6,10 +6,12 @@ from backend_tools import input_gradient
 from keras import ops
 from layer_checks import randomize
 
-from keras_pixelcnnpp.conditioning import STRATEGIES
+from keras_pixelcnnpp.conditioning import STRATEGIES, EmbeddingConditioning
+from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
 from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.verification import verify
 
 
 def made(cls, image_shape, **arguments):
@@ -105,3 +107,38 @@ def test_blind_spot(cls, blind):
     # Of the last rows' right end, only the first layer's reach of three rows and columns is seen.
     unseen = influence[7:11, 10:] == 0
     assert np.all(unseen) if blind else not np.any(unseen)
+
+
+class Leaking(EmbeddingConditioning):
+    """Adds the mean over the row, which shows a pixel those to its right."""
+
+    def call(self, x, labels):
+        return super().call(x, labels) + ops.mean(x, axis=3, keepdims=True)
+
+
+class Unnormalized(LogisticMixtureHead):
+    """Forgets that the outer levels reach to infinity."""
+
+    def level_log_probs(self, parameters, earlier, temperature=None):
+        return super().level_log_probs(parameters, earlier, temperature) - 0.01
+
+
+SMALL = {"image_shape": (4, 4, 1), "num_classes": 2, "num_levels": 5, "filters": 8}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("cls", [PixelCNNPlusPlus, GatedPixelCNN, PixelCNN])
+@pytest.mark.parametrize("head", ["logistic_mixture", "categorical"])
+def test_verify(cls, head, monkeypatch):
+    size = {"num_resolutions": 2} if cls is PixelCNNPlusPlus else {}
+    model = cls(**SMALL, **size, head=head, conditioning="bias")
+    verify(model)
+    randomize(model.network)
+    verify(model)
+    monkeypatch.setitem(STRATEGIES, "leaking", Leaking)
+    with pytest.raises(ValueError, match=r"not autoregressive.*earlier pixels only"):
+        verify(cls(**SMALL, **size, head=head, conditioning="leaking"))
+    if head == "logistic_mixture":
+        monkeypatch.setitem(HEADS, "mine", Unnormalized)
+        with pytest.raises(ValueError, match=r"'mine' is not normalized.*Received: 0\.99"):
+            verify(cls(**SMALL, **size, head="mine"))

@@ -10,6 +10,7 @@ from layer_checks import flat_weights
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.archive import copy_initial_weights
 
 MASKED = (kp.PixelCNN, kp.GatedPixelCNN)
 
@@ -151,3 +152,69 @@ def test_default_network():
     for name in ("conditioned_blocks", "dropout_rate", "label_loss_weight", "initial_logit_scale"):
         assert getattr(model, name) == getattr(trained, name), name
     assert kp.PixelCNNPlusPlus((4, 4, 1), 2, num_resolutions=2).filters == (24, 48)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("cls", [*MASKED, kp.PixelCNNPlusPlus])
+@pytest.mark.parametrize("head", ["logistic_mixture", "categorical"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_every_weight_comes_back(cls, head, channels, tmp_path):
+    size = {"filters": 4 * channels, "num_blocks": 1, "num_mixtures": 2, "head": head}
+    size |= {"num_resolutions": 1} if cls is kp.PixelCNNPlusPlus else {}
+    model = cls((2, 2, channels), 2, 3, **size)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.name != "initialized":
+            weight.assign(rng.normal(size=weight.shape))
+    model.save_to_preset(tmp_path)
+    model.save(tmp_path / "model.keras")
+    other = cls((2, 2, channels), 2, 3, **size, name="another")
+    copy_initial_weights(str(tmp_path / "model.keras"), other)
+    preset = kp.AutoregressiveModel.from_preset
+    fewer = preset(tmp_path, num_candidates=2)  # by way of another model
+    for restored in (
+        preset(tmp_path),
+        fewer,
+        other,
+        keras.models.load_model(tmp_path / "model.keras"),
+    ):
+        for weight, expected in zip(restored.weights, model.weights, strict=True):
+            np.testing.assert_array_equal(weight, expected, err_msg=weight.path)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Subclass(kp.PixelCNN):
+    """Takes arguments of its own beside those of its base class."""
+
+    def __init__(self, *args, extra=3, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.extra = extra
+
+
+@pytest.mark.once
+def test_a_subclass_with_more_arguments(tmp_path):
+    model = Subclass((4, 4, 1), 2, 5, 8, 1, extra=7)
+    model.save(tmp_path / "model.keras")
+    restored = keras.models.load_model(tmp_path / "model.keras")
+    assert (restored.extra, restored.filters) == (7, 8)
+
+
+SHAPES = [((4, 4, 1), 3), ((8, 8, 1), 4), ((1, 32, 1), 1), ((32, 1, 1), 1), ((4, 32, 1), 3)]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("num_classes", [0, 2])
+@pytest.mark.parametrize(("image_shape", "num_resolutions"), SHAPES)
+def test_initialization_where_a_stream_sees_nothing(image_shape, num_resolutions, num_classes):
+    """At a resolution of one row nothing is above a pixel: that stream is constant."""
+    rng, labels = np.random.default_rng(0), np.arange(256) % 2
+    bright = 0.3 + 0.4 * labels[:, None, None, None]
+    images = (255 * (rng.random((256, *image_shape)) < bright)).astype("uint8")
+    size = {"num_resolutions": num_resolutions, "filters": (16,) * num_resolutions}
+    keras.utils.set_random_seed(0)
+    model = kp.PixelCNNPlusPlus(image_shape, num_classes, 2, dropout_rate=0.0, **size)
+    model.initialize(images[:128], labels[:128] if num_classes else None)
+    assert model.bits_per_dim(images).mean() < 1.5  # a fair coin has 1
+    model.compile(keras.optimizers.Adam(4e-3))
+    model.fit(images, labels, epochs=3, batch_size=16, verbose=0)
+    assert model.bits_per_dim(images).mean() < 0.99

@@ -119,7 +119,9 @@ def test_data_of_kerass_methods(models, name, images, labels, message):
                 model.fit(IMAGES, LABELS, validation_data=(images, labels), verbose=0)
 
 
-@pytest.mark.parametrize("images", [*NO_IMAGES, {"image": IMAGES}, [7], [IMAGES, LABELS], IMAGES[:0]])
+@pytest.mark.parametrize(
+    "images", [*NO_IMAGES, {"image": IMAGES}, [7], [IMAGES, LABELS], IMAGES[:0]]
+)
 def test_images_to_predict(models, images):
     for model in models:
         for predict in (model.predict, model.predict_on_batch):
@@ -132,7 +134,7 @@ def test_tensors_and_batches(models):
     scaled = (IMAGES / 255).astype("float32")
     for model in models:
         for images in (scaled, IMAGES.astype("int32") * 4 - 1, [IMAGES, LABELS]):
-            with pytest.raises(ValueError, match="Invalid (images|values in|input)"):
+            with pytest.raises(ValueError, match=r"Invalid (images|values in|input)"):
                 model(keras.tree.map_structure(keras.ops.convert_to_tensor, images))
         for images in (scaled, IMAGES[..., 0]):  # a batch has all axes
             with pytest.raises(ValueError, match="Invalid images"):

@@ -28,7 +28,7 @@ def test_an_image_has_its_score_in_every_batch(hybrid, padded, monkeypatch):
 
     def counted(inputs, batch_size, pad):
         batches = make(inputs, batch_size, padded)
-        sizes.update(len(batch["image"]) for (batch,) in batches)
+        sizes.update(len(batch["images"]) for (batch,) in batches)
         return batches
 
     images, labels = np.resize(IMAGES, (100, 4, 4, 1)), np.resize(LABELS, 100)
@@ -41,50 +41,44 @@ def test_an_image_has_its_score_in_every_batch(hybrid, padded, monkeypatch):
         assert sizes == {1, 2, 4, 8, 16, 32}
 
 
-def test_candidates_in_parts_that_bound_the_memory(hybrid, monkeypatch):
-    """Features of two candidates at most, in `predict` of arrays and of batches too."""
+def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
+    """Features of two classes at most: in scores of arrays, and wherever the model is called."""
     whole, rows = hybrid.class_log_likelihoods(IMAGES), np.arange(5)
     by_rows = hybrid.class_log_likelihoods(IMAGES, observed_rows=rows)
     probabilities = hybrid.class_probabilities(IMAGES)
     width = max(*hybrid.widths, hybrid.distribution.num_parameters)
-    monkeypatch.setattr(scoring, "MOST_FEATURES", 2 * 16 * width)
-    sizes, make = [], scoring.array_batches
+    monkeypatch.setattr(scoring, "MAX_FEATURES", 2 * 16 * width)
+    sizes, evaluate = [], type(hybrid).pixel_parameters
 
-    def watched(*arguments, **options):
-        batches = make(*arguments, **options)
-        sizes.extend(np.size(batch["label"]) for (batch,) in batches)
-        return batches
+    def watched(self, images, labels=None, training=False):
+        sizes.append(labels.shape[1] * (images.shape[0] or 1))
+        return evaluate(self, images, labels, training)
 
-    monkeypatch.setattr(scoring, "array_batches", watched)
+    monkeypatch.setattr(type(hybrid), "pixel_parameters", watched)
+    hybrid._compiled_functions.scorers.clear()
     np.testing.assert_allclose(hybrid.class_log_likelihoods(IMAGES), whole, rtol=3e-6)
     received = hybrid.class_log_likelihoods(IMAGES, observed_rows=rows)
     np.testing.assert_allclose(received, by_rows, rtol=3e-6)
-    # So their differences, of which the posterior is made, agree to twice that; a posterior may be
-    # too small for float32.
+    # So their differences, which make the posterior, agree to twice that; a posterior may be too
+    # small for float32.
     error = 2 * 3e-6 * np.abs(whole).max()
     close = functools.partial(
         np.testing.assert_allclose, rtol=error, atol=np.finfo(np.float32).tiny
     )
-    seen = []
-
-    class Steps(keras.callbacks.Callback):
-        def on_predict_batch_end(self, step, logs=None):
-            seen.append(step)
-
-    for x in (IMAGES, (IMAGES[row : row + 6] for row in (0, 6))):
-        received = hybrid.predict(x, verbose=0, callbacks=[Steps()])
-        close(received, probabilities)
-    assert seen[-2:] == [0, 1]
-    received = hybrid.predict(IMAGES, 5, 0, 2)
-    close(received, probabilities[:10])
-    assert max(sizes) == 2
+    hybrid.predict_function = None
+    close(hybrid.predict(IMAGES, batch_size=2, verbose=0), probabilities)
+    close(keras.ops.convert_to_numpy(hybrid(IMAGES[:2])), probabilities[:2])
+    hybrid.compile("sgd")
+    hybrid.evaluate(IMAGES, LABELS, batch_size=2, verbose=0)
+    assert max(sizes) <= 2
+    hybrid.predict_function = hybrid.test_function = None
+    hybrid._compiled_functions.scorers.clear()
 
 
 def test_no_image_at_all(hybrid):
     assert hybrid.log_prob(IMAGES[:0], LABELS[:0]).shape == (0,)
     assert hybrid.class_log_likelihoods(IMAGES[:0]).shape == (0, 3)
     assert hybrid.class_probabilities(IMAGES[:0]).shape == (0, 3)
-    assert hybrid.predict(IMAGES[:0], verbose=0).shape == (0, 3)
     assert hybrid.log_prob(IMAGES[:0], []).shape == (0,)
 
 

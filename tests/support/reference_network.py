@@ -82,7 +82,7 @@ class ReferencePixelCNN:
         ones = np.ones((*image.shape[:2], 1))
         pixels = np.concatenate([2.0 * image / (self.num_levels - 1) - 1.0, ones], axis=-1)
         if "one_hot" in self.strategies:
-            code = np.eye(self.num_classes + 1)[label][: self.num_classes]
+            code = np.eye(self.num_classes)[label]
             pixels = np.concatenate([pixels, ones * code], axis=-1)
 
         # Stream u sees the rows above, stream ul what is above and, in its row, to the left.
@@ -170,8 +170,8 @@ class ReferencePixelCNN:
 
     @property
     def num_classes(self):
-        """Tables have one entry more than there are classes."""
-        return next(len(w) for path, w in self.weights.items() if path.endswith("table")) - 1
+        """Tables have an entry for each class."""
+        return next(len(w) for path, w in self.weights.items() if path.endswith("table"))
 
     def table(self, path):
         return self.weights[path][self.label]
