@@ -37,7 +37,7 @@ TINY = ("--preset", "digits", "--num-resolutions", 1, "--filters", 4)
         ("--data", "digits", "--preset", "report", "--filters", "8,16,16", "--image-size", 8),
         ("--data", "NPZ", *TINY, "--seed", 3, "--max-examples", 5, "--num-candidates", 2),
         ("--data", "NPZ", *TINY, "--num-levels", 7, "--skip-corrupted"),
-        ("--data", "NPZ", *TINY, "--label-dropout-rate", 0.25, "--conditioning", "bias+spatial"),
+        ("--data", "NPZ", *TINY, "--conditioning", "bias+spatial"),
     ],
 )
 def test_pixelcnnpp(recorded, options, tmp_path):
