@@ -106,7 +106,7 @@ _SHIFTED_AND_BACK = {
 class GatedResidualBlock(keras.layers.Layer):
     """Gated residual block with an optional shortcut, link to the other stream, and label.
 
-        hidden = conv(concat_elu(x)) + dense(concat_elu(shortcut)) + dense(concat_elu(link))
+        hidden = conv(concat_elu(x)) + dense(concat_elu(shortcut)) + link
         a, b   = split(conv(dropout(concat_elu(condition(hidden)))))
         output = x + a * sigmoid(b)
 
