@@ -214,7 +214,8 @@ def use_averages(model: keras.Model) -> None:
     """Puts the averaged weights, where there are any, into the model for good, as copies."""
     # The inner one, where another adds the loss scaling of `mixed_float16`.
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if optimizer.use_ema and optimizer.built and int(optimizer.iterations) > 0:
+    # `int` fails for a variable of tf.distribute.
+    if optimizer.use_ema and optimizer.built and variable_value(optimizer.iterations) > 0:
         optimizer.finalize_variable_values(model.trainable_variables)
         keep_own_weights(model)
 

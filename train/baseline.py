@@ -26,7 +26,6 @@ def train_baseline(
         images.images,
         images.labels,
         batch_size=training["batch_size"],
-        num_classes=dataset.num_classes,
         seed=training["seed"],
     )
     steps = training["epochs"] * len(batches)

@@ -13,6 +13,7 @@ from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.optimizers import variable_value
+from keras_pixelcnnpp.train.devices import largest
 
 
 class Progress(NamedTuple):
@@ -100,8 +101,6 @@ class Checkpoints:
         return self.folder / f"epoch-{progress.epoch:04d}{step}.npz"
 
     def _assign(self, model, state, progress):
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
         variables = _variables(model, with_metrics=progress.step > 0)
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         if shapes != {name: value.shape for name, value in state.items()}:
@@ -144,7 +143,7 @@ class StopOnSignal:
     """
 
     def __init__(self):
-        self.received = None
+        self._received = 0
         self._old_handlers = {}
 
     def __enter__(self):
@@ -161,13 +160,13 @@ class StopOnSignal:
             signal.signal(number, handler)
 
     def _handle(self, number, frame):
-        self.received = number
+        self._received = number
         signal.signal(number, self._old_handlers[number])
 
-    def stop(self) -> None:
-        """Raises `TrainingStopped` if a signal came."""
-        if self.received is not None:
-            raise TrainingStopped(self.received)
+    def received(self) -> int:
+        """The number of the signal that came, to this process or to another; 0 for none."""
+        # All processes must stop after the same step. A signal that comes meanwhile counts later.
+        return largest(self._received)
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
@@ -200,17 +199,18 @@ class EpochCheckpoint(keras.callbacks.Callback):
         # The logs hold means over the epoch so far, in which NaN and infinity stay.
         if not np.isfinite(float(logs["loss"])):
             self._refuse(batch)
-        if self.stop.received is not None:
+        if number := self.stop.received():
             # After the last step the epoch is done, whether or not it was measured.
             last = batch + 1 == len(self.batches)
             step = self.batches.first_step + batch + 1
             progress = Progress(self._epoch + 1) if last else Progress(self._epoch, step)
             self.checkpoints.save(self.model, progress)
-            self.stop.stop()
+            raise TrainingStopped(number)
 
     def on_epoch_end(self, epoch, logs=None):
         self.checkpoints.save(self.model, Progress(epoch + 1))
-        self.stop.stop()
+        if number := self.stop.received():
+            raise TrainingStopped(number)
 
     def _refuse(self, batch: int) -> None:
         rows = self.batches.rows(batch)

@@ -13,7 +13,7 @@ from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
-from keras_pixelcnnpp.train.devices import DataParallel
+from keras_pixelcnnpp.train.devices import Devices, on_devices, own_folder
 from keras_pixelcnnpp.train.loop import Start
 from keras_pixelcnnpp.train.options import (
     NOT_MIRRORED,
@@ -48,26 +48,31 @@ def pixelcnnpp(options: PixelCNNOptions) -> None:
     averaged weights, clipping and mirroring, with samples every 5 epochs; the model has the
     defaults of its class.
     """
-    parallel = None if options.devices in (None, 1) else DataParallel(options.devices)
-    start = _start(options, parallel)
-    folder, chosen = RunFolder(options.run), overrides(options)
+    with on_devices(options.devices) as devices, own_folder(options.run, devices) as folder:
+        _train_pixelcnnpp(options, RunFolder(folder), devices)
+
+
+def _train_pixelcnnpp(options: PixelCNNOptions, run: RunFolder, devices: Devices | None):
+    start, chosen = _start(options, devices), overrides(options)
     preset = load_preset(options.preset, options.data, options.architecture)
     dataset, data_config = load_training_data(options)
     if options.resume:
-        chosen = as_begun(chosen, folder)
+        chosen = as_begun(chosen, run)
     model_options, training = resolve_options(
         preset, chosen, dataset.num_classes, is_folder(options.data)
     )
+    if devices and not devices.may_jit_compile:
+        training["jit_compile"] = False
     mirrored = "" if training["horizontal_flip"] else "not "
     epochs = counted(training["epochs"], "epoch")
     print(f"Recipe of the preset {preset['name']}: {epochs}, images {mirrored}mirrored")
     larger = load_larger(options, dataset, training["crop_margin"])
-    with stoppable(folder.checkpoints("pixelcnnpp")):
-        train_pixelcnnpp(dataset, folder, model_options, training, data_config, start, larger)
+    with stoppable(run.checkpoints("pixelcnnpp")):
+        train_pixelcnnpp(dataset, run, model_options, training, data_config, start, larger)
     unconditional = model_options.get("conditioning") == "none"
     compares = dataset.num_classes > 1 and not unconditional
     following = "classification" if compares else "generation"
-    print(f"Wrote {folder.model_keras}. Next: {_next(following, options)}")
+    print(f"Wrote {run.model_keras}. Next: {_next(following, options)}")
 
 
 @app.command(epilog=example("train baseline --data digits --run runs/digits"))
@@ -95,7 +100,7 @@ def _next(subject: str, options: Options) -> str:
     return shlex.join(["pixelcnnpp", *plugins, "evaluate", subject, "--run", str(options.run)])
 
 
-def _start(options: Options, parallel: DataParallel | None = None) -> Start:
+def _start(options: Options, devices: Devices | None = None) -> Start:
     """How to start; what the user names is imported first."""
     if options.resume and options.overwrite:
         raise UserError("--resume continues a run, --overwrite starts over: give one of them")
@@ -104,7 +109,7 @@ def _start(options: Options, parallel: DataParallel | None = None) -> Start:
     # A progress bar on a terminal, one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
     imported = {"plugin": options.plugin or (), "callback": options.callback or ()}
-    return Start(callbacks, parallel, options.resume, options.overwrite, verbose, imported)
+    return Start(callbacks, devices, options.resume, options.overwrite, verbose, imported)
 
 
 @contextmanager

@@ -1,70 +1,75 @@
-"""Training on several devices, each with its part of every batch."""
+"""Training on several devices, of one machine or of several, each with its part of every batch."""
 
 import functools
-from collections.abc import Sequence
-from contextlib import contextmanager, nullcontext
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.optimizers import variable_value
 
 
-class DataParallel:
-    """Trains a copy of a model on several devices, with Keras's own engines.
+class Devices(NamedTuple):
+    """How many devices share a batch, and which of how many processes this is, counted from 0."""
 
-    The model itself stays an ordinary one on one device: the copy hands its state back after every
-    epoch, for validation, images and the final file.
+    count: int
+    process: int = 0
+    num_processes: int = 1
+    may_jit_compile: bool = True
+
+
+@contextmanager
+def on_devices(count: int | None) -> Iterator[Devices | None]:
+    """Within, models are made and trained on several devices; gives `None` for a single one.
+
+    Under JAX by `keras.distribution.DataParallel`, under TensorFlow by
+    `tf.distribute.MirroredStrategy`. Where the environment variables of
+    `keras.distribution.initialize` name several processes, this joins them first, and the devices
+    are those of all.
     """
+    # The sum of the gradients over the devices is the gradient of the whole batch, so without
+    # dropout the result is that of one device up to rounding. (Dropout masks differ from those of
+    # one device; under TensorFlow every device has the same ones for its part.)
+    several = "KERAS_DISTRIBUTION_JOB_ADDRESSES" in os.environ
+    if count in (None, 1) and not several:
+        yield None
+        return
+    names = _device_names(count, several)
+    if keras.backend.backend() == "tensorflow":
+        with _mirrored(names).scope():
+            yield Devices(len(names), may_jit_compile=False)  # XLA can't compile the strategy
+        return
+    distribution = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
+    with distribution.scope():
+        yield Devices(len(names), distribution.data_shard_id, distribution.num_processes)
 
-    # Under TensorFlow that is `tf.distribute.MirroredStrategy`, under JAX
-    # `keras.distribution.DataParallel`. The sum of the gradients over the devices is the gradient
-    # of the whole batch, so without dropout the result is that of one device up to rounding.
-    # (Dropout masks differ from those of one device; under TensorFlow every device has the same
-    # ones for its part.)
 
-    def __init__(self, devices: int):
-        backend = keras.backend.backend()
-        if backend not in ("tensorflow", "jax"):
-            raise UserError(
-                f"Training on several devices is not supported under {backend}. Expected "
-                "KERAS_BACKEND to be one of: tensorflow, jax"
-            )
-        names = keras.distribution.list_devices()
-        if devices > len(names):
-            raise UserError(
-                f"Invalid value for option `devices`. {backend} sees {len(names)} on this "
-                f"machine: {', '.join(names)}. Received: devices={devices}"
-            )
-        names = tuple(names[:devices])
-        self.num_devices = devices
-        if backend == "tensorflow":
-            # The model remembers the strategy under which it was made.
-            self._scope, self._training = _mirrored(names).scope, nullcontext
-        else:
-            self._scope = self._training = keras.distribution.DataParallel(
-                devices=list(names), auto_shard_dataset=False
-            ).scope
-
-    def copy(self, model: keras.Model) -> keras.Model:
-        """A copy on all devices: same configuration, compiled alike, same state."""
-        config = model.get_compile_config()
-        if keras.backend.backend() == "tensorflow":
-            config["jit_compile"] = False  # XLA and MirroredStrategy don't go together
-        with self._scope():
-            copy = type(model).from_config(model.get_config())
-            copy.compile_from_config(config)
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-        copy_state(model, copy)
-        return copy
-
-    def fit(self, copy: keras.Model, batches: ImageSequence, **arguments) -> None:
-        """Calls `copy.fit` on batches that can be divided."""
-        with self._training():
-            copy.fit(DivisibleSequence(batches, self.num_devices), **arguments)
+def _device_names(count, several):
+    backend = keras.backend.backend()
+    supported = ("jax",) if several else ("tensorflow", "jax")
+    if backend not in supported:
+        raise UserError(
+            f"Training {'in several processes' if several else 'on several devices'} is "
+            f"not supported under {backend}. Expected KERAS_BACKEND to be one of: "
+            f"{', '.join(supported)}"
+        )
+    if several:
+        keras.distribution.initialize()
+    names = keras.distribution.list_devices()
+    lowest = len(names) if several else 1
+    if count is not None and not lowest <= count <= len(names):
+        raise UserError(
+            f"Invalid value for option `devices`. Expected {'' if several else 'at most '}"
+            f"{len(names)}, the number that {backend} sees. Received: devices={count}"
+        )
+    return tuple(names[:count])
 
 
 @functools.cache
@@ -76,95 +81,60 @@ def _mirrored(names):
     return tf.distribute.MirroredStrategy([f"/{name.upper()}" for name in names])
 
 
-def copy_state(source: keras.Model, target: keras.Model) -> None:
-    """Copies weights, random states and the optimizer's variables, bit for bit."""
-    pairs = zip(
-        [*source.variables, *source.optimizer.variables],
-        [*target.variables, *target.optimizer.variables],
-        strict=True,
-    )
-    for old, new in pairs:
-        new.assign(variable_value(old))
-
-
-class OnLocalModel(keras.callbacks.Callback):
-    """Brings a model up to date with its copy on several devices, then calls callbacks with it.
-
-    They are told about epochs, not about batches. What they do (score, sample, write) needs no
-    distribution, and much of it would not work with one, such as a device without an image.
-    """
-
-    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model):
-        super().__init__()
-        self._callbacks = list(callbacks)
-        self._local_model = model
-
-    def on_train_begin(self, logs=None):
-        self._local_model.stop_training = False
-        for callback in self._callbacks:
-            callback.set_params(self.params)
-            callback.set_model(self._local_model)
-        self._call("on_train_begin", logs)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._call("on_epoch_begin", epoch, logs)
-
-    def on_epoch_end(self, epoch, logs=None):
-        copy_state(self.model, self._local_model)
-        self._call("on_epoch_end", epoch, logs)
-        self.model.stop_training |= self._local_model.stop_training
-
-    def on_train_end(self, logs=None):
-        # `fit` has averaged the weights; what a callback then restores stays.
-        copy_state(self.model, self._local_model)
-        self._call("on_train_end", logs)
-
-    def _call(self, method, *arguments):
-        # Not a CallbackList, which would give each its own copy of the logs: what one adds,
-        # later ones and Keras's own use.
-        with _without_distribution():
-            for callback in self._callbacks:
-                getattr(callback, method)(*arguments)
-
-
 @contextmanager
-def _without_distribution():
-    before = keras.distribution.distribution()
-    keras.distribution.set_distribution(None)
-    try:
-        yield
-    finally:
-        keras.distribution.set_distribution(before)
+def own_folder(run: Path, devices: Devices | None) -> Iterator[Path]:
+    """The folder that this process writes a run into: for the first of the processes, `run`.
+
+    The others have a temporary copy and print nothing, but compute the same: a program on the
+    devices of several processes runs in all of them.
+    """
+    if devices is None or devices.process == 0:
+        largest(0)
+        yield run
+        return
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
+        copy = Path(folder, "run")
+        if run.exists():
+            shutil.copytree(run, copy)
+        largest(0)  # the first process must not change the run before
+        with redirect_stdout(nowhere):
+            yield copy
+
+
+def largest(number: int) -> int:
+    """The largest of the numbers with which the processes call this; each waits for all."""
+    distribution = keras.distribution.distribution()
+    if distribution is None or distribution.num_processes == 1:
+        return number
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.process_allgather(np.array(number)).max())
 
 
 class DivisibleSequence(keras.utils.PyDataset):
-    """Batches of an `ImageSequence` of which every device gets equally many images."""
+    """The part of a process of each batch of an `ImageSequence`: equally many images per device."""
 
     # A batch that cannot be divided, as the last one of an epoch often is, is filled up with
     # images of weight 0; the others then weigh so much more that the mean over all rows is the
     # mean over the images. So the gradient is that of the whole batch on one device. Metrics
-    # count the filled-up batch as a whole one.
-    #
-    # If any batch of an epoch must be filled up, every one is a tuple of the inputs, the weights,
-    # and the weights once more: the second is Keras's place for targets, which no model looks at.
+    # count the filled-up batch as a whole one. If any batch of an epoch must be filled up, every
+    # one has weights.
 
-    def __init__(self, batches: ImageSequence, num_devices: int):
+    def __init__(self, batches: ImageSequence, devices: Devices):
         super().__init__()
         self.batches = batches
-        self.num_devices = num_devices
+        self.devices = devices
         sizes = (batches.batch_size, len(batches.rows(len(batches) - 1)))
-        self._weighted = any(size % num_devices for size in sizes)
+        self._weighted = any(size % devices.count for size in sizes)
 
     def __len__(self):
         return len(self.batches)
 
     def __getitem__(self, index):
-        (batch,) = self.batches[index]
-        count = len(batch["image"])
-        filled = count + -count % self.num_devices
-        rows = np.arange(filled)
-        batch = {name: value[rows % count] for name, value in batch.items()}
-        if not self._weighted:
-            return (batch,)
+        images, labels = self.batches[index]
+        count = len(images)
+        filled = count + -count % self.devices.count
+        rows = np.split(np.arange(filled), self.devices.num_processes)[self.devices.process]
+        batch = images[rows % count], labels[rows % count]
         weights = np.where(rows < count, filled / count, 0).astype("float32")
-        return batch, weights, weights
+        return (*batch, weights) if self._weighted else batch

@@ -1,6 +1,5 @@
 """What both trainings do: start the run, train with checkpoints, resume, save."""
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from keras_pixelcnnpp.train.checkpoints import (
     Progress,
     StopOnSignal,
 )
-from keras_pixelcnnpp.train.devices import DataParallel, OnLocalModel, copy_state
+from keras_pixelcnnpp.train.devices import Devices, DivisibleSequence
 from keras_pixelcnnpp.train.monitors import (
     HistoryFile,
     TensorBoardLog,
@@ -39,7 +38,7 @@ class Start:
     """
 
     callbacks: Sequence[keras.callbacks.Callback] = ()
-    parallel: DataParallel | None = None
+    devices: Devices | None = None
     resume: bool = False
     overwrite: bool = False
     verbose: int | str = "auto"
@@ -79,7 +78,7 @@ def start_run(
         may_change=MAY_CHANGE,
     )
     weights = f"{model.count_params():,} weights"
-    devices = f", {start.parallel.num_devices} devices" if start.parallel else ""
+    devices = f", {start.devices.count} devices" if start.devices else ""
     print(f"{title}, {weights}: {backend.describe(model)}{devices}")
 
 
@@ -127,7 +126,7 @@ def train_into(
             run.checkpoints(section),
             callbacks,
             likelihood_epochs=likelihood_epochs,
-            parallel=start.parallel,
+            devices=start.devices,
             verbose=start.verbose,
         )
     finish()
@@ -143,7 +142,7 @@ def train_epochs(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     likelihood_epochs: int = 0,
-    parallel: DataParallel | None = None,
+    devices: Devices | None = None,
     verbose: int | str = "auto",
 ) -> None:
     """Trains a compiled model; in the end it has its averaged weights.
@@ -155,12 +154,7 @@ def train_epochs(
     # A run that was killed and resumed ends with the same weights as one that ran through: every
     # call of `model.fit` starts from a checkpoint, the first of a resumed run and any later one.
     checkpoints = Checkpoints(folder)
-    trained, fit = model, model.fit
-    if parallel is not None:
-        trained = parallel.copy(model)
-        fit = functools.partial(parallel.fit, trained)
-        callbacks = [OnLocalModel(callbacks, model)]
-    epoch, step = progress = checkpoints.restore(trained)
+    epoch, step = progress = checkpoints.restore(model)
     if verbose and progress > Progress():
         print(f"Continues after {progress}; {epochs} epochs in all.")
     first_loss = [LikelihoodFirst(likelihood_epochs)] if likelihood_epochs else []
@@ -174,9 +168,9 @@ def train_epochs(
             if fitted:
                 # The end of `fit` put the averaged weights into the model; training goes on from
                 # the raw ones.
-                checkpoints.restore(trained)
-            fit(
-                part,
+                checkpoints.restore(model)
+            model.fit(
+                part if devices is None else DivisibleSequence(part, devices),
                 initial_epoch=first_epoch,
                 epochs=last_epoch,
                 verbose=verbose,
@@ -189,11 +183,9 @@ def train_epochs(
                 ],
             )
             fitted = True
-            if trained.stop_training:
+            if model.stop_training:
                 break  # a callback such as keras.callbacks.EarlyStopping has seen enough
     # `fit` has averaged them; what a callback then put in their place, such as the weights of the
     # best epoch, stays.
     if not fitted:
-        if parallel is not None:
-            copy_state(trained, model)
         use_averages(model)

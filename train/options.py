@@ -238,7 +238,9 @@ class PixelCNNOptions(Options):
     devices: Annotated[
         int | None,
         Option(
-            help="Number of devices that share every batch (TensorFlow, JAX). Default: one.", min=1
+            help="Number of devices that share every batch (TensorFlow, JAX). Default: one; of "
+            "several processes (JAX), all.",
+            min=1,
         ),
     ] = None
 

@@ -40,7 +40,6 @@ def train_pixelcnnpp(
         images.images,
         images.labels,
         batch_size=training["batch_size"],
-        num_classes=num_classes,
         seed=training["seed"],
         horizontal_flip=training["horizontal_flip"],
         larger_images=larger and larger.images("train", with_labels=with_labels, **choice).images,

@@ -1,6 +1,9 @@
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +12,10 @@ import tiny
 
 from keras_pixelcnnpp.data.batches import ImageSequence
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.train.devices import DataParallel, DivisibleSequence
+from keras_pixelcnnpp.train.devices import Devices, DivisibleSequence, on_devices
 
 SUPPORT = Path(__file__).parent.parent / "support"
+ENVIRON = {**os.environ, "JAX_PLATFORMS": "cpu"}
 
 # In a process of its own: the number of devices is fixed when the backend starts.
 TRAIN = """
@@ -26,33 +30,55 @@ if keras.backend.backend() == "tensorflow":
 
 import tiny
 from keras_pixelcnnpp.data.batches import ImageSequence
-from keras_pixelcnnpp.optimizers import make_optimizer, variable_value
-from keras_pixelcnnpp.train.devices import DataParallel
+from keras_pixelcnnpp.optimizers import averaged_weights, make_optimizer, variable_value
+from keras_pixelcnnpp.train.devices import on_devices
 from keras_pixelcnnpp.train.loop import train_epochs
+from keras_pixelcnnpp.train.monitors import ValidationMonitor, with_averaged_weights
 
 split = tiny.tiny_split(21)  # the last batch has 5 images
-batches = ImageSequence(split.images, split.labels, batch_size=8, num_classes=3)
+batches = ImageSequence(split.images, split.labels, batch_size=8)
+logged = {}
 
 
-def train(folder, epochs, parallel, callbacks=()):
+def train(folder, epochs, count, callbacks=()):
     keras.utils.set_random_seed(0)
-    # Dropout off: each device has its own masks.
-    model = tiny.untrained_pixelcnn(dropout_rate=0.0, label_loss_weight=0.5)
-    model.initialize(split.images, split.labels)
-    model.compile(make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.8}, 1000))
-    train_epochs(model, batches, epochs, folder, callbacks, parallel=parallel, verbose=0)
-    return model
+    with on_devices(count) as devices:
+        # Dropout off: each device has its own masks.
+        model = tiny.untrained_pixelcnn(dropout_rate=0.0, label_loss_weight=0.5)
+        optimizer = make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.8}, 1000)
+        model.compile(optimizer, jit_compile="auto" if devices is None else devices.may_jit_compile)
+        model.initialize(split.images, split.labels)
+        keep = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: logged.update({(folder, epoch): dict(logs)})
+        )
+        monitored = with_averaged_weights([ValidationMonitor(split), keep])
+        callbacks = [*monitored, *callbacks]
+        train_epochs(model, batches, epochs, folder, callbacks, devices=devices, verbose=0)
+        samples = model.sample([0, 1, 2], seed=1, verbose=0)
+        # Keras itself needs batches that can be divided.
+        images, labels = split.images[:20], split.labels[:20]
+        scores = model.evaluate(images, labels, batch_size=10, verbose=0)
+        probabilities = model.predict(images, batch_size=10, verbose=0)
+    model.save(f"{folder}.keras")
+    loaded = keras.models.load_model(f"{folder}.keras")
+    np.testing.assert_array_equal(loaded.sample([0, 1, 2], seed=1, verbose=0), samples)
+    return model, samples, [*scores, *probabilities.ravel()]
 
 
-expected = train("one", 2, None)
-train("two", 1, DataParallel(2))
-received = train("two", 2, DataParallel(2))
+expected, samples, scores = train("one", 2, 1)
+train("two", 1, 2)
+received, samples_of_two, scores_of_two = train("two", 2, 2)
 for got, want in zip(
     [*received.variables, *received.optimizer.variables],
     [*expected.variables, *expected.optimizer.variables],
     strict=True,
 ):
     np.testing.assert_allclose(variable_value(got), variable_value(want), rtol=0, atol=1e-5)
+for name, value in logged["one", 1].items():
+    if name.startswith("val_"):
+        np.testing.assert_allclose(logged["two", 1][name], value, rtol=1e-4)
+np.testing.assert_array_equal(samples_of_two, samples)
+np.testing.assert_allclose(scores_of_two, scores, rtol=1e-4)
 
 # The weights that a callback restores stay: those of the first epoch.
 kept = []
@@ -63,7 +89,7 @@ watch = keras.callbacks.LambdaCallback(
     )
 )
 best = keras.callbacks.EarlyStopping("watched", mode="min", patience=9, restore_best_weights=True)
-restored = train("best", 2, DataParallel(2), [watch, best])
+restored = train("best", 2, 2, [watch, best])[0]
 for got, first, last in zip(restored.trainable_variables, *kept, strict=True):
     np.testing.assert_array_equal(variable_value(got), first)
     assert (first != last).any()
@@ -76,8 +102,7 @@ for got, first, last in zip(restored.trainable_variables, *kept, strict=True):
 def test_two_devices_give_the_result_of_one(tmp_path):
     """Weights, averages and moments, although the training on two was broken off and resumed."""
     environ = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
+        **ENVIRON,
         "PYTHONPATH": os.pathsep.join([str(SUPPORT), *filter(None, sys.path)]),
         # Of the device count that JAX sees on a CPU.
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
@@ -85,35 +110,116 @@ def test_two_devices_give_the_result_of_one(tmp_path):
     subprocess.run([sys.executable, "-c", TRAIN], env=environ, cwd=tmp_path, check=True)
 
 
+# Without dropout, and with all classes as candidates: nothing is random in a step.
+OPTIONS = [
+    *("--preset", "pixelcnn", "--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
+    *("--epochs", 10, "--likelihood-epochs", 5, "--batch-size", 5, "--label-loss-weight", 0.3),
+    *("--dropout-rate", 0, "--ema-momentum", 0.9, "--sample-every", 5),
+]
+COMMAND = "from keras_pixelcnnpp import cli; cli.main()"
+
+
+def train(folder, run, count, *arguments):
+    """Starts the command in `count` processes of one device each; what they say is in files."""
+    command = [sys.executable, "-c", COMMAND, "train", "pixelcnnpp", "--data", folder / "tiny.npz"]
+    command = [str(part) for part in (*command, "--run", folder / run, *OPTIONS, *arguments)]
+    environ, processes = ENVIRON, []
+    if count > 1:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            address = f"localhost:{free.getsockname()[1]}"
+        addresses = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address}
+        environ = {**ENVIRON, **addresses, "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count)}
+    for number in range(count):
+        environ = {**environ, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)}
+        with (folder / f"{run}-{number}").open("w") as said:
+            started = subprocess.Popen(command, stdout=said, stderr=said, env=environ)
+        processes.append(started)
+    return processes
+
+
+def end(folder, run, processes, status=0):
+    codes = [process.wait(timeout=300) for process in processes]
+    said = [(folder / f"{run}-{number}").read_text() for number in range(len(processes))]
+    assert codes == [status] * len(processes), "\n".join(said)
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.jax
+def test_two_processes_give_the_result_of_one(tmp_path):
+    """Although a signal to one of them stopped both, and they were started again."""
+    tiny.save_npz(tmp_path / "tiny.npz")
+    end(tmp_path, "one", train(tmp_path, "one", 1))
+
+    processes = train(tmp_path, "two", 2)
+    checkpoints = tmp_path / "two" / "checkpoints" / "pixelcnnpp"
+    while not list(checkpoints.glob("*.npz")):
+        assert processes[0].poll() is None, (tmp_path / "two-0").read_text()
+        time.sleep(0.01)
+    processes[1].send_signal(signal.SIGTERM)
+    end(tmp_path, "two", processes, 128 + signal.SIGTERM)
+    first, second = end(tmp_path, "two", train(tmp_path, "two", 2, "--resume"))
+    assert "Continues after" in first
+    assert "2 devices" in first
+    assert "bits_per_dim" not in second
+
+    of_one, of_two = (
+        np.load(tmp_path / run / "checkpoints" / "pixelcnnpp" / "epoch-0010.npz")
+        for run in ("one", "two")
+    )
+    assert set(of_one.files) == set(of_two.files)
+    for name in of_one.files:
+        np.testing.assert_allclose(of_two[name], of_one[name], rtol=0, atol=1e-5, err_msg=name)
+
+
 @pytest.mark.tensorflow
 @pytest.mark.jax
 def test_more_devices_than_there_are():
-    with pytest.raises(UserError, match="devices=99"):
-        DataParallel(99)
+    with pytest.raises(UserError, match=r"at most 1, .*devices=99"), on_devices(99):
+        pass
 
 
 @pytest.mark.torch
 def test_not_under_torch():
-    with pytest.raises(UserError, match="not supported under torch"):
-        DataParallel(2)
+    with (
+        pytest.raises(UserError, match="several devices is not supported under torch"),
+        on_devices(2),
+    ):
+        pass
 
 
+@pytest.mark.tensorflow
+@pytest.mark.torch
+def test_several_processes_only_under_jax(monkeypatch):
+    monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "localhost:1")
+    with pytest.raises(UserError, match="in several processes is not"), on_devices(None):
+        pass
+
+
+@pytest.mark.parametrize("num_processes", [1, 3])
 @pytest.mark.parametrize("count", [24, 23])
-def test_weighted_mean_over_all_rows_is_the_mean_over_the_images(count):
+def test_weighted_mean_over_all_rows_is_the_mean_over_the_images(count, num_processes):
     split = tiny.tiny_split(count)
-    whole = ImageSequence(split.images, split.labels, batch_size=9, num_classes=3)
+    whole = ImageSequence(split.images, split.labels, batch_size=9)
     whole.set_epoch(3)
-    divisible = DivisibleSequence(whole, 3)
+    shares = [
+        DivisibleSequence(whole, Devices(3, process, num_processes))
+        for process in range(num_processes)
+    ]
     for index in range(len(whole)):
-        expected, batch = whole[index][0]["image"], divisible[index]
-        images = batch[0]["image"]
-        assert len(images) % 3 == 0
-        np.testing.assert_array_equal(images[: len(expected)], expected)
+        expected, labels = whole[index]
+        parts = [share[index] for share in shares]
+        assert len({len(part[0]) for part in parts}) == 1
+        batch = [np.concatenate(values) for values in zip(*parts, strict=True)]
+        assert len(batch[0]) % 3 == 0
+        np.testing.assert_array_equal(batch[0][: len(expected)], expected)
+        np.testing.assert_array_equal(batch[1][: len(expected)], labels)
         if count == 24:
-            assert len(batch) == 1
-            assert len(images) == len(expected)
+            assert len(batch) == 2
+            assert len(batch[0]) == len(expected)
         else:
             weights = batch[2][:, None, None, None]
             assert (weights > 0).sum() == len(expected)
-            mean = np.mean(images * weights.astype(float), axis=0)
+            mean = np.mean(batch[0] * weights.astype(float), axis=0)
             np.testing.assert_allclose(mean, expected.mean(axis=0), rtol=1e-6)

@@ -25,17 +25,17 @@ class Scores(keras.Model):
         self.flatten = keras.layers.Flatten()
         self.dropout = keras.layers.Dropout(0.5)
         self.dense = keras.layers.Dense(3)
-        self.build({"image": (None, 4, 4, 1)})
+        self.build((None, 4, 4, 1))
 
     def build(self, input_shape):
         self.dense.build((None, 16))
 
-    def call(self, inputs, training=False):
-        x = ops.cast(self.flatten(inputs["image"]), "float32")
+    def call(self, images, training=False):
+        x = ops.cast(self.flatten(images), "float32")
         return ops.log_softmax(self.dense(self.dropout(x, training=training)))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **_):
-        scores = ops.take_along_axis(y_pred, x["label"][:, None], axis=1)
+        scores = ops.take_along_axis(y_pred, y[:, None], axis=1)
         return self.label_loss_weight * ops.mean(y_pred) - ops.mean(scores)
 
     def _set_likelihood_only(self, alone):
@@ -49,10 +49,9 @@ def train(folder, callbacks=(), epochs=4):
     model = Scores()
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.95)
     model.compile(keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=0.8))
+    model.optimizer.build(model.trainable_variables)
     split = tiny.tiny_split(24)
-    batches = ImageSequence(
-        split.images, split.labels, batch_size=8, num_classes=3, horizontal_flip=True
-    )
+    batches = ImageSequence(split.images, split.labels, batch_size=8, horizontal_flip=True)
     train_epochs(model, batches, epochs, folder, callbacks, likelihood_epochs=2, verbose=0)
     return model
 
@@ -113,14 +112,14 @@ def test_stopped_run_goes_on_from_the_very_step(tmp_path, whole, number, epoch, 
 
 
 def test_metrics_of_compile_go_on_too(tmp_path):
-    """Those of the CNN, which are not there before `fit`."""
+    """Those of the CNN, which Keras would create in the first step."""
 
     def train_cnn(folder, *callbacks):
         keras.utils.set_random_seed(0)
         model = BaselineCNN((4, 4, 1), 3, filters=2, num_blocks=1)
         model.compile(keras.optimizers.SGD(0.01))
         split = tiny.tiny_split(24)
-        batches = ImageSequence(split.images, split.labels, batch_size=8, num_classes=3)
+        batches = ImageSequence(split.images, split.labels, batch_size=8)
         train_epochs(model, batches, 2, folder, callbacks, verbose=0)
         return flat_weights(model)
 
@@ -191,7 +190,6 @@ def test_training_stays_finite(tmp_path, precision):
     options = {"num_classes": 2, "num_levels": 256, "num_mixtures": 2, "dropout_rate": 0.15}
     model = tiny.untrained_model(image_shape=SHAPE[1:], label_loss_weight=1.0, **options)
     model.compile(keras.optimizers.Adam(0.05))
-    model.optimizer.build(model.trainable_variables)
     untrained = Checkpoints(tmp_path / "untrained")
     untrained.save(model, Progress())
     labels = np.arange(SHAPE[0]) % 2
@@ -199,7 +197,7 @@ def test_training_stays_finite(tmp_path, precision):
     for kind, images in IMAGES.items():
         untrained.restore(model)
         model.initialize(images[:64], labels[:64])
-        batches = ImageSequence(images, labels, batch_size=8, num_classes=2)
+        batches = ImageSequence(images, labels, batch_size=8)
         # Raises a UserError at the first number that isn't finite.
         train_epochs(model, batches, 2, tmp_path / kind, verbose=0)
         for variable in model.weights:

@@ -97,9 +97,9 @@ def watched(tmp_path_factory):
         expected["val_bits_per_dim"] = bits_per_dim(log_probs, model.image_shape).mean()
 
     compare = keras.callbacks.LambdaCallback(on_epoch_end=look)
-    inputs = {"image": split.images, "label": split.labels}
     callbacks = with_averaged_weights([monitor, compare, board])
-    history = model.fit(inputs, epochs=4, verbose=0, callbacks=callbacks).history
+    fitted = model.fit(split.images, split.labels, epochs=4, verbose=0, callbacks=callbacks)
+    history = fitted.history
     return model, history, expected, folder
 
 

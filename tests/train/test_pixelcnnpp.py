@@ -125,7 +125,7 @@ WITH_POSTERIOR = {"label_loss_weight": 0.5, "initial_logit_scale": 0.5}
 def source():
     """A model that no fresh one equals, its offsets and temperature included."""
     model = tiny.tiny_model(**WITH_POSTERIOR)
-    model.posterior.class_bias.assign([3.0, 0.0, -3.0, 0.0])
+    model.posterior.class_bias.assign([3.0, 0.0, -3.0])
     model.posterior.log_logit_scale.assign(0.7)
     return model
 
