@@ -138,7 +138,7 @@ def compiles_each_size(xla: bool) -> bool:
     return keras.backend.backend() == "jax" or (keras.backend.backend() == "tensorflow" and xla)
 
 
-def in_turn(function: Callable, entries: np.ndarray):
+def in_turn(function: Callable, entries: Tensor) -> Tensor:
     """Stacks `function(entry)` for the entries of the first axis, one at a time.
 
     In a graph of TensorFlow's, `keras.ops.map` would evaluate ten at once, in ten times the memory.
@@ -147,7 +147,7 @@ def in_turn(function: Callable, entries: np.ndarray):
         import tensorflow as tf
 
         return tf.map_fn(function, entries, parallel_iterations=1, fn_output_signature=tf.float32)
-    return keras.ops.map(function, keras.ops.convert_to_tensor(entries))
+    return keras.ops.map(function, entries)
 
 
 def in_batches(function: Callable, batches: Sequence, verbose: int | str) -> np.ndarray:

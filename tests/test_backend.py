@@ -158,8 +158,8 @@ def test_compilations_do_not_follow_the_number_of_images():
     jax.monitoring.register_event_duration_secs_listener(listen)
     model, images = tiny.tiny_model(), tiny.tiny_split(14).images
     for count in (1, 2, 4, 8, 14):
-        model.predict(images[:count], batch_size=64, verbose=0)
+        model.class_probabilities(images[:count], batch_size=64)
     compilations.clear()
     for count in range(1, 14):
-        model.predict(images[:count], batch_size=64, verbose=0)
+        model.class_probabilities(images[:count], batch_size=64)
     assert not compilations

@@ -282,7 +282,7 @@ class AutoregressiveModel(ImageModel):
         return ops.sum(self.pixel_log_likelihood(images, labels, training), axis=(2, 3))
 
     def class_log_likelihood_tensor(self, images: Tensor) -> Tensor:
-        """Log-likelihood of images under every class, some classes at a time to bound the memory.
+        """Log-likelihood of images under every class, some images at a time to bound the memory.
 
         Args:
             images: As in `pixel_parameters`.
@@ -290,21 +290,33 @@ class AutoregressiveModel(ImageModel):
         Returns:
             Float32 tensor `(batch, num_classes)`, nats; `(batch, 1)` for an unconditional model.
         """
+        num_classes = max(1, self.num_classes)
+        size = max(1, images_at_once(self) // num_classes)
+        if (images.shape[0] or 32) <= size:
+            return self._score_classes(images)
+        rows = ops.shape(images)[0]
+        count = (rows + size - 1) // size
+        # The last part is filled up.
+        positions = ops.minimum(ops.arange(count * size, dtype="int32"), rows - 1)
+        parts = ops.reshape(ops.take(images, positions, axis=0), (-1, size, *self.image_shape))
+        return ops.reshape(in_turn(self._score_classes, parts), (-1, num_classes))[:rows]
+
+    def _score_classes(self, images):
+        """`(batch, num_classes)`, some classes at a time where one image has too many of them."""
         if not self.num_classes:
             return self.log_likelihood(images)
         rows = ops.shape(images)[0]
-        at_once = images_at_once(self) // (images.shape[0] or 32)
-        at_once = max(1, min(self.num_classes, at_once))
 
         def score_part(classes):
             return self.log_likelihood(images, ops.tile(classes[None], (rows, 1)))
 
-        if at_once == self.num_classes:
+        size = images_at_once(self)
+        if self.num_classes <= size:
             return score_part(ops.arange(self.num_classes, dtype="int32"))
-        count = -(-self.num_classes // at_once)
-        classes = (np.arange(count * at_once) % self.num_classes).astype("int32")
-        scores = in_turn(score_part, classes.reshape(count, at_once))  # (count, batch, at_once)
-        scores = ops.reshape(ops.transpose(scores, (1, 0, 2)), (-1, count * at_once))
+        count = -(-self.num_classes // size)
+        classes = ops.arange(count * size, dtype="int32") % self.num_classes
+        scores = in_turn(score_part, ops.reshape(classes, (count, size)))  # (count, batch, size)
+        scores = ops.reshape(ops.transpose(scores, (1, 0, 2)), (-1, count * size))
         return scores[:, : self.num_classes]
 
     def _compiled_network(self):

@@ -11,7 +11,7 @@ CALLS = {
     "sample": lambda model: model.sample(LABELS, seed=0, batch_size=4),
     "log_prob": lambda model: model.log_prob(IMAGES, LABELS),
     "classes": lambda model: model.class_probabilities(IMAGES),
-    "predict": lambda model: model.predict(IMAGES, batch_size=4, verbose=0),
+    "evidence": lambda model: model.evidence_map(IMAGES, LABELS, 0),
 }
 
 
