@@ -18,7 +18,7 @@ from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 NUM_IMAGES = 16  # of one sampling
 ANY = -1  # instead of a label
-MOST_LINES = 5  # classes in the plot of the posterior of the first rows
+MAX_LINES = 5  # classes in the plot of the posterior of the first rows
 
 
 class Samples(NamedTuple):
@@ -138,7 +138,7 @@ def posterior_figure(probabilities: np.ndarray, class_names: tuple[str, ...]) ->
     """Plots p(y | first rows) over the number of rows, float `(height + 1, num_classes)`."""
     figure = new_figure(5, 3.2)
     axes = figure.subplots()
-    likeliest = np.argsort(-probabilities.mean(axis=0))[:MOST_LINES]
+    likeliest = np.argsort(-probabilities.mean(axis=0))[:MAX_LINES]
     for label in likeliest:
         axes.plot(probabilities[:, label], linewidth=1.8)
     axes.set(xlim=(0, len(probabilities) - 1), ylim=(-0.02, 1.02))

@@ -24,12 +24,12 @@ from keras_pixelcnnpp.data.images import as_image, image_grid
 from keras_pixelcnnpp.distributions.levels import bits_unit
 from keras_pixelcnnpp.errors import UserError
 
-MOST_CLASSES = 10  # with a bar of their own
+MAX_CLASSES = 10  # with a bar of their own
 COLUMNS = 8  # of images that are sampled
 # Of one upload; the images of a telephone have less.
-LARGEST_FILE = "20mb"
+MAX_FILE_SIZE = "20mb"
 # Questions that wait, of all browsers together: one more is told to come back later.
-MOST_WAITING = 32
+MAX_WAITING = 32
 # Seconds: an upload is deleted when it is an hour old.
 DELETE_CACHE = (600, 3600)
 # One at a time: the model has all cores, and the memory of one question.
@@ -60,7 +60,7 @@ def serve(answers: Answers, host: str, port: int | None, open_browser: bool) -> 
 def launch(page: gr.Blocks, **options) -> str:
     """Starts the server; returns its address. Offline: system fonts, no link from outside."""
     theme = gr.themes.Default(font="system-ui", font_mono="monospace")
-    _, address, _ = page.queue(max_size=MOST_WAITING).launch(
+    _, address, _ = page.queue(max_size=MAX_WAITING).launch(
         **options,
         prevent_thread_lock=True,
         quiet=True,
@@ -68,7 +68,7 @@ def launch(page: gr.Blocks, **options) -> str:
         ssr_mode=False,
         mcp_server=False,
         footer_links=[],
-        max_file_size=LARGEST_FILE,
+        max_file_size=MAX_FILE_SIZE,
         theme=theme,
         css="img { image-rendering: pixelated; }",
     )
@@ -116,7 +116,7 @@ def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     button = gr.Button("Classify", variant="primary")
     unit = bits_unit(answers.model.num_levels)
     bits = gr.Number(label=f"{unit}, p(x)", precision=3, interactive=False)
-    posterior = gr.Label(label="p(class | image)", num_top_classes=MOST_CLASSES)
+    posterior = gr.Label(label="p(class | image)", num_top_classes=MAX_CLASSES)
     evidence = gr.Plot(label="Where in the image it comes from")
     by_rows = gr.Plot(label="What the first rows alone say")
 

@@ -1,10 +1,10 @@
 """A preset with weights, from a run: `keras_pixelcnnpp/presets/NAME/` with its model card.
 
-    python benchmarks/preset.py round runs/cpen455
-    pixelcnnpp evaluate classification --run runs/cpen455
-    python benchmarks/results.py keep runs/cpen455
-    python benchmarks/preset.py write runs/cpen455 --description "photographs, 16 levels"
-    python benchmarks/preset.py card cpen455
+    python benchmarks/preset.py round runs/photographs
+    pixelcnnpp evaluate classification --run runs/photographs
+    python benchmarks/results.py keep runs/photographs
+    python benchmarks/preset.py write runs/photographs --description "photographs, 16 levels"
+    python benchmarks/preset.py card photographs
 
 The first rounds the weights of the run's model to half precision, so that what is measured is what
 the preset then stores, in half the bytes. `write` needs reports/classification.json, whose numbers

@@ -1,6 +1,6 @@
 """RESULTS.md and the tables in docs/development, made from what runs and benchmarks left behind.
 
-    python benchmarks/results.py keep runs/cpen455   # copies its numbers to results/cpen455
+    python benchmarks/results.py keep runs/photographs   # copies its numbers to results/photographs
     python benchmarks/results.py figures             # two of docs/images
     python benchmarks/results.py                     # writes the pages from benchmarks/results
 
@@ -116,16 +116,16 @@ def write_partial():
 
 
 def write_budget():
-    """Writes what trainings of several lengths reach on `cpen455`, beside the CNN and JPEG XL."""
-    preset = Run(RESULTS / "cpen455")
-    adam = list(map(Run, RESULTS.glob("cpen455-[0-9]*-epochs")))
-    muon = [preset, *map(Run, RESULTS.glob("cpen455-muon-*-epochs"))]
+    """Writes what trainings of several lengths reach on `photographs`, with the CNN and JPEG XL."""
+    preset = Run(RESULTS / "photographs")
+    adam = list(map(Run, RESULTS.glob("photographs-[0-9]*-epochs")))
+    muon = [preset, *map(Run, RESULTS.glob("photographs-muon-*-epochs"))]
     series = {
-        "Adam, no clipping": budget_points(adam, Run(RESULTS / "cpen455-44-epochs")),
+        "Adam, no clipping": budget_points(adam, Run(RESULTS / "photographs-44-epochs")),
         "default recipe (Muon)": budget_points(muon, preset),
     }
     baseline = preset.json("reports/classification.json")["models"]["baseline"]
-    jpeg_xl = read_json(RESULTS / "compression-cpen455.json")["bits_per_dim"]["jxl"]
+    jpeg_xl = read_json(RESULTS / "compression-photographs.json")["bits_per_dim"]["jxl"]
     path = ROOT / "docs" / "images" / "training_length.png"
     write_bytes(path, training_length_png(series, jpeg_xl, baseline["accuracy"]))
 

@@ -3,7 +3,7 @@
     python benchmarks/sampling.py --batches 25,100 --output benchmarks/results/sampling.json
     python benchmarks/sampling.py --preset gated_pixelcnn --batches 25
 
-The network is that of the preset `report` (1 block, 40 filters, 5 mixtures, 32×32×3), or another's,
+The network is that of `course_report` (1 block, 40 filters, 5 mixtures, 32×32×3), or another's,
 with random weights: speed doesn't depend on them.
 
 - **Ours** is `model.sample`, random numbers included.
@@ -99,7 +99,7 @@ def compare(model, tfp, batch, rounds):
 
 
 def main(
-    preset: str = "report",
+    preset: str = "course_report",
     rounds: Rounds = 3,
     batches: str = "1,25,100,400",
     output: Output = None,
@@ -107,7 +107,7 @@ def main(
     """Compare the sampler with others; numbers of images at once have commas between."""
     kp.keep_freed_memory()
     model, tfp = make_model(preset), None
-    if keras.backend.backend() == "tensorflow" and preset == "report":
+    if keras.backend.backend() == "tensorflow" and preset == "course_report":
         tfp = tfp_pixelcnn(random_images(16, SHAPE, NUM_CLASSES)[0])
     rows = [compare(model, tfp, int(batch), rounds) for batch in batches.split(",")]
     show(rows)

@@ -139,7 +139,7 @@ def measure(model, folder, requests, clients, seed=0):
 
 
 def main(
-    preset: str = "cpen455",
+    preset: str = "photographs",
     requests: int = 4000,
     clients: str = "1,8,32",
     output: Output = None,

@@ -3,7 +3,7 @@
     python benchmarks/throughput.py --output benchmarks/results/throughput.json
     python benchmarks/throughput.py --candidates --output benchmarks/results/candidates.json
 
-The network is that of the preset `report` (1 block, 40 filters, 5 mixtures, 32×32×3, batch 16), on
+The network is that of `course_report` (1 block, 40 filters, 5 mixtures, 32×32×3, batch 16), on
 random images. Beside it: `tfp.distributions.PixelCNN`, and PixelCNN++ in plain PyTorch
 (`torch_pixelcnnpp.py`), eager, and as fast as PyTorch makes it; both of the same size but
 unconditional, which is less work.
@@ -40,7 +40,7 @@ from keras_pixelcnnpp.layers.convolutions import normalized_kernels
 BATCH = 16
 SHAPE = (32, 32, 3)
 NUM_CLASSES = 4
-PLACES = ("all", "up", "up_left")
+PLACES = ("all", "up", "up_horizontal")
 OURS = "keras-pixelcnnpp"
 TFP = "tfp.distributions.PixelCNN"
 PYTORCH = "PyTorch"
@@ -55,7 +55,7 @@ PRODUCT = 2048  # rows of the matrix product that shows what the machine can do
 
 def report(**arguments):
     """The network of the preset, without weights."""
-    return kp.PixelCNNPlusPlus.from_preset("report", load_weights=False, **arguments)
+    return kp.PixelCNNPlusPlus.from_preset("course_report", load_weights=False, **arguments)
 
 
 def forward_flop(model):

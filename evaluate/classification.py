@@ -28,7 +28,7 @@ from keras_pixelcnnpp.run import RunFolder
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 # Of --partial, points of the curve at most; of PixelCNN++ each costs nothing, of the CNN a pass.
-MOST_PARTS = 16
+MAX_PARTS = 16
 # Beside the predictions.
 WRITTEN = (
     *("classification.json", "partial.json", "partial.png"),
@@ -285,7 +285,7 @@ def classifier_details(
 
 def part_rows(height: int) -> np.ndarray:
     """How many of the first rows are seen, int `[parts]` from 0 to the height."""
-    return np.linspace(0, height, min(height, MOST_PARTS) + 1).round().astype(int)
+    return np.linspace(0, height, min(height, MAX_PARTS) + 1).round().astype(int)
 
 
 def partial_report(

@@ -34,7 +34,7 @@ from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 GALLERIES = ("nearest_neighbors", "completions", "temperatures")
 SUMMARY = ("frechet_distance", "kid", "class_consistency")
-MOST_ROWS = MOST_COLUMNS = 10  # of a gallery
+MAX_ROWS = MAX_COLUMNS = 10  # of a gallery
 NEIGHBORS = 3  # beside each image, in each space
 UNKNOWN = 200  # the gray of what the model doesn't see
 
@@ -138,8 +138,8 @@ def temperatures_gallery(sets: dict[float, ClassSamples]) -> tuple:
     """A row for each temperature, with the first images of each class, for `gallery_png`."""
     rows = []
     for samples in sets.values():
-        classes = list(samples.by_class())[:MOST_COLUMNS]
-        each = max(1, MOST_COLUMNS // len(classes))
+        classes = list(samples.by_class())[:MAX_COLUMNS]
+        each = max(1, MAX_COLUMNS // len(classes))
         rows.append(np.concatenate([pixels[:each] for _, pixels in classes]))
     columns = []
     for name, pixels in classes:
@@ -153,7 +153,7 @@ def complete_images(model: AutoregressiveModel, real: LabeledImages, count: int,
     Of an unconditional model the first images. The result is for `gallery_png`.
     """
     _, rows = np.unique(real.labels, return_index=True)
-    images = real.take(rows[:MOST_ROWS] if model.num_classes else slice(MOST_ROWS))
+    images = real.take(rows[:MAX_ROWS] if model.num_classes else slice(MAX_ROWS))
     labels = np.repeat(images.labels, count) if model.num_classes else None
     half = model.image_shape[0] // 2
     completed = model.complete(np.repeat(images.images, count, axis=0), half, labels, **how)
@@ -314,10 +314,10 @@ def nearest_gallery(
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """The most suspicious images of each class beside the nearest ones, for `gallery_png`."""
     classes = np.unique(samples.labels)
-    each = max(1, MOST_ROWS // (2 * len(classes)))
+    each = max(1, MAX_ROWS // (2 * len(classes)))
     ranked = np.argsort(found["pixels"][0][:, 0], kind="stable")
     chosen = np.concatenate([ranked[samples.labels[ranked] == label][:each] for label in classes])
-    chosen = chosen[:MOST_ROWS]
+    chosen = chosen[:MAX_ROWS]
     parts, columns = [samples.images[chosen][:, np.newaxis]], ["sampled"]
     for name, (_, rows) in found.items():
         parts.append(train[rows[chosen]])
@@ -333,7 +333,7 @@ def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
     by_class = samples.grids()
     for name, grid in zip(safe_names(list(by_class)), by_class.values(), strict=True):
         write_bytes(folder.reports / f"samples_{name}.png", png_bytes(grid))
-    rows = np.stack([pixels[:MOST_COLUMNS] for _, pixels in samples.by_class()])
+    rows = np.stack([pixels[:MAX_COLUMNS] for _, pixels in samples.by_class()])
     write_bytes(folder.reports / "samples.png", gallery_png(rows, list(by_class), []))
 
 

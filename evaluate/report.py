@@ -213,7 +213,7 @@ def training_words(config: dict, model: str) -> list[str]:
     words = ["train", model, *data_words({**data, "seed": options.get("seed", data.get("seed"))})]
     if model == "pixelcnnpp" and options.get("architecture", "pixelcnnpp") == "pixelcnnpp":
         # Of options that have no value this preset has none either, whatever that of the data has.
-        words += ["--preset", "report"]
+        words += ["--preset", "course_report"]
     # "auto" is what the command takes without the option.
     words += words_of({n: v for n, v in options.items() if v != "auto" and n not in NO_OPTIONS})
     for name in ("plugin", "callback"):

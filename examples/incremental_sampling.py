@@ -2,8 +2,8 @@
 
     python examples/incremental_sampling.py [--output docs/images/incremental_sampling.png]
 
-The kernels are those of PixelCNN++: two rows of three columns in the stream `u`, two rows of two
-columns in the stream `ul`.
+The kernels are those of PixelCNN++: two rows of three columns in the vertical stack, two rows of
+two columns in the horizontal stack.
 """
 
 import argparse
@@ -28,14 +28,14 @@ def naive(row, column):
 
 
 def new_row(row, column):
-    """The stream `u`, when a row begins."""
+    """The vertical stack, when a row begins."""
     if row == ROW:
         return COMPUTED
     return LATER if row > ROW else KEPT if row == ROW - 1 else PAST
 
 
 def new_pixel(row, column):
-    """The stream `ul`, at each pixel."""
+    """The horizontal stack, at each pixel."""
     if (row, column) == (ROW, COLUMN):
         return COMPUTED
     if (row, column) > (ROW, COLUMN):
@@ -75,10 +75,10 @@ def plot():
     first.set_title("Naive loop, each pixel:\nall features, one place is used", fontsize=12)
     draw_cells(second, new_row)
     outline(second, COLUMN - 1, ROW - 1, 3, 2)
-    second.set_title("New row, stream u:\none row of features", fontsize=12)
+    second.set_title("New row, vertical stack:\none row of features", fontsize=12)
     draw_cells(third, new_pixel)
     outline(third, COLUMN - 1, ROW - 1, 2, 2)
-    third.set_title("New pixel, stream ul:\none place", fontsize=12)
+    third.set_title("New pixel, horizontal stack:\none place", fontsize=12)
     draw_cells(fourth, lower_resolutions, columns=3)
     fourth.set_xticks([0.5, 1.5, 2.5], ["full", "half", "quarter"], fontsize=11)
     fourth.set_yticks([row + 0.5 for row in range(SIZE)], range(SIZE), fontsize=11)

@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from keras_pixelcnnpp.checks import checked_images, require_integer
-from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
+from keras_pixelcnnpp.data.batches import ImageBatches, SetEpoch
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer
 from keras_pixelcnnpp.presets import Preset, likelihood_epochs
@@ -156,7 +156,7 @@ class PixelCNNClassifier(ImageClassifier):
         batch_size: int | None = None,
         verbose: int = 0,
         *,
-        preset: str | Path = "cpen455",
+        preset: str | Path = "photographs",
         image_shape: Sequence[int] | None = None,
         epochs: int | None = None,
         learning_rate: float | None = None,
@@ -247,7 +247,7 @@ class PixelCNNClassifier(ImageClassifier):
         return training
 
     def _train(self, model, images, labels, sample_weight, training):
-        batches = ImageSequence(
+        batches = ImageBatches(
             images,
             labels,
             batch_size=training["batch_size"],

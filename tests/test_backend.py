@@ -62,13 +62,13 @@ def test_scores_are_of_full_float32(monkeypatch):
     """Whatever is set outside, which is set again afterwards, after an error too."""
     model = tiny.tiny_model()
     model.compile("sgd")
-    seen, call = [], model.network.see_above
+    seen, call = [], model.network.call_vertical_stack
 
     def watched(*arguments, **how):
         seen.append(enabled())
         return call(*arguments, **how)
 
-    monkeypatch.setattr(model.network, "see_above", watched)
+    monkeypatch.setattr(model.network, "call_vertical_stack", watched)
     with backend.tensor_float32(True):
         for compute in (
             lambda: model.log_prob(IMAGES, LABELS),

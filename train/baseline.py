@@ -3,7 +3,7 @@
 import keras
 
 from keras_pixelcnnpp import backend
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import make_optimizer
@@ -22,7 +22,7 @@ def train_baseline(
     choice = {"max_examples": training["max_examples"], "seed": training["seed"]}
     images = dataset.images("train", with_labels=True, **choice)
     validation = dataset.images("validation", with_labels=True)
-    batches = ImageSequence(
+    batches = ImageBatches(
         images.images,
         images.labels,
         batch_size=training["batch_size"],

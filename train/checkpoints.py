@@ -9,7 +9,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.optimizers import variable_value
@@ -182,7 +182,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     SHOWN_ROWS = 16
 
-    def __init__(self, checkpoints: Checkpoints, batches: ImageSequence, stop: StopOnSignal):
+    def __init__(self, checkpoints: Checkpoints, batches: ImageBatches, stop: StopOnSignal):
         super().__init__()
         self.checkpoints = checkpoints
         self.batches = batches

@@ -49,7 +49,7 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
     if name is None and architecture in preset_names():
         name = architecture
     elif name is None:
-        name = data if data in ("digits", "fashion_mnist", "mnist") else "cpen455"
+        name = data if data in ("digits", "fashion_mnist", "mnist") else "photographs"
     preset = Preset(name)
     known = getattr(preset.model_class, "architecture", None)
     if architecture not in (None, known):

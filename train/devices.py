@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.errors import UserError
 
 
@@ -112,7 +112,7 @@ def largest(number: int) -> int:
 
 
 class DivisibleSequence(keras.utils.PyDataset):
-    """The part of a process of each batch of an `ImageSequence`: equally many images per device."""
+    """The part of a process of each batch of an `ImageBatches`: equally many images per device."""
 
     # A batch that cannot be divided, as the last one of an epoch often is, is filled up with
     # images of weight 0; the others then weigh so much more that the mean over all rows is the
@@ -120,7 +120,7 @@ class DivisibleSequence(keras.utils.PyDataset):
     # count the filled-up batch as a whole one. If any batch of an epoch must be filled up, every
     # one has weights.
 
-    def __init__(self, batches: ImageSequence, devices: Devices):
+    def __init__(self, batches: ImageBatches, devices: Devices):
         super().__init__()
         self.batches = batches
         self.devices = devices

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from keras_pixelcnnpp import backend
-from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
+from keras_pixelcnnpp.data.batches import ImageBatches, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path
@@ -87,7 +87,7 @@ def train_into(
     section: str,
     model: keras.Model,
     training: dict,
-    batches: ImageSequence,
+    batches: ImageBatches,
     validation: LabeledImages,
     start: Start,
     finish: Callable[[], None] = lambda: None,
@@ -136,7 +136,7 @@ def train_into(
 
 def train_epochs(
     model: keras.Model,
-    batches: ImageSequence,
+    batches: ImageBatches,
     epochs: int,
     folder: str | Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -174,7 +174,7 @@ def train_epochs(
                 initial_epoch=first_epoch,
                 epochs=last_epoch,
                 verbose=verbose,
-                shuffle=False,  # ImageSequence shuffles, by seed and epoch
+                shuffle=False,  # ImageBatches shuffles, by seed and epoch
                 callbacks=[
                     SetEpoch(part),
                     *first_loss,

@@ -131,7 +131,7 @@ class PixelCNNOptions(Options):
         Option(
             help="Where defaults come from: a name that pixelcnnpp presets lists, a folder or "
             "hf://USER/NAME. Default: that of --architecture, else of the data (digits, mnist, "
-            "fashion_mnist), else cpen455."
+            "fashion_mnist), else photographs."
         ),
     ] = None
     architecture: Annotated[
@@ -169,7 +169,7 @@ class PixelCNNOptions(Options):
         Option(help="How labels enter: none, bias, film and so on, or several, as in bias+film."),
     ] = None
     conditioned_blocks: Annotated[
-        str | None, Option(help="Blocks that see the label: all, up, or up_left (fastest).")
+        str | None, Option(help="Blocks that see the label: all, up, or up_horizontal (fastest).")
     ] = None
     label_loss_weight: Annotated[
         float | None,

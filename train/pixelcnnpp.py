@@ -5,7 +5,7 @@ import keras
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.classifiers import refit_class_bias
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError, one_line
 from keras_pixelcnnpp.models.archive import ARCHITECTURES, copy_initial_weights
@@ -36,7 +36,7 @@ def train_pixelcnnpp(
     with_labels = num_classes > 0 and not model_options.get("unlabeled_weight")
     choice = {"max_examples": training["max_examples"], "seed": training["seed"]}
     images = dataset.images("train", with_labels=with_labels, **choice)
-    batches = ImageSequence(
+    batches = ImageBatches(
         images.images,
         images.labels,
         batch_size=training["batch_size"],

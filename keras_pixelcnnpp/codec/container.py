@@ -33,14 +33,14 @@ from keras_pixelcnnpp.errors import UserError, invalid_argument
 MAGIC = b"\x89PXC\r\n\x1a\n\x01"
 DIGEST_BYTES = 16
 # A header has some hundred bytes, and a name for each image.
-MOST_HEADER_BYTES = 64 << 20
+MAX_HEADER_BYTES = 64 << 20
 # Arguments of a model that p(x | y) does not depend on.
 NOT_OF_IMAGES = (
     *("name", "trainable", "class_names", "dropout_rate", "label_loss_weight", "num_candidates"),
     *("unlabeled_weight", "initial_logit_scale", "learn_logit_scale", "learn_class_bias"),
 )
 # The memory of a pass grows with its batch, which a file says.
-LARGEST_BATCH = 1024
+MAX_BATCH_SIZE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ def compress_images(
     """
     require_constriction()
     images = checked_images(images, model.image_shape, model.num_levels)
-    require_integer("batch_size", batch_size, high=LARGEST_BATCH)
+    require_integer("batch_size", batch_size, high=MAX_BATCH_SIZE)
     count = len(images)
     if names is not None and [type(name) for name in names] != [str] * count:
         raise invalid_argument("names", names, f"a list of {count} strings")
@@ -225,7 +225,7 @@ def _opened(data):
             raise ValueError("checksum")
         (length,) = struct.unpack_from("<I", body)
         packed, rest = body[4 : 4 + length], body[4 + length :]
-        header = json.loads(zlib.decompressobj().decompress(packed, MOST_HEADER_BYTES))
+        header = json.loads(zlib.decompressobj().decompress(packed, MAX_HEADER_BYTES))
         _check(header, len(rest))
     # Anything: bad zlib, UTF-8 or JSON, other entries, brackets within brackets.
     except Exception as error:
@@ -239,7 +239,7 @@ def _check(header, size):
     lengths, names = header["streams"], header["names"]
     good = (
         all(type(number) is int and number >= 0 for number in (count, batch_size, *lengths))
-        and 1 <= batch_size <= LARGEST_BATCH
+        and 1 <= batch_size <= MAX_BATCH_SIZE
         and len(lengths) == math.ceil(count / batch_size)
         and all(length % 4 == 0 for length in lengths)
         and sum(lengths) + 4 * count == size

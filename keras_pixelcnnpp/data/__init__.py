@@ -1,13 +1,13 @@
 """Labeled images: where they come from, and how they reach `fit`."""
 
-from keras_pixelcnnpp.data.batches import ImageSequence, SetEpoch
+from keras_pixelcnnpp.data.batches import ImageBatches, SetEpoch
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.data.load import load_dataset
 
 __all__ = [
     "Dataset",
-    "ImageSequence",
+    "ImageBatches",
     "LabeledImages",
     "SetEpoch",
     "load_dataset",

@@ -10,7 +10,7 @@ from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.errors import UserError
 
 
-class ImageSequence(keras.utils.PyDataset):
+class ImageBatches(keras.utils.PyDataset):
     """Batches of images with labels.
 
     Order, flips and crops depend on `seed` and the epoch only, so that a training that is resumed
@@ -45,7 +45,7 @@ class ImageSequence(keras.utils.PyDataset):
 
     ```python
     train = kp.data.load_dataset("digits").split("train")
-    batches = kp.data.ImageSequence(train.images, train.labels, batch_size=64)
+    batches = kp.data.ImageBatches(train.images, train.labels, batch_size=64)
     model.fit(batches, epochs=10, shuffle=False, callbacks=[kp.data.SetEpoch(batches)])
     ```
     """
@@ -102,8 +102,8 @@ class ImageSequence(keras.utils.PyDataset):
         start = (self.first_step + index) * self.batch_size
         return self._order[start : start + self.batch_size]
 
-    def from_step(self, step: int) -> "ImageSequence":
-        """The same batches without the first `step` of every epoch, as a new `ImageSequence`."""
+    def from_step(self, step: int) -> "ImageBatches":
+        """The same batches without the first `step` of every epoch, as a new `ImageBatches`."""
         rest = copy.copy(self)
         rest.first_step = step
         return rest
@@ -144,10 +144,10 @@ class SetEpoch(keras.callbacks.Callback):
     see epoch 0 again.
 
     Args:
-        batches: An `ImageSequence`.
+        batches: An `ImageBatches`.
     """
 
-    def __init__(self, batches: ImageSequence):
+    def __init__(self, batches: ImageBatches):
         super().__init__()
         self.batches = batches
 

@@ -97,8 +97,8 @@ def _check(model, path):
 
 # Of the candidates that are scored at once. Measured on a CPU, default network: 0.19 s an image of
 # 10 classes, with twice as many 0.28 s.
-_PIXELS_AT_ONCE = 2**16
-_SAMPLES_AT_ONCE = 100
+_MAX_PIXELS = 2**16
+_MAX_SAMPLES = 100
 
 
 def _endpoints(model: keras.Model, resize: str) -> dict:
@@ -109,7 +109,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
 
     def classify(images):
         outputs = {"log_likelihood": of_class, "probabilities": of_class, "bits_per_dim": of_image}
-        at_once = _PIXELS_AT_ONCE // (image_size * num_classes)
+        at_once = _MAX_PIXELS // (image_size * num_classes)
         result = _in_parts(model.posterior_tensors, [images], at_once, outputs)
         class_id = tf.argmax(result["probabilities"], axis=1, output_type=tf.int32)
         return {"class_id": class_id, **result}
@@ -128,7 +128,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         def score(images, labels):
             return {"log_likelihood": model.log_likelihood(images, labels[:, None])[:, 0]}
 
-        return _in_parts(score, inputs, _PIXELS_AT_ONCE // image_size, {"log_likelihood": of_image})
+        return _in_parts(score, inputs, _MAX_PIXELS // image_size, {"log_likelihood": of_image})
 
     # Not with XLA: it would compile for half a minute in the process of whoever calls this.
     def sample(labels, seed, temperature):
@@ -145,7 +145,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
 
         inputs = [labels, tf.range(tf.shape(labels)[0])]
         return _in_parts(
-            sample_part, inputs, _SAMPLES_AT_ONCE, {"images": tf.TensorSpec(shape, tf.uint8)}
+            sample_part, inputs, _MAX_SAMPLES, {"images": tf.TensorSpec(shape, tf.uint8)}
         )
 
     images = tf.TensorSpec((None, *shape), tf.uint8, "images")

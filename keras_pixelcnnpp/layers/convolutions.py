@@ -347,7 +347,7 @@ class ShiftedConv2DTranspose(WeightNormalized):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class DownShiftedConv2DTranspose(ShiftedConv2DTranspose):
-    """Weight-normalized transposed convolution, 2×3 with stride 2, for the stream `u`.
+    """Weight-normalized transposed convolution, 2×3 with stride 2, for the vertical stack.
 
     The input at `(i, j)` spreads to rows `2i` and `2i + 1` and columns `2j - 1` to `2j + 1`.
 
@@ -369,7 +369,7 @@ class DownShiftedConv2DTranspose(ShiftedConv2DTranspose):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class DownRightShiftedConv2DTranspose(ShiftedConv2DTranspose):
-    """Weight-normalized transposed convolution, 2×2 with stride 2, for the stream `ul`.
+    """Weight-normalized transposed convolution, 2×2 with stride 2, for the horizontal stack.
 
     The input at `(i, j)` spreads to rows `2i` and `2i + 1` and columns `2j` and `2j + 1`.
 

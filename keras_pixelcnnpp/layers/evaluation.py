@@ -19,23 +19,27 @@ class WholeImage:
         return layer(x)
 
     def descend(self, level, downsampling, x, lower_levels):
-        """Goes down from resolution `level`, evaluates what lies below, and comes back up."""
+        """Goes down from resolution `level`, evaluates the lower ones, and comes back up."""
         return lower_levels(self.convolve(downsampling, x))
 
-    def link(self, features):
-        """Returns the features of the other stream that belong to what is being evaluated."""
+    def link(self, features, level):
+        """Returns the vertical stack's features, at a resolution, for the evaluated piece."""
         return features
 
 
-class RowEvaluation:
-    """Runs the stream `u` on one new row, the rows above coming from a cache.
+class VerticalEvaluation:
+    """Runs the vertical stack on one new row; the rows above come from a cache.
 
-    The network calls it for what reaches beyond the row. `running` is how many lower resolutions
-    run at this row.
+    Args:
+        cache: What `initial_cache` returned, or the attribute `cache` of the last evaluation:
+            `"rows"`, the last inputs of each convolution that reaches above, by the layer's path;
+            `"below"`, the second of the two rows that each lower resolution gave, by level.
+        running: Integer, how many lower resolutions run at this row.
+        position: Row and `None`, at the lowest resolution.
     """
 
     def __init__(self, cache, running, position):
-        self.cache = dict(cache)
+        self.cache = {name: dict(entries) for name, entries in cache.items()}
         self.running = running
         self.position = position
 
@@ -45,16 +49,16 @@ class RowEvaluation:
 
         `convolutions` and `upsamplings` are those of an `AutoregressiveNetwork`.
         """
-        cache = {}
+        rows, below = {}, {}
         for layer, level in convolutions:
-            rows, _, channels, _ = layer.direction.shape
-            if rows > 1:
-                shape = (batch_size, 1, rows - 1, width // 2**level, channels)
-                cache[layer.path] = ops.zeros(shape, layer.compute_dtype)
+            height, _, channels, _ = layer.direction.shape
+            if height > 1:
+                shape = (batch_size, 1, height - 1, width // 2**level, channels)
+                rows[layer.path] = ops.zeros(shape, layer.compute_dtype)
         for level, layer in enumerate(upsamplings):
             shape = (batch_size, 1, 1, width // 2**level, layer.filters)
-            cache[f"below_{level}"] = ops.zeros(shape, layer.compute_dtype)
-        return cache
+            below[f"{level}"] = ops.zeros(shape, layer.compute_dtype)
+        return {"rows": rows, "below": below}
 
     def convolve(self, layer, x):
         """Convolves the cached rows with the new one after them."""
@@ -62,86 +66,98 @@ class RowEvaluation:
 
     def _window(self, layer, x):
         """The cached rows and the new one after them, which the cache remembers."""
-        if layer.path in self.cache:
-            rows = ops.concatenate([self.cache[layer.path], x], axis=-3)
-            one_is_kept = self.cache[layer.path].shape[-3] == 1
-            self.cache[layer.path] = x if one_is_kept else rows[..., 1:, :, :]
-            return rows
-        return x
+        cached = self.cache["rows"].get(layer.path)
+        if cached is None:
+            return x
+        rows = ops.concatenate([cached, x], axis=-3)
+        self.cache["rows"][layer.path] = x if cached.shape[-3] == 1 else rows[..., 1:, :, :]
+        return rows
 
     def descend(self, level, downsampling, x, lower_levels):
         """Runs the lower resolutions every other row; each time they give two rows."""
-        key = f"below_{level}"
+        below = self.cache["below"]
         if level >= self.running:
             self._window(downsampling, x)
-            return self.cache[key]
+            return below[f"{level}"]
         rows = lower_levels(self.convolve(downsampling, x))
-        self.cache[key] = rows[..., 1:, :, :]
+        below[f"{level}"] = rows[..., 1:, :, :]
         return rows[..., :1, :, :]
 
 
-class PixelEvaluation:
-    """Runs the stream `ul` on one new pixel, its neighbors coming from a cache.
+class HorizontalEvaluation:
+    """Runs the horizontal stack on one new pixel; its neighbors come from a cache.
 
-    The cache, changed in place step by step, holds for each shifted convolution a row of its inputs
-    `(columns, batch, channels)`. Left of the current column these are inputs of this row, from it
-    on those of the row above: each is read once, one step before it is overwritten. The inputs to
-    the left and above to the left are kept beside it. A masked convolution reaches to the right
-    above: its cache holds the rows above `(rows, columns, batch, channels)`, padded, and the row
-    that is being written beside them.
+    The cache has, for each convolution by its path, a dict. For a shifted convolution, `"row"` is a
+    row of its inputs `(columns, batch, channels)`: left of the current column these are inputs of
+    this row, from it on those of the row above, so that each is read once, one step before it is
+    overwritten; `"left"` and `"above_left"` are the inputs at these neighbors. A masked
+    convolution reaches to the right above: `"above"` has the rows above `(rows, columns, batch,
+    channels)`, padded, and `"row"` the row that is being written. `"below"` has the second of the
+    two rows that each lower resolution gave, by level.
+
+    Args:
+        cache: What `initial_cache` or `start_row` returned, or the last evaluation's.
+        levels: Dict from the path of a convolution to its resolution.
+        running_rows: Integer, how many lower resolutions run at this row.
     """
 
-    def __init__(self, cache, running_rows):
-        self.cache = dict(cache)
-        self.running_rows = running_rows
+    def __init__(self, cache, levels, running_rows):
+        self.cache = {name: dict(entries) for name, entries in cache.items()}
+        self._levels = levels
+        self._running_rows = running_rows
         self._right = {}  # up-sampled features that belong to the next column
-        self.width = None
 
     @staticmethod
     def initial_cache(convolutions, upsamplings, width, batch_size):
         """The cache before the first row."""
-        cache = {}
+        cache, below = {}, {}
         for layer, level in convolutions:
-            channels = layer.direction.shape[2]
-            shape = (width // 2**level, batch_size, channels)
+            channels, dtype = layer.direction.shape[2], layer.compute_dtype
             if _reaches_right(layer):
                 rows, columns = layer.kernel_size
                 shape = (rows - 1, width + columns - 1, batch_size, channels)
-            cache[layer.path] = ops.zeros(shape, layer.compute_dtype)
+                cache[layer.path] = {"above": ops.zeros(shape, dtype)}
+            else:
+                shape = (width // 2**level, batch_size, channels)
+                cache[layer.path] = {"row": ops.zeros(shape, dtype)}
         for level, layer in enumerate(upsamplings):
             shape = (width // 2**level, batch_size, layer.filters)
-            cache[f"below_{level}"] = ops.zeros(shape, layer.compute_dtype)
-        return cache
+            below[f"{level}"] = ops.zeros(shape, layer.compute_dtype)
+        return {**cache, "below": below}
 
-    def start_row(self, convolutions):
-        """Puts zeros to the left of the first column."""
-        zeros = {}  # by width and dtype: each would be five operations to TensorFlow
+    @staticmethod
+    def start_row(cache, convolutions):
+        """The cache before the first column of a row, with zeros to the left of it."""
+        started, zeros = dict(cache), {}  # by width and dtype: each would be five operations
         for layer, _ in convolutions:
+            entry = cache[layer.path]
             if _reaches_right(layer):
-                row_shape = ops.shape(self.cache[layer.path])[1:]
-                self.cache[f"{layer.path}/row"] = ops.zeros(row_shape, layer.compute_dtype)
+                row = ops.zeros(ops.shape(entry["above"])[1:], layer.compute_dtype)
+                started[layer.path] = {**entry, "row": row}
             elif layer.kernel_size[1] > 1:
-                here = self.cache[layer.path]
-                kind = (here.shape[-1], layer.compute_dtype)
+                kind = (entry["row"].shape[-1], layer.compute_dtype)
                 if kind not in zeros:
-                    zeros[kind] = ops.zeros_like(here[0])
-                self.cache[f"{layer.path}/left"] = zeros[kind]
-                self.cache[f"{layer.path}/above_left"] = zeros[kind]
+                    zeros[kind] = ops.zeros_like(entry["row"][0])
+                started[layer.path] = {**entry, "left": zeros[kind], "above_left": zeros[kind]}
+        return started
 
-    def end_row(self):
-        """Returns the cache for the row below."""
-        ends = ("/left", "/above_left", "/row")
-        cache = {key: value for key, value in self.cache.items() if not key.endswith(ends)}
-        for key in cache:
-            if f"{key}/row" in self.cache:
-                row = self.cache[f"{key}/row"][None]
-                cache[key] = ops.concatenate([cache[key], row], axis=0)[1:]
-        return cache
+    @staticmethod
+    def end_row(cache):
+        """The cache for the row below, from that after the last column."""
+
+        def end(entry):
+            if "above" in entry:
+                rows = ops.concatenate([entry["above"], entry["row"][None]], axis=0)
+                return {"above": rows[1:]}
+            return {"row": entry["row"]}
+
+        layers = {path: end(entry) for path, entry in cache.items() if path != "below"}
+        return {**layers, "below": cache["below"]}
 
     def at(self, column, running_columns, position):
         """Moves to a column: `column` gives the (possibly traced) one at a resolution."""
         self._column = column
-        self._running = min(self.running_rows, running_columns)
+        self._running = min(self._running_rows, running_columns)
         self.position = position
 
     def convolve(self, layer, x):
@@ -152,56 +168,52 @@ class PixelEvaluation:
         """The cached neighbors and the new pixel, which the cache remembers, as `(batch, n)`."""
         if _reaches_right(layer):
             return self._masked_window(layer, x)
-        column = self._column(self._level_of(self.cache[layer.path]))
+        column, entry = self._column(self._levels[layer.path]), self.cache[layer.path]
         here = ops.reshape(x, (-1, x.shape[-1]))
-        above = read(self.cache[layer.path], column)
+        above = read(entry["row"], column)
         window = [above, here]
         if layer.kernel_size[1] > 1:
-            left, above_left = f"{layer.path}/left", f"{layer.path}/above_left"
-            window = [self.cache[above_left], above, self.cache[left], here]
-            self.cache[left], self.cache[above_left] = here, above
-        self.cache[layer.path] = write(self.cache[layer.path], column, here)
+            window = [entry["above_left"], above, entry["left"], here]
+            entry["left"], entry["above_left"] = here, above
+        entry["row"] = write(entry["row"], column, here)
         return ops.concatenate(window, axis=-1)
 
     def remember(self, layer, x):
-        """Puts `x` where a masked convolution took the pixel from before it was known."""
+        """Puts `x`, the sampled pixel, into the cache of a masked convolution of the image."""
         _, columns = layer.kernel_size
-        here = ops.reshape(x, (-1, x.shape[-1]))
-        row = self.cache[f"{layer.path}/row"]
-        self.cache[f"{layer.path}/row"] = write(row, self._column(0) + columns // 2, here)
+        here, entry = ops.reshape(x, (-1, x.shape[-1])), self.cache[layer.path]
+        entry["row"] = write(entry["row"], self._column(0) + columns // 2, here)
 
     def _masked_window(self, layer, x):
-        """The window around the new pixel; of what comes after it the mask takes nothing."""
+        """The window around the new pixel; the mask ignores later pixels."""
         self.remember(layer, x)
         rows, columns = layer.kernel_size
-        column, above = self._column(0), self.cache[layer.path]
-        window = read_at(self.cache[f"{layer.path}/row"][None], 1, column, columns)
+        column, entry = self._column(0), self.cache[layer.path]
+        window = read_at(entry["row"][None], 1, column, columns)
         if rows > 1:
-            window = ops.concatenate([read_at(above, 1, column, columns), window], axis=0)
+            above = read_at(entry["above"], 1, column, columns)
+            window = ops.concatenate([above, window], axis=0)
         window = ops.transpose(window, (2, 0, 1, 3))  # (batch, rows, columns, channels)
         return ops.expand_dims(window, 1)
 
     def descend(self, level, downsampling, x, lower_levels):
         """Runs the lower resolutions every other row and column; each time they give 2×2 pixels."""
-        key = f"below_{level}"
+        cached = self.cache["below"]
         if level < self._running:
             patch = lower_levels(self.convolve(downsampling, x))
             self._right[level] = patch[..., :1, 1:, :]
             below = ops.reshape(patch[..., 1, :, :], (-1, 2, patch.shape[-1]))
             below = ops.swapaxes(below, 0, 1)
-            self.cache[key] = write(self.cache[key], self._column(level), below)
+            cached[f"{level}"] = write(cached[f"{level}"], self._column(level), below)
             return patch[..., :1, :1, :]
         self._window(downsampling, x)
-        if level < self.running_rows:
+        if level < self._running_rows:
             return self._right[level]
-        return as_pixel(read(self.cache[key], self._column(level)))
+        return as_pixel(read(cached[f"{level}"], self._column(level)))
 
-    def link(self, features):
-        """Returns the other stream's features at the current column."""
-        return as_pixel(read(features, self._column(self._level_of(features))))
-
-    def _level_of(self, row):
-        return (self.width // row.shape[0]).bit_length() - 1
+    def link(self, features, level):
+        """Returns the vertical stack's features at the current column."""
+        return as_pixel(read(features, self._column(level)))
 
 
 def _reaches_right(layer):

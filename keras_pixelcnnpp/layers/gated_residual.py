@@ -104,7 +104,7 @@ _SHIFTED_AND_BACK = {
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class GatedResidualBlock(keras.layers.Layer):
-    """Gated residual block with an optional shortcut, link to the other stream, and label.
+    """Gated residual block with an optional shortcut, link to the other stack, and label.
 
         hidden = conv(concat_elu(x)) + dense(concat_elu(shortcut)) + link
         a, b   = split(conv(dropout(concat_elu(condition(hidden)))))
@@ -122,7 +122,7 @@ class GatedResidualBlock(keras.layers.Layer):
     Call arguments:
         x: Features `(batch, candidates, height, width, filters)`.
         shortcut: Optional features of the same height and width, any channels.
-        link: Optional projection of the other stream, of the shape of `x`.
+        link: Optional projection of the other stack, of the shape of `x`.
         labels: Optional int tensor `(batch, candidates)`.
         evaluation: How the convolutions see their neighbors: a whole image by default; the
             incremental sampler passes a window into its caches.
@@ -204,22 +204,21 @@ class GatedResidualBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class ResidualStack(keras.layers.Layer):
-    """One stream of PixelCNN++: a U of gated residual blocks over several resolutions.
+    """One stack of PixelCNN++: a U of gated residual blocks over several resolutions.
 
     On the way down, each resolution has its `num_blocks` blocks; on the way up, as many at the
     lowest and one more at the others, each with a shortcut from the corresponding block on the way
-    down. The stream `u` is a stack with `shift="down"`, the stream `ul` one with
-    `shift="down_right"`.
+    down. The vertical stack has `shift="down"`, the horizontal stack `shift="down_right"`.
 
     Arguments are those of `GatedResidualBlock`, `filters` and the number of blocks for each
     resolution, highest first. `conditioned_blocks` is `"all"`, or `"up"`: on the way up only. What
     comes before is then the same for all candidate labels, and computed once for them.
 
     It is called with the features after the stem, and with `links`, a mapping from a block's name
-    to a projection of the other stream, or `None`.
+    to a projection of the other stack, or `None`.
 
     Returns:
-        The output of every block by its name, in order; the last is the stream's result.
+        The output of every block by its name, in order; the last is the stack's result.
 
     Reference:
         Salimans et al. 2017, PixelCNN++, figure 2.
@@ -311,8 +310,8 @@ class ResidualStack(keras.layers.Layer):
     def call(self, x, links=None, labels=None, evaluation=WholeImage(), training=False):
         outputs = {}
 
-        def run_block(block, x, shortcut=None):
-            link = None if links is None else evaluation.link(links[block.name])
+        def run_block(level, block, x, shortcut=None):
+            link = None if links is None else evaluation.link(links[block.name], level)
             x = block(x, shortcut, link, labels, evaluation=evaluation, training=training)
             outputs[block.name] = x
             return x
@@ -320,7 +319,7 @@ class ResidualStack(keras.layers.Layer):
         def run_level(level, x):
             shortcuts = [x]
             for block in self.down_blocks[level]:
-                x = run_block(block, x)
+                x = run_block(level, block, x)
                 shortcuts.append(x)
             if level == len(self.filters) - 1:
                 x = shortcuts.pop()
@@ -333,7 +332,7 @@ class ResidualStack(keras.layers.Layer):
                     lambda x: self.upsamplings[level](run_level(level + 1, x)),
                 )
             for block in self.up_blocks[level]:
-                x = run_block(block, x, shortcuts.pop())
+                x = run_block(level, block, x, shortcuts.pop())
             return x
 
         run_level(0, x)

@@ -11,17 +11,18 @@ class AutoregressiveNetwork(keras.layers.Layer):
     """Maps a scaled image and candidate labels to the parameters of each pixel's distribution.
 
     The parameters at pixel `(i, j)` depend on the pixels before it in raster order and on the
-    label. A subclass says how, in two parts, which the sampler runs row by row and pixel by pixel
-    with evaluations of its own:
+    label. A subclass defines two stacks, which the sampler runs row by row and pixel by pixel with
+    evaluations of its own:
 
-    - `see_above(pixels, labels, evaluation, training)`: features of all that a pixel may know of
-      the rows above, a dict (or a nest of them) of tensors; empty if there is no such stream;
-    - `see_above_left(pixels, above, labels, evaluation, training)`: the parameters, from these and
-      the pixels to the left.
+    - `call_vertical_stack(pixels, labels, evaluation, training)` returns features of the rows
+      above, a nest of dicts of tensors; an empty dict if the network has one stack only;
+    - `call_horizontal_stack(pixels, vertical, labels, evaluation, training)` returns the
+      parameters, given these features and the pixels to the left.
 
-    What these two convolve through the evaluation, `row_convolutions()` and `pixel_convolutions()`
-    list, each with its resolution, and of the latter first the one that is given the pixels;
-    `row_upsamplings` and `pixel_upsamplings` the way back up, highest resolution first.
+    `vertical_convolutions()` and `horizontal_convolutions()` list the convolutions that the two
+    stacks call through the evaluation, each with its resolution; the first horizontal one is given
+    the pixels. `vertical_upsamplings` and `horizontal_upsamplings` are the transposed convolutions,
+    highest resolution first.
 
     Args:
         num_parameters: Integer, number of parameters of a pixel.
@@ -42,8 +43,8 @@ class AutoregressiveNetwork(keras.layers.Layer):
     """
 
     num_resolutions = 1
-    row_upsamplings = ()
-    pixel_upsamplings = ()
+    vertical_upsamplings = ()
+    horizontal_upsamplings = ()
     places = PLACES  # where labels can enter
 
     def __init__(self, num_parameters, conditioning="none", num_classes=0, groups=1, **kwargs):
@@ -62,19 +63,19 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
     def call(self, image, labels=None, training=False):
         pixels = self.to_pixels(image, labels)
-        above = self.see_above(pixels, labels, training=training)
-        return self.see_above_left(pixels, above, labels, training=training)
+        vertical = self.call_vertical_stack(pixels, labels, training=training)
+        return self.call_horizontal_stack(pixels, vertical, labels, training=training)
 
     def to_pixels(self, image, labels):
         """The network's input from a scaled image, or a part of one."""
         return ops.cast(image, self.compute_dtype)
 
-    def see_above(self, pixels, labels, evaluation=WholeImage(), training=False):
-        """Evaluates the stream that runs row by row."""
+    def call_vertical_stack(self, pixels, labels, evaluation=WholeImage(), training=False):
+        """Evaluates the vertical stack; a network of one stack returns an empty dict."""
         return {}
 
-    def row_convolutions(self):
-        """Pairs of each convolution that `see_above` evaluates and its resolution."""
+    def vertical_convolutions(self):
+        """Pairs of each convolution that `call_vertical_stack` evaluates and its resolution."""
         return []
 
     def remember(self, pixels, evaluation):

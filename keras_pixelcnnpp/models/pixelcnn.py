@@ -135,7 +135,7 @@ class MaskedNetwork(AutoregressiveNetwork):
         features = ops.cast(x, "float32")
         return condition(self.head_conditioning, self.head(features), labels, features=features)
 
-    def pixel_convolutions(self):
+    def horizontal_convolutions(self):
         return [(layer, 0) for layer in (self.stem, *(block["masked"] for block in self.blocks))]
 
     def remember(self, pixels, evaluation):
@@ -163,7 +163,9 @@ class PixelCNNNetwork(MaskedNetwork):
             "widen": self.masked(self.filters, 1, f"widen_{index}"),
         }
 
-    def see_above_left(self, pixels, above, labels, evaluation=WholeImage(), training=False):
+    def call_horizontal_stack(
+        self, pixels, vertical, labels, evaluation=WholeImage(), training=False
+    ):
         x = condition(self.stem_conditioning, evaluation.convolve(self.stem, pixels), labels)
         for block in self.blocks:
             hidden = condition(block["hidden"], block["narrow"](ops.relu(x)), labels)
@@ -212,7 +214,7 @@ class GatedPixelCNNNetwork(MaskedNetwork):
             "residual": self.masked(self.filters, 1, f"residual_{index}"),
         }
 
-    def see_above(self, pixels, labels, evaluation=WholeImage(), training=False):
+    def call_vertical_stack(self, pixels, labels, evaluation=WholeImage(), training=False):
         x = evaluation.convolve(self.vertical_stem, pixels)
         x = condition(self.vertical_stem_conditioning, x, labels)
         links = {"stem": self.stem_link(x)}
@@ -224,19 +226,21 @@ class GatedPixelCNNNetwork(MaskedNetwork):
                 x = gated(condition(block["vertical_gate"], double, labels))
         return links
 
-    def see_above_left(self, pixels, above, labels, evaluation=WholeImage(), training=False):
-        x = evaluation.convolve(self.stem, pixels) + evaluation.link(above["stem"])
+    def call_horizontal_stack(
+        self, pixels, vertical, labels, evaluation=WholeImage(), training=False
+    ):
+        x = evaluation.convolve(self.stem, pixels) + evaluation.link(vertical["stem"], 0)
         x = condition(self.stem_conditioning, x, labels)
         for index, block in enumerate(self.blocks):
             hidden = condition(block["hidden"], x, labels)
             hidden = block["dropout"](hidden, training=training)
             double = evaluation.convolve(block["masked"], hidden)
-            double = double + evaluation.link(above[f"{index}"])
+            double = double + evaluation.link(vertical[f"{index}"], 0)
             hidden = gated(condition(block["gate"], double, labels), self.groups)
             x = x + block["residual"](hidden)
         return self.parameters(x, labels)
 
-    def row_convolutions(self):
+    def vertical_convolutions(self):
         layers = (self.vertical_stem, *(block["vertical"] for block in self.blocks))
         return [(layer, 0) for layer in layers]
 

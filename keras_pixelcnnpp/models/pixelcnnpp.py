@@ -39,8 +39,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
 
         loss = unlabeled_weight * bits/dim of p(x)
 
-    The defaults are those of the preset `cpen455`, but for its 16 levels. Those of the course
-    report are the preset `report`.
+    The defaults are those of the preset `photographs`, but for its 16 levels. Those of the course
+    report are the preset `course_report`.
 
     Args:
         image_shape: Triple of integers `(height, width, channels)`. Height and width must be
@@ -59,9 +59,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             shift and scale the features of every block that sees the label; with fewer than two
             classes, `"none"`.
         conditioned_blocks: Which blocks see the label, of those strategies that act in blocks:
-            `"all"`; `"up"`, from the lowest resolution on; `"up_left"`, of these only those that
-            see what is to the left. What comes before is computed once for all candidates: with
-            four of them, `"up_left"` takes about half the time of `"all"`.
+            `"all"`; `"up"`, from the lowest resolution on; `"up_horizontal"`, of these those of the
+            horizontal stack. Earlier features are computed once for all candidates: with four
+            of them, `"up_horizontal"` takes about half the time of `"all"`.
         dropout_rate: Float in [0, 1). That of the reference, 0.5, is for networks several
             times as wide.
         label_loss_weight: Float >= 0, weight of the cross-entropy. `None`: 0.3, since a likelihood
@@ -122,7 +122,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         num_blocks: int | Sequence[int] | None = None,
         num_resolutions: int = 3,
         conditioning: str | None = None,
-        conditioned_blocks: str = "up_left",
+        conditioned_blocks: str = "up_horizontal",
         dropout_rate: float = 0.15,
         **kwargs: Any,
     ):
@@ -145,7 +145,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         self.num_resolutions = plain(num_resolutions)
         self.conditioned_blocks = conditioned_blocks
         self._assemble(
-            CausalNetwork(
+            PixelCNNPlusPlusNetwork(
                 self.distribution.num_parameters,
                 self.widths,
                 per_resolution("num_blocks", self.num_blocks, self.num_resolutions, at_most=1000),
@@ -183,12 +183,12 @@ def require_divisible(image_shape, num_resolutions):
         raise invalid_argument("image_shape", image_shape, expected)
 
 
-class CausalNetwork(AutoregressiveNetwork):
-    """The network of PixelCNN++: two streams of gated residual blocks over several resolutions.
+class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
+    """The network of PixelCNN++: two stacks of gated residual blocks over several resolutions.
 
     The parameters at pixel `(i, j)` depend on the pixels before it in raster order and on the
-    label, by construction: the stream `u` (stack `rows_above`) sees the rows above, the stream
-    `ul` (stack `above_left`) sees those through links and, in its own row, what is to the left.
+    label, by construction: the vertical stack sees the rows above; the horizontal stack sees those
+    through links and, in its own row, the pixels to the left.
 
     Arguments are those of `AutoregressiveNetwork` and of `PixelCNNPlusPlus`, `filters` and
     `num_blocks` for each resolution.
@@ -209,7 +209,7 @@ class CausalNetwork(AutoregressiveNetwork):
         **kwargs,
     ):
         super().__init__(num_parameters, conditioning, num_classes, **kwargs)
-        require_choice("conditioned_blocks", conditioned_blocks, ("all", "up", "up_left"))
+        require_choice("conditioned_blocks", conditioned_blocks, ("all", "up", "up_horizontal"))
         self.filters = tuple(filters)
         self.num_resolutions = len(self.filters)
         dtype = self.dtype_policy
@@ -229,23 +229,25 @@ class CausalNetwork(AutoregressiveNetwork):
 
         width = self.filters[0]
         self.input_conditioning = self.conditioned("input")
-        self.rows_above_stem = DownShiftedConv2D(
-            width, (2, 3), strict=True, name="rows_above_stem", dtype=dtype
+        self.vertical_stem = DownShiftedConv2D(
+            width, (2, 3), strict=True, name="vertical_stem", dtype=dtype
         )
-        self.rows_above_conditioning = self.conditioned("stem", "rows_above_")
-        sees_label = conditioned_blocks != "up_left"
-        self.rows_above = stack("down", conditioning if sees_label else "none", "rows_above")
-        self.above_stem = DownShiftedConv2D(
-            width, (1, 3), strict=True, name="above_stem", dtype=dtype
+        self.vertical_conditioning = self.conditioned("stem", "vertical_")
+        sees_label = conditioned_blocks != "up_horizontal"
+        self.vertical_stack = stack(
+            "down", conditioning if sees_label else "none", "vertical_stack"
         )
-        self.left_stem = DownRightShiftedConv2D(
-            width, (2, 1), strict=True, name="left_stem", dtype=dtype
+        self.horizontal_stem_above = DownShiftedConv2D(
+            width, (1, 3), strict=True, name="horizontal_stem_above", dtype=dtype
         )
-        self.above_left_conditioning = self.conditioned("stem", "above_left_")
-        self.above_left = stack("down_right", conditioning, "above_left")
+        self.horizontal_stem_left = DownRightShiftedConv2D(
+            width, (2, 1), strict=True, name="horizontal_stem_left", dtype=dtype
+        )
+        self.horizontal_conditioning = self.conditioned("stem", "horizontal_")
+        self.horizontal_stack = stack("down_right", conditioning, "horizontal_stack")
         self.links = {
             block.name: WeightNormalizedDense(block.filters, name=f"link_{block.name}", dtype=dtype)
-            for block in self.rows_above.blocks()
+            for block in self.vertical_stack.blocks()
         }
         # Log-likelihoods need the precision of float32 under every policy.
         self.head = WeightNormalizedDense(num_parameters, dtype="float32", name="head")
@@ -258,13 +260,13 @@ class CausalNetwork(AutoregressiveNetwork):
             strategy.build(pixel_shape)
             pixel_shape = strategy.compute_output_shape(pixel_shape)
         feature_shape = (*leading, height, width, self.filters[0])
-        for stem in (self.rows_above_stem, self.above_stem, self.left_stem):
+        for stem in (self.vertical_stem, self.horizontal_stem_above, self.horizontal_stem_left):
             stem.build(pixel_shape)
-        for strategy in self.rows_above_conditioning + self.above_left_conditioning:
+        for strategy in self.vertical_conditioning + self.horizontal_conditioning:
             strategy.build(feature_shape)
-        self.rows_above.build(feature_shape)
-        self.above_left.build(feature_shape)
-        for block in self.rows_above.blocks():
+        self.vertical_stack.build(feature_shape)
+        self.horizontal_stack.build(feature_shape)
+        for block in self.vertical_stack.blocks():
             self.links[block.name].build((None, 2 * block.filters))
         self.head.build(feature_shape)
         for strategy in self.head_conditioning:
@@ -276,38 +278,41 @@ class CausalNetwork(AutoregressiveNetwork):
         return condition(self.input_conditioning, ops.cast(pixels, self.compute_dtype), labels)
 
     @property
-    def row_upsamplings(self):
-        return self.rows_above.upsamplings
+    def vertical_upsamplings(self):
+        return self.vertical_stack.upsamplings
 
     @property
-    def pixel_upsamplings(self):
-        return self.above_left.upsamplings
+    def horizontal_upsamplings(self):
+        return self.horizontal_stack.upsamplings
 
-    def row_convolutions(self):
-        stems = [(self.rows_above_stem, 0), (self.above_stem, 0)]
-        return stems + self.rows_above.convolutions()
+    def vertical_convolutions(self):
+        stems = [(self.vertical_stem, 0), (self.horizontal_stem_above, 0)]
+        return stems + self.vertical_stack.convolutions()
 
-    def pixel_convolutions(self):
-        return [(self.left_stem, 0), *self.above_left.convolutions()]
+    def horizontal_convolutions(self):
+        return [(self.horizontal_stem_left, 0), *self.horizontal_stack.convolutions()]
 
-    def see_above(self, pixels, labels, evaluation=WholeImage(), training=False):
-        """Evaluates the stream `u`: all that a pixel may know of the rows above.
+    def call_vertical_stack(self, pixels, labels, evaluation=WholeImage(), training=False):
+        """Evaluates the vertical stack, which sees the rows above.
 
         Returns:
-            The contribution to the stem of `ul`, and the links to its blocks by name.
+            The contribution to the stem of the horizontal stack, and the links to its blocks by
+            name.
         """
-        x = evaluation.convolve(self.rows_above_stem, pixels)
-        x = condition(self.rows_above_conditioning, x, labels)
-        outputs = self.rows_above(x, labels=labels, evaluation=evaluation, training=training)
+        x = evaluation.convolve(self.vertical_stem, pixels)
+        x = condition(self.vertical_conditioning, x, labels)
+        outputs = self.vertical_stack(x, labels=labels, evaluation=evaluation, training=training)
         links = {name: self.links[name](concat_elu(output)) for name, output in outputs.items()}
-        return evaluation.convolve(self.above_stem, pixels), links
+        return evaluation.convolve(self.horizontal_stem_above, pixels), links
 
-    def see_above_left(self, pixels, above, labels, evaluation=WholeImage(), training=False):
-        """Evaluates the stream `ul` over what `see_above` returned, and the mixture parameters."""
-        stem, links = above
-        x = evaluation.convolve(self.left_stem, pixels) + evaluation.link(stem)
-        x = condition(self.above_left_conditioning, x, labels)
-        outputs = self.above_left(
+    def call_horizontal_stack(
+        self, pixels, vertical, labels, evaluation=WholeImage(), training=False
+    ):
+        """Evaluates the horizontal stack, given the output of the vertical one, and the head."""
+        stem, links = vertical
+        x = evaluation.convolve(self.horizontal_stem_left, pixels) + evaluation.link(stem, 0)
+        x = condition(self.horizontal_conditioning, x, labels)
+        outputs = self.horizontal_stack(
             x, links=links, labels=labels, evaluation=evaluation, training=training
         )
         features = ops.elu(ops.cast(list(outputs.values())[-1], "float32"))

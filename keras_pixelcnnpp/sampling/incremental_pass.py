@@ -9,8 +9,8 @@ from keras_pixelcnnpp.backend import read, write
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.layers.convolutions import fixed_kernels, normalized_kernels
 from keras_pixelcnnpp.layers.evaluation import (
-    PixelEvaluation,
-    RowEvaluation,
+    HorizontalEvaluation,
+    VerticalEvaluation,
     as_pixel,
     columns_first,
 )
@@ -19,9 +19,9 @@ from keras_pixelcnnpp.layers.evaluation import (
 class IncrementalPass:
     """Evaluates a model pixel by pixel, letting a caller choose each pixel as its turn comes.
 
-    What a network sees of the rows above is computed a row at a time, the rest a pixel at a time,
-    by the layers and weights of the model itself; only what reaches beyond the row or pixel comes
-    from caches. Rows and columns run in loops over one period of the resolutions, whose body knows
+    The vertical stack is evaluated a row at a time and the horizontal stack a pixel at a time, by
+    the layers and weights of the model itself; only inputs from beyond the row or pixel come from
+    caches. Rows and columns run in loops over one period of the resolutions, whose body knows
     which resolutions run where, so that no work is done and thrown away.
 
     Args:
@@ -34,6 +34,8 @@ class IncrementalPass:
         self.num_levels = model.num_levels
         self.num_resolutions = model.network.num_resolutions
         self.period = 2 ** (self.num_resolutions - 1)
+        convolutions = model.network.horizontal_convolutions()
+        self.levels = {layer.path: level for layer, level in convolutions}
         self.programs = {}
 
     def run(self, labels, batch_size, choose, record_size, given=()):
@@ -83,56 +85,60 @@ class IncrementalPass:
         network = self.network
         return {
             "records": ops.zeros((self.height, self.width, batch_size, record_size), "float32"),
-            "above": RowEvaluation.initial_cache(
-                network.row_convolutions(), network.row_upsamplings, self.width, batch_size
+            "vertical": VerticalEvaluation.initial_cache(
+                network.vertical_convolutions(),
+                network.vertical_upsamplings,
+                self.width,
+                batch_size,
             ),
-            "left": PixelEvaluation.initial_cache(
-                network.pixel_convolutions(), network.pixel_upsamplings, self.width, batch_size
+            "horizontal": HorizontalEvaluation.initial_cache(
+                network.horizontal_convolutions(),
+                network.horizontal_upsamplings,
+                self.width,
+                batch_size,
             ),
         }
 
     def _row(self, phase, row, state, steps):
         """The state after a row, the `phase`-th of its period."""
         running = lower_levels_running(phase, self.num_resolutions)
-        state, above, columns = steps.once(self._start_row, running, row, state)
+        state, vertical, columns = steps.once(self._start_row, running, row, state)
         columns = steps.repeat(
-            self._columns, running, self.width // 2**running, columns, row, above
+            self._columns, running, self.width // 2**running, columns, row, vertical
         )
         return steps.once(self._end_row, running, row, state, columns)
 
     def _start_row(self, running, row, state, steps):
-        """Evaluates what is above a row, at once; returns what its pixels need."""
+        """Evaluates the vertical stack at a row; returns what its pixels need."""
         labels = steps.given["labels"]
-        evaluation = RowEvaluation(state["above"], running, (row // self.period, None))
+        evaluation = VerticalEvaluation(state["vertical"], running, (row // self.period, None))
         pixels = self._pixels_of_row(row - 1, state["records"], labels)
         with fixed_kernels(steps.given["kernels"]):
-            above = self.network.see_above(pixels, labels, evaluation)
-        left = PixelEvaluation(state["left"], running)
-        left.start_row(self.network.pixel_convolutions())
-        stem, _ = self.network.pixel_convolutions()[0]
+            vertical = self.network.call_vertical_stack(pixels, labels, evaluation)
+        convolutions = self.network.horizontal_convolutions()
+        stem, _ = convolutions[0]
         shape = (ops.shape(state["records"])[2], 1, 1, 1, stem.direction.shape[2])
         columns = {
-            "cache": left.cache,
+            "cache": HorizontalEvaluation.start_row(state["horizontal"], convolutions),
             "pixel": ops.zeros(shape, self.network.compute_dtype),
             "record": read(state["records"], row),
         }
-        state = {"records": state["records"], "above": evaluation.cache}
-        return state, keras.tree.map_structure(columns_first, above), columns
+        state = {"records": state["records"], "vertical": evaluation.cache}
+        return state, keras.tree.map_structure(columns_first, vertical), columns
 
     def _end_row(self, running, row, state, columns, steps):
         """The state after a row, from that of its pixels."""
         return {
             "records": write(state["records"], row, columns["record"]),
-            "above": state["above"],
-            "left": PixelEvaluation(columns["cache"], running).end_row(),
+            "vertical": state["vertical"],
+            "horizontal": HorizontalEvaluation.end_row(columns["cache"]),
         }
 
-    def _columns(self, running, index, state, row, above, steps):
+    def _columns(self, running, index, state, row, vertical, steps):
         """Evaluates the pixels of one period of columns."""
         labels = steps.given["labels"]
         column_period = 2**running
-        evaluation = PixelEvaluation(state["cache"], running)
-        evaluation.width = self.width
+        evaluation = HorizontalEvaluation(state["cache"], self.levels, running)
         pixel, record = state["pixel"], state["record"]
         for phase in range(column_period):
             column = functools.cache(functools.partial(_column_at, index, phase, column_period))
@@ -143,7 +149,9 @@ class IncrementalPass:
             )
             for _ in range(self.network.evaluations_per_pixel):
                 with fixed_kernels(steps.given["kernels"]):
-                    parameters = self.network.see_above_left(pixel, above, labels, evaluation)
+                    parameters = self.network.call_horizontal_stack(
+                        pixel, vertical, labels, evaluation
+                    )
                 parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
                 chosen = steps.choose(parameters, row, column(0), *steps.given["choose"])
                 pixel = self._pixels(as_pixel(chosen[:, : self.channels]), labels)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageBatches
 
 COUNT, CLASSES = 50, 5
 # The image's first pixel tells which one it is, and whether it was mirrored.
@@ -12,7 +12,7 @@ LABELS = np.arange(COUNT) % CLASSES
 
 def sequence(**changes):
     given = {"images": IMAGES, "labels": LABELS, "batch_size": 8}
-    return ImageSequence(**given | changes)
+    return ImageBatches(**given | changes)
 
 
 def collect(batches):

@@ -56,8 +56,8 @@ def in_small_parts(trained, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("small") / "1"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(endpoints, "_PIXELS_AT_ONCE", 3 * 16 * 4)
-        patch.setattr(endpoints, "_SAMPLES_AT_ONCE", 3)
+        patch.setattr(endpoints, "_MAX_PIXELS", 3 * 16 * 4)
+        patch.setattr(endpoints, "_MAX_SAMPLES", 3)
         trained.export(folder)
     return SavedModelClassifier(folder)
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN, RandomShift
 
 SMALL = {
@@ -33,7 +33,7 @@ def model():
 
 def test_learns_from_arrays_and_batches_and_comes_back(model, tmp_path):
     images, labels = data()
-    batches = ImageSequence(images, labels, batch_size=8)
+    batches = ImageBatches(images, labels, batch_size=8)
     model.fit(batches, epochs=15, shuffle=False, verbose=0)
     history = model.fit(
         images, labels, epochs=15, batch_size=8, verbose=0, validation_data=(images, labels)

@@ -61,7 +61,7 @@ WIDE = {"filters": 48, "num_blocks": 2}
 
 
 ONCE = [{"num_classes": 0, "conditioning": "none"}, {"num_resolutions": 1}]
-ONCE += [{"conditioned_blocks": "up"}, {"conditioned_blocks": "up_left"}]
+ONCE += [{"conditioned_blocks": "up"}, {"conditioned_blocks": "up_horizontal"}]
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_defaults_suit_the_number_of_classes(cls, num_classes):
 @pytest.mark.once
 def test_default_network():
     model = kp.PixelCNNPlusPlus((4, 4, 1), 2)
-    trained = kp.PixelCNNPlusPlus.from_preset("cpen455", load_weights=False)
+    trained = kp.PixelCNNPlusPlus.from_preset("photographs", load_weights=False)
     for name in ("filters", "num_blocks", "num_resolutions", "num_mixtures", "conditioning"):
         assert getattr(model, name) == getattr(trained, name), name
     for name in ("conditioned_blocks", "dropout_rate", "label_loss_weight", "initial_logit_scale"):

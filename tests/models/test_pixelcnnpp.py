@@ -17,7 +17,7 @@ def test_mixed_precision_keeps_likelihood_and_probabilities_in_float32(hybrid):
     mixed = PixelCNNPlusPlus.from_config({**hybrid.get_config(), "dtype": "mixed_bfloat16"})
     mixed.set_weights(hybrid.get_weights())
     assert {variable.dtype for variable in mixed.trainable_variables} == {"float32"}
-    assert mixed.network.rows_above.down_blocks[0][0].input_conv.compute_dtype == "bfloat16"
+    assert mixed.network.vertical_stack.down_blocks[0][0].input_conv.compute_dtype == "bfloat16"
     images = ops.convert_to_tensor(IMAGES)
     labels = ops.convert_to_tensor(LABELS[:, None])
     for result in (mixed.pixel_parameters(images, labels), mixed.log_likelihood(images, labels)):

@@ -70,7 +70,7 @@ ONCE = [
             {"filters": (6, 4), "num_blocks": 2},
             {"num_blocks": (1, 2)},
             {"conditioned_blocks": "up", "conditioning": "bias+film"},
-            {"conditioned_blocks": "up_left", "conditioning": "bias+film+spatial"},
+            {"conditioned_blocks": "up_horizontal", "conditioning": "bias+film+spatial"},
         ]
     ),
 ]

@@ -33,7 +33,7 @@ def test_second_call_does_not_run_the_network_in_python(model, monkeypatch):
     def fail(*arguments, **options):
         raise AssertionError("The network runs in Python")
 
-    for part in ("see_above", "see_above_left"):
+    for part in ("call_vertical_stack", "call_horizontal_stack"):
         monkeypatch.setattr(type(model.network), part, fail)
     assert np.any(model.sample(LABELS[::-1], seed=1) != first)
     np.testing.assert_array_equal(model.sample(LABELS, seed=0), first)

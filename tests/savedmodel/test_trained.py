@@ -96,7 +96,7 @@ def test_sample(pixelcnnpp, trained, tmp_path):
         (["sample"], ["Which model?", "0 of them"]),
         (["sample", "--preset", "digits", "--run", "runs"], ["2 of them"]),
         (["sample", "--preset", "nowhere"], ["Unknown preset", "'nowhere'"]),
-        (["sample", "--preset", "report"], ["without weights"]),
+        (["sample", "--preset", "course_report"], ["without weights"]),
         (["sample", "--preset", "digits", "--label", "cat"], ["No class 'cat'"]),
         (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
         # Before it looks for the model.

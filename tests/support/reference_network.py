@@ -86,12 +86,12 @@ class ReferencePixelCNN:
             pixels = np.concatenate([pixels, ones * code], axis=-1)
 
         # Stream u sees the rows above, stream ul what is above and, in its row, to the left.
-        u = self.convolve("rows_above_stem", pixels, rows=(-2, -1), columns=(-1, 0, 1))
-        ul = self.convolve("above_stem", pixels, rows=(-1,), columns=(-1, 0, 1))
-        ul = ul + self.convolve("left_stem", pixels, rows=(-1, 0), columns=(-1,))
-        u, ul = self.embed("rows_above", u), self.embed("above_left", ul)
-        links = self.stream("rows_above", u, (-1, 0, 1), links=None)
-        outputs = self.stream("above_left", ul, (-1, 0), links)
+        u = self.convolve("vertical_stem", pixels, rows=(-2, -1), columns=(-1, 0, 1))
+        ul = self.convolve("horizontal_stem_above", pixels, rows=(-1,), columns=(-1, 0, 1))
+        ul = ul + self.convolve("horizontal_stem_left", pixels, rows=(-1, 0), columns=(-1,))
+        u, ul = self.embed("vertical", u), self.embed("horizontal", ul)
+        links = self.stream("vertical_stack", u, (-1, 0, 1), links=None)
+        outputs = self.stream("horizontal_stack", ul, (-1, 0), links)
 
         features = elu(list(outputs.values())[-1])
         parameters = self.dense("head", features)
@@ -152,9 +152,9 @@ class ReferencePixelCNN:
         a, b = np.split(gate, 2, axis=-1)
         return x + a * np.exp(log_sigmoid(b))
 
-    def embed(self, stream, x):
+    def embed(self, stack, x):
         if "embedding" in self.strategies:
-            return x + self.table(f"{stream}_embedding_stem/table")
+            return x + self.table(f"{stack}_embedding_stem/table")
         return x
 
     def bottleneck(self, name, x):

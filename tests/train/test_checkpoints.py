@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.optimizers import use_averages, variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, EpochCheckpoint, Progress, StopOnSignal
@@ -90,7 +90,7 @@ def test_the_batch_whose_loss_is_not_finite_is_named(checkpoints):
     train(trained)
     checkpoints.save(trained, Progress(1))
     images = np.zeros((24, 2, 2, 1), "uint8")
-    batches = ImageSequence(images, np.zeros(24), batch_size=4, seed=3)
+    batches = ImageBatches(images, np.zeros(24), batch_size=4, seed=3)
     batches.set_epoch(1)
     callback = EpochCheckpoint(checkpoints, batches.from_step(2), StopOnSignal())
     callback.set_model(trained)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.train.devices import Devices, DivisibleSequence, on_devices
 
@@ -29,14 +29,14 @@ if keras.backend.backend() == "tensorflow":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 import tiny
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.optimizers import averaged_weights, make_optimizer, variable_value
 from keras_pixelcnnpp.train.devices import on_devices
 from keras_pixelcnnpp.train.loop import train_epochs
 from keras_pixelcnnpp.train.monitors import ValidationMonitor, with_averaged_weights
 
 split = tiny.tiny_split(21)  # the last batch has 5 images
-batches = ImageSequence(split.images, split.labels, batch_size=8)
+batches = ImageBatches(split.images, split.labels, batch_size=8)
 logged = {}
 
 
@@ -201,7 +201,7 @@ def test_several_processes_only_under_jax(monkeypatch):
 @pytest.mark.parametrize("count", [24, 23])
 def test_weighted_mean_over_all_rows_is_the_mean_over_the_images(count, num_processes):
     split = tiny.tiny_split(count)
-    whole = ImageSequence(split.images, split.labels, batch_size=9)
+    whole = ImageBatches(split.images, split.labels, batch_size=9)
     whole.set_epoch(3)
     shares = [
         DivisibleSequence(whole, Devices(3, process, num_processes))

@@ -8,7 +8,7 @@ import tiny
 from keras import ops
 from layer_checks import flat_weights
 
-from keras_pixelcnnpp.data.batches import ImageSequence
+from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
 from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress, TrainingStopped
@@ -51,7 +51,7 @@ def train(folder, callbacks=(), epochs=4):
     model.compile(keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=0.8))
     model.optimizer.build(model.trainable_variables)
     split = tiny.tiny_split(24)
-    batches = ImageSequence(split.images, split.labels, batch_size=8, horizontal_flip=True)
+    batches = ImageBatches(split.images, split.labels, batch_size=8, horizontal_flip=True)
     train_epochs(model, batches, epochs, folder, callbacks, likelihood_epochs=2, verbose=0)
     return model
 
@@ -119,7 +119,7 @@ def test_metrics_of_compile_go_on_too(tmp_path):
         model = BaselineCNN((4, 4, 1), 3, filters=2, num_blocks=1)
         model.compile(keras.optimizers.SGD(0.01))
         split = tiny.tiny_split(24)
-        batches = ImageSequence(split.images, split.labels, batch_size=8)
+        batches = ImageBatches(split.images, split.labels, batch_size=8)
         train_epochs(model, batches, 2, folder, callbacks, verbose=0)
         return flat_weights(model)
 
@@ -197,7 +197,7 @@ def test_training_stays_finite(tmp_path, precision):
     for kind, images in IMAGES.items():
         untrained.restore(model)
         model.initialize(images[:64], labels[:64])
-        batches = ImageSequence(images, labels, batch_size=8)
+        batches = ImageBatches(images, labels, batch_size=8)
         # Raises a UserError at the first number that isn't finite.
         train_epochs(model, batches, 2, tmp_path / kind, verbose=0)
         for variable in model.weights:
