@@ -126,6 +126,7 @@ def tensorflow_messages(monkeypatch):
     messages, handler = [], logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
     monkeypatch.setattr(logging.getLogger("tensorflow"), "handlers", [handler])
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "filters", [])  # of commands before
     return messages
 
 
