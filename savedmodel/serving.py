@@ -15,7 +15,7 @@ from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_fo
 # Requests in work and waiting; KServe answers further ones with status 503. Bounds the memory.
 _MAX_CONCURRENCY = 64
 # Of one request: a label takes two bytes, and its image as long as scoring hundreds of images.
-_MOST_SAMPLES = 256
+_MAX_SAMPLES = 256
 
 
 def serve(path: str | Path, name: str, host: str, port: int) -> None:
@@ -113,9 +113,9 @@ def _named(specs, value):
 def _call(model, endpoint, specs, values):
     values = _named(specs, values)
     arrays = {name: _array(name, values[name], spec) for name, spec in specs.items()}
-    if endpoint == "sample" and len(arrays["labels"]) > _MOST_SAMPLES:
+    if endpoint == "sample" and len(arrays["labels"]) > _MAX_SAMPLES:
         raise UserError(
-            f"A request samples at most {_MOST_SAMPLES} images. "
+            f"A request samples at most {_MAX_SAMPLES} images. "
             f"Received: {len(arrays['labels'])} labels"
         )
     try:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-SMALLEST_LOG_SCALE = -7.0
+MIN_LOG_SCALE = -7.0
 
 
 class LogisticMixture(NamedTuple):
@@ -67,7 +67,7 @@ def split(parameters, channels):
         logits=logits,
         means=rest[:channels],
         log_scales=[
-            ops.maximum(part, SMALLEST_LOG_SCALE) for part in rest[channels : 2 * channels]
+            ops.maximum(part, MIN_LOG_SCALE) for part in rest[channels : 2 * channels]
         ],
         coefficients=[ops.tanh(part) for part in rest[2 * channels :]],
     )

@@ -15,7 +15,7 @@ from keras_pixelcnnpp.presets import OF_THE_NETWORK, copy_weights
 ARCHITECTURES = {model.architecture: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
 
 # Bytes; the configuration of a model has some hundred.
-_LARGEST_CONFIG = 1 << 20
+_MAX_CONFIG_BYTES = 1 << 20
 
 
 def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
@@ -42,7 +42,7 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
 def _require_class(path, kind):
     """Refuses an archive of another class by its name, before anything is made of its content."""
     with ZipFile(path) as archive, archive.open("config.json") as file:
-        config = json.loads(file.read(_LARGEST_CONFIG))
+        config = json.loads(file.read(_MAX_CONFIG_BYTES))
     name, found = config["class_name"], None
     # For some names, such as "function", Keras doesn't look at the registered one.
     if str(config["registered_name"]).endswith(f">{name}"):
