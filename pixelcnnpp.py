@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,7 +50,15 @@ def _without_greeting() -> Iterator[None]:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-        os.waitpid(child, 0)
+        _wait_for(child)
+
+
+def _wait_for(child: int) -> None:
+    """Waits until all is passed on, but not for a process that keeps the old stderr."""
+    for _ in range(100):
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return
+        time.sleep(0.01)
 
 
 def _pass_on(source: int) -> None:

@@ -138,6 +138,15 @@ def compiles_each_size(xla: bool) -> bool:
     return keras.backend.backend() == "jax" or (keras.backend.backend() == "tensorflow" and xla)
 
 
+def with_shape(images: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
+    """The images, whose size TensorFlow is told where a step was traced for images of any size."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.ensure_shape(images, (None, *image_shape))
+    return images
+
+
 def in_turn(function: Callable, entries: Tensor) -> Tensor:
     """Stacks `function(entry)` for the entries of the first axis, one at a time.
 

@@ -32,8 +32,9 @@ def argument_names(kind):
 
 
 def arguments_of(model):
-    """The values of a model's constructor arguments, by name."""
-    return {name: getattr(model, name) for name in argument_names(type(model))}
+    """The values of a model's constructor arguments, by name, as far as it has such attributes."""
+    names = argument_names(type(model))
+    return {name: getattr(model, name) for name in names if hasattr(model, name)}
 
 
 def require_integer(name, value, low=1, high=None):
@@ -87,9 +88,9 @@ def checked_images(images, image_shape, num_levels=256):
 
     Grayscale images may lack the axis of channels, as those of `keras.datasets` do.
 
-    Images whose brightest value is below `num_levels` are refused, unless that is 256 or all are
-    black: they are levels, such as the 0 to 16 of scikit-learn's digits, and quantizing them would
-    leave hardly anything.
+    Images that are not black, but whose brightest value is below `num_levels` and 17, are refused
+    unless `num_levels` is 256: they are levels, such as the 0 to 16 of scikit-learn's digits, and
+    quantizing them would leave hardly anything.
     """
     array = np.asarray(images)
     if (*array.shape[1:], 1) == tuple(image_shape):
@@ -97,7 +98,7 @@ def checked_images(images, image_shape, num_levels=256):
     require_images(array, image_shape)
     _require_range("in `images`", array, 256)
     brightest = int(array.max()) if array.size else 0
-    if 0 < brightest < num_levels < 256:
+    if 0 < brightest < min(num_levels, 17) and num_levels < 256:
         raise UserError(
             f"Invalid images. Expected integers from 0 to 255. Received: integers from 0 to "
             f"{brightest}, which look like levels. Spread them, as in "

@@ -121,8 +121,8 @@ def make_optimizer(
     Args:
         training: `learning_rate`, which changes each step by `learning_rate_schedule` and
             `learning_rate_decay`, and rises over `learning_rate_warmup` steps, at most a tenth of
-            all; `ema_momentum`; `gradient_clip_norm`; `optimizer`, `"adam"` or `"muon"`. What it
-            lacks, there is not.
+            all; `ema_momentum`; `gradient_clip_norm`; `optimizer`, `"adam"` or `"muon"`. Missing
+            options are not applied.
         steps: Integer, of the whole training; a cosine ends there, at a hundredth of the peak.
         steps_of_likelihood: Integer, after which the cross-entropy joins the loss and the learning
             rate warms up again; 0: it is there from the start.

@@ -10,16 +10,17 @@ from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 def verify(model: AutoregressiveModel, seed: int = 0) -> None:
     """Checks that a model defines the distribution that it scores and samples by.
 
-    - No pixel's distribution depends on that pixel or on later ones in raster order: each pixel of
-      a random image is changed in turn.
+    - The distribution of a sub-pixel depends on earlier sub-pixels only, in raster order: each
+      sub-pixel of a random image is changed in turn.
     - The probabilities of the levels of a sub-pixel add up to 1.
 
-    Call it for a model with a network, head or conditioning strategy of your own, before training.
-    It evaluates the network once for each pixel of an image.
+    Call it for a model with a network, head or conditioning strategy of your own. It checks a copy
+    whose weights are changed at random, since weights that start at 0 could hide a dependence, and
+    evaluates the network once for each sub-pixel of an image.
 
     Args:
         model: An `AutoregressiveModel`.
-        seed: Integer, chooses the images and labels.
+        seed: Integer, chooses the images, labels and weights.
 
     Raises:
         ValueError: If a check fails; the message names it.
@@ -32,44 +33,51 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
     ```
     """
     rng = np.random.default_rng(seed)
-    values = np.linspace(0, 255, model.num_levels).round()
-    image, other = rng.choice(values, (2, *model.image_shape))
-    other = np.where(other == image, values[0] + values[-1] - image, other).astype("uint8")
-    labels = rng.integers(0, model.num_classes, 1) if model.num_classes else None
-    _require_causality(model, image.astype("uint8"), other, labels)
-    _require_normalization(model, image.astype("uint8"), labels)
+    copy = type(model).from_config(model.get_config())
+    for weight in copy.trainable_variables:
+        weight.assign(weight.value + 0.1 * rng.normal(size=weight.shape))
+    values = np.linspace(0, 255, copy.num_levels).round().astype("uint8")
+    image = rng.choice(values, copy.image_shape)
+    labels = rng.integers(0, copy.num_classes, 1) if copy.num_classes else None
+    _require_causality(copy, image, values, labels)
+    _require_normalization(copy, image, labels)
 
 
-def _require_causality(model, image, other, labels):
+def _require_causality(model, image, values, labels):
     height, width, channels = model.image_shape
-    before = _parameters(model, image[None], labels)[0]
-    # A change of its scale is no dependence: sums of another order differ in the last bits.
+    groups = model.network.groups
+    before = _parameters(model, image, labels)
+    if not np.isfinite(before).all():
+        raise UserError("Expected finite parameters of the distribution. Received: NaN or infinity")
+    # Sums of another order differ in the last bits.
     tolerance = 1e-4 * np.abs(before).max()
-    for index in range(height * width):
-        changed = image.reshape(-1, channels).copy()
-        changed[index] = other.reshape(-1, channels)[index]
-        after = _parameters(model, changed.reshape(1, *image.shape), labels)[0]
-        last = index if model.network.groups > 1 else index + 1  # groups see their own pixel
-        difference = np.abs(after - before).reshape(height * width, -1)[:last]
-        if difference.size and difference.max() > tolerance:
-            earlier = divmod(int(difference.max(axis=1).argmax()), width)
+    for index in range(image.size):
+        changed = image.copy()
+        changed.flat[index] = values[0] if image.flat[index] != values[0] else values[-1]
+        difference = np.abs(_parameters(model, changed, labels) - before)
+        pixel, channel = divmod(index, channels)
+        # Of its own pixel, a later group of channels may depend on the sub-pixel.
+        own = pixel * groups + (channel + 1 if groups > 1 else 1)
+        earlier = difference.reshape(height * width * groups, -1)[:own].max(axis=1)
+        if not earlier.max() <= tolerance:
+            seen = divmod(int(earlier.argmax()) // groups, width)
             raise UserError(
-                "The model is not autoregressive. Expected the distribution of a pixel to depend "
-                f"on earlier pixels only. Received: that of pixel {earlier} (row, column) changes "
-                f"with pixel {divmod(index, width)}"
+                "The model is not autoregressive. Expected the distribution of a sub-pixel to "
+                f"depend on earlier ones only. Received: that of pixel {seen} (row, column) "
+                f"changes with channel {channel} of pixel {divmod(pixel, width)}"
             )
 
 
 def _require_normalization(model, image, labels):
-    parameters = _parameters(model, image[None], labels)
-    parameters = parameters.reshape(-1, parameters.shape[-1])
+    parameters = _parameters(model, image, labels)
+    parameters = ops.convert_to_tensor(parameters.reshape(-1, parameters.shape[-1]))
     pixels, earlier = image.reshape(-1, image.shape[-1]), []
     levels = np.rint(pixels * ((model.num_levels - 1) / 255)).astype("float32")
     for channel in range(image.shape[-1]):
-        log_probs = model.distribution.level_log_probs(ops.convert_to_tensor(parameters), earlier)
+        log_probs = model.distribution.level_log_probs(parameters, earlier)
         total = np.exp(ops.convert_to_numpy(log_probs).astype("float64")).sum(axis=-1)
-        if np.abs(total - 1).max() > 1e-3:
-            worst = total[np.abs(total - 1).argmax()]
+        worst = total[np.abs(total - 1).argmax()]
+        if not abs(worst - 1) <= 1e-3:
             raise UserError(
                 f"The head {model.head!r} is not normalized. Expected the probabilities of all "
                 f"levels of a sub-pixel to add up to 1. Received: {worst:.6g} in channel {channel}"
@@ -77,7 +85,8 @@ def _require_normalization(model, image, labels):
         earlier.append(ops.convert_to_tensor(levels[:, channel : channel + 1]))
 
 
-def _parameters(model, images, labels):
+def _parameters(model, image, labels):
+    """Parameters of each pixel `(height, width, num_parameters)`, as an array."""
     labels = None if labels is None else ops.convert_to_tensor(labels[:, None].astype("int32"))
-    parameters = model.pixel_parameters(ops.convert_to_tensor(images), labels)
-    return ops.convert_to_numpy(parameters)[:, 0]
+    parameters = model.pixel_parameters(ops.convert_to_tensor(image[None]), labels)
+    return ops.convert_to_numpy(parameters)[0, 0]

@@ -170,7 +170,7 @@ def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     out = done(pixelcnnpp("presets"))
     assert "…" not in out
-    rows = [line.split() for line in out.splitlines()]
+    rows = [line.split() for line in out.splitlines() if line[2:3].strip()]  # of the first column
     for preset in map(Preset, preset_names()):
         (row,) = [row[1:] for row in rows if row[:1] == [preset.name]]
         assert row[0] == preset.metadata["description"].split()[0]

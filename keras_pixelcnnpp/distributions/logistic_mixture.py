@@ -66,9 +66,7 @@ def split(parameters, channels):
     return LogisticMixture(
         logits=logits,
         means=rest[:channels],
-        log_scales=[
-            ops.maximum(part, MIN_LOG_SCALE) for part in rest[channels : 2 * channels]
-        ],
+        log_scales=[ops.maximum(part, MIN_LOG_SCALE) for part in rest[channels : 2 * channels]],
         coefficients=[ops.tanh(part) for part in rest[2 * channels :]],
     )
 

@@ -43,11 +43,10 @@ def _require_class(path, kind):
     """Refuses an archive of another class by its name, before anything is made of its content."""
     with ZipFile(path) as archive, archive.open("config.json") as file:
         config = json.loads(file.read(_MAX_CONFIG_BYTES))
-    name, found = config["class_name"], None
+    name = config["class_name"]
+    found = keras.saving.get_registered_object(config["registered_name"])
     # For some names, such as "function", Keras doesn't look at the registered one.
-    if str(config["registered_name"]).endswith(f">{name}"):
-        found = keras.saving.get_registered_object(config["registered_name"])
-    if not (isinstance(found, type) and issubclass(found, kind)):
+    if not (isinstance(found, type) and issubclass(found, kind) and found.__name__ == name):
         expected = "PixelCNN" if kind is AutoregressiveModel else kind.__name__
         raise TypeError(f"it holds a {name}, not a {expected}")
 

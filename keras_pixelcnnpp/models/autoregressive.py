@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import Tensor, in_turn, require_tensorflow
+from keras_pixelcnnpp.backend import Tensor, in_turn, require_tensorflow, with_shape
 from keras_pixelcnnpp.checks import (
     checked_class_names,
     checked_image_shape,
@@ -32,7 +32,7 @@ from keras_pixelcnnpp.errors import UserError, invalid_argument
 from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization, is_initializing
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.first_batch import with_first_batch
-from keras_pixelcnnpp.models.image_model import ImageModel, is_uint8
+from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.loss import MeanMetric, MeanOverBatch, choose_candidates
 from keras_pixelcnnpp.models.scoring import (
     images_at_once,
@@ -246,7 +246,7 @@ class AutoregressiveModel(ImageModel):
         Returns:
             Float32 tensor `(batch, K, height, width, num_parameters)`.
         """
-        levels = to_levels(images, self.num_levels)
+        levels = to_levels(with_shape(images, self.image_shape), self.num_levels)
         image = logistic_mixture.scale_to_unit(levels, self.num_levels)
         network = self._compiled_network() or self.network
         parameters = network(ops.expand_dims(image, 1), labels, training=training)
@@ -269,11 +269,7 @@ class AutoregressiveModel(ImageModel):
         """
         parameters = self.pixel_parameters(images, labels, training)
         levels = ops.expand_dims(to_levels(images, self.num_levels), 1)
-        log_likelihood = self.distribution.log_prob(parameters, levels)
-        if is_uint8(images):
-            return log_likelihood
-        valid = ops.all((images >= 0) & (images <= 255), axis=(1, 2, 3), keepdims=True)
-        return ops.where(valid, log_likelihood, float("nan"))
+        return self.nan_where_invalid(images, self.distribution.log_prob(parameters, levels))
 
     def log_likelihood(
         self, images: Tensor, labels: Tensor | None = None, training: bool = False
@@ -361,9 +357,10 @@ class AutoregressiveModel(ImageModel):
             optimizer: An optimizer, or its name.
             loss: Not to be given, nor are `loss_weights`.
             **kwargs: Other arguments of `keras.Model.compile`. `metrics` and `weighted_metrics`
-                compare labels `(batch,)` with probabilities `(batch, num_classes)`; they are
-                measured by `evaluate` and in validation, not in training, which does not compute
-                the probabilities of all classes.
+                compare the labels with the probabilities `(batch, num_classes)`; the labels are
+                integers for Keras's sparse metrics, else one-hot, so the two kinds can't be mixed.
+                They are measured by `evaluate` and in validation, not in training, which does not
+                compute the probabilities of all classes.
 
         Raises:
             ValueError: If a loss is given.
@@ -410,8 +407,9 @@ class AutoregressiveModel(ImageModel):
             self.initialize(x[rows], y[rows])
             return x
         batch, x = with_first_batch(x)
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        self.initialize(images, labels)
+        if batch is not None:
+            images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+            self.initialize(images, labels)
         return x
 
     def _after_training(self):
@@ -477,17 +475,17 @@ class AutoregressiveModel(ImageModel):
             labeled = labels >= 0
             log_prob = ops.where(labeled, log_prob, log_marginal(log_likelihood))
             given = 1.0 if sample_weight is None else sample_weight
-            weight = given * ops.where(labeled, 1.0, self.unlabeled_weight)
+            # Evaluation counts them also where training has none.
+            weight = given * ops.where(labeled, 1.0, self.unlabeled_weight or 1.0)
             of_labeled = given * ops.cast(labeled, "float32")
         losses = self._bits(ops.where(valid, log_prob, float("nan")), sample_weight)
-        if logits is not None:
+        if logits is not None and not (training and self._likelihood_only):
             # Without a label there is no cross-entropy, and the weight in the metric is 0.
             logits = ops.where(valid[:, None], logits, float("nan"))
             cross_entropy = self._cross_entropy(logits, position, of_labeled)
             if lowest < 0:
                 cross_entropy = ops.where(labels >= 0, cross_entropy, 0.0)
-            alone = training and self._likelihood_only
-            losses = losses + (0.0 if alone else self.label_loss_weight) * cross_entropy
+            losses = losses + self.label_loss_weight * cross_entropy
         return self._mean_loss(losses, weight)
 
     def _scores(self, images, y_pred, true, training):

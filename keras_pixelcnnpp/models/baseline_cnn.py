@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_pixelcnnpp.backend import Tensor, compiled, compiles_each_size, in_batches
+from keras_pixelcnnpp.backend import Tensor, compiled, compiles_each_size, in_batches, with_shape
 from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
@@ -237,7 +237,8 @@ class BaselineCNN(ImageModel):
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         x = self.features(images, training=training)
-        return self.probabilities(self.dropout(x, training=training))
+        probabilities = self.probabilities(self.dropout(x, training=training))
+        return self.nan_where_invalid(images, probabilities)
 
     def features(self, images: Tensor, training: bool = False) -> Tensor:
         """What the probabilities are made of: a tensor `(batch, widths[-1])`, for any backend.
@@ -247,7 +248,7 @@ class BaselineCNN(ImageModel):
             training: Boolean, as for a call.
         """
         self.require_images(images)
-        x = self.scale(images)
+        x = self.scale(with_shape(images, self.image_shape))
         if self.flip is not None:
             x = self.flip(x, training=training)
         x = self.stem(self.shift(x, training=training))

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import types
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,13 +22,17 @@ def with_first_batch(batches: Any) -> tuple[Any, Any]:
             a generator.
 
     Returns:
-        `(batch, batches)`, the second of a kind that Keras takes.
+        `(batch, batches)`, the second of a kind that Keras takes. The batch is `None` for a kind
+        that Keras refuses.
 
     Raises:
         UserError: If there is no batch.
     """
     if isinstance(batches, keras.utils.PyDataset):
         return batches[0], batches
+    kinds = (hasattr(batches, "element_spec"), hasattr(batches, "collate_fn"))
+    if not (any(kinds) or isinstance(batches, types.GeneratorType)):
+        return None, batches
     iterator = iter(batches)
     try:
         first = next(iterator)

@@ -32,12 +32,13 @@ class ImageModel(keras.Model):
     Arrays that are given directly are checked once, before Keras's loop begins. Batches of a
     `tf.data.Dataset`, a `keras.utils.PyDataset`, a `DataLoader` or a generator go to Keras as they
     are: shapes and dtypes are checked when a step is traced, and a label or a value of an image
-    that is out of range makes the loss NaN.
+    that is out of range makes the loss NaN, or raises where Keras runs eagerly. Whether they are
+    levels is not checked, except in the batch that initializes a model.
 
     A subclass has `image_shape` and `num_classes`.
     """
 
-    num_levels = 17  # below so many values, images are taken for levels: see `checked_images`
+    num_levels = 17  # of a model without levels: see `checked_images`
     class_names = ()
     _lowest_label = 0  # -1 where images without a label can be evaluated
     _lowest_training_label = 0
@@ -47,12 +48,16 @@ class ImageModel(keras.Model):
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
         """Configures training as `keras.Model.compile`."""
+        metrics = [*(kwargs.get("metrics") or ()), *(kwargs.get("weighted_metrics") or ())]
+        names = [one if isinstance(one, str) else type(one).__name__ for one in metrics]
+        # Keras's sparse metrics take integer labels, its other ones one-hot labels.
+        self._sparse_metrics = any("sparse" in name.lower() for name in names)
         super().compile(optimizer, loss, **kwargs)
         # Keras would create the variables of metrics and optimizer in the first step: too late for
         # a checkpoint that holds their values, and TensorFlow would trace that step twice.
-        if self._compile_metrics is not None:
-            outputs = ops.zeros((1, max(1, self.num_classes)))
-            self._compile_metrics.build(ops.zeros((1,), "int32"), outputs)
+        if self._compile_metrics is not None and loss is None:
+            labels = self._metric_labels(ops.zeros((1,), "int32"))
+            self._compile_metrics.build(labels, ops.zeros((1, max(1, self.num_classes))))
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
@@ -147,6 +152,18 @@ class ImageModel(keras.Model):
         """The output of the model for one batch of images, as `keras.Model.predict_on_batch`."""
         return super().predict_on_batch(self._checked_images(x, "predict_on_batch"))
 
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
+        """Metrics as `keras.Model.compute_metrics`, of integer labels `y`."""
+        if self._compile_metrics is not None and self.loss is None:
+            y = self._metric_labels(y)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def _metric_labels(self, y):
+        """Integer labels as the compiled metrics take them: all sparse ones, or all others."""
+        if self._sparse_metrics:
+            return y
+        return ops.one_hot(ops.reshape(ops.cast(y, "int32"), (-1,)), max(1, self.num_classes))
+
     def require_images(self, images: Tensor):
         """Raises a `ValueError` unless a tensor holds images, as far as values are known."""
         if not hasattr(images, "shape"):
@@ -156,7 +173,15 @@ class ImageModel(keras.Model):
             )
         require_images(images, self.image_shape)
         if not is_uint8(images) and (values := value_if_known(images)) is not None:
-            checked_images(values, self.image_shape)
+            checked_images(values, self.image_shape, self.num_levels)
+
+    def nan_where_invalid(self, images: Tensor, outputs: Tensor) -> Tensor:
+        """The outputs `(batch, ...)`, NaN for an image with a value that is not from 0 to 255."""
+        if is_uint8(images):
+            return outputs
+        valid = ops.all((images >= 0) & (images <= 255), axis=(1, 2, 3))
+        shape = (-1, *[1] * (len(outputs.shape) - 1))
+        return ops.where(ops.reshape(valid, shape), outputs, float("nan"))
 
     def targets(self, y, lowest):
         """Labels of a batch, moved into the range of labels, and whether they were in it.

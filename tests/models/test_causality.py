@@ -6,7 +6,7 @@ from backend_tools import input_gradient
 from keras import ops
 from layer_checks import randomize
 
-from keras_pixelcnnpp.conditioning import STRATEGIES, EmbeddingConditioning
+from keras_pixelcnnpp.conditioning import STRATEGIES, EmbeddingConditioning, FilmConditioning
 from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
 from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
@@ -116,6 +116,20 @@ class Leaking(EmbeddingConditioning):
         return super().call(x, labels) + ops.mean(x, axis=3, keepdims=True)
 
 
+class LeakingChannels(EmbeddingConditioning):
+    """Mirrors the channels, which shows a group the later ones of its own pixel."""
+
+    def call(self, x, labels):
+        return super().call(x, labels) + ops.flip(x, axis=-1)
+
+
+class LeakingLater(FilmConditioning):
+    """Leaks as much as a table says that is 0 at first."""
+
+    def call(self, x, labels):
+        return super().call(x + self.look_up(self.beta, labels) * ops.flip(x, axis=3), labels)
+
+
 class Unnormalized(LogisticMixtureHead):
     """Forgets that the outer levels reach to infinity."""
 
@@ -136,8 +150,17 @@ def test_verify(cls, head, monkeypatch):
     randomize(model.network)
     verify(model)
     monkeypatch.setitem(STRATEGIES, "leaking", Leaking)
-    with pytest.raises(ValueError, match=r"not autoregressive.*earlier pixels only"):
+    with pytest.raises(ValueError, match=r"not autoregressive.*earlier ones only"):
         verify(cls(**SMALL, **size, head=head, conditioning="leaking"))
+    monkeypatch.setitem(STRATEGIES, "later", LeakingLater)
+    with pytest.raises(ValueError, match="not autoregressive"):
+        verify(cls(**SMALL, **size, head=head, conditioning="later"))
+    if head == "categorical" and cls is not PixelCNNPlusPlus:
+        two = {**SMALL, "image_shape": (2, 2, 2)}
+        verify(cls(**two, head=head, conditioning="bias"))
+        monkeypatch.setitem(STRATEGIES, "channels", LeakingChannels)
+        with pytest.raises(ValueError, match="not autoregressive"):
+            verify(cls(**two, head=head, conditioning="channels"))
     if head == "logistic_mixture":
         monkeypatch.setitem(HEADS, "mine", Unnormalized)
         with pytest.raises(ValueError, match=r"'mine' is not normalized.*Received: 0\.99"):

@@ -269,7 +269,14 @@ def test_levels_are_no_images(kind):
     model.class_probabilities(np.zeros_like(IMAGES))  # black images are images
 
 
-@pytest.mark.parametrize("metric", ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2)])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "accuracy",
+        keras.metrics.SparseTopKCategoricalAccuracy(2),
+        keras.metrics.TopKCategoricalAccuracy(2),
+    ],
+)
 def test_compiled_metrics_compare_probabilities_with_labels(metric):
     model = tiny.tiny_model(dropout_rate=0.0)
     model.compile(keras.optimizers.SGD(0.0), weighted_metrics=[metric])
@@ -281,6 +288,27 @@ def test_compiled_metrics_compare_probabilities_with_labels(metric):
     assert name not in history  # training doesn't know the probabilities of all classes
     result = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
     assert result[name] == pytest.approx(expected)
+
+
+@runs_out
+def test_the_cnn_gives_no_plausible_number_either():
+    model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
+    model.compile("sgd")
+    for images, labels in ((IMAGES.astype("int32") * 4, LABELS), (IMAGES, LABELS + 1)):
+        try:
+            loss, _ = model.evaluate(tf_data(images, labels), verbose=0)
+        except UserError:  # under torch, which runs eagerly
+            continue
+        assert np.isnan(loss)
+
+
+def test_evaluate_counts_images_without_a_label():
+    model = tiny.tiny_model()
+    model.compile("sgd")
+    result = model.evaluate(IMAGES, np.full(12, -1), verbose=0, return_dict=True)
+    bits = model.bits_per_dim(IMAGES).mean()
+    assert result["loss"] == pytest.approx(bits, rel=1e-5)
+    assert result["bits_per_dim"] == pytest.approx(bits, rel=1e-5)
 
 
 def test_evaluate_scores_the_classes_once():
