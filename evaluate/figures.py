@@ -111,10 +111,16 @@ def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str)
     axes = figure.subplots()
     joins = set()
     for index, (title, rows) in enumerate(histories.items()):
-        hybrid = [row["epoch"] for row in rows if row.get("cross_entropy") is not None]
+        names = ("cross_entropy", "candidate_cross_entropy")
+        hybrid = [row["epoch"] for row in rows if any(row.get(name) is not None for name in names)]
         if hybrid and hybrid[0] > rows[0]["epoch"]:
             joins.add(hybrid[0])
-        for prefix, style, part in (("val_", "-", "validation"), ("", "--", "training")):
+        kinds = (
+            ("val_", "-", "validation"),
+            ("", "--", "training"),
+            ("candidate_", "--", "training, candidates"),  # where it compares some classes only
+        )
+        for prefix, style, part in kinds:
             name = prefix + quantity
             measured = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
             if measured:
