@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_pixelcnnpp.data.images import check_channels, read_image
-from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.evidence import color_limit
 from keras_pixelcnnpp.evaluate.figures import name_lines, new_figure, show_pixels

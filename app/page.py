@@ -21,7 +21,7 @@ import gradio as gr
 
 from keras_pixelcnnpp.app.answers import ANY, Answers, Samples
 from keras_pixelcnnpp.data.images import as_image, image_grid
-from keras_pixelcnnpp.distributions.levels import bits_unit
+from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
 
 MAX_CLASSES = 10  # with a bar of their own

@@ -12,8 +12,7 @@ import numpy as np
 from sklearn.metrics import classification_report
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.distributions.levels import bits_unit
-from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import classification_figures as plots
 from keras_pixelcnnpp.evaluate.figures import print_table

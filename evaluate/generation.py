@@ -13,8 +13,8 @@ from keras_pixelcnnpp.backend import full_float32
 from keras_pixelcnnpp.checks import checked_images, require_temperature
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import png_bytes
-from keras_pixelcnnpp.distributions.levels import bits_unit, quantize
-from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
+from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table

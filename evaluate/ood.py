@@ -10,8 +10,8 @@ from sklearn.datasets import load_sample_images
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.images import check_channels, png_bytes, resize_images
 from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.distributions.levels import quantize
-from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table, show_row
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval

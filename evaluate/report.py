@@ -15,7 +15,7 @@ import jinja2
 from PIL import Image, UnidentifiedImageError
 
 from keras_pixelcnnpp import __version__
-from keras_pixelcnnpp.distributions.levels import bits_unit
+from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.evaluate.classification import (
     data_words,

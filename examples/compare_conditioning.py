@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.data import load_dataset
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES
 
 BATCH_SIZE = 32
 

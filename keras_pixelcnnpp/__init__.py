@@ -31,7 +31,7 @@ if _backend not in _installed:
         f"KERAS_BACKEND to a backend that is installed. Found: {', '.join(_installed) or 'none'}"
     )
 
-from keras_pixelcnnpp import codec, conditioning, data, distributions, export  # noqa: F401
+from keras_pixelcnnpp import codec, data, distributions, export, layers  # noqa: F401
 from keras_pixelcnnpp.backend import keep_freed_memory
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier

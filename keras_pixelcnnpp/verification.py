@@ -28,7 +28,7 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
     Example:
 
     ```python
-    keras_pixelcnnpp.conditioning.STRATEGIES["mine"] = MyConditioning
+    keras_pixelcnnpp.layers.conditioning.STRATEGIES["mine"] = MyConditioning
     verify(PixelCNNPlusPlus((8, 8, 1), num_classes=3, conditioning="mine"))
     ```
     """

@@ -14,7 +14,7 @@ from rich.table import Table
 from keras_pixelcnnpp.backend import graphs_as_traced, require_tensorflow
 from keras_pixelcnnpp.checks import class_label, require_temperature
 from keras_pixelcnnpp.data.images import png_bytes, read_image
-from keras_pixelcnnpp.distributions.levels import bits_unit
+from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.files import counted, example, write_bytes, write_predictions

@@ -10,7 +10,7 @@ from PIL import Image
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.data.images import check_channels, open_image, png_bytes, read_image
-from keras_pixelcnnpp.distributions.levels import bits_unit
+from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted, write_bytes
 from keras_pixelcnnpp.savedmodel.large_sets import images_below

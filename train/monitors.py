@@ -15,7 +15,7 @@ from tensorboardX.proto.event_pb2 import Event
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.images import image_grid, open_image
-from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
 from keras_pixelcnnpp.evaluate.metrics.classifiers import mean_log_loss
 from keras_pixelcnnpp.files import write_json

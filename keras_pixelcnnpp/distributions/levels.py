@@ -45,11 +45,6 @@ def quantize(images, num_levels):
     return to_images(to_levels(images, num_levels), num_levels)
 
 
-def bits_unit(num_levels):
-    """`"bits/dim"`, with the number of levels where they are fewer than an image has."""
-    return "bits/dim" if num_levels == 256 else f"bits/dim of {num_levels} levels"
-
-
 def _cast(values, dtype):
     # Of an array, `ops.cast` would make a tensor.
     is_array = isinstance(values, np.ndarray)

@@ -16,10 +16,8 @@ The last axis of the parameters holds, in this order, for `M` mixture components
 Reference: Salimans et al. 2017, PixelCNN++, section 2.1 and 2.2.
 """
 
-import math
 from typing import NamedTuple
 
-import numpy as np
 from keras import ops
 
 MIN_LOG_SCALE = -7.0
@@ -215,24 +213,3 @@ def _of_component(parameters, chosen, num_mixtures):
     parts = ops.reshape(parameters, (*leading, parameters.shape[-1] // num_mixtures, num_mixtures))
     is_chosen = ops.expand_dims(chosen, (-2, -1)) == ops.arange(num_mixtures, dtype=chosen.dtype)
     return ops.sum(parts * ops.cast(is_chosen, parameters.dtype), axis=-1)
-
-
-def bits_per_dim(log_likelihood, image_shape):
-    """Bits per dimension of log-likelihoods in nats.
-
-    Args:
-        log_likelihood: log p(x) in nats, of any shape: a tensor, an array or a number.
-        image_shape: `(height, width, channels)`; a dimension is one channel of one pixel.
-
-    Returns:
-        `-log2 p(x) / (height * width * channels)`, the shape of `log_likelihood`; a tensor for a
-        tensor, else float64.
-
-    Example:
-
-    >>> float(bits_per_dim(np.log(1 / 256), (1, 1, 1)))
-    8.0
-    """
-    if isinstance(log_likelihood, np.ndarray | np.number | float):
-        log_likelihood = np.asarray(log_likelihood, dtype="float64")
-    return -log_likelihood / (math.prod(image_shape) * math.log(2.0))

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_choice, require_number
-from keras_pixelcnnpp.conditioning import build_conditioning, condition
+from keras_pixelcnnpp.layers.conditioning import build_conditioning, condition
 from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
     DownRightShiftedConv2DTranspose,

@@ -26,6 +26,7 @@ from keras_pixelcnnpp.checks import (
 )
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.distributions.heads import make_head
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError, invalid_argument
@@ -343,9 +344,7 @@ class AutoregressiveModel(ImageModel):
         return {
             "log_likelihood": log_likelihood,
             "probabilities": ops.softmax(self.posterior(log_likelihood), axis=-1),
-            "bits_per_dim": logistic_mixture.bits_per_dim(
-                log_marginal(log_likelihood), self.image_shape
-            ),
+            "bits_per_dim": bits_per_dim(log_marginal(log_likelihood), self.image_shape),
         }
 
     # Training
@@ -511,7 +510,7 @@ class AutoregressiveModel(ImageModel):
         return log_likelihood, self.posterior(log_likelihood, candidates), None
 
     def _bits(self, log_prob, sample_weight):
-        bits = logistic_mixture.bits_per_dim(log_prob, self.image_shape)
+        bits = bits_per_dim(log_prob, self.image_shape)
         self._bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
         return bits
 
@@ -670,7 +669,7 @@ class AutoregressiveModel(ImageModel):
             log_likelihood = self.log_prob(images, None, batch_size, verbose)
         else:
             log_likelihood = log_marginal(self.class_log_likelihoods(images, batch_size, verbose))
-        return logistic_mixture.bits_per_dim(log_likelihood, self.image_shape)
+        return bits_per_dim(log_likelihood, self.image_shape)
 
     # Sampling
 

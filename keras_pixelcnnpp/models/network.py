@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.conditioning import PLACES, build_conditioning, parse_conditioning
+from keras_pixelcnnpp.layers.conditioning import PLACES, build_conditioning, parse_conditioning
 from keras_pixelcnnpp.layers.evaluation import WholeImage
 
 

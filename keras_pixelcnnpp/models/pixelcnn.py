@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_integer
-from keras_pixelcnnpp.conditioning import condition
 from keras_pixelcnnpp.errors import invalid_argument
+from keras_pixelcnnpp.layers.conditioning import condition
 from keras_pixelcnnpp.layers.convolutions import (
     DownShiftedConv2D,
     MaskedConv2D,

@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.checks import plain, require_choice, require_integer
-from keras_pixelcnnpp.conditioning import condition
 from keras_pixelcnnpp.errors import invalid_argument
+from keras_pixelcnnpp.layers.conditioning import condition
 from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
     DownShiftedConv2D,
@@ -55,9 +55,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         num_resolutions: Integer; each but the first halves height and width.
         num_mixtures: Integer, number of logistic components, for that head.
         conditioning: How labels enter: `"none"`, or names from
-            `keras_pixelcnnpp.conditioning.STRATEGIES` joined by `+`. `None`: `"bias+film"`, which
-            shift and scale the features of every block that sees the label; with fewer than two
-            classes, `"none"`.
+            `keras_pixelcnnpp.layers.conditioning.STRATEGIES` joined by `+`. `None`: `"bias+film"`,
+            which shift and scale the features of every block that sees the label; with fewer than
+            two classes, `"none"`.
         conditioned_blocks: Which blocks see the label, of those strategies that act in blocks:
             `"all"`; `"up"`, from the lowest resolution on; `"up_horizontal"`, of these those of the
             horizontal stack. Earlier features are computed once for all candidates: with four

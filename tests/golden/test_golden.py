@@ -9,8 +9,8 @@ from backend_tools import variable_gradients
 from keras import ops
 from reference_network import ReferencePixelCNN
 
-from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.distributions.levels import to_images
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 CONFIG = {

@@ -5,7 +5,8 @@ import pytest
 from layer_checks import check_layer
 from refused import each
 
-from keras_pixelcnnpp import conditioning, layers
+from keras_pixelcnnpp import layers
+from keras_pixelcnnpp.layers import conditioning
 from keras_pixelcnnpp.layers.convolutions import WeightNormalizedDense
 
 IMAGES, FEATURES = (2, 3, 5, 7, 2), (2, 1, 4, 6, 3)

@@ -6,9 +6,9 @@ from backend_tools import input_gradient
 from keras import ops
 from layer_checks import randomize
 
-from keras_pixelcnnpp.conditioning import STRATEGIES, EmbeddingConditioning, FilmConditioning
 from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
 from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES, EmbeddingConditioning, FilmConditioning
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.verification import verify

@@ -11,8 +11,8 @@ from reference_mixture import ReferencePixel
 from scipy.special import logsumexp, softmax
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.distributions.levels import to_levels
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES
 
 NONE = -1
 LABELS = (0, 1, NONE)

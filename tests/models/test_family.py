@@ -8,8 +8,8 @@ import tiny
 from layer_checks import flat_weights
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES
 from keras_pixelcnnpp.models.archive import copy_initial_weights
 
 MASKED = (kp.PixelCNN, kp.GatedPixelCNN)

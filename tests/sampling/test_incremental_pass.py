@@ -6,8 +6,8 @@ from backend_tools import compiled
 from keras import ops
 from layer_checks import randomize
 
-from keras_pixelcnnpp.conditioning import STRATEGIES
 from keras_pixelcnnpp.distributions.levels import to_levels
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 

@@ -7,7 +7,7 @@ import tiny
 from PIL import Image
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.distributions.logistic_mixture import bits_per_dim
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.optimizers import averaged_weights
 from keras_pixelcnnpp.run import read_history
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples

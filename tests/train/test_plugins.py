@@ -5,13 +5,13 @@ import pytest
 import tiny
 from command_line import done, one_line
 
-from keras_pixelcnnpp.conditioning import STRATEGIES
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.plugins import make_callbacks
 
 MODULE = """
 import keras
-from keras_pixelcnnpp.conditioning import STRATEGIES, BiasConditioning
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES, BiasConditioning
 
 class Mine(BiasConditioning):
     pass

@@ -7,7 +7,11 @@ from keras import ops
 from layer_checks import run
 
 from keras_pixelcnnpp import PixelCNN, PixelCNNPlusPlus
-from keras_pixelcnnpp.conditioning import STRATEGIES, EmbeddingConditioning, MixtureHeadConditioning
+from keras_pixelcnnpp.layers.conditioning import (
+    STRATEGIES,
+    EmbeddingConditioning,
+    MixtureHeadConditioning,
+)
 
 NUM_CLASSES = 3
 LABELS = np.array([[2, 0, 2, 1], [1, 1, 2, 0]])
