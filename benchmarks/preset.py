@@ -10,7 +10,7 @@ The first rounds the weights of the run's model to half precision, so that what 
 the preset then stores, in half the bytes. `write` needs reports/classification.json, whose numbers
 go into `metadata.json`, and the run's options become the preset's, whose name is that of the run.
 `card` writes the card, from the preset and from what `keep` copied: the CNN of the run, what
-`evaluate generation` and `benchmarks/compression.py` found, and the text on its data in
+`evaluate generation` and `benchmarks/file_sizes.py` found, and the text on its data in
 `benchmarks/cards.toml`.
 """
 

@@ -14,7 +14,7 @@ from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_fo
 
 # Requests in work and waiting; KServe answers further ones with status 503. Bounds the memory.
 _MAX_CONCURRENCY = 64
-# Of one request: a label takes two bytes, and its image as long as scoring hundreds of images.
+# In one request. A label takes two bytes, and sampling it as long as scoring hundreds of images.
 _MAX_SAMPLES = 256
 
 

@@ -47,8 +47,8 @@ from keras_pixelcnnpp.sampling.sampler import sample_images
 # Images for the data-dependent initialization: more would not steady the statistics.
 MAX_INITIAL_IMAGES = 128
 
-# Keras hands only the probabilities from `call` to `compute_loss`, which needs the likelihoods that
-# they were made of: pairs of both, of the last call in this thread.
+# The probabilities and the likelihoods of the last call in this thread: Keras passes only the
+# probabilities on to `compute_loss`, which needs the likelihoods.
 _last_output = contextvars.ContextVar("last_output", default=(None, None))
 
 
@@ -63,9 +63,10 @@ class _Presets:
 class AutoregressiveModel(ImageModel):
     """p(x | y) as a product over pixels: a causal network and a distribution of one pixel.
 
-    A subclass creates the network in `make_network`. The methods that take and return arrays check
-    their inputs and work in batches. Several threads may sample, score and classify with these
-    methods of one model, but not while it is trained, evaluated, or asked to `predict`.
+    A subclass creates the network, an `AutoregressiveNetwork`, and passes it to `_assemble`. The
+    methods that take and return arrays check their inputs and work in batches. Several threads may
+    sample, score and classify with these methods of one model, but not while it is trained,
+    evaluated, or asked to `predict`.
 
     The arguments are described in `PixelCNNPlusPlus`.
 
@@ -224,12 +225,11 @@ class AutoregressiveModel(ImageModel):
         self.require_images(images)
         if training:
             return images  # the loss needs the label, and evaluates the network itself
-        log_likelihood = self.class_log_likelihood_tensor(images)
         if not self.num_classes:
-            return log_likelihood[:, 0]
-        probabilities = ops.softmax(self.posterior(log_likelihood), axis=-1)
-        _last_output.set((probabilities, log_likelihood))
-        return probabilities
+            return self.class_log_likelihood_tensor(images)[:, 0]
+        found = self.posterior_tensors(images)
+        _last_output.set((found["probabilities"], found["log_likelihood"]))
+        return found["probabilities"]
 
     # The likelihood, as tensors
 
@@ -280,6 +280,8 @@ class AutoregressiveModel(ImageModel):
 
     def class_log_likelihood_tensor(self, images: Tensor) -> Tensor:
         """Log-likelihood of images under every class, some images at a time to bound the memory.
+
+        A batch whose size TensorFlow doesn't know while it traces is taken for one of 32 images.
 
         Args:
             images: As in `pixel_parameters`.

@@ -162,7 +162,9 @@ class ImageModel(keras.Model):
         """Integer labels as the compiled metrics take them: all sparse ones, or all others."""
         if self._sparse_metrics:
             return y
-        return ops.one_hot(ops.reshape(ops.cast(y, "int32"), (-1,)), max(1, self.num_classes))
+        # Not `ops.one_hot`, which raises under torch where a label is no class.
+        classes = ops.arange(max(1, self.num_classes), dtype="int32")
+        return ops.cast(ops.reshape(ops.cast(y, "int32"), (-1, 1)) == classes, "float32")
 
     def require_images(self, images: Tensor):
         """Raises a `ValueError` unless a tensor holds images, as far as values are known."""

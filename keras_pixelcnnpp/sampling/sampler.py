@@ -87,7 +87,7 @@ def _choose_classes(model, inputs, seed, batch_size):
         by_pixel = model._class_pixel_log_likelihoods(inputs["image"][rows], batch_size)
         by_pixel = by_pixel.reshape(len(rows), model.num_classes, -1)
         scores = np.einsum("nkp,np->nk", by_pixel, known)
-    # Of a stream of their own: an image's noise is the same under a label that is given.
+    # From another random stream, so that the noise of an image is the same under a given label.
     uniform = np.array([np.random.default_rng([seed, int(row), 1]).random() for row in rows])
     cumulative = np.cumsum(softmax(scores.astype("float64"), axis=1), axis=1)
     chosen = (cumulative < uniform[:, None]).sum(axis=1)

@@ -1,6 +1,6 @@
 """What a preset compresses unseen images to, beside what its likelihood promises.
 
-    python benchmarks/compression.py fashion_mnist --data fashion_mnist --max-examples 200
+    python benchmarks/file_sizes.py fashion_mnist --data fashion_mnist --max-examples 200
 
 Needs the extra `codec`; with `pip install pillow-jxl-plugin`, JPEG XL is measured too. The other
 formats get all images in one mosaic, since files of single small images are mostly headers. Encodes
