@@ -83,7 +83,7 @@ class Answers:
     def complete(
         self,
         image: np.ndarray,
-        observed_rows: int,
+        observed: int,
         label: int = ANY,
         seed: int | None = None,
         temperature: float = 1.0,
@@ -94,12 +94,10 @@ class Answers:
         """
         probabilities = None
         if label == ANY and self.model.num_classes:
-            probabilities = self.model.class_probabilities(
-                image[None], observed_rows=observed_rows
-            )[0]
+            probabilities = self.model.class_probabilities(image[None], observed=observed)[0]
         labels, seed = self._labels_and_seed(label, seed, probabilities)
         images = np.repeat(image[None], NUM_IMAGES, axis=0)
-        images = self.model.complete(images, observed_rows, labels, seed, temperature, verbose=0)
+        images = self.model.complete(images, observed, labels, seed, temperature, verbose=0)
         return Samples(images, labels, seed)
 
     def classify(self, image: np.ndarray, against: int = ANY) -> Classification:
@@ -109,7 +107,7 @@ class Answers:
         """
         model, names = self.model, self.model.class_names
         rows = range(model.image_shape[0] + 1)
-        scores = model.class_log_likelihoods(image[None], observed_rows=rows)
+        scores = model.class_log_likelihoods(image[None], observed=rows)
         probabilities = model.posterior.probabilities(scores)[0]
         order = [label for label in np.argsort(-probabilities[-1]).tolist() if label != against]
         evidence = None

@@ -159,13 +159,14 @@ def in_turn(function: Callable, entries: Tensor) -> Tensor:
     return keras.ops.map(function, entries)
 
 
-def in_batches(function: Callable, batches: Sequence, verbose: int | str) -> np.ndarray:
+def in_batches(function: Callable, batches: Sequence, verbose: int | str) -> Any:
     """Calls a `compiled` function with each batch, a tuple of arguments; joins what it returns."""
     tick, results = progress(len(batches), verbose), []
     for index in range(len(batches)):
-        results.append(keras.ops.convert_to_numpy(function(*batches[index])))
+        result = function(*batches[index])
+        results.append(keras.tree.map_structure(keras.ops.convert_to_numpy, result))
         tick()
-    return np.concatenate(results)
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *results)
 
 
 @contextmanager

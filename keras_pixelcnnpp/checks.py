@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from typing import Any
 
 import numpy as np
 
@@ -202,10 +203,42 @@ def _require_range(where, array, limit, lowest=0):
         )
 
 
-def checked_rows(observed_rows, height):
-    """Returns `observed_rows`, an integer from 0 to `height` or a sequence of them, as an array."""
-    array = np.asarray(observed_rows)
+def checked_rows(observed, height):
+    """Returns `observed`, an integer from 0 to `height` or a sequence of them, as an array."""
+    array = np.asarray(observed)
     if array.ndim > 1 or array.dtype.kind not in "ui" or np.any((array < 0) | (array > height)):
         expected = f"an integer from 0 to {height}, or a sequence of them"
-        raise invalid_argument("observed_rows", observed_rows, expected)
+        raise invalid_argument("observed", observed, expected)
     return array
+
+
+def checked_observed(observed: Any, count: int, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Returns which pixels are known: booleans `(count, height, width)`.
+
+    Args:
+        observed: Number of first rows, or a boolean mask `(height, width)` or `(count, height,
+            width)`.
+        count: Number of images.
+        image_shape: `(height, width, channels)`.
+
+    Raises:
+        ValueError: If `observed` is nothing of that.
+    """
+    height, width, _ = image_shape
+    array = np.asarray(observed)
+    if array.ndim == 0 and array.dtype.kind in "ui" and 0 <= array <= height:
+        array = np.arange(height * width).reshape(height, width) < int(array) * width
+    if array.dtype != bool or array.shape not in ((height, width), (count, height, width)):
+        raise UserError(
+            f"Invalid value for argument `observed`. Expected an integer from 0 to {height}, "
+            f"or a boolean mask of shape {(height, width)} or {(count, height, width)}. "
+            f"Received: dtype={array.dtype}, shape={array.shape}"
+            + (f", value={array}" if array.ndim == 0 else "")
+        )
+    return np.broadcast_to(array, (count, height, width))
+
+
+def is_prefix(known: np.ndarray) -> bool:
+    """Whether in each mask `(count, height, width)` all known pixels precede the unknown ones."""
+    flat = known.reshape(len(known), -1)
+    return not (flat[:, 1:] & ~flat[:, :-1]).any()

@@ -299,24 +299,24 @@ class PixelCNNClassifier(ImageClassifier):
         return self._scores_and_log_posterior(self._images(X))[1]
 
     def class_scores(
-        self, images: np.ndarray, observed_rows: Sequence[int] | None = None
+        self, images: np.ndarray, observed: Sequence[int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Likelihoods and posterior from one pass over the images.
 
         Args:
             images: uint8 `[count, height, width, channels]`.
-            observed_rows: Numbers of first rows, a sequence: the posterior given each of them.
+            observed: Numbers of first rows, a sequence: the posterior given each of them.
                 `None` for the whole image.
 
         Returns:
             `log p(x | y)` for each class, float32, nats, and `p(y | x)`, float64; both `[count,
-            num_classes]`, or `[count, len(observed_rows), num_classes]`.
+            num_classes]`, or `[count, len(observed), num_classes]`.
         """
-        scores, log_posterior = self._scores_and_log_posterior(images, observed_rows)
+        scores, log_posterior = self._scores_and_log_posterior(images, observed)
         return scores, np.exp(log_posterior)
 
-    def _scores_and_log_posterior(self, images, observed_rows=None):
-        model, how = self._trained, (self.batch_size or 32, self.verbose, observed_rows)
+    def _scores_and_log_posterior(self, images, observed=None):
+        model, how = self._trained, (self.batch_size or 32, self.verbose, observed)
         scores = model.class_log_likelihoods(images, *how)
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
         # ranks its answers, and temperature scaling starts from it.

@@ -113,17 +113,17 @@ class PixelCoder:
     def __call__(self, inputs):
         labels = inputs["label"]
         self.running.levels = []
-        records = self.incremental_pass.run(
-            labels if self.model.num_classes else None,
+        levels, _ = self.incremental_pass.run(
+            ops.expand_dims(labels, 1) if self.model.num_classes else None,
             labels.shape[0],
             self._choose,
-            self.model.image_shape[-1],
         )
-        return ops.cast(ops.transpose(records, (2, 0, 1, 3)), "uint8")
+        return ops.cast(ops.transpose(levels, (2, 0, 1, 3)), "uint8")
 
-    def _choose(self, parameters, row, column):
+    def _choose(self, parameters, row, column, carry):
         """Has the levels of one pixel coded, or those that are final of them."""
         distribution = self.model.distribution
+        parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
         levels = self.running.levels
         if len(levels) == distribution.channels:
             levels.clear()
@@ -133,7 +133,7 @@ class PixelCoder:
             shape = (log_probs.shape[0], 1)
             levels.append(host_function(self._turn, log_probs, shape))
         unknown = [ops.zeros_like(levels[0])] * (distribution.channels - len(levels))
-        return ops.concatenate([*levels, *unknown], axis=-1)
+        return ops.concatenate([*levels, *unknown], axis=-1), carry
 
     def _turn(self, log_probs):
         # An array of JAX's at first, of which a slice would be a computation within this one.

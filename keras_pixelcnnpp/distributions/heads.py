@@ -1,17 +1,17 @@
 """What a network's outputs at a pixel mean: the two distributions, behind one interface.
 
-A head says how many parameters a pixel has (`num_parameters`), how much uniform noise it takes to
-sample one (`noise_size`), and has three methods:
+A head is a layer that says how many parameters a pixel has (`num_parameters`) and how much uniform
+noise it takes to sample one (`noise_size`). It has three methods:
 
 | method | gives |
 |---|---|
-| `log_prob(parameters, levels)` | log-probability of whole pixels, nats |
+| `log_prob(parameters, levels, temperature)` | log-probability of whole pixels, nats |
 | `sample(parameters, noise, temperature)` | pixels, as levels |
 | `level_log_probs(parameters, earlier, temperature)` | those of all levels of the next sub-pixel |
 
 The last is what guidance and a codec need. Parameters are `(..., num_parameters)`, float32; levels
-are `(..., channels)`, whose leading axes broadcast to those of the parameters. Both methods with a
-temperature mean the same by it.
+are `(..., channels)`, whose leading axes broadcast to those of the parameters. A temperature is a
+tensor `(..., 1)`, or `None` for 1; all methods mean the same by it.
 """
 
 import keras
@@ -21,7 +21,29 @@ from keras_pixelcnnpp.checks import require_choice, require_integer
 from keras_pixelcnnpp.distributions import logistic_mixture
 
 
-class LogisticMixtureHead:
+class Head(keras.layers.Layer):
+    """Base of the heads, a layer since a head may have weights; it computes in float32.
+
+    Args:
+        channels: Integer, sub-pixels of a pixel.
+        num_levels: Integer, values of a sub-pixel.
+        num_parameters: Integer, outputs of the network at a pixel.
+        noise_size: Integer, uniform numbers that sampling a pixel takes.
+        name: Name of the layer.
+    """
+
+    def __init__(
+        self, channels: int, num_levels: int, num_parameters: int, noise_size: int, name: str
+    ):
+        super().__init__(name=name, dtype="float32")
+        self.channels = channels
+        self.num_levels = num_levels
+        self.num_parameters = num_parameters
+        self.noise_size = noise_size
+        self.built = True
+
+
+class LogisticMixtureHead(Head):
     """A mixture of discretized logistics, whose means the earlier sub-pixels shift linearly.
 
     It has `num_mixtures * (1 + 2 C + C (C - 1) / 2)` parameters for C channels, whatever the number
@@ -44,14 +66,13 @@ class LogisticMixtureHead:
     """
 
     def __init__(self, channels: int, num_levels: int, num_mixtures: int, tables: bool = False):
-        self.channels = channels
-        self.num_levels = num_levels
-        self.num_parameters = logistic_mixture.num_parameters(num_mixtures, channels)
-        self.noise_size = num_mixtures + channels
+        num_parameters = logistic_mixture.num_parameters(num_mixtures, channels)
+        noise_size = num_mixtures + channels
+        super().__init__(channels, num_levels, num_parameters, noise_size, "logistic_mixture")
 
-    def log_prob(self, parameters, levels):
+    def log_prob(self, parameters, levels, temperature=None):
         """Log-probability of pixels, all their channels together: `(...)`, nats."""
-        return logistic_mixture.log_prob(parameters, levels, self.num_levels)
+        return logistic_mixture.log_prob(parameters, levels, self.num_levels, temperature)
 
     def sample(self, parameters, noise, temperature=1.0):
         """Samples pixels `(..., channels)`, floats; see `logistic_mixture.sample`."""
@@ -60,13 +81,13 @@ class LogisticMixtureHead:
         )
 
     def level_log_probs(self, parameters, earlier, temperature=None):
-        """Nats `(batch, num_levels)`; see `logistic_mixture.level_log_probs`."""
+        """Nats `(..., num_levels)`; see `logistic_mixture.level_log_probs`."""
         return logistic_mixture.level_log_probs(
             parameters, earlier, self.channels, self.num_levels, temperature
         )
 
 
-class CategoricalHead(keras.layers.Layer):
+class CategoricalHead(Head):
     """A softmax over the levels of each sub-pixel: any shape, but nothing is known of their order.
 
     The parameters are the logits of all sub-pixels. How a sub-pixel depends on the earlier ones of
@@ -91,11 +112,7 @@ class CategoricalHead(keras.layers.Layer):
     """
 
     def __init__(self, channels, num_levels, num_mixtures=None, tables=True):
-        super().__init__(name="head_tables", dtype="float32")
-        self.channels = channels
-        self.num_levels = num_levels
-        self.num_parameters = channels * num_levels
-        self.noise_size = channels
+        super().__init__(channels, num_levels, channels * num_levels, channels, "head_tables")
         pairs = [(channel, earlier) for channel in range(channels) for earlier in range(channel)]
         names = [f"{channel}_given_{earlier}" for channel, earlier in pairs] if tables else []
         self.tables = {
@@ -106,7 +123,6 @@ class CategoricalHead(keras.layers.Layer):
         }
         for table in self.tables.values():
             table.build()
-        self.built = True
 
     def level_log_probs(self, parameters, earlier, temperature=None):
         """As `LogisticMixtureHead.level_log_probs`."""
@@ -118,13 +134,13 @@ class CategoricalHead(keras.layers.Layer):
                 logits = logits + table(ops.cast(levels[..., 0], "int32"))
         return ops.log_softmax(logits if temperature is None else logits / temperature, axis=-1)
 
-    def log_prob(self, parameters, levels):
+    def log_prob(self, parameters, levels, temperature=None):
         """Log-probability of pixels, all their channels together: `(...)`, nats."""
         levels = ops.broadcast_to(levels, (*ops.shape(parameters)[:-1], self.channels))
         parts = [levels[..., channel : channel + 1] for channel in range(self.channels)]
         total = 0.0
         for channel, own in enumerate(parts):
-            log_probs = self.level_log_probs(parameters, parts[:channel])
+            log_probs = self.level_log_probs(parameters, parts[:channel], temperature)
             total = total + ops.take_along_axis(log_probs, ops.cast(own, "int32"), axis=-1)[..., 0]
         return total
 

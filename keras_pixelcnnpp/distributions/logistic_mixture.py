@@ -49,8 +49,8 @@ def num_parameters(num_mixtures, channels):
     return num_mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
 
 
-def split(parameters, channels):
-    """Takes the last axis of `parameters` apart into a `LogisticMixture`."""
+def split(parameters, channels, temperature=None):
+    """Takes the last axis of `parameters` apart into a `LogisticMixture`, of a temperature."""
     parts = num_parameters(1, channels)
     if parameters.shape[-1] % parts:
         raise ValueError(
@@ -61,10 +61,14 @@ def split(parameters, channels):
 
     # One split: the gradient of a slice is as large as what it was cut from.
     logits, *rest = ops.split(parameters, parts, axis=-1)
+    log_scales = [ops.maximum(part, MIN_LOG_SCALE) for part in rest[channels : 2 * channels]]
+    if temperature is not None:
+        logits = logits / temperature
+        log_scales = [scale + ops.log(temperature) for scale in log_scales]
     return LogisticMixture(
         logits=logits,
         means=rest[:channels],
-        log_scales=[ops.maximum(part, MIN_LOG_SCALE) for part in rest[channels : 2 * channels]],
+        log_scales=log_scales,
         coefficients=[ops.tanh(part) for part in rest[2 * channels :]],
     )
 
@@ -103,6 +107,25 @@ def log_probability_of_level(values, means, log_scales, num_levels):
     return ops.where(at_lowest, log_below, ops.where(at_highest, log_above, log_inner))
 
 
+def probabilities_of_levels(means, log_scales, num_levels):
+    """Probabilities of all levels under each component: `(..., M, num_levels)` from `(..., M)`.
+
+    As `log_probability_of_level`, but one exponential is enough for both sigmoids. Probabilities
+    below 1e-17 are not smaller than that.
+    """
+    values = scale_to_unit(ops.arange(num_levels), num_levels, means.dtype)
+    inverse_scales = ops.exp(-log_scales)[..., None]
+    half = inverse_scales / (num_levels - 1)
+    offset = ops.exp(ops.clip((means[..., None] - values) * inverse_scales, -40.0, 40.0))
+    shift = ops.exp(-half)
+    below = 1.0 + offset * shift  # inverse of sigmoid(b)
+    above = 1.0 + shift / offset  # inverse of sigmoid(-a)
+    at_lowest = values < values[0] + 1e-6
+    at_highest = values > values[-1] - 1e-6
+    inner = -ops.expm1(-2.0 * half) / (below * above)
+    return ops.where(at_lowest, 1.0 / below, ops.where(at_highest, 1.0 / above, inner))
+
+
 def component_log_probabilities(mixture, levels, num_levels):
     """Log-probability of each pixel under each component: `(..., M)`, nats."""
     channels = levels.shape[-1]
@@ -119,18 +142,19 @@ def component_log_probabilities(mixture, levels, num_levels):
     return total
 
 
-def log_prob(parameters, levels, num_levels):
+def log_prob(parameters, levels, num_levels, temperature=None):
     """Log-probability of each pixel, all its channels together.
 
     Args:
         parameters: Float tensor `(..., num_parameters)`.
         levels: Integer (or whole float) tensor `(..., channels)`.
         num_levels: Integer, number of levels.
+        temperature: Tensor `(..., 1)`, as in `sample`, or `None` for 1.
 
     Returns:
         Tensor `(...)`, nats.
     """
-    mixture = split(parameters, levels.shape[-1])
+    mixture = split(parameters, levels.shape[-1], temperature)
     log_weights = ops.log_softmax(mixture.logits, axis=-1)
     return ops.logsumexp(
         log_weights + component_log_probabilities(mixture, levels, num_levels), axis=-1
@@ -173,21 +197,16 @@ def level_log_probs(parameters, earlier, channels, num_levels, temperature=None)
     The earlier sub-pixels shift the means, and say which components are likely.
 
     Args:
-        parameters: Float tensor `(batch, num_parameters)`.
-        earlier: List of tensors `(batch, 1)`, the whole levels of the sub-pixels before.
+        parameters: Float tensor `(..., num_parameters)`.
+        earlier: List of tensors `(..., 1)`, the whole levels of the sub-pixels before.
         channels: Integer.
         num_levels: Integer, number of levels.
-        temperature: Tensor `(batch, 1)`, as in `sample`, or `None` for 1.
+        temperature: Tensor `(..., 1)`, as in `sample`, or `None` for 1.
 
     Returns:
-        Tensor `(batch, num_levels)`, nats, normalized.
+        Tensor `(..., num_levels)`, nats, normalized.
     """
-    mixture = split(parameters, channels)
-    if temperature is not None:
-        mixture = mixture._replace(
-            logits=mixture.logits / temperature,
-            log_scales=[scale + ops.log(temperature) for scale in mixture.log_scales],
-        )
+    mixture = split(parameters, channels, temperature)
     log_weights = mixture.logits
     dtype = mixture.logits.dtype
     values = [scale_to_unit(levels, num_levels, dtype) for levels in earlier]
@@ -195,16 +214,12 @@ def level_log_probs(parameters, earlier, channels, num_levels, temperature=None)
         mean = mixture.mean_of(channel, values[:channel])
         log_scales = mixture.log_scales[channel]
         log_weights = log_weights + log_probability_of_level(value, mean, log_scales, num_levels)
-    # (batch, M, num_levels)
-    per_component = log_probability_of_level(
-        scale_to_unit(ops.arange(num_levels), num_levels, dtype),
-        ops.expand_dims(mixture.mean_of(len(values), values), -1),
-        ops.expand_dims(mixture.log_scales[len(values)], -1),
-        num_levels,
+    per_component = probabilities_of_levels(
+        mixture.mean_of(len(values), values), mixture.log_scales[len(values)], num_levels
     )
-    log_weights = ops.expand_dims(ops.log_softmax(log_weights, axis=-1), -1)
-    log_probs = ops.logsumexp(log_weights + per_component, axis=1)
-    return ops.log_softmax(log_probs, axis=-1)
+    weights = ops.expand_dims(ops.softmax(log_weights, axis=-1), -1)
+    probabilities = ops.maximum(ops.sum(weights * per_component, axis=-2), 1e-30)
+    return ops.log(probabilities / ops.sum(probabilities, axis=-1, keepdims=True))
 
 
 def _of_component(parameters, chosen, num_mixtures):

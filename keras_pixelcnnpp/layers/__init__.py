@@ -1,5 +1,6 @@
 """Causal building blocks: masked and shifted convolutions, gated blocks, weight normalization."""
 
+from keras_pixelcnnpp.layers.arithmetic import concat_elu
 from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
     DownRightShiftedConv2DTranspose,
@@ -13,7 +14,6 @@ from keras_pixelcnnpp.layers.gated_residual import (
     GatedResidualBlock,
     ResidualStack,
     SharedDropout,
-    concat_elu,
 )
 from keras_pixelcnnpp.layers.posterior import LabelPosterior
 

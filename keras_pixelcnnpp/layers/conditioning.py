@@ -8,6 +8,7 @@ from keras import ops
 from keras_pixelcnnpp.backend import look_up
 from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.errors import invalid_argument
+from keras_pixelcnnpp.layers.evaluation import WholeImage
 
 
 class LabelConditioning(keras.layers.Layer):
@@ -34,6 +35,7 @@ class LabelConditioning(keras.layers.Layer):
         x: Features `(batch, candidates, height, width, channels)`, `candidates` being 1 as long
             as no label has entered.
         labels: Int tensor `(batch, candidates)`.
+        evaluation: The evaluation of the network; says which piece of an image `x` is.
 
     Returns:
         Features with the candidates of `labels`.
@@ -59,9 +61,9 @@ class LabelConditioning(keras.layers.Layer):
         """Creates a weight with one entry of `shape` for each class."""
         return self.add_weight(name=name, shape=(self.num_classes, *shape), initializer=initializer)
 
-    def look_up(self, table, labels):
+    def look_up(self, table, labels, dtype):
         """Returns the entries of `labels`, with axes for height and width before the last."""
-        entries = look_up(ops.convert_to_tensor(table), labels)
+        entries = ops.cast(look_up(ops.convert_to_tensor(table), labels), dtype)
         return ops.reshape(entries, (-1, labels.shape[1], 1, 1, entries.shape[-1]))
 
     def compute_output_shape(self, x_shape, labels_shape=None):
@@ -76,7 +78,7 @@ class OneHotConditioning(LabelConditioning):
 
     place = "input"
 
-    def call(self, x, labels):
+    def call(self, x, labels, evaluation=WholeImage()):
         # Not `ops.one_hot`, which looks at the values under torch.
         classes = ops.arange(self.num_classes, dtype="int32")
         code = ops.cast(ops.equal(labels[:, :, None, None, None], classes), x.dtype)
@@ -99,8 +101,8 @@ class EmbeddingConditioning(LabelConditioning):
     def build(self, x_shape, labels_shape=None):
         self.table = self.add_table("table", (x_shape[-1],), "random_normal")
 
-    def call(self, x, labels):
-        return x + self.look_up(self.table, labels)
+    def call(self, x, labels, evaluation=WholeImage()):
+        return x + self.look_up(self.table, labels, x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -129,8 +131,9 @@ class FilmConditioning(LabelConditioning):
         self.gamma = self.add_table("gamma", (x_shape[-1],), "zeros")
         self.beta = self.add_table("beta", (x_shape[-1],), "zeros")
 
-    def call(self, x, labels):
-        return (1 + self.look_up(self.gamma, labels)) * x + self.look_up(self.beta, labels)
+    def call(self, x, labels, evaluation=WholeImage()):
+        gamma = self.look_up(self.gamma, labels, x.dtype)
+        return (1 + gamma) * x + self.look_up(self.beta, labels, x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -149,23 +152,13 @@ class AdaptiveNormConditioning(FilmConditioning):
     EPSILON = 1e-5
     mixes_channels = True
 
-    def call(self, x, labels):
-        wide = ops.cast(x, "float32")
-        # Not ops.moments, whose mean of squares less square of the mean may be negative.
-        centered = wide - ops.mean(wide, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
-        normalized = centered * ops.rsqrt(variance + self.EPSILON)
-        return super().call(ops.cast(normalized, x.dtype), labels)
+    def call(self, x, labels, evaluation=WholeImage()):
+        return super().call(evaluation.arithmetic.normalize(x, self.EPSILON), labels, evaluation)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class SpatialConditioning(LabelConditioning):
     """Adds `E_y[i, j]`, a vector for each label and position, 0 at first.
-
-    Call arguments:
-        x: Features `(batch, candidates, height, width, channels)`, or a piece of them.
-        labels: Int tensor `(batch, candidates)`.
-        position: Which piece: `None` for all, `(row, None)` for a row, `(row, column)` for a pixel.
 
     Reference:
         van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, section 2.3
@@ -177,12 +170,12 @@ class SpatialConditioning(LabelConditioning):
     def build(self, x_shape, labels_shape=None):
         self.table = self.add_table("table", tuple(x_shape[-3:]), "zeros")
 
-    def call(self, x, labels, position=None):
+    def call(self, x, labels, evaluation=WholeImage()):
         table = ops.convert_to_tensor(self.table)  # (labels, height, width, channels)
-        for axis, index in enumerate(position or (), start=1):
+        for axis, index in enumerate(evaluation.position, start=1):
             if index is not None:
                 table = ops.expand_dims(ops.take(table, index, axis=axis), axis)
-        return x + ops.take(table, labels, axis=0)
+        return x + ops.cast(ops.take(table, labels, axis=0), x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -211,14 +204,15 @@ class CrossAttentionConditioning(LabelConditioning):
             name="output", shape=(channels, channels), initializer="zeros"
         )
 
-    def call(self, x, labels, position=None):
+    def call(self, x, labels, evaluation=WholeImage()):
         # Every position asks for itself, so it doesn't matter which piece of the image this is.
         height, width, channels = x.shape[2:]
         keys = ops.take(ops.convert_to_tensor(self.keys), labels, axis=0)
         values = ops.take(ops.convert_to_tensor(self.values), labels, axis=0)
         queries = ops.reshape(ops.matmul(x, self.query), (-1, x.shape[1], height * width, channels))
         scores = ops.matmul(queries, ops.swapaxes(keys, -1, -2)) / math.sqrt(channels)
-        answer = ops.matmul(ops.matmul(ops.softmax(scores, axis=-1), values), self.output_kernel)
+        weights = evaluation.arithmetic.softmax(scores, axis=-1)
+        answer = ops.matmul(ops.matmul(weights, values), self.output_kernel)
         return x + ops.reshape(answer, (-1, answer.shape[1], height, width, channels))
 
 
@@ -252,7 +246,7 @@ class MixtureHeadConditioning(LabelConditioning):
     def build(self, x_shape, labels_shape=None, features_shape=None):
         self.kernels = self.add_table("kernels", (features_shape[-1], x_shape[-1]), "zeros")
 
-    def call(self, x, labels, features=None):
+    def call(self, x, labels, evaluation=WholeImage(), features=None):
         _, candidates, height, width, channels = features.shape
         kernels = ops.take(ops.convert_to_tensor(self.kernels), labels, axis=0)
         pixels = ops.reshape(features, (-1, candidates, height * width, channels))
@@ -315,8 +309,8 @@ def build_conditioning(conditioning, place, num_classes, prefix="", dtype=None):
     ]
 
 
-def condition(strategies, x, labels, **features):
+def condition(strategies, x, labels, evaluation, **features):
     """Lets labels into `x` by each of the layers that `build_conditioning` made for a place."""
     for strategy in strategies:
-        x = strategy(x, labels, **features)
+        x = evaluation.arithmetic.apply(strategy, x, labels, evaluation=evaluation, **features)
     return x

@@ -1,22 +1,28 @@
 """How a network is evaluated: on a whole image, or piece by piece (see `sampling/`)."""
 
+import keras
 from keras import ops
 
 from keras_pixelcnnpp.backend import read, read_at, write
+from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 
 
 class WholeImage:
     """Evaluates a network on a whole image: every layer pads its own input.
 
     The network calls its convolutions and its lower resolutions through an evaluation, so that
-    the incremental sampler can run the very same network on one row or one pixel at a time.
+    the incremental sampler can run the very same network on one row or one pixel at a time. It
+    applies all other layers and its nonlinearities through the evaluation's `arithmetic`.
     """
 
-    position = None  # row and column at the lowest resolution, where a piece is evaluated
+    position = (None, None)  # row and column at the lowest resolution, where a piece is evaluated
+
+    def __init__(self, arithmetic=FloatArithmetic()):
+        self.arithmetic = arithmetic
 
     def convolve(self, layer, x):
         """Applies a shifted or masked convolution to `x`."""
-        return layer(x)
+        return self.arithmetic.apply(layer, x)
 
     def descend(self, level, downsampling, x, lower_levels):
         """Goes down from resolution `level`, evaluates the lower ones, and comes back up."""
@@ -36,33 +42,43 @@ class VerticalEvaluation:
             `"below"`, the second of the two rows that each lower resolution gave, by level.
         running: Integer, how many lower resolutions run at this row.
         position: Row and `None`, at the lowest resolution.
+        arithmetic: How layers and nonlinearities are computed.
     """
 
-    def __init__(self, cache, running, position):
+    def __init__(self, cache, running, position, arithmetic):
+        self.arithmetic = arithmetic
         self.cache = {name: dict(entries) for name, entries in cache.items()}
         self.running = running
         self.position = position
 
     @staticmethod
-    def initial_cache(convolutions, upsamplings, width, batch_size):
+    def initial_cache(convolutions, upsamplings, width, batch_size, candidates):
         """The cache before the first row: zeros, as the padding of a whole image has.
 
-        `convolutions` and `upsamplings` are those of an `AutoregressiveNetwork`.
+        `convolutions` and `upsamplings` are those of an `AutoregressiveNetwork`; `candidates` says
+        how many labels the input of each has, by its path.
         """
         rows, below = {}, {}
         for layer, level in convolutions:
             height, _, channels, _ = layer.direction.shape
             if height > 1:
-                shape = (batch_size, 1, height - 1, width // 2**level, channels)
+                columns = width // 2**level
+                shape = (batch_size, candidates[layer.path], height - 1, columns, channels)
                 rows[layer.path] = ops.zeros(shape, layer.compute_dtype)
         for level, layer in enumerate(upsamplings):
-            shape = (batch_size, 1, 1, width // 2**level, layer.filters)
+            shape = (batch_size, candidates[layer.path], 1, width // 2**level, layer.filters)
             below[f"{level}"] = ops.zeros(shape, layer.compute_dtype)
         return {"rows": rows, "below": below}
 
+    @staticmethod
+    def of_images(cache, images):
+        """The cache with each image replaced by that at an index, `images` `(batch,)`."""
+        return keras.tree.map_structure(lambda x: take_images(x, images, axis=0), cache)
+
     def convolve(self, layer, x):
         """Convolves the cached rows with the new one after them."""
-        return layer(layer.pad_columns(self._window(layer, x)), padded=True)
+        window = layer.pad_columns(self._window(layer, x))
+        return self.arithmetic.apply(layer, window, padded=True)
 
     def _window(self, layer, x):
         """The cached rows and the new one after them, which the cache remembers."""
@@ -88,54 +104,58 @@ class HorizontalEvaluation:
     """Runs the horizontal stack on one new pixel; its neighbors come from a cache.
 
     The cache has, for each convolution by its path, a dict. For a shifted convolution, `"row"` is a
-    row of its inputs `(columns, batch, channels)`: left of the current column these are inputs of
-    this row, from it on those of the row above, so that each is read once, one step before it is
-    overwritten; `"left"` and `"above_left"` are the inputs at these neighbors. A masked
-    convolution reaches to the right above: `"above"` has the rows above `(rows, columns, batch,
-    channels)`, padded, and `"row"` the row that is being written. `"below"` has the second of the
-    two rows that each lower resolution gave, by level.
+    row of its inputs `(columns, batch * candidates, channels)`: left of the current column these
+    are inputs of this row, from it on those of the row above, so that each is read once, one step
+    before it is overwritten; `"left"` and `"above_left"` are the inputs at these neighbors. A
+    masked convolution reaches to the right above: `"above"` has the rows above `(rows, columns,
+    batch * candidates, channels)`, padded, and `"row"` the row that is being written. `"below"` has
+    the second of the two rows that each lower resolution gave, by level: `(columns, batch,
+    candidates, channels)`.
 
     Args:
         cache: What `initial_cache` or `start_row` returned, or the last evaluation's.
         levels: Dict from the path of a convolution to its resolution.
         running_rows: Integer, how many lower resolutions run at this row.
+        arithmetic: How layers and nonlinearities are computed.
     """
 
-    def __init__(self, cache, levels, running_rows):
+    def __init__(self, cache, levels, running_rows, arithmetic):
+        self.arithmetic = arithmetic
         self.cache = {name: dict(entries) for name, entries in cache.items()}
         self._levels = levels
         self._running_rows = running_rows
         self._right = {}  # up-sampled features that belong to the next column
 
     @staticmethod
-    def initial_cache(convolutions, upsamplings, width, batch_size):
-        """The cache before the first row."""
+    def initial_cache(convolutions, upsamplings, width, batch_size, candidates):
+        """The cache before the first row: see `VerticalEvaluation.initial_cache`."""
         cache, below = {}, {}
         for layer, level in convolutions:
             channels, dtype = layer.direction.shape[2], layer.compute_dtype
+            count = batch_size * candidates[layer.path]
             if _reaches_right(layer):
                 rows, columns = layer.kernel_size
-                shape = (rows - 1, width + columns - 1, batch_size, channels)
+                shape = (rows - 1, width + columns - 1, count, channels)
                 cache[layer.path] = {"above": ops.zeros(shape, dtype)}
             else:
-                shape = (width // 2**level, batch_size, channels)
+                shape = (width // 2**level, count, channels)
                 cache[layer.path] = {"row": ops.zeros(shape, dtype)}
         for level, layer in enumerate(upsamplings):
-            shape = (width // 2**level, batch_size, layer.filters)
+            shape = (width // 2**level, batch_size, candidates[layer.path], layer.filters)
             below[f"{level}"] = ops.zeros(shape, layer.compute_dtype)
         return {**cache, "below": below}
 
     @staticmethod
-    def start_row(cache, convolutions):
+    def start_row(cache, convolutions, candidates):
         """The cache before the first column of a row, with zeros to the left of it."""
-        started, zeros = dict(cache), {}  # by width and dtype: each would be five operations
+        started, zeros = dict(cache), {}  # by kind: each would be five operations
         for layer, _ in convolutions:
             entry = cache[layer.path]
             if _reaches_right(layer):
                 row = ops.zeros(ops.shape(entry["above"])[1:], layer.compute_dtype)
                 started[layer.path] = {**entry, "row": row}
             elif layer.kernel_size[1] > 1:
-                kind = (entry["row"].shape[-1], layer.compute_dtype)
+                kind = entry["row"].shape[-1], layer.compute_dtype, candidates[layer.path]
                 if kind not in zeros:
                     zeros[kind] = ops.zeros_like(entry["row"][0])
                 started[layer.path] = {**entry, "left": zeros[kind], "above_left": zeros[kind]}
@@ -154,6 +174,17 @@ class HorizontalEvaluation:
         layers = {path: end(entry) for path, entry in cache.items() if path != "below"}
         return {**layers, "below": cache["below"]}
 
+    @staticmethod
+    def of_images(cache, images):
+        """The cache of `end_row` with each image replaced by that at an index."""
+        return {
+            path: {
+                name: take_images(x, images, axis=2 if name == "above" else 1)
+                for name, x in entry.items()
+            }
+            for path, entry in cache.items()
+        }
+
     def at(self, column, running_columns, position):
         """Moves to a column: `column` gives the (possibly traced) one at a resolution."""
         self._column = column
@@ -162,10 +193,13 @@ class HorizontalEvaluation:
 
     def convolve(self, layer, x):
         """Convolves the window that ends at the new pixel."""
-        return layer(self._window(layer, x), padded=True)
+        outputs = self.arithmetic.apply(layer, self._window(layer, x), padded=True)
+        if x.shape[1] == 1:
+            return outputs
+        return ops.reshape(outputs, (-1, x.shape[1], 1, 1, outputs.shape[-1]))
 
     def _window(self, layer, x):
-        """The cached neighbors and the new pixel, which the cache remembers, as `(batch, n)`."""
+        """The cached neighbors and the new pixel, which the cache remembers: a matrix."""
         if _reaches_right(layer):
             return self._masked_window(layer, x)
         column, entry = self._column(self._levels[layer.path]), self.cache[layer.path]
@@ -179,7 +213,9 @@ class HorizontalEvaluation:
         return ops.concatenate(window, axis=-1)
 
     def remember(self, layer, x):
-        """Puts `x`, the sampled pixel, into the cache of a masked convolution of the image."""
+        """Puts `x`, a pixel, into the cache of a convolution whose window it is the center of."""
+        if not _reaches_right(layer):
+            return
         _, columns = layer.kernel_size
         here, entry = ops.reshape(x, (-1, x.shape[-1])), self.cache[layer.path]
         entry["row"] = write(entry["row"], self._column(0) + columns // 2, here)
@@ -202,8 +238,7 @@ class HorizontalEvaluation:
         if level < self._running:
             patch = lower_levels(self.convolve(downsampling, x))
             self._right[level] = patch[..., :1, 1:, :]
-            below = ops.reshape(patch[..., 1, :, :], (-1, 2, patch.shape[-1]))
-            below = ops.swapaxes(below, 0, 1)
+            below = columns_first(patch[..., 1:, :, :])
             cached[f"{level}"] = write(cached[f"{level}"], self._column(level), below)
             return patch[..., :1, :1, :]
         self._window(downsampling, x)
@@ -216,16 +251,23 @@ class HorizontalEvaluation:
         return as_pixel(read(features, self._column(level)))
 
 
+def take_images(x, images, axis):
+    """`x` with each image replaced by that at an index; `axis` may hold their candidates too."""
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    by_image = ops.reshape(x, (*before, ops.shape(images)[0], -1))
+    return ops.reshape(ops.take(by_image, images, axis=axis), (*before, -1, *after))
+
+
 def _reaches_right(layer):
     """Whether a convolution's window has columns to the right of the pixel."""
     return layer.padding()[1][1] > 0
 
 
 def as_pixel(x):
-    """`(batch, channels)` as an image of one pixel, `(batch, 1, 1, 1, channels)`."""
-    return ops.reshape(x, (-1, 1, 1, 1, x.shape[-1]))
+    """`(batch, candidates, channels)` as one pixel, `(batch, candidates, 1, 1, channels)`."""
+    return ops.reshape(x, (-1, x.shape[1], 1, 1, x.shape[-1]))
 
 
 def columns_first(row):
-    """`(batch, 1, 1, columns, channels)` as `(columns, batch, channels)`."""
-    return ops.transpose(row[:, 0, 0], (1, 0, 2))
+    """`(batch, candidates, 1, columns, channels)` as `(columns, batch, candidates, channels)`."""
+    return ops.transpose(row[:, :, 0], (2, 0, 1, 3))

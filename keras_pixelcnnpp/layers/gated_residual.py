@@ -1,12 +1,12 @@
 """Gated residual blocks, and the stack of them that goes down to low resolutions and up again."""
 
-import contextvars
 import itertools
 
 import keras
 from keras import ops
 
 from keras_pixelcnnpp.checks import require_choice, require_number
+from keras_pixelcnnpp.layers.arithmetic import dropout_bytes
 from keras_pixelcnnpp.layers.conditioning import build_conditioning, condition
 from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
@@ -14,38 +14,8 @@ from keras_pixelcnnpp.layers.convolutions import (
     DownShiftedConv2D,
     DownShiftedConv2DTranspose,
     WeightNormalizedDense,
-    context_value,
 )
 from keras_pixelcnnpp.layers.evaluation import WholeImage
-
-_given_dropout = contextvars.ContextVar("given_dropout", default=None)
-
-
-def given_dropout(give):
-    """A context in which `give(layer, shape)` stands in for `layer.random_bytes(shape)`."""
-    return context_value(_given_dropout, give)
-
-
-def concat_elu(x):
-    """Concatenates `elu(x)` and `elu(-x)` on the channel axis.
-
-    Reference:
-        Salimans et al. 2017, PixelCNN++, https://arxiv.org/abs/1701.05517
-        (after the concatenated ReLU of Shang et al. 2016).
-    """
-    # In float32, and before the concatenation: bfloat16 exponentials are slow on a CPU, and the
-    # gradient of this order needs one copy less.
-    wide = ops.cast(x, "float32")
-    if keras.backend.backend() == "jax" or _given_dropout.get() is not None:
-        # Where it is compiled, under torch known by its dropout being given: one exponential for
-        # both halves, and not the compiler's slow expm1, which it computes again for every use.
-        # Elsewhere each operation is a pass over memory, and elu alone is one.
-        positive = wide > 0
-        below = ops.exp(ops.where(positive, -wide, wide)) - 1
-        halves = ops.where(positive, wide, below), ops.where(positive, below, -wide)
-    else:
-        halves = ops.elu(wide), ops.elu(-wide)
-    return ops.concatenate([ops.cast(half, x.dtype) for half in halves], axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -74,9 +44,7 @@ class SharedDropout(keras.layers.Layer):
     def call(self, x, training=False):
         if not training or self._dropped_bytes == 0:
             return x
-        given, shape = _given_dropout.get(), ops.shape(x)
-        random_bytes = self.random_bytes(shape) if given is None else given(self, shape)
-        kept = ops.cast(random_bytes >= self._dropped_bytes, x.dtype)
+        kept = ops.cast(dropout_bytes(self, ops.shape(x)) >= self._dropped_bytes, x.dtype)
         return x * (kept * (256 / (256 - self._dropped_bytes)))
 
     def random_bytes(self, shape):
@@ -124,8 +92,8 @@ class GatedResidualBlock(keras.layers.Layer):
         shortcut: Optional features of the same height and width, any channels.
         link: Optional projection of the other stack, of the shape of `x`.
         labels: Optional int tensor `(batch, candidates)`.
-        evaluation: How the convolutions see their neighbors: a whole image by default; the
-            incremental sampler passes a window into its caches.
+        evaluation: How layers are applied and convolutions see their neighbors: on a whole image
+            by default; the incremental sampler passes a window into its caches.
         training: Boolean, whether dropout is active.
 
     Returns:
@@ -188,18 +156,20 @@ class GatedResidualBlock(keras.layers.Layer):
     def call(
         self, x, shortcut=None, link=None, labels=None, evaluation=WholeImage(), training=False
     ):
-        hidden = evaluation.convolve(self.input_conv, concat_elu(x))
+        arithmetic = evaluation.arithmetic
+        hidden = evaluation.convolve(self.input_conv, arithmetic.concat_elu(x))
         if shortcut is not None:
-            hidden = hidden + self.shortcut_dense(concat_elu(shortcut))
+            shortcut = arithmetic.concat_elu(shortcut)
+            hidden = hidden + arithmetic.apply(self.shortcut_dense, shortcut)
         if link is not None:
             hidden = hidden + link
-        hidden = condition(self.hidden_conditioning, hidden, labels)
-        hidden = self.dropout(concat_elu(hidden), training=training)
+        hidden = condition(self.hidden_conditioning, hidden, labels, evaluation)
+        hidden = arithmetic.concat_elu(hidden)
+        hidden = arithmetic.apply(self.dropout, hidden, training=training)
         gate = evaluation.convolve(self.gate_conv, hidden)
-        gate = condition(self.gate_conditioning, gate, labels)
+        gate = condition(self.gate_conditioning, gate, labels, evaluation)
         value, gate = ops.split(gate, 2, axis=-1)
-        # In float32, as in `concat_elu`.
-        return x + value * ops.cast(ops.sigmoid(ops.cast(gate, "float32")), x.dtype)
+        return x + arithmetic.gated(value, gate)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -308,11 +278,11 @@ class ResidualStack(keras.layers.Layer):
             strategy.build(shapes[-1])
 
     def call(self, x, links=None, labels=None, evaluation=WholeImage(), training=False):
-        outputs = {}
+        outputs, apply = {}, evaluation.arithmetic.apply
 
         def run_block(level, block, x, shortcut=None):
             link = None if links is None else evaluation.link(links[block.name], level)
-            x = block(x, shortcut, link, labels, evaluation=evaluation, training=training)
+            x = apply(block, x, shortcut, link, labels, evaluation=evaluation, training=training)
             outputs[block.name] = x
             return x
 
@@ -323,13 +293,13 @@ class ResidualStack(keras.layers.Layer):
                 shortcuts.append(x)
             if level == len(self.filters) - 1:
                 x = shortcuts.pop()
-                x = condition(self.bottleneck_conditioning, x, labels, position=evaluation.position)
+                x = condition(self.bottleneck_conditioning, x, labels, evaluation)
             else:
                 x = evaluation.descend(
                     level,
                     self.downsamplings[level],
                     x,
-                    lambda x: self.upsamplings[level](run_level(level + 1, x)),
+                    lambda x: apply(self.upsamplings[level], run_level(level + 1, x)),
                 )
             for block in self.up_blocks[level]:
                 x = run_block(level, block, x, shortcuts.pop())

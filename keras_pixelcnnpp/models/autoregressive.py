@@ -1,6 +1,5 @@
 """What every model of the family does: fit, score, classify, sample, complete, compress."""
 
-import contextvars
 import functools
 import types
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
     checked_labels,
-    checked_rows,
+    checked_observed,
+    is_prefix,
     plain,
     require_choice,
     require_integer,
@@ -34,22 +34,20 @@ from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization, 
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.first_batch import with_first_batch
 from keras_pixelcnnpp.models.image_model import ImageModel
-from keras_pixelcnnpp.models.loss import MeanMetric, MeanOverBatch, choose_candidates
+from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss, last_output
+from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.scoring import (
+    ERROR_RUNS,
     images_at_once,
     log_marginal_of_pixels,
     score,
-    up_to_rows,
+    score_observed,
 )
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
-from keras_pixelcnnpp.sampling.sampler import sample_images
+from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
 # Images for the data-dependent initialization: more would not steady the statistics.
 MAX_INITIAL_IMAGES = 128
-
-# The probabilities and the likelihoods of the last call in this thread: Keras passes only the
-# probabilities on to `compute_loss`, which needs the likelihoods.
-_last_output = contextvars.ContextVar("last_output", default=(None, None))
 
 
 class _Presets:
@@ -63,8 +61,8 @@ class _Presets:
 class AutoregressiveModel(ImageModel):
     """p(x | y) as a product over pixels: a causal network and a distribution of one pixel.
 
-    A subclass creates the network, an `AutoregressiveNetwork`, and passes it to `_assemble`. The
-    methods that take and return arrays check their inputs and work in batches. Several threads may
+    A subclass creates its network, an `AutoregressiveNetwork`, in `make_network`. The methods that
+    take and return arrays check their inputs and work in batches. Several threads may
     sample, score and classify with these methods of one model, but not while it is trained,
     evaluated, or asked to `predict`.
 
@@ -157,12 +155,9 @@ class AutoregressiveModel(ImageModel):
         )
         self._likelihood_only = False
         self._label_loss_weight = plain(label_loss_weight)
-
-    def _assemble(self, network):
         # In this order: checkpoints number the variables.
-        self.network = network
+        self.network = self.make_network()
         # By likelihood alone they get no gradients. Not left out: `label_loss_weight` may change.
-        conditional = self.num_classes > 1
         self.posterior = LabelPosterior(
             max(self.num_classes, 1),
             self.initial_logit_scale or (0.1 if self.label_loss_weight else 1.0),
@@ -176,6 +171,10 @@ class AutoregressiveModel(ImageModel):
             self._cross_entropy_metric = MeanMetric(name="cross_entropy")
             self._accuracy_metric = MeanMetric(name="accuracy")
         self.build((None, *self.image_shape))
+
+    def make_network(self) -> AutoregressiveNetwork:
+        """Creates the network, once the arguments of this class are attributes."""
+        raise NotImplementedError
 
     def build(self, input_shape: Any) -> None:
         height, width, channels = self.image_shape
@@ -228,7 +227,7 @@ class AutoregressiveModel(ImageModel):
         if not self.num_classes:
             return self.class_log_likelihood_tensor(images)[:, 0]
         found = self.posterior_tensors(images)
-        _last_output.set((found["probabilities"], found["log_likelihood"]))
+        last_output.set((found["probabilities"], found["log_likelihood"]))
         return found["probabilities"]
 
     # The likelihood, as tensors
@@ -462,78 +461,7 @@ class AutoregressiveModel(ImageModel):
             sample_weight: Float tensor `(batch,)`, or `None`.
             training: Boolean. Training compares the candidates, evaluation all classes.
         """
-        if sample_weight is not None:
-            sample_weight = ops.reshape(sample_weight, (-1,))
-        if not self.num_classes:
-            log_prob = self.log_likelihood(x, None, True)[:, 0] if training else y_pred
-            return self._mean_loss(self._bits(log_prob, sample_weight), sample_weight)
-        lowest = self._lowest_training_label if training else self._lowest_label
-        labels, valid = self.targets(y, lowest)
-        log_likelihood, logits, position = self._scores(x, y_pred, ops.maximum(labels, 0), training)
-        weight, of_labeled = sample_weight, sample_weight
-        log_prob = _entry(log_likelihood, position)
-        if lowest < 0:
-            labeled = labels >= 0
-            log_prob = ops.where(labeled, log_prob, log_marginal(log_likelihood))
-            given = 1.0 if sample_weight is None else sample_weight
-            # Evaluation counts them also where training has none.
-            weight = given * ops.where(labeled, 1.0, self.unlabeled_weight or 1.0)
-            of_labeled = given * ops.cast(labeled, "float32")
-        losses = self._bits(ops.where(valid, log_prob, float("nan")), sample_weight)
-        if logits is not None and not (training and self._likelihood_only):
-            # Without a label there is no cross-entropy, and the weight in the metric is 0.
-            logits = ops.where(valid[:, None], logits, float("nan"))
-            cross_entropy = self._cross_entropy(logits, position, of_labeled)
-            if lowest < 0:
-                cross_entropy = ops.where(labels >= 0, cross_entropy, 0.0)
-            losses = losses + self.label_loss_weight * cross_entropy
-        return self._mean_loss(losses, weight)
-
-    def _scores(self, images, y_pred, true, training):
-        """Log-likelihoods and logits `(batch, K)` of the labels that are compared.
-
-        Also the position of the true label among them, int `(batch,)`, or `None` for the first. The
-        logits are `None` where no labels are compared.
-        """
-        if not training:
-            probabilities, log_likelihood = _last_output.get()
-            _last_output.set((None, None))
-            if y_pred is not probabilities:
-                log_likelihood = self.class_log_likelihood_tensor(images)
-            logits = self.posterior(log_likelihood) if self.num_classes > 1 else None
-            return log_likelihood, logits, true
-        alone = self._likelihood_only and not self.unlabeled_weight
-        if alone or not self._compares_labels:
-            return self.log_likelihood(images, true[:, None], True), None, None
-        candidates = choose_candidates(
-            true, self._num_candidates, self.num_classes, self.seed_generator
-        )
-        log_likelihood = self.log_likelihood(images, candidates, True)
-        return log_likelihood, self.posterior(log_likelihood, candidates), None
-
-    def _bits(self, log_prob, sample_weight):
-        bits = bits_per_dim(log_prob, self.image_shape)
-        self._bits_per_dim_metric.update_state(bits, sample_weight=sample_weight)
-        return bits
-
-    def _cross_entropy(self, logits, position, weight):
-        """Cross-entropy `(batch,)`, nats, of the label at a position among the compared ones."""
-        true = _entry(logits, position)
-        cross_entropy = ops.logsumexp(logits, axis=1) - true
-        # A tie is no answer: a model that doesn't know the label yet has only ties.
-        at_least = ops.sum(ops.cast(logits >= true[:, None], "int32"), axis=1)
-        correct = ops.where(ops.isnan(true), true, ops.cast(at_least == 1, "float32"))
-        self._cross_entropy_metric.update_state(cross_entropy, sample_weight=weight)
-        self._accuracy_metric.update_state(correct, sample_weight=weight)
-        return cross_entropy
-
-    def _mean_loss(self, losses, weight):
-        loss = MeanOverBatch()(losses, losses, weight)
-        # Gradients of 0 for what the cross-entropy alone teaches: Keras warns of missing ones.
-        loss = loss + 0.0 * sum(map(ops.sum, self.posterior.trainable_variables))
-        if self.losses:  # of regularizers and `add_loss`
-            loss = loss + super().compute_loss()
-        return loss
+        return batch_loss(self, x, y, y_pred, sample_weight, training)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
@@ -602,31 +530,50 @@ class AutoregressiveModel(ImageModel):
         images: np.ndarray,
         batch_size: int = 32,
         verbose: int | str = 0,
-        observed_rows: ArrayLike | None = None,
-    ) -> np.ndarray:
-        """Log-likelihood log p(x | y) of each image, or of its first rows, under every class.
+        observed: ArrayLike | None = None,
+        num_particles: int = 64,
+        seed: int = 0,
+        standard_error: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Log-likelihood log p(x | y) of each image, or of a part of it, under every class.
+
+        The likelihood of a part in which an unknown pixel precedes a known one, in raster order, is
+        estimated by sequential Monte Carlo: `num_particles` images are sampled for each image and
+        class, weighed by the probability of each known pixel, and resampled after a row if the
+        weights have become too unequal. The estimate of p (not of log p) is unbiased. All other
+        likelihoods are exact.
 
         Args:
             images: uint8 `(N, height, width, channels)`.
-            batch_size: Integer, images at a time.
+            batch_size: Integer, images (or particles) at a time.
             verbose: As in `keras.Model.predict`.
-            observed_rows: Integer from 0 to the height, how many of the first rows count; or a
-                sequence of M of these, all from one pass: log p of the first rows is a part of the
-                sum that log p of the image is. `None` for the whole image.
+            observed: Which part is known: an integer, the number of first rows, or a sequence of M
+                of these, all from one pass; or a boolean mask `(height, width)` or `(N, height,
+                width)`. `None` for the whole image. Other pixels make no difference.
+            num_particles: Integer, particles of each image and class where they are needed.
+            seed: Integer >= 0, determines the particles.
+            standard_error: Boolean, whether to return a pair: the logarithm of the mean of 8
+                independent estimates, and its standard error, 0 where it is exact. With particles,
+                this takes 8 times as long.
 
         Returns:
             Float32 array `(N, num_classes)`, nats; `(N, M, num_classes)` for a sequence.
 
         Raises:
             ValueError: If the images don't fit the model, or there are no such rows.
+
+        Reference:
+            Doucet & Johansen 2011, A Tutorial on Particle Filtering and Smoothing.
         """
         self._require_classes()
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
-        if observed_rows is None:
-            return score(self, images, labels, batch_size, verbose)
-        observed_rows = checked_rows(observed_rows, self.image_shape[0])
-        return up_to_rows(observed_rows, score(self, images, labels, batch_size, verbose, "row"))
+        options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
+        runs = ERROR_RUNS if standard_error else 1
+        scores, errors = score_observed(
+            self, images, labels, observed, options, num_particles, runs
+        )
+        return (scores, errors) if standard_error else scores
 
     def _require_classes(self):
         if not self.num_classes:
@@ -637,18 +584,23 @@ class AutoregressiveModel(ImageModel):
         images: np.ndarray,
         batch_size: int = 32,
         verbose: int | str = 0,
-        observed_rows: ArrayLike | None = None,
+        observed: ArrayLike | None = None,
+        num_particles: int = 64,
+        seed: int = 0,
     ) -> np.ndarray:
-        """Posterior p(y | x) by Bayes' rule, of the whole image or of its first rows.
+        """Posterior p(y | x) by Bayes' rule, of the whole image or of a part of it.
+
+        The logit scale and the class biases, where training learned some, are those of whole
+        images, so the posterior of parts may be badly calibrated; if nothing is known, it is the
+        softmax of the class biases.
 
         Args:
-            images: As in `class_log_likelihoods`. Rows that are not observed make no difference.
+            images: As in `class_log_likelihoods`.
             batch_size: As in `class_log_likelihoods`.
             verbose: As in `class_log_likelihoods`.
-            observed_rows: Integer, or a sequence of M. The likelihood of these rows is exact. The
-                logit scale and the class biases, where training learned some, are those of whole
-                images, so the posterior of parts may be badly calibrated; 0 rows give the softmax
-                of the class biases.
+            observed: As in `class_log_likelihoods`.
+            num_particles: As in `class_log_likelihoods`.
+            seed: As in `class_log_likelihoods`.
 
         Returns:
             Float32 array `(N, num_classes)`; `(N, M, num_classes)` for a sequence.
@@ -656,22 +608,55 @@ class AutoregressiveModel(ImageModel):
         Example:
 
         ```python
-        model.class_probabilities(images, observed_rows=8)                    # (N, num_classes)
-        model.class_probabilities(images, observed_rows=range(height + 1))    # from one pass
+        model.class_probabilities(images, observed=8)                     # of the first 8 rows
+        model.class_probabilities(images, observed=range(height + 1))     # from one pass
+        model.class_probabilities(images, observed=mask)                  # of any pixels
         ```
         """
-        scores = self.class_log_likelihoods(images, batch_size, verbose, observed_rows)
+        scores = self.class_log_likelihoods(
+            images, batch_size, verbose, observed, num_particles, seed
+        )
         return self.posterior.probabilities(scores)
 
     def bits_per_dim(
-        self, images: np.ndarray, batch_size: int = 32, verbose: int | str = 0
+        self,
+        images: np.ndarray,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+        observed: ArrayLike | None = None,
+        num_particles: int = 64,
+        seed: int = 0,
     ) -> np.ndarray:
-        """Bits/dim of p(x), the mean of p(x | y) over equally likely classes: array `(N,)`."""
-        if self.num_classes == 0:
-            log_likelihood = self.log_prob(images, None, batch_size, verbose)
+        """Bits/dim of p(x), the mean of p(x | y) over equally likely classes.
+
+        Args:
+            images: As in `class_log_likelihoods`.
+            batch_size: As in `class_log_likelihoods`.
+            verbose: As in `class_log_likelihoods`.
+            observed: As in `class_log_likelihoods`, but no sequence. A part has the bits of its
+                sub-pixels, divided by their number.
+            num_particles: As in `class_log_likelihoods`.
+            seed: As in `class_log_likelihoods`.
+
+        Returns:
+            Float64 array `(N,)`; NaN where nothing is observed.
+        """
+        images = checked_images(images, self.image_shape, self.num_levels)
+        known = np.ones((len(images), *self.image_shape[:2]), bool)
+        if observed is not None:
+            known = checked_observed(observed, len(images), self.image_shape)
+        if self.num_classes:
+            scores = self.class_log_likelihoods(
+                images, batch_size, verbose, known, num_particles, seed
+            )
+            log_likelihood = log_marginal(scores)
         else:
-            log_likelihood = log_marginal(self.class_log_likelihoods(images, batch_size, verbose))
-        return bits_per_dim(log_likelihood, self.image_shape)
+            options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
+            scores, _ = score_observed(self, images, None, known, options, num_particles)
+            log_likelihood = scores[:, 0]
+        share = known.mean(axis=(1, 2))
+        with np.errstate(invalid="ignore"):
+            return bits_per_dim(log_likelihood, self.image_shape) / share
 
     # Sampling
 
@@ -680,6 +665,8 @@ class AutoregressiveModel(ImageModel):
         labels: ArrayLike,
         seed: int | None = None,
         temperature: float = 1.0,
+        guidance: float = 0.0,
+        guidance_logit_scale: float | None = None,
         batch_size: int = 100,
         verbose: int | str = "auto",
     ) -> np.ndarray:
@@ -694,6 +681,13 @@ class AutoregressiveModel(ImageModel):
             temperature: Number from 1e-6 to 1e6; below 1, safer and smoother images. It divides the
                 logits of each pixel's distribution (of a mixture's components, or of a softmax's
                 levels) and multiplies the scales of a mixture.
+            guidance: Number w >= 0; above 0, images that are more typical of their class and less
+                diverse. Every sub-pixel has a probability proportional to p(l | y)^(1 + w) /
+                q(l)^w, where q is the mean of p(l | k) over all classes k, weighted by softmax(b
+                r), and r their log-likelihoods of the sub-pixels before. It evaluates the network
+                under all classes.
+            guidance_logit_scale: Number b >= 0. `None`: half of `logit_scale`. With 1, q is the
+                model's p(x), which soon hardly differs from p(x | y).
             batch_size: Integer, images at a time, which bounds the memory.
             verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal, of more than one batch.
 
@@ -702,31 +696,51 @@ class AutoregressiveModel(ImageModel):
 
         Raises:
             ValueError: If an argument is out of range.
+
+        Reference:
+            Ho & Salimans 2022, Classifier-Free Diffusion Guidance, https://arxiv.org/abs/2207.12598
         """
-        return sample_images(self, labels, None, 0, seed, temperature, batch_size, verbose)
+        options = SamplingOptions(
+            seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
+        )
+        if self.num_classes:
+            labels = self._checked_labels(labels, np.size(labels))
+        else:
+            require_integer("labels", labels)
+        return sample_images(self, labels, options)[0]
 
     def complete(
         self,
         images: np.ndarray,
-        observed_rows: ArrayLike,
+        observed: ArrayLike,
         labels: ArrayLike | None = None,
         seed: int | None = None,
         temperature: float = 1.0,
+        guidance: float = 0.0,
+        guidance_logit_scale: float | None = None,
+        num_particles: int = 64,
         batch_size: int = 100,
         verbose: int | str = "auto",
     ) -> np.ndarray:
-        """Continues images whose first rows or pixels are given.
+        """Completes images of which any part is given.
+
+        If all known pixels precede the unknown ones in raster order, completions are samples of
+        p(unknown | known, y). Else they approach that distribution with more particles: see
+        `class_log_likelihoods`. With one particle, later pixels make no difference to earlier ones.
 
         Args:
             images: uint8 `(N, height, width, channels)`; unknown pixels are ignored.
-            observed_rows: Integer, the number of rows that are kept; or a boolean mask `(height,
-                width)` or `(N, height, width)` whose known pixels precede all others in raster
-                order.
+            observed: Integer, the number of first rows that are kept; or a boolean mask `(height,
+                width)` or `(N, height, width)`, true where a pixel is kept.
             labels: Int `(N,)` or names of classes, or one for all images; -1 chooses a class at
                 random by its probability given the known pixels. Not for an unconditional model.
             seed: As in `sample`.
             temperature: As in `sample`.
-            batch_size: As in `sample`.
+            guidance: As in `sample`.
+            guidance_logit_scale: As in `sample`.
+            num_particles: Integer, particles of each image where a known pixel follows an unknown
+                one.
+            batch_size: Integer, images (or particles) at a time.
             verbose: As in `sample`.
 
         Returns:
@@ -735,9 +749,16 @@ class AutoregressiveModel(ImageModel):
         Raises:
             ValueError: If an argument is out of range.
         """
-        return sample_images(
-            self, labels, images, observed_rows, seed, temperature, batch_size, verbose
+        images = checked_images(images, self.image_shape, self.num_levels)
+        labels = self._checked_labels(labels, len(images))
+        known = checked_observed(observed, len(images), self.image_shape)
+        require_integer("num_particles", num_particles)
+        options = SamplingOptions(
+            seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
         )
+        labels = len(images) if labels is None else labels
+        particles = 1 if is_prefix(known) else num_particles
+        return sample_images(self, labels, options, images, known, particles)[0]
 
     def evidence_map(
         self,
@@ -938,10 +959,3 @@ class AutoregressiveModel(ImageModel):
         export_saved_model(self, filepath)
         if verbose:
             print(f"Saved artifact at {str(filepath)!r}.")
-
-
-def _entry(x, position):
-    """The entry of each row `(batch, K)` at a position, or the first: a tensor `(batch,)`."""
-    if position is None:
-        return x[:, 0]
-    return ops.take_along_axis(x, position[:, None], axis=1)[:, 0]

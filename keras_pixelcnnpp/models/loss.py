@@ -1,7 +1,104 @@
-"""Parts of the loss of a model of the family: candidates for a label, mean, metrics."""
+"""The loss of a model of the family: bits per dimension, and a cross-entropy among labels."""
+
+import contextvars
 
 import keras
 from keras import ops
+
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.layers.posterior import log_marginal
+
+# The probabilities and the likelihoods of the last call in this thread: Keras passes only the
+# probabilities on to `compute_loss`, which needs the likelihoods.
+last_output = contextvars.ContextVar("last_output", default=(None, None))
+
+
+def batch_loss(model, images, y, y_pred, sample_weight, training):
+    """The loss of a batch, a scalar: see `AutoregressiveModel.compute_loss`."""
+    if sample_weight is None:
+        sample_weight = ops.ones((ops.shape(images)[0],))
+    given = ops.reshape(sample_weight, (-1,))
+    if not model.num_classes:
+        log_prob = model.log_likelihood(images, None, True)[:, 0] if training else y_pred
+        return _mean_loss(model, _bits(model, log_prob, given), given)
+    lowest = model._lowest_training_label if training else model._lowest_label
+    labels, valid = model.targets(y, lowest)
+    labeled = labels >= 0
+    compare = _compare_candidates if training else _compare_classes
+    log_likelihood, logits, position = compare(model, images, y_pred, ops.maximum(labels, 0))
+    log_prob = ops.where(labeled, _entry(log_likelihood, position), log_marginal(log_likelihood))
+    losses = _bits(model, ops.where(valid, log_prob, float("nan")), given)
+    if logits is not None:
+        logits = ops.where(valid[:, None], logits, float("nan"))
+        # Without a label there is no cross-entropy, and the weight in the metrics is 0.
+        of_labeled = given * ops.cast(labeled, "float32")
+        cross_entropy = _cross_entropy(model, logits, position, of_labeled)
+        losses = losses + model.label_loss_weight * ops.where(labeled, cross_entropy, 0.0)
+    # Evaluation counts unlabeled images also where training has none.
+    weight = given * ops.where(labeled, 1.0, model.unlabeled_weight or 1.0)
+    return _mean_loss(model, losses, weight)
+
+
+def _compare_candidates(model, images, y_pred, true):
+    """Log-likelihoods and logits `(batch, K)` of the labels that training compares.
+
+    Also the position of the true label among them, int `(batch,)`, or `None` for the first. The
+    logits are `None` where no cross-entropy is learned.
+    """
+    alone = model._likelihood_only and not model.unlabeled_weight
+    if alone or not model._compares_labels:
+        return model.log_likelihood(images, true[:, None], True), None, None
+    candidates = choose_candidates(
+        true, model._num_candidates, model.num_classes, model.seed_generator
+    )
+    log_likelihood = model.log_likelihood(images, candidates, True)
+    if model._likelihood_only:
+        return log_likelihood, None, None
+    return log_likelihood, model.posterior(log_likelihood, candidates), None
+
+
+def _compare_classes(model, images, y_pred, true):
+    """As `_compare_candidates`, of all classes: those of the last call if `y_pred` is its."""
+    probabilities, log_likelihood = last_output.get()
+    last_output.set((None, None))
+    if y_pred is not probabilities:
+        log_likelihood = model.class_log_likelihood_tensor(images)
+    logits = model.posterior(log_likelihood) if model.num_classes > 1 else None
+    return log_likelihood, logits, true
+
+
+def _bits(model, log_prob, weight):
+    bits = bits_per_dim(log_prob, model.image_shape)
+    model._bits_per_dim_metric.update_state(bits, sample_weight=weight)
+    return bits
+
+
+def _cross_entropy(model, logits, position, weight):
+    """Cross-entropy `(batch,)`, nats, of the label at a position among the compared ones."""
+    true = _entry(logits, position)
+    cross_entropy = ops.logsumexp(logits, axis=1) - true
+    # A tie is no answer: a model that doesn't know the label yet has only ties.
+    at_least = ops.sum(ops.cast(logits >= true[:, None], "int32"), axis=1)
+    correct = ops.where(ops.isnan(true), true, ops.cast(at_least == 1, "float32"))
+    model._cross_entropy_metric.update_state(cross_entropy, sample_weight=weight)
+    model._accuracy_metric.update_state(correct, sample_weight=weight)
+    return cross_entropy
+
+
+def _mean_loss(model, losses, weight):
+    loss = MeanOverBatch()(losses, losses, weight)
+    # Gradients of 0 for what the cross-entropy alone teaches: Keras warns of missing ones.
+    loss = loss + 0.0 * sum(map(ops.sum, model.posterior.trainable_variables))
+    if model.losses:  # of regularizers and `add_loss`
+        loss = loss + keras.Model.compute_loss(model)
+    return loss
+
+
+def _entry(x, position):
+    """The entry of each row `(batch, K)` at a position, or the first: a tensor `(batch,)`."""
+    if position is None:
+        return x[:, 0]
+    return ops.take_along_axis(x, position[:, None], axis=1)[:, 0]
 
 
 def choose_candidates(labels, count, num_classes, seed_generator):

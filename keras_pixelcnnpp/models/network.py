@@ -1,7 +1,6 @@
 """What every causal network of the family has, and the sampler relies on."""
 
 import keras
-from keras import ops
 
 from keras_pixelcnnpp.layers.conditioning import PLACES, build_conditioning, parse_conditioning
 from keras_pixelcnnpp.layers.evaluation import WholeImage
@@ -35,6 +34,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
     Call arguments:
         image: Float tensor `(batch, 1, height, width, channels)`, scaled to [-1, 1].
         labels: Int tensor `(batch, candidates)`, or `None`.
+        evaluation: How layers are applied and see their neighbors.
         training: Boolean, whether dropout is active.
 
     Returns:
@@ -61,14 +61,14 @@ class AutoregressiveNetwork(keras.layers.Layer):
             self.conditioning, place, self.num_classes, prefix, self.dtype_policy
         )
 
-    def call(self, image, labels=None, training=False):
-        pixels = self.to_pixels(image, labels)
-        vertical = self.call_vertical_stack(pixels, labels, training=training)
-        return self.call_horizontal_stack(pixels, vertical, labels, training=training)
+    def call(self, image, labels=None, evaluation=WholeImage(), training=False):
+        pixels = self.to_pixels(image, labels, evaluation)
+        vertical = self.call_vertical_stack(pixels, labels, evaluation, training)
+        return self.call_horizontal_stack(pixels, vertical, labels, evaluation, training)
 
-    def to_pixels(self, image, labels):
+    def to_pixels(self, image, labels, evaluation=WholeImage()):
         """The network's input from a scaled image, or a part of one."""
-        return ops.cast(image, self.compute_dtype)
+        return evaluation.arithmetic.cast(image, self.compute_dtype)
 
     def call_vertical_stack(self, pixels, labels, evaluation=WholeImage(), training=False):
         """Evaluates the vertical stack; a network of one stack returns an empty dict."""
@@ -77,6 +77,3 @@ class AutoregressiveNetwork(keras.layers.Layer):
     def vertical_convolutions(self):
         """Pairs of each convolution that `call_vertical_stack` evaluates and its resolution."""
         return []
-
-    def remember(self, pixels, evaluation):
-        """Tells the evaluation of one pixel what the pixel became, where a layer sees that."""

@@ -67,18 +67,18 @@ class MaskedModel(AutoregressiveModel):
             conditioning=conditioning,
             **kwargs,
         )
-        self._assemble(
-            self._network_class(
-                self.distribution.num_parameters,
-                self.filters,
-                self.num_blocks,
-                self.dropout_rate,
-                self.conditioning,
-                self.num_classes,
-                groups=self.image_shape[-1] if head == "categorical" else 1,
-                name="network",
-                dtype=self.dtype_policy,
-            )
+
+    def make_network(self) -> AutoregressiveNetwork:
+        return self._network_class(
+            self.distribution.num_parameters,
+            self.filters,
+            self.num_blocks,
+            self.dropout_rate,
+            self.conditioning,
+            self.num_classes,
+            groups=self.image_shape[-1] if self.head == "categorical" else 1,
+            name="network",
+            dtype=self.dtype_policy,
         )
 
 
@@ -129,17 +129,16 @@ class MaskedNetwork(AutoregressiveNetwork):
         labels = keras.KerasTensor((None, 1), "int32") if self.num_classes else None
         self.call(keras.KerasTensor(image_shape, self.compute_dtype), labels)
 
-    def parameters(self, x, labels):
+    def parameters(self, x, labels, evaluation):
         """The last layers."""
-        x = ops.relu(self.hidden_dense(ops.relu(x)))
-        features = ops.cast(x, "float32")
-        return condition(self.head_conditioning, self.head(features), labels, features=features)
+        arithmetic = evaluation.arithmetic
+        x = ops.relu(arithmetic.apply(self.hidden_dense, ops.relu(x)))
+        features = arithmetic.cast(x, "float32")
+        parameters = arithmetic.apply(self.head, features)
+        return condition(self.head_conditioning, parameters, labels, evaluation, features=features)
 
     def horizontal_convolutions(self):
         return [(layer, 0) for layer in (self.stem, *(block["masked"] for block in self.blocks))]
-
-    def remember(self, pixels, evaluation):
-        evaluation.remember(self.stem, pixels)
 
 
 class PixelCNNNetwork(MaskedNetwork):
@@ -166,14 +165,17 @@ class PixelCNNNetwork(MaskedNetwork):
     def call_horizontal_stack(
         self, pixels, vertical, labels, evaluation=WholeImage(), training=False
     ):
-        x = condition(self.stem_conditioning, evaluation.convolve(self.stem, pixels), labels)
+        apply = evaluation.arithmetic.apply
+        x = evaluation.convolve(self.stem, pixels)
+        x = condition(self.stem_conditioning, x, labels, evaluation)
         for block in self.blocks:
-            hidden = condition(block["hidden"], block["narrow"](ops.relu(x)), labels)
-            hidden = block["dropout"](ops.relu(hidden), training=training)
+            hidden = apply(block["narrow"], ops.relu(x))
+            hidden = condition(block["hidden"], hidden, labels, evaluation)
+            hidden = apply(block["dropout"], ops.relu(hidden), training=training)
             hidden = evaluation.convolve(block["masked"], hidden)
-            hidden = condition(block["gate"], hidden, labels)
-            x = x + block["widen"](ops.relu(hidden))
-        return self.parameters(x, labels)
+            hidden = condition(block["gate"], hidden, labels, evaluation)
+            x = x + apply(block["widen"], ops.relu(hidden))
+        return self.parameters(x, labels, evaluation)
 
 
 class GatedPixelCNNNetwork(MaskedNetwork):
@@ -215,42 +217,47 @@ class GatedPixelCNNNetwork(MaskedNetwork):
         }
 
     def call_vertical_stack(self, pixels, labels, evaluation=WholeImage(), training=False):
+        apply = evaluation.arithmetic.apply
         x = evaluation.convolve(self.vertical_stem, pixels)
-        x = condition(self.vertical_stem_conditioning, x, labels)
-        links = {"stem": self.stem_link(x)}
+        x = condition(self.vertical_stem_conditioning, x, labels, evaluation)
+        links = {"stem": apply(self.stem_link, x)}
         for index, block in enumerate(self.blocks):
-            x = condition(block["vertical_hidden"], x, labels)
+            x = condition(block["vertical_hidden"], x, labels, evaluation)
             double = evaluation.convolve(block["vertical"], x)
-            links[f"{index}"] = block["link"](double)
+            links[f"{index}"] = apply(block["link"], double)
             if block["vertical_gate"] is not None:
-                x = gated(condition(block["vertical_gate"], double, labels))
+                double = condition(block["vertical_gate"], double, labels, evaluation)
+                x = gated(double, evaluation.arithmetic)
         return links
 
     def call_horizontal_stack(
         self, pixels, vertical, labels, evaluation=WholeImage(), training=False
     ):
+        apply = evaluation.arithmetic.apply
         x = evaluation.convolve(self.stem, pixels) + evaluation.link(vertical["stem"], 0)
-        x = condition(self.stem_conditioning, x, labels)
+        x = condition(self.stem_conditioning, x, labels, evaluation)
         for index, block in enumerate(self.blocks):
-            hidden = condition(block["hidden"], x, labels)
-            hidden = block["dropout"](hidden, training=training)
+            hidden = condition(block["hidden"], x, labels, evaluation)
+            hidden = apply(block["dropout"], hidden, training=training)
             double = evaluation.convolve(block["masked"], hidden)
             double = double + evaluation.link(vertical[f"{index}"], 0)
-            hidden = gated(condition(block["gate"], double, labels), self.groups)
-            x = x + block["residual"](hidden)
-        return self.parameters(x, labels)
+            double = condition(block["gate"], double, labels, evaluation)
+            hidden = gated(double, evaluation.arithmetic, self.groups)
+            x = x + apply(block["residual"], hidden)
+        return self.parameters(x, labels, evaluation)
 
     def vertical_convolutions(self):
         layers = (self.vertical_stem, *(block["vertical"] for block in self.blocks))
         return [(layer, 0) for layer in layers]
 
 
-def gated(x, groups=1):
+def gated(x, arithmetic, groups=1):
     """`tanh(a) * sigmoid(b)`, `a` and `b` being the halves of each channel group."""
     *leading, channels = x.shape
     leading = [-1 if size is None else size for size in leading]
     value, gate = ops.split(ops.reshape(x, (*leading, groups, channels // groups)), 2, axis=-1)
-    return ops.reshape(ops.tanh(value) * ops.sigmoid(gate), (*leading, channels // 2))
+    outputs = arithmetic.gated(arithmetic.tanh(value), gate)
+    return ops.reshape(outputs, (*leading, channels // 2))
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")

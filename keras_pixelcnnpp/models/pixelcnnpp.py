@@ -15,7 +15,7 @@ from keras_pixelcnnpp.layers.convolutions import (
     WeightNormalizedDense,
 )
 from keras_pixelcnnpp.layers.evaluation import WholeImage
-from keras_pixelcnnpp.layers.gated_residual import ResidualStack, concat_elu
+from keras_pixelcnnpp.layers.gated_residual import ResidualStack
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 
@@ -127,6 +127,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         **kwargs: Any,
     ):
         require_integer("num_resolutions", num_resolutions, high=16)
+        # Before what makes the network of them.
+        self.num_resolutions = plain(num_resolutions)
+        self.conditioned_blocks = conditioned_blocks
         if filters is None:
             filters = tuple(24 * 2**level for level in range(num_resolutions))
         if num_blocks is None:
@@ -141,21 +144,19 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             dropout_rate=dropout_rate,
             **kwargs,
         )
-        require_divisible(self.image_shape, num_resolutions)
-        self.num_resolutions = plain(num_resolutions)
-        self.conditioned_blocks = conditioned_blocks
-        self._assemble(
-            PixelCNNPlusPlusNetwork(
-                self.distribution.num_parameters,
-                self.widths,
-                per_resolution("num_blocks", self.num_blocks, self.num_resolutions, at_most=1000),
-                self.dropout_rate,
-                self.conditioning,
-                self.num_classes,
-                conditioned_blocks,
-                name="network",
-                dtype=self.dtype_policy,
-            )
+
+    def make_network(self) -> AutoregressiveNetwork:
+        require_divisible(self.image_shape, self.num_resolutions)
+        return PixelCNNPlusPlusNetwork(
+            self.distribution.num_parameters,
+            self.widths,
+            per_resolution("num_blocks", self.num_blocks, self.num_resolutions, at_most=1000),
+            self.dropout_rate,
+            self.conditioning,
+            self.num_classes,
+            self.conditioned_blocks,
+            name="network",
+            dtype=self.dtype_policy,
         )
 
     @property
@@ -272,10 +273,11 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         for strategy in self.head_conditioning:
             strategy.build((*leading, height, width, self.num_parameters), None, feature_shape)
 
-    def to_pixels(self, image, labels):
+    def to_pixels(self, image, labels, evaluation=WholeImage()):
         """Appends the channel of ones that tells image from border, and conditions the input."""
         pixels = ops.concatenate([image, ops.ones_like(image[..., :1])], axis=-1)
-        return condition(self.input_conditioning, ops.cast(pixels, self.compute_dtype), labels)
+        pixels = super().to_pixels(pixels, labels, evaluation)
+        return condition(self.input_conditioning, pixels, labels, evaluation)
 
     @property
     def vertical_upsamplings(self):
@@ -299,21 +301,34 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
             The contribution to the stem of the horizontal stack, and the links to its blocks by
             name.
         """
+        arithmetic = evaluation.arithmetic
         x = evaluation.convolve(self.vertical_stem, pixels)
-        x = condition(self.vertical_conditioning, x, labels)
-        outputs = self.vertical_stack(x, labels=labels, evaluation=evaluation, training=training)
-        links = {name: self.links[name](concat_elu(output)) for name, output in outputs.items()}
+        x = condition(self.vertical_conditioning, x, labels, evaluation)
+        outputs = arithmetic.apply(
+            self.vertical_stack, x, labels=labels, evaluation=evaluation, training=training
+        )
+        links = {
+            name: arithmetic.apply(self.links[name], arithmetic.concat_elu(output))
+            for name, output in outputs.items()
+        }
         return evaluation.convolve(self.horizontal_stem_above, pixels), links
 
     def call_horizontal_stack(
         self, pixels, vertical, labels, evaluation=WholeImage(), training=False
     ):
         """Evaluates the horizontal stack, given the output of the vertical one, and the head."""
+        arithmetic = evaluation.arithmetic
         stem, links = vertical
         x = evaluation.convolve(self.horizontal_stem_left, pixels) + evaluation.link(stem, 0)
-        x = condition(self.horizontal_conditioning, x, labels)
-        outputs = self.horizontal_stack(
-            x, links=links, labels=labels, evaluation=evaluation, training=training
+        x = condition(self.horizontal_conditioning, x, labels, evaluation)
+        outputs = arithmetic.apply(
+            self.horizontal_stack,
+            x,
+            links=links,
+            labels=labels,
+            evaluation=evaluation,
+            training=training,
         )
-        features = ops.elu(ops.cast(list(outputs.values())[-1], "float32"))
-        return condition(self.head_conditioning, self.head(features), labels, features=features)
+        features = arithmetic.elu(arithmetic.cast(list(outputs.values())[-1], "float32"))
+        parameters = arithmetic.apply(self.head, features)
+        return condition(self.head_conditioning, parameters, labels, evaluation, features=features)

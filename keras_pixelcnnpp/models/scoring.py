@@ -4,10 +4,15 @@ import math
 
 import numpy as np
 from keras import ops
+from scipy.special import logsumexp
 
 from keras_pixelcnnpp.backend import compiled, compiles_each_size, in_batches
-from keras_pixelcnnpp.checks import require_integer
+from keras_pixelcnnpp.checks import checked_observed, checked_rows, is_prefix, require_integer
 from keras_pixelcnnpp.data.batches import array_batches
+from keras_pixelcnnpp.sampling.sampler import sample_images
+
+# How many independent estimates a standard error comes from.
+ERROR_RUNS = 8
 
 # The largest number of features of one layer in scoring, so that a batch stays near a gigabyte: 128
 # images of 10 classes of the default network, 52 million features in a layer, took 4.0 GB.
@@ -63,12 +68,56 @@ def _scorer(model, per):
     return log_likelihood
 
 
-def up_to_rows(observed_rows, by_row):
+def score_observed(model, images, labels, observed, options, num_particles, runs=1):
+    """Log-likelihoods of parts of images, and their standard errors, float32, nats.
+
+    Args:
+        model: An `AutoregressiveModel`.
+        images: uint8 `(N, height, width, channels)`.
+        labels: Int `(N, K)`, or `None` for an unconditional model.
+        observed: As in `AutoregressiveModel.class_log_likelihoods`.
+        options: `SamplingOptions` of the particles.
+        num_particles: Integer.
+        runs: Integer, how many independent estimates the particles make.
+
+    Returns:
+        Two arrays `(N, K)`; `(N, M, K)` if `observed` is a sequence.
+    """
+    how = options.batch_size, options.verbose
+    require_integer("num_particles", num_particles)
+    if observed is None:
+        scores = score(model, images, labels, *how)
+    elif np.asarray(observed).dtype != bool:
+        rows = checked_rows(observed, model.image_shape[0])
+        scores = _up_to_rows(rows, score(model, images, labels, *how, "row"))
+    else:
+        known = checked_observed(observed, len(images), model.image_shape)
+        if not is_prefix(known):
+            return _estimates(model, images, labels, known, options, num_particles, runs)
+        by_pixel = score(model, images, labels, *how, "pixel")
+        scores = np.einsum("nkij,nij->nk", by_pixel, known, dtype="float64").astype("float32")
+    return scores, np.zeros_like(scores)
+
+
+def _estimates(model, images, labels, known, options, num_particles, runs):
+    """As `score_observed`, where an unknown pixel precedes a known one."""
+    candidates = 1 if labels is None else labels.shape[1]
+    rows = np.tile(np.arange(len(images)).repeat(candidates), runs)
+    labels = len(rows) if labels is None else np.tile(labels.ravel(), runs)
+    _, estimates = sample_images(model, labels, options, images[rows], known[rows], num_particles)
+    estimates = estimates.reshape(runs, -1, candidates).astype("float64")
+    scores = logsumexp(estimates, axis=0) - np.log(runs)
+    ratios = np.exp(estimates - scores)
+    errors = ratios.std(axis=0, ddof=1) / np.sqrt(runs) if runs > 1 else np.zeros_like(scores)
+    return scores.astype("float32"), errors.astype("float32")
+
+
+def _up_to_rows(rows, by_row):
     """Log-likelihoods of the first rows, `(N, K)` or `(N, M, K)`, from those `(N, K, height)`."""
     # Of many rows, in float64: the sum up to a row must not depend on those after it.
     above = np.cumsum(np.moveaxis(by_row, 1, 2), axis=1, dtype="float64")
     above = np.concatenate([np.zeros_like(above[:, :1]), above], axis=1)
-    return above[:, observed_rows].astype("float32")
+    return above[:, rows].astype("float32")
 
 
 def log_marginal_of_pixels(by_class):

@@ -8,8 +8,8 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from keras_pixelcnnpp.errors import is_out_of_memory
+from keras_pixelcnnpp.layers.arithmetic import given_dropout
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
-from keras_pixelcnnpp.layers.gated_residual import given_dropout
 
 
 class CompiledNetwork:

@@ -1,5 +1,6 @@
 """One pass over an image in raster order that computes every feature once."""
 
+import collections
 import functools
 
 import keras
@@ -7,12 +8,15 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import read, write
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import fixed_kernels, normalized_kernels
 from keras_pixelcnnpp.layers.evaluation import (
     HorizontalEvaluation,
     VerticalEvaluation,
+    WholeImage,
     as_pixel,
     columns_first,
+    take_images,
 )
 
 
@@ -26,42 +30,50 @@ class IncrementalPass:
 
     Args:
         model: An `AutoregressiveModel`.
+        candidates: Integer, how many labels each image is evaluated under, side by side.
+        arithmetic: How the network's layers and nonlinearities are computed.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, candidates=1, arithmetic=FloatArithmetic()):
         self.network = model.network
+        self.arithmetic = arithmetic
         self.height, self.width, self.channels = model.image_shape
         self.num_levels = model.num_levels
         self.num_resolutions = model.network.num_resolutions
         self.period = 2 ** (self.num_resolutions - 1)
         convolutions = model.network.horizontal_convolutions()
         self.levels = {layer.path: level for layer, level in convolutions}
+        self.stem, _ = convolutions[0]
+        self.candidates = self._candidates(candidates)
         self.programs = {}
 
-    def run(self, labels, batch_size, choose, record_size, given=()):
+    def run(self, labels, batch_size, choose, given=(), carry=(), after_row=None):
         """Runs over the image.
 
         Args:
-            labels: Int tensor `(batch,)`, or `None` for an unconditional model.
+            labels: Int tensor `(batch, candidates)`, or `None` for an unconditional model.
             batch_size: Integer or scalar tensor.
-            choose: Function `(parameters, row, column)`: parameters `(batch, num_parameters)` and
-                the (traced) position. Returns a record `(batch, record_size)`, float32, whose first
-                entries are the pixel's levels. Where sub-pixels see the earlier ones of their pixel
-                it is asked once for each of them, the parameters of one more being right each time.
-            record_size: Integer, at least the number of channels.
+            choose: Function `(parameters, row, column, carry, *given)`: parameters `(batch,
+                candidates, 1, 1, num_parameters)` and the (traced) position. Returns the pixel's
+                levels `(batch, channels)`, float32, and the new `carry`. Where sub-pixels see the
+                earlier ones of their pixel it is asked once for each of them, the parameters of
+                one more being right each time; the last `carry` is kept.
             given: Further arguments of `choose`, tensors and nests of them. Those that it has from
                 elsewhere are constants to torch, as is whatever else it looks at; one that is asked
                 for many images should be the same function each time.
+            carry: A nest of tensors that goes from pixel to pixel, their first axis the batch.
+            after_row: Optional function `(row, carry, *given)` that returns the new `carry`, and
+                int `(batch,)`: the image of the batch that each one is replaced by.
 
         Returns:
-            The records, `(height, width, batch, record_size)`.
+            The levels `(height, width, batch, channels)`, and the last `carry`.
         """
         given = {
-            "labels": None if labels is None else ops.expand_dims(labels, 1),
+            "labels": labels,
             "kernels": normalized_kernels(self.network),
             "choose": given,
         }
-        steps = self._steps(choose, given)
+        steps = self._steps((choose, after_row), given)
 
         def rows(index, state):
             for phase in range(self.period):
@@ -69,33 +81,47 @@ class IncrementalPass:
                 state = self._row(phase, row, state, steps)
             return state
 
-        state = self._start(batch_size, record_size)
-        return ops.fori_loop(0, self.height // self.period, rows, state)["records"]
+        state = self._start(batch_size, carry)
+        state = ops.fori_loop(0, self.height // self.period, rows, state)
+        return state["levels"], state["carry"]
 
-    def _steps(self, choose, given):
+    def _steps(self, functions, given):
         if keras.backend.backend() != "torch":
-            return Steps(choose, given)
+            return Steps(functions, given)
         # Here: torch is there under its own backend only.
         from keras_pixelcnnpp.sampling.torch_program import RecordedSteps
 
-        return RecordedSteps(choose, given, self.programs)
+        return RecordedSteps(functions, given, self.programs)
 
-    def _start(self, batch_size, record_size):
+    def _candidates(self, count):
+        """How many labels the input of each layer has, by its path, where an image has `count`."""
+        if count == 1:
+            return collections.defaultdict(lambda: 1)
+        counting = CountCandidates(self.network)
+        image = keras.KerasTensor((1, 1, self.height, self.width, self.channels))
+        counting(image, keras.KerasTensor((1, count), "int32"))
+        return counting.arithmetic.counts
+
+    def _start(self, batch_size, carry):
         """The state before the first row."""
-        network = self.network
+        network, candidates = self.network, self.candidates
+        shape = (self.height, self.width, batch_size, self.channels)
         return {
-            "records": ops.zeros((self.height, self.width, batch_size, record_size), "float32"),
+            "levels": ops.zeros(shape, "float32"),
+            "carry": carry,
             "vertical": VerticalEvaluation.initial_cache(
                 network.vertical_convolutions(),
                 network.vertical_upsamplings,
                 self.width,
                 batch_size,
+                candidates,
             ),
             "horizontal": HorizontalEvaluation.initial_cache(
                 network.horizontal_convolutions(),
                 network.horizontal_upsamplings,
                 self.width,
                 batch_size,
+                candidates,
             ),
         }
 
@@ -111,35 +137,46 @@ class IncrementalPass:
     def _start_row(self, running, row, state, steps):
         """Evaluates the vertical stack at a row; returns what its pixels need."""
         labels = steps.given["labels"]
-        evaluation = VerticalEvaluation(state["vertical"], running, (row // self.period, None))
-        pixels = self._pixels_of_row(row - 1, state["records"], labels)
+        position = (row // self.period, None)
+        evaluation = VerticalEvaluation(state["vertical"], running, position, self.arithmetic)
+        pixels = self._pixels_of_row(row - 1, state["levels"], labels)
         with fixed_kernels(steps.given["kernels"]):
             vertical = self.network.call_vertical_stack(pixels, labels, evaluation)
-        convolutions = self.network.horizontal_convolutions()
-        stem, _ = convolutions[0]
-        shape = (ops.shape(state["records"])[2], 1, 1, 1, stem.direction.shape[2])
+        cache = HorizontalEvaluation.start_row(
+            state["horizontal"], self.network.horizontal_convolutions(), self.candidates
+        )
         columns = {
-            "cache": HorizontalEvaluation.start_row(state["horizontal"], convolutions),
-            "pixel": ops.zeros(shape, self.network.compute_dtype),
-            "record": read(state["records"], row),
+            "cache": cache,
+            "pixel": ops.zeros_like(pixels[..., :1, :]),
+            "levels": read(state["levels"], row),
+            "carry": state["carry"],
         }
-        state = {"records": state["records"], "vertical": evaluation.cache}
+        state = {"levels": state["levels"], "vertical": evaluation.cache}
         return state, keras.tree.map_structure(columns_first, vertical), columns
 
     def _end_row(self, running, row, state, columns, steps):
         """The state after a row, from that of its pixels."""
-        return {
-            "records": write(state["records"], row, columns["record"]),
+        state = {
+            "levels": write(state["levels"], row, columns["levels"]),
             "vertical": state["vertical"],
             "horizontal": HorizontalEvaluation.end_row(columns["cache"]),
+        }
+        if steps.after_row is None:
+            return {**state, "carry": columns["carry"]}
+        carry, images = steps.after_row(row, columns["carry"], *steps.given["choose"])
+        return {
+            "levels": take_images(state["levels"], images, axis=2),
+            "carry": carry,
+            "vertical": VerticalEvaluation.of_images(state["vertical"], images),
+            "horizontal": HorizontalEvaluation.of_images(state["horizontal"], images),
         }
 
     def _columns(self, running, index, state, row, vertical, steps):
         """Evaluates the pixels of one period of columns."""
         labels = steps.given["labels"]
         column_period = 2**running
-        evaluation = HorizontalEvaluation(state["cache"], self.levels, running)
-        pixel, record = state["pixel"], state["record"]
+        evaluation = HorizontalEvaluation(state["cache"], self.levels, running, self.arithmetic)
+        pixel, levels, carry = state["pixel"], state["levels"], state["carry"]
         for phase in range(column_period):
             column = functools.cache(functools.partial(_column_at, index, phase, column_period))
             evaluation.at(
@@ -152,29 +189,54 @@ class IncrementalPass:
                     parameters = self.network.call_horizontal_stack(
                         pixel, vertical, labels, evaluation
                     )
-                parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
-                chosen = steps.choose(parameters, row, column(0), *steps.given["choose"])
-                pixel = self._pixels(as_pixel(chosen[:, : self.channels]), labels)
-            self.network.remember(pixel, evaluation)
-            record = write(record, column(0), chosen)
-        return {"cache": evaluation.cache, "pixel": pixel, "record": record}
+                chosen, next_carry = steps.choose(
+                    parameters, row, column(0), carry, *steps.given["choose"]
+                )
+                pixel = self._pixels(as_pixel(chosen[:, None]), labels)
+            carry = next_carry
+            evaluation.remember(self.stem, pixel)
+            levels = write(levels, column(0), chosen)
+        return {"cache": evaluation.cache, "pixel": pixel, "levels": levels, "carry": carry}
 
     def _pixels(self, levels, labels):
         image = logistic_mixture.scale_to_unit(levels, self.num_levels)
-        return self.network.to_pixels(image, labels)
+        return self.network.to_pixels(image, labels, WholeImage(self.arithmetic))
 
-    def _pixels_of_row(self, row, records, labels):
+    def _pixels_of_row(self, row, levels, labels):
         """A finished row as the network's input; before the first, zeros as in the padding."""
-        levels = read(records, ops.maximum(row, 0))[..., : self.channels]
+        levels = read(levels, ops.maximum(row, 0))
         levels = ops.transpose(levels, (1, 0, 2))[:, None, None]
         return self._pixels(levels, labels) * ops.cast(row >= 0, self.network.compute_dtype)
+
+
+class CandidateCounts(FloatArithmetic):
+    """Floating point that notes how many labels the input of each layer has, by its path."""
+
+    def __init__(self):
+        self.counts = {}
+
+    def apply(self, layer, x, *inputs, **arguments):
+        self.counts[layer.path] = x.shape[1]
+        return super().apply(layer, x, *inputs, **arguments)
+
+
+class CountCandidates(keras.layers.Layer):
+    """Calls a network, also without numbers, to count the labels of each layer's input."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.arithmetic = CandidateCounts()
+        self._function = network.call
+
+    def call(self, image, labels):
+        return self._function(image, labels, WholeImage(self.arithmetic))
 
 
 class Steps:
     """How the functions of a pass are run, and what is the same for all of them: see `run`."""
 
-    def __init__(self, choose, given):
-        self.choose = choose
+    def __init__(self, functions, given):
+        self.choose, self.after_row = functions
         self.given = given
 
     def once(self, function, running, *tensors):

@@ -1,6 +1,7 @@
 """Sampling and completing many images: checks, noise, and the sampler."""
 
 import math
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -9,99 +10,148 @@ from scipy.special import softmax
 
 from keras_pixelcnnpp.backend import compiled, in_batches, on_gpu, read
 from keras_pixelcnnpp.checks import (
-    checked_images,
     require_integer,
+    require_number,
     require_temperature,
 )
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.sampling.guidance import sample_guided
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
+from keras_pixelcnnpp.sampling.particles import particle_at, resample
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """The arguments that `AutoregressiveModel.sample` and `complete` share, as given there."""
+
+    seed: int | None = None
+    temperature: float = 1.0
+    guidance: float = 0.0
+    guidance_logit_scale: float | None = None
+    batch_size: int = 100
+    verbose: int | str = "auto"
+
+    def check(self, model) -> None:
+        """Raises a `UserError` if an argument is out of range."""
+        require_integer("batch_size", self.batch_size)
+        require_temperature(self.temperature)
+        if self.seed is not None:
+            require_integer("seed", self.seed, low=0)
+        require_number("guidance", self.guidance, "[0, inf)")
+        if self.guidance_logit_scale is not None:
+            require_number("guidance_logit_scale", self.guidance_logit_scale, "[0, inf)")
+        if self.guidance and model.num_classes < 2:
+            raise UserError(
+                "Invalid value for argument `guidance`. It compares the classes of a model, of "
+                f"which there must be two or more. Received: guidance={self.guidance}, "
+                f"num_classes={model.num_classes}"
+            )
 
 
 def sample_images(
-    model, labels, images, observed_rows, seed, temperature, batch_size, verbose
-) -> np.ndarray:
-    """What `AutoregressiveModel.sample` (`images` being `None`) or `complete` returns.
+    model,
+    labels: np.ndarray | int,
+    options: SamplingOptions,
+    images: np.ndarray | None = None,
+    known: np.ndarray | None = None,
+    num_particles: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples images, or completes them.
 
     The model keeps the compiled samplers for the next call.
+
+    Args:
+        model: An `AutoregressiveModel`.
+        labels: Int `(N,)`, -1 for a class at random; a number N for an unconditional model.
+        options: The other arguments.
+        images: uint8 `(N, height, width, channels)`, or `None`.
+        known: Boolean `(N, height, width)`, which pixels are taken from the images, or `None`.
+        num_particles: Integer. With more than one, known pixels weigh the particles.
+
+    Returns:
+        uint8 `(N, height, width, channels)`, and the estimated logarithm of the probability of the
+        known pixels, float32 `(N,)`, nats; zeros without particles.
     """
-    require_integer("batch_size", batch_size)
-    inputs = _checked_inputs(model, labels, images, observed_rows, temperature)
+    options.check(model)
+    seed = options.seed
     if seed is None:  # `keras.utils.set_random_seed` sets that state
         seed = np.random.randint(2**31)  # noqa: NPY002
-    require_integer("seed", seed, low=0)
+    count = len(labels) if model.num_classes else labels
+    inputs = {"temperature": np.full(count, options.temperature, "float32")}
     if model.num_classes:
-        _choose_classes(model, inputs, int(seed), batch_size)
-    count = len(inputs["temperature"])
+        inputs["label"] = _classes(model, labels, options, images, known, num_particles, seed)
+    if images is not None:
+        inputs.update(image=images, known=known)
+    if options.guidance:
+        scale = options.guidance_logit_scale
+        scale = model.logit_scale / 2 if scale is None else scale
+        inputs["guidance"] = np.full(count, options.guidance, "float32")
+        inputs["guidance_logit_scale"] = np.full(count, scale, "float32")
     if count == 0:
-        return np.zeros((0, *model.image_shape), "uint8")
+        return np.zeros((0, *model.image_shape), "uint8"), np.zeros(0, "float32")
 
     def with_noise(rows):
-        noise = np.stack([_noise(model, int(seed), int(row)) for row in rows])
-        return {"noise": noise, **{name: value[rows] for name, value in inputs.items()}}
+        noise = [_noise(model, int(seed), int(row), num_particles) for row in rows]
+        noise = {name: np.stack([one[name] for one in noise]) for name in noise[0]}
+        return {**noise, **{name: value[rows] for name, value in inputs.items()}}
 
-    size = _rows_at_once(count, batch_size)
+    size = _rows_at_once(count, max(1, options.batch_size // num_particles))
     starts = range(0, count, size)
     # The last batch is filled up.
     batches = [(np.minimum(np.arange(start, start + size), count - 1),) for start in starts]
-    sampler = _compiled_sampler(model, with_noise(*batches[0]))
-    return in_batches(lambda rows: sampler(with_noise(rows)), batches, verbose)[:count]
+    sampler = _compiled_sampler(model, with_noise(*batches[0]), num_particles)
+    results = in_batches(lambda rows: sampler(with_noise(rows)), batches, options.verbose)
+    return tuple(result[:count] for result in results)
 
 
-def _noise(model, seed, index):
+def _noise(model, seed, index, num_particles):
     """Uniform noise of an image, of its index and the seed alone, whatever the batch size."""
     shape = (*model.image_shape[:2], model.distribution.noise_size)
     # Open at both ends: the logarithms of 0 and of 1 - 1 are infinite.
     tiny, below_one = np.float32(2.0**-32), np.float32(1.0 - 2.0**-24)
-    noise = np.random.default_rng([seed, index]).random(shape, dtype="float32")
-    return np.clip(noise, tiny, below_one)
+
+    def uniform(shape, *stream):
+        numbers = np.random.default_rng([seed, index, *stream]).random(shape, dtype="float32")
+        return np.clip(numbers, tiny, below_one)
+
+    if num_particles == 1:
+        return {"noise": uniform(shape)}
+    rows = model.image_shape[0] + 1  # after each row, and to choose one in the end
+    return {"noise": uniform((num_particles, *shape), 2), "row_noise": uniform((rows,), 3)}
 
 
-def _checked_inputs(model, labels, images, observed_rows, temperature):
-    """The inputs of a sampler except noise: a dict of arrays with a row for each image."""
-    inputs, count = {}, np.size(labels)
-    if images is not None:
-        inputs["image"] = checked_images(images, model.image_shape, model.num_levels)
-        count = len(inputs["image"])
-        inputs["known"] = known_pixels(observed_rows, count, model.image_shape)
-    if model.num_classes or images is not None:
-        labels = model._checked_labels(labels, count)
-    else:
-        require_integer("labels", labels)
-        count = labels
-    if model.num_classes:
-        inputs["label"] = labels
-    require_temperature(temperature)
-    inputs["temperature"] = np.full(count, temperature, "float32")
-    return inputs
-
-
-def _choose_classes(model, inputs, seed, batch_size):
-    """Puts a class at random, by its probability given the known pixels, in the place of -1."""
-    rows = np.flatnonzero(inputs["label"] < 0)
+def _classes(model, labels, options, images, known, num_particles, seed):
+    """The labels, with a class at random, given the known pixels, in the place of -1."""
+    rows = np.flatnonzero(labels < 0)
     if not len(rows):
-        return
+        return labels
     scores = np.zeros((len(rows), model.num_classes))
-    if "image" in inputs:
-        known = np.arange(np.prod(model.image_shape[:2])) < inputs["known"][rows, None]
-        by_pixel = model._class_pixel_log_likelihoods(inputs["image"][rows], batch_size)
-        by_pixel = by_pixel.reshape(len(rows), model.num_classes, -1)
-        scores = np.einsum("nkp,np->nk", by_pixel, known)
+    if images is not None:
+        scores = model.class_log_likelihoods(
+            images[rows],
+            observed=known[rows],
+            num_particles=num_particles,
+            seed=seed,
+            batch_size=options.batch_size,
+        )
     # From another random stream, so that the noise of an image is the same under a given label.
     uniform = np.array([np.random.default_rng([seed, int(row), 1]).random() for row in rows])
     cumulative = np.cumsum(softmax(scores.astype("float64"), axis=1), axis=1)
     chosen = (cumulative < uniform[:, None]).sum(axis=1)
-    inputs["label"] = inputs["label"].copy()
-    inputs["label"][rows] = np.minimum(chosen, model.num_classes - 1)
+    labels = labels.copy()
+    labels[rows] = np.minimum(chosen, model.num_classes - 1)
+    return labels
 
 
-def _compiled_sampler(model, batch):
+def _compiled_sampler(model, batch, num_particles):
     """The sampler for such a batch: compiled at a model's first call, then kept."""
-    samplers, kind = model._compiled_functions.samplers, "image" in batch
+    samplers, kind = model._compiled_functions.samplers, (frozenset(batch), num_particles)
     if kind not in samplers:
         # On a GPU, TensorFlow's own executor would start some 10^5 small kernels a batch. On a CPU
         # it takes twice as long as XLA does, but XLA takes a minute and a gigabyte to compile.
-        step = compiled(PixelSampler(model), model.variables, batch, xla=on_gpu())
+        sampler = PixelSampler(model, "guidance" in batch, num_particles)
+        step = compiled(sampler, model.variables, batch, xla=on_gpu())
         samplers.setdefault(kind, step)  # of two threads, the first one's
     return samplers[kind]
 
@@ -116,33 +166,6 @@ def _rows_at_once(count, batch_size):
     return min(batch_size, 4 ** (((count - 1).bit_length() + 1) // 2))
 
 
-def known_pixels(observed_rows, count, image_shape):
-    """Number of known pixels of each image, int32 `(count,)`, from rows or a mask.
-
-    Raises:
-        ValueError: If the mask isn't such a prefix or has another shape.
-    """
-    height, width, _ = image_shape
-    array = np.asarray(observed_rows)
-    if array.ndim == 0 and array.dtype.kind in "ui" and 0 <= array <= height:
-        return np.full(count, int(array) * width, "int32")
-    if array.dtype != bool or array.shape not in ((height, width), (count, height, width)):
-        raise UserError(
-            f"Invalid value for argument `observed_rows`. Expected an integer from 0 to {height}, "
-            f"or a boolean mask of shape {(height, width)} or {(count, height, width)}. "
-            f"Received: dtype={array.dtype}, shape={array.shape}"
-            + (f", value={array}" if array.ndim == 0 else "")
-        )
-    flat = np.broadcast_to(array, (count, height, width)).reshape(count, height * width)
-    if np.any(flat[:, 1:] & ~flat[:, :-1]):
-        raise UserError(
-            "Invalid value for argument `observed_rows`. Expected a mask whose known pixels come "
-            "before all others in raster order. Received a mask with an unknown pixel before a "
-            "known one"
-        )
-    return flat.sum(axis=1).astype("int32")
-
-
 class PixelSampler:
     """Maps labels and uniform noise to images: generation and completion.
 
@@ -150,53 +173,143 @@ class PixelSampler:
 
     Args:
         model: An `AutoregressiveModel`.
+        guided: Boolean, whether the inputs have `"guidance"`.
+        num_particles: Integer, particles of an image.
 
     Call arguments:
         inputs: Dict of
             `"label"`, int `(batch,)` (absent for an unconditional model);
-            `"noise"`, uniform in (0, 1), `(batch, height, width, noise_size)` of the head;
-            `"temperature"`, float `(batch,)`;
-            `"image"`, int `(batch, height, width, channels)`, and `"known"`, int `(batch,)`: the
-            number of pixels, in raster order, that are taken from the image (both may be absent).
+            `"noise"`, uniform in (0, 1), `(batch, height, width, noise_size)` of the head, or with
+            particles `(batch, particles, height, width, noise_size)`, and then
+            `"row_noise"`, `(batch, height + 1)`;
+            `"temperature"`, and `"guidance"` and `"guidance_logit_scale"`, float `(batch,)`;
+            `"image"`, int `(batch, height, width, channels)`, and `"known"`, boolean `(batch,
+            height, width)`: the pixels that are taken from the image (both may be absent).
 
     Returns:
-        uint8 `(batch, height, width, channels)`.
+        uint8 `(batch, height, width, channels)`, and log p of the known pixels `(batch,)`, nats;
+        zeros without particles.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, guided=False, num_particles=1):
         self.model = model
-        self.incremental_pass = IncrementalPass(model)
+        self.guided = guided
+        self.num_particles = num_particles
+        self.incremental_pass = IncrementalPass(model, model.num_classes if guided else 1)
 
     def __call__(self, inputs):
-        records = self.incremental_pass.run(
-            inputs.get("label"),
-            ops.shape(inputs["noise"])[0],
-            self._choose,
-            self.model.image_shape[-1],
-            (self._by_pixel(inputs),),
+        labels = inputs.get("label")
+        if labels is not None:
+            labels = self._of_particles(labels)[:, None]
+            if self.guided:
+                classes = ops.arange(self.model.num_classes, dtype="int32")
+                labels = ops.zeros_like(labels) + classes
+        batch_size = ops.shape(inputs["temperature"])[0] * self.num_particles
+        by_pixel, carry = self._by_pixel(inputs), self._initial_carry(batch_size)
+        after_row = self._after_row if self.num_particles > 1 else None
+        levels, carry = self.incremental_pass.run(
+            labels, batch_size, self._choose, (by_pixel,), carry, after_row
         )
-        return to_images(ops.transpose(records, (2, 0, 1, 3)), self.model.num_levels)
+        levels = ops.transpose(levels, (2, 0, 1, 3))
+        log_evidence = ops.zeros((batch_size,))
+        if self.num_particles > 1:
+            levels, log_evidence = self._chosen_particles(levels, carry, by_pixel)
+        return to_images(levels, self.model.num_levels), log_evidence
 
-    def _choose(self, parameters, row, column, inputs):
+    def _of_particles(self, x):
+        return x if self.num_particles == 1 else ops.repeat(x, self.num_particles, axis=0)
+
+    def _initial_carry(self, batch_size):
+        carry = {}
+        if self.guided:
+            carry["log_likelihood"] = ops.zeros((batch_size, self.model.num_classes))
+        if self.num_particles > 1:
+            carry["log_weight"] = ops.zeros((batch_size,))
+            carry["log_evidence"] = ops.zeros((batch_size,))
+        return carry
+
+    def _choose(self, parameters, row, column, carry, inputs):
         """Samples one pixel, or takes the known one; `inputs` are those of `_by_pixel`."""
+        head = self.model.distribution
         index = row * self.model.image_shape[1] + column
-        noise, temperature = read(inputs["noise"], index), inputs["temperature"]
-        levels = self.model.distribution.sample(parameters, noise, temperature)
+        noise, known = read(inputs["noise"], index), None
         if "image" in inputs:
-            levels = ops.where(index < inputs["known"], read(inputs["image"], index), levels)
-        return levels
+            known = read(inputs["known"], index) > 0, read(inputs["image"], index)
+        carry = dict(carry)
+        if self.guided:
+            parameters = self._of_classes(parameters)
+            levels, carry["log_likelihood"], log_prob = sample_guided(
+                head,
+                parameters,
+                noise[:, -head.channels :],
+                carry["log_likelihood"],
+                inputs,
+                known,
+            )
+        else:
+            parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
+            temperature = inputs["temperature"]
+            levels = head.sample(parameters, noise, temperature)
+            if known is not None:
+                levels = ops.where(*known, levels)
+            if self.num_particles > 1:
+                log_prob = head.log_prob(parameters, levels, temperature)
+        if self.num_particles > 1:
+            carry["log_weight"] += ops.where(known[0][:, 0], log_prob, 0.0)
+        return levels, carry
+
+    def _of_classes(self, parameters):
+        """`(batch, num_classes, num_parameters)`, also where no layer uses the label."""
+        parameters = ops.reshape(parameters, (-1, parameters.shape[1], parameters.shape[-1]))
+        if parameters.shape[1] == 1:
+            parameters = ops.repeat(parameters, self.model.num_classes, axis=1)
+        return parameters
+
+    def _after_row(self, row, carry, inputs):
+        """Resamples the particles of each image: see `IncrementalPass.run`."""
+        uniform = read(inputs["row_noise"], row)
+        log_weights = ops.reshape(carry["log_weight"], (-1, self.num_particles))
+        chosen, log_weights, log_mean = resample(log_weights, uniform)
+        images = ops.reshape(chosen + self._first_particles(chosen), (-1,))
+        carry = {
+            **carry,
+            "log_weight": ops.reshape(log_weights, (-1,)),
+            "log_evidence": carry["log_evidence"] + self._of_particles(log_mean[:, 0]),
+        }
+        if self.guided:
+            carry["log_likelihood"] = ops.take(carry["log_likelihood"], images, axis=0)
+        return carry, images
+
+    def _first_particles(self, chosen):
+        """The position in the batch of each image's first particle: int `(images, 1)`."""
+        return ops.arange(ops.shape(chosen)[0], dtype="int32")[:, None] * self.num_particles
+
+    def _chosen_particles(self, levels, carry, inputs):
+        """One particle of each image, chosen by weight, and log p of the known pixels."""
+        log_weights = ops.reshape(carry["log_weight"], (-1, self.num_particles))
+        total = ops.logsumexp(log_weights, axis=1, keepdims=True)
+        weights = ops.exp(log_weights - total)
+        chosen = particle_at(weights, inputs["row_noise"][-1])
+        images = (chosen + self._first_particles(chosen))[:, 0]
+        log_evidence = ops.reshape(carry["log_evidence"], (-1, self.num_particles))[:, 0]
+        log_evidence = log_evidence + total[:, 0] - math.log(self.num_particles)
+        return ops.take(levels, images, axis=0), log_evidence
 
     def _by_pixel(self, inputs):
-        """Numbers of an image `(batch, 1)`, images `(pixels, batch, n)`, float32."""
-        height, width, _ = self.model.image_shape
+        """The inputs with pixels (or rows) first, and the batch of particles: float32."""
         found = {
-            name: ops.reshape(inputs[name], (-1, 1))
-            for name in ("temperature", "known")
+            name: self._of_particles(ops.reshape(inputs[name], (-1, 1)))
+            for name in ("label", "temperature", "guidance", "guidance_logit_scale")
             if name in inputs
         }
         planes = {"noise": inputs["noise"]}
+        if self.num_particles > 1:
+            found["row_noise"] = ops.transpose(inputs["row_noise"])[..., None]
         if "image" in inputs:
-            planes["image"] = to_levels(inputs["image"], self.model.num_levels)
+            levels = to_levels(inputs["image"], self.model.num_levels)
+            planes["image"] = self._of_particles(levels)
+            planes["known"] = self._of_particles(inputs["known"][..., None])
+        height, width, _ = self.model.image_shape
         for name, values in planes.items():
             pixels = ops.reshape(values, (-1, height * width, values.shape[-1]))
             found[name] = ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")

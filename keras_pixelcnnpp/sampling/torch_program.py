@@ -21,11 +21,11 @@ class RecordedSteps:
     `programs` is a dict that keeps them for the next pass.
     """
 
-    def __init__(self, choose, given, programs):
-        self.choose = choose
+    def __init__(self, functions, given, programs):
+        self.choose, self.after_row = functions
         self.given = given
         self._programs = programs
-        self._kind = (choose, *_kind(_tensors(given)))
+        self._kind = (functions, *_kind(_tensors(given)))
         self._prepared = {}  # the programs' steps for what is given
 
     @torch.inference_mode()
@@ -86,7 +86,8 @@ class Program:
         # The same tensor may be here twice, and different ones the next time.
         varying, given = keras.tree.map_structure(_alias, (varying, steps.given))
         with _Recorder() as recorder:
-            results = function(*varying, types.SimpleNamespace(choose=steps.choose, given=given))
+            functions = {"choose": steps.choose, "after_row": steps.after_row}
+            results = function(*varying, types.SimpleNamespace(**functions, given=given))
         return cls(recorder, varying, given, results), results
 
     def prepared(self, given):

@@ -61,7 +61,7 @@ class TestComplete:
 
     def test_samples_the_classes_from_the_posterior(self, answers, model, monkeypatch):
         certain = np.array([[0, 0, 1]], "float32")
-        monkeypatch.setattr(model, "class_probabilities", lambda images, observed_rows: certain)
+        monkeypatch.setattr(model, "class_probabilities", lambda images, observed: certain)
         found = answers.complete(IMAGES[0], 4)
         assert found.labels.tolist() == [2] * NUM_IMAGES
 
@@ -74,7 +74,7 @@ class TestClassify:
         assert list(found.probabilities.values()) == pytest.approx(expected, rel=1e-4)
         assert found.bits == pytest.approx(model.bits_per_dim(IMAGES[1:2])[0], rel=1e-5)
         lines = found.by_rows.axes[0].lines
-        of_two = model.class_probabilities(IMAGES[1:2], observed_rows=2)[0]
+        of_two = model.class_probabilities(IMAGES[1:2], observed=2)[0]
         plotted = sorted(line.get_ydata()[2] for line in lines)
         assert plotted == pytest.approx(sorted(of_two), rel=1e-4)
 

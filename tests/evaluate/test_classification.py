@@ -126,7 +126,7 @@ class TestCommand:
         assert report["rows"] == [0, 1, 2, 3, 4]
         train, split = tiny.tiny_split(24, 0), tiny.tiny_split(9, 1)
         model = keras.models.load_model(run.model_keras)
-        predicted = model.class_probabilities(split.images, observed_rows=range(5))
+        predicted = model.class_probabilities(split.images, observed=range(5))
         right = (predicted.argmax(axis=-1) == split.labels[:, None]).mean(axis=0)
         assert report["models"]["pixelcnnpp"]["accuracy"] == pytest.approx(right)
         mean = np.rint(train.images.mean(axis=0)).astype("uint8")

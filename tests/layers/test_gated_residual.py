@@ -5,7 +5,8 @@ from keras import ops
 from layer_checks import randomize, run, weights_of
 from reference_network import ReferencePixelCNN
 
-from keras_pixelcnnpp.layers.gated_residual import ResidualStack, SharedDropout, concat_elu
+from keras_pixelcnnpp.layers.arithmetic import concat_elu
+from keras_pixelcnnpp.layers.gated_residual import ResidualStack, SharedDropout
 
 
 @pytest.mark.parametrize(("shift", "columns"), [("down", (-1, 0, 1)), ("down_right", (-1, 0))])

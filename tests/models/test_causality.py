@@ -112,22 +112,23 @@ def test_blind_spot(cls, blind):
 class Leaking(EmbeddingConditioning):
     """Adds the mean over the row, which shows a pixel those to its right."""
 
-    def call(self, x, labels):
+    def call(self, x, labels, evaluation):
         return super().call(x, labels) + ops.mean(x, axis=3, keepdims=True)
 
 
 class LeakingChannels(EmbeddingConditioning):
     """Mirrors the channels, which shows a group the later ones of its own pixel."""
 
-    def call(self, x, labels):
+    def call(self, x, labels, evaluation):
         return super().call(x, labels) + ops.flip(x, axis=-1)
 
 
 class LeakingLater(FilmConditioning):
     """Leaks as much as a table says that is 0 at first."""
 
-    def call(self, x, labels):
-        return super().call(x + self.look_up(self.beta, labels) * ops.flip(x, axis=3), labels)
+    def call(self, x, labels, evaluation):
+        shown = self.look_up(self.beta, labels, x.dtype) * ops.flip(x, axis=3)
+        return super().call(x + shown, labels)
 
 
 class Unnormalized(LogisticMixtureHead):

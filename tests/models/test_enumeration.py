@@ -1,6 +1,7 @@
 """Every model of the family against the probabilities of all images that there are."""
 
 import functools
+import itertools
 
 import enumeration
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 from reference_mixture import ReferencePixel
-from scipy.special import logsumexp, softmax
+from scipy.special import log_softmax, logsumexp, softmax
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.distributions.levels import to_levels
@@ -56,6 +57,17 @@ class Case:
         images = np.repeat(image[None], SOME, axis=0)
         how = {"batch_size": 10_000, "verbose": 0, "seed": 0}
         return self.model.complete(images, known, label, **how, **arguments)
+
+    def guided(self, label, guidance, logit_scale):
+        """The law of sub-pixels p(l | y)^(1 + w) q(l)^-w, which `sample_guided` describes."""
+        classes = [enumeration.conditionals(law) for law in self.laws[:2]]
+        before, guided = np.zeros(2), []
+        for steps in map(np.stack, zip(*classes, strict=True)):
+            weights = log_softmax(logit_scale * before, axis=0)[..., None]
+            marginal = logsumexp(weights + steps, axis=0)
+            guided.append((1 + guidance) * steps[label] - guidance * marginal)
+            before = before[..., None] + steps
+        return enumeration.law_from_conditionals(guided)
 
     def at_temperature(self, label, temperature):
         """The law of a softmax's logits divided by T, or of a mixture's, its scales times T."""
@@ -113,9 +125,9 @@ def test_part_of_an_image_is_a_sum_over_all_endings(case):
         expected.append(np.stack([np.broadcast_to(each, (4,) * 4).ravel() for each in sums], 1))
     expected = np.stack(expected, axis=1)
     rows = range(height + 1)
-    scores = case.model.class_log_likelihoods(case.images, observed_rows=rows, batch_size=256)
+    scores = case.model.class_log_likelihoods(case.images, observed=rows, batch_size=256)
     np.testing.assert_allclose(scores, expected, atol=2e-4)
-    received = case.model.class_probabilities(case.images, observed_rows=rows, batch_size=256)
+    received = case.model.class_probabilities(case.images, observed=rows, batch_size=256)
     np.testing.assert_allclose(received, softmax(expected, axis=-1), atol=1e-4)
     np.testing.assert_array_equal(received[:, 0], 0.5)
     assert (np.ptp(received[:, -1]) > 0.01) == case.sees_labels
@@ -161,6 +173,50 @@ def test_temperature(chosen):
     for temperature in (0.4, 1.6):
         images = case.sample(1, seed=4, temperature=temperature)
         assert enumeration.chi_square(images, case.at_temperature(1, temperature)) > 1e-3
+
+
+def test_guided_samples_follow_their_law(case):
+    """With b = 1, q is the marginal p(x), and guidance by its full weight changes most."""
+    images = case.sample(1, seed=5, guidance=2.0, guidance_logit_scale=1.0)
+    assert enumeration.chi_square(images, case.guided(1, 2.0, 1.0)) > 1e-3
+    assert (enumeration.chi_square(images, case.laws[1]) < 1e-6) == case.sees_labels
+    images = case.sample(0, seed=5, guidance=1.0, guidance_logit_scale=0.1)
+    assert enumeration.chi_square(images, case.guided(0, 1.0, 0.1)) > 1e-3
+
+
+def every_mask(image_shape):
+    height, width, _ = image_shape
+    for bits in itertools.product([False, True], repeat=height * width):
+        yield np.reshape(bits, (height, width))
+
+
+def test_likelihood_of_any_part_is_a_sum_over_the_others(case):
+    """Within the error that it says itself, of 8 estimates by 512 particles."""
+    rows = [27, 141]
+    for mask in every_mask(case.image_shape):
+        same = (case.images[:, None] == case.images[rows]) | ~mask[..., None]
+        allowed = same.all(axis=(2, 3, 4)).T
+        expected = [[logsumexp(law[row]) for law in case.laws[:2]] for row in allowed]
+        scores, errors = case.model.class_log_likelihoods(
+            case.images[rows], 10_000, observed=mask, num_particles=512, standard_error=True
+        )
+        assert np.all(errors < 0.05)
+        assert np.all(np.abs(scores - expected) <= 6 * errors + 2e-4)
+
+
+def test_completions_follow_the_law_of_the_unknown_pixels(first):
+    """Also with guidance, whose law is one of images, too."""
+    given, how = first.images[201], {"num_particles": 512, "batch_size": 200_000}
+    mask = np.array([[False, True], [False, True]])
+    allowed = np.all((first.images == given)[:, mask], axis=(1, 2))
+    for guidance in (0.0, 1.5):
+        images = np.repeat(given[None], 4000, axis=0)
+        options = {"guidance": guidance, "guidance_logit_scale": 0.5, "seed": 3, "verbose": 0}
+        received = first.model.complete(images, mask, 0, **options, **how)
+        law = restricted(first.guided(0, guidance, 0.5), allowed)
+        assert enumeration.chi_square(received, law) > 1e-3
+        one = first.model.complete(images, mask, 0, num_particles=1, **options)
+        assert enumeration.chi_square(one, law) < 1e-6
 
 
 def test_completed_images_follow_the_law_of_what_is_unknown(first):

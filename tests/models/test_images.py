@@ -33,7 +33,7 @@ def test_all_that_is_asked_of_images_is_of_what_the_model_keeps(hybrid):
         lambda images: hybrid.predict(images, verbose=0),
         lambda images: hybrid(keras.ops.convert_to_tensor(images)),
         lambda images: hybrid.log_prob(images, LABELS),
-        lambda images: hybrid.class_probabilities(images, observed_rows=[1, 4]),
+        lambda images: hybrid.class_probabilities(images, observed=[1, 4]),
         lambda images: hybrid.evidence_map(images, LABELS, other),
         lambda images: hybrid.complete(images, 2, LABELS, seed=0, verbose=0),
     ):

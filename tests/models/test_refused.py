@@ -72,8 +72,13 @@ def models():
     return made
 
 
-SAMPLING = {"seed": [1.5, -1], "temperature": [0, float("nan")]}
-MASKS = [np.ones((3, 2), bool), np.arange(16).reshape(4, 4) % 2 == 1]  # no shape, no raster order
+SAMPLING = {
+    "seed": [1.5, -1],
+    "temperature": [0, float("nan")],
+    "guidance": [-0.5, float("inf"), "3"],
+    "guidance_logit_scale": [-1],
+}
+MASKS = [np.ones((3, 2), bool), np.ones((4, 4)), np.ones((3, 4, 4), bool)]
 WHOLE = {"images": IMAGES, "labels": LABELS}
 METHODS = each(
     ("log_prob", WHOLE, {"images": NO_IMAGES, "labels": [*NO_LABELS, None]}),
@@ -82,13 +87,16 @@ METHODS = each(
     (
         "class_probabilities",
         {"images": IMAGES},
-        {"batch_size": [2.5], "observed_rows": [-1, 5, 1.5, True, [1, 5], [[1]], "1"]},
+        {"batch_size": [2.5], "observed": [-1, 5, 1.5, True, [1, 5], [[1]], "1"]},
     ),
     ("evidence_map", {**WHOLE, "against": LABELS}, {"labels": [LABELS[:2]]}),
     ("sample", {}, {"labels": [[0, 3], [0.5]]}),
     ("sample", {"labels": LABELS}, {**SAMPLING, "batch_size": [0, 2.5]}),
-    ("complete", {**WHOLE, "observed_rows": 1}, {"images": NO_IMAGES, "labels": [[0, 1]]}),
-    ("complete", WHOLE, {"observed_rows": [5, *MASKS]}),
+    ("complete", {**WHOLE, "observed": 1}, {"images": NO_IMAGES, "labels": [[0, 1]]}),
+    ("complete", WHOLE, {"observed": [5, *MASKS]}),
+    ("complete", {**WHOLE, "observed": 1}, {"num_particles": [0, 1.5]}),
+    ("class_log_likelihoods", {"images": IMAGES}, {"observed": MASKS, "num_particles": [0]}),
+    ("bits_per_dim", {"images": IMAGES}, {"observed": [[1, 2], *MASKS]}),
     ("compile", {"optimizer": "adam"}, {"loss": ["mse"]}),
 )
 
@@ -172,7 +180,7 @@ def test_what_needs_classes(unconditional, method, arguments):
 
 
 @pytest.mark.parametrize(
-    ("method", "arguments"), [("log_prob", WHOLE), ("complete", {**WHOLE, "observed_rows": 2})]
+    ("method", "arguments"), [("log_prob", WHOLE), ("complete", {**WHOLE, "observed": 2})]
 )
 def test_labels_of_an_unconditional_model(unconditional, method, arguments):
     with pytest.raises(

@@ -44,7 +44,7 @@ def test_an_image_has_its_score_in_every_batch(hybrid, padded, monkeypatch):
 def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
     """Features of two classes at most: in scores of arrays, and wherever the model is called."""
     whole, rows = hybrid.class_log_likelihoods(IMAGES), np.arange(5)
-    by_rows = hybrid.class_log_likelihoods(IMAGES, observed_rows=rows)
+    by_rows = hybrid.class_log_likelihoods(IMAGES, observed=rows)
     probabilities = hybrid.class_probabilities(IMAGES)
     width = max(*hybrid.widths, hybrid.distribution.num_parameters)
     monkeypatch.setattr(scoring, "MAX_FEATURES", 2 * 16 * width)
@@ -57,7 +57,7 @@ def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
     monkeypatch.setattr(type(hybrid), "pixel_parameters", watched)
     hybrid._compiled_functions.scorers.clear()
     np.testing.assert_allclose(hybrid.class_log_likelihoods(IMAGES), whole, rtol=3e-6)
-    received = hybrid.class_log_likelihoods(IMAGES, observed_rows=rows)
+    received = hybrid.class_log_likelihoods(IMAGES, observed=rows)
     np.testing.assert_allclose(received, by_rows, rtol=3e-6)
     # So their differences, which make the posterior, agree to twice that; a posterior may be too
     # small for float32.
@@ -84,11 +84,11 @@ def test_no_image_at_all(hybrid):
 
 def test_all_rows_are_the_image_and_one_number_is_one_of_several(hybrid):
     whole = hybrid.class_probabilities(IMAGES)
-    each = hybrid.class_probabilities(IMAGES, observed_rows=range(5))
+    each = hybrid.class_probabilities(IMAGES, observed=range(5))
     assert each.shape == (12, 5, 3)
     np.testing.assert_allclose(each[:, 4], whole, atol=1e-5)
-    np.testing.assert_array_equal(hybrid.class_probabilities(IMAGES, observed_rows=2), each[:, 2])
+    np.testing.assert_array_equal(hybrid.class_probabilities(IMAGES, observed=2), each[:, 2])
     np.testing.assert_array_equal(
-        hybrid.class_probabilities(IMAGES, observed_rows=[3, 1]), each[:, [3, 1]]
+        hybrid.class_probabilities(IMAGES, observed=[3, 1]), each[:, [3, 1]]
     )
     np.testing.assert_allclose(each[:, 0], np.tile(softmax(OFFSETS), (12, 1)), rtol=1e-5)

@@ -6,44 +6,53 @@ from backend_tools import compiled
 from keras import ops
 from layer_checks import randomize
 
+from keras_pixelcnnpp.backend import write
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES
+from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 
 def incremental_parameters(model, images, labels):
-    """Mixture parameters `(N, height, width, num_parameters)` while `images` are forced."""
+    """Parameters `(N, K, height, width, num_parameters)` while `images` are forced."""
     count, height, width, channels = images.shape
     pixels = images.reshape(count, height * width, channels).transpose(1, 0, 2)
     pixels = ops.convert_to_tensor(pixels.astype("float32"))
-    num_parameters = model.network.num_parameters
+    candidates = 1 if labels is None else labels.shape[1]
+    incremental_pass = IncrementalPass(model, candidates)
 
-    def choose(parameters, row, column):
-        pixel = ops.take(pixels, row * width + column, axis=0)
-        return ops.concatenate([pixel, parameters], axis=-1)
+    def choose(parameters, row, column, found):
+        index = row * width + column
+        parameters = ops.broadcast_to(parameters[:, :, 0, 0], found.shape[1:])
+        return ops.take(pixels, index, axis=0), write(found, index, parameters)
 
     def run(labels):
-        return IncrementalPass(model).run(labels, count, choose, channels + num_parameters)
+        shape = (height * width, count, candidates, model.network.num_parameters)
+        return incremental_pass.run(labels, count, choose, carry=ops.zeros(shape))
 
-    labels = None if labels is None else ops.convert_to_tensor(np.int32(labels))
-    records = ops.convert_to_numpy(compiled(run)(labels))
-    records = records.transpose(2, 0, 1, 3)
-    np.testing.assert_array_equal(records[..., :channels], images)
-    return records[..., channels:]
+    labels = None if labels is None else ops.convert_to_tensor(labels)
+    levels, found = map(ops.convert_to_numpy, compiled(run)(labels))
+    np.testing.assert_array_equal(levels.transpose(2, 0, 1, 3), images)
+    found = found.transpose(1, 2, 0, 3)
+    return found.reshape(count, candidates, height, width, -1)
 
 
-def check(rng, tolerance=1e-4, labels=(0, 1, 2), **arguments):
-    """Compares both passes for random images and weights that no initializer gives."""
+def check(rng, tolerance=1e-4, labels=((0,), (1,), (2,)), **arguments):
+    """Compares both passes for random images and weights that no initializer gives.
+
+    `labels` are those that each of the three images is evaluated under.
+    """
     options = {"num_classes": 3, "filters": 4, "num_mixtures": 2, "conditioning": "bias"}
-    options |= {"num_blocks": 1, "conditioned_blocks": "all"}
-    model = PixelCNNPlusPlus(**{**options, **arguments})
+    options |= {"num_blocks": 1, "conditioned_blocks": "all", **arguments}
+    cls = options.pop("cls", PixelCNNPlusPlus)
+    model = cls(**{name: value for name, value in options.items() if value is not None})
     images = rng.integers(0, 256, (3, *model.image_shape)).astype("uint8")
-    labels = None if model.num_classes == 0 else np.array(labels)
-    model.initialize(images, labels)
+    labels = None if model.num_classes == 0 else np.int32(labels)
+    model.initialize(images, None if labels is None else labels[:, 0])
     randomize(model.network, scale=0.1)
-    candidates = None if labels is None else ops.convert_to_tensor(np.int32(labels)[:, None])
-    expected = ops.convert_to_numpy(model.pixel_parameters(images, candidates))[:, 0]
+    candidates = None if labels is None else ops.convert_to_tensor(labels)
+    expected = ops.convert_to_numpy(model.pixel_parameters(images, candidates))
     received = incremental_parameters(model, to_levels(images, model.num_levels), labels)
     # Relative to the largest parameter of the same pixel: some are 0.
     scale = np.abs(expected).max(axis=-1, keepdims=True)
@@ -81,6 +90,20 @@ ONCE = [
 )
 def test_parameters_are_those_of_the_whole_image(rng, arguments):
     check(rng, **{"num_resolutions": 1, **arguments})
+
+
+@pytest.mark.parametrize("arguments", [CASES[0], *ONCE[:5], *ONCE[-2:]])
+def test_labels_side_by_side(rng, arguments):
+    labels = [[0, 1, 2], [2, 1, 0], [1, 1, 2]]
+    check(rng, labels=labels, **{"num_resolutions": 1, **arguments})
+
+
+@pytest.mark.parametrize("head", ["categorical", "logistic_mixture"])
+@pytest.mark.parametrize("cls", [PixelCNN, GatedPixelCNN])
+def test_labels_side_by_side_in_masked_networks(rng, cls, head):
+    sizes = {"filters": 12, "conditioned_blocks": None, "num_resolutions": None}
+    labels = [[0, 1, 2], [2, 1, 0], [1, 1, 2]]
+    check(rng, labels=labels, cls=cls, head=head, image_shape=(3, 4, 3), num_levels=5, **sizes)
 
 
 def test_mixed_precision(rng):

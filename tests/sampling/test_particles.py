@@ -1,0 +1,36 @@
+"""Systematic resampling, against its definition."""
+
+import numpy as np
+from keras import ops
+from scipy.special import logsumexp
+
+from keras_pixelcnnpp.sampling.particles import particle_at, resample
+
+
+def test_counts_are_those_of_the_weights(rng):
+    spread = rng.uniform(0.2, 2, (50, 1))
+    log_weights = (spread * rng.normal(size=(50, 16))).astype("float32")
+    uniform = rng.random((50, 1)).astype("float32")
+    chosen, after, log_mean = map(
+        ops.convert_to_numpy, resample(*map(ops.convert_to_tensor, (log_weights, uniform)))
+    )
+    weights = np.exp(log_weights - logsumexp(log_weights, axis=1, keepdims=True))
+    poor = 1 / (weights**2).sum(axis=1) < 8
+    assert 0 < poor.sum() < 50
+    counts = np.stack([np.bincount(row, minlength=16) for row in chosen])
+    # Each particle appears as often as its share says, rounded down or up.
+    assert np.all(np.abs(counts - 16 * weights)[poor] < 1 + 1e-4)
+    np.testing.assert_array_equal(after[poor], 0)
+    expected = logsumexp(log_weights[poor], axis=1) - np.log(16)
+    np.testing.assert_allclose(log_mean[poor, 0], expected, rtol=1e-5, atol=1e-5)
+    # The others stay as they are.
+    np.testing.assert_array_equal(chosen[~poor], np.tile(np.arange(16), (sum(~poor), 1)))
+    np.testing.assert_array_equal(after[~poor], log_weights[~poor])
+    np.testing.assert_array_equal(log_mean[~poor], 0)
+
+
+def test_a_particle_without_weight_is_never_chosen():
+    weights = ops.convert_to_tensor(np.float32([[0, 0.3, 0.7, 0]]))
+    positions = ops.convert_to_tensor(np.float32([[2.0**-32, 0.2999, 0.3001, 1 - 2.0**-24]]))
+    chosen = ops.convert_to_numpy(particle_at(weights, positions))
+    np.testing.assert_array_equal(chosen, [[1, 1, 2, 2]])
