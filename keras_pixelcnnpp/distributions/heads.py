@@ -80,10 +80,10 @@ class LogisticMixtureHead(Head):
             parameters, noise, self.channels, self.num_levels, temperature
         )
 
-    def level_log_probs(self, parameters, earlier, temperature=None):
-        """Nats `(..., num_levels)`; see `logistic_mixture.level_log_probs`."""
+    def level_log_probs(self, parameters, earlier, temperature=None, first=0, size=1, count=None):
+        """Nats `(..., count)`; see `logistic_mixture.level_log_probs`."""
         return logistic_mixture.level_log_probs(
-            parameters, earlier, self.channels, self.num_levels, temperature
+            parameters, earlier, self.channels, self.num_levels, temperature, first, size, count
         )
 
 
@@ -124,15 +124,24 @@ class CategoricalHead(Head):
         for table in self.tables.values():
             table.build()
 
-    def level_log_probs(self, parameters, earlier, temperature=None):
-        """As `LogisticMixtureHead.level_log_probs`."""
+    def level_log_probs(self, parameters, earlier, temperature=None, first=0, size=1, count=None):
+        """Nats `(..., count)`; see `logistic_mixture.level_log_probs`."""
         channel = len(earlier)
         logits = ops.split(parameters, self.channels, axis=-1)[channel]
         for index, levels in enumerate(earlier):
             if self.tables:
                 table = self.tables[f"{channel}_given_{index}"]
                 logits = logits + table(ops.cast(levels[..., 0], "int32"))
-        return ops.log_softmax(logits if temperature is None else logits / temperature, axis=-1)
+        logits = logits if temperature is None else logits / temperature
+        if count is not None:
+            levels = ops.cast(first, "int32") + ops.arange(size * count, dtype="int32")
+            inside = levels < self.num_levels
+            levels = ops.minimum(levels, self.num_levels - 1)
+            levels = ops.broadcast_to(levels, (*ops.shape(logits)[:-1], size * count))
+            logits = ops.where(inside, ops.take_along_axis(logits, levels, axis=-1), -1e30)
+            logits = ops.reshape(logits, (-1, *logits.shape[1:-1], count, size))
+            logits = ops.logsumexp(logits, axis=-1)
+        return ops.log_softmax(logits, axis=-1)
 
     def log_prob(self, parameters, levels, temperature=None):
         """Log-probability of pixels, all their channels together: `(...)`, nats."""

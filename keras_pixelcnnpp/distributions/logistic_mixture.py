@@ -107,23 +107,34 @@ def log_probability_of_level(values, means, log_scales, num_levels):
     return ops.where(at_lowest, log_below, ops.where(at_highest, log_above, log_inner))
 
 
-def probabilities_of_levels(means, log_scales, num_levels):
-    """Probabilities of all levels under each component: `(..., M, num_levels)` from `(..., M)`.
+def interval_probabilities(means, log_scales, num_levels, first, size, count):
+    """Probabilities of `count` intervals of `size` levels, from level `first` on.
 
-    As `log_probability_of_level`, but one exponential is enough for both sigmoids. Probabilities
-    below 1e-17 are not smaller than that.
+    The formula of `log_probability_of_level`, of wider bins, without logarithms.
+
+    Args:
+        means: Float tensor `(..., M)`.
+        log_scales: Float tensor `(..., M)`.
+        num_levels: Integer, number of levels.
+        first: Tensor of whole numbers `(..., 1)`, or 0.
+        size: Integer. The last interval may reach beyond the levels.
+        count: Integer.
+
+    Returns:
+        Tensor `(..., M, count)`; 0 for intervals beyond the levels.
     """
-    values = scale_to_unit(ops.arange(num_levels), num_levels, means.dtype)
+    lowest = ops.cast(first, means.dtype) + size * ops.arange(count, dtype=means.dtype)
+    lowest = ops.expand_dims(lowest, -2)  # (..., 1, count)
     inverse_scales = ops.exp(-log_scales)[..., None]
-    half = inverse_scales / (num_levels - 1)
-    offset = ops.exp(ops.clip((means[..., None] - values) * inverse_scales, -40.0, 40.0))
-    shift = ops.exp(-half)
-    below = 1.0 + offset * shift  # inverse of sigmoid(b)
-    above = 1.0 + shift / offset  # inverse of sigmoid(-a)
-    at_lowest = values < values[0] + 1e-6
-    at_highest = values > values[-1] - 1e-6
-    inner = -ops.expm1(-2.0 * half) / (below * above)
-    return ops.where(at_lowest, 1.0 / below, ops.where(at_highest, 1.0 / above, inner))
+    half = inverse_scales * (size / (num_levels - 1))
+    centers = scale_to_unit(lowest + (size - 1) / 2, num_levels, means.dtype)
+    centered = (centers - means[..., None]) * inverse_scales
+    below = ops.sigmoid(half + centered)
+    above = ops.sigmoid(half - centered)
+    inner = -ops.expm1(-2.0 * half) * (below * above)
+    upper = ops.where(lowest < num_levels, above, 0.0)
+    inner = ops.where(lowest + size < num_levels, inner, upper)
+    return ops.where(lowest < 1, below, inner)
 
 
 def component_log_probabilities(mixture, levels, num_levels):
@@ -191,7 +202,9 @@ def sample(parameters, noise, channels, num_levels, temperature=1.0):
     return ops.concatenate(levels, axis=-1)
 
 
-def level_log_probs(parameters, earlier, channels, num_levels, temperature=None):
+def level_log_probs(
+    parameters, earlier, channels, num_levels, temperature=None, first=0, size=1, count=None
+):
     """Log-probability of every level of one sub-pixel, given the earlier ones of its pixel.
 
     The earlier sub-pixels shift the means, and say which components are likely.
@@ -202,9 +215,12 @@ def level_log_probs(parameters, earlier, channels, num_levels, temperature=None)
         channels: Integer.
         num_levels: Integer, number of levels.
         temperature: Tensor `(..., 1)`, as in `sample`, or `None` for 1.
+        first: Tensor of whole numbers `(..., 1)`: with `count`, where to begin.
+        size: Integer: with `count`, how many levels are taken together.
+        count: Integer, how many levels (or intervals of them) there are; `None` for all levels.
 
     Returns:
-        Tensor `(..., num_levels)`, nats, normalized.
+        Tensor `(..., count)`, nats, given that the level is one of them.
     """
     mixture = split(parameters, channels, temperature)
     log_weights = mixture.logits
@@ -214,10 +230,15 @@ def level_log_probs(parameters, earlier, channels, num_levels, temperature=None)
         mean = mixture.mean_of(channel, values[:channel])
         log_scales = mixture.log_scales[channel]
         log_weights = log_weights + log_probability_of_level(value, mean, log_scales, num_levels)
-    per_component = probabilities_of_levels(
-        mixture.mean_of(len(values), values), mixture.log_scales[len(values)], num_levels
+    per_component = interval_probabilities(
+        mixture.mean_of(len(values), values),
+        mixture.log_scales[len(values)],
+        num_levels,
+        first,
+        size,
+        count or num_levels,
     )
-    weights = ops.expand_dims(ops.softmax(log_weights, axis=-1), -1)
+    weights = ops.exp(ops.expand_dims(ops.log_softmax(log_weights, axis=-1), -1))
     probabilities = ops.maximum(ops.sum(weights * per_component, axis=-2), 1e-30)
     return ops.log(probabilities / ops.sum(probabilities, axis=-1, keepdims=True))
 

@@ -1,9 +1,23 @@
 """Guidance by the model's own classes: samples that are more typical of their class."""
 
+import math
+
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.distributions.heads import Head, first_level_above
+
+# More levels are sampled as two digits, with some 2 * sqrt(num_levels) evaluations of each
+# component instead of num_levels: at 256 levels of ten classes these take longer than the network.
+MAX_LEVELS_AT_ONCE = 32
+
+
+def digits(num_levels: int) -> list[tuple[int, int]]:
+    """The digits of a level, highest first: for each, its unit and how many values it has."""
+    if num_levels <= MAX_LEVELS_AT_ONCE:
+        return [(1, num_levels)]
+    unit = math.isqrt(num_levels - 1) + 1
+    return [(unit, -(-num_levels // unit)), (1, unit)]
 
 
 def sample_guided(
@@ -21,12 +35,13 @@ def sample_guided(
         p(l | y)^(1 + w) q(l)^(-w)  with  q(l) = sum_k softmax(b r)_k p(l | k)
 
     for the class y, the `guidance` w, the `guidance_logit_scale` b, and the log-likelihood r_k of
-    all earlier sub-pixels under class k. With b = 1, q is the model's own p(x).
+    all earlier sub-pixels under class k. With b = 1, q is the model's own p(x). More than
+    `MAX_LEVELS_AT_ONCE` levels are written as two digits, and l is one digit after the other.
 
     Args:
         head: The distribution of a pixel.
         parameters: Float tensor `(batch, num_classes, num_parameters)`.
-        noise: Uniform float tensor `(batch, channels)` in (0, 1).
+        noise: Uniform float tensor `(batch, channels * digits)` in (0, 1).
         log_likelihood: Float tensor `(batch, num_classes)`, r, nats.
         inputs: Dict of `"label"`, int `(batch, 1)`, and `"temperature"`, `"guidance"` and
             `"guidance_logit_scale"`, float `(batch, 1)`.
@@ -45,19 +60,28 @@ def sample_guided(
     num_classes = parameters.shape[1]
     of_class = ops.equal(inputs["label"], ops.arange(num_classes, dtype="int32"))
     of_class = ops.cast(of_class, "float32")[..., None]  # (batch, num_classes, 1)
+    temperature = inputs["temperature"][:, None]
+    uniform = iter(ops.split(noise, noise.shape[1], axis=1))
     for channel in range(head.channels):
         earlier = [ops.expand_dims(level, 1) for level in levels]
-        log_probs = head.level_log_probs(parameters, earlier, inputs["temperature"][:, None])
-        weights = ops.log_softmax(inputs["guidance_logit_scale"] * log_likelihood, axis=1)
-        marginal = ops.logsumexp(weights[..., None] + log_probs, axis=1)
-        own = ops.sum(of_class * log_probs, axis=1)  # (batch, num_levels)
-        guided = ops.log_softmax(own + inputs["guidance"] * (own - marginal), axis=-1)
-        level = first_level_above(guided, noise[:, channel : channel + 1])
-        if known is not None:
-            level = ops.where(known[0], known[1][:, channel : channel + 1], level)
-        index = ops.cast(level, "int32")
-        log_prob = log_prob + ops.take_along_axis(guided, index, axis=1)[:, 0]
-        index = ops.repeat(index[:, None], num_classes, axis=1)
-        log_likelihood = log_likelihood + ops.take_along_axis(log_probs, index, axis=2)[..., 0]
+        level = ops.zeros_like(noise[:, :1])
+        for unit, count in digits(head.num_levels):
+            log_probs = head.level_log_probs(
+                parameters, earlier, temperature, level[:, None], unit, count
+            )
+            weights = ops.log_softmax(inputs["guidance_logit_scale"] * log_likelihood, axis=1)
+            marginal = ops.logsumexp(weights[..., None] + log_probs, axis=1)
+            own = ops.sum(of_class * log_probs, axis=1)  # (batch, count)
+            guided = ops.log_softmax(own + inputs["guidance"] * (own - marginal), axis=-1)
+            digit = first_level_above(guided, next(uniform))
+            if known is not None:
+                wanted = (known[1][:, channel : channel + 1] - level) // unit
+                digit = ops.where(known[0], wanted, digit)
+            index = ops.cast(digit, "int32")
+            log_prob = log_prob + ops.take_along_axis(guided, index, axis=1)[:, 0]
+            index = ops.repeat(index[:, None], num_classes, axis=1)
+            found = ops.take_along_axis(log_probs, index, axis=2)[..., 0]
+            log_likelihood = log_likelihood + found
+            level = level + unit * digit
         levels.append(level)
     return ops.concatenate(levels, axis=-1), log_likelihood, log_prob

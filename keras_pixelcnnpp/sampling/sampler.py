@@ -16,7 +16,7 @@ from keras_pixelcnnpp.checks import (
 )
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.sampling.guidance import sample_guided
+from keras_pixelcnnpp.sampling.guidance import digits, sample_guided
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 from keras_pixelcnnpp.sampling.particles import particle_at, resample
 
@@ -91,8 +91,13 @@ def sample_images(
     if count == 0:
         return np.zeros((0, *model.image_shape), "uint8"), np.zeros(0, "float32")
 
+    noise_size = model.distribution.noise_size
+    if options.guidance:
+        noise_size = model.image_shape[-1] * len(digits(model.num_levels))
+    noise_shape = (*model.image_shape[:2], noise_size)
+
     def with_noise(rows):
-        noise = [_noise(model, int(seed), int(row), num_particles) for row in rows]
+        noise = [_noise(noise_shape, int(seed), int(row), num_particles) for row in rows]
         noise = {name: np.stack([one[name] for one in noise]) for name in noise[0]}
         return {**noise, **{name: value[rows] for name, value in inputs.items()}}
 
@@ -105,9 +110,8 @@ def sample_images(
     return tuple(result[:count] for result in results)
 
 
-def _noise(model, seed, index, num_particles):
+def _noise(shape, seed, index, num_particles):
     """Uniform noise of an image, of its index and the seed alone, whatever the batch size."""
-    shape = (*model.image_shape[:2], model.distribution.noise_size)
     # Open at both ends: the logarithms of 0 and of 1 - 1 are infinite.
     tiny, below_one = np.float32(2.0**-32), np.float32(1.0 - 2.0**-24)
 
@@ -117,7 +121,7 @@ def _noise(model, seed, index, num_particles):
 
     if num_particles == 1:
         return {"noise": uniform(shape)}
-    rows = model.image_shape[0] + 1  # after each row, and to choose one in the end
+    rows = shape[0] + 1  # after each row, and to choose one in the end
     return {"noise": uniform((num_particles, *shape), 2), "row_noise": uniform((rows,), 3)}
 
 
@@ -179,9 +183,9 @@ class PixelSampler:
     Call arguments:
         inputs: Dict of
             `"label"`, int `(batch,)` (absent for an unconditional model);
-            `"noise"`, uniform in (0, 1), `(batch, height, width, noise_size)` of the head, or with
-            particles `(batch, particles, height, width, noise_size)`, and then
-            `"row_noise"`, `(batch, height + 1)`;
+            `"noise"`, uniform in (0, 1), `(batch, height, width, n)` with the `noise_size` of the
+            head or as many as `sample_guided` takes; with particles `(batch, particles, height,
+            width, n)`, and then `"row_noise"`, `(batch, height + 1)`;
             `"temperature"`, and `"guidance"` and `"guidance_logit_scale"`, float `(batch,)`;
             `"image"`, int `(batch, height, width, channels)`, and `"known"`, boolean `(batch,
             height, width)`: the pixels that are taken from the image (both may be absent).
@@ -241,7 +245,7 @@ class PixelSampler:
             levels, carry["log_likelihood"], log_prob = sample_guided(
                 head,
                 parameters,
-                noise[:, -head.channels :],
+                noise,
                 carry["log_likelihood"],
                 inputs,
                 known,

@@ -14,6 +14,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES
+from keras_pixelcnnpp.sampling import guidance
 
 NONE = -1
 LABELS = (0, 1, NONE)
@@ -58,9 +59,10 @@ class Case:
         how = {"batch_size": 10_000, "verbose": 0, "seed": 0}
         return self.model.complete(images, known, label, **how, **arguments)
 
-    def guided(self, label, guidance, logit_scale):
+    def guided(self, label, guidance, logit_scale, digits=1):
         """The law of sub-pixels p(l | y)^(1 + w) q(l)^-w, which `sample_guided` describes."""
-        classes = [enumeration.conditionals(law) for law in self.laws[:2]]
+        base = {1: 4, 2: 2}[digits]
+        classes = [enumeration.conditionals(law, base) for law in self.laws[:2]]
         before, guided = np.zeros(2), []
         for steps in map(np.stack, zip(*classes, strict=True)):
             weights = log_softmax(logit_scale * before, axis=0)[..., None]
@@ -184,6 +186,16 @@ def test_guided_samples_follow_their_law(case):
     assert enumeration.chi_square(images, case.guided(0, 1.0, 0.1)) > 1e-3
 
 
+@pytest.mark.parametrize("chosen", [FIRST, *CASES[-1:]])
+def test_guidance_of_many_levels_is_that_of_their_digits(chosen, monkeypatch):
+    monkeypatch.setattr(guidance, "MAX_LEVELS_AT_ONCE", 2)
+    case = made(*chosen)
+    case.model._compiled_functions.samplers.clear()
+    images = case.sample(1, seed=5, guidance=2.0, guidance_logit_scale=1.0)
+    assert enumeration.chi_square(images, case.guided(1, 2.0, 1.0, digits=2)) > 1e-3
+    case.model._compiled_functions.samplers.clear()
+
+
 def every_mask(image_shape):
     height, width, _ = image_shape
     for bits in itertools.product([False, True], repeat=height * width):
@@ -209,11 +221,11 @@ def test_completions_follow_the_law_of_the_unknown_pixels(first):
     given, how = first.images[201], {"num_particles": 512, "batch_size": 200_000}
     mask = np.array([[False, True], [False, True]])
     allowed = np.all((first.images == given)[:, mask], axis=(1, 2))
-    for guidance in (0.0, 1.5):
+    for weight in (0.0, 1.5):
         images = np.repeat(given[None], 4000, axis=0)
-        options = {"guidance": guidance, "guidance_logit_scale": 0.5, "seed": 3, "verbose": 0}
+        options = {"guidance": weight, "guidance_logit_scale": 0.5, "seed": 3, "verbose": 0}
         received = first.model.complete(images, mask, 0, **options, **how)
-        law = restricted(first.guided(0, guidance, 0.5), allowed)
+        law = restricted(first.guided(0, weight, 0.5), allowed)
         assert enumeration.chi_square(received, law) > 1e-3
         one = first.model.complete(images, mask, 0, num_particles=1, **options)
         assert enumeration.chi_square(one, law) < 1e-6

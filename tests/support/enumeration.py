@@ -49,13 +49,16 @@ def log_law(model, label):
     return log_probs - logsumexp(log_probs)
 
 
-def conditionals(log_probs):
+def conditionals(log_probs, base=4):
     """Log-probability of each sub-pixel given the earlier ones, as four arrays.
 
-    The k-th has the shape `(4,) * (k + 1)`; its last axis is the sub-pixel.
+    The k-th has the shape `(4,) * (k + 1)`; its last axis is the sub-pixel. With a `base` of 2 it
+    is that of each of the eight binary digits.
     """
-    joint = log_probs.reshape(4, 4, 4, 4)
-    prefixes = [logsumexp(joint, axis=tuple(range(k + 1, 4))) for k in range(3)] + [joint]
+    count = {4: 4, 2: 8}[base]
+    joint = log_probs.reshape((base,) * count)
+    prefixes = [logsumexp(joint, axis=tuple(range(k + 1, count))) for k in range(count - 1)]
+    prefixes.append(joint)
     first = prefixes[0]
     return [first] + [after - before[..., None] for before, after in itertools.pairwise(prefixes)]
 
