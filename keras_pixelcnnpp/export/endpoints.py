@@ -141,7 +141,8 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             temperatures = tf.fill(tf.shape(labels), temperature)
             noise = _noise(model, seed, positions)
             sampler_inputs = {"label": labels, "noise": noise, "temperature": temperatures}
-            return {"images": PixelSampler(model)(sampler_inputs)}
+            images, _ = PixelSampler(model)(sampler_inputs)
+            return {"images": images}
 
         inputs = [labels, tf.range(tf.shape(labels)[0])]
         return _in_parts(
