@@ -1,7 +1,9 @@
 """A trained model used as it is: a preset, a run or a file."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,26 +16,26 @@ from keras_pixelcnnpp.run import RunFolder
 
 
 class TrainedModel(NamedTuple):
-    """A model, where it was found, and how it reads images of another aspect ratio."""
+    """A model, where it was found, and how it reads image files: arguments of `read_image`."""
 
     model: AutoregressiveModel
     source: str
-    resize: str = "center_crop"
+    reading: Mapping[str, Any] = MappingProxyType({})
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
         """The model of a run, a preset with weights, or a `.keras` file; `UserError` if none."""
-        path, resize = Path(source), "center_crop"
+        path, reading = Path(source), {}
         # The model of a run reads images as the run does.
         run = RunFolder(path.parent if path.name == "model.keras" else path)
         if run.exists():
-            resize = run.read_config()["data"].get("resize", resize)
+            reading = run.reading()
             model = load_trained_model(run.require_model("pixelcnnpp"))
         elif path.suffix == ".keras":
             model = load_trained_model(path)
         else:
             model = AutoregressiveModel.from_preset(source)
-        return cls(model, str(source), resize)
+        return cls(model, str(source), reading)
 
     def classify(self, images: np.ndarray) -> dict:
         """As `SavedModelClassifier.classify`, but without the log-likelihoods."""

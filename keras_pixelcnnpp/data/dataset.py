@@ -1,7 +1,7 @@
 """Labeled images and a dataset of them in splits: some, all with a label, a part held out."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -203,6 +203,30 @@ class Dataset:
             raise UserError(f"The split {split} has no {'labeled ' * with_labels}image.")
         return chosen
 
+    def with_classes(self, class_names: Sequence[str], in_order: bool = False) -> "Dataset":
+        """Returns the same images with the labels that a model of `class_names` has for them.
+
+        Args:
+            class_names: The names of the model's classes.
+            in_order: Whether the first class is taken for the model's first, and so on, whatever
+                their names are. Otherwise the names tell.
+
+        Raises:
+            UserError: If the model doesn't have some of the classes.
+        """
+        names = class_names[: self.num_classes] if in_order else self.class_names
+        if len(names) < self.num_classes or not {*names} <= {*class_names}:
+            raise UserError(
+                f"{self.name} has classes that the model was not trained on. Expected: "
+                f"{', '.join(class_names)}. Received: {', '.join(self.class_names)}. "
+                "--classes-in-order takes the first for the first, and so on"
+            )
+        labels = np.array([*map(class_names.index, names), -1], dtype="int32")
+        splits = {
+            name: replace(split, labels=labels[split.labels]) for name, split in self.splits.items()
+        }
+        return replace(self, class_names=tuple(class_names), splits=splits)
+
     def counts(self) -> dict[str, list[int]]:
         """Returns the number of images by split: of each class in order, then without label.
 
@@ -312,6 +336,5 @@ def duplicates_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
     if not in_splits + in_classes:
         return ()
     splits, classes = counted(in_splits), counted(in_classes)
-    return (
-        f"Exact duplicates: {splits} in more than one split, {classes} in more than one class.",
-    )
+    note = f"Exact duplicates: {splits} in more than one split, {classes} in more than one class."
+    return (note,)

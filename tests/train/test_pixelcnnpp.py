@@ -14,7 +14,7 @@ from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train import pixelcnnpp as training_module
 from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.loop import Start
-from keras_pixelcnnpp.train.options import BaselineOptions, overrides, resolve_options
+from keras_pixelcnnpp.train.options import BaselineOptions, baseline_training, resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
 TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
@@ -87,7 +87,7 @@ def test_images_without_a_label_are_trained_on(tmp_path, labeled):
 
 def train_cnn(path, dataset):
     run = RunFolder(path)
-    options = overrides(BaselineOptions(data="", run=path, epochs=1, horizontal_flip=False))
+    options = baseline_training(BaselineOptions(run=path, epochs=1, horizontal_flip=False))
     data, start = tiny.tiny_data_config(dataset), Start(verbose=0)
     return train_baseline(dataset, run, options, data, start)
 
