@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from keras_pixelcnnpp.backend import full_float32
 from keras_pixelcnnpp.checks import checked_images, require_temperature
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.images import png_bytes
+from keras_pixelcnnpp.data.images import check_channels, png_bytes
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
@@ -42,6 +42,7 @@ UNKNOWN = 200  # the gray of what the model doesn't see
 def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
     """Samples images of each class, holds them against real ones, writes and prints it all."""
     config = folder.read_config()
+    check_channels(config["data"]["image_shape"])  # of what files can hold
     model_file = folder.require_model("pixelcnnpp")
     temperatures = parse_temperatures(options.temperatures)
     real = cnn = comparison = None

@@ -1,4 +1,5 @@
 import csv
+import html
 import io
 import json
 import re
@@ -237,7 +238,8 @@ def test_other_data_are_measured_whole_and_beside_the_run_s_own(pixelcnnpp, run,
     source = run.read_config()["data"]["source"]
     assert "9 images of the split validation" in done(pixelcnnpp(*command, "--data", source))
     done(pixelcnnpp("evaluate", "report", "--run", run.path))
-    text = re.sub("<[^>]*>", "", (run.reports / "index.html").read_text(encoding="utf-8"))
+    page = (run.reports / "index.html").read_text(encoding="utf-8")
+    text = html.unescape(re.sub("<[^>]*>", "", page))
     for words in ("30 images of the split all", "6 images of the split test", "confusion"):
         assert words in text
     (line,) = [line for line in text.split("pixelcnnpp ") if "test only.npz" in line]
