@@ -141,6 +141,8 @@ class RunFolder:
                 f"{known['source']} has changed since the run was trained on it, so images of its "
                 "training may be in other splits now. Restore it, or name data with --data."
             )
+        if len(known["class_names"]) < 2:
+            return dataset  # the model knows no classes
         return dataset.with_classes(known["class_names"], classes_in_order)
 
     def training_images(self, dataset: Dataset) -> LabeledImages:
@@ -188,10 +190,6 @@ class RunFolder:
             white_level=known.get("white_level"),
             make_splits=make_splits,
         )
-
-    def reading(self) -> dict:
-        """How image files are read for the run's models: arguments of `read_image`."""
-        return reading(self.read_config()["data"])
 
     def measured_on(self, source: str) -> "RunFolder":
         """This run with the reports and samples of an evaluation on other data: a folder for each.
@@ -384,7 +382,7 @@ _IS_VALID = {
 }
 
 
-def reading(data: dict) -> dict:
+def how_to_read(data: dict) -> dict:
     """The arguments of `read_image` in a section `data`, or in an export's configuration."""
     return {name: data[name] for name in ("resize", "white_level") if name in data}
 

@@ -1,9 +1,7 @@
 """A trained model used as it is: a preset, a run or a file."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +10,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.run import RunFolder, how_to_read
 
 
 class TrainedModel(NamedTuple):
@@ -20,7 +18,7 @@ class TrainedModel(NamedTuple):
 
     model: AutoregressiveModel
     source: str
-    reading: Mapping[str, Any] = MappingProxyType({})
+    reading: dict
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
@@ -29,7 +27,7 @@ class TrainedModel(NamedTuple):
         # The model of a run reads images as the run does.
         run = RunFolder(path.parent if path.name == "model.keras" else path)
         if run.exists():
-            reading = run.reading()
+            reading = how_to_read(run.read_config()["data"])
             model = load_trained_model(run.require_model("pixelcnnpp"))
         elif path.suffix == ".keras":
             model = load_trained_model(path)

@@ -195,6 +195,9 @@ def test_images_with_nothing_to_tell_apart(pixelcnnpp, tmp_path, labels):
     assert "val_accuracy" not in measured
     done(pixelcnnpp("sample", "--run", run, "--output", tmp_path / "samples.png"))
     done(pixelcnnpp("evaluate", "generation", "--run", run, "--per-class", 2, "--temperatures", ""))
+    # Of other data, the classes don't matter.
+    other = tiny.save_npz(tmp_path / "other.npz")
+    done(pixelcnnpp("evaluate", "ood", "--run", run, "--data", other, "--count", 5))
     one_line(pixelcnnpp("train", "baseline", *command), "Expected two classes or more")
     conditional = ("--conditioning", "bias", "--overwrite")
     result = pixelcnnpp("train", "pixelcnnpp", *command, *SMALL, *conditional)

@@ -241,28 +241,31 @@ def _with_labels(listed):
     """Returns the classes, and the rows with integers where they had texts as labels."""
     rows = [row for of_split in listed.values() for row in of_split if row.label not in ("", "-1")]
     names = [row for row in rows if not _INTEGER.fullmatch(row.label)]
-    if not names:
-        listed = {
-            split: [row._replace(label=int(row.label or -1)) for row in of_split]
-            for split, of_split in listed.items()
-        }
-        labels = {split: np.array([row.label for row in rows]) for split, rows in listed.items()}
-        num_classes = count_classes(labels, lambda split, row: listed[split][row].place)
-        return checked_class_names(None, num_classes), listed
-    if len(names) < len(rows):
-        text = f"{names[0].place}: label {names[0].label!r:.80} is not an integer, as others are"
-        raise UserError(text)
-    first = listed.get("train", listed.get("all", rows))
-    class_names = sorted({row.label for row in first} - {"", "-1"})
-    class_names = checked_class_names(class_names, len(class_names))
-    known = {name: label for label, name in enumerate(class_names)} | {"": -1, "-1": -1}
+    known = {"": -1, "-1": -1}
+    if names:
+        if len(names) < len(rows):
+            label = names[0].label
+            raise UserError(
+                f"{names[0].place}: label {label!r:.80} is not an integer, as others are"
+            )
+        first = listed.get("train", listed.get("all", rows))
+        class_names = sorted({row.label for row in first} - {*known})
+        class_names = checked_class_names(class_names, len(class_names))
+        known |= {name: label for label, name in enumerate(class_names)}
+    else:
+        known |= {row.label: int(row.label) for row in rows}
     for row in rows:
         if row.label not in known:
             raise UserError(f"{row.place}: the training split has no class {row.label!r:.80}")
-    return class_names, {
+    listed = {
         split: [row._replace(label=known[row.label]) for row in of_split]
         for split, of_split in listed.items()
     }
+    if not names:
+        labels = {split: np.array([row.label for row in rows]) for split, rows in listed.items()}
+        num_classes = count_classes(labels, lambda split, row: listed[split][row].place)
+        class_names = checked_class_names(None, num_classes)
+    return class_names, listed
 
 
 def _list_csv(folder, name):
@@ -315,10 +318,11 @@ def _place_of(folder, stem, rows):
 
     A file that isn't there is told of later.
     """
-    places = [folder, folder / stem]
+    for place in (folder, folder / stem):
+        if _has_any(place, rows):
+            return place
     below = [place for place in _subfolders(folder) if _has_any(place, rows)]
-    places += below if len(below) == 1 else []
-    return next((place for place in places if _has_any(place, rows)), folder)
+    return below[0] if len(below) == 1 else folder
 
 
 def _has_any(folder, rows):

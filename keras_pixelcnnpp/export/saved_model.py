@@ -18,7 +18,7 @@ from keras_pixelcnnpp.checks import (
 from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, as_user_error, not_installed
 from keras_pixelcnnpp.files import read_json
-from keras_pixelcnnpp.run import RunFolder, check_data, reading
+from keras_pixelcnnpp.run import RunFolder, check_data, how_to_read
 
 
 class SavedModelClassifier(ImageClassifier):
@@ -108,7 +108,7 @@ class SavedModelClassifier(ImageClassifier):
     @property
     def reading(self) -> dict:
         """How image files are read for it: arguments of `read_image`."""
-        return reading(self.config)
+        return how_to_read(self.config)
 
     @property
     def endpoints(self) -> list[str]:
