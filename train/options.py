@@ -74,7 +74,7 @@ class Options:
     ] = None
     resize: Annotated[
         Literal["center_crop", "stretch"] | None,
-        Option(help="How to fit images of another aspect ratio.", show_default="center_crop"),
+        Option(help="How to fit images of another aspect ratio. Default: center_crop."),
     ] = None
     skip_corrupted: Annotated[
         bool | None,
@@ -106,7 +106,7 @@ class Options:
     ] = None
     horizontal_flip: Annotated[bool | None, Option(help="Mirror training images at random.")] = None
     precision: Annotated[
-        Precision | None, Option(help="Precision of the computations.", show_default="float32")
+        Precision | None, Option(help="Precision of the computations. Default: float32.")
     ] = None
     jit_compile: Annotated[
         bool | None,
@@ -114,9 +114,7 @@ class Options:
     ] = None
     seed: Annotated[
         int | None,
-        Option(
-            help="The same seed gives the same training.", min=0, max=2**32 - 1, show_default="0"
-        ),
+        Option(help="The same seed gives the same training. Default: 0.", min=0, max=2**32 - 1),
     ] = None
     max_validation_examples: Annotated[
         int | None,

@@ -233,7 +233,7 @@ def _list_csv_files(folder):
             if first is not row and not repeats:
                 raise UserError(f"{row.place}: {row.path!r} was listed before, {first.place}")
     others = [name for stem, name in files.items() if stem not in splits.values()]
-    notes = [f"CSV files beside those of the splits were left out: {', '.join(others)}."]
+    notes = [f"Other CSV files were left out: {', '.join(others)}."]
     return *_with_labels(listed), notes if others else []
 
 

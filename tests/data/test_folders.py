@@ -328,7 +328,7 @@ def test_bad_list_is_named(tmp_path, rows, message):
 def test_which_csv_file_lists_the_images(folder):
     (folder / "notes.csv").write_text("a,b\n")
     notes = load_dataset(folder, image_size=4).notes
-    assert "CSV files beside those of the splits were left out: notes.csv." in notes
+    assert "Other CSV files were left out: notes.csv." in notes
     for name in ("train", "validation", "test"):
         (folder / f"{name}.csv").rename(folder / f"my {name}.csv")
     with pytest.raises(UserError, match=r"or a single CSV file .* Received: my test\.csv, my"):
