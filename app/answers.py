@@ -65,7 +65,7 @@ class Answers:
             content = Path(path).read_bytes()
         except OSError as error:
             raise UserError("The image is no longer there: choose it again.") from error
-        pixels = read_image(content, self.model.image_shape, self.trained.resize)
+        pixels = read_image(content, self.model.image_shape, **self.trained.reading)
         return 255 - pixels if invert else pixels
 
     def sample(

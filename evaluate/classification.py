@@ -40,7 +40,8 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     config = folder.read_config()
     class_names, titles = config["data"]["class_names"], model_titles(config)
     classifier = load_classifier(folder, options.batch_size, options.verbose)
-    dataset = folder.load_data(options.data)
+    dataset = folder.load_data(options.data, options.classes_in_order)
+    options.split = dataset.split_to_measure(options.split)
     split = dataset.split(options.split)
     train = folder.training_images(dataset).images
     height = dataset.image_shape[0]
@@ -196,6 +197,7 @@ def data_words(data: dict) -> list[str]:
             "image_size": height if height == width else None,
             "channels": data.get("channels"),
             "resize": "stretch" if data.get("resize") == "stretch" else None,
+            "white_level": data.get("white_level"),
             "seed": data.get("seed") or None,
         }
     )

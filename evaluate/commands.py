@@ -28,7 +28,20 @@ Data = Annotated[
         help="Other data to measure on, in any form that training takes. Default: the run's."
     ),
 ]
-Split = Annotated[str, typer.Option(help="Part of the data: train, validation or test.")]
+ClassesInOrder = Annotated[
+    bool,
+    typer.Option(
+        "--classes-in-order",
+        help="Take the classes of --data for the run's in their order, whatever their names are.",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="Part of the data: train, validation or test. Default: validation; of --data, the "
+        "first that is there of validation, test and all images."
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Number of images that are scored at once.")]
 PerClass = Annotated[int, typer.Option(min=1, help="Number of images of each class.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")]
@@ -44,7 +57,11 @@ Temperature = Annotated[
     float, typer.Option(help="Above 0. Below 1, images are more typical and less diverse.")
 ]
 Reference = Annotated[
-    str, typer.Option(help="Split of real images to compare with: validation, test or none.")
+    str | None,
+    typer.Option(
+        help="Split of real images to compare with: validation, test or none. Default: validation; "
+        "of --data, the first that is there of validation, test and all images."
+    ),
 ]
 Temperatures = Annotated[
     str, typer.Option(help="Further temperatures, each for a set of images; may be empty.")
@@ -64,7 +81,8 @@ def classification(
     context: typer.Context,
     run: Run,
     data: Data = None,
-    split: Split = "validation",
+    classes_in_order: ClassesInOrder = False,
+    split: Split = None,
     batch_size: BatchSize = 32,
     partial: Partial = False,
 ) -> None:
@@ -82,7 +100,8 @@ def evidence(
     context: typer.Context,
     run: Run,
     data: Data = None,
-    split: Split = "validation",
+    classes_in_order: ClassesInOrder = False,
+    split: Split = None,
     per_class: PerClass = 4,
     batch_size: BatchSize = 32,
 ) -> None:
@@ -104,7 +123,8 @@ def ood(
     context: typer.Context,
     run: Run,
     data: Data = None,
-    split: Split = "validation",
+    classes_in_order: ClassesInOrder = False,
+    split: Split = None,
     count: Count = 200,
     seed: Seed = 0,
     batch_size: BatchSize = 32,
@@ -131,7 +151,8 @@ def generation(
     seed: Seed = 0,
     temperature: Temperature = 1.0,
     data: Data = None,
-    reference: Reference = "validation",
+    classes_in_order: ClassesInOrder = False,
+    reference: Reference = None,
     temperatures: Temperatures = "0.7,0.85,1,1.15",
     completions: Completions = 4,
 ) -> None:
@@ -165,6 +186,7 @@ def _chosen(context: typer.Context) -> tuple:
         name: value for name, value in options.items() if value is not None and value is not False
     }
     verbose = int(sys.stdout.isatty())
-    return RunFolder(context.params["run"]), SimpleNamespace(
-        **options, given=given, verbose=verbose
-    )
+    run = RunFolder(context.params["run"])
+    # What is measured on other data doesn't replace what was measured on the run's own.
+    run = run.measured_on(options["data"]) if options["data"] else run
+    return run, SimpleNamespace(**options, given=given, verbose=verbose)

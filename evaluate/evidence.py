@@ -22,7 +22,9 @@ def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     if len(class_names) == 1:
         raise UserError("Evidence is for one class against another. Received: a run of one class")
     classifier = load_classifier(folder, options.batch_size, options.verbose)
-    images = folder.load_data(options.data).images(options.split, with_labels=True)
+    dataset = folder.load_data(options.data, options.classes_in_order)
+    options.split = dataset.split_to_measure(options.split)
+    images = dataset.images(options.split, with_labels=True)
     print(f"Scoring {counted(len(images))} of the split {options.split} under every class")
     found = Evidence.gather(classifier, images, options.per_class)
     write_bytes(folder.reports / "evidence.png", evidence_png(found, class_names))

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from keras_pixelcnnpp.backend import full_float32
 from keras_pixelcnnpp.checks import checked_images, require_temperature
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.images import png_bytes
+from keras_pixelcnnpp.data.images import check_channels, png_bytes
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
@@ -42,11 +42,18 @@ UNKNOWN = 200  # the gray of what the model doesn't see
 def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
     """Samples images of each class, holds them against real ones, writes and prints it all."""
     config = folder.read_config()
+    check_channels(config["data"]["image_shape"])  # of what files can hold
     model_file = folder.require_model("pixelcnnpp")
     temperatures = parse_temperatures(options.temperatures)
     real = cnn = comparison = None
     if options.reference != "none":
-        dataset = folder.load_data(options.data)
+        dataset = folder.load_data(options.data, options.classes_in_order)
+        if options.reference == "train" and options.data is None:
+            raise UserError(
+                "The reference must be images that the model wasn't trained on, such as the split "
+                "validation. Received: train"
+            )
+        options.reference = dataset.split_to_measure(options.reference)
         real = reference_images(dataset, options.reference)
         cnn = load_baseline(folder)
     model = load_trained_model(model_file)
@@ -75,7 +82,7 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
     _write_samples(folder, samples)
     galleries = {}
     if cnn is not None:
-        train, by_class = dataset.split("train"), model.num_classes > 0
+        train, by_class = folder.training_images(dataset), model.num_classes > 0
         # As a perfect model would sample them.
         train = replace(train, images=quantize(train.images, model.num_levels))
         comparison = Comparison(cnn, real, train, samples, by_class, options.seed)
@@ -185,12 +192,7 @@ def baseline_features(model: BaselineCNN, images: np.ndarray, batch_size: int = 
 
 
 def reference_images(dataset: Dataset, split: str) -> LabeledImages:
-    """The images of a split, its labeled ones if any; `UserError` if that is the training's."""
-    if split == "train":
-        raise UserError(
-            "The reference must be images that the model wasn't trained on, such as the split "
-            "validation. Received: train"
-        )
+    """The images of a split, its labeled ones if any."""
     has_labels = bool((dataset.split(split).labels >= 0).any())
     return dataset.images(split, with_labels=has_labels)
 

@@ -40,7 +40,8 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     """Scores other images beside those of a split; writes how well they are detected."""
     config = folder.read_config()
     path = folder.require_model("pixelcnnpp")
-    dataset = folder.load_data(options.data)
+    dataset = folder.load_data(options.data, options.classes_in_order)
+    options.split = dataset.split_to_measure(options.split)
     images = dataset.split(options.split).some(options.count, options.seed).images
     sources = (options.data, config["data"]["source"])
     sets = {"in_distribution": images, **ood_inputs(images, sources, options.seed)}
@@ -48,7 +49,7 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
         other = folder.load_images(options.ood_data)
         # A folder may be called as one of the sets is.
         name = other.name if other.name not in sets else f"{other.name} (--ood-data)"
-        sets[name] = other.split(options.split).some(options.count, options.seed).images
+        sets[name] = other.split(other.split_to_measure()).some(options.count, options.seed).images
     model = load_trained_model(path)
     print(f"Scoring {counted(len(images))} of the split {options.split} and those of other sets")
     cnn = load_baseline(folder)

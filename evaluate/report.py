@@ -9,6 +9,7 @@ import io
 import shlex
 import statistics
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
@@ -79,8 +80,7 @@ def _template() -> jinja2.Template:
 def _facts(run: RunFolder, config: dict) -> dict:
     """What the template knows of a run."""
     names = model_titles(config)
-    files = {name: run.reports / f"{name}.json" for name in (*REPORTS, "partial")}
-    reports = {name: read_json(file) if file.is_file() else {} for name, file in files.items()}
+    reports = _reports(run.reports)
     histories = {title: run.history(name) for name, title in names.items()}
     histories = {title: rows for title, rows in histories.items() if rows}
     class_names = config["data"]["class_names"]
@@ -95,6 +95,8 @@ def _facts(run: RunFolder, config: dict) -> dict:
         plugins = [word for name in plugins for word in ("--plugin", name)]
         return shlex.join(["pixelcnnpp", *plugins, *words, "--run", str(run.path)])
 
+    # Other data, that some were measured on.
+    others = {path.name: (_reports(path), _images(path)) for path in _folders(run.reports)}
     unit = bits_unit(model.get("model", {}).get("num_levels", 256))
     training = {
         "pixelcnnpp": command("train", "pixelcnnpp", *data_words(config["data"])),
@@ -107,14 +109,19 @@ def _facts(run: RunFolder, config: dict) -> dict:
         "command": command,
         "config": config,
         "curves": _curves(histories, unit),
-        "image": lambda name: _image(run, name),
+        "image": lambda name: _image(run.reports / f"{name}.png"),
         "name": run.path.resolve().name,
         "options": _option_rows(by_title(config).values()),
         "names": names,
+        "others": others,
         "num_classes": model.get("model", {}).get("num_classes", len(class_names)),
         "reproduction": {
             "Train, with every option": _training_commands(config, command),
-            "Measure": _evaluation_commands(reports, command),
+            "Measure": [
+                *_evaluation_commands(reports, command),
+                *(c for other, _ in others.values() for c in _evaluation_commands(other, command)),
+                command("evaluate", "report"),
+            ],
         },
         "summaries": {title: _summary(rows) for title, rows in histories.items()},
         "training": training,
@@ -144,8 +151,22 @@ class PageImage(NamedTuple):
             return cls("data:image/png;base64," + base64.b64encode(png).decode(), *image.size)
 
 
-def _image(run: RunFolder, name: str) -> PageImage | None:
-    path = run.reports / f"{name}.png"
+def _reports(folder: Path) -> dict[str, dict]:
+    """The content of each report in a folder, by its name; empty where it is not there."""
+    files = {name: folder / f"{name}.json" for name in (*REPORTS, "partial")}
+    return {name: read_json(file) if file.is_file() else {} for name, file in files.items()}
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder that hold a report."""
+    return sorted(path for path in folder.glob("[!.]*/") if any(path.glob("*.json")))
+
+
+def _images(folder: Path) -> dict[str, PageImage]:
+    return {path.stem.replace("_", " "): _image(path) for path in sorted(folder.glob("*.png"))}
+
+
+def _image(path: Path) -> PageImage | None:
     try:
         return PageImage.of(path.read_bytes()) if path.is_file() else None
     except UnidentifiedImageError as error:
@@ -199,8 +220,7 @@ def _training_commands(config: dict, command: Callable) -> list[str]:
 
 def _evaluation_commands(reports: dict[str, dict], command: Callable) -> list[str]:
     given = {name: reports[name].get("options", {}) for name in REPORTS if reports[name]}
-    commands = [command("evaluate", name, *words_of(options)) for name, options in given.items()]
-    return [*commands, command("evaluate", "report")]
+    return [command("evaluate", name, *words_of(options)) for name, options in given.items()]
 
 
 def training_words(config: dict, model: str) -> list[str]:

@@ -97,7 +97,10 @@ def checked_images(images, image_shape, num_levels=256):
     if (*array.shape[1:], 1) == tuple(image_shape):
         array = array[..., None]
     require_images(array, image_shape)
-    _require_range("in `images`", array, 256)
+    try:
+        _require_range("in `images`", array, 256)
+    except UserError as error:
+        raise UserError(f"{error}. They become uint8 by {code_for_uint8(array)}") from None
     brightest = int(array.max()) if array.size else 0
     if 0 < brightest < min(num_levels, 17) and num_levels < 256:
         raise UserError(
@@ -106,6 +109,18 @@ def checked_images(images, image_shape, num_levels=256):
             f"(images * (255 / {brightest})).round().astype('uint8')"
         )
     return array.astype("uint8", copy=False)
+
+
+def code_for_uint8(images, name="images"):
+    """The code that makes an array of other numbers uint8 images: its white becomes 255."""
+    low, high = float(images.min()), float(images.max())
+    if low < 0:
+        scaled = f"({name} - {low:g}) * (255 / {high - low:g})"
+    else:
+        # The largest value of 1, 8, 10, 12, 14 and 16 bits.
+        white = next((n for n in (1, 255, 1023, 4095, 16383, 65535) if high <= n), high)
+        scaled = f"{name} * (255 / {white:g})"
+    return f"({scaled}).round().astype('uint8')"
 
 
 def require_one_label(shape):

@@ -129,6 +129,7 @@ def write_predictions(
     labels: Sequence[int],
     probabilities: np.ndarray,
     class_names: Sequence[str],
+    bits_per_dim: Sequence[float] | None = None,
 ) -> None:
     """Writes `path,label,label_name,predicted,predicted_name,p_0,p_1,…` with a header, atomically.
 
@@ -138,9 +139,13 @@ def write_predictions(
         labels: The true class of each image; -1, without a name, where it is not known.
         probabilities: float `[count, num_classes]`. `predicted` is the class of the largest.
         class_names: The name of each class.
+        bits_per_dim: Of each image, for one more column behind the others; or `None`.
     """
     header = ["path", "label", "label_name", "predicted", "predicted_name"]
     header += [f"p_{label}" for label in range(len(class_names))]
+    numbers = np.asarray(probabilities)
+    if bits_per_dim is not None:
+        header, numbers = [*header, "bits_per_dim"], np.column_stack([numbers, bits_per_dim])
     # A file's name may hold bytes that are no text: they are written as they are.
     with (
         atomic_path(path) as temporary,
@@ -148,7 +153,7 @@ def write_predictions(
     ):
         writer = csv.writer(file)
         writer.writerow(header)
-        for image, label, row in zip(images, labels, probabilities, strict=True):
+        predicted = np.argmax(probabilities, axis=1)
+        for image, label, best, row in zip(images, labels, predicted, numbers, strict=True):
             named = [label, class_names[label] if label >= 0 else ""]
-            best = row.argmax()
             writer.writerow([image, *named, best, class_names[best], *(f"{p:.6g}" for p in row)])

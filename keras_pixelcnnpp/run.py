@@ -1,15 +1,29 @@
 """The folder of a run, what a training leaves in it, and the checks of its `config.json`."""
 
+import copy
 import json
+import os
+import platform
 import shlex
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import read_json, remove_leftovers, write_json
+from keras_pixelcnnpp.files import (
+    read_json,
+    remove_leftovers,
+    safe_names,
+    write_bytes,
+    write_json,
+)
 
 
 class RunFolder:
@@ -30,7 +44,7 @@ class RunFolder:
     Attributes:
         config_json: Every option, version and seed, and the fingerprint of the data.
         samples: Generated images.
-        reports: What the `evaluate` commands write.
+        reports: What the `evaluate` commands write; on other data, in a folder for each.
         savedmodel: The exported SavedModel, one numbered folder per version.
         model_keras: The trained PixelCNN++.
         baseline_keras: The trained baseline CNN.
@@ -102,37 +116,34 @@ class RunFolder:
         check_data(config.get("data"), self.config_json, needed)
         return config
 
-    def load_data(self, source: str | None = None) -> Dataset:
+    def load_data(self, source: str | None = None, classes_in_order: bool = False) -> Dataset:
         """Loads the data of the run, or other data in the form that its models take.
+
+        Other data keep the splits that they have; the notes on them are printed.
 
         Args:
             source: Other data than the run was trained on, as for `load_dataset`; `None` for the
                 same.
+            classes_in_order: As in `Dataset.with_classes`.
 
         Raises:
             UserError: if the run's own images have changed, or the classes of other data don't fit
                 its models.
         """
         known = self.read_config()["data"]
-        dataset = self.load_images(source or known["source"])
-        expected, received = known["class_names"], list(dataset.class_names)
-        if received != expected:
-            moved = any(a != b and a in expected for a, b in zip(received, expected, strict=False))
-            if len(received) != len(expected) or moved:
-                raise UserError(
-                    f"{dataset.name} has other classes than the run was trained on, or in another "
-                    f"order. Expected: {', '.join(expected)}. Received: {', '.join(received)}"
-                )
-            print(
-                f"Note: the classes of {dataset.name} ({', '.join(received)}) stand, in "
-                f"this order, for those that the run was trained on: {', '.join(expected)}."
-            )
-        if source is None and dataset.fingerprint() != known["fingerprint"]:
+        # Named by its path, the run's own data has the splits that it was trained with.
+        is_own = source in (None, known["source"]) or str(Path(source).resolve()) == known["source"]
+        dataset = self.load_images(source or known["source"], make_splits=is_own)
+        if source is not None:
+            print("\n".join(dataset.notes), end="\n" * bool(dataset.notes))
+        elif dataset.fingerprint() != known["fingerprint"]:
             raise UserError(
                 f"{known['source']} has changed since the run was trained on it, so images of its "
                 "training may be in other splits now. Restore it, or name data with --data."
             )
-        return dataset
+        if len(known["class_names"]) < 2:
+            return dataset  # the model knows no classes
+        return dataset.with_classes(known["class_names"], classes_in_order)
 
     def training_images(self, dataset: Dataset) -> LabeledImages:
         """Returns the images that the run was trained on, for an evaluation of `dataset`.
@@ -144,7 +155,7 @@ class RunFolder:
         known = self.read_config()["data"]
         if dataset.fingerprint() != known["fingerprint"]:
             try:
-                dataset = self.load_data()
+                dataset = self.load_data(classes_in_order=True)
             except (UserError, OSError):
                 print(
                     f"Note: {known['source']}, which the run was trained on, is not there as it "
@@ -160,11 +171,12 @@ class RunFolder:
             seed=trained.get("seed", known["seed"]),
         )
 
-    def load_images(self, source: str) -> Dataset:
+    def load_images(self, source: str, make_splits: bool = False) -> Dataset:
         """Loads images of any classes in the form that the run's models take.
 
         Args:
             source: As for `load_dataset`.
+            make_splits: As for `load_dataset`.
         """
         known = self.read_config()["data"]
         height, width, channels = known["image_shape"]
@@ -175,7 +187,41 @@ class RunFolder:
             seed=known["seed"],
             resize=known.get("resize", "center_crop"),
             skip_corrupted=known.get("skip_corrupted", False),
+            white_level=known.get("white_level"),
+            make_splits=make_splits,
         )
+
+    def measured_on(self, source: str) -> "RunFolder":
+        """This run with the reports and samples of an evaluation on other data: a folder for each.
+
+        Args:
+            source: As for `load_dataset`.
+        """
+        path = Path(source).resolve()
+        (name,) = safe_names([(path.name if path.is_dir() else path.stem) or "data"])
+        other = copy.copy(self)
+        other.reports = self.reports / name
+        other.samples = other.reports / "samples"
+        return other
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within, no other process may train into the folder; `UserError` if one does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock, holder = FileLock(self.path / ".lock"), self.path / ".lock.txt"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            by = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
+            raise UserError(f"{self.path} is being trained into by {by}") from None
+        try:
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            text = f"process {os.getpid()} on {platform.node()}, since {since}"
+            write_bytes(holder, text.encode())
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
 
     def require_model(self, section: str) -> Path:
         """The trained model of `section`.
@@ -332,7 +378,13 @@ _IS_VALID = {
     "num_levels": lambda value: type(value) is int and 2 <= value <= 256,
     "resize": lambda value: value in RESIZES,
     "skip_corrupted": lambda value: isinstance(value, bool),
+    "white_level": lambda value: value is None or (type(value) is int and value > 0),
 }
+
+
+def how_to_read(data: dict) -> dict:
+    """The arguments of `read_image` in a section `data`, or in an export's configuration."""
+    return {name: data[name] for name in ("resize", "white_level") if name in data}
 
 
 def read_history(path: str | Path) -> list[dict]:

@@ -3,7 +3,8 @@
 import secrets
 import shlex
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,14 +18,20 @@ from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-from keras_pixelcnnpp.files import counted, example, write_bytes, write_predictions
+from keras_pixelcnnpp.files import (
+    atomic_path,
+    counted,
+    example,
+    write_bytes,
+    write_predictions,
+)
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.savedmodel import serving
 from keras_pixelcnnpp.savedmodel.compression import compress_files, decompress_file
-from keras_pixelcnnpp.savedmodel.large_sets import sample_many, score_folder
+from keras_pixelcnnpp.savedmodel.large_sets import images_below, sample_many, score_folder
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 app = typer.Typer(
@@ -38,7 +45,11 @@ SavedModel = Annotated[
     Path, typer.Argument(help="A run folder, its folder savedmodel, or one version in that.")
 ]
 Images = Annotated[
-    list[Path], typer.Argument(help="Image files of any size: PNG, JPEG, WebP, BMP or GIF.")
+    list[Path],
+    typer.Argument(
+        help="Image files of any size: PNG, JPEG, WebP, BMP, GIF or TIFF; or folders of such. "
+        "Folders below that are named as the model's classes give the true labels."
+    ),
 ]
 Workers = Annotated[
     int,
@@ -241,7 +252,9 @@ def sample_trained(
         typer.Option(help="A class, by name or number; may be repeated. Default: all."),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of images of each class.")] = 10,
-    output: Annotated[Path, output("The PNG file to write.")] = Path("samples.png"),
+    output: Annotated[
+        Path, output("The file to write: .png for a grid, .npy for an array of the images.")
+    ] = Path("samples.png"),
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="The same seed gives the same images. Default: a new one."),
@@ -250,18 +263,29 @@ def sample_trained(
 ) -> None:
     """Sample images of each class with a trained model.
 
-    They are written into one PNG file. Exactly one of --preset, --run and --model names the model.
+    They are written into one PNG file; or, if its name ends in .npy, as an array, uint8 (N, height,
+    width, channels), ordered by class. Exactly one of --preset, --run and --model names the model.
     """
     trained = chosen_model(preset, run, model).model
+    channels, as_array = trained.image_shape[2], output.suffix == ".npy"
+    if channels not in (1, 3) and not as_array:
+        raise UserError(
+            f"A PNG file can't hold images of {channels} channels. Expected an --output such as "
+            f"samples.npy. Received: {output}"
+        )
     chosen = sorted({class_label(trained.class_names, name) for name in label or []})
     seed = secrets.randbelow(2**31) if seed is None else seed
     print(f"Sampling with --seed {seed}. The first step takes longest.")
     options = {"seed": seed, "temperature": temperature}
     with graphs_as_traced():
         samples = ClassSamples.sample(trained, count, chosen, **options)
-    write_bytes(output, png_bytes(samples.overview(count)))
+    if as_array:
+        with atomic_path(output) as temporary:
+            np.save(temporary, samples.images)
+    else:
+        write_bytes(output, png_bytes(samples.overview(count)))
     rows = ", ".join(name for name, _ in samples.by_class())
-    print(f"Wrote {output}, from top to bottom: {rows}")
+    print(f"Wrote {output}, {'in this order' if as_array else 'from top to bottom'}: {rows}")
 
 
 def classify_trained(
@@ -282,34 +306,57 @@ def classify_trained(
 def _classify(
     classifier: SavedModelClassifier | TrainedModel, files: list[Path], csv: Path | None
 ) -> None:
-    """Prints a table of the files' classes, and a line for each that is bad: the command fails."""
+    """Prints a table of the files' classes, and a line for each that is bad: the command fails.
+
+    With labels that the folders give, the last line is the accuracy.
+    """
     model = classifier.model if isinstance(classifier, TrainedModel) else classifier
-    names, images = [], []
-    for file in files:
+    names, images, labels, bad = [], [], [], 0
+    for file, label in _labeled_files(files, model.class_names):
         try:
-            images.append(read_image(file, model.image_shape, classifier.resize))
+            images.append(read_image(file, model.image_shape, **classifier.reading))
             names.append(str(file))
+            labels.append(label)
         except UserError as error:
             print(f"pixelcnnpp: error: {error}", file=sys.stderr)
+            bad += 1
     if not images:
         raise UserError("None of the files can be classified.")
-    result = classifier.classify(np.stack(images))
+    result, labels = classifier.classify(np.stack(images)), np.array(labels)
+    known = labels >= 0
     table = Table()
     table.add_column("image", overflow="fold")
-    table.add_column("class")
+    for heading in ("true class", "class") if known.any() else ("class",):
+        table.add_column(heading)
     table.add_column("probability", justify="right")
     table.add_column(bits_unit(model.num_levels), justify="right")
     columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
-    for name, label, probabilities, bits in zip(names, *columns, strict=True):
-        class_name = model.class_names[label]
-        table.add_row(name, class_name, f"{probabilities[label]:.1%}", f"{bits:.3f}")
+    for name, true, label, probabilities, bits in zip(names, labels, *columns, strict=True):
+        classes = [model.class_names[label]]
+        if known.any():
+            classes.insert(0, model.class_names[true] if true >= 0 else "")
+        table.add_row(name, *classes, f"{probabilities[label]:.1%}", f"{bits:.3f}")
     Console(markup=False, emoji=False).print(table)
     if csv is not None:
-        unknown = [-1] * len(names)
-        write_predictions(csv, names, unknown, result["probabilities"], model.class_names)
+        of_model = result["probabilities"], model.class_names, result["bits_per_dim"]
+        write_predictions(csv, names, labels, *of_model)
         print(f"Wrote {csv}")
-    if len(images) < len(files):
+    if known.any():
+        accuracy = np.mean((result["class_id"] == labels)[known])
+        print(f"Accuracy: {accuracy:.1%} of {counted(known.sum())} in folders named as a class")
+    if bad:
         raise typer.Exit(2)
+
+
+def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+    """Each file, and those below each folder, with the label that the innermost folder gives."""
+    for path in given:
+        if not path.is_dir():
+            yield path, -1
+            continue
+        for name in images_below(path):
+            parents = [part for part in PurePosixPath(name).parts[:-1] if part in class_names]
+            yield path / name, class_names.index(parents[-1]) if parents else -1
 
 
 def chosen_model(preset: str | None, run: Path | None, model: Path | None) -> TrainedModel:

@@ -96,7 +96,7 @@ def _score(data, model, paths):
     images, rows = {}, {}
     for path in paths:
         try:
-            images[path] = read_image(file_inside(data, path), model.image_shape, model.resize)
+            images[path] = read_image(file_inside(data, path), model.image_shape, **model.reading)
         except UserError as error:
             rows[path] = [path, -1, *[""] * (model.num_classes + 2), error]
     if images:

@@ -10,30 +10,30 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.run import RunFolder, how_to_read
 
 
 class TrainedModel(NamedTuple):
-    """A model, where it was found, and how it reads images of another aspect ratio."""
+    """A model, where it was found, and how it reads image files: arguments of `read_image`."""
 
     model: AutoregressiveModel
     source: str
-    resize: str = "center_crop"
+    reading: dict
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
         """The model of a run, a preset with weights, or a `.keras` file; `UserError` if none."""
-        path, resize = Path(source), "center_crop"
+        path, reading = Path(source), {}
         # The model of a run reads images as the run does.
         run = RunFolder(path.parent if path.name == "model.keras" else path)
         if run.exists():
-            resize = run.read_config()["data"].get("resize", resize)
+            reading = how_to_read(run.read_config()["data"])
             model = load_trained_model(run.require_model("pixelcnnpp"))
         elif path.suffix == ".keras":
             model = load_trained_model(path)
         else:
             model = AutoregressiveModel.from_preset(source)
-        return cls(model, str(source), resize)
+        return cls(model, str(source), reading)
 
     def classify(self, images: np.ndarray) -> dict:
         """As `SavedModelClassifier.classify`, but without the log-likelihoods."""

@@ -178,7 +178,6 @@ def trained_run(tmp_path_factory):
     folder = RunFolder(tmp_path_factory.mktemp("trained"))
     source = str(tiny.save_npz(folder.path / "tiny.npz"))
     data = {**tiny.tiny_data_config(load_dataset(source)), "source": source}
-    data["class_names"] = list(tiny.NAMES)
     model = tiny.untrained_model(class_names=tiny.NAMES)
     model.initialize(tiny.IMAGES, tiny.LABELS)
     section = {"options": {}, "model": model.get_config()}

@@ -13,10 +13,10 @@ import tiny
 from command_line import done, one_line
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.archive import ARCHITECTURES
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import Preset, preset_names
+from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train import commands
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 
@@ -182,13 +182,23 @@ def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
 
 @pytest.mark.tensorflow
 @pytest.mark.slow
-def test_images_of_a_single_class(pixelcnnpp, tmp_path):
-    """Nothing to classify, and all the rest."""
-    images = tiny.tiny_split(40).images
+@pytest.mark.parametrize("labels", [{"labels": np.zeros(40, int)}, {}])
+def test_images_with_nothing_to_tell_apart(pixelcnnpp, tmp_path, labels):
+    """Of one class or none: nothing is compared, and all the rest works."""
     data, run = tmp_path / "one.npz", tmp_path / "run"
-    np.savez(data, x_train=images, y_train=np.zeros(40, int))
-    done(pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", run, *SMALL))
-    done(pixelcnnpp("evaluate", "classification", "--run", run))
-    report = read_json(run / "reports" / "classification.json")
-    assert report["models"]["pixelcnnpp"]["log_loss"] == 0
+    np.savez(data, images=tiny.tiny_split(40).images, **labels)
+    command = ("--data", data, "--run", run)
+    out = done(pixelcnnpp("train", "pixelcnnpp", *command, *SMALL))
+    assert "Warning: there are no two classes" in out
+    (measured,) = RunFolder(run).history("pixelcnnpp")
+    assert "val_bits_per_dim" in measured
+    assert "val_accuracy" not in measured
     done(pixelcnnpp("sample", "--run", run, "--output", tmp_path / "samples.png"))
+    done(pixelcnnpp("evaluate", "generation", "--run", run, "--per-class", 2, "--temperatures", ""))
+    # Of other data, the classes don't matter.
+    other = tiny.save_npz(tmp_path / "other.npz")
+    done(pixelcnnpp("evaluate", "ood", "--run", run, "--data", other, "--count", 5))
+    one_line(pixelcnnpp("train", "baseline", *command), "Expected two classes or more")
+    conditional = ("--conditioning", "bias", "--overwrite")
+    result = pixelcnnpp("train", "pixelcnnpp", *command, *SMALL, *conditional)
+    one_line(result, "`conditioning`. With fewer than two classes it must be none")

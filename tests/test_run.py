@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import tiny
 
@@ -158,3 +160,21 @@ def test_images_that_were_not_trained_on_are_none_of_its_training_images(tmp_pat
     data = tiny.tiny_data_config(dataset)
     write_json(tmp_path / "config.json", {"data": data, "pixelcnnpp": of_model})
     assert RunFolder(tmp_path).training_images(dataset).paths == expected.paths
+
+
+def test_one_training_at_a_time(tmp_path):
+    """Whoever else wants to train there is told who does."""
+    run = RunFolder(tmp_path / "runs" / "run")
+    who = rf"run is being trained into by process {os.getpid()} on \S+, since \d{{4}}-"
+
+    def train():
+        with run.locked():
+            with pytest.raises(UserError, match=who), RunFolder(run.path).locked():
+                pass
+            raise KeyError
+
+    for _ in range(2):  # it ends with the training, however that ends
+        with pytest.raises(KeyError):
+            train()
+    with RunFolder(run.path).locked():
+        pass

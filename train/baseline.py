@@ -5,6 +5,7 @@ import keras
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
@@ -18,6 +19,8 @@ def train_baseline(
 
     AdamW's learning rate rises for a twentieth of the steps, then falls as a cosine.
     """
+    if dataset.num_classes < 2:
+        raise UserError("The CNN tells classes apart. Expected two classes or more.")
     keras.utils.set_random_seed(training["seed"])
     choice = {"max_examples": training["max_examples"], "seed": training["seed"]}
     images = dataset.images("train", with_labels=True, **choice)

@@ -12,26 +12,20 @@ from keras_pixelcnnpp.train.options import Options
 def load_training_data(options: Options) -> tuple[Dataset, dict]:
     """Reads the data, says what it is, and returns it with the section `data` of `config.json`."""
     source = options.data
-    dataset = load_dataset(
-        source,
-        image_size=options.image_size,
-        channels=options.channels,
-        seed=options.seed,
-        resize=options.resize,
-        skip_corrupted=options.skip_corrupted,
-    )
+    dataset = _load(options, options.image_size, options.channels)
     for note in dataset.notes:
         print(note)
     counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
     shape = "×".join(str(size) for size in dataset.image_shape)
-    print(f"{dataset.name}: {counts} images of {shape}, {dataset.num_classes} classes")
+    classes = "1 class" if dataset.num_classes == 1 else f"{dataset.num_classes} classes"
+    print(f"{dataset.name}: {counts} images of {shape}, {classes}")
+    if dataset.num_classes < 2:
+        print("Warning: there are no two classes to tell apart. The model learns p(x) only.")
     config = {
         # Absolute, so that the evaluation finds it from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
-        "seed": options.seed,
         "channels": options.channels,
-        "resize": options.resize,
-        "skip_corrupted": options.skip_corrupted,
+        **_how(options),
         "fingerprint": dataset.fingerprint(),
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
@@ -61,7 +55,7 @@ def load_preset(name: str | None, data: str, architecture: str | None = None) ->
     return {"name": name, **recipe}
 
 
-def is_folder(source: str) -> bool:
+def is_folder(source: str | None) -> bool:
     """Whether `--data` names image files in a folder, not something built in or arrays."""
     return source not in CLASS_NAMES and Path(source).is_dir()
 
@@ -76,11 +70,19 @@ def load_larger(options: Options, dataset: Dataset, margin: int) -> Dataset | No
             f"size, from a folder. Received: crop_margin={margin}, data={options.data}"
         )
     height, width, channels = dataset.image_shape
-    return load_dataset(
-        options.data,
-        image_size=(height + margin, width + margin),
-        channels=channels,
-        seed=options.seed,
-        resize=options.resize,
-        skip_corrupted=options.skip_corrupted,
-    )
+    return _load(options, (height + margin, width + margin), channels)
+
+
+def _load(options, image_size, channels):
+    if options.data is None:
+        raise UserError("Which images? Expected the option --data")
+    return load_dataset(options.data, image_size=image_size, channels=channels, **_how(options))
+
+
+def _how(options):
+    return {
+        "seed": options.seed or 0,
+        "resize": options.resize or "center_crop",
+        "skip_corrupted": bool(options.skip_corrupted),
+        "white_level": options.white_level,
+    }

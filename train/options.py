@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,14 +46,17 @@ class Options:
     """What both commands take."""
 
     data: Annotated[
-        str,
+        str | None,
         Option(
             help="The images: digits, mnist, fashion_mnist, cifar10, an .npz file, a folder with "
-            "train.csv, or a folder of class folders."
+            "a CSV file, or a folder of class folders or images. With --resume: those of the run."
         ),
-    ]
+    ] = None
     run: Annotated[Path, Option(help="Folder of the run, such as runs/digits.")]
-    resume: Annotated[bool, Option("--resume", help="Continue from the last checkpoint.")] = False
+    resume: Annotated[
+        bool,
+        Option("--resume", help="Continue from the last checkpoint, with the options of the run."),
+    ] = False
     overwrite: Annotated[
         bool, Option("--overwrite", help="Replace the run in the folder, and what was made of it.")
     ] = False
@@ -70,13 +73,21 @@ class Options:
         Option(help="1 for gray, 3 for RGB. Default: 3 for a folder, else their own."),
     ] = None
     resize: Annotated[
-        Literal["center_crop", "stretch"],
-        Option(help="How to fit images of another aspect ratio."),
-    ] = "center_crop"
+        Literal["center_crop", "stretch"] | None,
+        Option(help="How to fit images of another aspect ratio. Default: center_crop."),
+    ] = None
     skip_corrupted: Annotated[
-        bool,
+        bool | None,
         Option("--skip-corrupted", help="Leave out image files that cannot be read."),
-    ] = False
+    ] = None
+    white_level: Annotated[
+        int | None,
+        Option(
+            help="The value that becomes white in gray image files of 16 bits, such as 4095 for 12 "
+            "bits. Default: 65535.",
+            min=1,
+        ),
+    ] = None
     max_examples: Annotated[
         int | None,
         Option(
@@ -94,14 +105,17 @@ class Options:
         Option(help="Norm to which larger gradients are scaled down; 0 for no clipping.", min=0),
     ] = None
     horizontal_flip: Annotated[bool | None, Option(help="Mirror training images at random.")] = None
-    precision: Annotated[Precision, Option(help="Precision of the computations.")] = "float32"
+    precision: Annotated[
+        Precision | None, Option(help="Precision of the computations. Default: float32.")
+    ] = None
     jit_compile: Annotated[
         bool | None,
         Option(help="Compile, by XLA or torch. Default: JAX does, and TensorFlow on a GPU."),
     ] = None
     seed: Annotated[
-        int, Option(help="The same seed gives the same training.", min=0, max=2**32 - 1)
-    ] = 0
+        int | None,
+        Option(help="The same seed gives the same training. Default: 0.", min=0, max=2**32 - 1),
+    ] = None
     max_validation_examples: Annotated[
         int | None,
         Option(
@@ -247,15 +261,20 @@ class PixelCNNOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineOptions(Options):
-    """What `train baseline` takes. There is no preset: what stands here is what is trained with."""
+    """What `train baseline` takes. `None`: as `BASELINE_DEFAULTS` has it; there is no preset."""
 
-    epochs: Epochs = 25
-    batch_size: BatchSize = 64
-    learning_rate: LearningRate = 2e-3
-    ema_momentum: EmaMomentum = 0.99
-    weight_decay: Annotated[float, Option(help="Weight decay of AdamW.", min=0)] = 0.02
+    weight_decay: Annotated[float | None, Option(help="Weight decay of AdamW.", min=0)] = None
 
 
+BASELINE_DEFAULTS = {
+    "epochs": 25,
+    "batch_size": 64,
+    "learning_rate": 2e-3,
+    "ema_momentum": 0.99,
+    "weight_decay": 0.02,
+    "precision": "float32",
+    "seed": 0,
+}
 # Training options of `train pixelcnnpp`, where neither user nor preset gives one; `None`: none.
 TRAINING_DEFAULTS = {
     "max_examples": None,
@@ -282,8 +301,8 @@ MONITORING = ("max_validation_examples", "sample_every")
 MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *MONITORING)  # when a run is resumed
 # Of a run's data, or about how the command goes; all others are the model's or its training's.
 _NEITHER = (
-    *("data", "image_size", "channels", "resize", "skip_corrupted", "run", "resume", "overwrite"),
-    *("plugin", "callback", "preset", "devices"),
+    *("data", "image_size", "channels", "resize", "skip_corrupted", "white_level"),
+    *("run", "resume", "overwrite", "plugin", "callback", "preset", "devices"),
 )
 # A mirrored digit is no digit; most photographs may be mirrored.
 NOT_MIRRORED = ("digits", "mnist")
@@ -307,6 +326,33 @@ def with_options(declaration: type) -> Callable:
 def overrides(options: Options) -> dict:
     """The options of model and training by name; `None`: as the preset has it."""
     return {name: v for name, v in vars(options).items() if name not in _NEITHER}
+
+
+def baseline_training(options: BaselineOptions) -> dict:
+    """The training options of the CNN by name."""
+    given = {name: value for name, value in overrides(options).items() if value is not None}
+    return {**overrides(options), **BASELINE_DEFAULTS, **given}
+
+
+def as_begun(options: Options, config: dict, section: str) -> Options:
+    """The options of a training to be resumed: where none is given, that of the run.
+
+    `config` is the content of its `config.json`.
+    """
+    data = config["data"]
+    height, width, _ = data["image_shape"]
+    known = {**data, "data": data["source"], "image_size": height if height == width else None}
+    known |= config.get(section, {"options": {}})["options"]
+    missing = {name: known.get(name) for name, value in vars(options).items() if value is None}
+    return replace(options, **missing)
+
+
+def recipe_of_run(config: dict) -> dict:
+    """The recipe that a run's model is trained by, in the form of `load_preset`."""
+    begun = config["pixelcnnpp"]["options"]
+    training = {name: begun[name] for name in TRAINING_DEFAULTS if name in begun}
+    model = {name: value for name, value in begun.items() if name not in training}
+    return {"architecture": begun.get("architecture"), "model": model, "training": training}
 
 
 def resolve_options(
@@ -334,6 +380,8 @@ def resolve_options(
         training["likelihood_epochs"] = overrides.get("likelihood_epochs") or 0
         if "num_candidates" not in given:
             model["num_candidates"] = None
+    if num_classes < 2 and "conditioning" not in given:
+        model["conditioning"] = "none"  # there is nothing to compare
     if model.get("conditioning") == "none":
         num_classes = 0
     if num_classes < 2 and model.get("label_loss_weight") and "label_loss_weight" not in given:
@@ -352,6 +400,7 @@ def _check(model: dict, num_classes: int) -> None:
     if num_classes < 2:
         why = "With conditioning none or fewer than two classes it must be 0."
         refused |= {"label_loss_weight": why, "unlabeled_weight": why}
+        refused["conditioning"] = "With fewer than two classes it must be none."
     for name, why in refused.items():
-        if value := model.get(name):
+        if (value := model.get(name)) and value != "none":
             raise UserError(f"Invalid value for option `{name}`. {why} Received: {name}={value}")

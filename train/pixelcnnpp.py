@@ -78,14 +78,3 @@ def _make_model(dataset, num_classes, **options):
         return kind(image_shape=dataset.image_shape, num_classes=num_classes, **options)
     except ValueError as error:  # of a plugin, in its own words
         raise UserError(one_line(error)) from error
-
-
-def as_begun(chosen: dict, run: RunFolder) -> dict:
-    """What the user gave for a run to be resumed, with its own epochs on the likelihood alone.
-
-    Another number of epochs would give another share, and training in its midst another loss.
-    """
-    if chosen["likelihood_epochs"] is not None or not run.config_json.exists():
-        return chosen
-    begun = run.read_config().get("pixelcnnpp", {"options": {}})["options"]
-    return {**chosen, "likelihood_epochs": begun.get("likelihood_epochs")}

@@ -1,14 +1,16 @@
 """Labeled images and a dataset of them in splits: some, all with a label, a part held out."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import counted
 
 VALIDATION_SHARE = 0.1
+MAX_CLASSES = 100_000
 
 # What people call the splits, and what they are called here.
 SPLIT_NAMES = {
@@ -137,7 +139,7 @@ class Dataset:
         name: What the data is called in reports.
         class_names: One name for each class; empty if no image has a label.
         splits: From the names of the splits (`"train"`, `"validation"`, and `"test"` where there
-            is one) to their images.
+            is one; or `"all"`) to their images.
         notes: Lines that a user should see, such as how a missing split was made.
 
     Example:
@@ -176,6 +178,10 @@ class Dataset:
             )
         return self.splits[name]
 
+    def split_to_measure(self, name: str | None = None) -> str:
+        """Returns `name`, or else the first of validation, test, all and train that is there."""
+        return name or next(n for n in ("validation", "test", "all", "train") if n in self.splits)
+
     def images(
         self, split: str, *, with_labels: bool, max_examples: int | None = None, seed: int = 0
     ) -> LabeledImages:
@@ -196,6 +202,30 @@ class Dataset:
         if not len(chosen):
             raise UserError(f"The split {split} has no {'labeled ' * with_labels}image.")
         return chosen
+
+    def with_classes(self, class_names: Sequence[str], in_order: bool = False) -> "Dataset":
+        """Returns the same images with the labels that a model of `class_names` has for them.
+
+        Args:
+            class_names: The names of the model's classes.
+            in_order: Whether the first class is taken for the model's first, and so on, whatever
+                their names are. Otherwise the names tell.
+
+        Raises:
+            UserError: If the model doesn't have some of the classes.
+        """
+        names = class_names[: self.num_classes] if in_order else self.class_names
+        if len(names) < self.num_classes or not {*names} <= {*class_names}:
+            raise UserError(
+                f"{self.name} has classes that the model was not trained on. Expected: "
+                f"{', '.join(class_names)}. Received: {', '.join(self.class_names)}. "
+                "--classes-in-order takes the first for the first, and so on"
+            )
+        labels = np.array([*map(class_names.index, names), -1], dtype="int32")
+        splits = {
+            name: replace(split, labels=labels[split.labels]) for name, split in self.splits.items()
+        }
+        return replace(self, class_names=tuple(class_names), splits=splits)
 
     def counts(self) -> dict[str, list[int]]:
         """Returns the number of images by split: of each class in order, then without label.
@@ -222,13 +252,24 @@ class Dataset:
         return digest.hexdigest()
 
 
-def with_validation(
+def with_missing_splits(
     splits: dict[str, LabeledImages], seed: int
 ) -> tuple[dict[str, LabeledImages], tuple[str, ...]]:
-    """Makes a tenth of the training images the validation split where there is none.
+    """Makes the splits that a training needs.
 
-    Returns the splits, and lines for the user that say so.
+    Where there is no split at all (`"all"`), 80 % of each class become `train`, 10 % `validation`
+    and 10 % `test`. Where there is no validation split, a tenth of the training images becomes it.
+
+    Returns:
+        The splits, and lines for the user that say so.
+
+    Raises:
+        UserError: If there are no training images, or too few.
     """
+    if "all" in splits:
+        return _split_in_three(splits["all"], seed)
+    if "train" not in splits:
+        raise UserError(f"Expected a split train. Received: {' and '.join(splits)}")
     if "validation" in splits:
         return splits, ()
     train, validation = splits["train"].hold_out(VALIDATION_SHARE, seed)
@@ -241,21 +282,59 @@ def with_validation(
     return splits | {"train": train, "validation": validation}, (note,)
 
 
-def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str]) -> int:
-    """Returns the number of classes n: the training split has 0 … n - 1, without a gap.
+def _split_in_three(images, seed):
+    try:
+        rest, held_out = images.hold_out(0.2, seed)
+        validation, test = held_out.hold_out(0.5, seed)
+    except UserError as error:
+        labels = images.labels[images.labels >= 0]
+        smallest = np.bincount(labels)[np.unique(labels)].min() if len(labels) else len(images)
+        raise UserError(
+            "Too few images to be split 80/10/10. Expected ten or more of each class, or splits "
+            f"train and validation. Received: a class of {counted(smallest)}"
+        ) from error
+    note = (
+        f"No splits: every class was split 80/10/10 into train, validation and test (seed {seed})."
+    )
+    return {"train": rest, "validation": validation, "test": test}, (note,)
 
-    Of a label that isn't from -1 to n - 1, `place(split, row)` tells the user where it stands.
+
+def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str]) -> int:
+    """Returns the number of classes n: the training images have 0 … n - 1, without a gap.
+
+    Without training images, n is the largest label plus 1. Of a label that isn't from -1 to n - 1,
+    `place(split, row)` tells the user where it stands.
     """
-    count, classes = 0, set(labels["train"].tolist())
+    trained = labels.get("train", labels.get("all"))
+    if trained is None:
+        largest = max(values.max(initial=-1) for values in labels.values())
+        trained = range(min(largest + 1, MAX_CLASSES))
+    count, classes = 0, {*map(int, trained)}
     while count in classes:
         count += 1
     for split, values in labels.items():
         wrong = np.flatnonzero((values < -1) | (values >= count))
         if len(wrong):
             row = int(wrong[0])
-            has = f"has {count} classes" if count else "has no label 0"
+            has = f"have {count} classes" if count else "have no label 0"
             raise UserError(
                 f"{place(split, row)}: label {values[row]} is out of range: -1 stands for "
-                f"unlabeled, classes count from 0 without a gap, and the training split {has}."
+                f"unlabeled, classes count from 0 without a gap, and the training images {has}."
             )
     return count
+
+
+def duplicates_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
+    """A line that counts the images that are equal across splits or classes, if there are any."""
+    found = {}
+    for name, split in splits.items():
+        for image, label in zip(split.images, split.labels.tolist(), strict=True):
+            places, labels = found.setdefault(hashlib.sha256(image.tobytes()).digest(), ({}, {}))
+            places[name] = labels[label] = None
+    in_splits = sum(len(places) > 1 for places, _ in found.values())
+    in_classes = sum(len(labels.keys() - {-1}) > 1 for _, labels in found.values())
+    if not in_splits + in_classes:
+        return ()
+    splits, classes = counted(in_splits), counted(in_classes)
+    note = f"Exact duplicates: {splits} in more than one split, {classes} in more than one class."
+    return (note,)

@@ -21,13 +21,15 @@ from keras_pixelcnnpp.data.dataset import (
     LabeledImages,
     count_classes,
     named_splits,
-    with_validation,
 )
 from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import counted
 
 NAMED = 10  # so many bad files an error names
+# What the header of a CSV file may call its columns.
+PATH_COLUMNS = ("path", "file", "filename", "file_name", "image")
+LABEL_COLUMNS = ("label", "class", "class_name", "target")
+_INTEGER = re.compile("-?[0-9]{1,9}")  # int() takes "1_0" and digits of other scripts, too
 
 # An image file that is not read yet: its path below the folder, and where that was found.
 Listed = namedtuple("Listed", ("path", "label", "place"))
@@ -38,41 +40,41 @@ def load_folder(
     image_shape: tuple[int, int, int] = (32, 32, 3),
     resize: str = "center_crop",
     skip_corrupted: bool = False,
-    seed: int = 0,
+    white_level: int | None = None,
 ) -> Dataset:
-    """Loads a folder of image files, in one of two forms.
+    """Loads a folder of image files, in one of three forms.
 
-    1. CSV files `train.csv`, `validation.csv` and `test.csv` list them: rows `path,label` without a
-       header. Paths are relative to the folder and stay in it. Labels count from 0; -1 means
-       unlabeled. The classes are called `Class0`, `Class1`, … Only `train.csv` must be there, and
-       may list an image several times, if there is a `validation.csv`: it is then trained on more
+    1. CSV files list them: `train.csv`, `validation.csv` and `test.csv`, or a single file of any
+       name. Rows are `path,label`; a header may name these columns (`filename,label`) among others.
+       Labels are integers from 0, whose classes are called `Class0`, `Class1`, …, or the names of
+       classes; -1 or nothing means unlabeled, and there may be no labels at all. Paths are relative
+       to the folder, or to the one below it that holds the files, and stay in it. `train.csv` may
+       list an image several times, if there is a `validation.csv`: it is then trained on more
        often.
     2. A folder for each class, `train/burger/*.jpg`, `validation/burger/*.jpg`, … or just
        `burger/*.jpg`, …, at any depth. The classes are the folders of the training split in
-       alphabetical order. The folder `test` may hold images directly: they are unlabeled.
-
-    Without a validation split, a tenth of the training images becomes it. Without any split, 80 %
-    of each class become `train`, 10 % `validation`, 10 % `test`.
+       alphabetical order; those without an image file are left out.
+    3. Images without a folder for each class: they are unlabeled, as those in `test/*.jpg`.
 
     Args:
         folder: The folder.
         image_shape: Triple of integers `(height, width, channels)` to convert the images to.
         resize: `"center_crop"` or `"stretch"`, as in `fit_image`.
         skip_corrupted: Whether to go on without the files that can't be read.
-        seed: Integer, chooses the images of splits that aren't there.
+        white_level: As in `read_image`.
 
     Returns:
-        `Dataset`.
+        `Dataset` with the splits that the folder has; without any, with the split `"all"`.
 
     Raises:
         UserError: If files and folders don't fit together; or if images can't be read: the message
             names the first ten.
     """
-    has_csv = any((folder / f"{split}.csv").exists() for split in SPLIT_NAMES)
+    has_csv = any(folder.glob("[!.]*.csv"))
     class_names, listed, notes = (_list_csv_files if has_csv else _list_class_folders)(folder)
-    splits, of_reading = _read(folder, listed, image_shape, resize, skip_corrupted)
-    splits, of_splits = (_split_in_three if "all" in splits else with_validation)(splits, seed)
-    notes = (*of_splits, *of_reading, *notes)
+    how = {"resize": resize, "white_level": white_level}
+    splits, of_reading = _read(folder, listed, image_shape, skip_corrupted, **how)
+    notes = (*of_reading, *notes)
     if image_shape[2] == 3 and all(map(_is_gray, splits.values())):
         notes += ("All images are gray. With channels=1, or train's --channels 1, they stay so.",)
     return Dataset(folder.resolve().name, class_names, splits, notes)
@@ -82,7 +84,7 @@ def _is_gray(split):
     return (split.images[..., :1] == split.images[..., 1:]).all()
 
 
-def _read(folder, listed, image_shape, resize, skip_corrupted):
+def _read(folder, listed, image_shape, skip_corrupted, resize, white_level):
     """Returns the images of each split, and lines for the user."""
     height, width, channels = image_shape
     splits, bad, reshaped = {}, [], 0
@@ -92,7 +94,7 @@ def _read(folder, listed, image_shape, resize, skip_corrupted):
         for row in rows:
             tick()
             try:
-                image = open_image(file_inside(folder, row.path), channels)
+                image = open_image(file_inside(folder, row.path), channels, white_level)
             except UserError as error:
                 bad.append(f"{row.place}: {error}")
                 continue
@@ -120,51 +122,28 @@ def _read(folder, listed, image_shape, resize, skip_corrupted):
     return splits, notes
 
 
-def _split_in_three(splits, seed):
-    try:
-        rest, held_out = splits["all"].hold_out(0.2, seed)
-        validation, test = held_out.hold_out(0.5, seed)
-    except UserError as error:
-        smallest = counted(np.bincount(splits["all"].labels).min())
-        raise UserError(
-            "Too few images to be split 80/10/10. Expected ten or more of each class, or folders "
-            f"train and validation. Received: a class of {smallest}"
-        ) from error
-    note = (
-        "No folders train, validation and test: every class was split 80/10/10 into them "
-        f"(seed {seed})."
-    )
-    return {"train": rest, "validation": validation, "test": test}, (note,)
-
-
 def _list_class_folders(folder):
     """Returns the classes, the files of each split (or all of them), and lines for the user."""
     folders_here = [path.name for path in _subfolders(folder)]
     names = named_splits(name for name in folders_here if name.lower() in SPLIT_NAMES)
     folders = {split: folder / name for split, name in names.items()} or {"all": folder}
-    if not folders.keys() & {"train", "all"}:
-        found = " and ".join(names.values())
-        raise UserError(f"{folder} has the split {found}, but the folder train is missing")
-    class_names = [path.name for path in _subfolders(folders.get("train", folder))]
-    if not class_names:
-        raise UserError(
-            f"{folder} holds neither train.csv, nor a folder for each class, nor a folder train "
-            "with a folder for each class (train, validation and test are never classes)"
-        )
+    skipped = Counter()
+    found = {split: _files_by_class(place, skipped) for split, place in folders.items()}
+    # Those of the training images, if there are any.
+    first = [found[split] for split in ("train", "all") if split in found] or found.values()
+    class_names = sorted({name for by_class in first for name in by_class if by_class[name]})
     class_names = checked_class_names(class_names, len(class_names))
-    skipped, listed = Counter(), {}
+    listed = {}
     for split, place in folders.items():
-        files = _labeled_files(place, class_names, skipped)
-        # Beside the folders of the classes.
+        files = _labeled(place, found[split], class_names)
+        # Next to the folders of the classes, or without any.
         others = [path for path in sorted(place.glob("[!.]*.*")) if _is_image(path)]
-        if split == "test" and not files:
+        if not files:
             files = [(path, -1) for path in others]
         elif others:
             skipped["beside the folders of the classes"] += len(others)
-        missing = {*range(len(class_names))} - {label for _, label in files}
-        if not files or (split in ("train", "all") and missing):
-            empty = place / class_names[min(missing)] if files else place
-            raise UserError(f"{empty} holds no image file ({', '.join(SUFFIXES)})")
+        if not files:
+            raise UserError(f"{place} holds no image file ({', '.join(SUFFIXES)}) and no CSV file")
         kind = "Class folders" if split == "all" else f"Split {split}"
         listed[split] = [
             Listed(path.relative_to(folder).as_posix(), label, kind) for path, label in files
@@ -174,26 +153,33 @@ def _list_class_folders(folder):
     beside = [name for name in folders_here if names and name not in names.values()]
     if beside:
         notes.append(f"Folders beside the splits were left out: {', '.join(beside)}.")
-    only, *others = _subfolders(folders.get("train", folder))
-    if not others and any(_subfolders(only)):
-        notes.append(f"All images are of one class, {only.name}. Its own folders are no classes.")
+    empty = {name for by_class in found.values() for name in by_class} - {*class_names}
+    if empty:
+        notes.append(f"Folders without an image file were left out: {', '.join(sorted(empty))}.")
+    of_class = [place / name for place in folders.values() for name in class_names]
+    if len(class_names) == 1 and any(_subfolders(path) for path in of_class if path.is_dir()):
+        notes.append(f"The folders in {class_names[0]} are no classes.")
     return class_names, listed, notes
 
 
-def _labeled_files(folder, class_names, skipped):
-    """Returns the image files below the folders of the classes; counts others in `skipped`."""
-    found = []
+def _files_by_class(folder, skipped):
+    """Returns the image files below each folder in `folder`, by its name; counts others."""
+    found = {}
     for subfolder in _subfolders(folder):
-        if subfolder.name not in class_names:
-            raise UserError(
-                f"{subfolder}: the training split has no class {subfolder.name!r}. "
-                f"It has: {', '.join(class_names)}"
-            )
-        label = class_names.index(subfolder.name)
         files = visible_files(subfolder)
-        found += [(path, label) for path in files if _is_image(path)]
+        found[subfolder.name] = [path for path in files if _is_image(path)]
         skipped.update(path.suffix or path.name for path in files if not _is_image(path))
     return found
+
+
+def _labeled(folder, by_class, class_names):
+    for name, files in by_class.items():
+        if files and name not in class_names:
+            raise UserError(
+                f"{folder / name}: the training split has no class {name!r}. "
+                f"It has: {', '.join(class_names) or 'none'}"
+            )
+    return [(path, class_names.index(name)) for name, files in by_class.items() for path in files]
 
 
 def _is_image(path):
@@ -225,15 +211,19 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def _list_csv_files(folder):
-    """Returns the classes, what the CSV file of each split lists, and no lines for the user."""
-    if not (folder / "train.csv").is_file():
-        raise UserError(f"{folder}: train.csv is missing")
-    listed = {
-        split: _list_csv(folder, f"{name}.csv")
-        for split, name in named_splits(
-            name for name in SPLIT_NAMES if (folder / f"{name}.csv").exists()
-        ).items()
-    }
+    """Returns the classes, what the CSV file of each split lists, and lines for the user."""
+    files = {path.stem: path.name for path in sorted(folder.glob("[!.]*.csv"))}
+    order = list(SPLIT_NAMES)  # the training split first
+    stems = [stem for stem in files if stem.lower() in order]
+    splits = named_splits(sorted(stems, key=lambda stem: order.index(stem.lower())))
+    if not splits and len(files) == 1:
+        splits = {"all": next(iter(files))}
+    if not splits:
+        raise UserError(
+            f"{folder}: expected train.csv, or a single CSV file that lists the images. "
+            f"Received: {', '.join(files.values())}"
+        )
+    listed = {split: _list_csv(folder, files[stem]) for split, stem in splits.items()}
     seen = {}
     for split, rows in listed.items():
         for row in rows:
@@ -242,36 +232,104 @@ def _list_csv_files(folder):
             repeats = split == "train" and "validation" in listed and row.label == first.label
             if first is not row and not repeats:
                 raise UserError(f"{row.place}: {row.path!r} was listed before, {first.place}")
-    labels = {split: np.array([row.label for row in rows]) for split, rows in listed.items()}
-    num_classes = count_classes(labels, lambda split, row: listed[split][row].place)
-    return checked_class_names(None, num_classes), listed, []
+    others = [name for stem, name in files.items() if stem not in splits.values()]
+    notes = [f"Other CSV files were left out: {', '.join(others)}."]
+    return *_with_labels(listed), notes if others else []
+
+
+def _with_labels(listed):
+    """Returns the classes, and the rows with integers where they had texts as labels."""
+    rows = [row for of_split in listed.values() for row in of_split if row.label not in ("", "-1")]
+    names = [row for row in rows if not _INTEGER.fullmatch(row.label)]
+    known = {"": -1, "-1": -1}
+    if names:
+        if len(names) < len(rows):
+            label = names[0].label
+            raise UserError(
+                f"{names[0].place}: label {label!r:.80} is not an integer, as others are"
+            )
+        first = listed.get("train", listed.get("all", rows))
+        class_names = sorted({row.label for row in first} - {*known})
+        class_names = checked_class_names(class_names, len(class_names))
+        known |= {name: label for label, name in enumerate(class_names)}
+    else:
+        known |= {row.label: int(row.label) for row in rows}
+    for row in rows:
+        if row.label not in known:
+            raise UserError(f"{row.place}: the training split has no class {row.label!r:.80}")
+    listed = {
+        split: [row._replace(label=known[row.label]) for row in of_split]
+        for split, of_split in listed.items()
+    }
+    if not names:
+        labels = {split: np.array([row.label for row in rows]) for split, rows in listed.items()}
+        num_classes = count_classes(labels, lambda split, row: listed[split][row].place)
+        class_names = checked_class_names(None, num_classes)
+    return class_names, listed
 
 
 def _list_csv(folder, name):
+    """Returns what a CSV file lists; the labels are texts."""
+    file = folder / name
     try:
         # utf-8-sig: spreadsheet programs write a byte order mark.
-        with file_inside(folder, name).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            rows = [
-                _parse(f"{folder / name} row {reader.line_num}", fields)
+        with file_inside(folder, name).open(encoding="utf-8-sig", newline="") as opened:
+            reader = csv.reader(opened)
+            lines = [
+                (f"{file} row {reader.line_num}", [field.strip() for field in fields])
                 for fields in reader
                 if fields
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{folder / name} cannot be read as a CSV file: {error}") from error
+        raise UserError(f"{file} cannot be read as a CSV file: {error}") from error
+    columns, has_header = _columns(*lines[0]) if lines else ((), True)
+    rows = []
+    for place, fields in lines[has_header:]:
+        if len(fields) != len(lines[0][1]):
+            raise UserError(f"{place}: expected {len(lines[0][1])} columns; found {len(fields)}")
+        path, label = (fields[column] if column is not None else "" for column in columns)
+        rows.append(Listed(path, label, place))
     if not rows:
-        raise UserError(f"{folder / name} lists no image")
-    return rows
+        raise UserError(f"{file} lists no image")
+    below = _place_of(folder, file.stem, rows).relative_to(folder).as_posix()
+    return rows if below == "." else [row._replace(path=f"{below}/{row.path}") for row in rows]
 
 
-def _parse(place, fields):
-    if len(fields) != 2:
-        raise UserError(f"{place}: expected path,label; found {len(fields)} columns")
-    path, label = (field.strip() for field in fields)
-    # Not int(): it takes "1_0" and digits of other scripts. Nine digits fit an int32.
-    if not re.fullmatch(r"-?[0-9]{1,9}", label):
-        raise UserError(f"{place}: label {label!r} is not an integer (the file has no header)")
-    return Listed(path, int(label), place)
+def _columns(place, fields):
+    """Returns where path and label (`None` without one) stand, and whether this is a header."""
+    if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2:
+        return (0, 1 if len(fields) > 1 else None), False
+    names = [field.lower() for field in fields]
+    path, label = (
+        next((names.index(name) for name in known if name in names), None)
+        for known in (PATH_COLUMNS, LABEL_COLUMNS)
+    )
+    if path is None or (label is None and len(names) > 1):
+        raise UserError(
+            f"{place}: expected path,label, or a header with a column {' or '.join(PATH_COLUMNS)} "
+            f"and a column {' or '.join(LABEL_COLUMNS)}. Received: {','.join(fields)!r:.200}. A "
+            "CSV file that doesn't list the images must not lie in the folder."
+        )
+    return (path, label), True
+
+
+def _place_of(folder, stem, rows):
+    """Returns the folder that the paths are relative to: this, that of the split, or the only one.
+
+    A file that isn't there is told of later.
+    """
+    for place in (folder, folder / stem):
+        if _has_any(place, rows):
+            return place
+    below = [place for place in _subfolders(folder) if _has_any(place, rows)]
+    return below[0] if len(below) == 1 else folder
+
+
+def _has_any(folder, rows):
+    for row in rows[:100]:
+        with suppress(UserError):
+            return bool(file_inside(folder, row.path))
+    return False
 
 
 def file_inside(folder: Path, path: str) -> Path:

@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.errors import UserError, one_line
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 RESIZES = ("center_crop", "stretch")
 
 # The scans of a progressive JPEG, each of which goes over the whole image, times its pixels:
@@ -30,6 +30,7 @@ def read_image(
     path_or_bytes: str | Path | bytes,
     image_shape: tuple[int, int, int],
     resize: str = "center_crop",
+    white_level: int | None = None,
 ) -> np.ndarray:
     """Reads an image file of any size and mode.
 
@@ -39,6 +40,8 @@ def read_image(
         path_or_bytes: Path of the file, or its content.
         image_shape: Triple of integers `(height, width, channels)`, with 1 or 3 channels.
         resize: `"center_crop"` or `"stretch"`, what to do with another aspect ratio.
+        white_level: Integer, the value that becomes 255 in a gray image of 16 bits, such as 4095
+            for 12 bits; larger ones do too. `None` for 65535.
 
     Returns:
         uint8 `(height, width, channels)`, values from 0 to 255.
@@ -53,15 +56,18 @@ def read_image(
     ```
     """
     check_channels(image_shape)
-    return fit_image(open_image(path_or_bytes, image_shape[2]), image_shape[:2], resize)
+    image = open_image(path_or_bytes, image_shape[2], white_level)
+    return fit_image(image, image_shape[:2], resize)
 
 
-def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
-    """Decodes an image file of any mode to gray or RGB: PNG, JPEG, WebP, BMP or GIF.
+def open_image(
+    path_or_bytes: str | Path | bytes, channels: int, white_level: int | None = None
+) -> Image.Image:
+    """Decodes an image file of any mode to gray or RGB: PNG, JPEG, WebP, BMP, GIF or TIFF.
 
-    Of an animation, the first frame is taken. Palette, CMYK and 16-bit images are converted,
+    Of several frames or pages, the first is taken. Palette, CMYK and 16-bit images are converted,
     transparent ones laid on white, the orientation that cameras write into EXIF is applied. The
-    mode becomes `"L"` or `"RGB"`, by the number of channels.
+    mode becomes `"L"` or `"RGB"`, by the number of channels. See `read_image` for `white_level`.
 
     Raises:
         UserError: If it isn't such a file, is damaged, is so large that Pillow takes it for a
@@ -78,7 +84,7 @@ def open_image(path_or_bytes: str | Path | bytes, channels: int) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _refuse_scans(image, content)
-                return _converted(ImageOps.exif_transpose(image), channels)
+                return _converted(ImageOps.exif_transpose(image), channels, white_level)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: too large to be decoded safely") from error
     except Image.UnidentifiedImageError as error:
@@ -196,12 +202,12 @@ def _refuse_scans(image, content):
         raise UserError(f"{scans} scans are too many to be decoded safely")
 
 
-def _converted(image, channels):
+def _converted(image, channels, white_level=None):
     """Returns `image` in gray or RGB."""
     mode = "L" if channels == 1 else "RGB"
     if image.mode.startswith(("I", "F")):
         # 16-bit gray: Pillow's own conversion would clip at 255 instead of scaling.
-        values = np.asarray(image).astype("float64") / 257
+        values = np.asarray(image).astype("float64") * (255 / (white_level or 65535))
         image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype("uint8"))
     elif image.has_transparency_data:
         image = image.convert("RGBA")

@@ -8,15 +8,22 @@ import keras
 import numpy as np
 from numpy.lib import format as npy
 
-from keras_pixelcnnpp.checks import checked_class_names, plain, require_choice, require_integer
+from keras_pixelcnnpp.checks import (
+    checked_class_names,
+    code_for_uint8,
+    plain,
+    require_choice,
+    require_integer,
+)
 from keras_pixelcnnpp.data.dataset import (
     SPLIT_NAMES,
     VALIDATION_SHARE,
     Dataset,
     LabeledImages,
     count_classes,
+    duplicates_note,
     named_splits,
-    with_validation,
+    with_missing_splits,
 )
 from keras_pixelcnnpp.data.folders import load_folder
 from keras_pixelcnnpp.data.images import RESIZES, resize_images
@@ -45,13 +52,16 @@ def load_dataset(
     seed: int = 0,
     resize: str = "center_crop",
     skip_corrupted: bool = False,
+    white_level: int | None = None,
+    make_splits: bool = True,
 ) -> Dataset:
-    """Loads labeled images, in splits, all of one shape.
+    """Loads images with or without labels, in splits, all of one shape.
 
     Args:
         source: One of
             `"digits"`, `"mnist"`, `"fashion_mnist"`, `"cifar10"`: see `load_built_in`;
-            a folder of image files, with CSV files or a folder for each class: see `load_folder`;
+            a folder of image files, with CSV files, a folder for each class or neither: see
+            `load_folder`;
             an `.npz` file: see `load_npz`.
         image_size: Integer, or pair `(height, width)`, to resize to. By default 32 for folders of
             image files, and the arrays' own size for the others.
@@ -62,11 +72,17 @@ def load_dataset(
         resize: What to do with images of another aspect ratio than `image_size`: `"center_crop"`
             cuts off as much on either side, `"stretch"` doesn't keep the aspect ratio.
         skip_corrupted: Whether to go on without the image files that can't be read.
+        white_level: Integer, the value that becomes 255 in gray image files of 16 bits. `None`
+            for 65535; 4095 where only 12 of the bits are used.
+        make_splits: Whether to make missing splits. Without any, 80 % of each class become
+            `train`, 10 % `validation`, 10 % `test`; without a validation split, a tenth of the
+            training images becomes it.
 
     Returns:
-        `Dataset` with the splits `train` and `validation`, and `test` where there is one. Its
+        `Dataset` with the splits `train` and `validation`, and `test` where there is one; or, with
+        `make_splits=False`, with those that there are, `all` for images that are in none. Its
         `notes` say how a missing split was made, what became of images of another aspect ratio,
-        and which files were skipped.
+        which files were skipped, and how many images are duplicates.
 
     Raises:
         UserError: If the source or an argument is bad: one line that names the file and the row.
@@ -90,11 +106,12 @@ def load_dataset(
     require_choice("resize", resize, RESIZES)
     path = Path(source)
     if str(source) in CLASS_NAMES:
-        dataset = load_built_in(str(source), seed)
+        dataset = load_built_in(str(source))
     elif path.is_dir():
-        dataset = load_folder(path, (*size, channels or 3), resize, skip_corrupted, seed)
+        how = {"resize": resize, "skip_corrupted": skip_corrupted, "white_level": white_level}
+        dataset = load_folder(path, (*size, channels or 3), **how)
     elif path.is_file() and path.suffix == ".npz":
-        dataset = load_npz(path, seed)
+        dataset = load_npz(path)
     else:
         raise UserError(
             f"No such folder or .npz file: {path} (built in are: {', '.join(CLASS_NAMES)})"
@@ -105,10 +122,28 @@ def load_dataset(
         return replace(split, images=resize_images(split.images, own, channels, resize))
 
     splits = {name: converted(split) for name, split in dataset.splits.items()}
-    return replace(dataset, splits=splits)
+    notes = (*dataset.notes, *_dark_note(splits), *duplicates_note(splits))
+    if make_splits:
+        try:
+            splits, made = with_missing_splits(splits, seed)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from error
+        notes = (*made, *notes)
+    return replace(dataset, splits=splits, notes=notes)
 
 
-def load_built_in(name: str, seed: int = 0) -> Dataset:
+def _dark_note(splits):
+    brightest = max(split.images.max(initial=0) for split in splits.values())
+    if not 0 < brightest <= 64:
+        return ()
+    note = (
+        f"All images are nearly black: the largest value is {brightest} of 255. For gray image "
+        "files with 12 of 16 bits in use, give white_level=4095, or train's --white-level 4095."
+    )
+    return (note,)
+
+
+def load_built_in(name: str) -> Dataset:
     """Loads a data set by its name.
 
     | name | images | splits |
@@ -124,10 +159,10 @@ def load_built_in(name: str, seed: int = 0) -> Dataset:
 
     Args:
         name: One of `CLASS_NAMES`.
-        seed: Integer, chooses the validation images of `cifar10`. The others' are fixed.
 
     Returns:
-        `Dataset` of ten classes, with the splits `train`, `validation` and `test`.
+        `Dataset` of ten classes, with the splits `train`, `validation` (but for `cifar10`) and
+        `test`.
 
     Raises:
         UserError: If the data can't be downloaded.
@@ -154,7 +189,7 @@ def load_built_in(name: str, seed: int = 0) -> Dataset:
         held_out = len(x_train) // 30
         arrays["x_validation"], arrays["y_validation"] = x_train[-held_out:], y_train[-held_out:]
         arrays["x_train"], arrays["y_train"] = x_train[:-held_out], y_train[:-held_out]
-    return _dataset_of_arrays(name, {**arrays, "class_names": np.array(CLASS_NAMES[name])}, seed)
+    return _dataset_of_arrays(name, {**arrays, "class_names": np.array(CLASS_NAMES[name])})
 
 
 def _load_digits():
@@ -172,20 +207,19 @@ def _load_digits():
     return Dataset("digits", CLASS_NAMES["digits"], splits)
 
 
-def load_npz(path: Path, seed: int = 0) -> Dataset:
+def load_npz(path: Path) -> Dataset:
     """Loads an `.npz` file with the arrays `x_train`, `y_train`, `x_validation`, … `x_test`.
 
     Images are uint8 `(N, height, width)` or `(N, height, width, channels)`, labels integers
-    `(N,)` or `(N, 1)`, -1 for unlabeled. `y_test` may be missing. `val` and `valid` do for
-    `validation`; without that split, a tenth of the training images becomes it. `class_names`,
-    strings, may be there too.
+    `(N,)` or `(N, 1)`, -1 for unlabeled. Where the labels of a split are missing, it is unlabeled.
+    `val` and `valid` do for `validation`. `images` and `labels` are images in no split.
+    `class_names`, strings, may be there too.
 
     Args:
         path: `pathlib.Path`.
-        seed: Integer, chooses the images of a validation split that isn't there.
 
     Returns:
-        `Dataset`.
+        `Dataset` with the splits that the file has, or with the split `"all"`.
 
     Raises:
         UserError: If the file is damaged, holds Python objects, unpacks to far more than images
@@ -203,7 +237,7 @@ def load_npz(path: Path, seed: int = 0) -> Dataset:
             for name in archive.namelist():
                 with archive.open(name) as file:
                     arrays[name.removesuffix(".npy")] = npy.read_array(file, allow_pickle=False)
-        return _dataset_of_arrays(path.stem, arrays, seed)
+        return _dataset_of_arrays(path.stem, arrays)
     except UserError as error:
         raise UserError(f"{path}: {one_line(error)}") from error
     # Anything: a hostile archive fails in the zip, header or array reader.
@@ -211,13 +245,16 @@ def load_npz(path: Path, seed: int = 0) -> Dataset:
         raise UserError(f"{path} cannot be read as an .npz file: {one_line(error)}") from error
 
 
-def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray], seed: int = 0) -> Dataset:
+def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray]) -> Dataset:
     """Makes a `Dataset` of arrays that are called as in `load_npz`."""
-    there = (name for name in SPLIT_NAMES if f"x_{name}" in arrays)
-    splits = {split: _split(arrays, suffix) for split, suffix in named_splits(there).items()}
-    if "train" not in splits:
+    there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in arrays)
+    pairs = {split: (f"x_{name}", f"y_{name}") for split, name in there.items()}
+    if "images" in arrays and not pairs:
+        pairs = {"all": ("images", "labels")}
+    if not pairs:
         found = ", ".join(sorted(filter(str.isprintable, arrays)))
-        raise UserError(f"There is no array x_train. There is: {found}")
+        raise UserError(f"Expected an array x_train, or images. Received: {found}")
+    splits = {split: _split(arrays, split, *pair) for split, pair in pairs.items()}
     shapes = {split.images.shape[1:] for split in splits.values()}
     if len(shapes) > 1:
         raise UserError(f"The splits have images of different shapes: {sorted(shapes)}")
@@ -225,30 +262,33 @@ def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray], seed: int = 0) 
         {name: split.labels for name, split in splits.items()},
         lambda name, row: f"labels of {name}, row {row}",
     )
-    class_names = checked_class_names(arrays.get("class_names"), num_classes)
-    splits, notes = with_validation(splits, seed)
-    return Dataset(name, class_names, splits, notes)
+    class_names = arrays.get("class_names")
+    if class_names is not None and "train" not in splits and "all" not in splits:
+        num_classes = max(num_classes, class_names.size)  # some may have no image
+    return Dataset(name, checked_class_names(class_names, num_classes), splits)
 
 
-def _split(arrays, suffix):
-    images = arrays[f"x_{suffix}"]
+def _split(arrays, split, name_of_images, name_of_labels):
+    given = images = arrays[name_of_images]
     if images.ndim == 3:
         images = images[..., None]
-    if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
+    if images.ndim != 4 or 0 in images.shape or images.dtype.kind not in "uif":
         raise UserError(
-            f"x_{suffix} must be uint8 (N, height, width) or (N, height, width, channels), and not "
-            f"empty. Received: {images.dtype} {arrays[f'x_{suffix}'].shape}"
+            f"{name_of_images} must be uint8 (N, height, width) or (N, height, width, channels), "
+            f"and not empty. Received: {given.dtype} {given.shape}"
+        )
+    if images.dtype != np.uint8:
+        raise UserError(
+            f"{name_of_images} must be uint8. Received: {given.dtype}, values from "
+            f"{images.min()} to {images.max()}, which become uint8 by "
+            f"{code_for_uint8(images, name_of_images)}"
         )
     count = len(images)
-    labels = arrays.get(f"y_{suffix}")
-    if labels is None and suffix == "test":
-        labels = np.full(count, -1)
-    if labels is None:
-        raise UserError(f"There is x_{suffix} but no y_{suffix} (-1 stands for unlabeled)")
+    labels = arrays.get(name_of_labels, np.full(count, -1))
     if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "ui":
         raise UserError(
-            f"y_{suffix} must be integers ({count},); it is {labels.dtype} {labels.shape}"
+            f"{name_of_labels} must be integers ({count},); it is {labels.dtype} {labels.shape}"
         )
     # Clipped, or a label such as 2**32 would wrap to a valid one.
     labels = np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")
-    return LabeledImages(images, labels, tuple(f"{suffix}/{row:06d}" for row in range(count)))
+    return LabeledImages(images, labels, tuple(f"{split}/{row:06d}" for row in range(count)))

@@ -46,7 +46,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
         path: The version's folder, such as `runs/NAME/savedmodel/1`: new, empty, or a SavedModel,
             which is replaced as a whole.
         config: How the model was trained: the asset `config.json`, with `class_names`,
-            `image_shape`, `num_levels` and `resize` added.
+            `image_shape`, `num_levels`, `resize` and `white_level` added.
 
     Raises:
         UserError: If `path` holds something else; or the model has no labels; or its images are
@@ -61,12 +61,14 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     """
     _check(model, Path(path))
     config = config or {}
-    resize = config.get("data", {}).get("resize", "center_crop")
+    data = config.get("data", {})
+    resize = data.get("resize", "center_crop")
     facts = {
         "class_names": list(model.class_names),
         "image_shape": list(model.image_shape),
         "num_levels": model.num_levels,
         "resize": resize,
+        "white_level": data.get("white_level"),
     }
     module = tf.Module()
     # The variables and not the model: TensorFlow would track its layers, its optimizer and its

@@ -18,7 +18,7 @@ from keras_pixelcnnpp.checks import (
 from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, as_user_error, not_installed
 from keras_pixelcnnpp.files import read_json
-from keras_pixelcnnpp.run import RunFolder, check_data
+from keras_pixelcnnpp.run import RunFolder, check_data, how_to_read
 
 
 class SavedModelClassifier(ImageClassifier):
@@ -106,9 +106,9 @@ class SavedModelClassifier(ImageClassifier):
         return self.config["num_levels"]
 
     @property
-    def resize(self) -> str:
-        """`"center_crop"` or `"stretch"`, how it reads images of another aspect ratio."""
-        return self.config.get("resize", "center_crop")
+    def reading(self) -> dict:
+        """How image files are read for it: arguments of `read_image`."""
+        return how_to_read(self.config)
 
     @property
     def endpoints(self) -> list[str]:

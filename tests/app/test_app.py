@@ -32,7 +32,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def answers(model):
-    return Answers(TrainedModel(model, "tiny"))
+    return Answers(TrainedModel(model, "tiny", {}))
 
 
 class TestSample:
@@ -91,7 +91,7 @@ class TestClassify:
 
     def test_a_model_without_classes(self):
         model = tiny.tiny_model(num_classes=0, conditioning="none")
-        answers = Answers(TrainedModel(model, "tiny"))
+        answers = Answers(TrainedModel(model, "tiny", {}))
         found = answers.sample(seed=0)
         expected = model.sample(NUM_IMAGES, seed=0)
         np.testing.assert_array_equal(found.images, expected)

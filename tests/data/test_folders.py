@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 from images import write_course_folder, write_image
+from PIL import Image
 
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
@@ -43,11 +44,11 @@ def test_csv_files_as_spreadsheets_write_them(folder):
         ("train/none.png,0", "'train/none.png': no such file"),
         ("train/000.jpg,burger", "label 'burger' is not an integer"),
         ("train/extra.png,99999999999999999999", "is not an integer"),
-        ("train/extra.png,5", "label 5 is out of range: .* has 2 classes"),
+        ("train/extra.png,5", "label 5 is out of range: .* have 2 classes"),
         ("train/extra.png,-2", "label -2 is out of range"),
         ("train/003.png,0", "'train/003.png' was listed before, .*train.csv row 4"),
         ("validation/000.png,1", "'validation/000.png' was listed before"),
-        ("train/extra.png", "expected path,label; found 1 columns"),
+        ("train/extra.png", "expected 2 columns; found 1"),
         ("../outside.png,0", "must be a path below the folder"),
         ("/etc/hostname,0", "must be a path below the folder"),
         ("train/loop.png,0", "no such file"),
@@ -192,8 +193,7 @@ def test_a_folder_above_that_of_the_classes(tmp_path):
     write_classes(tmp_path / "animals")
     dataset = load_dataset(tmp_path, image_size=4)
     assert dataset.class_names == ("animals",)
-    expected = "All images are of one class, animals. Its own folders are no classes."
-    assert expected in dataset.notes
+    assert "The folders in animals are no classes." in dataset.notes
 
 
 TWO = ("train/burger/0.jpg", "train/koala/0.jpg", "test/koala/0.jpg")
@@ -202,8 +202,8 @@ TWO = ("train/burger/0.jpg", "train/koala/0.jpg", "test/koala/0.jpg")
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["test/burger/0.jpg"], "has the split test, but the folder train is missing"),
-        (["train/0.jpg"], "train, validation and test are never classes"),
+        (["test/burger/0.jpg"], "Expected a split train. Received: test"),
+        (["train/notes.txt/", "validation/0.jpg"], "train holds no image file .* and no CSV file"),
         (["burger/0.jpg", "koala/0.jpg"], "ten or more of each.*a class of 1 image"),
         ([*TWO, "val/panda/0.jpg"], "no class 'panda'. It has: burger, koala"),
         ([*TWO, "val/koala/0.jpg", "validation/koala/0.jpg"], "two names for one split"),
@@ -213,11 +213,157 @@ TWO = ("train/burger/0.jpg", "train/koala/0.jpg", "test/koala/0.jpg")
 def test_bad_folder_is_named(tmp_path, files, message):
     for name in files:
         if name.endswith("/"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(b"no image")
         else:
             write_image(tmp_path / name)
     with pytest.raises(UserError, match=message):
         load_dataset(tmp_path, image_size=4)
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (["a.png", "b.png"], {"all": 20}),
+        (["train/a.png", "train/b.png", "test/a.png"], {"train": 20, "test": 10}),
+    ],
+)
+def test_images_in_no_class_folder_are_unlabeled(tmp_path, files, splits):
+    for name in files:
+        for index in range(10):
+            write_image(tmp_path / name.replace(".", f"{index}."), color=(index, len(name), 9))
+    dataset = load_dataset(tmp_path, image_size=4, make_splits=False)
+    assert {name: len(split) for name, split in dataset.splits.items()} == splits
+    assert dataset.num_classes == 0
+    assert all((split.labels == -1).all() for split in dataset.splits.values())
+    assert load_dataset(tmp_path, image_size=4).splits.keys() >= {"train", "validation"}
+
+
+def test_folders_without_an_image_are_left_out(tmp_path):
+    write_classes(tmp_path / "train")
+    (tmp_path / "train/apple").mkdir()
+    (tmp_path / "train/zebra").mkdir()
+    (tmp_path / "train/zebra/notes.txt").touch()
+    dataset = load_dataset(tmp_path, image_size=4)
+    assert dataset.class_names == CLASSES
+    assert "Folders without an image file were left out: apple, zebra." in dataset.notes
+
+
+def test_only_images_to_be_measured(tmp_path):
+    """Their classes are those of the only split."""
+    write_classes(tmp_path / "test")
+    dataset = load_dataset(tmp_path, image_size=4, make_splits=False)
+    assert dataset.counts() == {"test": [10, 10, 0]}
+    assert dataset.class_names == CLASSES
+    assert dataset.split_to_measure() == "test"
+
+
+def write_listed(folder, name, rows, count=20, place="img"):
+    """Images in a folder below, and a CSV file of the `rows` that list them."""
+    for index in range(count):
+        write_image(folder / place / f"{index}.png", color=(index, 9, 9))
+    (folder / name).write_text("\n".join(rows) + "\n")
+    return folder
+
+
+ODD = ["cat" if index % 2 else "an apple" for index in range(20)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["filename,label", *(f"{index}.png,{name}" for index, name in enumerate(ODD))],
+        ["Class,Author,File", *(f"{name},me,img/{index}.png" for index, name in enumerate(ODD))],
+        [f"img/{index}.png,{name}" for index, name in enumerate(ODD)],
+    ],
+)
+def test_a_csv_file_of_any_name_with_names_of_classes(tmp_path, rows):
+    """Never one class, named as the folder that holds the images."""
+    write_listed(tmp_path, "labels.csv", rows)
+    dataset = load_dataset(tmp_path, image_size=4, make_splits=False)
+    assert dataset.class_names == ("an apple", "cat")
+    everything = dataset.split("all")
+    assert everything.labels.tolist() == [0, 1] * 10
+    assert everything.paths[3] == "img/3.png"
+    assert everything.images[:, 3, 3, 0].tolist() == list(range(20))
+    assert load_dataset(tmp_path, image_size=4).counts()["train"] == [8, 8, 0]
+
+
+def test_a_csv_file_with_a_header_and_integers(tmp_path):
+    rows = ["path,label", *(f"{index}.png,{index % 2}" for index in range(19)), "19.png,"]
+    dataset = load_dataset(write_listed(tmp_path, "any.csv", rows), image_size=4, make_splits=False)
+    assert dataset.class_names == ("Class0", "Class1")
+    assert dataset.counts() == {"all": [10, 9, 1]}
+
+
+@pytest.mark.parametrize("header", [[], ["filename"]])
+def test_a_csv_file_without_labels(tmp_path, header):
+    rows = [*header, *(f"{index}.png" for index in range(20))]
+    dataset = load_dataset(write_listed(tmp_path, "train.csv", rows, place="train"), image_size=4)
+    assert dataset.num_classes == 0
+    assert dataset.counts() == {"train": [18], "validation": [2]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            ["filename,species", "0.png,cat"],
+            r"row 1: .*Received: 'filename,species'\. A CSV file th",
+        ),
+        (["name,date,author", "0.png,1,2"], "row 1: .*must not lie in the folder"),
+        (["0.png,1,2"], "row 1: expected path,label, or a header"),
+        (["path,label", "0.png,0", "1.png,cat"], "row 3: label 'cat' is not an integer, as others"),
+        (["path,label"], "lists no image"),
+        (["path,label", "99.png,0"], "'99.png': no such file"),
+    ],
+)
+def test_bad_list_is_named(tmp_path, rows, message):
+    write_listed(tmp_path, "labels.csv", rows)
+    with pytest.raises(UserError, match=message) as caught:
+        load_dataset(tmp_path, image_size=4)
+    assert "\n" not in str(caught.value)
+
+
+def test_which_csv_file_lists_the_images(folder):
+    (folder / "notes.csv").write_text("a,b\n")
+    notes = load_dataset(folder, image_size=4).notes
+    assert "Other CSV files were left out: notes.csv." in notes
+    for name in ("train", "validation", "test"):
+        (folder / f"{name}.csv").rename(folder / f"my {name}.csv")
+    with pytest.raises(UserError, match=r"or a single CSV file .* Received: my test\.csv, my"):
+        load_dataset(folder)
+
+
+def test_duplicates_are_counted(tmp_path):
+    for split, count in {"train": 10, "validation": 2}.items():
+        for label, name in enumerate(CLASSES):
+            for index in range(count):
+                path = tmp_path / split / name / f"{index}.png"
+                write_image(path, color=(100 * label, 9 * index, 0), size=(8, 8))
+    # Decoded, a BMP file is the same.
+    write_image(tmp_path / "train/burger/copy.bmp", color=(100, 81, 0), size=(8, 8))
+    notes = load_dataset(tmp_path, image_size=8).notes
+    assert notes == (
+        "Exact duplicates: 4 images in more than one split, 1 image in more than one class.",
+    )
+
+
+def test_twelve_bits_in_sixteen(tmp_path):
+    """They are not nearly black without a word, and need not be."""
+    for index in range(20):
+        values = np.full((4, 4), 200 * index + 295, dtype="uint16")
+        path = tmp_path / "a" / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(values).save(path if index else path.with_suffix(".tif"))
+    how = {"image_size": 4, "channels": 1, "make_splits": False}
+    dark = load_dataset(tmp_path, **how)
+    assert dark.split("all").images.max() == 16
+    assert any("nearly black: the largest value is 16" in note for note in dark.notes)
+    bright = load_dataset(tmp_path, **how, white_level=4095)
+    assert bright.split("all").images.max() == 255
+    assert bright.split("all").images.min() == 18  # of the TIFF file: 295 / 4095 · 255
+    assert not any("black" in note for note in bright.notes)
 
 
 def test_links_are_followed(tmp_path):

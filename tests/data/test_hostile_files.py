@@ -36,6 +36,9 @@ IMAGES = [
     hostile.encoded(NOISE, "GIF", save_all=True, append_images=[NOISE.rotate(90)]),
     hostile.encoded(NOISE, "WEBP"),
     hostile.encoded(NOISE, "BMP"),
+    hostile.encoded(NOISE, "TIFF"),
+    hostile.encoded(NOISE, "TIFF", compression="tiff_lzw"),
+    hostile.encoded(Image.fromarray(np.arange(64, dtype="uint16").reshape(8, 8)), "TIFF"),
     png_with_comment(b"text"),
 ]
 

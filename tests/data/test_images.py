@@ -33,10 +33,14 @@ def test_every_color_mode_gives_the_same_image(tmp_path, mode, expected, toleran
     np.testing.assert_allclose(image[0, 0], 0, atol=tolerance)
 
 
-def test_sixteen_bit_gray_is_scaled_not_clipped():
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bit_gray_is_scaled_not_clipped(kind):
     values = np.array([[0, 257, 128 * 257, 65535]], dtype="uint16")
-    image = read_image(encoded(Image.fromarray(values)), (1, 4, 1))
+    image = read_image(encoded(Image.fromarray(values), kind), (1, 4, 1))
     assert image.ravel().tolist() == [0, 1, 128, 255]
+    values = np.array([[0, 16, 2048, 4095, 4096]], dtype="uint16")
+    image = read_image(encoded(Image.fromarray(values), kind), (1, 5, 1), white_level=4095)
+    assert image.ravel().tolist() == [0, 1, 128, 255, 255]
 
 
 def test_what_is_transparent_is_white():
@@ -67,7 +71,7 @@ def test_shrinking_averages_instead_of_picking():
     np.testing.assert_allclose(small, 127.5, atol=12)
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("kind", ["WEBP", "BMP", "GIF", "TIFF"])
 def test_other_formats(kind):
     first, second = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
     several = {} if kind == "BMP" else {"save_all": True, "append_images": [second]}
@@ -76,10 +80,10 @@ def test_other_formats(kind):
 
 
 PNG = encoded(Image.effect_noise((12, 10), 99))
-TIFF = encoded(Image.new("RGB", (8, 8)), "TIFF")
+ICO = encoded(Image.new("RGB", (16, 16)), "ICO")
 
 
-@pytest.mark.parametrize("content", [*(PNG[:n] for n in (0, 1, 10, 40, 60)), b"path,label\n", TIFF])
+@pytest.mark.parametrize("content", [*(PNG[:n] for n in (0, 1, 10, 40, 60)), b"path,label\n", ICO])
 def test_what_is_no_image_is_refused(tmp_path, content):
     path = tmp_path / "image.png"
     path.write_bytes(content)

@@ -4,6 +4,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -187,15 +188,18 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_train": None}, "no array x_train. There is: x_test, x_val"),
-        ({"y_train": None}, "x_train but no y_train"),
-        ({"x_train": np.zeros((20, 6, 4, 3))}, "x_train must be uint8 .* Received: float64"),
+        ({"x_train": None}, "Expected a split train. Received: validation and test"),
+        ({"y_train": None}, "labels of validation, row 0: .* have no label 0"),
+        (
+            dict.fromkeys(("x_train", "x_val", "x_test")),
+            "x_train, or images. Received: y",
+        ),
         ({"x_train": np.zeros((20, 6), "uint8")}, "x_train must be uint8"),
         ({"x_train": np.zeros((0, 6, 4, 3), "uint8")}, "x_train must be uint8 .* empty"),
         ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "images of different shapes"),
         ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
         ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),
-        ({"y_train": np.arange(20) % 2 + 1}, "label 1 is out of range: .* has no label 0"),
+        ({"y_train": np.arange(20) % 2 + 1}, "label 1 is out of range: .* have no label 0"),
         ({"y_train": np.arange(20) % 2 * 2}, "labels of train, row 1: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2**32, 0])}, "is out of range"),
@@ -207,3 +211,62 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
 def test_bad_arrays_are_named(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         load_dataset(write_npz(tmp_path, **changes))
+
+
+def test_arrays_in_no_split(tmp_path):
+    images, labels = tiny.tiny_split(30).images, np.arange(30) % 3
+    np.savez(tmp_path / "a.npz", images=images, labels=labels, class_names=tiny.NAMES)
+    dataset = load_dataset(tmp_path / "a.npz")
+    assert dataset.class_names == tiny.NAMES
+    assert dataset.counts() == {
+        "train": [8, 8, 8, 0],
+        "validation": [1, 1, 1, 0],
+        "test": [1, 1, 1, 0],
+    }
+    assert any("80/10/10" in note for note in dataset.notes)
+    whole = load_dataset(tmp_path / "a.npz", make_splits=False).split("all")
+    np.testing.assert_array_equal(whole.images, images)
+    np.testing.assert_array_equal(whole.labels, labels)
+
+
+@pytest.mark.parametrize(("name", "counts"), [("images", [24, 3, 3]), ("x_train", [27, 3])])
+def test_arrays_without_labels(tmp_path, name, counts):
+    np.savez(tmp_path / "a.npz", **{name: tiny.tiny_split(30).images})
+    dataset = load_dataset(tmp_path / "a.npz")
+    assert dataset.num_classes == 0
+    assert [len(split) for split in dataset.splits.values()] == counts
+
+
+def test_arrays_to_be_measured_only(tmp_path):
+    """Some of the classes may have no image there."""
+    labels = np.array([0, 2, 2])
+    split = tiny.tiny_split(3)
+    np.savez(tmp_path / "a.npz", x_test=split.images, y_test=labels)
+    dataset = load_dataset(tmp_path / "a.npz", make_splits=False)
+    assert dataset.class_names == ("Class0", "Class1", "Class2")
+    assert dataset.split("test").labels.tolist() == [0, 2, 2]
+    np.savez(tmp_path / "a.npz", x_test=split.images, y_test=labels, class_names=[*"abcd"])
+    assert load_dataset(tmp_path / "a.npz", make_splits=False).num_classes == 4
+    np.savez(tmp_path / "a.npz", x_test=split.images, y_test=[0, 1, 2**30])
+    with pytest.raises(UserError, match="label 1073741824 is out of range"):
+        load_dataset(tmp_path / "a.npz", make_splits=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (np.linspace(0, 1, 16, dtype="float32"), 255 * np.linspace(0, 1, 16)),
+        (np.linspace(-1, 1, 16), 255 * np.linspace(0, 1, 16)),
+        (np.arange(16, dtype="uint16") * 273, 255 / 4095 * np.arange(16) * 273),
+        (np.arange(16, dtype="uint16") * 4369, np.arange(16) * 17),
+        (np.arange(16, dtype="int64") * 17, np.arange(16) * 17),
+    ],
+)
+def test_other_numbers_are_refused_with_code_that_works(tmp_path, given, expected):
+    x_train = given.reshape(1, 4, 4, 1).repeat(20, axis=0)
+    with pytest.raises(UserError, match=r"x_train must be uint8\. Received: .* by") as caught:
+        load_dataset(write_npz(tmp_path, x_train=x_train))
+    code = str(caught.value).split("become uint8 by ")[1]
+    converted = eval(code, {"x_train": x_train})
+    assert converted.dtype == np.uint8
+    np.testing.assert_array_equal(converted[0].ravel(), np.round(expected))

@@ -1,4 +1,5 @@
 import csv
+import html
 import io
 import json
 import re
@@ -7,10 +8,9 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import done
+from command_line import done, one_line
 from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import classification_figures
 from keras_pixelcnnpp.evaluate.classification import Predictions, compare, part_rows
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png, roc_png
@@ -94,7 +94,7 @@ class TestCommand:
         assert "━━━━━━━ 0s" not in out + err  # Keras's bar
         report = report_of(run)
         assert (report["split"], report["count"]) == ("validation", 9)
-        assert report["options"] == {"split": "validation", "batch_size": 32}
+        assert report["options"] == {"batch_size": 32}
         models = report["models"]
         assert all(numbers["images_per_second"] > 0 for numbers in models.values())
         labels = tiny.tiny_split(9, 1).labels
@@ -144,7 +144,7 @@ class TestCommand:
         page = (run.reports / "index.html").read_text(encoding="utf-8")
         text = re.sub("<[^>]*>", "", page)
         assert "Part of an image" in text
-        assert "classification --partial --split validation --batch-size 32" in text
+        assert "classification --partial --batch-size 32" in text
 
     def test_without_a_baseline(self, pixelcnnpp, run_without_baseline):
         run = run_without_baseline
@@ -173,6 +173,7 @@ class TestCommand:
         np.savez(tmp_path / "other.npz", **arrays)
         options = ("--run", run.path, "--data", tmp_path / "other.npz")
         assert pixelcnnpp("evaluate", "classification", *options)[0] == 0
+        run = run.measured_on(tmp_path / "other.npz")
         report = report_of(run)
         assert report["count"] == 6
         assert report["models"]["pixelcnnpp"]["roc_auc"]["classes"]["bright"] is None
@@ -200,14 +201,47 @@ class TestCommand:
         assert files == {"predictions.csv", "predictions_baseline.csv"}
 
 
-def test_other_data_with_classes_of_other_names(run, capsys, tmp_path):
-    arrays = dict(np.load(run.read_config()["data"]["source"]))
-    names = run.read_config()["data"]["class_names"]
-    path = tmp_path / "other.npz"
-    np.savez(path, **{**arrays, "class_names": [*names[:2], "other"]})
-    run.load_data(str(path))
-    assert f"{names[0]}, {names[1]}, other) stand, in this order, for" in capsys.readouterr().out
-    for moved in (names[::-1], [*names[1:], "other"]):
-        np.savez(path, **{**arrays, "class_names": moved})
-        with pytest.raises(UserError, match=r"in another order\. Expected: dark"):
-            run.load_data(str(path))
+def test_other_data_with_classes_of_other_names(pixelcnnpp, run, tmp_path):
+    """They are told by their names: in any order, and some of them."""
+    split, path = tiny.tiny_split(9, 1), tmp_path / "other.npz"
+    np.savez(path, x_test=split.images, y_test=2 - split.labels, class_names=tiny.NAMES[::-1])
+    np.testing.assert_array_equal(run.load_data(path).split("test").labels, split.labels)
+    bright = {"images": split.images[2::3], "labels": np.zeros(3, int)}
+    np.savez(path, **bright, class_names=["bright"])
+    assert run.load_data(path).split("all").labels.tolist() == [2, 2, 2]
+    np.savez(path, **bright, class_names=["cat"])
+    command = ("evaluate", "classification", "--run", run.path, "--data", path)
+    one_line(pixelcnnpp(*command), "Received: cat. --classes-in-order")
+    done(pixelcnnpp(*command, "--classes-in-order"))
+    report = report_of(run.measured_on(path))
+    assert report["options"]["classes_in_order"] is True
+    rows = csv.DictReader((run.reports / "other" / "predictions.csv").read_text().splitlines())
+    assert [row["label_name"] for row in rows] == ["dark"] * 3
+
+
+def test_other_data_are_measured_whole_into_a_folder_of_their_own(pixelcnnpp, run, tmp_path):
+    command = ("evaluate", "classification", "--run", run.path)
+    done(pixelcnnpp(*command, "--partial"))
+    before = {path: path.read_bytes() for path in run.reports.iterdir()}
+    split = tiny.tiny_split(30, 1)
+    np.savez(tmp_path / "whole.npz", images=split.images, labels=split.labels)
+    np.savez(tmp_path / "test only.npz", x_test=split.images[:6], y_test=split.labels[:6])
+    out = done(pixelcnnpp(*command, "--data", tmp_path / "whole.npz", "--classes-in-order"))
+    assert "Scoring 30 images of the split all" in out
+    done(pixelcnnpp(*command, "--data", tmp_path / "test only.npz", "--classes-in-order"))
+    counts = {"whole": ("all", 30), "test only": ("test", 6)}
+    for name, expected in counts.items():
+        report = read_json(run.reports / name / "classification.json")
+        assert (report["split"], report["count"]) == expected
+    assert before == {path: path.read_bytes() for path in run.reports.iterdir() if path.is_file()}
+    # Named by its path, the run's own data is split as it was for the training.
+    source = run.read_config()["data"]["source"]
+    assert "9 images of the split validation" in done(pixelcnnpp(*command, "--data", source))
+    done(pixelcnnpp("evaluate", "report", "--run", run.path))
+    page = (run.reports / "index.html").read_text(encoding="utf-8")
+    text = html.unescape(re.sub("<[^>]*>", "", page))
+    for words in ("30 images of the split all", "6 images of the split test", "confusion"):
+        assert words in text
+    (line,) = [line for line in text.split("pixelcnnpp ") if "test only.npz" in line]
+    assert f"--data '{tmp_path / 'test only.npz'}'" in line
+    assert "--classes-in-order" in line

@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.images import image_grid
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.generation import (
     GALLERIES,
     Comparison,
@@ -239,13 +240,17 @@ def test_beside_real_images(pixelcnnpp, run):
 
 
 def test_real_images_have_the_levels_of_the_samples(pixelcnnpp, run, tmp_path):
-    arrays = dict(np.load(run.read_config()["data"]["source"]))
+    config = run.read_config()
+    arrays = dict(np.load(config["data"]["source"]))
     brighter = np.minimum(arrays["x_train"].astype(int) + 5, 255).astype("uint8")  # same levels
     numbers = []
-    for name, train in (("same", arrays["x_train"]), ("brighter", brighter)):
-        np.savez(tmp_path / f"{name}.npz", **{**arrays, "x_train": train})
+    for train in (arrays["x_train"], brighter):
+        path = tmp_path / "own.npz"
+        np.savez(path, **{**arrays, "x_train": train})
+        known = {"source": str(path), "fingerprint": load_dataset(path).fingerprint()}
+        write_json(run.config_json, {**config, "data": {**config["data"], **known}})
         command = ("evaluate", "generation", "--run", run.path, "--per-class", 4)
-        done(pixelcnnpp(*command, "--temperatures", "", "--data", tmp_path / f"{name}.npz"))
+        done(pixelcnnpp(*command, "--temperatures", ""))
         numbers.append(report_of(run)["metrics"]["all"]["real_reference"])
     assert numbers[0] == numbers[1]
 
@@ -276,6 +281,8 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
     other = ("--data", tmp_path / "other.npz")
     assert pixelcnnpp(*command, *other)[0] == 0
     assert report_of(run)["memorization"]["pixels"] == expected
+    on_other = run.measured_on(tmp_path / "other.npz")
+    assert report_of(on_other)["memorization"]["pixels"] == expected
     # A model that was trained on mirrored images may have copied those.
     config = run.read_config()
     config["pixelcnnpp"]["options"]["horizontal_flip"] = True
@@ -283,7 +290,8 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
     write_json(run.config_json, config)
     out = done(pixelcnnpp(*command, *other))
     assert "gone.npz, which the run was trained on, is not there" in out
-    assert report_of(run)["memorization"]["pixels"] != expected
+    assert report_of(on_other)["memorization"]["pixels"] != expected
+    assert (on_other.samples / "dark_image_01.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,8 @@ class TestCommand:
         command = ("evaluate", "ood", "--run", run.path, *options)
         done(pixelcnnpp(*command))
         report = read_json(run.reports / "ood.json")
-        # A tenth of the 30, resized and made gray: the run takes no others.
-        assert report["inputs"]["photographs (--ood-data)"]["count"] == 3
+        # Of all 30, resized and made gray: the run takes no others.
+        assert report["inputs"]["photographs (--ood-data)"]["count"] == 7
         assert report["inputs"]["photographs"]["count"] == 7  # those of scikit-learn
         assert list(report["detectors"])[-1] == "baseline_max_softmax"
         with Image.open(run.reports / "ood.png") as image:

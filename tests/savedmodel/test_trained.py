@@ -1,5 +1,6 @@
 """`pixelcnnpp sample` and `classify`: a preset, a run or a file, without exporting it."""
 
+import csv
 import re
 
 import numpy as np
@@ -25,13 +26,13 @@ def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, traine
     write_json(tmp_path / "config.json", {"data": data})
     trained.save(tmp_path / "model.keras")
     assert TrainedModel.find(tmp_path).model.class_names == ("dark", "gray", "bright")
-    assert TrainedModel.find(tmp_path / "model.keras").resize == "stretch"
-    wide, csv = tmp_path / "wide.png", tmp_path / "out.csv"
+    assert TrainedModel.find(tmp_path / "model.keras").reading == {"resize": "stretch"}
+    wide, table = tmp_path / "wide.png", tmp_path / "out.csv"
     wide.write_bytes(png_bytes(np.random.default_rng(0).integers(0, 256, (4, 12, 1), "uint8")))
-    assert pixelcnnpp("classify", "--run", tmp_path, wide, "--csv", csv)[0] == 0
+    assert pixelcnnpp("classify", "--run", tmp_path, wide, "--csv", table)[0] == 0
     image = read_image(wide, (4, 4, 1), "stretch")
     expected = trained.class_probabilities(image[None])[0]
-    found = [float(value) for value in csv.read_text().splitlines()[1].split(",")[-3:]]
+    found = [float(value) for value in table.read_text().splitlines()[1].split(",")[-4:-1]]
     assert found == pytest.approx(expected, abs=1e-5)
 
 
@@ -39,7 +40,7 @@ def test_what_is_no_run_is_none(pixelcnnpp, trained, image, tmp_path):
     file = tmp_path / "model.keras"
     trained.save(file)
     write_json(tmp_path / "config.json", {"optimizer": "adam"})  # of somebody else
-    assert TrainedModel.find(file).resize == "center_crop"
+    assert TrainedModel.find(file).reading == {}
     one_line(pixelcnnpp("classify", "--model", tmp_path / "no.keras", image[1]), "no.keras", "load")
     write_json(tmp_path / "config.json", {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
     file.unlink()
@@ -52,22 +53,55 @@ def test_what_is_no_run_is_none(pixelcnnpp, trained, image, tmp_path):
 def test_classify(pixelcnnpp, trained, savedmodel, image, tmp_path, exported):
     levels, path = image
     trained.save(tmp_path / "model.keras")
-    csv, bad = tmp_path / "predictions.csv", tmp_path / "no.png"
+    table, bad = tmp_path / "predictions.csv", tmp_path / "no.png"
     source = ("classify", "--model", tmp_path / "model.keras")
     if exported:
         source = ("savedmodel", "classify", savedmodel.parent)
-    status, out, err = pixelcnnpp(*source, path, bad, tmp_path, "--csv", csv)
+    status, out, err = pixelcnnpp(*source, path, bad, "--csv", table)
     assert status == 2
-    assert [line.split(": ", 2)[2] for line in err.splitlines()] == [
-        f"{bad}: no such file",
-        f"{tmp_path}: cannot be read: not a file",
-    ]
+    assert [line.split(": ", 2)[2] for line in err.splitlines()] == [f"{bad}: no such file"]
     expected = trained.class_probabilities(levels[None])[0]
     assert tiny.NAMES[expected.argmax()] in out
     assert f"{expected.max():.1%}" in out
-    row = csv.read_text().splitlines()[1].split(",")
+    row = table.read_text().splitlines()[1].split(",")
     assert row[0] == str(path)
-    np.testing.assert_allclose([float(value) for value in row[-3:]], expected, atol=1e-5)
+    bits = trained.bits_per_dim(levels[None])
+    numbers = [float(value) for value in row[-4:]]
+    np.testing.assert_allclose(numbers, [*expected, *bits], atol=1e-4)
+    assert "Accuracy" not in out
+
+
+def test_classify_a_folder(pixelcnnpp, trained, tmp_path):
+    """The folders give the true labels; the last line is the accuracy."""
+    trained.save(tmp_path / "model.keras")
+    split, labels = tiny.tiny_split(6), [0, 1, 2, 0, 1, -1]
+    folders = ["dark", "gray/dark/gray", "a/bright", "dark/b", "gray", "cat"]
+    for index, folder in enumerate(folders):
+        file = tmp_path / "images" / folder / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png_bytes(split.images[index]))
+    options = ("--model", tmp_path / "model.keras", "--csv", tmp_path / "out.csv")
+    out = done(pixelcnnpp("classify", *options, tmp_path / "images"))
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    order = [int(row["path"][-5]) for row in rows]
+    assert sorted(order) == list(range(6))
+    assert [int(row["label"]) for row in rows] == [labels[index] for index in order]
+    predicted = trained.class_probabilities(split.images).argmax(axis=1)
+    assert [int(row["predicted"]) for row in rows] == predicted[order].tolist()
+    right = np.mean(predicted[:5] == labels[:5])
+    assert out.splitlines()[-1].startswith(f"Accuracy: {right:.1%} of 5 images")
+
+
+def test_images_of_channels_that_no_png_file_has(pixelcnnpp, tmp_path):
+    model = tiny.untrained_model(image_shape=(4, 4, 2))
+    model.save(tmp_path / "model.keras")
+    command = ("sample", "--model", tmp_path / "model.keras", "--count", 2, "--seed", 1)
+    result = pixelcnnpp(*command, "--output", tmp_path / "a.png")
+    one_line(result, "can't hold images of 2 channels", "samples.npy")
+    assert "Sampling" not in result[1]
+    done(pixelcnnpp(*command, "--output", tmp_path / "a.npy"))
+    expected = model.sample([0, 0, 1, 1, 2, 2], seed=1)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
 
 
 def test_sample(pixelcnnpp, trained, tmp_path):

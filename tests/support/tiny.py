@@ -82,7 +82,7 @@ def tiny_model(**arguments):
 
 def save_npz(path):
     """Writes the data as an `.npz`, as a user would have it."""
-    arrays = {}
+    arrays = {"class_names": NAMES}
     for name, split in tiny_dataset().splits.items():
         arrays[f"x_{name}"] = split.images
         arrays[f"y_{name}"] = split.labels

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 from images import write_course_folder, write_image
+from PIL import Image
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.run import RunFolder, how_to_read
 from keras_pixelcnnpp.train.data import load_larger, load_training_data
 from keras_pixelcnnpp.train.options import BaselineOptions
 
@@ -33,3 +34,18 @@ def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resiz
     with pytest.raises(UserError, match="has changed since"):
         RunFolder(tmp_path).load_data()
     RunFolder(tmp_path).load_data(str(folder))
+
+
+def test_evaluation_reads_the_same_white_level(tmp_path):
+    for index in range(20):
+        path = tmp_path / "data" / "ab"[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), 200 * index + 295, dtype="uint16")).save(path)
+    how = {"image_size": 4, "channels": 1, "white_level": 4095}
+    options = BaselineOptions(data=str(tmp_path / "data"), run="run", **how)
+    dataset, config = load_training_data(options)
+    write_json(tmp_path / "config.json", {"data": config})
+    assert RunFolder(tmp_path).load_data().fingerprint() == dataset.fingerprint()
+    other = RunFolder(tmp_path).load_data(str(tmp_path / "data" / "b"))
+    assert other.split("all").images.max() == 255
+    assert how_to_read(config) == {"resize": "center_crop", "white_level": 4095}

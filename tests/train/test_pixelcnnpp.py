@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from command_line import done
 from layer_checks import flat_weights
 
 from keras_pixelcnnpp.distributions.levels import to_levels
@@ -11,10 +12,11 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
 from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train import baseline as baseline_module
 from keras_pixelcnnpp.train import pixelcnnpp as training_module
 from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.loop import Start
-from keras_pixelcnnpp.train.options import BaselineOptions, overrides, resolve_options
+from keras_pixelcnnpp.train.options import BaselineOptions, baseline_training, resolve_options
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
 
 TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
@@ -87,7 +89,7 @@ def test_images_without_a_label_are_trained_on(tmp_path, labeled):
 
 def train_cnn(path, dataset):
     run = RunFolder(path)
-    options = overrides(BaselineOptions(data="", run=path, epochs=1, horizontal_flip=False))
+    options = baseline_training(BaselineOptions(run=path, epochs=1, horizontal_flip=False))
     data, start = tiny.tiny_data_config(dataset), Start(verbose=0)
     return train_baseline(dataset, run, options, data, start)
 
@@ -196,6 +198,35 @@ def test_resumed_for_longer_it_has_as_many_epochs_by_likelihood(tmp_path, pixelc
     status, _, err = pixelcnnpp(*command, "--epochs", 40, "--likelihood-epochs", 10, "--resume")
     assert status == 2
     assert "likelihood_epochs was 1, now 10" in err
+
+
+@pytest.mark.usefixtures("not_trained")
+def test_options_that_are_not_given_are_those_of_the_run(tmp_path, pixelcnnpp, monkeypatch):
+    """And not of a preset, nor the command's own defaults."""
+    monkeypatch.setattr(baseline_module, "train_into", lambda *_, **__: None)
+    training = {"epochs": 4, "learning_rate_schedule": "cosine", "learning_rate_warmup": 2}
+    tiny.tiny_model(label_loss_weight=0.5).save_to_preset(
+        tmp_path / "preset", {"training": training}
+    )
+    run = RunFolder(tmp_path / "run")
+    data = ["--data", tiny.save_npz(tmp_path / "data.npz"), "--image-size", 4, "--max-examples", 20]
+    data += ["--channels", 1, "--resize", "stretch", "--skip-corrupted", "--seed", 3]
+    ways = {
+        "pixelcnnpp": ["--preset", tmp_path / "preset", "--precision", "mixed_bfloat16"],
+        "baseline": ["--epochs", 3, "--learning-rate", 0.01, "--weight-decay", 0],
+    }
+    for section, options in ways.items():
+        command = ["train", section, "--run", run.path]
+        done(pixelcnnpp(*command, *data, *options))
+        before = run.read_config()
+        for more in ([], ["--epochs", 9]):
+            keras.utils.clear_session(free_memory=False)  # models are numbered by their names
+            out = done(pixelcnnpp(*command, "--resume", *more))
+            found = run.read_config()
+            assert found["data"] == before["data"]
+            expected = before[section]["options"] | ({"epochs": 9} if more else {})
+            assert found[section]["options"] == expected
+            assert section == "baseline" or "Recipe of the run" in out
 
 
 @pytest.mark.usefixtures("not_trained")
