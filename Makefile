@@ -154,8 +154,8 @@ bench-all: bench
 demo: export PATH := $(CURDIR)/.venv/bin:$(PATH)
 demo: .venv/installed
 	@rm -rf $(RUN)
-	pixelcnnpp train pixelcnnpp --data digits --run $(RUN)
-	pixelcnnpp train baseline --data digits --run $(RUN) --epochs 15
+	pixelcnnpp train --data digits --run $(RUN)
+	pixelcnnpp train-baseline --data digits --run $(RUN) --epochs 15
 	pixelcnnpp evaluate classification --run $(RUN) --split test
 	pixelcnnpp evaluate generation --run $(RUN) --per-class 10
 	pixelcnnpp evaluate report --run $(RUN)

@@ -1,73 +1,67 @@
-"""The command `pixelcnnpp`: imports the package, or says in one line why it can't."""
+"""The command `pixelcnnpp`. It stands outside the package, which need not be run for `--help`."""
 
+import importlib.util
 import os
-import re
 import signal
+import socket
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-# What TensorFlow's libraries log while they are loaded, before they read TF_CPP_MIN_LOG_LEVEL.
-_GREETING = re.compile(
-    rb"I\d{4} \d\d:\d\d:\d|WARNING: All log messages before absl::InitializeLog\(\)"
-)
+GRACE = 1  # seconds for closing files after Ctrl-C
 
 
 def main() -> None:
     """Runs a command."""
+    answer_interrupts()
     try:
-        with _without_greeting():
-            from keras_pixelcnnpp import cli
-    except ImportError as error:
-        print(f"pixelcnnpp: error: {error}", file=sys.stderr)
+        # Not run yet, so that its modules can be imported without Keras: see `cli.library`.
+        spec = importlib.util.find_spec("keras_pixelcnnpp")
+        sys.modules.setdefault("keras_pixelcnnpp", importlib.util.module_from_spec(spec))
+        from keras_pixelcnnpp import cli
+    except ModuleNotFoundError as error:
+        print(
+            f"pixelcnnpp: error: {error}. The commands need the extra `commands`: "
+            "pip install 'keras-pixelcnnpp[commands]'",
+            file=sys.stderr,
+        )
         sys.exit(2)
     cli.main()
 
 
-@contextmanager
-def _without_greeting() -> Iterator[None]:
-    """Within, another process passes on what is written to stderr, but for TensorFlow's greeting.
+def answer_interrupts() -> None:
+    """Lets Ctrl-C end the process with one line and status 130, even while a compiler runs.
 
-    Another process, so that nothing is lost where a library ends this one.
+    Python calls signal handlers between its own instructions only, but tells a socket at once. What
+    has a handler of its own, as a training has, is asked to stop; a second Ctrl-C ends it.
     """
-    if not hasattr(os, "fork"):  # Windows
-        yield
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell
         return
-    source, target = os.pipe()
-    if (child := os.fork()) == 0:
-        try:
-            os.close(target)
-            _pass_on(source)
-        finally:
-            os._exit(0)
-    stderr = os.dup(2)
-    os.dup2(target, 2)
-    for file in (source, target):
-        os.close(file)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        _wait_for(child)
+    signal.signal(signal.SIGINT, _leave)
+    told, tells = socket.socketpair()
+    tells.setblocking(False)
+    signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+    stderr = os.dup(2)  # what it is now: TensorFlow's import has another one
+    threading.Thread(target=_watch, args=(told, tells, stderr), daemon=True).start()
 
 
-def _wait_for(child: int) -> None:
-    """Waits until all is passed on, but not for a process that keeps the old stderr."""
-    for _ in range(100):
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return
-        time.sleep(0.01)
+def _leave(number, frame):
+    raise SystemExit(128 + number)
 
 
-def _pass_on(source: int) -> None:
-    # Ctrl-C ends the other process, whose last words come through here.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with open(source, "rb") as lines:
-        for line in lines:
-            if not _GREETING.match(line):
-                os.write(2, line)
+def _watch(told, _, stderr):
+    asked = False
+    while number := told.recv(1):
+        if number[0] != signal.SIGINT:
+            continue
+        if signal.getsignal(signal.SIGINT) is _leave or asked:
+            os.write(stderr, b"\npixelcnnpp: interrupted\n")
+            time.sleep(GRACE)
+            os._exit(130)
+        asked = True
+        os.write(stderr, b"\npixelcnnpp: stopping; Ctrl-C again stops at once\n")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
-"""`pixelcnnpp app`: a page in the browser; it imports when it runs, so that --help is fast."""
+"""`pixelcnnpp app`: a page in the browser."""
 
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
-from keras_pixelcnnpp.savedmodel.commands import ModelFile, Run, Trained, chosen_model
+from keras_pixelcnnpp.command import Commands, library
+from keras_pixelcnnpp.errors import not_installed
+from keras_pixelcnnpp.savedmodel.commands import ModelFile, Preset, Run, chosen_model
 
 DEFAULT_PRESET = "fashion_mnist"
 
+app = Commands()
 
+
+@app.command("app", "app --run runs/digits --open")
 def launch(
-    preset: Trained = None,
+    preset: Preset = None,
     run: Run = None,
     model: ModelFile = None,
     host: Annotated[
@@ -31,16 +37,13 @@ def launch(
     At most one of --preset, --run and --model names the model. Default: the preset fashion_mnist.
     Ctrl-C stops the server. The page sends nothing to other machines.
     """
-    from importlib.util import find_spec
-
-    from keras_pixelcnnpp.errors import not_installed
-
     if find_spec("gradio") is None:
         raise not_installed("The page", "gradio")
     if preset is None and run is None and model is None:
         preset = DEFAULT_PRESET
-    trained = chosen_model(preset, run, model)
-    from keras_pixelcnnpp.app.answers import Answers
-    from keras_pixelcnnpp.app.page import serve
-
-    serve(Answers(trained), host, port, open_browser)
+    given = chosen_model(preset, run, model)
+    with library():
+        from keras_pixelcnnpp.app.answers import Answers
+        from keras_pixelcnnpp.app.page import serve
+        from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+    serve(Answers(TrainedModel.named(**given)), host, port, open_browser)

@@ -30,12 +30,12 @@ from keras_pixelcnnpp.backend import machine
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.presets import preset_names
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.run import COMMANDS, RunFolder
 from keras_pixelcnnpp.train.options import NOT_MIRRORED, with_options
 
 SUREST = (0.5, 1.0)  # shares of the images without a label that the CNN learns from, in turn
 SMALL_BATCH = 10  # of PixelCNN++ where the labeled images are all
-# Options that only `train pixelcnnpp` has, to which they are handed on.
+# Options that only `train` has, to which they are handed on.
 OF_PIXELCNNPP = ("preset", "filters", "num_resolutions", "dropout_rate", "learning_rate")
 OF_PIXELCNNPP += ("num_blocks", "label_loss_weight")
 
@@ -108,7 +108,7 @@ def train(way, options, labels_per_class, seed):
 
     def fit(rows, labels, **more):
         write_dataset(how["data"], dataset, replace(images, labels=labels).take(rows))
-        pixelcnnpp("train", kind, overwrite=True, **how, **more)
+        pixelcnnpp(COMMANDS[kind], overwrite=True, **how, **more)
         return keras.saving.load_model(run.model(kind))
 
     def epochs(shown, rows):

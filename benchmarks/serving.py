@@ -57,11 +57,11 @@ def random_image(rng):
 
 @contextmanager
 def server(savedmodel):
-    """`pixelcnnpp savedmodel serve` in a process of its own: yields a client and the process."""
+    """`pixelcnnpp serve` in a process of its own: yields a client and the process."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = str(listening.getsockname()[1])
-    command = [sys.executable, "-m", "pixelcnnpp", "savedmodel", "serve", savedmodel]
+    command = [sys.executable, "-m", "pixelcnnpp", "serve", "--run", savedmodel]
     command += ["--port", port, "--name", "model"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}/v1/models/model"

@@ -40,9 +40,9 @@ def main(
 
     how = {"data": run.with_suffix(".npz"), "run": run, "seed": seed, "overwrite": True}
     write_dataset(how["data"], dataset, replace(train, labels=given))
-    pixelcnnpp("train", "baseline", **how, horizontal_flip=False, epochs=15)
+    pixelcnnpp("train-baseline", **how, horizontal_flip=False, epochs=15)
     by_likelihood = {"preset": "digits", "label_loss_weight": 0, "epochs": 20, "sample_every": 0}
-    pixelcnnpp("train", "pixelcnnpp", **how, **by_likelihood)
+    pixelcnnpp("train", **how, **by_likelihood)
 
     models = {}
     for name in ("pixelcnnpp", "baseline"):

@@ -22,7 +22,7 @@ from keras_pixelcnnpp.files import counted, write_bytes, write_json, write_predi
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.run import COMMANDS, RunFolder, data_words, words_of
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -187,41 +187,12 @@ def model_titles(config: dict) -> dict[str, str]:
     return {name: str(config.get(name, {}).get("title", title)) for name, title in titles.items()}
 
 
-def data_words(data: dict) -> list[str]:
-    """The options of a training command that give the images of a run, by its section `data`."""
-    height, width, _ = data["image_shape"]
-    return words_of(
-        {
-            "skip_corrupted": data.get("skip_corrupted") or None,
-            "data": data["source"],
-            "image_size": height if height == width else None,
-            "channels": data.get("channels"),
-            "resize": "stretch" if data.get("resize") == "stretch" else None,
-            "white_level": data.get("white_level"),
-            "seed": data.get("seed") or None,
-        }
-    )
-
-
-def words_of(options: dict) -> list[str]:
-    """The words of a command for options by name: `--filters 24,48`; `None` is left out."""
-    words = []
-    for name, value in options.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif value is not None:
-            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            words += [f"--{flag}", text]
-    return words
-
-
 def train_baseline_command(folder: RunFolder) -> str:
     """What to type for the run's baseline CNN, on the images that its PixelCNN++ has seen."""
     config = folder.read_config()
     options = config.get("pixelcnnpp", {"options": {}})["options"]
     some = words_of({"max_examples": options.get("max_examples"), "run": folder.path})
-    return shlex.join(["pixelcnnpp", "train", "baseline", *data_words(config["data"]), *some])
+    return shlex.join(["pixelcnnpp", COMMANDS["baseline"], *data_words(config["data"]), *some])
 
 
 def compare(

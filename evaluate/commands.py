@@ -1,27 +1,33 @@
 """The commands `pixelcnnpp evaluate …`: their options and help; a subject's file does the work."""
 
+import importlib
+import inspect
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keras_pixelcnnpp.evaluate.classification import evaluate_classification
-from keras_pixelcnnpp.evaluate.evidence import evaluate_evidence
-from keras_pixelcnnpp.evaluate.generation import evaluate_generation
-from keras_pixelcnnpp.evaluate.ood import evaluate_ood
-from keras_pixelcnnpp.evaluate.report import write_page
-from keras_pixelcnnpp.files import example
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.command import Commands, library
+from keras_pixelcnnpp.errors import UserError
 
-app = typer.Typer(
-    help="Measure a trained run. Files are written to its folder reports.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
+if TYPE_CHECKING:
+    from keras_pixelcnnpp.run import RunFolder
+
+app = Commands(
+    help="Measure a trained run, or a preset on some data. Files are written to a folder reports."
 )
 
-Run = Annotated[Path, typer.Option(help="Folder of the run.")]
+Run = Annotated[Path | None, typer.Option(help="Folder of the run.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="Instead of a run: a preset with weights, which is measured on --data."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(help="Run folder to make of the preset. Default: runs/ and the preset's name."),
+]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -72,15 +78,16 @@ Completions = Annotated[
 
 
 @app.command(
-    epilog="""\b
-Examples:
-  pixelcnnpp evaluate classification --run runs/digits
-  pixelcnnpp evaluate classification --run runs/digits --split test --partial"""
+    "classification",
+    "evaluate classification --run runs/digits",
+    "evaluate classification --preset fashion_mnist --data fashion_mnist --split test",
 )
 def classification(
     context: typer.Context,
-    run: Run,
+    run: Run = None,
+    preset: Preset = None,
     data: Data = None,
+    output: Output = None,
     classes_in_order: ClassesInOrder = False,
     split: Split = None,
     batch_size: BatchSize = 32,
@@ -92,14 +99,16 @@ def classification(
     selective_accuracy.png, and a row for each image in predictions.csv and
     predictions_baseline.csv; with --partial also partial.json and partial.png.
     """
-    evaluate_classification(*_chosen(context))
+    _measure(_folder(context.params), "classification", context.params)
 
 
-@app.command(epilog=example("evaluate evidence --run runs/digits --per-class 2"))
+@app.command("evidence", "evaluate evidence --run runs/digits --per-class 2")
 def evidence(
     context: typer.Context,
-    run: Run,
+    run: Run = None,
+    preset: Preset = None,
     data: Data = None,
+    output: Output = None,
     classes_in_order: ClassesInOrder = False,
     split: Split = None,
     per_class: PerClass = 4,
@@ -110,19 +119,20 @@ def evidence(
     The evidence of a pixel is its log-likelihood, in nats, under the true class minus that under
     the most probable other class. Writes evidence.png and evidence.json.
     """
-    evaluate_evidence(*_chosen(context))
+    _measure(_folder(context.params), "evidence", context.params)
 
 
 @app.command(
-    epilog="""\b
-Examples:
-  pixelcnnpp evaluate ood --run runs/digits
-  pixelcnnpp evaluate ood --run runs/digits --ood-data other_images"""
+    "ood",
+    "evaluate ood --run runs/digits",
+    "evaluate ood --run runs/digits --ood-data other_images",
 )
 def ood(
     context: typer.Context,
-    run: Run,
+    run: Run = None,
+    preset: Preset = None,
     data: Data = None,
+    output: Output = None,
     classes_in_order: ClassesInOrder = False,
     split: Split = None,
     count: Count = 200,
@@ -135,22 +145,23 @@ def ood(
     Detectors are log p(x), the same corrected for complexity (the size as a PNG file), and the
     largest class probability. Writes ood.json and ood.png.
     """
-    evaluate_ood(*_chosen(context))
+    _measure(_folder(context.params), "ood", context.params)
 
 
 @app.command(
-    epilog="""\b
-Examples:
-  pixelcnnpp evaluate generation --run runs/digits
-  pixelcnnpp evaluate generation --run runs/digits --per-class 10 --temperatures 0.9,1"""
+    "generation",
+    "evaluate generation --run runs/digits",
+    "evaluate generation --run runs/digits --per-class 10 --temperatures 0.9,1",
 )
 def generation(
     context: typer.Context,
-    run: Run,
+    run: Run = None,
+    preset: Preset = None,
+    data: Data = None,
+    output: Output = None,
     per_class: PerClass = 25,
     seed: Seed = 0,
     temperature: Temperature = 1.0,
-    data: Data = None,
     classes_in_order: ClassesInOrder = False,
     reference: Reference = None,
     temperatures: Temperatures = "0.7,0.85,1,1.15",
@@ -162,31 +173,98 @@ def generation(
     samples.png, samples_Class0.png and so on, temperatures.png, nearest_neighbors.png (is it
     copying?) and completions.png. Distances are those of features of the run's baseline CNN.
     """
-    evaluate_generation(*_chosen(context))
+    _measure(_folder(context.params), "generation", context.params)
 
 
-@app.command(epilog=example("evaluate report --run runs/digits"))
-def report(run: Run) -> None:
+@app.command("report", "evaluate report --run runs/digits")
+def report(
+    context: typer.Context,
+    run: Run = None,
+    preset: Preset = None,
+    data: Data = None,
+    output: Output = None,
+) -> None:
     """Write what was measured of a run as one page, index.html.
 
     The page contains its images, so it can be sent as one file. It lists what was not measured yet
     with the command that measures it.
     """
-    write_page(RunFolder(run))
+    folder = _folder(context.params)
+    with library():
+        from keras_pixelcnnpp.evaluate.report import write_page
+    write_page(folder)
 
 
-def _chosen(context: typer.Context) -> tuple:
-    """What a subject's function takes: the run's folder, and every other option by its name.
+@app.command(
+    "all",
+    "evaluate all --run runs/digits",
+    "evaluate all --preset digits --data digits --split test",
+)
+def everything(
+    context: typer.Context,
+    run: Run = None,
+    preset: Preset = None,
+    data: Data = None,
+    output: Output = None,
+    classes_in_order: ClassesInOrder = False,
+    split: Split = None,
+    batch_size: BatchSize = 32,
+) -> None:
+    """Measure all that applies to the model, with the defaults of the other commands.
+
+    Then write the page. --split is also the split of real images that samples are compared with.
+    """
+    folder = _folder(context.params)
+    given = {**context.params, "reference": split}
+    for command in _applicable(folder):
+        parameters = inspect.signature(command).parameters
+        options = {name: given.get(name, one.default) for name, one in parameters.items()}
+        _measure(folder, command.__name__, options)
+    report(context)
+
+
+def _folder(options: dict) -> "RunFolder":
+    """The run that a command is for, with its reports on the data; of a preset, one is made."""
+    run, preset, data, output = (options[name] for name in ("run", "preset", "data", "output"))
+    if (run is None) == (preset is None) or (preset is not None and data is None):
+        raise UserError(
+            "What is measured? Expected either --run FOLDER, or --preset NAME and --data DATA."
+        )
+    if run is not None and output is not None:
+        raise UserError("--output is for --preset. Files of a run are written to its own folder.")
+    with library():
+        from keras_pixelcnnpp.evaluate.shipped import run_of_preset
+        from keras_pixelcnnpp.run import RunFolder
+    folder = RunFolder(run) if preset is None else run_of_preset(preset, output)
+    # What is measured on other data doesn't replace what was measured on the run's own.
+    return folder.measured_on(data) if data else folder
+
+
+def _applicable(folder: "RunFolder") -> list:
+    """The commands that can measure the model of a run."""
+    config = folder.read_config()
+    data = config["data"]
+    model = config.get("pixelcnnpp", {}).get("model", {})
+    num_classes = model.get("num_classes", len(data["class_names"]))
+    commands = [classification] if num_classes else []
+    commands += [generation]
+    commands += [evidence] if num_classes > 1 else []
+    return commands + ([ood] if data["image_shape"][-1] in (1, 3) else [])
+
+
+def _measure(folder: "RunFolder", subject: str, options: dict) -> None:
+    """Calls a subject's function with the run's folder, and every option by its name.
 
     And `verbose`: progress bars on a terminal, nothing in a file or a pipe; and `given`, what a
     report's JSON keeps: not what has no value, nor flags not set.
     """
-    options = {name: value for name, value in context.params.items() if name != "run"}
+    taken = dict(options)
+    for name in ("context", "run", "preset", "output"):
+        taken.pop(name, None)
     given = {
-        name: value for name, value in options.items() if value is not None and value is not False
+        name: value for name, value in taken.items() if value is not None and value is not False
     }
-    verbose = int(sys.stdout.isatty())
-    run = RunFolder(context.params["run"])
-    # What is measured on other data doesn't replace what was measured on the run's own.
-    run = run.measured_on(options["data"]) if options["data"] else run
-    return run, SimpleNamespace(**options, given=given, verbose=verbose)
+    with library():
+        module = importlib.import_module(f"keras_pixelcnnpp.evaluate.{subject}")
+    function = getattr(module, f"evaluate_{subject}")
+    function(folder, SimpleNamespace(**taken, given=given, verbose=int(sys.stdout.isatty())))

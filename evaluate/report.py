@@ -18,15 +18,10 @@ from PIL import Image, UnidentifiedImageError
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError, as_user_error
-from keras_pixelcnnpp.evaluate.classification import (
-    data_words,
-    model_titles,
-    train_baseline_command,
-    words_of,
-)
+from keras_pixelcnnpp.evaluate.classification import model_titles, train_baseline_command
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.run import COMMANDS, RunFolder, data_words, words_of
 
 NONE = "–"
 REPORTS = ("classification", "generation", "evidence", "ood")
@@ -99,7 +94,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
     others = {path.name: (_reports(path), _images(path)) for path in _folders(run.reports)}
     unit = bits_unit(model.get("model", {}).get("num_levels", 256))
     training = {
-        "pixelcnnpp": command("train", "pixelcnnpp", *data_words(config["data"])),
+        "pixelcnnpp": command("train", *data_words(config["data"])),
         "baseline": train_baseline_command(run),
     }
     return {
@@ -230,8 +225,8 @@ def training_words(config: dict, model: str) -> list[str]:
     if model == "pixelcnnpp":
         # With the model's own defaults: they may change, and a preset may have others.
         options = {**section.get("model", {}), **options}
-    words = ["train", model, *data_words({**data, "seed": options.get("seed", data.get("seed"))})]
-    if model == "pixelcnnpp" and options.get("architecture", "pixelcnnpp") == "pixelcnnpp":
+    words = [COMMANDS[model], *data_words({**data, "seed": options.get("seed", data.get("seed"))})]
+    if model == "pixelcnnpp" and options.get("network", "pixelcnnpp") == "pixelcnnpp":
         # Of options that have no value this preset has none either, whatever that of the data has.
         words += ["--preset", "course_report"]
     # "auto" is what the command takes without the option.

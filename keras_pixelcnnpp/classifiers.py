@@ -111,7 +111,7 @@ class PixelCNNClassifier(ImageClassifier):
 
     Around a trained model it predicts at once, and `fit` refuses: in `cross_val_score` it would
     report scores of a model that has seen the held-out images. Without one, `fit` trains a new
-    model, as `pixelcnnpp train pixelcnnpp` does, but for checkpoints, logs, random crops
+    model, as `pixelcnnpp train` does, but for checkpoints, logs, random crops
     and the images that initialize the weights.
 
     Args:

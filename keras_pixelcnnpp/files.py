@@ -112,11 +112,6 @@ def counted(number: int, noun: str = "image") -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def example(command: str) -> str:
-    """The end of a command's help."""
-    return f"\b\nExample:\n  pixelcnnpp {command}"
-
-
 def sha256(path: str | Path) -> str:
     """Returns the SHA-256 of a file's content, in hexadecimal."""
     with Path(path).open("rb") as file:

@@ -24,6 +24,10 @@ from keras_pixelcnnpp.files import (
     write_bytes,
     write_json,
 )
+from keras_pixelcnnpp.presets import preset_names
+
+# What trains the model of a section.
+COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
 
 
 class RunFolder:
@@ -103,9 +107,11 @@ class RunFolder:
             UserError: if there is none, or it is damaged; the message names the entry.
         """
         if not self.config_json.is_file():
+            if not self.path.exists() and str(self.path) in preset_names():
+                raise UserError(f"{self.path} is the name of a preset: give it as --preset")
             raise UserError(
                 f"No run in {self.path}: it has no config.json. Train one first: "
-                f"pixelcnnpp train pixelcnnpp --data … --run {shlex.quote(str(self.path))}"
+                f"pixelcnnpp train --data … --run {shlex.quote(str(self.path))}"
             )
         config = read_json(self.config_json)
         for name in self.MODEL_FILES:
@@ -239,8 +245,8 @@ class RunFolder:
                 "began it again, with --resume."
             )
         raise UserError(
-            f"{self.path} has no trained {section}. Train it: pixelcnnpp train {section} --data … "
-            f"--run {shlex.quote(str(self.path))}"
+            f"{self.path} has no trained {section}. Train it: pixelcnnpp {COMMANDS[section]} "
+            f"--data … --run {shlex.quote(str(self.path))}"
         )
 
     def start(
@@ -295,11 +301,10 @@ class RunFolder:
             )
         starts_over = overwrite and not resume and kept.pop(section, None) is not None
         if kept and known["data"]["fingerprint"] != data["fingerprint"]:
-            found = _differences(known["data"], data, allowed=("fingerprint", "counts", "channels"))
+            found = _differing(data_options(known["data"]), data_options(data))
+            advice = f"Give the same: {found}" if found else "They have changed since: restore them"
             raise UserError(
-                f"{self.path} was trained on other images: {found or 'they have changed since'}. "
-                "Give the same images in the same form (--data, --image-size, --channels, "
-                "--resize, --skip-corrupted, --seed), or choose another folder."
+                f"{self.path} was trained on other images. {advice}; or choose another folder."
             )
         given = _chosen_examples(config["options"])
         for other in kept.keys() - {section}:
@@ -309,15 +314,15 @@ class RunFolder:
                     f"--max-examples and --seed, or choose another folder. Received: {given}"
                 )
         if section in kept:
-            if found := _differences(kept[section]["options"], config["options"], may_change):
-                raise UserError(
-                    f"{self.path} holds another configuration: {found}. "
-                    "Use the same options, --overwrite to start over, or choose another folder."
-                )
             if not resume:
                 raise UserError(
                     f"{self.path} holds a run of {section} already. Add --resume to go on with "
                     "it, --overwrite to start over, or choose another folder."
+                )
+            if found := _differing(kept[section]["options"], config["options"], may_change):
+                raise UserError(
+                    f"{self.path} was trained with other options. To resume it, give the same: "
+                    f"{found}. Or start over with --overwrite, or choose another folder."
                 )
         epochs = [given["options"].get("epochs") for given in (known.get(section, config), config)]
         if resume and has_model and epochs[0] == epochs[1]:
@@ -339,12 +344,44 @@ class RunFolder:
         write_json(self.config_json, {"data": data, **kept, section: config})
 
 
-def _differences(known: dict, given: dict, allowed: tuple[str, ...] = ()) -> str:
-    return ", ".join(
-        f"{name} was {known.get(name)!r}, now {given.get(name)!r}"
-        for name in {**known, **given}
-        if known.get(name) != given.get(name) and name not in allowed
-    )
+def data_options(data: dict) -> dict:
+    """The options of a training command that give the images of a run, by its section `data`."""
+    height, width, _ = data["image_shape"]
+    return {
+        "skip_corrupted": data.get("skip_corrupted") or None,
+        "data": data["source"],
+        "image_size": height if height == width else None,
+        "channels": data.get("channels"),
+        "resize": "stretch" if data.get("resize") == "stretch" else None,
+        "white_level": data.get("white_level"),
+        "seed": data.get("seed") or None,
+    }
+
+
+def data_words(data: dict) -> list[str]:
+    """The words of a command for `data_options`."""
+    return words_of(data_options(data))
+
+
+def words_of(options: dict) -> list[str]:
+    """The words of a command for options by name: `--filters 24,48`; `None` is left out."""
+    words = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            words += [f"--{flag}", text]
+    return words
+
+
+def _differing(known: dict, given: dict, may_differ: tuple[str, ...] = ()) -> str:
+    """The options of a command, with the known values, that were given other values."""
+    names = [n for n in {**known, **given} if known.get(n) != given.get(n) and n not in may_differ]
+    words = shlex.join(words_of({name: known.get(name) for name in names}))
+    without = [f"without --{n.replace('_', '-')}" for n in names if known.get(n) is None]
+    return ", ".join([*[words] * bool(words), *without])
 
 
 def _chosen_examples(options: dict) -> str:

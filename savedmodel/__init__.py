@@ -1,1 +1,1 @@
-"""The commands `pixelcnnpp savedmodel ...`."""
+"""The commands that use a trained model, from `sample` to `serve`."""

@@ -20,27 +20,29 @@ from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 _PLAIN_MODES = ("1", "L", "P", "RGB")
 
 
-def compress_files(source: str, sources: list[Path], output: Path, resize: str | None) -> None:
+def compress_files(given: dict, sources: list[Path], output: Path, resize: str | None) -> None:
     """Writes the images of some files, and of all below folders, into one.
 
-    Without `resize`, images that would not come back as they are are refused.
+    `given` names the model, as arguments of `TrainedModel.named`. Without `resize`, images that
+    would not come back as they are are refused.
     """
-    model = TrainedModel.find(source).model
+    model = TrainedModel.named(**given).model
     check_channels(model.image_shape)
     files = [
         file
-        for given in sources
-        for file in (map(given.joinpath, images_below(given)) if given.is_dir() else [given])
+        for path in sources
+        for file in (map(path.joinpath, images_below(path)) if path.is_dir() else [path])
     ]
     images = np.stack([_read(file, model, resize) for file in files])
     compressed = compress_images(model, images, None, _names(files))
     write_bytes(output, compressed.data)
     size = len(compressed.data)
     bits = f"{8 * size / images.size:.3f} {bits_unit(model.num_levels)}"
+    ((option, value),) = given.items()
+    words = shlex.join(["pixelcnnpp", "decompress", str(output), f"--{option}", str(value)])
     print(
         f"Wrote {counted(len(files))} to {output}: {counted(size, 'byte')}, {bits}. "
-        "Back: pixelcnnpp savedmodel decompress "
-        f"{shlex.join([str(output), '--model', str(source)])} --output FOLDER"
+        f"Back: {words} --output FOLDER"
     )
 
 
@@ -79,23 +81,19 @@ def _read(file, model, resize):
     return found
 
 
-def decompress_file(file: Path, source: str, output: Path, overwrite: bool = False) -> None:
+def decompress_file(given: dict, file: Path, output: Path) -> None:
     """Writes the images that `compress_files` put into a file, as PNG files of their names.
 
-    Nothing is written if the file is damaged or of another model, backend or machine, or a name in
-    it is none that `compress_files` gives, or, without `overwrite`, is there already.
+    `given` names the model, as arguments of `TrainedModel.named`. Nothing is written if the file is
+    damaged or of another model, backend or machine, or a name in it is none that `compress_files`
+    gives. Files of the same names are replaced.
     """
-    if not file.is_file():
-        raise UserError(f"{file}: no such file")
-    model = TrainedModel.find(source).model
+    model = TrainedModel.named(**given).model
     try:
         images, _, names = decompress_images(model, file.read_bytes())
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     paths = _paths_inside(output, names or [f"{index:05d}.png" for index in range(len(images))])
-    there = [] if overwrite else [path for path in paths if os.path.lexists(path)]
-    if there:
-        raise UserError(f"{there[0]} is there already. Add --overwrite, or choose another folder")
     for path, pixels in zip(paths, images, strict=True):
         write_bytes(path, png_bytes(pixels))
     print(f"Wrote {counted(len(images))} to {output}")

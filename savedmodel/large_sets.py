@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 
 from keras_pixelcnnpp.backend import progress
+from keras_pixelcnnpp.codec.container import model_checksum
 from keras_pixelcnnpp.data.folders import file_inside, visible_files
 from keras_pixelcnnpp.data.images import SUFFIXES, png_bytes, read_image
 from keras_pixelcnnpp.errors import UserError, not_installed
-from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-from keras_pixelcnnpp.files import write_bytes
+from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.sampling.class_samples import image_names
+from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
+SAMPLING = "sampling.json"
 # File names need not be UTF-8.
 _TEXT = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 
 
 def score_folder(
-    model: SavedModelClassifier,
+    trained: TrainedModel,
     data: Path,
     output: Path,
     resume: bool = False,
@@ -40,19 +42,19 @@ def score_folder(
     read.
     """
     paths = images_below(data)
-    numbers = [f"p_{label}" for label in range(model.num_classes)]
+    numbers = [f"p_{label}" for label in range(trained.model.num_classes)]
     rows = [["path", "predicted", "predicted_name", "bits_per_dim", *numbers, "error"]]
     if output.exists():
         if not resume:
             raise UserError(f"{output} is there already. Add --resume to go on, or choose another")
         rows = _complete_rows(output, rows[0], paths)
         kept = next((row for row in rows[1:] if row[3]), None)
-        if kept and not np.isclose(*_bits([kept, *_score(data, model, [kept[0]])]), atol=1e-3):
+        if kept and not np.isclose(*_bits([kept, *_score(data, trained, [kept[0]])]), atol=1e-3):
             raise UserError(f"{output} has scores by another model: choose another")
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
     # Absolute: the workers of a cluster have other working directories.
-    results = map_blocks(partial(_score, data.absolute()), blocks, model, workers)
+    results = map_blocks(partial(_score, data.absolute()), blocks, trained, workers)
     with output.open("w", **_TEXT) as file:
         writer = csv.writer(file)
         writer.writerows(rows)
@@ -91,16 +93,16 @@ def _complete_rows(file, columns, paths):
     return rows
 
 
-def _score(data, model, paths):
+def _score(data, trained, paths):
     """A row for each path."""
-    images, rows = {}, {}
+    model, images, rows = trained.model, {}, {}
     for path in paths:
         try:
-            images[path] = read_image(file_inside(data, path), model.image_shape, **model.reading)
+            images[path] = read_image(file_inside(data, path), model.image_shape, **trained.reading)
         except UserError as error:
             rows[path] = [path, -1, *[""] * (model.num_classes + 2), error]
     if images:
-        result = model.classify(np.stack(list(images.values())))
+        result = trained.classify(np.stack(list(images.values())), verbose=0)
         columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
         for path, label, bits, row in zip(images, *columns, strict=True):
             values = [f"{value:.6g}" for value in (bits, *row)]
@@ -109,7 +111,7 @@ def _score(data, model, paths):
 
 
 def sample_many(
-    model: SavedModelClassifier,
+    trained: TrainedModel,
     labels: np.ndarray,
     output: Path,
     seed: int = 0,
@@ -120,9 +122,26 @@ def sample_many(
 ) -> int:
     """Samples an image for each label, as PNG files: `Class1_image_01.png` and so on.
 
-    Files of the same names are replaced. With `resume`, those of a whole block are kept, whatever
-    they are of. Returns how many images were sampled.
+    `sampling.json` beside them has the seed, the temperature and a checksum of the model. With
+    `resume`, the files of a whole block are kept. Returns how many images were sampled.
+
+    Raises:
+        UserError: If images were sampled into the folder before, and without `resume` or with
+            another seed, temperature or model.
     """
+    model, known = trained.model, output / SAMPLING
+    given = {"seed": seed, "temperature": temperature, "model": model_checksum(model)}
+    if known.exists():
+        if not resume:
+            raise UserError(
+                f"{output} has samples already. Add --resume to go on, or choose another"
+            )
+        before = read_json(known)
+        if other := [name for name, value in given.items() if before.get(name) != value]:
+            raise UserError(
+                f"{output} has samples of another {' and '.join(other)}: choose another folder"
+            )
+    resume = resume and known.exists()
     files = [output / name for name in image_names(labels, model.class_names)]
     blocks = {}
     for start in range(0, len(labels), block_size):
@@ -132,24 +151,34 @@ def sample_many(
             # second block what another seed samples in the first.
             own = int(np.random.default_rng([seed, start]).integers(2**31)) if start else seed
             blocks[start] = (labels[part], own, temperature)
-    samples = map_blocks(_sample, list(blocks.values()), model, workers)
+    samples = map_blocks(_sample, list(blocks.values()), trained, workers)
+    write_json(known, given)
     for start, images in zip(blocks, samples, strict=True):
         for file, image in zip(files[start:], images, strict=False):
             write_bytes(file, png_bytes(image))
     return sum(len(block) for block, _, _ in blocks.values())
 
 
-def _sample(model, block):
-    return model.sample(*block)
+def sampling_seed(folder: Path) -> int | None:
+    """The seed of the images that `sample_many` wrote to a folder; `None` if there are none."""
+    known = folder / SAMPLING
+    return read_json(known).get("seed") if known.exists() else None
+
+
+def _sample(trained, block):
+    labels, seed, temperature = block
+    model = trained.model
+    wanted = labels if model.num_classes else len(labels)
+    return model.sample(wanted, seed, temperature, verbose=0)
 
 
 def map_blocks(
-    function: Callable[[SavedModelClassifier, Any], Any],
+    function: Callable[[TrainedModel, Any], Any],
     blocks: list,
-    model: SavedModelClassifier,
+    trained: TrainedModel,
     workers: int = 1,
 ) -> Iterator:
-    """Iterates over `function(model, block)` of each block, in their order, with a progress bar.
+    """Iterates over `function(trained, block)` of each block, in their order, with a progress bar.
 
     More than one worker needs Ray, and what can be pickled. Where Ray's environment variable
     `RAY_ADDRESS` names a cluster, its machines share the work, and see the same files by the same
@@ -159,9 +188,10 @@ def map_blocks(
         # Now: the caller shall not begin a file that nothing comes into.
         ray = _start_ray(workers)
         # The workers start in other folders.
-        results = _map_with_ray(ray, function, blocks, model.folder.absolute(), workers)
+        source = str(Path(trained.source).absolute())
+        results = _map_with_ray(ray, function, blocks, source, workers)
     else:
-        results = (function(model, block) for block in blocks)
+        results = (function(trained, block) for block in blocks)
     return _with_progress(results, len(blocks))
 
 
@@ -175,14 +205,14 @@ def _with_progress(results, count):
 class _Worker:
     """What runs in each process of Ray."""
 
-    def __init__(self, function, model, threads):
+    def __init__(self, function, source, threads):
         # TensorFlow reads them when it is first used; each process would take all cores.
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
         self.function = function
-        self.model = SavedModelClassifier(model)
+        self.trained = TrainedModel.find(source)
 
     def __call__(self, batch):
-        result = self.function(self.model, pickle.loads(batch["block"][0]))  # noqa: S301 - ours
+        result = self.function(self.trained, pickle.loads(batch["block"][0]))  # noqa: S301 - ours
         return {"result": [pickle.dumps(result)]}
 
 
@@ -209,7 +239,7 @@ def _start_ray(workers):
     return ray
 
 
-def _map_with_ray(ray, function, blocks, model, workers):
+def _map_with_ray(ray, function, blocks, source, workers):
     """Ray replaces a process or machine that is lost, and does its block again."""
     try:
         context = ray.data.DataContext.get_current()
@@ -222,7 +252,7 @@ def _map_with_ray(ray, function, blocks, model, workers):
         items = [{"block": pickle.dumps(block)} for block in blocks]
         results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Worker,
-            fn_constructor_args=(function, model, threads),
+            fn_constructor_args=(function, source, threads),
             batch_size=1,
             num_cpus=1,
             num_gpus=min(1, resources.get("GPU", 0) / workers),

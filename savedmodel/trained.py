@@ -10,6 +10,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.run import RunFolder, how_to_read
 
 
@@ -19,6 +20,16 @@ class TrainedModel(NamedTuple):
     model: AutoregressiveModel
     source: str
     reading: dict
+
+    @classmethod
+    def named(
+        cls, *, preset: str | None = None, run: Path | None = None, model: Path | None = None
+    ) -> "TrainedModel":
+        """The model that one of three options of a command names; `UserError` if it isn't there."""
+        if run is not None:
+            RunFolder(run).require_model("pixelcnnpp")
+        # A preset's own folder, whatever else of its name lies here.
+        return cls.find(Preset(preset).path if preset is not None else run or model)
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
@@ -35,11 +46,11 @@ class TrainedModel(NamedTuple):
             model = AutoregressiveModel.from_preset(source)
         return cls(model, str(source), reading)
 
-    def classify(self, images: np.ndarray) -> dict:
+    def classify(self, images: np.ndarray, verbose: int | str = "auto") -> dict:
         """As `SavedModelClassifier.classify`, but without the log-likelihoods."""
         if self.model.num_classes == 0:
             raise UserError(f"{self.source} is a model without labels: it can't classify.")
-        scores = self.model.class_log_likelihoods(images, verbose="auto")
+        scores = self.model.class_log_likelihoods(images, verbose=verbose)
         probabilities = self.model.posterior.probabilities(scores)
         return {
             "class_id": probabilities.argmax(axis=1),

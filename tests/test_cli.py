@@ -13,11 +13,12 @@ import tiny
 from command_line import done, one_line
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp.models.archive import ARCHITECTURES
+from keras_pixelcnnpp.command import prepare_process
+from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train import commands
+from keras_pixelcnnpp.train import training
 from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 
 SMALL = [
@@ -40,13 +41,10 @@ sys.exit()
 """
 
 
-COMMAND = "import pixelcnnpp; pixelcnnpp.main()"
-
-
-def in_a_fresh_process(folder, installed, program="import keras_pixelcnnpp", backend="", **environ):
-    """Runs a program where there are only such a Keras and some backends of this content."""
+def in_a_fresh_process(folder, installed, program="import keras_pixelcnnpp", **environ):
+    """Runs a program where there are only such a Keras and some empty backends."""
     files = {"script.py": program, "keras.py": KERAS}
-    for name, content in {**files, **{f"{name}.py": backend for name in installed}}.items():
+    for name, content in {**files, **{f"{name}.py": "" for name in installed}}.items():
         (folder / name).write_text(content)
     kept = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     root = Path(keras_pixelcnnpp.__file__).parent.parent
@@ -73,51 +71,140 @@ def test_which_backend_is_chosen(tmp_path, installed, keras_json, variable, expe
     assert result.stdout.strip() == expected, result.stderr
 
 
+def fresh_command(*words, before="", **environ):
+    """Runs a command in a process of its own, after some code."""
+    program = f"{before}\nimport pixelcnnpp; pixelcnnpp.main()"
+    command = [sys.executable, "-c", program, *map(str, words)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    return subprocess.run(command, env=kept | environ, capture_output=True, check=False, text=True)
+
+
 def test_a_backend_that_is_not_installed_is_named(tmp_path):
-    result = in_a_fresh_process(tmp_path, (), COMMAND)
-    one_line((result.returncode, result.stdout, result.stderr), "pip install tensorflow")
     result = in_a_fresh_process(tmp_path, ("tensorflow",), KERAS_BACKEND="jax")
     last = result.stderr.splitlines()[-1]
     assert last.startswith("ImportError: The Keras backend 'jax' is not installed. Install")
-    result = in_a_fresh_process(tmp_path, ("torch",), COMMAND, KERAS_BACKEND="pytorch")
-    one_line((result.returncode, result.stdout, result.stderr), "'pytorch' is", ", torch")
+    without = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'jax')))"
+    for backend, expected in (("jax", "pip install jax"), ("pytorch", "'pytorch' is")):
+        words = ("sample", "--preset", "digits")
+        result = fresh_command(*words, before=without, KERAS_BACKEND=backend)
+        one_line((result.returncode, result.stdout, result.stderr), expected)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["--help"], 0),
+        (["presets"], 0),
+        (["evaluate", "all", "--help"], 0),
+        (["train", "--help"], 0),
+        (["nothing"], 2),
+        (["sample", "--prest", "digits"], 2),
+        (["sample"], 2),
+        (["evaluate", "ood", "--preset", "digits"], 2),
+        (["decompress", __file__, "--preset", "digits", "--output", "."], 2),
+    ],
+)
+def test_answers_without_importing_anything_large(words, status):
+    before = """
+import atexit, sys
+LARGE = {"keras", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "tensorflow"}
+atexit.register(lambda: print("imported:", sorted(LARGE & set(sys.modules))))
+"""
+    result = fresh_command(*words, before=before)
+    assert result.returncode == status, result.stderr
+    assert result.stdout.splitlines()[-1] == "imported: []"
+
+
+@pytest.mark.once
+def test_models_load_after_the_import_of_the_package(trained, tmp_path):
+    """As the documentation says, in a process that has done nothing else."""
+    trained.save(tmp_path / "model.keras")
+    program = "import sys, keras_pixelcnnpp, keras; print(keras.models.load_model(sys.argv[1]))"
+    command = [sys.executable, "-c", program, tmp_path / "model.keras"]
+    result = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert "PixelCNNPlusPlus" in result.stdout
+
+
+@pytest.mark.once
+def test_without_the_packages_of_the_commands():
+    """The library can be imported; a command says which extra it needs."""
+    names = ("typer", "jinja2", "matplotlib", "tensorboardX")
+    before = f"import sys; sys.modules.update(dict.fromkeys({names}))"
+    result = fresh_command("presets", before=before)
+    one_line((result.returncode, result.stdout, result.stderr), "'keras-pixelcnnpp[commands]'")
+    result = fresh_command("presets", before=f"{before}; import keras_pixelcnnpp; sys.exit()")
+    assert result.returncode == 0, result.stderr
 
 
 LOGGED = """
-import os
+import os, runpy, sys, types
 os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written\\n")
 os.write(2, b"I0000 00:00:1795946149.909590    4078 port.cc:153] oneDNN custom operations\\n")
 os.write(2, b"E0000 00:00:1795946149.909591    4078 cuda_dnn.cc:8579] a real error\\n")
-os.write(2, b"last words")
+raise ImportError("why")
 """
-REAL_ERROR = "E0000 00:00:1795946149.909591    4078 cuda_dnn.cc:8579] a real error\nlast words"
+REAL_ERROR = "E0000 00:00:1795946149.909591    4078 cuda_dnn.cc:8579] a real error\n"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.once
+def test_a_command_hides_what_tensorflow_tells_everybody(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(LOGGED)
+    environ = {"PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "tensorflow"}
+    result = fresh_command("sample", "--preset", "digits", **environ)
+    assert result.returncode == 2
+    assert result.stderr == REAL_ERROR + "pixelcnnpp: error: why\n"
+
+
+# Neither returns to Python for minutes, as a compiler.
+BUSY = 'import hashlib; hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)'
+
+
+@pytest.mark.once
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT")
 @pytest.mark.parametrize(
-    ("ending", "status"), [("", 0), ("os.abort()", -signal.SIGABRT), ("raise ImportError", 2)]
+    ("handler", "signals", "answers"),
+    [
+        ("", 1, ["interrupted"]),
+        ("signal.signal(signal.SIGINT, lambda *_: None)", 2, ["stopping", "interrupted"]),
+    ],
 )
-def test_a_command_hides_what_tensorflow_tells_everybody(tmp_path, ending, status):
-    """And nothing else, however TensorFlow's import ends."""
-    result = in_a_fresh_process(tmp_path, ("tensorflow",), COMMAND, LOGGED + ending)
-    assert result.returncode == status
-    expected = REAL_ERROR + ("pixelcnnpp: error: \n" if status == 2 else "")
-    assert result.stderr == expected
+def test_ctrl_c_is_answered_at_once(tmp_path, handler, signals, answers):
+    """While the backend is imported, or anything that doesn't return. A training is asked first."""
+    (tmp_path / "tensorflow.py").write_text(
+        f"import signal\n{handler}\nprint(1, flush=True)\n{BUSY}"
+    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pixelcnnpp", "sample", "--preset", "digits"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "tensorflow"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    signal.signal(signal.SIGINT, before)
+    with process:
+        process.stdout.readline()
+        for answer in answers:
+            process.send_signal(signal.SIGINT)
+            assert answer in "".join(process.stderr.readline() for _ in range(2))
+        assert process.wait(60) == 130
+        assert process.stderr.read() == ""
 
 
-def test_commands_leave_gpu_memory_to_others(pixelcnnpp, monkeypatch):
+def test_commands_leave_gpu_memory_to_others(monkeypatch):
     for name in ("TF_FORCE_GPU_ALLOW_GROWTH", "XLA_PYTHON_CLIENT_PREALLOCATE"):
         monkeypatch.delenv(name, raising=False)
-    pixelcnnpp("--help")
+    prepare_process()
     assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
 
 
-def test_letters_that_no_font_has(pixelcnnpp):
+def test_letters_that_no_font_has():
     """matplotlib's warning would be an error here."""
     from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
 
-    pixelcnnpp("--help")
+    prepare_process()
     confusion_matrix_png([0, 1], [0, 1], ["熊猫", "考拉"], "")
 
 
@@ -129,8 +216,8 @@ def test_errors_of_users_code(pixelcnnpp, data, tmp_path, monkeypatch, message):
         def __init__(self, *_, **__):
             raise ValueError(message)
 
-    monkeypatch.setitem(ARCHITECTURES, "pixelcnn", Refusing)
-    result = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path / "run", *SMALL)
+    monkeypatch.setitem(NETWORKS, "pixelcnn", Refusing)
+    result = pixelcnnpp("train", "--data", data, "--run", tmp_path / "run", *SMALL)
     one_line(result, f"error: {message}\n")
 
 
@@ -138,16 +225,16 @@ def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.png")
 
-    monkeypatch.setattr("keras_pixelcnnpp.savedmodel.commands.chosen_model", full)
+    monkeypatch.setattr("keras_pixelcnnpp.savedmodel.trained.TrainedModel.named", full)
     one_line(pixelcnnpp("sample", "--preset", "digits"), "No space left", "'a.png'")
 
 
 def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
     # The backend's own error, of 400 terabytes.
     monkeypatch.setattr(
-        commands, "train_pixelcnnpp", lambda *_, **__: keras.ops.ones((10**7, 10**7))
+        training, "train_pixelcnnpp", lambda *_, **__: keras.ops.ones((10**7, 10**7))
     )
-    result = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path, *SMALL)
+    result = pixelcnnpp("train", "--data", data, "--run", tmp_path, *SMALL)
     one_line(result, "out of memory", "--batch-size")
 
 
@@ -160,8 +247,8 @@ def test_stopped_training_says_how_to_go_on(
     def stop(*_, **__):
         raise TrainingStopped(number)
 
-    monkeypatch.setattr(commands, "train_pixelcnnpp", stop)
-    status, out, _ = pixelcnnpp("train", "pixelcnnpp", "--data", data, "--run", tmp_path, *SMALL)
+    monkeypatch.setattr(training, "train_pixelcnnpp", stop)
+    status, out, _ = pixelcnnpp("train", "--data", data, "--run", tmp_path, *SMALL)
     assert status == expected
     assert "--resume" in out
 
@@ -177,7 +264,8 @@ def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
         if preset.has_weights:
             numbers, split = preset.metadata["metrics"], preset.metadata["split"]
             accuracy, bits = f"{100 * numbers['accuracy']:.1f}%", f"{numbers['bits_per_dim']:.3f}"
-            assert row[-3:] == [accuracy, bits, split]
+            uniform = {16: "4", 17: "4.09", 256: "8"}[preset.arguments["num_levels"]]
+            assert row[-5:] == [accuracy, bits, "of", uniform, split]
 
 
 @pytest.mark.tensorflow
@@ -188,7 +276,7 @@ def test_images_with_nothing_to_tell_apart(pixelcnnpp, tmp_path, labels):
     data, run = tmp_path / "one.npz", tmp_path / "run"
     np.savez(data, images=tiny.tiny_split(40).images, **labels)
     command = ("--data", data, "--run", run)
-    out = done(pixelcnnpp("train", "pixelcnnpp", *command, *SMALL))
+    out = done(pixelcnnpp("train", *command, *SMALL))
     assert "Warning: there are no two classes" in out
     (measured,) = RunFolder(run).history("pixelcnnpp")
     assert "val_bits_per_dim" in measured
@@ -198,7 +286,7 @@ def test_images_with_nothing_to_tell_apart(pixelcnnpp, tmp_path, labels):
     # Of other data, the classes don't matter.
     other = tiny.save_npz(tmp_path / "other.npz")
     done(pixelcnnpp("evaluate", "ood", "--run", run, "--data", other, "--count", 5))
-    one_line(pixelcnnpp("train", "baseline", *command), "Expected two classes or more")
+    one_line(pixelcnnpp("train-baseline", *command), "Expected two classes or more")
     conditional = ("--conditioning", "bias", "--overwrite")
-    result = pixelcnnpp("train", "pixelcnnpp", *command, *SMALL, *conditional)
+    result = pixelcnnpp("train", *command, *SMALL, *conditional)
     one_line(result, "`conditioning`. With fewer than two classes it must be none")

@@ -43,6 +43,7 @@ def train_baseline(
             {**training, **schedule}, steps, weight_decay=training["weight_decay"]
         )
         model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
-        start_run(run, "baseline", "Baseline CNN", model, training, data_config, start)
+        counts = len(images), len(dataset.split("train"))
+        start_run(run, "baseline", "Baseline CNN", model, training, data_config, start, counts)
     train_into(run, "baseline", model, training, batches, validation, start)
     return model

@@ -160,8 +160,9 @@ class StopOnSignal:
             signal.signal(number, handler)
 
     def _handle(self, number, frame):
+        if self._received:
+            raise SystemExit(128 + number)
         self._received = number
-        signal.signal(number, self._old_handlers[number])
 
     def received(self) -> int:
         """The number of the signal that came, to this process or to another; 0 for none."""

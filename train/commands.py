@@ -1,89 +1,34 @@
-"""The commands `pixelcnnpp train …`: read what is asked for, train, say what comes next."""
+"""The commands `pixelcnnpp train` and `pixelcnnpp train-baseline`: see options.py."""
 
-import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from keras_pixelcnnpp.command import Commands, library
+from keras_pixelcnnpp.train.options import BaselineOptions, PixelCNNOptions, with_options
 
-import typer
-
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import counted, example
-from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.baseline import train_baseline
-from keras_pixelcnnpp.train.checkpoints import TrainingStopped
-from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
-from keras_pixelcnnpp.train.devices import Devices, on_devices, own_folder
-from keras_pixelcnnpp.train.loop import Start
-from keras_pixelcnnpp.train.options import (
-    NOT_MIRRORED,
-    BaselineOptions,
-    Options,
-    PixelCNNOptions,
-    as_begun,
-    baseline_training,
-    overrides,
-    recipe_of_run,
-    resolve_options,
-    with_options,
-)
-from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
-from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
-
-app = typer.Typer(
-    help="Train a model into a run folder.", no_args_is_help=True, rich_markup_mode=None
-)
+app = Commands()
 
 
 @app.command(
-    epilog="""\b
-Examples:
-  pixelcnnpp train pixelcnnpp --data digits --run runs/digits
-  pixelcnnpp train pixelcnnpp --data photographs --run runs/mine --epochs 20
-  pixelcnnpp train pixelcnnpp --data photographs --run runs/mine --epochs 20 --resume"""
+    "train",
+    "train --data digits --run runs/digits",
+    "train --data photographs --run runs/mine --epochs 20",
+    "train --data photographs --run runs/mine --epochs 20 --resume",
 )
 @with_options(PixelCNNOptions)
-def pixelcnnpp(options: PixelCNNOptions) -> None:
-    """Train a PixelCNN++, or another model of the family.
+def train(options: PixelCNNOptions) -> None:
+    """Train a PixelCNN++, or another model of the family, into a run folder.
 
     An option that shows no default has the value of the preset. Where the preset has none either,
     training takes 100 epochs, 16 images per step and a constant learning rate of 0.0002, without
     averaged weights, clipping and mirroring, with samples every 5 epochs; the model has the
     defaults of its class.
     """
-    with on_devices(options.devices) as devices, own_folder(options.run, devices) as folder:
-        _train_pixelcnnpp(options, RunFolder(folder), devices)
+    with library():
+        from keras_pixelcnnpp.train.training import train_model
+    train_model(options)
 
 
-def _train_pixelcnnpp(options: PixelCNNOptions, run: RunFolder, devices: Devices | None):
-    start, config = _start(options, devices), run.read_config() if options.resume else {}
-    options = as_begun(options, config, "pixelcnnpp") if config else options
-    if "pixelcnnpp" in config and options.preset is None:
-        preset = recipe_of_run(config)
-    else:
-        preset = load_preset(options.preset, options.data, options.architecture)
-    dataset, data_config = load_training_data(options)
-    model_options, training = resolve_options(
-        preset, overrides(options), dataset.num_classes, is_folder(options.data)
-    )
-    if devices and not devices.may_jit_compile:
-        training["jit_compile"] = False
-    mirrored = "" if training["horizontal_flip"] else "not "
-    epochs = counted(training["epochs"], "epoch")
-    recipe = f"preset {preset['name']}" if "name" in preset else "run"
-    print(f"Recipe of the {recipe}: {epochs}, images {mirrored}mirrored")
-    larger = load_larger(options, dataset, training["crop_margin"])
-    with run.locked(), stoppable(run.checkpoints("pixelcnnpp")):
-        train_pixelcnnpp(dataset, run, model_options, training, data_config, start, larger)
-    unconditional = model_options.get("conditioning") == "none"
-    compares = dataset.num_classes > 1 and not unconditional
-    following = "classification" if compares else "generation"
-    print(f"Wrote {run.model_keras}. Next: {_next(following, options)}")
-
-
-@app.command(epilog=example("train baseline --data digits --run runs/digits"))
+@app.command("train-baseline", "train-baseline --data digits --run runs/digits")
 @with_options(BaselineOptions)
-def baseline(options: BaselineOptions) -> None:
+def train_baseline(options: BaselineOptions) -> None:
     """Train the CNN that PixelCNN++ is compared with.
 
     The CNN classifies. It is trained on the same data, in the same run folder.
@@ -93,44 +38,6 @@ def baseline(options: BaselineOptions) -> None:
     at random, except those of digits and mnist. Gradients are not clipped unless
     --gradient-clip-norm says so.
     """
-    start = _start(options)
-    folder = RunFolder(options.run)
-    if options.resume:
-        options = as_begun(options, folder.read_config(), "baseline")
-    training = baseline_training(options)
-    dataset, data_config = load_training_data(options)
-    if training["horizontal_flip"] is None:
-        training["horizontal_flip"] = options.data not in NOT_MIRRORED
-    with folder.locked(), stoppable(folder.checkpoints("baseline")):
-        train_baseline(dataset, folder, training, data_config, start)
-    print(f"Wrote {folder.baseline_keras}. Next: {_next('classification', options)}")
-
-
-def _next(subject: str, options: Options) -> str:
-    plugins = [word for name in options.plugin or () for word in ("--plugin", name)]
-    return shlex.join(["pixelcnnpp", *plugins, "evaluate", subject, "--run", str(options.run)])
-
-
-def _start(options: Options, devices: Devices | None = None) -> Start:
-    """How to start; what the user names is imported first."""
-    if options.resume and options.overwrite:
-        raise UserError("--resume continues a run, --overwrite starts over: give one of them")
-    import_plugins(options.plugin)
-    callbacks = make_callbacks(options.callback)
-    # A progress bar on a terminal, one line per epoch in a file or a pipe.
-    verbose = 1 if sys.stdout.isatty() else 2
-    imported = {"plugin": options.plugin or (), "callback": options.callback or ()}
-    return Start(callbacks, devices, options.resume, options.overwrite, verbose, imported)
-
-
-@contextmanager
-def stoppable(checkpoints) -> Iterator[None]:
-    """Ends the command as a shell expects it, when a signal stopped the training."""
-    try:
-        yield
-    except TrainingStopped as stopped:
-        print(
-            f"\nStopped. A checkpoint of the last step is in {checkpoints}: "
-            "the same command with --resume continues from there."
-        )
-        raise typer.Exit(128 + stopped.signal) from None
+    with library():
+        from keras_pixelcnnpp.train.training import train_cnn
+    train_cnn(options)

@@ -34,24 +34,24 @@ def load_training_data(options: Options) -> tuple[Dataset, dict]:
     return dataset, config
 
 
-def load_preset(name: str | None, data: str, architecture: str | None = None) -> dict:
-    """The recipe of a preset: `"name"`, `"architecture"`, arguments of the `"model"`, `"training"`.
+def load_preset(name: str | None, data: str, network: str | None = None) -> dict:
+    """The recipe of a preset: `"name"`, `"network"`, arguments of the `"model"`, `"training"`.
 
-    Without a name, of the one that suits architecture and data; images without a preset of their
+    Without a name, of the one that suits network and data; images without a preset of their
     own are taken for photographs.
     """
-    if name is None and architecture in preset_names():
-        name = architecture
+    if name is None and network in preset_names():
+        name = network
     elif name is None:
         name = data if data in ("digits", "fashion_mnist", "mnist") else "photographs"
     preset = Preset(name)
-    known = getattr(preset.model_class, "architecture", None)
-    if architecture not in (None, known):
+    known = getattr(preset.model_class, "network_name", None)
+    if network not in (None, known):
         raise UserError(
-            f"Invalid value for option `architecture`. The preset {name} is of {known}. "
-            f"Received: {architecture}"
+            f"Invalid value for option `--network`. The preset {name} is of {known}. "
+            f"Received: {network}"
         )
-    recipe = {"architecture": known, "model": preset.arguments, "training": preset.training}
+    recipe = {"network": known, "model": preset.arguments, "training": preset.training}
     return {"name": name, **recipe}
 
 

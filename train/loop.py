@@ -53,8 +53,9 @@ def start_run(
     options: dict,
     data_config: dict,
     start: Start,
+    images: tuple[int, int],
 ) -> None:
-    """Says what is going to be trained, in `config.json` too."""
+    """Says what is going to be trained, on how many of all images; in `config.json` too."""
     saved = Checkpoints(run.checkpoints(section)).saved() if start.resume else []
     if saved and saved[-1] > Progress(options["epochs"]):
         raise UserError(
@@ -67,6 +68,7 @@ def start_run(
         "model": model.get_config(),
         "parameters": model.count_params(),
         "versions": backend.versions(),
+        "images": images,
         **start.imported,
     }
     run.start(
@@ -80,6 +82,8 @@ def start_run(
     weights = f"{model.count_params():,} weights"
     devices = f", {start.devices.count} devices" if start.devices else ""
     print(f"{title}, {weights}: {backend.describe(model)}{devices}")
+    if images[0] < images[1]:
+        print(f"Trains on {images[0]:,} of the {images[1]:,} training images")
 
 
 def train_into(

@@ -11,7 +11,6 @@ import typer
 from typer import Option
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.presets import likelihood_epochs
 
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 Epochs = Annotated[int | None, Option(help="Number of passes over the training images.", min=1)]
@@ -138,17 +137,17 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class PixelCNNOptions(Options):
-    """What `train pixelcnnpp` takes. `None`: as the preset has it, else `TRAINING_DEFAULTS`."""
+    """What `train` takes. `None`: as the preset has it, else `TRAINING_DEFAULTS`."""
 
     preset: Annotated[
         str | None,
         Option(
             help="Where defaults come from: a name that pixelcnnpp presets lists, a folder or "
-            "hf://USER/NAME. Default: that of --architecture, else of the data (digits, mnist, "
+            "hf://USER/NAME. Default: that of --network, else of the data (digits, mnist, "
             "fashion_mnist), else photographs."
         ),
     ] = None
-    architecture: Annotated[
+    network: Annotated[
         Literal["pixelcnnpp", "gated_pixelcnn", "pixelcnn"] | None,
         Option(help="Network of the model."),
     ] = None
@@ -261,7 +260,7 @@ class PixelCNNOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineOptions(Options):
-    """What `train baseline` takes. `None`: as `BASELINE_DEFAULTS` has it; there is no preset."""
+    """What `train-baseline` takes. `None`: as `BASELINE_DEFAULTS` has it; there is no preset."""
 
     weight_decay: Annotated[float | None, Option(help="Weight decay of AdamW.", min=0)] = None
 
@@ -275,7 +274,7 @@ BASELINE_DEFAULTS = {
     "precision": "float32",
     "seed": 0,
 }
-# Training options of `train pixelcnnpp`, where neither user nor preset gives one; `None`: none.
+# Training options of `train`, where neither user nor preset gives one; `None`: none.
 TRAINING_DEFAULTS = {
     "max_examples": None,
     "epochs": 100,
@@ -352,7 +351,7 @@ def recipe_of_run(config: dict) -> dict:
     begun = config["pixelcnnpp"]["options"]
     training = {name: begun[name] for name in TRAINING_DEFAULTS if name in begun}
     model = {name: value for name, value in begun.items() if name not in training}
-    return {"architecture": begun.get("architecture"), "model": model, "training": training}
+    return {"network": begun.get("network"), "model": model, "training": training}
 
 
 def resolve_options(
@@ -366,6 +365,8 @@ def resolve_options(
     none where images without a label teach too. Returns the arguments of the model, without those
     that the data gives, and the training options.
     """
+    from keras_pixelcnnpp.presets import likelihood_epochs  # imports Keras
+
     given = {name: value for name, value in overrides.items() if value is not None}
     training = {**TRAINING_DEFAULTS, **preset["training"]}
     if "learning_rate_decay" in given:
@@ -373,8 +374,8 @@ def resolve_options(
     if "epochs" in given:
         training["likelihood_epochs"] = likelihood_epochs(training, given["epochs"])
     training = {name: given.pop(name, value) for name, value in training.items()}
-    architecture = {"architecture": preset.get("architecture", "pixelcnnpp")}
-    model = {**preset["model"], **architecture, **given}
+    network = preset.get("network", "pixelcnnpp")
+    model = {**preset["model"], "network": network, **given}
     model = {name: value for name, value in model.items() if name not in _GIVEN_BY_DATA}
     if model.get("unlabeled_weight"):
         training["likelihood_epochs"] = overrides.get("likelihood_epochs") or 0
@@ -394,8 +395,8 @@ def resolve_options(
 
 def _check(model: dict, num_classes: int) -> None:
     refused = {}
-    if model["architecture"] != "pixelcnnpp":
-        why = f"{model['architecture']} has one resolution, and all its blocks see the label."
+    if model["network"] != "pixelcnnpp":
+        why = f"{model['network']} has one resolution, and all its blocks see the label."
         refused |= {"num_resolutions": why, "conditioned_blocks": why}
     if num_classes < 2:
         why = "With conditioning none or fewer than two classes it must be 0."

@@ -8,8 +8,9 @@ from keras_pixelcnnpp.classifiers import refit_class_bias
 from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError, one_line
-from keras_pixelcnnpp.models.archive import ARCHITECTURES, copy_initial_weights
+from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.loop import Start, start_run, train_into
@@ -57,7 +58,8 @@ def train_pixelcnnpp(
         if training["initial_weights"] and not (start.resume and run.has_checkpoint("pixelcnnpp")):
             copy_initial_weights(training["initial_weights"], model)
         options = {**model_options, **training}
-        start_run(run, "pixelcnnpp", model._title, model, options, data_config, start)
+        counts = len(images), len(dataset.split("train"))
+        start_run(run, "pixelcnnpp", model._title, model, options, data_config, start, counts)
 
     def finish() -> None:
         learned = model.label_loss_weight and model.posterior.learn_class_bias
@@ -71,9 +73,17 @@ def train_pixelcnnpp(
 
 
 def _make_model(dataset, num_classes, **options):
-    require_choice("architecture", options["architecture"], ARCHITECTURES)
-    kind = ARCHITECTURES[options.pop("architecture")]
+    require_choice("network", options["network"], NETWORKS)
+    kind = NETWORKS[options.pop("network")]
     options["class_names"] = dataset.class_names if num_classes else None
+    height, width, _ = dataset.image_shape
+    step = 2 ** (options.get("num_resolutions", 3) - 1) if kind is PixelCNNPlusPlus else 1
+    if height % step or width % step:
+        raise UserError(
+            f"Invalid value for --image-size. Expected a multiple of {step}, such as "
+            f"{max(step, round(height / step) * step)}, or fewer --num-resolutions. Received "
+            f"images of {height}×{width}"
+        )
     try:
         return kind(image_shape=dataset.image_shape, num_classes=num_classes, **options)
     except ValueError as error:  # of a plugin, in its own words

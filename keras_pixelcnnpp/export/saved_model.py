@@ -22,7 +22,7 @@ from keras_pixelcnnpp.run import RunFolder, check_data, how_to_read
 
 
 class SavedModelClassifier(ImageClassifier):
-    """Classifies and samples with a SavedModel that `pixelcnnpp savedmodel export` wrote.
+    """Classifies and samples with a SavedModel that `pixelcnnpp export` wrote.
 
     It needs TensorFlow, whatever Keras's backend is, and loads the SavedModel at its first use. A
     SavedModel is a program: load only what you trust, as TensorFlow says of every SavedModel.
@@ -228,8 +228,8 @@ def version_folder(path: str | Path) -> Path:
             return max(versions, key=lambda version: int(version.name))
     raise UserError(
         f"No SavedModel of this package in {path}. Expected a run's folder, or the folder that "
-        "`pixelcnnpp savedmodel export` wrote, such as runs/NAME/savedmodel. A run is exported "
-        "by: pixelcnnpp savedmodel export --run runs/NAME"
+        "`pixelcnnpp export` wrote, such as runs/NAME/savedmodel. A run is exported "
+        "by: pixelcnnpp export --run runs/NAME"
     )
 
 

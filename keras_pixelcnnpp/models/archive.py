@@ -12,7 +12,7 @@ from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import OF_THE_NETWORK, copy_weights
 
-ARCHITECTURES = {model.architecture: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
+NETWORKS = {model.network_name: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
 
 # Bytes; the configuration of a model has some hundred.
 _MAX_CONFIG_BYTES = 1 << 20
@@ -62,7 +62,7 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
         trained = load_trained_model(source)
     else:
         trained = AutoregressiveModel.from_preset(source)
-    for name in ("architecture", "image_shape", "num_classes", *OF_THE_NETWORK):
+    for name in ("network_name", "image_shape", "num_classes", *OF_THE_NETWORK):
         expected, received = getattr(model, name, None), getattr(trained, name, None)
         if received != expected:
             raise UserError(

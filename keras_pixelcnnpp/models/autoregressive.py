@@ -73,7 +73,7 @@ class AutoregressiveModel(ImageModel):
             such as a `"description"`.
     """
 
-    architecture = None  # the name by which commands know a subclass
+    network_name = None  # the name by which commands know a subclass
     presets = _Presets()
     _title = None  # the name by which people know a subclass
     _default_conditioning = "bias"
@@ -931,7 +931,7 @@ class AutoregressiveModel(ImageModel):
     ) -> None:
         """Writes a SavedModel that classifies, scores and samples without this package.
 
-        Its endpoints are those of `pixelcnnpp savedmodel export`: see
+        Its endpoints are those of `pixelcnnpp export`: see
         `export.endpoints.export_saved_model`. They cut the middle out of image files of another
         aspect ratio; that command exports a run, with the `--resize` that it was trained with.
 

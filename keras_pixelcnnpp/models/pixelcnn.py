@@ -281,7 +281,7 @@ class PixelCNN(MaskedModel):
     """
 
     _network_class = PixelCNNNetwork
-    architecture = "pixelcnn"
+    network_name = "pixelcnn"
     _title = "PixelCNN"
 
 
@@ -306,5 +306,5 @@ class GatedPixelCNN(MaskedModel):
     """
 
     _network_class = GatedPixelCNNNetwork
-    architecture = "gated_pixelcnn"
+    network_name = "gated_pixelcnn"
     _title = "Gated PixelCNN"

@@ -109,7 +109,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         https://arxiv.org/abs/1606.05328
     """
 
-    architecture = "pixelcnnpp"
+    network_name = "pixelcnnpp"
     _title = "PixelCNN++"
     _default_conditioning = "bias+film"
 

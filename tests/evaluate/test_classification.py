@@ -155,7 +155,7 @@ class TestCommand:
         out = done(pixelcnnpp(*command))
         # On the same images.
         words = f"--data {config['data']['source']} --image-size 4 --max-examples 12"
-        assert f"Train it: pixelcnnpp train baseline {words} --run {run.path}\n" in out
+        assert f"Train it: pixelcnnpp train-baseline {words} --run {run.path}\n" in out
         report = report_of(run)
         assert report["accuracy_difference"] is None
         assert list(report_of(run, "partial")["models"]) == ["pixelcnnpp"]

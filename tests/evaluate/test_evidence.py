@@ -46,4 +46,4 @@ def test_bad_input(pixelcnnpp, run, tmp_path, command):
     if command == "evidence":
         one_line(pixelcnnpp("evaluate", command, "--run", run.path, "--split", "test"), "labeled")
     run.model_keras.unlink()
-    one_line(pixelcnnpp("evaluate", command, "--run", run.path), "pixelcnnpp train pixelcnnpp")
+    one_line(pixelcnnpp("evaluate", command, "--run", run.path), "pixelcnnpp train")

@@ -143,7 +143,7 @@ def test_run_that_was_only_started(pixelcnnpp, finished):
     for command in ("classification", "generation", "evidence", "ood"):
         # One line for each, however many sections it would fill.
         assert page.text.count(f"pixelcnnpp evaluate {command} --run {run.path}") == 1
-    assert "PixelCNN++, Training, Model: pixelcnnpp train pixelcnnpp --" in page.text
+    assert "PixelCNN++, Training, Model: pixelcnnpp train --" in page.text
 
 
 def test_without_baseline(pixelcnnpp, finished):
@@ -158,11 +158,11 @@ def test_without_baseline(pixelcnnpp, finished):
         path.unlink()
     page = page_of(pixelcnnpp, finished)
     assert "McNemar" not in page.text
-    (command,) = re.findall("pixelcnnpp train baseline .*", page.text)
+    (command,) = re.findall("pixelcnnpp train-baseline .*", page.text)
     # All that chose the images: trained on others, it would be refused.
     options = shlex.join(data_words(config["data"]))
     assert "--data '/data/two words'" in options
-    assert f"train baseline {options} --run" in command
+    assert f"train-baseline {options} --run" in command
 
 
 def test_what_users_named_is_text(pixelcnnpp, tmp_path):
@@ -195,9 +195,9 @@ def test_nothing_is_asked_for_that_a_run_cannot_have(pixelcnnpp, tmp_path):
     write_json(run.config_json, {"data": data, "pixelcnnpp": {"options": {}}})
     text = page_of(pixelcnnpp, run).text
     assert "evaluate ood" in text
-    for command in ("train baseline", "evaluate classification", "evaluate evidence"):
+    for command in ("train-baseline", "evaluate classification", "evaluate evidence"):
         assert command not in text
-    commands = ("train baseline", "evaluate classification", "evaluate evidence")
+    commands = ("train-baseline", "evaluate classification", "evaluate evidence")
     named = {"data": {**data, "class_names": ["a", "b"]}, "pixelcnnpp": {"options": {}}}
     write_json(run.config_json, named)
     assert all(command in page_of(pixelcnnpp, run).text for command in commands)
@@ -227,7 +227,7 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     options = {"per_class": 9, "temperature": 0.5, "temperatures": ""}
     write_json(run.reports / "generation.json", {"options": options})
     words = training_words(run.read_config(), "baseline")
-    expected = ["train", "baseline", "--data", "/my data/a$b", "--image-size", "8", "--seed", "3"]
+    expected = ["train-baseline", "--data", "/my data/a$b", "--image-size", "8", "--seed", "3"]
     assert words == [*expected, "--callback", "mine:stop", "--callback", "mine:log"]
     text, evaluate = page_of(pixelcnnpp, run).text, "pixelcnnpp --plugin my_parts evaluate"
     for line in (

@@ -33,7 +33,7 @@ TINY = ("--preset", "digits", "--num-resolutions", 1, "--filters", 4)
     [
         ("--data", "digits"),
         ("--data", "digits", "--preset", "photographs", "--crop-margin", 0, "--image-size", 16),
-        ("--data", "digits", "--architecture", "pixelcnn", "--head", "categorical"),
+        ("--data", "digits", "--network", "pixelcnn", "--head", "categorical"),
         (
             "--data",
             "digits",
@@ -52,7 +52,7 @@ TINY = ("--preset", "digits", "--num-resolutions", 1, "--filters", 4)
 def test_pixelcnnpp(recorded, options, tmp_path):
     npz = tiny.save_npz(tmp_path / "two words.npz")
     options = [npz if word == "NPZ" else word for word in options]
-    first = recorded("train", "pixelcnnpp", *options)
+    first = recorded("train", *options)
     again = recorded(*training_words(first, "pixelcnnpp"))
     assert again["data"] == first["data"]
     assert again["pixelcnnpp"]["model"] == first["pixelcnnpp"]["model"]
@@ -62,6 +62,6 @@ def test_pixelcnnpp(recorded, options, tmp_path):
 
 def test_baseline(recorded):
     options = ("--data", "digits", "--epochs", 3, "--no-jit-compile")
-    first = recorded("train", "baseline", *options)
+    first = recorded("train-baseline", *options)
     again = recorded(*training_words(first, "baseline"))
     assert again == first

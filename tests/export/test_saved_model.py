@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import enumeration
 import hostile
@@ -12,7 +11,6 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import one_line
 from sklearn.base import clone
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
@@ -119,7 +117,7 @@ def test_reads_other_shapes_as_its_run_did_and_knows_names(pixelcnnpp, savedmode
     write_json(tmp_path / "config.json", config)
     trained = tiny.tiny_model(class_names=["a", "b", "ü"])
     trained.save(tmp_path / "model.keras")
-    assert pixelcnnpp("savedmodel", "export", "--run", tmp_path)[0] == 0
+    assert pixelcnnpp("export", "--run", tmp_path)[0] == 0
     names = folder / "1" / "assets" / "class_names.txt"
     assert names.read_text(encoding="utf-8") == "a\nb\nü\n"
     classifier = SavedModelClassifier(folder)
@@ -234,25 +232,6 @@ def test_it_is_loaded_at_its_first_use(savedmodel, tmp_path, monkeypatch):
     assert loads == [str(savedmodel / "1")]
     with pytest.raises(UserError, match="No SavedModel of this package"):
         classifier.set_params(path=tmp_path).predict(IMAGES)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("classify", "no.png"),
-        ("score", "--data", "none", "--output", "scores.csv"),
-        ("sample", "--label", "no", "--output", "samples"),
-    ],
-)
-def test_commands_look_at_the_savedmodel_first(
-    pixelcnnpp, savedmodel, tmp_path, monkeypatch, command
-):
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(savedmodel, "copy")
-    Path("copy", "1", "saved_model.pb").write_bytes(b"no graph")
-    name, *options = command
-    result = pixelcnnpp("savedmodel", name, "copy", *options)
-    one_line(result, "copy/1 cannot be loaded as a SavedModel")
 
 
 def test_version_folder(tmp_path):

@@ -9,6 +9,7 @@ from keras_pixelcnnpp.codec.container import compress_images
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.savedmodel.compression import _paths_inside
+from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 pytest.importorskip("constriction")
 
@@ -43,18 +44,20 @@ def pixels(file):
 
 
 def test_there_and_back(pixelcnnpp, run, files, tmp_path, monkeypatch):
-    """Images of two folders, below one; where a file is there already, none is written."""
+    """Images of two folders, below one; into a folder that holds files, none is written."""
     output, folder = tmp_path / "images.pxc", tmp_path / "back"
     monkeypatch.chdir(files[1].parent)
     given = ("../a.png", ".", "../c.jpg", "../d.png")
-    done(pixelcnnpp("savedmodel", "compress", run, *given, "--output", output))
+    done(pixelcnnpp("compress", "--run", run, *given, "--output", output))
 
     mine = folder / "sub, more" / "a.png"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    command = ("savedmodel", "decompress", output, "--model", run / "model.keras")
+    command = ("decompress", output, "--model", run / "model.keras")
     command = (*command, "--output", folder)
-    one_line(pixelcnnpp(*command), f"{mine} is there already", "--overwrite")
+    with monkeypatch.context() as refused_at_once:
+        refused_at_once.setattr(TrainedModel, "named", None)
+        one_line(pixelcnnpp(*command), f"{folder} holds files already", "--overwrite")
     assert [path for path in folder.rglob("*") if path.is_file()] == [mine]
     assert mine.read_text() == "mine"
 
@@ -67,7 +70,7 @@ def test_there_and_back(pixelcnnpp, run, files, tmp_path, monkeypatch):
 
 def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
     bad = tmp_path / "bad.png"
-    command = ("savedmodel", "compress", run, files[0], bad, "--output", tmp_path / "out.pxc")
+    command = ("compress", "--run", run, files[0], bad, "--output", tmp_path / "out.pxc")
     for image in (
         Image.new("L", (4, 5)),
         Image.new("RGB", (4, 4), "red"),
@@ -88,21 +91,21 @@ def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
 
 def test_bad_input(pixelcnnpp, run, files, tmp_path):
     output = ("--output", tmp_path / "out")
-    one_line(pixelcnnpp("savedmodel", "compress", "nothing", *files, *output), "Unknown preset")
-    command = ("savedmodel", "compress", run)
+    one_line(pixelcnnpp("compress", "--preset", "nothing", *files, *output), "Unknown preset")
+    command = ("compress", "--run", run)
     one_line(pixelcnnpp(*command, tmp_path / "no.png", *output), "no.png", "no such file")
     one_line(pixelcnnpp(*command, run / "model.keras", *output), "not an image")
     one_line(pixelcnnpp(*command, files[0], files[0], *output), "would come back as one file")
-    command = ("savedmodel", "decompress")
-    one_line(pixelcnnpp(*command, "no.pxc", "--model", run, *output), "no.pxc: no such file")
-    one_line(pixelcnnpp(*command, files[0], "--model", run, *output), "a.png: These are no compr")
+    command = ("decompress", "--run", run)
+    one_line(pixelcnnpp(*command, "no.pxc", *output), "no.pxc: no such file")
+    one_line(pixelcnnpp(*command, files[0], *output), "a.png: These are no compr")
 
 
 def test_names_that_lead_out_of_the_folder_are_not_written(pixelcnnpp, trained, run, tmp_path):
     file, back = tmp_path / "images.pxc", tmp_path / "back"
     images, names = tiny.tiny_split(2).images, ["a.png", "../b.png"]
     file.write_bytes(compress_images(trained, images, names=names, verbose=0).data)
-    command = ("savedmodel", "decompress", file, "--model", run, "--output", back)
+    command = ("decompress", file, "--run", run, "--output", back)
     one_line(pixelcnnpp(*command), "'../b.png' is no name")
     assert not back.exists()
 
@@ -125,7 +128,7 @@ def test_names_that_compress_does_not_give(tmp_path, name):
 def test_names_that_were_not_given(pixelcnnpp, trained, run, tmp_path):
     images = tiny.tiny_split(2).images
     (tmp_path / "images.pxc").write_bytes(trained.compress(images, verbose=0))
-    command = ("savedmodel", "decompress", tmp_path / "images.pxc", "--model", run)
+    command = ("decompress", tmp_path / "images.pxc", "--run", run)
     assert pixelcnnpp(*command, "--output", tmp_path / "back")[0] == 0
     received = [pixels(tmp_path / "back" / f"0000{index}.png")[..., :1] for index in (0, 1)]
     np.testing.assert_array_equal(received, images)

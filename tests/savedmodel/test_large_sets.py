@@ -1,4 +1,4 @@
-"""`savedmodel score` and `sample`: right, whatever shares the work, and after it was broken off."""
+"""`score`, and `sample` into a folder: right, whatever shares the work, and when resumed."""
 
 import csv
 import importlib.util
@@ -18,9 +18,7 @@ from PIL import Image
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.large_sets import sample_many, score_folder
-
-pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.tensorflow
+from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 COUNT = 11
 BAD = {
@@ -29,6 +27,14 @@ BAD = {
     "sub, more/huge.png": "too large",
     "sub, more/scans.jpg": "scans",
 }
+
+
+@pytest.fixture(scope="session")
+def model(trained, tmp_path_factory):
+    """`trained` as a file."""
+    path = tmp_path_factory.mktemp("large_sets") / "model.keras"
+    trained.save(path)
+    return TrainedModel(trained, str(path))
 
 
 @pytest.fixture
@@ -49,9 +55,9 @@ def data(tmp_path):
 
 
 class TestScore:
-    def test_rows_are_those_of_the_model(self, pixelcnnpp, savedmodel, trained, data, tmp_path):
+    def test_rows_are_those_of_the_model(self, pixelcnnpp, model, trained, data, tmp_path):
         output = tmp_path / "scores.csv"
-        command = ("savedmodel", "score", savedmodel, "--data", data, "--output", output)
+        command = ("score", "--model", model.source, "--data", data, "--output", output)
         out = done(pixelcnnpp(*command))
         assert f"scored {COUNT} of {COUNT + len(BAD)} images" in out
         with output.open(newline="") as file:
@@ -75,68 +81,87 @@ class TestScore:
                 assert (row["predicted"], row["predicted_name"], row["p_0"]) == ("-1", "", "")
         one_line(pixelcnnpp(*command), "scores.csv is there already", "--resume")
 
-    def test_goes_on_wherever_it_was_broken_off(self, exported, data, tmp_path):
+    def test_goes_on_wherever_it_was_broken_off(self, model, data, tmp_path):
         try:  # a name that is no text, has line breaks and quotes
             (data / os.fsdecode(b'a\n"b\xff\xe2\x80\xa8c.png')).write_bytes(b"no image")
         except OSError:
             pytest.skip("this disk has no such names")
         output = tmp_path / "scores.csv"
-        score_folder(exported, data, output, block_size=4)
+        score_folder(model, data, output, block_size=4)
         whole = output.read_bytes()
         for length in range(0, len(whole), 37):
             output.write_bytes(whole[:length])
-            bits = score_folder(exported, data, output, resume=True, block_size=4)
+            bits = score_folder(model, data, output, resume=True, block_size=4)
             assert output.read_bytes() == whole
         assert np.isfinite(bits).sum() == COUNT
 
-    def test_refuses(self, exported, data, tmp_path):
+    def test_refuses(self, model, data, tmp_path):
         output = tmp_path / "scores.csv"
         with pytest.raises(UserError, match="No such folder"):
-            score_folder(exported, tmp_path / "none", output)
+            score_folder(model, tmp_path / "none", output)
         (tmp_path / "empty").mkdir()
         with pytest.raises(UserError, match="no image file"):
-            score_folder(exported, tmp_path / "empty", output)
+            score_folder(model, tmp_path / "empty", output)
         assert not output.exists()
         output.write_text("mine\n")
         with pytest.raises(UserError, match="scores of other images"):
-            score_folder(exported, data, output, resume=True)
+            score_folder(model, data, output, resume=True)
         assert output.read_text() == "mine\n"
         output.unlink()
-        score_folder(exported, data, output)
+        score_folder(model, data, output)
         output.write_text(re.sub(r"(00.png,\d,\w+),[\d.]+", r"\1,1.5", output.read_text()))
         with pytest.raises(UserError, match="scores by another model"):
-            score_folder(exported, data, output, resume=True)
+            score_folder(model, data, output, resume=True)
 
 
 class TestSample:
-    def test_images_are_those_of_the_endpoint(self, pixelcnnpp, savedmodel, exported, tmp_path):
-        command = ("savedmodel", "sample", savedmodel, "--output", tmp_path, "--seed", 7)
+    def test_images_are_those_of_the_model(self, pixelcnnpp, model, trained, tmp_path):
+        command = ("sample", "--model", model.source, "--output", tmp_path)
         command += ("--label", "bright", "--label", 0, "--count", 2)
-        assert "Wrote 4 images to" in done(pixelcnnpp(*command))
+        assert "Wrote 4 images to" in done(pixelcnnpp(*command, "--seed", 7))
+        # With the seed of before.
         assert "Wrote 0 images to" in done(pixelcnnpp(*command, "--resume"))
-        levels = exported.sample([2, 2, 0, 0], seed=7)
+        levels = trained.sample([2, 2, 0, 0], seed=7)
         names = [f"{name}_image_0{index}.png" for name in ("bright", "dark") for index in (1, 2)]
-        assert {path.name for path in tmp_path.iterdir()} == set(names)
+        assert {path.name for path in tmp_path.glob("*.png")} == set(names)
         for name, pixels in zip(names, levels[..., 0], strict=True):
             np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), pixels)
 
-    def test_goes_on_and_blocks_do_not_repeat(self, exported, tmp_path):
+    def test_goes_on_and_blocks_do_not_repeat(self, model, tmp_path):
         labels, options = np.zeros(96, int), {"seed": 1, "block_size": 32}
-        sample_many(exported, labels, tmp_path, **options)
-        files = sorted(tmp_path.iterdir())
+        sample_many(model, labels, tmp_path, **options)
+        files = sorted(tmp_path.glob("*.png"))
         first = [file.read_bytes() for file in files]
         blocks = [first[:32], first[32:64], first[64:]]
         assert blocks[0] != blocks[1] != blocks[2] != blocks[0]
         files[40].unlink()
         times = [file.stat().st_mtime_ns for file in files[:32]]
-        sample_many(exported, labels, tmp_path, resume=True, **options)
+        sample_many(model, labels, tmp_path, resume=True, **options)
         assert [file.read_bytes() for file in files] == first
         assert [file.stat().st_mtime_ns for file in files[:32]] == times
 
+    def test_does_not_mix_samples(self, model, tmp_path):
+        """With others of the folder; and files of somebody else are none of a block."""
+        labels = np.zeros(2, int)
+        (tmp_path / "dark_image_01.png").touch()
+        (tmp_path / "dark_image_02.png").touch()
+        assert sample_many(model, labels, tmp_path, resume=True) == 2
+        assert sample_many(model, labels, tmp_path, resume=True) == 0
+        with pytest.raises(UserError, match="samples already"):
+            sample_many(model, labels, tmp_path)
+        other = model._replace(model=tiny.untrained_model(class_names=tiny.NAMES))
+        for one, options, name in (
+            (model, {"seed": 1}, "seed"),
+            (model, {"temperature": 0.9}, "temperature"),
+            (other, {}, "model"),
+        ):
+            with pytest.raises(UserError, match=f"samples of another {name}: choose"):
+                sample_many(one, labels, tmp_path, resume=True, **options)
 
-def test_workers_without_ray(pixelcnnpp, savedmodel, data, tmp_path, monkeypatch):
+
+def test_workers_without_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    command = ("savedmodel", "score", savedmodel, "--data", data, "--output", tmp_path / "a.csv")
+    command = ("score", "--model", model.source, "--data", data, "--output", tmp_path / "a.csv")
     one_line(pixelcnnpp(*command, "--workers", 2), "pip install 'ray[data]'")
     assert not (tmp_path / "a.csv").exists()
 
@@ -146,8 +171,8 @@ SCRIPT = """
     import os, signal, sys, time
     from functools import partial
     from pathlib import Path
-    from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
     from keras_pixelcnnpp.savedmodel import large_sets
+    from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
     model, data, output, lost = sys.argv[1:]
     whole = large_sets._score
@@ -167,7 +192,7 @@ SCRIPT = """
     if __name__ == "__main__":
         large_sets._score = partial(score, os.getpid())
         options = {"block_size": 3, "workers": 2}
-        large_sets.score_folder(SavedModelClassifier(model), Path(data), Path(output), **options)
+        large_sets.score_folder(TrainedModel.find(model), Path(data), Path(output), **options)
 """
 
 
@@ -180,11 +205,11 @@ SCRIPT = """
 )
 class TestRay:
     @pytest.mark.parametrize("lost", ["worker", "driver"])
-    def test_what_is_lost_is_done_again(self, savedmodel, exported, data, tmp_path, lost):
+    def test_what_is_lost_is_done_again(self, model, data, tmp_path, lost):
         alone, output, script = (tmp_path / name for name in ("alone.csv", "a.csv", "script.py"))
-        score_folder(exported, data, alone, block_size=3)
+        score_folder(model, data, alone, block_size=3)
         script.write_text(textwrap.dedent(SCRIPT))
-        command = [sys.executable, script, savedmodel, data, output, lost]
+        command = [sys.executable, script, model.source, data, output, lost]
         log = tmp_path / "log"  # a pipe would stay open as long as Ray's processes
         with log.open("w") as file:
             status = subprocess.run(command, check=False, stdout=file, stderr=file).returncode
@@ -193,7 +218,7 @@ class TestRay:
         if lost == "driver":
             assert alone.read_bytes().startswith(output.read_bytes())
             # Relative paths: the workers must start where the driver did.
-            command = ["savedmodel", "score", savedmodel, "--data", "data", "--output", "a.csv"]
+            command = ["score", "--model", model.source, "--data", "data", "--output", "a.csv"]
             command = [*map(str, command), "--workers", "2", "--resume"]
             cli = [sys.executable, "-m", "pixelcnnpp", *command]
             result = subprocess.run(cli, check=True, capture_output=True, text=True, cwd=tmp_path)
@@ -201,16 +226,14 @@ class TestRay:
         assert output.read_text() == alone.read_text()
 
     @pytest.mark.filterwarnings("default")  # Ray gives some of its own while it is imported
-    def test_samples_and_no_cluster_there(
-        self, pixelcnnpp, savedmodel, exported, tmp_path, monkeypatch
-    ):
+    def test_samples_and_no_cluster_there(self, pixelcnnpp, model, tmp_path, monkeypatch):
         labels, options = np.arange(10) % 3, {"seed": 3, "block_size": 4}
         for name, workers in (("one", 1), ("two", 2)):
-            sample_many(exported, labels, tmp_path / name, workers=workers, **options)
-        one, two = (sorted((tmp_path / name).iterdir()) for name in ("one", "two"))
+            sample_many(model, labels, tmp_path / name, workers=workers, **options)
+        one, two = (sorted((tmp_path / name).glob("*.png")) for name in ("one", "two"))
         assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
         monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-        command = ("savedmodel", "sample", savedmodel, "--label", 0, "--output", tmp_path / "no")
+        command = ("sample", "--model", model.source, "--label", 0, "--output", tmp_path / "no")
         one_line(
             pixelcnnpp(*command, "--workers", 2), "No Ray cluster can be reached at 127.0.0.1:9"
         )

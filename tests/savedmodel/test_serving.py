@@ -113,9 +113,9 @@ def test_any_request(exported, form, endpoint, values):
 
 
 def test_nothing_to_serve(pixelcnnpp, savedmodel, tmp_path, monkeypatch):
-    one_line(pixelcnnpp("savedmodel", "serve", tmp_path), "No SavedModel")
+    one_line(pixelcnnpp("serve", "--run", tmp_path), "No SavedModel")
     monkeypatch.setitem(sys.modules, "kserve", None)
-    result = pixelcnnpp("savedmodel", "serve", savedmodel)
+    result = pixelcnnpp("serve", "--run", savedmodel)
     one_line(result, "pip install kserve")
     assert result[1] == ""  # it doesn't claim to serve first
 

@@ -1,4 +1,4 @@
-"""`pixelcnnpp sample` and `classify`: a preset, a run or a file, without exporting it."""
+"""`pixelcnnpp sample`, `complete` and `classify`: a preset, a run or a file."""
 
 import csv
 import re
@@ -44,19 +44,16 @@ def test_what_is_no_run_is_none(pixelcnnpp, trained, image, tmp_path):
     one_line(pixelcnnpp("classify", "--model", tmp_path / "no.keras", image[1]), "no.keras", "load")
     write_json(tmp_path / "config.json", {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
     file.unlink()
-    command = ("savedmodel", "compress", tmp_path, image[1], "--output", tmp_path / "a.pxc")
+    command = ("compress", "--run", tmp_path, image[1], "--output", tmp_path / "a.pxc")
     one_line(pixelcnnpp(*command), "has no trained pixelcnnpp", "Train it")
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("exported", [False, True])
-def test_classify(pixelcnnpp, trained, savedmodel, image, tmp_path, exported):
+def test_classify(pixelcnnpp, trained, image, tmp_path):
     levels, path = image
     trained.save(tmp_path / "model.keras")
     table, bad = tmp_path / "predictions.csv", tmp_path / "no.png"
     source = ("classify", "--model", tmp_path / "model.keras")
-    if exported:
-        source = ("savedmodel", "classify", savedmodel.parent)
     status, out, err = pixelcnnpp(*source, path, bad, "--csv", table)
     assert status == 2
     assert [line.split(": ", 2)[2] for line in err.splitlines()] == [f"{bad}: no such file"]
@@ -124,6 +121,22 @@ def test_sample(pixelcnnpp, trained, tmp_path):
     assert again.read_bytes() == output.read_bytes()
 
 
+def test_complete(pixelcnnpp, trained, image, tmp_path):
+    levels, path = image
+    trained.save(tmp_path / "model.keras")
+    output = tmp_path / "completions.png"
+    command = ("complete", path, "--model", tmp_path / "model.keras", "--output", output)
+    assert "2 rows" in done(pixelcnnpp(*command, "--label", "bright", "--count", 2, "--seed", 4))
+    grid = np.asarray(Image.open(output))[::16, ::16]
+    expected = trained.complete(np.stack([levels] * 2), 2, [2, 2], seed=4)[..., 0]
+    np.testing.assert_array_equal(grid[1:5, 1:5], levels[..., 0])
+    np.testing.assert_array_equal(grid[1:5, 6:10], expected[0])
+    # Without a label, the same seed gives the same again.
+    first = (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes())
+    assert (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes()) == first
+    one_line(pixelcnnpp(*command, "--rows", 5), "`observed_rows`")
+
+
 @pytest.mark.parametrize(
     ("arguments", "fragments"),
     [
@@ -135,14 +148,11 @@ def test_sample(pixelcnnpp, trained, tmp_path):
         (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
         # Before it looks for the model.
         (["sample", "--preset", "nowhere", "--output", "no/a.png"], ["no folder", "a.png"]),
+        (["sample", "--preset", "digits", "--resume"], ["--resume", "samples.png"]),
+        (["sample", "--preset", "digits", "--output", __file__], ["a folder", __file__]),
         (["classify", "--run", "nowhere", "a.png"], ["No run in nowhere", "Train one first"]),
+        (["classify", "--run", "digits", "a.png"], ["digits is the name of a preset", "--preset"]),
     ],
 )
 def test_mistakes(pixelcnnpp, arguments, fragments):
     one_line(pixelcnnpp(*arguments), *fragments)
-
-
-def test_a_folder_is_no_place_for_a_file(pixelcnnpp):
-    status, _, err = pixelcnnpp("sample", "--preset", "nowhere", "--output", ".")
-    assert status == 2
-    assert "file '.' is a directory" in err

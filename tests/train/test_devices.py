@@ -121,7 +121,7 @@ COMMAND = "from keras_pixelcnnpp import cli; cli.main()"
 
 def train(folder, run, count, *arguments):
     """Starts the command in `count` processes of one device each; what they say is in files."""
-    command = [sys.executable, "-c", COMMAND, "train", "pixelcnnpp", "--data", folder / "tiny.npz"]
+    command = [sys.executable, "-c", COMMAND, "train", "--data", folder / "tiny.npz"]
     command = [str(part) for part in (*command, "--run", folder / run, *OPTIONS, *arguments)]
     environ, processes = ENVIRON, []
     if count > 1:

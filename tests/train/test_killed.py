@@ -47,7 +47,7 @@ def data(tmp_path_factory):
 
 def start(data, run, *arguments, before=""):
     command = [
-        *(sys.executable, "-c", before + RUN, "train", "pixelcnnpp"),
+        *(sys.executable, "-c", before + RUN, "train"),
         *("--data", data, "--run", run, *OPTIONS, *arguments),
     ]
     return subprocess.Popen(
@@ -89,7 +89,7 @@ def final_state(run):
 
 
 def test_killed_and_stopped_run_ends_as_one_that_never_was(data, tmp_path, pixelcnnpp):
-    command = ("train", "pixelcnnpp", "--data", data, "--run", tmp_path / "whole", *OPTIONS)
+    command = ("train", "--data", data, "--run", tmp_path / "whole", *OPTIONS)
     assert pixelcnnpp(*command)[0] == 0
 
     run = tmp_path / "broken"

@@ -3,7 +3,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from keras_pixelcnnpp.distributions.heads import HEADS
-from keras_pixelcnnpp.models.archive import ARCHITECTURES
+from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.train.options import PixelCNNOptions, resolve_options
 
 PRESET = {
@@ -48,12 +48,12 @@ UNLABELED = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
 )
 def test_what_a_training_takes(given, data, expected):
     model, training = resolve_options(PRESET, given, **{"num_classes": 4, **data})
-    assert model["architecture"] == "pixelcnnpp"
+    assert model["network"] == "pixelcnnpp"
     assert {**model, **training}.items() >= expected.items()
 
 
 def test_names_of_the_family():
     hints = get_type_hints(PixelCNNOptions)
-    for option, known in (("architecture", ARCHITECTURES), ("head", HEADS)):
+    for option, known in (("network", NETWORKS), ("head", HEADS)):
         names, _none = get_args(hints[option])
         assert list(get_args(names)) == list(known)

@@ -181,7 +181,7 @@ def test_what_may_change_when_a_run_is_resumed(tmp_path):
     train(tmp_path)
     watched = {"sample_every": 2, "gradient_clip_norm": 1.0, "epochs": 5}
     train(tmp_path, watched, resume=True)
-    with pytest.raises(UserError, match=r"configuration: learning_rate was 0.01, now 0.02\. Use"):
+    with pytest.raises(UserError, match=r"give the same: --learning-rate 0.01\. Or"):
         train(tmp_path, {**watched, "learning_rate": 0.02}, resume=True)
 
 
@@ -190,14 +190,14 @@ def test_resumed_for_longer_it_has_as_many_epochs_by_likelihood(tmp_path, pixelc
     run = RunFolder(tmp_path / "run")
     preset = {"epochs": 4, "likelihood_epochs": 1, "batch_size": 12, "learning_rate": 0.01}
     tiny.tiny_model(label_loss_weight=0.5).save_to_preset(tmp_path / "preset", {"training": preset})
-    command = ["train", "pixelcnnpp", "--data", tiny.save_npz(tmp_path / "data.npz")]
+    command = ["train", "--data", tiny.save_npz(tmp_path / "data.npz")]
     command += ["--run", run.path, "--preset", tmp_path / "preset"]
     for options in ([], ["--epochs", 40, "--resume"]):
         assert pixelcnnpp(*command, *options)[0] == 0
         assert run.read_config()["pixelcnnpp"]["options"]["likelihood_epochs"] == 1
     status, _, err = pixelcnnpp(*command, "--epochs", 40, "--likelihood-epochs", 10, "--resume")
     assert status == 2
-    assert "likelihood_epochs was 1, now 10" in err
+    assert "give the same: --likelihood-epochs 1." in err
 
 
 @pytest.mark.usefixtures("not_trained")

@@ -50,7 +50,7 @@ def test_callbacks_are_taken_or_made():
 def test_commands_use_them(folder, pixelcnnpp):
     data = tiny.save_npz(folder / "data.npz")
     common = ("--data", data, "--run", folder / "run", "--epochs", 1, "--batch-size", 12)
-    train = ("train", "pixelcnnpp", *common, "--preset", "digits", "--filters", 4)
+    train = ("train", *common, "--preset", "digits", "--filters", 4)
     small = ("--num-resolutions", 1, "--num-mixtures", 1, "--sample-every", 0)
     with_callback = ("--callback", "users_own:Count")
     one_line(pixelcnnpp(*train, *small, "--conditioning", "mine"), "conditioning='mine'")
@@ -61,7 +61,7 @@ def test_commands_use_them(folder, pixelcnnpp):
     del STRATEGIES["mine"], sys.modules["users_own"]  # as in another process
     one_line(pixelcnnpp(*command), "conditioning='mine'")
     done(pixelcnnpp("--plugin", "users_own", *command))
-    done(pixelcnnpp("train", "baseline", *common, *with_callback))
+    done(pixelcnnpp("train-baseline", *common, *with_callback))
     run = RunFolder(folder / "run")
     assert run.read_config()["pixelcnnpp"]["model"]["conditioning"] == "mine"
     for section in ("pixelcnnpp", "baseline"):

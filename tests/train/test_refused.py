@@ -4,6 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from command_line import one_line
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.train.data import load_larger, load_preset
@@ -26,7 +27,7 @@ DIGITS = SimpleNamespace(data="digits")
             "`unlabeled_weight`. With conditioning none",
         ),
         (
-            lambda: resolve_options(PRESET, {"architecture": "pixelcnn", "num_resolutions": 2}, 3),
+            lambda: resolve_options(PRESET, {"network": "pixelcnn", "num_resolutions": 2}, 3),
             "`num_resolutions`. pixelcnn has one resolution",
         ),
         (
@@ -55,8 +56,15 @@ def test_refused(monkeypatch, call, message):
     "wrong", [("--filters", "24;48"), ("--head", "softmax"), ("--epochs", 0), ("--seed", -1)]
 )
 def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, wrong):
-    command = ("train", "pixelcnnpp", "--data", "digits", "--run", tmp_path / "run", *wrong)
+    command = ("train", "--data", "digits", "--run", tmp_path / "run", *wrong)
     status, _, err = pixelcnnpp(*command)
     assert status == 2
     assert wrong[0] in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_size_that_cannot_be_halved_is_told_by_the_option(pixelcnnpp, tmp_path):
+    command = ("train", "--data", "digits", "--run", tmp_path / "run", "--image-size", 30)
+    one_line(
+        pixelcnnpp(*command, "--num-resolutions", 3, "--filters", 4), "--image-size", "such as 32"
+    )

@@ -1,0 +1,193 @@
+"""A trained model at work, as the commands ask: images sampled, completed, classified, scored."""
+
+import secrets
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keras_pixelcnnpp.backend import graphs_as_traced, require_tensorflow
+from keras_pixelcnnpp.checks import class_label, require_temperature
+from keras_pixelcnnpp.data.images import image_grid, png_bytes, read_image
+from keras_pixelcnnpp.distributions.bits import bits_unit
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import atomic_path, counted, write_bytes, write_predictions
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples
+from keras_pixelcnnpp.savedmodel.large_sets import (
+    images_below,
+    sample_many,
+    sampling_seed,
+    score_folder,
+)
+from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+
+
+def sample_grid(
+    given: dict,
+    classes: list[str] | None,
+    count: int,
+    output: Path,
+    seed: int | None,
+    temperature: float,
+) -> None:
+    """Writes `count` images of each class, by name or number, as rows of a PNG file or an array.
+
+    `given` is of `chosen_model`, here and below.
+    """
+    model = TrainedModel.named(**given).model
+    as_array = output.suffix.lower() == ".npy"
+    if model.image_shape[2] not in (1, 3) and not as_array:
+        raise UserError(
+            f"A PNG file can't hold images of {model.image_shape[2]} channels. Expected an "
+            f"--output such as samples.npy. Received: {output}"
+        )
+    chosen = sorted({class_label(model.class_names, name) for name in classes or ()})
+    seed = _said(seed)
+    with graphs_as_traced():
+        samples = ClassSamples.sample(model, count, chosen, seed=seed, temperature=temperature)
+    if as_array:
+        with atomic_path(output) as temporary:
+            np.save(temporary, samples.images)
+    else:
+        write_bytes(output, png_bytes(samples.overview(count)))
+    rows = ", ".join(name for name, _ in samples.by_class())
+    print(f"Wrote {output}, {'in this order' if as_array else 'from top to bottom'}: {rows}")
+
+
+def sample_folder(
+    given: dict,
+    classes: list[str] | None,
+    count: int,
+    output: Path,
+    seed: int | None,
+    temperature: float,
+    workers: int,
+    resume: bool,
+) -> None:
+    """Writes `count` images of each class, by name or number, as PNG files into a folder."""
+    require_temperature(temperature)
+    trained = TrainedModel.named(**given)
+    names = trained.model.class_names if trained.model.num_classes else ("any",)
+    chosen = dict.fromkeys(class_label(names, name) for name in classes or names)
+    labels = np.repeat(list(chosen), count)
+    seed = _said(sampling_seed(output) if seed is None and resume else seed)
+    sampled = sample_many(trained, labels, output, seed, temperature, resume, workers)
+    kept = f", and kept {len(labels) - sampled} that were there" if sampled < len(labels) else ""
+    print(f"Wrote {counted(sampled)} to {output}{kept}")
+
+
+def _said(seed: int | None) -> int:
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    print(f"Sampling with --seed {seed}. The first step takes longest.")
+    return seed
+
+
+def complete_file(
+    given: dict,
+    file: Path,
+    rows: int | None,
+    class_name: str | None,
+    count: int,
+    output: Path,
+    seed: int | None,
+    temperature: float,
+) -> None:
+    """Writes an image and completions of its first rows side by side into one PNG file."""
+    trained = TrainedModel.named(**given)
+    model, label = trained.model, None
+    image = read_image(file, model.image_shape, **trained.reading)
+    rows = model.image_shape[0] // 2 if rows is None else rows
+    if model.num_classes:
+        label = -1 if class_name is None else class_label(model.class_names, class_name)
+    labels = None if label is None else [label] * count
+    images, seed = np.repeat(image[None], count, axis=0), _said(seed)
+    with graphs_as_traced():
+        completed = model.complete(images, rows, labels, seed, temperature)
+    write_bytes(output, png_bytes(image_grid(np.concatenate([image[None], completed]))))
+    print(f"Wrote {output}: the image, and {counted(count, 'completion')} of its first {rows} rows")
+
+
+def classify_files(given: dict, files: list[Path], csv: Path | None) -> None:
+    """Prints a table of the files' classes, and a line for each that is bad: the command fails.
+
+    With labels that the folders give, the last line is the accuracy.
+    """
+    trained = TrainedModel.named(**given)
+    model = trained.model
+    names, images, labels, bad = [], [], [], 0
+    for file, label in _labeled_files(files, model.class_names):
+        try:
+            images.append(read_image(file, model.image_shape, **trained.reading))
+            names.append(str(file))
+            labels.append(label)
+        except UserError as error:
+            print(f"pixelcnnpp: error: {error}", file=sys.stderr)
+            bad += 1
+    if not images:
+        raise UserError("None of the files can be classified.")
+    with graphs_as_traced():
+        result, labels = trained.classify(np.stack(images)), np.array(labels)
+    known = labels >= 0
+    table = Table()
+    table.add_column("image", overflow="fold")
+    for heading in ("true class", "class") if known.any() else ("class",):
+        table.add_column(heading)
+    table.add_column("probability", justify="right")
+    table.add_column(bits_unit(model.num_levels), justify="right")
+    columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
+    for name, true, label, probabilities, bits in zip(names, labels, *columns, strict=True):
+        classes = [model.class_names[label]]
+        if known.any():
+            classes.insert(0, model.class_names[true] if true >= 0 else "")
+        table.add_row(name, *classes, f"{probabilities[label]:.1%}", f"{bits:.3f}")
+    Console(markup=False, emoji=False).print(table)
+    if csv is not None:
+        of_model = result["probabilities"], model.class_names, result["bits_per_dim"]
+        write_predictions(csv, names, labels, *of_model)
+        print(f"Wrote {csv}")
+    if known.any():
+        accuracy = np.mean((result["class_id"] == labels)[known])
+        print(f"Accuracy: {accuracy:.1%} of {counted(known.sum())} in folders named as a class")
+    if bad:
+        raise typer.Exit(2)
+
+
+def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+    """Each file, and those below each folder, with the label that the innermost folder gives."""
+    for path in given:
+        if not path.is_dir():
+            yield path, -1
+            continue
+        for name in images_below(path):
+            parents = [part for part in PurePosixPath(name).parts[:-1] if part in class_names]
+            yield path / name, class_names.index(parents[-1]) if parents else -1
+
+
+def score_files(given: dict, data: Path, output: Path, resume: bool, workers: int) -> None:
+    """Scores all image files below a folder, and prints the mean."""
+    trained = TrainedModel.named(**given)
+    bits = score_folder(trained, data, output, resume, workers)
+    good = np.isfinite(bits)
+    print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
+    if good.any():
+        print(f"Mean: {bits[good].mean():.3f} {bits_unit(trained.model.num_levels)}")
+
+
+def export_run(run: Path, version: int) -> None:
+    """Exports the model of a run into its folder `savedmodel`."""
+    folder = RunFolder(run)
+    config = folder.read_config()
+    source = folder.require_model("pixelcnnpp")
+    require_tensorflow()
+    from keras_pixelcnnpp.export.endpoints import export_saved_model  # needs TensorFlow
+
+    path = folder.savedmodel / str(version)
+    export_saved_model(load_trained_model(source), path, config)
+    print(f"Wrote {path}. Next: pixelcnnpp serve --run {shlex.quote(str(folder.path))}")

@@ -1,0 +1,64 @@
+"""`evaluate … --preset`, and `evaluate all`."""
+
+import pytest
+import tiny
+from command_line import done, one_line
+
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.run import RunFolder
+
+
+@pytest.fixture(scope="module")
+def preset(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("preset") / "tiny"
+    trained.save_to_preset(path)
+    return path
+
+
+def test_a_preset_is_measured_as_a_run(pixelcnnpp, preset, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = tiny.save_npz(tmp_path / "data.npz")
+    command = ("evaluate", "classification", "--preset", preset, "--data", data)
+    done(pixelcnnpp(*command, "--split", "validation"))
+    run = RunFolder("runs/tiny").measured_on(data)
+    images = load_dataset(str(data)).images("validation", with_labels=True)
+    report = read_json(run.reports / "classification.json")["models"]["pixelcnnpp"]
+    right = trained.class_probabilities(images.images).argmax(axis=1) == images.labels
+    assert report["accuracy"] == right.mean()
+    bits = trained.bits_per_dim(images.images).mean()
+    assert report["bits_per_dim"] == pytest.approx(bits, abs=1e-5)
+    # Into the same folder; and the run is one for the other commands.
+    done(pixelcnnpp("evaluate", "evidence", *command[2:]))
+    assert (run.reports / "evidence.json").exists()
+    assert "index.html" in done(pixelcnnpp("evaluate", "report", "--run", run.path))
+    tiny.tiny_model(class_names=tiny.NAMES).save_to_preset(tmp_path / "tiny")
+    command = ("evaluate", "ood", "--preset", tmp_path / "tiny", "--data", data)
+    one_line(pixelcnnpp(*command), "runs/tiny holds another run", "--output")
+
+
+def test_all(pixelcnnpp, preset, tmp_path):
+    """Every report that applies, and the page."""
+    data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "run"
+    command = ("evaluate", "all", "--preset", preset, "--data", data, "--output", output)
+    out = done(pixelcnnpp(*command))
+    reports = {path.name for path in RunFolder(output).measured_on(data).reports.iterdir()}
+    for name in ("classification", "generation", "evidence", "ood"):
+        assert f"{name}.json" in reports
+    assert "index.html" in reports
+    assert "Not measured yet: Classif" not in out
+
+
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        ((), "Expected either --run FOLDER, or --preset NAME and --data DATA"),
+        (("--preset", "digits"), "--data DATA"),
+        (("--preset", "digits", "--run", "runs/a", "--data", "digits"), "either"),
+        (("--run", "runs/a", "--output", "runs/b"), "--output is for --preset"),
+        (("--run", "digits"), "digits is the name of a preset"),
+    ],
+)
+def test_mistakes(pixelcnnpp, options, fragment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one_line(pixelcnnpp("evaluate", "classification", *options), fragment)
