@@ -32,12 +32,12 @@ help:
 VERSIONS := requirements/constraints.txt
 ENVIRONMENTS := .venv .venv-jax .venv-torch .venv-extras .venv-docs
 
-.venv/installed:        WANTED := tensorflow,tfp,dev
-.venv-jax/installed:    WANTED := jax,tfp,dev
-.venv-torch/installed:  WANTED := torch,dev
+.venv/installed:        WANTED := tensorflow,tfp,commands,dev
+.venv-jax/installed:    WANTED := jax,tfp,commands,dev
+.venv-torch/installed:  WANTED := torch,commands,dev
 .venv-torch/installed:  BY_PIP := torch $(TORCH_INDEX)
-.venv-extras/installed: WANTED := tensorflow,serve,ray,app,hub,dev
-.venv-docs/installed:   WANTED := tensorflow,tfp,docs
+.venv-extras/installed: WANTED := tensorflow,commands,serve,ray,app,hub,dev
+.venv-docs/installed:   WANTED := tensorflow,tfp,commands,docs
 
 $(ENVIRONMENTS:%=%/installed): setup.cfg pyproject.toml $(VERSIONS)
 	$(PYTHON) -m venv --clear $(@D)
@@ -45,7 +45,7 @@ $(ENVIRONMENTS:%=%/installed): setup.cfg pyproject.toml $(VERSIONS)
 	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python -c $(VERSIONS) -b $(VERSIONS) --editable ".[$(WANTED)]"
 	@touch $@
 
-EXTRAS := tensorflow jax torch tfp serve ray app codec hub docs dev
+EXTRAS := tensorflow jax torch tfp commands serve ray app codec hub docs dev
 
 lock: .venv/installed
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
@@ -83,7 +83,7 @@ test-all: test test-jax test-torch test-extras test-notebooks
 .venv-lowest/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check uv
-	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --resolution lowest-direct --editable ".[tensorflow,tfp,dev]"
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --resolution lowest-direct --editable ".[tensorflow,tfp,commands,dev]"
 	@touch $@
 
 test-lowest: .venv-lowest/installed
@@ -97,7 +97,7 @@ wheel: .venv/installed
 	.venv/bin/python -m build --outdir dist .
 	.venv/bin/uvx twine check --strict dist/*
 	$(PYTHON) -m venv --clear .venv-wheel
-	.venv-wheel/bin/pip install --quiet -c $(VERSIONS) "$$(echo dist/*.whl)[tensorflow]"
+	.venv-wheel/bin/pip install --quiet -c $(VERSIONS) "$$(echo dist/*.whl)[tensorflow,commands]"
 	cd .venv-wheel && KERAS_BACKEND=tensorflow bin/pixelcnnpp sample --preset fashion_mnist --output samples.png
 
 # Before `wheel` in a release: on PyPI, the links of the README have no repository to be relative to.
@@ -159,9 +159,9 @@ demo: .venv/installed
 	pixelcnnpp evaluate classification --run $(RUN) --split test
 	pixelcnnpp evaluate generation --run $(RUN) --per-class 10
 	pixelcnnpp evaluate report --run $(RUN)
-	pixelcnnpp savedmodel export --run $(RUN)
+	pixelcnnpp export --run $(RUN)
 	python examples/write_digits.py $(RUN)/images
-	pixelcnnpp savedmodel classify $(RUN)/savedmodel $(RUN)/images/*.png --csv $(RUN)/images.csv
+	pixelcnnpp classify --run $(RUN) $(RUN)/images/*.png --csv $(RUN)/images.csv
 	@echo "# With -S, Python sees TensorFlow in the folder named, but not this package:"
 	PYTHONPATH=$(SITE_PACKAGES) python -S examples/use_savedmodel.py $(RUN)/savedmodel/1 \
 		--classify $(RUN)/images/*.png --sample $(RUN)/served

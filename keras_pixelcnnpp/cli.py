@@ -59,13 +59,14 @@ def presets() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("preset", no_wrap=True)
-    for heading in ("what it is", "accuracy", "bits/dim", "split"):
-        table.add_column(heading)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for heading in ("preset", "what it is", "accuracy", "bits/dim", "split"):
+        table.add_column(heading, no_wrap=heading != "what it is", overflow="fold")
     for path in sorted(Path(__file__).with_name("presets").glob("*/metadata.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
         row = [path.parent.name, facts["description"]]
+        if "sha256" in facts and not path.with_name("model.weights.h5").is_file():
+            row[1] += "; weights: in the repository"
         if "metrics" in facts:
             config = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
             numbers, uniform = facts["metrics"], math.log2(config["config"]["num_levels"])

@@ -140,8 +140,16 @@ class Preset:
             )
 
     def _load_all_weights(self, model):
+        is_built_in = self.path.parent == _BUILT_IN
+        if not self.has_weights and is_built_in and "sha256" in self.metadata:
+            raise UserError(
+                f"The weights of the preset {self.path.name} are not in the installed package, "
+                "since the license of the photographs behind them is not known. They are in its "
+                f"repository, {hub.REPOSITORY}: give the path of its folder "
+                f"keras_pixelcnnpp/presets/{self.path.name} as the preset."
+            )
         if not self.has_weights:
-            name = self.path.name if self.path.parent == _BUILT_IN else self.name
+            name = self.path.name if is_built_in else self.name
             raise UserError(
                 f"{name} is a preset without weights. Train a model of it first; in Python, "
                 "load_weights=False makes an untrained one."

@@ -11,6 +11,7 @@ import keras
 from keras_pixelcnnpp.errors import UserError, invalid_argument, not_installed, one_line
 
 SCHEME = "hf://"
+REPOSITORY = "https://github.com/keras-pixelcnnpp/keras-pixelcnnpp"
 # A repository may hold anything. What could be code stays there.
 READ = ("config.json", "metadata.json", "model.weights.h5")
 
@@ -65,7 +66,7 @@ tags: [pixelcnn, image-generation, density-estimation, keras-pixelcnnpp]
 
 # {name}
 
-A {type(model).__name__} of [keras-pixelcnnpp](https://github.com/keras-pixelcnnpp/keras-pixelcnnpp)
+A {type(model).__name__} of [keras-pixelcnnpp]({REPOSITORY})
 for images of {"×".join(map(str, model.image_shape))} with {model.num_levels} levels and
 {model.num_classes} classes.
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import h5py
 import keras
@@ -9,6 +10,7 @@ from keras import ops
 from layer_checks import flat_weights
 from sklearn.neighbors import KNeighborsClassifier
 
+from keras_pixelcnnpp import presets
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import sha256, write_json
@@ -106,6 +108,15 @@ def test_without_weights(saved):
     assert int(PixelCNNPlusPlus.from_preset(saved, load_weights=False)._initialized) == 0
     with pytest.raises(UserError, match=r"without weights.*load_weights=False"):
         PixelCNNPlusPlus.from_preset(saved)
+
+
+def test_an_installed_package_says_where_weights_are_that_it_lacks(monkeypatch, tmp_path):
+    shutil.copytree(Preset("photographs").path, tmp_path / "photographs")
+    (tmp_path / "photographs" / "model.weights.h5").unlink()
+    monkeypatch.setattr(presets, "_BUILT_IN", tmp_path)
+    with pytest.raises(UserError, match=r"github.com/.*keras_pixelcnnpp/presets/photographs as"):
+        PixelCNNPlusPlus.from_preset("photographs")
+    assert PixelCNNPlusPlus.from_preset("photographs", load_weights=False).num_levels == 16
 
 
 def test_damaged_weights(saved):
