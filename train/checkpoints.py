@@ -161,7 +161,8 @@ class StopOnSignal:
 
     def _handle(self, number, frame):
         if self._received:
-            raise SystemExit(128 + number)
+            signal.signal(number, self._old_handlers[number])
+            signal.raise_signal(number)
         self._received = number
 
     def received(self) -> int:

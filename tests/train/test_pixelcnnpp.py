@@ -11,7 +11,7 @@ from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.run import COMMANDS, RunFolder
 from keras_pixelcnnpp.train import baseline as baseline_module
 from keras_pixelcnnpp.train import pixelcnnpp as training_module
 from keras_pixelcnnpp.train.baseline import train_baseline
@@ -216,7 +216,7 @@ def test_options_that_are_not_given_are_those_of_the_run(tmp_path, pixelcnnpp, m
         "baseline": ["--epochs", 3, "--learning-rate", 0.01, "--weight-decay", 0],
     }
     for section, options in ways.items():
-        command = ["train", section, "--run", run.path]
+        command = [COMMANDS[section], "--run", run.path]
         done(pixelcnnpp(*command, *data, *options))
         before = run.read_config()
         for more in ([], ["--epochs", 9]):
