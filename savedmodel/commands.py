@@ -97,10 +97,10 @@ def sample(
     and --model names the model. --workers and --resume are for the images in a folder.
     """
     given = chosen_model(preset, run, model)
-    many = output.suffix.lower() not in (".png", ".npy")
-    if output.is_file() if many else output.is_dir():
-        kind = "a folder, or the name of a .png or .npy file" if many else "a file"
-        raise UserError(f"Invalid value for --output. Expected {kind}. Received: {output}")
+    many = output.is_dir() or not output.suffix
+    if output.is_file() if many else output.suffix.lower() not in (".png", ".npy"):
+        kinds = "a .png or .npy file, or a folder, whose name has no ending"
+        raise UserError(f"Invalid value for --output. Expected {kinds}. Received: {output}")
     if (workers > 1 or resume) and not many:
         raise UserError(
             "--workers and --resume are for images in a folder. "

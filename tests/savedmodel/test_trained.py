@@ -149,7 +149,7 @@ def test_complete(pixelcnnpp, trained, image, tmp_path):
         # Before it looks for the model.
         (["sample", "--preset", "nowhere", "--output", "no/a.png"], ["no folder", "a.png"]),
         (["sample", "--preset", "digits", "--resume"], ["--resume", "samples.png"]),
-        (["sample", "--preset", "digits", "--output", __file__], ["a folder", __file__]),
+        (["sample", "--preset", "digits", "--output", "a.jpg"], ["a folder", "a.jpg"]),
         (["classify", "--run", "nowhere", "a.png"], ["No run in nowhere", "Train one first"]),
         (["classify", "--run", "digits", "a.png"], ["digits is the name of a preset", "--preset"]),
     ],
