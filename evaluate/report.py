@@ -88,6 +88,8 @@ def _facts(run: RunFolder, config: dict) -> dict:
     def command(*words: str) -> str:
         plugins = model.get("plugin", ()) if words[0] == "evaluate" else ()
         plugins = [word for name in plugins for word in ("--plugin", name)]
+        if words[0] == "evaluate" and run.other_data and "--data" not in words:
+            words += ("--data", str(run.other_data))
         return shlex.join(["pixelcnnpp", *plugins, *words, "--run", str(run.path)])
 
     # Other data, that some were measured on.

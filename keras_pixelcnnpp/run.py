@@ -47,6 +47,7 @@ class RunFolder:
 
     Attributes:
         config_json: Every option, version and seed, and the fingerprint of the data.
+        other_data: What the reports are of, as for `load_dataset`; `None`: the run's own data.
         samples: Generated images.
         reports: What the `evaluate` commands write; on other data, in a folder for each.
         savedmodel: The exported SavedModel, one numbered folder per version.
@@ -65,6 +66,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.other_data = None
         self.config_json = self.path / "config.json"
         self.samples = self.path / "samples"
         self.reports = self.path / "reports"
@@ -206,6 +208,7 @@ class RunFolder:
         path = Path(source).resolve()
         (name,) = safe_names([(path.name if path.is_dir() else path.stem) or "data"])
         other = copy.copy(self)
+        other.other_data = source
         other.reports = self.reports / name
         other.samples = other.reports / "samples"
         return other
