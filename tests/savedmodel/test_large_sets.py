@@ -34,7 +34,7 @@ def model(trained, tmp_path_factory):
     """`trained` as a file."""
     path = tmp_path_factory.mktemp("large_sets") / "model.keras"
     trained.save(path)
-    return TrainedModel(trained, str(path))
+    return TrainedModel(trained, str(path), {})
 
 
 @pytest.fixture
