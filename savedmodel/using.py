@@ -103,7 +103,10 @@ def complete_file(
     trained = TrainedModel.named(**given)
     model, label = trained.model, None
     image = read_image(file, model.image_shape, **trained.reading)
-    rows = model.image_shape[0] // 2 if rows is None else rows
+    height = model.image_shape[0]
+    rows = height // 2 if rows is None else rows
+    if rows > height:
+        raise UserError(f"Invalid value for --rows. Expected at most {height}. Received: {rows}")
     if model.num_classes:
         label = -1 if class_name is None else class_label(model.class_names, class_name)
     labels = None if label is None else [label] * count

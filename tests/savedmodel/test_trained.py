@@ -134,7 +134,7 @@ def test_complete(pixelcnnpp, trained, image, tmp_path):
     # Without a label, the same seed gives the same again.
     first = (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes())
     assert (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes()) == first
-    one_line(pixelcnnpp(*command, "--rows", 5), "`observed_rows`")
+    one_line(pixelcnnpp(*command, "--rows", 5), "--rows. Expected at most 4")
 
 
 @pytest.mark.parametrize(
