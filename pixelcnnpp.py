@@ -47,11 +47,11 @@ def answer_interrupts() -> None:
     threading.Thread(target=_watch, args=(told, tells, stderr), daemon=True).start()
 
 
-def _leave(number, frame):
+def _leave(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _watch(told, _, stderr):
+def _watch(told: socket.socket, _: socket.socket, stderr: int) -> None:
     asked = False
     while number := told.recv(1):
         if number[0] != signal.SIGINT:

@@ -122,7 +122,9 @@ class Answers:
             evidence,
         )
 
-    def _labels_and_seed(self, label, seed, probabilities=None):
+    def _labels_and_seed(
+        self, label: int, seed: int | None, probabilities: np.ndarray | None = None
+    ) -> tuple[np.ndarray | None, int]:
         seed = secrets.randbelow(2**31) if seed is None else seed
         if not self.model.num_classes:
             return None, seed

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -57,7 +58,7 @@ def serve(answers: Answers, host: str, port: int | None, open_browser: bool) -> 
             page.close(verbose=False)
 
 
-def launch(page: gr.Blocks, **options) -> str:
+def launch(page: gr.Blocks, **options: Any) -> str:
     """Starts the server; returns its address. Offline: system fonts, no link from outside."""
     theme = gr.themes.Default(font="system-ui", font_mono="monospace")
     _, address, _ = page.queue(max_size=MAX_WAITING).launch(
@@ -104,7 +105,7 @@ def _sample_tab(answers: Answers) -> None:
             shown = _sampled_images()
 
     @_showing_errors
-    def sample(label, seed, temperature):
+    def sample(label: int, seed: int | None, temperature: float) -> tuple[Image.Image, str]:
         return _show(answers, answers.sample(label, seed, temperature))
 
     given = [label, seed, temperature]
@@ -121,7 +122,7 @@ def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     by_rows = gr.Plot(label="What the first rows alone say")
 
     @_showing_errors
-    def classify(path, invert, against):
+    def classify(path: str | None, invert: bool, against: int) -> tuple:
         found = answers.classify(answers.read(path, invert), against)
         return found.bits, found.probabilities, found.evidence, found.by_rows
 
@@ -139,7 +140,14 @@ def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     shown = _sampled_images()
 
     @_showing_errors
-    def complete(path, invert, rows, label, seed, temperature):
+    def complete(
+        path: str | None,
+        invert: bool,
+        rows: float,
+        label: int,
+        seed: int | None,
+        temperature: float,
+    ) -> tuple[Image.Image, str]:
         given = answers.read(path, invert)
         return _show(answers, answers.complete(given, int(rows), label, seed, temperature))
 
@@ -163,10 +171,10 @@ def _image_input(page: gr.Blocks, answers: Answers) -> tuple[gr.Image, gr.Checkb
         object_fit="contain",
     )
 
-    def fill():
+    def fill() -> list[Image.Image]:
         return list(map(as_image, answers.examples))
 
-    def choose(event: gr.SelectData):
+    def choose(event: gr.SelectData) -> Image.Image:
         return as_image(answers.examples[event.index])
 
     page.load(fill, None, gallery, api_visibility="private", **ASKS_MODEL)
@@ -204,7 +212,7 @@ def _showing_errors(listener: Callable) -> Callable:
     """Of what is wrong with its input, a listener tells in the page."""
 
     @functools.wraps(listener)
-    def answer(*given) -> tuple:
+    def answer(*given: Any) -> tuple:
         try:
             return listener(*given)
         except ValueError as error:

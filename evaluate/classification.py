@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.metrics import classification_report
@@ -275,7 +275,9 @@ def partial_report(
     return {"count": len(labels), "rows": rows.tolist(), "shares": shares, "models": models}
 
 
-def _classification_report(labels, predicted, class_names, **form) -> dict | str:
+def _classification_report(
+    labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], **form: Any
+) -> dict | str:
     known = {"labels": range(len(class_names)), "target_names": class_names, "zero_division": 0}
     return classification_report(labels, predicted, **known, **form)
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ from keras_pixelcnnpp.data.images import check_channels, image_grid
 DPI = 100
 
 
-def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], **look) -> None:
+def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], **look: Any) -> None:
     """Prints a table of numbers; its first column names the rows. `look` is rich's."""
     table = Table(**look)
     for index, heading in enumerate(headings):
@@ -41,7 +42,7 @@ def figure_png(figure: Figure, dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
-def name_lines(axes: Axes, lines: Iterable[Line2D], names: Iterable[str], **look) -> None:
+def name_lines(axes: Axes, lines: Iterable[Line2D], names: Iterable[str], **look: Any) -> None:
     """A legend of lines by names that anybody may have chosen. `look` is matplotlib's.
 
     A line's own label would be left out if it begins with _, and $…$ would be mathematics.

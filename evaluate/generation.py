@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -154,7 +155,9 @@ def temperatures_gallery(sets: dict[float, ClassSamples]) -> tuple:
     return np.stack(rows), [f"temperature {temperature:g}" for temperature in sets], columns
 
 
-def complete_images(model: AutoregressiveModel, real: LabeledImages, count: int, **how) -> tuple:
+def complete_images(
+    model: AutoregressiveModel, real: LabeledImages, count: int, **how: Any
+) -> tuple:
     """Keeps the upper half of a real image of each class and completes it `count` times.
 
     Of an unconditional model the first images. The result is for `gallery_png`.

@@ -4,6 +4,7 @@ import json
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 __version__ = "1.0.0rc1"
 
@@ -59,7 +60,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     # On demand: TensorFlow Probability is an extra, and takes seconds to import.
     if name == "DiscretizedLogisticMixture":
         from keras_pixelcnnpp.distributions.discretized_logistic_mixture import (

@@ -20,6 +20,9 @@ import numpy as np
 from keras_pixelcnnpp.errors import UserError
 
 Tensor = Any  # of the backend's own kind
+Tensors = dict[str, Tensor]  # by name
+Nest = Any  # a dict, list or tuple of tensors or of further nests
+Shape = tuple[Any, ...]  # integers; as in Keras, `None` for a size that is not known
 
 
 def versions() -> dict[str, str]:
@@ -75,7 +78,7 @@ def on_gpu() -> bool:
     return any(kind in device_name() for kind in ("gpu", "cuda"))
 
 
-def verbosity(chosen: int | str, steps: int) -> int:
+def verbosity(chosen: int | str, steps: int) -> int | str:
     """Keras's `verbose`: what was chosen; `"auto"` is 1 at a terminal, of more than one step."""
     seen = sys.stdout.isatty() or "ipykernel" in sys.modules
     return int(seen and steps > 1) if chosen == "auto" else chosen
@@ -102,7 +105,7 @@ def compiled(
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        def any_rows(array):
+        def any_rows(array: np.ndarray) -> tf.TensorSpec:
             return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
         signature = None if example is None else [keras.tree.map_structure(any_rows, example)]
@@ -113,21 +116,21 @@ def compiled(
         import jax
 
         @jax.jit
-        def stateless(values, inputs):
+        def stateless(values: list[Tensor], inputs: Nest) -> Nest:
             with keras.StatelessScope(list(zip(variables, values, strict=True))):
                 return function(inputs)
 
-        def step(inputs):
+        def step(inputs: Nest) -> Nest:
             return stateless([variable.value for variable in variables], inputs)
     else:
         import torch
 
         @torch.no_grad()
-        def step(inputs):
+        def step(inputs: Nest) -> Nest:
             return function(keras.tree.map_structure(keras.ops.convert_to_tensor, inputs))
 
     @full_float32()
-    def run(inputs):
+    def run(inputs: Nest) -> Nest:
         return step(inputs)
 
     return run
@@ -197,7 +200,7 @@ def tensor_float32(enabled: bool) -> Iterator[None]:
         yield
 
 
-_FULL_FLOAT32 = {"calls": 0, "lock": threading.Lock(), "before": ExitStack()}
+_FULL_FLOAT32: dict[str, Any] = {"calls": 0, "lock": threading.Lock(), "before": ExitStack()}
 
 
 @contextmanager
@@ -281,7 +284,7 @@ def keep_freed_memory() -> bool:
     return all(libc.mallopt(option, value) for option, value in settings.items())
 
 
-def host_function(function: Callable, tensor, shape: tuple[int, ...]):
+def host_function(function: Callable, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Calls Python from within a compiled function, each time that it runs.
 
     `function` is given the tensor as an array, and returns a float32 array of the given shape.
@@ -299,7 +302,7 @@ def host_function(function: Callable, tensor, shape: tuple[int, ...]):
         return io_callback(function, jax.ShapeDtypeStruct(shape, "float32"), tensor)
     import torch
 
-    def call(tensor):
+    def call(tensor: Tensor) -> Tensor:
         if torch.overrides.has_torch_function_unary(tensor):  # a program of torch's is recorded
             return torch.overrides.handle_torch_function(call, (tensor,), tensor)
         return keras.ops.convert_to_tensor(function(keras.ops.convert_to_numpy(tensor)))
@@ -307,7 +310,7 @@ def host_function(function: Callable, tensor, shape: tuple[int, ...]):
     return call(tensor)
 
 
-def look_up(table, rows):
+def look_up(table: Tensor, rows: Tensor) -> Tensor:
     """The entries `rows`, a tensor of integers >= 0, of the first axis.
 
     Of `keras.ops.take`, TensorFlow makes nine operations, for negative ones.
@@ -319,14 +322,14 @@ def look_up(table, rows):
     return keras.ops.take(table, rows, axis=0)
 
 
-def read(x, index):
+def read(x: Tensor, index: int | Tensor) -> Tensor:
     """The entry of the first axis at an index >= 0, which may be traced."""
     if keras.backend.backend() == "tensorflow":
         return look_up(x, index)
     return keras.ops.squeeze(read_at(x, 0, index, 1), axis=0)
 
 
-def read_at(x, axis: int, start, count: int):
+def read_at(x: Tensor, axis: int, start: int | Tensor, count: int) -> Tensor:
     """`count` entries of an axis, from a traced one on.
 
     Keras would look at the position, which under torch is a tensor of the device.
@@ -338,7 +341,7 @@ def read_at(x, axis: int, start, count: int):
     return keras.ops.slice(x, (*before, start, *after), (*shape[:axis], count, *shape[axis + 1 :]))
 
 
-def write(x, start, entries):
+def write(x: Tensor, start: int | Tensor, entries: Tensor) -> Tensor:
     """`x` with another entry of its first axis, or several, from a traced one on.
 
     Don't use the old `x` any more: under torch the new one has its memory.
@@ -355,7 +358,7 @@ def write(x, start, entries):
     return keras.ops.slice_update(x, (start, *[0] * (len(x.shape) - 1)), entries)
 
 
-def _torch_range(start, count):
+def _torch_range(start: Tensor, count: int) -> Tensor:
     return (start if count == 1 else start + keras.ops.arange(count)).long()
 
 
@@ -403,7 +406,7 @@ def require_tensorflow() -> None:
         )
 
 
-def import_tfp():
+def import_tfp() -> Any:
     """Returns tensorflow_probability for the current backend, or raises an `ImportError`."""
     backend = keras.backend.backend()
     if backend == "torch":

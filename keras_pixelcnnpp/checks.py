@@ -2,14 +2,16 @@
 
 import inspect
 import math
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.errors import UserError, invalid_argument
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """NumPy's numbers as Python's, which JSON holds; sequences of them as tuples."""
     if isinstance(value, np.generic):
         return value.item()
@@ -18,7 +20,7 @@ def plain(value):
     return value
 
 
-def argument_names(kind):
+def argument_names(kind: type) -> Iterable[str]:
     """The names of the constructor arguments of a class and its base classes, in order."""
     names = {}
     for cls in kind.__mro__:
@@ -26,19 +28,19 @@ def argument_names(kind):
             break
         if "__init__" not in vars(cls):
             continue
-        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
         variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
         names.update((one.name, None) for one in parameters if one.kind not in variadic)
     return names.keys()
 
 
-def arguments_of(model):
+def arguments_of(model: Any) -> dict[str, Any]:
     """The values of a model's constructor arguments, by name, as far as it has such attributes."""
     names = argument_names(type(model))
     return {name: getattr(model, name) for name in names if hasattr(model, name)}
 
 
-def require_integer(name, value, low=1, high=None):
+def require_integer(name: str, value: Any, low: int = 1, high: int | None = None) -> None:
     """Raises a `UserError` unless `value` is an integer from `low` to `high`.
 
     Where somebody else's configuration could keep a process busy for ever, `high` is finite.
@@ -51,7 +53,7 @@ def require_integer(name, value, low=1, high=None):
         raise invalid_argument(name, value, expected)
 
 
-def require_number(name, value, interval):
+def require_number(name: str, value: Any, interval: str) -> None:
     """Raises a `UserError` unless `value` is a number of an interval such as `"[0, 1)"`."""
     low, high = map(float, interval[1:-1].split(","))
     is_number = isinstance(value, int | float | np.integer | np.floating)
@@ -64,18 +66,18 @@ def require_number(name, value, interval):
         raise invalid_argument(name, value, f"a number in {interval}")
 
 
-def require_temperature(value):
+def require_temperature(value: Any) -> None:
     """Raises a `UserError` unless `value` is a temperature that float32 can divide by."""
     require_number("temperature", value, "[1e-6, 1e6]")
 
 
-def require_choice(name, value, choices):
+def require_choice(name: str, value: Any, choices: Collection) -> None:
     """Raises a `UserError` unless `value` is one of `choices`."""
     if value not in choices:
         raise invalid_argument(name, value, f"one of: {', '.join(map(str, choices))}")
 
 
-def checked_image_shape(image_shape):
+def checked_image_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
     """Returns `image_shape` as a tuple, or raises a `UserError`."""
     shape = plain(tuple(image_shape)) if np.iterable(image_shape) else ()
     if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
@@ -84,7 +86,9 @@ def checked_image_shape(image_shape):
     return shape
 
 
-def checked_images(images, image_shape, num_levels=256):
+def checked_images(
+    images: ArrayLike, image_shape: tuple[int, int, int], num_levels: int = 256
+) -> np.ndarray:
     """Returns `images` as a uint8 array `(N, *image_shape)`, or raises a `UserError`.
 
     Grayscale images may lack the axis of channels, as those of `keras.datasets` do.
@@ -111,7 +115,7 @@ def checked_images(images, image_shape, num_levels=256):
     return array.astype("uint8", copy=False)
 
 
-def code_for_uint8(images, name="images"):
+def code_for_uint8(images: np.ndarray, name: str = "images") -> str:
     """The code that makes an array of other numbers uint8 images: its white becomes 255."""
     low, high = float(images.min()), float(images.max())
     if low < 0:
@@ -123,7 +127,7 @@ def code_for_uint8(images, name="images"):
     return f"({scaled}).round().astype('uint8')"
 
 
-def require_one_label(shape):
+def require_one_label(shape: tuple) -> None:
     """Raises a `UserError` unless labels of this shape are one for each image."""
     if len(shape) > 1 and tuple(shape[1:]) != (1,):
         raise UserError(
@@ -132,7 +136,7 @@ def require_one_label(shape):
         )
 
 
-def require_images(images, image_shape):
+def require_images(images: Any, image_shape: tuple[int, int, int]) -> None:
     """Raises a `UserError` unless an array or a tensor has the shape and dtype of images.
 
     Sizes that a tensor doesn't know yet fit.
@@ -155,7 +159,9 @@ def require_images(images, image_shape):
         )
 
 
-def checked_class_names(class_names, num_classes):
+def checked_class_names(
+    class_names: Sequence[str] | np.ndarray | None, num_classes: int
+) -> tuple[str, ...]:
     """Returns `num_classes` names as a tuple: `Class0` and so on where `class_names` is `None`."""
     if class_names is None:
         return tuple(f"Class{label}" for label in range(num_classes))
@@ -172,7 +178,7 @@ def checked_class_names(class_names, num_classes):
     return names
 
 
-def class_label(class_names, name):
+def class_label(class_names: Sequence[str], name: str) -> int:
     """The label of a class, given its name or, as a text, its number; or raises a `UserError`."""
     if name in class_names:
         return class_names.index(name)
@@ -186,7 +192,9 @@ def class_label(class_names, name):
     )
 
 
-def checked_labels(labels, count, limit, class_names=(), lowest=0):
+def checked_labels(
+    labels: ArrayLike, count: int, limit: int, class_names: Sequence[str] = (), lowest: int = 0
+) -> np.ndarray:
     """Returns `labels`, or one label for all, as an int32 array `(count,)`.
 
     Labels are integers from `lowest` to `limit - 1`, or names of classes.
@@ -210,7 +218,7 @@ def checked_labels(labels, count, limit, class_names=(), lowest=0):
     return array.astype("int32")
 
 
-def _require_range(where, array, limit, lowest=0):
+def _require_range(where: str, array: np.ndarray, limit: int, lowest: int = 0) -> None:
     if array.size and (array.min() < lowest or array.max() >= limit):
         raise UserError(
             f"Invalid values {where}. Expected integers from {lowest} to {limit - 1}. "
@@ -218,7 +226,7 @@ def _require_range(where, array, limit, lowest=0):
         )
 
 
-def checked_rows(observed, height):
+def checked_rows(observed: ArrayLike, height: int) -> np.ndarray:
     """Returns `observed`, an integer from 0 to `height` or a sequence of them, as an array."""
     array = np.asarray(observed)
     if array.ndim > 1 or array.dtype.kind not in "ui" or np.any((array < 0) | (array > height)):

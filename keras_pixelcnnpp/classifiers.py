@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -58,7 +58,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.categorical = tags.input_tags.positive_only = True
         return tags
 
-    def _images(self, X, shape=None, y="no_validation", reset=False):  # noqa: N803
+    def _images(
+        self,
+        X: Any,  # noqa: N803
+        shape: tuple[int, int, int] | None = None,
+        y: Any = "no_validation",
+        reset: bool = False,
+    ) -> Any:
         """`X` as uint8 images of a shape, with checked labels where `y` is given."""
         shape = self._trained_shape if shape is None else shape
         is_flat = np.ndim(X) < 3
@@ -232,7 +238,7 @@ class PixelCNNClassifier(ImageClassifier):
         self.model_, self._classes = model, classes
         return self
 
-    def _training(self, preset):
+    def _training(self, preset: dict) -> dict:
         names = ("epochs", "learning_rate", "batch_size")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         training = {"batch_size": 16, **preset, **given}
@@ -246,7 +252,14 @@ class PixelCNNClassifier(ImageClassifier):
         training["likelihood_epochs"] = likelihood_epochs(preset, training["epochs"])
         return training
 
-    def _train(self, model, images, labels, sample_weight, training):
+    def _train(
+        self,
+        model: AutoregressiveModel,
+        images: np.ndarray,
+        labels: np.ndarray,
+        sample_weight: np.ndarray | None,
+        training: dict,
+    ) -> None:
         batches = ImageBatches(
             images,
             labels,
@@ -273,7 +286,7 @@ class PixelCNNClassifier(ImageClassifier):
         return self.model_ if self.model is None else self.model
 
     @property
-    def _trained_shape(self):
+    def _trained_shape(self) -> tuple[int, int, int]:
         return self._trained.image_shape
 
     @property
@@ -315,7 +328,9 @@ class PixelCNNClassifier(ImageClassifier):
         scores, log_posterior = self._scores_and_log_posterior(images, observed)
         return scores, np.exp(log_posterior)
 
-    def _scores_and_log_posterior(self, images, observed=None):
+    def _scores_and_log_posterior(
+        self, images: np.ndarray, observed: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         model, how = self._trained, (self.batch_size or 32, self.verbose, observed)
         scores = model.class_log_likelihoods(images, *how)
         # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
@@ -323,7 +338,7 @@ class PixelCNNClassifier(ImageClassifier):
         logits = model.posterior.class_logits(scores.astype(np.float64))
         return scores, log_softmax(logits, axis=-1)
 
-    def _probabilities(self, images):
+    def _probabilities(self, images: np.ndarray) -> np.ndarray:
         return self.class_scores(images)[1]
 
 
@@ -398,7 +413,7 @@ def fit_class_bias(
     weights = np.ones(len(labels)) if sample_weight is None else sample_weight
     logits, counts = logits[:, present], np.bincount(labels, weights)
 
-    def penalized(class_bias):
+    def penalized(class_bias: np.ndarray) -> tuple[float, np.ndarray]:
         log_probs = log_softmax(logits + class_bias, axis=1)
         of_labels = log_probs[np.arange(len(labels)), labels]
         prior = class_bias / BIAS_DEVIATION**2

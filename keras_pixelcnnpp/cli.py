@@ -90,7 +90,7 @@ def main() -> None:
         sys.exit(2)
 
 
-def _message(error):
+def _message(error: Exception) -> Exception | str:
     if isinstance(error, UserError | OSError):
         return error
     # TensorFlow has one class of error for a full disk and for memory.

@@ -24,7 +24,7 @@ _GREETING = re.compile(
 class Commands(typer.Typer):
     """A group of commands, each of which shows examples at the end of its help."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any):
         # In the frames of rich's markup, long names of options would be cut.
         super().__init__(no_args_is_help=True, rich_markup_mode=None, **options)
 
@@ -41,7 +41,7 @@ def epilog(*examples: str) -> str:
 
 def output(text: str, folder: bool = False) -> Any:
     """An option of where to write: what is no such place is refused before the work, not after."""
-    kinds = {"file_okay": not folder, "dir_okay": folder}
+    kinds: dict[str, Any] = {"file_okay": not folder, "dir_okay": folder}
     return typer.Option(help=text, callback=in_a_folder, **kinds)
 
 
@@ -103,7 +103,7 @@ def prepare_process() -> None:
     warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 
-def _is_other_advice(record):
+def _is_other_advice(record: logging.LogRecord) -> bool:
     # TensorFlow counts Keras's step of training and that of validation as one function, and
     # advises against tracing it for the fifth time.
     advice = r"TensorFlowTrainer\..* triggered tf\.function retracing"

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import require_choice, require_integer, require_number
 from keras_pixelcnnpp.errors import invalid_argument
 
@@ -52,7 +53,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps = warmup_steps
         self.again_at = again_at
 
-    def __call__(self, step):
+    def __call__(self, step: int | Tensor) -> Tensor:
         count = ops.cast(step, "float32") + 1
         if self.again_at is not None:
             count = ops.where(count > self.again_at, count - self.again_at, count)
@@ -93,24 +94,30 @@ class KernelMuon(keras.optimizers.Muon):
     ```
     """
 
-    def __init__(self, learning_rate=1e-3, weight_decay=None, adam_weight_decay=None, **kwargs):
+    def __init__(
+        self,
+        learning_rate: Any = 1e-3,
+        weight_decay: float | None = None,
+        adam_weight_decay: float | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(
             learning_rate, weight_decay=weight_decay, adam_weight_decay=adam_weight_decay, **kwargs
         )
 
-    def _should_use_adamw(self, variable):
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
         return variable.name != "direction" or "/head/" in variable.path
 
-    def zeropower_via_newtonschulz5(self, x, steps):
+    def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
         matrix = ops.reshape(x, (-1, x.shape[-1]))
         return ops.reshape(super().zeropower_via_newtonschulz5(matrix, steps), x.shape)
 
-    def lr_adjust(self, x):
+    def lr_adjust(self, x: Tensor) -> Tensor:
         return ops.reshape(super().lr_adjust(ops.reshape(x, (-1, x.shape[-1]))), x.shape)
 
 
 def make_optimizer(
-    training: dict, steps: int, steps_of_likelihood: int = 0, **kwargs
+    training: dict, steps: int, steps_of_likelihood: int = 0, **kwargs: Any
 ) -> keras.optimizers.Optimizer:
     """Returns the optimizer that the section `training` of a preset describes, by default Adam.
 
@@ -229,11 +236,11 @@ def keep_own_weights(model: keras.Model) -> None:
     _assign(model, _values(model))
 
 
-def _values(model):
+def _values(model: keras.Model) -> list[np.ndarray]:
     return [variable_value(variable) for variable in model.trainable_variables]
 
 
-def _assign(model, values):
+def _assign(model: keras.Model, values: list[np.ndarray]) -> None:
     for variable, value in zip(model.trainable_variables, values, strict=True):
         variable.assign(value)
 

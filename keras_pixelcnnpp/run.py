@@ -66,7 +66,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.other_data = None
+        self.other_data: str | None = None
         self.config_json = self.path / "config.json"
         self.samples = self.path / "samples"
         self.reports = self.path / "reports"

@@ -43,7 +43,9 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
     _require_normalization(copy, image, labels)
 
 
-def _require_causality(model, image, values, labels):
+def _require_causality(
+    model: AutoregressiveModel, image: np.ndarray, values: np.ndarray, labels: np.ndarray | None
+) -> None:
     height, width, channels = model.image_shape
     groups = model.network.groups
     before = _parameters(model, image, labels)
@@ -68,7 +70,9 @@ def _require_causality(model, image, values, labels):
             )
 
 
-def _require_normalization(model, image, labels):
+def _require_normalization(
+    model: AutoregressiveModel, image: np.ndarray, labels: np.ndarray | None
+) -> None:
     parameters = _parameters(model, image, labels)
     parameters = ops.convert_to_tensor(parameters.reshape(-1, parameters.shape[-1]))
     pixels, earlier = image.reshape(-1, image.shape[-1]), []
@@ -85,7 +89,9 @@ def _require_normalization(model, image, labels):
         earlier.append(ops.convert_to_tensor(levels[:, channel : channel + 1]))
 
 
-def _parameters(model, image, labels):
+def _parameters(
+    model: AutoregressiveModel, image: np.ndarray, labels: np.ndarray | None
+) -> np.ndarray:
     """Parameters of each pixel `(height, width, num_parameters)`, as an array."""
     labels = None if labels is None else ops.convert_to_tensor(labels[:, None].astype("int32"))
     parameters = model.pixel_parameters(ops.convert_to_tensor(image[None]), labels)

@@ -13,6 +13,7 @@ from keras_pixelcnnpp.data.images import check_channels, open_image, png_bytes, 
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted, write_bytes
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.savedmodel.large_sets import images_below
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
@@ -61,7 +62,7 @@ def _names(files: list[Path]) -> list[str]:
     return names
 
 
-def _read(file, model, resize):
+def _read(file: Path, model: AutoregressiveModel, resize: str | None) -> np.ndarray:
     """A file's image, uint8 of the model's shape; refuses one of other size or color."""
     found = read_image(file, model.image_shape, resize or "center_crop")
     if resize is not None:

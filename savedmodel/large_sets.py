@@ -5,9 +5,10 @@ import io
 import os
 import pickle
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def score_folder(
     return _bits(rows[1:])
 
 
-def _bits(rows):
+def _bits(rows: list[list]) -> np.ndarray:
     return np.array([float(row[3] or "nan") for row in rows])
 
 
@@ -79,7 +80,7 @@ def images_below(folder: Path) -> list[str]:
     return sorted(file.relative_to(folder).as_posix() for file in files)
 
 
-def _complete_rows(file, columns, paths):
+def _complete_rows(file: Path, columns: list[str], paths: list[str]) -> list[list]:
     """The rows of a file that was broken off, without what is torn at its end."""
     with file.open(**_TEXT) as opened:
         text = opened.read()
@@ -93,7 +94,7 @@ def _complete_rows(file, columns, paths):
     return rows
 
 
-def _score(data, trained, paths):
+def _score(data: Path, trained: TrainedModel, paths: list[str]) -> list[list]:
     """A row for each path."""
     model, images, rows = trained.model, {}, {}
     for path in paths:
@@ -165,7 +166,7 @@ def sampling_seed(folder: Path) -> int | None:
     return read_json(known).get("seed") if known.exists() else None
 
 
-def _sample(trained, block):
+def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, float]) -> np.ndarray:
     labels, seed, temperature = block
     model = trained.model
     wanted = labels if model.num_classes else len(labels)
@@ -195,7 +196,7 @@ def map_blocks(
     return _with_progress(results, len(blocks))
 
 
-def _with_progress(results, count):
+def _with_progress(results: Iterable, count: int) -> Iterator:
     tick = progress(count, unit="block")
     for result in results:
         yield result
@@ -205,18 +206,18 @@ def _with_progress(results, count):
 class _Worker:
     """What runs in each process of Ray."""
 
-    def __init__(self, function, source, threads):
+    def __init__(self, function: Callable[[TrainedModel, Any], Any], source: str, threads: int):
         # TensorFlow reads them when it is first used; each process would take all cores.
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
         self.function = function
         self.trained = TrainedModel.find(source)
 
-    def __call__(self, batch):
+    def __call__(self, batch: dict) -> dict:
         result = self.function(self.trained, pickle.loads(batch["block"][0]))  # noqa: S301 - ours
         return {"result": [pickle.dumps(result)]}
 
 
-def _start_ray(workers):
+def _start_ray(workers: int) -> ModuleType:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     address, own = os.environ.get("RAY_ADDRESS"), {}
     if not address:
@@ -239,7 +240,13 @@ def _start_ray(workers):
     return ray
 
 
-def _map_with_ray(ray, function, blocks, source, workers):
+def _map_with_ray(
+    ray: ModuleType,
+    function: Callable[[TrainedModel, Any], Any],
+    blocks: list,
+    source: str,
+    workers: int,
+) -> Iterator:
     """Ray replaces a process or machine that is lost, and does its block again."""
     try:
         context = ray.data.DataContext.get_current()

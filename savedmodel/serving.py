@@ -5,6 +5,7 @@ import base64
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,9 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
     class ServedModel(Model):
         """Answers KServe's V1 protocol, which is TensorFlow Serving's; NaN becomes `null`."""
 
-        async def predict(self, payload, headers=None, response_headers=None):
+        async def predict(
+            self, payload: object, headers: dict | None = None, response_headers: dict | None = None
+        ) -> dict:
             try:
                 # In a thread of its own: others are read meanwhile.
                 return await asyncio.to_thread(predict, model, payload)
@@ -85,12 +88,12 @@ def predict(model: SavedModelClassifier, request: object) -> dict:
     return {"predictions": [dict(zip(outputs, row, strict=True)) for row in rows]}
 
 
-def _single(outputs):
+def _single(outputs: dict[str, list]) -> dict[str, list] | list:
     """The name of a single output is left out, as TensorFlow Serving does."""
     return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
 
-def _columns(specs, instances):
+def _columns(specs: dict, instances: object) -> dict[str, list]:
     """Turns a list of objects into an object of lists."""
     if not isinstance(instances, list) or not instances:
         raise UserError("'instances' must be a list with at least one entry")
@@ -101,7 +104,7 @@ def _columns(specs, instances):
     return {name: [row[name] for row in rows] for name in specs}
 
 
-def _named(specs, value):
+def _named(specs: dict, value: Any) -> dict:
     """An object of the inputs' values; that of a single input may be left without its name."""
     if isinstance(value, dict) and set(value) == set(specs):
         return value
@@ -110,7 +113,9 @@ def _named(specs, value):
     return dict.fromkeys(specs, value)
 
 
-def _call(model, endpoint, specs, values):
+def _call(
+    model: SavedModelClassifier, endpoint: str, specs: dict, values: object
+) -> dict[str, list]:
     values = _named(specs, values)
     arrays = {name: _array(name, values[name], spec) for name, spec in specs.items()}
     if endpoint == "sample" and len(arrays["labels"]) > _MAX_SAMPLES:
@@ -131,7 +136,7 @@ def _call(model, endpoint, specs, values):
     return {name: output.tolist() for name, output in outputs.items()}
 
 
-def _array(name, value, spec):
+def _array(name: str, value: Any, spec: Any) -> np.ndarray:
     wanted = spec.dtype.as_numpy_dtype
     try:
         if spec.dtype.name == "string":

@@ -4,7 +4,7 @@ import re
 import signal
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import keras
 import numpy as np
@@ -100,7 +100,7 @@ class Checkpoints:
         step = f"-step-{progress.step:05d}" if progress.step else ""
         return self.folder / f"epoch-{progress.epoch:04d}{step}.npz"
 
-    def _assign(self, model, state, progress):
+    def _assign(self, model: keras.Model, state: dict[str, np.ndarray], progress: Progress) -> None:
         variables = _variables(model, with_metrics=progress.step > 0)
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         if shapes != {name: value.shape for name, value in state.items()}:
@@ -142,11 +142,11 @@ class StopOnSignal:
     A second signal ends the program at once.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._received = 0
         self._old_handlers = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         # Python lets only the main thread handle signals; elsewhere there is nothing to do.
         if threading.current_thread() is threading.main_thread():
             self._old_handlers = {
@@ -155,11 +155,11 @@ class StopOnSignal:
             }
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
 
-    def _handle(self, number, frame):
+    def _handle(self, number: int, frame: object) -> None:
         if self._received:
             signal.signal(number, self._old_handlers[number])
             signal.raise_signal(number)
@@ -191,13 +191,13 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.stop = stop
         self._epoch = 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
         if self.batches.first_step:
             # `fit` has just set the metrics to zero; the checkpoint knows what they were.
             self.checkpoints.restore(self.model)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         # The logs hold means over the epoch so far, in which NaN and infinity stay.
         if not np.isfinite(float(logs["loss"])):
             self._refuse(batch)
@@ -209,7 +209,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
             self.checkpoints.save(self.model, progress)
             raise TrainingStopped(number)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.checkpoints.save(self.model, Progress(epoch + 1))
         if number := self.stop.received():
             raise TrainingStopped(number)

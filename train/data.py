@@ -1,6 +1,7 @@
 """What a training starts from: the data, said aloud and for `config.json`, and the preset."""
 
 from pathlib import Path
+from typing import Any
 
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
@@ -73,13 +74,15 @@ def load_larger(options: Options, dataset: Dataset, margin: int) -> Dataset | No
     return _load(options, (height + margin, width + margin), channels)
 
 
-def _load(options, image_size, channels):
+def _load(
+    options: Options, image_size: int | tuple[int, int] | None, channels: int | None
+) -> Dataset:
     if options.data is None:
         raise UserError("Which images? Expected the option --data")
     return load_dataset(options.data, image_size=image_size, channels=channels, **_how(options))
 
 
-def _how(options):
+def _how(options: Options) -> dict[str, Any]:
     return {
         "seed": options.seed or 0,
         "resize": options.resize or "center_crop",

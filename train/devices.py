@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -51,7 +51,7 @@ def on_devices(count: int | None) -> Iterator[Devices | None]:
         yield Devices(len(names), distribution.data_shard_id, distribution.num_processes)
 
 
-def _device_names(count, several):
+def _device_names(count: int | None, several: bool) -> tuple[str, ...]:
     backend = keras.backend.backend()
     supported = ("jax",) if several else ("tensorflow", "jax")
     if backend not in supported:
@@ -73,7 +73,7 @@ def _device_names(count, several):
 
 
 @functools.cache
-def _mirrored(names):
+def _mirrored(names: tuple[str, ...]) -> Any:
     # One in a process: a second one numbers its collective operations from the start again, and
     # TensorFlow takes them for those of the first, of other shapes.
     import tensorflow as tf
@@ -127,10 +127,10 @@ class DivisibleSequence(keras.utils.PyDataset):
         sizes = (batches.batch_size, len(batches.rows(len(batches) - 1)))
         self._weighted = any(size % devices.count for size in sizes)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         images, labels = self.batches[index]
         count = len(images)
         filled = count + -count % self.devices.count

@@ -75,7 +75,7 @@ class ValidationMonitor(keras.callbacks.Callback):
         of = "all" if count == self.total else f"{count} (--max-validation-examples) of"
         return f"After each epoch, val_…: {of} {self.total} validation images, averaged weights."
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         measured = self._measure()
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in measured.items()})
@@ -114,10 +114,10 @@ class HistoryFile(keras.callbacks.Callback):
         self.path = Path(path)
         self._start = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._start = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         earlier = [row for row in read_history(self.path) if row["epoch"] <= epoch]
         seconds = round(time.perf_counter() - self._start, 3)
         row = {"epoch": epoch + 1, "seconds": seconds}
@@ -145,7 +145,7 @@ class EventWriter:
         """Writes an image, uint8 `[height, width, channels]`, 0 to 255."""
         self.add(summary.image(tag, pixels, dataformats="HWC"), step)
 
-    def __del__(self):
+    def __del__(self) -> None:
         self._writer.close()
 
 
@@ -186,7 +186,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         """Writes the first of the images that are trained on."""
         self._train.image("training_images", image_grid(images[: self.TRAINING_IMAGES]), 0)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         for name, value in {**(logs or {}), "learning_rate": rate}.items():
             writer = self._validation if name.startswith("val_") else self._train

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from typer import Option
@@ -313,7 +313,7 @@ def with_options(declaration: type) -> Callable:
 
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
-        def command(**values):
+        def command(**values: Any) -> None:
             return function(declaration(**values))
 
         command.__signature__ = inspect.signature(declaration)

@@ -1,5 +1,7 @@
 """Training a model of the family into a run folder, and the class biases at the end."""
 
+from typing import Any
+
 import keras
 
 from keras_pixelcnnpp import backend
@@ -72,7 +74,7 @@ def train_pixelcnnpp(
     return model
 
 
-def _make_model(dataset, num_classes, **options):
+def _make_model(dataset: Dataset, num_classes: int, **options: Any) -> AutoregressiveModel:
     require_choice("network", options["network"], NETWORKS)
     kind = NETWORKS[options.pop("network")]
     options["class_names"] = dataset.class_names if num_classes else None

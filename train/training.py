@@ -11,7 +11,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
-from keras_pixelcnnpp.train.checkpoints import TrainingStopped
+from keras_pixelcnnpp.train.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
 from keras_pixelcnnpp.train.devices import Devices, on_devices, own_folder
 from keras_pixelcnnpp.train.loop import Start
@@ -36,7 +36,7 @@ def train_model(options: PixelCNNOptions) -> None:
         _train_model(options, RunFolder(folder), devices)
 
 
-def _train_model(options: PixelCNNOptions, run: RunFolder, devices: Devices | None):
+def _train_model(options: PixelCNNOptions, run: RunFolder, devices: Devices | None) -> None:
     start, config = _start(options, devices), run.read_config() if options.resume else {}
     options = as_begun(options, config, "pixelcnnpp") if config else options
     if "pixelcnnpp" in config and options.preset is None:
@@ -95,7 +95,7 @@ def _start(options: Options, devices: Devices | None = None) -> Start:
 
 
 @contextmanager
-def stoppable(checkpoints) -> Iterator[None]:
+def stoppable(checkpoints: Checkpoints) -> Iterator[None]:
     """Ends the command as a shell expects it, when a signal stopped the training."""
     try:
         yield

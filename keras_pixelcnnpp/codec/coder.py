@@ -3,11 +3,13 @@
 import threading
 import types
 from collections.abc import Callable
+from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import compiled, host_function, sums_in_order
+from keras_pixelcnnpp.backend import Nest, Tensor, Tensors, compiled, host_function, sums_in_order
 from keras_pixelcnnpp.errors import not_installed
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
@@ -42,7 +44,7 @@ class PixelCoder:
     uint8 levels `(batch, height, width, channels)`.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model):
         self.model = model
         self.incremental_pass = IncrementalPass(model)
         self.compiled = compiled(self, model.variables)
@@ -68,7 +70,7 @@ class PixelCoder:
             encoder.encode(labels, constriction.stream.model.Uniform(self.model.num_classes))
         sub_pixels = iter(images.reshape(len(images), -1).T.astype("int32", order="C"))
 
-        def turn(log_probs):
+        def turn(log_probs: np.ndarray) -> np.ndarray:
             levels = next(sub_pixels)
             encoder.encode(levels, _by_counts(), level_counts(log_probs[: len(levels)]))
             return levels
@@ -87,7 +89,7 @@ class PixelCoder:
         words = np.frombuffer(stream, "<u4").astype("uint32")
         decoder = constriction.stream.queue.RangeDecoder(words)
 
-        def read(*distribution):
+        def read(*distribution: Any) -> np.ndarray:
             try:
                 return decoder.decode(*distribution)
             except AssertionError:  # this stream cannot be of these distributions
@@ -97,12 +99,18 @@ class PixelCoder:
         if self.model.num_classes > 1:
             labels = read(constriction.stream.model.Uniform(self.model.num_classes), count)
 
-        def turn(log_probs):
+        def turn(log_probs: np.ndarray) -> np.ndarray:
             return read(_by_counts(), level_counts(log_probs[:count]))
 
         return self._run(turn, labels, batch_size, tick)[:count], labels
 
-    def _run(self, turn, labels, batch_size, tick):
+    def _run(
+        self,
+        turn: Callable[[np.ndarray], np.ndarray],
+        labels: np.ndarray,
+        batch_size: int,
+        tick: Callable[[], None],
+    ) -> np.ndarray:
         """The pass; images that fill the batch up are all zeros and are not coded."""
         filled = np.zeros(batch_size, "int32")
         filled[: len(labels)] = labels
@@ -110,7 +118,7 @@ class PixelCoder:
             self.running.turn, self.running.tick = turn, tick
             return ops.convert_to_numpy(self.compiled({"label": filled}))
 
-    def __call__(self, inputs):
+    def __call__(self, inputs: Tensors) -> Tensor:
         labels = inputs["label"]
         self.running.levels = []
         levels, _ = self.incremental_pass.run(
@@ -120,7 +128,9 @@ class PixelCoder:
         )
         return ops.cast(ops.transpose(levels, (2, 0, 1, 3)), "uint8")
 
-    def _choose(self, parameters, row, column, carry):
+    def _choose(
+        self, parameters: Tensor, row: Tensor, column: Tensor, carry: Nest
+    ) -> tuple[Tensor, Nest]:
         """Has the levels of one pixel coded, or those that are final of them."""
         distribution = self.model.distribution
         parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
@@ -135,7 +145,7 @@ class PixelCoder:
         unknown = [ops.zeros_like(levels[0])] * (distribution.channels - len(levels))
         return ops.concatenate([*levels, *unknown], axis=-1), carry
 
-    def _turn(self, log_probs):
+    def _turn(self, log_probs: np.ndarray) -> np.ndarray:
         # An array of JAX's at first, of which a slice would be a computation within this one.
         log_probs = np.asarray(log_probs)
         levels = np.zeros((len(log_probs), 1), "float32")
@@ -145,7 +155,7 @@ class PixelCoder:
         return levels
 
 
-def _by_counts():
+def _by_counts() -> Any:
     # "Perfect" would take longer and gain nothing: counts are whole already.
     return constriction.stream.model.Categorical(perfect=False)
 

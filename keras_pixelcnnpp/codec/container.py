@@ -17,12 +17,15 @@ import json
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.backend import device_name, progress, versions
 from keras_pixelcnnpp.checks import checked_images, require_integer
@@ -61,9 +64,9 @@ class Compressed:
 
 
 def compress_images(
-    model,
+    model: keras.Model,
     images: np.ndarray,
-    labels: np.ndarray | None = None,
+    labels: ArrayLike | None = None,
     names: list[str] | None = None,
     batch_size: int = 100,
     verbose: int | str = "auto",
@@ -130,7 +133,7 @@ def compress_images(
 
 
 def decompress_images(
-    model, data: bytes, verbose: int | str = "auto"
+    model: keras.Model, data: bytes, verbose: int | str = "auto"
 ) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """Reads what `compress_images` wrote; see `AutoregressiveModel.decompress`.
 
@@ -176,7 +179,7 @@ def decompress_images(
     return images, np.concatenate(labels), header["names"]
 
 
-def model_checksum(model) -> str:
+def model_checksum(model: keras.Model) -> str:
     """SHA-256, in hexadecimal, of all that p(x | y) depends on: configuration and weights."""
     config = {"class": type(model).__name__, **model.get_config()}
     config = {name: value for name, value in config.items() if name not in NOT_OF_IMAGES}
@@ -189,7 +192,7 @@ def model_checksum(model) -> str:
     return digest.hexdigest()
 
 
-def _coder(model, batch_size):
+def _coder(model: keras.Model, batch_size: int) -> PixelCoder:
     # One for each batch size: asked for a second one, TensorFlow would compile for any, and that
     # may round otherwise.
     coders = model._compiled_functions.coders
@@ -198,21 +201,21 @@ def _coder(model, batch_size):
     return coders[batch_size]
 
 
-def _tick(model, passes, verbose):
+def _tick(model: keras.Model, passes: int, verbose: int | str) -> Callable[[], None]:
     return progress(passes * math.prod(model.image_shape), verbose, "sub-pixel")
 
 
-def _digest(body):
+def _digest(body: bytes) -> bytes:
     return hashlib.sha256(body).digest()[:DIGEST_BYTES]
 
 
-def _written_by():
+def _written_by() -> dict[str, str]:
     """What may round floats otherwise."""
     constriction = metadata.version("constriction")
     return {**versions(), "constriction": constriction, "device": device_name()}
 
 
-def _opened(data):
+def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
     """The header and what follows it, if the file is whole."""
     start = len(MAGIC) + DIGEST_BYTES
     if not isinstance(data, bytes):
@@ -233,7 +236,7 @@ def _opened(data):
     return header, rest
 
 
-def _check(header, size):
+def _check(header: dict[str, Any], size: int) -> None:
     """Raises unless what the header says of what follows it adds up."""
     count, batch_size = header["count"], header["batch_size"]
     lengths, names = header["streams"], header["names"]

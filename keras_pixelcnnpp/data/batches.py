@@ -81,10 +81,10 @@ class ImageBatches(keras.utils.PyDataset):
         self.first_step = 0
         self.set_epoch(0)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch_size) - self.first_step
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         rows = self.rows(index)
         images = self.images[rows]
         if self.larger_images is not None:
@@ -126,7 +126,7 @@ class ImageBatches(keras.utils.PyDataset):
         """Goes on to the next epoch. Keras calls it."""
         self.set_epoch(self.epoch + 1)
 
-    def _crops(self, rows):
+    def _crops(self, rows: np.ndarray) -> np.ndarray:
         height, width = self.images.shape[1:3]
         return np.stack(
             [
@@ -151,10 +151,10 @@ class SetEpoch(keras.callbacks.Callback):
         super().__init__()
         self.batches = batches
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.batches.set_epoch(epoch)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         # Under torch, Keras's dropout uses torch's global generator, which no checkpoint
         # knows of. Elsewhere a SeedGenerator is part of the model; and TensorFlow, given a new
         # global seed, prepares every compiled function anew, which takes seconds.

@@ -58,7 +58,7 @@ class LabeledImages:
     labels: np.ndarray
     paths: tuple[str, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(
@@ -72,7 +72,7 @@ class LabeledImages:
                 f"shape={labels.shape} and dtype={labels.dtype}, {len(self.paths)} paths"
             )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
     def take(self, rows: np.ndarray | slice) -> "LabeledImages":
@@ -164,7 +164,8 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Triple of integers `(height, width, channels)`."""
-        return tuple(int(size) for size in next(iter(self.splits.values())).images.shape[1:])
+        height, width, channels = next(iter(self.splits.values())).images.shape[1:]
+        return height, width, channels
 
     def split(self, name: str) -> LabeledImages:
         """Returns the images of one split.
@@ -282,7 +283,9 @@ def with_missing_splits(
     return splits | {"train": train, "validation": validation}, (note,)
 
 
-def _split_in_three(images, seed):
+def _split_in_three(
+    images: LabeledImages, seed: int
+) -> tuple[dict[str, LabeledImages], tuple[str, ...]]:
     try:
         rest, held_out = images.hold_out(0.2, seed)
         validation, test = held_out.hold_out(0.5, seed)

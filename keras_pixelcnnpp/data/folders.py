@@ -8,8 +8,10 @@ import csv
 import os
 import re
 from collections import Counter, namedtuple
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +35,8 @@ _INTEGER = re.compile("-?[0-9]{1,9}")  # int() takes "1_0" and digits of other s
 
 # An image file that is not read yet: its path below the folder, and where that was found.
 Listed = namedtuple("Listed", ("path", "label", "place"))
+# The classes, the files of each split, and lines for the user.
+Listing = tuple[tuple[str, ...], dict[str, list[Listed]], list[str]]
 
 
 def load_folder(
@@ -72,7 +76,7 @@ def load_folder(
     """
     has_csv = any(folder.glob("[!.]*.csv"))
     class_names, listed, notes = (_list_csv_files if has_csv else _list_class_folders)(folder)
-    how = {"resize": resize, "white_level": white_level}
+    how: dict[str, Any] = {"resize": resize, "white_level": white_level}
     splits, of_reading = _read(folder, listed, image_shape, skip_corrupted, **how)
     notes = (*of_reading, *notes)
     if image_shape[2] == 3 and all(map(_is_gray, splits.values())):
@@ -80,11 +84,18 @@ def load_folder(
     return Dataset(folder.resolve().name, class_names, splits, notes)
 
 
-def _is_gray(split):
+def _is_gray(split: LabeledImages) -> bool:
     return (split.images[..., :1] == split.images[..., 1:]).all()
 
 
-def _read(folder, listed, image_shape, skip_corrupted, resize, white_level):
+def _read(
+    folder: Path,
+    listed: dict[str, list[Listed]],
+    image_shape: tuple[int, int, int],
+    skip_corrupted: bool,
+    resize: str,
+    white_level: int | None,
+) -> tuple[dict[str, LabeledImages], list[str]]:
     """Returns the images of each split, and lines for the user."""
     height, width, channels = image_shape
     splits, bad, reshaped = {}, [], 0
@@ -122,7 +133,7 @@ def _read(folder, listed, image_shape, skip_corrupted, resize, white_level):
     return splits, notes
 
 
-def _list_class_folders(folder):
+def _list_class_folders(folder: Path) -> Listing:
     """Returns the classes, the files of each split (or all of them), and lines for the user."""
     folders_here = [path.name for path in _subfolders(folder)]
     names = named_splits(name for name in folders_here if name.lower() in SPLIT_NAMES)
@@ -162,7 +173,7 @@ def _list_class_folders(folder):
     return class_names, listed, notes
 
 
-def _files_by_class(folder, skipped):
+def _files_by_class(folder: Path, skipped: Counter) -> dict[str, list[Path]]:
     """Returns the image files below each folder in `folder`, by its name; counts others."""
     found = {}
     for subfolder in _subfolders(folder):
@@ -172,7 +183,9 @@ def _files_by_class(folder, skipped):
     return found
 
 
-def _labeled(folder, by_class, class_names):
+def _labeled(
+    folder: Path, by_class: dict[str, list[Path]], class_names: Sequence[str]
+) -> list[tuple[Path, int]]:
     for name, files in by_class.items():
         if files and name not in class_names:
             raise UserError(
@@ -182,11 +195,11 @@ def _labeled(folder, by_class, class_names):
     return [(path, class_names.index(name)) for name, files in by_class.items() for path in files]
 
 
-def _is_image(path):
+def _is_image(path: PurePath) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def _subfolders(folder):
+def _subfolders(folder: Path) -> list[Path]:
     return sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
@@ -210,7 +223,7 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def _list_csv_files(folder):
+def _list_csv_files(folder: Path) -> Listing:
     """Returns the classes, what the CSV file of each split lists, and lines for the user."""
     files = {path.stem: path.name for path in sorted(folder.glob("[!.]*.csv"))}
     order = list(SPLIT_NAMES)  # the training split first
@@ -237,7 +250,9 @@ def _list_csv_files(folder):
     return *_with_labels(listed), notes if others else []
 
 
-def _with_labels(listed):
+def _with_labels(
+    listed: dict[str, list[Listed]],
+) -> tuple[tuple[str, ...], dict[str, list[Listed]]]:
     """Returns the classes, and the rows with integers where they had texts as labels."""
     rows = [row for of_split in listed.values() for row in of_split if row.label not in ("", "-1")]
     names = [row for row in rows if not _INTEGER.fullmatch(row.label)]
@@ -268,7 +283,7 @@ def _with_labels(listed):
     return class_names, listed
 
 
-def _list_csv(folder, name):
+def _list_csv(folder: Path, name: str) -> list[Listed]:
     """Returns what a CSV file lists; the labels are texts."""
     file = folder / name
     try:
@@ -295,7 +310,7 @@ def _list_csv(folder, name):
     return rows if below == "." else [row._replace(path=f"{below}/{row.path}") for row in rows]
 
 
-def _columns(place, fields):
+def _columns(place: str, fields: list[str]) -> tuple[tuple[int, int | None], bool]:
     """Returns where path and label (`None` without one) stand, and whether this is a header."""
     if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2:
         return (0, 1 if len(fields) > 1 else None), False
@@ -313,7 +328,7 @@ def _columns(place, fields):
     return (path, label), True
 
 
-def _place_of(folder, stem, rows):
+def _place_of(folder: Path, stem: str, rows: list[Listed]) -> Path:
     """Returns the folder that the paths are relative to: this, that of the split, or the only one.
 
     A file that isn't there is told of later.
@@ -325,7 +340,7 @@ def _place_of(folder, stem, rows):
     return below[0] if len(below) == 1 else folder
 
 
-def _has_any(folder, rows):
+def _has_any(folder: Path, rows: list[Listed]) -> bool:
     for row in rows[:100]:
         with suppress(UserError):
             return bool(file_inside(folder, row.path))

@@ -188,7 +188,7 @@ def check_channels(shape: Sequence[int]) -> None:
         )
 
 
-def _content(path):
+def _content(path: str | Path) -> bytes:
     path = Path(path)
     # Opening a pipe or a device would wait for ever.
     if path.exists() and not path.is_file():
@@ -196,13 +196,13 @@ def _content(path):
     return path.read_bytes()
 
 
-def _refuse_scans(image, content):
+def _refuse_scans(image: Image.Image, content: bytes) -> None:
     scans = len(SCAN_HEADER.findall(content)) if image.format in ("JPEG", "MPO") else 0
     if scans * image.width * image.height > MAX_SCANNED_PIXELS:
         raise UserError(f"{scans} scans are too many to be decoded safely")
 
 
-def _converted(image, channels, white_level=None):
+def _converted(image: Image.Image, channels: int, white_level: int | None = None) -> Image.Image:
     """Returns `image` in gray or RGB."""
     mode = "L" if channels == 1 else "RGB"
     if image.mode.startswith(("I", "F")):

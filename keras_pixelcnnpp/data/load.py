@@ -3,6 +3,7 @@
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -108,7 +109,11 @@ def load_dataset(
     if str(source) in CLASS_NAMES:
         dataset = load_built_in(str(source))
     elif path.is_dir():
-        how = {"resize": resize, "skip_corrupted": skip_corrupted, "white_level": white_level}
+        how: dict[str, Any] = {
+            "resize": resize,
+            "skip_corrupted": skip_corrupted,
+            "white_level": white_level,
+        }
         dataset = load_folder(path, (*size, channels or 3), **how)
     elif path.is_file() and path.suffix == ".npz":
         dataset = load_npz(path)
@@ -117,7 +122,7 @@ def load_dataset(
             f"No such folder or .npz file: {path} (built in are: {', '.join(CLASS_NAMES)})"
         )
 
-    def converted(split):
+    def converted(split: LabeledImages) -> LabeledImages:
         own = split.images.shape[1:3] if image_size is None else size
         return replace(split, images=resize_images(split.images, own, channels, resize))
 
@@ -132,7 +137,7 @@ def load_dataset(
     return replace(dataset, splits=splits, notes=notes)
 
 
-def _dark_note(splits):
+def _dark_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
     brightest = max(split.images.max(initial=0) for split in splits.values())
     if not 0 < brightest <= 64:
         return ()
@@ -192,7 +197,7 @@ def load_built_in(name: str) -> Dataset:
     return _dataset_of_arrays(name, {**arrays, "class_names": np.array(CLASS_NAMES[name])})
 
 
-def _load_digits():
+def _load_digits() -> Dataset:
     from sklearn import datasets  # takes a second to import
 
     bunch = datasets.load_digits()
@@ -268,7 +273,9 @@ def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray]) -> Dataset:
     return Dataset(name, checked_class_names(class_names, num_classes), splits)
 
 
-def _split(arrays, split, name_of_images, name_of_labels):
+def _split(
+    arrays: dict[str, np.ndarray], split: str, name_of_images: str, name_of_labels: str
+) -> LabeledImages:
     given = images = arrays[name_of_images]
     if images.ndim == 3:
         images = images[..., None]

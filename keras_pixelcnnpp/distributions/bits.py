@@ -4,8 +4,12 @@ import math
 
 import numpy as np
 
+from keras_pixelcnnpp.backend import Tensor
 
-def bits_per_dim(log_likelihood, image_shape):
+
+def bits_per_dim(
+    log_likelihood: Tensor | np.ndarray | float, image_shape: tuple[int, int, int]
+) -> Tensor | np.ndarray:
     """Bits per dimension of log-likelihoods in nats.
 
     Args:
@@ -26,6 +30,6 @@ def bits_per_dim(log_likelihood, image_shape):
     return -log_likelihood / (math.prod(image_shape) * math.log(2.0))
 
 
-def bits_unit(num_levels):
+def bits_unit(num_levels: int) -> str:
     """`"bits/dim"`, with the number of levels where they are fewer than an image has."""
     return "bits/dim" if num_levels == 256 else f"bits/dim of {num_levels} levels"

@@ -13,7 +13,7 @@ from keras_pixelcnnpp.errors import invalid_argument
 tfp = import_tfp()
 
 
-class DiscretizedLogisticMixture(tfp.distributions.Distribution):
+class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignore[name-defined]
     """Distribution of the channels of one pixel: a mixture of discretized logistics.
 
     An event is the vector of channels of a pixel, whole levels from 0 to `num_levels - 1`. One
@@ -72,7 +72,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         )
 
     @classmethod
-    def _parameter_properties(cls, dtype, num_classes=None):
+    def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict[str, Any]:
         properties = tfp.util.ParameterProperties
         return {
             "mixture_parameters": properties(event_ndims=1),
@@ -100,18 +100,18 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         """Number of components."""
         return self._mixture.logits.shape[-1]
 
-    def _event_shape(self):
+    def _event_shape(self) -> Any:
         return tfp.distributions.Normal([0.0] * self._channels, 1.0).batch_shape
 
-    def _event_shape_tensor(self):
+    def _event_shape_tensor(self) -> np.ndarray:
         return np.array([self._channels], "int32")
 
-    def _log_prob(self, value):
+    def _log_prob(self, value: Tensor) -> Tensor:
         if value.shape[-1] != self._channels:
             raise invalid_argument("value", value, f"{self._channels} levels on its last axis")
         return logistic_mixture.log_prob(self._parameters_tensor, value, self._num_levels)
 
-    def _sample_control_dependencies(self, value):
+    def _sample_control_dependencies(self, value: Tensor) -> list:
         if not self.validate_args:
             return []
         levels = ops.cast(value, self.dtype)
@@ -126,7 +126,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
             raise ValueError(message)
         return []
 
-    def _sample_n(self, n, seed=None):
+    def _sample_n(self, n: int | Tensor, seed: Any = None) -> Tensor:
         seed = tfp.random.sanitize_seed(seed)
         batch_shape = tuple(self._parameters_tensor.shape[:-1])
         count = self.num_mixtures + self._channels

@@ -14,9 +14,12 @@ are `(..., channels)`, whose leading axes broadcast to those of the parameters. 
 tensor `(..., 1)`, or `None` for 1; all methods mean the same by it.
 """
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import require_choice, require_integer
 from keras_pixelcnnpp.distributions import logistic_mixture
 
@@ -70,17 +73,29 @@ class LogisticMixtureHead(Head):
         noise_size = num_mixtures + channels
         super().__init__(channels, num_levels, num_parameters, noise_size, "logistic_mixture")
 
-    def log_prob(self, parameters, levels, temperature=None):
+    def log_prob(
+        self, parameters: Tensor, levels: Tensor, temperature: Tensor | None = None
+    ) -> Tensor:
         """Log-probability of pixels, all their channels together: `(...)`, nats."""
         return logistic_mixture.log_prob(parameters, levels, self.num_levels, temperature)
 
-    def sample(self, parameters, noise, temperature=1.0):
+    def sample(
+        self, parameters: Tensor, noise: Tensor, temperature: float | Tensor = 1.0
+    ) -> Tensor:
         """Samples pixels `(..., channels)`, floats; see `logistic_mixture.sample`."""
         return logistic_mixture.sample(
             parameters, noise, self.channels, self.num_levels, temperature
         )
 
-    def level_log_probs(self, parameters, earlier, temperature=None, first=0, size=1, count=None):
+    def level_log_probs(
+        self,
+        parameters: Tensor,
+        earlier: Sequence[Tensor],
+        temperature: Tensor | None = None,
+        first: int | Tensor = 0,
+        size: int = 1,
+        count: int | None = None,
+    ) -> Tensor:
         """Nats `(..., count)`; see `logistic_mixture.level_log_probs`."""
         return logistic_mixture.level_log_probs(
             parameters, earlier, self.channels, self.num_levels, temperature, first, size, count
@@ -111,7 +126,9 @@ class CategoricalHead(Head):
         https://arxiv.org/abs/1601.06759
     """
 
-    def __init__(self, channels, num_levels, num_mixtures=None, tables=True):
+    def __init__(
+        self, channels: int, num_levels: int, num_mixtures: int | None = None, tables: bool = True
+    ):
         super().__init__(channels, num_levels, channels * num_levels, channels, "head_tables")
         pairs = [(channel, earlier) for channel in range(channels) for earlier in range(channel)]
         names = [f"{channel}_given_{earlier}" for channel, earlier in pairs] if tables else []
@@ -124,7 +141,15 @@ class CategoricalHead(Head):
         for table in self.tables.values():
             table.build()
 
-    def level_log_probs(self, parameters, earlier, temperature=None, first=0, size=1, count=None):
+    def level_log_probs(
+        self,
+        parameters: Tensor,
+        earlier: Sequence[Tensor],
+        temperature: Tensor | None = None,
+        first: int | Tensor = 0,
+        size: int = 1,
+        count: int | None = None,
+    ) -> Tensor:
         """Nats `(..., count)`; see `logistic_mixture.level_log_probs`."""
         channel = len(earlier)
         logits = ops.split(parameters, self.channels, axis=-1)[channel]
@@ -143,7 +168,9 @@ class CategoricalHead(Head):
             logits = ops.logsumexp(logits, axis=-1)
         return ops.log_softmax(logits, axis=-1)
 
-    def log_prob(self, parameters, levels, temperature=None):
+    def log_prob(
+        self, parameters: Tensor, levels: Tensor, temperature: Tensor | None = None
+    ) -> Tensor:
         """Log-probability of pixels, all their channels together: `(...)`, nats."""
         levels = ops.broadcast_to(levels, (*ops.shape(parameters)[:-1], self.channels))
         parts = [levels[..., channel : channel + 1] for channel in range(self.channels)]
@@ -153,7 +180,9 @@ class CategoricalHead(Head):
             total = total + ops.take_along_axis(log_probs, ops.cast(own, "int32"), axis=-1)[..., 0]
         return total
 
-    def sample(self, parameters, noise, temperature=1.0):
+    def sample(
+        self, parameters: Tensor, noise: Tensor, temperature: float | Tensor = 1.0
+    ) -> Tensor:
         """Samples pixels; the temperature divides the logits. As `LogisticMixtureHead.sample`."""
         levels = []
         for channel in range(self.channels):
@@ -167,7 +196,7 @@ class CategoricalHead(Head):
 HEADS = {"logistic_mixture": LogisticMixtureHead, "categorical": CategoricalHead}
 
 
-def make_head(name: str, channels: int, num_levels: int, num_mixtures: int, tables: bool):
+def make_head(name: str, channels: int, num_levels: int, num_mixtures: int, tables: bool) -> Head:
     """The head of a name; `num_mixtures` matters to one, `tables` to the other.
 
     Raises:
@@ -178,7 +207,7 @@ def make_head(name: str, channels: int, num_levels: int, num_mixtures: int, tabl
     return HEADS[name](channels, num_levels, num_mixtures, tables)
 
 
-def first_level_above(log_probs, uniform):
+def first_level_above(log_probs: Tensor, uniform: Tensor) -> Tensor:
     """Samples by inversion: the first level whose cumulative probability exceeds `uniform`.
 
     Args:

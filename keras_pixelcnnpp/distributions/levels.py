@@ -3,8 +3,10 @@
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.backend import Tensor
 
-def to_levels(images, num_levels):
+
+def to_levels(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
     """Maps images to the nearest of `num_levels` levels: `round(x (num_levels - 1) / 255)`.
 
     Args:
@@ -26,7 +28,7 @@ def to_levels(images, num_levels):
     return _cast((_cast(images, "int32") * (2 * steps) + 255) // 510, "uint8")
 
 
-def to_images(levels, num_levels):
+def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
     """Maps levels to images: `round(255 level / (num_levels - 1))`, which `to_levels` undoes.
 
     Args:
@@ -40,12 +42,12 @@ def to_images(levels, num_levels):
     return _cast((_cast(levels, "int32") * 510 + steps) // (2 * steps), "uint8")
 
 
-def quantize(images, num_levels):
+def quantize(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
     """What a model of `num_levels` keeps of images: they, in so many values of 0 to 255."""
     return to_images(to_levels(images, num_levels), num_levels)
 
 
-def _cast(values, dtype):
+def _cast(values: np.ndarray | Tensor, dtype: str) -> np.ndarray | Tensor:
     # Of an array, `ops.cast` would make a tensor.
     is_array = isinstance(values, np.ndarray)
     return values.astype(dtype, copy=False) if is_array else ops.cast(values, dtype)

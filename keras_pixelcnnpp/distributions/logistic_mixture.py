@@ -16,9 +16,12 @@ The last axis of the parameters holds, in this order, for `M` mixture components
 Reference: Salimans et al. 2017, PixelCNN++, section 2.1 and 2.2.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from keras import ops
+
+from keras_pixelcnnpp.backend import Tensor
 
 MIN_LOG_SCALE = -7.0
 
@@ -30,12 +33,12 @@ class LogisticMixture(NamedTuple):
     channel; `coefficients` is a list of C(C-1)/2, already through the tanh.
     """
 
-    logits: object
-    means: list
-    log_scales: list
-    coefficients: list
+    logits: Tensor
+    means: list[Tensor]
+    log_scales: list[Tensor]
+    coefficients: list[Tensor]
 
-    def mean_of(self, channel, earlier):
+    def mean_of(self, channel: int, earlier: Sequence[Tensor]) -> Tensor:
         """Mean `(..., M)` of a channel, shifted linearly by the scaled values of those before."""
         mean = self.means[channel]
         first = channel * (channel - 1) // 2
@@ -44,12 +47,12 @@ class LogisticMixture(NamedTuple):
         return mean
 
 
-def num_parameters(num_mixtures, channels):
+def num_parameters(num_mixtures: int, channels: int) -> int:
     """Number of parameters of one pixel."""
     return num_mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
 
 
-def split(parameters, channels, temperature=None):
+def split(parameters: Tensor, channels: int, temperature: Tensor | None = None) -> LogisticMixture:
     """Takes the last axis of `parameters` apart into a `LogisticMixture`, of a temperature."""
     parts = num_parameters(1, channels)
     if parameters.shape[-1] % parts:
@@ -73,18 +76,20 @@ def split(parameters, channels, temperature=None):
     )
 
 
-def scale_to_unit(levels, num_levels, dtype="float32"):
+def scale_to_unit(levels: Tensor, num_levels: int, dtype: str = "float32") -> Tensor:
     """Maps levels 0 … num_levels − 1 to [−1, 1]."""
     return ops.cast(levels, dtype) * (2.0 / (num_levels - 1)) - 1.0
 
 
-def round_to_level(values, num_levels):
+def round_to_level(values: Tensor, num_levels: int) -> Tensor:
     """Maps values of [−1, 1], or beyond, to the nearest level, as a float."""
     levels = ops.round((values + 1.0) * ((num_levels - 1) / 2.0))
     return ops.clip(levels, 0.0, num_levels - 1.0)
 
 
-def log_probability_of_level(values, means, log_scales, num_levels):
+def log_probability_of_level(
+    values: Tensor, means: Tensor, log_scales: Tensor, num_levels: int
+) -> Tensor:
     """Logarithm of the probability that a logistic variable falls into the bin of `values`.
 
     With half a bin `h`, `b = (x + h - mean) / s` and `a = (x - h - mean) / s`,
@@ -107,7 +112,9 @@ def log_probability_of_level(values, means, log_scales, num_levels):
     return ops.where(at_lowest, log_below, ops.where(at_highest, log_above, log_inner))
 
 
-def interval_probabilities(means, log_scales, num_levels, first, size, count):
+def interval_probabilities(
+    means: Tensor, log_scales: Tensor, num_levels: int, first: int | Tensor, size: int, count: int
+) -> Tensor:
     """Probabilities of `count` intervals of `size` levels, from level `first` on.
 
     The formula of `log_probability_of_level`, of wider bins, without logarithms.
@@ -137,7 +144,9 @@ def interval_probabilities(means, log_scales, num_levels, first, size, count):
     return ops.where(lowest < 1, below, inner)
 
 
-def component_log_probabilities(mixture, levels, num_levels):
+def component_log_probabilities(
+    mixture: LogisticMixture, levels: Tensor, num_levels: int
+) -> Tensor:
     """Log-probability of each pixel under each component: `(..., M)`, nats."""
     channels = levels.shape[-1]
     values = scale_to_unit(levels, num_levels, mixture.logits.dtype)
@@ -153,7 +162,9 @@ def component_log_probabilities(mixture, levels, num_levels):
     return total
 
 
-def log_prob(parameters, levels, num_levels, temperature=None):
+def log_prob(
+    parameters: Tensor, levels: Tensor, num_levels: int, temperature: Tensor | None = None
+) -> Tensor:
     """Log-probability of each pixel, all its channels together.
 
     Args:
@@ -172,7 +183,13 @@ def log_prob(parameters, levels, num_levels, temperature=None):
     )
 
 
-def sample(parameters, noise, channels, num_levels, temperature=1.0):
+def sample(
+    parameters: Tensor,
+    noise: Tensor,
+    channels: int,
+    num_levels: int,
+    temperature: float | Tensor = 1.0,
+) -> Tensor:
     """Samples pixels: the component first, then channel by channel.
 
     Each sub-pixel is rounded to its level before the next one sees it, so that a sample follows
@@ -203,8 +220,15 @@ def sample(parameters, noise, channels, num_levels, temperature=1.0):
 
 
 def level_log_probs(
-    parameters, earlier, channels, num_levels, temperature=None, first=0, size=1, count=None
-):
+    parameters: Tensor,
+    earlier: Sequence[Tensor],
+    channels: int,
+    num_levels: int,
+    temperature: Tensor | None = None,
+    first: int | Tensor = 0,
+    size: int = 1,
+    count: int | None = None,
+) -> Tensor:
     """Log-probability of every level of one sub-pixel, given the earlier ones of its pixel.
 
     The earlier sub-pixels shift the means, and say which components are likely.
@@ -243,7 +267,7 @@ def level_log_probs(
     return ops.log(probabilities / ops.sum(probabilities, axis=-1, keepdims=True))
 
 
-def _of_component(parameters, chosen, num_mixtures):
+def _of_component(parameters: Tensor, chosen: Tensor, num_mixtures: int) -> Tensor:
     """The parameters of one component, those of a mixture of one."""
     leading = [-1 if size is None else size for size in parameters.shape[:-1]]
     parts = ops.reshape(parameters, (*leading, parameters.shape[-1] // num_mixtures, num_mixtures))

@@ -72,7 +72,7 @@ def decode_image(
     return tf.ensure_shape(image, image_shape)
 
 
-def _cropped(pixels, height, width):
+def _cropped(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """The middle, of the aspect ratio of `height` × `width`, to the pixel that `fit_image` cuts."""
     size = tf.shape(pixels)
     # Doubles: as Python divides, and `tf.round` rounds halves as Python does.
@@ -83,7 +83,7 @@ def _cropped(pixels, height, width):
     return pixels[top : top + wanted[0], left : left + wanted[1]]
 
 
-def _decode(content):
+def _decode(content: tf.Tensor) -> tf.Tensor:
     """Decodes to uint8 `(height, width, 3)`; transparent images are laid on white."""
     # Before any byte is looked at: TensorFlow's own error would quote the file.
     length = tf.strings.length(content)
@@ -105,14 +105,14 @@ def _decode(content):
     return tf.ensure_shape(pixels, (None, None, 3))
 
 
-def _png_size(content):
+def _png_size(content: tf.Tensor) -> tf.Tensor:
     """Height and width, int64 `(2,)`, from the header."""
     header = tf.strings.substr(content, 16, 8)
     sides = tf.io.decode_raw(header, tf.int32, little_endian=False)
     return tf.reverse(tf.cast(tf.ensure_shape(sides, (2,)), tf.int64), [0])
 
 
-def _size_checks(size, content, is_jpeg):
+def _size_checks(size: tf.Tensor, content: tf.Tensor, is_jpeg: tf.Tensor) -> list[tf.Operation]:
     values = tf.io.decode_raw(content, tf.uint8)
     # As `SCAN_HEADER` in data/images.py.
     first, second, high, low, components = (values[at : at - 5] for at in range(5))
@@ -128,12 +128,12 @@ def _size_checks(size, content, is_jpeg):
     ]
 
 
-def _jpeg(content):
+def _jpeg(content: tf.Tensor) -> tf.Tensor:
     # The default is faster, and off by up to four steps.
     return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
 
-def _png(content):
+def _png(content: tf.Tensor) -> tf.Tensor:
     # With a number of channels given, TensorFlow would leave less than 8 bits unscaled.
     pixels = tf.io.decode_png(content)
     has_alpha = tf.shape(pixels)[2] % 2 == 0
@@ -142,7 +142,7 @@ def _png(content):
     return tf.broadcast_to(pixels, (size[0], size[1], 3))
 
 
-def _on_white(pixels):
+def _on_white(pixels: tf.Tensor) -> tf.Tensor:
     """Lays uint8 `(height, width, 2 or 4)` on white, rounded as Pillow does."""
     # In 16 bits, which just suffice: images may be large.
     color = tf.cast(pixels[:, :, :-1], tf.uint16)
@@ -154,7 +154,7 @@ def _on_white(pixels):
     return tf.cast(tf.bitwise.right_shift(blended, shift), tf.uint8)
 
 
-def _gray(pixels):
+def _gray(pixels: tf.Tensor) -> tf.Tensor:
     """ITU-R 601 luma of uint8 `(height, width, 3)`, with the integers that Pillow uses."""
     red, green, blue = (tf.cast(pixels[:, :, channel, None], tf.int32) for channel in range(3))
     luma = 19595 * red + 38470 * green + 7471 * blue

@@ -85,7 +85,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
             tf.saved_model.save(module, str(temporary), signatures=signatures)
 
 
-def _check(model, path):
+def _check(model: keras.Model, path: Path) -> None:
     is_new = not path.exists() or (path.is_dir() and not any(path.iterdir()))
     if not is_new and not (path / "saved_model.pb").is_file():
         raise UserError(
@@ -109,36 +109,36 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     image_size = shape[0] * shape[1]
     of_image, of_class = tf.TensorSpec(()), tf.TensorSpec((num_classes,))
 
-    def classify(images):
+    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = {"log_likelihood": of_class, "probabilities": of_class, "bits_per_dim": of_image}
         at_once = _MAX_PIXELS // (image_size * num_classes)
         result = _in_parts(model.posterior_tensors, [images], at_once, outputs)
         class_id = tf.argmax(result["probabilities"], axis=1, output_type=tf.int32)
         return {"class_id": class_id, **result}
 
-    def classify_bytes(image_bytes):
+    def classify_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images, good = decode_images(image_bytes, shape, resize)
         return _without_bad(classify(images), good)
 
-    def log_prob(images, labels):
+    def log_prob(images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         same = tf.debugging.assert_equal(
             tf.shape(images)[0], tf.shape(labels)[0], "Expected one label for each image."
         )
         with tf.control_dependencies([same]):
             inputs = [tf.identity(images), _checked_labels(model, labels, lowest=0)]
 
-        def score(images, labels):
+        def score(images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"log_likelihood": model.log_likelihood(images, labels[:, None])[:, 0]}
 
         return _in_parts(score, inputs, _MAX_PIXELS // image_size, {"log_likelihood": of_image})
 
     # Not with XLA: it would compile for half a minute in the process of whoever calls this.
-    def sample(labels, seed, temperature):
+    def sample(labels: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor) -> dict[str, tf.Tensor]:
         positive = tf.debugging.assert_positive(temperature, "temperature must be positive.")
         with tf.control_dependencies([positive]):
             labels = _checked_labels(model, labels, lowest=-1)
 
-        def sample_part(labels, positions):
+        def sample_part(labels: tf.Tensor, positions: tf.Tensor) -> dict[str, tf.Tensor]:
             labels = tf.where(labels < 0, _random_classes(model, seed, positions), labels)
             temperatures = tf.fill(tf.shape(labels), temperature)
             noise = _noise(model, seed, positions)
@@ -164,16 +164,16 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     }
 
 
-def _endpoint(function: Callable, *specs: tf.TensorSpec):
+def _endpoint(function: Callable, *specs: tf.TensorSpec) -> Callable:
     """Traces a function of tensors; the graph refuses other shapes than those of `specs`."""
 
-    def checked(tensor, spec):
+    def checked(tensor: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
         # TensorFlow lets any shape in, and leaves out checks of what the signature says already.
         tensor = tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=None, name=spec.name)
         return tf.ensure_shape(tensor, spec.shape)
 
     @tf.function(autograph=False)
-    def endpoint(*tensors):
+    def endpoint(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         return function(*map(checked, tensors, specs))
 
     # Explicit signatures: inferred ones would give the labels the dtype of the images.
@@ -196,7 +196,9 @@ def _in_parts(
     count = tf.maximum(rows, 1)
     inputs = [tf.pad(x, [(0, count - rows), *[(0, 0)] * (len(x.shape) - 1)]) for x in inputs]
 
-    def compute_part(start, parts):
+    def compute_part(
+        start: tf.Tensor, parts: dict[str, tf.TensorArray]
+    ) -> tuple[tf.Tensor, dict[str, tf.TensorArray]]:
         computed = function(*(tensor[start : start + at_once] for tensor in inputs))
         return start + at_once, {
             name: part.write(start // at_once, computed[name]) for name, part in parts.items()
@@ -214,7 +216,7 @@ def _in_parts(
     return {name: part.concat()[:rows] for name, part in parts.items()}
 
 
-def _checked_labels(model, labels, lowest):
+def _checked_labels(model: keras.Model, labels: tf.Tensor, lowest: int) -> tf.Tensor:
     """The labels; the graph refuses those that are out of range."""
     highest = model.num_classes - 1
     message = f"labels must be from {lowest} to {highest}."
@@ -226,20 +228,20 @@ def _checked_labels(model, labels, lowest):
         return tf.identity(labels)
 
 
-def _without_bad(result, good):
+def _without_bad(result: dict[str, tf.Tensor], good: tf.Tensor) -> dict[str, tf.Tensor]:
     """Class -1, and NaN for every other output, where an image could not be decoded."""
 
-    def mask(output):
+    def mask(output: tf.Tensor) -> tf.Tensor:
         nothing = tf.constant(-1 if output.dtype.is_integer else math.nan, output.dtype)
         return tf.where(tf.reshape(good, [-1] + [1] * (output.shape.rank - 1)), output, nothing)
 
     return {name: mask(output) for name, output in result.items()}
 
 
-def _random_classes(model, seed, positions):
+def _random_classes(model: keras.Model, seed: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     """A class for each image, int32 `(B,)`."""
 
-    def class_of(position):
+    def class_of(position: tf.Tensor) -> tf.Tensor:
         # Negative positions: the noise of images has the others.
         seeds = tf.stack([seed, -1 - position])
         return tf.random.stateless_uniform((), seeds, 0, model.num_classes, tf.int32, alg="philox")
@@ -247,11 +249,11 @@ def _random_classes(model, seed, positions):
     return tf.map_fn(class_of, positions)
 
 
-def _noise(model, seed, positions):
+def _noise(model: keras.Model, seed: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     """Uniform noise of the sampler, `(B, H, W, noise_size)`; each image has its own."""
     shape = (*model.image_shape[:2], model.distribution.noise_size)
 
-    def noise_of(position):
+    def noise_of(position: tf.Tensor) -> tf.Tensor:
         # One algorithm on every device. Its numbers are multiples of 2^-23 in [0, 1); half a step
         # more, and they are symmetric in (0, 1), where the sampler's logarithms are finite.
         seeds = tf.stack([seed, position])

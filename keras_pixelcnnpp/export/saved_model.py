@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import (
@@ -49,7 +50,7 @@ class SavedModelClassifier(ImageClassifier):
     def set_params(self, **params: Any) -> Self:
         """Sets parameters, as of any scikit-learn estimator."""
         for loaded in ("folder", "config", "_loaded"):  # perhaps of another path
-            vars(self).pop(loaded, None)
+            self.__dict__.pop(loaded, None)
         return super().set_params(**params)
 
     def load(self) -> Self:
@@ -79,7 +80,7 @@ class SavedModelClassifier(ImageClassifier):
         return config
 
     @cached_property
-    def _loaded(self):
+    def _loaded(self) -> Any:
         # The attribute keeps the variables alive; the signatures alone do not.
         return _load(self.folder)
 
@@ -119,7 +120,7 @@ class SavedModelClassifier(ImageClassifier):
         """The `tf.TensorSpec` of each input of an endpoint, by name."""
         return self._loaded.signatures[endpoint].structured_input_signature[1]
 
-    def call(self, endpoint: str, **inputs) -> dict[str, np.ndarray]:
+    def call(self, endpoint: str, **inputs: ArrayLike) -> dict[str, np.ndarray]:
         """Calls an endpoint with arrays, or what NumPy makes arrays of; returns its outputs.
 
         See `export_saved_model` for the endpoints. A `UserError` if there is no such endpoint, it
@@ -199,10 +200,12 @@ class SavedModelClassifier(ImageClassifier):
             "images"
         ]
 
-    def _probabilities(self, images):
+    def _probabilities(self, images: np.ndarray) -> np.ndarray:
         return self.classify(images)["probabilities"]
 
-    def _in_batches(self, endpoint, argument, values):
+    def _in_batches(
+        self, endpoint: str, argument: str, values: np.ndarray
+    ) -> dict[str, np.ndarray]:
         # Of nothing there is one batch too, which has the outputs' shapes.
         starts, batches = range(0, max(len(values), 1), self.batch_size), []
         tick = progress(len(starts))
@@ -233,11 +236,11 @@ def version_folder(path: str | Path) -> Path:
     )
 
 
-def _is_exported(folder):
+def _is_exported(folder: Path) -> bool:
     return (folder / "saved_model.pb").is_file() and (folder / "assets" / "config.json").is_file()
 
 
-def _load(folder):
+def _load(folder: Path) -> Any:
     try:
         import tensorflow as tf
     except ImportError as error:

@@ -2,6 +2,7 @@
 
 import contextvars
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ from keras_pixelcnnpp.layers.convolutions import context_value
 _given_dropout = contextvars.ContextVar("given_dropout", default=None)
 
 
-def given_dropout(give: Callable):
+def given_dropout(give: Callable) -> AbstractContextManager[None]:
     """A context in which `give(layer, shape)` stands in for `layer.random_bytes(shape)`."""
     return context_value(_given_dropout, give)
 

@@ -1,14 +1,16 @@
 """How a label enters the network: one small layer for each strategy, and their table."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import look_up
+from keras_pixelcnnpp.backend import Shape, Tensor, look_up
 from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.errors import invalid_argument
-from keras_pixelcnnpp.layers.evaluation import WholeImage
+from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
 
 
 class LabelConditioning(keras.layers.Layer):
@@ -49,24 +51,24 @@ class LabelConditioning(keras.layers.Layer):
     (2, 3, 4, 4, 9)
     """
 
-    place = None
+    place: str | None = None
     mixes_channels = False  # so that channels of one group would see those of another
 
-    def __init__(self, num_classes, **kwargs):
+    def __init__(self, num_classes: int, **kwargs: Any):
         super().__init__(**kwargs)
         require_integer("num_classes", num_classes)
         self.num_classes = num_classes
 
-    def add_table(self, name, shape, initializer):
+    def add_table(self, name: str, shape: Shape, initializer: str) -> keras.Variable:
         """Creates a weight with one entry of `shape` for each class."""
         return self.add_weight(name=name, shape=(self.num_classes, *shape), initializer=initializer)
 
-    def look_up(self, table, labels, dtype):
+    def look_up(self, table: keras.Variable, labels: Tensor, dtype: str) -> Tensor:
         """Returns the entries of `labels`, with axes for height and width before the last."""
         entries = ops.cast(look_up(ops.convert_to_tensor(table), labels), dtype)
         return ops.reshape(entries, (-1, labels.shape[1], 1, 1, entries.shape[-1]))
 
-    def compute_output_shape(self, x_shape, labels_shape=None):
+    def compute_output_shape(self, x_shape: Shape, labels_shape: Shape | None = None) -> Shape:
         if labels_shape is None:
             return x_shape
         return (x_shape[0], labels_shape[1], *x_shape[2:])
@@ -78,7 +80,7 @@ class OneHotConditioning(LabelConditioning):
 
     place = "input"
 
-    def call(self, x, labels, evaluation=WholeImage()):
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
         # Not `ops.one_hot`, which looks at the values under torch.
         classes = ops.arange(self.num_classes, dtype="int32")
         code = ops.cast(ops.equal(labels[:, :, None, None, None], classes), x.dtype)
@@ -87,7 +89,7 @@ class OneHotConditioning(LabelConditioning):
             [x + ops.zeros_like(code[..., :1]), code + ops.zeros_like(x[..., :1])], axis=-1
         )
 
-    def compute_output_shape(self, x_shape, labels_shape=None):
+    def compute_output_shape(self, x_shape: Shape, labels_shape: Shape | None = None) -> Shape:
         *leading, channels = super().compute_output_shape(x_shape, labels_shape)
         return (*leading, channels + self.num_classes)
 
@@ -98,10 +100,10 @@ class EmbeddingConditioning(LabelConditioning):
 
     place = "stem"
 
-    def build(self, x_shape, labels_shape=None):
+    def build(self, x_shape: Shape, labels_shape: Shape | None = None) -> None:
         self.table = self.add_table("table", (x_shape[-1],), "random_normal")
 
-    def call(self, x, labels, evaluation=WholeImage()):
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
         return x + self.look_up(self.table, labels, x.dtype)
 
 
@@ -127,11 +129,11 @@ class FilmConditioning(LabelConditioning):
 
     place = "hidden"
 
-    def build(self, x_shape, labels_shape=None):
+    def build(self, x_shape: Shape, labels_shape: Shape | None = None) -> None:
         self.gamma = self.add_table("gamma", (x_shape[-1],), "zeros")
         self.beta = self.add_table("beta", (x_shape[-1],), "zeros")
 
-    def call(self, x, labels, evaluation=WholeImage()):
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
         gamma = self.look_up(self.gamma, labels, x.dtype)
         return (1 + gamma) * x + self.look_up(self.beta, labels, x.dtype)
 
@@ -152,7 +154,7 @@ class AdaptiveNormConditioning(FilmConditioning):
     EPSILON = 1e-5
     mixes_channels = True
 
-    def call(self, x, labels, evaluation=WholeImage()):
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
         return super().call(evaluation.arithmetic.normalize(x, self.EPSILON), labels, evaluation)
 
 
@@ -167,10 +169,10 @@ class SpatialConditioning(LabelConditioning):
 
     place = "bottleneck"
 
-    def build(self, x_shape, labels_shape=None):
+    def build(self, x_shape: Shape, labels_shape: Shape | None = None) -> None:
         self.table = self.add_table("table", tuple(x_shape[-3:]), "zeros")
 
-    def call(self, x, labels, evaluation=WholeImage()):
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
         table = ops.convert_to_tensor(self.table)  # (labels, height, width, channels)
         for axis, index in enumerate(evaluation.position, start=1):
             if index is not None:
@@ -195,7 +197,7 @@ class CrossAttentionConditioning(LabelConditioning):
     place = "bottleneck"
     num_tokens = 4
 
-    def build(self, x_shape, labels_shape=None):
+    def build(self, x_shape: Shape, labels_shape: Shape | None = None) -> None:
         channels = x_shape[-1]
         self.query = self.add_weight(name="query", shape=(channels, channels))
         self.keys = self.add_table("keys", (self.num_tokens, channels), "random_normal")
@@ -204,7 +206,7 @@ class CrossAttentionConditioning(LabelConditioning):
             name="output", shape=(channels, channels), initializer="zeros"
         )
 
-    def call(self, x, labels, evaluation=WholeImage()):
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
         # Every position asks for itself, so it doesn't matter which piece of the image this is.
         height, width, channels = x.shape[2:]
         keys = ops.take(ops.convert_to_tensor(self.keys), labels, axis=0)
@@ -239,14 +241,22 @@ class MixtureHeadConditioning(LabelConditioning):
     place = "head"
     mixes_channels = True
 
-    def __init__(self, num_classes, **kwargs):
+    def __init__(self, num_classes: int, **kwargs: Any):
         # Mixture parameters stay in float32 under every policy.
         super().__init__(num_classes, **{**kwargs, "dtype": "float32"})
 
-    def build(self, x_shape, labels_shape=None, features_shape=None):
+    def build(
+        self, x_shape: Shape, labels_shape: Shape | None = None, features_shape: Shape | None = None
+    ) -> None:
         self.kernels = self.add_table("kernels", (features_shape[-1], x_shape[-1]), "zeros")
 
-    def call(self, x, labels, evaluation=WholeImage(), features=None):
+    def call(
+        self,
+        x: Tensor,
+        labels: Tensor,
+        evaluation: Evaluation = WholeImage(),
+        features: Tensor | None = None,
+    ) -> Tensor:
         _, candidates, height, width, channels = features.shape
         kernels = ops.take(ops.convert_to_tensor(self.kernels), labels, axis=0)
         pixels = ops.reshape(features, (-1, candidates, height * width, channels))
@@ -269,7 +279,9 @@ STRATEGIES = {
 }
 
 
-def parse_conditioning(conditioning, places=PLACES, groups=1):
+def parse_conditioning(
+    conditioning: str, places: Sequence[str] = PLACES, groups: int = 1
+) -> list[str]:
     """Splits `"bias+embedding"` into names; `"none"` gives no name.
 
     Args:
@@ -295,7 +307,13 @@ def parse_conditioning(conditioning, places=PLACES, groups=1):
     return names
 
 
-def build_conditioning(conditioning, place, num_classes, prefix="", dtype=None):
+def build_conditioning(
+    conditioning: str,
+    place: str,
+    num_classes: int,
+    prefix: str = "",
+    dtype: keras.DTypePolicy | str | None = None,
+) -> list[LabelConditioning]:
     """Creates the layers of the strategies in `conditioning` that act at `place`; often none.
 
     `prefix` comes before the layers' names, where an owner has one place twice.
@@ -309,7 +327,13 @@ def build_conditioning(conditioning, place, num_classes, prefix="", dtype=None):
     ]
 
 
-def condition(strategies, x, labels, evaluation, **features):
+def condition(
+    strategies: Sequence[LabelConditioning],
+    x: Tensor,
+    labels: Tensor | None,
+    evaluation: Evaluation,
+    **features: Tensor,
+) -> Tensor:
     """Lets labels into `x` by each of the layers that `build_conditioning` made for a place."""
     for strategy in strategies:
         x = evaluation.arithmetic.apply(strategy, x, labels, evaluation=evaluation, **features)

@@ -2,17 +2,23 @@
 
 import contextlib
 import contextvars
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.backend import Shape, Tensor
 from keras_pixelcnnpp.checks import require_choice, require_integer
 from keras_pixelcnnpp.errors import invalid_argument
 
 # What holds for some calls of the layers. Not attributes of theirs: another thread may call them.
 _initializing = contextvars.ContextVar("initializing", default=False)
 _fixed_kernels = contextvars.ContextVar("fixed_kernels", default=None)  # biases too, by path
+
+Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 
 
 class WeightNormalized(keras.layers.Layer):
@@ -35,13 +41,13 @@ class WeightNormalized(keras.layers.Layer):
     # resolution of one row, has small residuals only, and training diverges if they are amplified.
     MIN_DEVIATION = 0.1
 
-    def __init__(self, filters, initial_scale=1.0, **kwargs):
+    def __init__(self, filters: int, initial_scale: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         require_integer("filters", filters)
         self.filters = filters
         self.initial_scale = initial_scale
 
-    def add_kernel(self, shape):
+    def add_kernel(self, shape: Shape) -> None:
         """Creates direction, gain and bias for a kernel of `shape`, output channels last."""
         # No autocast: under mixed precision the norm would be that of a rounded direction, and
         # torch would assign to a rounded copy of the bias, not to the bias.
@@ -61,24 +67,24 @@ class WeightNormalized(keras.layers.Layer):
             name="bias", shape=(self.filters,), initializer="zeros", autocast=False
         )
 
-    def kernel(self):
+    def kernel(self) -> Tensor:
         """Returns the normalized kernel, in the compute dtype."""
         fixed = self._fixed()
         if fixed is not None:
             return fixed[0]
         return ops.cast(self.normalized(self.direction), self.compute_dtype)
 
-    def _fixed(self):
+    def _fixed(self) -> tuple[Tensor, Tensor] | None:
         """Kernel and bias from `fixed_kernels`, or `None`."""
         return (_fixed_kernels.get() or {}).get(self.path)
 
-    def normalized(self, direction):
+    def normalized(self, direction: Tensor) -> Tensor:
         """The direction, scaled to the length that the gain says."""
         axes = tuple(range(len(direction.shape) - 1))
         squares = ops.sum(ops.square(direction), axis=axes, keepdims=True)
         return direction * (self.gain * ops.rsqrt(squares))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         outputs = self.convolve(x)
         if _initializing.get():
             outputs = self._initialize(outputs)
@@ -86,7 +92,7 @@ class WeightNormalized(keras.layers.Layer):
         bias = self.bias if fixed is None else fixed[1]
         return outputs + ops.cast(bias, self.compute_dtype)
 
-    def _initialize(self, outputs):
+    def _initialize(self, outputs: Tensor) -> Tensor:
         """Sets gain and bias from the outputs of one batch; returns the rescaled outputs."""
         outputs = ops.cast(outputs, "float32")
         axes = list(range(len(outputs.shape) - 1))
@@ -102,7 +108,7 @@ class WeightNormalized(keras.layers.Layer):
 
 
 @contextlib.contextmanager
-def context_value(variable, value):
+def context_value(variable: contextvars.ContextVar, value: Any) -> Iterator[None]:
     """While open, a context variable has this value, in this thread."""
     token = variable.set(value)
     try:
@@ -111,17 +117,17 @@ def context_value(variable, value):
         variable.reset(token)
 
 
-def is_initializing():
+def is_initializing() -> bool:
     """Whether layers set their gains and biases now."""
     return _initializing.get()
 
 
-def data_dependent_initialization():
+def data_dependent_initialization() -> AbstractContextManager[None]:
     """A context in which eager calls initialize the weight normalization of what is called."""
     return context_value(_initializing, True)
 
 
-def normalized_kernels(layer):
+def normalized_kernels(layer: keras.layers.Layer) -> dict[str, tuple[Tensor, Tensor]]:
     """Kernels and biases of the layers inside `layer` that are in use, for `fixed_kernels`."""
     layers = layer._flatten_layers()
     return {
@@ -131,7 +137,7 @@ def normalized_kernels(layer):
     }
 
 
-def fixed_kernels(kernels):
+def fixed_kernels(kernels: dict[str, tuple[Tensor, Tensor]]) -> AbstractContextManager[None]:
     """A context in which layers use these kernels and biases, a network's `normalized_kernels`.
 
     A loop that calls the layers per pixel would otherwise read and normalize them per pixel.
@@ -139,7 +145,7 @@ def fixed_kernels(kernels):
     return context_value(_fixed_kernels, kernels)
 
 
-def map_channels(x, matrix):
+def map_channels(x: Tensor, matrix: Tensor) -> Tensor:
     """`(batch, ..., channels)` times `(channels, filters)`: `(batch, ..., filters)`."""
     shape = (-1, *x.shape[1:-1], matrix.shape[-1])
     if None in shape:
@@ -165,13 +171,13 @@ class WeightNormalizedDense(WeightNormalized):
     (2, 4, 4, 8)
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.add_kernel((input_shape[-1], self.filters))
 
-    def convolve(self, x):
+    def convolve(self, x: Tensor) -> Tensor:
         return map_channels(x, self.kernel())
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.filters)
 
 
@@ -190,7 +196,15 @@ class ShiftedConv2D(WeightNormalized):
     The arguments are those of `DownShiftedConv2D`.
     """
 
-    def __init__(self, filters, kernel_size, strides=1, strict=False, initial_scale=1.0, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Sequence[int],
+        strides: int = 1,
+        strict: bool = False,
+        initial_scale: float = 1.0,
+        **kwargs: Any,
+    ):
         super().__init__(filters, initial_scale, **kwargs)
         rows, columns = self.kernel_size = tuple(kernel_size)
         require_integer("kernel_size", rows)
@@ -199,10 +213,10 @@ class ShiftedConv2D(WeightNormalized):
         self.strides = strides
         self.strict = strict
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.add_kernel((*self.kernel_size, input_shape[-1], self.filters))
 
-    def pad(self, x):
+    def pad(self, x: Tensor) -> Tensor:
         """Shifts `x`: zeros before it, and as many rows or columns less after it."""
         (top, bottom), (left, right) = self.padding()
         if min(bottom, right) < 0:  # a slice of everything would cost a copy, and its gradient two
@@ -210,11 +224,11 @@ class ShiftedConv2D(WeightNormalized):
             x = x[..., : height + min(bottom, 0), : width + min(right, 0), :]
         return _pad_image(x, ((top, max(bottom, 0)), (left, max(right, 0))))
 
-    def pad_columns(self, x):
+    def pad_columns(self, x: Tensor) -> Tensor:
         """Pads the columns only, for a row whose rows above come from a cache."""
         return _pad_image(x, ((0, 0), self.padding()[1]))
 
-    def convolve(self, x):
+    def convolve(self, x: Tensor) -> Tensor:
         kernel = self.kernel()
         if len(x.shape) == 2:  # a window for each image
             outputs = ops.matmul(x, ops.reshape(kernel, (-1, self.filters)))
@@ -227,15 +241,15 @@ class ShiftedConv2D(WeightNormalized):
         outputs = ops.conv(images, kernel, self.strides, "valid", data_format="channels_last")
         return ops.reshape(outputs, (-1, *leading, *outputs.shape[1:]))
 
-    def call(self, x, padded=False):
+    def call(self, x: Tensor, padded: bool = False) -> Tensor:
         return super().call(x if padded else self.pad(x))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         *leading, height, width, _ = input_shape
         return (*leading, -(-height // self.strides), -(-width // self.strides), self.filters)
 
 
-def _pad_image(x, padding):
+def _pad_image(x: Tensor, padding: Padding) -> Tensor:
     rows, columns = padding
     if rows == (0, 0) and columns == (0, 0):
         return x
@@ -273,12 +287,12 @@ class DownShiftedConv2D(ShiftedConv2D):
         Salimans et al. 2017, PixelCNN++: its reference code, and section 2.3 (downsampling).
     """
 
-    def __init__(self, filters, kernel_size=(2, 3), **kwargs):
+    def __init__(self, filters: int, kernel_size: Sequence[int] = (2, 3), **kwargs: Any):
         super().__init__(filters, kernel_size, **kwargs)
         if self.kernel_size[1] % 2 == 0:
             raise invalid_argument("kernel_size", kernel_size, "an odd number of columns")
 
-    def padding(self):
+    def padding(self) -> Padding:
         rows, columns = self.kernel_size
         shift = int(self.strict)
         return (rows - 1 + shift, -shift), (columns // 2, columns // 2)
@@ -299,13 +313,17 @@ class DownRightShiftedConv2D(ShiftedConv2D):
     (2, 2, 2, 8)
     """
 
-    def __init__(self, filters, kernel_size=(2, 2), **kwargs):
+    def __init__(self, filters: int, kernel_size: Sequence[int] = (2, 2), **kwargs: Any):
         super().__init__(filters, kernel_size, **kwargs)
 
-    def padding(self):
+    def padding(self) -> Padding:
         rows, columns = self.kernel_size
         shift = int(self.strict)
         return (rows - 1, 0), (columns - 1 + shift, -shift)
+
+
+# Each with its resolution.
+Convolutions = list[tuple[ShiftedConv2D, int]]
 
 
 class ShiftedConv2DTranspose(WeightNormalized):
@@ -327,17 +345,17 @@ class ShiftedConv2DTranspose(WeightNormalized):
     Output shape: `(batch, ..., 2 * height, 2 * width, filters)`.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.add_kernel((input_shape[-1], *self.kernel_size, self.filters))
 
-    def taps(self, x):
+    def taps(self, x: Tensor) -> Tensor:
         """Returns the product with each tap: `(..., height, width, rows, columns, filters)`."""
         kernel = ops.reshape(self.kernel(), (x.shape[-1], -1))
         return ops.reshape(
             map_channels(x, kernel), (-1, *x.shape[1:-1], *self.kernel_size, self.filters)
         )
 
-    def convolve(self, x):
+    def convolve(self, x: Tensor) -> Tensor:
         *_, height, width, _ = x.shape
         even, odd = self.columns(self.taps(x))  # (..., height, width, 2 rows, filters)
         outputs = ops.stack([even, odd], axis=-2)  # (..., height, width, rows, columns, filters)
@@ -359,7 +377,7 @@ class DownShiftedConv2DTranspose(ShiftedConv2DTranspose):
 
     kernel_size = (2, 3)
 
-    def columns(self, taps):
+    def columns(self, taps: Tensor) -> tuple[Tensor, Tensor]:
         left, center, right = ops.unstack(taps, axis=-2)
         # (..., height, width, 2 rows, filters): column j + 1 spreads to the left into 2j + 1.
         no_padding = [(0, 0)] * (len(left.shape) - 3)
@@ -381,7 +399,7 @@ class DownRightShiftedConv2DTranspose(ShiftedConv2DTranspose):
 
     kernel_size = (2, 2)
 
-    def columns(self, taps):
+    def columns(self, taps: Tensor) -> tuple[Tensor, Tensor]:
         return ops.unstack(taps, axis=-2)
 
 
@@ -421,7 +439,15 @@ class MaskedConv2D(ShiftedConv2D):
         https://arxiv.org/abs/1601.06759
     """
 
-    def __init__(self, filters, kernel_size=3, mask="B", groups=1, initial_scale=1.0, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int] = 3,
+        mask: str = "B",
+        groups: int = 1,
+        initial_scale: float = 1.0,
+        **kwargs: Any,
+    ):
         pair = kernel_size if isinstance(kernel_size, list | tuple) else (kernel_size, kernel_size)
         for size in pair:
             require_integer("kernel_size", size)
@@ -438,7 +464,7 @@ class MaskedConv2D(ShiftedConv2D):
         self.mask = mask
         self.groups = groups
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         if channels % self.groups:
             expected = f"a number of channels that is a multiple of groups={self.groups}"
@@ -449,7 +475,7 @@ class MaskedConv2D(ShiftedConv2D):
             raise invalid_argument("kernel_size", self.kernel_size, expected)
         super().build(input_shape)
 
-    def _mask(self, shape):
+    def _mask(self, shape: tuple[int, int, int, int]) -> np.ndarray:
         """1 where the kernel `(rows, columns, inputs, outputs)` may see, else 0: float32."""
         _, columns, inputs, outputs = shape
         seen = np.ones(shape, "float32")
@@ -462,10 +488,10 @@ class MaskedConv2D(ShiftedConv2D):
         seen[-1, center] = earlier | same if self.mask == "B" else earlier
         return seen
 
-    def normalized(self, direction):
+    def normalized(self, direction: Tensor) -> Tensor:
         """The kernel: the mask before the norm, which is of what is seen."""
         return super().normalized(direction * self._seen)
 
-    def padding(self):
+    def padding(self) -> Padding:
         rows, columns = self.kernel_size
         return (rows - 1, 0), (columns // 2, columns // 2)

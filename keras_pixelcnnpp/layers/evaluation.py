@@ -1,39 +1,67 @@
 """How a network is evaluated: on a whole image, or piece by piece (see `sampling/`)."""
 
+from collections.abc import Callable, Sequence
+
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import read, read_at, write
+from keras_pixelcnnpp.backend import Tensor, Tensors, read, read_at, write
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
+from keras_pixelcnnpp.layers.convolutions import Convolutions, ShiftedConv2D, ShiftedConv2DTranspose
+
+# The last inputs of each convolution, by its path, and the features of lower resolutions.
+Cache = dict[str, Tensors]
+# Row and column at the lowest resolution, or `None` for all.
+Position = tuple[Tensor | None, Tensor | None]
+# From features of a resolution to those of the same, by way of the lower ones.
+LowerLevels = Callable[[Tensor], Tensor]
 
 
-class WholeImage:
-    """Evaluates a network on a whole image: every layer pads its own input.
+class Evaluation:
+    """Base of the evaluations of a network.
 
     The network calls its convolutions and its lower resolutions through an evaluation, so that
     the incremental sampler can run the very same network on one row or one pixel at a time. It
     applies all other layers and its nonlinearities through the evaluation's `arithmetic`.
     """
 
-    position = (None, None)  # row and column at the lowest resolution, where a piece is evaluated
+    arithmetic: FloatArithmetic
+    position: Position = (None, None)  # where a piece is evaluated
 
-    def __init__(self, arithmetic=FloatArithmetic()):
+    def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
+        """Applies a shifted or masked convolution to `x`."""
+        raise NotImplementedError
+
+    def descend(
+        self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
+    ) -> Tensor:
+        """Goes down from resolution `level`, evaluates the lower ones, and comes back up."""
+        raise NotImplementedError
+
+    def link(self, features: Tensor, level: int) -> Tensor:
+        """Returns the vertical stack's features, at a resolution, for the evaluated piece."""
+        raise NotImplementedError
+
+
+class WholeImage(Evaluation):
+    """Evaluates a network on a whole image: every layer pads its own input."""
+
+    def __init__(self, arithmetic: FloatArithmetic = FloatArithmetic()):
         self.arithmetic = arithmetic
 
-    def convolve(self, layer, x):
-        """Applies a shifted or masked convolution to `x`."""
+    def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         return self.arithmetic.apply(layer, x)
 
-    def descend(self, level, downsampling, x, lower_levels):
-        """Goes down from resolution `level`, evaluates the lower ones, and comes back up."""
+    def descend(
+        self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
+    ) -> Tensor:
         return lower_levels(self.convolve(downsampling, x))
 
-    def link(self, features, level):
-        """Returns the vertical stack's features, at a resolution, for the evaluated piece."""
+    def link(self, features: Tensor, level: int) -> Tensor:
         return features
 
 
-class VerticalEvaluation:
+class VerticalEvaluation(Evaluation):
     """Runs the vertical stack on one new row; the rows above come from a cache.
 
     Args:
@@ -45,14 +73,20 @@ class VerticalEvaluation:
         arithmetic: How layers and nonlinearities are computed.
     """
 
-    def __init__(self, cache, running, position, arithmetic):
+    def __init__(self, cache: Cache, running: int, position: Position, arithmetic: FloatArithmetic):
         self.arithmetic = arithmetic
         self.cache = {name: dict(entries) for name, entries in cache.items()}
         self.running = running
         self.position = position
 
     @staticmethod
-    def initial_cache(convolutions, upsamplings, width, batch_size, candidates):
+    def initial_cache(
+        convolutions: Convolutions,
+        upsamplings: Sequence[ShiftedConv2DTranspose],
+        width: int,
+        batch_size: int | Tensor,
+        candidates: dict[str, int],
+    ) -> Cache:
         """The cache before the first row: zeros, as the padding of a whole image has.
 
         `convolutions` and `upsamplings` are those of an `AutoregressiveNetwork`; `candidates` says
@@ -71,16 +105,16 @@ class VerticalEvaluation:
         return {"rows": rows, "below": below}
 
     @staticmethod
-    def of_images(cache, images):
+    def of_images(cache: Cache, images: Tensor) -> Cache:
         """The cache with each image replaced by that at an index, `images` `(batch,)`."""
         return keras.tree.map_structure(lambda x: take_images(x, images, axis=0), cache)
 
-    def convolve(self, layer, x):
+    def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Convolves the cached rows with the new one after them."""
         window = layer.pad_columns(self._window(layer, x))
         return self.arithmetic.apply(layer, window, padded=True)
 
-    def _window(self, layer, x):
+    def _window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """The cached rows and the new one after them, which the cache remembers."""
         cached = self.cache["rows"].get(layer.path)
         if cached is None:
@@ -89,7 +123,9 @@ class VerticalEvaluation:
         self.cache["rows"][layer.path] = x if cached.shape[-3] == 1 else rows[..., 1:, :, :]
         return rows
 
-    def descend(self, level, downsampling, x, lower_levels):
+    def descend(
+        self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
+    ) -> Tensor:
         """Runs the lower resolutions every other row; each time they give two rows."""
         below = self.cache["below"]
         if level >= self.running:
@@ -100,7 +136,7 @@ class VerticalEvaluation:
         return rows[..., :1, :, :]
 
 
-class HorizontalEvaluation:
+class HorizontalEvaluation(Evaluation):
     """Runs the horizontal stack on one new pixel; its neighbors come from a cache.
 
     The cache has, for each convolution by its path, a dict. For a shifted convolution, `"row"` is a
@@ -119,7 +155,9 @@ class HorizontalEvaluation:
         arithmetic: How layers and nonlinearities are computed.
     """
 
-    def __init__(self, cache, levels, running_rows, arithmetic):
+    def __init__(
+        self, cache: Cache, levels: dict[str, int], running_rows: int, arithmetic: FloatArithmetic
+    ):
         self.arithmetic = arithmetic
         self.cache = {name: dict(entries) for name, entries in cache.items()}
         self._levels = levels
@@ -127,7 +165,13 @@ class HorizontalEvaluation:
         self._right = {}  # up-sampled features that belong to the next column
 
     @staticmethod
-    def initial_cache(convolutions, upsamplings, width, batch_size, candidates):
+    def initial_cache(
+        convolutions: Convolutions,
+        upsamplings: Sequence[ShiftedConv2DTranspose],
+        width: int,
+        batch_size: int | Tensor,
+        candidates: dict[str, int],
+    ) -> Cache:
         """The cache before the first row: see `VerticalEvaluation.initial_cache`."""
         cache, below = {}, {}
         for layer, level in convolutions:
@@ -146,7 +190,7 @@ class HorizontalEvaluation:
         return {**cache, "below": below}
 
     @staticmethod
-    def start_row(cache, convolutions, candidates):
+    def start_row(cache: Cache, convolutions: Convolutions, candidates: dict[str, int]) -> Cache:
         """The cache before the first column of a row, with zeros to the left of it."""
         started, zeros = dict(cache), {}  # by kind: each would be five operations
         for layer, _ in convolutions:
@@ -162,10 +206,10 @@ class HorizontalEvaluation:
         return started
 
     @staticmethod
-    def end_row(cache):
+    def end_row(cache: Cache) -> Cache:
         """The cache for the row below, from that after the last column."""
 
-        def end(entry):
+        def end(entry: Tensors) -> Tensors:
             if "above" in entry:
                 rows = ops.concatenate([entry["above"], entry["row"][None]], axis=0)
                 return {"above": rows[1:]}
@@ -175,7 +219,7 @@ class HorizontalEvaluation:
         return {**layers, "below": cache["below"]}
 
     @staticmethod
-    def of_images(cache, images):
+    def of_images(cache: Cache, images: Tensor) -> Cache:
         """The cache of `end_row` with each image replaced by that at an index."""
         return {
             path: {
@@ -185,20 +229,20 @@ class HorizontalEvaluation:
             for path, entry in cache.items()
         }
 
-    def at(self, column, running_columns, position):
+    def at(self, column: Callable[[int], Tensor], running_columns: int, position: Position) -> None:
         """Moves to a column: `column` gives the (possibly traced) one at a resolution."""
         self._column = column
         self._running = min(self._running_rows, running_columns)
         self.position = position
 
-    def convolve(self, layer, x):
+    def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Convolves the window that ends at the new pixel."""
         outputs = self.arithmetic.apply(layer, self._window(layer, x), padded=True)
         if x.shape[1] == 1:
             return outputs
         return ops.reshape(outputs, (-1, x.shape[1], 1, 1, outputs.shape[-1]))
 
-    def _window(self, layer, x):
+    def _window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """The cached neighbors and the new pixel, which the cache remembers: a matrix."""
         if _reaches_right(layer):
             return self._masked_window(layer, x)
@@ -212,7 +256,7 @@ class HorizontalEvaluation:
         entry["row"] = write(entry["row"], column, here)
         return ops.concatenate(window, axis=-1)
 
-    def remember(self, layer, x):
+    def remember(self, layer: ShiftedConv2D, x: Tensor) -> None:
         """Puts `x`, a pixel, into the cache of a convolution whose window it is the center of."""
         if not _reaches_right(layer):
             return
@@ -220,7 +264,7 @@ class HorizontalEvaluation:
         here, entry = ops.reshape(x, (-1, x.shape[-1])), self.cache[layer.path]
         entry["row"] = write(entry["row"], self._column(0) + columns // 2, here)
 
-    def _masked_window(self, layer, x):
+    def _masked_window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """The window around the new pixel; the mask ignores later pixels."""
         self.remember(layer, x)
         rows, columns = layer.kernel_size
@@ -232,7 +276,9 @@ class HorizontalEvaluation:
         window = ops.transpose(window, (2, 0, 1, 3))  # (batch, rows, columns, channels)
         return ops.expand_dims(window, 1)
 
-    def descend(self, level, downsampling, x, lower_levels):
+    def descend(
+        self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
+    ) -> Tensor:
         """Runs the lower resolutions every other row and column; each time they give 2×2 pixels."""
         cached = self.cache["below"]
         if level < self._running:
@@ -246,28 +292,28 @@ class HorizontalEvaluation:
             return self._right[level]
         return as_pixel(read(cached[f"{level}"], self._column(level)))
 
-    def link(self, features, level):
+    def link(self, features: Tensor, level: int) -> Tensor:
         """Returns the vertical stack's features at the current column."""
         return as_pixel(read(features, self._column(level)))
 
 
-def take_images(x, images, axis):
+def take_images(x: Tensor, images: Tensor, axis: int) -> Tensor:
     """`x` with each image replaced by that at an index; `axis` may hold their candidates too."""
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     by_image = ops.reshape(x, (*before, ops.shape(images)[0], -1))
     return ops.reshape(ops.take(by_image, images, axis=axis), (*before, -1, *after))
 
 
-def _reaches_right(layer):
+def _reaches_right(layer: ShiftedConv2D) -> bool:
     """Whether a convolution's window has columns to the right of the pixel."""
     return layer.padding()[1][1] > 0
 
 
-def as_pixel(x):
+def as_pixel(x: Tensor) -> Tensor:
     """`(batch, candidates, channels)` as one pixel, `(batch, candidates, 1, 1, channels)`."""
     return ops.reshape(x, (-1, x.shape[1], 1, 1, x.shape[-1]))
 
 
-def columns_first(row):
+def columns_first(row: Tensor) -> Tensor:
     """`(batch, candidates, 1, columns, channels)` as `(columns, batch, candidates, channels)`."""
     return ops.transpose(row[:, :, 0], (2, 0, 1, 3))

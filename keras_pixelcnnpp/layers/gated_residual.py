@@ -1,21 +1,25 @@
 """Gated residual blocks, and the stack of them that goes down to low resolutions and up again."""
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.backend import Shape, Tensor, Tensors
 from keras_pixelcnnpp.checks import require_choice, require_number
 from keras_pixelcnnpp.layers.arithmetic import dropout_bytes
-from keras_pixelcnnpp.layers.conditioning import build_conditioning, condition
+from keras_pixelcnnpp.layers.conditioning import LabelConditioning, build_conditioning, condition
 from keras_pixelcnnpp.layers.convolutions import (
+    Convolutions,
     DownRightShiftedConv2D,
     DownRightShiftedConv2DTranspose,
     DownShiftedConv2D,
     DownShiftedConv2DTranspose,
     WeightNormalizedDense,
 )
-from keras_pixelcnnpp.layers.evaluation import WholeImage
+from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -33,7 +37,7 @@ class SharedDropout(keras.layers.Layer):
     Input shape: `(batch, candidates, ...)`, floats; the output has the same.
     """
 
-    def __init__(self, rate, seed=None, **kwargs):
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         require_number("rate", rate, "[0, 1)")
         self.rate = rate
@@ -41,13 +45,13 @@ class SharedDropout(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._dropped_bytes = min(round(rate * 256), 255)
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         if not training or self._dropped_bytes == 0:
             return x
         kept = ops.cast(dropout_bytes(self, ops.shape(x)) >= self._dropped_bytes, x.dtype)
         return x * (kept * (256 / (256 - self._dropped_bytes)))
 
-    def random_bytes(self, shape):
+    def random_bytes(self, shape: Shape) -> Tensor:
         """The random bytes for an input of this shape, uint8 `(batch, 1, ...)`."""
         # A random byte decides as well as a random float does, and costs a quarter of it.
         words = keras.random.randint(
@@ -59,7 +63,7 @@ class SharedDropout(keras.layers.Layer):
         )
         return ops.view(words, "uint8")[..., : shape[-1]]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
 
@@ -114,12 +118,12 @@ class GatedResidualBlock(keras.layers.Layer):
 
     def __init__(
         self,
-        filters,
-        shift="down",
-        dropout_rate=0.0,
-        conditioning="none",
-        num_classes=0,
-        **kwargs,
+        filters: int,
+        shift: str = "down",
+        dropout_rate: float = 0.0,
+        conditioning: str = "none",
+        num_classes: int = 0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         require_choice("shift", shift, tuple(_SHIFTED_AND_BACK))
@@ -127,18 +131,18 @@ class GatedResidualBlock(keras.layers.Layer):
         convolution, _ = _SHIFTED_AND_BACK[shift]
         dtype = self.dtype_policy
 
-        def conditioned(place):
+        def conditioned(place: str) -> list[LabelConditioning]:
             return build_conditioning(conditioning, place, num_classes, dtype=dtype)
 
         self.input_conv = convolution(filters, name="input_conv", dtype=dtype)
-        self.shortcut_dense = None
+        self.shortcut_dense: WeightNormalizedDense | None = None
         self.hidden_conditioning = conditioned("hidden")
         self.dropout = SharedDropout(dropout_rate, name="dropout", dtype=dtype)
         # Starts near the identity: a deep stack of blocks then starts as a shallow one.
         self.gate_conv = convolution(2 * filters, initial_scale=0.1, name="gate_conv", dtype=dtype)
         self.gate_conditioning = conditioned("gate")
 
-    def build(self, x_shape, shortcut_shape=None):
+    def build(self, x_shape: Shape, shortcut_shape: Shape | None = None) -> None:
         double_shape = (*x_shape[:-1], 2 * self.filters)
         self.input_conv.build(double_shape)
         if shortcut_shape is not None:
@@ -154,8 +158,14 @@ class GatedResidualBlock(keras.layers.Layer):
             strategy.build(double_shape)
 
     def call(
-        self, x, shortcut=None, link=None, labels=None, evaluation=WholeImage(), training=False
-    ):
+        self,
+        x: Tensor,
+        shortcut: Tensor | None = None,
+        link: Tensor | None = None,
+        labels: Tensor | None = None,
+        evaluation: Evaluation = WholeImage(),
+        training: bool = False,
+    ) -> Tensor:
         arithmetic = evaluation.arithmetic
         hidden = evaluation.convolve(self.input_conv, arithmetic.concat_elu(x))
         if shortcut is not None:
@@ -196,14 +206,14 @@ class ResidualStack(keras.layers.Layer):
 
     def __init__(
         self,
-        filters,
-        num_blocks,
-        shift="down",
-        dropout_rate=0.0,
-        conditioning="none",
-        num_classes=0,
-        conditioned_blocks="all",
-        **kwargs,
+        filters: Sequence[int],
+        num_blocks: Sequence[int],
+        shift: str = "down",
+        dropout_rate: float = 0.0,
+        conditioning: str = "none",
+        num_classes: int = 0,
+        conditioned_blocks: str = "all",
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         require_choice("conditioned_blocks", conditioned_blocks, ("all", "up"))
@@ -212,7 +222,7 @@ class ResidualStack(keras.layers.Layer):
         levels = range(len(self.filters))
         down, up = _SHIFTED_AND_BACK[shift]
 
-        def blocks(half, level, count):
+        def blocks(half: str, level: int, count: int) -> list[GatedResidualBlock]:
             conditioned = half == "up" or conditioned_blocks == "all"
             return [
                 GatedResidualBlock(
@@ -243,13 +253,13 @@ class ResidualStack(keras.layers.Layer):
             blocks("up", level, num_blocks[level] + (level < levels[-1])) for level in levels
         ]
 
-    def blocks(self):
+    def blocks(self) -> list[GatedResidualBlock]:
         """All blocks, in the order in which they run."""
         down = [block for level in self.down_blocks for block in level]
         up = [block for level in reversed(self.up_blocks) for block in level]
         return down + up
 
-    def convolutions(self):
+    def convolutions(self) -> Convolutions:
         """Pairs of each shifted convolution and its resolution."""
         levels = range(len(self.filters))
         inside_blocks = [
@@ -260,7 +270,7 @@ class ResidualStack(keras.layers.Layer):
         ]
         return inside_blocks + list(zip(self.downsamplings, levels, strict=False))
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         *leading, height, width, _ = x_shape
         shapes = [
             (*leading, height // 2**level, width // 2**level, filters)
@@ -277,16 +287,25 @@ class ResidualStack(keras.layers.Layer):
         for strategy in self.bottleneck_conditioning:
             strategy.build(shapes[-1])
 
-    def call(self, x, links=None, labels=None, evaluation=WholeImage(), training=False):
+    def call(
+        self,
+        x: Tensor,
+        links: Tensors | None = None,
+        labels: Tensor | None = None,
+        evaluation: Evaluation = WholeImage(),
+        training: bool = False,
+    ) -> Tensors:
         outputs, apply = {}, evaluation.arithmetic.apply
 
-        def run_block(level, block, x, shortcut=None):
+        def run_block(
+            level: int, block: GatedResidualBlock, x: Tensor, shortcut: Tensor | None = None
+        ) -> Tensor:
             link = None if links is None else evaluation.link(links[block.name], level)
             x = apply(block, x, shortcut, link, labels, evaluation=evaluation, training=training)
             outputs[block.name] = x
             return x
 
-        def run_level(level, x):
+        def run_level(level: int, x: Tensor) -> Tensor:
             shortcuts = [x]
             for block in self.down_blocks[level]:
                 x = run_block(level, block, x)

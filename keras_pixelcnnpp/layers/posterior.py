@@ -1,16 +1,18 @@
 """Bayes' rule over candidate labels."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 from scipy.special import softmax
 
+from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import require_integer
 
 
-def log_marginal(log_likelihood):
+def log_marginal(log_likelihood: Tensor | np.ndarray) -> Tensor | np.ndarray:
     """Log p(x) = log of the mean of p(x | y) over equally likely classes.
 
     Of log p(x | y) `(batch, num_classes)`: a tensor, or an array, which is summed in float64.
@@ -58,11 +60,11 @@ class LabelPosterior(keras.layers.Layer):
 
     def __init__(
         self,
-        num_classes,
-        initial_logit_scale=1.0,
-        learn_logit_scale=False,
-        learn_class_bias=False,
-        **kwargs,
+        num_classes: int,
+        initial_logit_scale: float = 1.0,
+        learn_logit_scale: bool = False,
+        learn_class_bias: bool = False,
+        **kwargs: Any,
     ):
         # In float32 under every policy: raw differences are of hundreds of nats.
         super().__init__(**{**kwargs, "dtype": "float32"})
@@ -72,7 +74,7 @@ class LabelPosterior(keras.layers.Layer):
         self.learn_logit_scale = learn_logit_scale
         self.learn_class_bias = learn_class_bias
 
-    def build(self, *_):
+    def build(self, *_: Any) -> None:
         self.log_logit_scale = self.add_weight(
             name="log_logit_scale",
             shape=(),
@@ -86,17 +88,17 @@ class LabelPosterior(keras.layers.Layer):
             trainable=self.learn_class_bias,
         )
 
-    def call(self, log_likelihood, labels=None):
+    def call(self, log_likelihood: Tensor, labels: Tensor | None = None) -> Tensor:
         class_bias = ops.convert_to_tensor(self.class_bias)
         if labels is not None:
             class_bias = ops.take(class_bias, labels, axis=0)
         return ops.exp(self.log_logit_scale) * log_likelihood + class_bias
 
-    def probabilities(self, log_likelihood):
+    def probabilities(self, log_likelihood: np.ndarray) -> np.ndarray:
         """Posterior over all classes, `(..., num_classes)`, from and as a NumPy array."""
         return softmax(self.class_logits(log_likelihood), axis=-1)
 
-    def class_logits(self, log_likelihood):
+    def class_logits(self, log_likelihood: np.ndarray) -> np.ndarray:
         """The logits over all classes, from and as a NumPy array `(..., num_classes)`."""
         # In NumPy: JAX would compile it again for each number of images.
         logit_scale = np.exp(ops.convert_to_numpy(self.log_logit_scale))

@@ -8,6 +8,7 @@ import keras
 
 from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import OF_THE_NETWORK, copy_weights
@@ -18,7 +19,7 @@ NETWORKS = {model.network_name: model for model in (PixelCNNPlusPlus, GatedPixel
 _MAX_CONFIG_BYTES = 1 << 20
 
 
-def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
+def load_trained_model(path: str | Path, kind: type = AutoregressiveModel) -> ImageModel:
     """Loads a model that this package saved, without its optimizer, and nothing else.
 
     Keras's safe mode refuses archives that carry code (a `Lambda` layer) and archives that unpack
@@ -39,7 +40,7 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel):
         return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
-def _require_class(path, kind):
+def _require_class(path: str | Path, kind: type) -> None:
     """Refuses an archive of another class by its name, before anything is made of its content."""
     with ZipFile(path) as archive, archive.open("config.json") as file:
         config = json.loads(file.read(_MAX_CONFIG_BYTES))

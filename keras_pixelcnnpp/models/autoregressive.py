@@ -2,7 +2,7 @@
 
 import functools
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import Tensor, in_turn, require_tensorflow, with_shape
+from keras_pixelcnnpp.backend import Tensor, Tensors, in_turn, require_tensorflow, with_shape
 from keras_pixelcnnpp.checks import (
     checked_class_names,
     checked_image_shape,
@@ -73,13 +73,15 @@ class AutoregressiveModel(ImageModel):
             such as a `"description"`.
     """
 
-    network_name = None  # the name by which commands know a subclass
+    network_name: str | None = None  # the name by which commands know a subclass
     presets = _Presets()
-    _title = None  # the name by which people know a subclass
+    _title: str | None = None  # the name by which people know a subclass
     _default_conditioning = "bias"
     # Whether a softmax's sub-pixels depend on each other by tables: the network computes them all
     # at once.
     _head_has_tables = True
+    train_step: Callable  # Keras's, of which a model makes others to compile them again
+    test_step: Callable
     _lowest_label = -1
 
     def __init__(
@@ -299,13 +301,13 @@ class AutoregressiveModel(ImageModel):
         parts = ops.reshape(ops.take(images, positions, axis=0), (-1, size, *self.image_shape))
         return ops.reshape(in_turn(self._score_classes, parts), (-1, num_classes))[:rows]
 
-    def _score_classes(self, images):
+    def _score_classes(self, images: Tensor) -> Tensor:
         """`(batch, num_classes)`, some classes at a time where one image has too many of them."""
         if not self.num_classes:
             return self.log_likelihood(images)
         rows = ops.shape(images)[0]
 
-        def score_part(classes):
+        def score_part(classes: Tensor) -> Tensor:
             return self.log_likelihood(images, ops.tile(classes[None], (rows, 1)))
 
         size = images_at_once(self)
@@ -317,7 +319,7 @@ class AutoregressiveModel(ImageModel):
         scores = ops.reshape(ops.transpose(scores, (1, 0, 2)), (-1, count * size))
         return scores[:, : self.num_classes]
 
-    def _compiled_network(self):
+    def _compiled_network(self) -> Callable | None:
         """What torch compiles if asked to with `jit_compile=True`; else `None`."""
         wanted = keras.backend.backend() == "torch" and self.jit_compile
         if not wanted or is_initializing():
@@ -328,10 +330,10 @@ class AutoregressiveModel(ImageModel):
             self._compiled_functions.network = CompiledNetwork(self.network)
         return self._compiled_functions.network
 
-    def _should_torch_compile(self):
+    def _should_torch_compile(self) -> bool:
         return False  # Keras's whole step, in which its compiler finds breaks only
 
-    def posterior_tensors(self, images: Tensor) -> dict[str, Tensor]:
+    def posterior_tensors(self, images: Tensor) -> Tensors:
         """Scores and classifies a batch.
 
         Args:
@@ -395,10 +397,10 @@ class AutoregressiveModel(ImageModel):
         self._initialized.assign(1)
 
     @property
-    def _lowest_training_label(self):
+    def _lowest_training_label(self) -> int:
         return -1 if self.unlabeled_weight else 0
 
-    def _before_training(self, x, y):
+    def _before_training(self, x: Any, y: Any) -> Any:
         if self._initialized.numpy():  # int() fails for a variable of tf.distribute
             return x
         if hasattr(x, "shape"):
@@ -412,10 +414,10 @@ class AutoregressiveModel(ImageModel):
             self.initialize(images, labels)
         return x
 
-    def _after_training(self):
+    def _after_training(self) -> None:
         self._set_likelihood_only(False)
 
-    def _set_likelihood_only(self, alone):
+    def _set_likelihood_only(self, alone: bool) -> None:
         """Leaves the cross-entropy out, as the callback `LikelihoodFirst` asks."""
         if self._likelihood_only == alone:
             return
@@ -428,18 +430,18 @@ class AutoregressiveModel(ImageModel):
         else:
             self._new_train_function()
 
-    def _new_train_function(self):
+    def _new_train_function(self) -> None:
         # JAX takes equal methods for one function, which it has traced already.
         self.train_step = functools.partial(type(self).train_step, self)
         self.make_train_function(force=True)
 
     @property
-    def _compares_labels(self):
+    def _compares_labels(self) -> bool:
         """Whether training scores an image under several labels."""
         return self.num_classes > 1 and max(self.label_loss_weight, self.unlabeled_weight) > 0
 
     @property
-    def _num_candidates(self):
+    def _num_candidates(self) -> int:
         """How many labels training compares for each image."""
         count = self.num_candidates or (self.num_classes if self.unlabeled_weight else 10)
         return min(count, self.num_classes)
@@ -517,7 +519,9 @@ class AutoregressiveModel(ImageModel):
             result[unlabeled] = log_marginal(scores)
         return result
 
-    def _checked_labels(self, labels, count, lowest=-1):
+    def _checked_labels(
+        self, labels: ArrayLike | None, count: int, lowest: int = -1
+    ) -> np.ndarray | None:
         """Labels of a call, or one for all, as int32 `(count,)`; `None` if there are no classes."""
         if self.num_classes:
             return checked_labels(labels, count, self.num_classes, self.class_names, lowest)
@@ -534,7 +538,7 @@ class AutoregressiveModel(ImageModel):
         num_particles: int = 64,
         seed: int = 0,
         standard_error: bool = False,
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    ) -> np.ndarray | Any:
         """Log-likelihood log p(x | y) of each image, or of a part of it, under every class.
 
         The likelihood of a part in which an unknown pixel precedes a known one, in raster order, is
@@ -575,7 +579,7 @@ class AutoregressiveModel(ImageModel):
         )
         return (scores, errors) if standard_error else scores
 
-    def _require_classes(self):
+    def _require_classes(self) -> None:
         if not self.num_classes:
             raise UserError("This model has no classes to compare")
 
@@ -809,7 +813,9 @@ class AutoregressiveModel(ImageModel):
             scores = np.where(pairs[..., None, None] < 0, marginal, scores)
         return scores[:, 0] - scores[:, 1]
 
-    def _class_pixel_log_likelihoods(self, images, batch_size, verbose=0):
+    def _class_pixel_log_likelihoods(
+        self, images: np.ndarray, batch_size: int, verbose: int | str = 0
+    ) -> np.ndarray:
         """Log p(x_i | x_<i, y) under every class: `(N, num_classes, height, width)`, nats."""
         classes = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
         return score(self, images, classes, batch_size, verbose, "pixel")

@@ -8,7 +8,14 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_pixelcnnpp.backend import Tensor, compiled, compiles_each_size, in_batches, with_shape
+from keras_pixelcnnpp.backend import (
+    Shape,
+    Tensor,
+    compiled,
+    compiles_each_size,
+    in_batches,
+    with_shape,
+)
 from keras_pixelcnnpp.checks import (
     checked_image_shape,
     checked_images,
@@ -30,12 +37,12 @@ class RandomShift(keras.layers.Layer):
     `rate` is the largest shift as a share of height and of width, rounded.
     """
 
-    def __init__(self, rate=0.125, seed=None, **kwargs):
+    def __init__(self, rate: float = 0.125, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.rate = rate
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> Tensor:
         if not training or self.rate == 0:
             return images
         _, height, width, _ = images.shape
@@ -45,7 +52,7 @@ class RandomShift(keras.layers.Layer):
         images = ops.einsum("bih,bhwc->biwc", rows, images)
         return ops.einsum("bjw,biwc->bijc", columns, images)
 
-    def _shifts(self, images, size):
+    def _shifts(self, images: Tensor, size: int) -> Tensor:
         """One-hot `(batch, size, size)`: which old position each new one shows."""
         largest = round(self.rate * size)
         shape = (ops.shape(images)[0], 1)
@@ -66,7 +73,7 @@ class ResidualUnit(layers.Layer):
         https://arxiv.org/abs/1603.05027
     """
 
-    def __init__(self, filters, strides=1, dropout_rate=0.0, **kwargs):
+    def __init__(self, filters: int, strides: int = 1, dropout_rate: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.filters = filters
         self.strides = strides
@@ -76,9 +83,9 @@ class ResidualUnit(layers.Layer):
         self.norm_2 = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
         self.dropout = layers.Dropout(dropout_rate, dtype=dtype)
         self.conv_2 = self._conv(3, 1)
-        self.shortcut = None
+        self.shortcut: layers.Conv2D | None = None
 
-    def _conv(self, kernel_size, strides):
+    def _conv(self, kernel_size: int, strides: int) -> layers.Conv2D:
         return layers.Conv2D(
             self.filters,
             kernel_size,
@@ -90,7 +97,7 @@ class ResidualUnit(layers.Layer):
             dtype=self.dtype_policy,
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         inner_shape = self.compute_output_shape(input_shape)
         self.norm_1.build(input_shape)
         self.conv_1.build(input_shape)
@@ -100,14 +107,14 @@ class ResidualUnit(layers.Layer):
             self.shortcut = self._conv(1, self.strides)
             self.shortcut.build(input_shape)
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         h = ops.relu(self.norm_1(x, training=training))
         # The shortcut starts after the activation where it is a convolution, as in the paper.
         x = x if self.shortcut is None else self.shortcut(h)
         h = ops.relu(self.norm_2(self.conv_1(h), training=training))
         return x + self.conv_2(self.dropout(h, training=training))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, _ = input_shape
         return batch, -(-height // self.strides), -(-width // self.strides), self.filters
 

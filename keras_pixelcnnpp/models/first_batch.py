@@ -3,7 +3,7 @@
 import copy
 import itertools
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -57,12 +57,12 @@ def with_first_batch(batches: Any) -> tuple[Any, Any]:
     return first, _loader(batches, epoch)
 
 
-def _from(first, iterator):
+def _from(first: Any, iterator: Iterator) -> Iterator:
     yield first
     yield from iterator
 
 
-def _loader(batches, epoch):
+def _loader(batches: Any, epoch: Callable[[], Iterable]) -> Any:
     """A `DataLoader` of the same attributes whose epochs are those of `epoch()`."""
     loader = copy.copy(batches)
     kind = type(batches)

@@ -1,6 +1,7 @@
 """A Keras model of images and labels: what is given as arrays is checked before Keras's loops."""
 
 import inspect
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,7 +40,7 @@ class ImageModel(keras.Model):
     """
 
     num_levels = 17  # of a model without levels: see `checked_images`
-    class_names = ()
+    class_names: tuple[str, ...] = ()
     _lowest_label = 0  # -1 where images without a label can be evaluated
     _lowest_training_label = 0
 
@@ -158,7 +159,7 @@ class ImageModel(keras.Model):
             y = self._metric_labels(y)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
-    def _metric_labels(self, y):
+    def _metric_labels(self, y: Tensor) -> Tensor:
         """Integer labels as the compiled metrics take them: all sparse ones, or all others."""
         if self._sparse_metrics:
             return y
@@ -166,7 +167,7 @@ class ImageModel(keras.Model):
         classes = ops.arange(max(1, self.num_classes), dtype="int32")
         return ops.cast(ops.reshape(ops.cast(y, "int32"), (-1, 1)) == classes, "float32")
 
-    def require_images(self, images: Tensor):
+    def require_images(self, images: Tensor) -> None:
         """Raises a `ValueError` unless a tensor holds images, as far as values are known."""
         if not hasattr(images, "shape"):
             raise UserError(
@@ -185,7 +186,7 @@ class ImageModel(keras.Model):
         shape = (-1, *[1] * (len(outputs.shape) - 1))
         return ops.where(ops.reshape(valid, shape), outputs, float("nan"))
 
-    def targets(self, y, lowest):
+    def targets(self, y: Tensor | None, lowest: int) -> tuple[Tensor, Tensor]:
         """Labels of a batch, moved into the range of labels, and whether they were in it.
 
         Args:
@@ -208,19 +209,19 @@ class ImageModel(keras.Model):
         inside = ops.clip(labels, lowest, self.num_classes - 1)
         return inside, labels == inside
 
-    def _before_training(self, x, y):
+    def _before_training(self, x: Any, y: Any) -> Any:
         """Called before the first step; returns `x`, perhaps as an equal stream of batches."""
         return x
 
-    def _after_training(self):
+    def _after_training(self) -> None:
         """Called when `fit` ends, after an error too."""
 
-    def _require_compiled(self, name):
+    def _require_compiled(self, name: str) -> None:
         # Keras asks later, and for `evaluate` under torch not at all.
         if not self.compiled:
             raise ValueError(f"You must call `compile()` before calling `{name}()`.")
 
-    def _checked(self, x, y, name, lowest):
+    def _checked(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any]:
         """Arrays of images and labels, checked; other forms of data as they are."""
         images = self._checked_images(x, name)
         if not _is_array(x):
@@ -238,7 +239,7 @@ class ImageModel(keras.Model):
         y = y.reshape(-1) if y.ndim == 2 else y
         return images, checked_labels(y, len(images), self.num_classes, self.class_names, lowest)
 
-    def _checked_images(self, x, name):
+    def _checked_images(self, x: Any, name: str) -> Any:
         """An array of images, checked; another form of data as it is."""
         if x is None or isinstance(x, dict | list | tuple):
             raise UserError(
@@ -253,7 +254,7 @@ class ImageModel(keras.Model):
         return images
 
     @contextmanager
-    def _state_kept(self):
+    def _state_kept(self) -> Iterator[None]:
         """An error within leaves the model as it was, or as its last step made it.
 
         Under JAX, Keras takes the arrays out of the variables while it loops.
@@ -277,10 +278,10 @@ def is_uint8(tensor: Tensor) -> bool:
     return keras.backend.standardize_dtype(tensor.dtype) == "uint8"
 
 
-def _is_array(x):
+def _is_array(x: Any) -> bool:
     """Whether `x` holds all rows, rather than giving batches one after the other."""
     return hasattr(x, "shape")
 
 
-def _to_numpy(x):
+def _to_numpy(x: Any) -> Any:
     return ops.convert_to_numpy(x) if ops.is_tensor(x) else x

@@ -5,6 +5,7 @@ import contextvars
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.layers.posterior import log_marginal
 
@@ -13,7 +14,14 @@ from keras_pixelcnnpp.layers.posterior import log_marginal
 last_output = contextvars.ContextVar("last_output", default=(None, None))
 
 
-def batch_loss(model, images, y, y_pred, sample_weight, training):
+def batch_loss(
+    model: keras.Model,
+    images: Tensor,
+    y: Tensor | None,
+    y_pred: Tensor,
+    sample_weight: Tensor | None,
+    training: bool,
+) -> Tensor:
     """The loss of a batch, a scalar: see `AutoregressiveModel.compute_loss`."""
     if sample_weight is None:
         sample_weight = ops.ones((ops.shape(images)[0],))
@@ -39,7 +47,9 @@ def batch_loss(model, images, y, y_pred, sample_weight, training):
     return _mean_loss(model, losses, weight)
 
 
-def _compare_candidates(model, images, y_pred, true):
+def _compare_candidates(
+    model: keras.Model, images: Tensor, y_pred: Tensor, true: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Log-likelihoods and logits `(batch, K)` of the labels that training compares.
 
     Also the position of the true label among them, int `(batch,)`, or `None` for the first. The
@@ -57,7 +67,9 @@ def _compare_candidates(model, images, y_pred, true):
     return log_likelihood, model.posterior(log_likelihood, candidates), None
 
 
-def _compare_classes(model, images, y_pred, true):
+def _compare_classes(
+    model: keras.Model, images: Tensor, y_pred: Tensor, true: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """As `_compare_candidates`, of all classes: those of the last call if `y_pred` is its."""
     probabilities, log_likelihood = last_output.get()
     last_output.set((None, None))
@@ -67,13 +79,15 @@ def _compare_classes(model, images, y_pred, true):
     return log_likelihood, logits, true
 
 
-def _bits(model, log_prob, weight):
+def _bits(model: keras.Model, log_prob: Tensor, weight: Tensor) -> Tensor:
     bits = bits_per_dim(log_prob, model.image_shape)
     model._bits_per_dim_metric.update_state(bits, sample_weight=weight)
     return bits
 
 
-def _cross_entropy(model, logits, position, weight):
+def _cross_entropy(
+    model: keras.Model, logits: Tensor, position: Tensor | None, weight: Tensor
+) -> Tensor:
     """Cross-entropy `(batch,)`, nats, of the label at a position among the compared ones."""
     true = _entry(logits, position)
     cross_entropy = ops.logsumexp(logits, axis=1) - true
@@ -85,7 +99,7 @@ def _cross_entropy(model, logits, position, weight):
     return cross_entropy
 
 
-def _mean_loss(model, losses, weight):
+def _mean_loss(model: keras.Model, losses: Tensor, weight: Tensor) -> Tensor:
     loss = MeanOverBatch()(losses, losses, weight)
     # Gradients of 0 for what the cross-entropy alone teaches: Keras warns of missing ones.
     loss = loss + 0.0 * sum(map(ops.sum, model.posterior.trainable_variables))
@@ -94,14 +108,16 @@ def _mean_loss(model, losses, weight):
     return loss
 
 
-def _entry(x, position):
+def _entry(x: Tensor, position: Tensor | None) -> Tensor:
     """The entry of each row `(batch, K)` at a position, or the first: a tensor `(batch,)`."""
     if position is None:
         return x[:, 0]
     return ops.take_along_axis(x, position[:, None], axis=1)[:, 0]
 
 
-def choose_candidates(labels, count, num_classes, seed_generator):
+def choose_candidates(
+    labels: Tensor, count: int, num_classes: int, seed_generator: keras.random.SeedGenerator
+) -> Tensor:
     """Returns each label and `count - 1` different others, at random unless they are all classes.
 
     Args:
@@ -131,12 +147,12 @@ class MeanOverBatch(keras.losses.Loss):
     divided by the number of images, not by the sum of the weights.
     """
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return y_pred
 
 
 class MeanMetric(keras.metrics.Mean):
     """`keras.metrics.Mean`, but NaN instead of 0 where no value was given."""
 
-    def result(self):
+    def result(self) -> Tensor:
         return ops.where(self.count > 0, super().result(), float("nan"))

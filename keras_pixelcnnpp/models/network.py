@@ -1,9 +1,19 @@
 """What every causal network of the family has, and the sampler relies on."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
-from keras_pixelcnnpp.layers.conditioning import PLACES, build_conditioning, parse_conditioning
-from keras_pixelcnnpp.layers.evaluation import WholeImage
+from keras_pixelcnnpp.backend import Nest, Tensor
+from keras_pixelcnnpp.layers.conditioning import (
+    PLACES,
+    LabelConditioning,
+    build_conditioning,
+    parse_conditioning,
+)
+from keras_pixelcnnpp.layers.convolutions import Convolutions, ShiftedConv2DTranspose
+from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
 
 
 class AutoregressiveNetwork(keras.layers.Layer):
@@ -43,11 +53,18 @@ class AutoregressiveNetwork(keras.layers.Layer):
     """
 
     num_resolutions = 1
-    vertical_upsamplings = ()
-    horizontal_upsamplings = ()
-    places = PLACES  # where labels can enter
+    vertical_upsamplings: Sequence[ShiftedConv2DTranspose] = ()
+    horizontal_upsamplings: Sequence[ShiftedConv2DTranspose] = ()
+    places: tuple[str, ...] = PLACES  # where labels can enter
 
-    def __init__(self, num_parameters, conditioning="none", num_classes=0, groups=1, **kwargs):
+    def __init__(
+        self,
+        num_parameters: int,
+        conditioning: str = "none",
+        num_classes: int = 0,
+        groups: int = 1,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         parse_conditioning(conditioning, self.places, groups)
         self.num_parameters = num_parameters
@@ -55,25 +72,39 @@ class AutoregressiveNetwork(keras.layers.Layer):
         self.num_classes = num_classes
         self.groups = self.evaluations_per_pixel = groups
 
-    def conditioned(self, place, prefix=""):
+    def conditioned(self, place: str, prefix: str = "") -> list[LabelConditioning]:
         """The layers of the label strategies that act at a place."""
         return build_conditioning(
             self.conditioning, place, self.num_classes, prefix, self.dtype_policy
         )
 
-    def call(self, image, labels=None, evaluation=WholeImage(), training=False):
+    def call(
+        self,
+        image: Tensor,
+        labels: Tensor | None = None,
+        evaluation: Evaluation = WholeImage(),
+        training: bool = False,
+    ) -> Tensor:
         pixels = self.to_pixels(image, labels, evaluation)
         vertical = self.call_vertical_stack(pixels, labels, evaluation, training)
         return self.call_horizontal_stack(pixels, vertical, labels, evaluation, training)
 
-    def to_pixels(self, image, labels, evaluation=WholeImage()):
+    def to_pixels(
+        self, image: Tensor, labels: Tensor | None, evaluation: Evaluation = WholeImage()
+    ) -> Tensor:
         """The network's input from a scaled image, or a part of one."""
         return evaluation.arithmetic.cast(image, self.compute_dtype)
 
-    def call_vertical_stack(self, pixels, labels, evaluation=WholeImage(), training=False):
+    def call_vertical_stack(
+        self,
+        pixels: Tensor,
+        labels: Tensor | None,
+        evaluation: Evaluation = WholeImage(),
+        training: bool = False,
+    ) -> Nest:
         """Evaluates the vertical stack; a network of one stack returns an empty dict."""
         return {}
 
-    def vertical_convolutions(self):
+    def vertical_convolutions(self) -> Convolutions:
         """Pairs of each convolution that `call_vertical_stack` evaluates and its resolution."""
         return []

@@ -1,19 +1,23 @@
 """The networks before PixelCNN++, of masked convolutions: PixelCNN and Gated PixelCNN."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.backend import Nest, Shape, Tensor, Tensors
 from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.errors import invalid_argument
+from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditioning import condition
 from keras_pixelcnnpp.layers.convolutions import (
+    Convolutions,
     DownShiftedConv2D,
     MaskedConv2D,
     WeightNormalizedDense,
 )
-from keras_pixelcnnpp.layers.evaluation import WholeImage
+from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
 from keras_pixelcnnpp.layers.gated_residual import SharedDropout
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
@@ -44,7 +48,7 @@ class MaskedModel(AutoregressiveModel):
     """
 
     _head_has_tables = False
-    _network_class = None
+    _network_class: type | None = None
 
     def __init__(
         self,
@@ -93,14 +97,14 @@ class MaskedNetwork(AutoregressiveNetwork):
 
     def __init__(
         self,
-        num_parameters,
-        filters,
-        num_blocks,
-        dropout_rate=0.0,
-        conditioning="none",
-        num_classes=0,
-        groups=1,
-        **kwargs,
+        num_parameters: int,
+        filters: int,
+        num_blocks: int,
+        dropout_rate: float = 0.0,
+        conditioning: str = "none",
+        num_classes: int = 0,
+        groups: int = 1,
+        **kwargs: Any,
     ):
         super().__init__(num_parameters, conditioning, num_classes, groups, **kwargs)
         require_integer("filters", filters)
@@ -118,18 +122,20 @@ class MaskedNetwork(AutoregressiveNetwork):
         self.head_conditioning = self.conditioned("head")
         self.blocks = [self.make_block(index) for index in range(num_blocks)]
 
-    def masked(self, filters, kernel_size, name, mask="B"):
+    def masked(
+        self, filters: int, kernel_size: int | Sequence[int], name: str, mask: str = "B"
+    ) -> MaskedConv2D:
         """A masked convolution of this network's channel groups."""
         return MaskedConv2D(
             filters, kernel_size, mask, self.groups, name=name, dtype=self.dtype_policy
         )
 
-    def build(self, image_shape, labels_shape=None):
+    def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:
         # Every layer builds itself when it is called, here for an image without numbers.
         labels = keras.KerasTensor((None, 1), "int32") if self.num_classes else None
         self.call(keras.KerasTensor(image_shape, self.compute_dtype), labels)
 
-    def parameters(self, x, labels, evaluation):
+    def parameters(self, x: Tensor, labels: Tensor | None, evaluation: Evaluation) -> Tensor:
         """The last layers."""
         arithmetic = evaluation.arithmetic
         x = ops.relu(arithmetic.apply(self.hidden_dense, ops.relu(x)))
@@ -137,7 +143,7 @@ class MaskedNetwork(AutoregressiveNetwork):
         parameters = arithmetic.apply(self.head, features)
         return condition(self.head_conditioning, parameters, labels, evaluation, features=features)
 
-    def horizontal_convolutions(self):
+    def horizontal_convolutions(self) -> Convolutions:
         return [(layer, 0) for layer in (self.stem, *(block["masked"] for block in self.blocks))]
 
 
@@ -151,7 +157,7 @@ class PixelCNNNetwork(MaskedNetwork):
         https://arxiv.org/abs/1601.06759
     """
 
-    def make_block(self, index):
+    def make_block(self, index: int) -> dict[str, Any]:
         half, dtype = self.filters // 2, self.dtype_policy
         return {
             "narrow": self.masked(half, 1, f"narrow_{index}"),
@@ -163,8 +169,13 @@ class PixelCNNNetwork(MaskedNetwork):
         }
 
     def call_horizontal_stack(
-        self, pixels, vertical, labels, evaluation=WholeImage(), training=False
-    ):
+        self,
+        pixels: Tensor,
+        vertical: Nest,
+        labels: Tensor | None,
+        evaluation: Evaluation = WholeImage(),
+        training: bool = False,
+    ) -> Tensor:
         apply = evaluation.arithmetic.apply
         x = evaluation.convolve(self.stem, pixels)
         x = condition(self.stem_conditioning, x, labels, evaluation)
@@ -190,7 +201,7 @@ class GatedPixelCNNNetwork(MaskedNetwork):
 
     stem_size = (1, 7)
 
-    def __init__(self, num_parameters, filters, *args, **kwargs):
+    def __init__(self, num_parameters: int, filters: int, *args: Any, **kwargs: Any):
         super().__init__(num_parameters, filters, *args, **kwargs)
         dtype = self.dtype_policy
         self.vertical_stem = DownShiftedConv2D(
@@ -199,7 +210,7 @@ class GatedPixelCNNNetwork(MaskedNetwork):
         self.vertical_stem_conditioning = self.conditioned("stem", "vertical_")
         self.stem_link = WeightNormalizedDense(filters, name="stem_link", dtype=dtype)
 
-    def make_block(self, index):
+    def make_block(self, index: int) -> dict[str, Any]:
         dtype, double = self.dtype_policy, 2 * self.filters
         return {
             "vertical_hidden": self.conditioned("hidden", f"vertical_{index}_"),
@@ -216,7 +227,13 @@ class GatedPixelCNNNetwork(MaskedNetwork):
             "residual": self.masked(self.filters, 1, f"residual_{index}"),
         }
 
-    def call_vertical_stack(self, pixels, labels, evaluation=WholeImage(), training=False):
+    def call_vertical_stack(
+        self,
+        pixels: Tensor,
+        labels: Tensor | None,
+        evaluation: Evaluation = WholeImage(),
+        training: bool = False,
+    ) -> Tensors:
         apply = evaluation.arithmetic.apply
         x = evaluation.convolve(self.vertical_stem, pixels)
         x = condition(self.vertical_stem_conditioning, x, labels, evaluation)
@@ -231,8 +248,13 @@ class GatedPixelCNNNetwork(MaskedNetwork):
         return links
 
     def call_horizontal_stack(
-        self, pixels, vertical, labels, evaluation=WholeImage(), training=False
-    ):
+        self,
+        pixels: Tensor,
+        vertical: Nest,
+        labels: Tensor | None,
+        evaluation: Evaluation = WholeImage(),
+        training: bool = False,
+    ) -> Tensor:
         apply = evaluation.arithmetic.apply
         x = evaluation.convolve(self.stem, pixels) + evaluation.link(vertical["stem"], 0)
         x = condition(self.stem_conditioning, x, labels, evaluation)
@@ -246,12 +268,12 @@ class GatedPixelCNNNetwork(MaskedNetwork):
             x = x + apply(block["residual"], hidden)
         return self.parameters(x, labels, evaluation)
 
-    def vertical_convolutions(self):
+    def vertical_convolutions(self) -> Convolutions:
         layers = (self.vertical_stem, *(block["vertical"] for block in self.blocks))
         return [(layer, 0) for layer in layers]
 
 
-def gated(x, arithmetic, groups=1):
+def gated(x: Tensor, arithmetic: FloatArithmetic, groups: int = 1) -> Tensor:
     """`tanh(a) * sigmoid(b)`, `a` and `b` being the halves of each channel group."""
     *leading, channels = x.shape
     leading = [-1 if size is None else size for size in leading]

@@ -6,15 +6,18 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.backend import Shape, Tensor, Tensors
 from keras_pixelcnnpp.checks import plain, require_choice, require_integer
 from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.layers.conditioning import condition
 from keras_pixelcnnpp.layers.convolutions import (
+    Convolutions,
     DownRightShiftedConv2D,
     DownShiftedConv2D,
+    ShiftedConv2DTranspose,
     WeightNormalizedDense,
 )
-from keras_pixelcnnpp.layers.evaluation import WholeImage
+from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
 from keras_pixelcnnpp.layers.gated_residual import ResidualStack
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
@@ -165,7 +168,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         return per_resolution("filters", self.filters, self.num_resolutions, at_most=2**20)
 
 
-def per_resolution(name, value, num_resolutions, at_most):
+def per_resolution(
+    name: str, value: int | tuple[int, ...], num_resolutions: int, at_most: int
+) -> tuple[int, ...]:
     """The values for each resolution, highest first, of an argument that may be one for all."""
     values = value if isinstance(value, tuple) else (value,) * num_resolutions
     for number in values:
@@ -176,7 +181,7 @@ def per_resolution(name, value, num_resolutions, at_most):
     return values
 
 
-def require_divisible(image_shape, num_resolutions):
+def require_divisible(image_shape: tuple[int, int, int], num_resolutions: int) -> None:
     """Raises a `UserError` unless height and width can be halved `num_resolutions - 1` times."""
     step = 2 ** (num_resolutions - 1)
     if image_shape[0] % step or image_shape[1] % step:
@@ -200,14 +205,14 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
 
     def __init__(
         self,
-        num_parameters,
-        filters,
-        num_blocks,
-        dropout_rate=0.0,
-        conditioning="none",
-        num_classes=0,
-        conditioned_blocks="all",
-        **kwargs,
+        num_parameters: int,
+        filters: Sequence[int],
+        num_blocks: Sequence[int],
+        dropout_rate: float = 0.0,
+        conditioning: str = "none",
+        num_classes: int = 0,
+        conditioned_blocks: str = "all",
+        **kwargs: Any,
     ):
         super().__init__(num_parameters, conditioning, num_classes, **kwargs)
         require_choice("conditioned_blocks", conditioned_blocks, ("all", "up", "up_horizontal"))
@@ -215,7 +220,7 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         self.num_resolutions = len(self.filters)
         dtype = self.dtype_policy
 
-        def stack(shift, conditioning, name):
+        def stack(shift: str, conditioning: str, name: str) -> ResidualStack:
             return ResidualStack(
                 filters,
                 num_blocks,
@@ -254,7 +259,7 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         self.head = WeightNormalizedDense(num_parameters, dtype="float32", name="head")
         self.head_conditioning = self.conditioned("head")
 
-    def build(self, image_shape, labels_shape=None):
+    def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:
         *leading, height, width, channels = image_shape
         pixel_shape = (*leading, height, width, channels + 1)
         for strategy in self.input_conditioning:
@@ -273,28 +278,36 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         for strategy in self.head_conditioning:
             strategy.build((*leading, height, width, self.num_parameters), None, feature_shape)
 
-    def to_pixels(self, image, labels, evaluation=WholeImage()):
+    def to_pixels(
+        self, image: Tensor, labels: Tensor | None, evaluation: Evaluation = WholeImage()
+    ) -> Tensor:
         """Appends the channel of ones that tells image from border, and conditions the input."""
         pixels = ops.concatenate([image, ops.ones_like(image[..., :1])], axis=-1)
         pixels = super().to_pixels(pixels, labels, evaluation)
         return condition(self.input_conditioning, pixels, labels, evaluation)
 
     @property
-    def vertical_upsamplings(self):
+    def vertical_upsamplings(self) -> list[ShiftedConv2DTranspose]:
         return self.vertical_stack.upsamplings
 
     @property
-    def horizontal_upsamplings(self):
+    def horizontal_upsamplings(self) -> list[ShiftedConv2DTranspose]:
         return self.horizontal_stack.upsamplings
 
-    def vertical_convolutions(self):
+    def vertical_convolutions(self) -> Convolutions:
         stems = [(self.vertical_stem, 0), (self.horizontal_stem_above, 0)]
         return stems + self.vertical_stack.convolutions()
 
-    def horizontal_convolutions(self):
+    def horizontal_convolutions(self) -> Convolutions:
         return [(self.horizontal_stem_left, 0), *self.horizontal_stack.convolutions()]
 
-    def call_vertical_stack(self, pixels, labels, evaluation=WholeImage(), training=False):
+    def call_vertical_stack(
+        self,
+        pixels: Tensor,
+        labels: Tensor | None,
+        evaluation: Evaluation = WholeImage(),
+        training: bool = False,
+    ) -> tuple[Tensor, Tensors]:
         """Evaluates the vertical stack, which sees the rows above.
 
         Returns:
@@ -314,8 +327,13 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         return evaluation.convolve(self.horizontal_stem_above, pixels), links
 
     def call_horizontal_stack(
-        self, pixels, vertical, labels, evaluation=WholeImage(), training=False
-    ):
+        self,
+        pixels: Tensor,
+        vertical: tuple[Tensor, Tensors],
+        labels: Tensor | None,
+        evaluation: Evaluation = WholeImage(),
+        training: bool = False,
+    ) -> Tensor:
         """Evaluates the horizontal stack, given the output of the vertical one, and the head."""
         arithmetic = evaluation.arithmetic
         stem, links = vertical

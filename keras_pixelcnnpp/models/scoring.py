@@ -1,15 +1,18 @@
 """Scores images in batches."""
 
 import math
+from collections.abc import Callable
 
+import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from keras_pixelcnnpp.backend import compiled, compiles_each_size, in_batches
+from keras_pixelcnnpp.backend import Tensor, Tensors, compiled, compiles_each_size, in_batches
 from keras_pixelcnnpp.checks import checked_observed, checked_rows, is_prefix, require_integer
 from keras_pixelcnnpp.data.batches import array_batches
-from keras_pixelcnnpp.sampling.sampler import sample_images
+from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
 # How many independent estimates a standard error comes from.
 ERROR_RUNS = 8
@@ -19,14 +22,21 @@ ERROR_RUNS = 8
 MAX_FEATURES = 16_000_000
 
 
-def images_at_once(model):
+def images_at_once(model: keras.Model) -> int:
     """How many images, each under one class, are scored at once."""
     height, width, _ = model.image_shape
     features = height * width * max(*model.widths, model.distribution.num_parameters)
     return max(1, MAX_FEATURES // features)
 
 
-def score(model, images, labels, batch_size, verbose, per="image"):
+def score(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    batch_size: int,
+    verbose: int | str,
+    per: str = "image",
+) -> np.ndarray:
     """The sums of log p(x_i | x_<i, y), of arrays of images and int32 labels `(N,)` or `(N, K)`.
 
     They are over the pixels i of each image or of each row of it, or none, as `per` says: `"image"`
@@ -56,8 +66,8 @@ def score(model, images, labels, batch_size, verbose, per="image"):
     return in_batches(scorers[kind], batches, verbose)[: len(images)]
 
 
-def _scorer(model, per):
-    def log_likelihood(inputs):
+def _scorer(model: keras.Model, per: str) -> Callable[[Tensors], Tensor]:
+    def log_likelihood(inputs: Tensors) -> Tensor:
         labels = inputs.get("labels")
         if labels is not None and len(labels.shape) == 1:
             labels = labels[:, None]
@@ -68,7 +78,15 @@ def _scorer(model, per):
     return log_likelihood
 
 
-def score_observed(model, images, labels, observed, options, num_particles, runs=1):
+def score_observed(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    observed: ArrayLike | None,
+    options: SamplingOptions,
+    num_particles: int,
+    runs: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
     """Log-likelihoods of parts of images, and their standard errors, float32, nats.
 
     Args:
@@ -99,7 +117,15 @@ def score_observed(model, images, labels, observed, options, num_particles, runs
     return scores, np.zeros_like(scores)
 
 
-def _estimates(model, images, labels, known, options, num_particles, runs):
+def _estimates(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    known: np.ndarray,
+    options: SamplingOptions,
+    num_particles: int,
+    runs: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """As `score_observed`, where an unknown pixel precedes a known one."""
     candidates = 1 if labels is None else labels.shape[1]
     rows = np.tile(np.arange(len(images)).repeat(candidates), runs)
@@ -112,7 +138,7 @@ def _estimates(model, images, labels, known, options, num_particles, runs):
     return scores.astype("float32"), errors.astype("float32")
 
 
-def _up_to_rows(rows, by_row):
+def _up_to_rows(rows: np.ndarray, by_row: np.ndarray) -> np.ndarray:
     """Log-likelihoods of the first rows, `(N, K)` or `(N, M, K)`, from those `(N, K, height)`."""
     # Of many rows, in float64: the sum up to a row must not depend on those after it.
     above = np.cumsum(np.moveaxis(by_row, 1, 2), axis=1, dtype="float64")
@@ -120,7 +146,7 @@ def _up_to_rows(rows, by_row):
     return above[:, rows].astype("float32")
 
 
-def log_marginal_of_pixels(by_class):
+def log_marginal_of_pixels(by_class: np.ndarray) -> np.ndarray:
     """Log p(x_i | x_<i), p being the mean over the classes, of each pixel.
 
     Args:

@@ -2,11 +2,13 @@
 
 import threading
 import warnings
+from collections.abc import Callable
 
 import keras
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from keras_pixelcnnpp.backend import Nest, Shape, Tensor
 from keras_pixelcnnpp.errors import is_out_of_memory
 from keras_pixelcnnpp.layers.arithmetic import given_dropout
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
@@ -29,17 +31,17 @@ class CompiledNetwork:
         network: An `AutoregressiveNetwork`.
     """
 
-    def __init__(self, network):
+    def __init__(self, network: keras.layers.Layer):
         self.network = network
         self._functions = {}  # with what dropout draws, by the kind of call
-        self._previous = None  # the kind of the call before
+        self._previous: tuple | None = None  # the kind of the call before
         self._lock = threading.Lock()  # so that two threads don't compile the same
         layers = network._flatten_layers()
         self._layers = [layer for layer in layers if isinstance(layer, WeightNormalized)]
         outside = {id(v) for layer in self._layers for v in (layer.direction, layer.gain)}
         self._variables = [v for v in network.variables if id(v) not in outside]
 
-    def __call__(self, image, labels, training):
+    def __call__(self, image: Tensor, labels: Tensor | None, training: bool) -> Tensor:
         """See the network's `call`."""
         candidates = None if labels is None else labels.shape[1]
         trainable = tuple(variable.trainable for variable in self.network.variables)
@@ -55,7 +57,9 @@ class CompiledNetwork:
         dropout = [layer.random_bytes(shape) for layer, shape in draws]
         return function(*keras.tree.flatten(self._inputs(image, labels, dropout)))[0]
 
-    def _inputs(self, image, labels, dropout):
+    def _inputs(
+        self, image: Tensor, labels: Tensor | None, dropout: list[Tensor]
+    ) -> dict[str, Nest]:
         """All that the compiled function is given; its memory laid out as it was compiled for."""
         inputs = {
             "image": image,
@@ -68,11 +72,13 @@ class CompiledNetwork:
             inputs["labels"] = labels
         return keras.tree.map_structure(torch.Tensor.contiguous, inputs)
 
-    def _try_to_compile(self, image, labels, training):
+    def _try_to_compile(
+        self, image: Tensor, labels: Tensor | None, training: bool
+    ) -> tuple[Callable | None, list]:
         """The compiled function and what its dropout draws; `(None, [])` if torch can't compile."""
         draws, dropout = [], []
 
-        def write_down(layer, shape):
+        def write_down(layer: keras.layers.Layer, shape: Shape) -> Tensor:
             draws.append((layer, shape))
             dropout.append(layer.random_bytes(shape))
             return dropout[-1]
@@ -89,8 +95,8 @@ class CompiledNetwork:
             warnings.warn(f"The network runs without being compiled. {reason}", stacklevel=2)
             return None, []
 
-    def _compiled(self, inputs, training):
-        def forward(*tensors):
+    def _compiled(self, inputs: dict[str, Nest], training: bool) -> Callable:
+        def forward(*tensors: Tensor) -> tuple[Tensor]:
             given = keras.tree.pack_sequence_as(inputs, [*tensors])
             pairs = zip(self._variables, given["values"], strict=True)
             layers = zip(self._layers, given["kernels"], strict=True)

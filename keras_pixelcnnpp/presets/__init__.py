@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import ops
@@ -86,7 +87,7 @@ class Preset:
         """Whether its model is of the class `base`, or of a subclass."""
         return isinstance(self.model_class, type) and issubclass(self.model_class, base)
 
-    def make(self, base: type, **replaced) -> keras.Model:
+    def make(self, base: type, **replaced: Any) -> keras.Model:
         """A model of the preset's class and arguments, some of them replaced.
 
         Raises:
@@ -108,7 +109,7 @@ class Preset:
                 raise TypeError(f"unknown arguments: {', '.join(unknown)}")
             return kind(**{**arguments, **replaced})
 
-    def load_weights(self, model: keras.Model, **replaced) -> None:
+    def load_weights(self, model: keras.Model, **replaced: Any) -> None:
         """Loads the weights into a model that `make` made with the arguments `replaced`.
 
         Into a model of another number of classes go all but those of the labels; a warning names
@@ -139,7 +140,7 @@ class Preset:
                 stacklevel=3,
             )
 
-    def _load_all_weights(self, model):
+    def _load_all_weights(self, model: keras.Model) -> None:
         is_built_in = self.path.parent == _BUILT_IN
         if not self.has_weights and is_built_in and "sha256" in self.metadata:
             raise UserError(
@@ -177,7 +178,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
         of the labels, if the numbers of classes differ.
     """
 
-    def by_path(model):
+    def by_path(model: keras.Model) -> dict[str, keras.Variable]:
         return {weight.path.removeprefix(f"{model.name}/"): weight for weight in model.weights}
 
     values, left = by_path(source), []

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
@@ -34,7 +36,7 @@ class ClassSamples:
 
     @classmethod
     def sample(
-        cls, model, per_class: int, chosen: Sequence[int] = (), **arguments
+        cls, model: keras.Model, per_class: int, chosen: Sequence[int] = (), **arguments: Any
     ) -> "ClassSamples":
         """Samples `per_class` images of each class from an `AutoregressiveModel`.
 

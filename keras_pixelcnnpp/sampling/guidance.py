@@ -4,7 +4,7 @@ import math
 
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.backend import Tensor, Tensors
 from keras_pixelcnnpp.distributions.heads import Head, first_level_above
 
 # More levels are sampled as two digits, with some 2 * sqrt(num_levels) evaluations of each
@@ -25,7 +25,7 @@ def sample_guided(
     parameters: Tensor,
     noise: Tensor,
     log_likelihood: Tensor,
-    inputs: dict[str, Tensor],
+    inputs: Tensors,
     known: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Samples a pixel of each image, given its parameters under all classes.

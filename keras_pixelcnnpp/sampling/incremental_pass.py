@@ -2,11 +2,13 @@
 
 import collections
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import read, write
+from keras_pixelcnnpp.backend import Nest, Tensor, read, write
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import fixed_kernels, normalized_kernels
@@ -18,6 +20,8 @@ from keras_pixelcnnpp.layers.evaluation import (
     columns_first,
     take_images,
 )
+
+State = dict[str, Nest]  # of a pass, between rows or pixels: levels, caches, carry
 
 
 class IncrementalPass:
@@ -34,7 +38,12 @@ class IncrementalPass:
         arithmetic: How the network's layers and nonlinearities are computed.
     """
 
-    def __init__(self, model, candidates=1, arithmetic=FloatArithmetic()):
+    def __init__(
+        self,
+        model: keras.Model,
+        candidates: int = 1,
+        arithmetic: FloatArithmetic = FloatArithmetic(),
+    ):
         self.network = model.network
         self.arithmetic = arithmetic
         self.height, self.width, self.channels = model.image_shape
@@ -47,7 +56,15 @@ class IncrementalPass:
         self.candidates = self._candidates(candidates)
         self.programs = {}
 
-    def run(self, labels, batch_size, choose, given=(), carry=(), after_row=None):
+    def run(
+        self,
+        labels: Tensor | None,
+        batch_size: int | Tensor,
+        choose: Callable[..., tuple[Tensor, Nest]],
+        given: Nest = (),
+        carry: Nest = (),
+        after_row: Callable[..., tuple[Nest, Tensor]] | None = None,
+    ) -> tuple[Tensor, Nest]:
         """Runs over the image.
 
         Args:
@@ -75,7 +92,7 @@ class IncrementalPass:
         }
         steps = self._steps((choose, after_row), given)
 
-        def rows(index, state):
+        def rows(index: Tensor, state: State) -> State:
             for phase in range(self.period):
                 row = ops.cast(index, "int32") * self.period + phase
                 state = self._row(phase, row, state, steps)
@@ -85,7 +102,7 @@ class IncrementalPass:
         state = ops.fori_loop(0, self.height // self.period, rows, state)
         return state["levels"], state["carry"]
 
-    def _steps(self, functions, given):
+    def _steps(self, functions: tuple[Callable, Callable | None], given: State) -> "Steps":
         if keras.backend.backend() != "torch":
             return Steps(functions, given)
         # Here: torch is there under its own backend only.
@@ -93,7 +110,7 @@ class IncrementalPass:
 
         return RecordedSteps(functions, given, self.programs)
 
-    def _candidates(self, count):
+    def _candidates(self, count: int) -> dict[str, int]:
         """How many labels the input of each layer has, by its path, where an image has `count`."""
         if count == 1:
             return collections.defaultdict(lambda: 1)
@@ -102,7 +119,7 @@ class IncrementalPass:
         counting(image, keras.KerasTensor((1, count), "int32"))
         return counting.arithmetic.counts
 
-    def _start(self, batch_size, carry):
+    def _start(self, batch_size: int | Tensor, carry: Nest) -> State:
         """The state before the first row."""
         network, candidates = self.network, self.candidates
         shape = (self.height, self.width, batch_size, self.channels)
@@ -125,7 +142,7 @@ class IncrementalPass:
             ),
         }
 
-    def _row(self, phase, row, state, steps):
+    def _row(self, phase: int, row: Tensor, state: State, steps: "Steps") -> State:
         """The state after a row, the `phase`-th of its period."""
         running = lower_levels_running(phase, self.num_resolutions)
         state, vertical, columns = steps.once(self._start_row, running, row, state)
@@ -134,7 +151,9 @@ class IncrementalPass:
         )
         return steps.once(self._end_row, running, row, state, columns)
 
-    def _start_row(self, running, row, state, steps):
+    def _start_row(
+        self, running: int, row: Tensor, state: State, steps: "Steps"
+    ) -> tuple[State, Nest, State]:
         """Evaluates the vertical stack at a row; returns what its pixels need."""
         labels = steps.given["labels"]
         position = (row // self.period, None)
@@ -154,7 +173,9 @@ class IncrementalPass:
         state = {"levels": state["levels"], "vertical": evaluation.cache}
         return state, keras.tree.map_structure(columns_first, vertical), columns
 
-    def _end_row(self, running, row, state, columns, steps):
+    def _end_row(
+        self, running: int, row: Tensor, state: State, columns: State, steps: "Steps"
+    ) -> State:
         """The state after a row, from that of its pixels."""
         state = {
             "levels": write(state["levels"], row, columns["levels"]),
@@ -171,7 +192,9 @@ class IncrementalPass:
             "horizontal": HorizontalEvaluation.of_images(state["horizontal"], images),
         }
 
-    def _columns(self, running, index, state, row, vertical, steps):
+    def _columns(
+        self, running: int, index: Tensor, state: State, row: Tensor, vertical: Nest, steps: "Steps"
+    ) -> State:
         """Evaluates the pixels of one period of columns."""
         labels = steps.given["labels"]
         column_period = 2**running
@@ -198,11 +221,11 @@ class IncrementalPass:
             levels = write(levels, column(0), chosen)
         return {"cache": evaluation.cache, "pixel": pixel, "levels": levels, "carry": carry}
 
-    def _pixels(self, levels, labels):
+    def _pixels(self, levels: Tensor, labels: Tensor | None) -> Tensor:
         image = logistic_mixture.scale_to_unit(levels, self.num_levels)
         return self.network.to_pixels(image, labels, WholeImage(self.arithmetic))
 
-    def _pixels_of_row(self, row, levels, labels):
+    def _pixels_of_row(self, row: Tensor, levels: Tensor, labels: Tensor | None) -> Tensor:
         """A finished row as the network's input; before the first, zeros as in the padding."""
         levels = read(levels, ops.maximum(row, 0))
         levels = ops.transpose(levels, (1, 0, 2))[:, None, None]
@@ -212,10 +235,10 @@ class IncrementalPass:
 class CandidateCounts(FloatArithmetic):
     """Floating point that notes how many labels the input of each layer has, by its path."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.counts = {}
 
-    def apply(self, layer, x, *inputs, **arguments):
+    def apply(self, layer: keras.layers.Layer, x: Tensor, *inputs: Any, **arguments: Any) -> Any:
         self.counts[layer.path] = x.shape[1]
         return super().apply(layer, x, *inputs, **arguments)
 
@@ -223,44 +246,46 @@ class CandidateCounts(FloatArithmetic):
 class CountCandidates(keras.layers.Layer):
     """Calls a network, also without numbers, to count the labels of each layer's input."""
 
-    def __init__(self, network):
+    def __init__(self, network: keras.layers.Layer):
         super().__init__()
         self.arithmetic = CandidateCounts()
         self._function = network.call
 
-    def call(self, image, labels):
+    def call(self, image: Tensor, labels: Tensor) -> Tensor:
         return self._function(image, labels, WholeImage(self.arithmetic))
 
 
 class Steps:
     """How the functions of a pass are run, and what is the same for all of them: see `run`."""
 
-    def __init__(self, functions, given):
+    def __init__(self, functions: tuple[Callable, Callable | None], given: State):
         self.choose, self.after_row = functions
         self.given = given
 
-    def once(self, function, running, *tensors):
+    def once(self, function: Callable, running: int, *tensors: Nest) -> Nest:
         """`function(running, *tensors, steps)`."""
         return function(running, *tensors, self)
 
-    def repeat(self, function, running, count, state, *tensors):
+    def repeat(
+        self, function: Callable, running: int, count: int, state: Nest, *tensors: Nest
+    ) -> Nest:
         """`state` after `function(running, index, state, *tensors, steps)` for `count` indices."""
 
-        def step(index, state):
+        def step(index: Tensor, state: Nest) -> Nest:
             # Where TensorFlow runs eagerly it is Python's, and no layer takes a tensor and that.
             return function(running, ops.cast(index, "int32"), state, *tensors, self)
 
         return ops.fori_loop(0, count, step, state)
 
 
-def _column_at(index, phase, period, level):
+def _column_at(index: Tensor, phase: int, period: int, level: int) -> Tensor:
     """The column at a resolution, for phase `phase` of the period `index`."""
     step, start = max(period >> level, 1), phase >> level
     column = index if step == 1 else index * step
     return column + start if start else column
 
 
-def lower_levels_running(index, num_levels):
+def lower_levels_running(index: int, num_levels: int) -> int:
     """How many of the `num_levels - 1` lower resolutions run at row (or column) `index`."""
     level = 0
     while level < num_levels - 1 and index % 2 ** (level + 1) == 0:

@@ -1,14 +1,16 @@
 """Sampling and completing many images: checks, noise, and the sampler."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 from scipy.special import softmax
 
-from keras_pixelcnnpp.backend import compiled, in_batches, on_gpu, read
+from keras_pixelcnnpp.backend import Tensor, Tensors, compiled, in_batches, on_gpu, read
 from keras_pixelcnnpp.checks import (
     require_integer,
     require_number,
@@ -32,7 +34,7 @@ class SamplingOptions:
     batch_size: int = 100
     verbose: int | str = "auto"
 
-    def check(self, model) -> None:
+    def check(self, model: keras.Model) -> None:
         """Raises a `UserError` if an argument is out of range."""
         require_integer("batch_size", self.batch_size)
         require_temperature(self.temperature)
@@ -50,8 +52,8 @@ class SamplingOptions:
 
 
 def sample_images(
-    model,
-    labels: np.ndarray | int,
+    model: keras.Model,
+    labels: np.ndarray | Any,
     options: SamplingOptions,
     images: np.ndarray | None = None,
     known: np.ndarray | None = None,
@@ -77,7 +79,7 @@ def sample_images(
     seed = options.seed
     if seed is None:  # `keras.utils.set_random_seed` sets that state
         seed = np.random.randint(2**31)  # noqa: NPY002
-    count = len(labels) if model.num_classes else labels
+    count = len(labels) if model.num_classes else int(labels)
     inputs = {"temperature": np.full(count, options.temperature, "float32")}
     if model.num_classes:
         inputs["label"] = _classes(model, labels, options, images, known, num_particles, seed)
@@ -96,7 +98,7 @@ def sample_images(
         noise_size = model.image_shape[-1] * len(digits(model.num_levels))
     noise_shape = (*model.image_shape[:2], noise_size)
 
-    def with_noise(rows):
+    def with_noise(rows: np.ndarray) -> dict[str, np.ndarray]:
         noise = [_noise(noise_shape, int(seed), int(row), num_particles) for row in rows]
         noise = {name: np.stack([one[name] for one in noise]) for name in noise[0]}
         return {**noise, **{name: value[rows] for name, value in inputs.items()}}
@@ -110,12 +112,14 @@ def sample_images(
     return tuple(result[:count] for result in results)
 
 
-def _noise(shape, seed, index, num_particles):
+def _noise(
+    shape: tuple[int, int, int], seed: int, index: int, num_particles: int
+) -> dict[str, np.ndarray]:
     """Uniform noise of an image, of its index and the seed alone, whatever the batch size."""
     # Open at both ends: the logarithms of 0 and of 1 - 1 are infinite.
     tiny, below_one = np.float32(2.0**-32), np.float32(1.0 - 2.0**-24)
 
-    def uniform(shape, *stream):
+    def uniform(shape: tuple[int, ...], *stream: int) -> np.ndarray:
         numbers = np.random.default_rng([seed, index, *stream]).random(shape, dtype="float32")
         return np.clip(numbers, tiny, below_one)
 
@@ -125,7 +129,15 @@ def _noise(shape, seed, index, num_particles):
     return {"noise": uniform((num_particles, *shape), 2), "row_noise": uniform((rows,), 3)}
 
 
-def _classes(model, labels, options, images, known, num_particles, seed):
+def _classes(
+    model: keras.Model,
+    labels: np.ndarray,
+    options: SamplingOptions,
+    images: np.ndarray | None,
+    known: np.ndarray | None,
+    num_particles: int,
+    seed: int,
+) -> np.ndarray:
     """The labels, with a class at random, given the known pixels, in the place of -1."""
     rows = np.flatnonzero(labels < 0)
     if not len(rows):
@@ -148,7 +160,9 @@ def _classes(model, labels, options, images, known, num_particles, seed):
     return labels
 
 
-def _compiled_sampler(model, batch, num_particles):
+def _compiled_sampler(
+    model: keras.Model, batch: dict[str, np.ndarray], num_particles: int
+) -> Callable:
     """The sampler for such a batch: compiled at a model's first call, then kept."""
     samplers, kind = model._compiled_functions.samplers, (frozenset(batch), num_particles)
     if kind not in samplers:
@@ -160,7 +174,7 @@ def _compiled_sampler(model, batch, num_particles):
     return samplers[kind]
 
 
-def _rows_at_once(count, batch_size):
+def _rows_at_once(count: int, batch_size: int) -> int:
     """The size of the batches, all alike, of which the last one is filled up.
 
     Where each size is compiled for, there are few: powers of four, and `batch_size`.
@@ -195,13 +209,13 @@ class PixelSampler:
         zeros without particles.
     """
 
-    def __init__(self, model, guided=False, num_particles=1):
+    def __init__(self, model: keras.Model, guided: bool = False, num_particles: int = 1):
         self.model = model
         self.guided = guided
         self.num_particles = num_particles
         self.incremental_pass = IncrementalPass(model, model.num_classes if guided else 1)
 
-    def __call__(self, inputs):
+    def __call__(self, inputs: Tensors) -> tuple[Tensor, Tensor]:
         labels = inputs.get("label")
         if labels is not None:
             labels = self._of_particles(labels)[:, None]
@@ -220,10 +234,10 @@ class PixelSampler:
             levels, log_evidence = self._chosen_particles(levels, carry, by_pixel)
         return to_images(levels, self.model.num_levels), log_evidence
 
-    def _of_particles(self, x):
+    def _of_particles(self, x: Tensor) -> Tensor:
         return x if self.num_particles == 1 else ops.repeat(x, self.num_particles, axis=0)
 
-    def _initial_carry(self, batch_size):
+    def _initial_carry(self, batch_size: int | Tensor) -> Tensors:
         carry = {}
         if self.guided:
             carry["log_likelihood"] = ops.zeros((batch_size, self.model.num_classes))
@@ -232,7 +246,9 @@ class PixelSampler:
             carry["log_evidence"] = ops.zeros((batch_size,))
         return carry
 
-    def _choose(self, parameters, row, column, carry, inputs):
+    def _choose(
+        self, parameters: Tensor, row: Tensor, column: Tensor, carry: Tensors, inputs: Tensors
+    ) -> tuple[Tensor, Tensors]:
         """Samples one pixel, or takes the known one; `inputs` are those of `_by_pixel`."""
         head = self.model.distribution
         index = row * self.model.image_shape[1] + column
@@ -262,14 +278,14 @@ class PixelSampler:
             carry["log_weight"] += ops.where(known[0][:, 0], log_prob, 0.0)
         return levels, carry
 
-    def _of_classes(self, parameters):
+    def _of_classes(self, parameters: Tensor) -> Tensor:
         """`(batch, num_classes, num_parameters)`, also where no layer uses the label."""
         parameters = ops.reshape(parameters, (-1, parameters.shape[1], parameters.shape[-1]))
         if parameters.shape[1] == 1:
             parameters = ops.repeat(parameters, self.model.num_classes, axis=1)
         return parameters
 
-    def _after_row(self, row, carry, inputs):
+    def _after_row(self, row: Tensor, carry: Tensors, inputs: Tensors) -> tuple[Tensors, Tensor]:
         """Resamples the particles of each image: see `IncrementalPass.run`."""
         uniform = read(inputs["row_noise"], row)
         log_weights = ops.reshape(carry["log_weight"], (-1, self.num_particles))
@@ -284,11 +300,13 @@ class PixelSampler:
             carry["log_likelihood"] = ops.take(carry["log_likelihood"], images, axis=0)
         return carry, images
 
-    def _first_particles(self, chosen):
+    def _first_particles(self, chosen: Tensor) -> Tensor:
         """The position in the batch of each image's first particle: int `(images, 1)`."""
         return ops.arange(ops.shape(chosen)[0], dtype="int32")[:, None] * self.num_particles
 
-    def _chosen_particles(self, levels, carry, inputs):
+    def _chosen_particles(
+        self, levels: Tensor, carry: Tensors, inputs: Tensors
+    ) -> tuple[Tensor, Tensor]:
         """One particle of each image, chosen by weight, and log p of the known pixels."""
         log_weights = ops.reshape(carry["log_weight"], (-1, self.num_particles))
         total = ops.logsumexp(log_weights, axis=1, keepdims=True)
@@ -299,9 +317,9 @@ class PixelSampler:
         log_evidence = log_evidence + total[:, 0] - math.log(self.num_particles)
         return ops.take(levels, images, axis=0), log_evidence
 
-    def _by_pixel(self, inputs):
+    def _by_pixel(self, inputs: Tensors) -> Tensors:
         """The inputs with pixels (or rows) first, and the batch of particles: float32."""
-        found = {
+        found: Tensors = {
             name: self._of_particles(ops.reshape(inputs[name], (-1, 1)))
             for name in ("label", "temperature", "guidance", "guidance_logit_scale")
             if name in inputs

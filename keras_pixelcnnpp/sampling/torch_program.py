@@ -2,34 +2,43 @@
 
 import functools
 import types
+from collections.abc import Callable, Iterator
 from operator import getitem
+from typing import Any
 
 import keras
 import torch
 from keras import ops
-from torch.fx.node import map_aggregate
+from torch.fx.node import Node, map_aggregate
 from torch.overrides import TorchFunctionMode
+
+from keras_pixelcnnpp.backend import Nest, Tensor
+from keras_pixelcnnpp.sampling.incremental_pass import Steps
 
 # What would tie a program to the values that it was recorded with, and what changes its argument.
 _READS = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__"}
 _WRITES = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}
 
 
-class RecordedSteps:
+class RecordedSteps(Steps):
     """Runs the functions of a pass as `Steps` does: once as they are, from then on as programs.
 
     `programs` is a dict that keeps them for the next pass.
     """
 
-    def __init__(self, functions, given, programs):
-        self.choose, self.after_row = functions
-        self.given = given
+    def __init__(
+        self,
+        functions: tuple[Callable, Callable | None],
+        given: dict[str, Nest],
+        programs: dict[tuple, "Program"],
+    ):
+        super().__init__(functions, given)
         self._programs = programs
         self._kind = (functions, *_kind(_tensors(given)))
         self._prepared = {}  # the programs' steps for what is given
 
     @torch.inference_mode()
-    def once(self, function, running, *tensors):
+    def once(self, function: Callable, running: int, *tensors: Nest) -> Nest:
         """See `Steps.once`."""
         flat = _tensors(tensors)
         key = self._key(function, running, flat)
@@ -40,7 +49,9 @@ class RecordedSteps:
         return self._programs[key].nest(self._step(key)(*flat))
 
     @torch.inference_mode()
-    def repeat(self, function, running, count, state, *tensors):
+    def repeat(
+        self, function: Callable, running: int, count: int, state: Nest, *tensors: Nest
+    ) -> Nest:
         """See `Steps.repeat`."""
         first, *others = ops.arange(count, dtype="int64").unbind()
         state = self.once(function, running, first, state, *tensors)
@@ -51,10 +62,10 @@ class RecordedSteps:
             flat = step(index, *flat, *rest)
         return self._programs[key].nest(flat)
 
-    def _key(self, function, running, flat):
+    def _key(self, function: Callable, running: int, flat: list[Tensor]) -> tuple:
         return (function, running, *self._kind, *_kind(flat))
 
-    def _step(self, key):
+    def _step(self, key: tuple) -> Callable[..., list[Tensor]]:
         if key not in self._prepared:
             self._prepared[key] = self._programs[key].prepared(self.given)
         return self._prepared[key]
@@ -69,7 +80,7 @@ class Program:
     is written in place. What hangs on nothing but what is given is computed once for many steps.
     """
 
-    def __init__(self, recorder, varying, given, results):
+    def __init__(self, recorder: "_Recorder", varying: Nest, given: Nest, results: Nest):
         self._structure = keras.tree.map_structure(lambda tensor: None, results)
         nests = varying, given, results
         varying, given, results = ([recorder.node(x) for x in _tensors(nest)] for nest in nests)
@@ -81,7 +92,9 @@ class Program:
         self._prepare = _compiled(before, [*given, *constants], outer)
 
     @classmethod
-    def record(cls, function, varying, steps):
+    def record(
+        cls, function: Callable, varying: Nest, steps: RecordedSteps
+    ) -> tuple["Program", Nest]:
         """Runs `function(*varying, steps)`; returns the program and the results."""
         # The same tensor may be here twice, and different ones the next time.
         varying, given = keras.tree.map_structure(_alias, (varying, steps.given))
@@ -90,12 +103,12 @@ class Program:
             results = function(*varying, types.SimpleNamespace(**functions, given=given))
         return cls(recorder, varying, given, results), results
 
-    def prepared(self, given):
+    def prepared(self, given: Nest) -> Callable[..., list[Tensor]]:
         """The step: a function of the varying tensors, flat, that returns the results, flat."""
         outer = self._prepare(*_tensors(given), *self._constants)
         return lambda *varying: self._step(*varying, *outer)
 
-    def nest(self, flat):
+    def nest(self, flat: list[Tensor]) -> Nest:
         """The results as the function returned them, from those that a step returned."""
         return _nested(self._structure, iter(flat))
 
@@ -103,17 +116,19 @@ class Program:
 class _Recorder(TorchFunctionMode):
     """Runs torch's functions and writes them down in a graph."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.graph = torch.fx.Graph()
         self.tensors = {}  # of each node; kept, so that no other gets the id of one
         self._nodes = {}  # by the id of a tensor
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         if func.__name__ in _READS:
             raise RuntimeError(f"A step that is recorded must not look at values: {func}")
         if func.__name__ == "__get__":  # of a property, which a graph has by its name
-            func, args = getattr, (args[0], func.__self__.__name__)
+            args, func = (args[0], func.__self__.__name__), getattr
         with self:  # under mixed precision, a variable's value is a call of its own
             args, kwargs = keras.tree.map_structure(_value, (args, kwargs or {}))
         nodes = map_aggregate((args, kwargs), self.node)
@@ -129,18 +144,18 @@ class _Recorder(TorchFunctionMode):
                 self._add(node, part)
         return result
 
-    def _add(self, node, tensor):
+    def _add(self, node: Node, tensor: Tensor) -> Node:
         self.tensors[node] = [tensor]
         # A call that writes gives its argument back, which has a node.
         return self._nodes.setdefault(id(tensor), node)
 
-    def node(self, x):
+    def node(self, x: Any) -> Any:
         """The node of a tensor, a new one for a tensor from elsewhere; else `x`."""
         if not isinstance(x, torch.Tensor):
             return x
         return self._nodes.get(id(x)) or self._add(self.graph.placeholder("x"), x)
 
-    def split(self, varying, results):
+    def split(self, varying: list[Node], results: list[Node]) -> tuple[list[Node], list[Node]]:
         """The calls whose results are the same for all steps, and the others, in order.
 
         Among the others are all that have to do with memory that is written, or given away. Those
@@ -163,29 +178,29 @@ class _Recorder(TorchFunctionMode):
                 changing.add(call)
         return before, within
 
-    def _memory(self, node):
+    def _memory(self, node: Node) -> set[int]:
         return {x.untyped_storage().data_ptr() for x in self.tensors[node]}
 
 
-def _writes(function):
+def _writes(function: Callable) -> bool:
     """Whether a function changes its first argument, as torch's names tell."""
     name = function.__name__
     return name in _WRITES or (name.endswith("_") and not name.endswith("__"))
 
 
-def _value(x):
+def _value(x: Any) -> Any:
     return x.value if isinstance(x, keras.Variable) else x
 
 
-def _alias(x):
+def _alias(x: Any) -> Any:
     return x.detach() if isinstance(x, torch.Tensor) else x
 
 
-def _kind(tensors):
+def _kind(tensors: list[Tensor]) -> list[tuple]:
     return [(x.shape, x.dtype) for x in tensors]
 
 
-def _tensors(nest):
+def _tensors(nest: Nest) -> list[Tensor]:
     """The tensors of a nest. Keras would ask torch, whose own trees take longer than a row."""
     if isinstance(nest, torch.Tensor):
         return [nest]
@@ -194,7 +209,7 @@ def _tensors(nest):
     return [x for part in nest for x in _tensors(part)] if isinstance(nest, list | tuple) else []
 
 
-def _nested(structure, tensors):
+def _nested(structure: Nest, tensors: Iterator[Tensor]) -> Nest:
     """A nest of such a structure, of the tensors that `_tensors` would find in it."""
     if isinstance(structure, dict):
         return {name: _nested(structure[name], tensors) for name in sorted(structure)}
@@ -203,13 +218,15 @@ def _nested(structure, tensors):
     return next(tensors)
 
 
-def _missing(calls, results, known):
+def _missing(calls: list[Node], results: list[Node], known: list[Node]) -> list[Node]:
     """The nodes that calls and results need and that neither calls nor `known` give."""
     needed = [node for call in calls for node in call.all_input_nodes] + results
     return [node for node in dict.fromkeys(needed) if node not in {*calls, *known}]
 
 
-def _compiled(calls, inputs, results):
+def _compiled(
+    calls: list[Node], inputs: list[Node], results: list[Node]
+) -> Callable[..., list[Tensor]]:
     """A Python function of these calls, which lets go of each tensor after its last use."""
     graph = torch.fx.Graph()
     copies = {node: graph.placeholder(f"input_{index}") for index, node in enumerate(inputs)}

@@ -24,7 +24,7 @@ def model(request):
 
 
 def steps(given=(), programs=None):
-    return program.RecordedSteps(None, given, {} if programs is None else programs)
+    return program.RecordedSteps((None, None), given, {} if programs is None else programs)
 
 
 def test_second_call_does_not_run_the_network_in_python(model, monkeypatch):
