@@ -1,7 +1,7 @@
 # make demo      train, evaluate, export and use a small model (minutes)
 # make test      tests under TensorFlow; also test-jax, test-torch, test-extras, test-notebooks, test-all
 # make bench     speed under each backend that has an environment, on CPU or GPU: one table (minutes); also bench-all
-# make lint      style and spelling; make format mends what can be mended
+# make lint      style, types and spelling; make format mends what can be mended
 # make docs      the site, in docs/_build/html
 # make notebooks runs the tutorials (minutes) and stores what they print
 # make soak      serves 12,000 requests, and runs all examples of hypothesis
@@ -110,6 +110,7 @@ absolute-links:
 lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 	.venv/bin/codespell
 	@# The field's words: docs/glossary.md.
 	! git grep -niwE 'pictures?|drawn|judged?|familiar|alarms?|spoilt' -- '*.py' '*.j2' '*.ipynb' docs
