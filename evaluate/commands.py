@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keras_pixelcnnpp.command import Commands, library
+from keras_pixelcnnpp.command import Commands, Guidance, Temperature, library
 from keras_pixelcnnpp.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,9 +58,6 @@ Count = Annotated[int, typer.Option(min=2, help="Largest number of images of eac
 OODData = Annotated[
     str | None,
     typer.Option(help="Further out-of-distribution images, in any form that training takes."),
-]
-Temperature = Annotated[
-    float, typer.Option(help="Above 0. Below 1, images are more typical and less diverse.")
 ]
 Reference = Annotated[
     str | None,
@@ -162,6 +159,7 @@ def generation(
     per_class: PerClass = 25,
     seed: Seed = 0,
     temperature: Temperature = 1.0,
+    guidance: Guidance = 0.0,
     classes_in_order: ClassesInOrder = False,
     reference: Reference = None,
     temperatures: Temperatures = "0.7,0.85,1,1.15",

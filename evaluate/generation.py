@@ -58,7 +58,7 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         real = reference_images(dataset, options.reference)
         cnn = load_baseline(folder)
     model = load_trained_model(model_file)
-    how = {name: getattr(options, name) for name in ("seed", "temperature")}
+    how = {name: getattr(options, name) for name in ("seed", "temperature", "guidance")}
 
     def sample(temperature: float) -> ClassSamples:
         arguments = {**how, "temperature": temperature, "verbose": options.verbose}

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,14 @@ from keras_pixelcnnpp.errors import UserError
 _GREETING = re.compile(
     rb"I\d{4} \d\d:\d\d:\d|WARNING: All log messages before absl::InitializeLog\(\)"
 )
+
+Temperature = Annotated[
+    float, typer.Option(help="Above 0. Below 1, images are more typical and less diverse.")
+]
+Guidance = Annotated[
+    float,
+    typer.Option(help="Above 0, images are more typical of their class and less diverse."),
+]
 
 
 class Commands(typer.Typer):

@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from keras_pixelcnnpp.command import Commands, in_a_folder, library, output
+from keras_pixelcnnpp.command import (
+    Commands,
+    Guidance,
+    Temperature,
+    in_a_folder,
+    library,
+    output,
+)
 from keras_pixelcnnpp.errors import UserError
 
 app = Commands()
@@ -47,9 +54,6 @@ Seed = Annotated[
         min=0, max=2**31 - 1, help="The same seed gives the same images. Default: a new one."
     ),
 ]
-Temperature = Annotated[
-    float, typer.Option(help="Above 0. Below 1, images are more typical and less diverse.")
-]
 
 
 def chosen_model(preset: str | None, run: Path | None, model: Path | None) -> dict:
@@ -88,6 +92,7 @@ def sample(
     ] = Path("samples.png"),
     seed: Seed = None,
     temperature: Temperature = 1.0,
+    guidance: Guidance = 0.0,
     workers: Workers = 1,
     resume: Resume = False,
 ) -> None:
@@ -108,10 +113,11 @@ def sample(
         )
     with library():
         from keras_pixelcnnpp.savedmodel import using
+    how = {"temperature": temperature, "guidance": guidance}
     if many:
-        using.sample_folder(given, label, count, output, seed, temperature, workers, resume)
+        using.sample_folder(given, label, count, output, seed, how, workers, resume)
     else:
-        using.sample_grid(given, label, count, output, seed, temperature)
+        using.sample_grid(given, label, count, output, seed, how)
 
 
 @app.command("classify", "classify --preset fashion_mnist image.png --csv predictions.csv")
@@ -132,7 +138,11 @@ def classify(
     classify_files(given, images, csv)
 
 
-@app.command("complete", "complete --preset fashion_mnist shirt.png --rows 14")
+@app.command(
+    "complete",
+    "complete --preset fashion_mnist shirt.png --rows 14",
+    "complete --preset fashion_mnist shirt.png --mask mask.png",
+)
 def complete(
     image: Annotated[Path, typer.Argument(help="An image file of any size.")],
     preset: Preset = None,
@@ -142,24 +152,36 @@ def complete(
         int | None,
         typer.Option(min=0, help="Number of rows that are kept, from above. Default: half of all."),
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Instead: an image of the same size, white where pixels are unknown."),
+    ] = None,
+    particles: Annotated[
+        int,
+        typer.Option(min=1, help="With --mask, how many particles look for each completion."),
+    ] = 64,
     label: Annotated[
         str | None,
-        typer.Option(help="The class, by name or number. Default: at random, by p(class | rows)."),
+        typer.Option(help="The class, by name or number. Default: at random, given what is kept."),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Number of completions.")] = 10,
+    count: Annotated[int, typer.Option(min=1, help="Number of completions.")] = 5,
     output: Annotated[Path, output("The PNG file to write.")] = Path("completions.png"),
     seed: Seed = None,
     temperature: Temperature = 1.0,
+    guidance: Guidance = 0.0,
 ) -> None:
-    """Keep the upper rows of an image, and sample the rest.
+    """Keep a part of an image, and sample the rest.
 
-    The completions are written into one PNG file, after the image itself. Exactly one of --preset,
-    --run and --model names the model.
+    The completions are written into one PNG file, after the image with the unknown part in gray.
+    Exactly one of --preset, --run and --model names the model.
     """
     given = chosen_model(preset, run, model)
+    if rows is not None and mask is not None:
+        raise UserError("What is kept? Expected --rows or --mask. Received: both")
     with library():
         from keras_pixelcnnpp.savedmodel.using import complete_file
-    complete_file(given, image, rows, label, count, output, seed, temperature)
+    how = {"temperature": temperature, "guidance": guidance, "num_particles": particles}
+    complete_file(given, image, rows, mask, label, count, output, seed, how)
 
 
 @app.command("score", "score --run runs/digits --data images --output scores.csv")

@@ -20,6 +20,7 @@ from keras_pixelcnnpp.data.images import SUFFIXES, png_bytes, read_image
 from keras_pixelcnnpp.errors import UserError, not_installed
 from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.sampling.class_samples import image_names
+from keras_pixelcnnpp.sampling.sampler import SamplingOptions
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 SAMPLING = "sampling.json"
@@ -116,22 +117,24 @@ def sample_many(
     labels: np.ndarray,
     output: Path,
     seed: int = 0,
-    temperature: float = 1.0,
+    how: dict | None = None,
     resume: bool = False,
     workers: int = 1,
     block_size: int = 100,
 ) -> int:
     """Samples an image for each label, as PNG files: `Class1_image_01.png` and so on.
 
-    `sampling.json` beside them has the seed, the temperature and a checksum of the model. With
-    `resume`, the files of a whole block are kept. Returns how many images were sampled.
+    `how` has further arguments of `AutoregressiveModel.sample`. `sampling.json` beside the images
+    has them, the seed and a checksum of the model. With `resume`, the files of a whole block are
+    kept. Returns how many images were sampled.
 
     Raises:
         UserError: If images were sampled into the folder before, and without `resume` or with
-            another seed, temperature or model.
+            another seed, temperature, guidance or model.
     """
-    model, known = trained.model, output / SAMPLING
-    given = {"seed": seed, "temperature": temperature, "model": model_checksum(model)}
+    model, known, how = trained.model, output / SAMPLING, how or {}
+    SamplingOptions(seed, **how).check(model)
+    given = {"seed": seed, **how, "model": model_checksum(model)}
     if known.exists():
         if not resume:
             raise UserError(
@@ -151,7 +154,7 @@ def sample_many(
             # The endpoint counts positions from 0 in every block; `seed + 1` would repeat in the
             # second block what another seed samples in the first.
             own = int(np.random.default_rng([seed, start]).integers(2**31)) if start else seed
-            blocks[start] = (labels[part], own, temperature)
+            blocks[start] = (labels[part], own, how)
     samples = map_blocks(_sample, list(blocks.values()), trained, workers)
     write_json(known, given)
     for start, images in zip(blocks, samples, strict=True):
@@ -166,11 +169,11 @@ def sampling_seed(folder: Path) -> int | None:
     return read_json(known).get("seed") if known.exists() else None
 
 
-def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, float]) -> np.ndarray:
-    labels, seed, temperature = block
+def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, dict]) -> np.ndarray:
+    labels, seed, how = block
     model = trained.model
     wanted = labels if model.num_classes else len(labels)
-    return model.sample(wanted, seed, temperature, verbose=0)
+    return model.sample(wanted, seed, **how, verbose=0)
 
 
 def map_blocks(

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_pixelcnnpp.backend import graphs_as_traced, require_tensorflow
-from keras_pixelcnnpp.checks import class_label, require_temperature
-from keras_pixelcnnpp.data.images import image_grid, png_bytes, read_image
+from keras_pixelcnnpp.checks import class_label
+from keras_pixelcnnpp.data.images import image_grid, open_image, png_bytes, read_image
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path, counted, write_bytes, write_predictions
@@ -28,6 +28,8 @@ from keras_pixelcnnpp.savedmodel.large_sets import (
 )
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
+UNKNOWN = 200  # the gray of what is not known
+
 
 def sample_grid(
     given: dict,
@@ -35,11 +37,11 @@ def sample_grid(
     count: int,
     output: Path,
     seed: int | None,
-    temperature: float,
+    how: dict,
 ) -> None:
     """Writes `count` images of each class, by name or number, as rows of a PNG file or an array.
 
-    `given` is of `chosen_model`, here and below.
+    `given` is of `chosen_model`, here and below; `how` has the temperature and the guidance.
     """
     model = TrainedModel.named(**given).model
     as_array = output.suffix.lower() == ".npy"
@@ -51,7 +53,7 @@ def sample_grid(
     chosen = sorted({class_label(model.class_names, name) for name in classes or ()})
     seed = _said(seed)
     with graphs_as_traced():
-        samples = ClassSamples.sample(model, count, chosen, seed=seed, temperature=temperature)
+        samples = ClassSamples.sample(model, count, chosen, seed=seed, **how)
     if as_array:
         with atomic_path(output) as temporary:
             np.save(temporary, samples.images)
@@ -67,18 +69,17 @@ def sample_folder(
     count: int,
     output: Path,
     seed: int | None,
-    temperature: float,
+    how: dict,
     workers: int,
     resume: bool,
 ) -> None:
     """Writes `count` images of each class, by name or number, as PNG files into a folder."""
-    require_temperature(temperature)
     trained = TrainedModel.named(**given)
     names = trained.model.class_names if trained.model.num_classes else ("any",)
     chosen = dict.fromkeys(class_label(names, name) for name in classes or names)
     labels = np.repeat(list(chosen), count)
     seed = _said(sampling_seed(output) if seed is None and resume else seed)
-    sampled = sample_many(trained, labels, output, seed, temperature, resume, workers)
+    sampled = sample_many(trained, labels, output, seed, how, resume, workers)
     kept = f", and kept {len(labels) - sampled} that were there" if sampled < len(labels) else ""
     print(f"Wrote {counted(sampled)} to {output}{kept}")
 
@@ -93,28 +94,53 @@ def complete_file(
     given: dict,
     file: Path,
     rows: int | None,
+    mask: Path | None,
     class_name: str | None,
     count: int,
     output: Path,
     seed: int | None,
-    temperature: float,
+    how: dict,
 ) -> None:
-    """Writes an image and completions of its first rows side by side into one PNG file."""
+    """Writes an image and completions of its known part side by side into one PNG file."""
     trained = TrainedModel.named(**given)
     model, label = trained.model, None
     image = read_image(file, model.image_shape, **trained.reading)
-    height = model.image_shape[0]
-    rows = height // 2 if rows is None else rows
-    if rows > height:
-        raise UserError(f"Invalid value for --rows. Expected at most {height}. Received: {rows}")
+    height, width, _ = model.image_shape
+    if mask is not None:
+        known = read_mask(mask, file, (height, width), trained.reading)
+    else:
+        rows = height // 2 if rows is None else rows
+        if rows > height:
+            expected = f"Expected at most {height}. Received: {rows}"
+            raise UserError(f"Invalid value for --rows. {expected}")
+        known = np.arange(height)[:, None] < np.full(width, rows)
     if model.num_classes:
         label = -1 if class_name is None else class_label(model.class_names, class_name)
     labels = None if label is None else [label] * count
     images, seed = np.repeat(image[None], count, axis=0), _said(seed)
     with graphs_as_traced():
-        completed = model.complete(images, rows, labels, seed, temperature)
-    write_bytes(output, png_bytes(image_grid(np.concatenate([image[None], completed]))))
-    print(f"Wrote {output}: the image, and {counted(count, 'completion')} of its first {rows} rows")
+        completed = model.complete(images, known, labels, seed, **how)
+    shown = np.where(known[..., None], image, np.uint8(UNKNOWN))
+    write_bytes(output, png_bytes(image_grid(np.concatenate([shown[None], completed]))))
+    print(f"Wrote {output}: the known part, and {counted(count, 'completion')}")
+
+
+def read_mask(file: Path, image: Path, size: tuple[int, int], reading: dict) -> np.ndarray:
+    """The known pixels, boolean `size`, of an image whose unknown pixels are white in a file.
+
+    It is cropped and scaled as the image is.
+
+    Raises:
+        UserError: If the two files are not of the same size.
+    """
+    sizes = [open_image(path, 1).size for path in (file, image)]
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            "Invalid value for --mask. Expected the size of the image, (width, height) = "
+            f"{sizes[1]}. Received: {sizes[0]}"
+        )
+    reading = {name: value for name, value in reading.items() if name != "white_level"}
+    return read_image(file, (*size, 1), **reading)[..., 0] < 128
 
 
 def classify_files(given: dict, files: list[Path], csv: Path | None) -> None:

@@ -200,7 +200,7 @@ def test_images_grids_and_report(pixelcnnpp, run):
     report = report_of(run)
     assert not {"metrics", "memorization", "temperatures"} & set(report)
     assert (report["count"], report["per_class"], report["seed"]) == (9, 3, 5)
-    options = {"per_class": 3, "seed": 5, "temperature": 1, "completions": 4}
+    options = {"per_class": 3, "seed": 5, "temperature": 1, "guidance": 0, "completions": 4}
     assert report["options"] == {**options, "reference": "none", "temperatures": ""}
     model = keras.models.load_model(run.model_keras)
     labels = np.repeat(np.arange(3), 3)

@@ -152,7 +152,8 @@ class TestSample:
         other = model._replace(model=tiny.untrained_model(class_names=tiny.NAMES))
         for one, options, name in (
             (model, {"seed": 1}, "seed"),
-            (model, {"temperature": 0.9}, "temperature"),
+            (model, {"how": {"temperature": 0.9}}, "temperature"),
+            (model, {"how": {"guidance": 1.0}}, "guidance"),
             (other, {}, "model"),
         ):
             with pytest.raises(UserError, match=f"samples of another {name}: choose"):

@@ -126,11 +126,29 @@ def test_complete(pixelcnnpp, trained, image, tmp_path):
     trained.save(tmp_path / "model.keras")
     output = tmp_path / "completions.png"
     command = ("complete", path, "--model", tmp_path / "model.keras", "--output", output)
-    assert "2 rows" in done(pixelcnnpp(*command, "--label", "bright", "--count", 2, "--seed", 4))
+    of_class = ("--label", "bright", "--count", 2, "--seed", 4)
+    assert "2 completions" in done(pixelcnnpp(*command, *of_class))
     grid = np.asarray(Image.open(output))[::16, ::16]
-    expected = trained.complete(np.stack([levels] * 2), 2, [2, 2], seed=4)[..., 0]
-    np.testing.assert_array_equal(grid[1:5, 1:5], levels[..., 0])
+    images = np.stack([levels] * 2)
+    expected = trained.complete(images, 2, [2, 2], seed=4)[..., 0]
+    np.testing.assert_array_equal(grid[1:3, 1:5], levels[:2, :, 0])
+    assert np.all(grid[3:5, 1:5] == 200)
     np.testing.assert_array_equal(grid[1:5, 6:10], expected[0])
+    # White is unknown.
+    unknown = np.zeros((4, 4), bool)
+    unknown[:2, 1:3] = True
+    mask = tmp_path / "mask.png"
+    Image.fromarray(unknown.astype("uint8") * 255).save(mask)
+    options = ("--mask", mask, "--guidance", 2, "--particles", 8)
+    done(pixelcnnpp(*command, *of_class, *options))
+    how = {"seed": 4, "guidance": 2.0, "num_particles": 8}
+    expected = trained.complete(images, ~unknown, [2, 2], **how)[..., 0]
+    grid = np.asarray(Image.open(output))[::16, ::16]
+    np.testing.assert_array_equal(grid[1:5, 6:10], expected[0])
+    np.testing.assert_array_equal(grid[1:5, 1:5], np.where(unknown, 200, levels[..., 0]))
+    one_line(pixelcnnpp(*command, "--mask", mask, "--rows", 2), "--rows or --mask")
+    Image.fromarray(np.zeros((4, 5), "uint8")).save(mask)
+    one_line(pixelcnnpp(*command, "--mask", mask), "--mask. Expected the size of the image")
     # Without a label, the same seed gives the same again.
     first = (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes())
     assert (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes()) == first
@@ -146,6 +164,7 @@ def test_complete(pixelcnnpp, trained, image, tmp_path):
         (["sample", "--preset", "course_report"], ["without weights"]),
         (["sample", "--preset", "digits", "--label", "cat"], ["No class 'cat'"]),
         (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
+        (["sample", "--preset", "digits", "--guidance", "-1"], ["`guidance`"]),
         # Before it looks for the model.
         (["sample", "--preset", "nowhere", "--output", "no/a.png"], ["no folder", "a.png"]),
         (["sample", "--preset", "digits", "--resume"], ["--resume", "samples.png"]),
