@@ -1,10 +1,17 @@
 """Checks of a model whose network, head or conditioning strategy is a user's own."""
 
+import tempfile
+from pathlib import Path
+
+import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.backend import Tensor, compiled, read, write
+from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 
 def verify(model: AutoregressiveModel, seed: int = 0) -> None:
@@ -13,6 +20,9 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
     - The distribution of a sub-pixel depends on earlier sub-pixels only, in raster order: each
       sub-pixel of a random image is changed in turn.
     - The probabilities of the levels of a sub-pixel add up to 1.
+    - The incremental pass, which samples, has the parameters of the whole image: a network that
+      calls a convolution itself, not through the evaluation, doesn't.
+    - A saved model has the same parameters when it is loaded.
 
     Call it for a model with a network, head or conditioning strategy of your own. It checks a copy
     whose weights are changed at random, since weights that start at 0 could hide a dependence, and
@@ -41,6 +51,8 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
     labels = rng.integers(0, copy.num_classes, 1) if copy.num_classes else None
     _require_causality(copy, image, values, labels)
     _require_normalization(copy, image, labels)
+    _require_same_pass(copy, image, labels)
+    _require_same_when_loaded(copy, image, labels)
 
 
 def _require_causality(
@@ -87,6 +99,56 @@ def _require_normalization(
                 f"levels of a sub-pixel to add up to 1. Received: {worst:.6g} in channel {channel}"
             )
         earlier.append(ops.convert_to_tensor(levels[:, channel : channel + 1]))
+
+
+def _require_same_pass(
+    model: AutoregressiveModel, image: np.ndarray, labels: np.ndarray | None
+) -> None:
+    height, width, channels = model.image_shape
+    incremental_pass = IncrementalPass(model)
+
+    def choose(
+        parameters: Tensor, row: Tensor, column: Tensor, found: Tensor, pixels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        index = row * width + column
+        pixel = ops.reshape(read(pixels, index), (1, channels))
+        return pixel, write(found, index, ops.reshape(parameters, (-1,)))
+
+    def run(inputs: dict[str, Tensor]) -> Tensor:
+        given, found = (inputs["pixels"],), ops.zeros((height * width, num_parameters))
+        return incremental_pass.run(inputs.get("labels"), 1, choose, given, found)[1]
+
+    num_parameters = model.network.num_parameters
+    levels = to_levels(image, model.num_levels).reshape(height * width, channels)
+    inputs = {"pixels": levels.astype("float32")}
+    if labels is not None:
+        inputs["labels"] = labels[:, None].astype("int32")
+    found = ops.convert_to_numpy(compiled(run, model.variables)(inputs))
+    expected = _parameters(model, image, labels)
+    difference = np.abs(found.reshape(expected.shape) - expected).max(axis=-1)
+    if not difference.max() <= 1e-3 * np.abs(expected).max():
+        pixel = divmod(int(difference.argmax()), width)
+        raise UserError(
+            "The incremental pass, which samples, is not the network on a whole image. Expected "
+            "layers that see neighbors to be called by `evaluation.convolve`, and to be listed in "
+            "`vertical_convolutions` or `horizontal_convolutions`. Received: other parameters from "
+            f"pixel {pixel} (row, column) on"
+        )
+
+
+def _require_same_when_loaded(
+    model: AutoregressiveModel, image: np.ndarray, labels: np.ndarray | None
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        model.save(path)
+        loaded = keras.models.load_model(path)
+    if not np.array_equal(_parameters(loaded, image, labels), _parameters(model, image, labels)):
+        raise UserError(
+            "A saved model is another one when it is loaded. Expected every layer with weights to "
+            "be an attribute, or in a list or dict that is one, and built by `build`. Received: "
+            "other parameters"
+        )
 
 
 def _parameters(

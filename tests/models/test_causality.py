@@ -9,7 +9,7 @@ from layer_checks import randomize
 from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
 from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, EmbeddingConditioning, FilmConditioning
-from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
+from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNNetwork
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.verification import verify
 
@@ -138,6 +138,28 @@ class Unnormalized(LogisticMixtureHead):
         return super().level_log_probs(parameters, earlier, temperature) - 0.01
 
 
+class WithoutEvaluation(PixelCNNNetwork):
+    """Sees only the pixel itself when it samples."""
+
+    def call_horizontal_stack(self, pixels, vertical, labels, evaluation=None, training=False):
+        return super().call_horizontal_stack(pixels, vertical, labels, training=training)
+
+
+class SamplesOtherwise(PixelCNN):
+    _network_class = WithoutEvaluation
+
+
+class Forgetful(EmbeddingConditioning):
+    """Has a random state that is no weight."""
+
+    def build(self, x_shape, labels_shape=None):
+        super().build(x_shape, labels_shape)
+        self.shift = np.random.default_rng().normal()
+
+    def call(self, x, labels, evaluation):
+        return super().call(x, labels) + self.shift
+
+
 SMALL = {"image_shape": (4, 4, 1), "num_classes": 2, "num_levels": 5, "filters": 8}
 
 
@@ -163,6 +185,11 @@ def test_verify(cls, head, monkeypatch):
         with pytest.raises(ValueError, match="not autoregressive"):
             verify(cls(**two, head=head, conditioning="channels"))
     if head == "logistic_mixture":
+        monkeypatch.setitem(STRATEGIES, "forgetful", Forgetful)
+        with pytest.raises(ValueError, match="another one when it is loaded"):
+            verify(cls(**SMALL, **size, conditioning="forgetful"))
+        with pytest.raises(ValueError, match=r"incremental pass.*evaluation\.convolve"):
+            verify(SamplesOtherwise(**SMALL))
         monkeypatch.setitem(HEADS, "mine", Unnormalized)
         with pytest.raises(ValueError, match=r"'mine' is not normalized.*Received: 0\.99"):
             verify(cls(**SMALL, **size, head="mine"))
