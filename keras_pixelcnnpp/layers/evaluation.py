@@ -300,6 +300,8 @@ class HorizontalEvaluation(Evaluation):
 def take_images(x: Tensor, images: Tensor, axis: int) -> Tensor:
     """`x` with each image replaced by that at an index; `axis` may hold their candidates too."""
     before, after = x.shape[:axis], x.shape[axis + 1 :]
+    if 0 in before:  # no row above
+        return x
     by_image = ops.reshape(x, (*before, ops.shape(images)[0], -1))
     return ops.reshape(ops.take(by_image, images, axis=axis), (*before, -1, *after))
 

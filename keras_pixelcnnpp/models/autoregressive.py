@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import Tensor, Tensors, in_turn, require_tensorflow, with_shape
+from keras_pixelcnnpp.backend import Tensor, Tensors, require_tensorflow, with_shape
 from keras_pixelcnnpp.checks import (
     checked_class_names,
     checked_image_shape,
@@ -38,7 +38,7 @@ from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss, last_output
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.scoring import (
     ERROR_RUNS,
-    images_at_once,
+    class_scores,
     log_marginal_of_pixels,
     score,
     score_observed,
@@ -290,34 +290,7 @@ class AutoregressiveModel(ImageModel):
         Returns:
             Float32 tensor `(batch, num_classes)`, nats; `(batch, 1)` for an unconditional model.
         """
-        num_classes = max(1, self.num_classes)
-        size = max(1, images_at_once(self) // num_classes)
-        if (images.shape[0] or 32) <= size:
-            return self._score_classes(images)
-        rows = ops.shape(images)[0]
-        count = (rows + size - 1) // size
-        # The last part is filled up.
-        positions = ops.minimum(ops.arange(count * size, dtype="int32"), rows - 1)
-        parts = ops.reshape(ops.take(images, positions, axis=0), (-1, size, *self.image_shape))
-        return ops.reshape(in_turn(self._score_classes, parts), (-1, num_classes))[:rows]
-
-    def _score_classes(self, images: Tensor) -> Tensor:
-        """`(batch, num_classes)`, some classes at a time where one image has too many of them."""
-        if not self.num_classes:
-            return self.log_likelihood(images)
-        rows = ops.shape(images)[0]
-
-        def score_part(classes: Tensor) -> Tensor:
-            return self.log_likelihood(images, ops.tile(classes[None], (rows, 1)))
-
-        size = images_at_once(self)
-        if self.num_classes <= size:
-            return score_part(ops.arange(self.num_classes, dtype="int32"))
-        count = -(-self.num_classes // size)
-        classes = ops.arange(count * size, dtype="int32") % self.num_classes
-        scores = in_turn(score_part, ops.reshape(classes, (count, size)))  # (count, batch, size)
-        scores = ops.reshape(ops.transpose(scores, (1, 0, 2)), (-1, count * size))
-        return scores[:, : self.num_classes]
+        return class_scores(self, images)
 
     def _compiled_network(self) -> Callable | None:
         """What torch compiles if asked to with `jit_compile=True`; else `None`."""

@@ -9,7 +9,14 @@ from keras import ops
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from keras_pixelcnnpp.backend import Tensor, Tensors, compiled, compiles_each_size, in_batches
+from keras_pixelcnnpp.backend import (
+    Tensor,
+    Tensors,
+    compiled,
+    compiles_each_size,
+    in_batches,
+    in_turn,
+)
 from keras_pixelcnnpp.checks import checked_observed, checked_rows, is_prefix, require_integer
 from keras_pixelcnnpp.data.batches import array_batches
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
@@ -27,6 +34,40 @@ def images_at_once(model: keras.Model) -> int:
     height, width, _ = model.image_shape
     features = height * width * max(*model.widths, model.distribution.num_parameters)
     return max(1, MAX_FEATURES // features)
+
+
+def class_scores(model: keras.Model, images: Tensor) -> Tensor:
+    """Log-likelihood under every class: see `AutoregressiveModel.class_log_likelihood_tensor`."""
+    num_classes = max(1, model.num_classes)
+    size = max(1, images_at_once(model) // num_classes)
+    if (images.shape[0] or 32) <= size:
+        return _scores_of(model, images)
+    rows = ops.shape(images)[0]
+    count = (rows + size - 1) // size
+    # The last part is filled up.
+    positions = ops.minimum(ops.arange(count * size, dtype="int32"), rows - 1)
+    parts = ops.reshape(ops.take(images, positions, axis=0), (-1, size, *model.image_shape))
+    scores = in_turn(lambda part: _scores_of(model, part), parts)
+    return ops.reshape(scores, (-1, num_classes))[:rows]
+
+
+def _scores_of(model: keras.Model, images: Tensor) -> Tensor:
+    """`(batch, num_classes)`, some classes at a time where one image has too many of them."""
+    if not model.num_classes:
+        return model.log_likelihood(images)
+    rows = ops.shape(images)[0]
+
+    def score_part(classes: Tensor) -> Tensor:
+        return model.log_likelihood(images, ops.tile(classes[None], (rows, 1)))
+
+    size = images_at_once(model)
+    if model.num_classes <= size:
+        return score_part(ops.arange(model.num_classes, dtype="int32"))
+    count = -(-model.num_classes // size)
+    classes = ops.arange(count * size, dtype="int32") % model.num_classes
+    scores = in_turn(score_part, ops.reshape(classes, (count, size)))  # (count, batch, size)
+    scores = ops.reshape(ops.transpose(scores, (1, 0, 2)), (-1, count * size))
+    return scores[:, : model.num_classes]
 
 
 def score(

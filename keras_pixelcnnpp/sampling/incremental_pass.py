@@ -102,7 +102,7 @@ class IncrementalPass:
         state = ops.fori_loop(0, self.height // self.period, rows, state)
         return state["levels"], state["carry"]
 
-    def _steps(self, functions: tuple[Callable, Callable | None], given: State) -> "Steps":
+    def _steps(self, functions: tuple[Callable, Callable | None], given: State) -> Any:
         if keras.backend.backend() != "torch":
             return Steps(functions, given)
         # Here: torch is there under its own backend only.

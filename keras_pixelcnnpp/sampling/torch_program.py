@@ -13,14 +13,13 @@ from torch.fx.node import Node, map_aggregate
 from torch.overrides import TorchFunctionMode
 
 from keras_pixelcnnpp.backend import Nest, Tensor
-from keras_pixelcnnpp.sampling.incremental_pass import Steps
 
 # What would tie a program to the values that it was recorded with, and what changes its argument.
 _READS = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__"}
 _WRITES = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}
 
 
-class RecordedSteps(Steps):
+class RecordedSteps:
     """Runs the functions of a pass as `Steps` does: once as they are, from then on as programs.
 
     `programs` is a dict that keeps them for the next pass.
@@ -32,7 +31,8 @@ class RecordedSteps(Steps):
         given: dict[str, Nest],
         programs: dict[tuple, "Program"],
     ):
-        super().__init__(functions, given)
+        self.choose, self.after_row = functions
+        self.given = given
         self._programs = programs
         self._kind = (functions, *_kind(_tensors(given)))
         self._prepared = {}  # the programs' steps for what is given
