@@ -275,7 +275,9 @@ class PixelSampler:
             if self.num_particles > 1:
                 log_prob = head.log_prob(parameters, levels, temperature)
         if self.num_particles > 1:
-            carry["log_weight"] += ops.where(known[0][:, 0], log_prob, 0.0)
+            # Not in place, as torch would: a pixel may be evaluated several times.
+            weight = ops.where(known[0][:, 0], log_prob, 0.0)
+            carry["log_weight"] = carry["log_weight"] + weight
         return levels, carry
 
     def _of_classes(self, parameters: Tensor) -> Tensor:
