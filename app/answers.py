@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from keras_pixelcnnpp.data.images import check_channels, read_image
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
@@ -17,19 +18,22 @@ from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 NUM_IMAGES = 16  # of one sampling
-ANY = -1  # instead of a label
+NUM_COMPLETIONS = 5
+ANY = -1  # instead of a label or a seed
 MAX_LINES = 5  # classes in the plot of the posterior of the first rows
 
 
 class Samples(NamedTuple):
-    """Sampled images, uint8 `(16, H, W, C)`, and what gives the same ones again.
+    """Sampled images, uint8 `(N, H, W, C)`, and what gives the same ones again.
 
-    `labels` is int `(16,)`, `None` of an unconditional model.
+    `labels` is int `(N,)`, `None` of an unconditional model. `probabilities` has p(y | known
+    pixels) by class, if images of known classes were completed.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     seed: int
+    probabilities: dict[str, float] | None = None
 
 
 class Classification(NamedTuple):
@@ -68,37 +72,56 @@ class Answers:
         pixels = read_image(content, self.model.image_shape, **self.trained.reading)
         return 255 - pixels if invert else pixels
 
+    def known_pixels(self, layers: list[Image.Image]) -> np.ndarray:
+        """The pixels that are not painted over, boolean `(H, W)`.
+
+        `layers` has RGBA images of any size, transparent where nothing is painted. A pixel is
+        unknown if most of it is painted.
+        """
+        height, width, _ = self.model.image_shape
+        known = np.ones((height, width), bool)
+        for layer in layers:
+            alpha = layer.getchannel("A").resize((width, height), Image.Resampling.BOX)
+            known &= np.asarray(alpha) < 128
+        return known
+
     def sample(
         self,
         label: int = ANY,
         seed: int | None = None,
         temperature: float = 1.0,
+        guidance: float = 0.0,
     ) -> Samples:
         """Samples images of a class, or of `ANY`: see `AutoregressiveModel.sample`."""
-        labels, seed = self._labels_and_seed(label, seed)
+        labels, seed = self._labels_and_seed(label, seed, NUM_IMAGES)
         given = NUM_IMAGES if labels is None else labels
-        images = self.model.sample(given, seed, temperature, verbose=0)
+        images = self.model.sample(given, seed, temperature, guidance, verbose=0)
         return Samples(images, labels, seed)
 
     def complete(
         self,
         image: np.ndarray,
-        observed: int,
+        known: np.ndarray,
         label: int = ANY,
         seed: int | None = None,
         temperature: float = 1.0,
+        guidance: float = 0.0,
     ) -> Samples:
-        """Samples the rest of an image, uint8 `(H, W, C)`, several times.
+        """Samples the unknown pixels of an image, uint8 `(H, W, C)`, several times.
 
-        With the label `ANY`, the class of each is sampled first, from p(y | known rows).
+        `known` is boolean `(H, W)`. With the label `ANY`, the class of each completion is sampled
+        first, from p(y | known pixels). Raises a `UserError` if all pixels are known.
         """
-        probabilities = None
-        if label == ANY and self.model.num_classes:
-            probabilities = self.model.class_probabilities(image[None], observed=observed)[0]
-        labels, seed = self._labels_and_seed(label, seed, probabilities)
-        images = np.repeat(image[None], NUM_IMAGES, axis=0)
-        images = self.model.complete(images, observed, labels, seed, temperature, verbose=0)
-        return Samples(images, labels, seed)
+        if known.all():
+            raise UserError("Paint over a part of the image first, over most of a pixel at least.")
+        model, probabilities, by_name = self.model, None, None
+        if model.num_classes:
+            probabilities = model.class_probabilities(image[None], observed=known)[0]
+            by_name = named(model.class_names, probabilities)
+        labels, seed = self._labels_and_seed(label, seed, NUM_COMPLETIONS, probabilities)
+        images = np.repeat(image[None], NUM_COMPLETIONS, axis=0)
+        images = model.complete(images, known, labels, seed, temperature, guidance, verbose=0)
+        return Samples(images, labels, seed, by_name)
 
     def classify(self, image: np.ndarray, against: int = ANY) -> Classification:
         """Classifies an image, uint8 `(H, W, C)`, and shows what the decision rests on.
@@ -116,22 +139,27 @@ class Answers:
             nats = model.evidence_map(image[None], [label], [against])[0]
             evidence = evidence_figure(image, nats, names[label], names[against])
         return Classification(
-            dict(zip(names, map(float, probabilities[-1]), strict=True)),
+            named(names, probabilities[-1]),
             float(bits_per_dim(log_marginal(scores[:, -1]), model.image_shape)[0]),
             posterior_figure(probabilities, names),
             evidence,
         )
 
     def _labels_and_seed(
-        self, label: int, seed: int | None, probabilities: np.ndarray | None = None
+        self, label: int, seed: int | None, count: int, probabilities: np.ndarray | None = None
     ) -> tuple[np.ndarray | None, int]:
-        seed = secrets.randbelow(2**31) if seed is None else seed
+        seed = secrets.randbelow(2**31) if seed in (None, ANY) else seed
         if not self.model.num_classes:
             return None, seed
         if label != ANY:
-            return np.full(NUM_IMAGES, label), seed
+            return np.full(count, label), seed
         generator = np.random.default_rng(seed)
-        return generator.choice(self.model.num_classes, NUM_IMAGES, p=probabilities), seed
+        return generator.choice(self.model.num_classes, count, p=probabilities), seed
+
+
+def named(class_names: tuple[str, ...], probabilities: np.ndarray) -> dict[str, float]:
+    """Probabilities of classes, `(num_classes,)`, by name."""
+    return dict(zip(class_names, map(float, probabilities), strict=True))
 
 
 def posterior_figure(probabilities: np.ndarray, class_names: tuple[str, ...]) -> Figure:

@@ -27,6 +27,9 @@ from keras_pixelcnnpp.errors import UserError
 
 MAX_CLASSES = 10  # with a bar of their own
 COLUMNS = 8  # of images that are sampled
+EDITOR_SIZE = 280  # about, of the image that is painted on, in pixels
+BRUSH = 20  # its radius, likewise
+PAINT = "#ff3d00"
 # Of one upload; the images of a telephone have less.
 MAX_FILE_SIZE = "20mb"
 # Questions that wait, of all browsers together: one more is told to come back later.
@@ -71,7 +74,7 @@ def launch(page: gr.Blocks, **options: Any) -> str:
         footer_links=[],
         max_file_size=MAX_FILE_SIZE,
         theme=theme,
-        css="img { image-rendering: pixelated; }",
+        css="img { image-rendering: pixelated; object-fit: contain !important; }",
     )
     return address
 
@@ -90,8 +93,10 @@ def make_page(answers: Answers) -> gr.Blocks:
                 image, invert = _image_input(page, answers)
             with gr.Column(scale=2, min_width=300):
                 if model.num_classes:
-                    _classify_part(answers, image, invert)
-                _complete_part(answers, image, invert)
+                    with gr.Tab("Classify"):
+                        _classify_part(answers, image, invert)
+                with gr.Tab("Complete"):
+                    _complete_part(answers, image, invert)
     return page
 
 
@@ -99,17 +104,16 @@ def _sample_tab(answers: Answers) -> None:
     with gr.Row():
         with gr.Column(min_width=260):
             label = _class_choice(answers, "Class", "any")
-            temperature, seed = _temperature_and_seed()
+            how = _how_to_sample(answers)
             button = gr.Button("Sample", variant="primary")
         with gr.Column(scale=2, min_width=300):
             shown = _sampled_images()
 
     @_showing_errors
-    def sample(label: int, seed: int | None, temperature: float) -> tuple[Image.Image, str]:
-        return _show(answers, answers.sample(label, seed, temperature))
+    def sample(label: int, *how: Any) -> tuple[Image.Image, str]:
+        return _show(answers, answers.sample(label, *how))
 
-    given = [label, seed, temperature]
-    button.click(sample, given, shown, api_name="sample", **ASKS_MODEL)
+    button.click(sample, [label, *how], shown, api_name="sample", **ASKS_MODEL)
 
 
 def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
@@ -131,28 +135,53 @@ def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
 
 
 def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
-    height = answers.model.image_shape[0]
-    rows = gr.Slider(0, height, value=height // 2, step=1, label="Rows known, from above")
-    label = _class_choice(answers, "Class", "sampled from p(class | known rows)")
+    editor = _editor(answers, image, invert)
+    label = _class_choice(answers, "Class", "sampled from p(class | known pixels)")
     with gr.Row():
-        temperature, seed = _temperature_and_seed()
+        how = _how_to_sample(answers)
     button = gr.Button("Complete", variant="primary")
     shown = _sampled_images()
+    posterior = gr.Label(
+        label="p(class | known pixels)",
+        num_top_classes=MAX_CLASSES,
+        visible=bool(answers.model.num_classes),
+    )
 
     @_showing_errors
-    def complete(
-        path: str | None,
-        invert: bool,
-        rows: float,
-        label: int,
-        seed: int | None,
-        temperature: float,
-    ) -> tuple[Image.Image, str]:
-        given = answers.read(path, invert)
-        return _show(answers, answers.complete(given, int(rows), label, seed, temperature))
+    def complete(path: str | None, invert: bool, painted: dict, label: int, *how: Any) -> tuple:
+        pixels, known = answers.read(path, invert), answers.known_pixels(painted["layers"])
+        found = answers.complete(pixels, known, label, *how)
+        return *_show(answers, found), found.probabilities
 
-    given = [image, invert, rows, label, seed, temperature]
-    button.click(complete, given, shown, api_name="complete", **ASKS_MODEL)
+    given = [image, invert, editor, label, *how]
+    button.click(complete, given, [*shown, posterior], api_name="complete", **ASKS_MODEL)
+
+
+def _editor(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> gr.ImageEditor:
+    """The image as the model sees it, enlarged, to paint on."""
+    height, width, _ = answers.model.image_shape
+    enlarge = max(1, EDITOR_SIZE // max(height, width))
+    editor = gr.ImageEditor(
+        label="Paint over a part",
+        type="pil",
+        format="png",
+        sources=(),
+        transforms=(),
+        layers=False,
+        buttons=[],
+        brush=gr.Brush(BRUSH, colors=[PAINT], color_mode="fixed"),
+        eraser=gr.Eraser(BRUSH),
+        canvas_size=(width * enlarge, height * enlarge),
+    )
+
+    @_showing_errors
+    def show(path: str | None, invert: bool) -> Image.Image | None:
+        if path is None:
+            return None
+        return as_image(answers.read(path, invert).repeat(enlarge, axis=0).repeat(enlarge, axis=1))
+
+    gr.on([image.change, invert.change], show, [image, invert], editor, api_visibility="private")
+    return editor
 
 
 def _image_input(page: gr.Blocks, answers: Answers) -> tuple[gr.Image, gr.Checkbox]:
@@ -168,7 +197,6 @@ def _image_input(page: gr.Blocks, answers: Answers) -> tuple[gr.Image, gr.Checkb
         format="png",
         allow_preview=False,
         interactive=False,
-        object_fit="contain",
     )
 
     def fill() -> list[Image.Image]:
@@ -188,11 +216,16 @@ def _class_choice(answers: Answers, label: str, otherwise: str) -> gr.Dropdown:
     return gr.Dropdown(choices, value=ANY, label=label, visible=bool(names))
 
 
-def _temperature_and_seed() -> tuple[gr.Slider, gr.Number]:
+def _how_to_sample(answers: Answers) -> tuple[gr.Number, gr.Slider, gr.Slider]:
+    """The inputs that `Answers.sample` and `complete` take last."""
     info = "below 1: safer and smoother"
     temperature = gr.Slider(0.1, 1.5, value=1, step=0.05, label="Temperature", info=info)
-    info = "empty: another each time"
-    return temperature, gr.Number(None, label="Seed", info=info, precision=0, minimum=0)
+    info, compared = "above 0: more typical of the class", answers.model.num_classes > 1
+    guidance = gr.Slider(0, 5, value=0, step=0.5, label="Guidance", info=info, visible=compared)
+    # Not an empty field, of which Gradio makes 0.
+    info = "-1: another each time"
+    seed = gr.Number(ANY, label="Seed", info=info, precision=0, minimum=ANY)
+    return seed, temperature, guidance
 
 
 def _sampled_images() -> list:
@@ -205,7 +238,7 @@ def _show(answers: Answers, samples: Samples) -> tuple[Image.Image, str]:
     if samples.labels is not None:
         names = [answers.model.class_names[label] for label in samples.labels]
         words += f": {', '.join(names)}"
-    return as_image(image_grid(samples.images, COLUMNS)), words
+    return as_image(image_grid(samples.images, min(COLUMNS, len(samples.images)))), words
 
 
 def _showing_errors(listener: Callable) -> Callable:

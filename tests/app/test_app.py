@@ -1,6 +1,7 @@
 """The page as a browser meets it, through Gradio's own client, and what it asks of a model."""
 
 import gc
+import io
 import re
 import signal
 import socket
@@ -15,13 +16,15 @@ import tiny
 from command_line import one_line
 from PIL import Image
 
-from keras_pixelcnnpp.app.answers import ANY, NUM_IMAGES, Answers
+from keras_pixelcnnpp.app.answers import ANY, NUM_COMPLETIONS, NUM_IMAGES, Answers
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 NAMES = ("dark", "gray", "<b>right")
 IMAGES = tiny.tiny_split(6).images
+KNOWN = np.ones(IMAGES.shape[1:3], bool)
+KNOWN[1:3, 1] = False  # pixels before known ones
 needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra `app`")
 
 
@@ -49,21 +52,55 @@ class TestSample:
         np.testing.assert_array_equal(found.images, expected)
         again = answers.sample(seed=found.seed)
         np.testing.assert_array_equal(again.images, found.images)
+        assert answers.sample(seed=ANY).seed >= 0
 
 
 class TestComplete:
     def test_gives_what_complete_gives(self, answers, model):
-        found = answers.complete(IMAGES[4], 2, 1, seed=5)
-        images = IMAGES[[4] * NUM_IMAGES]
-        expected = model.complete(images, 2, [1] * NUM_IMAGES, seed=5)
+        found = answers.complete(IMAGES[4], KNOWN, 1, seed=5, guidance=2.0)
+        images = IMAGES[[4] * NUM_COMPLETIONS]
+        labels = [1] * NUM_COMPLETIONS
+        expected = model.complete(images, KNOWN, labels, seed=5, guidance=2.0)
         np.testing.assert_array_equal(found.images, expected)
-        np.testing.assert_array_equal(found.images[:, :2], images[:, :2])
+        np.testing.assert_array_equal(found.images[:, KNOWN], images[:, KNOWN])
+        expected = model.class_probabilities(IMAGES[4:5], observed=KNOWN)[0]
+        assert tuple(found.probabilities) == NAMES
+        assert list(found.probabilities.values()) == pytest.approx(expected)
+
+    def test_a_seed_gives_the_same_ones_again(self, answers):
+        found = answers.complete(IMAGES[4], KNOWN)
+        again = answers.complete(IMAGES[4], KNOWN, seed=found.seed)
+        np.testing.assert_array_equal(again.images, found.images)
+        np.testing.assert_array_equal(again.labels, found.labels)
 
     def test_samples_the_classes_from_the_posterior(self, answers, model, monkeypatch):
         certain = np.array([[0, 0, 1]], "float32")
         monkeypatch.setattr(model, "class_probabilities", lambda images, observed: certain)
-        found = answers.complete(IMAGES[0], 4)
-        assert found.labels.tolist() == [2] * NUM_IMAGES
+        found = answers.complete(IMAGES[0], KNOWN)
+        assert found.labels.tolist() == [2] * NUM_COMPLETIONS
+
+    def test_of_an_unknown_image_is_sampling(self, answers, model):
+        found = answers.complete(IMAGES[0], np.zeros_like(KNOWN), 2, seed=3)
+        expected = model.sample([2] * NUM_COMPLETIONS, seed=3)
+        np.testing.assert_array_equal(found.images, expected)
+
+    def test_of_a_known_image_is_refused(self, answers):
+        with pytest.raises(UserError, match="Paint over a part"):
+            answers.complete(IMAGES[0], np.ones_like(KNOWN))
+
+
+class TestKnownPixels:
+    def test_most_of_an_unknown_pixel_is_painted(self, answers):
+        height, width = KNOWN.shape
+        layer = np.zeros((10 * height, 10 * width, 4), "uint8")
+        layer[:16, :24] = 255  # of the second row 6 tenths, of the third column 4
+        known = answers.known_pixels([Image.fromarray(layer)])
+        expected = np.ones_like(KNOWN)
+        expected[:2, :2] = False
+        np.testing.assert_array_equal(known, expected)
+
+    def test_nothing_painted(self, answers):
+        assert answers.known_pixels([]).all()
 
 
 class TestClassify:
@@ -95,7 +132,7 @@ class TestClassify:
         found = answers.sample(seed=0)
         expected = model.sample(NUM_IMAGES, seed=0)
         np.testing.assert_array_equal(found.images, expected)
-        assert answers.complete(IMAGES[0], 3, seed=0).labels is None
+        assert answers.complete(IMAGES[0], KNOWN, seed=0).labels is None
 
 
 class TestRead:
@@ -150,16 +187,23 @@ def upload(tmp_path):
     """Writes a file for the page to be given."""
     from gradio_client import handle_file
 
-    def write(content):
-        (tmp_path / "image.png").write_bytes(content)
-        return handle_file(str(tmp_path / "image.png"))
+    def write(content, name="image.png"):
+        (tmp_path / name).write_bytes(content)
+        return handle_file(str(tmp_path / name))
 
     return write
 
 
+def editor_value(upload, painted):
+    """The value of the editor where the pixels `painted`, boolean `(height, width)`, are."""
+    layer, file = painted[..., None].repeat(4, axis=2) * np.uint8(255), io.BytesIO()
+    Image.fromarray(layer).resize((160, 160), Image.Resampling.NEAREST).save(file, "PNG")
+    return {"background": None, "layers": [upload(file.getvalue(), "layer.png")], "composite": None}
+
+
 def check_grid(path, images):
     """Checks that the page showed these images."""
-    expected = image_grid(images, 8)[..., 0]
+    expected = image_grid(images, min(8, len(images)))[..., 0]
     np.testing.assert_array_equal(np.asarray(Image.open(path).convert("L")), expected)
 
 
@@ -179,9 +223,20 @@ class TestPage:
 
     def test_complete(self, connect, upload, model):
         given = upload(png_bytes(IMAGES[2]))
-        path, _ = connect().predict(given, False, 2, 1, 5, 1, api_name="/complete")
-        images = IMAGES[[2] * NUM_IMAGES]
-        check_grid(path, model.complete(images, 2, [1] * NUM_IMAGES, seed=5))
+        painted = editor_value(upload, ~KNOWN)
+        path, _, posterior = connect().predict(
+            given, False, painted, 1, 5, 1, 0, api_name="/complete"
+        )
+        images = IMAGES[[2] * NUM_COMPLETIONS]
+        check_grid(path, model.complete(images, KNOWN, [1] * NUM_COMPLETIONS, seed=5))
+        expected = model.class_probabilities(IMAGES[2:3], observed=KNOWN)[0]
+        assert posterior["label"] == NAMES[expected.argmax()]
+
+    def test_nothing_is_painted(self, connect, upload):
+        given = upload(png_bytes(IMAGES[2]))
+        painted = {"background": None, "layers": [], "composite": None}
+        with pytest.raises(Exception, match="Paint over a part"):
+            connect().predict(given, False, painted, 1, 5, 1, 0, api_name="/complete")
 
     def test_a_bad_upload(self, connect, upload):
         with pytest.raises(Exception, match="not an image"):
