@@ -45,7 +45,7 @@ $(ENVIRONMENTS:%=%/installed): setup.cfg pyproject.toml $(VERSIONS)
 	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python -c $(VERSIONS) -b $(VERSIONS) --editable ".[$(WANTED)]"
 	@touch $@
 
-EXTRAS := tensorflow jax torch tfp commands serve ray app codec hub docs dev
+EXTRAS := tensorflow jax torch tfp commands serve ray app hub docs dev
 
 lock: .venv/installed
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \

@@ -2,9 +2,9 @@
 
     python benchmarks/file_sizes.py fashion_mnist --data fashion_mnist --max-examples 200
 
-Needs the extra `codec`; with `pip install pillow-jxl-plugin`, JPEG XL is measured too. The other
-formats get all images in one mosaic, since files of single small images are mostly headers. Encodes
-and decodes as `model.compress` does, samples as many images for comparison, and writes
+With `pip install pillow-jxl-plugin`, JPEG XL is measured too. The other formats get all images in
+one mosaic, since files of single small images are mostly headers. Encodes and decodes as
+`model.compress` does, samples as many images for comparison, and writes
 benchmarks/results/compression-NAME.json.
 """
 
@@ -21,6 +21,7 @@ from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.data.images import as_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize
+from keras_pixelcnnpp.presets import Preset
 
 FORMATS = {
     "png": {"optimize": True},
@@ -55,15 +56,21 @@ def promised_bits(model, images, labels):
     return float(nats / np.log(2) + len(images) * np.log2(max(model.num_classes, 1)))
 
 
-def measure(model, images, batch_size):
-    """The numbers of the file: sizes in bits per dimension, seconds of everything."""
+def measure(model, images, batch_size, weights):
+    """The numbers of the file: sizes in bits per dimension, seconds of everything.
+
+    `weights` are the bytes of the model's weights.
+    """
 
     def compress(images):
         return compress_images(model, images, batch_size=batch_size, verbose=0)
 
-    decompress_images(model, compress(images[:batch_size]).data, 0)  # compiles what is timed
+    def decompress(data):
+        return decompress_images(model, data, batch_size, 0)
+
+    decompress(compress(images[:batch_size]).data)  # compiles what is timed
     compressed, encoding = timed(lambda: compress(images))
-    (back, _, _), decoding = timed(lambda: decompress_images(model, compressed.data, 0))
+    (back, _, _), decoding = timed(lambda: decompress(compressed.data))
     kept = quantize(images, model.num_levels)
     if not (back == kept).all():
         raise SystemExit("The images did not come back equal")
@@ -75,13 +82,18 @@ def measure(model, images, batch_size):
         "file": len(compressed.data),
     }
     image = as_image(mosaic(kept))
-    sizes |= {kind: size_as(kind, image) for kind in FORMATS}
+    others = {kind: size_as(kind, image) for kind in FORMATS}
+    saved = (min(others.values()) - sizes["file"]) / len(images)
+    sizes |= others
     return {
         "count": len(images),
         "image_shape": model.image_shape,
         "num_levels": model.num_levels,
         "batch_size": batch_size,
         "bits_per_dim": {name: 8 * size / images.size for name, size in sizes.items()},
+        # What the decoder needs too, and after how many images it has saved that much.
+        "weights_bytes": weights,
+        "break_even_images": math.ceil(weights / saved) if saved > 0 else None,
         "seconds": {"compress": encoding, "decompress": decoding, "sample": sampling},
     }
 
@@ -98,7 +110,8 @@ def main(
     kp.keep_freed_memory()
     model = kp.AutoregressiveModel.from_preset(preset)
     dataset = load_dataset(data, image_size=model.image_shape[:2])
-    result = measure(model, dataset.split(split).images[:max_examples], batch_size)
+    weights = Preset(preset).weights_path.stat().st_size
+    result = measure(model, dataset.split(split).images[:max_examples], batch_size, weights)
     show([result["bits_per_dim"]])
     asked = {"preset": preset, "data": dataset.name, "split": split, "max_examples": max_examples}
     save(asked | facts() | result, output or RESULTS / f"compression-{preset}.json")

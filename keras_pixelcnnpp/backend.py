@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -310,6 +310,24 @@ def host_function(function: Callable, tensor: Tensor, shape: tuple[int, ...]) ->
     return call(tensor)
 
 
+def matmul(x: Tensor, y: Tensor) -> Tensor:
+    """The product of matrices of one dtype. Keras's would round float64 to float32 under torch."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.matmul(x, y)
+    return keras.ops.matmul(x, y)
+
+
+def float64() -> AbstractContextManager:
+    """Within, JAX has numbers of 64 bits, as the other backends always have."""
+    if keras.backend.backend() != "jax":
+        return nullcontext()
+    import jax
+
+    return jax.enable_x64(True)
+
+
 def look_up(table: Tensor, rows: Tensor) -> Tensor:
     """The entries `rows`, a tensor of integers >= 0, of the first axis.
 
@@ -336,6 +354,10 @@ def read_at(x: Tensor, axis: int, start: int | Tensor, count: int) -> Tensor:
     """
     if keras.backend.backend() == "torch":
         return x.index_select(axis, _torch_range(start, count))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.lax.dynamic_slice_in_dim(x, start, count, axis)
     before, after = [0] * axis, [0] * (len(x.shape) - axis - 1)
     shape = keras.ops.shape(x)
     return keras.ops.slice(x, (*before, start, *after), (*shape[:axis], count, *shape[axis + 1 :]))
@@ -355,45 +377,33 @@ def write(x: Tensor, start: int | Tensor, entries: Tensor) -> Tensor:
 
         rows = start + np.arange(entries.shape[0], dtype="int32")[:, None]
         return tf.tensor_scatter_nd_update(x, rows, entries)
-    return keras.ops.slice_update(x, (start, *[0] * (len(x.shape) - 1)), entries)
+    import jax
+
+    return jax.lax.dynamic_update_slice_in_dim(x, entries, start, axis=0)
 
 
 def _torch_range(start: Tensor, count: int) -> Tensor:
     return (start if count == 1 else start + keras.ops.arange(count)).long()
 
 
-def sums_in_order() -> AbstractContextManager:
-    """Within, a function gives the same floats, to the last bit, however often it runs.
-
-    TensorFlow's graph optimizer joins additions into one, which begins with whichever term's memory
-    it may reuse. That hangs on the order in which operations happen to run, and this order changes
-    when an operation has run some hundred times and is found to be cheap.
-    """
-    return _graph_optimizer("arithmetic_optimization", False)
-
-
-def graphs_as_traced() -> AbstractContextManager:
+@contextmanager
+def graphs_as_traced() -> Iterator[None]:
     """Within, TensorFlow's graph optimizer does nothing: functions that run once are ready sooner.
 
     To optimize the graph that samples takes three seconds, and makes it a seventh faster.
     """
-    return _graph_optimizer("disable_meta_optimizer", True)
-
-
-@contextmanager
-def _graph_optimizer(option: str, value: bool) -> Iterator[None]:
     if keras.backend.backend() != "tensorflow":
         yield
         return
-    import tensorflow as tf
+    from tensorflow.config import optimizer
 
     # What is not set has TensorFlow's default: every kind of optimization.
-    before = tf.config.optimizer.get_experimental_options().get(option, not value)
-    tf.config.optimizer.set_experimental_options({option: value})
+    before = optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
         yield
     finally:
-        tf.config.optimizer.set_experimental_options({option: before})
+        optimizer.set_experimental_options({"disable_meta_optimizer": before})
 
 
 def require_tensorflow() -> None:

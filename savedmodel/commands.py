@@ -226,8 +226,8 @@ def compress(
     """Compress images into one file.
 
     An image takes about the bits/dim that the model gives it. Compression is lossless for a model
-    of 256 levels; a model of fewer stores the nearest level. Before the file is written, the images
-    are decoded and compared. Decompressing needs the same model, backend and kind of processor.
+    of 256 levels; a model of fewer stores the nearest level. Decompressing needs the same model,
+    on any machine, under any backend.
     Exactly one of --preset, --run and --model names the model.
     """
     given = chosen_model(preset, run, model)

@@ -1,180 +1,173 @@
-"""Entropy coding in raster order: the sampler's pass, with a range coder where it samples."""
+"""Images to streams by one evaluation of the model, and streams to images by the sampler's pass."""
 
-import threading
-import types
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Nest, Tensor, Tensors, compiled, host_function, sums_in_order
-from keras_pixelcnnpp.errors import not_installed
+from keras_pixelcnnpp.backend import Tensor, compiled, float64, host_function
+from keras_pixelcnnpp.codec import streams
+from keras_pixelcnnpp.codec.counts import TOTAL, Cumulative
+from keras_pixelcnnpp.codec.exact_model import ExactModel
+from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.layers.evaluation import WholeImage
+from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
-try:
-    import constriction
-except ImportError:  # an extra: see `require_constriction`
-    constriction = None
-
-# What the probabilities of a sub-pixel's levels add up to: constriction has 24 bits for them.
-TOTAL_COUNT = 2**24
-
-# One pass at a time: its Python side is no part of the compiled function, and what `sums_in_order`
-# sets is TensorFlow's for all threads.
-_one_pass = threading.Lock()
+# The largest number of features of one layer of the images that are evaluated at once.
+MAX_FEATURES = 2_000_000
 
 
-def require_constriction() -> None:
-    """Raises a `UserError` if the package that does the entropy coding is not installed."""
-    if constriction is None:
-        raise not_installed("Compressing", "constriction")
+class ImageCoder:
+    """Codes images, each by a stream of its own: of its label, then of its sub-pixels in order.
 
+    Encoder and decoder compute the distribution of a sub-pixel from the same parameters of the
+    network, in fixed point, the encoder for whole images.
 
-class PixelCoder:
-    """Codes a batch of images, or decodes it, in one incremental pass of a model.
-
-    Encoder and decoder are the same compiled function: at each sub-pixel it hands the
-    log-probabilities of all levels to Python, which says what the levels are, be it because it
-    knows the images or because it reads them from a stream. So the two see the same floats, to
-    the last bit, and the sub-pixel's place in the stream needs no agreement of its own.
-
-    Called with `{"label": int (batch,)}`, which an unconditional model doesn't look at, it returns
-    uint8 levels `(batch, height, width, channels)`.
+    Args:
+        exact: The model.
     """
 
-    def __init__(self, model: keras.Model):
-        self.model = model
-        self.incremental_pass = IncrementalPass(model)
-        self.compiled = compiled(self, model.variables)
-        # Whose turn it is in the pass that runs, which the compiled function outlives, and what is
-        # known of the pixel that is traced.
-        self.running = types.SimpleNamespace(turn=None, tick=None, levels=[])
+    def __init__(self, exact: ExactModel):
+        self.exact = exact
+        self._parameters = compiled(self._whole_images, [])
+        self._idle = []  # decoders, of which a thread needs its own
 
-    def encode(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray,
-        batch_size: int,
-        tick: Callable[[], None] = lambda: None,
-    ) -> bytes:
-        """Codes images, uint8 levels `(count, height, width, channels)`, as one stream.
+    def encode(self, levels: np.ndarray, labels: np.ndarray) -> list[bytes]:
+        """The streams of images.
 
-        It begins with their labels, int32 `(count,)`; zeros for an unconditional model. It is at
-        most 8 bytes longer than the sum of `-log2 p`, up to rounding. The pass has `batch_size`
-        images, at least `count`; the decoder needs the same. `tick` is called at each sub-pixel.
+        Args:
+            levels: uint8 `(N, height, width, channels)`.
+            labels: int32 `(N,)`; zeros for an unconditional model.
         """
-        encoder = constriction.stream.queue.RangeEncoder()
-        if self.model.num_classes > 1:
-            encoder.encode(labels, constriction.stream.model.Uniform(self.model.num_classes))
-        sub_pixels = iter(images.reshape(len(images), -1).T.astype("int32", order="C"))
+        shape = self.exact.image_shape
+        size = shape[0] * shape[1] * max(self.exact.widest, shape[2])
+        at_once = min(len(levels), max(1, MAX_FEATURES // size))
+        # All parts of one size, which is compiled for: the last one is filled up.
+        parts = [
+            np.minimum(np.arange(start, start + at_once), len(levels) - 1)
+            for start in range(0, len(levels), at_once)
+        ]
+        shares = [self._shares(levels[rows], labels[rows]) for rows in parts]
+        starts, shares = (np.concatenate(part)[: len(levels)] for part in zip(*shares, strict=True))
+        return streams.encode(starts, shares)
 
-        def turn(log_probs: np.ndarray) -> np.ndarray:
-            levels = next(sub_pixels)
-            encoder.encode(levels, _by_counts(), level_counts(log_probs[: len(levels)]))
-            return levels
+    def _shares(self, levels, labels):
+        """Start and share of the label and of each sub-pixel: two of int32 `(N, symbols)`."""
+        count, *_, channels = levels.shape
+        with float64():
+            parameters = self._parameters(self.exact.inputs(labels) | {"levels": levels})
+        parameters = ops.convert_to_numpy(parameters).reshape(-1, parameters.shape[-1])
+        levels, parameters = (
+            levels.reshape(-1, channels).astype("int64"),
+            parameters.astype("int64"),
+        )
+        share = TOTAL // self.exact.num_labels
+        found = []
+        for channel in range(channels):
+            cumulative = self.exact.counts.sub_pixel(parameters, list(levels.T[:channel]))
+            own = levels[:, channel]
+            below = cumulative(own)
+            found.append(np.stack([below, cumulative(own + 1) - below]))
+        # (2, N, pixels and channels)
+        found = np.stack(found, axis=-1).reshape(2, count, -1)
+        first = np.stack([labels * share, np.full(count, share)])[..., None]
+        return np.concatenate([first, found], axis=-1).astype("int32")
 
-        self._run(turn, labels, batch_size, tick)
-        return encoder.get_compressed().astype("<u4").tobytes()
+    def _whole_images(self, inputs):
+        image = logistic_mixture.scale_to_unit(inputs["levels"], self.exact.num_levels)
+        with self.exact.weights(inputs):
+            parameters = self.exact.network.call(
+                image[:, None], self.exact.labels(inputs), WholeImage(FixedPointArithmetic())
+            )
+        return as_whole_numbers(parameters)
 
     def decode(
-        self,
-        stream: bytes,
-        count: int,
-        batch_size: int,
-        tick: Callable[[], None] = lambda: None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the levels and labels of a stream. A wrong one gives wrong images: check them."""
-        words = np.frombuffer(stream, "<u4").astype("uint32")
-        decoder = constriction.stream.queue.RangeDecoder(words)
+        self, coded: Sequence[bytes], batch_size: int, tick: Callable[[], None] = lambda: None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Levels and labels of streams, or `None` if they are not of this model.
 
-        def read(*distribution: Any) -> np.ndarray:
-            try:
-                return decoder.decode(*distribution)
-            except AssertionError:  # this stream cannot be of these distributions
-                return np.zeros(count, "int32")
+        `tick` is called at each sub-pixel. The pass has `batch_size` images, at least as many as
+        there are streams.
+        """
+        try:
+            decoder = self._idle.pop()
+        except IndexError:
+            decoder = PixelDecoder(self.exact)
+        found = decoder.decode(coded, batch_size, tick)
+        self._idle.append(decoder)
+        return found
 
-        labels = np.zeros(count, "int32")
-        if self.model.num_classes > 1:
-            labels = read(constriction.stream.model.Uniform(self.model.num_classes), count)
 
-        def turn(log_probs: np.ndarray) -> np.ndarray:
-            return read(_by_counts(), level_counts(log_probs[:count]))
+class PixelDecoder:
+    """The incremental pass of a model, in which Python reads the levels from streams."""
 
-        return self._run(turn, labels, batch_size, tick)[:count], labels
+    def __init__(self, exact: ExactModel):
+        self.exact = exact
+        self._pass = IncrementalPass(exact, arithmetic=FixedPointArithmetic())
+        self._run = compiled(self, [])
 
-    def _run(
-        self,
-        turn: Callable[[np.ndarray], np.ndarray],
-        labels: np.ndarray,
-        batch_size: int,
-        tick: Callable[[], None],
-    ) -> np.ndarray:
-        """The pass; images that fill the batch up are all zeros and are not coded."""
-        filled = np.zeros(batch_size, "int32")
-        filled[: len(labels)] = labels
-        with _one_pass, sums_in_order():
-            self.running.turn, self.running.tick = turn, tick
-            return ops.convert_to_numpy(self.compiled({"label": filled}))
+    def decode(
+        self, coded: Sequence[bytes], batch_size: int, tick: Callable[[], None]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """See `ImageCoder.decode`."""
+        exact, count = self.exact, len(coded)
+        self._streams, self._tick = streams.Decoder(coded), tick
+        share = TOTAL // exact.num_labels
+        found = np.minimum(self._streams.slots // share, exact.num_labels - 1)
+        self._streams.read(found * share, share)
+        labels = np.zeros(batch_size, "int32")
+        labels[:count] = found
+        self._pixel, self._channel = np.zeros((count, exact.image_shape[-1]), "int64"), 0
+        with float64():
+            levels = ops.convert_to_numpy(self._run(exact.inputs(labels)))
+        if not self._streams.is_finished:
+            return None
+        return levels[:count].astype("uint8"), labels[:count]
 
-    def __call__(self, inputs: Tensors) -> Tensor:
-        labels = inputs["label"]
-        self.running.levels = []
-        levels, _ = self.incremental_pass.run(
-            ops.expand_dims(labels, 1) if self.model.num_classes else None,
-            labels.shape[0],
-            self._choose,
-        )
-        return ops.cast(ops.transpose(levels, (2, 0, 1, 3)), "uint8")
+    def __call__(self, inputs: dict) -> Tensor:
+        """The compiled function: levels `(batch, height, width, channels)`."""
+        batch_size = ops.shape(inputs["labels"])[0]
+        with self.exact.weights(inputs):
+            levels, _ = self._pass.run(self.exact.labels(inputs), batch_size, self._choose)
+        return ops.transpose(levels, (2, 0, 1, 3))
 
-    def _choose(
-        self, parameters: Tensor, row: Tensor, column: Tensor, carry: Nest
-    ) -> tuple[Tensor, Nest]:
-        """Has the levels of one pixel coded, or those that are final of them."""
-        distribution = self.model.distribution
-        parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
-        levels = self.running.levels
-        if len(levels) == distribution.channels:
-            levels.clear()
-        # After each evaluation of a pixel the distribution of so many more sub-pixels is final.
-        for _ in range(distribution.channels // self.model.network.evaluations_per_pixel):
-            log_probs = distribution.level_log_probs(parameters, levels)
-            shape = (log_probs.shape[0], 1)
-            levels.append(host_function(self._turn, log_probs, shape))
-        unknown = [ops.zeros_like(levels[0])] * (distribution.channels - len(levels))
-        return ops.concatenate([*levels, *unknown], axis=-1), carry
+    def _choose(self, parameters, row, column, carry):
+        whole = as_whole_numbers(ops.reshape(parameters, (-1, parameters.shape[-1])))
+        shape = (whole.shape[0], self.exact.image_shape[-1])
+        return host_function(self._read_pixel, whole, shape), carry
 
-    def _turn(self, log_probs: np.ndarray) -> np.ndarray:
+    def _read_pixel(self, parameters):
+        """Reads the sub-pixels that are final at this evaluation of a pixel; the later ones are 0.
+
+        They are the next channel, where the network sees it for those after it, or all of them.
+        """
         # An array of JAX's at first, of which a slice would be a computation within this one.
-        log_probs = np.asarray(log_probs)
-        levels = np.zeros((len(log_probs), 1), "float32")
-        chosen = self.running.turn(log_probs)
-        levels[: len(chosen), 0] = chosen
-        self.running.tick()
+        parameters, pixel = np.asarray(parameters), self._pixel
+        count, channels = pixel.shape
+        levels = np.zeros((len(parameters), channels), "float32")
+        parameters = parameters[:count].astype("int64")
+        for _ in range(channels // self.exact.network.evaluations_per_pixel):
+            channel = self._channel
+            cumulative = self.exact.counts.sub_pixel(parameters, list(pixel.T[:channel]))
+            found, below, above = _level_at(cumulative, self._streams.slots, self.exact.num_levels)
+            self._streams.read(below, above - below)
+            pixel[:, channel] = found
+            self._channel = (channel + 1) % channels
+            self._tick()
+        levels[:count] = pixel
         return levels
 
 
-def _by_counts() -> Any:
-    # "Perfect" would take longer and gain nothing: counts are whole already.
-    return constriction.stream.model.Categorical(perfect=False)
-
-
-def level_counts(log_probs: np.ndarray) -> np.ndarray:
-    """Whole counts of `TOTAL_COUNT` for the levels of a sub-pixel, for each at least one.
-
-    So no level is impossible, and a level costs 24 bits at most. A NaN counts as zero.
-
-    Args:
-        log_probs: Float32 `(batch, num_levels)`, nats.
-
-    Returns:
-        Float64 `(batch, num_levels)` of whole numbers, as constriction takes them.
-
-    Example:
-
-    >>> level_counts(np.log([[0.5, 0.5, 0.0]]))
-    array([[8388609., 8388609.,       1.]])
-    """
-    probabilities = np.exp(np.asarray(log_probs, "float64"))
-    return np.floor(np.nan_to_num(probabilities) * TOTAL_COUNT) + 1
+def _level_at(cumulative: Cumulative, slots: np.ndarray, num_levels: int):
+    """The level whose share has a slot, by bisection, and where the share begins and ends."""
+    level, end = np.zeros_like(slots), np.full_like(slots, num_levels)
+    below, above = np.zeros_like(slots), np.full_like(slots, TOTAL)
+    for _ in range(math.ceil(math.log2(num_levels))):
+        middle = (level + end) // 2
+        share = cumulative(middle)
+        higher = share <= slots
+        level, end = np.where(higher, middle, level), np.where(higher, end, middle)
+        below, above = np.where(higher, share, below), np.where(higher, above, share)
+    return level, below, above

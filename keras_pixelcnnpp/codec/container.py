@@ -1,35 +1,32 @@
-"""The file of compressed images: who wrote it, names, streams, and a checksum of each image.
+"""The file of compressed images: the model's number, names, checksums, and a stream for each image.
 
-| bytes | what |
+| bytes | content |
 |---|---|
 | 9 | `MAGIC`, the last byte of which is the version of the format |
-| 16 | SHA-256 of all that follows, its beginning |
-| 4 | length of the header |
+| 16 | the beginning of the SHA-256 of all that follows |
+| 4 | length of the header, little-endian |
 | | header: JSON, compressed by zlib |
-| | a stream for each batch, of which the header has the length |
-| 4 each | CRC-32 of each image's levels |
+| | the images' streams, of which the header has the lengths |
 
-Numbers are little-endian.
+The entries of the header are `"model"`, the number of the model in fixed point; `"images"`, the
+beginning of the SHA-256 of all levels; `"lengths"` of the streams in bytes; `"names"` of the
+images, or null; and `"class_names"` of the model.
 """
 
 import hashlib
+import itertools
 import json
 import math
 import struct
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
-from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import device_name, progress, versions
+from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import checked_images, require_integer
-from keras_pixelcnnpp.codec.coder import PixelCoder, require_constriction
+from keras_pixelcnnpp.codec.coder import ImageCoder
+from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError, invalid_argument
 
@@ -37,13 +34,6 @@ MAGIC = b"\x89PXC\r\n\x1a\n\x01"
 DIGEST_BYTES = 16
 # A header has some hundred bytes, and a name for each image.
 MAX_HEADER_BYTES = 64 << 20
-# Arguments of a model that p(x | y) does not depend on.
-NOT_OF_IMAGES = (
-    *("name", "trainable", "class_names", "dropout_rate", "label_loss_weight", "num_candidates"),
-    *("unlabeled_weight", "initial_logit_scale", "learn_logit_scale", "learn_class_bias"),
-)
-# The memory of a pass grows with its batch, which a file says.
-MAX_BATCH_SIZE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +54,9 @@ class Compressed:
 
 
 def compress_images(
-    model: keras.Model,
+    model,
     images: np.ndarray,
-    labels: ArrayLike | None = None,
+    labels: np.ndarray | None = None,
     names: list[str] | None = None,
     batch_size: int = 100,
     verbose: int | str = "auto",
@@ -78,7 +68,7 @@ def compress_images(
         images: uint8 `(N, height, width, channels)`.
         labels: Int `(N,)`, or `None` for the class that makes each image shortest.
         names: A name for each image, or `None`.
-        batch_size: Integer from 1 to 1024.
+        batch_size: Integer, images at a time.
         verbose: 0, 1 or `"auto"`.
 
     Returns:
@@ -86,60 +76,45 @@ def compress_images(
 
     Raises:
         ValueError: If an argument doesn't fit the model.
-        UserError: If constriction is not installed, or the floats of this machine change from one
-            pass to the next, so that an image would not come back.
+        UserError: If the model can't be computed in fixed point: see `ExactModel`.
     """
-    require_constriction()
     images = checked_images(images, model.image_shape, model.num_levels)
-    require_integer("batch_size", batch_size, high=MAX_BATCH_SIZE)
-    count = len(images)
+    require_integer("batch_size", batch_size)
+    count, coder = len(images), _coder(model)
     if names is not None and [type(name) for name in names] != [str] * count:
         raise invalid_argument("names", names, f"a list of {count} strings")
-    batch_size = max(1, min(batch_size, count))
-    if model.num_classes == 0:
-        labels = np.zeros(count, "int32")
-    else:
-        if labels is None:
-            labels = model.class_log_likelihoods(images, verbose=verbose).argmax(axis=1)
-        labels = model._checked_labels(labels, count, lowest=0)
+    if model.num_classes and labels is None:
+        labels = model.class_log_likelihoods(images, verbose=verbose).argmax(axis=1)
+    labels = model._checked_labels(labels, count, lowest=0)
+    labels = np.zeros(count, "int32") if labels is None else labels
 
-    levels, coder, streams = to_levels(images, model.num_levels), _coder(model, batch_size), []
-    tick = _tick(model, 2 * math.ceil(count / batch_size), verbose)
+    levels, streams = to_levels(images, model.num_levels), []
+    tick = progress(math.ceil(count / batch_size), verbose)
     for start in range(0, count, batch_size):
         batch = slice(start, start + batch_size)
-        stream = coder.encode(levels[batch], labels[batch], batch_size, tick)
-        # A promise of equal floats is not enough for somebody's only copy.
-        decoded, _ = coder.decode(stream, len(levels[batch]), batch_size, tick)
-        if (decoded != levels[batch]).any():
-            raise UserError(
-                "The images can't be compressed: floats come out otherwise each time on "
-                f"{device_name()}. Expected: a device whose sums have a fixed order, such as a CPU"
-            )
-        streams.append(stream)
+        streams += coder.encode(levels[batch], labels[batch])
+        tick()
     header = {
-        "model": model_checksum(model),
-        "backend": keras.backend.backend(),
-        "written_by": _written_by(),
-        "count": count,
-        "batch_size": batch_size,
-        "streams": [len(stream) for stream in streams],
+        "model": coder.exact.digest,
+        "images": _digest(levels.tobytes()).hex(),
+        "lengths": [len(stream) for stream in streams],
         "names": names,
+        "class_names": model.class_names,
     }
     packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
-    checksums = np.array([zlib.crc32(image.tobytes()) for image in levels], "<u4")
-    body = struct.pack("<I", len(packed)) + packed + b"".join([*streams, checksums.tobytes()])
-    data = MAGIC + _digest(body) + body
-    return Compressed(data, labels, sum(map(len, streams)))
+    body = struct.pack("<I", len(packed)) + packed + b"".join(streams)
+    return Compressed(MAGIC + _digest(body) + body, labels, sum(map(len, streams)))
 
 
 def decompress_images(
-    model: keras.Model, data: bytes, verbose: int | str = "auto"
+    model, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
 ) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """Reads what `compress_images` wrote; see `AutoregressiveModel.decompress`.
 
     Args:
-        model: The model that compressed, under the same backend.
+        model: The model that compressed.
         data: The content of the file.
+        batch_size: Integer, images at a time.
         verbose: 0, 1 or `"auto"`.
 
     Returns:
@@ -147,75 +122,54 @@ def decompress_images(
         `Compressed`; their names, or `None` if the file has none.
 
     Raises:
-        UserError: If the images would not be those that were compressed; one line that says why.
+        UserError: If the file is damaged, or of another model.
     """
-    require_constriction()
+    require_integer("batch_size", batch_size)
     header, body = _opened(data)
-    for name, here in (("model", model_checksum(model)), ("backend", keras.backend.backend())):
-        if header.get(name) != here:
-            raise UserError(
-                f"The images were compressed by another {name}. Expected: "
-                f"{str(header.get(name))[:16]!r}. Received: {here[:16]!r}"
-            )
-    count, batch_size = header["count"], header["batch_size"]
-    checksums = np.frombuffer(body[len(body) - 4 * count :], "<u4")
-    coder, position = _coder(model, batch_size), 0
-    tick = _tick(model, len(header["streams"]), verbose)
-    # Batch by batch, each checked before the next: a file that lies ends here early.
+    coder = _coder(model)
+    if header["model"] != coder.exact.digest:
+        raise UserError(
+            "The images were compressed by another model, or by other weights of it. Expected: "
+            f"{header['model'][:16]!r}. Received: {coder.exact.digest[:16]!r}"
+        )
+    ends = [0, *itertools.accumulate(header["lengths"])]
+    streams = [body[start:end] for start, end in itertools.pairwise(ends)]
+    count = len(streams)
+    batch_size = max(1, min(batch_size, count))
+    steps = math.ceil(count / batch_size) * math.prod(model.image_shape)
+    tick = progress(steps, verbose, "sub-pixel")
     levels, labels = [np.zeros((0, *model.image_shape), "uint8")], [np.zeros(0, "int32")]
-    for start, length in zip(range(0, count, batch_size), header["streams"], strict=True):
-        stream, position = body[position : position + length], position + length
-        size = min(batch_size, count - start)
-        decoded, coded_labels = coder.decode(stream, size, batch_size, tick)
-        found = [zlib.crc32(image.tobytes()) for image in decoded]
-        if found != checksums[start : start + size].tolist():
-            raise UserError(
-                "The images come out otherwise than they went in: floats round otherwise here. "
-                f"Expected: {header.get('written_by')!r:.300}. Received: {_written_by()!r}"
-            )
-        levels.append(decoded.copy())
-        labels.append(coded_labels)
-    images = to_images(np.concatenate(levels), model.num_levels)
-    return images, np.concatenate(labels), header["names"]
+    for start in range(0, count, batch_size):
+        # Each batch is checked before the next: a file that lies ends here early.
+        found = coder.decode(streams[start : start + batch_size], batch_size, tick)
+        if found is None:
+            raise _damaged()
+        levels.append(found[0])
+        labels.append(found[1])
+    levels = np.concatenate(levels)
+    if _digest(levels.tobytes()).hex() != header["images"]:
+        raise _damaged()
+    return to_images(levels, model.num_levels), np.concatenate(labels), header["names"]
 
 
-def model_checksum(model: keras.Model) -> str:
-    """SHA-256, in hexadecimal, of all that p(x | y) depends on: configuration and weights."""
-    config = {"class": type(model).__name__, **model.get_config()}
-    config = {name: value for name, value in config.items() if name not in NOT_OF_IMAGES}
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for part in (model.network, model.distribution):
-        if isinstance(part, keras.layers.Layer):
-            for weight in part.weights:
-                values = ops.convert_to_numpy(weight.value)
-                digest.update(f"{values.shape}{values.dtype}".encode() + values.tobytes())
-    return digest.hexdigest()
+def _coder(model):
+    """The coder for a model's weights of now, which keeps what it compiled for the next call."""
+    exact, coders = ExactModel(model), model._compiled_functions.coders
+    coder = coders.get("coder")
+    if coder is None or coder.exact.digest != exact.digest:
+        coder = coders["coder"] = ImageCoder(exact)
+    return coder
 
 
-def _coder(model: keras.Model, batch_size: int) -> PixelCoder:
-    # One for each batch size: asked for a second one, TensorFlow would compile for any, and that
-    # may round otherwise.
-    coders = model._compiled_functions.coders
-    if batch_size not in coders:
-        coders.setdefault(batch_size, PixelCoder(model))  # of two threads, the first one's
-    return coders[batch_size]
+def _digest(content):
+    return hashlib.sha256(content).digest()[:DIGEST_BYTES]
 
 
-def _tick(model: keras.Model, passes: int, verbose: int | str) -> Callable[[], None]:
-    return progress(passes * math.prod(model.image_shape), verbose, "sub-pixel")
+def _damaged():
+    return UserError("The compressed images are damaged: not what was written")
 
 
-def _digest(body: bytes) -> bytes:
-    return hashlib.sha256(body).digest()[:DIGEST_BYTES]
-
-
-def _written_by() -> dict[str, str]:
-    """What may round floats otherwise."""
-    constriction = metadata.version("constriction")
-    return {**versions(), "constriction": constriction, "device": device_name()}
-
-
-def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
+def _opened(data):
     """The header and what follows it, if the file is whole."""
     start = len(MAGIC) + DIGEST_BYTES
     if not isinstance(data, bytes):
@@ -232,21 +186,18 @@ def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
         _check(header, len(rest))
     # Anything: bad zlib, UTF-8 or JSON, other entries, brackets within brackets.
     except Exception as error:
-        raise UserError("The compressed images are damaged: not what was written") from error
+        raise _damaged() from error
     return header, rest
 
 
-def _check(header: dict[str, Any], size: int) -> None:
+def _check(header, size):
     """Raises unless what the header says of what follows it adds up."""
-    count, batch_size = header["count"], header["batch_size"]
-    lengths, names = header["streams"], header["names"]
+    lengths, names = header["lengths"], header["names"]
     good = (
-        all(type(number) is int and number >= 0 for number in (count, batch_size, *lengths))
-        and 1 <= batch_size <= MAX_BATCH_SIZE
-        and len(lengths) == math.ceil(count / batch_size)
-        and all(length % 4 == 0 for length in lengths)
-        and sum(lengths) + 4 * count == size
-        and (names is None or [type(name) for name in names] == [str] * count)
+        all(type(number) is int and number >= 0 for number in lengths)
+        and sum(lengths) == size
+        and [type(header[name]) for name in ("model", "images")] == [str, str]
+        and (names is None or [type(name) for name in names] == [str] * len(lengths))
     )
     if not good:
         raise ValueError("numbers that don't add up")

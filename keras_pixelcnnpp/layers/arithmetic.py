@@ -62,10 +62,19 @@ class FloatArithmetic:
         """Casts features to the dtype of a layer that follows."""
         return ops.cast(x, dtype)
 
+    def dtype(self, layer: keras.layers.Layer) -> str:
+        """The dtype of the features that a layer is given."""
+        return layer.compute_dtype
+
     concat_elu = staticmethod(concat_elu)
     elu = staticmethod(ops.elu)
+    matmul = staticmethod(ops.matmul)
     tanh = staticmethod(ops.tanh)
     softmax = staticmethod(ops.softmax)
+
+    def scale(self, x: Tensor, factor: float) -> Tensor:
+        """The product with a number."""
+        return x * factor
 
     def gated(self, value: Tensor, gate: Tensor) -> Tensor:
         """The product of features and the logistic function of their gates."""

@@ -209,12 +209,17 @@ class CrossAttentionConditioning(LabelConditioning):
     def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
         # Every position asks for itself, so it doesn't matter which piece of the image this is.
         height, width, channels = x.shape[2:]
-        keys = ops.take(ops.convert_to_tensor(self.keys), labels, axis=0)
-        values = ops.take(ops.convert_to_tensor(self.values), labels, axis=0)
-        queries = ops.reshape(ops.matmul(x, self.query), (-1, x.shape[1], height * width, channels))
-        scores = ops.matmul(queries, ops.swapaxes(keys, -1, -2)) / math.sqrt(channels)
-        weights = evaluation.arithmetic.softmax(scores, axis=-1)
-        answer = ops.matmul(ops.matmul(weights, values), self.output_kernel)
+        arithmetic = evaluation.arithmetic
+        keys, values = (
+            ops.cast(ops.take(ops.convert_to_tensor(table), labels, axis=0), x.dtype)
+            for table in (self.keys, self.values)
+        )
+        queries = arithmetic.matmul(x, ops.cast(self.query, x.dtype))
+        queries = ops.reshape(queries, (-1, x.shape[1], height * width, channels))
+        scores = arithmetic.matmul(queries, ops.swapaxes(keys, -1, -2))
+        weights = arithmetic.softmax(arithmetic.scale(scores, 1 / math.sqrt(channels)), axis=-1)
+        answer = arithmetic.matmul(weights, values)
+        answer = arithmetic.matmul(answer, ops.cast(self.output_kernel, x.dtype))
         return x + ops.reshape(answer, (-1, answer.shape[1], height, width, channels))
 
 
@@ -260,7 +265,7 @@ class MixtureHeadConditioning(LabelConditioning):
         _, candidates, height, width, channels = features.shape
         kernels = ops.take(ops.convert_to_tensor(self.kernels), labels, axis=0)
         pixels = ops.reshape(features, (-1, candidates, height * width, channels))
-        change = ops.matmul(pixels, kernels)
+        change = evaluation.arithmetic.matmul(pixels, ops.cast(kernels, x.dtype))
         return x + ops.reshape(change, (-1, change.shape[1], height, width, x.shape[-1]))
 
 

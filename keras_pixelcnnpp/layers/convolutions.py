@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Shape, Tensor
+from keras_pixelcnnpp.backend import Shape, Tensor, matmul
 from keras_pixelcnnpp.checks import require_choice, require_integer
 from keras_pixelcnnpp.errors import invalid_argument
 
@@ -40,6 +40,7 @@ class WeightNormalized(keras.layers.Layer):
     # The smallest deviation, at a gain of 1, that is scaled. A stream that sees nothing, as at a
     # resolution of one row, has small residuals only, and training diverges if they are amplified.
     MIN_DEVIATION = 0.1
+    seen = 1.0  # what a mask leaves of the direction
 
     def __init__(self, filters: int, initial_scale: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
@@ -90,7 +91,7 @@ class WeightNormalized(keras.layers.Layer):
             outputs = self._initialize(outputs)
         fixed = self._fixed()
         bias = self.bias if fixed is None else fixed[1]
-        return outputs + ops.cast(bias, self.compute_dtype)
+        return outputs + ops.cast(bias, outputs.dtype)
 
     def _initialize(self, outputs: Tensor) -> Tensor:
         """Sets gain and bias from the outputs of one batch; returns the rescaled outputs."""
@@ -131,7 +132,7 @@ def normalized_kernels(layer: keras.layers.Layer) -> dict[str, tuple[Tensor, Ten
     """Kernels and biases of the layers inside `layer` that are in use, for `fixed_kernels`."""
     layers = layer._flatten_layers()
     return {
-        inner.path: (inner.kernel(), ops.cast(inner.bias, inner.compute_dtype))
+        inner.path: inner._fixed() or (inner.kernel(), ops.cast(inner.bias, inner.compute_dtype))
         for inner in layers
         if isinstance(inner, WeightNormalized) and inner.built
     }
@@ -149,10 +150,10 @@ def map_channels(x: Tensor, matrix: Tensor) -> Tensor:
     """`(batch, ..., channels)` times `(channels, filters)`: `(batch, ..., filters)`."""
     shape = (-1, *x.shape[1:-1], matrix.shape[-1])
     if None in shape:
-        return ops.matmul(x, matrix)
+        return matmul(x, matrix)
     # Of an unknown batch, TensorFlow makes some 25 operations of the other product, most of which
     # compute shapes: a third of the graph that samples.
-    return ops.reshape(ops.matmul(ops.reshape(x, (-1, x.shape[-1])), matrix), shape)
+    return ops.reshape(matmul(ops.reshape(x, (-1, x.shape[-1])), matrix), shape)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -231,15 +232,32 @@ class ShiftedConv2D(WeightNormalized):
     def convolve(self, x: Tensor) -> Tensor:
         kernel = self.kernel()
         if len(x.shape) == 2:  # a window for each image
-            outputs = ops.matmul(x, ops.reshape(kernel, (-1, self.filters)))
+            outputs = matmul(x, ops.reshape(kernel, (-1, self.filters)))
             return ops.reshape(outputs, (-1, 1, 1, 1, self.filters))
         _, *leading, height, width, channels = x.shape
         if (height, width) == self.kernel_size:  # one output pixel: a matrix product
             x = ops.reshape(x, (-1, *leading, 1, 1, height * width * channels))
             return map_channels(x, ops.reshape(kernel, (-1, self.filters)))
         images = ops.reshape(x, (-1, height, width, channels))
-        outputs = ops.conv(images, kernel, self.strides, "valid", data_format="channels_last")
+        if keras.backend.standardize_dtype(x.dtype) == "float64":
+            outputs = self._sum_over_taps(images, kernel)
+        else:
+            outputs = ops.conv(images, kernel, self.strides, "valid", data_format="channels_last")
         return ops.reshape(outputs, (-1, *leading, *outputs.shape[1:]))
+
+    def _sum_over_taps(self, images: Tensor, kernel: Tensor) -> Tensor:
+        """The convolution as a sum of products alone, as not every algorithm computes it."""
+        rows, columns = self.kernel_size
+        height, width = images.shape[1] - rows + 1, images.shape[2] - columns + 1
+        step = self.strides
+        return sum(
+            map_channels(
+                images[:, row : row + height : step, column : column + width : step],
+                kernel[row, column],
+            )
+            for row in range(rows)
+            for column in range(columns)
+        )
 
     def call(self, x: Tensor, padded: bool = False) -> Tensor:
         return super().call(x if padded else self.pad(x))
@@ -358,7 +376,9 @@ class ShiftedConv2DTranspose(WeightNormalized):
     def convolve(self, x: Tensor) -> Tensor:
         *_, height, width, _ = x.shape
         even, odd = self.columns(self.taps(x))  # (..., height, width, 2 rows, filters)
-        outputs = ops.stack([even, odd], axis=-2)  # (..., height, width, rows, columns, filters)
+        # Not ops.stack, which under torch rounds float64 to float32.
+        parts = [ops.expand_dims(part, -2) for part in (even, odd)]
+        outputs = ops.concatenate(parts, axis=-2)  # (..., height, width, rows, columns, filters)
         outputs = ops.swapaxes(outputs, -4, -3)  # (..., height, rows, width, columns, filters)
         return ops.reshape(outputs, (-1, *x.shape[1:-3], 2 * height, 2 * width, self.filters))
 
@@ -469,8 +489,8 @@ class MaskedConv2D(ShiftedConv2D):
         if channels % self.groups:
             expected = f"a number of channels that is a multiple of groups={self.groups}"
             raise invalid_argument("input_shape", tuple(input_shape), expected)
-        self._seen = self._mask((*self.kernel_size, channels, self.filters))
-        if not self._seen.any(axis=(0, 1, 2)).all():
+        self.seen = self._mask((*self.kernel_size, channels, self.filters))
+        if not self.seen.any(axis=(0, 1, 2)).all():
             expected = "a kernel of which mask 'A' leaves something"
             raise invalid_argument("kernel_size", self.kernel_size, expected)
         super().build(input_shape)
@@ -490,7 +510,7 @@ class MaskedConv2D(ShiftedConv2D):
 
     def normalized(self, direction: Tensor) -> Tensor:
         """The kernel: the mask before the norm, which is of what is seen."""
-        return super().normalized(direction * self._seen)
+        return super().normalized(direction * self.seen)
 
     def padding(self) -> Padding:
         rows, columns = self.kernel_size

@@ -86,6 +86,7 @@ class VerticalEvaluation(Evaluation):
         width: int,
         batch_size: int | Tensor,
         candidates: dict[str, int],
+        arithmetic: FloatArithmetic,
     ) -> Cache:
         """The cache before the first row: zeros, as the padding of a whole image has.
 
@@ -98,10 +99,10 @@ class VerticalEvaluation(Evaluation):
             if height > 1:
                 columns = width // 2**level
                 shape = (batch_size, candidates[layer.path], height - 1, columns, channels)
-                rows[layer.path] = ops.zeros(shape, layer.compute_dtype)
+                rows[layer.path] = ops.zeros(shape, arithmetic.dtype(layer))
         for level, layer in enumerate(upsamplings):
             shape = (batch_size, candidates[layer.path], 1, width // 2**level, layer.filters)
-            below[f"{level}"] = ops.zeros(shape, layer.compute_dtype)
+            below[f"{level}"] = ops.zeros(shape, arithmetic.dtype(layer))
         return {"rows": rows, "below": below}
 
     @staticmethod
@@ -171,11 +172,12 @@ class HorizontalEvaluation(Evaluation):
         width: int,
         batch_size: int | Tensor,
         candidates: dict[str, int],
+        arithmetic: FloatArithmetic,
     ) -> Cache:
         """The cache before the first row: see `VerticalEvaluation.initial_cache`."""
         cache, below = {}, {}
         for layer, level in convolutions:
-            channels, dtype = layer.direction.shape[2], layer.compute_dtype
+            channels, dtype = layer.direction.shape[2], arithmetic.dtype(layer)
             count = batch_size * candidates[layer.path]
             if _reaches_right(layer):
                 rows, columns = layer.kernel_size
@@ -186,20 +188,25 @@ class HorizontalEvaluation(Evaluation):
                 cache[layer.path] = {"row": ops.zeros(shape, dtype)}
         for level, layer in enumerate(upsamplings):
             shape = (width // 2**level, batch_size, candidates[layer.path], layer.filters)
-            below[f"{level}"] = ops.zeros(shape, layer.compute_dtype)
+            below[f"{level}"] = ops.zeros(shape, arithmetic.dtype(layer))
         return {**cache, "below": below}
 
     @staticmethod
-    def start_row(cache: Cache, convolutions: Convolutions, candidates: dict[str, int]) -> Cache:
+    def start_row(
+        cache: Cache,
+        convolutions: Convolutions,
+        candidates: dict[str, int],
+        arithmetic: FloatArithmetic,
+    ) -> Cache:
         """The cache before the first column of a row, with zeros to the left of it."""
         started, zeros = dict(cache), {}  # by kind: each would be five operations
         for layer, _ in convolutions:
             entry = cache[layer.path]
             if _reaches_right(layer):
-                row = ops.zeros(ops.shape(entry["above"])[1:], layer.compute_dtype)
+                row = ops.zeros(ops.shape(entry["above"])[1:], arithmetic.dtype(layer))
                 started[layer.path] = {**entry, "row": row}
             elif layer.kernel_size[1] > 1:
-                kind = entry["row"].shape[-1], layer.compute_dtype, candidates[layer.path]
+                kind = entry["row"].shape[-1], arithmetic.dtype(layer), candidates[layer.path]
                 if kind not in zeros:
                     zeros[kind] = ops.zeros_like(entry["row"][0])
                 started[layer.path] = {**entry, "left": zeros[kind], "above_left": zeros[kind]}

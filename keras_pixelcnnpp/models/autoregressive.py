@@ -804,24 +804,24 @@ class AutoregressiveModel(ImageModel):
     ) -> bytes:
         """Compresses images without loss, to about -log2 p(x | y) bits each.
 
-        That is, what `num_levels` keeps of them: all where it is 256. They are decoded and
-        compared before this returns. `decompress` needs this model, with these
-        weights, under the same backend, and floats that round as they do here: those of another
-        machine or version may not, and then it refuses.
+        That is, what `num_levels` keeps of them: all where it is 256. `decompress` needs a model
+        with these weights, on any machine, under any backend.
 
         Args:
             images: uint8 `(N, height, width, channels)`.
             labels: Int `(N,)` or names, or one for all, coded too. `None`: the class that makes
                 each image shortest.
-            batch_size: Integer from 1 to 1024, images at a time, as `decompress` will have them.
+            batch_size: Integer, images at a time. The result does not depend on it.
             verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal.
 
         Returns:
-            Bytes. Beside the images: some hundred of them, and 4 an image, its checksum.
+            Bytes: a header of some hundred, and the images' streams, of which each is some 3 bytes
+            longer than its likelihood promises.
 
         Raises:
             ValueError: If an argument doesn't fit the model.
-            UserError: If constriction (the extra `codec`) is not installed.
+            UserError: If a layer of the model is not of this package, or its weights are too large
+                to be computed exactly.
 
         Example:
 
@@ -832,25 +832,27 @@ class AutoregressiveModel(ImageModel):
         ```
 
         Reference:
-            Bamler 2022, constriction, https://arxiv.org/abs/2201.01741
+            Duda 2013, Asymmetric numeral systems, https://arxiv.org/abs/1311.2540
         """
         return compress_images(self, images, labels, None, batch_size, verbose).data
 
-    def decompress(self, data: bytes, verbose: int | str = "auto") -> np.ndarray:
+    def decompress(
+        self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
+    ) -> np.ndarray:
         """Gives back the images that `compress` was given.
 
         Args:
             data: Bytes that `compress` returned.
+            batch_size: Integer, images at a time.
             verbose: As in `compress`.
 
         Returns:
             uint8 `(N, height, width, channels)`.
 
         Raises:
-            UserError: If they are damaged, or this model, backend, version or machine is not that
-                which compressed them: there are never wrong images.
+            UserError: If they are damaged, or this model is not the one which compressed them.
         """
-        return decompress_images(self, data, verbose)[0]
+        return decompress_images(self, data, batch_size, verbose)[0]
 
     # Presets and export
 

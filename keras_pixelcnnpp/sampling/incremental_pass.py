@@ -132,6 +132,7 @@ class IncrementalPass:
                 self.width,
                 batch_size,
                 candidates,
+                self.arithmetic,
             ),
             "horizontal": HorizontalEvaluation.initial_cache(
                 network.horizontal_convolutions(),
@@ -139,6 +140,7 @@ class IncrementalPass:
                 self.width,
                 batch_size,
                 candidates,
+                self.arithmetic,
             ),
         }
 
@@ -162,7 +164,10 @@ class IncrementalPass:
         with fixed_kernels(steps.given["kernels"]):
             vertical = self.network.call_vertical_stack(pixels, labels, evaluation)
         cache = HorizontalEvaluation.start_row(
-            state["horizontal"], self.network.horizontal_convolutions(), self.candidates
+            state["horizontal"],
+            self.network.horizontal_convolutions(),
+            self.candidates,
+            self.arithmetic,
         )
         columns = {
             "cache": cache,
@@ -229,7 +234,8 @@ class IncrementalPass:
         """A finished row as the network's input; before the first, zeros as in the padding."""
         levels = read(levels, ops.maximum(row, 0))
         levels = ops.transpose(levels, (1, 0, 2))[:, None, None]
-        return self._pixels(levels, labels) * ops.cast(row >= 0, self.network.compute_dtype)
+        pixels = self._pixels(levels, labels)
+        return pixels * ops.cast(row >= 0, pixels.dtype)
 
 
 class CandidateCounts(FloatArithmetic):

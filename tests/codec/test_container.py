@@ -1,11 +1,9 @@
 """A file gives back the very images that went in, is as short as promised, or is refused."""
 
 import json
-import os
 import struct
-import subprocess
-import sys
 import zlib
+from pathlib import Path
 
 import hostile
 import keras
@@ -18,12 +16,11 @@ from layer_checks import randomize
 import keras_pixelcnnpp as kp
 from examples import examples
 from keras_pixelcnnpp.codec import container
-from keras_pixelcnnpp.codec.coder import PixelCoder, level_counts, require_constriction
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
-from keras_pixelcnnpp.distributions.levels import to_images
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.distributions.levels import quantize, to_images
 from keras_pixelcnnpp.errors import UserError
-
-pytest.importorskip("constriction")
+from keras_pixelcnnpp.models.archive import load_trained_model
 
 MASKED = (kp.GatedPixelCNN, kp.PixelCNN)
 
@@ -107,21 +104,32 @@ def test_comes_back_and_is_as_short_as_promised(cls, arguments):
     promised = promised_bytes(model, images, best)
     rounding = 1.03 if "dtype" in arguments else 1.01
     if model.conditioning == "embedding":  # others promise more than the 24 bits
-        # A stream of 32-bit words may leave out what would not matter at its end.
-        assert promised / (rounding - 0.01) - 3 * 4 <= compressed.num_coded_bytes
-    assert compressed.num_coded_bytes <= rounding * promised + 3 * 32
-    # What is left: a checksum an image, and the header.
-    assert len(compressed.data) - compressed.num_coded_bytes < 4 * len(images) + 500
+        assert promised / (rounding - 0.01) <= compressed.num_coded_bytes
+    assert compressed.num_coded_bytes <= rounding * promised + 6 * len(images)
+    assert len(compressed.data) - compressed.num_coded_bytes < 2 * len(images) + 256
+    # Each image for itself, so that no batch size is part of the file.
+    again = compress_images(model, images, labels if model.num_classes else None, batch_size=7)
+    assert again.data == compressed.data
 
 
-@pytest.mark.once
-@pytest.mark.slow
-def test_the_same_floats_however_often():
-    """After a hundred runs of an operation TensorFlow runs it in another order, and sums so."""
-    model = kp.PixelCNNPlusPlus.from_preset("fashion_mnist", image_shape=(4, 28, 1))
-    images, labels = random_images(model, 100), np.arange(100, dtype="int32") % 10
-    coder = PixelCoder(model)
-    assert len({coder.encode(images, labels, 100) for _ in range(6)}) == 1
+GOLDEN = Path(__file__).with_name("digits.pxc")
+
+
+def test_golden_file():
+    """Files outlive releases, backends and machines: this one was written once for all of them.
+
+    If other weights of the preset are published, write it again: `data` of this test.
+    """
+    digits = load_dataset("digits").split("test")
+    images, labels = digits.images[:30], digits.labels[:30]
+    model = kp.AutoregressiveModel.from_preset("digits")
+    golden = GOLDEN.read_bytes()
+    back, found, _ = decompress_images(model, golden, verbose=0)
+    np.testing.assert_array_equal(back, quantize(images, model.num_levels))
+    np.testing.assert_array_equal(found, labels)
+    data = compress_images(model, images, labels, batch_size=20, verbose=0).data
+    # Not the whole bytes: there are several zlibs.
+    assert container._opened(data) == container._opened(golden)
 
 
 @pytest.mark.once
@@ -137,30 +145,25 @@ def test_given_labels_and_names():
     for wrong in (["a"], [1, 2, 3, 4, 5]):
         with pytest.raises(ValueError, match="a list of 5 strings"):
             compress_images(model, images, given, wrong, verbose=0)
-    assert compressed.num_coded_bytes <= 1.01 * promised_bytes(model, images, given) + 32
+    assert compressed.num_coded_bytes <= 1.01 * promised_bytes(model, images, given) + 6 * 5
     assert model.decompress(model.compress(images[:0])).shape == (0, 4, 4, 1)
 
 
-def test_another_process_and_a_saved_model(model, images, data, tmp_path):
+@pytest.mark.once
+def test_a_saved_model_and_other_weights(model, images, data, tmp_path):
     model.save(tmp_path / "model.keras")
-    (tmp_path / "data.pxc").write_bytes(data)
-    np.save(tmp_path / "images.npy", images)
-    code = (
-        "import numpy as np\n"
-        "from pathlib import Path\n"
-        "from keras_pixelcnnpp.models.archive import load_trained_model\n"
-        "model = load_trained_model('model.keras')\n"
-        "back = model.decompress(Path('data.pxc').read_bytes(), verbose=0)\n"
-        "np.testing.assert_array_equal(back, np.load('images.npy'))\n"
-    )
-    environ = {**os.environ, "KERAS_BACKEND": keras.backend.backend()}
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, check=True)
+    other = load_trained_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(other.decompress(data, batch_size=2, verbose=0), images)
+    weight = other.network.head.bias
+    weight.assign(weight + 0.25)  # after its coder was made
+    assert other.decompress(other.compress(images)).shape == images.shape
+    refused(other, data)
 
 
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("batch_size", 1025), ("labels", [3] * 5), ("images", np.zeros((1, 4, 4, 3)))],
+    [("batch_size", 0), ("labels", [3] * 5), ("images", np.zeros((1, 4, 4, 3)))],
 )
 def test_bad_arguments(model, images, name, value):
     with pytest.raises(ValueError, match=f"{name}`?. Expected"):
@@ -174,32 +177,13 @@ def test_a_path_instead_of_bytes(model):
 
 
 @pytest.mark.once
-def test_without_constriction(model, images, data, monkeypatch):
-    monkeypatch.setattr("keras_pixelcnnpp.codec.coder.constriction", None)
-    for function in (require_constriction, lambda: model.compress(images)):
-        with pytest.raises(UserError, match="pip install constriction"):
-            function()
-    with pytest.raises(UserError, match="constriction"):
-        model.decompress(data)
-
-
-@pytest.mark.once
-def test_a_model_that_thinks_nothing_of_a_image(images):
-    """Levels of probability 0 cost 24 bits; a broken model says NaN of everything."""
+def test_levels_of_probability_0_cost_24_bits(images):
     model = make(kp.PixelCNN, "categorical")
     head = model.network.head
-    for scale in (1e6, np.nan):
-        head.gain.assign(head.gain * scale)
-        compressed = compress_images(model, images, np.zeros(5, int), verbose=0)
-        np.testing.assert_array_equal(model.decompress(compressed.data), images)
-        assert compressed.num_coded_bytes <= 3 * images.size + 32
-
-
-@pytest.mark.once
-def test_what_does_not_come_back(model, images, monkeypatch):
-    monkeypatch.setattr(PixelCoder, "decode", lambda *_: (np.zeros_like(images), None))
-    with pytest.raises(UserError, match="floats come out otherwise each time"):
-        model.compress(images, verbose=0)
+    head.gain.assign(head.gain * 200)
+    compressed = compress_images(model, images, np.zeros(5, int), verbose=0)
+    np.testing.assert_array_equal(model.decompress(compressed.data), images)
+    assert images.size < compressed.num_coded_bytes <= 3 * images.size + 5 * 6
 
 
 def refused(model, data):
@@ -212,30 +196,16 @@ def refused(model, data):
 
 @pytest.mark.once
 class TestRefused:
-    def test_floats_that_round_otherwise(self, model, data, monkeypatch):
-        counts = level_counts
-        monkeypatch.setattr(
-            "keras_pixelcnnpp.codec.coder.level_counts",
-            lambda log_probs: counts(log_probs + 0.01 * np.arange(5)),
-        )
-        monkeypatch.setattr(container, "device_name", lambda: "gpu:0")
-        message = refused(model, data)
-        assert "floats round otherwise here. Expected: " in message
-        assert "'device': 'gpu:0'" in message
-        assert f"'constriction': '{container.metadata.version('constriction')}'" in message
-
     def test_another_model(self, model, images, data):
         other = make(kp.GatedPixelCNN)
         other.dropout_rate = other.label_loss_weight = 0.7
         np.testing.assert_array_equal(other.decompress(data, verbose=0), images)  # the same weights
         weight = other.network.head.bias
-        weight.assign(weight + 1e-6)
-        assert "by another model. Expected: '" in refused(other, data)
+        weight.assign(weight + 0.001)
+        assert "by another model, or by other weights of it. Expected: '" in refused(other, data)
         assert "another model" in refused(make(kp.PixelCNN), data)
 
-    def test_another_backend_and_version(self, model, data):
-        other = rewritten(data, lambda header: {**header, "backend": "numpy"})
-        assert "another backend. Expected: 'numpy'. Received: " in refused(model, other)
+    def test_another_version(self, model, data):
         assert "version" in refused(model, data[:8] + b"\x09" + data[9:])
 
     def test_every_flipped_bit_and_every_length(self, model, data):
@@ -256,10 +226,15 @@ def with_checksum(body):
     return container.MAGIC + container._digest(body) + body
 
 
+def header_of(data):
+    header, _ = container._opened(data)
+    return header
+
+
 def rewritten(data, change=lambda header: header, body=lambda body: body):
     """A file with another header, or other things after it, and a checksum that fits."""
     (length,) = struct.unpack_from("<I", data, START)
-    header = json.loads(zlib.decompress(data[START + 4 : START + 4 + length]))
+    header = header_of(data)
     packed = zlib.compress(json.dumps(change(header)).encode())
     return with_checksum(struct.pack("<I", len(packed)) + packed + body(data[START + 4 + length :]))
 
@@ -270,22 +245,19 @@ class TestFilesOfSomebodyWhoKnows:
 
     def test_headers(self, model, images, data):
         np.testing.assert_array_equal(model.decompress(rewritten(data), verbose=0), images)
-        counts = (4, -1, 10**12, 10**400, 5.0, True, None)
-        streams = ([], [10**12, -(10**12)], 3, [None, 1])
+        lengths = json.loads(json.dumps(header_of(data)["lengths"]))
         changes = [
-            *({"count": count} for count in counts),
-            *({"batch_size": size} for size in (0, 2, None)),
-            *({"streams": lengths} for lengths in streams),
+            *({"lengths": other} for other in ([], [10**12, -(10**12)], 3, [None], [float("nan")])),
+            {"lengths": [*lengths, 0]},
+            {"lengths": [0, *lengths]},
+            {"lengths": lengths[::-1]},
+            {"lengths": [sum(lengths)]},
             *({"names": names} for names in (["a"], [1, 2, 3, 4, 5], 3)),
-            *({"model": value} for value in (None, [[]])),
-            {"backend": "a\nb"},
+            *({"model": value} for value in (None, [[]], "a\nb")),
+            *({"images": value} for value in (None, "0" * 32)),
         ]
         for change in changes:
             refused(model, rewritten(data, lambda header, change=change: {**header, **change}))
-        in_one = rewritten(
-            data, lambda header: header | {"batch_size": 10**9, "streams": [sum(header["streams"])]}
-        )
-        refused(model, in_one)
         for header in ([], 3, {}, {"model": 1}):
             refused(model, rewritten(data, lambda _, header=header: header))
 
@@ -293,7 +265,7 @@ class TestFilesOfSomebodyWhoKnows:
         rng = np.random.default_rng(0)
         for _ in range(5):
             message = refused(model, rewritten(data, body=lambda body: rng.bytes(len(body))))
-            assert "come out otherwise" in message
+            assert "are damaged" in message
         refused(model, rewritten(data, body=lambda body: b"\xff" * len(body)))
 
     def test_a_header_that_unpacks_to_much(self, model):

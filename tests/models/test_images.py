@@ -51,6 +51,5 @@ def test_what_comes_out_are_images(hybrid):
         assert set(np.unique(images)) <= set(to_images(np.arange(5), 5).tolist())
     assert sampled.max() == 255
     np.testing.assert_array_equal(completed[:, :2], KEPT[:, :2])
-    pytest.importorskip("constriction")
     back = hybrid.decompress(hybrid.compress(IMAGES, LABELS, verbose=0), verbose=0)
     np.testing.assert_array_equal(back, KEPT)

@@ -11,8 +11,6 @@ from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.savedmodel.compression import _paths_inside
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-pytest.importorskip("constriction")
-
 
 @pytest.fixture(scope="module")
 def run(trained, tmp_path_factory):

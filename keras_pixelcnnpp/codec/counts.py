@@ -1,0 +1,164 @@
+"""The distribution of a sub-pixel in whole numbers: the share of each level in 2²⁴.
+
+A head's parameters are int64, in multiples of 1/4096. NumPy computes with whole numbers only, and
+so has the same results everywhere.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+
+from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.distributions.heads import CategoricalHead, LogisticMixtureHead
+from keras_pixelcnnpp.layers import fixed_point
+from keras_pixelcnnpp.layers.fixed_point import GRID_BITS, MAX_EXPONENT, UNIT, entry
+
+# What the shares of a sub-pixel's levels add up to. Each level has one at least.
+TOTAL_BITS = 24
+TOTAL = 2**TOTAL_BITS
+# Probabilities of single components are multiples of 2⁻³⁰.
+FINE_BITS = 30
+# The argument of the logistic function is a multiple of 2⁻²⁴; between entries of its table, which
+# are this many bits apart, it is interpolated.
+ARGUMENT_BITS, STEP_BITS = 24, 15
+
+#: A function from levels, int64 `(N,)`, to the sum of the shares of all levels below each.
+Cumulative = Callable[[np.ndarray], np.ndarray]
+
+
+def _spread(below, total, levels, num_levels):
+    """The shares below levels, where `below / total` is the probability of that."""
+    return levels + below * (TOTAL - num_levels) // total
+
+
+class CategoricalCounts:
+    """The shares of a softmax over the levels.
+
+    Args:
+        head: A `CategoricalHead`.
+        tables: Its weights, multiples of 1/4096.
+    """
+
+    def __init__(self, head: CategoricalHead, tables: Sequence[np.ndarray]):
+        self.num_levels = head.num_levels
+        whole = [(table * UNIT).astype("int64") for table in tables]
+        self.tables = dict(zip(head.tables, whole, strict=True))
+
+    def sub_pixel(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
+        """The distribution of the sub-pixel that follows the earlier ones of its pixel.
+
+        Args:
+            parameters: int64 `(N, num_parameters)`.
+            earlier: The levels of the sub-pixels before, int64 `(N,)` each.
+        """
+        channel, num_levels = len(earlier), self.num_levels
+        logits = parameters[:, channel * num_levels : (channel + 1) * num_levels]
+        for index, levels in enumerate(earlier):
+            if self.tables:
+                logits = logits + self.tables[f"{channel}_given_{index}"][levels]
+        weights = _exponentials(logits)
+        below = np.cumsum(weights, axis=-1) - weights
+        total, rows = weights.sum(axis=-1), np.arange(len(weights))
+        below = np.concatenate([below, total[:, None]], axis=-1)
+        return lambda levels: _spread(below[rows, levels], total, levels, num_levels)
+
+
+class MixtureCounts:
+    """The shares of a mixture of discretized logistics; see `CategoricalCounts`."""
+
+    def __init__(self, head: LogisticMixtureHead, tables: Sequence[np.ndarray]):
+        self.channels = head.channels
+        self.num_levels = head.num_levels
+
+    def sub_pixel(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
+        """See `CategoricalCounts.sub_pixel`."""
+        parts = logistic_mixture.num_parameters(1, self.channels)
+        parameters = parameters.reshape(len(parameters), parts, -1)
+        weights = _normalized(_exponentials(parameters[:, 0]))
+        for channel, levels in enumerate(earlier):
+            below = self._below(parameters, earlier[:channel])
+            # A component is likelier if it expected the earlier sub-pixels.
+            weights = _normalized(weights * (below(levels + 1) - below(levels) + 1))
+        below, total = self._below(parameters, earlier), weights.sum(axis=-1)
+
+        def cumulative(levels):
+            # Of the 30 bits as many as leave room for those of the total.
+            inner = (weights * below(levels)).sum(axis=-1) >> (FINE_BITS - 8)
+            return _spread(inner, total << 8, levels, self.num_levels)
+
+        return cumulative
+
+    def _below(self, parameters, earlier):
+        """The function from levels to the probability of all below, of each component."""
+        channel, steps = len(earlier), self.num_levels - 1
+        mean = parameters[:, 1 + channel] * steps
+        first = 1 + 2 * self.channels + channel * (channel - 1) // 2
+        for index, levels in enumerate(earlier):
+            coefficient = parameters[:, first + index]
+            size = entry(fixed_point.tanh_table(UNIT), np.abs(coefficient))
+            mean = mean + np.sign(coefficient) * size * (2 * levels - steps)[:, None]
+        lowest = int(logistic_mixture.MIN_LOG_SCALE) * UNIT
+        log_scales = np.maximum(parameters[:, 1 + self.channels + channel], lowest)
+        inverse_scales = entry(inverse_scale_table(), log_scales - lowest)
+
+        def below(levels):
+            edges = (2 * levels - 1 - steps)[:, None] * UNIT
+            distance = np.clip(edges - mean, -(2**28), 2**28)
+            argument = distance * inverse_scales // (steps << GRID_BITS)
+            found = logistic(argument)
+            found[levels == 0] = 0
+            found[levels == self.num_levels] = 1 << FINE_BITS
+            return found
+
+        return below
+
+
+def _exponentials(logits):
+    """Exponentials of logits `(N, count)`, the largest of which are 2³⁰."""
+    return entry(
+        fixed_point.exponential_table(1 << FINE_BITS), logits.max(axis=-1, keepdims=True) - logits
+    )
+
+
+def _normalized(weights):
+    """Weights, divided so that their sum has about 28 bits, if it has more."""
+    return weights // np.maximum(weights.sum(axis=-1, keepdims=True) >> 28, 1)
+
+
+@functools.cache
+def inverse_scale_table() -> np.ndarray:
+    """`2^24 exp(7 - k / UNIT)`, for the inverse of a scale: int64."""
+    lowest = fixed_point.exponentials()[-int(logistic_mixture.MIN_LOG_SCALE) * UNIT]
+    pairs = [(value, lowest) for value in fixed_point.exponentials()]
+    return fixed_point.table_of_quotients(pairs, 2**24)
+
+
+@functools.cache
+def _logistic_differences():
+    """The logistic function from -22 to 22, and how much it grows to the next entry."""
+    step = (UNIT << STEP_BITS) >> ARGUMENT_BITS
+    upper = fixed_point.logistic_table(1 << FINE_BITS, step)
+    index = np.arange((MAX_EXPONENT << ARGUMENT_BITS >> STEP_BITS) + 1)
+    upper = entry(upper, index)
+    table = np.concatenate([(1 << FINE_BITS) - upper[:0:-1], upper])
+    return table, np.append(np.diff(table), 0)
+
+
+def logistic(argument: np.ndarray) -> np.ndarray:
+    """The logistic function in multiples of 2⁻³⁰, of multiples of 2⁻²⁴: int64."""
+    table, differences = _logistic_differences()
+    end = MAX_EXPONENT << ARGUMENT_BITS
+    place = np.clip(argument, -end, end) + end
+    index = place >> STEP_BITS
+    part = place & ((1 << STEP_BITS) - 1)
+    return table[index] + (differences[index] * part >> STEP_BITS)
+
+
+_KINDS = {CategoricalHead: CategoricalCounts, LogisticMixtureHead: MixtureCounts}
+
+
+def counts_of(head: keras.layers.Layer, tables: Sequence[np.ndarray]):
+    """The shares of a head of this package, whose weights `tables` are."""
+    return _KINDS[type(head)](head, tables)

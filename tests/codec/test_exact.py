@@ -1,0 +1,175 @@
+"""In fixed point, whole images, the incremental pass and every backend have the same numbers."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_pixelcnnpp.backend import compiled, float64, write
+from keras_pixelcnnpp.codec.exact_model import ExactModel
+from keras_pixelcnnpp.distributions import heads
+from keras_pixelcnnpp.distributions.levels import to_levels
+from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.layers import conditioning
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES, BiasConditioning
+from keras_pixelcnnpp.layers.evaluation import WholeImage
+from keras_pixelcnnpp.layers.fixed_point import (
+    UNIT,
+    FixedPointArithmetic,
+    as_whole_numbers,
+    exponential_table,
+    logistic_table,
+    tanh_table,
+)
+from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
+
+# The beginning of the SHA-256 of the parameters. All backends have these, and files that exist
+# can't be read any more if one of them changes.
+EXPECTED = {
+    "resolutions": "e5f841c15f719160",
+    "strategies": "8a40eb7667c54bdf",
+    "wide": "fe356d0af7e987fb",
+    "pixelcnn": "5ba726206cf3cc6a",
+    "gated": "6d1c80d457edcf44",
+    "unconditional": "11238f15decae5d6",
+}
+MODELS = {
+    "resolutions": (PixelCNNPlusPlus, {"num_resolutions": 3, "filters": (4, 6, 8)}),
+    "strategies": (PixelCNNPlusPlus, {"num_resolutions": 2, "conditioning": "+".join(STRATEGIES)}),
+    "wide": (PixelCNNPlusPlus, {"num_resolutions": 1, "dtype": "mixed_bfloat16", "channels": 4}),
+    "pixelcnn": (PixelCNN, {"filters": 12, "channels": 3, "head": "categorical"}),
+    "gated": (GatedPixelCNN, {"filters": 12, "channels": 2, "conditioning": "bias+film"}),
+    "unconditional": (GatedPixelCNN, {"filters": 12, "num_classes": 0}),
+}
+
+
+def make(cls, channels=1, **arguments):
+    """A model and images of 8×8 pixels, with weights that don't depend on the backend."""
+    options = {"num_levels": 5, "num_classes": 3, "filters": 4, "num_blocks": 1, "num_mixtures": 2}
+    if cls is PixelCNNPlusPlus:
+        options["conditioned_blocks"] = "all"
+    model = cls((8, 8, channels), **{**options, **arguments})
+    rng = np.random.default_rng(0)
+    for part in (model.network, model.distribution):
+        for weight in part.weights:
+            if weight.dtype != "uint32":  # of a random generator
+                weight.assign(0.3 * rng.normal(size=weight.shape) + weight.path.endswith("gain"))
+    return model, rng.integers(0, 256, (3, *model.image_shape)).astype("uint8")
+
+
+def run(function, exact, labels, levels):
+    """The parameters, int32 `(N, height, width, num_parameters)`, by a compiled function."""
+
+    def parameters(inputs):
+        with exact.weights(inputs):
+            return as_whole_numbers(function(inputs, exact.labels(inputs)))
+
+    with float64():
+        found = compiled(parameters, [])(exact.inputs(labels) | {"levels": levels})
+    return ops.convert_to_numpy(found)
+
+
+def of_whole_images(exact, labels, levels):
+    def parameters(inputs, labels):
+        image = scale_to_unit(inputs["levels"], exact.num_levels)[:, None]
+        return exact.network.call(image, labels, WholeImage(FixedPointArithmetic()))[:, 0]
+
+    return run(parameters, exact, labels, levels)
+
+
+def of_incremental_pass(exact, labels, levels):
+    count, height, width, channels = levels.shape
+    incremental_pass = IncrementalPass(exact, arithmetic=FixedPointArithmetic())
+
+    def choose(parameters, row, column, found, pixels):
+        index = row * width + column
+        here = parameters[:, 0, 0, 0]
+        return ops.take(pixels, index, axis=0), write(found, index, here)
+
+    def parameters(inputs, labels):
+        pixels = ops.reshape(ops.cast(inputs["levels"], "float32"), (count, -1, channels))
+        pixels = ops.transpose(pixels, (1, 0, 2))
+        found = ops.zeros((height * width, count, exact.network.num_parameters), "float64")
+        _, found = incremental_pass.run(labels, count, choose, (pixels,), found)
+        return ops.reshape(ops.transpose(found, (1, 0, 2)), (count, height, width, -1))
+
+    return run(parameters, exact, labels, levels)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("strategies", "pixelcnn", "gated"),
+        *(
+            pytest.param(name, marks=pytest.mark.once)
+            for name in ("resolutions", "wide", "unconditional")
+        ),
+    ],
+)
+def test_same_numbers_everywhere(name):
+    """To the last bit, in batches of any size; and they are nearly those of floating point."""
+    cls, arguments = MODELS[name]
+    model, images = make(cls, **arguments)
+    exact, levels = ExactModel(model), to_levels(images, 5)
+    labels = np.int32([2, 0, 1]) * bool(model.num_classes)
+    whole = of_whole_images(exact, labels, levels)
+    np.testing.assert_array_equal(of_incremental_pass(exact, labels, levels), whole)
+    np.testing.assert_array_equal(of_whole_images(exact, labels[1:2], levels[1:2]), whole[1:2])
+    assert hashlib.sha256(whole.astype("<i4").tobytes()).hexdigest()[:16] == EXPECTED[name]
+
+    candidates = ops.convert_to_tensor(labels[:, None]) if model.num_classes else None
+    expected = ops.convert_to_numpy(model.pixel_parameters(images, candidates))[:, 0]
+    tolerance = 0.1 if "dtype" in arguments else 0.02
+    np.testing.assert_allclose(whole / UNIT, expected, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.once
+def test_tables():
+    """They are rounded values of the functions."""
+    arguments = np.arange(9 * UNIT) / UNIT
+    for table, function in (
+        (exponential_table(2**30), lambda x: np.exp(-x)),
+        (logistic_table(2**30), lambda x: 1 / (1 + np.exp(-x))),
+        (tanh_table(2**30), np.tanh),
+    ):
+        np.testing.assert_allclose(table[: 9 * UNIT], 2**30 * function(arguments), atol=0.51)
+
+
+@pytest.mark.once
+def test_saturation_and_what_cannot_be_exact():
+    """Features of any size have exact sums; weights that are too large are refused."""
+    model, images = make(PixelCNN, filters=12)
+    stem = model.network.stem
+    stem.bias.assign(stem.bias + 900.0)
+    for block in model.network.blocks:
+        block["widen"].gain.assign(block["widen"].gain * 100)
+    exact, levels, labels = ExactModel(model), to_levels(images, 5), np.zeros(3, "int32")
+    whole = of_whole_images(exact, labels, levels)
+    np.testing.assert_array_equal(of_incremental_pass(exact, labels, levels), whole)
+    for value in (1e4, np.nan):
+        stem.bias.assign(stem.bias * value)
+        with pytest.raises(UserError, match=r"add up to less than 1024\. Received: .* in .*stem"):
+            ExactModel(model)
+
+
+@pytest.mark.once
+def test_parts_of_other_packages(monkeypatch):
+    class MyConditioning(BiasConditioning):
+        pass
+
+    class MyHead(heads.CategoricalHead):
+        pass
+
+    monkeypatch.setitem(conditioning.STRATEGIES, "mine", MyConditioning)
+    monkeypatch.setitem(heads.HEADS, "mine", MyHead)
+    for arguments, name in (
+        ({"conditioning": "mine"}, "MyConditioning"),
+        ({"head": "mine"}, "MyHead"),
+    ):
+        model, _ = make(PixelCNN, filters=12, **arguments)
+        with pytest.raises(UserError, match=rf"keras_pixelcnnpp\. Received: {name}"):
+            ExactModel(model)
