@@ -86,8 +86,8 @@ def decompress_file(given: dict, file: Path, output: Path) -> None:
     """Writes the images that `compress_files` put into a file, as PNG files of their names.
 
     `given` names the model, as arguments of `TrainedModel.named`. Nothing is written if the file is
-    damaged or of another model, or a name in it is none that `compress_files`
-    gives. Files of the same names are replaced.
+    damaged or of another model, or a name in it is none that `compress_files` gives. Files of the
+    same names are replaced.
     """
     model = TrainedModel.named(**given).model
     try:

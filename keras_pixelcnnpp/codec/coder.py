@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor, compiled, float64, host_function
+from keras_pixelcnnpp.backend import Nest, Tensor, compiled, float64, host_function
 from keras_pixelcnnpp.codec import streams
 from keras_pixelcnnpp.codec.counts import TOTAL, Cumulative
 from keras_pixelcnnpp.codec.exact_model import ExactModel
@@ -53,7 +53,7 @@ class ImageCoder:
         starts, shares = (np.concatenate(part)[: len(levels)] for part in zip(*shares, strict=True))
         return streams.encode(starts, shares)
 
-    def _shares(self, levels, labels):
+    def _shares(self, levels: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Start and share of the label and of each sub-pixel: two of int32 `(N, symbols)`."""
         count, *_, channels = levels.shape
         with float64():
@@ -75,7 +75,7 @@ class ImageCoder:
         first = np.stack([labels * share, np.full(count, share)])[..., None]
         return np.concatenate([first, found], axis=-1).astype("int32")
 
-    def _whole_images(self, inputs):
+    def _whole_images(self, inputs: dict) -> Tensor:
         image = logistic_mixture.scale_to_unit(inputs["levels"], self.exact.num_levels)
         with self.exact.weights(inputs):
             parameters = self.exact.network.call(
@@ -133,12 +133,14 @@ class PixelDecoder:
             levels, _ = self._pass.run(self.exact.labels(inputs), batch_size, self._choose)
         return ops.transpose(levels, (2, 0, 1, 3))
 
-    def _choose(self, parameters, row, column, carry):
+    def _choose(
+        self, parameters: Tensor, row: Tensor, column: Tensor, carry: Nest
+    ) -> tuple[Tensor, Nest]:
         whole = as_whole_numbers(ops.reshape(parameters, (-1, parameters.shape[-1])))
         shape = (whole.shape[0], self.exact.image_shape[-1])
         return host_function(self._read_pixel, whole, shape), carry
 
-    def _read_pixel(self, parameters):
+    def _read_pixel(self, parameters: np.ndarray) -> np.ndarray:
         """Reads the sub-pixels that are final at this evaluation of a pixel; the later ones are 0.
 
         They are the next channel, where the network sees it for those after it, or all of them.
@@ -160,7 +162,9 @@ class PixelDecoder:
         return levels
 
 
-def _level_at(cumulative: Cumulative, slots: np.ndarray, num_levels: int):
+def _level_at(
+    cumulative: Cumulative, slots: np.ndarray, num_levels: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The level whose share has a slot, by bisection, and where the share begins and ends."""
     level, end = np.zeros_like(slots), np.full_like(slots, num_levels)
     below, above = np.zeros_like(slots), np.full_like(slots, TOTAL)

@@ -20,8 +20,11 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import checked_images, require_integer
@@ -54,9 +57,9 @@ class Compressed:
 
 
 def compress_images(
-    model,
+    model: keras.Model,
     images: np.ndarray,
-    labels: np.ndarray | None = None,
+    labels: ArrayLike | None = None,
     names: list[str] | None = None,
     batch_size: int = 100,
     verbose: int | str = "auto",
@@ -107,7 +110,7 @@ def compress_images(
 
 
 def decompress_images(
-    model, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
+    model: keras.Model, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
 ) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """Reads what `compress_images` wrote; see `AutoregressiveModel.decompress`.
 
@@ -152,7 +155,7 @@ def decompress_images(
     return to_images(levels, model.num_levels), np.concatenate(labels), header["names"]
 
 
-def _coder(model):
+def _coder(model: keras.Model) -> ImageCoder:
     """The coder for a model's weights of now, which keeps what it compiled for the next call."""
     exact, coders = ExactModel(model), model._compiled_functions.coders
     coder = coders.get("coder")
@@ -161,15 +164,15 @@ def _coder(model):
     return coder
 
 
-def _digest(content):
+def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()[:DIGEST_BYTES]
 
 
-def _damaged():
+def _damaged() -> UserError:
     return UserError("The compressed images are damaged: not what was written")
 
 
-def _opened(data):
+def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
     """The header and what follows it, if the file is whole."""
     start = len(MAGIC) + DIGEST_BYTES
     if not isinstance(data, bytes):
@@ -190,7 +193,7 @@ def _opened(data):
     return header, rest
 
 
-def _check(header, size):
+def _check(header: dict[str, Any], size: int) -> None:
     """Raises unless what the header says of what follows it adds up."""
     lengths, names = header["lengths"], header["names"]
     good = (

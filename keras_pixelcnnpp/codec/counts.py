@@ -28,7 +28,9 @@ ARGUMENT_BITS, STEP_BITS = 24, 15
 Cumulative = Callable[[np.ndarray], np.ndarray]
 
 
-def _spread(below, total, levels, num_levels):
+def _spread(
+    below: np.ndarray, total: np.ndarray, levels: np.ndarray, num_levels: int
+) -> np.ndarray:
     """The shares below levels, where `below / total` is the probability of that."""
     return levels + below * (TOTAL - num_levels) // total
 
@@ -83,14 +85,14 @@ class MixtureCounts:
             weights = _normalized(weights * (below(levels + 1) - below(levels) + 1))
         below, total = self._below(parameters, earlier), weights.sum(axis=-1)
 
-        def cumulative(levels):
+        def cumulative(levels: np.ndarray) -> np.ndarray:
             # Of the 30 bits as many as leave room for those of the total.
             inner = (weights * below(levels)).sum(axis=-1) >> (FINE_BITS - 8)
             return _spread(inner, total << 8, levels, self.num_levels)
 
         return cumulative
 
-    def _below(self, parameters, earlier):
+    def _below(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
         """The function from levels to the probability of all below, of each component."""
         channel, steps = len(earlier), self.num_levels - 1
         mean = parameters[:, 1 + channel] * steps
@@ -103,7 +105,7 @@ class MixtureCounts:
         log_scales = np.maximum(parameters[:, 1 + self.channels + channel], lowest)
         inverse_scales = entry(inverse_scale_table(), log_scales - lowest)
 
-        def below(levels):
+        def below(levels: np.ndarray) -> np.ndarray:
             edges = (2 * levels - 1 - steps)[:, None] * UNIT
             distance = np.clip(edges - mean, -(2**28), 2**28)
             argument = distance * inverse_scales // (steps << GRID_BITS)
@@ -115,14 +117,14 @@ class MixtureCounts:
         return below
 
 
-def _exponentials(logits):
+def _exponentials(logits: np.ndarray) -> np.ndarray:
     """Exponentials of logits `(N, count)`, the largest of which are 2³⁰."""
     return entry(
         fixed_point.exponential_table(1 << FINE_BITS), logits.max(axis=-1, keepdims=True) - logits
     )
 
 
-def _normalized(weights):
+def _normalized(weights: np.ndarray) -> np.ndarray:
     """Weights, divided so that their sum has about 28 bits, if it has more."""
     return weights // np.maximum(weights.sum(axis=-1, keepdims=True) >> 28, 1)
 
@@ -136,7 +138,7 @@ def inverse_scale_table() -> np.ndarray:
 
 
 @functools.cache
-def _logistic_differences():
+def _logistic_differences() -> tuple[np.ndarray, np.ndarray]:
     """The logistic function from -22 to 22, and how much it grows to the next entry."""
     step = (UNIT << STEP_BITS) >> ARGUMENT_BITS
     upper = fixed_point.logistic_table(1 << FINE_BITS, step)
@@ -159,6 +161,8 @@ def logistic(argument: np.ndarray) -> np.ndarray:
 _KINDS = {CategoricalHead: CategoricalCounts, LogisticMixtureHead: MixtureCounts}
 
 
-def counts_of(head: keras.layers.Layer, tables: Sequence[np.ndarray]):
+def counts_of(
+    head: keras.layers.Layer, tables: Sequence[np.ndarray]
+) -> CategoricalCounts | MixtureCounts:
     """The shares of a head of this package, whose weights `tables` are."""
     return _KINDS[type(head)](head, tables)

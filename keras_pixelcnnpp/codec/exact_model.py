@@ -3,18 +3,19 @@
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 
+import keras
 import numpy as np
+from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.codec.counts import counts_of
-from keras_pixelcnnpp.layers.fixed_point import (
-    GRID_BITS,
-    FixedPointWeights,
-    require_own,
-    rounded_weights,
-)
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.layers.conditioning import LabelConditioning
+from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
+from keras_pixelcnnpp.layers.fixed_point import GRID_BITS, MAX_WEIGHT, UNIT
 
 # Of the configuration, what the shapes of the weights don't tell.
 _CONFIGURATION = ("image_shape", "num_classes", "num_levels", "conditioning", "conditioned_blocks")
@@ -35,33 +36,36 @@ class ExactModel:
             are so large that sums would not be exact.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model):
         self.network = model.network
         self.image_shape = model.image_shape
         self.num_levels = model.num_levels
         self.num_labels = max(1, model.num_classes)
         self.widest = max(*model.widths, model.distribution.num_parameters)
         self._knows_labels = model.num_classes > 0
-        self._weights = FixedPointWeights(model.network)
-        head = model.distribution
-        require_own(head)
-        tables = [rounded_weights(weight) for weight in head.weights]
-        self.counts = counts_of(head, tables)
-        self.digest = self._digest(model, tables)
+        self._kernels, self._variables, self._tables = {}, [], []
+        for layer in model.network._flatten_layers():
+            _require_own(layer)
+            if isinstance(layer, WeightNormalized) and layer.built:
+                self._kernels[layer.path] = _kernel_and_bias(layer)
+            elif isinstance(layer, LabelConditioning):
+                self._variables += layer.weights
+                self._tables += [_rounded(weight) for weight in layer.weights]
+        _require_own(model.distribution)
+        head_tables = [_rounded(weight) for weight in model.distribution.weights]
+        self.counts = counts_of(model.distribution, head_tables)
 
-    def _digest(self, model, head_tables):
         found = {name: getattr(model, name, None) for name in _CONFIGURATION}
         kinds = [type(part).__name__ for part in (model.network, model.distribution)]
         digest = hashlib.sha256(json.dumps([GRID_BITS, kinds, found], sort_keys=True).encode())
-        kernels = [array for pair in self._weights.kernels.values() for array in pair]
-        for array in (*kernels, *self._weights.tables, *head_tables):
-            digest.update(f"{array.shape}".encode())
-            digest.update((array * 2**GRID_BITS).astype("<i4").tobytes())
-        return digest.hexdigest()
+        kernels = [array for pair in self._kernels.values() for array in pair]
+        for array in (*kernels, *self._tables, *head_tables):
+            digest.update(f"{array.shape}".encode() + (array * UNIT).astype("<i4").tobytes())
+        self.digest = digest.hexdigest()
 
     def inputs(self, labels: np.ndarray) -> dict:
         """The inputs of a compiled function: labels `(batch,)`, and the weights."""
-        return {"labels": labels, "weights": self._weights.arrays()}
+        return {"labels": labels, "kernels": self._kernels, "tables": self._tables}
 
     def labels(self, inputs: dict) -> Tensor | None:
         """The network's labels `(batch, 1)` from the inputs of a compiled function."""
@@ -70,6 +74,49 @@ class ExactModel:
     @contextlib.contextmanager
     def weights(self, inputs: dict) -> Iterator[None]:
         """A context in which layers use the weights of such inputs."""
-        kernels, tables = self._weights.applied(inputs["weights"])
-        with kernels, tables:
+        tables = list(zip(self._variables, inputs["tables"], strict=True))
+        with fixed_kernels(inputs["kernels"]), keras.StatelessScope(tables):
             yield
+
+
+def _require_own(part: object) -> None:
+    """Raises a `UserError` unless a layer's class is one of this package."""
+    kind = type(part)
+    if kind.__module__.partition(".")[0] != "keras_pixelcnnpp":
+        raise UserError(
+            "The model can't be computed exactly, as compressing needs it. Expected: networks, "
+            f"heads and conditioning strategies of keras_pixelcnnpp. Received: {kind.__name__}"
+        )
+
+
+def _rounded(variable: keras.Variable) -> np.ndarray:
+    """A weight, rounded to the grid, which float32 holds."""
+    values = np.rint(ops.convert_to_numpy(variable).astype("float64") * UNIT) / UNIT
+    _require_exact(variable.path, np.abs(values).max() * max(values.shape[1:]))
+    return values.astype("float32")
+
+
+def _kernel_and_bias(layer: WeightNormalized) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel and bias, computed alike on every machine: float64."""
+    direction, gain, bias = (
+        ops.convert_to_numpy(weight).astype("float64")
+        for weight in (layer.direction, layer.gain, layer.bias)
+    )
+    direction = direction * layer.seen
+    columns = (direction**2).reshape(-1, direction.shape[-1]).T.tolist()
+    # Sums that are rounded once: NumPy's have an order of their own on each processor.
+    norms = np.sqrt([math.fsum(column) for column in columns])
+    with np.errstate(all="ignore"):  # what is no number is refused below
+        kernel = np.rint(direction * (gain / norms) * UNIT) / UNIT
+    bias = np.rint(bias * UNIT) / UNIT
+    _require_exact(layer.path, np.abs(kernel).sum(axis=tuple(range(kernel.ndim - 1))) + abs(bias))
+    return kernel, bias
+
+
+def _require_exact(name: str, sums: np.ndarray) -> None:
+    if not np.all(sums < MAX_WEIGHT):
+        raise UserError(
+            "The model can't be computed exactly, as compressing needs it. Expected: weights of "
+            f"one output whose absolute values add up to less than {MAX_WEIGHT}. Received: "
+            f"{np.max(sums)} in {name}"
+        )

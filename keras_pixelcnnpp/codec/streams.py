@@ -57,7 +57,7 @@ class Decoder:
         self._number = np.zeros(len(streams), "int64")
         self._fill()
 
-    def _fill(self):
+    def _fill(self) -> None:
         while True:
             short = (self._number < 1 << LOW_BITS) & (self._place < self._ends)
             if not short.any():

@@ -7,7 +7,6 @@ whole numbers, and quotients from divisions of whole numbers.
 """
 
 import functools
-import math
 from typing import Any
 
 import keras
@@ -15,9 +14,9 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor, look_up, matmul
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditioning import LabelConditioning
-from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
+from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 
 GRID_BITS = 12
 UNIT = 2**GRID_BITS  # the multiples in 1
@@ -82,10 +81,10 @@ def entry(table: np.ndarray, index: np.ndarray) -> np.ndarray:
     return table[np.minimum(index, len(table) - 1)]
 
 
-class FixedPointArithmetic:
+class FixedPointArithmetic(FloatArithmetic):
     """Multiples of 1/4096, in float64; see `FloatArithmetic`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         # Tensors made here, since torch records what a pass does. float32 holds their entries.
         self._exponential, self._logistic, self._tanh = (
             ops.convert_to_tensor((table(UNIT) / UNIT).astype("float32"))
@@ -119,7 +118,7 @@ class FixedPointArithmetic:
         """`x`, or `exp(x) - 1` where it is negative."""
         return ops.where(x > 0, x, self._elu_of_negative(x))
 
-    def _elu_of_negative(self, x):
+    def _elu_of_negative(self, x: Tensor) -> Tensor:
         """`exp(-|x|) - 1`."""
         return _at(self._exponential, x) - 1.0
 
@@ -159,103 +158,29 @@ class FixedPointArithmetic:
         return _quotient(centered * (UNIT * 2 ** (GRID_BITS // 2)), deviation)
 
 
-def _round(x):
+def _round(x: Tensor) -> Tensor:
     return ops.round(x * UNIT) / UNIT
 
 
-def _saturate(x):
+def _saturate(x: Tensor) -> Tensor:
     return ops.clip(x, -LIMIT, LIMIT)
 
 
-def _at(table, x):
+def _at(table: Tensor, x: Tensor) -> Tensor:
     """The entries of a table in units for the absolute values of x: float64."""
     index = ops.cast(ops.minimum(ops.abs(x) * UNIT, table.shape[0] - 1), "int32")
     return ops.cast(look_up(table, index), "float64")
 
 
-def _quotient(numerator, denominator):
+def _quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
     """The quotient of whole numbers that is meant in units, rounded: float64."""
     whole = (2 * numerator + denominator) // (2 * denominator)
     return ops.cast(whole, "float64") / UNIT
 
 
-def _root(x):
+def _root(x: Tensor) -> Tensor:
     """The largest whole numbers whose squares are at most `x`, whole numbers below 2^62."""
     root = ops.cast(ops.sqrt(ops.cast(x, "float64")), "int64")
     # Whichever way the square root was rounded.
     root = root - ops.cast(root * root > x, "int64")
     return root + ops.cast((root + 1) * (root + 1) <= x, "int64")
-
-
-class FixedPointWeights:
-    """The weights of a network, rounded to the grid.
-
-    Args:
-        network: A network of this package.
-
-    Raises:
-        UserError: If a layer of it is of another package, or its weights are so large that sums
-            would not be exact.
-    """
-
-    def __init__(self, network: keras.layers.Layer):
-        self.kernels, self.variables, self.tables = {}, [], []
-        for layer in network._flatten_layers():
-            require_own(layer)
-            if isinstance(layer, WeightNormalized) and layer.built:
-                self.kernels[layer.path] = _kernel_and_bias(layer)
-            elif isinstance(layer, LabelConditioning):
-                self.variables += layer.weights
-                self.tables += [rounded_weights(weight) for weight in layer.weights]
-
-    def arrays(self) -> dict:
-        """The arrays, a nest for `applied`."""
-        return {"kernels": self.kernels, "tables": self.tables}
-
-    def applied(self, arrays: dict):
-        """Two contexts, in which layers use the arrays, as tensors."""
-        tables = list(zip(self.variables, arrays["tables"], strict=True))
-        return fixed_kernels(arrays["kernels"]), keras.StatelessScope(tables)
-
-
-def require_own(part: object) -> None:
-    """Raises a `UserError` unless a layer's class is one of this package."""
-    kind = type(part)
-    if kind.__module__.partition(".")[0] != "keras_pixelcnnpp":
-        raise UserError(
-            "The model can't be computed exactly, as compressing needs it. Expected: networks, "
-            f"heads and conditioning strategies of keras_pixelcnnpp. Received: {kind.__name__}"
-        )
-
-
-def rounded_weights(variable: keras.Variable) -> np.ndarray:
-    """A weight, rounded to the grid, which float32 holds."""
-    values = np.rint(ops.convert_to_numpy(variable).astype("float64") * UNIT) / UNIT
-    _require_exact(variable.path, np.abs(values).max() * max(values.shape[1:]))
-    return values.astype("float32")
-
-
-def _kernel_and_bias(layer):
-    """Kernel and bias, computed alike on every machine: float64."""
-    direction, gain, bias = (
-        ops.convert_to_numpy(weight).astype("float64")
-        for weight in (layer.direction, layer.gain, layer.bias)
-    )
-    direction = direction * layer.seen
-    columns = (direction**2).reshape(-1, direction.shape[-1]).T.tolist()
-    # Sums that are rounded once: NumPy's have an order of their own on each processor.
-    norms = np.sqrt([math.fsum(column) for column in columns])
-    with np.errstate(all="ignore"):  # what is no number is refused below
-        kernel = np.rint(direction * (gain / norms) * UNIT) / UNIT
-    bias = np.rint(bias * UNIT) / UNIT
-    _require_exact(layer.path, np.abs(kernel).sum(axis=tuple(range(kernel.ndim - 1))) + abs(bias))
-    return kernel, bias
-
-
-def _require_exact(name, sums):
-    if not np.all(sums < MAX_WEIGHT):
-        raise UserError(
-            "The model can't be computed exactly, as compressing needs it. Expected: weights of "
-            f"one output whose absolute values add up to less than {MAX_WEIGHT}. Received: "
-            f"{np.max(sums)} in {name}"
-        )
