@@ -6,6 +6,7 @@ so has the same results everywhere.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -158,7 +159,7 @@ def logistic(argument: np.ndarray) -> np.ndarray:
     return table[index] + (differences[index] * part >> STEP_BITS)
 
 
-_KINDS = {CategoricalHead: CategoricalCounts, LogisticMixtureHead: MixtureCounts}
+_KINDS: dict[type, Any] = {CategoricalHead: CategoricalCounts, LogisticMixtureHead: MixtureCounts}
 
 
 def counts_of(

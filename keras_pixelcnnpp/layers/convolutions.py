@@ -40,7 +40,7 @@ class WeightNormalized(keras.layers.Layer):
     # The smallest deviation, at a gain of 1, that is scaled. A stream that sees nothing, as at a
     # resolution of one row, has small residuals only, and training diverges if they are amplified.
     MIN_DEVIATION = 0.1
-    seen = 1.0  # what a mask leaves of the direction
+    seen: Any = 1.0  # what a mask leaves of the direction
 
     def __init__(self, filters: int, initial_scale: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
