@@ -1,7 +1,9 @@
 """Large sets: all images below a folder scored, or many sampled, by one process or with Ray."""
 
 import csv
+import hashlib
 import io
+import json
 import os
 import pickle
 import secrets
@@ -14,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from keras_pixelcnnpp.backend import progress
-from keras_pixelcnnpp.codec.container import model_checksum
 from keras_pixelcnnpp.data.folders import file_inside, visible_files
 from keras_pixelcnnpp.data.images import SUFFIXES, png_bytes, read_image
 from keras_pixelcnnpp.errors import UserError, not_installed
 from keras_pixelcnnpp.files import read_json, write_bytes, write_json
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.sampling.class_samples import image_names
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
@@ -134,7 +136,7 @@ def sample_many(
     """
     model, known, how = trained.model, output / SAMPLING, how or {}
     SamplingOptions(seed, **how).check(model)
-    given = {"seed": seed, **how, "model": model_checksum(model)}
+    given = {"seed": seed, **how, "model": _checksum(model)}
     if known.exists():
         if not resume:
             raise UserError(
@@ -161,6 +163,15 @@ def sample_many(
         for file, image in zip(files[start:], images, strict=False):
             write_bytes(file, png_bytes(image))
     return sum(len(block) for block, _, _ in blocks.values())
+
+
+def _checksum(model: AutoregressiveModel) -> str:
+    """SHA-256, in hexadecimal, of a model's configuration and weights."""
+    config = json.dumps(model.get_config(), sort_keys=True, default=str)
+    digest = hashlib.sha256(config.encode())
+    for weight in model.get_weights():
+        digest.update(f"{weight.shape}{weight.dtype}".encode() + weight.tobytes())
+    return digest.hexdigest()
 
 
 def sampling_seed(folder: Path) -> int | None:
