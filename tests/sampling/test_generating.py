@@ -4,8 +4,10 @@ import enumeration
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
-from keras_pixelcnnpp.distributions.levels import to_images
+import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 LABELS = np.array([0, 1, 1, 0, 1, -1, 0])
@@ -28,6 +30,23 @@ def test_seed_and_place_determine_a_image_whatever_the_batch_size(model):
         np.testing.assert_array_equal(again, first)
     np.testing.assert_array_equal(model.sample(LABELS[:3], seed=5), first[:3])
     assert np.any(model.sample(LABELS, seed=6) != first)
+
+
+@pytest.mark.parametrize("cls", [kp.PixelCNNPlusPlus, kp.GatedPixelCNN, kp.PixelCNN])
+def test_samples_are_as_surprising_as_their_entropy(cls):
+    """-log p of a sample minus the entropies on its way has the mean 0, for images of any size."""
+    model = enumeration.enumerable_model((8, 4, 1), cls)
+    labels = np.arange(1000, dtype="int32") % 2
+    images = model.sample(labels, seed=2, batch_size=500, verbose=0)
+    parameters = model.pixel_parameters(images, ops.convert_to_tensor(labels[:, None]))[:, 0]
+    log_probs = ops.convert_to_numpy(model.distribution.level_log_probs(parameters, []))
+    log_probs = log_probs.astype("float64")
+    surprise = -np.take_along_axis(log_probs, to_levels(images, 4).astype(int), axis=-1)[..., 0]
+    excess = surprise + np.sum(np.exp(log_probs) * log_probs, axis=-1)  # (images, 8, 4)
+    for place in ((1, 2), 1, 2):  # in all, by column, by row
+        total = excess.sum(axis=place)
+        error = total.std(axis=0) / np.sqrt(len(total))
+        assert np.all((error > 0) & (np.abs(total.mean(axis=0)) < 4 * error))
 
 
 @pytest.mark.once
