@@ -1,0 +1,117 @@
+"""What guidance does to the samples of a preset, by the CNN of a run on the same data.
+
+    python benchmarks/guidance.py photographs runs/photographs
+    python benchmarks/guidance.py photographs runs/photographs --split train --weights 1,3 \
+        --scales 0.25,0.5,1,2 --output benchmarks/results/guidance_scale-photographs.json
+    python benchmarks/guidance.py fashion_mnist runs/fashion_mnist --weights 0,1 \
+        --levels-at-once 32,256 --output benchmarks/results/guidance_levels-fashion_mnist.json
+
+Samples are compared with images of the split as `pixelcnnpp evaluate generation` does; with the
+split `train`, on which choices are made, with a sixth of it. Scales are shares of the learned logit
+scale. Seconds are those of the processor, without compiling. `--figure` shows samples of each
+weight side by side.
+"""
+
+import time
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from common import RESULTS, Output, Split, facts, save, show
+
+import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.distributions.levels import quantize
+from keras_pixelcnnpp.evaluate.classification import load_baseline
+from keras_pixelcnnpp.evaluate.figures import gallery_png
+from keras_pixelcnnpp.evaluate.generation import Comparison, mean_bits_per_dim
+from keras_pixelcnnpp.files import write_bytes
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.sampling import guidance
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples
+
+SHOWN, SHOWN_WEIGHTS = 6, (0, 1, 3)  # images of a class in the figure, for each of the weights
+METRICS = ("accuracy", "accuracy_ci95", "precision", "recall", "density", "coverage")
+METRICS += ("frechet_distance",)
+
+Numbers = Annotated[str, typer.Option(help="Numbers with commas between.")]
+
+
+def sampled(model, per_class, how):
+    """Samples, and the seconds they took; compiles the sampler first."""
+    model.sample([0], **how)
+    start = time.process_time()
+    samples = ClassSamples.sample(model, per_class, **how)
+    return samples, time.process_time() - start
+
+
+def comparison(folder, split, samples, num_levels):
+    """Compares with images of the split; those of training are taken from it for that."""
+    dataset, cnn = folder.load_data(), load_baseline(folder)
+    train, real = dataset.split("train").labeled(), dataset.images(split, with_labels=True)
+    if split == "train":
+        train, real = train.hold_out(1 / 6, seed=0)
+    train = replace(train, images=quantize(train.images, num_levels))
+    return Comparison(cnn, real, train, samples)
+
+
+def figure(samples):
+    """The first images of each class, one block of columns for each weight: a PNG file."""
+    blocks, titles = [], []
+    for weight in SHOWN_WEIGHTS:
+        names, pixels = zip(*samples[weight].by_class(), strict=True)
+        block = np.stack([images[:SHOWN] for images in pixels])
+        blocks += [block, np.full_like(block[:, :1], 255)]  # a white column
+        titles += [f"w = {weight}", *[""] * SHOWN]
+    return gallery_png(np.concatenate(blocks[:-1], axis=1), names, titles[:-1])
+
+
+def main(
+    preset: str,
+    run: Path,
+    split: Split = "validation",
+    per_class: int = 40,
+    weights: Numbers = "0,1,3,5",
+    scales: Numbers = "0.5",
+    levels_at_once: Numbers = str(guidance.MAX_LEVELS_AT_ONCE),
+    figure_file: Annotated[Path | None, typer.Option("--figure")] = None,
+    output: Output = None,
+):
+    """Measure samples with guidance."""
+    kp.keep_freed_memory()
+    model, compared, rows, shown = kp.AutoregressiveModel.from_preset(preset), None, [], {}
+    options = {"split": split, "per_class": per_class, "weights": weights, "scales": scales}
+    options["levels_at_once"] = levels_at_once
+    settings = [
+        [float(number) for number in text.split(",")] for text in (levels_at_once, weights, scales)
+    ]
+    for at_once, weight, scale in product(*settings):
+        if at_once != guidance.MAX_LEVELS_AT_ONCE:
+            guidance.MAX_LEVELS_AT_ONCE = int(at_once)
+            model._compiled_functions.samplers.clear()
+        how = {"guidance": weight, "guidance_logit_scale": scale * model.logit_scale}
+        samples, seconds = sampled(model, per_class, {**how, "seed": 0, "verbose": 0})
+        shown[weight] = samples
+        compared = compared or comparison(RunFolder(run), split, samples, model.num_levels)
+        report = compared.report(samples)
+        found = report["metrics"]["all"] | report["class_consistency"]["sampled"]
+        rows.append(
+            {"weight": weight, "scale": scale, "levels_at_once": int(at_once), "seconds": seconds}
+            | {"bits_per_dim": mean_bits_per_dim(model, samples)}
+            | {name: found[name] for name in METRICS}
+        )
+        real = report["metrics"]["all"]["real_reference"] | report["class_consistency"]["real"]
+        real = {name: real[name] for name in (*METRICS, "count")}
+        told = {"preset": preset, "options": options, "count": len(samples), "real": real}
+        told["rows"] = rows
+        told["cnn_parameters"] = compared.cnn.count_params()
+        save(facts() | told, output or RESULTS / f"guidance-{preset}.json")
+    show(rows)
+    if figure_file:
+        write_bytes(figure_file, figure(shown))
+
+
+if __name__ == "__main__":
+    typer.run(main)
