@@ -10,8 +10,8 @@ The first rounds the weights of the run's model to half precision, so that what 
 the preset then stores, in half the bytes. `write` needs reports/classification.json, whose numbers
 go into `metadata.json`, and the run's options become the preset's, whose name is that of the run.
 `card` writes the card, from the preset and from what `keep` copied: the CNN of the run, what
-`evaluate generation` and `benchmarks/file_sizes.py` found, and the text on its data in
-`benchmarks/cards.toml`.
+`evaluate generation` and `benchmarks/file_sizes.py` found, and the text on its data and
+guidance in `benchmarks/cards.toml`.
 """
 
 import shutil
@@ -67,6 +67,12 @@ def halve(path):
         old.visititems(copy)
 
 
+def card_text(name):
+    """What `cards.toml` says about a preset; nothing about a new one."""
+    cards = tomllib.loads((RESULTS.parent / "cards.toml").read_text(encoding="utf-8"))
+    return cards.get(name, {})
+
+
 @app.command("round")
 def round_weights(folder: Folder):
     """Round the weights of the run's model to half precision, in its archive."""
@@ -116,7 +122,8 @@ def write(
     model = load_trained_model(run.model_keras)
     if class_names:
         model.class_names = tuple(class_names.split(","))
-    target = PRESETS / run.name
+    target, text = PRESETS / run.name, card_text(run.name)
+    metadata |= {"guidance": text["guidance"]} if "guidance" in text else {}
     model.save_to_preset(target)
     halve(target / "model.weights.h5")
     metadata["sha256"] = sha256(target / "model.weights.h5")
@@ -135,7 +142,7 @@ def card(name: Annotated[str, typer.Argument(help="Of the preset.")]):
     model = kp.AutoregressiveModel.from_preset(name)
     text = markdown_template("model_card.md.j2").render(
         name=name,
-        data=tomllib.loads((RESULTS.parent / "cards.toml").read_text(encoding="utf-8"))[name],
+        data=card_text(name),
         metadata=read_json(folder / "metadata.json"),
         run=run,
         shape=model.image_shape,

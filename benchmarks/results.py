@@ -1,7 +1,7 @@
 """RESULTS.md and the tables in docs/development, made from what runs and benchmarks left behind.
 
     python benchmarks/results.py keep runs/photographs   # copies its numbers to results/photographs
-    python benchmarks/results.py figures             # two of docs/images
+    python benchmarks/results.py figures             # three of docs/images
     python benchmarks/results.py                     # writes the pages from benchmarks/results
 
 Every number on these pages comes from a file below `benchmarks/results`; a test compares the two.
@@ -173,6 +173,26 @@ def training_length_png(series, jpeg_xl, cnn):
     return figure_png(figure, dpi=160)
 
 
+def write_guidance():
+    """Writes what guidance does to class consistency and to the diversity of samples."""
+    figure = new_figure(7, 3)
+    left, right = figure.subplots(1, 2)
+    for name in ("photographs", "fashion_mnist", "mnist"):
+        rows = read_json(RESULTS / f"guidance-{name}.json")["rows"]
+        weights = [row["weight"] for row in rows]
+        values = np.array([[row["accuracy"], *row["accuracy_ci95"]] for row in rows]) * 100
+        errors = np.abs(values[:, 1:] - values[:, :1]).T
+        left.errorbar(weights, values[:, 0], errors, fmt="o-", capsize=2.5, label=name)
+        right.plot(weights, [row["recall"] for row in rows], "o-", label=name)
+    left.set_ylabel("class consistency (%), with 95 % intervals")
+    right.set_ylabel("recall")
+    for axes in (left, right):
+        axes.set(xlabel="guidance w", xticks=weights)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=9)
+    write_bytes(ROOT / "docs" / "images" / "guidance.png", figure_png(figure, dpi=160))
+
+
 def heads_rows(comparison):
     """A row for each network and head, best first: means over seeds, and the spread of bits/dim."""
     rows = []
@@ -291,6 +311,9 @@ def render():
         "few_labels": named("few_labels-"),
         "recipes": named("recipe-"),
         "compressions": named("compression-").values(),
+        "guidance": named("guidance-"),
+        "guidance_scales": named("guidance_scale-"),
+        "guidance_levels": named("guidance_levels-"),
         "machines": sorted({versions["machine"] for versions in found}),
         "versions": sorted({f"{VERSIONS[name]} {of[name]}" for of in found for name in VERSIONS}),
         "presets": [name for name, preset in presets.items() if preset.has_weights],
@@ -320,6 +343,7 @@ def main(
     elif action == "figures":
         write_partial()
         write_budget()
+        write_guidance()
     else:
         for path, text in render().items():
             path.write_text(text, encoding="utf-8")

@@ -41,8 +41,8 @@ class Preset:
 
     `config.json` is a model as `keras.saving.serialize_keras_object` writes it, of which the class
     and the arguments count; `metadata.json` has the options of its training as `"training"`, and
-    with weights what was measured and their checksum. Name and precision of a model are those of
-    whoever loads it.
+    with weights what was measured, the recommended `guidance` and their checksum. Name and
+    precision of a model are those of whoever loads it.
 
     Args:
         name: Name of a built-in preset, path of a folder that `save_to_preset` wrote, or
