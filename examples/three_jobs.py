@@ -1,9 +1,10 @@
-"""What one trained model does with images that it was not trained on, as a figure: three_jobs.png.
+"""What one trained model does, as a figure: three_jobs.png.
 
     python examples/three_jobs.py [--preset fashion_mnist] [--data DATA] [--output three_jobs.png]
 
-Takes the first test image of each class, scores and classifies it, completes its upper half, and
-shows which pixels speak for its class and against the most probable other one.
+Samples images of a class, without and with guidance; classifies and scores test images, and shows
+which pixels speak for the class and against the most probable other one; and completes a test image
+of which the left third is unknown.
 """
 
 import argparse
@@ -11,66 +12,92 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data import load_dataset
 
+COLUMNS = 6
 
-def plot(model, images, labels, class_names, seed):
-    """The figure, with a column for each image."""
-    half = model.image_shape[0] // 2
-    completed = model.complete(images, half, labels, seed=seed, temperature=0.9)
+
+def show_image(axes, image, title="", label=""):
+    axes.imshow(image, "gray", vmin=0, vmax=255)
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(label, fontsize=9)
+
+
+def show_samples(axes, model, label, seed):
+    """Half of them with guidance."""
+    labels = [label] * (COLUMNS // 2)
+    images = np.concatenate([model.sample(labels, seed, guidance=weight) for weight in (0, 1)])
+    name = model.class_names[label]
+    titles = [f"{name}, guidance {weight}" for weight in (0, 1)]
+    for index, (panel, image) in enumerate(zip(axes, images, strict=True)):
+        show_image(panel, image, titles[index // 3] if index % 3 == 1 else "")
+
+
+def show_classes(axes, model, images, labels):
+    """Each image beside its evidence map."""
     probabilities = model.class_probabilities(images)
     bits = model.bits_per_dim(images)
     others = probabilities.copy()
     others[np.arange(len(labels)), labels] = -1
     evidence = model.evidence_map(images, labels, others.argmax(axis=1))
-
     limit = np.percentile(np.abs(evidence), 99)
-    figure = Figure(figsize=(1.25 * len(labels) + 1.1, 6), layout="constrained")
-    axes = figure.subplots(4, len(labels), squeeze=False)
-    for column, label in enumerate(labels):
-        for row, shown in enumerate((images, images, completed)):
-            axes[row, column].imshow(shown[column], "gray", vmin=0, vmax=255)
-        unknown = Rectangle(
-            (-0.5, half - 0.5),
-            model.image_shape[1],
-            model.image_shape[0] - half,
-            facecolor="lightgray",
-            edgecolor="gray",
-            hatch="///",
-        )
-        axes[1, column].add_patch(unknown)
-        axes[0, column].set_title(class_names[label])
-        scores = f"p = {probabilities[column, label]:.2f}\n{bits[column]:.2f} bits/dim"
-        axes[0, column].set_xlabel(scores)
-        against = class_names[others[column].argmax()]
-        axes[3, column].set_xlabel(f"against\n{against}")
-        shown = axes[3, column].imshow(evidence[column], "RdBu", vmin=-limit, vmax=limit)
-    bar = figure.colorbar(shown, ax=axes[3], extend="both", aspect=8)
+    for index, label in enumerate(labels):
+        image_axes, evidence_axes = axes[2 * index : 2 * index + 2]
+        scores = f"p = {probabilities[index, label]:.2f}, {bits[index]:.2f} bits/dim"
+        show_image(image_axes, images[index], model.class_names[label], scores)
+        shown = evidence_axes.imshow(evidence[index], "RdBu", vmin=-limit, vmax=limit)
+        against = model.class_names[others[index].argmax()]
+        evidence_axes.set_title(f"against {against}", fontsize=10)
+    bar = axes[0].figure.colorbar(shown, ax=axes, extend="both", aspect=8)
     bar.set_label("nats for\nthe class")
-    for row, title in enumerate(("test image", "upper half", "completed", "evidence")):
-        axes[row, 0].set_ylabel(title)
-    for panel in axes.flat:
-        panel.set(xticks=[], yticks=[])
-    return figure
+
+
+def show_completions(axes, model, image, label, num_particles, seed):
+    """What is known of an image, and as many completions as there is room for."""
+    _, width, channels = image.shape
+    known = np.ones(image.shape[:2], bool)
+    known[:, : round(width / 3)] = False
+    images = np.repeat(image[None], len(axes) - 1, axis=0)
+    completed = model.complete(
+        images, known, label, seed, num_particles=num_particles, batch_size=512
+    )
+    rgb = np.broadcast_to(image, (*image.shape[:2], 3)) if channels == 1 else image
+    show_image(axes[0], np.where(known[..., None], rgb, (120, 160, 210)), "known")
+    for index, (panel, each) in enumerate(zip(axes[1:], completed, strict=True)):
+        show_image(panel, each, "completions" if index == 2 else "")
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="fashion_mnist")
     parser.add_argument("--data", help="as of pixelcnnpp train; by default, of the preset's name")
-    parser.add_argument("--classes", type=int, default=5)
+    parser.add_argument("--sampled", type=int, default=5, help="class to sample")
+    parser.add_argument("--classified", type=int, nargs=3, default=(3, 8, 2), help="classes")
+    parser.add_argument("--completed", type=int, default=9, help="class of the image to complete")
+    parser.add_argument("--particles", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("three_jobs.png"))
     options = parser.parse_args(arguments)
     model = kp.PixelCNNPlusPlus.from_preset(options.preset)
     dataset = load_dataset(options.data or options.preset, image_size=model.image_shape[:2])
     test = dataset.images("test", with_labels=True)
-    labels = np.arange(min(options.classes, model.num_classes))
-    first = [np.flatnonzero(test.labels == label)[0] for label in labels]
-    figure = plot(model, test.images[first], labels, model.class_names, options.seed)
+    *classified, completed = (
+        np.flatnonzero(test.labels == label)[0]
+        for label in (*options.classified, options.completed)
+    )
+    figure = Figure(figsize=(9.5, 5.2), layout="constrained")
+    axes = figure.subplots(3, COLUMNS)
+    show_samples(axes[0], model, options.sampled, options.seed)
+    show_classes(axes[1], model, test.images[classified], np.array(options.classified))
+    show_completions(
+        axes[2], model, test.images[completed], options.completed, options.particles, options.seed
+    )
+    for row, title in enumerate(("sampled", "classified", "completed")):
+        axes[row, 0].set_ylabel(title)
+    for panel in axes.flat:
+        panel.set(xticks=[], yticks=[])
     figure.savefig(options.output, dpi=150)
     print(f"Wrote {options.output}")
 

@@ -60,6 +60,6 @@ def test_incremental_sampling(tmp_path):
 
 @pytest.mark.slow
 def test_three_jobs(tmp_path):
-    options = ["--preset", "digits", "--classes", "2", "--output", tmp_path / "jobs.png"]
+    options = ["--preset", "digits", "--particles", "4", "--output", tmp_path / "jobs.png"]
     three_jobs.main([str(option) for option in options])
     assert (tmp_path / "jobs.png").stat().st_size > 1000
