@@ -180,7 +180,7 @@ def test_a_path_instead_of_bytes(model):
 def test_levels_of_probability_0_cost_24_bits(images):
     model = make(kp.PixelCNN, "categorical")
     head = model.network.head
-    head.gain.assign(head.gain * 200)
+    head.gain.assign(head.gain * 100)
     compressed = compress_images(model, images, np.zeros(5, int), verbose=0)
     np.testing.assert_array_equal(model.decompress(compressed.data), images)
     assert images.size < compressed.num_coded_bytes <= 3 * images.size + 5 * 6
