@@ -184,7 +184,7 @@ def write_guidance():
         errors = np.abs(values[:, 1:] - values[:, :1]).T
         left.errorbar(weights, values[:, 0], errors, fmt="o-", capsize=2.5, label=name)
         right.plot(weights, [row["recall"] for row in rows], "o-", label=name)
-    left.set_ylabel("class consistency (%), with 95 % intervals")
+    left.set_ylabel("class consistency (%)")
     right.set_ylabel("recall")
     for axes in (left, right):
         axes.set(xlabel="guidance w", xticks=weights)
