@@ -1,0 +1,223 @@
+"""Completes and classifies images of which some pixels are known, by sequential Monte Carlo.
+
+    python benchmarks/completion.py fashion_mnist
+    python benchmarks/completion.py photographs --data images --split validation --region "a hole"
+
+Completes each image twice given its class, and measures log p(image | class) of the completed and
+of the true images, and the spread of the two estimates of log p(known pixels | class). One particle
+is sampling that ignores the known pixels that come later. Then it classifies images by parts of
+them, beside two CNNs that are trained for it here on as many images, in one pass: on whole images
+and on such parts. Both see the mean image in place of the rest.
+
+Seconds are those of the processor. Writes `benchmarks/results/completion-PRESET.json`.
+"""
+
+import itertools
+import textwrap
+import time
+from pathlib import Path
+from typing import Annotated
+
+import keras
+import numpy as np
+import typer
+from common import RESULTS, facts, save, show
+from scipy.stats import sem
+from typer import Option
+
+import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.checks import is_prefix
+from keras_pixelcnnpp.data import load_dataset
+from keras_pixelcnnpp.evaluate.classification import mean_image
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
+from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
+from keras_pixelcnnpp.files import write_bytes
+from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+
+BATCH_SIZE = 512  # particles; more are no faster
+LEARNING_RATE = 2e-3
+
+
+def middle(shape, size):
+    """The `size` × `size` pixels in the middle: boolean `(height, width)`."""
+    rows, columns = (np.abs(2 * np.arange(side) + 1 - side) < size for side in shape)
+    return rows[:, None] & columns
+
+
+def regions(images):
+    """Known pixels, booleans `(count, height, width)`, of completion and of classification."""
+    count, *shape, _ = images.shape
+    height, width = shape
+    row, column = np.indices(shape)
+    rng = np.random.default_rng(0)
+    completed = {
+        "a hole of 10×10": ~middle(shape, 10),
+        "the left third": column >= round(width / 3),
+        "the upper half": row >= height // 2,
+        "all but every second row and column": (row % 2 == 0) & (column % 2 == 0),
+        "80 % at random": rng.random((count, *shape)) < 0.2,
+        "the lower half": row < height // 2,
+    }
+    classified = {
+        "the left half": column < width // 2,
+        "the right half": column >= width // 2,
+        "the middle 14×14": middle(shape, 14),
+        "10 % at random": rng.random((count, *shape)) < 0.1,
+    }
+    return [
+        {name: np.broadcast_to(known, (count, *shape)) for name, known in found.items()}
+        for found in (completed, classified)
+    ]
+
+
+def complete(model, test, known, num_particles):
+    """What two completions of each image are like."""
+    options = SamplingOptions(seed=num_particles, batch_size=BATCH_SIZE, verbose=0)
+    arguments = np.tile(test.labels, 2), options, np.tile(test.images, (2, 1, 1, 1))
+    arguments = model, *arguments, np.tile(known, (2, 1, 1)), num_particles
+    start = time.process_time()
+    images, evidence = sample_images(*arguments)
+    seconds = time.process_time() - start
+    true = model.log_prob(test.images, test.labels)
+    more = (model.log_prob(images, arguments[1]).reshape(2, -1) - true).mean(axis=0)
+    first, second = evidence.reshape(2, -1)
+    return {
+        "particles": num_particles,
+        "count": len(test),
+        "log_prob_true": float(true.mean()),
+        "log_prob_above_true": float(more.mean()),
+        "standard_error": float(sem(more)) if len(more) > 1 else None,
+        "log_evidence": float(evidence.mean()) if num_particles > 1 else None,
+        "spread": float(np.sqrt(np.mean((first - second) ** 2) / 2)) if num_particles > 1 else None,
+        "seconds_per_image": seconds / len(images),
+    }
+
+
+def train_cnn(train, num_classes, parts, horizontal_flip):
+    """A CNN trained on images in one pass; with `parts`, on one of those parts of each."""
+    keras.utils.set_random_seed(0)
+    steps = len(train) // 64
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps, warmup_target=LEARNING_RATE, warmup_steps=steps // 20
+    )
+    shape = train.images.shape[1:]
+    cnn = kp.BaselineCNN(shape, num_classes, horizontal_flip=horizontal_flip)
+    cnn.compile(keras.optimizers.AdamW(rate, weight_decay=0.02))
+    images = train.images
+    if parts:
+        chosen = np.random.default_rng(0).integers(len(parts), size=len(train))
+        images = filled(images, np.choose(chosen[:, None, None], list(parts.values())), images)
+    start = time.process_time()
+    cnn.fit(images, train.labels, batch_size=64, verbose=0)
+    return cnn, (time.process_time() - start) / 60
+
+
+def filled(images, known, train):
+    """The images with the mean image of others where they are not known."""
+    return np.where(known[..., None], images, mean_image(train))
+
+
+def classify(model, cnns, test, known, num_particles, train):
+    """How accurate the model and the CNNs are, by parts of images."""
+    start = time.process_time()
+    how = {"num_particles": num_particles, "batch_size": BATCH_SIZE, "seed": 0}
+    probabilities = {"pixelcnnpp": model.class_probabilities(test.images, observed=known, **how)}
+    seconds = time.process_time() - start
+    for name, cnn in cnns.items():
+        probabilities[name] = cnn.class_probabilities(filled(test.images, known, train.images))
+    return {
+        "count": len(test),
+        "particles": num_particles,
+        "seconds_per_image": seconds / len(test),
+        "models": {
+            name: classification_metrics(test.labels, p) for name, p in probabilities.items()
+        },
+    }
+
+
+def completions_png(model, test, completed, numbers):
+    """An image for each region, and its completions: the content of a PNG file."""
+    _, of_class = np.unique(test.labels, return_index=True)
+    completed = {name: known for name, known in completed.items() if not is_prefix(known)}
+    titles = ["test image", "known", *(f"particles: {number}" for number in numbers)]
+    figure = new_figure(7.5, 1.5 * len(completed))
+    axes = figure.subplots(len(completed), len(titles))
+    for row, (name, known), index in zip(
+        axes, completed.items(), itertools.cycle(of_class), strict=False
+    ):
+        image, label = test.images[index], test.labels[index]
+        options = {"seed": 0, "batch_size": BATCH_SIZE, "verbose": 0}
+        filled_in = [
+            model.complete(image[None], known[0], label, num_particles=number, **options)[0]
+            for number in numbers
+        ]
+        rgb = np.broadcast_to(image, (*image.shape[:2], 3))
+        visible = np.where(known[0][..., None], rgb, (120, 160, 210))
+        for panel, shown in zip(row, (image, visible, *filled_in), strict=True):
+            panel.imshow(shown, "gray", vmin=0, vmax=255)
+            panel.set(xticks=[], yticks=[])
+        row[0].set_ylabel(textwrap.fill(name, 14), fontsize=9)
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize=10)
+    return figure_png(figure, dpi=110)
+
+
+def main(
+    preset: str,
+    data: str | None = None,
+    split: str = "test",
+    region: Annotated[str | None, Option(help="Those whose name has this.")] = None,
+    count: Annotated[int, Option(help="Images to complete.")] = 12,
+    particles: str = "1,16,64",
+    classified: Annotated[int, Option(help="Images to classify.")] = 100,
+    classified_by: Annotated[int, Option(help="Particles.")] = 8,
+    cnn_images: Annotated[int, Option(help="To train each CNN on.")] = 12_000,
+    figure: Annotated[Path | None, Option(help="Write completions as a PNG file.")] = None,
+):
+    """Complete and classify test images of a preset; numbers of particles have commas between."""
+    options = dict(locals())
+    kp.keep_freed_memory()
+    model = kp.PixelCNNPlusPlus.from_preset(preset)
+    dataset = load_dataset(data or preset, image_size=model.image_shape[:2])
+    test = dataset.images(split, with_labels=True, max_examples=count, seed=0)
+    completed, _ = regions(test.images)
+    completed = {name: known for name, known in completed.items() if (region or "") in name}
+    options["data"] = data and Path(data).name
+    skipped = ("preset", "figure")
+    options = {name: value for name, value in options.items() if name not in skipped}
+    result = {"preset": preset, **facts(), "options": options, "completion": {}}
+    output = RESULTS / f"completion-{preset}.json"
+    numbers = [int(number) for number in particles.split(",")]
+    for number in numbers:
+        images = count // 4 if number > 64 else count
+        chosen = test.some(images)
+        for name, known in completed.items():
+            rows = result["completion"].setdefault(name, [])
+            if rows and is_prefix(known):  # exact
+                continue
+            if name == next(iter(completed)):
+                complete(model, chosen.take(slice(1)), known[:1], number)  # compiles
+            rows.append(complete(model, chosen, known[:images], number))
+            show([{"unknown": name, **rows[-1]}])
+            save(result, output)
+    if figure:
+        write_bytes(figure, completions_png(model, test, completed, numbers))
+    if classified:
+        train = dataset.images("train", with_labels=True, max_examples=cnn_images, seed=0)
+        test = dataset.images(split, with_labels=True, max_examples=classified, seed=0)
+        (_, of_training), (_, parts) = regions(train.images), regions(test.images)
+        cnns, result["cnn_minutes"], result["classification"] = {}, {}, {}
+        for name, masks in (("cnn", None), ("masked_cnn", of_training)):
+            cnns[name], result["cnn_minutes"][name] = train_cnn(
+                train, model.num_classes, masks, horizontal_flip=preset != "mnist"
+            )
+        for name, known in parts.items():
+            result["classification"][name] = classify(
+                model, cnns, test, known, classified_by, train
+            )
+            print(name, result["classification"][name])
+            save(result, output)
+
+
+if __name__ == "__main__":
+    typer.run(main)
