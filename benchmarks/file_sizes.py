@@ -92,7 +92,7 @@ def measure(model, images, batch_size, weights):
         "batch_size": batch_size,
         "bits_per_dim": {name: 8 * size / images.size for name, size in sizes.items()},
         # What the decoder needs too, and after how many images it has saved that much.
-        "weights_bytes": weights,
+        "weights_megabytes": weights / 1e6,
         "break_even_images": math.ceil(weights / saved) if saved > 0 else None,
         "seconds": {"compress": encoding, "decompress": decoding, "sample": sampling},
     }
