@@ -9,7 +9,7 @@ noise it takes to sample one (`noise_size`). It has three methods:
 | `sample(parameters, noise, temperature)` | pixels, as levels |
 | `level_log_probs(parameters, earlier, temperature)` | those of all levels of the next sub-pixel |
 
-The last is what guidance and a codec need. Parameters are `(..., num_parameters)`, float32; levels
+The last is what guidance needs. Parameters are `(..., num_parameters)`, float32; levels
 are `(..., channels)`, whose leading axes broadcast to those of the parameters. A temperature is a
 tensor `(..., 1)`, or `None` for 1; all methods mean the same by it.
 """
