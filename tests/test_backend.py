@@ -1,5 +1,6 @@
 """What the backend module adds to Keras; the rest of it is tested where it is used."""
 
+import logging
 import platform
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from backend_tools import train_keras_models
 
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.backend import progress
+from keras_pixelcnnpp.command import prepare_process
 
 
 @pytest.mark.parametrize(
@@ -123,10 +125,12 @@ def test_the_environment_can_opt_out(monkeypatch):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's advice")
-def test_advice_on_retracing_is_that_of_other_functions(tensorflow_messages, pixelcnnpp):
+def test_advice_on_retracing_is_that_of_other_functions(tensorflow_messages, monkeypatch):
     """Of those with the name of ours, and of models of Keras's, unless a command runs."""
     import tensorflow as tf
 
+    # Without what a command left behind in this process.
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "filters", [])
     for _ in range(8):
         backend.compiled(lambda inputs: inputs, [])(tf.zeros(2))
     assert not tensorflow_messages
@@ -141,7 +145,7 @@ def test_advice_on_retracing_is_that_of_other_functions(tensorflow_messages, pix
     train_keras_models(5)
     assert "TensorFlowTrainer" in tensorflow_messages.pop()
     tensorflow_messages.clear()
-    pixelcnnpp("--help")
+    prepare_process()
     train_keras_models(5)
     assert not tensorflow_messages
 
