@@ -15,7 +15,7 @@ def main() -> None:
     """Runs a command."""
     answer_interrupts()
     try:
-        # Not run yet, so that its modules can be imported without Keras: see `cli.library`.
+        # Not run yet, so that its modules can be imported without Keras: see `command.library`.
         spec = importlib.util.find_spec("keras_pixelcnnpp")
         sys.modules.setdefault("keras_pixelcnnpp", importlib.util.module_from_spec(spec))
         from keras_pixelcnnpp import cli

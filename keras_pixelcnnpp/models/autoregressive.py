@@ -619,19 +619,18 @@ class AutoregressiveModel(ImageModel):
             Float64 array `(N,)`; NaN where nothing is observed.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
-        known = np.ones((len(images), *self.image_shape[:2]), bool)
+        share = 1.0
         if observed is not None:
-            known = checked_observed(observed, len(images), self.image_shape)
+            share = checked_observed(observed, len(images), self.image_shape).mean(axis=(1, 2))
         if self.num_classes:
             scores = self.class_log_likelihoods(
-                images, batch_size, verbose, known, num_particles, seed
+                images, batch_size, verbose, observed, num_particles, seed
             )
             log_likelihood = log_marginal(scores)
         else:
             options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
-            scores, _ = score_observed(self, images, None, known, options, num_particles)
+            scores, _ = score_observed(self, images, None, observed, options, num_particles)
             log_likelihood = scores[:, 0]
-        share = known.mean(axis=(1, 2))
         with np.errstate(invalid="ignore"):
             return bits_per_dim(log_likelihood, self.image_shape) / share
 

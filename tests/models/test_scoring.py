@@ -92,3 +92,13 @@ def test_all_rows_are_the_image_and_one_number_is_one_of_several(hybrid):
         hybrid.class_probabilities(IMAGES, observed=[3, 1]), each[:, [3, 1]]
     )
     np.testing.assert_allclose(each[:, 0], np.tile(softmax(OFFSETS), (12, 1)), rtol=1e-5)
+
+
+def test_bits_of_a_part_are_divided_by_its_sub_pixels(hybrid):
+    parts = hybrid.class_log_likelihoods(IMAGES, observed=3)
+    marginal = np.logaddexp.reduce(parts.astype("float64"), axis=1) - np.log(hybrid.num_classes)
+    expected = -marginal / (3 * 4 * np.log(2))
+    np.testing.assert_allclose(hybrid.bits_per_dim(IMAGES, observed=3), expected, rtol=1e-6)
+    mask = np.arange(16).reshape(4, 4) < 12
+    np.testing.assert_allclose(hybrid.bits_per_dim(IMAGES, observed=mask), expected, rtol=1e-6)
+    assert np.isnan(hybrid.bits_per_dim(IMAGES, observed=0)).all()
