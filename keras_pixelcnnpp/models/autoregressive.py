@@ -622,6 +622,7 @@ class AutoregressiveModel(ImageModel):
         share = 1.0
         if observed is not None:
             share = checked_observed(observed, len(images), self.image_shape).mean(axis=(1, 2))
+            share[share == 0] = np.nan
         if self.num_classes:
             scores = self.class_log_likelihoods(
                 images, batch_size, verbose, observed, num_particles, seed
@@ -631,8 +632,7 @@ class AutoregressiveModel(ImageModel):
             options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
             scores, _ = score_observed(self, images, None, observed, options, num_particles)
             log_likelihood = scores[:, 0]
-        with np.errstate(invalid="ignore"):
-            return bits_per_dim(log_likelihood, self.image_shape) / share
+        return bits_per_dim(log_likelihood, self.image_shape) / share
 
     # Sampling
 
