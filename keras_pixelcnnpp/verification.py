@@ -30,7 +30,7 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
 
     Args:
         model: An `AutoregressiveModel`.
-        seed: Integer, chooses the images, labels and weights.
+        seed: Integer, chooses the image, its label and the changes of the weights.
 
     Raises:
         ValueError: If a check fails; the message names it.
@@ -45,7 +45,7 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     copy = type(model).from_config(model.get_config())
     for weight in copy.trainable_variables:
-        weight.assign(weight.value + 0.1 * rng.normal(size=weight.shape))
+        weight.assign(ops.convert_to_numpy(weight) + 0.1 * rng.normal(size=weight.shape))
     values = np.linspace(0, 255, copy.num_levels).round().astype("uint8")
     image = rng.choice(values, copy.image_shape)
     labels = rng.integers(0, copy.num_classes, 1) if copy.num_classes else None
