@@ -111,7 +111,8 @@ def main(
     model = kp.AutoregressiveModel.from_preset(preset)
     dataset = load_dataset(data, image_size=model.image_shape[:2])
     weights = Preset(preset).weights_path.stat().st_size
-    result = measure(model, dataset.split(split).images[:max_examples], batch_size, weights)
+    images = dataset.images(split, with_labels=False, max_examples=max_examples).images
+    result = measure(model, images, batch_size, weights)
     show([result["bits_per_dim"]])
     asked = {"preset": preset, "data": dataset.name, "split": split, "max_examples": max_examples}
     save(asked | facts() | result, output or RESULTS / f"compression-{preset}.json")
