@@ -1,4 +1,4 @@
-"""How a label enters the network: one small layer for each strategy, and their table."""
+"""Strategies of conditioning the network on a class label, one layer for each."""
 
 import math
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
 
 
 class LabelConditioning(keras.layers.Layer):
-    """Base of the conditioning strategies: a layer that changes features by a label.
+    """Base class of the conditioning strategies, which modify features depending on the label.
 
     A strategy acts at one `place` of the network:
 
-    | place | what it changes |
+    | place | modified features |
     |---|---|
     | `input` | the scaled image, before the first convolution |
     | `stem` | the features after the first convolutions |
@@ -34,13 +34,13 @@ class LabelConditioning(keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
-        x: Features `(batch, candidates, height, width, channels)`, `candidates` being 1 as long
-            as no label has entered.
+        x: Features `(batch, candidates, height, width, channels)`. `candidates` is 1 until a
+            layer uses the label.
         labels: Int tensor `(batch, candidates)`.
-        evaluation: The evaluation of the network; says which piece of an image `x` is.
+        evaluation: The network's `Evaluation`, whose `position` locates `x` in the image.
 
     Returns:
-        Features with the candidates of `labels`.
+        Features with one candidate for each column of `labels`.
 
     Example:
 
@@ -52,7 +52,7 @@ class LabelConditioning(keras.layers.Layer):
     """
 
     place: str | None = None
-    mixes_channels = False  # so that channels of one group would see those of another
+    mixes_channels = False  # whether outputs of a channel group depend on other groups
 
     def __init__(self, num_classes: int, **kwargs: Any):
         super().__init__(**kwargs)
@@ -64,7 +64,7 @@ class LabelConditioning(keras.layers.Layer):
         return self.add_weight(name=name, shape=(self.num_classes, *shape), initializer=initializer)
 
     def look_up(self, table: keras.Variable, labels: Tensor, dtype: str) -> Tensor:
-        """Returns the entries of `labels`, with axes for height and width before the last."""
+        """Returns the entries for `labels`, `(batch, candidates, 1, 1, channels)`."""
         entries = ops.cast(look_up(ops.convert_to_tensor(table), labels), dtype)
         return ops.reshape(entries, (-1, labels.shape[1], 1, 1, entries.shape[-1]))
 
@@ -76,15 +76,15 @@ class LabelConditioning(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class OneHotConditioning(LabelConditioning):
-    """Appends the one-hot code of the label as constant channels."""
+    """Appends the one-hot encoding of the label as constant channels."""
 
     place = "input"
 
     def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
-        # Not `ops.one_hot`, which looks at the values under torch.
+        # Not `ops.one_hot`, which reads the values under torch.
         classes = ops.arange(self.num_classes, dtype="int32")
         code = ops.cast(ops.equal(labels[:, :, None, None, None], classes), x.dtype)
-        # Adding zeros of the other's shape gives both the same candidates and positions.
+        # Adding zeros broadcasts both to the same candidates and positions.
         return ops.concatenate(
             [x + ops.zeros_like(code[..., :1]), code + ops.zeros_like(x[..., :1])], axis=-1
         )
@@ -96,7 +96,7 @@ class OneHotConditioning(LabelConditioning):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class EmbeddingConditioning(LabelConditioning):
-    """Adds `e_y`, one vector for each label, to the features after the stem."""
+    """Adds `e_y`, a learned vector for each label, to the features after the stem."""
 
     place = "stem"
 
@@ -109,7 +109,7 @@ class EmbeddingConditioning(LabelConditioning):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class BiasConditioning(EmbeddingConditioning):
-    """Adds `V_y`, one vector for each label, to the two halves of a gate.
+    """Adds `V_y`, a learned vector for each label, to the two halves of a gate.
 
     Reference:
         van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, eq. 4,
@@ -121,7 +121,7 @@ class BiasConditioning(EmbeddingConditioning):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class FilmConditioning(LabelConditioning):
-    """Feature-wise linear modulation: `(1 + gamma_y) * h + beta_y`, both 0 at first.
+    """Feature-wise linear modulation, `(1 + gamma_y) * h + beta_y`; gamma and beta start at 0.
 
     Reference:
         Perez et al. 2018, FiLM, eq. 2, https://arxiv.org/abs/1709.07871
@@ -140,10 +140,10 @@ class FilmConditioning(LabelConditioning):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class AdaptiveNormConditioning(FilmConditioning):
-    """Adaptive layer normalization: `(1 + gamma_y) * LN(h) + beta_y`, both 0 at first.
+    """Adaptive layer normalization, `(1 + gamma_y) * LN(h) + beta_y`; gamma and beta start at 0.
 
-    The normalization is over the channels of one pixel: statistics over height and width would
-    show each pixel the ones after it.
+    Each pixel is normalized over its channels. Statistics over height and width would violate
+    causality, because they depend on later pixels.
 
     Reference:
         de Vries et al. 2017, Modulating early visual processing by language,
@@ -160,7 +160,7 @@ class AdaptiveNormConditioning(FilmConditioning):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class SpatialConditioning(LabelConditioning):
-    """Adds `E_y[i, j]`, a vector for each label and position, 0 at first.
+    """Adds `E_y[i, j]`, a learned vector for each label and position, which starts at 0.
 
     Reference:
         van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, section 2.3
@@ -182,9 +182,9 @@ class SpatialConditioning(LabelConditioning):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class CrossAttentionConditioning(LabelConditioning):
-    """Adds `W softmax(q K_y^T / sqrt(d)) V_y`: attention over a few tokens of the label.
+    """Adds `W softmax(q K_y^T / sqrt(d)) V_y`: cross-attention to four tokens of the label.
 
-    With one token the softmax would be constant, and this a bias.
+    With a single token, the softmax would be constant and the result a bias.
 
     Args:
         num_classes: Integer, number of classes.
@@ -207,7 +207,7 @@ class CrossAttentionConditioning(LabelConditioning):
         )
 
     def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
-        # Every position asks for itself, so it doesn't matter which piece of the image this is.
+        # The attention of a pixel does not depend on its position or on other pixels.
         height, width, channels = x.shape[2:]
         arithmetic = evaluation.arithmetic
         keys, values = (
@@ -225,10 +225,10 @@ class CrossAttentionConditioning(LabelConditioning):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class MixtureHeadConditioning(LabelConditioning):
-    """Adds `W_y f` to the mixture parameters, `f` being the last features; `W_y` is 0 at first.
+    """Adds `W_y f` to the mixture parameters, where `f` are the last features; `W_y` starts at 0.
 
-    Late conditioning: the network below does not depend on the label, and is evaluated once for all
-    candidates.
+    This is late conditioning: the network itself does not depend on the label, and is evaluated
+    once for all candidates.
 
     Call arguments:
         x: Mixture parameters `(batch, candidates, height, width, num_parameters)`.
@@ -271,7 +271,7 @@ class MixtureHeadConditioning(LabelConditioning):
 
 PLACES = ("input", "stem", "hidden", "gate", "bottleneck", "head")
 
-#: From the names that `conditioning` takes to the classes. One of your own is added here.
+#: Dict from the names in the argument `conditioning` to classes. Add your own strategies here.
 STRATEGIES = {
     "one_hot": OneHotConditioning,
     "embedding": EmbeddingConditioning,
@@ -287,15 +287,15 @@ STRATEGIES = {
 def parse_conditioning(
     conditioning: str, places: Sequence[str] = PLACES, groups: int = 1
 ) -> list[str]:
-    """Splits `"bias+embedding"` into names; `"none"` gives no name.
+    """Splits an argument such as `"bias+embedding"` into names of strategies.
 
     Args:
         conditioning: Names of strategies, joined by `+`, or `"none"`.
-        places: Where the network lets labels in.
-        groups: Integer; with more than 1, channels are masked in groups.
+        places: The places at which the network supports conditioning.
+        groups: Integer, number of channel groups of the network's masks.
 
     Raises:
-        ValueError: If a name is unknown or named twice, or acts where this network has no place.
+        ValueError: If a name is unknown or repeated, or the network doesn't support it.
     """
     names = [] if conditioning == "none" else str(conditioning).split("+")
     fitting = [
@@ -305,8 +305,8 @@ def parse_conditioning(
     ]
     if not set(names) <= set(fitting) or len(set(names)) != len(names):
         expected = (
-            f"'none' or names from {', '.join(fitting)}, which this network has a place for, "
-            "joined by '+', none of them twice"
+            f"'none' or different names from {', '.join(fitting)}, which this network supports, "
+            "joined by '+'"
         )
         raise invalid_argument("conditioning", conditioning, expected)
     return names
@@ -319,9 +319,9 @@ def build_conditioning(
     prefix: str = "",
     dtype: keras.DTypePolicy | str | None = None,
 ) -> list[LabelConditioning]:
-    """Creates the layers of the strategies in `conditioning` that act at `place`; often none.
+    """Creates the layers of the strategies in `conditioning` that act at `place`.
 
-    `prefix` comes before the layers' names, where an owner has one place twice.
+    `prefix` is prepended to the layers' names, for owners that have the same place twice.
     """
     if num_classes == 0:
         return []
@@ -339,7 +339,7 @@ def condition(
     evaluation: Evaluation,
     **features: Tensor,
 ) -> Tensor:
-    """Lets labels into `x` by each of the layers that `build_conditioning` made for a place."""
+    """Applies the conditioning layers of a place, from `build_conditioning`, to `x`."""
     for strategy in strategies:
         x = evaluation.arithmetic.apply(strategy, x, labels, evaluation=evaluation, **features)
     return x

@@ -14,33 +14,34 @@ from keras_pixelcnnpp.backend import Shape, Tensor, matmul
 from keras_pixelcnnpp.checks import require_choice, require_integer
 from keras_pixelcnnpp.errors import invalid_argument
 
-# What holds for some calls of the layers. Not attributes of theirs: another thread may call them.
+# Context variables, not attributes of the layers, because other threads may call the same layers.
 _initializing = contextvars.ContextVar("initializing", default=False)
-_fixed_kernels = contextvars.ContextVar("fixed_kernels", default=None)  # biases too, by path
+_fixed_kernels = contextvars.ContextVar("fixed_kernels", default=None)  # path: (kernel, bias)
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 
 
 class WeightNormalized(keras.layers.Layer):
-    """Base of the layers whose kernel is a direction times a gain per output channel.
+    """Base class of layers with weight normalization.
 
-    The kernel is `gain * direction / ||direction||`, the norm taken over everything but the
-    output channel (Salimans & Kingma 2016, eq. 2). A subclass says in `convolve(x)` how the kernel
-    meets an already padded input, without the bias.
+    The kernel is `gain * direction / ||direction||`, with one gain and one norm for each output
+    channel (Salimans & Kingma 2016, eq. 2). Subclasses implement `convolve(x)`, which applies the
+    kernel to an already padded input without adding the bias.
 
     Data-dependent initialization (ibid., section 3): inside `data_dependent_initialization()`,
-    an eager call sets gain and bias so that the outputs of that very batch have mean 0 and
-    standard deviation `initial_scale` in each channel. A channel that hardly varies on that batch
-    keeps its gain.
+    an eager call sets gain and bias so that the outputs for the given batch have mean 0 and
+    standard deviation `initial_scale` in each channel. A channel that is almost constant on this
+    batch keeps its gain.
 
     Reference:
         Salimans & Kingma 2016, Weight Normalization, https://arxiv.org/abs/1602.07868
     """
 
-    # The smallest deviation, at a gain of 1, that is scaled. A stream that sees nothing, as at a
-    # resolution of one row, has small residuals only, and training diverges if they are amplified.
+    # Channels with a smaller standard deviation, at a gain of 1, keep their gain. A stack with an
+    # empty receptive field, as at a resolution of one row, has only small residuals, and training
+    # diverges if these are amplified.
     MIN_DEVIATION = 0.1
-    seen: Any = 1.0  # what a mask leaves of the direction
+    seen: Any = 1.0  # mask that is multiplied with the direction
 
     def __init__(self, filters: int, initial_scale: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
@@ -50,8 +51,8 @@ class WeightNormalized(keras.layers.Layer):
 
     def add_kernel(self, shape: Shape) -> None:
         """Creates direction, gain and bias for a kernel of `shape`, output channels last."""
-        # No autocast: under mixed precision the norm would be that of a rounded direction, and
-        # torch would assign to a rounded copy of the bias, not to the bias.
+        # No autocast: mixed precision would compute the norm from a rounded direction, and torch
+        # would assign to a rounded copy of the bias instead of the bias.
         self.direction = self.add_weight(
             name="direction",
             shape=shape,
@@ -69,18 +70,18 @@ class WeightNormalized(keras.layers.Layer):
         )
 
     def kernel(self) -> Tensor:
-        """Returns the normalized kernel, in the compute dtype."""
+        """Returns the normalized kernel in the compute dtype."""
         fixed = self._fixed()
         if fixed is not None:
             return fixed[0]
         return ops.cast(self.normalized(self.direction), self.compute_dtype)
 
     def _fixed(self) -> tuple[Tensor, Tensor] | None:
-        """Kernel and bias from `fixed_kernels`, or `None`."""
+        """Returns kernel and bias from `fixed_kernels`, or `None`."""
         return (_fixed_kernels.get() or {}).get(self.path)
 
     def normalized(self, direction: Tensor) -> Tensor:
-        """The direction, scaled to the length that the gain says."""
+        """Returns `gain * direction / ||direction||`."""
         axes = tuple(range(len(direction.shape) - 1))
         squares = ops.sum(ops.square(direction), axis=axes, keepdims=True)
         return direction * (self.gain * ops.rsqrt(squares))
@@ -94,11 +95,11 @@ class WeightNormalized(keras.layers.Layer):
         return outputs + ops.cast(bias, outputs.dtype)
 
     def _initialize(self, outputs: Tensor) -> Tensor:
-        """Sets gain and bias from the outputs of one batch; returns the rescaled outputs."""
+        """Sets gain and bias from the outputs for one batch, and returns the rescaled outputs."""
         outputs = ops.cast(outputs, "float32")
         axes = list(range(len(outputs.shape) - 1))
         mean = ops.mean(outputs, axis=axes)
-        # Not ops.moments, whose mean of squares less square of the mean may be negative.
+        # Not `ops.moments`: it computes E[x²] − E[x]², which rounding can make negative.
         variance = ops.mean(ops.square(outputs - mean), axis=axes)
         deviation = ops.sqrt(variance)
         is_constant = deviation < self.MIN_DEVIATION * ops.abs(ops.reshape(self.gain, (-1,)))
@@ -110,7 +111,7 @@ class WeightNormalized(keras.layers.Layer):
 
 @contextlib.contextmanager
 def context_value(variable: contextvars.ContextVar, value: Any) -> Iterator[None]:
-    """While open, a context variable has this value, in this thread."""
+    """Context manager that sets a context variable to a value in the current thread."""
     token = variable.set(value)
     try:
         yield
@@ -119,17 +120,17 @@ def context_value(variable: contextvars.ContextVar, value: Any) -> Iterator[None
 
 
 def is_initializing() -> bool:
-    """Whether layers set their gains and biases now."""
+    """Returns whether data-dependent initialization is active."""
     return _initializing.get()
 
 
 def data_dependent_initialization() -> AbstractContextManager[None]:
-    """A context in which eager calls initialize the weight normalization of what is called."""
+    """Context manager in which eager calls of weight-normalized layers initialize them."""
     return context_value(_initializing, True)
 
 
 def normalized_kernels(layer: keras.layers.Layer) -> dict[str, tuple[Tensor, Tensor]]:
-    """Kernels and biases of the layers inside `layer` that are in use, for `fixed_kernels`."""
+    """Returns kernels and biases of all built layers inside `layer`, for `fixed_kernels`."""
     layers = layer._flatten_layers()
     return {
         inner.path: inner._fixed() or (inner.kernel(), ops.cast(inner.bias, inner.compute_dtype))
@@ -139,26 +140,28 @@ def normalized_kernels(layer: keras.layers.Layer) -> dict[str, tuple[Tensor, Ten
 
 
 def fixed_kernels(kernels: dict[str, tuple[Tensor, Tensor]]) -> AbstractContextManager[None]:
-    """A context in which layers use these kernels and biases, a network's `normalized_kernels`.
+    """Context manager in which layers use precomputed kernels and biases.
 
-    A loop that calls the layers per pixel would otherwise read and normalize them per pixel.
+    Args:
+        kernels: The result of `normalized_kernels`. A loop over pixels thus normalizes each
+            kernel once instead of once per pixel.
     """
     return context_value(_fixed_kernels, kernels)
 
 
 def map_channels(x: Tensor, matrix: Tensor) -> Tensor:
-    """`(batch, ..., channels)` times `(channels, filters)`: `(batch, ..., filters)`."""
+    """Multiplies `(batch, ..., channels)` by a matrix `(channels, filters)`."""
     shape = (-1, *x.shape[1:-1], matrix.shape[-1])
     if None in shape:
         return matmul(x, matrix)
-    # Of an unknown batch, TensorFlow makes some 25 operations of the other product, most of which
-    # compute shapes: a third of the graph that samples.
+    # With an unknown batch size, TensorFlow builds about 25 operations for the product above, most
+    # of them for shapes. They would be a third of the sampling graph.
     return ops.reshape(matmul(ops.reshape(x, (-1, x.shape[-1])), matrix), shape)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class WeightNormalizedDense(WeightNormalized):
-    """Maps the channels of each pixel: `(..., channels)` to `(..., filters)`.
+    """Weight-normalized dense layer over the channels: `(..., channels)` to `(..., filters)`.
 
     Args:
         filters: Integer, number of output channels.
@@ -183,18 +186,16 @@ class WeightNormalizedDense(WeightNormalized):
 
 
 class ShiftedConv2D(WeightNormalized):
-    """Base of the shifted convolutions.
+    """Base class of the shifted and masked convolutions.
 
-    A subclass says how far to pad in `padding()`: `((top, bottom), (left, right))`; a negative
-    number crops.
+    Subclasses implement `padding()`, which returns `((top, bottom), (left, right))`. Negative
+    numbers crop. The arguments are documented in `DownShiftedConv2D`.
 
-    Inputs are `(batch, ..., height, width, channels)`.
-
-    Called with `padded=True`, the input is taken as already padded; it may then be a matrix with
-    a row for each image, as long as the kernel. That is how the incremental sampler runs the same
-    layer with the same weights on a window of a cache.
-
-    The arguments are those of `DownShiftedConv2D`.
+    Call arguments:
+        x: Features `(batch, ..., height, width, channels)`. If `padded`, they can also be a matrix
+            with one flattened kernel window per row: `(batch, rows * columns * channels)`.
+        padded: Boolean, whether `x` is already padded. The incremental sampler uses this to apply
+            the layer to a window of its cache.
     """
 
     def __init__(
@@ -218,24 +219,24 @@ class ShiftedConv2D(WeightNormalized):
         self.add_kernel((*self.kernel_size, input_shape[-1], self.filters))
 
     def pad(self, x: Tensor) -> Tensor:
-        """Shifts `x`: zeros before it, and as many rows or columns less after it."""
+        """Pads `x` with zeros at the top and left, and pads or crops it at the bottom and right."""
         (top, bottom), (left, right) = self.padding()
-        if min(bottom, right) < 0:  # a slice of everything would cost a copy, and its gradient two
+        if min(bottom, right) < 0:  # slicing without need would copy, and its gradient twice
             height, width = x.shape[-3], x.shape[-2]
             x = x[..., : height + min(bottom, 0), : width + min(right, 0), :]
         return _pad_image(x, ((top, max(bottom, 0)), (left, max(right, 0))))
 
     def pad_columns(self, x: Tensor) -> Tensor:
-        """Pads the columns only, for a row whose rows above come from a cache."""
+        """Pads only the columns, for rows that follow each other in a cache."""
         return _pad_image(x, ((0, 0), self.padding()[1]))
 
     def convolve(self, x: Tensor) -> Tensor:
         kernel = self.kernel()
-        if len(x.shape) == 2:  # a window for each image
+        if len(x.shape) == 2:  # one window per row
             outputs = matmul(x, ops.reshape(kernel, (-1, self.filters)))
             return ops.reshape(outputs, (-1, 1, 1, 1, self.filters))
         _, *leading, height, width, channels = x.shape
-        if (height, width) == self.kernel_size:  # one output pixel: a matrix product
+        if (height, width) == self.kernel_size:  # a single output pixel
             x = ops.reshape(x, (-1, *leading, 1, 1, height * width * channels))
             return map_channels(x, ops.reshape(kernel, (-1, self.filters)))
         images = ops.reshape(x, (-1, height, width, channels))
@@ -246,7 +247,10 @@ class ShiftedConv2D(WeightNormalized):
         return ops.reshape(outputs, (-1, *leading, *outputs.shape[1:]))
 
     def _sum_over_taps(self, images: Tensor, kernel: Tensor) -> Tensor:
-        """The convolution as a sum of products alone, as not every algorithm computes it."""
+        """Computes the convolution as a sum of products, which is exact in fixed point.
+
+        Other algorithms, such as Winograd's or the FFT, have intermediate values off the grid.
+        """
         rows, columns = self.kernel_size
         height, width = images.shape[1] - rows + 1, images.shape[2] - columns + 1
         step = self.strides
@@ -276,16 +280,16 @@ def _pad_image(x: Tensor, padding: Padding) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class DownShiftedConv2D(ShiftedConv2D):
-    """Weight-normalized convolution whose outputs see no row below their own.
+    """Weight-normalized, down-shifted convolution: no output depends on rows below its own.
 
-    With `kernel_size=(2, 3)`, the output at `(i, j)` sees rows `i - 1` and `i` and columns
-    `j - 1` to `j + 1`; with `strict=True`, rows `i - 2` and `i - 1`.
+    With `kernel_size=(2, 3)`, the output at `(i, j)` depends on rows `i - 1` and `i` and columns
+    `j - 1` to `j + 1`; with `strict=True`, on rows `i - 2` and `i - 1`.
 
     Args:
         filters: Integer, number of output channels.
-        kernel_size: Pair of integers; the number of columns is odd.
-        strides: Integer, 1 or larger.
-        strict: Boolean, whether an output must not see its own row.
+        kernel_size: Pair of integers, rows and columns. The number of columns must be odd.
+        strides: Integer >= 1.
+        strict: Boolean, whether the receptive field excludes the output's own row.
         initial_scale: Float, standard deviation of the outputs after data-dependent
             initialization.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -294,7 +298,7 @@ class DownShiftedConv2D(ShiftedConv2D):
     Output shape: `(..., ceil(height / strides), ceil(width / strides), filters)`.
 
     Raises:
-        ValueError: If an argument is out of range or the kernel has an even number of columns.
+        ValueError: If an argument is out of range, or the kernel has an even number of columns.
 
     Example:
 
@@ -318,12 +322,12 @@ class DownShiftedConv2D(ShiftedConv2D):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class DownRightShiftedConv2D(ShiftedConv2D):
-    """Weight-normalized convolution whose outputs see neither below nor to the right.
+    """Weight-normalized, down-right-shifted convolution: no output depends on later pixels.
 
-    With `kernel_size=(2, 2)`, the output at `(i, j)` sees rows `i - 1` and `i` and columns
-    `j - 1` and `j`; with `strict=True`, columns `j - 2` and `j - 1`.
+    With `kernel_size=(2, 2)`, the output at `(i, j)` depends on rows `i - 1` and `i` and columns
+    `j - 1` and `j`; with `strict=True`, on columns `j - 2` and `j - 1`.
 
-    The arguments are those of `DownShiftedConv2D`; the number of columns may be even.
+    The arguments are documented in `DownShiftedConv2D`. Here the number of columns may be even.
 
     Example:
 
@@ -340,18 +344,18 @@ class DownRightShiftedConv2D(ShiftedConv2D):
         return (rows - 1, 0), (columns - 1 + shift, -shift)
 
 
-# Each with its resolution.
+# Pairs of a convolution and its resolution.
 Convolutions = list[tuple[ShiftedConv2D, int]]
 
 
 class ShiftedConv2DTranspose(WeightNormalized):
-    """Base of the transposed convolutions of stride 2, which double height and width.
+    """Base class of transposed convolutions with stride 2, which double height and width.
 
-    A transposed convolution multiplies each input pixel with every tap of the kernel and adds
-    up where the taps overlap. Rows never overlap here (two taps, stride two), so a row of the
-    input alone determines two rows of the output, which is what incremental evaluation needs. A
-    subclass has the size of its kernel, and gives in `columns(taps)` the outputs of the even and of
-    the odd columns.
+    A transposed convolution multiplies each input pixel by every tap of the kernel, and adds the
+    products that fall on the same output pixel. With two kernel rows and stride 2, rows never
+    overlap, so each input row alone determines two output rows. Incremental evaluation relies on
+    this. Subclasses define `kernel_size` and implement `columns(taps)`, which returns the even and
+    the odd output columns.
 
     Args:
         filters: Integer, number of output channels.
@@ -367,7 +371,7 @@ class ShiftedConv2DTranspose(WeightNormalized):
         self.add_kernel((input_shape[-1], *self.kernel_size, self.filters))
 
     def taps(self, x: Tensor) -> Tensor:
-        """Returns the product with each tap: `(..., height, width, rows, columns, filters)`."""
+        """Returns the products with each tap: `(..., height, width, rows, columns, filters)`."""
         kernel = ops.reshape(self.kernel(), (x.shape[-1], -1))
         return ops.reshape(
             map_channels(x, kernel), (-1, *x.shape[1:-1], *self.kernel_size, self.filters)
@@ -376,7 +380,7 @@ class ShiftedConv2DTranspose(WeightNormalized):
     def convolve(self, x: Tensor) -> Tensor:
         *_, height, width, _ = x.shape
         even, odd = self.columns(self.taps(x))  # (..., height, width, 2 rows, filters)
-        # Not ops.stack, which under torch rounds float64 to float32.
+        # Not `ops.stack`, which rounds float64 to float32 under torch.
         parts = [ops.expand_dims(part, -2) for part in (even, odd)]
         outputs = ops.concatenate(parts, axis=-2)  # (..., height, width, rows, columns, filters)
         outputs = ops.swapaxes(outputs, -4, -3)  # (..., height, rows, width, columns, filters)
@@ -385,9 +389,9 @@ class ShiftedConv2DTranspose(WeightNormalized):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class DownShiftedConv2DTranspose(ShiftedConv2DTranspose):
-    """Weight-normalized transposed convolution, 2×3 with stride 2, for the vertical stack.
+    """Weight-normalized 2×3 transposed convolution with stride 2, for the vertical stack.
 
-    The input at `(i, j)` spreads to rows `2i` and `2i + 1` and columns `2j - 1` to `2j + 1`.
+    The input at `(i, j)` contributes to rows `2i` and `2i + 1` and columns `2j - 1` to `2j + 1`.
 
     Example:
 
@@ -399,7 +403,7 @@ class DownShiftedConv2DTranspose(ShiftedConv2DTranspose):
 
     def columns(self, taps: Tensor) -> tuple[Tensor, Tensor]:
         left, center, right = ops.unstack(taps, axis=-2)
-        # (..., height, width, 2 rows, filters): column j + 1 spreads to the left into 2j + 1.
+        # (..., height, width, 2 rows, filters): input j + 1 also contributes to column 2j + 1.
         no_padding = [(0, 0)] * (len(left.shape) - 3)
         from_next = ops.pad(left[..., 1:, :, :], [*no_padding, (0, 1), (0, 0), (0, 0)])
         return center, right + from_next
@@ -407,9 +411,9 @@ class DownShiftedConv2DTranspose(ShiftedConv2DTranspose):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class DownRightShiftedConv2DTranspose(ShiftedConv2DTranspose):
-    """Weight-normalized transposed convolution, 2×2 with stride 2, for the horizontal stack.
+    """Weight-normalized 2×2 transposed convolution with stride 2, for the horizontal stack.
 
-    The input at `(i, j)` spreads to rows `2i` and `2i + 1` and columns `2j` and `2j + 1`.
+    The input at `(i, j)` contributes to rows `2i` and `2i + 1` and columns `2j` and `2j + 1`.
 
     Example:
 
@@ -425,29 +429,30 @@ class DownRightShiftedConv2DTranspose(ShiftedConv2DTranspose):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class MaskedConv2D(ShiftedConv2D):
-    """Weight-normalized convolution around a pixel that sees nothing after it in raster order.
+    """Weight-normalized, masked convolution: no output depends on later pixels in raster order.
 
-    It sees the rows above, on both sides, and to the left in the pixel's own row. Of the pixel
-    itself, mask `"A"` sees nothing and mask `"B"` everything. With `groups` channels are ordered
-    (R, G, B): of the pixel itself, an output channel sees the inputs of earlier groups, and with
-    mask `"B"` those of its own too. `"A"` is for the image, `"B"` for features.
+    The kernel is centered at the output pixel. It covers pixels on both sides in the rows above,
+    and pixels to the left in the same row. Mask `"A"`, for the image, excludes the center pixel.
+    Mask `"B"`, for features, includes it. With several `groups`, such as R, G and B, an output
+    channel depends on the center pixel's channels in earlier groups, and with mask `"B"` also on
+    those in its own group.
 
-    The rows below the pixel, which the mask would set to zero, are not stored.
+    Kernel rows below the center, which the mask would set to zero, are not stored.
 
     Args:
         filters: Integer, number of output channels, a multiple of `groups`.
-        kernel_size: Odd integer, or a pair of them, rows and columns.
+        kernel_size: Odd integer, or a pair of odd integers, rows and columns.
         mask: `"A"` or `"B"`.
-        groups: Integer, channel groups.
+        groups: Integer, number of channel groups.
         initial_scale: Float, standard deviation of the outputs after data-dependent initialization.
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Input shape: `(..., height, width, channels)`, floats; channels a multiple of `groups`.
+    Input shape: `(..., height, width, channels)`, floats. `channels` is a multiple of `groups`.
     Output shape: `(..., height, width, filters)`.
 
     Raises:
-        ValueError: If an argument is out of range, channels don't divide into groups, or the mask
-            leaves an output channel nothing to see.
+        ValueError: If an argument is out of range, the number of channels is not a multiple of
+            `groups`, or the mask removes all inputs of an output channel.
 
     Example:
 
@@ -472,7 +477,7 @@ class MaskedConv2D(ShiftedConv2D):
         for size in pair:
             require_integer("kernel_size", size)
         if len(pair) != 2 or pair[0] % 2 == 0 or pair[1] % 2 == 0:
-            expected = "an odd integer or a pair of them, so that there is a center"
+            expected = "an odd integer or a pair of odd integers, so that the kernel has a center"
             raise invalid_argument("kernel_size", kernel_size, expected)
         require_choice("mask", mask, ("A", "B"))
         require_integer("groups", groups)
@@ -491,12 +496,12 @@ class MaskedConv2D(ShiftedConv2D):
             raise invalid_argument("input_shape", tuple(input_shape), expected)
         self.seen = self._mask((*self.kernel_size, channels, self.filters))
         if not self.seen.any(axis=(0, 1, 2)).all():
-            expected = "a kernel of which mask 'A' leaves something"
+            expected = "a kernel with at least one tap that mask 'A' does not zero"
             raise invalid_argument("kernel_size", self.kernel_size, expected)
         super().build(input_shape)
 
     def _mask(self, shape: tuple[int, int, int, int]) -> np.ndarray:
-        """1 where the kernel `(rows, columns, inputs, outputs)` may see, else 0: float32."""
+        """Returns the mask of a kernel `(rows, columns, inputs, outputs)`: float32, 0 or 1."""
         _, columns, inputs, outputs = shape
         seen = np.ones(shape, "float32")
         center = columns // 2
@@ -509,7 +514,7 @@ class MaskedConv2D(ShiftedConv2D):
         return seen
 
     def normalized(self, direction: Tensor) -> Tensor:
-        """The kernel: the mask before the norm, which is of what is seen."""
+        """Returns the normalized kernel, whose norm excludes masked entries."""
         return super().normalized(direction * self.seen)
 
     def padding(self) -> Padding:

@@ -1,4 +1,4 @@
-"""How a network is evaluated: on a whole image, or piece by piece (see `sampling/`)."""
+"""Evaluates a network on a whole image, or row by row and pixel by pixel for sampling."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,24 +9,24 @@ from keras_pixelcnnpp.backend import Tensor, Tensors, read, read_at, write
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import Convolutions, ShiftedConv2D, ShiftedConv2DTranspose
 
-# The last inputs of each convolution, by its path, and the features of lower resolutions.
+# Cached inputs of each convolution, by the layer's path, and cached outputs of lower resolutions.
 Cache = dict[str, Tensors]
-# Row and column at the lowest resolution, or `None` for all.
+# Row and column at the lowest resolution; `None` stands for all of them.
 Position = tuple[Tensor | None, Tensor | None]
-# From features of a resolution to those of the same, by way of the lower ones.
+# Evaluates the lower resolutions on downsampled features and upsamples the result.
 LowerLevels = Callable[[Tensor], Tensor]
 
 
 class Evaluation:
-    """Base of the evaluations of a network.
+    """Base class of the evaluations of a network.
 
-    The network calls its convolutions and its lower resolutions through an evaluation, so that
-    the incremental sampler can run the very same network on one row or one pixel at a time. It
-    applies all other layers and its nonlinearities through the evaluation's `arithmetic`.
+    A network calls its convolutions and its lower resolutions through an evaluation, so that
+    the incremental sampler can run the same network on one row or one pixel at a time. All other
+    layers and the nonlinearities are applied through the evaluation's `arithmetic`.
     """
 
     arithmetic: FloatArithmetic
-    position: Position = (None, None)  # where a piece is evaluated
+    position: Position = (None, None)  # of the evaluated row or pixel
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Applies a shifted or masked convolution to `x`."""
@@ -35,16 +35,16 @@ class Evaluation:
     def descend(
         self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
     ) -> Tensor:
-        """Goes down from resolution `level`, evaluates the lower ones, and comes back up."""
+        """Downsamples from resolution `level`, evaluates the lower ones, and upsamples again."""
         raise NotImplementedError
 
     def link(self, features: Tensor, level: int) -> Tensor:
-        """Returns the vertical stack's features, at a resolution, for the evaluated piece."""
+        """Returns the vertical stack's features at a resolution for the evaluated positions."""
         raise NotImplementedError
 
 
 class WholeImage(Evaluation):
-    """Evaluates a network on a whole image: every layer pads its own input."""
+    """Evaluates a network on whole images, where each convolution pads its own input."""
 
     def __init__(self, arithmetic: FloatArithmetic = FloatArithmetic()):
         self.arithmetic = arithmetic
@@ -62,15 +62,16 @@ class WholeImage(Evaluation):
 
 
 class VerticalEvaluation(Evaluation):
-    """Runs the vertical stack on one new row; the rows above come from a cache.
+    """Evaluates the vertical stack on one new row, with the rows above from a cache.
 
     Args:
-        cache: What `initial_cache` returned, or the attribute `cache` of the last evaluation:
-            `"rows"`, the last inputs of each convolution that reaches above, by the layer's path;
-            `"below"`, the second of the two rows that each lower resolution gave, by level.
-        running: Integer, how many lower resolutions run at this row.
-        position: Row and `None`, at the lowest resolution.
-        arithmetic: How layers and nonlinearities are computed.
+        cache: The result of `initial_cache`, or the attribute `cache` of the evaluation of the
+            row above. `"rows"` maps the path of each convolution with several kernel rows to its
+            last input rows. `"below"` maps each level to the second of the two rows that the next
+            lower resolution returned.
+        running: Integer, number of lower resolutions that are evaluated at this row.
+        position: Pair of the row at the lowest resolution and `None`.
+        arithmetic: Arithmetic of the layers and nonlinearities.
     """
 
     def __init__(self, cache: Cache, running: int, position: Position, arithmetic: FloatArithmetic):
@@ -88,10 +89,10 @@ class VerticalEvaluation(Evaluation):
         candidates: dict[str, int],
         arithmetic: FloatArithmetic,
     ) -> Cache:
-        """The cache before the first row: zeros, as the padding of a whole image has.
+        """Returns the cache before the first row: zeros, like the padding of a whole image.
 
-        `convolutions` and `upsamplings` are those of an `AutoregressiveNetwork`; `candidates` says
-        how many labels the input of each has, by its path.
+        `convolutions` and `upsamplings` come from an `AutoregressiveNetwork`. `candidates` maps the
+        path of each of these layers to the length of the candidate axis of its input.
         """
         rows, below = {}, {}
         for layer, level in convolutions:
@@ -107,16 +108,16 @@ class VerticalEvaluation(Evaluation):
 
     @staticmethod
     def of_images(cache: Cache, images: Tensor) -> Cache:
-        """The cache with each image replaced by that at an index, `images` `(batch,)`."""
+        """Gathers the images with the indices `images` `(batch,)` in the cache."""
         return keras.tree.map_structure(lambda x: take_images(x, images, axis=0), cache)
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
-        """Convolves the cached rows with the new one after them."""
+        """Applies a convolution to the cached rows followed by the new row."""
         window = layer.pad_columns(self._window(layer, x))
         return self.arithmetic.apply(layer, window, padded=True)
 
     def _window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
-        """The cached rows and the new one after them, which the cache remembers."""
+        """Returns the cached rows followed by the new row, and stores the new row."""
         cached = self.cache["rows"].get(layer.path)
         if cached is None:
             return x
@@ -127,7 +128,7 @@ class VerticalEvaluation(Evaluation):
     def descend(
         self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
     ) -> Tensor:
-        """Runs the lower resolutions every other row; each time they give two rows."""
+        """Evaluates the lower resolutions at every other row; each time they return two rows."""
         below = self.cache["below"]
         if level >= self.running:
             self._window(downsampling, x)
@@ -138,22 +139,25 @@ class VerticalEvaluation(Evaluation):
 
 
 class HorizontalEvaluation(Evaluation):
-    """Runs the horizontal stack on one new pixel; its neighbors come from a cache.
+    """Evaluates the horizontal stack on one new pixel, with its neighbors from a cache.
 
-    The cache has, for each convolution by its path, a dict. For a shifted convolution, `"row"` is a
-    row of its inputs `(columns, batch * candidates, channels)`: left of the current column these
-    are inputs of this row, from it on those of the row above, so that each is read once, one step
-    before it is overwritten; `"left"` and `"above_left"` are the inputs at these neighbors. A
-    masked convolution reaches to the right above: `"above"` has the rows above `(rows, columns,
-    batch * candidates, channels)`, padded, and `"row"` the row that is being written. `"below"` has
-    the second of the two rows that each lower resolution gave, by level: `(columns, batch,
-    candidates, channels)`.
+    The cache maps the path of each convolution to a dict:
+
+    - Shifted convolutions: `"row"` is one row of inputs `(columns, batch * candidates, channels)`,
+      of the current row left of the current column, and of the row above elsewhere. Each input
+      is thus read once, just before it is overwritten. `"left"` and `"above_left"` are the inputs
+      at these neighbors.
+    - Masked convolutions, whose window extends to the right: `"above"` is the padded rows above
+      `(rows, columns, batch * candidates, channels)`, and `"row"` is the current row.
+
+    Its entry `"below"` maps each level to the second of the two rows that the next lower resolution
+    returned, `(columns, batch, candidates, channels)`.
 
     Args:
-        cache: What `initial_cache` or `start_row` returned, or the last evaluation's.
+        cache: The result of `start_row`, or the attribute `cache` of the last evaluation.
         levels: Dict from the path of a convolution to its resolution.
-        running_rows: Integer, how many lower resolutions run at this row.
-        arithmetic: How layers and nonlinearities are computed.
+        running_rows: Integer, number of lower resolutions that are evaluated at this row.
+        arithmetic: Arithmetic of the layers and nonlinearities.
     """
 
     def __init__(
@@ -163,7 +167,7 @@ class HorizontalEvaluation(Evaluation):
         self.cache = {name: dict(entries) for name, entries in cache.items()}
         self._levels = levels
         self._running_rows = running_rows
-        self._right = {}  # up-sampled features that belong to the next column
+        self._right = {}  # upsampled features of the next column
 
     @staticmethod
     def initial_cache(
@@ -174,7 +178,7 @@ class HorizontalEvaluation(Evaluation):
         candidates: dict[str, int],
         arithmetic: FloatArithmetic,
     ) -> Cache:
-        """The cache before the first row: see `VerticalEvaluation.initial_cache`."""
+        """Returns the cache before the first row; see `VerticalEvaluation.initial_cache`."""
         cache, below = {}, {}
         for layer, level in convolutions:
             channels, dtype = layer.direction.shape[2], arithmetic.dtype(layer)
@@ -198,8 +202,9 @@ class HorizontalEvaluation(Evaluation):
         candidates: dict[str, int],
         arithmetic: FloatArithmetic,
     ) -> Cache:
-        """The cache before the first column of a row, with zeros to the left of it."""
-        started, zeros = dict(cache), {}  # by kind: each would be five operations
+        """Returns the cache before the first column of a row, with zeros as left neighbors."""
+        # Layers of equal shape share their zeros, which would cost five operations for each layer.
+        started, zeros = dict(cache), {}
         for layer, _ in convolutions:
             entry = cache[layer.path]
             if _reaches_right(layer):
@@ -214,7 +219,7 @@ class HorizontalEvaluation(Evaluation):
 
     @staticmethod
     def end_row(cache: Cache) -> Cache:
-        """The cache for the row below, from that after the last column."""
+        """Converts the cache after the last column of a row to the cache for the next row."""
 
         def end(entry: Tensors) -> Tensors:
             if "above" in entry:
@@ -227,7 +232,7 @@ class HorizontalEvaluation(Evaluation):
 
     @staticmethod
     def of_images(cache: Cache, images: Tensor) -> Cache:
-        """The cache of `end_row` with each image replaced by that at an index."""
+        """Gathers the images with the indices `images` `(batch,)` in a cache of `end_row`."""
         return {
             path: {
                 name: take_images(x, images, axis=2 if name == "above" else 1)
@@ -237,20 +242,20 @@ class HorizontalEvaluation(Evaluation):
         }
 
     def at(self, column: Callable[[int], Tensor], running_columns: int, position: Position) -> None:
-        """Moves to a column: `column` gives the (possibly traced) one at a resolution."""
+        """Moves to a column, whose (possibly traced) index at a resolution is `column(level)`."""
         self._column = column
         self._running = min(self._running_rows, running_columns)
         self.position = position
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
-        """Convolves the window that ends at the new pixel."""
+        """Applies a convolution to the cached neighbors and the new pixel."""
         outputs = self.arithmetic.apply(layer, self._window(layer, x), padded=True)
         if x.shape[1] == 1:
             return outputs
         return ops.reshape(outputs, (-1, x.shape[1], 1, 1, outputs.shape[-1]))
 
     def _window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
-        """The cached neighbors and the new pixel, which the cache remembers: a matrix."""
+        """Returns the cached neighbors and the new pixel as a matrix, and stores the new pixel."""
         if _reaches_right(layer):
             return self._masked_window(layer, x)
         column, entry = self._column(self._levels[layer.path]), self.cache[layer.path]
@@ -264,7 +269,7 @@ class HorizontalEvaluation(Evaluation):
         return ops.concatenate(window, axis=-1)
 
     def remember(self, layer: ShiftedConv2D, x: Tensor) -> None:
-        """Puts `x`, a pixel, into the cache of a convolution whose window it is the center of."""
+        """Stores the pixel `x` in the cache of a masked convolution, at the current column."""
         if not _reaches_right(layer):
             return
         _, columns = layer.kernel_size
@@ -272,7 +277,7 @@ class HorizontalEvaluation(Evaluation):
         entry["row"] = write(entry["row"], self._column(0) + columns // 2, here)
 
     def _masked_window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
-        """The window around the new pixel; the mask ignores later pixels."""
+        """Returns the window around the new pixel; the mask excludes later pixels."""
         self.remember(layer, x)
         rows, columns = layer.kernel_size
         column, entry = self._column(0), self.cache[layer.path]
@@ -286,7 +291,7 @@ class HorizontalEvaluation(Evaluation):
     def descend(
         self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
     ) -> Tensor:
-        """Runs the lower resolutions every other row and column; each time they give 2×2 pixels."""
+        """Evaluates the lower resolutions at every other row and column, for 2×2 pixels."""
         cached = self.cache["below"]
         if level < self._running:
             patch = lower_levels(self.convolve(downsampling, x))
@@ -305,24 +310,24 @@ class HorizontalEvaluation(Evaluation):
 
 
 def take_images(x: Tensor, images: Tensor, axis: int) -> Tensor:
-    """`x` with each image replaced by that at an index; `axis` may hold their candidates too."""
+    """Gathers images along `axis`, which contains images or pairs of image and candidate."""
     before, after = x.shape[:axis], x.shape[axis + 1 :]
-    if 0 in before:  # no row above
+    if 0 in before:  # a kernel of one row caches no rows
         return x
     by_image = ops.reshape(x, (*before, ops.shape(images)[0], -1))
     return ops.reshape(ops.take(by_image, images, axis=axis), (*before, -1, *after))
 
 
 def _reaches_right(layer: ShiftedConv2D) -> bool:
-    """Whether a convolution's window has columns to the right of the pixel."""
+    """Returns whether a convolution's window has columns to the right of the pixel."""
     return layer.padding()[1][1] > 0
 
 
 def as_pixel(x: Tensor) -> Tensor:
-    """`(batch, candidates, channels)` as one pixel, `(batch, candidates, 1, 1, channels)`."""
+    """Reshapes `(batch, candidates, channels)` to `(batch, candidates, 1, 1, channels)`."""
     return ops.reshape(x, (-1, x.shape[1], 1, 1, x.shape[-1]))
 
 
 def columns_first(row: Tensor) -> Tensor:
-    """`(batch, candidates, 1, columns, channels)` as `(columns, batch, candidates, channels)`."""
+    """Moves the columns of `(batch, candidates, 1, columns, channels)` to the first axis."""
     return ops.transpose(row[:, :, 0], (2, 0, 1, 3))

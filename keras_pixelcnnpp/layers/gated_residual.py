@@ -1,4 +1,4 @@
-"""Gated residual blocks, and the stack of them that goes down to low resolutions and up again."""
+"""Gated residual blocks, and the U-shaped stack of blocks over several resolutions."""
 
 import itertools
 from collections.abc import Sequence
@@ -26,15 +26,16 @@ from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
 class SharedDropout(keras.layers.Layer):
     """Elementwise dropout with one mask for all candidate labels of an image.
 
-    Independent masks would add a noise between the candidates that drowns the difference which
-    the labels make.
+    Independent masks would add noise between the candidates that is larger than the differences
+    caused by the labels.
 
     Args:
-        rate: Float in [0, 1), the share of elements set to zero, rounded to a multiple of 1/256.
-        seed: Optional integer.
+        rate: Float in [0, 1), fraction of elements to set to zero, rounded to a multiple of 1/256.
+        seed: Optional integer, random seed.
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Input shape: `(batch, candidates, ...)`, floats; the output has the same.
+    Input shape: `(batch, candidates, ...)`, floats.
+    Output shape: Same as the input shape.
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
@@ -52,8 +53,8 @@ class SharedDropout(keras.layers.Layer):
         return x * (kept * (256 / (256 - self._dropped_bytes)))
 
     def random_bytes(self, shape: Shape) -> Tensor:
-        """The random bytes for an input of this shape, uint8 `(batch, 1, ...)`."""
-        # A random byte decides as well as a random float does, and costs a quarter of it.
+        """Returns random bytes for an input of this shape, uint8 `(batch, 1, ...)`."""
+        # A random byte suffices for each element, and costs a quarter of a random float.
         words = keras.random.randint(
             (shape[0], 1, *shape[2:-1], -(-shape[-1] // 4)),
             -(2**31),
@@ -67,7 +68,7 @@ class SharedDropout(keras.layers.Layer):
         return input_shape
 
 
-# To a lower resolution, or within one, and back.
+# Convolutions within a resolution or to a lower one, and their transposes.
 _SHIFTED_AND_BACK = {
     "down": (DownShiftedConv2D, DownShiftedConv2DTranspose),
     "down_right": (DownRightShiftedConv2D, DownRightShiftedConv2DTranspose),
@@ -76,7 +77,7 @@ _SHIFTED_AND_BACK = {
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class GatedResidualBlock(keras.layers.Layer):
-    """Gated residual block with an optional shortcut, link to the other stack, and label.
+    """Gated residual block with optional shortcut, link to the other stack, and conditioning.
 
         hidden = conv(concat_elu(x)) + dense(concat_elu(shortcut)) + link
         a, b   = split(conv(dropout(concat_elu(condition(hidden)))))
@@ -84,24 +85,24 @@ class GatedResidualBlock(keras.layers.Layer):
 
     Args:
         filters: Integer, number of channels of input and output.
-        shift: `"down"` or `"down_right"`, which shifted convolution to use.
+        shift: `"down"` or `"down_right"`, the kind of shifted convolution.
         dropout_rate: Float in [0, 1).
-        conditioning: Names of the label strategies, joined by `+`; those that act in a block
-            are used.
-        num_classes: Integer, number of classes (0 for none).
+        conditioning: Names of conditioning strategies, joined by `+`, or `"none"`. The block
+            applies the strategies whose place is `hidden` or `gate`.
+        num_classes: Integer, number of classes, or 0 for an unconditional block.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         x: Features `(batch, candidates, height, width, filters)`.
-        shortcut: Optional features of the same height and width, any channels.
-        link: Optional projection of the other stack, of the shape of `x`.
+        shortcut: Optional features of the same height and width, with any number of channels.
+        link: Optional projected features of the other stack, with the shape of `x`.
         labels: Optional int tensor `(batch, candidates)`.
-        evaluation: How layers are applied and convolutions see their neighbors: on a whole image
-            by default; the incremental sampler passes a window into its caches.
+        evaluation: `Evaluation` that applies the layers. The default evaluates whole images.
         training: Boolean, whether dropout is active.
 
     Returns:
-        Features of the shape of `x`, with the candidates of `labels` where they enter.
+        Features with the shape of `x`. If the block uses the label, they have one candidate for
+        each column of `labels`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -138,7 +139,7 @@ class GatedResidualBlock(keras.layers.Layer):
         self.shortcut_dense: WeightNormalizedDense | None = None
         self.hidden_conditioning = conditioned("hidden")
         self.dropout = SharedDropout(dropout_rate, name="dropout", dtype=dtype)
-        # Starts near the identity: a deep stack of blocks then starts as a shallow one.
+        # Small, so that each block is near the identity at first, as in a shallow network.
         self.gate_conv = convolution(2 * filters, initial_scale=0.1, name="gate_conv", dtype=dtype)
         self.gate_conditioning = conditioned("gate")
 
@@ -184,21 +185,31 @@ class GatedResidualBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class ResidualStack(keras.layers.Layer):
-    """One stack of PixelCNN++: a U of gated residual blocks over several resolutions.
+    """U-shaped stack of gated residual blocks over several resolutions.
 
-    On the way down, each resolution has its `num_blocks` blocks; on the way up, as many at the
-    lowest and one more at the others, each with a shortcut from the corresponding block on the way
-    down. The vertical stack has `shift="down"`, the horizontal stack `shift="down_right"`.
+    Each resolution has `num_blocks` blocks on the way down. On the way up, the lowest resolution
+    has the same number of blocks and the others have one more. Each block on the way up has a
+    shortcut from the corresponding features on the way down.
 
-    Arguments are those of `GatedResidualBlock`, `filters` and the number of blocks for each
-    resolution, highest first. `conditioned_blocks` is `"all"`, or `"up"`: on the way up only. What
-    comes before is then the same for all candidate labels, and computed once for them.
+    Args:
+        filters: Sequence of integers, channels at each resolution, highest resolution first.
+        num_blocks: Sequence of integers, number of blocks at each resolution.
+        shift: `"down"` for the vertical stack, `"down_right"` for the horizontal stack.
+        dropout_rate: Float in [0, 1).
+        conditioning: Names of conditioning strategies, joined by `+`, or `"none"`.
+        num_classes: Integer, number of classes, or 0 for an unconditional stack.
+        conditioned_blocks: `"all"`, or `"up"` to condition only the blocks on the way up. The way
+            down is then computed once for all candidate labels.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
-    It is called with the features after the stem, and with `links`, a mapping from a block's name
-    to a projection of the other stack, or `None`.
+    Call arguments:
+        x: Features after the stem, `(batch, candidates, height, width, filters[0])`.
+        links: Optional dict from the name of a block to projected features of the other stack.
+        labels, evaluation, training: See `GatedResidualBlock`.
 
     Returns:
-        The output of every block by its name, in order; the last is the stack's result.
+        Dict from the name of each block to its output, in the order of evaluation. The last output
+        is the result of the stack.
 
     Reference:
         Salimans et al. 2017, PixelCNN++, figure 2.
@@ -254,13 +265,13 @@ class ResidualStack(keras.layers.Layer):
         ]
 
     def blocks(self) -> list[GatedResidualBlock]:
-        """All blocks, in the order in which they run."""
+        """Returns all blocks in the order of evaluation."""
         down = [block for level in self.down_blocks for block in level]
         up = [block for level in reversed(self.up_blocks) for block in level]
         return down + up
 
     def convolutions(self) -> Convolutions:
-        """Pairs of each shifted convolution and its resolution."""
+        """Returns pairs of each shifted convolution and its resolution."""
         levels = range(len(self.filters))
         inside_blocks = [
             (convolution, level)

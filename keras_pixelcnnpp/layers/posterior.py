@@ -13,9 +13,9 @@ from keras_pixelcnnpp.checks import require_integer
 
 
 def log_marginal(log_likelihood: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """Log p(x) = log of the mean of p(x | y) over equally likely classes.
+    """Returns log p(x), the log of the mean of p(x | y) over equally likely classes, in nats.
 
-    Of log p(x | y) `(batch, num_classes)`: a tensor, or an array, which is summed in float64.
+    `log_likelihood` is log p(x | y), `(batch, num_classes)`. Arrays are summed in float64.
     """
     num_classes = log_likelihood.shape[1]
     if isinstance(log_likelihood, np.ndarray):
@@ -25,24 +25,24 @@ def log_marginal(log_likelihood: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class LabelPosterior(keras.layers.Layer):
-    """Turns log p(x | y) into the logits of p(y | x).
+    """Computes the logits of p(y | x) from log p(x | y).
 
         logit_y = logit_scale * log p(x | y) + class_bias_y
 
-    With a scale of 1 and biases of 0 (nothing learned) that is Bayes' rule with equally likely
-    classes; biases are log-priors. A learned scale corrects that thousands of sub-pixels
-    count as independent evidence, and raw differences of many nats make the cross-entropy swing.
+    A scale of 1 and biases of 0 give Bayes' rule with equally likely classes; biases are
+    log-priors. A learned scale corrects overconfidence: the likelihoods of thousands of sub-pixels
+    differ by many nats, which would also make the cross-entropy unstable.
 
     Args:
         num_classes: Integer, number of classes.
-        initial_logit_scale: Float > 0, factor per nat at first.
-        learn_logit_scale: Boolean.
-        learn_class_bias: Boolean.
+        initial_logit_scale: Float > 0, initial factor per nat.
+        learn_logit_scale: Boolean, whether the scale is trainable.
+        learn_class_bias: Boolean, whether the class biases are trainable.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         log_likelihood: Float tensor `(batch, K)`, nats.
-        labels: Int tensor `(batch, K)`, the candidates. `None`: they are all classes, in order.
+        labels: Int tensor `(batch, K)`, the candidate labels, or `None` for all classes in order.
 
     Returns:
         Logits `(batch, K)`, float32.
@@ -66,7 +66,7 @@ class LabelPosterior(keras.layers.Layer):
         learn_class_bias: bool = False,
         **kwargs: Any,
     ):
-        # In float32 under every policy: raw differences are of hundreds of nats.
+        # float32 under every policy, because likelihoods differ by hundreds of nats.
         super().__init__(**{**kwargs, "dtype": "float32"})
         require_integer("num_classes", num_classes)
         self.num_classes = num_classes
@@ -95,11 +95,11 @@ class LabelPosterior(keras.layers.Layer):
         return ops.exp(self.log_logit_scale) * log_likelihood + class_bias
 
     def probabilities(self, log_likelihood: np.ndarray) -> np.ndarray:
-        """Posterior over all classes, `(..., num_classes)`, from and as a NumPy array."""
+        """Returns p(y | x) over all classes; both are NumPy arrays `(..., num_classes)`."""
         return softmax(self.class_logits(log_likelihood), axis=-1)
 
     def class_logits(self, log_likelihood: np.ndarray) -> np.ndarray:
-        """The logits over all classes, from and as a NumPy array `(..., num_classes)`."""
-        # In NumPy: JAX would compile it again for each number of images.
+        """Returns the logits over all classes; both are NumPy arrays `(..., num_classes)`."""
+        # Computed in NumPy, because JAX would compile it for each number of images.
         logit_scale = np.exp(ops.convert_to_numpy(self.log_logit_scale))
         return logit_scale * log_likelihood + ops.convert_to_numpy(self.class_bias)

@@ -1,1 +1,1 @@
-"""The models: PixelCNN++ and the CNN to compare it with."""
+"""The models: PixelCNN++, Gated PixelCNN, PixelCNN, and a CNN classifier as a baseline."""

@@ -1,4 +1,4 @@
-"""The models of the family by name, and loading one from a `.keras` file that is not trusted."""
+"""The autoregressive models by name, and safe loading of models from untrusted `.keras` files."""
 
 import json
 from pathlib import Path
@@ -15,49 +15,48 @@ from keras_pixelcnnpp.presets import OF_THE_NETWORK, copy_weights
 
 NETWORKS = {model.network_name: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
 
-# Bytes; the configuration of a model has some hundred.
+# Upper bound of the size of a configuration, which usually has a few hundred bytes.
 _MAX_CONFIG_BYTES = 1 << 20
 
 
 def load_trained_model(path: str | Path, kind: type = AutoregressiveModel) -> ImageModel:
-    """Loads a model that this package saved, without its optimizer, and nothing else.
+    """Loads a model that this package saved, without its optimizer.
 
-    Keras's safe mode refuses archives that carry code (a `Lambda` layer) and archives that unpack
-    to far more than their size.
+    Other classes are rejected. Keras's safe mode rejects archives that contain code (a `Lambda`
+    layer) or unpack to much more than their size.
 
     Args:
         path: The `.keras` file.
-        kind: `AutoregressiveModel`, whichever of the family it is, or `BaselineCNN`.
+        kind: Expected base class, `AutoregressiveModel` or `BaselineCNN`.
 
     Raises:
-        UserError: If the file is damaged, unsafe, or holds another kind of model; one line that
-            names it.
+        UserError: If the file is damaged or unsafe, or contains another kind of model.
     """
-    # A damaged archive fails in the zip, JSON, HDF5 reader or in a constructor.
+    # A damaged archive fails in the reader for zip, JSON or HDF5, or in a constructor.
     with as_user_error(f"{path} cannot be loaded as a model"):
         _require_class(path, kind)
-        # The default, written out: only `keras.config.enable_unsafe_deserialization` lifts it.
+        # Explicit, so that only `keras.config.enable_unsafe_deserialization` disables safe mode.
         return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
 def _require_class(path: str | Path, kind: type) -> None:
-    """Refuses an archive of another class by its name, before anything is made of its content."""
+    """Raises an error for an archive of another class, before its content is deserialized."""
     with ZipFile(path) as archive, archive.open("config.json") as file:
         config = json.loads(file.read(_MAX_CONFIG_BYTES))
     name = config["class_name"]
     found = keras.saving.get_registered_object(config["registered_name"])
-    # For some names, such as "function", Keras doesn't look at the registered one.
+    # For some class names, such as "function", Keras ignores the registered name.
     if not (isinstance(found, type) and issubclass(found, kind) and found.__name__ == name):
         expected = "PixelCNN" if kind is AutoregressiveModel else kind.__name__
-        raise TypeError(f"it holds a {name}, not a {expected}")
+        raise TypeError(f"it contains a {name}, not a {expected}")
 
 
 def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
-    """Gives a built model the weights of a trained one, its logit scale and class biases included.
+    """Copies all weights of a trained model, also logit scale and class biases, into `model`.
 
-    `source` is a preset with weights, by name or folder, a `.keras` file or the folder of a run.
+    `source` is a preset with weights (its name or folder), a `.keras` file, or the folder of a run.
     """
-    if (Path(source) / "model.keras").is_file():  # of a run
+    if (Path(source) / "model.keras").is_file():  # the folder of a run
         source = str(Path(source) / "model.keras")
     if Path(source).is_file():
         trained = load_trained_model(source)
@@ -72,7 +71,8 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
             )
     if trained.class_names != model.class_names:
         print(
-            f"Note: the classes of {source} ({', '.join(trained.class_names)}) stand, in "
-            f"this order, for those to be trained: {', '.join(model.class_names)}."
+            f"Note: the class names differ. The classes of {source} "
+            f"({', '.join(trained.class_names)}) are used, in this order, for: "
+            f"{', '.join(model.class_names)}."
         )
     copy_weights(trained, model)

@@ -1,4 +1,4 @@
-"""What every model of the family does: fit, score, classify, sample, complete, compress."""
+"""Base class of the autoregressive models: fit, score, classify, sample, complete, compress."""
 
 import functools
 import types
@@ -46,12 +46,12 @@ from keras_pixelcnnpp.models.scoring import (
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
-# Images for the data-dependent initialization: more would not steady the statistics.
+# Images for the data-dependent initialization. The statistics are stable with this number.
 MAX_INITIAL_IMAGES = 128
 
 
 class _Presets:
-    """The presets of a class, as an attribute of it."""
+    """Class attribute that lists the presets of a class and its subclasses."""
 
     def __get__(self, model: object, kind: type) -> dict[str, dict]:
         presets = {name: Preset(name) for name in preset_names()}
@@ -59,28 +59,28 @@ class _Presets:
 
 
 class AutoregressiveModel(ImageModel):
-    """p(x | y) as a product over pixels: a causal network and a distribution of one pixel.
+    """Base class of the autoregressive models of p(x | y), a product over pixels.
 
-    A subclass creates its network, an `AutoregressiveNetwork`, in `make_network`. The methods that
-    take and return arrays check their inputs and work in batches. Several threads may
-    sample, score and classify with these methods of one model, but not while it is trained,
-    evaluated, or asked to `predict`.
+    A model combines a causal network and a distribution of one pixel. Subclasses create their
+    network, an `AutoregressiveNetwork`, in `make_network`. Methods that take and return NumPy
+    arrays check their inputs and work in batches. Several threads may sample, score and classify
+    with these methods of one model, but not during its `fit`, `evaluate` or `predict`.
 
-    The arguments are described in `PixelCNNPlusPlus`.
+    The arguments are documented in `PixelCNNPlusPlus`.
 
     Attributes:
-        presets: Dict of the class's presets: for each name, the content of its `metadata.json`,
-            such as a `"description"`.
+        presets: Dict from the names of the class's presets to the content of their
+            `metadata.json`, such as a `"description"`.
     """
 
-    network_name: str | None = None  # the name by which commands know a subclass
+    network_name: str | None = None  # value of the option `network` of the commands
     presets = _Presets()
-    _title: str | None = None  # the name by which people know a subclass
+    _title: str | None = None  # name in reports
     _default_conditioning = "bias"
-    # Whether a softmax's sub-pixels depend on each other by tables: the network computes them all
-    # at once.
+    # Whether a categorical head models the dependence of the sub-pixels of a pixel by tables, as it
+    # must if the network computes them all at once.
     _head_has_tables = True
-    train_step: Callable  # Keras's, of which a model makes others to compile them again
+    train_step: Callable  # Keras's methods, which are replaced to be compiled again
     test_step: Callable
     _lowest_label = -1
 
@@ -120,14 +120,14 @@ class AutoregressiveModel(ImageModel):
             require_number("initial_logit_scale", initial_logit_scale, "(0, inf)")
         if unlabeled_weight and not conditional:
             raise UserError(
-                "Invalid value for argument `unlabeled_weight`. It is for two classes or more. "
-                f"Received: unlabeled_weight={unlabeled_weight}, num_classes={num_classes}"
+                "Invalid value for argument `unlabeled_weight`. Expected 0 for fewer than two "
+                f"classes. Received: unlabeled_weight={unlabeled_weight}, num_classes={num_classes}"
             )
         if num_candidates is not None:
             require_integer("num_candidates", num_candidates, low=2)
         if unlabeled_weight and num_candidates is not None and num_candidates < num_classes:
             raise UserError(
-                "Invalid value for argument `unlabeled_weight`. Images without a label need all "
+                "Invalid value for argument `unlabeled_weight`. Unlabeled images need all "
                 f"{num_classes} classes as candidates. Received: "
                 f"unlabeled_weight={unlabeled_weight}, num_candidates={num_candidates}"
             )
@@ -150,16 +150,16 @@ class AutoregressiveModel(ImageModel):
         self.distribution = make_head(
             head, channels, self.num_levels, self.num_mixtures, self._head_has_tables
         )
-        # Compiled functions, by what they were compiled for. In a namespace: Keras tracks the
-        # models in a dict, and saves them with this one.
+        # Compiled functions by their settings. In a namespace, because Keras would track and save
+        # models inside a dict.
         self._compiled_functions = types.SimpleNamespace(
             scorers={}, samplers={}, coders={}, training={}, network=None
         )
         self._likelihood_only = False
         self._label_loss_weight = plain(label_loss_weight)
-        # In this order: checkpoints number the variables.
+        # The order must not change, because checkpoints number the variables.
         self.network = self.make_network()
-        # By likelihood alone they get no gradients. Not left out: `label_loss_weight` may change.
+        # Also with `label_loss_weight=0`, which gives no gradients, because it may change later.
         self.posterior = LabelPosterior(
             max(self.num_classes, 1),
             self.initial_logit_scale or (0.1 if self.label_loss_weight else 1.0),
@@ -175,7 +175,7 @@ class AutoregressiveModel(ImageModel):
         self.build((None, *self.image_shape))
 
     def make_network(self) -> AutoregressiveNetwork:
-        """Creates the network, once the arguments of this class are attributes."""
+        """Creates the network. The constructor calls it after setting its attributes."""
         raise NotImplementedError
 
     def build(self, input_shape: Any) -> None:
@@ -193,22 +193,22 @@ class AutoregressiveModel(ImageModel):
 
     @property
     def dimensions(self) -> int:
-        """Number of sub-pixels of an image, the divisor of bits per dimension."""
+        """Number of sub-pixels of an image, `height * width * channels`."""
         return int(np.prod(self.image_shape))
 
     @property
     def logit_scale(self) -> float:
-        """The factor α of the posterior softmax(α · log p(x | y) + b)."""
+        """Factor α of the posterior softmax(α · log p(x | y) + b)."""
         return float(np.exp(ops.convert_to_numpy(self.posterior.log_logit_scale)))
 
     @property
     def class_bias(self) -> np.ndarray:
-        """The biases b of the posterior, float32 `(num_classes,)`."""
+        """Biases b of the posterior softmax(α · log p(x | y) + b), float32 `(num_classes,)`."""
         return ops.convert_to_numpy(self.posterior.class_bias)[: self.num_classes]
 
     @property
     def label_loss_weight(self) -> float:
-        """Weight of the cross-entropy in the loss. Steps that are compiled follow a change."""
+        """Weight of the cross-entropy in the loss. It may be changed after `compile`."""
         return self._label_loss_weight
 
     @label_loss_weight.setter
@@ -225,23 +225,23 @@ class AutoregressiveModel(ImageModel):
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         self.require_images(images)
         if training:
-            return images  # the loss needs the label, and evaluates the network itself
+            return images  # `compute_loss` evaluates the network, because it knows the labels
         if not self.num_classes:
             return self.class_log_likelihood_tensor(images)[:, 0]
         found = self.posterior_tensors(images)
         last_output.set((found["probabilities"], found["log_likelihood"]))
         return found["probabilities"]
 
-    # The likelihood, as tensors
+    # Likelihoods of tensors
 
     def pixel_parameters(
         self, images: Tensor, labels: Tensor | None = None, training: bool = False
     ) -> Tensor:
-        """Parameters of the distribution of each pixel, given the pixels before it and a label.
+        """Computes the parameters of each pixel's distribution, given earlier pixels and a label.
 
         Args:
             images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
-            labels: Int tensor `(batch, K)`, candidates for the label of each image; `None` for an
+            labels: Int tensor `(batch, K)`, candidate labels of each image, or `None` for an
                 unconditional model.
             training: Boolean, whether dropout is active.
 
@@ -259,12 +259,14 @@ class AutoregressiveModel(ImageModel):
     def pixel_log_likelihood(
         self, images: Tensor, labels: Tensor | None = None, training: bool = False
     ) -> Tensor:
-        """Log-likelihood of each pixel given the pixels before it, under candidate labels.
+        """Computes the log-likelihood of each pixel given earlier pixels and candidate labels.
 
         Args:
-            images: As in `pixel_parameters`. An image with a value out of range gives NaN.
-            labels: As in `pixel_parameters`.
-            training: As in `pixel_parameters`.
+            images: Integer tensor `(batch, height, width, channels)`, 0 to 255. Images with values
+                out of range give NaN.
+            labels: Int tensor `(batch, K)`, candidate labels of each image, or `None` for an
+                unconditional model.
+            training: Boolean, whether dropout is active.
 
         Returns:
             Float32 tensor `(batch, K, height, width)`, nats; K is 1 for an unconditional model.
@@ -276,16 +278,16 @@ class AutoregressiveModel(ImageModel):
     def log_likelihood(
         self, images: Tensor, labels: Tensor | None = None, training: bool = False
     ) -> Tensor:
-        """Sum of `pixel_log_likelihood` over each image: a float32 tensor `(batch, K)`, nats."""
+        """Sums `pixel_log_likelihood` over the pixels: float32 tensor `(batch, K)`, nats."""
         return ops.sum(self.pixel_log_likelihood(images, labels, training), axis=(2, 3))
 
     def class_log_likelihood_tensor(self, images: Tensor) -> Tensor:
-        """Log-likelihood of images under every class, some images at a time to bound the memory.
+        """Computes the log-likelihood of images under every class, in parts to bound the memory.
 
-        A batch whose size TensorFlow doesn't know while it traces is taken for one of 32 images.
+        If the batch size is unknown when TensorFlow traces the function, 32 is assumed.
 
         Args:
-            images: As in `pixel_parameters`.
+            images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
 
         Returns:
             Float32 tensor `(batch, num_classes)`, nats; `(batch, 1)` for an unconditional model.
@@ -293,7 +295,7 @@ class AutoregressiveModel(ImageModel):
         return class_scores(self, images)
 
     def _compiled_network(self) -> Callable | None:
-        """What torch compiles if asked to with `jit_compile=True`; else `None`."""
+        """Returns the network for torch's compiler with `jit_compile=True`, else `None`."""
         wanted = keras.backend.backend() == "torch" and self.jit_compile
         if not wanted or is_initializing():
             return None
@@ -304,17 +306,17 @@ class AutoregressiveModel(ImageModel):
         return self._compiled_functions.network
 
     def _should_torch_compile(self) -> bool:
-        return False  # Keras's whole step, in which its compiler finds breaks only
+        return False  # torch's compiler finds only graph breaks in Keras's step
 
     def posterior_tensors(self, images: Tensor) -> Tensors:
         """Scores and classifies a batch.
 
         Args:
-            images: As in `pixel_parameters`.
+            images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
 
         Returns:
-            Dict of tensors: `"log_likelihood"` and `"probabilities"`, `(batch, num_classes)`, and
-            `"bits_per_dim"` of p(x), `(batch,)`.
+            Dict of float32 tensors: `"log_likelihood"`, nats, and `"probabilities"`, both `(batch,
+            num_classes)`, and `"bits_per_dim"` of p(x), `(batch,)`.
         """
         log_likelihood = self.class_log_likelihood_tensor(images)
         return {
@@ -326,43 +328,45 @@ class AutoregressiveModel(ImageModel):
     # Training
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """Configures training as `keras.Model.compile`; the loss is the model's own.
+        """Configures training, like `keras.Model.compile`, with the model's own loss.
 
         Args:
             optimizer: An optimizer, or its name.
-            loss: Not to be given, nor are `loss_weights`.
+            loss: Must be `None`, like `loss_weights`.
             **kwargs: Other arguments of `keras.Model.compile`. `metrics` and `weighted_metrics`
-                compare the labels with the probabilities `(batch, num_classes)`; the labels are
-                integers for Keras's sparse metrics, else one-hot, so the two kinds can't be mixed.
-                They are measured by `evaluate` and in validation, not in training, which does not
-                compute the probabilities of all classes.
+                receive labels and probabilities `(batch, num_classes)`. The labels are integers for
+                Keras's sparse metrics and one-hot for other metrics, so the two kinds can't be
+                mixed. These metrics are computed by `evaluate` and in validation. Training omits
+                them, because it does not compute the probabilities of all classes.
 
         Raises:
-            ValueError: If a loss is given.
+            ValueError: If `loss` or `loss_weights` is not `None`.
         """
         for name, value in {"loss": loss, "loss_weights": kwargs.get("loss_weights")}.items():
             if value is not None:
                 raise UserError(
-                    f"Invalid argument `{name}`. {type(self).__name__} brings its own loss, bits "
-                    f"per dimension of the images: leave it out. Received: {name}={value!r}"
+                    f"Invalid argument `{name}`. {type(self).__name__} defines its own loss, based "
+                    f"on bits per dimension. Expected None. Received: {name}={value!r}"
                 )
         super().compile(optimizer, **kwargs)
         self._compiled_functions.training.clear()
 
     def initialize(self, images: np.ndarray, labels: ArrayLike | None = None) -> None:
-        """Sets gains and biases from one batch of data (weight normalization), before training.
+        """Initializes gains and biases of weight-normalized layers from one batch of data.
+
+        `fit` does this for its first batch.
 
         Args:
-            images: uint8 `(batch, height, width, channels)`.
-            labels: Int `(batch,)`; -1 where there is none.
+            images: uint8 array `(batch, height, width, channels)`.
+            labels: Int array `(batch,)`. With `unlabeled_weight` > 0, -1 marks unlabeled images.
 
         Raises:
-            ValueError: If that was done before, or images or labels don't fit the model.
+            ValueError: If the model is already initialized, or images or labels don't fit it.
         """
         images, labels = self._checked(images, labels, "initialize", self._lowest_training_label)
         if self._initialized.numpy():
-            raise UserError("The model has been initialized: that would overwrite what it learned")
-        # Class 0 stands for -1, no label: gains and biases hardly depend on it.
+            raise UserError("The model is already initialized, and may have been trained")
+        # Unlabeled images get class 0, because gains and biases hardly depend on the label.
         labels = ops.convert_to_tensor(np.maximum(labels, 0)[:, None])
         with data_dependent_initialization():
             labels = labels if self.num_classes else None
@@ -374,10 +378,10 @@ class AutoregressiveModel(ImageModel):
         return -1 if self.unlabeled_weight else 0
 
     def _before_training(self, x: Any, y: Any) -> Any:
-        if self._initialized.numpy():  # int() fails for a variable of tf.distribute
+        if self._initialized.numpy():  # int() fails for variables of `tf.distribute`
             return x
         if hasattr(x, "shape"):
-            # At random, since arrays often lie sorted by class.
+            # A random choice, because arrays are often sorted by class.
             rows = np.random.default_rng(0).permutation(len(x))[:MAX_INITIAL_IMAGES]
             self.initialize(x[rows], y[rows])
             return x
@@ -391,11 +395,11 @@ class AutoregressiveModel(ImageModel):
         self._set_likelihood_only(False)
 
     def _set_likelihood_only(self, alone: bool) -> None:
-        """Leaves the cross-entropy out, as the callback `LikelihoodFirst` asks."""
+        """Removes the cross-entropy from the loss, or restores it, for `LikelihoodFirst`."""
         if self._likelihood_only == alone:
             return
         self._likelihood_only = alone
-        # Each of the two losses keeps its compiled step.
+        # The compiled steps of both losses are kept.
         steps = self._compiled_functions.training
         steps[not alone] = self.train_function
         if alone in steps:
@@ -404,18 +408,18 @@ class AutoregressiveModel(ImageModel):
             self._new_train_function()
 
     def _new_train_function(self) -> None:
-        # JAX takes equal methods for one function, which it has traced already.
+        # A new object, because JAX would reuse the trace of an equal method.
         self.train_step = functools.partial(type(self).train_step, self)
         self.make_train_function(force=True)
 
     @property
     def _compares_labels(self) -> bool:
-        """Whether training scores an image under several labels."""
+        """Whether training evaluates each image under several labels."""
         return self.num_classes > 1 and max(self.label_loss_weight, self.unlabeled_weight) > 0
 
     @property
     def _num_candidates(self) -> int:
-        """How many labels training compares for each image."""
+        """Number of candidate labels of each image in training."""
         count = self.num_candidates or (self.num_classes if self.unlabeled_weight else 10)
         return min(count, self.num_classes)
 
@@ -427,26 +431,26 @@ class AutoregressiveModel(ImageModel):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """The loss of a batch, see the class: a scalar.
+        """Computes the scalar loss of a batch, which `PixelCNNPlusPlus` defines.
 
         Args:
-            x: Images, an integer tensor `(batch, height, width, channels)`.
-            y: Labels, an int tensor `(batch,)`. One that is no class makes the loss NaN.
-            y_pred: The output of a call.
+            x: Integer tensor `(batch, height, width, channels)`, images.
+            y: Int tensor `(batch,)`, labels. A label that is out of range makes the loss NaN.
+            y_pred: The output of `call`.
             sample_weight: Float tensor `(batch,)`, or `None`.
-            training: Boolean. Training compares the candidates, evaluation all classes.
+            training: Boolean. Training compares candidate labels, evaluation all classes.
         """
         return batch_loss(self, x, y, y_pred, sample_weight, training)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Metrics as `keras.Model.compute_metrics`; in training, those of the loss alone.
+        """Computes metrics like `keras.Model.compute_metrics`; in training, only those of the loss.
 
-        If training compares only some of the classes, its accuracy and cross-entropy are called
+        If training compares only a part of the classes, accuracy and cross-entropy are named
         `candidate_accuracy` and `candidate_cross_entropy`.
         """
-        if len(y_pred.shape) < 4:  # in training, it is the images
+        if len(y_pred.shape) < 4:  # in training, `y_pred` is the images
             return super().compute_metrics(x, y, y_pred, sample_weight)
         results = {
             metric.name: metric.result()
@@ -467,14 +471,14 @@ class AutoregressiveModel(ImageModel):
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> np.ndarray:
-        """Log-likelihood log p(x | y) of each image under its label.
+        """Returns the log-likelihood log p(x | y) of each image under its label.
 
         Args:
-            images: uint8 `(N, height, width, channels)`.
-            labels: Int `(N,)`, or names of classes; -1 gives log p(x), the logarithm of the mean of
-                p(x | y) over the classes. `None` for an unconditional model.
-            batch_size: Integer, images at a time.
-            verbose: As in `keras.Model.predict`.
+            images: uint8 array `(N, height, width, channels)`.
+            labels: Int array `(N,)`, or class names. -1 gives log p(x), the logarithm of the mean
+                of p(x | y) over the classes. `None` for an unconditional model.
+            batch_size: Integer, number of images per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
 
         Returns:
             Float32 array `(N,)`, nats.
@@ -495,11 +499,11 @@ class AutoregressiveModel(ImageModel):
     def _checked_labels(
         self, labels: ArrayLike | None, count: int, lowest: int = -1
     ) -> np.ndarray | None:
-        """Labels of a call, or one for all, as int32 `(count,)`; `None` if there are no classes."""
+        """Returns labels as int32 `(count,)`, or `None` for an unconditional model."""
         if self.num_classes:
             return checked_labels(labels, count, self.num_classes, self.class_names, lowest)
         if labels is not None:
-            raise invalid_argument("labels", labels, "None, as the model is unconditional")
+            raise invalid_argument("labels", labels, "None, because the model is unconditional")
         return None
 
     def class_log_likelihoods(
@@ -512,32 +516,33 @@ class AutoregressiveModel(ImageModel):
         seed: int = 0,
         standard_error: bool = False,
     ) -> np.ndarray | Any:
-        """Log-likelihood log p(x | y) of each image, or of a part of it, under every class.
+        """Returns the log-likelihood log p(x | y) of images, or of parts of them, for each class.
 
-        The likelihood of a part in which an unknown pixel precedes a known one, in raster order, is
-        estimated by sequential Monte Carlo: `num_particles` images are sampled for each image and
-        class, weighed by the probability of each known pixel, and resampled after a row if the
-        weights have become too unequal. The estimate of p (not of log p) is unbiased. All other
-        likelihoods are exact.
+        If an unknown pixel precedes a known pixel in raster order, the likelihood is estimated by
+        sequential Monte Carlo: `num_particles` images are sampled for each image and class,
+        weighted by the probability of each known pixel, and resampled after a row if the effective
+        sample size is small. The estimate of p, though not of log p, is unbiased. In all other
+        cases, the likelihood is exact.
 
         Args:
-            images: uint8 `(N, height, width, channels)`.
-            batch_size: Integer, images (or particles) at a time.
-            verbose: As in `keras.Model.predict`.
-            observed: Which part is known: an integer, the number of first rows, or a sequence of M
-                of these, all from one pass; or a boolean mask `(height, width)` or `(N, height,
-                width)`. `None` for the whole image. Other pixels make no difference.
-            num_particles: Integer, particles of each image and class where they are needed.
-            seed: Integer >= 0, determines the particles.
+            images: uint8 array `(N, height, width, channels)`.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
+            observed: The known part of each image: an integer, the number of known rows from the
+                top; a sequence of M such integers, which are evaluated in one pass; or a boolean
+                mask `(height, width)` or `(N, height, width)`, true for known pixels. `None` for
+                whole images. Unknown pixels are ignored.
+            num_particles: Integer, number of particles for each image and class.
+            seed: Integer >= 0, random seed of the particles.
             standard_error: Boolean, whether to return a pair: the logarithm of the mean of 8
-                independent estimates, and its standard error, 0 where it is exact. With particles,
-                this takes 8 times as long.
+                independent estimates, and its standard error. Exact likelihoods have the error 0;
+                estimates take 8 times as long.
 
         Returns:
             Float32 array `(N, num_classes)`, nats; `(N, M, num_classes)` for a sequence.
 
         Raises:
-            ValueError: If the images don't fit the model, or there are no such rows.
+            ValueError: If the images don't fit the model, or `observed` is out of range.
 
         Reference:
             Doucet & Johansen 2011, A Tutorial on Particle Filtering and Smoothing.
@@ -554,7 +559,7 @@ class AutoregressiveModel(ImageModel):
 
     def _require_classes(self) -> None:
         if not self.num_classes:
-            raise UserError("This model has no classes to compare")
+            raise UserError("Expected a class-conditional model. Received: num_classes=0")
 
     def class_probabilities(
         self,
@@ -565,19 +570,18 @@ class AutoregressiveModel(ImageModel):
         num_particles: int = 64,
         seed: int = 0,
     ) -> np.ndarray:
-        """Posterior p(y | x) by Bayes' rule, of the whole image or of a part of it.
+        """Returns the posterior p(y | x) by Bayes' rule, given whole images or parts of them.
 
-        The logit scale and the class biases, where training learned some, are those of whole
-        images, so the posterior of parts may be badly calibrated; if nothing is known, it is the
-        softmax of the class biases.
+        Logit scale and class biases are learned from whole images, so the posterior given a part
+        may be poorly calibrated. If nothing is known, it is the softmax of the class biases.
 
         Args:
-            images: As in `class_log_likelihoods`.
-            batch_size: As in `class_log_likelihoods`.
-            verbose: As in `class_log_likelihoods`.
-            observed: As in `class_log_likelihoods`.
-            num_particles: As in `class_log_likelihoods`.
-            seed: As in `class_log_likelihoods`.
+            images: uint8 array `(N, height, width, channels)`.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
+            observed: The known part of each image, in any form that `class_log_likelihoods` takes.
+            num_particles: Integer, number of particles for each image and class.
+            seed: Integer >= 0, random seed of the particles.
 
         Returns:
             Float32 array `(N, num_classes)`; `(N, M, num_classes)` for a sequence.
@@ -585,9 +589,9 @@ class AutoregressiveModel(ImageModel):
         Example:
 
         ```python
-        model.class_probabilities(images, observed=8)                     # of the first 8 rows
-        model.class_probabilities(images, observed=range(height + 1))     # from one pass
-        model.class_probabilities(images, observed=mask)                  # of any pixels
+        model.class_probabilities(images, observed=8)                     # given the first 8 rows
+        model.class_probabilities(images, observed=range(height + 1))     # given 0, 1, … rows
+        model.class_probabilities(images, observed=mask)                  # given any pixels
         ```
         """
         scores = self.class_log_likelihoods(
@@ -604,19 +608,20 @@ class AutoregressiveModel(ImageModel):
         num_particles: int = 64,
         seed: int = 0,
     ) -> np.ndarray:
-        """Bits/dim of p(x), the mean of p(x | y) over equally likely classes.
+        """Returns bits per dimension of p(x), the mean of p(x | y) over equally likely classes.
 
         Args:
-            images: As in `class_log_likelihoods`.
-            batch_size: As in `class_log_likelihoods`.
-            verbose: As in `class_log_likelihoods`.
-            observed: As in `class_log_likelihoods`, but no sequence. A part has the bits of its
-                sub-pixels, divided by their number.
-            num_particles: As in `class_log_likelihoods`.
-            seed: As in `class_log_likelihoods`.
+            images: uint8 array `(N, height, width, channels)`.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
+            observed: The known part of each image: an integer, the number of known rows from the
+                top, or a boolean mask `(height, width)` or `(N, height, width)`. The bits of the
+                known sub-pixels are then divided by their number.
+            num_particles: Integer, number of particles for each image and class.
+            seed: Integer >= 0, random seed of the particles.
 
         Returns:
-            Float64 array `(N,)`; NaN where nothing is observed.
+            Float64 array `(N,)`, bits/dim; NaN for images without known pixels.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
         share = 1.0
@@ -649,26 +654,26 @@ class AutoregressiveModel(ImageModel):
         """Samples images of the given classes.
 
         Args:
-            labels: Int `(N,)` or names of classes; -1 samples from p(x): a class at random. A
-                single label gives one image. An integer N for an unconditional model.
-            seed: Integer >= 0: seed and position in `labels` determine an image, whatever the
-                batch size. `None`: other images at each call. (A SavedModel makes its noise in
-                the graph, so that one seed gives other images there.)
-            temperature: Number from 1e-6 to 1e6; below 1, safer and smoother images. It divides the
-                logits of each pixel's distribution (of a mixture's components, or of a softmax's
-                levels) and multiplies the scales of a mixture.
-            guidance: Number w >= 0; above 0, images that are more typical of their class and less
-                diverse. Every sub-pixel has a probability proportional to p(l | y)^(1 + w) /
-                q(l)^w, where q is the mean of p(l | k) over all classes k, weighted by softmax(b
-                r), and r their log-likelihoods of the sub-pixels before. It evaluates the network
-                under all classes.
-            guidance_logit_scale: Number b >= 0. `None`: half of `logit_scale`. With 1, q is the
-                model's p(x), which soon hardly differs from p(x | y).
-            batch_size: Integer, images at a time, which bounds the memory.
-            verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal, of more than one batch.
+            labels: Int array `(N,)`, or class names. -1 samples the class at random, and thus from
+                p(x). A single label gives one image. For an unconditional model, the integer N.
+            seed: Integer >= 0. Seed and position in `labels` determine an image, independent of
+                the batch size. `None` gives different images in each call. (A SavedModel generates
+                its random numbers in the graph, so the same seed gives different images there.)
+            temperature: Number from 1e-6 to 1e6. Values below 1 give smoother and less diverse
+                images. It divides the logits of each pixel's distribution (those of the mixture
+                components or of the levels), and multiplies the scales of a mixture.
+            guidance: Number w >= 0. Values above 0 give images that are more typical of their class
+                and less diverse. Each sub-pixel is sampled with a probability proportional to
+                p(l | y)^(1 + w) / q(l)^w. Here q is the mean of p(l | k) over all classes k,
+                weighted by softmax(b r_k), and r_k is the log-likelihood of the earlier sub-pixels
+                under class k. Guidance evaluates the network under all classes.
+            guidance_logit_scale: Number b >= 0, by default half of `logit_scale`. With 1, q is
+                based on Bayes' rule, and soon hardly differs from p(l | y).
+            batch_size: Integer, number of images per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
-            uint8 `(N, height, width, channels)`.
+            uint8 array `(N, height, width, channels)`.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -698,29 +703,30 @@ class AutoregressiveModel(ImageModel):
         batch_size: int = 100,
         verbose: int | str = "auto",
     ) -> np.ndarray:
-        """Completes images of which any part is given.
+        """Completes images of which an arbitrary part is known (inpainting).
 
-        If all known pixels precede the unknown ones in raster order, completions are samples of
-        p(unknown | known, y). Else they approach that distribution with more particles: see
-        `class_log_likelihoods`. With one particle, later pixels make no difference to earlier ones.
+        If all known pixels precede the unknown ones in raster order, completions are exact samples
+        of p(unknown | known, y). Otherwise, they approach this distribution with the number of
+        particles, by the sequential Monte Carlo of `class_log_likelihoods`. With one particle,
+        known pixels have no influence on unknown pixels before them.
 
         Args:
-            images: uint8 `(N, height, width, channels)`; unknown pixels are ignored.
-            observed: Integer, the number of first rows that are kept; or a boolean mask `(height,
-                width)` or `(N, height, width)`, true where a pixel is kept.
-            labels: Int `(N,)` or names of classes, or one for all images; -1 chooses a class at
-                random by its probability given the known pixels. Not for an unconditional model.
-            seed: As in `sample`.
-            temperature: As in `sample`.
-            guidance: As in `sample`.
-            guidance_logit_scale: As in `sample`.
-            num_particles: Integer, particles of each image where a known pixel follows an unknown
-                one.
-            batch_size: Integer, images (or particles) at a time.
-            verbose: As in `sample`.
+            images: uint8 array `(N, height, width, channels)`. Unknown pixels are ignored.
+            observed: Integer, the number of known rows from the top, or a boolean mask `(height,
+                width)` or `(N, height, width)`, true for known pixels.
+            labels: Int array `(N,)`, class names, or one label for all images. -1 samples a class
+                from its posterior given the known pixels. `None` for an unconditional model.
+            seed: Integer >= 0 that determines the completions, or `None` for a random seed.
+            temperature: Number from 1e-6 to 1e6; see `sample`.
+            guidance: Number >= 0, weight of the class guidance; see `sample`.
+            guidance_logit_scale: Number >= 0, by default half of `logit_scale`; see `sample`.
+            num_particles: Integer, number of particles of each image, if they are needed.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
-            uint8 `(N, height, width, channels)`; where known, `images` in the model's levels.
+            uint8 array `(N, height, width, channels)`. Known pixels are those of `images`, rounded
+            to the model's levels.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -744,28 +750,28 @@ class AutoregressiveModel(ImageModel):
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> np.ndarray:
-        """Where in an image the decision for one class and against another comes from.
+        """Returns the evidence of each pixel for one class against another, as a map.
 
-        For each pixel i, in raster order, all its channels together,
+        The evidence of pixel i, in raster order and with all its channels, is
 
             log p(x_i | x_<i, y) - log p(x_i | x_<i, y')
 
-        The sum over an image is log p(x | y) - log p(x | y'): the evidence of the whole image,
-        which the posterior multiplies with its logit scale before it adds the biases.
+        The sum over an image is log p(x | y) - log p(x | y'). The posterior multiplies this
+        difference by the logit scale, and adds the difference of the class biases.
 
         Args:
-            images: uint8 `(N, height, width, channels)`.
-            labels: Int `(N,)` or names, the classes y, or one for all; -1 stands for all classes,
-                with p(x) in place of p(x | y).
-            against: The classes y', likewise.
-            batch_size: Integer, images at a time.
-            verbose: As in `keras.Model.predict`.
+            images: uint8 array `(N, height, width, channels)`.
+            labels: Int array `(N,)`, class names, or one label for all images: the classes y. -1
+                uses p(x), the mean over all classes, instead of p(x | y).
+            against: The classes y', in the same form.
+            batch_size: Integer, number of images per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
 
         Returns:
-            Float32 array `(N, height, width)`, nats; positive where a pixel speaks for y.
+            Float32 array `(N, height, width)`, nats. Positive values are evidence for y.
 
         Raises:
-            ValueError: If images or labels don't fit the model, or it knows no classes.
+            ValueError: If images or labels don't fit the model, or the model is unconditional.
 
         Example:
 
@@ -788,7 +794,7 @@ class AutoregressiveModel(ImageModel):
     def _class_pixel_log_likelihoods(
         self, images: np.ndarray, batch_size: int, verbose: int | str = 0
     ) -> np.ndarray:
-        """Log p(x_i | x_<i, y) under every class: `(N, num_classes, height, width)`, nats."""
+        """Returns log p(x_i | x_<i, y) for each class: `(N, num_classes, height, width)`, nats."""
         classes = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
         return score(self, images, classes, batch_size, verbose, "pixel")
 
@@ -801,33 +807,33 @@ class AutoregressiveModel(ImageModel):
         batch_size: int = 100,
         verbose: int | str = "auto",
     ) -> bytes:
-        """Compresses images without loss, to about -log2 p(x | y) bits each.
+        """Compresses images losslessly, to about -log2 p(x | y) bits each.
 
-        That is, what `num_levels` keeps of them: all where it is 256. `decompress` needs a model
-        with these weights, on any machine, under any backend.
+        If `num_levels` is less than 256, images are first rounded to the model's levels.
+        `decompress` needs a model with the same weights; machine and backend may differ.
 
         Args:
-            images: uint8 `(N, height, width, channels)`.
-            labels: Int `(N,)` or names, or one for all, coded too. `None`: the class that makes
-                each image shortest.
-            batch_size: Integer, images at a time. The result does not depend on it.
-            verbose: 0, 1 (progress bar) or `"auto"`: 1 at a terminal.
+            images: uint8 array `(N, height, width, channels)`.
+            labels: Int array `(N,)`, class names, or one label for all images. Labels are stored in
+                the file. `None` chooses for each image the class with the shortest code.
+            batch_size: Integer, number of images per batch. It does not change the result.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
 
         Returns:
-            Bytes: a header of some hundred, and the images' streams, of which each is some 3 bytes
-            longer than its likelihood promises.
+            Bytes: a header of about a hundred bytes, and a stream for each image. A stream is about
+            3 bytes longer than -log2 p(x | y).
 
         Raises:
             ValueError: If an argument doesn't fit the model.
-            UserError: If a layer of the model is not of this package, or its weights are too large
-                to be computed exactly.
+            UserError: If the model contains a layer that is not part of this package, or weights
+                that are too large for exact arithmetic.
 
         Example:
 
         ```python
         data = model.compress(images)
         8 * len(data) / images.size              # about model.bits_per_dim(images).mean()
-        (model.decompress(data) == images).all()     # True of a model of 256 levels
+        (model.decompress(data) == images).all()     # True if num_levels is 256
         ```
 
         Reference:
@@ -838,18 +844,18 @@ class AutoregressiveModel(ImageModel):
     def decompress(
         self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
     ) -> np.ndarray:
-        """Gives back the images that `compress` was given.
+        """Decompresses the images in the result of `compress`.
 
         Args:
             data: Bytes that `compress` returned.
-            batch_size: Integer, images at a time.
-            verbose: As in `compress`.
+            batch_size: Integer, number of images per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
 
         Returns:
-            uint8 `(N, height, width, channels)`.
+            uint8 array `(N, height, width, channels)`.
 
         Raises:
-            UserError: If they are damaged, or this model is not the one which compressed them.
+            UserError: If `data` is damaged, or was compressed by a model with other weights.
         """
         return decompress_images(self, data, batch_size, verbose)[0]
 
@@ -857,23 +863,23 @@ class AutoregressiveModel(ImageModel):
 
     @classmethod
     def from_preset(cls, preset: str | Path, load_weights: bool = True, **kwargs: Any) -> Self:
-        """Creates a model from a preset: of its class, which is this one or a subclass.
+        """Creates a model from a preset.
 
         Args:
             preset: Name of a built-in preset, path of a folder written by `save_to_preset`, or
-                `"hf://USER/NAME"`, which is downloaded from the Hugging Face Hub (the extra
-                `hub`); `"hf://USER/NAME@COMMIT"` are always the same files.
-            load_weights: Boolean; `False` for a model of random weights.
-            **kwargs: Constructor arguments that replace the preset's. With another `num_classes`,
-                all weights but those of the labels are kept; a warning names those that are new.
-                `dtype="mixed_bfloat16"` chooses the precision, which a preset does not store.
+                `"hf://USER/NAME"`, a repository of the Hugging Face Hub, which needs the extra
+                `hub`. `"hf://USER/NAME@COMMIT"` selects a fixed version.
+            load_weights: Boolean. `False` gives randomly initialized weights.
+            **kwargs: Constructor arguments that replace those of the preset. With a different
+                `num_classes`, the weights of the labels are newly initialized, and a warning names
+                them. `dtype="mixed_bfloat16"` sets the precision, which presets do not store.
 
         Returns:
-            A model.
+            A model of the preset's class, which is this class or a subclass.
 
         Raises:
-            UserError: If there is no such preset or no way to it, it is of another class, without
-                weights or damaged, or its weights don't fit the arguments.
+            UserError: If the preset is unknown, can't be downloaded, is damaged, has no weights or
+                a different class, or its weights don't fit the arguments.
 
         Example:
 
@@ -888,17 +894,17 @@ class AutoregressiveModel(ImageModel):
         return model
 
     def save_to_preset(self, path: str | Path, metadata: dict | None = None) -> None:
-        """Writes the model as a preset: a folder that `from_preset` and `upload_preset` read.
+        """Saves the model as a preset, a folder for `from_preset` and `upload_preset`.
 
-        The precision is not stored: a model of `mixed_bfloat16` comes back in the dtype policy that
-        is set when it is loaded, by default float32.
+        The precision is not saved. A loaded model has the dtype policy that is set at that time.
 
         Args:
-            path: The folder; created if need be. A `README.md` in it, its card, is left as it is.
-            metadata: Optional dict for `metadata.json`: `"training"`, a dict of the options of the
-                training, which `train --preset` takes; a `"description"`; facts and figures.
+            path: The folder, which is created if necessary. An existing model card, `README.md`, is
+                kept.
+            metadata: Optional dict for `metadata.json`, such as a `"description"`, results, and
+                `"training"`, a dict of training options for `pixelcnnpp train --preset`.
         """
-        # A copy has no optimizer, whose moments and averages would make the file four times larger.
+        # A copy without the optimizer, whose moments and averages would quadruple the file size.
         copy = type(self).from_config(self.get_config())
         copy.set_weights(self.get_weights())
         write_preset(path, copy, metadata or {})
@@ -909,20 +915,20 @@ class AutoregressiveModel(ImageModel):
         format: str = "tf_saved_model",  # noqa: A002
         verbose: bool | None = None,
     ) -> None:
-        """Writes a SavedModel that classifies, scores and samples without this package.
+        """Exports a SavedModel that classifies, scores and samples without this package.
 
-        Its endpoints are those of `pixelcnnpp export`: see
-        `export.endpoints.export_saved_model`. They cut the middle out of image files of another
-        aspect ratio; that command exports a run, with the `--resize` that it was trained with.
+        `export.endpoints.export_saved_model` documents the endpoints. Image files with another
+        aspect ratio are center-cropped. (The command `pixelcnnpp export` exports a run, with the
+        option `--resize` of its training.)
 
         Args:
-            filepath: The folder to write, replaced as a whole.
-            format: `"tf_saved_model"`; there is no other.
+            filepath: The folder to write. An existing folder is replaced.
+            format: Must be `"tf_saved_model"`.
             verbose: Boolean, whether to print the folder.
 
         Raises:
-            UserError: Under another backend than TensorFlow, for another format, or for a model
-                that cannot be exported: without labels, or not of 1 or 3 channels.
+            UserError: If the backend is not TensorFlow, the format is unknown, the model is
+                unconditional, or its images have neither 1 nor 3 channels.
 
         Example:
 
@@ -933,7 +939,7 @@ class AutoregressiveModel(ImageModel):
         """
         require_choice("format", format, ("tf_saved_model",))
         require_tensorflow()
-        # Here: TensorFlow is there under its own backend only.
+        # Imported late, because TensorFlow may not be installed under another backend.
         from keras_pixelcnnpp.export.endpoints import export_saved_model
 
         export_saved_model(self, filepath)

@@ -1,4 +1,4 @@
-"""The dedicated classifier to compare with: a small residual network, and its random shifts."""
+"""Baseline classifier: a small residual network with built-in augmentation."""
 
 import types
 from collections.abc import Sequence
@@ -29,12 +29,11 @@ from keras_pixelcnnpp.models.loss import MeanOverBatch
 
 
 class RandomShift(keras.layers.Layer):
-    """Shifts each image by its own random number of whole pixels, in training only.
+    """Shifts each image by a random number of whole pixels in training, and repeats the border.
 
-    What comes into view repeats the border. This is a padded random crop; Keras's `RandomCrop`
-    crops a whole batch alike, and its `RandomTranslation` can't be compiled.
-
-    `rate` is the largest shift as a share of height and of width, rounded.
+    This is a padded random crop. Keras's `RandomCrop` uses one crop for a whole batch, and its
+    `RandomTranslation` can't be compiled. `rate` is the largest shift as a fraction of height and
+    width.
     """
 
     def __init__(self, rate: float = 0.125, seed: int | None = None, **kwargs: Any):
@@ -46,14 +45,14 @@ class RandomShift(keras.layers.Layer):
         if not training or self.rate == 0:
             return images
         _, height, width, _ = images.shape
-        # A shift is a matrix product with 0s and 1s: no gather, and exact.
+        # A matrix product with 0s and 1s is exact and needs no gather.
         rows = self._shifts(images, height)
         columns = self._shifts(images, width)
         images = ops.einsum("bih,bhwc->biwc", rows, images)
         return ops.einsum("bjw,biwc->bijc", columns, images)
 
     def _shifts(self, images: Tensor, size: int) -> Tensor:
-        """One-hot `(batch, size, size)`: which old position each new one shows."""
+        """Returns the old position of each new one, one-hot `(batch, size, size)`."""
         largest = round(self.rate * size)
         shape = (ops.shape(images)[0], 1)
         shift = keras.random.randint(shape, -largest, largest + 1, seed=self.seed_generator)
@@ -61,12 +60,12 @@ class RandomShift(keras.layers.Layer):
         return ops.one_hot(positions, size, dtype=images.dtype)
 
 
-# Keras's 0.99 takes hundreds of steps to forget the initial values: too slow for small data.
+# With Keras's 0.99, the initial values persist for hundreds of steps: too long for small data sets.
 BATCH_NORM_MOMENTUM = 0.95
 
 
 class ResidualUnit(layers.Layer):
-    """Pre-activation residual unit: twice batch normalization, ReLU, 3×3 convolution.
+    """Pre-activation residual unit: batch normalization, ReLU and 3×3 convolution, twice.
 
     Reference:
         He et al. 2016, Identity Mappings in Deep Residual Networks,
@@ -109,7 +108,7 @@ class ResidualUnit(layers.Layer):
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         h = ops.relu(self.norm_1(x, training=training))
-        # The shortcut starts after the activation where it is a convolution, as in the paper.
+        # As in the paper, a convolutional shortcut is applied after the activation.
         x = x if self.shortcut is None else self.shortcut(h)
         h = ops.relu(self.norm_2(self.conv_1(h), training=training))
         return x + self.conv_2(self.dropout(h, training=training))
@@ -121,29 +120,28 @@ class ResidualUnit(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class BaselineCNN(ImageModel):
-    """Residual classifier for small images, with the usual augmentations built in.
+    """Residual CNN classifier for small images, with built-in augmentation.
 
-    `compile(optimizer)` is enough: the loss is then the cross-entropy in nats, in training with
-    label smoothing, and the accuracy is measured. Or compile it as any Keras classifier, such as
-    with `loss="sparse_categorical_crossentropy"`.
+    By default, `compile(optimizer)` uses the cross-entropy in nats, with label smoothing in
+    training, as the loss, and accuracy as a metric. Other losses work as for any Keras classifier,
+    such as `loss="sparse_categorical_crossentropy"`.
 
     Args:
         image_shape: Triple of integers `(height, width, channels)`.
-        num_classes: Integer of at least 2.
-        filters: Integer, the channels of the first stage. Each of two more stages halves height and
-            width and has twice as many channels; stages that would leave less than 4 pixels of the
-            shorter side are left out. Or a sequence of integers, one for each stage.
-        num_blocks: Integer, residual units per stage.
+        num_classes: Integer >= 2, number of classes.
+        filters: Sequence of integers, number of channels of each stage. Each stage after the first
+            halves height and width. An integer is the number of channels of the first of up to
+            three stages. It doubles in each stage, and the shorter side keeps at least 4 pixels.
+        num_blocks: Integer, number of residual units per stage.
         dropout_rate: Float in [0, 1), dropout within the residual units and before the softmax.
-        label_smoothing: Float in [0, 1), share of the training target spread over all classes.
-        horizontal_flip: Boolean, whether training mirrors half of the images.
-        shift_rate: Float in [0, 1), by how much of height and width training shifts images at
-            most.
+        label_smoothing: Float in [0, 1), part of the training target that is uniform over classes.
+        horizontal_flip: Boolean, whether training mirrors a random half of the images.
+        shift_rate: Float in [0, 1), largest random shift as a fraction of height and width.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: uint8 `(batch, height, width, channels)`.
-        training: Boolean, whether augmentation, dropout and batch statistics are on.
+        images: uint8 tensor `(batch, height, width, channels)`.
+        training: Boolean, whether augmentation, dropout and batch statistics are active.
 
     Returns:
         Class probabilities `(batch, num_classes)`, float32.
@@ -216,17 +214,17 @@ class BaselineCNN(ImageModel):
         self.norm = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
         self.pool = layers.GlobalAveragePooling2D("channels_last", dtype=dtype)
         self.dropout = layers.Dropout(self.dropout_rate, dtype=dtype)
-        # float32 under any policy: a softmax in half precision would cost accuracy.
+        # float32 under any policy, because a softmax in half precision would reduce accuracy.
         self.probabilities = layers.Dense(
             self.num_classes, activation="softmax", dtype="float32", name="probabilities"
         )
-        # Compiled, by whether it is with XLA; in a namespace, as Keras would save a dict.
+        # By whether they are compiled with XLA. In a namespace, because Keras would save a dict.
         self._compiled_functions = types.SimpleNamespace(classifiers={})
         self.build((None, *self.image_shape))
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The channels of each stage."""
+        """Number of channels of each stage."""
         if isinstance(self.filters, tuple):
             return self.filters
         stages, shorter = range(3), min(self.image_shape[:2])
@@ -248,11 +246,11 @@ class BaselineCNN(ImageModel):
         return self.nan_where_invalid(images, probabilities)
 
     def features(self, images: Tensor, training: bool = False) -> Tensor:
-        """What the probabilities are made of: a tensor `(batch, widths[-1])`, for any backend.
+        """Returns the features before the classification layer: a tensor `(batch, widths[-1])`.
 
         Args:
-            images: As for a call.
-            training: Boolean, as for a call.
+            images: uint8 tensor `(batch, height, width, channels)`.
+            training: Boolean, whether augmentation, dropout and batch statistics are active.
         """
         self.require_images(images)
         x = self.scale(with_shape(images, self.image_shape))
@@ -264,12 +262,12 @@ class BaselineCNN(ImageModel):
         return self.pool(ops.relu(self.norm(x, training=training)))
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """Configures training as `keras.Model.compile`.
+        """Configures training, like `keras.Model.compile`.
 
         Args:
             optimizer: An optimizer, or its name.
-            loss: A loss of labels `(batch,)` and probabilities; `None` for the model's own, with
-                the accuracy unless other metrics are given.
+            loss: A loss of labels `(batch,)` and probabilities, or `None` for the model's own loss.
+                The latter adds the accuracy, unless other metrics are given.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
         own = loss is None and not kwargs.get("metrics")
@@ -286,8 +284,11 @@ class BaselineCNN(ImageModel):
         training: bool = True,
         **kwargs: Any,
     ) -> Tensor:
-        """Cross-entropy in nats, unless another loss was compiled; smoothing only in training."""
-        # Keras's own needs a compiled loss, or one of regularizers and `add_loss`.
+        """Computes the compiled loss, by default the cross-entropy in nats.
+
+        Label smoothing is used only in training.
+        """
+        # Keras's method needs a compiled loss, or losses from regularizers and `add_loss`.
         given = self.loss is not None or self.losses
         loss = super().compute_loss(x, y, y_pred, sample_weight, training) if given else 0.0
         if self.loss is not None:
@@ -296,7 +297,7 @@ class BaselineCNN(ImageModel):
         smoothing = self.label_smoothing if training else 0.0
         targets = ops.one_hot(labels, self.num_classes)
         targets = (1 - smoothing) * targets + smoothing / self.num_classes
-        # Not clipped at Keras's 1e-7, below which there would be no gradient.
+        # Keras would clip at 1e-7, where the gradient vanishes.
         losses = -ops.sum(targets * ops.log(ops.maximum(y_pred, 1e-37)), axis=-1)
         losses = ops.where(valid, losses, float("nan"))
         return loss + MeanOverBatch()(losses, losses, sample_weight)
@@ -304,12 +305,12 @@ class BaselineCNN(ImageModel):
     def class_probabilities(
         self, images: np.ndarray, batch_size: int = 256, verbose: int | str = 0
     ) -> np.ndarray:
-        """p(y | x) of each image.
+        """Returns the class probabilities p(y | x) of each image.
 
         Args:
-            images: uint8 `(N, height, width, channels)`.
-            batch_size: Integer, images at a time.
-            verbose: As in `keras.Model.predict`.
+            images: uint8 array `(N, height, width, channels)`.
+            batch_size: Integer, number of images per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
 
         Returns:
             Float32 array `(N, num_classes)`; rows sum to 1.
@@ -325,5 +326,5 @@ class BaselineCNN(ImageModel):
         classifiers = self._compiled_functions.classifiers
         if xla not in classifiers:
             step = compiled(lambda batch: self(**batch), self.variables, *batches[0], xla=xla)
-            classifiers.setdefault(xla, step)  # of two threads, the first one's
+            classifiers.setdefault(xla, step)  # keeps the first one if two threads compile
         return in_batches(classifiers[xla], batches, verbose)[: len(images)]

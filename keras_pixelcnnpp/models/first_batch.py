@@ -1,4 +1,4 @@
-"""The first batch of a stream, for the data-dependent initialization, without losing it."""
+"""Reads the first batch of a stream for data-dependent initialization, and puts it back."""
 
 import copy
 import itertools
@@ -12,21 +12,20 @@ from keras_pixelcnnpp.errors import UserError
 
 
 def with_first_batch(batches: Any) -> tuple[Any, Any]:
-    """The first batch of a stream, and the stream with that batch still to come.
+    """Returns the first batch of a stream, and an equal stream that still contains this batch.
 
-    A stream that can be read only once loses nothing, workers start once, and a shuffle buffer is
-    filled once.
+    The stream is started only once, so a generator loses no data, and workers and shuffle buffers
+    are not started twice.
 
     Args:
         batches: A `tf.data.Dataset`, a `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or
             a generator.
 
     Returns:
-        `(batch, batches)`, the second of a kind that Keras takes. The batch is `None` for a kind
-        that Keras refuses.
+        `(batch, batches)`. The batch is `None` for types that Keras does not support.
 
     Raises:
-        UserError: If there is no batch.
+        UserError: If the stream is empty.
     """
     if isinstance(batches, keras.utils.PyDataset):
         return batches[0], batches
@@ -43,7 +42,7 @@ def with_first_batch(batches: Any) -> tuple[Any, Any]:
     begun = [itertools.chain([first], iterator)]
 
     def epoch() -> Iterable:
-        """An iterator over one epoch, the first of which has begun."""
+        """Returns an iterator over one epoch; for the first epoch, the one already started."""
         return begun.pop() if begun else iter(batches)
 
     if hasattr(batches, "element_spec"):
@@ -63,9 +62,9 @@ def _from(first: Any, iterator: Iterator) -> Iterator:
 
 
 def _loader(batches: Any, epoch: Callable[[], Iterable]) -> Any:
-    """A `DataLoader` of the same attributes whose epochs are those of `epoch()`."""
+    """Returns a copy of a `DataLoader` that iterates over `epoch()`."""
     loader = copy.copy(batches)
     kind = type(batches)
-    # Keras asks for the class.
+    # A subclass, because Keras checks the class.
     loader.__class__ = type(kind.__name__, (kind,), {"__iter__": lambda _: epoch()})
     return loader

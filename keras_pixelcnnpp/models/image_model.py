@@ -1,4 +1,4 @@
-"""A Keras model of images and labels: what is given as arrays is checked before Keras's loops."""
+"""Keras model of images and labels, which checks arrays before Keras's loops."""
 
 import inspect
 from collections.abc import Iterator
@@ -28,34 +28,34 @@ from keras_pixelcnnpp.optimizers import keep_own_weights
 
 
 class ImageModel(keras.Model):
-    """A Keras model of images 0 to 255 and integer labels, trained and evaluated by Keras's loops.
+    """Base class of models for images with values from 0 to 255 and integer labels.
 
-    Arrays that are given directly are checked once, before Keras's loop begins. Batches of a
-    `tf.data.Dataset`, a `keras.utils.PyDataset`, a `DataLoader` or a generator go to Keras as they
-    are: shapes and dtypes are checked when a step is traced, and a label or a value of an image
-    that is out of range makes the loss NaN, or raises where Keras runs eagerly. Whether they are
-    levels is not checked, except in the batch that initializes a model.
+    Keras's own loops train and evaluate the model. Arrays are checked once, before the loop begins.
+    Batches from a `tf.data.Dataset`, a `keras.utils.PyDataset`, a `DataLoader` or a generator are
+    passed to Keras unchanged: shapes and dtypes are checked when a step is traced. Labels and
+    image values that are out of range make the loss NaN, or raise an error in eager mode. Levels
+    in place of images are detected only in the batch that initializes a model.
 
-    A subclass has `image_shape` and `num_classes`.
+    Subclasses define `image_shape` and `num_classes`.
     """
 
-    num_levels = 17  # of a model without levels: see `checked_images`
+    num_levels = 17  # lets `checked_images` reject levels, for models without this argument
     class_names: tuple[str, ...] = ()
-    _lowest_label = 0  # -1 where images without a label can be evaluated
+    _lowest_label = 0  # -1 if unlabeled images can be evaluated
     _lowest_training_label = 0
 
     def get_config(self) -> dict:
         return {**super().get_config(), **arguments_of(self)}
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """Configures training as `keras.Model.compile`."""
+        """Configures training, like `keras.Model.compile`."""
         metrics = [*(kwargs.get("metrics") or ()), *(kwargs.get("weighted_metrics") or ())]
         names = [one if isinstance(one, str) else type(one).__name__ for one in metrics]
-        # Keras's sparse metrics take integer labels, its other ones one-hot labels.
+        # Keras's sparse metrics take integer labels, and its other metrics one-hot labels.
         self._sparse_metrics = any("sparse" in name.lower() for name in names)
         super().compile(optimizer, loss, **kwargs)
-        # Keras would create the variables of metrics and optimizer in the first step: too late for
-        # a checkpoint that holds their values, and TensorFlow would trace that step twice.
+        # Keras would create the variables of metrics and optimizer in the first step. This is too
+        # late to restore a checkpoint, and TensorFlow would trace that step twice.
         if self._compile_metrics is not None and loss is None:
             labels = self._metric_labels(ops.zeros((1,), "int32"))
             self._compile_metrics.build(labels, ops.zeros((1, max(1, self.num_classes))))
@@ -63,32 +63,31 @@ class ImageModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: dict) -> None:
-        # Keras calls its own `compile` only.
+        # Keras's method would call only its own `compile`.
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        """Trains as `keras.Model.fit`.
+        """Trains the model, like `keras.Model.fit`.
 
-        A model with weight normalization that has not been trained yet first sets its gains and
-        biases from the first batch.
+        A new model with weight normalization first initializes its gains and biases from one batch.
 
         Args:
-            x: uint8 `(N, height, width, channels)`, or batches `(images, labels)` or `(images,
-                labels, sample_weight)`: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a
-                `torch.utils.data.DataLoader` or a generator.
-            y: Int labels `(N,)` or names of classes, if `x` is an array. With `unlabeled_weight` >
-                0, -1 means that the label isn't known.
+            x: uint8 array `(N, height, width, channels)`; or batches `(images, labels)` or
+                `(images, labels, sample_weight)` from a `tf.data.Dataset`, a
+                `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or a generator.
+            y: Int array `(N,)` or class names, if `x` is an array. With `unlabeled_weight` > 0, -1
+                marks unlabeled images.
             *args: Further arguments of `keras.Model.fit`, in its order.
-            **kwargs: Further arguments of `keras.Model.fit`. Its `validation_data` is `(x, y)` or
-                `(x, y, sample_weight)` of arrays, or batches.
+            **kwargs: Further arguments of `keras.Model.fit`. `validation_data` consists of arrays
+                `(x, y)` or `(x, y, sample_weight)`, or of batches.
 
         Returns:
             `keras.callbacks.History`.
 
         Raises:
-            ValueError: If the model isn't compiled, or images or labels don't fit it.
+            ValueError: If the model isn't compiled, or images or labels don't fit the model.
         """
         self._require_compiled("fit")
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
@@ -110,37 +109,38 @@ class ImageModel(keras.Model):
             self._after_training()
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Trains on one batch of arrays, as `keras.Model.train_on_batch`."""
+        """Trains on one batch of arrays, like `keras.Model.train_on_batch`."""
         self._require_compiled("train_on_batch")
         x, y = self._checked(x, y, "train_on_batch", self._lowest_training_label)
         return super().train_on_batch(self._before_training(x, y), y, *args, **kwargs)
 
     @full_float32()
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Measures loss and metrics as `keras.Model.evaluate`; `x` and `y` are those of `fit`."""
+        """Computes loss and metrics, like `keras.Model.evaluate`, for the same data as `fit`."""
         self._require_compiled("evaluate")
-        if not kwargs.get("_use_cached_eval_dataset"):  # of `fit`, which has checked its arrays
+        if not kwargs.get("_use_cached_eval_dataset"):  # otherwise `fit` has checked the arrays
             x, y = self._checked(x, y, "evaluate", self._lowest_label)
         with self._state_kept():
             return super().evaluate(x, y, *args, **kwargs)
 
     @full_float32()
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Measures one batch of arrays, as `keras.Model.test_on_batch`."""
+        """Computes loss and metrics of one batch, like `keras.Model.test_on_batch`."""
         x, y = self._checked(x, y, "test_on_batch", self._lowest_label)
         return super().test_on_batch(x, y, *args, **kwargs)
 
     @full_float32()
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-        """The output of the model for each image, as `keras.Model.predict`.
+        """Returns the model's output for each image, like `keras.Model.predict`.
 
         Args:
-            x: As in `fit`; labels are ignored.
+            x: uint8 array `(N, height, width, channels)`, or batches, whose labels are ignored.
             *args: Further arguments of `keras.Model.predict`, in its order.
             **kwargs: Further arguments of `keras.Model.predict`.
 
         Returns:
-            Float32 array: the output of a call.
+            Float32 array `(N, num_classes)`, class probabilities; `(N,)`, log p(x) in nats, from
+            an unconditional model.
 
         Raises:
             ValueError: If the images don't fit the model.
@@ -150,25 +150,25 @@ class ImageModel(keras.Model):
 
     @full_float32()
     def predict_on_batch(self, x: Any) -> np.ndarray:
-        """The output of the model for one batch of images, as `keras.Model.predict_on_batch`."""
+        """Returns the model's output for one batch, like `keras.Model.predict_on_batch`."""
         return super().predict_on_batch(self._checked_images(x, "predict_on_batch"))
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
-        """Metrics as `keras.Model.compute_metrics`, of integer labels `y`."""
+        """Computes metrics, like `keras.Model.compute_metrics`, from integer labels `y`."""
         if self._compile_metrics is not None and self.loss is None:
             y = self._metric_labels(y)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def _metric_labels(self, y: Tensor) -> Tensor:
-        """Integer labels as the compiled metrics take them: all sparse ones, or all others."""
+        """Converts integer labels to one-hot labels, unless the compiled metrics are sparse."""
         if self._sparse_metrics:
             return y
-        # Not `ops.one_hot`, which raises under torch where a label is no class.
+        # Not `ops.one_hot`, which raises an error under torch if a label is out of range.
         classes = ops.arange(max(1, self.num_classes), dtype="int32")
         return ops.cast(ops.reshape(ops.cast(y, "int32"), (-1, 1)) == classes, "float32")
 
     def require_images(self, images: Tensor) -> None:
-        """Raises a `ValueError` unless a tensor holds images, as far as values are known."""
+        """Raises a `ValueError` if a tensor has the wrong shape, dtype or (if known) values."""
         if not hasattr(images, "shape"):
             raise UserError(
                 f"Invalid input of {type(self).__name__}. Expected images of shape "
@@ -179,7 +179,7 @@ class ImageModel(keras.Model):
             checked_images(values, self.image_shape, self.num_levels)
 
     def nan_where_invalid(self, images: Tensor, outputs: Tensor) -> Tensor:
-        """The outputs `(batch, ...)`, NaN for an image with a value that is not from 0 to 255."""
+        """Sets the outputs `(batch, ...)` of images with values outside 0 to 255 to NaN."""
         if is_uint8(images):
             return outputs
         valid = ops.all((images >= 0) & (images <= 255), axis=(1, 2, 3))
@@ -187,20 +187,22 @@ class ImageModel(keras.Model):
         return ops.where(ops.reshape(valid, shape), outputs, float("nan"))
 
     def targets(self, y: Tensor | None, lowest: int) -> tuple[Tensor, Tensor]:
-        """Labels of a batch, moved into the range of labels, and whether they were in it.
+        """Clips the labels of a batch to their range, and returns which ones were in it.
 
         Args:
             y: Int tensor `(batch,)` or `(batch, 1)`.
-            lowest: Integer, the lowest label: 0, or -1 if images may have none.
+            lowest: Integer, the lowest valid label: 0, or -1 if images may be unlabeled.
 
         Returns:
-            Int32 tensor `(batch,)`, and a boolean one.
+            Int32 tensor `(batch,)` of clipped labels, and boolean tensor `(batch,)`.
 
         Raises:
-            ValueError: If there are no labels, or they are no integers or several for each image.
+            ValueError: If labels are missing, not integers, or several for each image.
         """
         if y is None:
-            raise UserError(f"A model of {self.num_classes} classes needs labels. Received: y=None")
+            raise UserError(
+                f"A model with {self.num_classes} classes needs labels. Received: y=None"
+            )
         require_one_label(y.shape)
         dtype = keras.backend.standardize_dtype(y.dtype)
         if not keras.backend.is_int_dtype(dtype):
@@ -210,28 +212,28 @@ class ImageModel(keras.Model):
         return inside, labels == inside
 
     def _before_training(self, x: Any, y: Any) -> Any:
-        """Called before the first step; returns `x`, perhaps as an equal stream of batches."""
+        """Hook: called before the first step. Returns `x` or an equal stream of batches."""
         return x
 
     def _after_training(self) -> None:
-        """Called when `fit` ends, after an error too."""
+        """Hook: called when `fit` ends, also after an error."""
 
     def _require_compiled(self, name: str) -> None:
-        # Keras asks later, and for `evaluate` under torch not at all.
+        # Keras checks this later, and not at all for `evaluate` under torch.
         if not self.compiled:
             raise ValueError(f"You must call `compile()` before calling `{name}()`.")
 
     def _checked(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any]:
-        """Arrays of images and labels, checked; other forms of data as they are."""
+        """Checks arrays of images and labels. Returns other forms of data unchanged."""
         images = self._checked_images(x, name)
         if not _is_array(x):
             return images, y
         if not self.num_classes:
-            # Keras forgets weights that come without labels.
+            # Keras drops sample weights without labels.
             return images, np.zeros(len(images), "int32")
         if y is None:
             raise UserError(
-                f"`{name}` of a model of {self.num_classes} classes needs labels, as in "
+                f"`{name}` of a model with {self.num_classes} classes needs labels: "
                 f"`model.{name}(images, labels)`. Received: y=None"
             )
         y = np.asarray(_to_numpy(y))
@@ -240,7 +242,7 @@ class ImageModel(keras.Model):
         return images, checked_labels(y, len(images), self.num_classes, self.class_names, lowest)
 
     def _checked_images(self, x: Any, name: str) -> Any:
-        """An array of images, checked; another form of data as it is."""
+        """Checks an array of images. Returns other forms of data unchanged."""
         if x is None or isinstance(x, dict | list | tuple):
             raise UserError(
                 f"Invalid input of `{name}`. Expected an array of images, or batches of images "
@@ -250,14 +252,17 @@ class ImageModel(keras.Model):
             return x
         images = checked_images(_to_numpy(x), self.image_shape, self.num_levels)
         if not len(images):
-            raise UserError(f"`{name}` needs images. Received: x.shape={tuple(x.shape)}")
+            raise UserError(
+                f"`{name}` needs at least one image. Received: x.shape={tuple(x.shape)}"
+            )
         return images
 
     @contextmanager
     def _state_kept(self) -> Iterator[None]:
-        """An error within leaves the model as it was, or as its last step made it.
+        """Context manager that keeps the model usable if an error occurs in Keras's loop.
 
-        Under JAX, Keras takes the arrays out of the variables while it loops.
+        Under JAX, Keras removes the arrays from the variables during the loop. They are restored to
+        the state after the last completed step.
         """
         if keras.backend.backend() != "jax":
             yield
@@ -269,17 +274,17 @@ class ImageModel(keras.Model):
         finally:
             self.jax_state_sync()
             for variable, value in zip(variables, values, strict=True):
-                if variable._value is None:  # not one step was made
+                if variable._value is None:  # no step was completed
                     variable._value = value
 
 
 def is_uint8(tensor: Tensor) -> bool:
-    """Whether a tensor has the dtype of images, so that no value can be out of range."""
+    """Returns whether a tensor is uint8, so that no value can be out of range."""
     return keras.backend.standardize_dtype(tensor.dtype) == "uint8"
 
 
 def _is_array(x: Any) -> bool:
-    """Whether `x` holds all rows, rather than giving batches one after the other."""
+    """Returns whether `x` is an array or a tensor, not a stream of batches."""
     return hasattr(x, "shape")
 
 

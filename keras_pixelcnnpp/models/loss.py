@@ -1,4 +1,4 @@
-"""The loss of a model of the family: bits per dimension, and a cross-entropy among labels."""
+"""Loss of the autoregressive models: bits per dimension and cross-entropy among labels."""
 
 import contextvars
 
@@ -9,8 +9,8 @@ from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.layers.posterior import log_marginal
 
-# The probabilities and the likelihoods of the last call in this thread: Keras passes only the
-# probabilities on to `compute_loss`, which needs the likelihoods.
+# Probabilities and likelihoods of the last call in this thread. Keras passes only the probabilities
+# to `compute_loss`, which also needs the likelihoods.
 last_output = contextvars.ContextVar("last_output", default=(None, None))
 
 
@@ -22,7 +22,7 @@ def batch_loss(
     sample_weight: Tensor | None,
     training: bool,
 ) -> Tensor:
-    """The loss of a batch, a scalar: see `AutoregressiveModel.compute_loss`."""
+    """Computes the scalar loss of a batch; see `AutoregressiveModel.compute_loss`."""
     if sample_weight is None:
         sample_weight = ops.ones((ops.shape(images)[0],))
     given = ops.reshape(sample_weight, (-1,))
@@ -38,11 +38,11 @@ def batch_loss(
     losses = _bits(model, ops.where(valid, log_prob, float("nan")), given)
     if logits is not None:
         logits = ops.where(valid[:, None], logits, float("nan"))
-        # Without a label there is no cross-entropy, and the weight in the metrics is 0.
+        # Unlabeled images have no cross-entropy, and the weight 0 in its metrics.
         of_labeled = given * ops.cast(labeled, "float32")
         cross_entropy = _cross_entropy(model, logits, position, of_labeled)
         losses = losses + model.label_loss_weight * ops.where(labeled, cross_entropy, 0.0)
-    # Evaluation counts unlabeled images also where training has none.
+    # Evaluation includes unlabeled images even if `unlabeled_weight` is 0.
     weight = given * ops.where(labeled, 1.0, model.unlabeled_weight or 1.0)
     return _mean_loss(model, losses, weight)
 
@@ -50,10 +50,10 @@ def batch_loss(
 def _compare_candidates(
     model: keras.Model, images: Tensor, y_pred: Tensor, true: Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Log-likelihoods and logits `(batch, K)` of the labels that training compares.
+    """Returns log-likelihoods and logits `(batch, K)` of the candidates, for training.
 
-    Also the position of the true label among them, int `(batch,)`, or `None` for the first. The
-    logits are `None` where no cross-entropy is learned.
+    The third value is the position of the true label among them, int `(batch,)`, or `None` for the
+    first position. The logits are `None` if the loss has no cross-entropy.
     """
     alone = model._likelihood_only and not model.unlabeled_weight
     if alone or not model._compares_labels:
@@ -70,7 +70,7 @@ def _compare_candidates(
 def _compare_classes(
     model: keras.Model, images: Tensor, y_pred: Tensor, true: Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """As `_compare_candidates`, of all classes: those of the last call if `y_pred` is its."""
+    """Returns the same for all classes, from the last call if `y_pred` is its output."""
     probabilities, log_likelihood = last_output.get()
     last_output.set((None, None))
     if y_pred is not probabilities:
@@ -88,10 +88,10 @@ def _bits(model: keras.Model, log_prob: Tensor, weight: Tensor) -> Tensor:
 def _cross_entropy(
     model: keras.Model, logits: Tensor, position: Tensor | None, weight: Tensor
 ) -> Tensor:
-    """Cross-entropy `(batch,)`, nats, of the label at a position among the compared ones."""
+    """Returns the cross-entropy `(batch,)`, nats, of the label at a position of the logits."""
     true = _entry(logits, position)
     cross_entropy = ops.logsumexp(logits, axis=1) - true
-    # A tie is no answer: a model that doesn't know the label yet has only ties.
+    # Ties count as errors, because a model that does not use the label yet has only ties.
     at_least = ops.sum(ops.cast(logits >= true[:, None], "int32"), axis=1)
     correct = ops.where(ops.isnan(true), true, ops.cast(at_least == 1, "float32"))
     model._cross_entropy_metric.update_state(cross_entropy, sample_weight=weight)
@@ -101,15 +101,15 @@ def _cross_entropy(
 
 def _mean_loss(model: keras.Model, losses: Tensor, weight: Tensor) -> Tensor:
     loss = MeanOverBatch()(losses, losses, weight)
-    # Gradients of 0 for what the cross-entropy alone teaches: Keras warns of missing ones.
+    # Zero gradients for the posterior without a cross-entropy: Keras warns of missing gradients.
     loss = loss + 0.0 * sum(map(ops.sum, model.posterior.trainable_variables))
-    if model.losses:  # of regularizers and `add_loss`
+    if model.losses:  # from regularizers and `add_loss`
         loss = loss + keras.Model.compute_loss(model)
     return loss
 
 
 def _entry(x: Tensor, position: Tensor | None) -> Tensor:
-    """The entry of each row `(batch, K)` at a position, or the first: a tensor `(batch,)`."""
+    """Returns the entry of each row of `(batch, K)` at a position, by default the first."""
     if position is None:
         return x[:, 0]
     return ops.take_along_axis(x, position[:, None], axis=1)[:, 0]
@@ -118,16 +118,17 @@ def _entry(x: Tensor, position: Tensor | None) -> Tensor:
 def choose_candidates(
     labels: Tensor, count: int, num_classes: int, seed_generator: keras.random.SeedGenerator
 ) -> Tensor:
-    """Returns each label and `count - 1` different others, at random unless they are all classes.
+    """Returns each label followed by `count - 1` different random labels.
 
     Args:
         labels: Int tensor `(batch,)`, from 0 to `num_classes - 1`.
-        count: Integer, how many candidates an image has.
-        num_classes: Integer.
+        count: Integer, number of candidates of an image. If it is `num_classes`, the candidates are
+            all classes, and no random numbers are used.
+        num_classes: Integer, number of classes.
         seed_generator: `keras.random.SeedGenerator`.
 
     Returns:
-        Int tensor `(batch, count)`, the label itself first.
+        Int tensor `(batch, count)`.
     """
     true = labels[:, None]
     if count == num_classes:
@@ -140,11 +141,11 @@ def choose_candidates(
 
 
 class MeanOverBatch(keras.losses.Loss):
-    """The mean of `y_pred`, losses that are computed already, one per image.
+    """Averages losses `y_pred`, which are already computed for each image.
 
-    Under `tf.distribute` each replica has a part of the batch and the gradients of all are summed;
-    `keras.losses.Loss` divides by the number of replicas, `ops.mean` does not. Weighted losses are
-    divided by the number of images, not by the sum of the weights.
+    Weighted losses are divided by the number of images, not by the sum of the weights. Under
+    `tf.distribute`, the gradients of the replicas are summed, so `keras.losses.Loss`, unlike
+    `ops.mean`, also divides by the number of replicas.
     """
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -152,7 +153,7 @@ class MeanOverBatch(keras.losses.Loss):
 
 
 class MeanMetric(keras.metrics.Mean):
-    """`keras.metrics.Mean`, but NaN instead of 0 where no value was given."""
+    """`keras.metrics.Mean` whose result is NaN instead of 0 if it has received no values."""
 
     def result(self) -> Tensor:
         return ops.where(self.count > 0, super().result(), float("nan"))

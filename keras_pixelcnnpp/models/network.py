@@ -1,4 +1,4 @@
-"""What every causal network of the family has, and the sampler relies on."""
+"""Interface of the causal networks, which the sampler evaluates row by row and pixel by pixel."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,45 +17,44 @@ from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
 
 
 class AutoregressiveNetwork(keras.layers.Layer):
-    """Maps a scaled image and candidate labels to the parameters of each pixel's distribution.
+    """Base class of causal networks, from an image and labels to each pixel's parameters.
 
-    The parameters at pixel `(i, j)` depend on the pixels before it in raster order and on the
-    label. A subclass defines two stacks, which the sampler runs row by row and pixel by pixel with
-    evaluations of its own:
+    The parameters at pixel `(i, j)` depend on earlier pixels in raster order and on the label.
+    Subclasses define two stacks, which the sampler evaluates row by row and pixel by pixel:
 
     - `call_vertical_stack(pixels, labels, evaluation, training)` returns features of the rows
-      above, a nest of dicts of tensors; an empty dict if the network has one stack only;
+      above, nested dicts of tensors. It is empty if the network has only one stack.
     - `call_horizontal_stack(pixels, vertical, labels, evaluation, training)` returns the
       parameters, given these features and the pixels to the left.
 
     `vertical_convolutions()` and `horizontal_convolutions()` list the convolutions that the two
-    stacks call through the evaluation, each with its resolution; the first horizontal one is given
-    the pixels. `vertical_upsamplings` and `horizontal_upsamplings` are the transposed convolutions,
-    highest resolution first.
+    stacks call through the evaluation, with their resolutions. The first horizontal convolution
+    must be the one that is applied to the pixels. `vertical_upsamplings` and
+    `horizontal_upsamplings` are the transposed convolutions, highest resolution first.
 
     Args:
         num_parameters: Integer, number of parameters of a pixel.
-        conditioning: Names of the label strategies, joined by `+`.
-        num_classes: Integer, number of classes (0 for none).
-        groups: Integer, in how many groups of channels sub-pixels see the earlier ones of their
-            own pixel: after each evaluation of a pixel one more of them is final.
+        conditioning: Names of conditioning strategies, joined by `+`, or `"none"`.
+        num_classes: Integer, number of classes, or 0 for an unconditional network.
+        groups: Integer, number of channel groups. With several groups, the network is evaluated
+            once for each sub-pixel of a pixel, because a sub-pixel depends on the earlier ones.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         image: Float tensor `(batch, 1, height, width, channels)`, scaled to [-1, 1].
         labels: Int tensor `(batch, candidates)`, or `None`.
-        evaluation: How layers are applied and see their neighbors.
+        evaluation: `Evaluation` that applies the layers. The default evaluates whole images.
         training: Boolean, whether dropout is active.
 
     Returns:
-        Float32 tensor `(batch, candidates, height, width, num_parameters)`; `candidates` stays 1
-        if no strategy lets the labels in.
+        Float32 tensor `(batch, candidates, height, width, num_parameters)`. `candidates` is 1 if
+        the network does not use the labels.
     """
 
     num_resolutions = 1
     vertical_upsamplings: Sequence[ShiftedConv2DTranspose] = ()
     horizontal_upsamplings: Sequence[ShiftedConv2DTranspose] = ()
-    places: tuple[str, ...] = PLACES  # where labels can enter
+    places: tuple[str, ...] = PLACES  # supported places of conditioning
 
     def __init__(
         self,
@@ -73,7 +72,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         self.groups = self.evaluations_per_pixel = groups
 
     def conditioned(self, place: str, prefix: str = "") -> list[LabelConditioning]:
-        """The layers of the label strategies that act at a place."""
+        """Creates the layers of the conditioning strategies that act at a place."""
         return build_conditioning(
             self.conditioning, place, self.num_classes, prefix, self.dtype_policy
         )
@@ -92,7 +91,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
     def to_pixels(
         self, image: Tensor, labels: Tensor | None, evaluation: Evaluation = WholeImage()
     ) -> Tensor:
-        """The network's input from a scaled image, or a part of one."""
+        """Converts a scaled image, or a part of it, to the network's input."""
         return evaluation.arithmetic.cast(image, self.compute_dtype)
 
     def call_vertical_stack(
@@ -102,9 +101,9 @@ class AutoregressiveNetwork(keras.layers.Layer):
         evaluation: Evaluation = WholeImage(),
         training: bool = False,
     ) -> Nest:
-        """Evaluates the vertical stack; a network of one stack returns an empty dict."""
+        """Evaluates the vertical stack. Networks with one stack return an empty dict."""
         return {}
 
     def vertical_convolutions(self) -> Convolutions:
-        """Pairs of each convolution that `call_vertical_stack` evaluates and its resolution."""
+        """Returns pairs of each convolution of the vertical stack and its resolution."""
         return []

@@ -1,4 +1,4 @@
-"""The networks before PixelCNN++, of masked convolutions: PixelCNN and Gated PixelCNN."""
+"""PixelCNN and Gated PixelCNN, the predecessors of PixelCNN++ with masked convolutions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,24 +24,25 @@ from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 
 
 class MaskedModel(AutoregressiveModel):
-    """What `PixelCNN` and `GatedPixelCNN` share: their arguments.
+    """Base class of `PixelCNN` and `GatedPixelCNN`.
 
-    With the head `"categorical"` the channels of the network are masked in groups ordered
-    (R, G, B), so that each sub-pixel's softmax depends on the earlier ones of its pixel.
+    With the categorical head, the network's channels are masked in groups, such as R, G and B, so
+    that the softmax of a sub-pixel depends on the earlier sub-pixels of its pixel.
 
     Args:
-        image_shape: As in `PixelCNNPlusPlus`, and so the next two.
-        num_classes: Integer.
-        num_levels: Integer from 2 to 256.
-        filters: Integer, the width of the network: a multiple of 2, and with a softmax of twice the
-            number of channels.
-        num_blocks: Integer, residual blocks.
-        head: `"categorical"` (as published) or `"logistic_mixture"`.
-        conditioning: As in `PixelCNNPlusPlus`; `one_hot`, `spatial` and `cross_attention` have no
-            place here, and between channel groups neither have `adaptive_norm` and `mixture_head`.
-            `None`: `"bias"`, as published; with fewer than two classes, `"none"`.
-        **kwargs: The arguments of `PixelCNNPlusPlus` that have nothing to do with resolutions, and
-            those of `keras.Model`.
+        image_shape: Triple of integers `(height, width, channels)`.
+        num_classes: Integer, number of classes; 0 for an unconditional model.
+        num_levels: Integer from 2 to 256, number of values of a sub-pixel.
+        filters: Integer, number of features: an even number, and with the categorical head a
+            multiple of twice the number of image channels.
+        num_blocks: Integer, number of residual blocks.
+        head: `"categorical"`, as in the papers, or `"logistic_mixture"`.
+        conditioning: `"none"`, or names from `keras_pixelcnnpp.layers.conditioning.STRATEGIES`
+            joined by `+`, except `one_hot`, `spatial` and `cross_attention`, and with channel
+            groups `adaptive_norm` and `mixture_head`. The default is `"bias"`, as in the paper, or
+            `"none"` for fewer than two classes.
+        **kwargs: Other arguments of `PixelCNNPlusPlus`, except `num_resolutions` and
+            `conditioned_blocks`, and arguments of `keras.Model`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -87,9 +88,10 @@ class MaskedModel(AutoregressiveModel):
 
 
 class MaskedNetwork(AutoregressiveNetwork):
-    """What the networks of both share: the first layer, blocks (`make_block`), and the last layers.
+    """Base class of the networks of both models, with the first and the last layers.
 
-    Arguments are those of `AutoregressiveNetwork` and of `MaskedModel`.
+    Subclasses create a residual block in `make_block`. The arguments are documented in
+    `AutoregressiveNetwork` and `MaskedModel`.
     """
 
     places = ("stem", "hidden", "gate", "head")
@@ -117,7 +119,7 @@ class MaskedNetwork(AutoregressiveNetwork):
         self.stem = self.masked(filters, self.stem_size, "stem", "A")
         self.stem_conditioning = self.conditioned("stem")
         self.hidden_dense = self.masked(filters, 1, "hidden_dense")
-        # Log-likelihoods need the precision of float32 under every policy.
+        # Log-likelihoods need float32 under every dtype policy.
         self.head = MaskedConv2D(num_parameters, 1, groups=groups, name="head", dtype="float32")
         self.head_conditioning = self.conditioned("head")
         self.blocks = [self.make_block(index) for index in range(num_blocks)]
@@ -125,18 +127,18 @@ class MaskedNetwork(AutoregressiveNetwork):
     def masked(
         self, filters: int, kernel_size: int | Sequence[int], name: str, mask: str = "B"
     ) -> MaskedConv2D:
-        """A masked convolution of this network's channel groups."""
+        """Creates a masked convolution with the network's channel groups."""
         return MaskedConv2D(
             filters, kernel_size, mask, self.groups, name=name, dtype=self.dtype_policy
         )
 
     def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:
-        # Every layer builds itself when it is called, here for an image without numbers.
+        # A symbolic call builds every layer.
         labels = keras.KerasTensor((None, 1), "int32") if self.num_classes else None
         self.call(keras.KerasTensor(image_shape, self.compute_dtype), labels)
 
     def parameters(self, x: Tensor, labels: Tensor | None, evaluation: Evaluation) -> Tensor:
-        """The last layers."""
+        """Applies the last layers, which compute the parameters of each pixel."""
         arithmetic = evaluation.arithmetic
         x = ops.relu(arithmetic.apply(self.hidden_dense, ops.relu(x)))
         features = arithmetic.cast(x, "float32")
@@ -148,9 +150,10 @@ class MaskedNetwork(AutoregressiveNetwork):
 
 
 class PixelCNNNetwork(MaskedNetwork):
-    """The network of PixelCNN: a 7×7 masked convolution, then residual blocks with 3×3 ones.
+    """Network of PixelCNN: a 7×7 masked convolution and residual blocks with 3×3 ones.
 
-    It has a blind spot: what lies above to the right, steeper than the diagonal, no depth reaches.
+    The receptive field has a blind spot: a wedge of pixels above and to the right, which no number
+    of layers covers.
 
     Reference:
         van den Oord et al. 2016, Pixel Recurrent Neural Networks, table 1 and figure 5,
@@ -190,9 +193,9 @@ class PixelCNNNetwork(MaskedNetwork):
 
 
 class GatedPixelCNNNetwork(MaskedNetwork):
-    """The network of Gated PixelCNN: a vertical stack for the rows above, a horizontal one.
+    """Network of Gated PixelCNN: a vertical stack for the rows above, and a horizontal stack.
 
-    Each layer of the vertical stack feeds the horizontal one, which so has no blind spot.
+    Each layer of the vertical stack is linked to the horizontal stack. This removes the blind spot.
 
     Reference:
         van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, figure 2 and
@@ -215,7 +218,7 @@ class GatedPixelCNNNetwork(MaskedNetwork):
         return {
             "vertical_hidden": self.conditioned("hidden", f"vertical_{index}_"),
             "vertical": DownShiftedConv2D(double, (2, 3), name=f"vertical_{index}", dtype=dtype),
-            # Nobody would see the last one's.
+            # The output of the last block's gate would not be used.
             "vertical_gate": self.conditioned("gate", f"vertical_{index}_")
             if index < self.num_blocks - 1
             else None,
@@ -274,7 +277,7 @@ class GatedPixelCNNNetwork(MaskedNetwork):
 
 
 def gated(x: Tensor, arithmetic: FloatArithmetic, groups: int = 1) -> Tensor:
-    """`tanh(a) * sigmoid(b)`, `a` and `b` being the halves of each channel group."""
+    """Returns `tanh(a) * sigmoid(b)`, where `a` and `b` are the halves of each channel group."""
     *leading, channels = x.shape
     leading = [-1 if size is None else size for size in leading]
     value, gate = ops.split(ops.reshape(x, (*leading, groups, channels // groups)), 2, axis=-1)
@@ -286,8 +289,7 @@ def gated(x: Tensor, arithmetic: FloatArithmetic, groups: int = 1) -> Tensor:
 class PixelCNN(MaskedModel):
     """Class-conditional PixelCNN: one stack of masked convolutions, with a blind spot.
 
-    It has the arguments of `MaskedModel`, and trains, scores, classifies and samples as
-    `PixelCNNPlusPlus` does.
+    It has the methods of `PixelCNNPlusPlus`. The arguments are documented in `MaskedModel`.
 
     Example:
 
@@ -309,10 +311,9 @@ class PixelCNN(MaskedModel):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class GatedPixelCNN(MaskedModel):
-    """Class-conditional Gated PixelCNN: two stacks with gates, and no blind spot.
+    """Class-conditional Gated PixelCNN: two stacks with gates, without a blind spot.
 
-    It has the arguments of `MaskedModel`, and trains, scores, classifies and samples as
-    `PixelCNNPlusPlus` does.
+    It has the methods of `PixelCNNPlusPlus`. The arguments are documented in `MaskedModel`.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The conditional PixelCNN++: its arguments, and its causal network."""
+"""The conditional PixelCNN++: the model and its causal network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,72 +25,74 @@ from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class PixelCNNPlusPlus(AutoregressiveModel):
-    """Class-conditional autoregressive image model: generates, classifies and scores images.
+    """Class-conditional PixelCNN++, which generates, classifies and scores images.
 
-    The model is p(x | y), a product over pixels in raster order of discretized logistic mixtures
-    (or of softmaxes) whose parameters a causal network computes from the earlier pixels and the
-    label.
+    The model p(x | y) is a product over pixels in raster order. Each factor is a discretized
+    logistic mixture, or a softmax, whose parameters a causal network computes from the earlier
+    pixels and the label.
 
-    Training maximizes the likelihood under the true label. With `label_loss_weight` > 0 it scores
-    each image under `num_candidates` labels, the true one and others chosen at random, and adds
-    the cross-entropy of the true one among them:
+    Training maximizes the likelihood under the true label. With `label_loss_weight` > 0, each image
+    is evaluated under `num_candidates` labels, the true one and random others. The cross-entropy of
+    the true label among them is added to the loss:
 
         loss = bits/dim of the true label + label_loss_weight * cross-entropy (nats)
 
-    With `unlabeled_weight` > 0, unlabeled images (of the label -1) contribute to the loss by p(x),
-    the mean of p(x | y) over the classes:
+    With `unlabeled_weight` > 0, unlabeled images (label -1) contribute by p(x), the mean of
+    p(x | y) over the classes:
 
         loss = unlabeled_weight * bits/dim of p(x)
 
-    The defaults are those of the preset `photographs`, but for its 16 levels. Those of the course
-    report are the preset `course_report`.
+    Except for `num_levels`, the default arguments are those of the preset `photographs`. The preset
+    `course_report` has the arguments of the original course report.
 
     Args:
         image_shape: Triple of integers `(height, width, channels)`. Height and width must be
             multiples of `2 ** (num_resolutions - 1)`.
         num_classes: Integer, number of classes; 0 for an unconditional model.
-        num_levels: Integer from 2 to 256, how many values of a sub-pixel the model knows. Images
-            are 0 to 255 whatever it is: they are rounded to these values, and samples have them.
-        filters: Integer, or one for each resolution (highest first): the width of the network.
-            `None`: 24, and twice as many at each lower one, which has a quarter of the pixels.
-        num_blocks: Integer, or one for each resolution: gated residual blocks. `None`: 2, and 1 at
-            each lower one. Most bits are about neighbors, which the highest resolution sees.
-        num_resolutions: Integer; each but the first halves height and width.
-        num_mixtures: Integer, number of logistic components, for that head.
-        conditioning: How labels enter: `"none"`, or names from
-            `keras_pixelcnnpp.layers.conditioning.STRATEGIES` joined by `+`. `None`: `"bias+film"`,
-            which shift and scale the features of every block that sees the label; with fewer than
-            two classes, `"none"`.
-        conditioned_blocks: Which blocks see the label, of those strategies that act in blocks:
-            `"all"`; `"up"`, from the lowest resolution on; `"up_horizontal"`, of these those of the
-            horizontal stack. Earlier features are computed once for all candidates: with four
-            of them, `"up_horizontal"` takes about half the time of `"all"`.
-        dropout_rate: Float in [0, 1). That of the reference, 0.5, is for networks several
-            times as wide.
-        label_loss_weight: Float >= 0, weight of the cross-entropy. `None`: 0.3, since a likelihood
-            of thousands of sub-pixels hardly depends on the label; with fewer than two classes, 0.
-            It may be changed at any time.
-        num_candidates: Integer >= 2, how many labels training compares for each image; where there
-            are fewer classes, all. `None`: all, but at most 10. (`evaluate` compares all.)
-        unlabeled_weight: Float >= 0, weight of the images without a label, of which log p(x) is
-            learned; 0 where all have one. It needs all classes as candidates.
-        initial_logit_scale: Float > 0, what the log-likelihoods are multiplied with before
-            the cross-entropy, at first. `None`: 0.1, since differences of hundreds of nats would
-            make it swing; with a `label_loss_weight` of 0, 1, which is Bayes' rule.
-        learn_logit_scale: Boolean, whether that factor is learned.
+        num_levels: Integer from 2 to 256, number of values of a sub-pixel. Input images always have
+            values from 0 to 255, which are rounded to this number of levels. Samples contain only
+            these values.
+        filters: Integer, or a sequence with one integer for each resolution, highest first: number
+            of channels. By default 24 at the highest resolution, doubled at each lower one.
+        num_blocks: Integer, or a sequence with one integer for each resolution: number of gated
+            residual blocks. By default 2 at the highest resolution and 1 at the others, because
+            most bits depend on neighboring pixels.
+        num_resolutions: Integer, number of resolutions. Each halves height and width.
+        num_mixtures: Integer, number of components of a logistic mixture.
+        conditioning: `"none"`, or names from `keras_pixelcnnpp.layers.conditioning.STRATEGIES`
+            joined by `+`. The default is `"bias+film"`, which shifts and scales the features of
+            each conditioned block, or `"none"` for fewer than two classes.
+        conditioned_blocks: Blocks that use the label: `"all"`; `"up"`, those after the lowest
+            resolution; or `"up_horizontal"`, those of `"up"` in the horizontal stack. Features
+            before them are computed once for all candidates. With four candidates,
+            `"up_horizontal"` takes about half the time of `"all"`.
+        dropout_rate: Float in [0, 1). The reference code uses 0.5 for a network that is several
+            times wider.
+        label_loss_weight: Float >= 0, weight of the cross-entropy. It may be changed at any time.
+            The default is 0.3, or 0 for fewer than two classes. A likelihood of thousands of
+            sub-pixels alone hardly depends on the label.
+        num_candidates: Integer >= 2, number of labels that training compares for each image, at
+            most `num_classes`. The default is 10, or all classes with `unlabeled_weight` > 0.
+            Evaluation always compares all classes.
+        unlabeled_weight: Float >= 0, weight of unlabeled images, or 0 if there are none. A positive
+            weight requires all classes as candidates.
+        initial_logit_scale: Float > 0, initial factor of the log-likelihoods in the cross-entropy.
+            The default is 0.1, because differences of hundreds of nats would make training
+            unstable; or 1 (Bayes' rule) if `label_loss_weight` is 0.
+        learn_logit_scale: Boolean, whether this factor is learned.
         learn_class_bias: Boolean, whether a bias for each class is learned.
         head: `"logistic_mixture"` or `"categorical"`, the distribution of a pixel.
-        class_names: Sequence of `num_classes` strings, which may be given as labels to `sample` and
-            its like. `None`: `Class0`, `Class1` and so on.
+        class_names: Sequence of `num_classes` strings, which methods accept as labels. The default
+            is `Class0`, `Class1` and so on.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
-        images: uint8 `(batch, height, width, channels)`.
-        training: Boolean. In training, the images are returned as they are: the loss needs the
-            labels, and evaluates the network itself.
+        images: uint8 tensor `(batch, height, width, channels)`.
+        training: Boolean. If true, the images are returned unchanged, because `compute_loss`
+            evaluates the network.
 
     Returns:
-        Class probabilities `(batch, num_classes)`, float32; from an unconditional model, log p(x)
+        Class probabilities `(batch, num_classes)`, float32; for an unconditional model, log p(x)
         `(batch,)`, nats.
 
     Raises:
@@ -130,7 +132,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         **kwargs: Any,
     ):
         require_integer("num_resolutions", num_resolutions, high=16)
-        # Before what makes the network of them.
+        # Set before the base class's constructor, which calls `make_network`.
         self.num_resolutions = plain(num_resolutions)
         self.conditioned_blocks = conditioned_blocks
         if filters is None:
@@ -171,12 +173,12 @@ class PixelCNNPlusPlus(AutoregressiveModel):
 def per_resolution(
     name: str, value: int | tuple[int, ...], num_resolutions: int, at_most: int
 ) -> tuple[int, ...]:
-    """The values for each resolution, highest first, of an argument that may be one for all."""
+    """Returns the values of an argument for each resolution. An integer holds for all of them."""
     values = value if isinstance(value, tuple) else (value,) * num_resolutions
     for number in values:
         require_integer(name, number, high=at_most)
     if len(values) != num_resolutions:
-        expected = f"an integer or one for each of num_resolutions={num_resolutions}"
+        expected = f"an integer, or one integer for each of num_resolutions={num_resolutions}"
         raise invalid_argument(name, value, expected)
     return values
 
@@ -185,19 +187,19 @@ def require_divisible(image_shape: tuple[int, int, int], num_resolutions: int) -
     """Raises a `UserError` unless height and width can be halved `num_resolutions - 1` times."""
     step = 2 ** (num_resolutions - 1)
     if image_shape[0] % step or image_shape[1] % step:
-        expected = f"a height and width that {step} divides, for num_resolutions={num_resolutions}"
+        expected = f"height and width divisible by {step} for num_resolutions={num_resolutions}"
         raise invalid_argument("image_shape", image_shape, expected)
 
 
 class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
-    """The network of PixelCNN++: two stacks of gated residual blocks over several resolutions.
+    """Causal network of PixelCNN++: two stacks of gated residual blocks at several resolutions.
 
-    The parameters at pixel `(i, j)` depend on the pixels before it in raster order and on the
-    label, by construction: the vertical stack sees the rows above; the horizontal stack sees those
-    through links and, in its own row, the pixels to the left.
+    The parameters at pixel `(i, j)` depend only on earlier pixels in raster order and on the
+    label. The vertical stack depends on the rows above. The horizontal stack depends on these rows
+    through links, and on the pixels to the left in its own row.
 
-    Arguments are those of `AutoregressiveNetwork` and of `PixelCNNPlusPlus`, `filters` and
-    `num_blocks` for each resolution.
+    The arguments are documented in `AutoregressiveNetwork` and `PixelCNNPlusPlus`. `filters` and
+    `num_blocks` have one integer for each resolution.
 
     Reference:
         Salimans et al. 2017, PixelCNN++, figure 2, https://arxiv.org/abs/1701.05517
@@ -255,7 +257,7 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
             block.name: WeightNormalizedDense(block.filters, name=f"link_{block.name}", dtype=dtype)
             for block in self.vertical_stack.blocks()
         }
-        # Log-likelihoods need the precision of float32 under every policy.
+        # Log-likelihoods need float32 under every dtype policy.
         self.head = WeightNormalizedDense(num_parameters, dtype="float32", name="head")
         self.head_conditioning = self.conditioned("head")
 
@@ -281,7 +283,7 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
     def to_pixels(
         self, image: Tensor, labels: Tensor | None, evaluation: Evaluation = WholeImage()
     ) -> Tensor:
-        """Appends the channel of ones that tells image from border, and conditions the input."""
+        """Appends a channel of ones, which marks the image's area, and conditions the input."""
         pixels = ops.concatenate([image, ops.ones_like(image[..., :1])], axis=-1)
         pixels = super().to_pixels(pixels, labels, evaluation)
         return condition(self.input_conditioning, pixels, labels, evaluation)
@@ -308,11 +310,11 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         evaluation: Evaluation = WholeImage(),
         training: bool = False,
     ) -> tuple[Tensor, Tensors]:
-        """Evaluates the vertical stack, which sees the rows above.
+        """Evaluates the vertical stack, which depends on the rows above.
 
         Returns:
-            The contribution to the stem of the horizontal stack, and the links to its blocks by
-            name.
+            The contribution to the stem of the horizontal stack, and a dict of links, from the name
+            of each of its blocks.
         """
         arithmetic = evaluation.arithmetic
         x = evaluation.convolve(self.vertical_stem, pixels)
@@ -334,7 +336,7 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         evaluation: Evaluation = WholeImage(),
         training: bool = False,
     ) -> Tensor:
-        """Evaluates the horizontal stack, given the output of the vertical one, and the head."""
+        """Evaluates the horizontal stack and the head, given the output of the vertical stack."""
         arithmetic = evaluation.arithmetic
         stem, links = vertical
         x = evaluation.convolve(self.horizontal_stem_left, pixels) + evaluation.link(stem, 0)

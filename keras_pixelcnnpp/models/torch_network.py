@@ -1,4 +1,4 @@
-"""Under torch, a network that torch's compiler makes, for training and scoring."""
+"""Compiles networks with torch's Inductor, for training and scoring."""
 
 import threading
 import warnings
@@ -15,17 +15,18 @@ from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
 
 
 class CompiledNetwork:
-    """Calls a network as Inductor compiled it: the same results and gradients, up to rounding.
+    """Calls a network that Inductor compiles: the same results and gradients, up to rounding.
 
-    Images whose shape comes for the second time in a row are compiled for, in a minute or so; the
-    last batch of an epoch is not worth that. Loss, metrics and optimizer remain Keras's. Torch's
-    own front end finds breaks in Keras, so `make_fx` records the operations. What is random or
-    small comes from outside: the bytes of dropout, the same that the layers draw otherwise, and the
-    normalized kernels, of which Inductor would make thousands of lines of C++.
+    Compilation takes about a minute, and happens when a kind of call (its shapes and training mode)
+    occurs twice in a row, so that the smaller last batch of an epoch does not cause it. Loss,
+    metrics and optimizer are not compiled. `make_fx` records the operations, because torch's own
+    front end finds graph breaks in Keras. Random bytes of dropout and normalized kernels are inputs
+    of the compiled function: the layers generate the same bytes without compilation, and Inductor
+    would generate thousands of lines of C++ for the kernels.
 
-    A network that torch cannot compile for a kind of call is called as it is, after a warning, and
-    that kind is not tried again. Other errors are raised, a lack of memory among them, and the next
-    call of that kind tries again.
+    If torch cannot compile a kind of call, a warning is issued, and the network is called without
+    compilation from then on. Other errors, such as a lack of memory, are raised, and the next call
+    of this kind tries again.
 
     Args:
         network: An `AutoregressiveNetwork`.
@@ -33,16 +34,16 @@ class CompiledNetwork:
 
     def __init__(self, network: keras.layers.Layer):
         self.network = network
-        self._functions = {}  # with what dropout draws, by the kind of call
-        self._previous: tuple | None = None  # the kind of the call before
-        self._lock = threading.Lock()  # so that two threads don't compile the same
+        self._functions = {}  # kind of call: (compiled function, dropout layers and shapes)
+        self._previous: tuple | None = None  # kind of the previous call
+        self._lock = threading.Lock()  # keeps two threads from compiling the same
         layers = network._flatten_layers()
         self._layers = [layer for layer in layers if isinstance(layer, WeightNormalized)]
         outside = {id(v) for layer in self._layers for v in (layer.direction, layer.gain)}
         self._variables = [v for v in network.variables if id(v) not in outside]
 
     def __call__(self, image: Tensor, labels: Tensor | None, training: bool) -> Tensor:
-        """See the network's `call`."""
+        """Evaluates the network on whole images; see `AutoregressiveNetwork`."""
         candidates = None if labels is None else labels.shape[1]
         trainable = tuple(variable.trainable for variable in self.network.variables)
         kind = training, torch.is_grad_enabled(), image.shape, candidates, trainable
@@ -52,7 +53,7 @@ class CompiledNetwork:
                 if kind not in self._functions:
                     self._functions[kind] = self._try_to_compile(image, labels, training)
         function, draws = self._functions.get(kind, (None, []))
-        if function is None or image.is_meta:  # no image: Keras asks for a shape
+        if function is None or image.is_meta:  # Keras infers shapes with tensors without data
             return self.network(image, labels, training=training)
         dropout = [layer.random_bytes(shape) for layer, shape in draws]
         return function(*keras.tree.flatten(self._inputs(image, labels, dropout)))[0]
@@ -60,12 +61,12 @@ class CompiledNetwork:
     def _inputs(
         self, image: Tensor, labels: Tensor | None, dropout: list[Tensor]
     ) -> dict[str, Nest]:
-        """All that the compiled function is given; its memory laid out as it was compiled for."""
+        """Returns all inputs of the compiled function, contiguous as when it was compiled."""
         inputs = {
             "image": image,
             "dropout": dropout,
             "kernels": [layer.kernel() for layer in self._layers],
-            # Not `value`, which mixed precision rounds.
+            # Not `value`, which is rounded in mixed precision.
             "values": [variable._value for variable in self._variables],
         }
         if labels is not None:
@@ -75,7 +76,7 @@ class CompiledNetwork:
     def _try_to_compile(
         self, image: Tensor, labels: Tensor | None, training: bool
     ) -> tuple[Callable | None, list]:
-        """The compiled function and what its dropout draws; `(None, [])` if torch can't compile."""
+        """Returns the compiled function and its dropout inputs, or `(None, [])` after a failure."""
         draws, dropout = [], []
 
         def write_down(layer: keras.layers.Layer, shape: Shape) -> Tensor:
@@ -83,16 +84,16 @@ class CompiledNetwork:
             dropout.append(layer.random_bytes(shape))
             return dropout[-1]
 
-        # In the scope, random states stay as they are.
+        # The scope keeps this call from changing random states.
         with torch.no_grad(), keras.StatelessScope(), given_dropout(write_down):
             self.network(image, labels, training=training)
         try:
             return self._compiled(self._inputs(image, labels, dropout), training), draws
-        except RuntimeError as error:  # so are all of torch's, such as that of no C++ compiler
+        except RuntimeError as error:  # the base of torch's errors, such as a missing C++ compiler
             if is_out_of_memory(error):
                 raise
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            warnings.warn(f"The network runs without being compiled. {reason}", stacklevel=2)
+            warnings.warn(f"The network runs without compilation. {reason}", stacklevel=2)
             return None, []
 
     def _compiled(self, inputs: dict[str, Nest], training: bool) -> Callable:
@@ -103,7 +104,7 @@ class CompiledNetwork:
             dropout = iter(given["dropout"])
             with (
                 keras.StatelessScope(list(pairs), collect_losses=True) as scope,
-                # Biases are cast within: two equal gradients in bfloat16 confuse the compiler.
+                # Biases are cast inside: two equal gradients in bfloat16 cause a compiler error.
                 fixed_kernels({layer.path: (kernel, layer.bias) for layer, kernel in layers}),
                 given_dropout(lambda layer, shape: next(dropout)),
             ):
@@ -112,7 +113,7 @@ class CompiledNetwork:
             after = scope.state_mapping.items()
             if scope.losses or any(before.get(key) is not value for key, value in after):
                 raise RuntimeError(
-                    "A layer draws random numbers, changes a variable or adds a loss when called."
+                    "A layer generates random numbers, changes a variable or adds a loss."
                 )
             return (result,)
 
@@ -120,11 +121,11 @@ class CompiledNetwork:
         with torch.no_grad():
             graph = make_fx(forward)(*tensors)
         for node in graph.graph.nodes:
-            node.meta.clear()  # the compiler would take the tracer's examples for its own
+            node.meta.clear()  # the compiler would reuse the tracer's example values
         for tensor, given in zip(tensors, keras.tree.flatten(inputs), strict=True):
             tensor.requires_grad_(given.requires_grad)
-        # One file with all kernels, and one that calls them: of a file for each kernel, as usual on
-        # a CPU, the headers take longer than what is in it.
+        # One file with all kernels, and one that calls them. With a file for each kernel, the
+        # default on a CPU, compiling the headers takes longer than the code.
         on_cpu = inputs["image"].device.type == "cpu"
         options = {"cpp_wrapper": on_cpu, "cpp_wrapper_build_separate": on_cpu}
         return torch._inductor.standalone_compile(

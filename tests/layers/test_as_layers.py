@@ -81,7 +81,7 @@ def test_bad_arguments(cls, arguments, name):
     ("arguments", "channels", "message"),
     [
         ({"filters": 4, "groups": 2}, 3, "multiple of groups=2"),
-        ({"filters": 3, "kernel_size": 1, "mask": "A"}, 3, "leaves something"),
+        ({"filters": 3, "kernel_size": 1, "mask": "A"}, 3, "does not zero"),
     ],
 )
 def test_masks_that_do_not_fit_the_input(arguments, channels, message):

@@ -55,5 +55,5 @@ def test_a_strategy_for_a_place_that_does_not_exist(monkeypatch, cls, place):
 
     Mine.place = place
     monkeypatch.setitem(STRATEGIES, "mine", Mine)
-    with pytest.raises(ValueError, match="which this network has a place for"):
+    with pytest.raises(ValueError, match="which this network supports"):
         cls((4, 4, 1), 2, 4, filters=4, num_blocks=1, conditioning="bias+mine")

@@ -70,7 +70,7 @@ def test_another_class_is_refused_before_anything_is_made_of_it(
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", json.dumps(config))
     objects = keras.saving.custom_object_scope({"mine>Watched": Watched})
-    with objects, pytest.raises(UserError, match=f"holds a {class_name}, not a PixelCNN") as error:
+    with objects, pytest.raises(UserError, match=f"a {class_name}, not a PixelCNN") as error:
         load_trained_model(path)
     assert "\n" not in str(error.value)
     assert not made

@@ -184,7 +184,7 @@ def test_what_needs_classes(unconditional, method, arguments):
 )
 def test_labels_of_an_unconditional_model(unconditional, method, arguments):
     with pytest.raises(
-        ValueError, match=r"`labels`\. Expected None, as the model is unconditional"
+        ValueError, match=r"`labels`\. Expected None, because the model is unconditional"
     ):
         getattr(unconditional, method)(**arguments)
 
@@ -193,5 +193,5 @@ def test_labels_of_an_unconditional_model(unconditional, method, arguments):
 def test_a_model_that_has_been_initialized():
     model = tiny.untrained_model()
     model.initialize(IMAGES, LABELS)
-    with pytest.raises(ValueError, match="has been initialized"):
+    with pytest.raises(ValueError, match="already initialized"):
         model.initialize(IMAGES, LABELS)

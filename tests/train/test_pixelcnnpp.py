@@ -146,7 +146,7 @@ def test_the_model_then_answers_as_its_source(kind, source, tmp_path, capsys):
     expected = source.class_probabilities(images)
     assert not np.allclose(model.class_probabilities(images), expected, atol=1e-3)
     copy_initial_weights(str(path), model)
-    said = "(Class0, Class1, Class2) stand, in this order, for those to be trained: dark, gray, "
+    said = "(Class0, Class1, Class2) are used, in this order, for: dark, gray, "
     assert said in capsys.readouterr().out
     np.testing.assert_allclose(model.class_probabilities(images), expected, atol=1e-6)
 
