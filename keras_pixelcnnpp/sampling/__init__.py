@@ -1,1 +1,1 @@
-"""Drawing images, pixel by pixel, over cached features."""
+"""Sampling of images pixel by pixel from cached features."""

@@ -1,4 +1,4 @@
-"""Generated images of several classes."""
+"""Generated images of several classes, and their image files."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,12 @@ from keras_pixelcnnpp.files import safe_names
 
 @dataclass(frozen=True, eq=False)
 class ClassSamples:
-    """Generated images and the classes they were asked for.
+    """Generated images and their classes.
 
     Args:
-        images: uint8 `[count, height, width, channels]`, 0 to 255.
-        labels: int `[count]`.
-        class_names: The name of each class.
+        images: uint8 array `(N, height, width, channels)`, 0 to 255.
+        labels: Int array `(N,)`, the class of each image.
+        class_names: Tuple with the name of each class.
 
     Example:
 
@@ -41,10 +41,10 @@ class ClassSamples:
         """Samples `per_class` images of each class from an `AutoregressiveModel`.
 
         Args:
-            model: The model. From an unconditional one `per_class` images are sampled in all.
-            per_class: The number of images.
-            chosen: The labels of the classes to sample; by default, all.
-            **arguments: Of `AutoregressiveModel.sample`, such as `seed`.
+            model: An `AutoregressiveModel`. An unconditional model counts as one class.
+            per_class: Integer, number of images of each class.
+            chosen: Labels of the classes to sample, by default all.
+            **arguments: Other arguments of `AutoregressiveModel.sample`, such as `seed`.
         """
         names = model.class_names if model.num_classes else ("any",)
         labels = np.repeat(chosen if len(chosen) else range(len(names)), per_class)
@@ -55,18 +55,18 @@ class ClassSamples:
         return len(self.images)
 
     def by_class(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yields each class that has images: its name and the images."""
+        """Yields the name and the images of each class that has images."""
         for label in np.unique(self.labels):
             yield self.class_names[label], self.images[self.labels == label]
 
     def grids(self) -> dict[str, np.ndarray]:
-        """A `image_grid` of the images of each class, by the class's name."""
+        """Returns a dict from the name of each class to an `image_grid` of its images."""
         return {name: image_grid(pixels) for name, pixels in self.by_class()}
 
     def overview(self, columns: int = 10) -> np.ndarray:
-        """One grid for all classes: a row for each, with its first `columns` images.
+        """Returns a grid with one row for each class, which shows its first `columns` images.
 
-        Of a single class, all its images in a grid that is about square.
+        For a single class, the grid shows all images and is about square.
         """
         images = [pixels for _, pixels in self.by_class()]
         if len(images) == 1:
@@ -78,10 +78,9 @@ class ClassSamples:
     def write(self, folder: str | Path) -> None:
         """Writes each image as a PNG file, `Class0_image_01.png` and so on.
 
-        Files of the same names are replaced, others stay.
-
         Args:
-            folder: Where to; made if need be.
+            folder: The folder, which is created if necessary. Only files with these names are
+                replaced.
         """
         names = image_names(self.labels, self.class_names)
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -90,10 +89,10 @@ class ClassSamples:
 
 
 def image_names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """Names of files for images of classes: `Class0_image_01.png`, the first of its class.
+    """Returns file names, numbered within each class: `Class0_image_01.png` and so on.
 
     Args:
-        labels: int `[count]`.
+        labels: Int array `(N,)`, the class of each image.
         class_names: The name of each class.
     """
     numbers = Counter()

@@ -1,4 +1,4 @@
-"""Guidance by the model's own classes: samples that are more typical of their class."""
+"""Classifier-free guidance by the model's own classes: samples more typical of their class."""
 
 import math
 
@@ -7,13 +7,14 @@ from keras import ops
 from keras_pixelcnnpp.backend import Tensor, Tensors
 from keras_pixelcnnpp.distributions.heads import Head, first_level_above
 
-# More levels are sampled as two digits, with some 2 * sqrt(num_levels) evaluations of each
-# component instead of num_levels: at 256 levels of ten classes these take longer than the network.
+# With more levels, a level is sampled as two digits. This evaluates each mixture component about
+# 2 * sqrt(num_levels) times instead of num_levels times, which for 256 levels and ten classes would
+# take longer than the network.
 MAX_LEVELS_AT_ONCE = 32
 
 
 def digits(num_levels: int) -> list[tuple[int, int]]:
-    """The digits of a level, highest first: for each, its unit and how many values it has."""
+    """Returns the unit and the number of values of each digit of a level, highest digit first."""
     if num_levels <= MAX_LEVELS_AT_ONCE:
         return [(1, num_levels)]
     unit = math.isqrt(num_levels - 1) + 1
@@ -28,33 +29,34 @@ def sample_guided(
     inputs: Tensors,
     known: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Samples a pixel of each image, given its parameters under all classes.
+    """Samples a pixel of each image with guidance, given its parameters under all classes.
 
-    Each level l of a sub-pixel has a probability proportional to
+    The probability of level l of a sub-pixel is proportional to
 
         p(l | y)^(1 + w) q(l)^(-w)  with  q(l) = sum_k softmax(b r)_k p(l | k)
 
     for the class y, the `guidance` w, the `guidance_logit_scale` b, and the log-likelihood r_k of
-    all earlier sub-pixels under class k. With b = 1, q is the model's own p(x). More than
-    `MAX_LEVELS_AT_ONCE` levels are written as two digits, and l is one digit after the other.
+    all earlier sub-pixels under class k. With b = 1, q is the conditional distribution of the
+    model's p(x). With more than `MAX_LEVELS_AT_ONCE` levels, l is instead each of two digits of a
+    level in turn.
 
     Args:
         head: The distribution of a pixel.
         parameters: Float tensor `(batch, num_classes, num_parameters)`.
-        noise: Uniform float tensor `(batch, channels * digits)` in (0, 1).
+        noise: Float tensor `(batch, channels * digits)`, uniform in (0, 1).
         log_likelihood: Float tensor `(batch, num_classes)`, r, nats.
         inputs: Dict of `"label"`, int `(batch, 1)`, and `"temperature"`, `"guidance"` and
             `"guidance_logit_scale"`, float `(batch, 1)`.
-        known: Optional pair of a boolean tensor `(batch, 1)` and levels `(batch, channels)`, which
-            are taken where it is true.
+        known: Optional pair of a boolean tensor `(batch, 1)`, whether the pixel is known, and its
+            levels `(batch, channels)`.
 
     Returns:
-        The levels `(batch, channels)`, the new r, and the log-probability `(batch,)` of the levels
-        under the guided distribution, nats.
+        The levels `(batch, channels)`; the updated r; and the log-probability `(batch,)` of the
+        levels under the guided distribution, nats.
 
     Reference:
-        Ho & Salimans 2022, Classifier-Free Diffusion Guidance, https://arxiv.org/abs/2207.12598,
-        whose guidance scale is w as well, and whose q is another network's.
+        Ho & Salimans 2022, Classifier-Free Diffusion Guidance, https://arxiv.org/abs/2207.12598.
+        There, w has the same meaning, and q comes from an unconditional model.
     """
     levels, log_prob = [], 0.0
     num_classes = parameters.shape[1]

@@ -1,4 +1,4 @@
-"""One pass over an image in raster order that computes every feature once."""
+"""Evaluates a model in raster order, one pixel at a time, and computes each feature once."""
 
 import collections
 import functools
@@ -21,21 +21,21 @@ from keras_pixelcnnpp.layers.evaluation import (
     take_images,
 )
 
-State = dict[str, Nest]  # of a pass, between rows or pixels: levels, caches, carry
+State = dict[str, Nest]  # levels, caches and carry of a pass between two rows or pixels
 
 
 class IncrementalPass:
-    """Evaluates a model pixel by pixel, letting a caller choose each pixel as its turn comes.
+    """Evaluates a model pixel by pixel; a callback chooses the value of each pixel in turn.
 
-    The vertical stack is evaluated a row at a time and the horizontal stack a pixel at a time, by
-    the layers and weights of the model itself; only inputs from beyond the row or pixel come from
-    caches. Rows and columns run in loops over one period of the resolutions, whose body knows
-    which resolutions run where, so that no work is done and thrown away.
+    The vertical stack is evaluated row by row, and the horizontal stack pixel by pixel, with the
+    model's own layers. Inputs from earlier rows and pixels come from caches. The loop body covers
+    one period of the resolutions, so it is known which lower resolutions are evaluated at each row
+    and column, and none is evaluated in vain.
 
     Args:
         model: An `AutoregressiveModel`.
-        candidates: Integer, how many labels each image is evaluated under, side by side.
-        arithmetic: How the network's layers and nonlinearities are computed.
+        candidates: Integer, number of labels under which each image is evaluated.
+        arithmetic: Arithmetic of the network's layers and nonlinearities.
     """
 
     def __init__(
@@ -65,22 +65,22 @@ class IncrementalPass:
         carry: Nest = (),
         after_row: Callable[..., tuple[Nest, Tensor]] | None = None,
     ) -> tuple[Tensor, Nest]:
-        """Runs over the image.
+        """Runs over all pixels of a batch of images.
 
         Args:
             labels: Int tensor `(batch, candidates)`, or `None` for an unconditional model.
             batch_size: Integer or scalar tensor.
-            choose: Function `(parameters, row, column, carry, *given)`: parameters `(batch,
-                candidates, 1, 1, num_parameters)` and the (traced) position. Returns the pixel's
-                levels `(batch, channels)`, float32, and the new `carry`. Where sub-pixels see the
-                earlier ones of their pixel it is asked once for each of them, the parameters of
-                one more being right each time; the last `carry` is kept.
-            given: Further arguments of `choose`, tensors and nests of them. Those that it has from
-                elsewhere are constants to torch, as is whatever else it looks at; one that is asked
-                for many images should be the same function each time.
-            carry: A nest of tensors that goes from pixel to pixel, their first axis the batch.
-            after_row: Optional function `(row, carry, *given)` that returns the new `carry`, and
-                int `(batch,)`: the image of the batch that each one is replaced by.
+            choose: Function `(parameters, row, column, carry, *given)`, called with the parameters
+                `(batch, candidates, 1, 1, num_parameters)` of a pixel and its (traced) position. It
+                returns the pixel's levels `(batch, channels)`, float32, and the new `carry`.
+                Networks with channel groups call it once for each sub-pixel of a pixel: the n-th
+                call has valid parameters for the first n sub-pixels, and the last `carry` is kept.
+            given: Tensors, or nests of tensors, that are passed to `choose` and `after_row`. Under
+                torch, all other values that these functions use are recorded as constants. Pass
+                the same functions each time, so that the recording is used again.
+            carry: Nest of tensors with the batch as their first axis, passed from pixel to pixel.
+            after_row: Optional function `(row, carry, *given)`. It returns the new `carry`, and int
+                `(batch,)`, the index of the image that replaces each image.
 
         Returns:
             The levels `(height, width, batch, channels)`, and the last `carry`.
@@ -105,13 +105,13 @@ class IncrementalPass:
     def _steps(self, functions: tuple[Callable, Callable | None], given: State) -> Any:
         if keras.backend.backend() != "torch":
             return Steps(functions, given)
-        # Here: torch is there under its own backend only.
+        # Imported late, because torch may not be installed under another backend.
         from keras_pixelcnnpp.sampling.torch_program import RecordedSteps
 
         return RecordedSteps(functions, given, self.programs)
 
     def _candidates(self, count: int) -> dict[str, int]:
-        """How many labels the input of each layer has, by its path, where an image has `count`."""
+        """Returns the length of the candidate axis of each layer's input, by the layer's path."""
         if count == 1:
             return collections.defaultdict(lambda: 1)
         counting = CountCandidates(self.network)
@@ -120,7 +120,7 @@ class IncrementalPass:
         return counting.arithmetic.counts
 
     def _start(self, batch_size: int | Tensor, carry: Nest) -> State:
-        """The state before the first row."""
+        """Returns the state before the first row."""
         network, candidates = self.network, self.candidates
         shape = (self.height, self.width, batch_size, self.channels)
         return {
@@ -145,7 +145,7 @@ class IncrementalPass:
         }
 
     def _row(self, phase: int, row: Tensor, state: State, steps: "Steps") -> State:
-        """The state after a row, the `phase`-th of its period."""
+        """Evaluates a row, which is number `phase` of its period, and returns the new state."""
         running = lower_levels_running(phase, self.num_resolutions)
         state, vertical, columns = steps.once(self._start_row, running, row, state)
         columns = steps.repeat(
@@ -156,7 +156,10 @@ class IncrementalPass:
     def _start_row(
         self, running: int, row: Tensor, state: State, steps: "Steps"
     ) -> tuple[State, Nest, State]:
-        """Evaluates the vertical stack at a row; returns what its pixels need."""
+        """Evaluates the vertical stack at a row.
+
+        Returns the new state, the vertical features and the state before the first column.
+        """
         labels = steps.given["labels"]
         position = (row // self.period, None)
         evaluation = VerticalEvaluation(state["vertical"], running, position, self.arithmetic)
@@ -181,7 +184,7 @@ class IncrementalPass:
     def _end_row(
         self, running: int, row: Tensor, state: State, columns: State, steps: "Steps"
     ) -> State:
-        """The state after a row, from that of its pixels."""
+        """Returns the state after a row, given the state after its last column."""
         state = {
             "levels": write(state["levels"], row, columns["levels"]),
             "vertical": state["vertical"],
@@ -231,7 +234,7 @@ class IncrementalPass:
         return self.network.to_pixels(image, labels, WholeImage(self.arithmetic))
 
     def _pixels_of_row(self, row: Tensor, levels: Tensor, labels: Tensor | None) -> Tensor:
-        """A finished row as the network's input; before the first, zeros as in the padding."""
+        """Returns a finished row as the network's input; zeros (padding) before the first row."""
         levels = read(levels, ops.maximum(row, 0))
         levels = ops.transpose(levels, (1, 0, 2))[:, None, None]
         pixels = self._pixels(levels, labels)
@@ -239,7 +242,7 @@ class IncrementalPass:
 
 
 class CandidateCounts(FloatArithmetic):
-    """Floating point that notes how many labels the input of each layer has, by its path."""
+    """Arithmetic that records the length of the candidate axis of each layer's input."""
 
     def __init__(self) -> None:
         self.counts = {}
@@ -250,7 +253,7 @@ class CandidateCounts(FloatArithmetic):
 
 
 class CountCandidates(keras.layers.Layer):
-    """Calls a network, also without numbers, to count the labels of each layer's input."""
+    """Calls a network, usually symbolically, to record the candidates of each layer's input."""
 
     def __init__(self, network: keras.layers.Layer):
         super().__init__()
@@ -262,37 +265,37 @@ class CountCandidates(keras.layers.Layer):
 
 
 class Steps:
-    """How the functions of a pass are run, and what is the same for all of them: see `run`."""
+    """Runs the functions of a pass, and contains its callbacks and inputs; see `run`."""
 
     def __init__(self, functions: tuple[Callable, Callable | None], given: State):
         self.choose, self.after_row = functions
         self.given = given
 
     def once(self, function: Callable, running: int, *tensors: Nest) -> Nest:
-        """`function(running, *tensors, steps)`."""
+        """Returns `function(running, *tensors, steps)`."""
         return function(running, *tensors, self)
 
     def repeat(
         self, function: Callable, running: int, count: int, state: Nest, *tensors: Nest
     ) -> Nest:
-        """`state` after `function(running, index, state, *tensors, steps)` for `count` indices."""
+        """Applies `function(running, index, state, *tensors, steps)` to the state `count` times."""
 
         def step(index: Tensor, state: Nest) -> Nest:
-            # Where TensorFlow runs eagerly it is Python's, and no layer takes a tensor and that.
+            # In eager TensorFlow the index is a Python integer, which layers can't take.
             return function(running, ops.cast(index, "int32"), state, *tensors, self)
 
         return ops.fori_loop(0, count, step, state)
 
 
 def _column_at(index: Tensor, phase: int, period: int, level: int) -> Tensor:
-    """The column at a resolution, for phase `phase` of the period `index`."""
+    """Returns the column at resolution `level` for column `phase` of period `index`."""
     step, start = max(period >> level, 1), phase >> level
     column = index if step == 1 else index * step
     return column + start if start else column
 
 
 def lower_levels_running(index: int, num_levels: int) -> int:
-    """How many of the `num_levels - 1` lower resolutions run at row (or column) `index`."""
+    """Returns how many of the `num_levels - 1` lower resolutions are evaluated at `index`."""
     level = 0
     while level < num_levels - 1 and index % 2 ** (level + 1) == 0:
         level += 1

@@ -1,6 +1,4 @@
-"""Sequential Monte Carlo: particles that are weighed by the pixels that are known.
-
-Tensors are `(images, particles)`.
+"""Sequential Monte Carlo: resampling of particles, which are weighted by the known pixels.
 
 Reference:
     Doucet & Johansen 2011, A Tutorial on Particle Filtering and Smoothing; Douc & Cappé 2005,
@@ -22,9 +20,9 @@ def resample(log_weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tens
         uniform: Float tensor `(images, 1)` in (0, 1).
 
     Returns:
-        The particle `(images, particles)` that each one is replaced by; the new log-weights, 0
-        where an image was resampled; and the logarithm of the mean weight `(images, 1)` of the
-        images that were, else 0.
+        The index of the particle that replaces each particle, int `(images, particles)`; the new
+        log-weights, which are 0 after resampling; and the logarithm of the mean weight of resampled
+        images, `(images, 1)`, 0 for others.
     """
     count = log_weights.shape[1]
     total = ops.logsumexp(log_weights, axis=1, keepdims=True)
@@ -41,9 +39,9 @@ def resample(log_weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def particle_at(weights: Tensor, positions: Tensor) -> Tensor:
-    """The particle at each position in (0, 1) of the cumulative weights `(images, particles)`."""
+    """Returns the particles at `positions` `(images, n)` in (0, 1) of the cumulative weights."""
     cumulative = ops.cumsum(weights, axis=1)
-    # In float32 the weights don't add up to 1: beyond their sum lie particles without weight.
+    # Rounded to float32, the sum may be below 1, and larger positions have particles of weight 0.
     cumulative = cumulative / cumulative[:, -1:]
     below = cumulative[:, None, :-1] <= positions[..., None]
     return ops.sum(ops.cast(below, "int32"), axis=-1)

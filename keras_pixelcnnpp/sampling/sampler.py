@@ -1,4 +1,4 @@
-"""Sampling and completing many images: checks, noise, and the sampler."""
+"""Samples and completes images: checks, random numbers, batches and the sampler."""
 
 import math
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from keras_pixelcnnpp.sampling.particles import particle_at, resample
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """The arguments that `AutoregressiveModel.sample` and `complete` share, as given there."""
+    """Common arguments of `AutoregressiveModel.sample` and `complete`, which document them."""
 
     seed: int | None = None
     temperature: float = 1.0
@@ -45,8 +45,8 @@ class SamplingOptions:
             require_number("guidance_logit_scale", self.guidance_logit_scale, "[0, inf)")
         if self.guidance and model.num_classes < 2:
             raise UserError(
-                "Invalid value for argument `guidance`. It compares the classes of a model, of "
-                f"which there must be two or more. Received: guidance={self.guidance}, "
+                "Invalid value for argument `guidance`. It needs a model with at least two "
+                f"classes. Received: guidance={self.guidance}, "
                 f"num_classes={model.num_classes}"
             )
 
@@ -59,25 +59,23 @@ def sample_images(
     known: np.ndarray | None = None,
     num_particles: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Samples images, or completes them.
-
-    The model keeps the compiled samplers for the next call.
+    """Samples or completes images. The model keeps the compiled samplers.
 
     Args:
         model: An `AutoregressiveModel`.
-        labels: Int `(N,)`, -1 for a class at random; a number N for an unconditional model.
+        labels: Int array `(N,)`, -1 for a random class; the integer N for an unconditional model.
         options: The other arguments.
-        images: uint8 `(N, height, width, channels)`, or `None`.
-        known: Boolean `(N, height, width)`, which pixels are taken from the images, or `None`.
-        num_particles: Integer. With more than one, known pixels weigh the particles.
+        images: uint8 array `(N, height, width, channels)`, images to complete, or `None`.
+        known: Boolean array `(N, height, width)`, true for known pixels of `images`, or `None`.
+        num_particles: Integer. Several particles are weighted by the known pixels.
 
     Returns:
-        uint8 `(N, height, width, channels)`, and the estimated logarithm of the probability of the
-        known pixels, float32 `(N,)`, nats; zeros without particles.
+        uint8 array `(N, height, width, channels)`, and the estimated log-probability of the known
+        pixels, float32 `(N,)`, nats. The latter is 0 without particles.
     """
     options.check(model)
     seed = options.seed
-    if seed is None:  # `keras.utils.set_random_seed` sets that state
+    if seed is None:  # NumPy's global state, which `keras.utils.set_random_seed` sets
         seed = np.random.randint(2**31)  # noqa: NPY002
     count = len(labels) if model.num_classes else int(labels)
     inputs = {"temperature": np.full(count, options.temperature, "float32")}
@@ -105,7 +103,7 @@ def sample_images(
 
     size = _rows_at_once(count, max(1, options.batch_size // num_particles))
     starts = range(0, count, size)
-    # The last batch is filled up.
+    # The last batch is padded with its last image.
     batches = [(np.minimum(np.arange(start, start + size), count - 1),) for start in starts]
     sampler = _compiled_sampler(model, with_noise(*batches[0]), num_particles)
     results = in_batches(lambda rows: sampler(with_noise(rows)), batches, options.verbose)
@@ -115,8 +113,8 @@ def sample_images(
 def _noise(
     shape: tuple[int, int, int], seed: int, index: int, num_particles: int
 ) -> dict[str, np.ndarray]:
-    """Uniform noise of an image, of its index and the seed alone, whatever the batch size."""
-    # Open at both ends: the logarithms of 0 and of 1 - 1 are infinite.
+    """Returns the uniform noise of an image, which depends only on the seed and its index."""
+    # In the open interval (0, 1), because the sampler needs log(u) and log(1 - u).
     tiny, below_one = np.float32(2.0**-32), np.float32(1.0 - 2.0**-24)
 
     def uniform(shape: tuple[int, ...], *stream: int) -> np.ndarray:
@@ -125,7 +123,7 @@ def _noise(
 
     if num_particles == 1:
         return {"noise": uniform(shape)}
-    rows = shape[0] + 1  # after each row, and to choose one in the end
+    rows = shape[0] + 1  # to resample after each row, and to choose the final particle
     return {"noise": uniform((num_particles, *shape), 2), "row_noise": uniform((rows,), 3)}
 
 
@@ -138,7 +136,7 @@ def _classes(
     num_particles: int,
     seed: int,
 ) -> np.ndarray:
-    """The labels, with a class at random, given the known pixels, in the place of -1."""
+    """Replaces labels -1 by random classes, sampled given the known pixels."""
     rows = np.flatnonzero(labels < 0)
     if not len(rows):
         return labels
@@ -151,7 +149,7 @@ def _classes(
             seed=seed,
             batch_size=options.batch_size,
         )
-    # From another random stream, so that the noise of an image is the same under a given label.
+    # A separate random stream, so that the noise of an image is the same as with a given label.
     uniform = np.array([np.random.default_rng([seed, int(row), 1]).random() for row in rows])
     cumulative = np.cumsum(softmax(scores.astype("float64"), axis=1), axis=1)
     chosen = (cumulative < uniform[:, None]).sum(axis=1)
@@ -163,21 +161,21 @@ def _classes(
 def _compiled_sampler(
     model: keras.Model, batch: dict[str, np.ndarray], num_particles: int
 ) -> Callable:
-    """The sampler for such a batch: compiled at a model's first call, then kept."""
+    """Returns the compiled sampler for batches like `batch`, which the model keeps."""
     samplers, kind = model._compiled_functions.samplers, (frozenset(batch), num_particles)
     if kind not in samplers:
-        # On a GPU, TensorFlow's own executor would start some 10^5 small kernels a batch. On a CPU
-        # it takes twice as long as XLA does, but XLA takes a minute and a gigabyte to compile.
+        # On a GPU, TensorFlow's own executor would start about 10^5 small kernels per batch. On a
+        # CPU it is half as fast as XLA, but XLA needs a minute and a gigabyte to compile.
         sampler = PixelSampler(model, "guidance" in batch, num_particles)
         step = compiled(sampler, model.variables, batch, xla=on_gpu())
-        samplers.setdefault(kind, step)  # of two threads, the first one's
+        samplers.setdefault(kind, step)  # keeps the first one if two threads compile
     return samplers[kind]
 
 
 def _rows_at_once(count: int, batch_size: int) -> int:
-    """The size of the batches, all alike, of which the last one is filled up.
+    """Returns the common size of all batches; the last one is padded.
 
-    Where each size is compiled for, there are few: powers of four, and `batch_size`.
+    If the backend compiles for each size, only powers of four and `batch_size` are used.
     """
     if keras.backend.backend() == "tensorflow" and not on_gpu():
         return math.ceil(count / max(1, math.ceil(count / batch_size)))
@@ -185,28 +183,30 @@ def _rows_at_once(count: int, batch_size: int) -> int:
 
 
 class PixelSampler:
-    """Maps labels and uniform noise to images: generation and completion.
+    """Computes images from labels and uniform noise, for generation and completion.
 
-    All randomness is in the noise, so that one seed gives the same images whatever the batch size.
+    All random numbers are in the noise, so images do not depend on the batch size.
 
     Args:
         model: An `AutoregressiveModel`.
-        guided: Boolean, whether the inputs have `"guidance"`.
-        num_particles: Integer, particles of an image.
+        guided: Boolean, whether the inputs contain `"guidance"`.
+        num_particles: Integer, number of particles of an image.
 
     Call arguments:
-        inputs: Dict of
-            `"label"`, int `(batch,)` (absent for an unconditional model);
-            `"noise"`, uniform in (0, 1), `(batch, height, width, n)` with the `noise_size` of the
-            head or as many as `sample_guided` takes; with particles `(batch, particles, height,
-            width, n)`, and then `"row_noise"`, `(batch, height + 1)`;
-            `"temperature"`, and `"guidance"` and `"guidance_logit_scale"`, float `(batch,)`;
+        inputs: Dict of tensors:
+            `"label"`, int `(batch,)`, absent for an unconditional model;
+            `"noise"`, uniform in (0, 1), `(batch, height, width, n)`, or with particles
+            `(batch, particles, height, width, n)`, where n is the head's `noise_size`, or with
+            guidance the noise of `sample_guided`;
+            `"row_noise"`, uniform in (0, 1), `(batch, height + 1)`, only with particles;
+            `"temperature"`, float `(batch,)`;
+            `"guidance"` and `"guidance_logit_scale"`, float `(batch,)`, only with guidance;
             `"image"`, int `(batch, height, width, channels)`, and `"known"`, boolean `(batch,
-            height, width)`: the pixels that are taken from the image (both may be absent).
+            height, width)`, only for completion.
 
     Returns:
-        uint8 `(batch, height, width, channels)`, and log p of the known pixels `(batch,)`, nats;
-        zeros without particles.
+        uint8 tensor `(batch, height, width, channels)`, and the log-probability of the known pixels
+        `(batch,)`, nats, which is 0 without particles.
     """
 
     def __init__(self, model: keras.Model, guided: bool = False, num_particles: int = 1):
@@ -275,20 +275,20 @@ class PixelSampler:
             if self.num_particles > 1:
                 log_prob = head.log_prob(parameters, levels, temperature)
         if self.num_particles > 1:
-            # Not in place, as torch would: a pixel may be evaluated several times.
+            # Not in place (under torch), because a pixel may be evaluated several times.
             weight = ops.where(known[0][:, 0], log_prob, 0.0)
             carry["log_weight"] = carry["log_weight"] + weight
         return levels, carry
 
     def _of_classes(self, parameters: Tensor) -> Tensor:
-        """`(batch, num_classes, num_parameters)`, also where no layer uses the label."""
+        """Reshapes and broadcasts parameters to `(batch, num_classes, num_parameters)`."""
         parameters = ops.reshape(parameters, (-1, parameters.shape[1], parameters.shape[-1]))
         if parameters.shape[1] == 1:
             parameters = ops.repeat(parameters, self.model.num_classes, axis=1)
         return parameters
 
     def _after_row(self, row: Tensor, carry: Tensors, inputs: Tensors) -> tuple[Tensors, Tensor]:
-        """Resamples the particles of each image: see `IncrementalPass.run`."""
+        """Resamples the particles of each image; see `after_row` of `IncrementalPass.run`."""
         uniform = read(inputs["row_noise"], row)
         log_weights = ops.reshape(carry["log_weight"], (-1, self.num_particles))
         chosen, log_weights, log_mean = resample(log_weights, uniform)
@@ -303,13 +303,13 @@ class PixelSampler:
         return carry, images
 
     def _first_particles(self, chosen: Tensor) -> Tensor:
-        """The position in the batch of each image's first particle: int `(images, 1)`."""
+        """Returns the index in the batch of each image's first particle, int `(images, 1)`."""
         return ops.arange(ops.shape(chosen)[0], dtype="int32")[:, None] * self.num_particles
 
     def _chosen_particles(
         self, levels: Tensor, carry: Tensors, inputs: Tensors
     ) -> tuple[Tensor, Tensor]:
-        """One particle of each image, chosen by weight, and log p of the known pixels."""
+        """Samples one particle of each image by weight; also returns log p of the known pixels."""
         log_weights = ops.reshape(carry["log_weight"], (-1, self.num_particles))
         total = ops.logsumexp(log_weights, axis=1, keepdims=True)
         weights = ops.exp(log_weights - total)
@@ -320,7 +320,7 @@ class PixelSampler:
         return ops.take(levels, images, axis=0), log_evidence
 
     def _by_pixel(self, inputs: Tensors) -> Tensors:
-        """The inputs with pixels (or rows) first, and the batch of particles: float32."""
+        """Moves pixels (or rows) to the first axis, and repeats inputs for each particle."""
         found: Tensors = {
             name: self._of_particles(ops.reshape(inputs[name], (-1, 1)))
             for name in ("label", "temperature", "guidance", "guidance_logit_scale")

@@ -1,4 +1,4 @@
-"""Programs of torch operations, recorded once: the loops of a pass, without Keras in them."""
+"""Records the steps of a pass as torch operations, and replays them without Keras."""
 
 import functools
 import types
@@ -14,15 +14,15 @@ from torch.overrides import TorchFunctionMode
 
 from keras_pixelcnnpp.backend import Nest, Tensor
 
-# What would tie a program to the values that it was recorded with, and what changes its argument.
+# Functions that read values, which a recorded program can't do, and functions that write in place.
 _READS = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__"}
 _WRITES = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}
 
 
 class RecordedSteps:
-    """Runs the functions of a pass as `Steps` does: once as they are, from then on as programs.
+    """Runs the functions of a pass, like `Steps`; records each at its first call and replays it.
 
-    `programs` is a dict that keeps them for the next pass.
+    The dict `programs` keeps the recordings for the next pass.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class RecordedSteps:
         self.given = given
         self._programs = programs
         self._kind = (functions, *_kind(_tensors(given)))
-        self._prepared = {}  # the programs' steps for what is given
+        self._prepared = {}  # the programs' steps for `given`
 
     @torch.inference_mode()
     def once(self, function: Callable, running: int, *tensors: Nest) -> Nest:
-        """See `Steps.once`."""
+        """Returns `function(running, *tensors, steps)`."""
         flat = _tensors(tensors)
         key = self._key(function, running, flat)
         if key not in self._programs:
@@ -52,7 +52,7 @@ class RecordedSteps:
     def repeat(
         self, function: Callable, running: int, count: int, state: Nest, *tensors: Nest
     ) -> Nest:
-        """See `Steps.repeat`."""
+        """Applies `function(running, index, state, *tensors, steps)` to the state `count` times."""
         first, *others = ops.arange(count, dtype="int64").unbind()
         state = self.once(function, running, first, state, *tensors)
         flat, rest = _tensors(state), _tensors(tensors)
@@ -72,12 +72,12 @@ class RecordedSteps:
 
 
 class Program:
-    """A function of tensors, as the torch operations that it was seen to do.
+    """A recorded function of tensors, which consists only of torch operations.
 
-    Torch has no loop that compiles: of the time of a pixel, Keras and Python would take nine
-    tenths. So a step runs once as it is, and what it did is run from then on. Shapes and what
-    Python decided are constants of it. As in a CUDA graph, no value may be looked at, and a cache
-    is written in place. What hangs on nothing but what is given is computed once for many steps.
+    torch has no compiled loop, and Keras and Python would take nine tenths of the time of a pixel.
+    So the operations of a step are recorded once and replayed. As in a CUDA graph, shapes and
+    Python's decisions are constants, values must not be read, and caches are written in place.
+    Operations that depend only on the inputs `given` are computed once for many steps.
     """
 
     def __init__(self, recorder: "_Recorder", varying: Nest, given: Nest, results: Nest):
@@ -95,8 +95,8 @@ class Program:
     def record(
         cls, function: Callable, varying: Nest, steps: RecordedSteps
     ) -> tuple["Program", Nest]:
-        """Runs `function(*varying, steps)`; returns the program and the results."""
-        # The same tensor may be here twice, and different ones the next time.
+        """Runs `function(*varying, steps)`, and returns the program and the results."""
+        # Aliases, because a tensor may occur twice now, and different tensors the next time.
         varying, given = keras.tree.map_structure(_alias, (varying, steps.given))
         with _Recorder() as recorder:
             functions = {"choose": steps.choose, "after_row": steps.after_row}
@@ -104,37 +104,37 @@ class Program:
         return cls(recorder, varying, given, results), results
 
     def prepared(self, given: Nest) -> Callable[..., list[Tensor]]:
-        """The step: a function of the varying tensors, flat, that returns the results, flat."""
+        """Returns the step, a function from the flat varying tensors to the flat results."""
         outer = self._prepare(*_tensors(given), *self._constants)
         return lambda *varying: self._step(*varying, *outer)
 
     def nest(self, flat: list[Tensor]) -> Nest:
-        """The results as the function returned them, from those that a step returned."""
+        """Converts the flat results of a step to the nest that the function returned."""
         return _nested(self._structure, iter(flat))
 
 
 class _Recorder(TorchFunctionMode):
-    """Runs torch's functions and writes them down in a graph."""
+    """Runs torch functions and records them in a graph."""
 
     def __init__(self) -> None:
         super().__init__()
         self.graph = torch.fx.Graph()
-        self.tensors = {}  # of each node; kept, so that no other gets the id of one
-        self._nodes = {}  # by the id of a tensor
+        self.tensors = {}  # tensors of each node, kept alive so that ids stay unique
+        self._nodes = {}  # nodes by the id of a tensor
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         if func.__name__ in _READS:
-            raise RuntimeError(f"A step that is recorded must not look at values: {func}")
-        if func.__name__ == "__get__":  # of a property, which a graph has by its name
+            raise RuntimeError(f"A recorded step must not read the values of tensors: {func}")
+        if func.__name__ == "__get__":  # a property, which the graph gets by name
             args, func = (args[0], func.__self__.__name__), getattr
-        with self:  # under mixed precision, a variable's value is a call of its own
+        with self:  # in mixed precision, a variable's value is the result of a recorded call
             args, kwargs = keras.tree.map_structure(_value, (args, kwargs or {}))
         nodes = map_aggregate((args, kwargs), self.node)
         result = func(*args, **kwargs)
         parts = _tensors(result)
-        # Not what gave nothing, or its own argument back.
+        # Functions without effect, which return nothing or their own argument, are not recorded.
         if _writes(func) or any(id(x) not in self._nodes for x in parts):
             call = self.graph.call_function(func, *nodes)
             self.tensors[call] = parts
@@ -146,20 +146,20 @@ class _Recorder(TorchFunctionMode):
 
     def _add(self, node: Node, tensor: Tensor) -> Node:
         self.tensors[node] = [tensor]
-        # A call that writes gives its argument back, which has a node.
+        # Functions that write in place return their argument, which already has a node.
         return self._nodes.setdefault(id(tensor), node)
 
     def node(self, x: Any) -> Any:
-        """The node of a tensor, a new one for a tensor from elsewhere; else `x`."""
+        """Returns the node of a tensor, new for one that was not recorded; other values as `x`."""
         if not isinstance(x, torch.Tensor):
             return x
         return self._nodes.get(id(x)) or self._add(self.graph.placeholder("x"), x)
 
     def split(self, varying: list[Node], results: list[Node]) -> tuple[list[Node], list[Node]]:
-        """The calls whose results are the same for all steps, and the others, in order.
+        """Returns the calls with equal results in all steps, and all other calls, in order.
 
-        Among the others are all that have to do with memory that is written, or given away. Those
-        whose results nobody uses are left out.
+        Calls that use memory which is written or returned are among the other calls. Calls whose
+        results are not used are removed.
         """
         self.graph.output(results)
         for node in reversed(self.graph.nodes):
@@ -183,7 +183,7 @@ class _Recorder(TorchFunctionMode):
 
 
 def _writes(function: Callable) -> bool:
-    """Whether a function changes its first argument, as torch's names tell."""
+    """Returns whether a torch function changes its first argument, according to its name."""
     name = function.__name__
     return name in _WRITES or (name.endswith("_") and not name.endswith("__"))
 
@@ -201,7 +201,7 @@ def _kind(tensors: list[Tensor]) -> list[tuple]:
 
 
 def _tensors(nest: Nest) -> list[Tensor]:
-    """The tensors of a nest. Keras would ask torch, whose own trees take longer than a row."""
+    """Returns the tensors of a nest. Keras would use torch's trees, which are too slow here."""
     if isinstance(nest, torch.Tensor):
         return [nest]
     if isinstance(nest, dict):
@@ -210,7 +210,7 @@ def _tensors(nest: Nest) -> list[Tensor]:
 
 
 def _nested(structure: Nest, tensors: Iterator[Tensor]) -> Nest:
-    """A nest of such a structure, of the tensors that `_tensors` would find in it."""
+    """Builds a nest of the given structure; the inverse of `_tensors`."""
     if isinstance(structure, dict):
         return {name: _nested(structure[name], tensors) for name in sorted(structure)}
     if isinstance(structure, list | tuple):
@@ -219,7 +219,7 @@ def _nested(structure: Nest, tensors: Iterator[Tensor]) -> Nest:
 
 
 def _missing(calls: list[Node], results: list[Node], known: list[Node]) -> list[Node]:
-    """The nodes that calls and results need and that neither calls nor `known` give."""
+    """Returns the nodes that calls and results need, but neither calls nor `known` provide."""
     needed = [node for call in calls for node in call.all_input_nodes] + results
     return [node for node in dict.fromkeys(needed) if node not in {*calls, *known}]
 
@@ -227,7 +227,7 @@ def _missing(calls: list[Node], results: list[Node], known: list[Node]) -> list[
 def _compiled(
     calls: list[Node], inputs: list[Node], results: list[Node]
 ) -> Callable[..., list[Tensor]]:
-    """A Python function of these calls, which lets go of each tensor after its last use."""
+    """Compiles calls to a Python function, which frees each tensor after its last use."""
     graph = torch.fx.Graph()
     copies = {node: graph.placeholder(f"input_{index}") for index, node in enumerate(inputs)}
     for call in calls:

@@ -67,7 +67,7 @@ def test_a_step_must_not_look_at_a_value():
     def step(running, x, steps):
         return [x + 1 if x.sum() > 0 else x]
 
-    with pytest.raises(RuntimeError, match="must not look at values"):
+    with pytest.raises(RuntimeError, match="must not read the values"):
         steps().once(step, 0, torch.ones(2))
 
 
