@@ -1,1 +1,1 @@
-"""The distribution of a pixel: its mathematics, and as a `tfp` distribution."""
+"""Distributions of a pixel, also as a TensorFlow Probability distribution."""

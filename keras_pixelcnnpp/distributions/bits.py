@@ -1,4 +1,4 @@
-"""Bits per dimension, and their name."""
+"""Bits per dimension and their unit."""
 
 import math
 
@@ -10,15 +10,15 @@ from keras_pixelcnnpp.backend import Tensor
 def bits_per_dim(
     log_likelihood: Tensor | np.ndarray | float, image_shape: tuple[int, int, int]
 ) -> Tensor | np.ndarray:
-    """Bits per dimension of log-likelihoods in nats.
+    """Converts log-likelihoods in nats to bits per dimension.
 
     Args:
-        log_likelihood: log p(x) in nats, of any shape: a tensor, an array or a number.
-        image_shape: `(height, width, channels)`; a dimension is one channel of one pixel.
+        log_likelihood: Tensor, array or number, log p(x) in nats, of any shape.
+        image_shape: `(height, width, channels)`. A dimension is one channel of one pixel.
 
     Returns:
-        `-log2 p(x) / (height * width * channels)`, the shape of `log_likelihood`; a tensor for a
-        tensor, else float64.
+        `-log2 p(x) / (height * width * channels)` with the shape of `log_likelihood`: a tensor for
+        a tensor, otherwise a float64 array.
 
     Example:
 
@@ -31,5 +31,5 @@ def bits_per_dim(
 
 
 def bits_unit(num_levels: int) -> str:
-    """`"bits/dim"`, with the number of levels where they are fewer than an image has."""
+    """Returns the unit `"bits/dim"`, with the number of levels if it is not 256."""
     return "bits/dim" if num_levels == 256 else f"bits/dim of {num_levels} levels"

@@ -1,4 +1,4 @@
-"""The mixture as a `tfp` distribution."""
+"""The discretized logistic mixture as a TensorFlow Probability distribution."""
 
 from typing import Any
 
@@ -14,27 +14,29 @@ tfp = import_tfp()
 
 
 class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignore[name-defined]
-    """Distribution of the channels of one pixel: a mixture of discretized logistics.
+    """Mixture of discretized logistics over the channels of one pixel.
 
-    An event is the vector of channels of a pixel, whole levels from 0 to `num_levels - 1`. One
-    component is sampled for all channels; the mean of a channel is shifted by the earlier ones.
+    An event is the vector of the channels of a pixel, integers from 0 to `num_levels - 1`. All
+    channels share a mixture component, and earlier channels shift the mean of a channel linearly.
 
-    `log_prob` of anything but whole levels has no meaning; with `validate_args=True` it is an error
-    (under JAX, outside of compiled functions).
+    `log_prob` is defined only for integers in this range. With `validate_args=True`, other values
+    raise an error (under JAX, only outside of compiled functions).
 
-    With one channel and one component it equals a `tfd.QuantizedDistribution` of a
+    With one channel and one component, the distribution is a `tfd.QuantizedDistribution` of a
     `tfd.Logistic`.
 
     Args:
-        mixture_parameters: Float tensor `(..., num_parameters)`, what `PixelCNNPlusPlus` returns.
-            The module `logistic_mixture` beside this one names the parts.
+        mixture_parameters: Float tensor `(..., num_parameters)`, such as the result of
+            `PixelCNNPlusPlus.pixel_parameters`. The module `logistic_mixture` documents its parts.
         channels: Integer, number of channels.
-        num_levels: Integer, number of levels, 256 by default.
-        validate_args, allow_nan_stats, name: As in every tfp distribution.
+        num_levels: Integer, number of levels.
+        validate_args: Boolean, whether to check values at run time.
+        allow_nan_stats: Boolean, whether statistics may be NaN instead of raising an error.
+        name: String, prefix of the names of operations.
 
     Raises:
         ValueError: If the last axis of `mixture_parameters` doesn't fit `channels`.
-        ImportError: On import, if tensorflow_probability isn't there for the backend.
+        ImportError: On import, if TensorFlow Probability is not available for the backend.
 
     Example:
 
@@ -82,7 +84,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignor
 
     @property
     def mixture_parameters(self) -> Tensor:
-        """Float tensor `(..., num_parameters)`."""
+        """Parameters of the mixture, float tensor `(..., num_parameters)`."""
         return self._parameters_tensor
 
     @property
@@ -97,7 +99,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignor
 
     @property
     def num_mixtures(self) -> int:
-        """Number of components."""
+        """Number of mixture components."""
         return self._mixture.logits.shape[-1]
 
     def _event_shape(self) -> Any:
@@ -117,7 +119,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignor
         levels = ops.cast(value, self.dtype)
         inside = (levels >= 0) & (levels < self._num_levels)
         valid = ops.all(inside & (levels == ops.floor(levels)))
-        message = f"Invalid `value`. Expected whole levels from 0 to {self._num_levels - 1}."
+        message = f"Invalid `value`. Expected integers from 0 to {self._num_levels - 1}."
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 

@@ -1,17 +1,17 @@
-"""What a network's outputs at a pixel mean: the two distributions, behind one interface.
+"""Distributions of a pixel, whose parameters are the outputs of a network: the heads.
 
-A head is a layer that says how many parameters a pixel has (`num_parameters`) and how much uniform
-noise it takes to sample one (`noise_size`). It has three methods:
+A head is a layer with the number of parameters of a pixel, `num_parameters`, the number of uniform
+random numbers that sampling a pixel needs, `noise_size`, and three methods:
 
-| method | gives |
+| method | result |
 |---|---|
-| `log_prob(parameters, levels, temperature)` | log-probability of whole pixels, nats |
-| `sample(parameters, noise, temperature)` | pixels, as levels |
-| `level_log_probs(parameters, earlier, temperature)` | those of all levels of the next sub-pixel |
+| `log_prob(parameters, levels, temperature)` | log-probabilities of pixels, nats |
+| `sample(parameters, noise, temperature)` | sampled pixels, as levels |
+| `level_log_probs(parameters, earlier, temperature)` | log-probabilities of a sub-pixel's levels |
 
-The last is what guidance needs. Parameters are `(..., num_parameters)`, float32; levels
-are `(..., channels)`, whose leading axes broadcast to those of the parameters. A temperature is a
-tensor `(..., 1)`, or `None` for 1; all methods mean the same by it.
+Guidance uses the last method. Parameters are float32 `(..., num_parameters)`. Levels are
+`(..., channels)`, and their leading axes broadcast to those of the parameters. The temperature is
+a tensor `(..., 1)`, or `None` for 1.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ from keras_pixelcnnpp.distributions import logistic_mixture
 
 
 class Head(keras.layers.Layer):
-    """Base of the heads, a layer since a head may have weights; it computes in float32.
+    """Base class of the heads. It is a layer because a head may have weights, and uses float32.
 
     Args:
-        channels: Integer, sub-pixels of a pixel.
-        num_levels: Integer, values of a sub-pixel.
-        num_parameters: Integer, outputs of the network at a pixel.
-        noise_size: Integer, uniform numbers that sampling a pixel takes.
+        channels: Integer, number of sub-pixels of a pixel.
+        num_levels: Integer, number of values of a sub-pixel.
+        num_parameters: Integer, number of outputs of the network for each pixel.
+        noise_size: Integer, number of uniform random numbers that sampling a pixel needs.
         name: Name of the layer.
     """
 
@@ -47,15 +47,15 @@ class Head(keras.layers.Layer):
 
 
 class LogisticMixtureHead(Head):
-    """A mixture of discretized logistics, whose means the earlier sub-pixels shift linearly.
+    """Mixture of discretized logistics. Earlier sub-pixels of a pixel shift the means linearly.
 
-    It has `num_mixtures * (1 + 2 C + C (C - 1) / 2)` parameters for C channels, whatever the number
-    of levels, and knows that neighboring levels are alike.
+    For C channels, it has `num_mixtures * (1 + 2 C + C (C - 1) / 2)` parameters. This number does
+    not depend on the number of levels, and neighboring levels have similar probabilities.
 
     Args:
-        channels: Integer, sub-pixels of a pixel.
-        num_levels: Integer, values of a sub-pixel.
-        num_mixtures: Integer, logistic components.
+        channels: Integer, number of sub-pixels of a pixel.
+        num_levels: Integer, number of values of a sub-pixel.
+        num_mixtures: Integer, number of logistic components.
         tables: Ignored.
 
     Example:
@@ -82,7 +82,7 @@ class LogisticMixtureHead(Head):
     def sample(
         self, parameters: Tensor, noise: Tensor, temperature: float | Tensor = 1.0
     ) -> Tensor:
-        """Samples pixels `(..., channels)`, floats; see `logistic_mixture.sample`."""
+        """Samples pixels `(..., channels)`, whole floats; see `logistic_mixture.sample`."""
         return logistic_mixture.sample(
             parameters, noise, self.channels, self.num_levels, temperature
         )
@@ -96,30 +96,30 @@ class LogisticMixtureHead(Head):
         size: int = 1,
         count: int | None = None,
     ) -> Tensor:
-        """Nats `(..., count)`; see `logistic_mixture.level_log_probs`."""
+        """Returns log-probabilities in nats; see `logistic_mixture.level_log_probs`."""
         return logistic_mixture.level_log_probs(
             parameters, earlier, self.channels, self.num_levels, temperature, first, size, count
         )
 
 
 class CategoricalHead(Head):
-    """A softmax over the levels of each sub-pixel: any shape, but nothing is known of their order.
+    """Softmax over the levels of each sub-pixel, which does not use the order of the levels.
 
-    The parameters are the logits of all sub-pixels. How a sub-pixel depends on the earlier ones of
-    its pixel: a masked network sees them, channel group by channel group; for a network that
-    computes all sub-pixels at once, `tables` adds to the logits a row for each earlier sub-pixel,
-    that of its level, 0 at first: a free function of it, where the mixture only shifts a mean.
+    The parameters are the logits of all sub-pixels. In masked networks, the logits of a sub-pixel
+    depend on the earlier sub-pixels of its pixel through channel groups. For networks that compute
+    all sub-pixels at once, the head adds a table entry for the level of each earlier sub-pixel to
+    the logits. The tables start at 0.
 
     Args:
-        channels: Integer, sub-pixels of a pixel.
-        num_levels: Integer, values of a sub-pixel.
+        channels: Integer, number of sub-pixels of a pixel.
+        num_levels: Integer, number of values of a sub-pixel.
         num_mixtures: Ignored.
-        tables: Boolean, whether the head itself makes sub-pixels depend on each other.
+        tables: Boolean, whether to use tables.
 
     Example:
 
     >>> head = CategoricalHead(channels=1, num_levels=4)
-    >>> head.level_log_probs(keras.ops.zeros((1, 4)), [])          # log(1/4) each
+    >>> head.level_log_probs(keras.ops.zeros((1, 4)), [])          # log(1/4), four times
 
     Reference:
         van den Oord et al. 2016, Pixel Recurrent Neural Networks, section 2.2,
@@ -150,7 +150,7 @@ class CategoricalHead(Head):
         size: int = 1,
         count: int | None = None,
     ) -> Tensor:
-        """Nats `(..., count)`; see `logistic_mixture.level_log_probs`."""
+        """Returns log-probabilities in nats; see `logistic_mixture.level_log_probs`."""
         channel = len(earlier)
         logits = ops.split(parameters, self.channels, axis=-1)[channel]
         for index, levels in enumerate(earlier):
@@ -183,7 +183,7 @@ class CategoricalHead(Head):
     def sample(
         self, parameters: Tensor, noise: Tensor, temperature: float | Tensor = 1.0
     ) -> Tensor:
-        """Samples pixels; the temperature divides the logits. As `LogisticMixtureHead.sample`."""
+        """Samples pixels `(..., channels)`, whole floats. The temperature divides the logits."""
         levels = []
         for channel in range(self.channels):
             log_probs = self.level_log_probs(parameters, levels, temperature)
@@ -191,16 +191,16 @@ class CategoricalHead(Head):
         return ops.concatenate(levels, axis=-1)
 
 
-#: From a name to a function of `(channels, num_levels, num_mixtures, tables)`. A head of your own
-#: is added here.
+#: Dict from names to functions of `(channels, num_levels, num_mixtures, tables)`, to which you can
+#: add your own heads.
 HEADS = {"logistic_mixture": LogisticMixtureHead, "categorical": CategoricalHead}
 
 
 def make_head(name: str, channels: int, num_levels: int, num_mixtures: int, tables: bool) -> Head:
-    """The head of a name; `num_mixtures` matters to one, `tables` to the other.
+    """Creates a head by its name, a key of `HEADS`.
 
     Raises:
-        ValueError: If there is no head of that name, or `num_mixtures` is not positive.
+        ValueError: If the name is unknown, or `num_mixtures` is not positive.
     """
     require_choice("head", name, tuple(HEADS))
     require_integer("num_mixtures", num_mixtures)
@@ -208,17 +208,17 @@ def make_head(name: str, channels: int, num_levels: int, num_mixtures: int, tabl
 
 
 def first_level_above(log_probs: Tensor, uniform: Tensor) -> Tensor:
-    """Samples by inversion: the first level whose cumulative probability exceeds `uniform`.
+    """Samples levels by inversion: the first whose cumulative probability exceeds `uniform`.
 
     Args:
-        log_probs: Float tensor `(..., num_levels)`, logarithms up to a constant.
+        log_probs: Float tensor `(..., num_levels)`, log-probabilities up to a constant.
         uniform: Float tensor `(..., 1)` in (0, 1).
 
     Returns:
-        Float tensor `(..., 1)` of whole levels.
+        Float tensor `(..., 1)` of integers.
     """
     cumulative = ops.cumsum(ops.softmax(log_probs, axis=-1), axis=-1)
-    # In float32 the probabilities don't add up to 1: beyond their sum lie impossible levels.
+    # Rounded to float32, the sum may be below 1, and larger numbers would give impossible levels.
     total = cumulative[..., -1:]
     below = (cumulative <= uniform * total) & (cumulative < total)
     return ops.sum(ops.cast(below, "float32"), axis=-1, keepdims=True)

@@ -1,17 +1,17 @@
-"""The mathematics of the discretized logistic mixture, in `keras.ops`.
+"""Discretized logistic mixture: log-probabilities and sampling, in `keras.ops`.
 
-Shapes: `(..., channels)` for pixels, `(..., num_parameters)` for parameters, any number of
-leading axes that broadcast against each other. Pixels are levels, integers from 0 to
-`num_levels - 1`; inside, they are scaled to [-1, 1]. Parameters are float32 or wider.
+Pixels are `(..., channels)` and parameters `(..., num_parameters)`, with leading axes that
+broadcast against each other. The channels of a pixel are levels, integers from 0 to
+`num_levels - 1`, which are scaled to [-1, 1] for the computation. Parameters are float32 or wider.
 
-The last axis of the parameters holds, in this order, for `M` mixture components and `C` channels:
+For `M` mixture components and `C` channels, the last axis of the parameters contains in this order:
 
-| what | size | meaning |
+| part | size | meaning |
 |---|---|---|
-| logits | M | logarithm of the component's weight, up to a constant |
-| means | C × M | mean of each channel before the shift by earlier channels |
-| log-scales | C × M | floored at −7 |
-| coefficients | C(C−1)/2 × M | before the tanh; pairs (1,0), (2,0), (2,1), … |
+| logits | M | logarithms of the components' weights, up to a constant |
+| means | C × M | mean of each channel, before the shift by earlier channels |
+| log-scales | C × M | logarithm of each channel's scale; at least −7 is used |
+| coefficients | C(C−1)/2 × M | shifts before the tanh, for the pairs (1,0), (2,0), (2,1), … |
 
 Reference: Salimans et al. 2017, PixelCNN++, section 2.1 and 2.2.
 """
@@ -27,10 +27,10 @@ MIN_LOG_SCALE = -7.0
 
 
 class LogisticMixture(NamedTuple):
-    """The parameters of a mixture, taken apart.
+    """Parameters of a mixture with M components and C channels, as tensors `(..., M)`.
 
-    `logits` is a tensor `(..., M)`; `means` and `log_scales` are lists of C of them, one for each
-    channel; `coefficients` is a list of C(C-1)/2, already through the tanh.
+    `means` and `log_scales` have one tensor for each channel. `coefficients` has C(C-1)/2 tensors,
+    after the tanh.
     """
 
     logits: Tensor
@@ -39,7 +39,7 @@ class LogisticMixture(NamedTuple):
     coefficients: list[Tensor]
 
     def mean_of(self, channel: int, earlier: Sequence[Tensor]) -> Tensor:
-        """Mean `(..., M)` of a channel, shifted linearly by the scaled values of those before."""
+        """Returns the mean `(..., M)` of a channel, given scaled values of earlier channels."""
         mean = self.means[channel]
         first = channel * (channel - 1) // 2
         for index, value in enumerate(earlier):
@@ -48,12 +48,12 @@ class LogisticMixture(NamedTuple):
 
 
 def num_parameters(num_mixtures: int, channels: int) -> int:
-    """Number of parameters of one pixel."""
+    """Returns the number of parameters of a pixel."""
     return num_mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
 
 
 def split(parameters: Tensor, channels: int, temperature: Tensor | None = None) -> LogisticMixture:
-    """Takes the last axis of `parameters` apart into a `LogisticMixture`, of a temperature."""
+    """Splits the last axis of `parameters`, and applies the temperature."""
     parts = num_parameters(1, channels)
     if parameters.shape[-1] % parts:
         raise ValueError(
@@ -62,7 +62,7 @@ def split(parameters: Tensor, channels: int, temperature: Tensor | None = None) 
             f"Received: parameters.shape={tuple(parameters.shape)}"
         )
 
-    # One split: the gradient of a slice is as large as what it was cut from.
+    # A single split, because the gradient of each slice would have the size of `parameters`.
     logits, *rest = ops.split(parameters, parts, axis=-1)
     log_scales = [ops.maximum(part, MIN_LOG_SCALE) for part in rest[channels : 2 * channels]]
     if temperature is not None:
@@ -77,12 +77,12 @@ def split(parameters: Tensor, channels: int, temperature: Tensor | None = None) 
 
 
 def scale_to_unit(levels: Tensor, num_levels: int, dtype: str = "float32") -> Tensor:
-    """Maps levels 0 … num_levels − 1 to [−1, 1]."""
+    """Scales levels from 0 to `num_levels - 1` linearly to [-1, 1]."""
     return ops.cast(levels, dtype) * (2.0 / (num_levels - 1)) - 1.0
 
 
 def round_to_level(values: Tensor, num_levels: int) -> Tensor:
-    """Maps values of [−1, 1], or beyond, to the nearest level, as a float."""
+    """Converts values, scaled to [-1, 1], to the nearest level, as floats."""
     levels = ops.round((values + 1.0) * ((num_levels - 1) / 2.0))
     return ops.clip(levels, 0.0, num_levels - 1.0)
 
@@ -90,21 +90,21 @@ def round_to_level(values: Tensor, num_levels: int) -> Tensor:
 def log_probability_of_level(
     values: Tensor, means: Tensor, log_scales: Tensor, num_levels: int
 ) -> Tensor:
-    """Logarithm of the probability that a logistic variable falls into the bin of `values`.
+    """Returns the log-probability of levels under a discretized logistic distribution, in nats.
 
-    With half a bin `h`, `b = (x + h - mean) / s` and `a = (x - h - mean) / s`,
+    For a bin of width 2 h, with `b = (x + h - mean) / s` and `a = (x - h - mean) / s`,
 
         log P = log sigmoid(b) + log sigmoid(-a) + log(1 - exp(-2 h / s))
 
-    exactly, and the outer bins reach to infinity. No term cancels, so nothing is approximated
-    where the probability is small. Values are scaled levels; shapes broadcast.
+    The outer bins extend to infinity. The formula is exact and has no cancellation, so small
+    probabilities need no approximation. `values` are levels scaled to [-1, 1]; shapes broadcast.
     """
     half = 1.0 / (num_levels - 1)
     inverse_scales = ops.exp(-log_scales)
     centered = values - means
     log_below = ops.log_sigmoid((centered + half) * inverse_scales)
     log_above = ops.log_sigmoid((half - centered) * inverse_scales)
-    # Below 1e-30 the bin is infinitely thin to float32; the floor keeps its gradient finite.
+    # The lower bound keeps the gradient finite in float32.
     width = ops.maximum(2.0 * half * inverse_scales, 1e-30)
     log_inner = log_below + log_above + ops.log(-ops.expm1(-width))
     at_lowest = values < -1.0 + half
@@ -115,20 +115,20 @@ def log_probability_of_level(
 def interval_probabilities(
     means: Tensor, log_scales: Tensor, num_levels: int, first: int | Tensor, size: int, count: int
 ) -> Tensor:
-    """Probabilities of `count` intervals of `size` levels, from level `first` on.
+    """Returns the probabilities of consecutive intervals of levels under discretized logistics.
 
-    The formula of `log_probability_of_level`, of wider bins, without logarithms.
+    It is the formula of `log_probability_of_level` for wider bins, without logarithms.
 
     Args:
         means: Float tensor `(..., M)`.
         log_scales: Float tensor `(..., M)`.
         num_levels: Integer, number of levels.
-        first: Tensor of whole numbers `(..., 1)`, or 0.
-        size: Integer. The last interval may reach beyond the levels.
-        count: Integer.
+        first: Tensor of integers `(..., 1)`, or 0: first level of the first interval.
+        size: Integer, number of levels of an interval. The last one may exceed the levels.
+        count: Integer, number of intervals.
 
     Returns:
-        Tensor `(..., M, count)`; 0 for intervals beyond the levels.
+        Tensor `(..., M, count)`; 0 for intervals beyond the last level.
     """
     lowest = ops.cast(first, means.dtype) + size * ops.arange(count, dtype=means.dtype)
     lowest = ops.expand_dims(lowest, -2)  # (..., 1, count)
@@ -147,7 +147,7 @@ def interval_probabilities(
 def component_log_probabilities(
     mixture: LogisticMixture, levels: Tensor, num_levels: int
 ) -> Tensor:
-    """Log-probability of each pixel under each component: `(..., M)`, nats."""
+    """Returns the log-probability of each pixel under each component, `(..., M)`, nats."""
     channels = levels.shape[-1]
     values = scale_to_unit(levels, num_levels, mixture.logits.dtype)
     total = 0.0
@@ -165,13 +165,14 @@ def component_log_probabilities(
 def log_prob(
     parameters: Tensor, levels: Tensor, num_levels: int, temperature: Tensor | None = None
 ) -> Tensor:
-    """Log-probability of each pixel, all its channels together.
+    """Returns the log-probability of each pixel, summed over its channels.
 
     Args:
         parameters: Float tensor `(..., num_parameters)`.
         levels: Integer (or whole float) tensor `(..., channels)`.
         num_levels: Integer, number of levels.
-        temperature: Tensor `(..., 1)`, as in `sample`, or `None` for 1.
+        temperature: Positive tensor `(..., 1)`, which divides the logits and multiplies the scales;
+            `None` for 1.
 
     Returns:
         Tensor `(...)`, nats.
@@ -190,20 +191,21 @@ def sample(
     num_levels: int,
     temperature: float | Tensor = 1.0,
 ) -> Tensor:
-    """Samples pixels: the component first, then channel by channel.
+    """Samples pixels: first a mixture component, then channel by channel.
 
-    Each sub-pixel is rounded to its level before the next one sees it, so that a sample follows
-    exactly the distribution that `log_prob` describes.
+    Each channel is rounded to a level before it shifts the next one, so samples follow exactly the
+    distribution of `log_prob`.
 
     Args:
         parameters: Float tensor `(..., num_parameters)`.
-        noise: Uniform float tensor `(..., num_mixtures + channels)` in (0, 1).
-        channels: Integer.
+        noise: Float tensor `(..., num_mixtures + channels)`, uniform in (0, 1).
+        channels: Integer, number of channels.
         num_levels: Integer, number of levels.
-        temperature: Positive scalar: divides the logits and multiplies the scales.
+        temperature: Positive number or tensor `(..., 1)`, which divides the logits and multiplies
+            the scales.
 
     Returns:
-        Float tensor `(..., channels)` of whole levels.
+        Float tensor `(..., channels)` of integers from 0 to `num_levels - 1`.
     """
     num_mixtures = noise.shape[-1] - channels
     gumbel = -ops.log(-ops.log(noise[..., :num_mixtures]))
@@ -229,22 +231,23 @@ def level_log_probs(
     size: int = 1,
     count: int | None = None,
 ) -> Tensor:
-    """Log-probability of every level of one sub-pixel, given the earlier ones of its pixel.
+    """Returns the log-probabilities of a sub-pixel's levels, given earlier sub-pixels of its pixel.
 
-    The earlier sub-pixels shift the means, and say which components are likely.
+    The earlier sub-pixels shift the means and determine the posterior weights of the components.
 
     Args:
         parameters: Float tensor `(..., num_parameters)`.
-        earlier: List of tensors `(..., 1)`, the whole levels of the sub-pixels before.
-        channels: Integer.
+        earlier: List of tensors `(..., 1)`, the levels of the earlier sub-pixels.
+        channels: Integer, number of channels.
         num_levels: Integer, number of levels.
-        temperature: Tensor `(..., 1)`, as in `sample`, or `None` for 1.
-        first: Tensor of whole numbers `(..., 1)`: with `count`, where to begin.
-        size: Integer: with `count`, how many levels are taken together.
-        count: Integer, how many levels (or intervals of them) there are; `None` for all levels.
+        temperature: Positive tensor `(..., 1)`, which divides the logits and multiplies the scales;
+            `None` for 1.
+        first: Tensor of integers `(..., 1)`, first level of the first interval.
+        size: Integer, number of levels of an interval.
+        count: Integer, number of intervals; `None` for each of all levels.
 
     Returns:
-        Tensor `(..., count)`, nats, given that the level is one of them.
+        Tensor `(..., count)`, nats, given that the level is in one of the intervals.
     """
     mixture = split(parameters, channels, temperature)
     log_weights = mixture.logits
@@ -268,7 +271,7 @@ def level_log_probs(
 
 
 def _of_component(parameters: Tensor, chosen: Tensor, num_mixtures: int) -> Tensor:
-    """The parameters of one component, those of a mixture of one."""
+    """Returns the parameters of one component, as a mixture with one component."""
     leading = [-1 if size is None else size for size in parameters.shape[:-1]]
     parts = ops.reshape(parameters, (*leading, parameters.shape[-1] // num_mixtures, num_mixtures))
     is_chosen = ops.expand_dims(chosen, (-2, -1)) == ops.arange(num_mixtures, dtype=chosen.dtype)
