@@ -1,1 +1,1 @@
-"""Images to bytes and back, by what a model says of each pixel."""
+"""Lossless compression of images with the likelihood of a model."""

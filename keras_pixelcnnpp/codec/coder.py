@@ -1,4 +1,4 @@
-"""Images to streams by one evaluation of the model, and streams to images by the sampler's pass."""
+"""Encodes whole images in one evaluation of the model, and decodes them pixel by pixel."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,36 +15,36 @@ from keras_pixelcnnpp.layers.evaluation import WholeImage
 from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
-# The largest number of features of one layer of the images that are evaluated at once.
+# Upper bound of the number of features of one layer, for all images that are encoded at once.
 MAX_FEATURES = 2_000_000
 
 
 class ImageCoder:
-    """Codes images, each by a stream of its own: of its label, then of its sub-pixels in order.
+    """Encodes images to streams and decodes them.
 
-    Encoder and decoder compute the distribution of a sub-pixel from the same parameters of the
-    network, in fixed point, the encoder for whole images.
+    A stream contains the label of an image, and then its sub-pixels in raster order. Encoder and
+    decoder compute the same parameters of each sub-pixel in fixed point.
 
     Args:
-        exact: The model.
+        exact: The model in fixed point.
     """
 
     def __init__(self, exact: ExactModel):
         self.exact = exact
         self._parameters = compiled(self._whole_images, [])
-        self._idle = []  # decoders, of which a thread needs its own
+        self._idle = []  # unused decoders; each thread needs its own
 
     def encode(self, levels: np.ndarray, labels: np.ndarray) -> list[bytes]:
-        """The streams of images.
+        """Encodes images to a list of streams.
 
         Args:
-            levels: uint8 `(N, height, width, channels)`.
-            labels: int32 `(N,)`; zeros for an unconditional model.
+            levels: uint8 array `(N, height, width, channels)`.
+            labels: int32 array `(N,)`; zeros for an unconditional model.
         """
         shape = self.exact.image_shape
         size = shape[0] * shape[1] * max(self.exact.widest, shape[2])
         at_once = min(len(levels), max(1, MAX_FEATURES // size))
-        # All parts of one size, which is compiled for: the last one is filled up.
+        # The last part is padded to the common size, so that only one size is compiled.
         parts = [
             np.minimum(np.arange(start, start + at_once), len(levels) - 1)
             for start in range(0, len(levels), at_once)
@@ -54,7 +54,7 @@ class ImageCoder:
         return streams.encode(starts, shares)
 
     def _shares(self, levels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Start and share of the label and of each sub-pixel: two of int32 `(N, symbols)`."""
+        """Returns starts and shares of the label and the sub-pixels, int32 `(2, N, symbols)`."""
         count, *_, channels = levels.shape
         with float64():
             parameters = self._parameters(self.exact.inputs(labels) | {"levels": levels})
@@ -86,10 +86,10 @@ class ImageCoder:
     def decode(
         self, coded: Sequence[bytes], batch_size: int, tick: Callable[[], None] = lambda: None
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Levels and labels of streams, or `None` if they are not of this model.
+        """Decodes streams to levels and labels. Returns `None` if they don't fit the model.
 
-        `tick` is called at each sub-pixel. The pass has `batch_size` images, at least as many as
-        there are streams.
+        `tick` is called after each sub-pixel. `batch_size` is the size of the compiled batch, at
+        least the number of streams.
         """
         try:
             decoder = self._idle.pop()
@@ -101,7 +101,7 @@ class ImageCoder:
 
 
 class PixelDecoder:
-    """The incremental pass of a model, in which Python reads the levels from streams."""
+    """Decodes streams by an incremental pass of the model, which calls Python at each pixel."""
 
     def __init__(self, exact: ExactModel):
         self.exact = exact
@@ -111,7 +111,7 @@ class PixelDecoder:
     def decode(
         self, coded: Sequence[bytes], batch_size: int, tick: Callable[[], None]
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """See `ImageCoder.decode`."""
+        """Decodes streams; see `ImageCoder.decode`."""
         exact, count = self.exact, len(coded)
         self._streams, self._tick = streams.Decoder(coded), tick
         share = TOTAL // exact.num_labels
@@ -127,7 +127,7 @@ class PixelDecoder:
         return levels[:count].astype("uint8"), labels[:count]
 
     def __call__(self, inputs: dict) -> Tensor:
-        """The compiled function: levels `(batch, height, width, channels)`."""
+        """Runs the pass, for `compiled`; returns levels `(batch, height, width, channels)`."""
         batch_size = ops.shape(inputs["labels"])[0]
         with self.exact.weights(inputs):
             levels, _ = self._pass.run(self.exact.labels(inputs), batch_size, self._choose)
@@ -141,11 +141,11 @@ class PixelDecoder:
         return host_function(self._read_pixel, whole, shape), carry
 
     def _read_pixel(self, parameters: np.ndarray) -> np.ndarray:
-        """Reads the sub-pixels that are final at this evaluation of a pixel; the later ones are 0.
+        """Reads the sub-pixels whose parameters are valid; later ones are 0.
 
-        They are the next channel, where the network sees it for those after it, or all of them.
+        With channel groups, this is the next channel of the pixel, otherwise all channels.
         """
-        # An array of JAX's at first, of which a slice would be a computation within this one.
+        # Slicing a JAX array here would start a computation within the running one.
         parameters, pixel = np.asarray(parameters), self._pixel
         count, channels = pixel.shape
         levels = np.zeros((len(parameters), channels), "float32")
@@ -165,7 +165,7 @@ class PixelDecoder:
 def _level_at(
     cumulative: Cumulative, slots: np.ndarray, num_levels: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The level whose share has a slot, by bisection, and where the share begins and ends."""
+    """Finds the level whose share contains a slot by bisection; also returns the share's bounds."""
     level, end = np.zeros_like(slots), np.full_like(slots, num_levels)
     below, above = np.zeros_like(slots), np.full_like(slots, TOTAL)
     for _ in range(math.ceil(math.log2(num_levels))):

@@ -1,16 +1,16 @@
-"""The file of compressed images: the model's number, names, checksums, and a stream for each image.
+"""File format of compressed images, with a digest of the model, names, checksums and streams.
 
 | bytes | content |
 |---|---|
-| 9 | `MAGIC`, the last byte of which is the version of the format |
-| 16 | the beginning of the SHA-256 of all that follows |
+| 9 | `MAGIC`, whose last byte is the version of the format |
+| 16 | first bytes of the SHA-256 of everything that follows |
 | 4 | length of the header, little-endian |
-| | header: JSON, compressed by zlib |
-| | the images' streams, of which the header has the lengths |
+| | header: JSON, compressed with zlib |
+| | streams of the images, whose lengths are in the header |
 
-The entries of the header are `"model"`, the number of the model in fixed point; `"images"`, the
-beginning of the SHA-256 of all levels; `"lengths"` of the streams in bytes; `"names"` of the
-images, or null; and `"class_names"` of the model.
+Entries of the header are `"model"`, the digest of the model in fixed point; `"images"`, the
+first bytes of the SHA-256 of all levels; `"lengths"`, the lengths of the streams in bytes;
+`"names"`, the names of the images, or null; and `"class_names"`, the class names of the model.
 """
 
 import hashlib
@@ -35,20 +35,19 @@ from keras_pixelcnnpp.errors import UserError, invalid_argument
 
 MAGIC = b"\x89PXC\r\n\x1a\n\x01"
 DIGEST_BYTES = 16
-# A header has some hundred bytes, and a name for each image.
+# Upper bound. A header usually has a few hundred bytes, and a name for each image.
 MAX_HEADER_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class Compressed:
-    """What `compress_images` returns.
+    """Result of `compress_images`.
 
     Args:
-        data: The content of the file.
-        labels: int32 `(N,)`, the label that each image was coded under; zeros for an unconditional
-            model.
-        num_coded_bytes: Integer, the length of the streams: of labels and images, without names,
-            checksums and header.
+        data: Bytes, the content of the file.
+        labels: int32 array `(N,)`, the label with which each image was encoded; zeros for an
+            unconditional model.
+        num_coded_bytes: Integer, total length of the streams, without header and checksums.
     """
 
     data: bytes
@@ -64,22 +63,22 @@ def compress_images(
     batch_size: int = 100,
     verbose: int | str = "auto",
 ) -> Compressed:
-    """Compresses images, in the model's levels, without loss; see `AutoregressiveModel.compress`.
+    """Compresses images losslessly at the model's levels; see `AutoregressiveModel.compress`.
 
     Args:
         model: An `AutoregressiveModel`.
-        images: uint8 `(N, height, width, channels)`.
-        labels: Int `(N,)`, or `None` for the class that makes each image shortest.
-        names: A name for each image, or `None`.
-        batch_size: Integer, images at a time.
-        verbose: 0, 1 or `"auto"`.
+        images: uint8 array `(N, height, width, channels)`.
+        labels: Int array `(N,)`, or `None` to choose the class with the shortest code.
+        names: List with a name for each image, or `None`.
+        batch_size: Integer, number of images per batch.
+        verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
 
     Returns:
         A `Compressed`.
 
     Raises:
         ValueError: If an argument doesn't fit the model.
-        UserError: If the model can't be computed in fixed point: see `ExactModel`.
+        UserError: If the model can't be computed in fixed point; see `ExactModel`.
     """
     images = checked_images(images, model.image_shape, model.num_levels)
     require_integer("batch_size", batch_size)
@@ -112,27 +111,27 @@ def compress_images(
 def decompress_images(
     model: keras.Model, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
 ) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
-    """Reads what `compress_images` wrote; see `AutoregressiveModel.decompress`.
+    """Decompresses the result of `compress_images`; see `AutoregressiveModel.decompress`.
 
     Args:
-        model: The model that compressed.
-        data: The content of the file.
-        batch_size: Integer, images at a time.
-        verbose: 0, 1 or `"auto"`.
+        model: The model that compressed the images.
+        data: Bytes, the content of the file.
+        batch_size: Integer, number of images per batch.
+        verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
 
     Returns:
-        The images, uint8 `(N, height, width, channels)`; their labels, int32 `(N,)`, see
-        `Compressed`; their names, or `None` if the file has none.
+        The images, uint8 `(N, height, width, channels)`; their labels, int32 `(N,)`; and their
+        names, or `None` if the file has no names.
 
     Raises:
-        UserError: If the file is damaged, or of another model.
+        UserError: If the file is damaged, or was compressed by a different model.
     """
     require_integer("batch_size", batch_size)
     header, body = _opened(data)
     coder = _coder(model)
     if header["model"] != coder.exact.digest:
         raise UserError(
-            "The images were compressed by another model, or by other weights of it. Expected: "
+            "The images were compressed by another model, or with other weights. Expected: "
             f"{header['model'][:16]!r}. Received: {coder.exact.digest[:16]!r}"
         )
     ends = [0, *itertools.accumulate(header["lengths"])]
@@ -143,7 +142,7 @@ def decompress_images(
     tick = progress(steps, verbose, "sub-pixel")
     levels, labels = [np.zeros((0, *model.image_shape), "uint8")], [np.zeros(0, "int32")]
     for start in range(0, count, batch_size):
-        # Each batch is checked before the next: a file that lies ends here early.
+        # Each batch is checked before the next one, so that a forged file fails early.
         found = coder.decode(streams[start : start + batch_size], batch_size, tick)
         if found is None:
             raise _damaged()
@@ -156,7 +155,7 @@ def decompress_images(
 
 
 def _coder(model: keras.Model) -> ImageCoder:
-    """The coder for a model's weights of now, which keeps what it compiled for the next call."""
+    """Returns the coder for a model's current weights, which the model keeps for the next call."""
     exact, coders = ExactModel(model), model._compiled_functions.coders
     coder = coders.get("coder")
     if coder is None or coder.exact.digest != exact.digest:
@@ -169,17 +168,17 @@ def _digest(content: bytes) -> bytes:
 
 
 def _damaged() -> UserError:
-    return UserError("The compressed images are damaged: not what was written")
+    return UserError("The compressed images are damaged: their content has changed")
 
 
 def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header and what follows it, if the file is whole."""
+    """Returns the header and the streams, if the file is intact."""
     start = len(MAGIC) + DIGEST_BYTES
     if not isinstance(data, bytes):
         raise UserError(f"Expected the bytes that `compress` returned. Received: {type(data)}")
     body = data[start:]
     if not data.startswith(MAGIC):
-        raise UserError("These are no compressed images of this version of the format")
+        raise UserError("The data contain no compressed images, or another version of the format")
     try:
         if data[len(MAGIC) : start] != _digest(body):
             raise ValueError("checksum")
@@ -187,14 +186,14 @@ def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
         packed, rest = body[4 : 4 + length], body[4 + length :]
         header = json.loads(zlib.decompressobj().decompress(packed, MAX_HEADER_BYTES))
         _check(header, len(rest))
-    # Anything: bad zlib, UTF-8 or JSON, other entries, brackets within brackets.
+    # Any exception: invalid zlib, UTF-8 or JSON, missing entries, deeply nested brackets.
     except Exception as error:
         raise _damaged() from error
     return header, rest
 
 
 def _check(header: dict[str, Any], size: int) -> None:
-    """Raises unless what the header says of what follows it adds up."""
+    """Raises an error if the header is invalid, or doesn't fit the length of the streams."""
     lengths, names = header["lengths"], header["names"]
     good = (
         all(type(number) is int and number >= 0 for number in lengths)
@@ -203,4 +202,4 @@ def _check(header: dict[str, Any], size: int) -> None:
         and (names is None or [type(name) for name in names] == [str] * len(lengths))
     )
     if not good:
-        raise ValueError("numbers that don't add up")
+        raise ValueError("invalid header")

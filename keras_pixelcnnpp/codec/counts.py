@@ -1,7 +1,7 @@
-"""The distribution of a sub-pixel in whole numbers: the share of each level in 2²⁴.
+"""Distributions of a sub-pixel in integers: the share of each level out of 2²⁴.
 
-A head's parameters are int64, in multiples of 1/4096. NumPy computes with whole numbers only, and
-so has the same results everywhere.
+The parameters of a head are int64, in multiples of 1/4096. Only integers are used, so the results
+are the same on every machine.
 """
 
 import functools
@@ -16,32 +16,32 @@ from keras_pixelcnnpp.distributions.heads import CategoricalHead, LogisticMixtur
 from keras_pixelcnnpp.layers import fixed_point
 from keras_pixelcnnpp.layers.fixed_point import GRID_BITS, MAX_EXPONENT, UNIT, entry
 
-# What the shares of a sub-pixel's levels add up to. Each level has one at least.
+# Sum of the shares of all levels of a sub-pixel. The share of each level is at least 1.
 TOTAL_BITS = 24
 TOTAL = 2**TOTAL_BITS
-# Probabilities of single components are multiples of 2⁻³⁰.
+# Probabilities under a single mixture component are multiples of 2⁻³⁰.
 FINE_BITS = 30
-# The argument of the logistic function is a multiple of 2⁻²⁴; between entries of its table, which
-# are this many bits apart, it is interpolated.
+# Arguments of the logistic function are multiples of 2⁻²⁴. The function is interpolated linearly
+# between the entries of a table, which are 2¹⁵ multiples apart.
 ARGUMENT_BITS, STEP_BITS = 24, 15
 
-#: A function from levels, int64 `(N,)`, to the sum of the shares of all levels below each.
+#: Function from levels, int64 `(N,)`, to the sum of the shares of all lower levels.
 Cumulative = Callable[[np.ndarray], np.ndarray]
 
 
 def _spread(
     below: np.ndarray, total: np.ndarray, levels: np.ndarray, num_levels: int
 ) -> np.ndarray:
-    """The shares below levels, where `below / total` is the probability of that."""
+    """Returns the sum of the shares below levels, whose probability is `below / total`."""
     return levels + below * (TOTAL - num_levels) // total
 
 
 class CategoricalCounts:
-    """The shares of a softmax over the levels.
+    """Shares of the levels under a softmax.
 
     Args:
         head: A `CategoricalHead`.
-        tables: Its weights, multiples of 1/4096.
+        tables: Weights of the head, multiples of 1/4096.
     """
 
     def __init__(self, head: CategoricalHead, tables: Sequence[np.ndarray]):
@@ -50,11 +50,11 @@ class CategoricalCounts:
         self.tables = dict(zip(head.tables, whole, strict=True))
 
     def sub_pixel(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
-        """The distribution of the sub-pixel that follows the earlier ones of its pixel.
+        """Returns the distribution of a sub-pixel given the earlier ones of its pixel.
 
         Args:
-            parameters: int64 `(N, num_parameters)`.
-            earlier: The levels of the sub-pixels before, int64 `(N,)` each.
+            parameters: int64 array `(N, num_parameters)`.
+            earlier: List of int64 arrays `(N,)`, the levels of the earlier sub-pixels.
         """
         channel, num_levels = len(earlier), self.num_levels
         logits = parameters[:, channel * num_levels : (channel + 1) * num_levels]
@@ -69,32 +69,32 @@ class CategoricalCounts:
 
 
 class MixtureCounts:
-    """The shares of a mixture of discretized logistics; see `CategoricalCounts`."""
+    """Shares of the levels under a mixture of discretized logistics; see `CategoricalCounts`."""
 
     def __init__(self, head: LogisticMixtureHead, tables: Sequence[np.ndarray]):
         self.channels = head.channels
         self.num_levels = head.num_levels
 
     def sub_pixel(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
-        """See `CategoricalCounts.sub_pixel`."""
+        """Returns the distribution of a sub-pixel; see `CategoricalCounts.sub_pixel`."""
         parts = logistic_mixture.num_parameters(1, self.channels)
         parameters = parameters.reshape(len(parameters), parts, -1)
         weights = _normalized(_exponentials(parameters[:, 0]))
         for channel, levels in enumerate(earlier):
             below = self._below(parameters, earlier[:channel])
-            # A component is likelier if it expected the earlier sub-pixels.
+            # The posterior weight of a component, given the earlier sub-pixels.
             weights = _normalized(weights * (below(levels + 1) - below(levels) + 1))
         below, total = self._below(parameters, earlier), weights.sum(axis=-1)
 
         def cumulative(levels: np.ndarray) -> np.ndarray:
-            # Of the 30 bits as many as leave room for those of the total.
+            # The product with the weights is shifted to 8 bits more than the total, to fit int64.
             inner = (weights * below(levels)).sum(axis=-1) >> (FINE_BITS - 8)
             return _spread(inner, total << 8, levels, self.num_levels)
 
         return cumulative
 
     def _below(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
-        """The function from levels to the probability of all below, of each component."""
+        """Returns the function from levels to the probability below, for each component."""
         channel, steps = len(earlier), self.num_levels - 1
         mean = parameters[:, 1 + channel] * steps
         first = 1 + 2 * self.channels + channel * (channel - 1) // 2
@@ -119,20 +119,20 @@ class MixtureCounts:
 
 
 def _exponentials(logits: np.ndarray) -> np.ndarray:
-    """Exponentials of logits `(N, count)`, the largest of which are 2³⁰."""
+    """Returns the exponentials of logits `(N, count)`, scaled to a maximum of 2³⁰."""
     return entry(
         fixed_point.exponential_table(1 << FINE_BITS), logits.max(axis=-1, keepdims=True) - logits
     )
 
 
 def _normalized(weights: np.ndarray) -> np.ndarray:
-    """Weights, divided so that their sum has about 28 bits, if it has more."""
+    """Scales weights so that their sum has at most about 28 bits."""
     return weights // np.maximum(weights.sum(axis=-1, keepdims=True) >> 28, 1)
 
 
 @functools.cache
 def inverse_scale_table() -> np.ndarray:
-    """`2^24 exp(7 - k / UNIT)`, for the inverse of a scale: int64."""
+    """Returns `2^24 exp(7 - k / UNIT)` for k = 0, 1, …, the inverse scales, as int64."""
     lowest = fixed_point.exponentials()[-int(logistic_mixture.MIN_LOG_SCALE) * UNIT]
     pairs = [(value, lowest) for value in fixed_point.exponentials()]
     return fixed_point.table_of_quotients(pairs, 2**24)
@@ -140,7 +140,7 @@ def inverse_scale_table() -> np.ndarray:
 
 @functools.cache
 def _logistic_differences() -> tuple[np.ndarray, np.ndarray]:
-    """The logistic function from -22 to 22, and how much it grows to the next entry."""
+    """Returns a table of the logistic function from -22 to 22, and differences of its entries."""
     step = (UNIT << STEP_BITS) >> ARGUMENT_BITS
     upper = fixed_point.logistic_table(1 << FINE_BITS, step)
     index = np.arange((MAX_EXPONENT << ARGUMENT_BITS >> STEP_BITS) + 1)
@@ -150,7 +150,7 @@ def _logistic_differences() -> tuple[np.ndarray, np.ndarray]:
 
 
 def logistic(argument: np.ndarray) -> np.ndarray:
-    """The logistic function in multiples of 2⁻³⁰, of multiples of 2⁻²⁴: int64."""
+    """Returns the logistic function of multiples of 2⁻²⁴ in multiples of 2⁻³⁰, as int64."""
     table, differences = _logistic_differences()
     end = MAX_EXPONENT << ARGUMENT_BITS
     place = np.clip(argument, -end, end) + end
@@ -165,5 +165,5 @@ _KINDS: dict[type, Any] = {CategoricalHead: CategoricalCounts, LogisticMixtureHe
 def counts_of(
     head: keras.layers.Layer, tables: Sequence[np.ndarray]
 ) -> CategoricalCounts | MixtureCounts:
-    """The shares of a head of this package, whose weights `tables` are."""
+    """Returns the counts for a head of this package, with its weights `tables`."""
     return _KINDS[type(head)](head, tables)

@@ -1,4 +1,4 @@
-"""A model in fixed point, as the codec computes it, and the number by which files name it."""
+"""A model in fixed point for the codec, and its digest, which identifies it in files."""
 
 import contextlib
 import hashlib
@@ -17,23 +17,23 @@ from keras_pixelcnnpp.layers.conditioning import LabelConditioning
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
 from keras_pixelcnnpp.layers.fixed_point import GRID_BITS, MAX_WEIGHT, UNIT
 
-# Of the configuration, what the shapes of the weights don't tell.
+# Arguments that the shapes of the weights don't determine.
 _CONFIGURATION = ("image_shape", "num_classes", "num_levels", "conditioning", "conditioned_blocks")
 
 
 class ExactModel:
-    """What decides which bits an `AutoregressiveModel` gives to images, with its weights of now.
+    """Fixed-point copy of an `AutoregressiveModel` with its current weights.
 
     Args:
         model: An `AutoregressiveModel`.
 
     Attributes:
-        digest: SHA-256, in hexadecimal, of all that the distribution of an image depends on.
-        counts: The distribution of a sub-pixel, from a network's parameters.
+        digest: SHA-256, in hexadecimal, of everything that determines the distribution of images.
+        counts: Converts the parameters of a pixel to the distribution of a sub-pixel.
 
     Raises:
-        UserError: If network, head or a conditioning strategy is none of this package, or weights
-            are so large that sums would not be exact.
+        UserError: If the network, the head or a conditioning strategy is not part of this package,
+            or weights are too large for exact sums.
     """
 
     def __init__(self, model: keras.Model):
@@ -64,49 +64,49 @@ class ExactModel:
         self.digest = digest.hexdigest()
 
     def inputs(self, labels: np.ndarray) -> dict:
-        """The inputs of a compiled function: labels `(batch,)`, and the weights."""
+        """Returns the inputs of a compiled function: labels `(batch,)` and weights."""
         return {"labels": labels, "kernels": self._kernels, "tables": self._tables}
 
     def labels(self, inputs: dict) -> Tensor | None:
-        """The network's labels `(batch, 1)` from the inputs of a compiled function."""
+        """Returns the network's labels `(batch, 1)`, or `None`, from `inputs`."""
         return inputs["labels"][:, None] if self._knows_labels else None
 
     @contextlib.contextmanager
     def weights(self, inputs: dict) -> Iterator[None]:
-        """A context in which layers use the weights of such inputs."""
+        """Context manager in which layers use the weights in `inputs`."""
         tables = list(zip(self._variables, inputs["tables"], strict=True))
         with fixed_kernels(inputs["kernels"]), keras.StatelessScope(tables):
             yield
 
 
 def _require_own(part: object) -> None:
-    """Raises a `UserError` unless a layer's class is one of this package."""
+    """Raises a `UserError` if a layer's class is not part of this package."""
     kind = type(part)
     if kind.__module__.partition(".")[0] != "keras_pixelcnnpp":
         raise UserError(
-            "The model can't be computed exactly, as compressing needs it. Expected: networks, "
-            f"heads and conditioning strategies of keras_pixelcnnpp. Received: {kind.__name__}"
+            "Compression needs a model that can be computed exactly. Expected: networks, heads "
+            f"and conditioning strategies of keras_pixelcnnpp. Received: {kind.__name__}"
         )
 
 
 def _rounded(variable: keras.Variable) -> np.ndarray:
-    """A weight, rounded to the grid, which float32 holds."""
+    """Rounds a weight to the grid, whose values float32 represents exactly."""
     values = np.rint(ops.convert_to_numpy(variable).astype("float64") * UNIT) / UNIT
     _require_exact(variable.path, np.abs(values).max() * max(values.shape[1:]))
     return values.astype("float32")
 
 
 def _kernel_and_bias(layer: WeightNormalized) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias, computed alike on every machine: float64."""
+    """Computes kernel and bias, float64, identically on every machine."""
     direction, gain, bias = (
         ops.convert_to_numpy(weight).astype("float64")
         for weight in (layer.direction, layer.gain, layer.bias)
     )
     direction = direction * layer.seen
     columns = (direction**2).reshape(-1, direction.shape[-1]).T.tolist()
-    # Sums that are rounded once: NumPy's have an order of their own on each processor.
+    # `fsum` rounds once. The order of NumPy's summation depends on the processor.
     norms = np.sqrt([math.fsum(column) for column in columns])
-    with np.errstate(all="ignore"):  # what is no number is refused below
+    with np.errstate(all="ignore"):  # NaN is rejected below
         kernel = np.rint(direction * (gain / norms) * UNIT) / UNIT
     bias = np.rint(bias * UNIT) / UNIT
     _require_exact(layer.path, np.abs(kernel).sum(axis=tuple(range(kernel.ndim - 1))) + abs(bias))
@@ -116,7 +116,7 @@ def _kernel_and_bias(layer: WeightNormalized) -> tuple[np.ndarray, np.ndarray]:
 def _require_exact(name: str, sums: np.ndarray) -> None:
     if not np.all(sums < MAX_WEIGHT):
         raise UserError(
-            "The model can't be computed exactly, as compressing needs it. Expected: weights of "
-            f"one output whose absolute values add up to less than {MAX_WEIGHT}. Received: "
+            "Compression needs a model that can be computed exactly. Expected: a sum of the "
+            f"absolute weights of each output below {MAX_WEIGHT}. Received: "
             f"{np.max(sums)} in {name}"
         )

@@ -1,7 +1,7 @@
-"""Asymmetric numeral systems: symbols of known probabilities as bytes, for many images at once.
+"""Entropy coder (asymmetric numeral systems), which codes the symbols of many images at once.
 
-A stream is one whole number, of which the symbol read last was written first. Each symbol has a
-share of 2²⁴, the whole numbers from `start` to `start + share - 1`.
+A stream represents one large integer. Symbols are encoded in reverse order, and decoded in order.
+Each symbol has a share of the slots 0 to 2²⁴ - 1, those from `start` to `start + share - 1`.
 
 Reference:
     Duda 2013, Asymmetric numeral systems, https://arxiv.org/abs/1311.2540
@@ -13,19 +13,19 @@ import numpy as np
 
 from keras_pixelcnnpp.codec.counts import TOTAL, TOTAL_BITS
 
-# Between symbols, the part of the number in memory has at least so many bits, and 8 more at most.
+# Between symbols, the part of the integer in memory has from 32 to 40 bits.
 LOW_BITS = 32
 
 
 def encode(starts: np.ndarray, shares: np.ndarray) -> list[bytes]:
-    """The streams of some images.
+    """Encodes the symbols of images to streams.
 
     Args:
-        starts: Integers `(images, symbols)`.
-        shares: Integers `(images, symbols)`, from 1 to 2²⁴.
+        starts: Integer array `(images, symbols)`, first slot of each symbol's share.
+        shares: Integer array `(images, symbols)`, size of each symbol's share, from 1 to 2²⁴.
 
     Returns:
-        A stream for each image, about 3 bytes longer than the sum of `log2(2²⁴ / share)`.
+        A stream for each image, about 3 bytes longer than the sum of `log2(2²⁴ / share)` bits.
     """
     count, symbols = starts.shape
     number, place = np.zeros(count, "int64"), np.zeros(count, "int64")
@@ -34,7 +34,7 @@ def encode(starts: np.ndarray, shares: np.ndarray) -> list[bytes]:
     for symbol in reversed(range(symbols)):
         start, share = starts[:, symbol].astype("int64"), shares[:, symbol].astype("int64")
         while (full := number >= share << (LOW_BITS + 8 - TOTAL_BITS)).any():
-            # An image without a byte to write is overwritten by its next one.
+            # For images that have no byte to write, the next byte overwrites this one.
             written[rows, place] = number & 255
             place += full
             number = np.where(full, number >> 8, number)
@@ -47,7 +47,7 @@ def encode(starts: np.ndarray, shares: np.ndarray) -> list[bytes]:
 
 
 class Decoder:
-    """Reads some streams, symbol by symbol; `slots` say which symbols come next."""
+    """Decodes streams symbol by symbol: find the symbols of `slots`, then call `read`."""
 
     def __init__(self, streams: Sequence[bytes]):
         lengths = np.array([len(stream) for stream in streams], "int64")
@@ -68,15 +68,15 @@ class Decoder:
 
     @property
     def slots(self) -> np.ndarray:
-        """For each stream a number that the next symbol's share has: int64 `(images,)`."""
+        """Slot in the share of each stream's next symbol, int64 `(images,)`."""
         return self._number & (TOTAL - 1)
 
     def read(self, starts: np.ndarray, shares: np.ndarray) -> None:
-        """Goes on after the symbols of these shares."""
+        """Removes the symbols with these shares, and moves to the next ones."""
         self._number = (self._number >> TOTAL_BITS) * shares + self.slots - starts
         self._fill()
 
     @property
     def is_finished(self) -> bool:
-        """Whether all streams end here; a damaged one hardly ever does."""
+        """Whether all streams end here. A damaged stream almost never does."""
         return not self._number.any() and bool((self._place == self._ends).all())
