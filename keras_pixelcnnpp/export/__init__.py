@@ -1,1 +1,1 @@
-"""SavedModels: how they are made, and how they are used."""
+"""Export and use of SavedModels."""

@@ -1,14 +1,14 @@
-"""Decoding images inside a TensorFlow graph, as `data.images.read_image` does outside of one."""
+"""Decodes image files inside a TensorFlow graph, consistently with `data.images.read_image`."""
 
 import tensorflow as tf
 
 from keras_pixelcnnpp.data.images import MAX_SCANNED_PIXELS
 
-# A file of a few kilobytes can hold a plain image of any size. A transparent PNG takes up to 20
-# bytes a pixel on its way, any other image less.
+# Bounds the memory, since a file of a few kilobytes can contain a uniform image of any size.
+# Decoding takes up to 20 bytes per pixel (transparent PNG).
 MAX_PIXELS = 50_000_000
 
-# Of a PNG, up to the color type.
+# Length of a PNG's header up to the color type.
 _HEADER_BYTES = 26
 
 
@@ -17,26 +17,26 @@ def decode_images(
     image_shape: tuple[int, int, int],
     resize: str = "center_crop",
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes a batch of files, of which some may be bad, one at a time.
+    """Decodes a batch of image files, some of which may be invalid.
 
-    A graph has no exceptions; a `tf.data` pipeline can drop the elements that failed, whatever the
-    reason, and tell by their numbers which are left.
+    A graph can't catch exceptions, but a `tf.data` pipeline can drop the elements that failed. The
+    indices of the remaining elements show which ones were dropped.
 
     Args:
-        contents: string `(B,)`.
+        contents: String tensor `(B,)`, contents of PNG or JPEG files.
         image_shape: `(height, width, channels)`.
-        resize: As in `fit_image`.
+        resize: `"center_crop"`, or `"stretch"` to change the aspect ratio.
 
     Returns:
-        uint8 `(B, height, width, channels)`, 0 for a bad image; and bool `(B,)`, whether
-        each is good. Bad is what `decode_image` refuses.
+        uint8 tensor `(B, height, width, channels)`, 0 for invalid files; and boolean tensor `(B,)`,
+        true for the files that `decode_image` can decode.
     """
     count = tf.shape(contents, out_type=tf.int64)[0]
     numbered = tf.data.Dataset.from_tensor_slices((tf.range(count), contents))
     decoded = numbered.map(
         lambda index, content: (index, decode_image(content, image_shape, resize))
     ).ignore_errors()
-    # One more, or a batch without a good image would be an empty dataset, which is an error.
+    # An extra element, because an empty dataset (without a valid image) would be an error.
     extra = tf.data.Dataset.from_tensors((count, tf.zeros(image_shape, tf.uint8)))
     indices, images = extra.concatenate(decoded).batch(count + 1).get_single_element()
     shape = tf.concat([[count + 1], tf.constant(image_shape, tf.int64)], axis=0)
@@ -50,16 +50,16 @@ def decode_image(
     image_shape: tuple[int, int, int],
     resize: str = "center_crop",
 ) -> tf.Tensor:
-    """Turns the content of one PNG or JPEG file into the image that a model takes.
+    """Decodes a PNG or JPEG file to an image of the shape that a model expects.
 
-    It agrees with `read_image`, which reads the training images: exactly for images
-    of the right size, within one of 255 steps for images that must be resized (Pillow rounds once
-    more, between rows and columns). What differs: the orientation that cameras write into EXIF is
-    not applied; 16-bit gray is cut to 8 bits instead of rounded; a single color that a PNG without
-    an alpha channel declares transparent is kept.
+    The result agrees with `read_image`, which reads training images: exactly for images that are
+    not resized, and within one of 255 steps for others, because Pillow also rounds between rows and
+    columns. There are three differences: the EXIF orientation is not applied, 16-bit gray values
+    are truncated instead of rounded, and a transparent color of a PNG without alpha channel is
+    kept.
 
-    An `InvalidArgumentError` is raised of what is neither PNG nor JPEG, is damaged, has more than
-    `MAX_PIXELS` pixels, or is a JPEG with so many scans that decoding would take minutes.
+    It raises an `InvalidArgumentError` if the file is neither PNG nor JPEG, is damaged, has more
+    than `MAX_PIXELS` pixels, or is a JPEG with so many scans that decoding would take minutes.
     """
     height, width, channels = image_shape
     pixels = _decode(content)
@@ -73,9 +73,9 @@ def decode_image(
 
 
 def _cropped(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """The middle, of the aspect ratio of `height` × `width`, to the pixel that `fit_image` cuts."""
+    """Crops the center to the aspect ratio `height` × `width`, exactly as `fit_image` does."""
     size = tf.shape(pixels)
-    # Doubles: as Python divides, and `tf.round` rounds halves as Python does.
+    # float64, like Python's division. `tf.round` rounds halves as Python does.
     own_height, own_width = tf.unstack(tf.cast(size[:2], tf.float64))
     wanted = tf.stack([tf.round(own_width * height / width), tf.round(own_height * width / height)])
     wanted = tf.minimum(size[:2], tf.maximum(tf.cast(wanted, tf.int32), 1))
@@ -84,8 +84,8 @@ def _cropped(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def _decode(content: tf.Tensor) -> tf.Tensor:
-    """Decodes to uint8 `(height, width, 3)`; transparent images are laid on white."""
-    # Before any byte is looked at: TensorFlow's own error would quote the file.
+    """Decodes to uint8 `(height, width, 3)`. Transparent images are blended with white."""
+    # Checked first, because TensorFlow's error would quote the content.
     length = tf.strings.length(content)
     long_enough = tf.debugging.assert_greater(length, _HEADER_BYTES, "Too short for an image")
     with tf.control_dependencies([long_enough]):
@@ -106,7 +106,7 @@ def _decode(content: tf.Tensor) -> tf.Tensor:
 
 
 def _png_size(content: tf.Tensor) -> tf.Tensor:
-    """Height and width, int64 `(2,)`, from the header."""
+    """Returns height and width, int64 `(2,)`, from a PNG's header."""
     header = tf.strings.substr(content, 16, 8)
     sides = tf.io.decode_raw(header, tf.int32, little_endian=False)
     return tf.reverse(tf.cast(tf.ensure_shape(sides, (2,)), tf.int64), [0])
@@ -114,27 +114,27 @@ def _png_size(content: tf.Tensor) -> tf.Tensor:
 
 def _size_checks(size: tf.Tensor, content: tf.Tensor, is_jpeg: tf.Tensor) -> list[tf.Operation]:
     values = tf.io.decode_raw(content, tf.uint8)
-    # As `SCAN_HEADER` in data/images.py.
+    # The same pattern as `SCAN_HEADER` in data/images.py.
     first, second, high, low, components = (values[at : at - 5] for at in range(5))
     is_scan = (first == 0xFF) & (second == 0xDA) & (high == 0) & (low == 6 + 2 * components)
     scans = tf.math.count_nonzero(is_scan & (components - 1 < 4))
     pixels = tf.reduce_prod(size)
     return [
-        tf.debugging.assert_positive(size, "Not a size of an image"),
+        tf.debugging.assert_positive(size, "Invalid image size"),
         tf.debugging.assert_less_equal(pixels, tf.constant(MAX_PIXELS, tf.int64), "Too large"),
         tf.debugging.Assert(
-            ~is_jpeg | (pixels * scans <= MAX_SCANNED_PIXELS), ["Too many scans for its size"]
+            ~is_jpeg | (pixels * scans <= MAX_SCANNED_PIXELS), ["Too many scans for the size"]
         ),
     ]
 
 
 def _jpeg(content: tf.Tensor) -> tf.Tensor:
-    # The default is faster, and off by up to four steps.
+    # The default method is faster, but has errors of up to four steps.
     return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _png(content: tf.Tensor) -> tf.Tensor:
-    # With a number of channels given, TensorFlow would leave less than 8 bits unscaled.
+    # Without `channels`, because TensorFlow would then not scale images with less than 8 bits.
     pixels = tf.io.decode_png(content)
     has_alpha = tf.shape(pixels)[2] % 2 == 0
     pixels = tf.cond(has_alpha, lambda: _on_white(pixels), lambda: pixels)
@@ -143,19 +143,19 @@ def _png(content: tf.Tensor) -> tf.Tensor:
 
 
 def _on_white(pixels: tf.Tensor) -> tf.Tensor:
-    """Lays uint8 `(height, width, 2 or 4)` on white, rounded as Pillow does."""
-    # In 16 bits, which just suffice: images may be large.
+    """Blends uint8 `(height, width, 2 or 4)` with white, rounded as in Pillow."""
+    # 16 bits suffice exactly, and save memory.
     color = tf.cast(pixels[:, :, :-1], tf.uint16)
     alpha = tf.cast(pixels[:, :, -1:], tf.uint16)
     blended = color * alpha + 255 * (255 - alpha) + 128
-    # Division by 255, rounded: exact for products of two bytes.
+    # Rounded division by 255, exact for products of two bytes.
     shift = tf.constant(8, tf.uint16)
     blended += tf.bitwise.right_shift(blended, shift)
     return tf.cast(tf.bitwise.right_shift(blended, shift), tf.uint8)
 
 
 def _gray(pixels: tf.Tensor) -> tf.Tensor:
-    """ITU-R 601 luma of uint8 `(height, width, 3)`, with the integers that Pillow uses."""
+    """Returns the ITU-R 601 luma of uint8 `(height, width, 3)`, with Pillow's coefficients."""
     red, green, blue = (tf.cast(pixels[:, :, channel, None], tf.int32) for channel in range(3))
     luma = 19595 * red + 38470 * green + 7471 * blue
     return tf.cast((luma + 0x8000) // 0x10000, tf.uint8)

@@ -1,4 +1,4 @@
-"""Making a SavedModel: its four endpoints, traced from a trained model, and their writing."""
+"""Exports a trained model as a SavedModel with four endpoints."""
 
 import json
 import math
@@ -17,40 +17,40 @@ from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 
 def export_saved_model(model: keras.Model, path: str | Path, config: dict | None = None) -> None:
-    """Writes a SavedModel whose endpoints work where this package is not installed.
+    """Exports a SavedModel whose endpoints work without this package.
 
-    `classify`, which is `serving_default` too:
+    `classify`, which is also `serving_default`:
         `images` uint8 `(B, H, W, C)` -> `class_id` int32 `(B,)`, `probabilities` `(B, n)`,
         `log_likelihood` `(B, n)` (nats), `bits_per_dim` `(B,)`.
     `classify_bytes`:
-        `image_bytes` string `(B,)`, the content of PNG or JPEG files, up to 50 million pixels each
-        -> the same. A file that can't be decoded doesn't affect the others: its `class_id` is -1,
-        its other outputs are NaN. Such is a file that is no PNG or JPEG, is damaged so that a
-        decoder sees it (cut off, a wrong checksum of a PNG), is larger, or is a JPEG of so many
-        scans that decoding would take minutes. Not seen: flipped bits within the data of a JPEG,
-        which has no checksum and decodes to another image.
+        `image_bytes` string `(B,)`, the contents of PNG or JPEG files with up to 50 million pixels
+        -> the outputs of `classify`. Files that can't be decoded don't affect the others: their
+        `class_id` is -1, and their other outputs are NaN. These are files of other formats, with
+        more pixels, or with detectable damage (truncated, wrong checksum of a PNG), and JPEGs with
+        so many scans that decoding would take minutes. Changed bits in the data of a JPEG are not
+        detected, because JPEG has no checksum.
     `log_prob`:
         `images`, `labels` int32 `(B,)` -> `log_likelihood` `(B,)` (nats).
     `sample`:
         `labels` int32 `(B,)`, `seed` int32 `()`, `temperature` float32 `()` -> `images` uint8
-        `(B, H, W, C)`. Seed and position determine an image, whatever the batch size.
+        `(B, H, W, C)`. The label -1 samples a random class. Seed and position determine an image,
+        independent of the batch size.
 
-    The names of the classes are the asset `class_names.txt`, one a line. Shapes and values that
-    don't fit are refused with a sentence. Large batches are worked through in parts, so that memory
-    doesn't grow with them.
-
-    Images hold 0 to 255. Labels are classes; in `sample`, -1 stands for a class at random.
+    Images have values from 0 to 255. Inputs with wrong shapes or values raise an error. Large
+    batches are processed in parts, so that the memory is bounded. The asset `class_names.txt` has
+    the name of a class in each line.
 
     Args:
-        model: A trained `AutoregressiveModel` with labels, under the TensorFlow backend.
-        path: The version's folder, such as `runs/NAME/savedmodel/1`: new, empty, or a SavedModel,
-            which is replaced as a whole.
-        config: How the model was trained: the asset `config.json`, with `class_names`,
-            `image_shape`, `num_levels`, `resize` and `white_level` added.
+        model: A trained, class-conditional `AutoregressiveModel` under the TensorFlow backend.
+        path: Folder of the version, such as `runs/NAME/savedmodel/1`. It must be new, empty or a
+            SavedModel, which is replaced.
+        config: Optional dict, the configuration of the training run. It is written as the asset
+            `config.json`, together with `class_names`, `image_shape`, `num_levels`, `resize` and
+            `white_level`.
 
     Raises:
-        UserError: If `path` holds something else; or the model has no labels; or its images are
-            neither gray nor RGB.
+        UserError: If `path` has other content, the model is unconditional, or its images have
+            neither 1 nor 3 channels.
 
     Example:
 
@@ -71,8 +71,8 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
         "white_level": data.get("white_level"),
     }
     module = tf.Module()
-    # The variables and not the model: TensorFlow would track its layers, its optimizer and its
-    # metrics as well, and write them all.
+    # Only the variables: TensorFlow would also track and save layers, optimizer and metrics of a
+    # model.
     module.model_variables = [variable.value for variable in model.variables]
     endpoints = _endpoints(model, resize)
     signatures = {**endpoints, "serving_default": endpoints["classify"]}
@@ -89,22 +89,22 @@ def _check(model: keras.Model, path: Path) -> None:
     is_new = not path.exists() or (path.is_dir() and not any(path.iterdir()))
     if not is_new and not (path / "saved_model.pb").is_file():
         raise UserError(
-            f"{path} would be replaced as a whole. Expected a folder that is new, empty or a "
-            "SavedModel. Received one with other content"
+            f"{path} would be replaced completely. Expected a folder that is new, empty or a "
+            "SavedModel. Received: a folder with other content"
         )
     if not model.num_classes:
-        raise UserError("A model without labels cannot be exported: it has nothing to classify.")
-    check_channels(model.image_shape)  # of what files can hold
+        raise UserError("Only class-conditional models can be exported. Received: num_classes=0")
+    check_channels(model.image_shape)
 
 
-# Of the candidates that are scored at once. Measured on a CPU, default network: 0.19 s an image of
-# 10 classes, with twice as many 0.28 s.
+# Upper bound of the pixels, for all images and classes, that are scored at once. Measured on a CPU
+# for the default network and 10 classes: 0.19 s per image, and 0.28 s with twice as many pixels.
 _MAX_PIXELS = 2**16
 _MAX_SAMPLES = 100
 
 
 def _endpoints(model: keras.Model, resize: str) -> dict:
-    """The four endpoints, traced, by name."""
+    """Returns a dict from names to the four traced endpoints."""
     shape, num_classes = model.image_shape, model.num_classes
     image_size = shape[0] * shape[1]
     of_image, of_class = tf.TensorSpec(()), tf.TensorSpec((num_classes,))
@@ -132,7 +132,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
 
         return _in_parts(score, inputs, _MAX_PIXELS // image_size, {"log_likelihood": of_image})
 
-    # Not with XLA: it would compile for half a minute in the process of whoever calls this.
+    # Without XLA, which would compile for half a minute in each process that samples.
     def sample(labels: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor) -> dict[str, tf.Tensor]:
         positive = tf.debugging.assert_positive(temperature, "temperature must be positive.")
         with tf.control_dependencies([positive]):
@@ -165,10 +165,11 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
 
 
 def _endpoint(function: Callable, *specs: tf.TensorSpec) -> Callable:
-    """Traces a function of tensors; the graph refuses other shapes than those of `specs`."""
+    """Traces a function of tensors. The graph raises an error if shapes differ from `specs`."""
 
     def checked(tensor: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
-        # TensorFlow lets any shape in, and leaves out checks of what the signature says already.
+        # The placeholder hides the signature's shape. TensorFlow does not enforce this shape, but
+        # removes checks that it implies.
         tensor = tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=None, name=spec.name)
         return tf.ensure_shape(tensor, spec.shape)
 
@@ -186,13 +187,14 @@ def _in_parts(
     at_once: int,
     outputs: dict[str, tf.TensorSpec],
 ) -> dict[str, tf.Tensor]:
-    """`function(*inputs)` for `at_once` rows at a time, at least one, so that memory is bounded.
+    """Computes `function(*inputs)` for `at_once` rows at a time, which bounds the memory.
 
-    Its inputs and its outputs, by name, have a row for each image: `outputs` says of what kind.
+    Inputs and outputs have a row for each image. `outputs` has the specification of a row of each
+    output.
     """
     at_once = max(1, at_once)
     rows = tf.shape(inputs[0])[0]
-    # Of no images, one of zeros is computed: it gives the outputs their shapes.
+    # For an empty batch, one row of zeros is computed to get the shapes of the outputs.
     count = tf.maximum(rows, 1)
     inputs = [tf.pad(x, [(0, count - rows), *[(0, 0)] * (len(x.shape) - 1)]) for x in inputs]
 
@@ -217,7 +219,7 @@ def _in_parts(
 
 
 def _checked_labels(model: keras.Model, labels: tf.Tensor, lowest: int) -> tf.Tensor:
-    """The labels; the graph refuses those that are out of range."""
+    """Returns the labels. The graph raises an error if labels are out of range."""
     highest = model.num_classes - 1
     message = f"labels must be from {lowest} to {highest}."
     checks = [
@@ -229,7 +231,7 @@ def _checked_labels(model: keras.Model, labels: tf.Tensor, lowest: int) -> tf.Te
 
 
 def _without_bad(result: dict[str, tf.Tensor], good: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Class -1, and NaN for every other output, where an image could not be decoded."""
+    """Sets the outputs of images that could not be decoded to class -1 and NaN."""
 
     def mask(output: tf.Tensor) -> tf.Tensor:
         nothing = tf.constant(-1 if output.dtype.is_integer else math.nan, output.dtype)
@@ -239,10 +241,10 @@ def _without_bad(result: dict[str, tf.Tensor], good: tf.Tensor) -> dict[str, tf.
 
 
 def _random_classes(model: keras.Model, seed: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-    """A class for each image, int32 `(B,)`."""
+    """Samples a class for each image, int32 `(B,)`."""
 
     def class_of(position: tf.Tensor) -> tf.Tensor:
-        # Negative positions: the noise of images has the others.
+        # Negative positions, because `_noise` uses the other ones as seeds.
         seeds = tf.stack([seed, -1 - position])
         return tf.random.stateless_uniform((), seeds, 0, model.num_classes, tf.int32, alg="philox")
 
@@ -250,12 +252,12 @@ def _random_classes(model: keras.Model, seed: tf.Tensor, positions: tf.Tensor) -
 
 
 def _noise(model: keras.Model, seed: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-    """Uniform noise of the sampler, `(B, H, W, noise_size)`; each image has its own."""
+    """Returns uniform noise for the sampler, `(B, H, W, noise_size)`."""
     shape = (*model.image_shape[:2], model.distribution.noise_size)
 
     def noise_of(position: tf.Tensor) -> tf.Tensor:
-        # One algorithm on every device. Its numbers are multiples of 2^-23 in [0, 1); half a step
-        # more, and they are symmetric in (0, 1), where the sampler's logarithms are finite.
+        # The same algorithm on every device. Its numbers are multiples of 2^-23 in [0, 1). Half a
+        # step is added, because the sampler needs log(u) and log(1 - u).
         seeds = tf.stack([seed, position])
         return tf.random.stateless_uniform(shape, seeds, alg="philox") + 2.0**-24
 

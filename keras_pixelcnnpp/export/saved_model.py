@@ -1,4 +1,4 @@
-"""Using a SavedModel: it is loaded, its endpoints called, and it is a scikit-learn classifier."""
+"""Loads an exported SavedModel, calls its endpoints, and wraps it as a scikit-learn classifier."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -25,13 +25,13 @@ from keras_pixelcnnpp.run import RunFolder, check_data, how_to_read
 class SavedModelClassifier(ImageClassifier):
     """Classifies and samples with a SavedModel that `pixelcnnpp export` wrote.
 
-    It needs TensorFlow, whatever Keras's backend is, and loads the SavedModel at its first use. A
-    SavedModel is a program: load only what you trust, as TensorFlow says of every SavedModel.
+    It needs TensorFlow under every Keras backend, and loads the SavedModel at first use. A
+    SavedModel is a program, so load only files that you trust.
 
     Args:
-        path: The run's folder `runs/NAME` or `runs/NAME/savedmodel`, of which the newest version is
-            taken, or one version's folder, such as `runs/NAME/savedmodel/1`.
-        batch_size: Integer, how many images are classified at once.
+        path: Folder of a version, such as `runs/NAME/savedmodel/1`; or `runs/NAME/savedmodel` or
+            `runs/NAME`, for the newest version.
+        batch_size: Integer, number of images per batch.
 
     Example:
 
@@ -48,83 +48,88 @@ class SavedModelClassifier(ImageClassifier):
         self.batch_size = batch_size
 
     def set_params(self, **params: Any) -> Self:
-        """Sets parameters, as of any scikit-learn estimator."""
-        for loaded in ("folder", "config", "_loaded"):  # perhaps of another path
+        """Sets constructor arguments, like any scikit-learn estimator."""
+        for loaded in ("folder", "config", "_loaded"):  # they may belong to another path
             self.__dict__.pop(loaded, None)
         return super().set_params(**params)
 
     def load(self) -> Self:
-        """Loads the SavedModel now, rather than at its first use.
+        """Loads the SavedModel now instead of at first use.
 
         Returns:
             `self`.
 
         Raises:
-            UserError: If there is no such SavedModel at `path`, or TensorFlow is missing.
+            UserError: If `path` has no SavedModel of this package, or TensorFlow isn't installed.
         """
         _ = self.config, self._loaded
         return self
 
     @cached_property
     def folder(self) -> Path:
-        """The version's folder."""
+        """Folder of the loaded version."""
         return version_folder(self.path)
 
     @cached_property
     def config(self) -> dict:
-        """The configuration of the training run."""
+        """Configuration of the training run."""
         file = self.folder / "assets" / "config.json"
         config = read_json(file)
-        # The same entries, and the same rules, as in the configuration of the run.
+        # Has the entries and rules of a run's configuration.
         check_data(config, file, ("class_names", "image_shape", "num_levels"))
         return config
 
     @cached_property
     def _loaded(self) -> Any:
-        # The attribute keeps the variables alive; the signatures alone do not.
+        # The whole object, because signatures alone do not keep the variables alive.
         return _load(self.folder)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of `classes_`."""
+        """Names of the classes, in the order of `classes_`."""
         return tuple(self.config["class_names"])
 
     @property
     def num_classes(self) -> int:
-        """The number of classes."""
+        """Number of classes."""
         return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the model's images."""
+        """Shape `(height, width, channels)` of the model's images."""
         return tuple(self.config["image_shape"])
 
     _trained_shape = image_shape
 
     @property
     def num_levels(self) -> int:
-        """The number of levels of a sub-pixel."""
+        """Number of levels of a sub-pixel."""
         return self.config["num_levels"]
 
     @property
     def reading(self) -> dict:
-        """How image files are read for it: arguments of `read_image`."""
+        """Arguments of `read_image` with which image files are read for this model."""
         return how_to_read(self.config)
 
     @property
     def endpoints(self) -> list[str]:
-        """The names of its endpoints, sorted."""
+        """Sorted names of the endpoints."""
         return sorted(self._loaded.signatures)
 
     def inputs(self, endpoint: str) -> dict:
-        """The `tf.TensorSpec` of each input of an endpoint, by name."""
+        """Returns a dict from the names of an endpoint's inputs to their `tf.TensorSpec`."""
         return self._loaded.signatures[endpoint].structured_input_signature[1]
 
     def call(self, endpoint: str, **inputs: ArrayLike) -> dict[str, np.ndarray]:
-        """Calls an endpoint with arrays, or what NumPy makes arrays of; returns its outputs.
+        """Calls an endpoint of `export_saved_model`, and returns its outputs as arrays.
 
-        See `export_saved_model` for the endpoints. A `UserError` if there is no such endpoint, it
-        has other inputs, or it takes integers and is given others, such as images from 0 to 1.
+        Args:
+            endpoint: Name of the endpoint.
+            **inputs: Arrays, or values that NumPy converts to arrays, by the names of the inputs.
+
+        Raises:
+            UserError: If the endpoint or its inputs are unknown, or it expects integers and
+                receives other values, such as images from 0 to 1.
         """
         import tensorflow as tf
 
@@ -137,45 +142,43 @@ class SavedModelClassifier(ImageClassifier):
             )
         for name, value in inputs.items():
             dtype = specs[name].dtype
-            # NumPy would cut zeros off the end of a text.
+            # Not for strings, because NumPy would strip trailing zero bytes.
             values = np.asarray(value) if dtype.is_integer else value
             tensors[name] = tf.constant(values, dtype)
-            # TensorFlow cuts fractions off, and 256 becomes 0.
+            # TensorFlow would truncate fractions, and convert 256 to 0.
             if dtype.is_integer and not np.array_equal(tensors[name], value):
                 raise UserError(
-                    f"Invalid value for `{name}`. Expected integers that {dtype.name} holds. "
+                    f"Invalid value for `{name}`. Expected integers in the range of {dtype.name}. "
                     f"Received: {np.asarray(value).dtype}, from {np.min(value)} to {np.max(value)}"
                 )
         outputs = self._loaded.signatures[endpoint](**tensors)
         return {name: output.numpy() for name, output in outputs.items()}
 
     def classify(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """All that the endpoint `classify` tells about each image.
+        """Returns classes, probabilities, log-likelihoods and bits/dim of images.
 
         Args:
-            images: uint8 `(N, height, width, channels)`, 0 to 255.
+            images: uint8 array `(N, height, width, channels)`, 0 to 255.
 
         Returns:
             Dict of `"class_id"` int32 `(N,)`, `"probabilities"` `(N, num_classes)`,
             `"log_likelihood"` `(N, num_classes)` (nats) and `"bits_per_dim"` `(N,)`.
 
         Raises:
-            ValueError: If they have another shape, or aren't integers from 0 to 255.
+            ValueError: If the images have the wrong shape, or aren't integers from 0 to 255.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
         return self._in_batches("classify", "images", images)
 
     def classify_bytes(self, contents: Sequence[bytes]) -> dict[str, np.ndarray]:
-        """Like `classify`, for the content of PNG and JPEG files of any size.
-
-        The images are decoded and resized inside the SavedModel.
+        """Classifies PNG and JPEG files, which are decoded and resized inside the SavedModel.
 
         Args:
-            contents: The content of each file.
+            contents: Sequence of bytes, the content of each file.
 
         Returns:
-            What `classify` returns. A file that can't be decoded has the class -1, and NaN
-            elsewhere; the others are not affected.
+            The outputs of `classify`. Files that can't be decoded have the class -1 and otherwise
+            NaN, and don't affect other files.
         """
         return self._in_batches("classify_bytes", "image_bytes", np.array(list(contents), object))
 
@@ -183,12 +186,13 @@ class SavedModelClassifier(ImageClassifier):
         """Samples an image for each label.
 
         Args:
-            labels: Int `(N,)`, or names of classes; -1 stands for a class at random.
-            seed: Integer from 0 to 2^31 − 1. It and the position determine an image.
-            temperature: From 1e-6 to 1e6; below 1, safer and smoother images.
+            labels: Int array `(N,)`, or class names; -1 samples a random class.
+            seed: Integer from 0 to 2^31 − 1. Seed and position determine an image.
+            temperature: Number from 1e-6 to 1e6. Values below 1 give smoother and less diverse
+                images.
 
         Returns:
-            uint8 `(N, height, width, channels)`.
+            uint8 array `(N, height, width, channels)`.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -206,7 +210,7 @@ class SavedModelClassifier(ImageClassifier):
     def _in_batches(
         self, endpoint: str, argument: str, values: np.ndarray
     ) -> dict[str, np.ndarray]:
-        # Of nothing there is one batch too, which has the outputs' shapes.
+        # At least one batch, which may be empty, to get the shapes of the outputs.
         starts, batches = range(0, max(len(values), 1), self.batch_size), []
         tick = progress(len(starts))
         for start in starts:
@@ -218,9 +222,9 @@ class SavedModelClassifier(ImageClassifier):
 
 
 def version_folder(path: str | Path) -> Path:
-    """The folder of one version of a SavedModel: `path` itself, or the highest number in it.
+    """Returns the folder of a version of a SavedModel.
 
-    `path` may be a run's folder too.
+    `path` is this folder, or a folder of versions or of a run, whose highest version is returned.
     """
     path = Path(path)
     if _is_exported(path):
@@ -230,9 +234,9 @@ def version_folder(path: str | Path) -> Path:
         if versions := list(filter(_is_exported, numbered)):
             return max(versions, key=lambda version: int(version.name))
     raise UserError(
-        f"No SavedModel of this package in {path}. Expected a run's folder, or the folder that "
-        "`pixelcnnpp export` wrote, such as runs/NAME/savedmodel. A run is exported "
-        "by: pixelcnnpp export --run runs/NAME"
+        f"No SavedModel of this package in {path}. Expected the folder of a run, or a folder that "
+        "`pixelcnnpp export` wrote, such as runs/NAME/savedmodel. To export a run: "
+        "pixelcnnpp export --run runs/NAME"
     )
 
 
@@ -245,6 +249,6 @@ def _load(folder: Path) -> Any:
         import tensorflow as tf
     except ImportError as error:
         raise not_installed("A SavedModel", "tensorflow") from error
-    # Protocol buffers, variables and operations each fail in their own way.
+    # Damaged protocol buffers, variables and operations raise different errors.
     with as_user_error(f"{folder} cannot be loaded as a SavedModel"):
         return tf.saved_model.load(str(folder))
