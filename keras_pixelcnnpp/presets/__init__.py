@@ -1,4 +1,4 @@
-"""Presets: folders with a model's arguments and training options, and perhaps its weights."""
+"""Presets: folders with the arguments, training options and optional weights of a model."""
 
 import warnings
 from pathlib import Path
@@ -13,7 +13,7 @@ from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_bytes, 
 from keras_pixelcnnpp.presets import hub
 
 _BUILT_IN = Path(__file__).parent
-# What weights are made for, beside the size of the images and the classes.
+# Arguments that must agree to copy weights, in addition to image channels. Classes may differ.
 OF_THE_NETWORK = (
     *("num_levels", "filters", "num_blocks", "num_resolutions", "num_mixtures", "head"),
     *("conditioning", "conditioned_blocks"),
@@ -21,14 +21,15 @@ OF_THE_NETWORK = (
 
 
 def preset_names() -> list[str]:
-    """Names of the presets that come with the package."""
+    """Returns the sorted names of the built-in presets."""
     return sorted(path.parent.name for path in _BUILT_IN.glob("*/config.json"))
 
 
 def likelihood_epochs(training: dict, epochs: int) -> int:
-    """How many of so many epochs are on the likelihood alone: as large a share as a preset's.
+    """Returns how many of `epochs` epochs train on the likelihood alone.
 
-    Of training options without `epochs`, their `likelihood_epochs`.
+    It is the same fraction as in the training options of a preset. If these have no `epochs`, it is
+    their `likelihood_epochs`.
     """
     first, of = training.get("likelihood_epochs", 0), training.get("epochs", epochs)
     require_integer("likelihood_epochs", first, low=0)
@@ -37,24 +38,25 @@ def likelihood_epochs(training: dict, epochs: int) -> int:
 
 
 class Preset:
-    """What is in the folder of a preset.
+    """Reads the folder of a preset, and creates its model.
 
-    `config.json` is a model as `keras.saving.serialize_keras_object` writes it, of which the class
-    and the arguments count; `metadata.json` has the options of its training as `"training"`, and
-    with weights what was measured, the recommended `guidance` and their checksum. Name and
-    precision of a model are those of whoever loads it.
+    `config.json` is a model in the format of `keras.saving.serialize_keras_object`; only its class
+    and arguments are used. `metadata.json` has the training options as `"training"`. For presets
+    with weights, it also has their checksum, results and the recommended `guidance`.
 
     Args:
-        name: Name of a built-in preset, path of a folder that `save_to_preset` wrote, or
-            `"hf://USER/NAME"` of the Hugging Face Hub.
+        name: Name of a built-in preset, path of a folder written by `save_to_preset`, or
+            `"hf://USER/NAME"`, a repository of the Hugging Face Hub.
 
     Attributes:
-        model_class, arguments: What its model is made of. The class is registered with Keras.
-        metadata, training: The content of `metadata.json`, and the options of the training in it.
-        has_weights: Whether it is a trained one.
+        model_class: Class of the model, registered with Keras, or `None` if it is unknown.
+        arguments: Dict of the constructor arguments of the model.
+        metadata: Dict, the content of `metadata.json`.
+        training: Dict of the training options in `metadata`.
+        has_weights: Boolean, whether the preset has weights.
 
     Raises:
-        UserError: If there is no such preset, or its files are damaged.
+        UserError: If the preset is unknown, or its files are damaged.
     """
 
     def __init__(self, name: str | Path):
@@ -73,51 +75,51 @@ class Preset:
         config, facts = read_json(self.path / "config.json"), self.path / "metadata.json"
         if "data" in config:
             raise UserError(
-                f"Expected a preset. Received: {self.name}, the folder of a run: give it as --run "
-                f"or --initial-weights, or {self.name}/model.keras to keras.models.load_model"
+                f"Expected a preset. Received: {self.name}, the folder of a run. Use it with --run "
+                f"or --initial-weights, or call keras.models.load_model('{self.name}/model.keras')"
             )
         self.metadata = {"training": {}, **(read_json(facts) if facts.exists() else {})}
         self.training, self.arguments = self.metadata["training"], config.get("config")
         if not (isinstance(self.arguments, dict) and isinstance(self.training, dict)):
-            raise UserError(f"{self.path} is damaged: the arguments or the training are missing")
+            raise UserError(f"{self.path} is damaged: arguments or training options are missing")
         registered = str(config.get("registered_name"))
         self.model_class = keras.saving.get_registered_object(registered)
 
     def is_of(self, base: type) -> bool:
-        """Whether its model is of the class `base`, or of a subclass."""
+        """Returns whether the model's class is `base` or a subclass."""
         return isinstance(self.model_class, type) and issubclass(self.model_class, base)
 
     def make(self, base: type, **replaced: Any) -> keras.Model:
-        """A model of the preset's class and arguments, some of them replaced.
+        """Creates a model with the preset's class and arguments, some of which may be replaced.
 
         Raises:
-            UserError: If the class is not `base` or a subclass of it, or no model can be made.
+            UserError: If the class is not `base` or a subclass, or the arguments are invalid.
         """
         kind, arguments = self.model_class, dict(self.arguments)
         if not self.is_of(base):
             name = getattr(kind, "__name__", "a class that isn't registered with Keras")
             raise UserError(
-                f"Invalid preset for {base.__name__}. Expected one of that class. "
+                f"Invalid preset for {base.__name__}. Expected a preset of this class. "
                 f"Received: {self.name}, a preset of {name}"
             )
         if "num_classes" in replaced and replaced["num_classes"] != arguments.get("num_classes"):
-            arguments.pop("class_names", None)  # of other classes
+            arguments.pop("class_names", None)
         given = f" with {', '.join(replaced)}" if replaced else ""
-        with as_user_error(f"No model can be made of the preset {self.name}{given}"):
-            # Those of `keras.Model` may be objects, which Keras would deserialize.
+        with as_user_error(f"No model can be created from the preset {self.name}{given}"):
+            # Arguments of `keras.Model` may be objects that Keras would deserialize.
             if unknown := arguments.keys() - argument_names(kind):
                 raise TypeError(f"unknown arguments: {', '.join(unknown)}")
             return kind(**{**arguments, **replaced})
 
     def load_weights(self, model: keras.Model, **replaced: Any) -> None:
-        """Loads the weights into a model that `make` made with the arguments `replaced`.
+        """Loads the weights into a model that `make` created with the arguments `replaced`.
 
-        Into a model of another number of classes go all but those of the labels; a warning names
-        what is left as it was.
+        If the number of classes differs, the weights of the labels keep their initial values, and a
+        warning names them.
 
         Raises:
-            UserError: If there are no weights, the checksum doesn't match, or they aren't those of
-                such a model.
+            UserError: If the preset has no weights, their checksum is wrong, or they don't fit the
+                model.
         """
         trained = self.make(type(model)) if replaced else model
         self._load_all_weights(trained)
@@ -130,13 +132,13 @@ class Preset:
                 for one in (trained, model)
             )
             raise UserError(
-                f"The weights of the preset {self.name} are those of a model of {expected}. "
-                f"Received: {received}. With load_weights=False, the model has random weights."
+                f"The weights of the preset {self.name} need a model with {expected}. Received: "
+                f"{received}. With load_weights=False, the model has random weights."
             )
         if left := copy_weights(trained, model):
             warnings.warn(
-                f"The weights are those of a model of {trained.num_classes} classes. Those of the "
-                f"labels, {len(left)} arrays such as {left[0]}, are new, and to be trained.",
+                f"The weights come from a model with {trained.num_classes} classes. The weights of "
+                f"the labels, {len(left)} arrays such as {left[0]}, are new and must be trained.",
                 stacklevel=3,
             )
 
@@ -145,15 +147,15 @@ class Preset:
         if not self.has_weights and is_built_in and "sha256" in self.metadata:
             raise UserError(
                 f"The weights of the preset {self.path.name} are not in the installed package, "
-                "since the license of the photographs behind them is not known. They are in its "
-                f"repository, {hub.REPOSITORY}: give the path of its folder "
+                "because the license of its training images is not known. They are in the "
+                f"repository {hub.REPOSITORY}: use the path of its folder "
                 f"keras_pixelcnnpp/presets/{self.path.name} as the preset."
             )
         if not self.has_weights:
             name = self.path.name if is_built_in else self.name
             raise UserError(
-                f"{name} is a preset without weights. Train a model of it first; in Python, "
-                "load_weights=False makes an untrained one."
+                f"{name} is a preset without weights. Train a model with it first. In Python, "
+                "load_weights=False creates an untrained model."
             )
         expected = self.metadata.get("sha256")
         received = sha256(self.weights_path)
@@ -162,20 +164,22 @@ class Preset:
                 f"{self.weights_path}: the weights are damaged. Expected sha256={expected}. "
                 f"Received: sha256={received}"
             )
-        # The checksum tells damage from intent, not a good file from a hostile one.
+        # The checksum detects damage, but not a malicious file.
         refusal = as_user_error(f"{self.weights_path}: not the weights of this model")
         with refusal, warnings.catch_warnings():
-            # Keras leaves a layer that the file lacks as it is, and warns.
+            # If a layer is missing in the file, Keras only warns.
             warnings.simplefilter("error", UserWarning)
             model.load_weights(self.weights_path)
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
-    """Copies the weights of one model into another of the same layers, where the shapes are equal.
+    """Copies the weights of a model into another model with the same layers.
+
+    If the numbers of classes differ, weights with another shape keep their values, at least for the
+    labels.
 
     Returns:
-        The paths of the weights of `target` that were left as they were, wholly or in part: those
-        of the labels, if the numbers of classes differ.
+        The paths of the weights of `target` that were not, or only partly, copied.
     """
 
     def by_path(model: keras.Model) -> dict[str, keras.Variable]:
@@ -189,7 +193,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
             continue
         left.append(path)
         if new.name == "direction":
-            # The kernel of a convolution whose last input channels are the label's one-hot code.
+            # The last input channels of this convolution are the one-hot encoding of the label.
             pixels = old.shape[2] - source.num_classes
             parts = old.value[:, :, :pixels], new.value[:, :, pixels:]
             new.assign(ops.concatenate(parts, axis=2))
@@ -197,7 +201,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
 
 
 def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
-    """Writes a preset with weights; each file under a temporary name first. A card is kept."""
+    """Writes a preset with weights. Each file is replaced atomically, and a model card is kept."""
     path = Path(path)
     with atomic_path(path / "model.weights.h5") as temporary:
         model.save_weights(temporary)
@@ -211,14 +215,16 @@ def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
 
 
 def upload_preset(uri: str, preset: str | Path) -> None:
-    """Uploads a preset to the Hugging Face Hub, with the extra `hub` and after `hf auth login`.
+    """Uploads a preset to the Hugging Face Hub.
+
+    This needs the extra `hub`, and a login with `hf auth login`.
 
     Args:
         uri: `"hf://USER/NAME"`. A new repository is public.
-        preset: Folder written by `save_to_preset`; what else lies there is not uploaded.
+        preset: Folder written by `save_to_preset`. Other files in it are not uploaded.
 
     Raises:
-        UserError: If the folder is not a preset's, or the upload fails.
+        UserError: If the folder is not a preset, or the upload fails.
 
     Example:
 

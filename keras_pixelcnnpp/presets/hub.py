@@ -1,4 +1,4 @@
-"""Presets of the Hugging Face Hub."""
+"""Downloads presets from the Hugging Face Hub, and uploads them."""
 
 import re
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from keras_pixelcnnpp.errors import UserError, invalid_argument, not_installed, 
 
 SCHEME = "hf://"
 REPOSITORY = "https://github.com/keras-pixelcnnpp/keras-pixelcnnpp"
-# A repository may hold anything. What could be code stays there.
+# The only files that are downloaded, because a repository may contain code.
 READ = ("config.json", "metadata.json", "model.weights.h5")
 
 
 def download(uri: str) -> Path:
-    """Returns a preset's folder in the cache of `huggingface_hub`, which downloads what it lacks.
+    """Downloads a preset, unless it is cached, and returns its folder in the cache.
 
     `uri` is `"hf://USER/NAME"` or, with a branch, tag or commit, `"hf://USER/NAME@REVISION"`.
     """
@@ -28,7 +28,7 @@ def download(uri: str) -> Path:
 
 
 def upload(uri: str, folder: Path) -> None:
-    """Uploads the files of a preset, and no others, into a repository that is made if need be."""
+    """Uploads only the files of a preset to a repository, which is created if necessary."""
     if not re.fullmatch(rf"{SCHEME}[^/@]+/[^/@]+", uri):
         raise invalid_argument("uri", uri, f"'{SCHEME}USER/NAME'")
     repository, files = uri.removeprefix(SCHEME), (*READ, "README.md", "samples.png")
@@ -39,7 +39,7 @@ def upload(uri: str, folder: Path) -> None:
 
 @contextmanager
 def _hub(uri: str, done: str) -> Iterator[ModuleType]:
-    """The package `huggingface_hub`. An error within the block becomes one line."""
+    """Context manager that gives `huggingface_hub`, and turns errors into a `UserError`."""
     try:
         import huggingface_hub as hub
         from huggingface_hub.errors import RepositoryNotFoundError
@@ -48,14 +48,14 @@ def _hub(uri: str, done: str) -> Iterator[ModuleType]:
     try:
         yield hub
     except RepositoryNotFoundError as error:
-        raise UserError(f"{uri} is no repository, or none that you may read.") from error
-    # Anything: the errors of the network have no class of their own in common.
+        raise UserError(f"{uri} does not exist, or you may not read it.") from error
+    # Any exception, because network errors have no common base class.
     except Exception as error:
         raise UserError(f"{uri} can't be {done}: {one_line(error.__cause__ or error)}") from error
 
 
 def card(name: str, model: keras.Model) -> str:
-    """The README.md of a new preset, to be completed. The Hub reads its header."""
+    """Returns the README.md of a new preset, to be completed. The Hub reads its header."""
     task = "image-classification" if model.num_classes > 1 else "unconditional-image-generation"
     return f"""---
 library_name: keras
@@ -76,6 +76,6 @@ import keras_pixelcnnpp as kp
 model = kp.AutoregressiveModel.from_preset("hf://USER/{name}")
 ```
 
-To be completed: what it is for; the data, their license and, here and in the header, that of the
-weights; the training; what was measured.
+To be completed: intended use; training data and their license; the license of the weights (here and
+in the header); training procedure; evaluation results.
 """

@@ -176,7 +176,7 @@ def test_weights_that_lead_to_another_file(saved, tmp_path):
 def test_weights_for_another_number_of_classes(tmp_path):
     trained = tiny.tiny_model(conditioning="bias+film", class_names=tiny.NAMES)
     trained.save_to_preset(tmp_path)
-    with pytest.warns(UserWarning, match="a model of 3 classes. Those of the labels"):
+    with pytest.warns(UserWarning, match="a model with 3 classes. The weights of the labels"):
         model = PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
     assert model.num_classes == len(model.class_names) == 5
     np.testing.assert_array_equal(
