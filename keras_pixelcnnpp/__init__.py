@@ -11,15 +11,15 @@ __version__ = "1.0.0rc1"
 _BACKENDS = ("tensorflow", "jax", "torch")
 _installed = [name for name in _BACKENDS if find_spec(name)]
 if "KERAS_BACKEND" not in os.environ and _installed:
-    # What keras.json names if it is installed, else the first that is: the keras.json that Keras
-    # writes where nobody chose names TensorFlow.
+    # The backend in keras.json is used only if it is installed, because Keras writes a keras.json
+    # with TensorFlow by default.
     try:
         _home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
         _chosen = json.loads(Path(_home, "keras.json").read_text(encoding="utf-8"))["backend"]
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):
         _chosen = None
     os.environ["KERAS_BACKEND"] = _chosen if _chosen in _installed else _installed[0]
-# TensorFlow reads it when it is imported. What goes wrong in its C++ code raises an exception too.
+# Hides the log of TensorFlow's C++ code, whose errors also raise exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _backend = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -61,7 +61,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # On demand: TensorFlow Probability is an extra, and takes seconds to import.
+    # Imported on demand: TensorFlow Probability is optional, and takes seconds to import.
     if name == "DiscretizedLogisticMixture":
         from keras_pixelcnnpp.distributions.discretized_logistic_mixture import (
             DiscretizedLogisticMixture,

@@ -1,4 +1,4 @@
-"""What lies below Keras: versions, device, precision, memory, XLA or not, tfp; progress bars."""
+"""Backend-specific functions: versions, device, precision, memory, compilation, indexing."""
 
 import ctypes
 import importlib
@@ -19,14 +19,14 @@ import numpy as np
 
 from keras_pixelcnnpp.errors import UserError
 
-Tensor = Any  # of the backend's own kind
-Tensors = dict[str, Tensor]  # by name
-Nest = Any  # a dict, list or tuple of tensors or of further nests
-Shape = tuple[Any, ...]  # integers; as in Keras, `None` for a size that is not known
+Tensor = Any  # a tensor of the backend
+Tensors = dict[str, Tensor]
+Nest = Any  # nested dicts, lists and tuples of tensors
+Shape = tuple[Any, ...]  # integers, or `None` for an unknown size, as in Keras
 
 
 def versions() -> dict[str, str]:
-    """The versions that decide whether a run can be repeated to the last bit."""
+    """Returns the versions and the hardware that bit-exact reproduction of a run depends on."""
     backend = keras.backend.backend()
     found = {"python": platform.python_version(), "backend": backend, "machine": machine()}
     for package in ("keras-pixelcnnpp", "keras", "numpy", backend):
@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> str:
-    """Number of cores, name of the processor and of a GPU, as well as the system tells them."""
+    """Returns the number of cores and the names of the processor and of a GPU, if known."""
     cpuinfo = Path("/proc/cpuinfo")
     name = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     processor = f"{os.cpu_count()} × {name.group(1) if name else platform.processor()}"
@@ -46,7 +46,7 @@ def machine() -> str:
 
 
 def _gpu() -> str:
-    """What its maker calls the first GPU that the backend computes on."""
+    """Returns the product name of the backend's first GPU."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -62,30 +62,30 @@ def _gpu() -> str:
 
 
 def describe(model: keras.Model) -> str:
-    """Backend, device, precision and compilation of a compiled model, in one line."""
+    """Returns backend, device, precision and compilation of a compiled model in one line."""
     compiled = "jit-compiled" if model.jit_compile else "not jit-compiled"
     return f"{keras.backend.backend()} on {device_name()}, {model.dtype_policy.name}, {compiled}"
 
 
 def device_name() -> str:
-    """The device that Keras computes on, such as `cpu:0`, as its backend calls it."""
+    """Returns the backend's name of the device that Keras uses, such as `cpu:0`."""
     device = str(keras.ops.zeros((1,)).device)
     return device.split("device:")[-1].lower()
 
 
 def on_gpu() -> bool:
-    """Whether Keras computes on a GPU."""
+    """Returns whether Keras uses a GPU."""
     return any(kind in device_name() for kind in ("gpu", "cuda"))
 
 
 def verbosity(chosen: int | str, steps: int) -> int | str:
-    """Keras's `verbose`: what was chosen; `"auto"` is 1 at a terminal, of more than one step."""
+    """Resolves `verbose="auto"`, which is 1 at a terminal for more than one step, otherwise 0."""
     seen = sys.stdout.isatty() or "ipykernel" in sys.modules
     return int(seen and steps > 1) if chosen == "auto" else chosen
 
 
 def progress(steps: int, verbose: int | str = "auto", unit: str = "step") -> Callable[[], None]:
-    """Keras's progress bar of so many steps: returns what to call after each of them."""
+    """Shows Keras's progress bar. Returns a function that must be called after each step."""
     bar = keras.utils.Progbar(steps, verbose=verbosity(verbose, steps), unit_name=unit)
     return lambda: bar.add(1)
 
@@ -93,14 +93,18 @@ def progress(steps: int, verbose: int | str = "auto", unit: str = "step") -> Cal
 def compiled(
     function: Callable, variables: list[keras.Variable], example: Any = None, xla: bool = False
 ) -> Callable:
-    """Compiles a function of tensors, for many calls, also from several threads at once.
+    """Compiles a thread-safe function from nests to nests, with full float32 precision.
 
-    (Keras's own `predict` is not for threads: under JAX it takes the values out of the variables
-    while it runs.) It maps nests, reads `variables`, and doesn't round float32 products to TF32.
+    Keras's own `predict` is not thread-safe, because it removes the values from the variables
+    under JAX.
 
-    With an `example`, arrays like those to come, TensorFlow compiles once, for any number of rows;
-    else for the shapes that come. With `xla` it compiles with XLA, for each shape; JAX always does.
-    Under torch nothing is compiled.
+    Args:
+        function: Function of one nest of tensors.
+        variables: The variables that the function reads.
+        example: Optional nest of arrays like the inputs. With it, TensorFlow compiles once for any
+            number of rows, otherwise for each shape.
+        xla: Boolean, whether TensorFlow compiles with XLA, for each shape. JAX always does, and
+            torch compiles nothing.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -109,7 +113,7 @@ def compiled(
             return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
         signature = None if example is None else [keras.tree.map_structure(any_rows, example)]
-        # TensorFlow warns at the fifth function with the same code; a `partial` has none.
+        # TensorFlow warns when it traces the same code five times. A `partial` has no code.
         traced = partial(function)
         step = tf.function(traced, signature, False, xla or None, reduce_retracing=True)
     elif keras.backend.backend() == "jax":
@@ -137,12 +141,12 @@ def compiled(
 
 
 def compiles_each_size(xla: bool) -> bool:
-    """Whether `compiled` compiles again for each number of rows."""
+    """Returns whether `compiled` compiles for each number of rows."""
     return keras.backend.backend() == "jax" or (keras.backend.backend() == "tensorflow" and xla)
 
 
 def with_shape(images: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
-    """The images, whose size TensorFlow is told where a step was traced for images of any size."""
+    """Sets the static shape of images, which may be unknown in a graph of TensorFlow."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -151,9 +155,10 @@ def with_shape(images: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
 
 
 def in_turn(function: Callable, entries: Tensor) -> Tensor:
-    """Stacks `function(entry)` for the entries of the first axis, one at a time.
+    """Stacks `function(entry)` for the entries of the first axis, evaluated one at a time.
 
-    In a graph of TensorFlow's, `keras.ops.map` would evaluate ten at once, in ten times the memory.
+    In a TensorFlow graph, `keras.ops.map` would evaluate ten entries at once, in ten times the
+    memory.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -163,7 +168,7 @@ def in_turn(function: Callable, entries: Tensor) -> Tensor:
 
 
 def in_batches(function: Callable, batches: Sequence, verbose: int | str) -> Any:
-    """Calls a `compiled` function with each batch, a tuple of arguments; joins what it returns."""
+    """Calls a `compiled` function with each batch of arguments, and concatenates the results."""
     tick, results = progress(len(batches), verbose), []
     for index in range(len(batches)):
         result = function(*batches[index])
@@ -174,9 +179,9 @@ def in_batches(function: Callable, batches: Sequence, verbose: int | str) -> Any
 
 @contextmanager
 def tensor_float32(enabled: bool) -> Iterator[None]:
-    """Within, a GPU may round the factors of float32 products to 10 bits of their 23, or may not.
+    """Context manager that enables or disables TF32, which rounds factors of products to 10 bits.
 
-    Left alone, TensorFlow and JAX do so (TF32) where the GPU can, and torch does in convolutions.
+    By default, TensorFlow and JAX use TF32 if the GPU supports it, and torch in convolutions.
     """
     backend = keras.backend.backend()
     with ExitStack() as before:
@@ -205,12 +210,12 @@ _FULL_FLOAT32: dict[str, Any] = {"calls": 0, "lock": threading.Lock(), "before":
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Within, or within a function that it decorates, float32 products are not rounded to TF32."""
+    """Context manager or decorator that disables TF32."""
     if keras.backend.backend() == "jax":  # a setting of the thread
         with tensor_float32(False):
             yield
         return
-    # A setting of the process: the last of the calls that overlap in time takes it back.
+    # A setting of the process, which is restored after the last of several overlapping calls.
     state = _FULL_FLOAT32
     with state["lock"]:
         state["calls"] += 1
@@ -227,7 +232,7 @@ def full_float32() -> Iterator[None]:
 
 @contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Within, layers are made with this dtype policy; `"tf32"` stands for float32."""
+    """Context manager that sets the default dtype policy. `"tf32"` sets float32."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32" if name == "tf32" else name)
     try:
@@ -237,7 +242,7 @@ def precision(name: str) -> Iterator[None]:
 
 
 def value_if_known(tensor: Tensor) -> np.ndarray | None:
-    """A tensor as an array; `None` in a function that is being traced, which has no values yet."""
+    """Converts a tensor to an array, or returns `None` for a symbolic tensor without values."""
     try:
         return keras.ops.convert_to_numpy(tensor)
     except (NotImplementedError, TypeError, ValueError):
@@ -245,18 +250,17 @@ def value_if_known(tensor: Tensor) -> np.ndarray | None:
 
 
 def keep_freed_memory() -> bool:
-    """Lets the process keep what it frees, for the next step to use again.
+    """Makes the process keep freed memory for reuse, which speeds up training on a CPU.
 
-    A training step allocates and frees hundreds of tensors of many megabytes. By default, glibc
-    gives each of them back to the operating system, which hands it out again page by page, zeroed:
-    up to three quarters of the time of a training step on a CPU. Afterwards the process stays as
-    large as it was at its largest.
+    A training step allocates and frees hundreds of large tensors. By default, glibc returns each
+    of them to the operating system, which then zeroes new pages. This can take three quarters of
+    the time of a training step on a CPU. With this setting, the process never returns memory.
 
-    The commands call it, and so does `fit` on a CPU.
+    All commands call this function, and so does `fit` on a CPU.
 
     Returns:
-        Whether it took effect: with glibc on Linux, yes, unless the environment variable
-        `PIXELCNNPP_KEEP_FREED_MEMORY` is `0`; elsewhere it does nothing.
+        Boolean, whether the setting is active. It is with glibc on Linux, unless the environment
+        variable `PIXELCNNPP_KEEP_FREED_MEMORY` is `0`. Elsewhere, the function does nothing.
 
     Example:
 
@@ -270,24 +274,24 @@ def keep_freed_memory() -> bool:
     is_told_not_to = os.environ.get("PIXELCNNPP_KEEP_FREED_MEMORY") == "0"
     if is_told_not_to or platform.libc_ver()[0] != "glibc":
         return False
-    # The numbers of glibc's malloc.h.
+    # Constants of glibc's malloc.h.
     trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8
     settings = {
-        mmap_max: 0,  # no block of its own, to be unmapped when freed, however large
+        mmap_max: 0,  # allocate large blocks on the heap, too
         trim_threshold: -1,  # never shrink the heap
         top_pad: 64 << 20,
     }
     if (os.cpu_count() or 1) <= 8:
-        # What one thread frees, another can use; more threads would wait for each other.
+        # Threads share freed memory. With more threads, they would wait for each other.
         settings[arena_max] = 1
     libc = ctypes.CDLL(None)
     return all(libc.mallopt(option, value) for option, value in settings.items())
 
 
 def host_function(function: Callable, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Calls Python from within a compiled function, each time that it runs.
+    """Calls a Python function inside a compiled function, each time that it runs.
 
-    `function` is given the tensor as an array, and returns a float32 array of the given shape.
+    `function` receives the tensor as an array, and returns a float32 array of the given shape.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -303,7 +307,7 @@ def host_function(function: Callable, tensor: Tensor, shape: tuple[int, ...]) ->
     import torch
 
     def call(tensor: Tensor) -> Tensor:
-        if torch.overrides.has_torch_function_unary(tensor):  # a program of torch's is recorded
+        if torch.overrides.has_torch_function_unary(tensor):  # while a program is recorded
             return torch.overrides.handle_torch_function(call, (tensor,), tensor)
         return keras.ops.convert_to_tensor(function(keras.ops.convert_to_numpy(tensor)))
 
@@ -311,7 +315,7 @@ def host_function(function: Callable, tensor: Tensor, shape: tuple[int, ...]) ->
 
 
 def matmul(x: Tensor, y: Tensor) -> Tensor:
-    """The product of matrices of one dtype. Keras's would round float64 to float32 under torch."""
+    """Multiplies matrices of equal dtype. `keras.ops` would round float64 to float32 in torch."""
     if keras.backend.backend() == "torch":
         import torch
 
@@ -320,7 +324,7 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
 
 
 def float64() -> AbstractContextManager:
-    """Within, JAX has numbers of 64 bits, as the other backends always have."""
+    """Context manager that enables 64-bit numbers in JAX. Other backends always have them."""
     if keras.backend.backend() != "jax":
         return nullcontext()
     import jax
@@ -329,9 +333,9 @@ def float64() -> AbstractContextManager:
 
 
 def look_up(table: Tensor, rows: Tensor) -> Tensor:
-    """The entries `rows`, a tensor of integers >= 0, of the first axis.
+    """Gathers entries of the first axis by indices >= 0.
 
-    Of `keras.ops.take`, TensorFlow makes nine operations, for negative ones.
+    `keras.ops.take` also supports negative indices, and costs nine TensorFlow operations.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -341,16 +345,16 @@ def look_up(table: Tensor, rows: Tensor) -> Tensor:
 
 
 def read(x: Tensor, index: int | Tensor) -> Tensor:
-    """The entry of the first axis at an index >= 0, which may be traced."""
+    """Returns the entry of the first axis at an index >= 0, which may be traced."""
     if keras.backend.backend() == "tensorflow":
         return look_up(x, index)
     return keras.ops.squeeze(read_at(x, 0, index, 1), axis=0)
 
 
 def read_at(x: Tensor, axis: int, start: int | Tensor, count: int) -> Tensor:
-    """`count` entries of an axis, from a traced one on.
+    """Returns `count` consecutive entries of an axis, from a traced position.
 
-    Keras would look at the position, which under torch is a tensor of the device.
+    `keras.ops` would read the position from the device under torch.
     """
     if keras.backend.backend() == "torch":
         return x.index_select(axis, _torch_range(start, count))
@@ -364,9 +368,9 @@ def read_at(x: Tensor, axis: int, start: int | Tensor, count: int) -> Tensor:
 
 
 def write(x: Tensor, start: int | Tensor, entries: Tensor) -> Tensor:
-    """`x` with another entry of its first axis, or several, from a traced one on.
+    """Replaces one or several entries of the first axis of `x`, from a traced position.
 
-    Don't use the old `x` any more: under torch the new one has its memory.
+    Use only the result, because `x` is changed in place under torch.
     """
     if len(entries.shape) < len(x.shape):
         entries = keras.ops.expand_dims(entries, 0)
@@ -388,16 +392,16 @@ def _torch_range(start: Tensor, count: int) -> Tensor:
 
 @contextmanager
 def graphs_as_traced() -> Iterator[None]:
-    """Within, TensorFlow's graph optimizer does nothing: functions that run once are ready sooner.
+    """Context manager that disables TensorFlow's graph optimizer, for functions that run once.
 
-    To optimize the graph that samples takes three seconds, and makes it a seventh faster.
+    Optimizing the sampling graph takes three seconds, and makes it a seventh faster.
     """
     if keras.backend.backend() != "tensorflow":
         yield
         return
     from tensorflow.config import optimizer
 
-    # What is not set has TensorFlow's default: every kind of optimization.
+    # A missing entry means the default, which is to optimize.
     before = optimizer.get_experimental_options().get("disable_meta_optimizer", False)
     optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
@@ -407,23 +411,22 @@ def graphs_as_traced() -> Iterator[None]:
 
 
 def require_tensorflow() -> None:
-    """Raises a `UserError` unless Keras runs TensorFlow, which alone writes SavedModels."""
+    """Raises a `UserError` unless the backend is TensorFlow, which SavedModels need."""
     if keras.backend.backend() != "tensorflow":
         raise UserError(
-            "A SavedModel is exported under the TensorFlow backend. Set the environment variable "
-            "KERAS_BACKEND=tensorflow, and export the run, or what `model.save` wrote, once more. "
+            "A SavedModel can be exported only with the TensorFlow backend. Set the environment "
+            "variable KERAS_BACKEND=tensorflow, and export the run or saved model again. "
             f"Received: backend={keras.backend.backend()}"
         )
 
 
 def import_tfp() -> Any:
-    """Returns tensorflow_probability for the current backend, or raises an `ImportError`."""
+    """Returns TensorFlow Probability for the current backend, or raises an `ImportError`."""
     backend = keras.backend.backend()
     if backend == "torch":
         raise ImportError(
-            "DiscretizedLogisticMixture is a tensorflow_probability distribution, and "
-            "tensorflow_probability has no torch backend. The same mathematics is in "
-            "keras_pixelcnnpp.distributions.logistic_mixture."
+            "DiscretizedLogisticMixture needs TensorFlow Probability, which has no torch backend. "
+            "Use the functions of keras_pixelcnnpp.distributions.logistic_mixture instead."
         )
     name = "tensorflow_probability" + (".substrates.jax" if backend == "jax" else "")
     try:

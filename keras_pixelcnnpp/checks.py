@@ -1,4 +1,4 @@
-"""Checks of arguments, so that all classes word their errors alike."""
+"""Checks of arguments with consistent error messages."""
 
 import inspect
 import math
@@ -12,7 +12,7 @@ from keras_pixelcnnpp.errors import UserError, invalid_argument
 
 
 def plain(value: Any) -> Any:
-    """NumPy's numbers as Python's, which JSON holds; sequences of them as tuples."""
+    """Converts NumPy numbers to Python numbers, for JSON, and sequences to tuples."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, list | tuple | np.ndarray):
@@ -21,7 +21,7 @@ def plain(value: Any) -> Any:
 
 
 def argument_names(kind: type) -> Iterable[str]:
-    """The names of the constructor arguments of a class and its base classes, in order."""
+    """Returns the names of the constructor arguments of a class and its bases, in order."""
     names = {}
     for cls in kind.__mro__:
         if cls.__module__.partition(".")[0] == "keras":
@@ -35,16 +35,13 @@ def argument_names(kind: type) -> Iterable[str]:
 
 
 def arguments_of(model: Any) -> dict[str, Any]:
-    """The values of a model's constructor arguments, by name, as far as it has such attributes."""
+    """Returns the constructor arguments of a model that are also attributes, as a dict."""
     names = argument_names(type(model))
     return {name: getattr(model, name) for name in names if hasattr(model, name)}
 
 
 def require_integer(name: str, value: Any, low: int = 1, high: int | None = None) -> None:
-    """Raises a `UserError` unless `value` is an integer from `low` to `high`.
-
-    Where somebody else's configuration could keep a process busy for ever, `high` is finite.
-    """
+    """Raises a `UserError` unless `value` is an integer from `low` to `high`."""
     is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not is_integer or value < low or (high is not None and value > high):
         expected = "a positive integer" if low == 1 else f"an integer of at least {low}"
@@ -54,7 +51,7 @@ def require_integer(name: str, value: Any, low: int = 1, high: int | None = None
 
 
 def require_number(name: str, value: Any, interval: str) -> None:
-    """Raises a `UserError` unless `value` is a number of an interval such as `"[0, 1)"`."""
+    """Raises a `UserError` unless `value` is a number in an interval such as `"[0, 1)"`."""
     low, high = map(float, interval[1:-1].split(","))
     is_number = isinstance(value, int | float | np.integer | np.floating)
     inside = is_number and not isinstance(value, bool) and low <= value <= high
@@ -67,7 +64,7 @@ def require_number(name: str, value: Any, interval: str) -> None:
 
 
 def require_temperature(value: Any) -> None:
-    """Raises a `UserError` unless `value` is a temperature that float32 can divide by."""
+    """Raises a `UserError` unless `value` is a valid temperature in float32."""
     require_number("temperature", value, "[1e-6, 1e6]")
 
 
@@ -91,11 +88,9 @@ def checked_images(
 ) -> np.ndarray:
     """Returns `images` as a uint8 array `(N, *image_shape)`, or raises a `UserError`.
 
-    Grayscale images may lack the axis of channels, as those of `keras.datasets` do.
-
-    Images that are not black, but whose brightest value is below `num_levels` and 17, are refused
-    unless `num_levels` is 256: they are levels, such as the 0 to 16 of scikit-learn's digits, and
-    quantizing them would leave hardly anything.
+    Grayscale images need no channel axis. If `num_levels` is less than 256, an array whose maximum
+    is below both `num_levels` and 17 raises an error, because it seems to contain levels, such as 0
+    to 16 in scikit-learn's digits, instead of values from 0 to 255.
     """
     array = np.asarray(images)
     if (*array.shape[1:], 1) == tuple(image_shape):
@@ -104,34 +99,34 @@ def checked_images(
     try:
         _require_range("in `images`", array, 256)
     except UserError as error:
-        raise UserError(f"{error}. They become uint8 by {code_for_uint8(array)}") from None
+        raise UserError(f"{error}. Convert them to uint8 with {code_for_uint8(array)}") from None
     brightest = int(array.max()) if array.size else 0
     if 0 < brightest < min(num_levels, 17) and num_levels < 256:
         raise UserError(
             f"Invalid images. Expected integers from 0 to 255. Received: integers from 0 to "
-            f"{brightest}, which look like levels. Spread them, as in "
+            f"{brightest}, which look like levels. Scale them with "
             f"(images * (255 / {brightest})).round().astype('uint8')"
         )
     return array.astype("uint8", copy=False)
 
 
 def code_for_uint8(images: np.ndarray, name: str = "images") -> str:
-    """The code that makes an array of other numbers uint8 images: its white becomes 255."""
+    """Returns code that converts an array of other numbers to uint8 images."""
     low, high = float(images.min()), float(images.max())
     if low < 0:
         scaled = f"({name} - {low:g}) * (255 / {high - low:g})"
     else:
-        # The largest value of 1, 8, 10, 12, 14 and 16 bits.
+        # The maxima of 1, 8, 10, 12, 14 and 16 bits.
         white = next((n for n in (1, 255, 1023, 4095, 16383, 65535) if high <= n), high)
         scaled = f"{name} * (255 / {white:g})"
     return f"({scaled}).round().astype('uint8')"
 
 
 def require_one_label(shape: tuple) -> None:
-    """Raises a `UserError` unless labels of this shape are one for each image."""
+    """Raises a `UserError` unless a shape has one label for each image."""
     if len(shape) > 1 and tuple(shape[1:]) != (1,):
         raise UserError(
-            "Invalid labels. Expected integers of shape (N,). One-hot labels? Give "
+            "Invalid labels. Expected integers of shape (N,). Convert one-hot labels by "
             f"`labels.argmax(axis=1)`. Received: shape={tuple(shape)}"
         )
 
@@ -139,7 +134,7 @@ def require_one_label(shape: tuple) -> None:
 def require_images(images: Any, image_shape: tuple[int, int, int]) -> None:
     """Raises a `UserError` unless an array or a tensor has the shape and dtype of images.
 
-    Sizes that a tensor doesn't know yet fit.
+    Unknown sizes of a tensor are accepted.
     """
     shape, dtype = tuple(images.shape), getattr(images.dtype, "name", str(images.dtype))
     fits = len(shape) == 4 and all(
@@ -149,10 +144,10 @@ def require_images(images: Any, image_shape: tuple[int, int, int]) -> None:
         expected = ", ".join(map(str, ("N", *image_shape)))
         received = f"dtype={dtype}" if fits else f"shape={shape}, dtype={dtype}"
         if "float" in dtype:
-            received += ". Images in [0, 1] become (255 * images).round().astype('uint8'); divide "
-            received += "others by their maximum first."
+            received += ". Convert images in [0, 1] with (255 * images).round().astype('uint8'); "
+            received += "divide others by their maximum first."
         elif len(shape) == 2 and shape[1] == math.prod(image_shape):
-            received += ". Images of that many features could be reshaped to image_shape: give "
+            received += ". Rows of features can be reshaped to image_shape with "
             received += f"images.reshape(-1, {', '.join(map(str, image_shape))})."
         raise UserError(
             f"Invalid images. Expected integers 0–255 of shape ({expected}). Received: {received}"
@@ -162,7 +157,7 @@ def require_images(images: Any, image_shape: tuple[int, int, int]) -> None:
 def checked_class_names(
     class_names: Sequence[str] | np.ndarray | None, num_classes: int
 ) -> tuple[str, ...]:
-    """Returns `num_classes` names as a tuple: `Class0` and so on where `class_names` is `None`."""
+    """Returns `num_classes` names as a tuple; `None` gives `Class0`, `Class1` and so on."""
     if class_names is None:
         return tuple(f"Class{label}" for label in range(num_classes))
     names = plain(class_names)
@@ -170,24 +165,23 @@ def checked_class_names(
     if not is_valid or len(names) != num_classes:
         raise invalid_argument("class_names", class_names, f"{num_classes} strings")
     for name in names:
-        # A terminal or JSON can't show it.
         if not name.isprintable():
-            raise UserError(f"The names of classes must be printable. Received: {name!a}")
+            raise UserError(f"Class names must be printable. Received: {name!a}")
     if len(set(names)) < len(names):
-        raise UserError(f"No two classes may have the same name. Received: {', '.join(names)}")
+        raise UserError(f"Class names must be unique. Received: {', '.join(names)}")
     return names
 
 
 def class_label(class_names: Sequence[str], name: str) -> int:
-    """The label of a class, given its name or, as a text, its number; or raises a `UserError`."""
+    """Returns the label of a class, given its name, or its number as a string."""
     if name in class_names:
         return class_names.index(name)
     if name.isdecimal() and int(name) < len(class_names):
         return int(name)
     if not class_names:
-        raise UserError(f"No class {name!r}: this model knows no names of classes")
+        raise UserError(f"Unknown class {name!r}: this model has no class names")
     raise UserError(
-        f"No class {name!r}. Expected one of: {', '.join(class_names)} "
+        f"Unknown class {name!r}. Expected one of: {', '.join(class_names)} "
         f"(or 0 to {len(class_names) - 1})"
     )
 
@@ -195,17 +189,17 @@ def class_label(class_names: Sequence[str], name: str) -> int:
 def checked_labels(
     labels: ArrayLike, count: int, limit: int, class_names: Sequence[str] = (), lowest: int = 0
 ) -> np.ndarray:
-    """Returns `labels`, or one label for all, as an int32 array `(count,)`.
+    """Returns `labels` as an int32 array `(count,)`. A single label is repeated.
 
-    Labels are integers from `lowest` to `limit - 1`, or names of classes.
+    Labels are integers from `lowest` to `limit - 1`, or class names.
     """
     array = np.asarray(labels)
     if array.dtype.kind in "UO":
-        given = np.array(labels, dtype=object)  # of names and integers, each as it is
+        given = np.array(labels, dtype=object)  # keeps the types of mixed names and integers
         found = [class_label(class_names, x) if isinstance(x, str) else x for x in given.flat]
         array = np.reshape(found, array.shape)
     if array.shape == (0,):
-        array = array.astype("int32")  # an empty list has no kind
+        array = array.astype("int32")  # NumPy converts an empty list to floats
     if array.ndim == 0 and array.dtype.kind in "ui":
         array = np.full(count, array)
     if array.shape != (count,) or array.dtype.kind not in "ui":
@@ -236,16 +230,16 @@ def checked_rows(observed: ArrayLike, height: int) -> np.ndarray:
 
 
 def checked_observed(observed: Any, count: int, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Returns which pixels are known: booleans `(count, height, width)`.
+    """Returns a boolean mask `(count, height, width)` of the known pixels.
 
     Args:
-        observed: Number of first rows, or a boolean mask `(height, width)` or `(count, height,
-            width)`.
-        count: Number of images.
+        observed: Integer, number of known rows from the top, or a boolean mask `(height, width)` or
+            `(count, height, width)`.
+        count: Integer, number of images.
         image_shape: `(height, width, channels)`.
 
     Raises:
-        ValueError: If `observed` is nothing of that.
+        ValueError: If `observed` has another form.
     """
     height, width, _ = image_shape
     array = np.asarray(observed)
@@ -262,6 +256,6 @@ def checked_observed(observed: Any, count: int, image_shape: tuple[int, int, int
 
 
 def is_prefix(known: np.ndarray) -> bool:
-    """Whether in each mask `(count, height, width)` all known pixels precede the unknown ones."""
+    """Returns whether all known pixels of each mask precede the unknown ones in raster order."""
     flat = known.reshape(len(known), -1)
     return not (flat[:, 1:] & ~flat[:, :-1]).any()

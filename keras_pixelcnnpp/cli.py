@@ -1,4 +1,4 @@
-"""The tree of the commands of `pixelcnnpp`, which pixelcnnpp.py starts, and how they fail."""
+"""The command-line interface `pixelcnnpp`: all commands and their error messages."""
 
 import json
 import math
@@ -82,7 +82,7 @@ app.add_typer(evaluate, name="evaluate")
 
 
 def main() -> None:
-    """Runs a command. Bad input, or too much of it, ends it with one line and exit status 2."""
+    """Runs a command. Bad input or a lack of memory ends it with one line and exit status 2."""
     try:
         app(prog_name="pixelcnnpp")
     except Exception as error:
@@ -93,9 +93,9 @@ def main() -> None:
 def _message(error: Exception) -> Exception | str:
     if isinstance(error, UserError | OSError):
         return error
-    # TensorFlow has one class of error for a full disk and for memory.
+    # Checked first, because TensorFlow uses the same class of errors for disk and memory.
     if is_disk_full(error):
-        return "no space left on the disk. What was there before is kept."
+        return "no space left on the disk. Existing files are kept."
     if is_out_of_memory(error):
         return NO_MEMORY
     raise error

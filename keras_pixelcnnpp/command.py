@@ -1,4 +1,4 @@
-"""What the commands have in common. Nothing here, nor in a file `commands.py`, imports Keras."""
+"""Common parts of the commands. This file and the files `commands.py` don't import Keras."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ import typer
 
 from keras_pixelcnnpp.errors import UserError
 
-# What TensorFlow's libraries log while they are loaded, before they read TF_CPP_MIN_LOG_LEVEL.
+# Messages that TensorFlow's libraries log before they read TF_CPP_MIN_LOG_LEVEL.
 _GREETING = re.compile(
     rb"I\d{4} \d\d:\d\d:\d|WARNING: All log messages before absl::InitializeLog\(\)"
 )
@@ -30,47 +30,47 @@ Guidance = Annotated[
 
 
 class Commands(typer.Typer):
-    """A group of commands, each of which shows examples at the end of its help."""
+    """A group of commands with examples at the end of their help."""
 
     def __init__(self, **options: Any):
-        # In the frames of rich's markup, long names of options would be cut.
+        # Without rich markup, whose frames truncate long names of options.
         super().__init__(no_args_is_help=True, rich_markup_mode=None, **options)
 
     def command(self, name: str | None = None, *examples: str, **options: Any) -> Callable:
-        """A decorator: the function is the command `name`, by default of its own name."""
+        """Decorator that registers a function as a command, by default under its own name."""
         return super().command(name, epilog=epilog(*examples), **options)
 
 
 def epilog(*examples: str) -> str:
-    """The end of a command's help."""
+    """Returns the end of a command's help, with examples."""
     lines = [f"  pixelcnnpp {example}" for example in examples]
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *lines])
 
 
 def output(text: str, folder: bool = False) -> Any:
-    """An option of where to write: what is no such place is refused before the work, not after."""
+    """Creates an option for an output path, which is checked before the work begins."""
     kinds: dict[str, Any] = {"file_okay": not folder, "dir_okay": folder}
     return typer.Option(help=text, callback=in_a_folder, **kinds)
 
 
 def in_a_folder(path: Path | None) -> Path | None:
-    """The path, if its parent is there: it isn't made, since its name may be mistyped."""
+    """Checks that the parent of a path exists. It isn't created, because of possible typos."""
     if path is not None and not (folder := path.absolute().parent).is_dir():
-        raise UserError(f"There is no folder {folder} to write {path.name} to: make it first")
+        raise UserError(f"There is no folder {folder} to write {path.name} to. Create it first")
     return path
 
 
 @contextmanager
 def library() -> Iterator[None]:
-    """Within, a command imports what it needs of the library, which takes seconds.
+    """Context manager in which a command imports the library, which takes seconds.
 
     Raises:
-        UserError: If a package is missing, or Keras's backend.
+        UserError: If a package or Keras's backend is not installed.
     """
     package = sys.modules[__package__]
     try:
         with _without_greeting():
-            if not hasattr(package, "__version__"):  # `pixelcnnpp.py` has not run it
+            if not hasattr(package, "__version__"):  # the package's `__init__.py` has not run
                 package.__spec__.loader.exec_module(package)
             yield
     except ImportError as error:
@@ -82,7 +82,7 @@ def library() -> Iterator[None]:
 
 @contextmanager
 def _without_greeting() -> Iterator[None]:
-    """Keeps back what is written to stderr, to write it later without TensorFlow's greeting."""
+    """Context manager that removes TensorFlow's first log messages from stderr."""
     with tempfile.TemporaryFile() as kept:
         sys.stderr.flush()
         stderr = os.dup(2)
@@ -98,21 +98,20 @@ def _without_greeting() -> Iterator[None]:
 
 
 def prepare_process() -> None:
-    """Settings that a command makes, but importing the package doesn't."""
+    """Applies settings of the process for commands, which importing the package must not apply."""
     from keras_pixelcnnpp.backend import keep_freed_memory
 
     keep_freed_memory()
-    # TensorFlow and JAX would claim a GPU's whole memory at once, whether they need it or not.
-    # They read this when they first compute.
+    # Otherwise TensorFlow and JAX allocate almost all memory of a GPU at once.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     logging.getLogger("tensorflow").addFilter(_is_other_advice)
-    # matplotlib shows boxes for the letters of a class name that its font lacks.
+    # matplotlib draws boxes for characters of class names that its font does not have.
     warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 
 def _is_other_advice(record: logging.LogRecord) -> bool:
-    # TensorFlow counts Keras's step of training and that of validation as one function, and
-    # advises against tracing it for the fifth time.
+    # TensorFlow counts Keras's training step and validation step as one function, and warns when
+    # they are traced for the fifth time.
     advice = r"TensorFlowTrainer\..* triggered tf\.function retracing"
     return re.search(advice, record.getMessage()) is None

@@ -1,4 +1,4 @@
-"""The error that means "the input is wrong", as opposed to "the program is wrong"."""
+"""`UserError` for wrong input, and functions that recognize and describe errors."""
 
 import errno
 import os
@@ -7,29 +7,29 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """Bad input from a user: arguments, data or files. The message is one clear line."""
+    """Error for wrong arguments, data or files. Its message is one line."""
 
 
 def invalid_argument(name: str, value: object, expected: str) -> UserError:
-    """The error of an argument that has another value than was expected."""
+    """Returns the error for an argument with an invalid value."""
     return UserError(
         f"Invalid value for argument `{name}`. Expected {expected}. Received: {name}={value!r:.200}"
     )
 
 
 def not_installed(purpose: str, package: str) -> UserError:
-    """The error that says which package something needs, and how to get it."""
+    """Returns the error for a missing package, with the command that installs it."""
     return UserError(f"{purpose} needs {package}, which is not installed: pip install {package}")
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, in one line of at most 500 characters."""
+    """Returns the message of an exception as one line of at most 500 characters."""
     return " ".join(str(error).split())[:500] or type(error).__name__
 
 
 @contextmanager
 def as_user_error(what: str) -> Iterator[None]:
-    """Within, an exception of any kind, but not for want of memory, becomes a `UserError`."""
+    """Context manager that converts all exceptions, except for a lack of memory, to `UserError`."""
     try:
         yield
     except Exception as error:
@@ -49,16 +49,16 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of NumPy or of any backend says that the memory did not suffice."""
-    # By name: the backends' classes differ, and only one backend is there to import them from.
+    """Returns whether an exception of Python, NumPy or a backend reports a lack of memory."""
+    # Compares names, because only one backend may be installed to import classes from.
     names = [kind.__name__ for kind in type(error).__mro__]
     return any(sign in text for sign in _OUT_OF_MEMORY for text in (*names, str(error)))
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an exception, or one that led to it, says that the disk is full."""
+    """Returns whether an exception, or one of its causes, reports a full disk."""
     while error is not None:
-        # h5py and TensorFlow have the operating system's words, and not always its number.
+        # h5py and TensorFlow have the operating system's message, but not always its error number.
         if getattr(error, "errno", None) in _NO_ROOM or os.strerror(errno.ENOSPC) in str(error):
             return True
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""Writing files and folders so that a reader never sees half of one; CSV, JSON, names, hashes."""
+"""Atomic writing of files and folders; CSV, JSON, file names and checksums."""
 
 import csv
 import hashlib
@@ -15,25 +15,23 @@ import numpy as np
 
 from keras_pixelcnnpp.errors import UserError, one_line
 
-# A name that nobody else gives: what bears it may be removed.
+# Only this package uses this prefix, so files with it may be removed.
 _PREFIX = ".pixelcnnpp-"
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path; what is written there replaces `path` when the block succeeds.
+    """Context manager that yields a temporary path, and replaces `path` by it on success.
 
-    It is a file or a folder, and does not exist yet; missing parents of `path` are made. It has the
-    same name (Keras insists on `.keras` and `.weights.h5`) in a hidden folder beside `path`, so
-    that the replacement is one rename. When the block raises, `path` is left as it was. What a
-    process leaves that is killed, `remove_leftovers` removes.
+    The block creates a file or a folder at the temporary path. Missing parents of `path` are
+    created. The temporary path has the same name (Keras requires `.keras` and `.weights.h5`) in a
+    hidden folder next to `path`, so that the replacement is a single rename. If the block raises an
+    error, `path` does not change. `remove_leftovers` removes the files of killed processes.
     """
     path = Path(path)
-    # A folder `s3:` would be made here, and whoever looks into the bucket would find nothing.
+    # Otherwise, a local folder `s3:` would be created.
     if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
-        raise UserError(
-            f"Nothing can be written to a URL. Expected a path of this machine. Received: {path}"
-        )
+        raise UserError(f"Expected a local path to write to. Received: {path}, a URL")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise UserError(
             f"Expected a file or folder to write to. Received: {path}, a pipe or device"
@@ -43,7 +41,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary = Path(folder, path.name)
         yield temporary
         _flush(temporary)
-        # A folder cannot be renamed over one that has content: the old one steps aside first.
+        # A folder can't be renamed over a non-empty folder, so the old one is moved first.
         if temporary.is_dir() and path.exists():
             path.rename(temporary.with_name(f"{path.name}.old"))
         temporary.replace(path)
@@ -57,31 +55,31 @@ def _flush(path: Path) -> None:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Writes what a file shall hold, atomically."""
+    """Writes the content of a file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Removes what processes that were killed while they wrote left in a folder.
+    """Removes the temporary files of killed processes from a folder, but not from subfolders.
 
-    It is for whoever alone writes to that folder; the folders within are left alone.
+    No other process may write to the folder at this time.
     """
     for leftover in Path(folder).glob(f"{_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_json(path: str | Path, content: object) -> None:
-    """Writes `content` as indented JSON, atomically. NaN is refused: it is not JSON."""
+    """Writes `content` as indented JSON atomically. NaN, which JSON lacks, raises an error."""
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
     write_bytes(path, (text + "\n").encode())
 
 
 def read_json(path: str | Path) -> dict:
-    """Returns the JSON object in a file; raises a `UserError` if it can't be read or has none."""
+    """Returns the JSON object in a file, or raises a `UserError`."""
     path = Path(path)
     try:
-        # Opening a pipe would wait for ever. A configuration has a few kilobytes.
+        # Only regular files, because opening a pipe would block.
         if path.exists() and not (path.is_file() and path.stat().st_size <= 64 << 20):
             raise ValueError("expected a file of at most 64 MB")
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -89,17 +87,17 @@ def read_json(path: str | Path) -> dict:
             raise ValueError("expected a JSON object")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    # Bad UTF-8, bad JSON, numbers of thousands of digits; brackets within brackets.
+    # Invalid UTF-8 or JSON, numbers with thousands of digits, deeply nested brackets.
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {one_line(error)}") from error
     return content
 
 
 def safe_names(class_names: Sequence[str]) -> list[str]:
-    """The classes' names as parts of file names, each another.
+    """Converts class names to different names that are valid in file names.
 
-    What could lead to another folder becomes `_`. Where two names would then be the same, or would
-    be on a disk that takes `a` for `A`, each class's number is put behind its name.
+    Special characters become `_`. If two names are then equal, ignoring case, the number of each
+    class is appended to its name.
     """
     names = [re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", name) for name in class_names]
     if len({name.casefold() for name in names}) == len(names):
@@ -108,7 +106,7 @@ def safe_names(class_names: Sequence[str]) -> list[str]:
 
 
 def counted(number: int, noun: str = "image") -> str:
-    """`"1 image"`, `"1,000 images"`."""
+    """Returns a number with its noun, such as `"1 image"` or `"1,000 images"`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
@@ -126,22 +124,24 @@ def write_predictions(
     class_names: Sequence[str],
     bits_per_dim: Sequence[float] | None = None,
 ) -> None:
-    """Writes `path,label,label_name,predicted,predicted_name,p_0,p_1,…` with a header, atomically.
+    """Writes class probabilities of images to a CSV file, atomically.
+
+    The columns are `path,label,label_name,predicted,predicted_name,p_0,p_1,…`.
 
     Args:
-        path: The CSV file to write.
+        path: The CSV file.
         images: The name of each image.
-        labels: The true class of each image; -1, without a name, where it is not known.
-        probabilities: float `[count, num_classes]`. `predicted` is the class of the largest.
+        labels: The true class of each image, or -1 if it is unknown.
+        probabilities: Float array `(N, num_classes)`.
         class_names: The name of each class.
-        bits_per_dim: Of each image, for one more column behind the others; or `None`.
+        bits_per_dim: Optional float array `(N,)`, written as an additional last column.
     """
     header = ["path", "label", "label_name", "predicted", "predicted_name"]
     header += [f"p_{label}" for label in range(len(class_names))]
     numbers = np.asarray(probabilities)
     if bits_per_dim is not None:
         header, numbers = [*header, "bits_per_dim"], np.column_stack([numbers, bits_per_dim])
-    # A file's name may hold bytes that are no text: they are written as they are.
+    # Bytes in file names that are not valid UTF-8 are written unchanged.
     with (
         atomic_path(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,

@@ -1,4 +1,4 @@
-"""The optimizer of a training, averaged weights, and epochs of likelihood alone."""
+"""Optimizers, learning-rate warm-up, averaged weights, and epochs with only the likelihood."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,23 +15,23 @@ from keras_pixelcnnpp.errors import invalid_argument
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """Another schedule, times a factor that rises from 0 to 1 over the first steps.
+    """Learning-rate schedule with a linear warm-up, which can be repeated.
 
-    At step `t`, counted from 0: `schedule(t) * min(1, (t + 1) / warmup_steps)`; from `again_at` on,
-    `t - again_at` takes the place of `t` in the factor.
+    At step `t` the learning rate is `schedule(t) * min(1, (t + 1) / warmup_steps)`. From step
+    `again_at` on, `t - again_at` replaces `t` in the warm-up factor.
 
-    Adam divides by the root of the squared gradients' average, which follows over some
-    `1 / (1 - beta_2)` steps. Where a term of much larger gradients joins the loss, as the
-    cross-entropy does after epochs of likelihood alone, the steps would be up to
-    `(1 - beta_1) / sqrt(1 - beta_2)` times as long and more, and undo what was learned.
+    Adam divides by a moving average of squared gradients over about `1 / (1 - beta_2)` steps. When
+    a term with much larger gradients is added to the loss, such as the cross-entropy after epochs
+    with only the likelihood, the first steps would be about `(1 - beta_1) / sqrt(1 - beta_2)` times
+    too large, and destroy what the model has learned.
 
     Args:
         schedule: A `keras.optimizers.schedules.LearningRateSchedule`.
-        warmup_steps: Positive integer.
-        again_at: Integer, the step at which the factor starts over, or `None`.
+        warmup_steps: Integer >= 1, number of steps of the warm-up.
+        again_at: Integer, step at which the warm-up is repeated, or `None`.
 
     Raises:
-        ValueError: If `schedule` is no schedule, or `warmup_steps` no positive integer.
+        ValueError: If `schedule` is not a schedule, or `warmup_steps` not a positive integer.
 
     Example:
 
@@ -69,12 +69,12 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class KernelMuon(keras.optimizers.Muon):
-    """Muon for the kernels of weight-normalized convolutions, Adam for all other weights.
+    """Muon for the kernels of weight-normalized layers, and Adam for all other weights.
 
-    `keras.optimizers.Muon` is for matrices. Here a kernel `(height, width, inputs, outputs)` is the
-    matrix `(height * width * inputs, outputs)`. A Newton-Schulz iteration makes the average of its
-    gradients nearly orthogonal; the elements of a step have the root mean square 0.2, so that
-    learning rates are those of Adam. The kernel of the head is left to Adam.
+    `keras.optimizers.Muon` is defined for matrices. Here, a kernel `(height, width, inputs,
+    outputs)` is used as a matrix `(height * width * inputs, outputs)`. Newton-Schulz iterations
+    make the average of its gradients nearly orthogonal. The elements of an update have a root mean
+    square of 0.2, so learning rates for Adam can be used. The head's kernel is updated by Adam.
 
     References:
         Jordan et al. 2024, Muon: An optimizer for hidden layers in neural networks,
@@ -82,9 +82,10 @@ class KernelMuon(keras.optimizers.Muon):
         Training, eq. 4, https://arxiv.org/abs/2502.16982
 
     Args:
-        learning_rate: Float or schedule.
-        weight_decay, adam_weight_decay: Float or `None`, for no weight decay.
-        **kwargs: More arguments of `keras.optimizers.Muon`; no layers can be excluded.
+        learning_rate: Float, or a `keras.optimizers.schedules.LearningRateSchedule`.
+        weight_decay: Float, weight decay of the kernels, or `None`.
+        adam_weight_decay: Float, weight decay of all other weights, or `None`.
+        **kwargs: Other arguments of `keras.optimizers.Muon`, except those that exclude layers.
 
     Example:
 
@@ -119,21 +120,23 @@ class KernelMuon(keras.optimizers.Muon):
 def make_optimizer(
     training: dict, steps: int, steps_of_likelihood: int = 0, **kwargs: Any
 ) -> keras.optimizers.Optimizer:
-    """Returns the optimizer that the section `training` of a preset describes, by default Adam.
+    """Creates the optimizer for the training options of a preset.
 
-    The average of the weights has the momentum `ema_momentum`, but at most `1 - 10 / steps`. Keras
-    begins it with the weights after the first step, which keep the share `momentum ** steps`: at
-    0.9995 nine tenths after 200 steps, so bounded less than 0.01 %.
+    The momentum of the weight average is bounded by `1 - 10 / steps`. Keras starts the average with
+    the weights after the first step, whose final share is `momentum ** steps`: 90 % for 0.9995 and
+    200 steps, but less than 0.01 % with the bound.
 
     Args:
-        training: `learning_rate`, which changes each step by `learning_rate_schedule` and
-            `learning_rate_decay`, and rises over `learning_rate_warmup` steps, at most a tenth of
-            all; `ema_momentum`; `gradient_clip_norm`; `optimizer`, `"adam"` or `"muon"`. Missing
-            options are not applied.
-        steps: Integer, of the whole training; a cosine ends there, at a hundredth of the peak.
-        steps_of_likelihood: Integer, after which the cross-entropy joins the loss and the learning
-            rate warms up again; 0: it is there from the start.
-        **kwargs: More arguments of `keras.optimizers.Adam` or `KernelMuon`.
+        training: Dict of training options: `learning_rate`, the peak; `learning_rate_schedule`,
+            `"cosine"` or `"exponential"` (default); `learning_rate_decay`, the factor per step of
+            the latter; `learning_rate_warmup`, the number of warm-up steps, at most a tenth of all
+            steps; `ema_momentum`; `gradient_clip_norm`; and `optimizer`, `"adam"` (default) or
+            `"muon"`. Missing options are not applied.
+        steps: Integer, number of steps of the whole training. The cosine schedule ends there at a
+            hundredth of the peak.
+        steps_of_likelihood: Integer, number of first steps with only the likelihood. The warm-up is
+            repeated after them.
+        **kwargs: Other arguments of `keras.optimizers.Adam` or `KernelMuon`.
     """
     peak, steps = training["learning_rate"], max(1, steps)
     require_number("learning_rate", peak, "[0, inf)")
@@ -162,10 +165,10 @@ def make_optimizer(
 
 @contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Inside the block the model has the averaged weights of its optimizer, after it the raw ones.
+    """Context manager in which a model has the averaged weights of its optimizer.
 
-    Where the optimizer keeps no average or has made no step yet, both are the same. Both are copied
-    bit for bit: `keras.callbacks.SwapEMAWeights` would round the raw weights a little every time.
+    Afterwards, the raw weights are restored exactly, which `keras.callbacks.SwapEMAWeights` does
+    not do. If the optimizer has no averages or has made no step, the weights do not change.
 
     Args:
         model: A compiled model.
@@ -188,15 +191,15 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 class LikelihoodFirst(keras.callbacks.Callback):
-    """Trains on the likelihood alone for the first epochs, with the cross-entropy after them.
+    """Callback that omits the cross-entropy from the loss in the first epochs.
 
-    The posterior of an untrained network is noise, and bits/dim fall faster without the
-    cross-entropy. A training that continues at a later epoch (`initial_epoch`) uses the right loss.
-    The model's `label_loss_weight` does not change. In these epochs, the cross-entropy and accuracy
-    of training are NaN.
+    The posterior of an untrained network is noise, and bits/dim decrease faster without the
+    cross-entropy. A training that continues at a later epoch (`initial_epoch`) uses the correct
+    loss. The model's `label_loss_weight` does not change. In these epochs, cross-entropy and
+    accuracy of the training are NaN.
 
     Args:
-        epochs: Integer, how many of the first epochs leave the cross-entropy out of the loss.
+        epochs: Integer >= 0, number of epochs without the cross-entropy.
 
     Example:
 
@@ -213,25 +216,24 @@ class LikelihoodFirst(keras.callbacks.Callback):
         self.epochs = epochs
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Called by Keras."""
         self.model._set_likelihood_only(epoch < self.epochs)  # `fit` resets it at its end
 
 
 def use_averages(model: keras.Model) -> None:
-    """Puts the averaged weights, where there are any, into the model for good, as copies."""
-    # The inner one, where another adds the loss scaling of `mixed_float16`.
+    """Replaces the model's weights by copies of their averages, if the optimizer has averages."""
+    # Unwraps the loss scaling of `mixed_float16`.
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    # `int` fails for a variable of tf.distribute.
+    # `int` fails for variables of `tf.distribute`.
     if optimizer.use_ema and optimizer.built and variable_value(optimizer.iterations) > 0:
         optimizer.finalize_variable_values(model.trainable_variables)
         keep_own_weights(model)
 
 
 def keep_own_weights(model: keras.Model) -> None:
-    """Makes the weights, which `fit` has averaged at its end, copies of the averages.
+    """Copies the weights, so that model and optimizer don't share arrays.
 
-    Under JAX that leaves model and optimizer with the same arrays, of which the next step of either
-    deletes the other's.
+    At its end, `fit` assigns the averages to the weights. Under JAX, both are then the same arrays,
+    and the next step would delete those of the other.
     """
     _assign(model, _values(model))
 
@@ -246,7 +248,7 @@ def _assign(model: keras.Model, values: list[np.ndarray]) -> None:
 
 
 def variable_value(variable: keras.Variable) -> np.ndarray:
-    """A copy of a variable's value, which later steps do not change."""
-    # np.array and keras.ops.convert_to_numpy ask for a copy in a way that Keras's variables do not
-    # understand yet; NumPy warns about it.
+    """Returns a copy of a variable's value."""
+    # `np.array` and `convert_to_numpy` would warn, because Keras's variables don't support NumPy's
+    # argument `copy` yet.
     return np.asarray(variable).copy()

@@ -1,4 +1,4 @@
-"""Checks of a model whose network, head or conditioning strategy is a user's own."""
+"""Verifies models with a custom network, head or conditioning strategy."""
 
 import tempfile
 from pathlib import Path
@@ -15,25 +15,26 @@ from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 
 def verify(model: AutoregressiveModel, seed: int = 0) -> None:
-    """Checks that a model defines the distribution that it scores and samples by.
+    """Checks that a model is causal and normalized, and that it samples what it scores.
 
-    - The distribution of a sub-pixel depends on earlier sub-pixels only, in raster order: each
-      sub-pixel of a random image is changed in turn.
-    - The probabilities of the levels of a sub-pixel add up to 1.
-    - The incremental pass, which samples, has the parameters of the whole image: a network that
-      calls a convolution itself, not through the evaluation, doesn't.
-    - A saved model has the same parameters when it is loaded.
+    Use it for models with a custom network, head or conditioning strategy. It checks that
 
-    Call it for a model with a network, head or conditioning strategy of your own. It checks a copy
-    whose weights are changed at random, since weights that start at 0 could hide a dependence, and
-    evaluates the network once for each sub-pixel of an image.
+    - the distribution of a sub-pixel depends only on earlier sub-pixels in raster order, by
+      changing each sub-pixel of a random image in turn;
+    - the probabilities of all levels of a sub-pixel add up to 1;
+    - the incremental pass, which is used for sampling, has the same parameters as the network on a
+      whole image, which fails if a network doesn't call a convolution through the evaluation;
+    - a saved and loaded model has the same parameters.
+
+    The network is evaluated once for each sub-pixel of an image. The weights of a copy are changed
+    randomly, because weights that start at 0 could hide a dependence.
 
     Args:
         model: An `AutoregressiveModel`.
-        seed: Integer, chooses the image, its label and the changes of the weights.
+        seed: Integer, random seed of the image, its label and the changes of the weights.
 
     Raises:
-        ValueError: If a check fails; the message names it.
+        ValueError: If a check fails. The message names the check.
 
     Example:
 
@@ -63,22 +64,22 @@ def _require_causality(
     before = _parameters(model, image, labels)
     if not np.isfinite(before).all():
         raise UserError("Expected finite parameters of the distribution. Received: NaN or infinity")
-    # Sums of another order differ in the last bits.
+    # A different order of summation changes the last bits.
     tolerance = 1e-4 * np.abs(before).max()
     for index in range(image.size):
         changed = image.copy()
         changed.flat[index] = values[0] if image.flat[index] != values[0] else values[-1]
         difference = np.abs(_parameters(model, changed, labels) - before)
         pixel, channel = divmod(index, channels)
-        # Of its own pixel, a later group of channels may depend on the sub-pixel.
+        # Later channel groups of the same pixel may depend on the sub-pixel.
         own = pixel * groups + (channel + 1 if groups > 1 else 1)
         earlier = difference.reshape(height * width * groups, -1)[:own].max(axis=1)
         if not earlier.max() <= tolerance:
             seen = divmod(int(earlier.argmax()) // groups, width)
             raise UserError(
                 "The model is not autoregressive. Expected the distribution of a sub-pixel to "
-                f"depend on earlier ones only. Received: that of pixel {seen} (row, column) "
-                f"changes with channel {channel} of pixel {divmod(pixel, width)}"
+                f"depend only on earlier ones. Received: pixel {seen} (row, column) depends on "
+                f"channel {channel} of pixel {divmod(pixel, width)}"
             )
 
 
@@ -129,10 +130,10 @@ def _require_same_pass(
     if not difference.max() <= 1e-3 * np.abs(expected).max():
         pixel = divmod(int(difference.argmax()), width)
         raise UserError(
-            "The incremental pass, which samples, is not the network on a whole image. Expected "
-            "layers that see neighbors to be called by `evaluation.convolve`, and to be listed in "
-            "`vertical_convolutions` or `horizontal_convolutions`. Received: other parameters from "
-            f"pixel {pixel} (row, column) on"
+            "The incremental pass, which samples, differs from the network on a whole image. "
+            "Expected convolutions to be called by `evaluation.convolve`, and to be listed in "
+            "`vertical_convolutions` or `horizontal_convolutions`. Received: different parameters "
+            f"at pixel {pixel} (row, column)"
         )
 
 
@@ -145,16 +146,16 @@ def _require_same_when_loaded(
         loaded = keras.models.load_model(path)
     if not np.array_equal(_parameters(loaded, image, labels), _parameters(model, image, labels)):
         raise UserError(
-            "A saved model is another one when it is loaded. Expected every layer with weights to "
-            "be an attribute, or in a list or dict that is one, and built by `build`. Received: "
-            "other parameters"
+            "The model changes when it is saved and loaded. Expected every layer with weights to "
+            "be an attribute, or in a list or dict that is an attribute, and to be built by "
+            "`build`. Received: different parameters"
         )
 
 
 def _parameters(
     model: AutoregressiveModel, image: np.ndarray, labels: np.ndarray | None
 ) -> np.ndarray:
-    """Parameters of each pixel `(height, width, num_parameters)`, as an array."""
+    """Returns the parameters of each pixel as an array `(height, width, num_parameters)`."""
     labels = None if labels is None else ops.convert_to_tensor(labels[:, None].astype("int32"))
     parameters = model.pixel_parameters(ops.convert_to_tensor(image[None]), labels)
     return ops.convert_to_numpy(parameters)[0, 0]

@@ -87,6 +87,6 @@ def test_a_pipe_is_not_replaced(tmp_path):
 @pytest.mark.parametrize("url", ["s3://bucket/run/config.json", "hf://user/name"])
 def test_urls_are_not_folders(tmp_path, monkeypatch, url):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="Nothing can be written to a URL"):
+    with pytest.raises(UserError, match="Expected a local path"):
         write_bytes(url, b"1")
     assert not list(tmp_path.iterdir())

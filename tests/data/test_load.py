@@ -204,7 +204,7 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
         ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2**32, 0])}, "is out of range"),
         ({"class_names": ["cat"]}, "`class_names`. Expected 2 strings"),
-        ({"class_names": ["cat", "cat"]}, "No two classes may have the same name"),
+        ({"class_names": ["cat", "cat"]}, "Class names must be unique"),
         ({"x_valid": np.zeros((4, 6, 4, 3), "uint8")}, "two names for one split, valid and val"),
     ],
 )
@@ -266,7 +266,7 @@ def test_other_numbers_are_refused_with_code_that_works(tmp_path, given, expecte
     x_train = given.reshape(1, 4, 4, 1).repeat(20, axis=0)
     with pytest.raises(UserError, match=r"x_train must be uint8\. Received: .* by") as caught:
         load_dataset(write_npz(tmp_path, x_train=x_train))
-    code = str(caught.value).split("become uint8 by ")[1]
+    code = str(caught.value).split("to uint8 with ")[1]
     converted = eval(code, {"x_train": x_train})
     assert converted.dtype == np.uint8
     np.testing.assert_array_equal(converted[0].ravel(), np.round(expected))

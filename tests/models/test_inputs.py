@@ -274,9 +274,9 @@ def test_levels_are_no_images(kind):
 def test_more_bits_are_refused_with_code_that_works(white, largest):
     images = np.linspace(0, largest, 32).astype("uint16").reshape(2, 4, 4, 1)
     model = tiny.untrained_pixelcnn()
-    with pytest.raises(ValueError, match=r"values from 0 to .* They become uint8 by ") as caught:
+    with pytest.raises(ValueError, match=r"from 0 to .* to uint8 with ") as caught:
         model.bits_per_dim(images)
-    converted = eval(str(caught.value).split("become uint8 by ")[1], {"images": images})
+    converted = eval(str(caught.value).split("to uint8 with ")[1], {"images": images})
     np.testing.assert_array_equal(converted, np.round(images * (255 / white)))
     assert converted.dtype == np.uint8
 

@@ -137,5 +137,5 @@ def test_without_the_package(monkeypatch):
 
 
 def test_a_preset_is_saved_before_it_is_uploaded(trained):
-    with pytest.raises(UserError, match="Nothing can be written to a URL"):
+    with pytest.raises(UserError, match="Expected a local path"):
         trained.save_to_preset("hf://user/mine")

@@ -62,7 +62,7 @@ def test_labels_by_name():
     np.testing.assert_array_equal(completed, model.complete(IMAGES, 1, 2, seed=0))
     np.testing.assert_array_equal(model.log_prob(IMAGES, "panda"), model.log_prob(IMAGES, 1))
     for labels in ("cat", ["panda", "cat"]):
-        with pytest.raises(ValueError, match=r"No class 'cat'.*2, panda, pizza"):
+        with pytest.raises(ValueError, match=r"Unknown class 'cat'.*2, panda, pizza"):
             model.sample(labels)
 
 

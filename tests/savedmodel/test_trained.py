@@ -162,7 +162,7 @@ def test_complete(pixelcnnpp, trained, image, tmp_path):
         (["sample", "--preset", "digits", "--run", "runs"], ["2 of them"]),
         (["sample", "--preset", "nowhere"], ["Unknown preset", "'nowhere'"]),
         (["sample", "--preset", "course_report"], ["without weights"]),
-        (["sample", "--preset", "digits", "--label", "cat"], ["No class 'cat'"]),
+        (["sample", "--preset", "digits", "--label", "cat"], ["Unknown class 'cat'"]),
         (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
         (["sample", "--preset", "digits", "--guidance", "-1"], ["`guidance`"]),
         # Before it looks for the model.
