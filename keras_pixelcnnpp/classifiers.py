@@ -1,4 +1,4 @@
-"""scikit-learn classifiers, trained already or by `fit`; class biases fitted after training."""
+"""scikit-learn classifiers around trained or new models, and the fitting of class biases."""
 
 import math
 import random
@@ -22,31 +22,32 @@ from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer
 from keras_pixelcnnpp.presets import Preset, likelihood_epochs
 
-# For the class biases; scoring images under every class takes its time.
+# Number of images for fitting class biases, since scoring images under every class is slow.
 BIAS_IMAGES = 5000
-BIAS_DEVIATION = 3.0  # of their Gaussian prior, nats
+BIAS_DEVIATION = 3.0  # standard deviation of their Gaussian prior, nats
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
-    """A scikit-learn classifier over a model that is trained already.
+    """Base class of scikit-learn classifiers around a trained model.
 
-    A subclass gives `num_classes`, `_trained_shape` (of an image) and `_probabilities(images)`.
+    Subclasses define `num_classes`, `_trained_shape` (the shape of an image) and
+    `_probabilities(images)`.
     """
 
     def fit(self, X: ArrayLike | None = None, y: ArrayLike | None = None) -> Self:  # noqa: N803
-        """Refuses: the model is trained already.
+        """Raises an error, because the model is already trained.
 
-        What calls `fit`, such as `cross_val_score`, measures on images that it didn't give to
-        `fit`. A trained model may have seen them, and the score would mean nothing.
+        Functions that call `fit`, such as `cross_val_score`, use held-out images to score the
+        estimator. A trained model may have seen these images.
 
         Raises:
-            ValueError: always.
+            ValueError: Always.
         """
         raise ValueError(
-            f"This {type(self).__name__} has a model that is trained already, and may have seen "
-            "the images that it is to be scored on. Score it as it is; or train a new model for "
-            "each fit, PixelCNNClassifier(preset=…, epochs=…); or, if no image at hand was "
-            "trained on, say so: sklearn.frozen.FrozenEstimator(classifier)."
+            f"The model of this {type(self).__name__} is already trained, and may have seen the "
+            "held-out images. Score it without `fit`; or train a new model in each `fit` with "
+            "PixelCNNClassifier(preset=…, epochs=…); or, if the model was not trained on any of "
+            "the images, use sklearn.frozen.FrozenEstimator(classifier)."
         )
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -54,7 +55,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        # Rows of features are images too: integers, one for each sub-pixel.
+        # Images may be rows of features: integers, one for each sub-pixel.
         tags.input_tags.categorical = tags.input_tags.positive_only = True
         return tags
 
@@ -65,7 +66,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         y: Any = "no_validation",
         reset: bool = False,
     ) -> Any:
-        """`X` as uint8 images of a shape, with checked labels where `y` is given."""
+        """Converts `X` to uint8 images of a shape, and checks `y` if it is given."""
         shape = self._trained_shape if shape is None else shape
         is_flat = np.ndim(X) < 3
         flat = X if is_flat else np.reshape(X, (len(X), math.prod(np.shape(X)[1:])))
@@ -82,68 +83,68 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return np.arange(self.num_classes)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
-        """The probability of each class.
+        """Returns the probability of each class.
 
         Args:
-            X: uint8 `[count, height, width, channels]`, 0 to 255, grayscale `[count, height,
-                width]`, or the same as rows of features `[count, height * width * channels]`.
+            X: uint8 array `(N, height, width, channels)`, 0 to 255; `(N, height, width)` for
+                grayscale images; or `(N, height * width * channels)`, rows of features.
 
         Returns:
-            float64 `[count, num_classes]`; rows sum to 1.
+            Float64 array `(N, num_classes)`; rows sum to 1.
 
         Raises:
-            ValueError: if `X` has another shape, or isn't made of integers from 0 to 255.
-            NotFittedError: if there is no trained model yet.
+            ValueError: If `X` has another shape, or values that are not integers from 0 to 255.
+            NotFittedError: If there is no trained model yet.
         """
         check_is_fitted(self)
         probabilities = np.asarray(self._probabilities(self._images(X)), dtype=np.float64)
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def predict(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
-        """The most probable class of each image.
+        """Returns the most probable class of each image.
 
         Args:
-            X: As in `predict_proba`.
+            X: uint8 images `(N, height, width, channels)`, or another form for `predict_proba`.
 
         Returns:
-            int `[count]`, entries of `classes_`.
+            Array `(N,)` of entries of `classes_`.
         """
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
 
 class PixelCNNClassifier(ImageClassifier):
-    """Classifies by Bayes' rule: `p(y | x)` is proportional to `p(x | y) p(y)`.
+    """scikit-learn classifier that classifies by Bayes' rule with a PixelCNN++.
 
-    Around a trained model it predicts at once, and `fit` refuses: in `cross_val_score` it would
-    report scores of a model that has seen the held-out images. Without one, `fit` trains a new
-    model, as `pixelcnnpp train` does, but for checkpoints, logs, random crops
-    and the images that initialize the weights.
+    With a trained model, it can predict immediately, and `fit` raises an error, because functions
+    such as `cross_val_score` would score a model that may have seen the held-out images. Without a
+    model, `fit` trains a new one, like `pixelcnnpp train`, but without checkpoints, logs and random
+    crops, and initializes the weights with other images.
 
     Args:
-        model: A trained model of the family with labels, or `None`: `fit` makes one. The arguments
-            from `preset` on are for `fit` alone.
-        batch_size: Integer, how many images are scored, each once per class, or trained on at
-            once. `None`: 32 are scored, and training goes as the preset has it.
-        verbose: 1 shows Keras's progress bar.
-        preset: Name or folder of the preset that gives architecture and training options. Its
-            weights are not used. Size and channels are those of the images, levels the preset's.
-            The default's training mirrors images at random: digits and letters need another.
-        image_shape: `(height, width, channels)`, which rows of features are reshaped to; one of
-            the three may be -1, as in `numpy.reshape`. `None`: of images they are seen.
-        epochs: Integer; `None`, here and below: as the preset has it.
-        learning_rate: Float, at the beginning.
-        label_loss_weight: Float, weight of the cross-entropy over the candidates. With 0, labels
-            are learned slowly.
-        model_options: Dict of arguments of the model that replace the preset's, such as
+        model: A trained, class-conditional `AutoregressiveModel`, or `None` to train a model with
+            `fit`. Only `fit` uses the arguments from `preset` on.
+        batch_size: Integer, number of images per batch in scoring and training. By default 32 in
+            scoring, and the value of the preset in training.
+        verbose: 0, or 1 for Keras's progress bar.
+        preset: Name or folder of the preset with the arguments of the model and training options.
+            Its weights are not used, and its image shape is replaced by that of the images. The
+            default mirrors images at random, so choose another preset for digits and letters.
+        image_shape: `(height, width, channels)`, to which rows of features are reshaped. One size
+            may be -1, as in `numpy.reshape`. `None` for images, which have a shape.
+        epochs: Integer, number of epochs, by default that of the preset.
+        learning_rate: Float, peak of the learning rate, by default that of the preset.
+        label_loss_weight: Float >= 0, weight of the cross-entropy in the loss, by default that of
+            the preset. With 0, labels are learned slowly.
+        model_options: Dict of arguments of the model that replace those of the preset, such as
             `num_candidates`.
-        seed: Integer, decides the initial weights, the order of the images and dropout. Python's,
-            NumPy's and Keras's global random states stay as they are.
+        seed: Integer, random seed of the initial weights, the order of the images and dropout. The
+            global random states of Python, NumPy and Keras do not change.
 
     Attributes:
-        classes_: The labels as `fit` was given them, sorted; around a trained model 0, 1, ….
+        classes_: Sorted labels that were given to `fit`, or 0, 1, … for a trained model.
         model_: The model that `fit` trained.
-        n_features_in_: `height * width * channels` of the images that `fit` was given.
+        n_features_in_: `height * width * channels` of the images that were given to `fit`.
 
     Example:
 
@@ -190,30 +191,30 @@ class PixelCNNClassifier(ImageClassifier):
         """Trains a new model.
 
         Args:
-            X: As in `predict_proba`.
-            y: `[count]`, the class of each image: integers, texts, or what else can be sorted.
-            sample_weight: Float `[count]`, at least 0: the weight of each image in the loss.
+            X: uint8 images `(N, height, width, channels)`, or another form for `predict_proba`.
+            y: Array `(N,)`, the class of each image: integers, strings or other sortable labels.
+            sample_weight: Optional float array `(N,)`, weights >= 0 of the images in the loss.
 
         Returns:
             `self`.
 
         Raises:
-            ValueError: if there is a trained model already, an argument is out of range, or
-                images, labels and weights don't fit.
+            ValueError: If the model is already trained, an argument is out of range, or images,
+                labels and weights don't fit.
         """
         if self.model is not None:
             return super().fit()
         shape = np.shape(X)[1:]
         if self.image_shape is not None:
-            # Of rows of features; with -1 in it.
+            # NumPy resolves -1, and checks the number of features.
             shape = np.empty(shape).reshape(self.image_shape).shape
         elif len(shape) == 2:
             shape = (*shape, 1)
         if len(shape) != 3:
             raise ValueError(
                 "Invalid value for argument `X`. Expected images of shape (N, height, width, "
-                "channels). Images of that many features could be reshaped to image_shape: give "
-                f"that to the classifier. Received: shape={np.shape(X)}"
+                "channels). Rows of features can be reshaped with the classifier's argument "
+                f"`image_shape`. Received: shape={np.shape(X)}"
             )
         images, labels = self._images(X, shape, y=y, reset=True)
         check_classification_targets(labels)
@@ -245,8 +246,8 @@ class PixelCNNClassifier(ImageClassifier):
         for name in names:
             if name not in training:
                 raise ValueError(
-                    f"Invalid value for argument `{name}`. The preset has none, so one must be "
-                    f"given. Received: {name}=None, preset={self.preset!r}"
+                    f"Invalid value for argument `{name}`. Expected a value, because the preset "
+                    f"has none. Received: {name}=None, preset={self.preset!r}"
                 )
         require_integer("epochs", training["epochs"])
         training["likelihood_epochs"] = likelihood_epochs(preset, training["epochs"])
@@ -291,7 +292,7 @@ class PixelCNNClassifier(ImageClassifier):
 
     @property
     def num_classes(self) -> int:
-        """The number of classes."""
+        """Number of classes."""
         return self._trained.num_classes
 
     @property
@@ -300,13 +301,13 @@ class PixelCNNClassifier(ImageClassifier):
         return self._classes if self.model is None else super().classes_
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
-        """The logarithm of each class's probability, exact where `predict_proba` rounds it to 0.
+        """Returns the log-probability of each class, also where `predict_proba` rounds to 0.
 
         Args:
-            X: As in `predict_proba`.
+            X: uint8 images `(N, height, width, channels)`, or another form for `predict_proba`.
 
         Returns:
-            float64 `[count, num_classes]`, nats.
+            Float64 array `(N, num_classes)`, nats.
         """
         check_is_fitted(self)
         return self._scores_and_log_posterior(self._images(X))[1]
@@ -314,16 +315,16 @@ class PixelCNNClassifier(ImageClassifier):
     def class_scores(
         self, images: np.ndarray, observed: Sequence[int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Likelihoods and posterior from one pass over the images.
+        """Returns likelihoods and posterior from one pass over the images.
 
         Args:
-            images: uint8 `[count, height, width, channels]`.
-            observed: Numbers of first rows, a sequence: the posterior given each of them.
-                `None` for the whole image.
+            images: uint8 array `(N, height, width, channels)`.
+            observed: Optional sequence of M integers, numbers of known rows from the top; `None`
+                for whole images.
 
         Returns:
-            `log p(x | y)` for each class, float32, nats, and `p(y | x)`, float64; both `[count,
-            num_classes]`, or `[count, len(observed), num_classes]`.
+            `log p(x | y)` for each class, float32, nats, and `p(y | x)`, float64. Both are `(N,
+            num_classes)`, or `(N, M, num_classes)` with `observed`.
         """
         scores, log_posterior = self._scores_and_log_posterior(images, observed)
         return scores, np.exp(log_posterior)
@@ -333,8 +334,8 @@ class PixelCNNClassifier(ImageClassifier):
     ) -> tuple[np.ndarray, np.ndarray]:
         model, how = self._trained, (self.batch_size or 32, self.verbose, observed)
         scores = model.class_log_likelihoods(images, *how)
-        # In float64: beside a difference of 20 nats, float32 knows only 1. How sure a model is
-        # ranks its answers, and temperature scaling starts from it.
+        # float64, because float32 rounds the probability to 1 for a difference of 20 nats. Ranking
+        # by confidence and temperature scaling need the exact values.
         logits = model.posterior.class_logits(scores.astype(np.float64))
         return scores, log_softmax(logits, axis=-1)
 
@@ -344,8 +345,8 @@ class PixelCNNClassifier(ImageClassifier):
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Within, Keras's layers get random states by a seed; Python's own is as before afterwards."""
-    # Keras takes the seeds of initializers and of seed generators that have none from there.
+    """Context manager that seeds new Keras layers, and then restores Python's random state."""
+    # Keras takes default seeds of initializers and seed generators from Python's `random`.
     before = random.getstate()
     random.seed(seed)
     try:
@@ -362,20 +363,20 @@ def refit_class_bias(
     seed: int,
     sample_weight: np.ndarray | None = None,
 ) -> None:
-    """Fits the bias of each class anew, on some labeled images, with the weights as they are.
+    """Fits the class biases of a trained model again, for fixed weights.
 
     Args:
         model: A trained model, whose posterior has class biases.
-        images: uint8 `(N, height, width, channels)`, what it was trained on; about `BIAS_IMAGES`
-            of them are scored, of each class the same share.
-        labels: Int `(N,)`.
-        batch_size: Integer, images at a time.
-        seed: Integer, chooses them.
-        sample_weight: Float `(N,)`, the weight of each image, or `None`: all have the same.
+        images: uint8 array `(N, height, width, channels)`, the training images. About `BIAS_IMAGES`
+            of them are scored, the same fraction of each class.
+        labels: Int array `(N,)`.
+        batch_size: Integer, number of images per batch.
+        seed: Integer, random seed of the choice of images.
+        sample_weight: Float array `(N,)`, weights of the images, or `None` for equal weights.
     """
-    # The biases that training learned belong to a network with dropout, whose log-likelihoods are
-    # shifted by class, and to weights before they were averaged. The cross-entropy is convex in the
-    # biases, so there is one answer, whatever they were.
+    # Training learns biases for a network with dropout, whose log-likelihoods are shifted by class,
+    # and for weights that are not averaged. The cross-entropy is convex in the biases, so the
+    # result does not depend on their initial values.
     rows = stratified_rows(labels, BIAS_IMAGES, seed)
     scores = model.class_log_likelihoods(images[rows], batch_size)
     weights = None if sample_weight is None else sample_weight[rows]
@@ -384,7 +385,7 @@ def refit_class_bias(
 
 
 def stratified_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """About `count` positions at random, of each class the same share, rounded up; all if fewer."""
+    """Returns about `count` random positions, the same fraction of each class (rounded up)."""
     order = np.random.default_rng(seed).permutation(len(labels))
     share = min(1.0, count / len(labels))
     of_classes = (order[labels[order] == label] for label in np.unique(labels))
@@ -394,19 +395,20 @@ def stratified_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 def fit_class_bias(
     logits: np.ndarray, labels: np.ndarray, sample_weight: np.ndarray | None = None
 ) -> np.ndarray:
-    """The class biases that minimize the cross-entropy of `logits + class_bias`.
+    """Returns the class biases that minimize the cross-entropy of `logits + class_bias`.
 
-    A Gaussian prior, of the standard deviation `BIAS_DEVIATION` (nats), keeps the biases finite
-    where a class is rare; of some hundred images of each class it changes little. Among the classes
-    that have images the mean of the biases is 0. A class without any gets 0.
+    A Gaussian prior with standard deviation `BIAS_DEVIATION` (nats) keeps the biases of rare
+    classes finite. With a few hundred images of each class, its influence is small. The biases of
+    classes with images have mean 0, and classes without images have bias 0.
 
     Args:
-        logits: Float `(N, num_classes)`.
-        labels: Int `(N,)`.
-        sample_weight: Float `(N,)`; a weight of 2 counts as two images. `None`: all have 1.
+        logits: Float array `(N, num_classes)`.
+        labels: Int array `(N,)`.
+        sample_weight: Float array `(N,)`, or `None` for weights of 1. A weight of 2 counts as two
+            images.
 
     Returns:
-        float64 `(num_classes,)`.
+        Float64 array `(num_classes,)`.
     """
     fitted = np.zeros(logits.shape[1])
     present, labels = np.unique(labels, return_inverse=True)

@@ -1,4 +1,4 @@
-"""The folder of a run, what a training leaves in it, and the checks of its `config.json`."""
+"""The folder of a run: its files, its configuration `config.json` and their checks."""
 
 import copy
 import json
@@ -26,33 +26,33 @@ from keras_pixelcnnpp.files import (
 )
 from keras_pixelcnnpp.presets import preset_names
 
-# What trains the model of a section.
+# Commands that train the model of each section.
 COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
 
 
 class RunFolder:
-    """The places and the configuration of one run, `runs/NAME/`.
+    """Paths and configuration of a training run, `runs/NAME/`.
 
     ```
     config.json  model.keras  baseline.keras  checkpoints/  logs/
     samples/  reports/  savedmodel/1/
     ```
 
-    `config.json` has a section per model that is trained here (`pixelcnnpp`, `baseline`) and the
-    section `data`, which they share: both must have seen the same images, or a comparison of the
-    two would mean nothing.
+    `config.json` has a section for each trained model (`pixelcnnpp`, `baseline`), and a common
+    section `data`, because the models can be compared only if they are trained on the same images.
 
     Args:
-        path: The folder. It need not exist yet.
+        path: The folder, which may not exist yet.
 
     Attributes:
-        config_json: Every option, version and seed, and the fingerprint of the data.
-        other_data: What the reports are of, as for `load_dataset`; `None`: the run's own data.
-        samples: Generated images.
-        reports: What the `evaluate` commands write; on other data, in a folder for each.
-        savedmodel: The exported SavedModel, one numbered folder per version.
-        model_keras: The trained PixelCNN++.
-        baseline_keras: The trained baseline CNN.
+        config_json: Path of the configuration: options, versions, seeds, fingerprint of the data.
+        other_data: Source of other data that the reports are about, as for `load_dataset`, or
+            `None` for the run's own data.
+        samples: Folder of generated images.
+        reports: Folder of the results of the `evaluate` commands.
+        savedmodel: Folder of exported SavedModels, with a numbered folder for each version.
+        model_keras: Path of the trained PixelCNN++.
+        baseline_keras: Path of the trained baseline CNN.
 
     Example:
 
@@ -75,42 +75,42 @@ class RunFolder:
         self.baseline_keras = self.model("baseline")
 
     def model(self, section: str) -> Path:
-        """The trained model of `section`, `"pixelcnnpp"` or `"baseline"`."""
+        """Returns the path of the trained model of `section`, `"pixelcnnpp"` or `"baseline"`."""
         return self.path / self.MODEL_FILES[section]
 
     def checkpoints(self, section: str) -> Path:
-        """The checkpoints of `section`."""
+        """Returns the folder of the checkpoints of `section`."""
         return self.path / "checkpoints" / section
 
     def logs(self, section: str) -> Path:
-        """The TensorBoard logs of `section`."""
+        """Returns the folder of the TensorBoard logs of `section`."""
         return self.path / "logs" / section
 
     def history_json(self, section: str) -> Path:
-        """What was measured in every epoch of the training of `section`."""
+        """Returns the path of the metrics of each epoch in the training of `section`."""
         return self.logs(section) / "history.json"
 
     def history(self, section: str) -> list[dict]:
-        """The epochs of the training of `section`: see `read_history`."""
+        """Returns the metrics of each epoch in the training of `section`; see `read_history`."""
         return read_history(self.history_json(section))
 
     def has_checkpoint(self, section: str) -> bool:
-        """Whether there is a training of `section` to resume."""
+        """Returns whether the training of `section` has a checkpoint."""
         return any(self.checkpoints(section).glob("epoch-*.npz"))
 
     def exists(self) -> bool:
-        """Whether `config.json` is that of a run. A preset has one of that name too."""
+        """Returns whether the folder contains a run, not a preset (which also has a config)."""
         return self.config_json.is_file() and "data" in read_json(self.config_json)
 
     def read_config(self) -> dict:
-        """The content of `config.json`.
+        """Returns the content of `config.json`.
 
         Raises:
-            UserError: if there is none, or it is damaged; the message names the entry.
+            UserError: If it is missing or damaged. The message names the entry.
         """
         if not self.config_json.is_file():
             if not self.path.exists() and str(self.path) in preset_names():
-                raise UserError(f"{self.path} is the name of a preset: give it as --preset")
+                raise UserError(f"{self.path} is the name of a preset. Use it with --preset")
             raise UserError(
                 f"No run in {self.path}: it has no config.json. Train one first: "
                 f"pixelcnnpp train --data … --run {shlex.quote(str(self.path))}"
@@ -119,46 +119,45 @@ class RunFolder:
         for name in self.MODEL_FILES:
             section = config.get(name, {"options": {}})
             if not (isinstance(section, dict) and isinstance(section.get("options"), dict)):
-                raise UserError(f"{self.config_json} is damaged: {name!r} lacks its options")
+                raise UserError(f"{self.config_json} is damaged: {name!r} has no options")
         needed = ("source", "fingerprint", "seed", "class_names", "image_shape")
         check_data(config.get("data"), self.config_json, needed)
         return config
 
     def load_data(self, source: str | None = None, classes_in_order: bool = False) -> Dataset:
-        """Loads the data of the run, or other data in the form that its models take.
+        """Loads the data of the run, or other data in the form that its models expect.
 
-        Other data keep the splits that they have; the notes on them are printed.
+        Other data are not split randomly, and notes on them are printed.
 
         Args:
-            source: Other data than the run was trained on, as for `load_dataset`; `None` for the
-                same.
-            classes_in_order: As in `Dataset.with_classes`.
+            source: Source of other data, as for `load_dataset`, or `None` for the run's own data.
+            classes_in_order: Boolean, whether to assign classes with other names to the run's
+                classes by their order.
 
         Raises:
-            UserError: if the run's own images have changed, or the classes of other data don't fit
-                its models.
+            UserError: If the run's own images have changed, or the classes of other data don't fit.
         """
         known = self.read_config()["data"]
-        # Named by its path, the run's own data has the splits that it was trained with.
+        # The run's own data may also be given by its path, and are then split as in training.
         is_own = source in (None, known["source"]) or str(Path(source).resolve()) == known["source"]
         dataset = self.load_images(source or known["source"], make_splits=is_own)
         if source is not None:
             print("\n".join(dataset.notes), end="\n" * bool(dataset.notes))
         elif dataset.fingerprint() != known["fingerprint"]:
             raise UserError(
-                f"{known['source']} has changed since the run was trained on it, so images of its "
-                "training may be in other splits now. Restore it, or name data with --data."
+                f"{known['source']} has changed since the run was trained on it, so training "
+                "images may be in other splits now. Restore it, or choose data with --data."
             )
         if len(known["class_names"]) < 2:
-            return dataset  # the model knows no classes
+            return dataset  # an unconditional model
         return dataset.with_classes(known["class_names"], classes_in_order)
 
     def training_images(self, dataset: Dataset) -> LabeledImages:
         """Returns the images that the run was trained on, for an evaluation of `dataset`.
 
         Args:
-            dataset: What `load_data` gave, perhaps other data. If the run's own aren't there, its
-                split `train` stands for theirs, and a line says so.
+            dataset: Result of `load_data`, perhaps other data. If the run's own data are not
+                available, the split `train` of `dataset` is used, and a note is printed.
         """
         known = self.read_config()["data"]
         if dataset.fingerprint() != known["fingerprint"]:
@@ -166,9 +165,9 @@ class RunFolder:
                 dataset = self.load_data(classes_in_order=True)
             except (UserError, OSError):
                 print(
-                    f"Note: {known['source']}, which the run was trained on, is not there as it "
-                    f"was: where training images are asked for, those of {dataset.name} stand for "
-                    "them."
+                    f"Note: {known['source']}, which the run was trained on, is missing or has "
+                    f"changed. The training images of {dataset.name} are used instead of its "
+                    "own."
                 )
         trained = self.read_config().get("pixelcnnpp", {"options": {}})["options"]
         unlabeled = trained.get("conditioning") == "none" or trained.get("unlabeled_weight")
@@ -180,11 +179,11 @@ class RunFolder:
         )
 
     def load_images(self, source: str, make_splits: bool = False) -> Dataset:
-        """Loads images of any classes in the form that the run's models take.
+        """Loads images of any classes in the form that the run's models expect.
 
         Args:
-            source: As for `load_dataset`.
-            make_splits: As for `load_dataset`.
+            source: Source of the data, as for `load_dataset`.
+            make_splits: Boolean, whether data without splits are split randomly.
         """
         known = self.read_config()["data"]
         height, width, channels = known["image_shape"]
@@ -200,10 +199,10 @@ class RunFolder:
         )
 
     def measured_on(self, source: str) -> "RunFolder":
-        """This run with the reports and samples of an evaluation on other data: a folder for each.
+        """Returns this run with a separate folder of reports and samples for other data.
 
         Args:
-            source: As for `load_dataset`.
+            source: Source of the other data, as for `load_dataset`.
         """
         path = Path(source).resolve()
         (name,) = safe_names([(path.name if path.is_dir() else path.stem) or "data"])
@@ -215,14 +214,14 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Within, no other process may train into the folder; `UserError` if one does."""
+        """Context manager that locks the folder for training, or raises a `UserError`."""
         self.path.mkdir(parents=True, exist_ok=True)
         lock, holder = FileLock(self.path / ".lock"), self.path / ".lock.txt"
         try:
             lock.acquire(timeout=0)
         except Timeout:
             by = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
-            raise UserError(f"{self.path} is being trained into by {by}") from None
+            raise UserError(f"{self.path} is locked by the training of {by}") from None
         try:
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             text = f"process {os.getpid()} on {platform.node()}, since {since}"
@@ -233,10 +232,10 @@ class RunFolder:
             lock.release()
 
     def require_model(self, section: str) -> Path:
-        """The trained model of `section`.
+        """Returns the path of the trained model of `section`.
 
         Raises:
-            UserError: if it is not there; the message says how to train it, or to go on.
+            UserError: If there is no trained model. The message says how to train or resume it.
         """
         path = self.model(section)
         if path.is_file():
@@ -244,8 +243,8 @@ class RunFolder:
         self.read_config()
         if self.has_checkpoint(section):
             raise UserError(
-                f"The training of {section} in {self.path} has not finished. Give the command that "
-                "began it again, with --resume."
+                f"The training of {section} in {self.path} has not finished. Repeat its command "
+                "with --resume."
             )
         raise UserError(
             f"{self.path} has no trained {section}. Train it: pixelcnnpp {COMMANDS[section]} "
@@ -266,21 +265,21 @@ class RunFolder:
 
         Args:
             section: `"pixelcnnpp"` or `"baseline"`.
-            config: That section. Its entry `options` is what two runs are compared by.
-            data: The section `data`. Its `fingerprint` is what two data sets are compared by.
-            resume: Go on from the last checkpoint, with the same options; from the beginning,
-                if the run was killed before its first one. For more epochs, the model so far and
-                its results are removed as with `overwrite`.
-            overwrite: Start over although the folder holds a run of this section. Its reports,
-                samples and export are removed: they are not those of the model to come.
+            config: Dict, the content of this section. Runs are compared by its entry `options`.
+            data: Dict, the section `data`. Data sets are compared by its `fingerprint`.
+            resume: Boolean, whether to continue from the last checkpoint with the same options, or
+                start again if there is none yet. If `epochs` changes, the trained model and its
+                results are removed.
+            overwrite: Boolean, whether to replace an existing run of this section. Its reports,
+                samples and export are removed.
             may_change: Options that may differ when a run is resumed, such as `epochs`.
 
         Raises:
-            UserError: if the folder holds another configuration (the options that differ are
-                named), a model of other images, or a run that was not to be touched; or has
-                nothing to resume.
+            UserError: If the folder contains a run with other options (the message names them) or
+                other images, or a run although neither `resume` nor `overwrite` is true, or there
+                is nothing to resume.
         """
-        # As JSON will give them back, so that a tuple equals the list that was written for it.
+        # Through JSON, so that tuples become lists, as in the file.
         config, data = json.loads(json.dumps([config, data]))
         for folder in (self.path, self.checkpoints(section), self.logs(section)):
             remove_leftovers(folder)
@@ -288,24 +287,24 @@ class RunFolder:
         has_checkpoint = self.has_checkpoint(section)
         has_model = self.model(section).exists()
         kept = {name: known[name] for name in self.MODEL_FILES if name in known}
-        # A run that broke off before its first checkpoint left nothing worth protecting, but it
-        # can be resumed. The other model may be in its first epoch now.
+        # A run without checkpoint and model may be replaced. Only the section itself, because the
+        # other model may be in its first epoch now.
         if not (resume or has_checkpoint or has_model):
             kept.pop(section, None)
         if resume and (section not in kept or (has_model and not has_checkpoint)):
             raise UserError(
                 f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
-                "Leave out --resume to start a run."
+                "Omit --resume to start a run."
             )
         if (has_model or has_checkpoint) and section not in known and not overwrite:
             raise UserError(
-                f"{self.path} holds a {section} that {self.config_json.name} says nothing of. "
-                "Choose another folder, or --overwrite to replace it."
+                f"{self.path} contains a {section} that is not in {self.config_json.name}. "
+                "Choose another folder, or use --overwrite to replace it."
             )
         starts_over = overwrite and not resume and kept.pop(section, None) is not None
         if kept and known["data"]["fingerprint"] != data["fingerprint"]:
             found = _differing(data_options(known["data"]), data_options(data))
-            advice = f"Give the same: {found}" if found else "They have changed since: restore them"
+            advice = f"Use the options {found}" if found else "They have changed: restore them"
             raise UserError(
                 f"{self.path} was trained on other images. {advice}; or choose another folder."
             )
@@ -313,28 +312,28 @@ class RunFolder:
         for other in kept.keys() - {section}:
             if (begun := _chosen_examples(kept[other]["options"])) != given:
                 raise UserError(
-                    f"The {other} in {self.path} was trained on {begun}. Give the same "
+                    f"The {other} in {self.path} was trained on {begun}. Use the same "
                     f"--max-examples and --seed, or choose another folder. Received: {given}"
                 )
         if section in kept:
             if not resume:
                 raise UserError(
-                    f"{self.path} holds a run of {section} already. Add --resume to go on with "
-                    "it, --overwrite to start over, or choose another folder."
+                    f"{self.path} already contains a run of {section}. Add --resume to continue "
+                    "it or --overwrite to replace it, or choose another folder."
                 )
             if found := _differing(kept[section]["options"], config["options"], may_change):
                 raise UserError(
-                    f"{self.path} was trained with other options. To resume it, give the same: "
-                    f"{found}. Or start over with --overwrite, or choose another folder."
+                    f"{self.path} was trained with other options. To resume it, use the same: "
+                    f"{found}. Or replace it with --overwrite, or choose another folder."
                 )
         epochs = [given["options"].get("epochs") for given in (known.get(section, config), config)]
         if resume and has_model and epochs[0] == epochs[1]:
             raise UserError(
-                f"The training of {section} in {self.path} has finished. Give more --epochs to go "
-                "on with it, or --overwrite to start over."
+                f"The training of {section} in {self.path} has finished. Use more --epochs to "
+                "continue it, or --overwrite to replace it."
             )
         if not (resume and has_checkpoint):
-            # What stays would be taken for a checkpoint of the new run: errors are not passed over.
+            # Errors are raised here, because old checkpoints would be used for the new run.
             for folder in filter(Path.exists, (self.checkpoints(section), self.logs(section))):
                 shutil.rmtree(folder)
             self.model(section).unlink(missing_ok=True)
@@ -348,7 +347,7 @@ class RunFolder:
 
 
 def data_options(data: dict) -> dict:
-    """The options of a training command that give the images of a run, by its section `data`."""
+    """Returns the options of a training command that select the images of a section `data`."""
     height, width, _ = data["image_shape"]
     return {
         "skip_corrupted": data.get("skip_corrupted") or None,
@@ -362,12 +361,12 @@ def data_options(data: dict) -> dict:
 
 
 def data_words(data: dict) -> list[str]:
-    """The words of a command for `data_options`."""
+    """Returns the command-line arguments for `data_options`."""
     return words_of(data_options(data))
 
 
 def words_of(options: dict) -> list[str]:
-    """The words of a command for options by name: `--filters 24,48`; `None` is left out."""
+    """Converts options to command-line arguments, `--filters 24,48`, and omits `None`."""
     words = []
     for name, value in options.items():
         flag = name.replace("_", "-")
@@ -380,7 +379,7 @@ def words_of(options: dict) -> list[str]:
 
 
 def _differing(known: dict, given: dict, may_differ: tuple[str, ...] = ()) -> str:
-    """The options of a command, with the known values, that were given other values."""
+    """Returns the command-line arguments that would restore the known values of options."""
     names = [n for n in {**known, **given} if known.get(n) != given.get(n) and n not in may_differ]
     words = shlex.join(words_of({name: known.get(name) for name in names}))
     without = [f"without --{n.replace('_', '-')}" for n in names if known.get(n) is None]
@@ -388,13 +387,13 @@ def _differing(known: dict, given: dict, may_differ: tuple[str, ...] = ()) -> st
 
 
 def _chosen_examples(options: dict) -> str:
-    """In words, which of the training images a model is trained on."""
+    """Describes which of the training images a model is trained on."""
     count = options.get("max_examples")
     return f"{count} images, chosen by seed {options.get('seed')}" if count else "all images"
 
 
 def check_data(data: object, path: Path, needed: tuple[str, ...]) -> None:
-    """Raises a `UserError` unless what is read again of a section `data` is what it should be."""
+    """Raises a `UserError` unless the entries of a section `data` that are used are valid."""
     if not isinstance(data, dict):
         raise UserError(f"{path} is not the configuration of a run.")
     for name, is_valid in _IS_VALID.items():
@@ -406,7 +405,7 @@ def _are_all(values: object, kind: type) -> bool:
     return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
-# The entries of the section `data`, or of an export's configuration, that are read again.
+# Entries of the section `data`, or of an export's configuration, that are used after training.
 _IS_VALID = {
     "source": lambda value: isinstance(value, str),
     "fingerprint": lambda value: isinstance(value, str),
@@ -423,15 +422,15 @@ _IS_VALID = {
 
 
 def how_to_read(data: dict) -> dict:
-    """The arguments of `read_image` in a section `data`, or in an export's configuration."""
+    """Returns the arguments of `read_image` in a section `data` or an export's configuration."""
     return {name: data[name] for name in ("resize", "white_level") if name in data}
 
 
 def read_history(path: str | Path) -> list[dict]:
-    """The epochs in a `history.json`, in order; none if there is no such file.
+    """Returns the epochs in a `history.json` in order, as dicts of metrics.
 
-    Of each `epoch`, counted from 1, `seconds`, and what was logged. A file that holds something
-    else counts as none too: losing a curve must not stop a training.
+    Each dict has `epoch`, counted from 1, `seconds`, and the logged metrics. A missing or damaged
+    file gives an empty list, because it must not stop a training.
     """
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -51,7 +51,7 @@ def test_behaves_as_a_fitted_classifier(classifier):
 
 def test_trained_model_is_not_scored_as_if_it_had_been_fitted(classifier):
     split = tiny.tiny_split(30)
-    with pytest.raises(ValueError, match=r"trained already.*preset=.*FrozenEstimator"):
+    with pytest.raises(ValueError, match=r"already trained.*preset=.*FrozenEstimator"):
         classifier.fit(split.images, split.labels)
     scores = cross_val_score(FrozenEstimator(classifier), split.images, split.labels, cv=3)
     assert scores.mean() == pytest.approx(classifier.score(split.images, split.labels))

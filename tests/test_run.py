@@ -40,10 +40,10 @@ def test_the_other_model_has_the_same_data(run):
     for section, overwrite in (("baseline", False), ("pixelcnnpp", True)):
         run.start("baseline", config(), DATA, overwrite=True)
         finish(run, "baseline")
-        with pytest.raises(UserError, match=r"other images\. They have changed since"):
+        with pytest.raises(UserError, match=r"other images\. They have changed"):
             run.start(section, config(), other, overwrite=overwrite)
         larger = {**other, "image_shape": [9, 9, 1]}
-        with pytest.raises(UserError, match=r"Give the same: --image-size \d+; or"):
+        with pytest.raises(UserError, match=r"Use the options --image-size \d+; or"):
             run.start(section, config(), larger, overwrite=overwrite)
     run.start("pixelcnnpp", config(filters=80), DATA, overwrite=True)
     assert set(run.read_config()) == {"data", "pixelcnnpp", "baseline"}
@@ -57,7 +57,7 @@ def test_a_run_that_is_there_is_resumed_or_overwritten(run):
             run.start("pixelcnnpp", config(**options), DATA, may_change=("epochs",))
     with pytest.raises(UserError, match=r"the same: --filters 40, without --max-examples\. Or"):
         run.start("pixelcnnpp", config(filters=80, max_examples=9), DATA, resume=True)
-    with pytest.raises(UserError, match=r"has finished\. Give more --epochs"):
+    with pytest.raises(UserError, match=r"has finished\. Use more --epochs"):
         run.start("pixelcnnpp", config(), DATA, resume=True)
     assert run.config_json.read_text() == before
     assert run.model_keras.exists()
@@ -95,7 +95,7 @@ def test_without_a_checkpoint_a_run_is_resumed_or_started_anew(tmp_path):
     assert not run.path.exists()
     run.start("pixelcnnpp", config(), DATA)
     run.start("pixelcnnpp", config(), DATA, resume=True)
-    with pytest.raises(UserError, match=r"give the same: --filters 40\. Or"):
+    with pytest.raises(UserError, match=r"use the same: --filters 40\. Or"):
         run.start("pixelcnnpp", config(filters=80), DATA, resume=True)
     with pytest.raises(UserError, match="Nothing to resume"):
         run.start("baseline", config(), DATA, resume=True)
@@ -106,7 +106,7 @@ def test_without_a_checkpoint_a_run_is_resumed_or_started_anew(tmp_path):
 def test_a_model_of_no_run_is_not_replaced(tmp_path):
     run = RunFolder(tmp_path)
     run.model_keras.write_bytes(b"saved by hand")
-    with pytest.raises(UserError, match="says nothing of"):
+    with pytest.raises(UserError, match="that is not in"):
         run.start("pixelcnnpp", config(), DATA)
     assert run.model_keras.read_bytes() == b"saved by hand"
     run.start("pixelcnnpp", config(), DATA, overwrite=True)
@@ -164,7 +164,7 @@ def test_images_that_were_not_trained_on_are_none_of_its_training_images(tmp_pat
 def test_one_training_at_a_time(tmp_path):
     """Whoever else wants to train there is told who does."""
     run = RunFolder(tmp_path / "runs" / "run")
-    who = rf"run is being trained into by process {os.getpid()} on \S+, since \d{{4}}-"
+    who = rf"run is locked by the training of process {os.getpid()} on \S+, since \d{{4}}-"
 
     def train():
         with run.locked():

@@ -202,7 +202,7 @@ class TestRefused:
         np.testing.assert_array_equal(other.decompress(data, verbose=0), images)  # the same weights
         weight = other.network.head.bias
         weight.assign(weight + 0.001)
-        assert "by another model, or by other weights of it. Expected: '" in refused(other, data)
+        assert "by another model, or with other weights. Expected: '" in refused(other, data)
         assert "another model" in refused(make(kp.PixelCNN), data)
 
     def test_another_version(self, model, data):

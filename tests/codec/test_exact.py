@@ -152,7 +152,7 @@ def test_saturation_and_what_cannot_be_exact():
     np.testing.assert_array_equal(of_incremental_pass(exact, labels, levels), whole)
     for value in (1e4, np.nan):
         stem.bias.assign(stem.bias * value)
-        with pytest.raises(UserError, match=r"add up to less than 1024\. Received: .* in .*stem"):
+        with pytest.raises(UserError, match=r"below 1024\. Received: .* in .*stem"):
             ExactModel(model)
 
 

@@ -95,7 +95,7 @@ def test_a_value_between_levels_is_an_error_where_asked_for(rng, value):
     error = ValueError
     if keras.backend.backend() == "tensorflow":
         error = importlib.import_module("tensorflow").errors.InvalidArgumentError
-    with pytest.raises(error, match="whole levels from 0 to 3"):
+    with pytest.raises(error, match="integers from 0 to 3"):
         example.log_prob(ops.full((2,), value))
 
 

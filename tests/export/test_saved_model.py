@@ -75,7 +75,7 @@ def test_classifier_agrees_with_the_model(trained, request, fixture):
     one = classifier.call("log_prob", images=images, labels=np.full(10, 1, "int64"))
     assert one["log_likelihood"] == pytest.approx(scores[:, 1], rel=1e-6, abs=1e-4)
     for wrong in (images / 255, images.astype("int32") + 256):
-        with pytest.raises(UserError, match=r"`images`\. Expected integers that uint8 holds"):
+        with pytest.raises(UserError, match=r"`images`\. Expected integers in the range of uint8"):
             classifier.call("log_prob", images=wrong, labels=np.full(10, 1))
 
 

@@ -96,7 +96,7 @@ def test_bad_input(pixelcnnpp, run, files, tmp_path):
     one_line(pixelcnnpp(*command, files[0], files[0], *output), "would come back as one file")
     command = ("decompress", "--run", run)
     one_line(pixelcnnpp(*command, "no.pxc", *output), "no.pxc: no such file")
-    one_line(pixelcnnpp(*command, files[0], *output), "a.png: These are no compr")
+    one_line(pixelcnnpp(*command, files[0], *output), "a.png: The data contain no ")
 
 
 def test_names_that_lead_out_of_the_folder_are_not_written(pixelcnnpp, trained, run, tmp_path):

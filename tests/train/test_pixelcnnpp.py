@@ -181,7 +181,7 @@ def test_what_may_change_when_a_run_is_resumed(tmp_path):
     train(tmp_path)
     watched = {"sample_every": 2, "gradient_clip_norm": 1.0, "epochs": 5}
     train(tmp_path, watched, resume=True)
-    with pytest.raises(UserError, match=r"give the same: --learning-rate 0.01\. Or"):
+    with pytest.raises(UserError, match=r"use the same: --learning-rate 0.01\. Or"):
         train(tmp_path, {**watched, "learning_rate": 0.02}, resume=True)
 
 
@@ -197,7 +197,7 @@ def test_resumed_for_longer_it_has_as_many_epochs_by_likelihood(tmp_path, pixelc
         assert run.read_config()["pixelcnnpp"]["options"]["likelihood_epochs"] == 1
     status, _, err = pixelcnnpp(*command, "--epochs", 40, "--likelihood-epochs", 10, "--resume")
     assert status == 2
-    assert "give the same: --likelihood-epochs 1." in err
+    assert "use the same: --likelihood-epochs 1." in err
 
 
 @pytest.mark.usefixtures("not_trained")
