@@ -1,4 +1,4 @@
-"""Labeled images: where they come from, and how they reach `fit`."""
+"""Loading of labeled images, and batches for `fit`."""
 
 from keras_pixelcnnpp.data.batches import ImageBatches, SetEpoch
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages

@@ -1,4 +1,4 @@
-"""Batches for `fit`, reproducible from the seed and the epoch, and for scoring, in order."""
+"""Reproducible batches for `fit`, and ordered batches for scoring."""
 
 import copy
 import math
@@ -11,35 +11,35 @@ from keras_pixelcnnpp.errors import UserError
 
 
 class ImageBatches(keras.utils.PyDataset):
-    """Batches of images with labels.
+    """Shuffled batches of labeled images for training, with random flips and crops.
 
-    Order, flips and crops depend on `seed` and the epoch only, so that a training that is resumed
-    at epoch n sees what an uninterrupted one sees. For this, `fit` needs two
-    things: `shuffle=False`, or Keras shuffles the order of the batches once more, by Python's
-    global random state; and the callback `SetEpoch`, because Keras counts a first look at the data
-    as an epoch when the optimizer isn't built yet.
+    Order, flips and crops depend only on `seed` and the epoch, so a resumed training gets the same
+    batches as an uninterrupted one. `fit` needs two more arguments for this: `shuffle=False`,
+    because Keras would shuffle the batches with Python's global random state, and the callback
+    `SetEpoch`, because Keras counts a first look at the data as an epoch if the optimizer isn't
+    built yet.
 
     Args:
-        images: uint8 `(N, height, width, channels)`.
-        labels: int `(N,)`, or -1 for an image without a label. An unconditional model ignores
-            them.
-        batch_size: Integer. The last batch of an epoch may be smaller.
-        seed: Integer.
-        horizontal_flip: Boolean, whether half of the images, at random, are mirrored.
-        larger_images: uint8 `(N, larger height, larger width, channels)`, the same images read
-            at a larger size, or `None`. Half of the images, at random, are then replaced by a
-            crop of the larger one, at a random place: nothing is made up at the border.
-        sample_weight: Float `(N,)`, a weight for each image in the loss, or `None`.
+        images: uint8 array `(N, height, width, channels)`.
+        labels: Int array `(N,)`, -1 for unlabeled images. Unconditional models ignore labels.
+        batch_size: Integer, number of images per batch. The last batch may be smaller.
+        seed: Integer, random seed.
+        horizontal_flip: Boolean, whether to mirror a random half of the images.
+        larger_images: Optional uint8 array `(N, larger height, larger width, channels)`, the same
+            images read at a larger size. A random half of the images is then replaced by random
+            crops of the larger images, which need no padding.
+        sample_weight: Optional float array `(N,)`, the weight of each image in the loss.
 
-    Each batch is a tuple of images, uint8 `(batch, height, width, channels)`, and labels, int32
-    `(batch,)`, and of the weights, float32 `(batch,)`, if there are any.
+    Each batch is a tuple of images, uint8 `(batch, height, width, channels)`, labels, int32
+    `(batch,)`, and with `sample_weight` weights, float32 `(batch,)`.
 
     Attributes:
-        epoch: Integer, the epoch whose batches these are, counted from 0.
-        first_step: Integer, the step of the epoch that batch 0 belongs to.
+        epoch: Integer, the epoch of the batches, counted from 0.
+        first_step: Integer, the step of the epoch at which batch 0 is.
 
     Raises:
-        ValueError: If `batch_size` is no positive integer, or there isn't a label for each image.
+        ValueError: If `batch_size` is not a positive integer, or images and labels differ in
+            number.
 
     Example:
 
@@ -61,9 +61,9 @@ class ImageBatches(keras.utils.PyDataset):
         larger_images: np.ndarray | None = None,
         sample_weight: np.ndarray | None = None,
     ):
-        # With two, Keras doesn't let TensorFlow tune its `tf.data` pipeline in a thread that sleeps
-        # up to a minute, and that is waited for at the end. Elsewhere, Keras's first look at the
-        # data would leave batches in the workers' queue.
+        # With two workers, TensorFlow does not tune its `tf.data` pipeline in a thread that may
+        # delay the end by a minute. Under other backends, Keras's first look at the data would
+        # leave batches in the queue of the workers.
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         require_integer("batch_size", batch_size)
         if len(images) != len(labels):
@@ -98,21 +98,21 @@ class ImageBatches(keras.utils.PyDataset):
         return images, self.labels[rows], self.sample_weight[rows].astype("float32")
 
     def rows(self, index: int) -> np.ndarray:
-        """Which images are in batch `index`: int `(batch,)`, positions in `images`."""
+        """Returns the positions in `images` of the images of batch `index`, int `(batch,)`."""
         start = (self.first_step + index) * self.batch_size
         return self._order[start : start + self.batch_size]
 
     def from_step(self, step: int) -> "ImageBatches":
-        """The same batches without the first `step` of every epoch, as a new `ImageBatches`."""
+        """Returns a new `ImageBatches` without the first `step` batches of each epoch."""
         rest = copy.copy(self)
         rest.first_step = step
         return rest
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes the batches those of epoch `epoch`, counted from 0."""
+        """Selects the batches of epoch `epoch`, counted from 0."""
         self.epoch = epoch
-        # All random numbers are made here, none in __getitem__: the order in which workers ask for
-        # batches must not matter. One stream for each purpose: flips don't change the order.
+        # All random numbers are generated here, because workers may call `__getitem__` in any
+        # order. Separate streams, so that flips and crops don't change the order.
         order, flips, crops = np.random.default_rng([self.seed, epoch]).spawn(3)
         count = len(self.images)
         self._order = order.permutation(count)
@@ -123,7 +123,7 @@ class ImageBatches(keras.utils.PyDataset):
             self._corners = crops.integers(0, margin + 1, size=(count, 2))
 
     def on_epoch_end(self) -> None:
-        """Goes on to the next epoch. Keras calls it."""
+        """Selects the next epoch."""
         self.set_epoch(self.epoch + 1)
 
     def _crops(self, rows: np.ndarray) -> np.ndarray:
@@ -137,11 +137,11 @@ class ImageBatches(keras.utils.PyDataset):
 
 
 class SetEpoch(keras.callbacks.Callback):
-    """Calls `batches.set_epoch(epoch)` when an epoch begins; under torch seeds every step too.
+    """Callback that calls `batches.set_epoch(epoch)` at the beginning of an epoch.
 
-    The order of the images depends on the seed and the epoch only. `fit` itself tells a
-    `PyDataset` that an epoch ended, but never which one is about to begin, so a resumed run would
-    see epoch 0 again.
+    `fit` informs a `PyDataset` of the end of an epoch, but not of the number of the next one, so a
+    resumed training would start with the batches of epoch 0. Under torch, the callback also sets
+    the random seed of each step.
 
     Args:
         batches: An `ImageBatches`.
@@ -155,9 +155,9 @@ class SetEpoch(keras.callbacks.Callback):
         self.batches.set_epoch(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        # Under torch, Keras's dropout uses torch's global generator, which no checkpoint
-        # knows of. Elsewhere a SeedGenerator is part of the model; and TensorFlow, given a new
-        # global seed, prepares every compiled function anew, which takes seconds.
+        # Under torch, dropout uses the global generator, which checkpoints don't contain. Under
+        # other backends, a SeedGenerator is part of the model. In TensorFlow, a new global seed
+        # would also prepare every compiled function again, which takes seconds.
         if keras.backend.backend() == "torch":
             step = self.batches.first_step + batch
             words = [self.batches.seed, self.batches.epoch, step]
@@ -168,10 +168,10 @@ class SetEpoch(keras.callbacks.Callback):
 def array_batches(
     inputs: dict[str, np.ndarray], batch_size: int, pad: bool
 ) -> list[tuple[dict[str, np.ndarray]]]:
-    """Arrays `(count, ...)`, by name, cut into batches in their order.
+    """Splits a dict of arrays `(count, ...)` into ordered batches.
 
-    With `pad`, the last batch is filled up with the first rows, to a power of two or `batch_size`:
-    XLA compiles a function again for each size of a batch, and of these there are few.
+    With `pad`, the last batch is padded with the first rows to a power of two, at most
+    `batch_size`, because XLA compiles for each batch size.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Labeled images and a dataset of them in splits: some, all with a label, a part held out."""
+"""Labeled images, and data sets of labeled images in splits."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ from keras_pixelcnnpp.files import counted
 VALIDATION_SHARE = 0.1
 MAX_CLASSES = 100_000
 
-# What people call the splits, and what they are called here.
+# Common names of the splits, and the names used here.
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -25,7 +25,7 @@ SPLIT_NAMES = {
 
 
 def named_splits(names: Iterable[str]) -> dict[str, str]:
-    """From the splits to those of the `names`, some of `SPLIT_NAMES`, that stand for them."""
+    """Returns a dict from splits to their names among `names`, which are keys of `SPLIT_NAMES`."""
     splits = {}
     for name in names:
         if (other := splits.setdefault(SPLIT_NAMES[name.lower()], name)) != name:
@@ -35,13 +35,13 @@ def named_splits(names: Iterable[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class LabeledImages:
-    """Images with their labels and where they come from.
+    """Images with labels and paths.
 
     Args:
-        images: uint8 `(N, height, width, channels)`, from 0 to 255.
-        labels: int32 `(N,)`; -1 where the label is not known.
-        paths: Where each image comes from: the path as the CSV file has it, the path below the
-            dataset's folder, or a made-up one such as `"digits/000123"`.
+        images: uint8 array `(N, height, width, channels)`, 0 to 255.
+        labels: int32 array `(N,)`, -1 for unlabeled images.
+        paths: Tuple of N strings: the path in the CSV file, the path relative to the folder of the
+            data, or for arrays a name such as `"digits/000123"`.
 
     Raises:
         ValueError: If shapes, dtypes or lengths don't fit.
@@ -76,7 +76,7 @@ class LabeledImages:
         return len(self.images)
 
     def take(self, rows: np.ndarray | slice) -> "LabeledImages":
-        """Returns the images at `rows`: integer indices, a slice, or a boolean mask `(N,)`."""
+        """Returns the images at `rows`, which are integers, a slice or a boolean mask `(N,)`."""
         rows = np.arange(len(self))[rows]
         return replace(
             self,
@@ -86,33 +86,33 @@ class LabeledImages:
         )
 
     def labeled(self) -> "LabeledImages":
-        """Returns the images whose label is known."""
+        """Returns the labeled images."""
         return self.take(self.labels >= 0)
 
     def some(self, count: int | None, seed: int = 0) -> "LabeledImages":
-        """Returns at most `count` images, in their order; all of them for `None`.
+        """Returns at most `count` random images in their original order; all for `None`.
 
-        Chosen at random: images often lie sorted by class, and the first ones would be of one
-        class.
+        The choice is random because images are often sorted by class.
         """
         if count is None or count >= len(self):
             return self
         return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
 
     def hold_out(self, share: float, seed: int) -> tuple["LabeledImages", "LabeledImages"]:
-        """Splits the images in two, each class in the same proportion.
+        """Splits off held-out images, stratified by class.
 
-        Images without a label stay, unless there are no others.
+        Unlabeled images are not held out, unless all images are unlabeled.
 
         Args:
-            share: Float in (0, 1), the share of the labeled images that is held out.
-            seed: Integer.
+            share: Float in (0, 1), fraction of the labeled images to hold out.
+            seed: Integer, random seed.
 
         Returns:
-            Those that stay, and those held out. Both keep the order.
+            The remaining and the held-out images, both in their original order.
 
         Raises:
-            UserError: If a class has a single image, or there are fewer to hold out than classes.
+            UserError: If a class has only one image, or there would be fewer held-out images than
+                classes.
         """
         from sklearn.model_selection import train_test_split
 
@@ -133,14 +133,14 @@ class LabeledImages:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images in splits, with class names.
+    """A data set of labeled images in splits, with class names.
 
     Args:
-        name: What the data is called in reports.
-        class_names: One name for each class; empty if no image has a label.
-        splits: From the names of the splits (`"train"`, `"validation"`, and `"test"` where there
-            is one; or `"all"`) to their images.
-        notes: Lines that a user should see, such as how a missing split was made.
+        name: Name of the data in reports.
+        class_names: Tuple with a name for each class; empty for unlabeled data.
+        splits: Dict from the names of the splits to their images: `"train"`, `"validation"`, and
+            if available `"test"`; or only `"all"`.
+        notes: Tuple of messages for the user, such as how a missing split was created.
 
     Example:
 
@@ -158,12 +158,12 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, 0 if no image has a label."""
+        """Number of classes, 0 for unlabeled data."""
         return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Triple of integers `(height, width, channels)`."""
+        """Shape `(height, width, channels)` of the images."""
         height, width, channels = next(iter(self.splits.values())).images.shape[1:]
         return height, width, channels
 
@@ -171,7 +171,7 @@ class Dataset:
         """Returns the images of one split.
 
         Raises:
-            UserError: If there is no such split; the message names those that exist.
+            UserError: If the split does not exist. The message names the existing ones.
         """
         if name not in self.splits:
             raise UserError(
@@ -180,22 +180,23 @@ class Dataset:
         return self.splits[name]
 
     def split_to_measure(self, name: str | None = None) -> str:
-        """Returns `name`, or else the first of validation, test, all and train that is there."""
+        """Returns `name`, or by default the first existing of validation, test, all and train."""
         return name or next(n for n in ("validation", "test", "all", "train") if n in self.splits)
 
     def images(
         self, split: str, *, with_labels: bool, max_examples: int | None = None, seed: int = 0
     ) -> LabeledImages:
-        """Returns the images of a split that a model is trained or measured on.
+        """Returns the images of a split for training or evaluation.
 
         Args:
-            split: The split's name.
-            with_labels: Whether to drop images without a label, from those chosen.
-            max_examples: Integer, how many at most, chosen at random by `seed`; `None` for all.
-            seed: Integer.
+            split: Name of the split.
+            with_labels: Boolean, whether to omit unlabeled images.
+            max_examples: Integer, number of images to choose at random, before unlabeled ones are
+                omitted; `None` for all images.
+            seed: Integer, random seed.
 
         Raises:
-            UserError: If there is no such split, or none of its images is left.
+            UserError: If the split does not exist, or no image is left.
         """
         chosen = self.split(split).some(max_examples, seed)
         if with_labels:
@@ -205,22 +206,21 @@ class Dataset:
         return chosen
 
     def with_classes(self, class_names: Sequence[str], in_order: bool = False) -> "Dataset":
-        """Returns the same images with the labels that a model of `class_names` has for them.
+        """Returns the same images with the labels of a model with the classes `class_names`.
 
         Args:
-            class_names: The names of the model's classes.
-            in_order: Whether the first class is taken for the model's first, and so on, whatever
-                their names are. Otherwise the names tell.
+            class_names: Names of the model's classes.
+            in_order: Boolean, whether to match classes by their order instead of their names.
 
         Raises:
-            UserError: If the model doesn't have some of the classes.
+            UserError: If the model does not have all of the classes.
         """
         names = class_names[: self.num_classes] if in_order else self.class_names
         if len(names) < self.num_classes or not {*names} <= {*class_names}:
             raise UserError(
                 f"{self.name} has classes that the model was not trained on. Expected: "
                 f"{', '.join(class_names)}. Received: {', '.join(self.class_names)}. "
-                "--classes-in-order takes the first for the first, and so on"
+                "--classes-in-order matches classes by their order"
             )
         labels = np.array([*map(class_names.index, names), -1], dtype="int32")
         splits = {
@@ -229,10 +229,10 @@ class Dataset:
         return replace(self, class_names=tuple(class_names), splits=splits)
 
     def counts(self) -> dict[str, list[int]]:
-        """Returns the number of images by split: of each class in order, then without label.
+        """Returns the number of images of each class for each split.
 
         Returns:
-            Dict of lists of `num_classes + 1` integers.
+            Dict of lists of `num_classes + 1` integers. The last one is for unlabeled images.
         """
         labels = [*range(self.num_classes), -1]
         return {
@@ -243,7 +243,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """Returns a SHA-256 hex digest of images, labels, splits and class names.
 
-        Two datasets with the same digest give the same training, order of images included.
+        Data sets with the same digest have the same images in the same order.
         """
         digest = hashlib.sha256(repr(self.class_names).encode())
         for name, split in sorted(self.splits.items()):
@@ -256,13 +256,13 @@ class Dataset:
 def with_missing_splits(
     splits: dict[str, LabeledImages], seed: int
 ) -> tuple[dict[str, LabeledImages], tuple[str, ...]]:
-    """Makes the splits that a training needs.
+    """Creates the missing splits that training needs.
 
-    Where there is no split at all (`"all"`), 80 % of each class become `train`, 10 % `validation`
-    and 10 % `test`. Where there is no validation split, a tenth of the training images becomes it.
+    Data without splits (`"all"`) are split into 80 % `train`, 10 % `validation` and 10 % `test` of
+    each class. If only `validation` is missing, it gets 10 % of the training images.
 
     Returns:
-        The splits, and lines for the user that say so.
+        The splits, and messages about them for the user.
 
     Raises:
         UserError: If there are no training images, or too few.
@@ -279,7 +279,7 @@ def with_missing_splits(
         f"({VALIDATION_SHARE:.0%} of each class, seed {seed}) were set aside for it."
     )
     if missing := {*train.labels.tolist()} - {*validation.labels.tolist()} - {-1}:
-        note += f" Too small to be in it: {', '.join(f'class {label}' for label in missing)}."
+        note += f" Too small for it: {', '.join(f'class {label}' for label in missing)}."
     return splits | {"train": train, "validation": validation}, (note,)
 
 
@@ -293,8 +293,8 @@ def _split_in_three(
         labels = images.labels[images.labels >= 0]
         smallest = np.bincount(labels)[np.unique(labels)].min() if len(labels) else len(images)
         raise UserError(
-            "Too few images to be split 80/10/10. Expected ten or more of each class, or splits "
-            f"train and validation. Received: a class of {counted(smallest)}"
+            "Too few images to split 80/10/10. Expected at least ten of each class, or the splits "
+            f"train and validation. Received: a class with {counted(smallest)}"
         ) from error
     note = (
         f"No splits: every class was split 80/10/10 into train, validation and test (seed {seed})."
@@ -303,10 +303,10 @@ def _split_in_three(
 
 
 def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str]) -> int:
-    """Returns the number of classes n: the training images have 0 … n - 1, without a gap.
+    """Returns the number n of classes: training images have the labels 0 to n - 1 without a gap.
 
-    Without training images, n is the largest label plus 1. Of a label that isn't from -1 to n - 1,
-    `place(split, row)` tells the user where it stands.
+    Without training images, n is the largest label plus 1. If a label is not from -1 to n - 1, a
+    `UserError` names its place, `place(split, row)`.
     """
     trained = labels.get("train", labels.get("all"))
     if trained is None:
@@ -321,14 +321,14 @@ def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str
             row = int(wrong[0])
             has = f"have {count} classes" if count else "have no label 0"
             raise UserError(
-                f"{place(split, row)}: label {values[row]} is out of range: -1 stands for "
-                f"unlabeled, classes count from 0 without a gap, and the training images {has}."
+                f"{place(split, row)}: label {values[row]} is out of range: expected -1 "
+                f"(unlabeled) or integers from 0 without a gap. The training images {has}."
             )
     return count
 
 
 def duplicates_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
-    """A line that counts the images that are equal across splits or classes, if there are any."""
+    """Returns a message with the number of equal images across splits or classes, if any."""
     found = {}
     for name, split in splits.items():
         for image, label in zip(split.images, split.labels.tolist(), strict=True):

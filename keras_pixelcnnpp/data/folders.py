@@ -1,7 +1,7 @@
-"""Folders of image files: a folder for each class, or CSV files that list them.
+"""Loads folders of image files, with a folder for each class or CSV files that list the images.
 
-What is written in a CSV file may come from anybody: its paths don't lead out of the folder.
-Symbolic links are followed.
+CSV files may come from untrusted sources, so their paths must stay inside the folder. Symbolic
+links are followed.
 """
 
 import csv
@@ -27,15 +27,15 @@ from keras_pixelcnnpp.data.dataset import (
 from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image
 from keras_pixelcnnpp.errors import UserError
 
-NAMED = 10  # so many bad files an error names
-# What the header of a CSV file may call its columns.
+NAMED = 10  # number of corrupted files that an error names
+# Accepted names of columns in the header of a CSV file.
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image")
 LABEL_COLUMNS = ("label", "class", "class_name", "target")
-_INTEGER = re.compile("-?[0-9]{1,9}")  # int() takes "1_0" and digits of other scripts, too
+_INTEGER = re.compile("-?[0-9]{1,9}")  # int() also accepts "1_0" and digits of other scripts
 
-# An image file that is not read yet: its path below the folder, and where that was found.
+# An unread image file: its path relative to the folder, its label, and where it is listed.
 Listed = namedtuple("Listed", ("path", "label", "place"))
-# The classes, the files of each split, and lines for the user.
+# Class names, files of each split, and messages for the user.
 Listing = tuple[tuple[str, ...], dict[str, list[Listed]], list[str]]
 
 
@@ -48,31 +48,30 @@ def load_folder(
 ) -> Dataset:
     """Loads a folder of image files, in one of three forms.
 
-    1. CSV files list them: `train.csv`, `validation.csv` and `test.csv`, or a single file of any
-       name. Rows are `path,label`; a header may name these columns (`filename,label`) among others.
-       Labels are integers from 0, whose classes are called `Class0`, `Class1`, …, or the names of
-       classes; -1 or nothing means unlabeled, and there may be no labels at all. Paths are relative
-       to the folder, or to the one below it that holds the files, and stay in it. `train.csv` may
-       list an image several times, if there is a `validation.csv`: it is then trained on more
-       often.
-    2. A folder for each class, `train/burger/*.jpg`, `validation/burger/*.jpg`, … or just
+    1. CSV files: `train.csv`, `validation.csv` and `test.csv`, or a single file of any name. Rows
+       are `path,label`. A header may name these columns (`filename,label`) and others. Labels are
+       integers from 0, for classes `Class0`, `Class1`, …, or class names. Empty labels and -1 mark
+       unlabeled images, and the labels may be missing. Paths are relative to the folder, or to a
+       subfolder with the files. If there is a `validation.csv`, `train.csv` may list an image
+       several times, which is then trained on more often.
+    2. A folder for each class: `train/burger/*.jpg`, `validation/burger/*.jpg`, …, or only
        `burger/*.jpg`, …, at any depth. The classes are the folders of the training split in
-       alphabetical order; those without an image file are left out.
-    3. Images without a folder for each class: they are unlabeled, as those in `test/*.jpg`.
+       alphabetical order, without empty folders.
+    3. Images without a folder for each class, such as `test/*.jpg`. They are unlabeled.
 
     Args:
-        folder: The folder.
-        image_shape: Triple of integers `(height, width, channels)` to convert the images to.
-        resize: `"center_crop"` or `"stretch"`, as in `fit_image`.
-        skip_corrupted: Whether to go on without the files that can't be read.
-        white_level: As in `read_image`.
+        folder: `pathlib.Path` of the folder.
+        image_shape: Triple of integers `(height, width, channels)`, shape of the loaded images.
+        resize: `"center_crop"`, or `"stretch"` to change the aspect ratio.
+        skip_corrupted: Boolean, whether to skip files that can't be read.
+        white_level: Integer, value of 16-bit gray images that is mapped to 255; `None` for 65535.
 
     Returns:
-        `Dataset` with the splits that the folder has; without any, with the split `"all"`.
+        `Dataset` with the splits of the folder, or with the split `"all"`.
 
     Raises:
-        UserError: If files and folders don't fit together; or if images can't be read: the message
-            names the first ten.
+        UserError: If files and folders are inconsistent, or images can't be read. The message
+            names the first ten of these.
     """
     has_csv = any(folder.glob("[!.]*.csv"))
     class_names, listed, notes = (_list_csv_files if has_csv else _list_class_folders)(folder)
@@ -80,7 +79,7 @@ def load_folder(
     splits, of_reading = _read(folder, listed, image_shape, skip_corrupted, **how)
     notes = (*of_reading, *notes)
     if image_shape[2] == 3 and all(map(_is_gray, splits.values())):
-        notes += ("All images are gray. With channels=1, or train's --channels 1, they stay so.",)
+        notes += ("All images are gray. Use channels=1, or train's --channels 1, to keep this.",)
     return Dataset(folder.resolve().name, class_names, splits, notes)
 
 
@@ -96,7 +95,7 @@ def _read(
     resize: str,
     white_level: int | None,
 ) -> tuple[dict[str, LabeledImages], list[str]]:
-    """Returns the images of each split, and lines for the user."""
+    """Returns the images of each split, and messages for the user."""
     height, width, channels = image_shape
     splits, bad, reshaped = {}, [], 0
     tick = progress(sum(map(len, listed.values())), unit="file")
@@ -123,38 +122,38 @@ def _read(
         if not skip_corrupted:
             count = f"{len(bad)} bad files. " * (len(bad) > 1)
             raise UserError(
-                f"{count}{first} (skip_corrupted=True, or train's --skip-corrupted, leaves such "
-                "files out)"
+                f"{count}{first} (skip_corrupted=True, or train's --skip-corrupted, skips such "
+                "files)"
             )
-        notes.append(f"Files that cannot be read were left out, {len(bad)}: {first}.")
+        notes.append(f"Skipped {len(bad)} files that cannot be read: {first}.")
     if reshaped:
-        done = "cropped in the middle" if resize == "center_crop" else "stretched"
-        notes.append(f"Images of another shape than {width}×{height} were {done}: {reshaped}.")
+        done = "center-cropped" if resize == "center_crop" else "stretched"
+        notes.append(f"Images with another aspect ratio than {width}×{height}, {done}: {reshaped}.")
     return splits, notes
 
 
 def _list_class_folders(folder: Path) -> Listing:
-    """Returns the classes, the files of each split (or all of them), and lines for the user."""
+    """Returns class names, files of each split (or `"all"`), and messages for the user."""
     folders_here = [path.name for path in _subfolders(folder)]
     names = named_splits(name for name in folders_here if name.lower() in SPLIT_NAMES)
     folders = {split: folder / name for split, name in names.items()} or {"all": folder}
     skipped = Counter()
     found = {split: _files_by_class(place, skipped) for split, place in folders.items()}
-    # Those of the training images, if there are any.
+    # The classes are those of the training images, if there are any.
     first = [found[split] for split in ("train", "all") if split in found] or found.values()
     class_names = sorted({name for by_class in first for name in by_class if by_class[name]})
     class_names = checked_class_names(class_names, len(class_names))
     listed = {}
     for split, place in folders.items():
         files = _labeled(place, found[split], class_names)
-        # Next to the folders of the classes, or without any.
+        # Images next to the class folders, or in a folder without class folders.
         others = [path for path in sorted(place.glob("[!.]*.*")) if _is_image(path)]
         if not files:
             files = [(path, -1) for path in others]
         elif others:
-            skipped["beside the folders of the classes"] += len(others)
+            skipped["next to the class folders"] += len(others)
         if not files:
-            raise UserError(f"{place} holds no image file ({', '.join(SUFFIXES)}) and no CSV file")
+            raise UserError(f"{place} has no image files ({', '.join(SUFFIXES)}) and no CSV file")
         kind = "Class folders" if split == "all" else f"Split {split}"
         listed[split] = [
             Listed(path.relative_to(folder).as_posix(), label, kind) for path, label in files
@@ -163,18 +162,18 @@ def _list_class_folders(folder: Path) -> Listing:
     notes = [f"Files were skipped: {kinds}."] if skipped else []
     beside = [name for name in folders_here if names and name not in names.values()]
     if beside:
-        notes.append(f"Folders beside the splits were left out: {', '.join(beside)}.")
+        notes.append(f"Skipped folders next to the splits: {', '.join(beside)}.")
     empty = {name for by_class in found.values() for name in by_class} - {*class_names}
     if empty:
-        notes.append(f"Folders without an image file were left out: {', '.join(sorted(empty))}.")
+        notes.append(f"Skipped folders without image files: {', '.join(sorted(empty))}.")
     of_class = [place / name for place in folders.values() for name in class_names]
     if len(class_names) == 1 and any(_subfolders(path) for path in of_class if path.is_dir()):
-        notes.append(f"The folders in {class_names[0]} are no classes.")
+        notes.append(f"The folders in {class_names[0]} are not used as classes.")
     return class_names, listed, notes
 
 
 def _files_by_class(folder: Path, skipped: Counter) -> dict[str, list[Path]]:
-    """Returns the image files below each folder in `folder`, by its name; counts others."""
+    """Returns the image files below each subfolder, by its name, and counts other files."""
     found = {}
     for subfolder in _subfolders(folder):
         files = visible_files(subfolder)
@@ -206,11 +205,11 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """The files below a folder, sorted, without hidden ones: they may be half written, or copies.
+    """Returns the sorted files below a folder, without hidden files and folders.
 
-    Hidden is what begins with a dot, and what lies in a folder that does, such as
-    `.ipynb_checkpoints`. Symbolic links are followed, but no folder is searched twice: links may
-    lead in a circle.
+    Hidden names begin with a dot, such as `.ipynb_checkpoints`. They may be incomplete files or
+    copies. Symbolic links are followed, but no folder is searched twice, because links may be
+    circular.
     """
     found, searched = [], set()
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -224,7 +223,7 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def _list_csv_files(folder: Path) -> Listing:
-    """Returns the classes, what the CSV file of each split lists, and lines for the user."""
+    """Returns class names, files in the CSV file of each split, and messages for the user."""
     files = {path.stem: path.name for path in sorted(folder.glob("[!.]*.csv"))}
     order = list(SPLIT_NAMES)  # the training split first
     stems = [stem for stem in files if stem.lower() in order]
@@ -241,19 +240,19 @@ def _list_csv_files(folder: Path) -> Listing:
     for split, rows in listed.items():
         for row in rows:
             first = seen.setdefault(PurePosixPath(row.path), row)
-            # But not where some of the training images will be held out.
+            # Training images may be repeated, unless some of them will be held out.
             repeats = split == "train" and "validation" in listed and row.label == first.label
             if first is not row and not repeats:
                 raise UserError(f"{row.place}: {row.path!r} was listed before, {first.place}")
     others = [name for stem, name in files.items() if stem not in splits.values()]
-    notes = [f"Other CSV files were left out: {', '.join(others)}."]
+    notes = [f"Skipped other CSV files: {', '.join(others)}."]
     return *_with_labels(listed), notes if others else []
 
 
 def _with_labels(
     listed: dict[str, list[Listed]],
 ) -> tuple[tuple[str, ...], dict[str, list[Listed]]]:
-    """Returns the classes, and the rows with integers where they had texts as labels."""
+    """Returns class names, and the rows with integers instead of strings as labels."""
     rows = [row for of_split in listed.values() for row in of_split if row.label not in ("", "-1")]
     names = [row for row in rows if not _INTEGER.fullmatch(row.label)]
     known = {"": -1, "-1": -1}
@@ -284,10 +283,10 @@ def _with_labels(
 
 
 def _list_csv(folder: Path, name: str) -> list[Listed]:
-    """Returns what a CSV file lists; the labels are texts."""
+    """Returns the rows of a CSV file, with strings as labels."""
     file = folder / name
     try:
-        # utf-8-sig: spreadsheet programs write a byte order mark.
+        # utf-8-sig, because spreadsheet programs write a byte order mark.
         with file_inside(folder, name).open(encoding="utf-8-sig", newline="") as opened:
             reader = csv.reader(opened)
             lines = [
@@ -301,7 +300,7 @@ def _list_csv(folder: Path, name: str) -> list[Listed]:
     rows = []
     for place, fields in lines[has_header:]:
         if len(fields) != len(lines[0][1]):
-            raise UserError(f"{place}: expected {len(lines[0][1])} columns; found {len(fields)}")
+            raise UserError(f"{place}: expected {len(lines[0][1])} columns, found {len(fields)}")
         path, label = (fields[column] if column is not None else "" for column in columns)
         rows.append(Listed(path, label, place))
     if not rows:
@@ -311,7 +310,7 @@ def _list_csv(folder: Path, name: str) -> list[Listed]:
 
 
 def _columns(place: str, fields: list[str]) -> tuple[tuple[int, int | None], bool]:
-    """Returns where path and label (`None` without one) stand, and whether this is a header."""
+    """Returns the columns of path and label (or `None`), and whether the line is a header."""
     if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2:
         return (0, 1 if len(fields) > 1 else None), False
     names = [field.lower() for field in fields]
@@ -323,16 +322,13 @@ def _columns(place: str, fields: list[str]) -> tuple[tuple[int, int | None], boo
         raise UserError(
             f"{place}: expected path,label, or a header with a column {' or '.join(PATH_COLUMNS)} "
             f"and a column {' or '.join(LABEL_COLUMNS)}. Received: {','.join(fields)!r:.200}. A "
-            "CSV file that doesn't list the images must not lie in the folder."
+            "folder must not contain a CSV file that doesn't list images."
         )
     return (path, label), True
 
 
 def _place_of(folder: Path, stem: str, rows: list[Listed]) -> Path:
-    """Returns the folder that the paths are relative to: this, that of the split, or the only one.
-
-    A file that isn't there is told of later.
-    """
+    """Returns the folder of the paths: the given one, that of the split, or its only subfolder."""
     for place in (folder, folder / stem):
         if _has_any(place, rows):
             return place
@@ -348,7 +344,7 @@ def _has_any(folder: Path, rows: list[Listed]) -> bool:
 
 
 def file_inside(folder: Path, path: str) -> Path:
-    """Returns the file `path` below `folder`; the path may have been written by anybody."""
+    """Returns the file at an untrusted relative path, which must be inside `folder`."""
     relative = PurePosixPath(path)
     if relative.is_absolute() or ".." in relative.parts:
         raise UserError(f"{path!r} must be a path below the folder, without '..'")

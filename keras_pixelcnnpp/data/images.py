@@ -1,4 +1,4 @@
-"""Images in files and arrays: decoding, resizing, PNG files, grids to look at."""
+"""Decodes image files, resizes images, encodes PNG files, and arranges images in grids."""
 
 import io
 import math
@@ -17,12 +17,12 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 RESIZES = ("center_crop", "stretch")
 
-# The scans of a progressive JPEG, each of which goes over the whole image, times its pixels:
-# some seconds of work. An ordinary file has about ten scans; a hostile one of 260 kB can have
-# thousands, which take Pillow minutes, and Pillow has no limit for them.
+# Upper bound of scans times pixels of a progressive JPEG, which takes a few seconds to decode.
+# Usual files have about ten scans. A malicious file of 260 kB can have thousands, and Pillow, which
+# has no limit, would decode it for minutes.
 MAX_SCANNED_PIXELS = 1_000_000_000
-# Marker, length and number of components, from 1 to 4. The marker alone is not rare in what phones
-# append to a photograph.
+# Marker, length and number of components (1 to 4) of a scan. The marker alone also occurs in data
+# that phones append to photographs.
 SCAN_HEADER = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 
@@ -32,22 +32,20 @@ def read_image(
     resize: str = "center_crop",
     white_level: int | None = None,
 ) -> np.ndarray:
-    """Reads an image file of any size and mode.
-
-    It is `fit_image` after `open_image`.
+    """Reads an image file of any size and mode, and converts it to the given shape.
 
     Args:
-        path_or_bytes: Path of the file, or its content.
+        path_or_bytes: Path of the file, or its content as bytes.
         image_shape: Triple of integers `(height, width, channels)`, with 1 or 3 channels.
-        resize: `"center_crop"` or `"stretch"`, what to do with another aspect ratio.
-        white_level: Integer, the value that becomes 255 in a gray image of 16 bits, such as 4095
-            for 12 bits; larger ones do too. `None` for 65535.
+        resize: `"center_crop"`, or `"stretch"` to change the aspect ratio.
+        white_level: Integer, value of a 16-bit gray image that is mapped to 255, such as 4095 for
+            12 bits. Larger values are clipped. `None` for 65535.
 
     Returns:
-        uint8 `(height, width, channels)`, values from 0 to 255.
+        uint8 array `(height, width, channels)`, values from 0 to 255.
 
     Raises:
-        UserError: If the file can't be read, or there are other channels.
+        UserError: If the file can't be read, or `image_shape` has neither 1 nor 3 channels.
 
     Example:
 
@@ -63,23 +61,22 @@ def read_image(
 def open_image(
     path_or_bytes: str | Path | bytes, channels: int, white_level: int | None = None
 ) -> Image.Image:
-    """Decodes an image file of any mode to gray or RGB: PNG, JPEG, WebP, BMP, GIF or TIFF.
+    """Decodes a PNG, JPEG, WebP, BMP, GIF or TIFF file to gray (1 channel) or RGB (3 channels).
 
-    Of several frames or pages, the first is taken. Palette, CMYK and 16-bit images are converted,
-    transparent ones laid on white, the orientation that cameras write into EXIF is applied. The
-    mode becomes `"L"` or `"RGB"`, by the number of channels. See `read_image` for `white_level`.
+    For files with several frames or pages, the first is used. Palette, CMYK and 16-bit images are
+    converted, transparent images are blended with white, and the EXIF orientation is applied.
+    `read_image` documents `white_level`.
 
     Raises:
-        UserError: If it isn't such a file, is damaged, is so large that Pillow takes it for a
-            decompression bomb (about 89 million pixels), or is a JPEG of so many scans that
-            decoding would take minutes.
+        UserError: If the file has another format, is damaged, has more pixels than Pillow's limit
+            (about 89 million), or is a JPEG with so many scans that decoding would take minutes.
     """
     name = "image" if isinstance(path_or_bytes, bytes) else str(path_or_bytes)
     try:
         content = path_or_bytes if isinstance(path_or_bytes, bytes) else _content(path_or_bytes)
         with warnings.catch_warnings():
-            # Pillow warns about much that it can read (an odd EXIF block): nothing a user can act
-            # on. That an image is too large is the exception.
+            # Most of Pillow's warnings, such as an unusual EXIF block, don't help users. The
+            # exception is the warning that an image is too large.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -91,22 +88,21 @@ def open_image(
         raise UserError(f"{name}: not an image ({', '.join(FORMATS)})") from error
     except FileNotFoundError as error:
         raise UserError(f"{name}: no such file") from error
-    # Anything: Pillow's decoders let all kinds of errors out on damaged files.
+    # Any exception, because Pillow's decoders raise all kinds of errors for damaged files.
     except Exception as error:
         raise UserError(f"{name}: cannot be read: {one_line(error)}") from error
 
 
 def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_crop") -> np.ndarray:
-    """Resizes a gray or RGB image with an antialiasing (bilinear) filter.
+    """Resizes a gray or RGB image to `size`, `(height, width)`, with antialiasing (bilinear).
 
-    `"center_crop"` cuts off what is beyond the aspect ratio of `size`, `(height, width)`, as much
-    on either side; `"stretch"` doesn't keep the aspect ratio. Returns uint8 `(height, width,
-    channels)`, values from 0 to 255.
+    `"center_crop"` first crops the center to the aspect ratio of `size`, and `"stretch"` changes
+    the aspect ratio. Returns uint8 `(height, width, channels)`, values from 0 to 255.
     """
     require_choice("resize", resize, RESIZES)
     height, width = size
     if resize == "center_crop":
-        # Not ImageOps.fit, which lets pixels from beyond the cut into the border.
+        # Not `ImageOps.fit`, whose border also depends on pixels outside of the crop.
         across = min(image.width, max(1, round(image.height * width / height)))
         down = min(image.height, max(1, round(image.width * height / width)))
         left, top = (image.width - across) // 2, (image.height - down) // 2
@@ -122,10 +118,10 @@ def resize_images(
     channels: int | None = None,
     resize: str = "center_crop",
 ) -> np.ndarray:
-    """Resizes and converts uint8 images `(N, height, width, channels)` as `read_image` does.
+    """Resizes and converts uint8 images `(N, height, width, channels)`, like `read_image`.
 
-    Without `image_size` or `channels`, they keep theirs. Raises a `UserError` if they would have to
-    be converted and have neither 1 nor 3 channels.
+    By default, size and channels are kept. Raises a `UserError` if images must be converted, but
+    have neither 1 nor 3 channels.
     """
     size, channels = image_size or images.shape[1:3], channels or images.shape[-1]
     if (*size, channels) == images.shape[1:]:
@@ -137,14 +133,14 @@ def resize_images(
 
 
 def image_grid(pixels: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """Lays images out in a grid, row by row, a white pixel apart; small ones are enlarged.
+    """Arranges images in a grid with white lines between them, and enlarges small images.
 
     Args:
-        pixels: uint8 `[count, height, width, channels]`, 0 to 255.
-        columns: The number of columns; by default the grid is about square.
+        pixels: uint8 array `(N, height, width, channels)`, 0 to 255.
+        columns: Integer, number of columns. By default, the grid is about square.
 
     Returns:
-        uint8 `[grid_height, grid_width, channels]`.
+        uint8 array `(grid_height, grid_width, channels)`.
     """
     count, height, width, channels = pixels.shape
     columns = columns or math.ceil(math.sqrt(count))
@@ -164,10 +160,10 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     """Encodes an image as a PNG file.
 
     Args:
-        pixels: uint8 `[height, width, channels]`, 0 to 255, with 1 or 3 channels.
+        pixels: uint8 array `(height, width, channels)`, 0 to 255, with 1 or 3 channels.
 
     Raises:
-        UserError: if it has another number of channels.
+        UserError: If the image has another number of channels.
     """
     check_channels(pixels.shape)
     buffer = io.BytesIO()
@@ -176,12 +172,12 @@ def png_bytes(pixels: np.ndarray) -> bytes:
 
 
 def as_image(pixels: np.ndarray) -> Image.Image:
-    """Returns pixels, uint8 `[height, width, channels]` with 1 or 3 channels, as Pillow's image."""
+    """Converts uint8 `(height, width, channels)` with 1 or 3 channels to a Pillow image."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def check_channels(shape: Sequence[int]) -> None:
-    """Raises a `UserError` unless images of this shape have 1 or 3 channels, on the last axis."""
+    """Raises a `UserError` unless the last axis of a shape, the channels, is 1 or 3."""
     if shape[-1] not in (1, 3):
         raise UserError(
             f"Expected images of 1 or 3 channels, gray or RGB. Received: {shape[-1]} channels"
@@ -190,7 +186,7 @@ def check_channels(shape: Sequence[int]) -> None:
 
 def _content(path: str | Path) -> bytes:
     path = Path(path)
-    # Opening a pipe or a device would wait for ever.
+    # Opening a pipe or a device would block.
     if path.exists() and not path.is_file():
         raise UserError("not a file")
     return path.read_bytes()
@@ -199,11 +195,11 @@ def _content(path: str | Path) -> bytes:
 def _refuse_scans(image: Image.Image, content: bytes) -> None:
     scans = len(SCAN_HEADER.findall(content)) if image.format in ("JPEG", "MPO") else 0
     if scans * image.width * image.height > MAX_SCANNED_PIXELS:
-        raise UserError(f"{scans} scans are too many to be decoded safely")
+        raise UserError(f"{scans} scans are too many to decode safely")
 
 
 def _converted(image: Image.Image, channels: int, white_level: int | None = None) -> Image.Image:
-    """Returns `image` in gray or RGB."""
+    """Converts an image to gray or RGB."""
     mode = "L" if channels == 1 else "RGB"
     if image.mode.startswith(("I", "F")):
         # 16-bit gray: Pillow's own conversion would clip at 255 instead of scaling.

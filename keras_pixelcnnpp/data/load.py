@@ -1,4 +1,4 @@
-"""One function for every form of `--data`, and the forms that are no folder: names and arrays."""
+"""Loads data sets in every form of `--data`: built-in names, `.npz` files and folders."""
 
 import zipfile
 from dataclasses import replace
@@ -56,7 +56,7 @@ def load_dataset(
     white_level: int | None = None,
     make_splits: bool = True,
 ) -> Dataset:
-    """Loads images with or without labels, in splits, all of one shape.
+    """Loads labeled or unlabeled images in splits, all of one shape.
 
     Args:
         source: One of
@@ -64,30 +64,30 @@ def load_dataset(
             a folder of image files, with CSV files, a folder for each class or neither: see
             `load_folder`;
             an `.npz` file: see `load_npz`.
-        image_size: Integer, or pair `(height, width)`, to resize to. By default 32 for folders of
-            image files, and the arrays' own size for the others.
-        channels: 1 (gray) or 3 (RGB). By default 3 for folders of image files, the arrays' own
-            for the others.
-        seed: Integer, chooses the images of a split that isn't there. Loading with another seed
-            gives other splits: evaluate with the seed you trained with.
-        resize: What to do with images of another aspect ratio than `image_size`: `"center_crop"`
-            cuts off as much on either side, `"stretch"` doesn't keep the aspect ratio.
-        skip_corrupted: Whether to go on without the image files that can't be read.
-        white_level: Integer, the value that becomes 255 in gray image files of 16 bits. `None`
-            for 65535; 4095 where only 12 of the bits are used.
-        make_splits: Whether to make missing splits. Without any, 80 % of each class become
-            `train`, 10 % `validation`, 10 % `test`; without a validation split, a tenth of the
-            training images becomes it.
+        image_size: Integer, or pair `(height, width)`, size to which images are resized. By default
+            32 for folders of image files, and the original size for arrays.
+        channels: 1 (gray) or 3 (RGB). By default 3 for folders of image files, and the original
+            number for arrays.
+        seed: Integer, random seed of missing splits. Evaluate with the seed of the training,
+            because other seeds give other splits.
+        resize: For images with another aspect ratio than `image_size`: `"center_crop"`, or
+            `"stretch"` to change the aspect ratio.
+        skip_corrupted: Boolean, whether to skip image files that can't be read.
+        white_level: Integer, value of 16-bit gray image files that is mapped to 255, such as 4095
+            for 12 bits. `None` for 65535.
+        make_splits: Boolean, whether to create missing splits. Data without splits are split into
+            80 % `train`, 10 % `validation` and 10 % `test` of each class. If only `validation` is
+            missing, it gets 10 % of the training images.
 
     Returns:
-        `Dataset` with the splits `train` and `validation`, and `test` where there is one; or, with
-        `make_splits=False`, with those that there are, `all` for images that are in none. Its
-        `notes` say how a missing split was made, what became of images of another aspect ratio,
-        which files were skipped, and how many images are duplicates.
+        `Dataset` with the splits `train`, `validation` and, if available, `test`. With
+        `make_splits=False`, it has the existing splits, or `all` for data without splits. Its
+        `notes` describe created splits, images with another aspect ratio, skipped files and
+        duplicates.
 
     Raises:
-        UserError: If the source or an argument is bad: one line that names the file and the row.
-            Of image files that can't be read it names the first ten.
+        UserError: If the source or an argument is invalid. The message names the file and the row,
+            or the first ten image files that can't be read.
 
     Example:
 
@@ -102,7 +102,7 @@ def load_dataset(
     for side in size:
         require_integer("image_size", side)
     if len(size) != 2:
-        raise invalid_argument("image_size", image_size, "one size, or height and width")
+        raise invalid_argument("image_size", image_size, "an integer, or a pair (height, width)")
     require_choice("channels", channels, (None, 1, 3))
     require_choice("resize", resize, RESIZES)
     path = Path(source)
@@ -119,7 +119,7 @@ def load_dataset(
         dataset = load_npz(path)
     else:
         raise UserError(
-            f"No such folder or .npz file: {path} (built in are: {', '.join(CLASS_NAMES)})"
+            f"No such folder or .npz file: {path} (built-in data: {', '.join(CLASS_NAMES)})"
         )
 
     def converted(split: LabeledImages) -> LabeledImages:
@@ -143,30 +143,30 @@ def _dark_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
         return ()
     note = (
         f"All images are nearly black: the largest value is {brightest} of 255. For gray image "
-        "files with 12 of 16 bits in use, give white_level=4095, or train's --white-level 4095."
+        "files that use 12 of 16 bits, use white_level=4095, or train's --white-level 4095."
     )
     return (note,)
 
 
 def load_built_in(name: str) -> Dataset:
-    """Loads a data set by its name.
+    """Loads a built-in data set by its name.
 
     | name | images | splits |
     |---|---|---|
     | `"digits"` | 1797, 8×8×1 | a third of each class is `test`, a tenth of the rest `validation` |
-    | `"mnist"` | 70,000, 28×28×1 | the last 2,000 to train on are `validation` |
-    | `"fashion_mnist"` | 70,000, 28×28×1 | the last 2,000 to train on are `validation` |
-    | `"cifar10"` | 60,000, 32×32×3 | a tenth of those to train on becomes `validation` |
+    | `"mnist"` | 70,000, 28×28×1 | the last 2,000 training images are `validation` |
+    | `"fashion_mnist"` | 70,000, 28×28×1 | the last 2,000 training images are `validation` |
+    | `"cifar10"` | 60,000, 32×32×3 | `train` and `test` |
 
-    The digits are scikit-learn's. Their 17 levels of gray are spread over 0 to 255: a model with
-    `num_levels=17` has them back exactly. The others come from `keras.datasets`, which downloads
-    them once.
+    `"digits"` comes from scikit-learn. Its 17 gray levels are scaled to 0 to 255, so a model with
+    `num_levels=17` distinguishes exactly these levels. The others come from `keras.datasets`, which
+    downloads them once.
 
     Args:
-        name: One of `CLASS_NAMES`.
+        name: A key of `CLASS_NAMES`.
 
     Returns:
-        `Dataset` of ten classes, with the splits `train`, `validation` (but for `cifar10`) and
+        `Dataset` with ten classes, and the splits `train`, `validation` (except `"cifar10"`) and
         `test`.
 
     Raises:
@@ -182,10 +182,10 @@ def load_built_in(name: str) -> Dataset:
         return _load_digits()
     try:
         (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
-    # Anything: the network, the disk, the archive.
+    # Any exception: of the network, the disk or the archive.
     except Exception as error:
         raise UserError(
-            f"{name} cannot be downloaded: {one_line(error)}. Without a network, give "
+            f"{name} cannot be downloaded: {one_line(error)}. Without a network, use "
             "an .npz file with the arrays x_train, y_train, x_test and y_test as the data"
             + (f", and train with --preset {name}" if name != "cifar10" else "")
         ) from error
@@ -215,43 +215,43 @@ def _load_digits() -> Dataset:
 def load_npz(path: Path) -> Dataset:
     """Loads an `.npz` file with the arrays `x_train`, `y_train`, `x_validation`, … `x_test`.
 
-    Images are uint8 `(N, height, width)` or `(N, height, width, channels)`, labels integers
-    `(N,)` or `(N, 1)`, -1 for unlabeled. Where the labels of a split are missing, it is unlabeled.
-    `val` and `valid` do for `validation`. `images` and `labels` are images in no split.
-    `class_names`, strings, may be there too.
+    Images are uint8 `(N, height, width)` or `(N, height, width, channels)`. Labels are integers
+    `(N,)` or `(N, 1)`, -1 for unlabeled images. A split without labels is unlabeled. `val` and
+    `valid` are also names of `validation`. For data without splits, the arrays are `images` and
+    `labels`. `class_names` is an optional array of strings.
 
     Args:
-        path: `pathlib.Path`.
+        path: `pathlib.Path` of the file.
 
     Returns:
-        `Dataset` with the splits that the file has, or with the split `"all"`.
+        `Dataset` with the splits of the file, or with the split `"all"`.
 
     Raises:
-        UserError: If the file is damaged, holds Python objects, unpacks to far more than images
-            do, or an array is missing or of the wrong shape, type or values.
+        UserError: If the file is damaged, contains Python objects, unpacks to much more than its
+            size, or an array is missing or has a wrong shape, dtype or value.
     """
-    # Keras has the same limit for archives. Images don't shrink to a hundredth, a bomb does.
+    # The limit of Keras's archives: images are not compressed to a hundredth, unlike zip bombs.
     limit = max(256 << 20, 100 * path.stat().st_size)
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            # More than is declared here, zipfile doesn't unpack.
+            # zipfile does not unpack more than the declared sizes.
             unpacked = sum(entry.file_size for entry in archive.infolist())
             if unpacked > limit:
-                raise ValueError(f"{path.stat().st_size} bytes that unpack to {unpacked}: a bomb")
+                raise ValueError(f"{path.stat().st_size} bytes would unpack to {unpacked}")
             for name in archive.namelist():
                 with archive.open(name) as file:
                     arrays[name.removesuffix(".npy")] = npy.read_array(file, allow_pickle=False)
         return _dataset_of_arrays(path.stem, arrays)
     except UserError as error:
         raise UserError(f"{path}: {one_line(error)}") from error
-    # Anything: a hostile archive fails in the zip, header or array reader.
+    # Any exception: a malicious archive fails in the reader for zip, headers or arrays.
     except Exception as error:
         raise UserError(f"{path} cannot be read as an .npz file: {one_line(error)}") from error
 
 
 def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray]) -> Dataset:
-    """Makes a `Dataset` of arrays that are called as in `load_npz`."""
+    """Creates a `Dataset` from arrays with the names of `load_npz`."""
     there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in arrays)
     pairs = {split: (f"x_{name}", f"y_{name}") for split, name in there.items()}
     if "images" in arrays and not pairs:
@@ -287,15 +287,15 @@ def _split(
     if images.dtype != np.uint8:
         raise UserError(
             f"{name_of_images} must be uint8. Received: {given.dtype}, values from "
-            f"{images.min()} to {images.max()}, which become uint8 by "
+            f"{images.min()} to {images.max()}. Convert them to uint8 with "
             f"{code_for_uint8(images, name_of_images)}"
         )
     count = len(images)
     labels = arrays.get(name_of_labels, np.full(count, -1))
     if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "ui":
         raise UserError(
-            f"{name_of_labels} must be integers ({count},); it is {labels.dtype} {labels.shape}"
+            f"{name_of_labels} must be integers ({count},). Received: {labels.dtype} {labels.shape}"
         )
-    # Clipped, or a label such as 2**32 would wrap to a valid one.
+    # Clipped, because a label such as 2**32 would wrap to a valid one.
     labels = np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")
     return LabeledImages(images, labels, tuple(f"{split}/{row:06d}" for row in range(count)))

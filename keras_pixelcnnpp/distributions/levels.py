@@ -1,4 +1,4 @@
-"""Between images, 0 to 255, and levels, maybe fewer, of which models have a distribution."""
+"""Conversion between image values from 0 to 255 and the levels that a model distinguishes."""
 
 import numpy as np
 from keras import ops
@@ -7,15 +7,15 @@ from keras_pixelcnnpp.backend import Tensor
 
 
 def to_levels(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
-    """Maps images to the nearest of `num_levels` levels: `round(x (num_levels - 1) / 255)`.
+    """Rounds images to the nearest of `num_levels` levels: `round(x (num_levels - 1) / 255)`.
 
     Args:
         images: Integer array or tensor, values from 0 to 255.
         num_levels: Integer from 2 to 256.
 
     Returns:
-        Array or tensor of the same shape, values from 0 to `num_levels - 1`: uint8, or `images`
-        themselves where there are 256 levels.
+        uint8 array or tensor of the same shape, values from 0 to `num_levels - 1`. With 256 levels,
+        `images` are returned unchanged.
 
     Example:
 
@@ -29,10 +29,10 @@ def to_levels(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
 
 
 def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
-    """Maps levels to images: `round(255 level / (num_levels - 1))`, which `to_levels` undoes.
+    """Converts levels to images, `round(255 level / (num_levels - 1))`; inverse of `to_levels`.
 
     Args:
-        levels: Integer, or whole float, array or tensor, values from 0 to `num_levels - 1`.
+        levels: Array or tensor of integers or whole floats from 0 to `num_levels - 1`.
         num_levels: Integer from 2 to 256.
 
     Returns:
@@ -43,11 +43,11 @@ def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
 
 
 def quantize(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
-    """What a model of `num_levels` keeps of images: they, in so many values of 0 to 255."""
+    """Rounds images to the values from 0 to 255 that a model with `num_levels` distinguishes."""
     return to_images(to_levels(images, num_levels), num_levels)
 
 
 def _cast(values: np.ndarray | Tensor, dtype: str) -> np.ndarray | Tensor:
-    # Of an array, `ops.cast` would make a tensor.
+    # `ops.cast` would convert arrays to tensors.
     is_array = isinstance(values, np.ndarray)
     return values.astype(dtype, copy=False) if is_array else ops.cast(values, dtype)

@@ -1,4 +1,4 @@
-"""Scores images in batches."""
+"""Computes log-likelihoods of images in batches of bounded memory."""
 
 import math
 from collections.abc import Callable
@@ -21,30 +21,30 @@ from keras_pixelcnnpp.checks import checked_observed, checked_rows, is_prefix, r
 from keras_pixelcnnpp.data.batches import array_batches
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
-# How many independent estimates a standard error comes from.
+# Number of independent estimates for a standard error.
 ERROR_RUNS = 8
 
-# The largest number of features of one layer in scoring, so that a batch stays near a gigabyte: 128
-# images of 10 classes of the default network, 52 million features in a layer, took 4.0 GB.
+# Upper bound of the number of features of one layer, which keeps a batch at about a gigabyte: 52
+# million features (128 images, 10 classes and the default network) took 4.0 GB.
 MAX_FEATURES = 16_000_000
 
 
 def images_at_once(model: keras.Model) -> int:
-    """How many images, each under one class, are scored at once."""
+    """Returns the number of pairs of an image and a class that are scored at once."""
     height, width, _ = model.image_shape
     features = height * width * max(*model.widths, model.distribution.num_parameters)
     return max(1, MAX_FEATURES // features)
 
 
 def class_scores(model: keras.Model, images: Tensor) -> Tensor:
-    """Log-likelihood under every class: see `AutoregressiveModel.class_log_likelihood_tensor`."""
+    """Computes the log-likelihoods of `AutoregressiveModel.class_log_likelihood_tensor`."""
     num_classes = max(1, model.num_classes)
     size = max(1, images_at_once(model) // num_classes)
     if (images.shape[0] or 32) <= size:
         return _scores_of(model, images)
     rows = ops.shape(images)[0]
     count = (rows + size - 1) // size
-    # The last part is filled up.
+    # The last part is padded with the last image.
     positions = ops.minimum(ops.arange(count * size, dtype="int32"), rows - 1)
     parts = ops.reshape(ops.take(images, positions, axis=0), (-1, size, *model.image_shape))
     scores = in_turn(lambda part: _scores_of(model, part), parts)
@@ -52,7 +52,7 @@ def class_scores(model: keras.Model, images: Tensor) -> Tensor:
 
 
 def _scores_of(model: keras.Model, images: Tensor) -> Tensor:
-    """`(batch, num_classes)`, some classes at a time where one image has too many of them."""
+    """Scores a part `(batch, num_classes)`, with many classes in several steps."""
     if not model.num_classes:
         return model.log_likelihood(images)
     rows = ops.shape(images)[0]
@@ -78,13 +78,19 @@ def score(
     verbose: int | str,
     per: str = "image",
 ) -> np.ndarray:
-    """The sums of log p(x_i | x_<i, y), of arrays of images and int32 labels `(N,)` or `(N, K)`.
+    """Returns log-likelihoods of images, rows or pixels under their labels, float32, nats.
 
-    They are over the pixels i of each image or of each row of it, or none, as `per` says: `"image"`
-    `(N, K)`, `"row"` `(N, K, height)` or `"pixel"` `(N, K, height, width)`; float32, nats.
+    The model keeps the compiled scorers. `batch_size` and the number of candidates at once are
+    reduced to bound the memory.
 
-    The model keeps the compiled scorers. Batches are smaller, and candidates taken in parts, where
-    the features would need more than a gigabyte or so.
+    Args:
+        model: An `AutoregressiveModel`.
+        images: uint8 array `(N, height, width, channels)`.
+        labels: int32 array `(N,)` or `(N, K)`, or `None` for an unconditional model.
+        batch_size: Integer, largest number of images per batch.
+        verbose: 0, 1 (progress bar) or `"auto"`.
+        per: `"image"` for a result `(N, K)`, `"row"` for `(N, K, height)`, or `"pixel"` for
+            `(N, K, height, width)`.
     """
     candidates = np.shape(labels)[1:] if model.num_classes else ()
     if len(images) == 0:
@@ -103,7 +109,7 @@ def score(
     scorers, kind = model._compiled_functions.scorers, (per, candidates, xla)
     if kind not in scorers:
         scorer = compiled(_scorer(model, per), model.variables, *batches[0], xla=xla)
-        scorers.setdefault(kind, scorer)  # of two threads, the first one's
+        scorers.setdefault(kind, scorer)  # keeps the first one if two threads compile
     return in_batches(scorers[kind], batches, verbose)[: len(images)]
 
 
@@ -128,19 +134,20 @@ def score_observed(
     num_particles: int,
     runs: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log-likelihoods of parts of images, and their standard errors, float32, nats.
+    """Returns log-likelihoods of parts of images, and their standard errors, float32, nats.
 
     Args:
         model: An `AutoregressiveModel`.
-        images: uint8 `(N, height, width, channels)`.
-        labels: Int `(N, K)`, or `None` for an unconditional model.
-        observed: As in `AutoregressiveModel.class_log_likelihoods`.
+        images: uint8 array `(N, height, width, channels)`.
+        labels: Int array `(N, K)`, or `None` for an unconditional model.
+        observed: The known part of each image: a number of rows from the top, a sequence of M such
+            numbers, a boolean mask, or `None` for whole images.
         options: `SamplingOptions` of the particles.
-        num_particles: Integer.
-        runs: Integer, how many independent estimates the particles make.
+        num_particles: Integer, number of particles of each image and label.
+        runs: Integer, number of independent estimates.
 
     Returns:
-        Two arrays `(N, K)`; `(N, M, K)` if `observed` is a sequence.
+        Two arrays `(N, K)`, or `(N, M, K)` if `observed` is a sequence.
     """
     how = options.batch_size, options.verbose
     require_integer("num_particles", num_particles)
@@ -167,7 +174,7 @@ def _estimates(
     num_particles: int,
     runs: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `score_observed`, where an unknown pixel precedes a known one."""
+    """Estimates the results of `score_observed` by sequential Monte Carlo."""
     candidates = 1 if labels is None else labels.shape[1]
     rows = np.tile(np.arange(len(images)).repeat(candidates), runs)
     labels = len(rows) if labels is None else np.tile(labels.ravel(), runs)
@@ -180,21 +187,21 @@ def _estimates(
 
 
 def _up_to_rows(rows: np.ndarray, by_row: np.ndarray) -> np.ndarray:
-    """Log-likelihoods of the first rows, `(N, K)` or `(N, M, K)`, from those `(N, K, height)`."""
-    # Of many rows, in float64: the sum up to a row must not depend on those after it.
+    """Sums log-likelihoods `(N, K, height)` over the first rows, to `(N, K)` or `(N, M, K)`."""
+    # In float64, so that the sum up to a row does not depend on later rows.
     above = np.cumsum(np.moveaxis(by_row, 1, 2), axis=1, dtype="float64")
     above = np.concatenate([np.zeros_like(above[:, :1]), above], axis=1)
     return above[:, rows].astype("float32")
 
 
 def log_marginal_of_pixels(by_class: np.ndarray) -> np.ndarray:
-    """Log p(x_i | x_<i), p being the mean over the classes, of each pixel.
+    """Returns log p(x_i | x_<i) of each pixel, where p(x) is the mean over the classes.
 
     Args:
         by_class: Float array `(N, num_classes, height, width)`, log p(x_i | x_<i, y), nats.
 
     Returns:
-        Float32 array `(N, height, width)`, nats; its sum over an image is log p(x).
+        Float32 array `(N, height, width)`, nats. The sum over an image is log p(x).
     """
     count, num_classes, *size = by_class.shape
     up_to = np.cumsum(by_class.reshape(count, num_classes, -1), axis=2, dtype="float64")

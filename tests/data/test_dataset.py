@@ -86,4 +86,4 @@ def test_classes_that_the_validation_split_lacks_are_named():
     split = LabeledImages(np.zeros((303, 1, 1, 1), "uint8"), labels, tuple(map(str, range(303))))
     splits, (note,) = with_missing_splits({"train": split}, seed=0)
     assert 1 not in splits["validation"].labels
-    assert "Too small to be in it: class 1." in note
+    assert "Too small for it: class 1." in note

@@ -48,7 +48,7 @@ def test_csv_files_as_spreadsheets_write_them(folder):
         ("train/extra.png,-2", "label -2 is out of range"),
         ("train/003.png,0", "'train/003.png' was listed before, .*train.csv row 4"),
         ("validation/000.png,1", "'validation/000.png' was listed before"),
-        ("train/extra.png", "expected 2 columns; found 1"),
+        ("train/extra.png", "expected 2 columns, found 1"),
         ("../outside.png,0", "must be a path below the folder"),
         ("/etc/hostname,0", "must be a path below the folder"),
         ("train/loop.png,0", "no such file"),
@@ -158,7 +158,7 @@ def test_splits_that_are_not_there_are_made_by_the_seed(tmp_path, write, counts,
 
 
 def test_gray_images_in_color_are_noted(tmp_path):
-    note = "All images are gray. With channels=1, or train's --channels 1, they stay so."
+    note = "All images are gray. Use channels=1, or train's --channels 1, to keep this."
     for index in range(20):
         write_image(tmp_path / "a" / f"{index}.png", color=(index, index, index))
     assert note in load_dataset(tmp_path, image_size=4).notes
@@ -174,7 +174,7 @@ def test_other_files_are_skipped_and_counted(tmp_path):
     for name in ("koala/.ipynb_checkpoints/0-checkpoint.jpg", "1.png", "2.png", "../test/3.PNG"):
         write_image(tmp_path / "train" / name)
     dataset = load_dataset(tmp_path, image_size=4)
-    skipped = "Files were skipped: 1 .txt, 2 beside the folders of the classes."
+    skipped = "Files were skipped: 1 .txt, 2 next to the class folders."
     assert skipped in dataset.notes
     assert dataset.class_names == CLASSES
     # Images beside no folders of classes have no labels.
@@ -185,7 +185,7 @@ def test_folders_beside_the_splits_are_left_out_with_a_note(tmp_path):
     for split in ("train", "validation", "car"):
         write_classes(tmp_path / split)
     dataset = load_dataset(tmp_path, image_size=4)
-    assert "Folders beside the splits were left out: car." in dataset.notes
+    assert "Skipped folders next to the splits: car." in dataset.notes
     assert dataset.class_names == CLASSES
 
 
@@ -193,7 +193,7 @@ def test_a_folder_above_that_of_the_classes(tmp_path):
     write_classes(tmp_path / "animals")
     dataset = load_dataset(tmp_path, image_size=4)
     assert dataset.class_names == ("animals",)
-    assert "The folders in animals are no classes." in dataset.notes
+    assert "The folders in animals are not used as classes." in dataset.notes
 
 
 TWO = ("train/burger/0.jpg", "train/koala/0.jpg", "test/koala/0.jpg")
@@ -203,8 +203,8 @@ TWO = ("train/burger/0.jpg", "train/koala/0.jpg", "test/koala/0.jpg")
     ("files", "message"),
     [
         (["test/burger/0.jpg"], "Expected a split train. Received: test"),
-        (["train/notes.txt/", "validation/0.jpg"], "train holds no image file .* and no CSV file"),
-        (["burger/0.jpg", "koala/0.jpg"], "ten or more of each.*a class of 1 image"),
+        (["train/notes.txt/", "validation/0.jpg"], "train has no image files .* and no CSV file"),
+        (["burger/0.jpg", "koala/0.jpg"], "at least ten of each.*a class with 1 image"),
         ([*TWO, "val/panda/0.jpg"], "no class 'panda'. It has: burger, koala"),
         ([*TWO, "val/koala/0.jpg", "validation/koala/0.jpg"], "two names for one split"),
         ([*TWO, "train/koala/1.jpg/"], r"^Split train: .*koala/1\.jpg: not an image .*\(skip"),
@@ -246,7 +246,7 @@ def test_folders_without_an_image_are_left_out(tmp_path):
     (tmp_path / "train/zebra/notes.txt").touch()
     dataset = load_dataset(tmp_path, image_size=4)
     assert dataset.class_names == CLASSES
-    assert "Folders without an image file were left out: apple, zebra." in dataset.notes
+    assert "Skipped folders without image files: apple, zebra." in dataset.notes
 
 
 def test_only_images_to_be_measured(tmp_path):
@@ -309,9 +309,9 @@ def test_a_csv_file_without_labels(tmp_path, header):
     [
         (
             ["filename,species", "0.png,cat"],
-            r"row 1: .*Received: 'filename,species'\. A CSV file th",
+            r"row 1: .*Received: 'filename,species'\. A folder must",
         ),
-        (["name,date,author", "0.png,1,2"], "row 1: .*must not lie in the folder"),
+        (["name,date,author", "0.png,1,2"], "row 1: .*must not contain a CSV file"),
         (["0.png,1,2"], "row 1: expected path,label, or a header"),
         (["path,label", "0.png,0", "1.png,cat"], "row 3: label 'cat' is not an integer, as others"),
         (["path,label"], "lists no image"),
@@ -328,7 +328,7 @@ def test_bad_list_is_named(tmp_path, rows, message):
 def test_which_csv_file_lists_the_images(folder):
     (folder / "notes.csv").write_text("a,b\n")
     notes = load_dataset(folder, image_size=4).notes
-    assert "Other CSV files were left out: notes.csv." in notes
+    assert "Skipped other CSV files: notes.csv." in notes
     for name in ("train", "validation", "test"):
         (folder / f"{name}.csv").rename(folder / f"my {name}.csv")
     with pytest.raises(UserError, match=r"or a single CSV file .* Received: my test\.csv, my"):

@@ -25,7 +25,7 @@ def archive(trained, tmp_path_factory):
 
 
 def test_another_kind_of_model(archive):
-    with pytest.raises(UserError, match="holds a PixelCNNPlusPlus, not a BaselineCNN"):
+    with pytest.raises(UserError, match="contains a PixelCNNPlusPlus, not a BaselineCNN"):
         load_trained_model(archive, BaselineCNN)
 
 
