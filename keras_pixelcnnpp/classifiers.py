@@ -79,7 +79,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def classes_(self) -> np.ndarray:
-        """The labels that `predict` gives, in the order of `predict_proba`'s columns."""
+        """Labels that `predict` returns, in the order of the columns of `predict_proba`."""
         return np.arange(self.num_classes)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
@@ -297,7 +297,7 @@ class PixelCNNClassifier(ImageClassifier):
 
     @property
     def classes_(self) -> np.ndarray:
-        """The labels that `predict` gives, in the order of `predict_proba`'s columns."""
+        """Labels that `predict` returns, in the order of the columns of `predict_proba`."""
         return self._classes if self.model is None else super().classes_
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803

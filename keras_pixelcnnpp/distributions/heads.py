@@ -76,7 +76,7 @@ class LogisticMixtureHead(Head):
     def log_prob(
         self, parameters: Tensor, levels: Tensor, temperature: Tensor | None = None
     ) -> Tensor:
-        """Log-probability of pixels, all their channels together: `(...)`, nats."""
+        """Returns the log-probability of pixels, summed over channels: `(...)`, nats."""
         return logistic_mixture.log_prob(parameters, levels, self.num_levels, temperature)
 
     def sample(
@@ -171,7 +171,7 @@ class CategoricalHead(Head):
     def log_prob(
         self, parameters: Tensor, levels: Tensor, temperature: Tensor | None = None
     ) -> Tensor:
-        """Log-probability of pixels, all their channels together: `(...)`, nats."""
+        """Returns the log-probability of pixels, summed over channels: `(...)`, nats."""
         levels = ops.broadcast_to(levels, (*ops.shape(parameters)[:-1], self.channels))
         parts = [levels[..., channel : channel + 1] for channel in range(self.channels)]
         total = 0.0

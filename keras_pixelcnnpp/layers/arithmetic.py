@@ -33,7 +33,7 @@ def concat_elu(x: Tensor) -> Tensor:
         (after the concatenated ReLU of Shang et al. 2016).
     """
     # Computed in float32, because bfloat16 exponentials are slow on a CPU, and concatenated
-    # last, because the gradient then needs one copy less.
+    # last, which saves a copy in the gradient.
     wide = ops.cast(x, "float32")
     if keras.backend.backend() == "jax" or _given_dropout.get() is not None:
         # In compiled code (under torch recognized by `given_dropout`), one exponential serves both

@@ -253,7 +253,7 @@ class ImageModel(keras.Model):
         images = checked_images(_to_numpy(x), self.image_shape, self.num_levels)
         if not len(images):
             raise UserError(
-                f"`{name}` needs at least one image. Received: x.shape={tuple(x.shape)}"
+                f"`{name}` needs one or more images. Received: x.shape={tuple(x.shape)}"
             )
         return images
 

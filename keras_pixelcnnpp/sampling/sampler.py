@@ -249,7 +249,7 @@ class PixelSampler:
     def _choose(
         self, parameters: Tensor, row: Tensor, column: Tensor, carry: Tensors, inputs: Tensors
     ) -> tuple[Tensor, Tensors]:
-        """Samples one pixel, or takes the known one; `inputs` are those of `_by_pixel`."""
+        """Samples one pixel, or uses its known value. `inputs` is the result of `_by_pixel`."""
         head = self.model.distribution
         index = row * self.model.image_shape[1] + column
         noise, known = read(inputs["noise"], index), None

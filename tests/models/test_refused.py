@@ -59,7 +59,7 @@ CONSTRUCTORS = each(
 @pytest.mark.once
 @pytest.mark.parametrize(("cls", "arguments", "name"), CONSTRUCTORS)
 def test_constructors(cls, arguments, name):
-    with pytest.raises(ValueError, match=f"`{name}`|same name"):
+    with pytest.raises(ValueError, match=f"`{name}`|must be unique"):
         cls(**arguments)
 
 
