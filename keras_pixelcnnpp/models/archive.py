@@ -35,7 +35,7 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel) -> Im
     # A damaged archive fails in the reader for zip, JSON or HDF5, or in a constructor.
     with as_user_error(f"{path} cannot be loaded as a model"):
         _require_class(path, kind)
-        # Explicit, so that only `keras.config.enable_unsafe_deserialization` disables safe mode.
+        # The default, which only `keras.config.enable_unsafe_deserialization` changes.
         return keras.models.load_model(path, compile=False, safe_mode=True)
 
 

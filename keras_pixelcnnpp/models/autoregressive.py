@@ -354,7 +354,7 @@ class AutoregressiveModel(ImageModel):
     def initialize(self, images: np.ndarray, labels: ArrayLike | None = None) -> None:
         """Initializes gains and biases of weight-normalized layers from one batch of data.
 
-        `fit` does this for its first batch.
+        `fit` does this before the first step of a new model.
 
         Args:
             images: uint8 array `(batch, height, width, channels)`.

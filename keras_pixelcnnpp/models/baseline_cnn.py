@@ -218,7 +218,7 @@ class BaselineCNN(ImageModel):
         self.probabilities = layers.Dense(
             self.num_classes, activation="softmax", dtype="float32", name="probabilities"
         )
-        # By whether they are compiled with XLA. In a namespace, because Keras would save a dict.
+        # Compiled functions, with and without XLA. In a namespace: Keras would save a dict.
         self._compiled_functions = types.SimpleNamespace(classifiers={})
         self.build((None, *self.image_shape))
 

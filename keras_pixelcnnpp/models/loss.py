@@ -70,7 +70,7 @@ def _compare_candidates(
 def _compare_classes(
     model: keras.Model, images: Tensor, y_pred: Tensor, true: Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Returns the same for all classes, from the last call if `y_pred` is its output."""
+    """Compares all classes, for evaluation, and reuses the last call if `y_pred` is its output."""
     probabilities, log_likelihood = last_output.get()
     last_output.set((None, None))
     if y_pred is not probabilities:

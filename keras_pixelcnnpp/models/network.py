@@ -17,13 +17,13 @@ from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
 
 
 class AutoregressiveNetwork(keras.layers.Layer):
-    """Base class of causal networks, from an image and labels to each pixel's parameters.
+    """Base class of causal networks, which compute each pixel's parameters from earlier pixels.
 
     The parameters at pixel `(i, j)` depend on earlier pixels in raster order and on the label.
     Subclasses define two stacks, which the sampler evaluates row by row and pixel by pixel:
 
     - `call_vertical_stack(pixels, labels, evaluation, training)` returns features of the rows
-      above, nested dicts of tensors. It is empty if the network has only one stack.
+      above, nested dicts of tensors, or an empty dict if the network has only one stack.
     - `call_horizontal_stack(pixels, vertical, labels, evaluation, training)` returns the
       parameters, given these features and the pixels to the left.
 

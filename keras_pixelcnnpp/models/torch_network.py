@@ -15,7 +15,7 @@ from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
 
 
 class CompiledNetwork:
-    """Calls a network that Inductor compiles: the same results and gradients, up to rounding.
+    """Compiles a network with Inductor; results and gradients are the same up to rounding.
 
     Compilation takes about a minute, and happens when a kind of call (its shapes and training mode)
     occurs twice in a row, so that the smaller last batch of an epoch does not cause it. Loss,
