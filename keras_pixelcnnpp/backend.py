@@ -95,8 +95,7 @@ def compiled(
 ) -> Callable:
     """Compiles a thread-safe function from nests to nests, with full float32 precision.
 
-    Keras's own `predict` is not thread-safe, because it removes the values from the variables
-    under JAX.
+    (Keras's own `predict` is not thread-safe: under JAX, it empties the variables while it runs.)
 
     Args:
         function: Function of one nest of tensors.
@@ -157,8 +156,7 @@ def with_shape(images: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
 def in_turn(function: Callable, entries: Tensor) -> Tensor:
     """Stacks `function(entry)` for the entries of the first axis, evaluated one at a time.
 
-    In a TensorFlow graph, `keras.ops.map` would evaluate ten entries at once, in ten times the
-    memory.
+    In a TensorFlow graph, `keras.ops.map` would evaluate ten at once, in ten times the memory.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

@@ -22,8 +22,8 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
     Adam divides by a moving average of squared gradients over about `1 / (1 - beta_2)` steps. When
     a term with much larger gradients is added to the loss, such as the cross-entropy after epochs
-    with only the likelihood, the first steps would be about `(1 - beta_1) / sqrt(1 - beta_2)` times
-    too large, and destroy what the model has learned.
+    with only the likelihood, the first steps would be `(1 - beta_1) / sqrt(1 - beta_2)` times too
+    large, or more.
 
     Args:
         schedule: A `keras.optimizers.schedules.LearningRateSchedule`.

@@ -30,9 +30,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignor
             `PixelCNNPlusPlus.pixel_parameters`. The module `logistic_mixture` documents its parts.
         channels: Integer, number of channels.
         num_levels: Integer, number of levels.
-        validate_args: Boolean, whether to check values at run time.
-        allow_nan_stats: Boolean, whether statistics may be NaN instead of raising an error.
-        name: String, prefix of the names of operations.
+        validate_args, allow_nan_stats, name: Arguments of `tfp.distributions.Distribution`.
 
     Raises:
         ValueError: If the last axis of `mixture_parameters` doesn't fit `channels`.

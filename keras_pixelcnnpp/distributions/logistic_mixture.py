@@ -201,8 +201,7 @@ def sample(
         noise: Float tensor `(..., num_mixtures + channels)`, uniform in (0, 1).
         channels: Integer, number of channels.
         num_levels: Integer, number of levels.
-        temperature: Positive number or tensor `(..., 1)`, which divides the logits and multiplies
-            the scales.
+        temperature: Positive number or tensor `(..., 1)`; divides logits and multiplies scales.
 
     Returns:
         Float tensor `(..., channels)` of integers from 0 to `num_levels - 1`.
@@ -240,8 +239,7 @@ def level_log_probs(
         earlier: List of tensors `(..., 1)`, the levels of the earlier sub-pixels.
         channels: Integer, number of channels.
         num_levels: Integer, number of levels.
-        temperature: Positive tensor `(..., 1)`, which divides the logits and multiplies the scales;
-            `None` for 1.
+        temperature: Positive tensor `(..., 1)` that divides the logits and multiplies the scales.
         first: Tensor of integers `(..., 1)`, first level of the first interval.
         size: Integer, number of levels of an interval.
         count: Integer, number of intervals; `None` for each of all levels.

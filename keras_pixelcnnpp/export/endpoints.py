@@ -189,8 +189,7 @@ def _in_parts(
 ) -> dict[str, tf.Tensor]:
     """Computes `function(*inputs)` for `at_once` rows at a time, which bounds the memory.
 
-    Inputs and outputs have a row for each image. `outputs` has the specification of a row of each
-    output.
+    Inputs and outputs have a row for each image, which `outputs` specifies for each output.
     """
     at_once = max(1, at_once)
     rows = tf.shape(inputs[0])[0]

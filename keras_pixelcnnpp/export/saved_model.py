@@ -188,8 +188,7 @@ class SavedModelClassifier(ImageClassifier):
         Args:
             labels: Int array `(N,)`, or class names; -1 samples a random class.
             seed: Integer from 0 to 2^31 − 1. Seed and position determine an image.
-            temperature: Number from 1e-6 to 1e6. Values below 1 give smoother and less diverse
-                images.
+            temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
 
         Returns:
             uint8 array `(N, height, width, channels)`.

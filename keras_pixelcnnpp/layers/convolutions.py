@@ -140,11 +140,9 @@ def normalized_kernels(layer: keras.layers.Layer) -> dict[str, tuple[Tensor, Ten
 
 
 def fixed_kernels(kernels: dict[str, tuple[Tensor, Tensor]]) -> AbstractContextManager[None]:
-    """Context manager in which layers use precomputed kernels and biases.
+    """Context manager in which layers use the result of `normalized_kernels`.
 
-    Args:
-        kernels: The result of `normalized_kernels`. A loop over pixels thus normalizes each
-            kernel once instead of once per pixel.
+    A loop over pixels thus normalizes each kernel once instead of once per pixel.
     """
     return context_value(_fixed_kernels, kernels)
 
@@ -247,10 +245,7 @@ class ShiftedConv2D(WeightNormalized):
         return ops.reshape(outputs, (-1, *leading, *outputs.shape[1:]))
 
     def _sum_over_taps(self, images: Tensor, kernel: Tensor) -> Tensor:
-        """Computes the convolution as a sum of products, which is exact in fixed point.
-
-        Other algorithms, such as Winograd's or the FFT, have intermediate values off the grid.
-        """
+        """Computes the convolution as a sum of products, which alone is exact in fixed point."""
         rows, columns = self.kernel_size
         height, width = images.shape[1] - rows + 1, images.shape[2] - columns + 1
         step = self.strides
@@ -435,9 +430,7 @@ class MaskedConv2D(ShiftedConv2D):
     and pixels to the left in the same row. Mask `"A"`, for the image, excludes the center pixel.
     Mask `"B"`, for features, includes it. With several `groups`, such as R, G and B, an output
     channel depends on the center pixel's channels in earlier groups, and with mask `"B"` also on
-    those in its own group.
-
-    Kernel rows below the center, which the mask would set to zero, are not stored.
+    those in its own group. Kernel rows below the center are not stored.
 
     Args:
         filters: Integer, number of output channels, a multiple of `groups`.

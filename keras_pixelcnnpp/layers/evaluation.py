@@ -144,9 +144,8 @@ class HorizontalEvaluation(Evaluation):
     The cache maps the path of each convolution to a dict:
 
     - Shifted convolutions: `"row"` is one row of inputs `(columns, batch * candidates, channels)`,
-      of the current row left of the current column, and of the row above elsewhere. Each input
-      is thus read once, just before it is overwritten. `"left"` and `"above_left"` are the inputs
-      at these neighbors.
+      of the current row left of the current column, and of the row above elsewhere. `"left"` and
+      `"above_left"` are the inputs at these neighbors.
     - Masked convolutions, whose window extends to the right: `"above"` is the padded rows above
       `(rows, columns, batch * candidates, channels)`, and `"row"` is the current row.
 
@@ -203,8 +202,7 @@ class HorizontalEvaluation(Evaluation):
         arithmetic: FloatArithmetic,
     ) -> Cache:
         """Returns the cache before the first column of a row, with zeros as left neighbors."""
-        # Layers of equal shape share their zeros, which would cost five operations for each layer.
-        started, zeros = dict(cache), {}
+        started, zeros = dict(cache), {}  # layers share zeros: each costs five operations
         for layer, _ in convolutions:
             entry = cache[layer.path]
             if _reaches_right(layer):

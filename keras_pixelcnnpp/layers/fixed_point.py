@@ -85,8 +85,7 @@ class FixedPointArithmetic(FloatArithmetic):
     """Computes layers and nonlinearities in multiples of 1/4096; see `FloatArithmetic`."""
 
     def __init__(self) -> None:
-        # Made here and not in each pass, because torch records the operations of a pass. float32
-        # represents the entries exactly.
+        # Not created in a pass, which torch records. float32 represents the entries exactly.
         self._exponential, self._logistic, self._tanh = (
             ops.convert_to_tensor((table(UNIT) / UNIT).astype("float32"))
             for table in (exponential_table, logistic_table, tanh_table)

@@ -26,16 +26,14 @@ from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
 class SharedDropout(keras.layers.Layer):
     """Elementwise dropout with one mask for all candidate labels of an image.
 
-    Independent masks would add noise between the candidates that is larger than the differences
-    caused by the labels.
+    Independent masks would add noise that hides the differences between the candidates.
 
     Args:
         rate: Float in [0, 1), fraction of elements to set to zero, rounded to a multiple of 1/256.
         seed: Optional integer, random seed.
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Input shape: `(batch, candidates, ...)`, floats.
-    Output shape: Same as the input shape.
+    Input and output shape: `(batch, candidates, ...)`, floats.
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
@@ -87,8 +85,7 @@ class GatedResidualBlock(keras.layers.Layer):
         filters: Integer, number of channels of input and output.
         shift: `"down"` or `"down_right"`, the kind of shifted convolution.
         dropout_rate: Float in [0, 1).
-        conditioning: Names of conditioning strategies, joined by `+`, or `"none"`. The block
-            applies the strategies whose place is `hidden` or `gate`.
+        conditioning: Names of strategies, joined by `+`. Those in a block are applied.
         num_classes: Integer, number of classes, or 0 for an unconditional block.
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -101,8 +98,7 @@ class GatedResidualBlock(keras.layers.Layer):
         training: Boolean, whether dropout is active.
 
     Returns:
-        Features with the shape of `x`. If the block uses the label, they have one candidate for
-        each column of `labels`.
+        Features with the shape of `x`, and with the candidates of `labels` if they are used.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -187,9 +183,8 @@ class GatedResidualBlock(keras.layers.Layer):
 class ResidualStack(keras.layers.Layer):
     """U-shaped stack of gated residual blocks over several resolutions.
 
-    Each resolution has `num_blocks` blocks on the way down. On the way up, the lowest resolution
-    has the same number of blocks and the others have one more. Each block on the way up has a
-    shortcut from the corresponding features on the way down.
+    On the way down, each resolution has `num_blocks` blocks. On the way up, resolutions except the
+    lowest have one more, and each block has a shortcut from the features on the way down.
 
     Args:
         filters: Sequence of integers, channels at each resolution, highest resolution first.
@@ -208,8 +203,7 @@ class ResidualStack(keras.layers.Layer):
         labels, evaluation, training: See `GatedResidualBlock`.
 
     Returns:
-        Dict from the name of each block to its output, in the order of evaluation. The last output
-        is the result of the stack.
+        Ordered dict from the name of each block to its output. The last is the stack's result.
 
     Reference:
         Salimans et al. 2017, PixelCNN++, figure 2.

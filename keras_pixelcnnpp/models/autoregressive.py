@@ -77,9 +77,7 @@ class AutoregressiveModel(ImageModel):
     presets = _Presets()
     _title: str | None = None  # name in reports
     _default_conditioning = "bias"
-    # Whether a categorical head models the dependence of the sub-pixels of a pixel by tables, as it
-    # must if the network computes them all at once.
-    _head_has_tables = True
+    _head_has_tables = True  # see `CategoricalHead`
     train_step: Callable  # Keras's methods, which are replaced to be compiled again
     test_step: Callable
     _lowest_label = -1
@@ -475,8 +473,8 @@ class AutoregressiveModel(ImageModel):
 
         Args:
             images: uint8 array `(N, height, width, channels)`.
-            labels: Int array `(N,)`, or class names. -1 gives log p(x), the logarithm of the mean
-                of p(x | y) over the classes. `None` for an unconditional model.
+            labels: Int array `(N,)`, or class names. -1 gives log p(x), where p(x) is the mean of
+                p(x | y) over the classes. `None` for an unconditional model.
             batch_size: Integer, number of images per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
 

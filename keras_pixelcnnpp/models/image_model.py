@@ -200,9 +200,7 @@ class ImageModel(keras.Model):
             ValueError: If labels are missing, not integers, or several for each image.
         """
         if y is None:
-            raise UserError(
-                f"A model with {self.num_classes} classes needs labels. Received: y=None"
-            )
+            raise UserError(f"A model of {self.num_classes} classes needs labels. Received: y=None")
         require_one_label(y.shape)
         dtype = keras.backend.standardize_dtype(y.dtype)
         if not keras.backend.is_int_dtype(dtype):
@@ -252,9 +250,7 @@ class ImageModel(keras.Model):
             return x
         images = checked_images(_to_numpy(x), self.image_shape, self.num_levels)
         if not len(images):
-            raise UserError(
-                f"`{name}` needs one or more images. Received: x.shape={tuple(x.shape)}"
-            )
+            raise UserError(f"`{name}` needs images. Received: x.shape={tuple(x.shape)}")
         return images
 
     @contextmanager

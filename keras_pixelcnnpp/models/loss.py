@@ -143,9 +143,8 @@ def choose_candidates(
 class MeanOverBatch(keras.losses.Loss):
     """Averages losses `y_pred`, which are already computed for each image.
 
-    Weighted losses are divided by the number of images, not by the sum of the weights. Under
-    `tf.distribute`, the gradients of the replicas are summed, so `keras.losses.Loss`, unlike
-    `ops.mean`, also divides by the number of replicas.
+    Weighted losses are divided by the number of images, not by the sum of the weights. Unlike
+    `ops.mean`, it also divides by the number of replicas, whose gradients `tf.distribute` adds.
     """
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:

@@ -80,17 +80,10 @@ def score(
 ) -> np.ndarray:
     """Returns log-likelihoods of images, rows or pixels under their labels, float32, nats.
 
-    The model keeps the compiled scorers. `batch_size` and the number of candidates at once are
-    reduced to bound the memory.
-
-    Args:
-        model: An `AutoregressiveModel`.
-        images: uint8 array `(N, height, width, channels)`.
-        labels: int32 array `(N,)` or `(N, K)`, or `None` for an unconditional model.
-        batch_size: Integer, largest number of images per batch.
-        verbose: 0, 1 (progress bar) or `"auto"`.
-        per: `"image"` for a result `(N, K)`, `"row"` for `(N, K, height)`, or `"pixel"` for
-            `(N, K, height, width)`.
+    `images` are uint8 `(N, height, width, channels)`, and `labels` int32 `(N,)` or `(N, K)`, or
+    `None` for an unconditional model. The result is `(N, K)` for `per="image"`, `(N, K, height)`
+    for `"row"`, and `(N, K, height, width)` for `"pixel"`. Batches and candidates at once are
+    reduced to bound the memory. The model keeps the compiled scorers.
     """
     candidates = np.shape(labels)[1:] if model.num_classes else ()
     if len(images) == 0:

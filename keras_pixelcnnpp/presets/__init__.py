@@ -28,8 +28,8 @@ def preset_names() -> list[str]:
 def likelihood_epochs(training: dict, epochs: int) -> int:
     """Returns how many of `epochs` epochs train on the likelihood alone.
 
-    It is the same fraction as in the training options of a preset. If these have no `epochs`, it is
-    their `likelihood_epochs`.
+    It is the same fraction as in `training`, the options of a preset, or without `epochs` there,
+    the same number.
     """
     first, of = training.get("likelihood_epochs", 0), training.get("epochs", epochs)
     require_integer("likelihood_epochs", first, low=0)
@@ -49,10 +49,8 @@ class Preset:
             `"hf://USER/NAME"`, a repository of the Hugging Face Hub.
 
     Attributes:
-        model_class: Class of the model, registered with Keras, or `None` if it is unknown.
-        arguments: Dict of the constructor arguments of the model.
-        metadata: Dict, the content of `metadata.json`.
-        training: Dict of the training options in `metadata`.
+        model_class, arguments: Class of the model, `None` if unknown, and its arguments, a dict.
+        metadata, training: Dicts, the content of `metadata.json` and its training options.
         has_weights: Boolean, whether the preset has weights.
 
     Raises:
@@ -175,11 +173,9 @@ class Preset:
 def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
     """Copies the weights of a model into another model with the same layers.
 
-    If the numbers of classes differ, weights with another shape keep their values, at least for the
-    labels.
-
     Returns:
-        The paths of the weights of `target` that were not, or only partly, copied.
+        The paths of the weights of `target` that were not, or only partly, copied: those of the
+        labels, if the numbers of classes differ.
     """
 
     def by_path(model: keras.Model) -> dict[str, keras.Variable]:

@@ -7,9 +7,8 @@ from keras import ops
 from keras_pixelcnnpp.backend import Tensor, Tensors
 from keras_pixelcnnpp.distributions.heads import Head, first_level_above
 
-# With more levels, a level is sampled as two digits. This evaluates each mixture component about
-# 2 * sqrt(num_levels) times instead of num_levels times, which for 256 levels and ten classes would
-# take longer than the network.
+# More levels are sampled as two digits, with about 2 * sqrt(num_levels) instead of num_levels
+# evaluations of each component, which for 256 levels of ten classes take longer than the network.
 MAX_LEVELS_AT_ONCE = 32
 
 
@@ -36,9 +35,8 @@ def sample_guided(
         p(l | y)^(1 + w) q(l)^(-w)  with  q(l) = sum_k softmax(b r)_k p(l | k)
 
     for the class y, the `guidance` w, the `guidance_logit_scale` b, and the log-likelihood r_k of
-    all earlier sub-pixels under class k. With b = 1, q is the conditional distribution of the
-    model's p(x). With more than `MAX_LEVELS_AT_ONCE` levels, l is instead each of two digits of a
-    level in turn.
+    all earlier sub-pixels under class k. With b = 1, q is that of the model's p(x). With more than
+    `MAX_LEVELS_AT_ONCE` levels, l is instead each of two digits of a level in turn.
 
     Args:
         head: The distribution of a pixel.

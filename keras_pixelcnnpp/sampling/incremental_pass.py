@@ -156,10 +156,7 @@ class IncrementalPass:
     def _start_row(
         self, running: int, row: Tensor, state: State, steps: "Steps"
     ) -> tuple[State, Nest, State]:
-        """Evaluates the vertical stack at a row.
-
-        Returns the new state, the vertical features and the state before the first column.
-        """
+        """Evaluates the vertical stack. Returns the state, the features and the columns' state."""
         labels = steps.given["labels"]
         position = (row // self.period, None)
         evaluation = VerticalEvaluation(state["vertical"], running, position, self.arithmetic)
