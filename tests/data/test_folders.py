@@ -118,7 +118,7 @@ def test_bad_files_can_be_skipped(corrupted):
     assert train.paths == tuple(f"train/{index:03d}.png" for index in (0, 1, *range(15, 20)))
     assert train.labels.tolist() == [0, 1, 1, 0, 1, 0, 1]
     assert train.images[:, 3, 3, 0].tolist() == [0, 1, *range(15, 20)]
-    assert "left out, 14: " in whole.notes[0]
+    assert "Skipped 14 files that cannot be read: " in whole.notes[0]
 
 
 def test_a_class_of_bad_images_is_not_skipped(tmp_path):

@@ -264,7 +264,7 @@ def test_arrays_to_be_measured_only(tmp_path):
 )
 def test_other_numbers_are_refused_with_code_that_works(tmp_path, given, expected):
     x_train = given.reshape(1, 4, 4, 1).repeat(20, axis=0)
-    with pytest.raises(UserError, match=r"x_train must be uint8\. Received: .* by") as caught:
+    with pytest.raises(UserError, match=r"x_train must be uint8\. Received: .* with ") as caught:
         load_dataset(write_npz(tmp_path, x_train=x_train))
     code = str(caught.value).split("to uint8 with ")[1]
     converted = eval(code, {"x_train": x_train})

@@ -19,7 +19,7 @@ def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resiz
     how = {"image_size": 4, "channels": channels, "resize": resize, "skip_corrupted": True}
     options = BaselineOptions(data=str(folder), run="run", **how)
     dataset, config = load_training_data(options)
-    assert "left out, 2" in capsys.readouterr().out
+    assert "Skipped 2 files" in capsys.readouterr().out
     write_json(tmp_path / "config.json", {"data": config})
     again = RunFolder(tmp_path).load_data()
     assert "changed" not in capsys.readouterr().out
