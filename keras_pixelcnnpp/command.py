@@ -1,5 +1,7 @@
-"""What the commands have in common. Nothing here, nor in a file `commands.py`, imports Keras."""
+"""Helpers that all commands share. Neither this file nor any `commands.py` imports Keras."""
 
+import functools
+import inspect
 import logging
 import os
 import re
@@ -15,62 +17,79 @@ import typer
 
 from keras_pixelcnnpp.errors import UserError
 
-# What TensorFlow's libraries log while they are loaded, before they read TF_CPP_MIN_LOG_LEVEL.
+# Lines that TensorFlow's libraries log on import, before they read TF_CPP_MIN_LOG_LEVEL.
 _GREETING = re.compile(
     rb"I\d{4} \d\d:\d\d:\d|WARNING: All log messages before absl::InitializeLog\(\)"
 )
 
 Temperature = Annotated[
-    float, typer.Option(help="Above 0. Below 1, images are more typical and less diverse.")
+    float,
+    typer.Option(
+        help="Sampling temperature; values below 1 give more typical, less diverse images."
+    ),
 ]
 Guidance = Annotated[
     float,
-    typer.Option(help="Above 0, images are more typical of their class and less diverse."),
+    typer.Option(help="Guidance strength; higher values give images more typical of their class."),
 ]
 
 
 class Commands(typer.Typer):
-    """A group of commands, each of which shows examples at the end of its help."""
+    """A group of commands whose help texts end with examples."""
 
     def __init__(self, **options: Any):
-        # In the frames of rich's markup, long names of options would be cut.
+        # The framed help of rich truncates long option names.
         super().__init__(no_args_is_help=True, rich_markup_mode=None, **options)
 
     def command(self, name: str | None = None, *examples: str, **options: Any) -> Callable:
-        """A decorator: the function is the command `name`, by default of its own name."""
+        """Returns a decorator that registers a function as a command with examples in its help."""
         return super().command(name, epilog=epilog(*examples), **options)
 
 
+def with_options(declaration: type) -> Callable:
+    """Returns a decorator that gives a command the fields of a dataclass as its options."""
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def command(**values: Any) -> None:
+            return function(declaration(**values))
+
+        command.__signature__ = inspect.signature(declaration)
+        return command
+
+    return decorate
+
+
 def epilog(*examples: str) -> str:
-    """The end of a command's help."""
+    """Formats the examples at the end of a command's help."""
     lines = [f"  pixelcnnpp {example}" for example in examples]
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *lines])
 
 
 def output(text: str, folder: bool = False) -> Any:
-    """An option of where to write: what is no such place is refused before the work, not after."""
+    """Declares an option for an output path, which is checked before the command does its work."""
     kinds: dict[str, Any] = {"file_okay": not folder, "dir_okay": folder}
     return typer.Option(help=text, callback=in_a_folder, **kinds)
 
 
 def in_a_folder(path: Path | None) -> Path | None:
-    """The path, if its parent is there: it isn't made, since its name may be mistyped."""
+    """Returns `path` if its parent folder exists. The folder is not created: it may be a typo."""
     if path is not None and not (folder := path.absolute().parent).is_dir():
-        raise UserError(f"There is no folder {folder} to write {path.name} to: make it first")
+        raise UserError(f"Cannot write {path.name}: the folder {folder} does not exist")
     return path
 
 
 @contextmanager
 def library() -> Iterator[None]:
-    """Within, a command imports what it needs of the library, which takes seconds.
+    """Context in which a command imports modules of the library, which takes seconds.
 
     Raises:
-        UserError: If a package is missing, or Keras's backend.
+        UserError: If a package or Keras's backend is not installed.
     """
     package = sys.modules[__package__]
     try:
         with _without_greeting():
-            if not hasattr(package, "__version__"):  # `pixelcnnpp.py` has not run it
+            if not hasattr(package, "__version__"):  # registered but not run, see `pixelcnnpp.py`
                 package.__spec__.loader.exec_module(package)
             yield
     except ImportError as error:
@@ -82,7 +101,7 @@ def library() -> Iterator[None]:
 
 @contextmanager
 def _without_greeting() -> Iterator[None]:
-    """Keeps back what is written to stderr, to write it later without TensorFlow's greeting."""
+    """Holds back stderr, and writes it afterwards without TensorFlow's log lines."""
     with tempfile.TemporaryFile() as kept:
         sys.stderr.flush()
         stderr = os.dup(2)
@@ -98,21 +117,21 @@ def _without_greeting() -> Iterator[None]:
 
 
 def prepare_process() -> None:
-    """Settings that a command makes, but importing the package doesn't."""
+    """Changes settings of the process that importing the package leaves alone."""
     from keras_pixelcnnpp.backend import keep_freed_memory
 
     keep_freed_memory()
-    # TensorFlow and JAX would claim a GPU's whole memory at once, whether they need it or not.
-    # They read this when they first compute.
+    # By default, TensorFlow and JAX reserve all GPU memory. They read these variables when they
+    # first compute.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     logging.getLogger("tensorflow").addFilter(_is_other_advice)
-    # matplotlib shows boxes for the letters of a class name that its font lacks.
+    # matplotlib warns about letters of class names that its font lacks, and shows boxes instead.
     warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 
 def _is_other_advice(record: logging.LogRecord) -> bool:
-    # TensorFlow counts Keras's step of training and that of validation as one function, and
-    # advises against tracing it for the fifth time.
+    # TensorFlow counts Keras's training step and validation step as one function, and warns when
+    # they have been traced five times together.
     advice = r"TensorFlowTrainer\..* triggered tf\.function retracing"
     return re.search(advice, record.getMessage()) is None

@@ -1,4 +1,4 @@
-"""Image files compressed by a model into one file, and that file back into images."""
+"""`compress` and `decompress`: lossless compression of image files with a model."""
 
 import os
 import shlex
@@ -17,15 +17,18 @@ from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.savedmodel.large_sets import images_below
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-# Modes whose pixels come back as they are, in gray or RGB.
+# Modes of Pillow that convert to gray or RGB without loss.
 _PLAIN_MODES = ("1", "L", "P", "RGB")
 
 
 def compress_files(given: dict, sources: list[Path], output: Path, resize: str | None) -> None:
-    """Writes the images of some files, and of all below folders, into one.
+    """Compresses image files, and those below folders, into one file.
 
-    `given` names the model, as arguments of `TrainedModel.named`. Without `resize`, images that
-    would not come back as they are are refused.
+    Args:
+        given: The model, as arguments of `TrainedModel.named`.
+        sources: Image files and folders.
+        output: The file to write.
+        resize: How to convert images of another size or color mode, or `None` to raise an error.
     """
     model = TrainedModel.named(**given).model
     check_channels(model.image_shape)
@@ -43,51 +46,58 @@ def compress_files(given: dict, sources: list[Path], output: Path, resize: str |
     words = shlex.join(["pixelcnnpp", "decompress", str(output), f"--{option}", str(value)])
     print(
         f"Wrote {counted(len(files))} to {output}: {counted(size, 'byte')}, {bits}. "
-        f"Back: {words} --output FOLDER"
+        f"To decompress: {words} --output FOLDER"
     )
 
 
 def _names(files: list[Path]) -> list[str]:
-    """Each file's path below the folder that holds all of them, as that of a PNG file."""
-    # Without `..`, which would lead out of the folder they come back to; a link keeps its name.
+    """Returns PNG file names for the files, relative to the folder that contains all of them."""
+    # Resolved folders have no `..`, which would lead out of the output folder. Links keep names.
     paths = [file.parent.resolve() / file.name for file in files]
     parent = os.path.commonpath([path.parent for path in paths])
     names = [path.relative_to(parent).as_posix() for path in paths]
     names = [name if name.lower().endswith(".png") else f"{name}.png" for name in names]
     known = {}
     for file, name in zip(files, names, strict=True):
-        # Some disks take `a` for `A`.
+        # Some file systems ignore case.
         if known.setdefault(name.casefold(), file) is not file:
-            raise UserError(f"{known[name.casefold()]} and {file} would come back as one file")
+            raise UserError(
+                f"{known[name.casefold()]} and {file} would be decompressed to the same file"
+            )
     return names
 
 
 def _read(file: Path, model: AutoregressiveModel, resize: str | None) -> np.ndarray:
-    """A file's image, uint8 of the model's shape; refuses one of other size or color."""
+    """Reads an image, uint8 of the model's shape; without `resize`, nothing may be lost."""
     found = read_image(file, model.image_shape, resize or "center_crop")
     if resize is not None:
         return found
     with Image.open(file) as image:
         is_plain = image.mode in _PLAIN_MODES and not image.has_transparency_data
-        # 16 bits of a color, or several frames, are not in the mode.
+        # The mode does not show 16-bit colors and multiple frames.
         is_plain &= ";16" not in str(image.tile) and getattr(image, "n_frames", 1) == 1
     original = np.asarray(open_image(file, 3))
     if not (is_plain and np.array_equal(np.broadcast_to(found, (*found.shape[:2], 3)), original)):
         height, width, channels = model.image_shape
         raise UserError(
-            f"{file} would not come back as it is. Expected {height}×{width} pixels, "
-            f"{'gray' if channels == 1 else 'RGB'}. To let it be changed, add --resize center_crop "
-            "or --resize stretch"
+            f"{file} cannot be compressed without loss. Expected {height}×{width} pixels, "
+            f"{'gray' if channels == 1 else 'RGB'}. To convert it, add --resize center_crop or "
+            "--resize stretch"
         )
     return found
 
 
 def decompress_file(given: dict, file: Path, output: Path) -> None:
-    """Writes the images that `compress_files` put into a file, as PNG files of their names.
+    """Decompresses a file of `compress_files` into PNG files, and replaces existing files.
 
-    `given` names the model, as arguments of `TrainedModel.named`. Nothing is written if the file is
-    damaged or of another model, or a name in it is none that `compress_files` gives. Files of the
-    same names are replaced.
+    Args:
+        given: The model, as arguments of `TrainedModel.named`.
+        file: The compressed file.
+        output: The folder to write to.
+
+    Raises:
+        UserError: If the file is damaged, has invalid names, or was compressed with another model.
+            Nothing is written.
     """
     model = TrainedModel.named(**given).model
     try:
@@ -101,19 +111,22 @@ def decompress_file(given: dict, file: Path, output: Path) -> None:
 
 
 def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Where names from a file that anybody may have written lead to."""
+    """Returns the paths of files in a folder, after checking their names, which are untrusted."""
     paths = [folder / name for name in names]
     for name, path in zip(names, paths, strict=True):
         parts = PurePosixPath(name).parts
         good = "/".join(parts) == name and ".." not in parts and name.lower().endswith(".png")
         try:
-            # Of a link in the folder, or another system's kind of path, too.
+            # Links in the folder and paths of other systems may lead out of it, too.
             good = good and path.resolve().is_relative_to(folder.resolve())
-        # Links in a circle, a null byte, a text that no disk can name.
+        # Circular links, null bytes and names that the file system rejects.
         except (OSError, RuntimeError, ValueError):
             good = False
         if not good:
-            raise UserError(f"{name!r:.200} is no name that `compress` gives to a file")
+            raise UserError(
+                "Invalid file name. Expected the relative path of a PNG file, as `compress` stores "
+                f"it. Received: {name!r:.200}"
+            )
     if len({name.casefold() for name in names}) < len(names):
-        raise UserError("Two of the images have the same name")
+        raise UserError("Two of the compressed images have the same file name")
     return paths

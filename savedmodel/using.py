@@ -1,4 +1,4 @@
-"""A trained model at work, as the commands ask: images sampled, completed, classified, scored."""
+"""Runs the commands that sample, complete, classify, score and export with a trained model."""
 
 import secrets
 import shlex
@@ -28,7 +28,7 @@ from keras_pixelcnnpp.savedmodel.large_sets import (
 )
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-UNKNOWN = 200  # the gray of what is not known
+UNKNOWN = 200  # gray value of unknown pixels
 
 
 def sample_grid(
@@ -39,16 +39,17 @@ def sample_grid(
     seed: int | None,
     how: dict,
 ) -> None:
-    """Writes `count` images of each class, by name or number, as rows of a PNG file or an array.
+    """Samples `count` images of each class, and writes them as a grid (.png) or an array (.npy).
 
-    `given` is of `chosen_model`, here and below; `how` has the temperature and the guidance.
+    `given` is the result of `chosen_model`, here and below. `how` has further arguments of
+    `sample`: the temperature and the guidance.
     """
     model = TrainedModel.named(**given).model
     as_array = output.suffix.lower() == ".npy"
     if model.image_shape[2] not in (1, 3) and not as_array:
         raise UserError(
-            f"A PNG file can't hold images of {model.image_shape[2]} channels. Expected an "
-            f"--output such as samples.npy. Received: {output}"
+            f"Images with {model.image_shape[2]} channels cannot be written as PNG. Expected a "
+            f".npy file as --output. Received: {output}"
         )
     chosen = sorted({class_label(model.class_names, name) for name in classes or ()})
     seed = _said(seed)
@@ -73,20 +74,20 @@ def sample_folder(
     workers: int,
     resume: bool,
 ) -> None:
-    """Writes `count` images of each class, by name or number, as PNG files into a folder."""
+    """Samples `count` images of each class, and writes them to a folder as PNG files."""
     trained = TrainedModel.named(**given)
     names = trained.model.class_names if trained.model.num_classes else ("any",)
     chosen = dict.fromkeys(class_label(names, name) for name in classes or names)
     labels = np.repeat(list(chosen), count)
     seed = _said(sampling_seed(output) if seed is None and resume else seed)
     sampled = sample_many(trained, labels, output, seed, how, resume, workers)
-    kept = f", and kept {len(labels) - sampled} that were there" if sampled < len(labels) else ""
+    kept = f" and kept {len(labels) - sampled} existing ones" if sampled < len(labels) else ""
     print(f"Wrote {counted(sampled)} to {output}{kept}")
 
 
 def _said(seed: int | None) -> int:
     seed = secrets.randbelow(2**31) if seed is None else seed
-    print(f"Sampling with --seed {seed}. The first step takes longest.")
+    print(f"Sampling with --seed {seed}. The first step compiles the sampler.")
     return seed
 
 
@@ -101,7 +102,7 @@ def complete_file(
     seed: int | None,
     how: dict,
 ) -> None:
-    """Writes an image and completions of its known part side by side into one PNG file."""
+    """Completes the known part of an image `count` times, and writes a PNG file with all images."""
     trained = TrainedModel.named(**given)
     model, label = trained.model, None
     image = read_image(file, model.image_shape, **trained.reading)
@@ -126,12 +127,15 @@ def complete_file(
 
 
 def read_mask(file: Path, image: Path, size: tuple[int, int], reading: dict) -> np.ndarray:
-    """The known pixels, boolean `size`, of an image whose unknown pixels are white in a file.
+    """Reads which pixels of an image are known from a mask file, in which unknown ones are white.
 
-    It is cropped and scaled as the image is.
+    The mask is cropped and scaled like the image.
+
+    Returns:
+        True for known pixels, bool `size`.
 
     Raises:
-        UserError: If the two files are not of the same size.
+        UserError: If the two files differ in size.
     """
     sizes = [open_image(path, 1).size for path in (file, image)]
     if sizes[0] != sizes[1]:
@@ -144,9 +148,9 @@ def read_mask(file: Path, image: Path, size: tuple[int, int], reading: dict) -> 
 
 
 def classify_files(given: dict, files: list[Path], csv: Path | None) -> None:
-    """Prints a table of the files' classes, and a line for each that is bad: the command fails.
+    """Classifies image files, and prints a table, and the accuracy if folders give labels.
 
-    With labels that the folders give, the last line is the accuracy.
+    For files that cannot be read, an error is printed, and the command ends with status 2.
     """
     trained = TrainedModel.named(**given)
     model = trained.model
@@ -160,7 +164,7 @@ def classify_files(given: dict, files: list[Path], csv: Path | None) -> None:
             print(f"pixelcnnpp: error: {error}", file=sys.stderr)
             bad += 1
     if not images:
-        raise UserError("None of the files can be classified.")
+        raise UserError("None of the files could be read.")
     with graphs_as_traced():
         result, labels = trained.classify(np.stack(images)), np.array(labels)
     known = labels >= 0
@@ -183,13 +187,13 @@ def classify_files(given: dict, files: list[Path], csv: Path | None) -> None:
         print(f"Wrote {csv}")
     if known.any():
         accuracy = np.mean((result["class_id"] == labels)[known])
-        print(f"Accuracy: {accuracy:.1%} of {counted(known.sum())} in folders named as a class")
+        print(f"Accuracy: {accuracy:.1%} on {counted(known.sum())} in folders named after classes")
     if bad:
         raise typer.Exit(2)
 
 
 def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
-    """Each file, and those below each folder, with the label that the innermost folder gives."""
+    """Yields each image file with the label that its innermost class folder gives, or -1."""
     for path in given:
         if not path.is_dir():
             yield path, -1
@@ -200,7 +204,7 @@ def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[
 
 
 def score_files(given: dict, data: Path, output: Path, resume: bool, workers: int) -> None:
-    """Scores all image files below a folder, and prints the mean."""
+    """Scores all image files below a folder, and prints their mean bits/dim."""
     trained = TrainedModel.named(**given)
     bits = score_folder(trained, data, output, resume, workers)
     good = np.isfinite(bits)
@@ -210,7 +214,7 @@ def score_files(given: dict, data: Path, output: Path, resume: bool, workers: in
 
 
 def export_run(run: Path, version: int) -> None:
-    """Exports the model of a run into its folder `savedmodel`."""
+    """Exports the model of a run to its folder `savedmodel`."""
     folder = RunFolder(run)
     config = folder.read_config()
     source = folder.require_model("pixelcnnpp")

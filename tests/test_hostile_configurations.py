@@ -148,5 +148,5 @@ def test_hostile_checkpoint(tmp_path):
             path.write_bytes(content)
         else:
             np.savez(path, model_00000=np.array([{}] if name == "pickle" else [1.0]))
-        with pytest.raises(UserError, match=r"another model|is intact"):
+        with pytest.raises(UserError, match=r"another model|are damaged"):
             Checkpoints(folder).restore(model)

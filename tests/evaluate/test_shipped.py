@@ -37,7 +37,7 @@ def test_a_preset_is_measured_as_a_run(pixelcnnpp, preset, trained, tmp_path, mo
     assert "index.html" in done(pixelcnnpp("evaluate", "report", "--run", run.path))
     tiny.tiny_model(class_names=tiny.NAMES).save_to_preset(tmp_path / "tiny")
     command = ("evaluate", "ood", "--preset", tmp_path / "tiny", "--data", data)
-    one_line(pixelcnnpp(*command), "runs/tiny holds another run", "--output")
+    one_line(pixelcnnpp(*command), "runs/tiny contains another run", "--output")
 
 
 def test_all(pixelcnnpp, preset, tmp_path):

@@ -79,7 +79,7 @@ class TestScore:
             if row["error"]:
                 assert BAD[row["path"]] in row["error"]
                 assert (row["predicted"], row["predicted_name"], row["p_0"]) == ("-1", "", "")
-        one_line(pixelcnnpp(*command), "scores.csv is there already", "--resume")
+        one_line(pixelcnnpp(*command), "scores.csv exists", "--resume")
 
     def test_goes_on_wherever_it_was_broken_off(self, model, data, tmp_path):
         try:  # a name that is no text, has line breaks and quotes
@@ -97,7 +97,7 @@ class TestScore:
 
     def test_refuses(self, model, data, tmp_path):
         output = tmp_path / "scores.csv"
-        with pytest.raises(UserError, match="No such folder"):
+        with pytest.raises(UserError, match="does not exist"):
             score_folder(model, tmp_path / "none", output)
         (tmp_path / "empty").mkdir()
         with pytest.raises(UserError, match="no image file"):
@@ -110,7 +110,7 @@ class TestScore:
         output.unlink()
         score_folder(model, data, output)
         output.write_text(re.sub(r"(00.png,\d,\w+),[\d.]+", r"\1,1.5", output.read_text()))
-        with pytest.raises(UserError, match="scores by another model"):
+        with pytest.raises(UserError, match="scores of another model"):
             score_folder(model, data, output, resume=True)
 
 
@@ -156,7 +156,7 @@ class TestSample:
             (model, {"how": {"guidance": 1.0}}, "guidance"),
             (other, {}, "model"),
         ):
-            with pytest.raises(UserError, match=f"samples of another {name}: choose"):
+            with pytest.raises(UserError, match=f"samples with another {name}. Choose"):
                 sample_many(one, labels, tmp_path, resume=True, **options)
 
 
@@ -236,5 +236,6 @@ class TestRay:
         monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
         command = ("sample", "--model", model.source, "--label", 0, "--output", tmp_path / "no")
         one_line(
-            pixelcnnpp(*command, "--workers", 2), "No Ray cluster can be reached at 127.0.0.1:9"
+            pixelcnnpp(*command, "--workers", 2),
+            "RAY_ADDRESS=127.0.0.1:9 cannot be reached",
         )

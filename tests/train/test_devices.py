@@ -160,7 +160,7 @@ def test_two_processes_give_the_result_of_one(tmp_path):
     processes[1].send_signal(signal.SIGTERM)
     end(tmp_path, "two", processes, 128 + signal.SIGTERM)
     first, second = end(tmp_path, "two", train(tmp_path, "two", 2, "--resume"))
-    assert "Continues after" in first
+    assert "Continuing after" in first
     assert "2 devices" in first
     assert "bits_per_dim" not in second
 

@@ -238,7 +238,7 @@ def test_what_was_trained_for_longer_is_not_resumed_for_less(tmp_path):
     (checkpoints / "epoch-0004-step-00001.npz").touch()
     before = run.config_json.read_bytes()
     for epochs in (3, 4):
-        message = rf"for 4 epochs and 1 step. Expected at least as many.*epochs={epochs}"
+        message = rf"for 4 epochs and 1 step. Expected at least that number.*epochs={epochs}"
         with pytest.raises(UserError, match=message):
             train(tmp_path, {"epochs": epochs}, resume=True)
     assert run.config_json.read_bytes() == before
