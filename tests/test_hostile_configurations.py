@@ -1,4 +1,4 @@
-"""Whatever config.json, a preset or a checkpoint holds: data, or one line that names the file."""
+"""Any config.json, preset or checkpoint gives data or a one-line error with the file name."""
 
 import hashlib
 import json

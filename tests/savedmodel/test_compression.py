@@ -22,12 +22,12 @@ def run(trained, tmp_path_factory):
 
 @pytest.fixture
 def files(tmp_path):
-    """Gray images of five levels, by the names that they come back with."""
+    """Gray images of five levels, by the names of the decompressed files."""
     names = ("a.png", "sub, more/a.png", "sub, more/b.PNG", "c.jpg", "d.png")
     folder = tmp_path / "images"
     (folder / "sub, more").mkdir(parents=True)
     for name, levels in zip(names, tiny.tiny_split(len(names)).images, strict=True):
-        array = np.full((4, 4), 128, "uint8")  # as JPEG keeps it
+        array = np.full((4, 4), 128, "uint8")  # JPEG is lossless for it
         if name != "c.jpg":
             array = levels[..., 0]
         Image.fromarray(array).save(folder / name)
@@ -42,7 +42,7 @@ def pixels(file):
 
 
 def test_there_and_back(pixelcnnpp, run, files, tmp_path, monkeypatch):
-    """Images of two folders, below one; into a folder that holds files, none is written."""
+    """Images of two subfolders come back, and a folder with files is not overwritten."""
     output, folder = tmp_path / "images.pxc", tmp_path / "back"
     monkeypatch.chdir(files[1].parent)
     given = ("../a.png", ".", "../c.jpg", "../d.png")

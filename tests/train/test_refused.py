@@ -1,4 +1,4 @@
-"""What the training commands refuse, each in one line that names it."""
+"""Errors of the training commands, each in one line that names the option."""
 
 import sys
 from types import SimpleNamespace
