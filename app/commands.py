@@ -7,7 +7,7 @@ import typer
 
 from keras_pixelcnnpp.command import Commands, library
 from keras_pixelcnnpp.errors import not_installed
-from keras_pixelcnnpp.savedmodel.commands import ModelFile, Preset, Run, chosen_model
+from keras_pixelcnnpp.savedmodel.commands import ModelFile, ModelOptions, Preset, Run
 
 DEFAULT_PRESET = "fashion_mnist"
 
@@ -41,7 +41,7 @@ def launch(
         raise not_installed("The page", "gradio")
     if preset is None and run is None and model is None:
         preset = DEFAULT_PRESET
-    given = chosen_model(preset, run, model)
+    given = ModelOptions(preset=preset, run=run, model=model).given
     with library():
         from keras_pixelcnnpp.app.answers import Answers
         from keras_pixelcnnpp.app.page import serve

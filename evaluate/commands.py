@@ -209,7 +209,8 @@ def _folder(options: RunOptions) -> "RunFolder":
     run, preset, data = options.run, options.preset, options.data
     if (run is None) == (preset is None) or (preset is not None and data is None):
         raise UserError(
-            "Missing run or preset. Expected either --run FOLDER, or --preset NAME --data DATA"
+            "Expected either --run FOLDER, or --preset NAME and --data DATA. "
+            f"Received: run={run}, preset={preset}, data={data}"
         )
     if run is not None and options.output is not None:
         raise UserError("--output is for --preset. Files of a run are written to its own folder.")

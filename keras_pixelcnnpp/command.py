@@ -66,7 +66,7 @@ def epilog(*examples: str) -> str:
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *lines])
 
 
-def output(text: str, folder: bool = False) -> Any:
+def output_path(text: str, folder: bool = False) -> Any:
     """Declares an option for an output path, which is checked before the command does its work."""
     kinds: dict[str, Any] = {"file_okay": not folder, "dir_okay": folder}
     return typer.Option(help=text, callback=in_a_folder, **kinds)

@@ -14,6 +14,7 @@ from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted, write_bytes
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.savedmodel.commands import CompressOptions, DecompressOptions
 from keras_pixelcnnpp.savedmodel.large_sets import images_below
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
@@ -21,28 +22,21 @@ from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 _PLAIN_MODES = ("1", "L", "P", "RGB")
 
 
-def compress_files(given: dict, sources: list[Path], output: Path, resize: str | None) -> None:
-    """Compresses image files, and those below folders, into one file.
-
-    Args:
-        given: The model, as arguments of `TrainedModel.named`.
-        sources: Image files and folders.
-        output: The file to write.
-        resize: How to convert images of another size or color mode, or `None` to raise an error.
-    """
-    model = TrainedModel.named(**given).model
+def compress_files(options: CompressOptions) -> None:
+    """Compresses image files, and those below folders, into one file."""
+    model, output = TrainedModel.named(**options.given).model, options.output
     check_channels(model.image_shape)
     files = [
         file
-        for path in sources
+        for path in options.images
         for file in (map(path.joinpath, images_below(path)) if path.is_dir() else [path])
     ]
-    images = np.stack([_read(file, model, resize) for file in files])
+    images = np.stack([_read(file, model, options.resize) for file in files])
     compressed = compress_images(model, images, None, _names(files))
     write_bytes(output, compressed.data)
     size = len(compressed.data)
     bits = f"{8 * size / images.size:.3f} {bits_unit(model.num_levels)}"
-    ((option, value),) = given.items()
+    ((option, value),) = options.given.items()
     words = shlex.join(["pixelcnnpp", "decompress", str(output), f"--{option}", str(value)])
     print(
         f"Wrote {counted(len(files))} to {output}: {counted(size, 'byte')}, {bits}. "
@@ -87,23 +81,18 @@ def _read(file: Path, model: AutoregressiveModel, resize: str | None) -> np.ndar
     return found
 
 
-def decompress_file(given: dict, file: Path, output: Path) -> None:
+def decompress_file(options: DecompressOptions) -> None:
     """Decompresses a file of `compress_files` into PNG files, and replaces existing files.
-
-    Args:
-        given: The model, as arguments of `TrainedModel.named`.
-        file: The compressed file.
-        output: The folder to write to.
 
     Raises:
         UserError: If the file is damaged, has invalid names, or was compressed with another model.
             Nothing is written.
     """
-    model = TrainedModel.named(**given).model
+    model, output = TrainedModel.named(**options.given).model, options.output
     try:
-        images, _, names = decompress_images(model, file.read_bytes())
+        images, _, names = decompress_images(model, options.file.read_bytes())
     except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+        raise UserError(f"{options.file}: {error}") from error
     paths = _paths_inside(output, names or [f"{index:05d}.png" for index in range(len(images))])
     for path, pixels in zip(paths, images, strict=True):
         write_bytes(path, png_bytes(pixels))

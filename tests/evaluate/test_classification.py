@@ -144,7 +144,7 @@ class TestCommand:
         page = (run.reports / "index.html").read_text(encoding="utf-8")
         text = re.sub("<[^>]*>", "", page)
         assert "Part of an image" in text
-        assert "classification --partial --batch-size 32" in text
+        assert "classification --batch-size 32 --partial" in text
 
     def test_without_a_baseline(self, pixelcnnpp, run_without_baseline):
         run = run_without_baseline
@@ -155,7 +155,7 @@ class TestCommand:
         out = done(pixelcnnpp(*command))
         # On the same images.
         words = f"--data {config['data']['source']} --image-size 4 --max-examples 12"
-        assert f"Train it: pixelcnnpp train-baseline {words} --run {run.path}\n" in out
+        assert f"To train it: pixelcnnpp train-baseline {words} --run {run.path}\n" in out
         report = report_of(run)
         assert report["accuracy_difference"] is None
         assert list(report_of(run, "partial")["models"]) == ["pixelcnnpp"]
@@ -196,7 +196,7 @@ class TestCommand:
         command = ("evaluate", "classification", "--run", run.path, "--partial")
         done(pixelcnnpp(*command))
         out = done(pixelcnnpp(*command, "--split", "test"))
-        assert "wrote the predictions only" in out
+        assert "only predictions were written" in out
         files = {path.name for path in run.reports.iterdir()}
         assert files == {"predictions.csv", "predictions_baseline.csv"}
 
