@@ -26,8 +26,7 @@ from keras_pixelcnnpp.run import COMMANDS, RunFolder, data_words, words_of
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
-# Maximum number of points on the curve of --partial. Each costs one pass of the CNN; PixelCNN++
-# needs only a single pass for all of them.
+# Maximum number of points on the curve of --partial, each of which costs one pass of the CNN.
 MAX_PARTS = 16
 # All files of an evaluation except the predictions.
 WRITTEN = (
@@ -164,11 +163,7 @@ def mean_image(images: np.ndarray) -> np.ndarray:
 
 
 def load_classifier(folder: RunFolder, batch_size: int, verbose: int) -> PixelCNNClassifier:
-    """Loads the run's PixelCNN++ as a classifier.
-
-    Raises:
-        UserError: If the run has no such model, or the model is unconditional.
-    """
+    """Loads the run's PixelCNN++ as a classifier; `UserError` if it has none with classes."""
     model = load_trained_model(folder.require_model("pixelcnnpp"))
     if not model.num_classes:
         raise UserError(
@@ -271,10 +266,8 @@ def partial_report(
 ) -> dict:
     """Returns the content of `partial.json`.
 
-    Args:
-        labels: True classes, int `[count]`.
-        rows: Number of visible rows of each part, int `[parts]`; the last one is the height.
-        probabilities: Class probabilities of each model, float `[count, parts, classes]`.
+    `rows` has the number of visible rows of each part, int `[parts]`; the last is the height. The
+    probabilities of each model are float `[count, parts, classes]`.
     """
     models = {}
     for name, given in probabilities.items():

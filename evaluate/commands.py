@@ -228,7 +228,9 @@ def _applicable(folder: "RunFolder") -> dict[str, type[RunOptions]]:
     data = config["data"]
     model = config.get("pixelcnnpp", {}).get("model", {})
     num_classes = model.get("num_classes", len(data["class_names"]))
-    subjects = {"classification": ClassificationOptions} if num_classes else {}
+    subjects: dict[str, type[RunOptions]] = {}
+    if num_classes:
+        subjects["classification"] = ClassificationOptions
     subjects["generation"] = GenerationOptions
     if num_classes > 1:
         subjects["evidence"] = EvidenceOptions
@@ -243,14 +245,9 @@ def _evaluate(folder: "RunFolder", subject: str, options: RunOptions) -> None:
     It also gets `verbose`, 1 for progress bars on a terminal, and `given`, the options that have a
     value, for the report.
     """
-    taken = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in ("run", "preset", "output")
-    }
-    given = {
-        name: value for name, value in taken.items() if value is not None and value is not False
-    }
+    left_out = ("run", "preset", "output")
+    taken = {name: value for name, value in vars(options).items() if name not in left_out}
+    given = {n: value for n, value in taken.items() if value is not None and value is not False}
     with library():
         module = importlib.import_module(f"keras_pixelcnnpp.evaluate.{subject}")
     function = getattr(module, f"evaluate_{subject}")

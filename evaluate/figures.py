@@ -103,17 +103,10 @@ def gallery_png(
 def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str) -> bytes | None:
     """Plots a quantity, such as `"accuracy"`, over the epochs of one or several trainings.
 
-    Solid lines are for validation images and dashed lines for training images. A dotted line marks
-    the epoch in which the cross-entropy joins the likelihood, where the curves jump. The plot is at
-    most three times as high as the later half of the curves.
-
-    Args:
-        histories: Results of `run.read_history`, by the title of the training.
-        quantity: Name of the logs, without `val_`.
-        label: Label of the vertical axis.
-
-    Returns:
-        PNG data, or `None` if no training has the quantity.
+    `histories` has results of `run.read_history` by title. Solid lines are for validation images
+    and dashed lines for training images. A dotted line marks the epoch in which the cross-entropy
+    joins the likelihood, where the curves jump. The plot is at most three times as high as the
+    later half of the curves. Returns PNG data, or `None` if no training has the quantity.
     """
     figure = new_figure(5, 3.4)
     axes = figure.subplots()

@@ -221,9 +221,8 @@ def real_reference_images(
 class Comparison:
     """Compares samples with `reference` images by features of a CNN, for each class and overall.
 
-    The distance between two finite sets is never 0 and depends on their sizes. Therefore, each
-    number is reported together with that of the same number of images of `train`. All sets of
-    samples must have the same labels.
+    The distance between two finite sets is never 0 and depends on their sizes, so each metric is
+    also reported for equally many images of `train`. All sets of samples have the same labels.
     """
 
     def __init__(
@@ -294,12 +293,10 @@ def nearest_training(
 ) -> tuple[dict[str, dict], dict[str, tuple[np.ndarray, np.ndarray]]]:
     """Finds the nearest training images of samples, to detect copies. All images are uint8.
 
-    Distances are measured between `"pixels"`, as the root mean square error in [0, 1], and, with a
-    CNN, between `"features"`, which find shifted copies.
-
-    Returns:
-        The results of `memorization` for each kind of distance, compared with `held_out` images;
-        and the distances and rows of the nearest training images, both `[count, neighbors]`.
+    Distances are between `"pixels"`, as the root mean square error in [0, 1], and, with a CNN,
+    between `"features"`, which find shifted copies. For each, returns the result of `memorization`,
+    compared with `held_out` images, and the distances and rows of the nearest training images, both
+    `[count, neighbors]`.
     """
 
     def pixels(images: np.ndarray) -> np.ndarray:

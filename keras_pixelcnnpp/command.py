@@ -23,14 +23,10 @@ _GREETING = re.compile(
 )
 
 Temperature = Annotated[
-    float,
-    typer.Option(
-        help="Sampling temperature; values below 1 give more typical, less diverse images."
-    ),
+    float, typer.Option(help="Sampling temperature; lower values give more typical images.")
 ]
 Guidance = Annotated[
-    float,
-    typer.Option(help="Guidance strength; higher values give images more typical of their class."),
+    float, typer.Option(help="Guidance strength; higher values give images closer to the class.")
 ]
 
 
@@ -50,10 +46,10 @@ def with_options(declaration: type) -> Callable:
     """Returns a decorator that gives a command the fields of a dataclass as its options."""
 
     def decorate(function: Callable) -> Callable:
-        @functools.wraps(function)
-        def command(**values: Any) -> None:
-            return function(declaration(**values))
+        def call(**values: Any) -> None:
+            function(declaration(**values))
 
+        command: Any = functools.wraps(function)(call)
         command.__signature__ = inspect.signature(declaration)
         return command
 

@@ -41,8 +41,7 @@ Resume = Annotated[
     Option("--resume", help="Continue an interrupted command, with otherwise the same options."),
 ]
 Seed = Annotated[
-    int | None,
-    Option(min=0, max=2**31 - 1, help="Random seed. Default: a new one each time."),
+    int | None, Option(min=0, max=2**31 - 1, help="Random seed. Default: a new one each time.")
 ]
 
 

@@ -55,9 +55,7 @@ def _names(files: list[Path]) -> list[str]:
     for file, name in zip(files, names, strict=True):
         # Some file systems ignore case.
         if known.setdefault(name.casefold(), file) is not file:
-            raise UserError(
-                f"{known[name.casefold()]} and {file} would be decompressed to the same file"
-            )
+            raise UserError(f"{known[name.casefold()]} and {file} would become the same file")
     return names
 
 
@@ -84,9 +82,7 @@ def _read(file: Path, model: AutoregressiveModel, resize: str | None) -> np.ndar
 def decompress_file(options: DecompressOptions) -> None:
     """Decompresses a file of `compress_files` into PNG files, and replaces existing files.
 
-    Raises:
-        UserError: If the file is damaged, has invalid names, or was compressed with another model.
-            Nothing is written.
+    Nothing is written if the file is damaged, has invalid names, or needs another model.
     """
     model, output = TrainedModel.named(**options.given).model, options.output
     try:

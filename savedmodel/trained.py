@@ -25,11 +25,7 @@ class TrainedModel(NamedTuple):
     def named(
         cls, *, preset: str | None = None, run: Path | None = None, model: Path | None = None
     ) -> "TrainedModel":
-        """Loads the model that one of the options `--preset`, `--run` and `--model` names.
-
-        Raises:
-            UserError: If there is no such model.
-        """
+        """Loads the model that one of three options names; `UserError` if it does not exist."""
         if run is not None:
             RunFolder(run).require_model("pixelcnnpp")
         # The path of the preset, since the working directory may have a file of the same name.
@@ -37,11 +33,7 @@ class TrainedModel(NamedTuple):
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
-        """Loads the model of a run, a preset with weights, or a `.keras` file.
-
-        Raises:
-            UserError: If there is no such model.
-        """
+        """Loads a run's model, a preset or a `.keras` file; `UserError` if it does not exist."""
         path, reading = Path(source), {}
         # Images are read as in the training of the run.
         run = RunFolder(path.parent if path.name == "model.keras" else path)

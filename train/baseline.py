@@ -20,10 +20,7 @@ def train_baseline(
     The learning rate of AdamW rises for a twentieth of the steps, then decays as a cosine.
     """
     if dataset.num_classes < 2:
-        raise UserError(
-            "The baseline CNN is a classifier. Expected data with at least two classes. "
-            f"Received: {dataset.num_classes}"
-        )
+        raise UserError(f"The CNN needs at least two classes. Received: {dataset.num_classes}")
     keras.utils.set_random_seed(training["seed"])
     choice = {"max_examples": training["max_examples"], "seed": training["seed"]}
     images = dataset.images("train", with_labels=True, **choice)

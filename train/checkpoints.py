@@ -44,8 +44,7 @@ class Checkpoints:
     def save(self, model: keras.Model, progress: Progress) -> None:
         """Saves the state of a training, then deletes all checkpoints but the last two.
 
-        Raises:
-            UserError: If a variable is not finite. The earlier checkpoints are kept.
+        Raises a `UserError` if a variable is not finite, and keeps earlier checkpoints.
         """
         variables = _variables(model, with_metrics=progress.step > 0)
         state = {name: variable_value(variable) for name, variable in variables.items()}
@@ -65,11 +64,8 @@ class Checkpoints:
     def restore(self, model: keras.Model) -> Progress:
         """Restores the newest intact checkpoint into a built and compiled model.
 
-        Returns:
-            The progress of the checkpoint, or `Progress(0, 0)` if there is no checkpoint.
-
-        Raises:
-            UserError: If no checkpoint is intact, or if they belong to another model.
+        Returns its progress, or `Progress(0, 0)` if there is no checkpoint. Raises a `UserError` if
+        no checkpoint is intact, or if they belong to another model.
         """
         for progress in reversed(self.saved()):
             try:

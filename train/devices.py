@@ -31,10 +31,7 @@ def on_devices(count: int | None) -> Iterator[Devices | None]:
 
     It uses `keras.distribution.DataParallel` under JAX and `tf.distribute.MirroredStrategy` under
     TensorFlow. If the environment variables of `keras.distribution.initialize` name several
-    processes, it joins them first and uses the devices of all of them.
-
-    Yields:
-        The devices, or `None` for a single one.
+    processes, it joins them first and uses the devices of all. Yields `None` for a single device.
     """
     # The gradients of the devices add up to the gradient of the whole batch, so without dropout the
     # result is that of one device up to rounding. (Dropout masks differ from those of one device;

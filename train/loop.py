@@ -32,10 +32,7 @@ from keras_pixelcnnpp.train.options import MAY_CHANGE, MONITORING
 
 @dataclass(frozen=True)
 class Start:
-    """How a training starts: with which callbacks and devices, and whether it resumes a run.
-
-    `imported` contains the values of `--plugin` and `--callback`, for `config.json`.
-    """
+    """How a training starts; `imported` has the values of `--plugin` and `--callback`."""
 
     callbacks: Sequence[keras.callbacks.Callback] = ()
     devices: Devices | None = None
@@ -156,9 +153,7 @@ def train_epochs(
 
     The model ends with its averaged weights. The first `likelihood_epochs` minimize only the
     negative log-likelihood. The callbacks are called before the checkpoint of an epoch is written.
-
-    Raises:
-        TrainingStopped: After a signal, once the checkpoint of the last step has been saved.
+    Raises `TrainingStopped` after a signal, once the last step has been saved.
     """
     # Every call of `model.fit` starts from a checkpoint, so that a resumed run ends with the same
     # weights as an uninterrupted one.

@@ -30,10 +30,7 @@ def max_validation_examples(
 ) -> int | None:
     """Returns how many validation images to evaluate after each epoch, or `None` for all.
 
-    Args:
-        chosen: The user's choice, 0 for all images, or `None` for a default.
-        training_images: Number of training images.
-        num_classes: How often the model scores each image.
+    The model scores each image `num_classes` times. `chosen` is the user's choice, 0 for all.
     """
     if chosen is not None:
         return chosen or None

@@ -54,8 +54,7 @@ class Options:
         Option("--resume", help="Continue from the last checkpoint, with the options of the run."),
     ] = False
     overwrite: Annotated[
-        bool,
-        Option("--overwrite", help="Replace the run in the folder, including its reports."),
+        bool, Option("--overwrite", help="Replace the run in the folder, including its reports.")
     ] = False
     image_size: Annotated[
         int | None,
@@ -74,8 +73,7 @@ class Options:
         Option(help="How to resize images of another aspect ratio. Default: center_crop."),
     ] = None
     skip_corrupted: Annotated[
-        bool | None,
-        Option("--skip-corrupted", help="Skip image files that cannot be read."),
+        bool | None, Option("--skip-corrupted", help="Skip image files that cannot be read.")
     ] = None
     white_level: Annotated[
         int | None,
@@ -97,8 +95,7 @@ class Options:
     learning_rate: LearningRate = None
     ema_momentum: EmaMomentum = None
     gradient_clip_norm: Annotated[
-        float | None,
-        Option(help="Maximum norm of the gradient; 0 for no clipping.", min=0),
+        float | None, Option(help="Maximum norm of the gradient; 0 for no clipping.", min=0)
     ] = None
     horizontal_flip: Annotated[
         bool | None, Option(help="Randomly flip training images horizontally.")
@@ -111,8 +108,7 @@ class Options:
         Option(help="Compile with XLA or torch. Default: on for JAX, and for TensorFlow on a GPU."),
     ] = None
     seed: Annotated[
-        int | None,
-        Option(help="Random seed. Default: 0.", min=0, max=2**32 - 1),
+        int | None, Option(help="Random number seed. Default: 0.", min=0, max=2**32 - 1)
     ] = None
     max_validation_examples: Annotated[
         int | None,
@@ -326,13 +322,7 @@ def baseline_training(options: BaselineOptions) -> dict:
 
 
 def as_begun(options: Options, config: dict, section: str) -> Options:
-    """Fills in options that were not given from the run that is resumed.
-
-    Args:
-        options: The options of the command.
-        config: The content of the run's `config.json`.
-        section: `"pixelcnnpp"` or `"baseline"`.
-    """
+    """Fills in missing options from the run that is resumed, whose `config.json` is `config`."""
     data = config["data"]
     height, width, _ = data["image_shape"]
     known = {**data, "data": data["source"], "image_size": height if height == width else None}
@@ -357,11 +347,8 @@ def resolve_options(
     The preset's cross-entropy weight, candidates and crops (which need image files) are dropped if
     they do not apply to the data; if the user gave them, they are an error instead. The
     likelihood-only epochs keep their fraction of all epochs, and are left out if unlabeled images
-    contribute to the loss.
-
-    Returns:
-        The arguments of the model, without those that the data determines, and the training
-        options.
+    contribute to the loss. Returns the arguments of the model, without those that the data
+    determines, and the training options.
     """
     from keras_pixelcnnpp.presets import likelihood_epochs  # imports Keras
 

@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
@@ -11,7 +12,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
-from keras_pixelcnnpp.train.checkpoints import Checkpoints, TrainingStopped
+from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
 from keras_pixelcnnpp.train.devices import Devices, on_devices, own_folder
 from keras_pixelcnnpp.train.loop import Start
@@ -95,7 +96,7 @@ def _start(options: Options, devices: Devices | None = None) -> Start:
 
 
 @contextmanager
-def stoppable(checkpoints: Checkpoints) -> Iterator[None]:
+def stoppable(checkpoints: Path) -> Iterator[None]:
     """Exits with the status that shells expect if a signal stops the training."""
     try:
         yield

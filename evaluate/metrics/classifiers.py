@@ -74,10 +74,9 @@ def accuracy_difference_interval(
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Returns the expected calibration error (ECE), in [0, 1].
+    """Returns the expected calibration error (ECE), in [0, 1], weighted by the images of each bin.
 
-    It is the mean distance between the accuracy and the confidence of a bin, weighted by the number
-    of images (Guo et al. 2017, *On Calibration of Modern Neural Networks*, equation 3).
+    Guo et al. 2017, *On Calibration of Modern Neural Networks*, equation 3.
     """
     count, accuracy, confidence = reliability(labels, probabilities)
     return float(np.sum(count[count > 0] * np.abs(accuracy - confidence)) / len(labels))
@@ -86,13 +85,10 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) ->
 def reliability(
     labels: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Computes a reliability diagram, with bins of equal width.
+    """Returns the number of images, the accuracy and the mean confidence of bins of equal width.
 
-    The confidence is the probability of the predicted class.
-
-    Returns:
-        The number of images in each bin, int `[NUM_BINS]`; and the accuracy and mean confidence of
-        the bins that are not empty, as in scikit-learn's `calibration_curve`.
+    The number is int `[NUM_BINS]`. As in scikit-learn's `calibration_curve`, the others are only of
+    the bins that are not empty. The confidence is the probability of the predicted class.
     """
     confidence = np.clip(np.asarray(probabilities, np.float64).max(axis=1), 0, 1)
     correct = probabilities.argmax(axis=1) == labels
@@ -136,10 +132,8 @@ def cross_fitted_temperature(
 ) -> tuple[np.ndarray, list[float]]:
     """Scales each half of the images with the temperature fitted to the other half.
 
-    No image is thus scaled with a temperature that was fitted to its own label.
-
-    Returns:
-        The scaled probabilities, float64 `[count, classes]`, and the two temperatures.
+    Returns the scaled probabilities, float64 `[count, classes]`, and the two temperatures. No image
+    is scaled with a temperature that was fitted to its own label.
     """
     scaled, temperatures = np.empty(probabilities.shape), []
     halves = KFold(2, shuffle=True, random_state=seed)
@@ -176,13 +170,8 @@ def auroc_interval(
     The area is the probability that an `outlying` score is larger than an `inlying` one. The
     interval is that of DeLong et al. 1988, *Comparing the areas under two or more correlated
     receiver operating characteristic curves*, on the logistic scale, so that it stays within 0 and
-    1. If its variance is 0, it is Wilson's interval for the smaller set.
-
-    Args:
-        inlying: Scores of images like the training images, float `[few]`.
-        outlying: Scores of out-of-distribution images, float `[many]`.
-        paired: Whether both scores are of the same images in the same order, such as images and
-            their mirror images.
+    1. If its variance is 0, it is Wilson's interval for the smaller set. `paired` scores are of the
+    same images in the same order, such as images and their mirror images.
     """
     few, many = len(inlying), len(outlying)
     ranks = rankdata(np.concatenate([inlying, outlying]))
@@ -205,9 +194,8 @@ def selective_accuracy(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the coverage `k / count` and the accuracy of the `k` most confident images.
 
-    Both are float `[count]`, for k = 1, 2, …, count. The mean accuracy is 1 minus the area under
-    the risk-coverage curve of Geifman and El-Yaniv 2017. Images of equal confidence count with
-    their mean accuracy.
+    Both are float `[count]`. The mean accuracy is 1 minus the area under the risk-coverage curve of
+    Geifman and El-Yaniv 2017. Images of equal confidence count with their mean accuracy.
     """
     confidence = probabilities.max(axis=1)
     correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)

@@ -60,9 +60,8 @@ def _covariance_root(features: np.ndarray) -> np.ndarray:
 def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     """Returns the squared maximum mean discrepancy with a cubic kernel (Bińkowski et al. 2018).
 
-    With features of Inception, it is the KID, here over all pairs of images instead of random
-    subsets. It is unbiased (equation 4): for two sets of the same distribution its mean is 0, so it
-    can be negative.
+    With features of Inception, it is the KID, over all pairs of images instead of random subsets.
+    It is unbiased (equation 4): its mean is 0 for equal distributions, so it can be negative.
     """
 
     def kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
@@ -122,10 +121,9 @@ def _ball_membership(
 def nearest_neighbors(
     queries: np.ndarray, pool: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the `count` rows of `pool` that are closest to each query.
+    """Returns Euclidean distances and rows of the `count` nearest neighbors in `pool`.
 
-    Returns:
-        Euclidean distances in ascending order, and the rows, both `[num_queries, count]`.
+    Both are `[num_queries, count]`, with ascending distances.
     """
     search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(pool)
     rows = search.kneighbors(queries, return_distance=False)
@@ -138,12 +136,9 @@ def nearest_neighbors(
 def memorization(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float]:
     """Tests whether samples are closer to the training images than held-out images are.
 
-    Without memorization, the shares are about 0.5 and 0.05. Blurred or simple images are close to
-    training images as well, so look at the nearest neighbors.
-
-    Args:
-        generated: Distance of each sample to the nearest training image, float `[count]`.
-        held_out: Distance of each held-out image to the nearest training image, float `[count]`.
+    Both arguments are distances to the nearest training image, float `[count]`. Without
+    memorization, the shares are about 0.5 and 0.05. Blurred or simple images are close to training
+    images as well, so look at the nearest neighbors.
     """
     low, median = np.quantile(held_out, [0.05, 0.5])
     return {
@@ -161,8 +156,8 @@ def pixel_histogram_log_prob(
     """Returns the log-likelihood of images under one histogram per sub-pixel.
 
     Args:
-        training: Images that the histograms are fitted to, uint8 `[count, height, width,
-            channels]`, with Laplace smoothing: every level counts once more.
+        training: Images to fit the histograms to with Laplace smoothing, uint8 `[count, height,
+            width, channels]`.
         images: Images to score, uint8 `[N, height, width, channels]`.
         num_levels: Number of levels to which the images are quantized.
 

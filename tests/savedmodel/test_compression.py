@@ -93,7 +93,7 @@ def test_bad_input(pixelcnnpp, run, files, tmp_path):
     command = ("compress", "--run", run)
     one_line(pixelcnnpp(*command, tmp_path / "no.png", *output), "no.png", "no such file")
     one_line(pixelcnnpp(*command, run / "model.keras", *output), "not an image")
-    one_line(pixelcnnpp(*command, files[0], files[0], *output), "to the same file")
+    one_line(pixelcnnpp(*command, files[0], files[0], *output), "become the same file")
     command = ("decompress", "--run", run)
     one_line(pixelcnnpp(*command, "no.pxc", *output), "The file no.pxc does not exist")
     one_line(pixelcnnpp(*command, files[0], *output), "a.png: These are no compr")
