@@ -1,4 +1,4 @@
-"""`pixelcnnpp app`: a page in the browser."""
+"""The command `pixelcnnpp app`, which serves a page for the browser."""
 
 from importlib.util import find_spec
 from typing import Annotated
@@ -20,12 +20,12 @@ def launch(
     run: Run = None,
     model: ModelFile = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 listens on all.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")
     ] = "127.0.0.1",
     port: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65535, help="Port to listen on. Default: 7860, or the next one that is free."
+            min=1, max=65535, help="Port to listen on. Default: the first free port from 7860 on."
         ),
     ] = None,
     open_browser: Annotated[
@@ -34,8 +34,8 @@ def launch(
 ) -> None:
     """Serve a page to sample, classify and complete images.
 
-    At most one of --preset, --run and --model names the model. Default: the preset fashion_mnist.
-    Ctrl-C stops the server. The page sends nothing to other machines.
+    Give at most one of --preset, --run and --model. Default: the preset fashion_mnist. Press Ctrl-C
+    to stop the server. The page sends no data to other machines.
     """
     if find_spec("gradio") is None:
         raise not_installed("The page", "gradio")

@@ -121,8 +121,8 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str]) -> bytes:
 
 
 def color_limit(maps: np.ndarray) -> float:
-    """Returns the absolute evidence, in nats, that gets the deepest color.
+    """The nats, for or against a class, that get the deepest color.
 
-    It is the 99th percentile, so that a single extreme pixel does not make all others pale.
+    Of one pixel in a hundred the color may be cut off, or a single one would pale all others.
     """
     return max(float(np.percentile(np.abs(maps), 99)), 1e-9)

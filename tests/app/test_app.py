@@ -85,7 +85,7 @@ class TestComplete:
         np.testing.assert_array_equal(found.images, expected)
 
     def test_of_a_known_image_is_refused(self, answers):
-        with pytest.raises(UserError, match="Paint over a part"):
+        with pytest.raises(UserError, match="Paint over part"):
             answers.complete(IMAGES[0], np.ones_like(KNOWN))
 
 
@@ -149,7 +149,7 @@ class TestRead:
             (b"no image at all", "not an image"),
             (hostile.png(60_000, 60_000), "too large"),
             (hostile.jpeg_of_scans(1200, 1000), "scans"),
-            (None, "no longer there"),
+            (None, "no longer exists"),
         ],
     )
     def test_a_bad_file_gets_a_sentence(self, answers, tmp_path, content, message):
@@ -235,7 +235,7 @@ class TestPage:
     def test_nothing_is_painted(self, connect, upload):
         given = upload(png_bytes(IMAGES[2]))
         painted = {"background": None, "layers": [], "composite": None}
-        with pytest.raises(Exception, match="Paint over a part"):
+        with pytest.raises(Exception, match="Paint over part"):
             connect().predict(given, False, painted, 1, 5, 1, 0, api_name="/complete")
 
     def test_a_bad_upload(self, connect, upload):

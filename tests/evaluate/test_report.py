@@ -109,7 +109,7 @@ def changed(run, name, **content):
 def test_finished_run(pixelcnnpp, finished):
     page = page_of(pixelcnnpp, finished)
     assert len(page.attributes("href")) == 18 + 1  # sections; no icon
-    # From files, 13 images and a grid for each of two classes; and three curves.
+    # 13 images and a grid for each of two classes from files, and three curves.
     assert len(page.attributes("src")) == 13 + 2 + 3
     assert "Not measured yet" not in page.text
     for fact in (
