@@ -15,7 +15,7 @@ from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_fo
 
 # Requests in progress or waiting; KServe answers further ones with status 503. Bounds the memory.
 _MAX_CONCURRENCY = 64
-# Samples per request, which are short to request but take long.
+# Maximum number of samples per request: a short request for many samples would take long.
 _MAX_SAMPLES = 256
 
 
@@ -72,7 +72,7 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
 def predict(model: SavedModelClassifier, request: object) -> dict:
     """Answers the JSON of a request to `/v1/models/NAME:predict`; `UserError` if it is invalid.
 
-    Both follow https://www.tensorflow.org/tfx/serving/api_rest#predict_api.
+    Request and answer follow https://www.tensorflow.org/tfx/serving/api_rest#predict_api.
     """
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise UserError("Expected a JSON object with either 'instances' or 'inputs'")

@@ -160,7 +160,7 @@ def train_epochs(
     checkpoints = Checkpoints(folder)
     epoch, step = progress = checkpoints.restore(model)
     if verbose and progress > Progress():
-        print(f"Continuing after {progress} of {epochs} epochs.")
+        print(f"Continuing after {progress}, up to epoch {epochs}.")
     first_loss = [LikelihoodFirst(likelihood_epochs)] if likelihood_epochs else []
     # The rest of an interrupted epoch comes first.
     parts = [(batches.from_step(step), epoch, epoch + 1), (batches, epoch + 1, epochs)]

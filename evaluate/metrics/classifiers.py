@@ -36,7 +36,7 @@ def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def accuracy_interval(correct: float, count: int) -> tuple[float, float]:
-    """Returns Wilson's 95 % score interval (1927) for `round(correct)` successes in `count`."""
+    """Returns Wilson's 95 % interval (1927) of `round(correct)` successes in `count` trials."""
     interval = binomtest(round(correct), count).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -99,7 +99,7 @@ def reliability(
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: float = 0.0) -> float:
-    """Fits the temperature that minimizes the log-loss (Guo et al. 2017).
+    """Returns the temperature that minimizes the log-loss (Guo et al. 2017).
 
     A temperature above 1 means that the classifier is overconfident. `smoothing`, in [0, 1), is the
     weight of the most probable wrong class of each image. Without smoothing, the temperature is
@@ -170,8 +170,8 @@ def auroc_interval(
     The area is the probability that an `outlying` score is larger than an `inlying` one. The
     interval is that of DeLong et al. 1988, *Comparing the areas under two or more correlated
     receiver operating characteristic curves*, on the logistic scale, so that it stays within 0 and
-    1. If its variance is 0, it is Wilson's interval for the smaller set. `paired` scores are of the
-    same images in the same order, such as images and their mirror images.
+    1. If the variance is 0, Wilson's interval for the smaller set is used. `paired` scores are of
+    the same images in the same order, such as images and their mirror images.
     """
     few, many = len(inlying), len(outlying)
     ranks = rankdata(np.concatenate([inlying, outlying]))
