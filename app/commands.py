@@ -41,9 +41,9 @@ def launch(
         raise not_installed("The page", "gradio")
     if preset is None and run is None and model is None:
         preset = DEFAULT_PRESET
-    given = ModelOptions(preset=preset, run=run, model=model).given
+    options = ModelOptions(preset=preset, run=run, model=model)
     with library():
         from keras_pixelcnnpp.app.answers import Answers
         from keras_pixelcnnpp.app.page import serve
         from keras_pixelcnnpp.savedmodel.trained import TrainedModel
-    serve(Answers(TrainedModel.named(**given)), host, port, open_browser)
+    serve(Answers(TrainedModel.named(options)), host, port, open_browser)

@@ -62,7 +62,7 @@ class ModelOptions:
 
     @property
     def given(self) -> dict:
-        """The option that was given, as an argument of `TrainedModel.named`."""
+        """The options that were given, by name."""
         options = {"preset": self.preset, "run": self.run, "model": self.model}
         return {name: value for name, value in options.items() if value is not None}
 

@@ -24,7 +24,7 @@ _PLAIN_MODES = ("1", "L", "P", "RGB")
 
 def compress_files(options: CompressOptions) -> None:
     """Compresses image files, and those below folders, into one file."""
-    model, output = TrainedModel.named(**options.given).model, options.output
+    model, output = TrainedModel.named(options).model, options.output
     check_channels(model.image_shape)
     files = [
         file
@@ -84,7 +84,7 @@ def decompress_file(options: DecompressOptions) -> None:
 
     Nothing is written if the file is damaged, has invalid names, or needs another model.
     """
-    model, output = TrainedModel.named(**options.given).model, options.output
+    model, output = TrainedModel.named(options).model, options.output
     try:
         images, _, names = decompress_images(model, options.file.read_bytes())
     except UserError as error:

@@ -12,6 +12,7 @@ from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.run import RunFolder, how_to_read
+from keras_pixelcnnpp.savedmodel.commands import ModelOptions
 
 
 class TrainedModel(NamedTuple):
@@ -22,14 +23,13 @@ class TrainedModel(NamedTuple):
     reading: dict
 
     @classmethod
-    def named(
-        cls, *, preset: str | None = None, run: Path | None = None, model: Path | None = None
-    ) -> "TrainedModel":
-        """Loads the model that one of three options names; `UserError` if it does not exist."""
-        if run is not None:
-            RunFolder(run).require_model("pixelcnnpp")
+    def named(cls, options: ModelOptions) -> "TrainedModel":
+        """Loads the model that a command's options name; `UserError` if it does not exist."""
+        if options.run is not None:
+            RunFolder(options.run).require_model("pixelcnnpp")
         # The path of the preset, since the working directory may have a file of the same name.
-        return cls.find(Preset(preset).path if preset is not None else run or model)
+        preset = None if options.preset is None else Preset(options.preset).path
+        return cls.find(preset or options.run or options.model)
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":

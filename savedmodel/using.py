@@ -39,7 +39,7 @@ UNKNOWN = 200  # gray value of unknown pixels
 
 def sample_grid(options: SampleOptions) -> None:
     """Samples images of each class, and writes them as a grid (.png) or an array (.npy)."""
-    model, output = TrainedModel.named(**options.given).model, options.output
+    model, output = TrainedModel.named(options).model, options.output
     as_array = output.suffix.lower() == ".npy"
     if model.image_shape[2] not in (1, 3) and not as_array:
         raise UserError(
@@ -62,7 +62,7 @@ def sample_grid(options: SampleOptions) -> None:
 
 def sample_folder(options: SampleOptions) -> None:
     """Samples images of each class, and writes them to a folder as PNG files."""
-    trained, output, resume = TrainedModel.named(**options.given), options.output, options.resume
+    trained, output, resume = TrainedModel.named(options), options.output, options.resume
     names = trained.model.class_names if trained.model.num_classes else ("any",)
     chosen = dict.fromkeys(class_label(names, name) for name in options.label or names)
     labels = np.repeat(list(chosen), options.count)
@@ -82,7 +82,7 @@ def _chosen_seed(seed: int | None) -> int:
 
 def complete_file(options: CompleteOptions) -> None:
     """Completes the known part of an image several times, and writes a PNG file with all images."""
-    trained = TrainedModel.named(**options.given)
+    trained = TrainedModel.named(options)
     model, labels, count = trained.model, None, options.count
     image = read_image(options.image, model.image_shape, **trained.reading)
     height, width, _ = model.image_shape
@@ -134,7 +134,7 @@ def classify_files(options: ClassifyOptions) -> None:
 
     For files that cannot be read, an error is printed, and the command ends with status 2.
     """
-    trained = TrainedModel.named(**options.given)
+    trained = TrainedModel.named(options)
     model = trained.model
     names, images, labels, bad = [], [], [], 0
     for file, label in _labeled_files(options.images, model.class_names):
@@ -187,7 +187,7 @@ def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[
 
 def score_files(options: ScoreOptions) -> None:
     """Scores all image files below a folder, and prints their mean bits/dim."""
-    trained, output = TrainedModel.named(**options.given), options.output
+    trained, output = TrainedModel.named(options), options.output
     bits = score_folder(trained, options.data, output, options.resume, options.workers)
     good = np.isfinite(bits)
     print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
