@@ -1,19 +1,19 @@
-# make demo      train, evaluate, export and use a small model (minutes)
-# make test      tests under TensorFlow; also test-jax, test-torch, test-extras, test-notebooks, test-all
-# make bench     speed under each backend that has an environment, on CPU or GPU: one table (minutes); also bench-all
-# make lint      style, types and spelling; make format mends what can be mended
-# make docs      the site, in docs/_build/html
-# make notebooks runs the tutorials (minutes) and stores what they print
-# make soak      serves 12,000 requests, and runs all examples of hypothesis
-# make wheel     the distribution, checked, and installed into an empty environment
-# make lock      chooses new versions for requirements/constraints.txt; make audit looks for known holes in them
+# make demo      trains, evaluates, exports and uses a small model (minutes)
+# make test      runs the tests under TensorFlow; also test-jax, test-torch, test-extras, test-notebooks, test-all
+# make bench     measures the speed of each backend that has an environment, on CPU or GPU (minutes); also bench-all
+# make lint      checks style, types and spelling; make format fixes style where possible
+# make docs      builds the website in docs/_build/html
+# make notebooks runs the tutorials and stores their outputs (minutes)
+# make soak      runs a load test with 12,000 requests, and all examples of hypothesis
+# make wheel     builds and checks the distribution, and installs it into an empty environment
+# make lock      updates requirements/constraints.txt; make audit checks these versions for known vulnerabilities
 #
-# Each makes its own environment when there is none, and again when setup.cfg or the versions have changed.
+# Each target creates its virtual environment, and creates it again if setup.cfg or the versions have changed.
 
 PYTHON      ?= $(shell command -v python3.11 || command -v python3)
-# Two processes: most of a test's time is Keras building and tracing, on one core.
+# Two processes, because building and tracing Keras models, the largest part of a test, use one core.
 PYTEST_ARGS ?= -n 2 --dist loadfile
-# What pip is given for torch. On Linux, PyPI's torch brings CUDA; a tenth of the size, for CPUs only:
+# Options of pip for torch. On Linux, PyPI's torch includes CUDA. The CPU version has a tenth of its size:
 # make test-torch TORCH_INDEX="--extra-index-url https://download.pytorch.org/whl/cpu"
 TORCH_INDEX ?=
 
@@ -27,8 +27,8 @@ help:
 
 # --- environments -----------------------------------------------------------------------------
 
-# One set of versions for all of them. uv takes seconds where pip takes minutes, but pip alone knows
-# where a machine keeps its torch.
+# All environments have the same versions. uv is much faster than pip, but only pip respects a
+# machine's own index for torch.
 VERSIONS := requirements/constraints.txt
 ENVIRONMENTS := .venv .venv-jax .venv-torch .venv-extras .venv-docs
 
@@ -60,18 +60,18 @@ audit: .venv/installed
 test: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/python -m pytest $(PYTEST_ARGS)
 
-# Otherwise half of the time is spent on optimizing programs that run once.
+# Without this flag, half of the time is spent on optimizing programs that run once.
 test-jax: .venv-jax/installed
 	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" KERAS_BACKEND=jax .venv-jax/bin/python -m pytest $(PYTEST_ARGS)
 
 test-torch: .venv-torch/installed
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest $(PYTEST_ARGS)
 
-# What only the extras `serve`, `ray`, `app` and `hub`, or a library of theirs, make possible; the rest of the suite needs none.
+# Tests that need one of the extras `serve`, `ray`, `app` and `hub`.
 test-extras: .venv-extras/installed
 	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) -m extras tests/savedmodel tests/app tests/presets/test_hub.py
 
-# The tutorials, with one epoch of each training.
+# Runs the tutorials with one epoch per training.
 test-notebooks: .venv-docs/installed
 	.venv-docs/bin/python docs/run_notebooks.py
 
@@ -79,7 +79,7 @@ test-tensorflow: test
 
 test-all: test test-jax test-torch test-extras test-notebooks
 
-# The oldest versions that setup.cfg names, under TensorFlow.
+# Tests the oldest versions that setup.cfg allows, under TensorFlow.
 .venv-lowest/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check uv
@@ -91,7 +91,7 @@ test-lowest: .venv-lowest/installed
 
 # --- distribution -----------------------------------------------------------------------------
 
-# The first command of the README, from another folder and without this one's files.
+# Runs the first command of the README in another folder, without the files of this one.
 wheel: .venv/installed
 	rm -rf dist
 	.venv/bin/python -m build --outdir dist .
@@ -100,7 +100,7 @@ wheel: .venv/installed
 	.venv-wheel/bin/pip install --quiet -c $(VERSIONS) "$$(echo dist/*.whl)[tensorflow,commands]"
 	cd .venv-wheel && KERAS_BACKEND=tensorflow bin/pixelcnnpp sample --preset fashion_mnist --output samples.png
 
-# Before `wheel` in a release: on PyPI, the links of the README have no repository to be relative to.
+# Before `wheel` in a release: on PyPI, the README needs absolute links.
 REPOSITORY := https://github.com/keras-pixelcnnpp/keras-pixelcnnpp
 TAG ?= main
 absolute-links:
@@ -131,7 +131,7 @@ SPHINX := TF_CPP_MIN_LOG_LEVEL=3 .venv-docs/bin/python -m sphinx -W --keep-going
 docs: .venv-docs/installed
 	$(SPHINX) docs docs/_build/html
 
-# Stored with the notebooks: look at the difference before you commit it.
+# Changes the stored outputs of the notebooks: check the difference before you commit it.
 notebooks: .venv-docs/installed
 	.venv-docs/bin/python docs/run_notebooks.py --store
 
@@ -151,7 +151,7 @@ bench-all: bench
 
 # --- demo -------------------------------------------------------------------------------------
 
-# make prints each command before it runs it; type them yourself with .venv/bin on the PATH.
+# make prints each command before running it. To run them yourself, add .venv/bin to the PATH.
 demo: export PATH := $(CURDIR)/.venv/bin:$(PATH)
 demo: .venv/installed
 	@rm -rf $(RUN)
@@ -163,7 +163,7 @@ demo: .venv/installed
 	pixelcnnpp export --run $(RUN)
 	python examples/write_digits.py $(RUN)/images
 	pixelcnnpp classify --run $(RUN) $(RUN)/images/*.png --csv $(RUN)/images.csv
-	@echo "# With -S, Python sees TensorFlow in the folder named, but not this package:"
+	@echo "# With -S, Python finds TensorFlow in the given folder, but not this package:"
 	PYTHONPATH=$(SITE_PACKAGES) python -S examples/use_savedmodel.py $(RUN)/savedmodel/1 \
 		--classify $(RUN)/images/*.png --sample $(RUN)/served
 	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/served, and: .venv/bin/tensorboard --logdir runs"

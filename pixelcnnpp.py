@@ -1,4 +1,4 @@
-"""The command `pixelcnnpp`. It stands outside the package, which need not be run for `--help`."""
+"""Entry point of the command `pixelcnnpp`, outside the package so that `--help` loads no Keras."""
 
 import importlib.util
 import os
@@ -15,7 +15,8 @@ def main() -> None:
     """Runs a command."""
     answer_interrupts()
     try:
-        # Not run yet, so that its modules can be imported without Keras: see `command.library`.
+        # The package is registered but its `__init__.py` is not run, so that modules of it can be
+        # imported without Keras. `command.library` runs it.
         spec = importlib.util.find_spec("keras_pixelcnnpp")
         sys.modules.setdefault("keras_pixelcnnpp", importlib.util.module_from_spec(spec))
         from keras_pixelcnnpp import cli
@@ -30,30 +31,31 @@ def main() -> None:
 
 
 def answer_interrupts() -> None:
-    """Lets Ctrl-C end the process with one line and status 130, even while a compiler runs.
+    """Makes Ctrl-C end the process with one line and status 130, even while a compiler runs.
 
-    Python calls signal handlers between its own instructions only, but tells a socket at once. What
-    has a handler of its own, as a training has, is asked to stop; a second Ctrl-C ends it.
+    Python runs signal handlers only between its own instructions, but writes to the wakeup socket
+    at once. A command with its own handler, such as training, stops by itself after the first
+    Ctrl-C; a second Ctrl-C ends the process.
     """
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a background job of a shell
         return
     signal.signal(signal.SIGINT, _leave)
-    told, tells = socket.socketpair()
-    tells.setblocking(False)
-    signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
-    stderr = os.dup(2)  # what it is now: TensorFlow's import has another one
-    threading.Thread(target=_watch, args=(told, tells, stderr), daemon=True).start()
+    stderr = os.dup(2)  # `command.library` redirects file descriptor 2 for a while
+    threading.Thread(target=_watch, args=(receiver, sender, stderr), daemon=True).start()
 
 
 def _leave(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _watch(told: socket.socket, _: socket.socket, stderr: int) -> None:
+def _watch(receiver: socket.socket, _: socket.socket, stderr: int) -> None:
     asked = False
-    while number := told.recv(1):
+    while number := receiver.recv(1):
         if number[0] != signal.SIGINT:
             continue
         if signal.getsignal(signal.SIGINT) is _leave or asked:

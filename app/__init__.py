@@ -1,1 +1,1 @@
-"""The page to play with a trained model."""
+"""The browser app for a trained model."""

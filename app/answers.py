@@ -1,4 +1,4 @@
-"""What the page asks of a trained model, and the figures that answer. Without Gradio."""
+"""Computations and figures of the page, without Gradio."""
 
 import functools
 import secrets
@@ -17,17 +17,17 @@ from keras_pixelcnnpp.evaluate.figures import name_lines, new_figure, show_pixel
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-NUM_IMAGES = 16  # of one sampling
+NUM_IMAGES = 16  # per click on "Sample"
 NUM_COMPLETIONS = 5
-ANY = -1  # instead of a label or a seed
+ANY = -1  # stands for any label or a random seed
 MAX_LINES = 5  # classes in the plot of the posterior of the first rows
 
 
 class Samples(NamedTuple):
-    """Sampled images, uint8 `(N, H, W, C)`, and what gives the same ones again.
+    """Sampled images, uint8 `(N, H, W, C)`, with their labels and seed.
 
-    `labels` is int `(N,)`, `None` of an unconditional model. `probabilities` has p(y | known
-    pixels) by class, if images of known classes were completed.
+    `labels` is int `(N,)`, or `None` for an unconditional model. For completions, `probabilities`
+    has p(y | known pixels) by class.
     """
 
     images: np.ndarray
@@ -49,7 +49,7 @@ class Classification(NamedTuple):
 
 
 class Answers:
-    """A trained model, of images with 1 or 3 channels, as the page asks it: one at a time."""
+    """Answers the requests of the page with a trained model of gray or RGB images."""
 
     def __init__(self, trained: TrainedModel):
         check_channels(trained.model.image_shape)
@@ -58,25 +58,25 @@ class Answers:
 
     @functools.cached_property
     def examples(self) -> np.ndarray:
-        """Images that the model sampled, to begin with: uint8 `(16, H, W, C)`."""
+        """Samples of the model as example images, uint8 `(16, H, W, C)`."""
         return self.sample(seed=0).images
 
     def read(self, path: str | None, invert: bool = False) -> np.ndarray:
-        """An image file, cropped or stretched as in training: uint8 `(H, W, C)`."""
+        """Reads an image file, cropped or stretched as in training, uint8 `(H, W, C)`."""
         if path is None:
             raise UserError("Choose an image first.")
         try:
             content = Path(path).read_bytes()
         except OSError as error:
-            raise UserError("The image is no longer there: choose it again.") from error
+            raise UserError("The image no longer exists. Choose it again.") from error
         pixels = read_image(content, self.model.image_shape, **self.trained.reading)
         return 255 - pixels if invert else pixels
 
     def known_pixels(self, layers: list[Image.Image]) -> np.ndarray:
-        """The pixels that are not painted over, boolean `(H, W)`.
+        """Returns which pixels are not painted over, bool `(H, W)`.
 
-        `layers` has RGBA images of any size, transparent where nothing is painted. A pixel is
-        unknown if most of it is painted.
+        `layers` are RGBA images of any size, transparent where nothing is painted. A pixel is
+        unknown if more than half of it is painted.
         """
         height, width, _ = self.model.image_shape
         known = np.ones((height, width), bool)
@@ -92,7 +92,7 @@ class Answers:
         temperature: float = 1.0,
         guidance: float = 0.0,
     ) -> Samples:
-        """Samples images of a class, or of `ANY`: see `AutoregressiveModel.sample`."""
+        """Samples images of a class, or of random classes, with `AutoregressiveModel.sample`."""
         labels, seed = self._labels_and_seed(label, seed, NUM_IMAGES)
         given = NUM_IMAGES if labels is None else labels
         images = self.model.sample(given, seed, temperature, guidance, verbose=0)
@@ -109,11 +109,11 @@ class Answers:
     ) -> Samples:
         """Samples the unknown pixels of an image, uint8 `(H, W, C)`, several times.
 
-        `known` is boolean `(H, W)`. With the label `ANY`, the class of each completion is sampled
-        first, from p(y | known pixels). Raises a `UserError` if all pixels are known.
+        `known` is bool `(H, W)`. With the label `ANY`, the class of each completion is sampled from
+        p(y | known pixels). Raises a `UserError` if all pixels are known.
         """
         if known.all():
-            raise UserError("Paint over a part of the image first, over most of a pixel at least.")
+            raise UserError("Paint over part of the image first, at least most of one pixel.")
         model, probabilities, by_name = self.model, None, None
         if model.num_classes:
             probabilities = model.class_probabilities(image[None], observed=known)[0]
@@ -124,9 +124,9 @@ class Answers:
         return Samples(images, labels, seed, by_name)
 
     def classify(self, image: np.ndarray, against: int = ANY) -> Classification:
-        """Classifies an image, uint8 `(H, W, C)`, and shows what the decision rests on.
+        """Classifies an image, uint8 `(H, W, C)`, and maps the evidence.
 
-        The evidence is that for the most probable class, against another: by default the next one.
+        The evidence is for the most probable class, against the second one or the class `against`.
         """
         model, names = self.model, self.model.class_names
         rows = range(model.image_shape[0] + 1)
@@ -158,19 +158,19 @@ class Answers:
 
 
 def named(class_names: tuple[str, ...], probabilities: np.ndarray) -> dict[str, float]:
-    """Probabilities of classes, `(num_classes,)`, by name."""
+    """Returns class probabilities `(num_classes,)` by class name."""
     return dict(zip(class_names, map(float, probabilities), strict=True))
 
 
 def posterior_figure(probabilities: np.ndarray, class_names: tuple[str, ...]) -> Figure:
-    """Plots p(y | first rows) over the number of rows, float `(height + 1, num_classes)`."""
+    """Plots p(y | first rows), float `(height + 1, num_classes)`, over the number of rows."""
     figure = new_figure(5, 3.2)
     axes = figure.subplots()
     likeliest = np.argsort(-probabilities.mean(axis=0))[:MAX_LINES]
     for label in likeliest:
         axes.plot(probabilities[:, label], linewidth=1.8)
     axes.set(xlim=(0, len(probabilities) - 1), ylim=(-0.02, 1.02))
-    axes.set_xlabel("rows known, from above")
+    axes.set_xlabel("known rows, from the top")
     axes.set_ylabel("p(class | these rows)")
     axes.grid(alpha=0.3)
     name_lines(axes, axes.get_lines(), [class_names[label] for label in likeliest], fontsize=9)

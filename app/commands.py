@@ -1,4 +1,4 @@
-"""`pixelcnnpp app`: a page in the browser."""
+"""The command `pixelcnnpp app`, which serves a page for the browser."""
 
 from importlib.util import find_spec
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from keras_pixelcnnpp.command import Commands, library
 from keras_pixelcnnpp.errors import not_installed
-from keras_pixelcnnpp.savedmodel.commands import ModelFile, Preset, Run, chosen_model
+from keras_pixelcnnpp.savedmodel.commands import ModelFile, ModelOptions, Preset, Run
 
 DEFAULT_PRESET = "fashion_mnist"
 
@@ -20,12 +20,12 @@ def launch(
     run: Run = None,
     model: ModelFile = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 listens on all.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")
     ] = "127.0.0.1",
     port: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65535, help="Port to listen on. Default: 7860, or the next one that is free."
+            min=1, max=65535, help="Port to listen on. Default: the first free port from 7860 on."
         ),
     ] = None,
     open_browser: Annotated[
@@ -34,16 +34,16 @@ def launch(
 ) -> None:
     """Serve a page to sample, classify and complete images.
 
-    At most one of --preset, --run and --model names the model. Default: the preset fashion_mnist.
-    Ctrl-C stops the server. The page sends nothing to other machines.
+    Give at most one of --preset, --run and --model. Default: the preset fashion_mnist. Press Ctrl-C
+    to stop the server. The page sends no data to other machines.
     """
     if find_spec("gradio") is None:
         raise not_installed("The page", "gradio")
     if preset is None and run is None and model is None:
         preset = DEFAULT_PRESET
-    given = chosen_model(preset, run, model)
+    options = ModelOptions(preset=preset, run=run, model=model)
     with library():
         from keras_pixelcnnpp.app.answers import Answers
         from keras_pixelcnnpp.app.page import serve
         from keras_pixelcnnpp.savedmodel.trained import TrainedModel
-    serve(Answers(TrainedModel.named(**given)), host, port, open_browser)
+    serve(Answers(TrainedModel.named(options)), host, port, open_browser)

@@ -1,4 +1,4 @@
-"""The page, made of Gradio's components, and the server that shows it on this machine."""
+"""The page, built from Gradio components, and its server."""
 
 import functools
 import html
@@ -13,9 +13,9 @@ from typing import Any
 
 from PIL import Image
 
-# Before Gradio is imported, which reads it once: nothing is told to anybody.
+# Gradio reads this variable on import; no usage statistics are sent.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-# Gradio asks its own server whether it is there, and must not ask a proxy.
+# Gradio checks its own server, and must not use a proxy for that.
 os.environ["no_proxy"] = f"{os.environ.get('no_proxy', '')},localhost,127.0.0.1"
 
 import gradio as gr
@@ -25,23 +25,23 @@ from keras_pixelcnnpp.data.images import as_image, image_grid
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
 
-MAX_CLASSES = 10  # with a bar of their own
-COLUMNS = 8  # of images that are sampled
-EDITOR_SIZE = 280  # about, of the image that is painted on, in pixels
-BRUSH = 20  # its radius, likewise
+MAX_CLASSES = 10  # bars in a plot of class probabilities
+COLUMNS = 8  # of sampled images
+EDITOR_SIZE = 280  # approximate size of the image editor in pixels
+BRUSH = 20  # radius of the brush in pixels
 PAINT = "#ff3d00"
-# Of one upload; the images of a telephone have less.
+# Maximum size of an upload, larger than the photographs of a phone.
 MAX_FILE_SIZE = "20mb"
-# Questions that wait, of all browsers together: one more is told to come back later.
+# Maximum number of waiting requests of all browsers; further ones get an error.
 MAX_WAITING = 32
-# Seconds: an upload is deleted when it is an hour old.
+# Every 600 seconds, uploads older than an hour are deleted.
 DELETE_CACHE = (600, 3600)
-# One at a time: the model has all cores, and the memory of one question.
+# Requests run one at a time, since each uses all cores, and to bound the memory.
 ASKS_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
 
 
 def serve(answers: Answers, host: str, port: int | None, open_browser: bool) -> None:
-    """Shows the page until SIGINT or SIGTERM; a `UserError` if it can't listen there."""
+    """Serves the page until SIGINT or SIGTERM; `UserError` if it cannot listen on the port."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="pixelcnnpp-app-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
@@ -51,8 +51,8 @@ def serve(answers: Answers, host: str, port: int | None, open_browser: bool) -> 
         except OSError as error:
             place = f"{host}:{port or '7860 and the ports after it'}"
             raise UserError(
-                f"Cannot listen on {place}: taken, or no address of this machine. Another port: "
-                "--port NUMBER; without it, the next free one from 7860"
+                f"Cannot listen on {place}: the port is in use, or the address does not belong to "
+                "this machine. Use another --port, or leave it out to use a free port from 7860 on"
             ) from error
         try:
             print(address.rstrip("/"), flush=True)
@@ -62,7 +62,7 @@ def serve(answers: Answers, host: str, port: int | None, open_browser: bool) -> 
 
 
 def launch(page: gr.Blocks, **options: Any) -> str:
-    """Starts the server; returns its address. Offline: system fonts, no link from outside."""
+    """Starts the server and returns its address. The page works offline, with system fonts."""
     theme = gr.themes.Default(font="system-ui", font_mono="monospace")
     _, address, _ = page.queue(max_size=MAX_WAITING).launch(
         **options,
@@ -80,7 +80,7 @@ def launch(page: gr.Blocks, **options: Any) -> str:
 
 
 def make_page(answers: Answers) -> gr.Blocks:
-    """The page with its tabs. What one browser asks leaves nothing behind for the next."""
+    """Creates the page with its tabs. Browsers share no state."""
     model = answers.model
     height, width, channels = model.image_shape
     facts = f"images of {height}×{width}×{channels}, {model.num_classes} classes"
@@ -122,8 +122,8 @@ def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     unit = bits_unit(answers.model.num_levels)
     bits = gr.Number(label=f"{unit}, p(x)", precision=3, interactive=False)
     posterior = gr.Label(label="p(class | image)", num_top_classes=MAX_CLASSES)
-    evidence = gr.Plot(label="Where in the image it comes from")
-    by_rows = gr.Plot(label="What the first rows alone say")
+    evidence = gr.Plot(label="Evidence of each pixel")
+    by_rows = gr.Plot(label="p(class | first rows)")
 
     @_showing_errors
     def classify(path: str | None, invert: bool, against: int) -> tuple:
@@ -158,11 +158,11 @@ def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
 
 
 def _editor(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> gr.ImageEditor:
-    """The image as the model sees it, enlarged, to paint on."""
+    """Creates an editor that shows the image as the model sees it, enlarged."""
     height, width, _ = answers.model.image_shape
     enlarge = max(1, EDITOR_SIZE // max(height, width))
     editor = gr.ImageEditor(
-        label="Paint over a part",
+        label="Paint over the unknown part",
         type="pil",
         format="png",
         sources=(),
@@ -185,14 +185,12 @@ def _editor(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> gr.ImageE
 
 
 def _image_input(page: gr.Blocks, answers: Answers) -> tuple[gr.Image, gr.Checkbox]:
-    image = gr.Image(
-        label="An image file", type="filepath", image_mode=None, format="png", height=220
-    )
-    # The file as it is: Gradio would decode it without the limits that `open_image` has.
+    image = gr.Image(label="Image file", type="filepath", image_mode=None, format="png", height=220)
+    # Pass the file itself: Gradio would decode it without the limits of `open_image`.
     image.preprocess = lambda payload: None if payload is None else payload.path
     invert = gr.Checkbox(label="Invert light and dark")
     gallery = gr.Gallery(
-        label="Or one that the model sampled",
+        label="Samples of the model",
         columns=4,
         format="png",
         allow_preview=False,
@@ -217,13 +215,13 @@ def _class_choice(answers: Answers, label: str, otherwise: str) -> gr.Dropdown:
 
 
 def _how_to_sample(answers: Answers) -> tuple[gr.Number, gr.Slider, gr.Slider]:
-    """The inputs that `Answers.sample` and `complete` take last."""
-    info = "below 1: safer and smoother"
+    """Creates the last inputs of `Answers.sample` and `Answers.complete`."""
+    info = "below 1: more typical and smoother"
     temperature = gr.Slider(0.1, 1.5, value=1, step=0.05, label="Temperature", info=info)
     info, compared = "above 0: more typical of the class", answers.model.num_classes > 1
     guidance = gr.Slider(0, 5, value=0, step=0.5, label="Guidance", info=info, visible=compared)
-    # Not an empty field, of which Gradio makes 0.
-    info = "-1: another each time"
+    # Not an empty field, which Gradio would turn into 0.
+    info = "-1: random"
     seed = gr.Number(ANY, label="Seed", info=info, precision=0, minimum=ANY)
     return seed, temperature, guidance
 
@@ -242,7 +240,7 @@ def _show(answers: Answers, samples: Samples) -> tuple[Image.Image, str]:
 
 
 def _showing_errors(listener: Callable) -> Callable:
-    """Of what is wrong with its input, a listener tells in the page."""
+    """Wraps a listener to show errors of its input in the page."""
 
     @functools.wraps(listener)
     def answer(*given: Any) -> tuple:

@@ -1,4 +1,4 @@
-"""What the scripts in this folder share: options, commands, times, facts about the machine."""
+"""Helpers of the scripts in this folder: options, commands, timing, facts about the machine."""
 
 import os
 import subprocess
@@ -20,20 +20,20 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 # Options of several scripts.
-Data = Annotated[str, Option(help="The images, as for pixelcnnpp train.")]
-Split = Annotated[str, Option(help="The images to measure on.")]
-Rounds = Annotated[int, Option(help="Number of measurements, after one in which all is compiled.")]
-Output = Annotated[Path | None, Option(help="Write the numbers as JSON.")]
+Data = Annotated[str, Option(help="Images, as in pixelcnnpp train.")]
+Split = Annotated[str, Option(help="Split to measure on.")]
+Rounds = Annotated[int, Option(help="Number of measurements, after one that compiles.")]
+Output = Annotated[Path | None, Option(help="JSON file to write the results to.")]
 
 
 def pixelcnnpp(*words, **options):
-    """Runs `pixelcnnpp` with these words and options."""
+    """Runs the command `pixelcnnpp` with some words and options."""
     command = [sys.executable, "-m", "pixelcnnpp", *words, *words_of(options)]
     subprocess.run(command, check=True)
 
 
 def write_dataset(path, dataset, train):
-    """Writes a data set as an .npz file, with these images to train on instead of its own."""
+    """Writes a data set as an .npz file, with its training images replaced by `train`."""
     arrays = {"class_names": np.array(dataset.class_names)}
     for name, split in {**dataset.splits, "train": train}.items():
         arrays[f"x_{name}"] = split.images
@@ -43,7 +43,7 @@ def write_dataset(path, dataset, train):
 
 
 def facts():
-    """What a speed depends on."""
+    """Returns facts that a speed depends on: versions, device, cores and load."""
     found = versions()
     return found | {
         "backend_version": found[found["backend"]],
@@ -54,29 +54,29 @@ def facts():
 
 
 def timed(work):
-    """What `work()` returns, and how many seconds it took."""
+    """Calls `work()`; returns its result and the seconds it took."""
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start
 
 
 def in_turn(jobs, rounds, seconds=lambda work: timed(work)[1]):
-    """Does jobs in turn, round after round, so that a noisy machine disturbs them alike.
+    """Times jobs in turn, round after round, so that a noisy machine affects them equally.
 
     Args:
-        jobs: Dict from a name to a function without arguments.
-        rounds: Integer; one more comes first, in which everything is compiled.
-        seconds: Does a job and returns the seconds that it took.
+        jobs: Dict from names to functions without arguments.
+        rounds: Number of rounds, after a first one that compiles everything.
+        seconds: Function that runs a job and returns the seconds it took.
 
     Returns:
-        Dict from a name to an array of seconds, one for each round.
+        Dict from names to arrays of seconds, one for each round.
     """
     _, *times = [{name: seconds(work) for name, work in jobs.items()} for _ in range(rounds + 1)]
     return {name: np.array([of_round[name] for of_round in times]) for name in jobs}
 
 
 def random_images(count, image_shape, num_classes, seed=0):
-    """Random images and labels: speed doesn't depend on them."""
+    """Returns random images and labels, for measurements of speed."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, *image_shape)).astype("uint8")
     return images, rng.integers(0, num_classes, count).astype("int32")
@@ -93,7 +93,7 @@ def show(rows):
 
 
 def save(result, output):
-    """Writes the numbers where they are wanted, if they are."""
+    """Writes a result as JSON if `output` is given."""
     if output:
         write_json(output, result)
         print(f"Wrote {output}")

@@ -1,15 +1,17 @@
-"""Completes and classifies images of which some pixels are known, by sequential Monte Carlo.
+"""Completes and classifies partly known images by sequential Monte Carlo.
 
     python benchmarks/completion.py fashion_mnist
     python benchmarks/completion.py photographs --data images --split validation --region "a hole"
 
-Completes each image twice given its class, and measures log p(image | class) of the completed and
-of the true images, and the spread of the two estimates of log p(known pixels | class). One particle
-is sampling that ignores the known pixels that come later. Then it classifies images by parts of
-them, beside two CNNs that are trained for it here on as many images, in one pass: on whole images
-and on such parts. Both see the mean image in place of the rest.
+The script completes each image twice given its class. It compares log p(image | class) of completed
+and true images, and the two estimates of log p(known pixels | class). Sampling with one particle
+ignores the known pixels that come later.
 
-Seconds are those of the processor. Writes `benchmarks/results/completion-PRESET.json`.
+It then classifies parts of images, with the model and with two CNNs, which are trained here in one
+pass over the same number of images: one on whole images and one on such parts. Both CNNs see the
+mean image in place of unknown pixels.
+
+Times are processor times. Writes `benchmarks/results/completion-PRESET.json`.
 """
 
 import itertools
@@ -34,18 +36,18 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
-BATCH_SIZE = 512  # particles; more are no faster
+BATCH_SIZE = 512  # particles; larger batches are not faster
 LEARNING_RATE = 2e-3
 
 
 def middle(shape, size):
-    """The `size` × `size` pixels in the middle: boolean `(height, width)`."""
+    """Returns a mask of the `size` × `size` pixels in the middle, bool `(height, width)`."""
     rows, columns = (np.abs(2 * np.arange(side) + 1 - side) < size for side in shape)
     return rows[:, None] & columns
 
 
 def regions(images):
-    """Known pixels, booleans `(count, height, width)`, of completion and of classification."""
+    """Returns masks of known pixels, bool `(count, height, width)`, for both experiments."""
     count, *shape, _ = images.shape
     height, width = shape
     row, column = np.indices(shape)
@@ -71,7 +73,7 @@ def regions(images):
 
 
 def complete(model, test, known, num_particles):
-    """What two completions of each image are like."""
+    """Completes each image twice, and measures log-likelihoods and times."""
     options = SamplingOptions(seed=num_particles, batch_size=BATCH_SIZE, verbose=0)
     arguments = np.tile(test.labels, 2), options, np.tile(test.images, (2, 1, 1, 1))
     arguments = model, *arguments, np.tile(known, (2, 1, 1)), num_particles
@@ -94,7 +96,7 @@ def complete(model, test, known, num_particles):
 
 
 def train_cnn(train, num_classes, parts, horizontal_flip):
-    """A CNN trained on images in one pass; with `parts`, on one of those parts of each."""
+    """Trains a CNN in one pass over images, or over a random one of `parts` of each image."""
     keras.utils.set_random_seed(0)
     steps = len(train) // 64
     rate = keras.optimizers.schedules.CosineDecay(
@@ -113,12 +115,12 @@ def train_cnn(train, num_classes, parts, horizontal_flip):
 
 
 def filled(images, known, train):
-    """The images with the mean image of others where they are not known."""
+    """Replaces unknown pixels of images by the mean of the training images."""
     return np.where(known[..., None], images, mean_image(train))
 
 
 def classify(model, cnns, test, known, num_particles, train):
-    """How accurate the model and the CNNs are, by parts of images."""
+    """Measures the accuracy of the model and the CNNs on partly known images."""
     start = time.process_time()
     how = {"num_particles": num_particles, "batch_size": BATCH_SIZE, "seed": 0}
     probabilities = {"pixelcnnpp": model.class_probabilities(test.images, observed=known, **how)}
@@ -136,7 +138,7 @@ def classify(model, cnns, test, known, num_particles, train):
 
 
 def completions_png(model, test, completed, numbers):
-    """An image for each region, and its completions: the content of a PNG file."""
+    """Plots an image and its completions for each region, as PNG data."""
     _, of_class = np.unique(test.labels, return_index=True)
     completed = {name: known for name, known in completed.items() if not is_prefix(known)}
     titles = ["test image", "known", *(f"particles: {number}" for number in numbers)]
@@ -166,15 +168,15 @@ def main(
     preset: str,
     data: str | None = None,
     split: str = "test",
-    region: Annotated[str | None, Option(help="Those whose name has this.")] = None,
-    count: Annotated[int, Option(help="Images to complete.")] = 12,
-    particles: str = "1,16,64",
-    classified: Annotated[int, Option(help="Images to classify.")] = 100,
-    classified_by: Annotated[int, Option(help="Particles.")] = 8,
-    cnn_images: Annotated[int, Option(help="To train each CNN on.")] = 12_000,
-    figure: Annotated[Path | None, Option(help="Write completions as a PNG file.")] = None,
+    region: Annotated[str | None, Option(help="Only regions whose name contains this.")] = None,
+    count: Annotated[int, Option(help="Number of images to complete.")] = 12,
+    particles: Annotated[str, Option(help="Numbers of particles, comma-separated.")] = "1,16,64",
+    classified: Annotated[int, Option(help="Number of images to classify.")] = 100,
+    classified_by: Annotated[int, Option(help="Number of particles for classification.")] = 8,
+    cnn_images: Annotated[int, Option(help="Number of training images of a CNN.")] = 12_000,
+    figure: Annotated[Path | None, Option(help="PNG file to write completions to.")] = None,
 ):
-    """Complete and classify test images of a preset; numbers of particles have commas between."""
+    """Complete and classify test images with a preset."""
     options = dict(locals())
     kp.keep_freed_memory()
     model = kp.PixelCNNPlusPlus.from_preset(preset)
@@ -193,7 +195,7 @@ def main(
         chosen = test.some(images)
         for name, known in completed.items():
             rows = result["completion"].setdefault(name, [])
-            if rows and is_prefix(known):  # exact
+            if rows and is_prefix(known):  # exact with any number of particles
                 continue
             if name == next(iter(completed)):
                 complete(model, chosen.take(slice(1)), known[:1], number)  # compiles

@@ -1,16 +1,16 @@
-r"""Few images have a label: what are the others worth?
+r"""Measures how much unlabeled images help if only few images have labels.
 
     python benchmarks/few_labels.py --data digits --labels-per-class 5,25 --seeds 0,1,2 \
         --output benchmarks/results/few_labels-digits.json
 
-PixelCNN++ learns from the labeled images alone, or from all: p(x) of those without a label. The
-CNN learns from the labeled ones alone, or from pseudo-labels too: its own predictions for the
-others, first for the half with the highest confidence, then for all (curriculum labeling,
-Cascante-Bonilla et al. 2021, https://arxiv.org/abs/2001.06001). Which images have a label depends
-on the seed, and is the same for all four.
+PixelCNN++ is trained on the labeled images only, or also on p(x) of the unlabeled images. The CNN
+is trained on the labeled images only, or also on pseudo-labels, its own predictions for the
+unlabeled images: first for the most confident half, then for all (curriculum labeling,
+Cascante-Bonilla et al. 2021, https://arxiv.org/abs/2001.06001). The seed determines which images
+have labels, which are the same for all four trainings.
 
-The commands train everything, on data sets that are written into the run folders. The results are
-written after each training; the same command goes on after an interruption.
+All models are trained by the commands, on data sets in the run folders. Results are written after
+each training; run the same command again to continue after an interruption.
 """
 
 import math
@@ -27,26 +27,29 @@ from results import WAYS, over_seeds
 from typer import Option
 
 from keras_pixelcnnpp.backend import machine
+from keras_pixelcnnpp.command import with_options
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.run import COMMANDS, RunFolder
-from keras_pixelcnnpp.train.options import NOT_MIRRORED, with_options
+from keras_pixelcnnpp.train.options import NOT_MIRRORED
 
-SUREST = (0.5, 1.0)  # shares of the images without a label that the CNN learns from, in turn
-SMALL_BATCH = 10  # of PixelCNN++ where the labeled images are all
-# Options that only `train` has, to which they are handed on.
+SUREST = (0.5, 1.0)  # fractions of the unlabeled images that get pseudo-labels, in turn
+SMALL_BATCH = 10  # batch size of PixelCNN++ on labeled images only
+# Options that only `pixelcnnpp train` has.
 OF_PIXELCNNPP = ("preset", "filters", "num_resolutions", "dropout_rate", "learning_rate")
 OF_PIXELCNNPP += ("num_blocks", "label_loss_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command takes; what has no help is as for `pixelcnnpp train`."""
+    """Options of the script. Those without help are options of `pixelcnnpp train`."""
 
     data: Data
     image_size: int | None = None
-    max_examples: Annotated[int | None, Option(help="Training images, with a label or not.")] = None
+    max_examples: Annotated[
+        int | None, Option(help="Number of training images, labeled or not.")
+    ] = None
     split: Split = "test"
     preset: str | None = None
     filters: str | None = None
@@ -55,12 +58,18 @@ class Options:
     dropout_rate: float | None = None
     label_loss_weight: float | None = None
     learning_rate: float | None = None
-    labeled_fraction: Annotated[float, Option(help="Share of an epoch of all images.")] = 0.3
-    epochs: Annotated[int, Option(help="Of PixelCNN++, over all images.")] = 3
-    batch_size: Annotated[int, Option(help="Of PixelCNN++, of all images.")] = 64
-    cnn_epochs: Annotated[int, Option(help="Of the CNN, over all images.")] = 5
-    shown: Annotated[int, Option(help="Images to PixelCNN++, from labeled ones.")] = 5000
-    cnn_shown: Annotated[int, Option(help="Images to the CNN, from labeled ones.")] = 20_000
+    labeled_fraction: Annotated[
+        float, Option(help="Fraction of labeled images in an epoch over all images.")
+    ] = 0.3
+    epochs: Annotated[int, Option(help="Epochs of PixelCNN++ over all images.")] = 3
+    batch_size: Annotated[int, Option(help="Batch size of PixelCNN++ on all images.")] = 64
+    cnn_epochs: Annotated[int, Option(help="Epochs of the CNN over all images.")] = 5
+    shown: Annotated[
+        int, Option(help="Number of labeled images that PixelCNN++ sees in all epochs.")
+    ] = 5000
+    cnn_shown: Annotated[
+        int, Option(help="Number of labeled images that the CNN sees in all epochs.")
+    ] = 20_000
     precision: str = "float32"
     labels_per_class: str = "10,25,100"
     seeds: str = "0,1"
@@ -69,7 +78,7 @@ class Options:
 
 
 def hide_labels(images, per_class, seed):
-    """The images, of which so many of each class, at random, keep their label."""
+    """Keeps the labels of `per_class` random images of each class, and hides all others."""
     rows = np.random.default_rng([seed, per_class]).permutation(len(images))
     labels = np.full_like(images.labels, -1)
     for label in np.unique(images.labels[images.labels >= 0]):
@@ -78,13 +87,13 @@ def hide_labels(images, per_class, seed):
 
 
 def with_repeats(labeled, others, share):
-    """Both, the labeled ones as often as makes them this share of all."""
+    """Repeats the labeled images until they are a given fraction of all images."""
     wanted = round(len(others) * share / (1 - share))
     return np.concatenate([np.resize(labeled, max(len(labeled), wanted)), others])
 
 
 def given(kind, options, seed):
-    """The options of `pixelcnnpp train` that all trainings of a kind have in common."""
+    """Returns the options that all trainings of a kind of model have in common."""
     how = {"seed": seed, "precision": options.precision}
     if kind == "baseline":
         return how | {"horizontal_flip": options.data not in NOT_MIRRORED}
@@ -96,7 +105,7 @@ def given(kind, options, seed):
 
 
 def train(way, options, labels_per_class, seed):
-    """Trains in one way; returns the model, and the images to measure it on."""
+    """Trains a model in one of the four ways; returns it with the images to measure on."""
     kind = "pixelcnnpp" if way.startswith("pixelcnnpp") else "baseline"
     run = RunFolder(options.run / f"{way}-{labels_per_class}-{seed}")
     dataset = load_dataset(options.data, image_size=options.image_size)
@@ -127,7 +136,7 @@ def train(way, options, labels_per_class, seed):
         confident = np.argsort(-guessed.max(axis=1))[: round(share * len(others))]
         labels = images.labels.copy()
         labels[others[confident]] = guessed[confident].argmax(axis=1)
-        # The true labels come as often as to PixelCNN++.
+        # True labels are repeated as often as for PixelCNN++.
         rows = with_repeats(labeled, others[confident], options.labeled_fraction)
         times = math.ceil(options.cnn_shown / len(rows))
         model = fit(rows, labels, epochs=max(options.cnn_epochs, times))
@@ -135,14 +144,15 @@ def train(way, options, labels_per_class, seed):
 
 
 def main(options):
+    """Measure the accuracy with few labels, with and without unlabeled images."""
     told = ("labels_per_class", "seeds", "run", "output")
     asked = {name: value for name, value in vars(options).items() if name not in told}
-    asked["data"] = Path(options.data).name  # not where it lies
+    asked["data"] = Path(options.data).name  # its folder does not matter
     rows = []
     if options.output.exists():
         known = read_json(options.output)
         if known["options"] != asked:
-            raise SystemExit(f"{options.output} is of other options; name another file")
+            raise SystemExit(f"{options.output} has results with other options. Use another file")
         rows = known["rows"]
     numbers, seeds = (
         [int(n) for n in text.split(",")] for text in (options.labels_per_class, options.seeds)

@@ -1,10 +1,10 @@
-"""What a preset compresses unseen images to, beside what its likelihood promises.
+"""Measures how small a preset compresses unseen images, compared with its likelihood.
 
     python benchmarks/file_sizes.py fashion_mnist --data fashion_mnist --max-examples 200
 
-With `pip install pillow-jxl-plugin`, JPEG XL is measured too. The other formats get all images in
-one mosaic, since files of single small images are mostly headers. Encodes and decodes as
-`model.compress` does, samples as many images for comparison, and writes
+With `pip install pillow-jxl-plugin`, JPEG XL is measured too. The other formats compress all images
+as one mosaic, because files of single small images consist mostly of headers. The script encodes
+and decodes like `model.compress`, samples the same number of images for comparison, and writes
 benchmarks/results/compression-NAME.json.
 """
 
@@ -28,13 +28,13 @@ FORMATS = {
     "webp": {"lossless": True, "quality": 100, "method": 6},
 }
 with suppress(ImportError):
-    import pillow_jxl  # noqa: F401 - teaches Pillow the format
+    import pillow_jxl  # noqa: F401 - registers the format with Pillow
 
     FORMATS["jxl"] = {"lossless": True, "effort": 9}
 
 
 def mosaic(images):
-    """Images `(N, H, W, C)` as one, about square; black where there are too few."""
+    """Arranges images `(N, H, W, C)` as one, about square and padded with black."""
     count, height, width, channels = images.shape
     side = math.ceil(math.sqrt(count))
     tiles = np.zeros((side * side, height, width, channels), "uint8")
@@ -44,22 +44,22 @@ def mosaic(images):
 
 
 def size_as(kind, image):
-    """Bytes of an image of Pillow in a lossless format."""
+    """Returns the size of a Pillow image in a lossless format, in bytes."""
     buffer = io.BytesIO()
     image.save(buffer, kind.upper(), **FORMATS[kind])
     return buffer.tell()
 
 
 def promised_bits(model, images, labels):
-    """The bits that a perfect coder would need for images and labels, any label being as likely."""
+    """Returns the bits of an ideal coder for images and labels, with equally likely labels."""
     nats = -model.log_prob(images, labels, verbose="auto").astype("float64").sum()
     return float(nats / np.log(2) + len(images) * np.log2(max(model.num_classes, 1)))
 
 
 def measure(model, images, batch_size, weights):
-    """The numbers of the file: sizes in bits per dimension, seconds of everything.
+    """Returns the results: sizes in bits per dimension, and times in seconds.
 
-    `weights` are the bytes of the model's weights.
+    `weights` is the size of the model's weights in bytes.
     """
 
     def compress(images):
@@ -68,12 +68,12 @@ def measure(model, images, batch_size, weights):
     def decompress(data):
         return decompress_images(model, data, batch_size, 0)
 
-    decompress(compress(images[:batch_size]).data)  # compiles what is timed
+    decompress(compress(images[:batch_size]).data)  # compiles the functions that are timed
     compressed, encoding = timed(lambda: compress(images))
     (back, _, _), decoding = timed(lambda: decompress(compressed.data))
     kept = quantize(images, model.num_levels)
     if not (back == kept).all():
-        raise SystemExit("The images did not come back equal")
+        raise SystemExit("The decompressed images differ from the original images")
     model.sample(compressed.labels[:batch_size], seed=0, batch_size=batch_size)
     _, sampling = timed(lambda: model.sample(compressed.labels, seed=0, batch_size=batch_size))
     sizes = {
@@ -91,7 +91,7 @@ def measure(model, images, batch_size, weights):
         "num_levels": model.num_levels,
         "batch_size": batch_size,
         "bits_per_dim": {name: 8 * size / images.size for name, size in sizes.items()},
-        # What the decoder needs too, and after how many images it has saved that much.
+        # The decoder needs the weights too; they pay off after this number of images.
         "weights_megabytes": weights / 1e6,
         "break_even_images": math.ceil(weights / saved) if saved > 0 else None,
         "seconds": {"compress": encoding, "decompress": decoding, "sample": sampling},
@@ -106,7 +106,7 @@ def main(
     batch_size: int = 100,
     output: Output = None,
 ):
-    """Measure what a preset compresses images to."""
+    """Measure how small a preset compresses images."""
     kp.keep_freed_memory()
     model = kp.AutoregressiveModel.from_preset(preset)
     dataset = load_dataset(data, image_size=model.image_shape[:2])

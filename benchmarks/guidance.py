@@ -1,4 +1,4 @@
-"""What guidance does to the samples of a preset, by the CNN of a run on the same data.
+"""Measures how guidance changes the samples of a preset, with the CNN of a run on the same data.
 
     python benchmarks/guidance.py photographs runs/photographs
     python benchmarks/guidance.py photographs runs/photographs --split train --weights 1,3 \
@@ -6,10 +6,10 @@
     python benchmarks/guidance.py fashion_mnist runs/fashion_mnist --weights 0,1 \
         --levels-at-once 32,256 --output benchmarks/results/guidance_levels-fashion_mnist.json
 
-Samples are compared with images of the split as `pixelcnnpp evaluate generation` does; with the
-split `train`, on which choices are made, with a sixth of it. Scales are shares of the learned logit
-scale. Seconds are those of the processor, without compiling. `--figure` shows samples of each
-weight side by side.
+Samples are compared with images of the split as in `pixelcnnpp evaluate generation`. Choices are
+made on the split `train`, of which a sixth is held out for the comparison. Scales are multiples of
+the learned logit scale. Times are processor times, without compilation. `--figure` plots samples of
+several weights side by side.
 """
 
 import time
@@ -32,15 +32,15 @@ from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling import guidance
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
-SHOWN, SHOWN_WEIGHTS = 6, (0, 1, 3)  # images of a class in the figure, for each of the weights
+SHOWN, SHOWN_WEIGHTS = 6, (0, 1, 3)  # images per class in the figure, and their weights
 METRICS = ("accuracy", "accuracy_ci95", "precision", "recall", "density", "coverage")
 METRICS += ("frechet_distance",)
 
-Numbers = Annotated[str, typer.Option(help="Numbers with commas between.")]
+Numbers = Annotated[str, typer.Option(help="Numbers, comma-separated.")]
 
 
 def sampled(model, per_class, how):
-    """Samples, and the seconds they took; compiles the sampler first."""
+    """Returns samples and the seconds they took, after compiling the sampler."""
     model.sample([0], **how)
     start = time.process_time()
     samples = ClassSamples.sample(model, per_class, **how)
@@ -48,7 +48,7 @@ def sampled(model, per_class, how):
 
 
 def comparison(folder, split, samples, num_levels):
-    """Compares with images of the split; those of training are taken from it for that."""
+    """Returns a comparison with images of the split; those of `train` are held out first."""
     dataset, cnn = folder.load_data(), load_baseline(folder)
     train, real = dataset.split("train").labeled(), dataset.images(split, with_labels=True)
     if split == "train":
@@ -58,7 +58,7 @@ def comparison(folder, split, samples, num_levels):
 
 
 def figure(samples):
-    """The first images of each class, one block of columns for each weight: a PNG file."""
+    """Plots the first samples of each class, one block of columns per weight, as PNG data."""
     blocks, titles = [], []
     for weight in SHOWN_WEIGHTS:
         names, pixels = zip(*samples[weight].by_class(), strict=True)
@@ -79,7 +79,7 @@ def main(
     figure_file: Annotated[Path | None, typer.Option("--figure")] = None,
     output: Output = None,
 ):
-    """Measure samples with guidance."""
+    """Measure samples of a preset with several strengths of guidance."""
     kp.keep_freed_memory()
     model, compared, rows, shown = kp.AutoregressiveModel.from_preset(preset), None, [], {}
     options = {"split": split, "per_class": per_class, "weights": weights, "scales": scales}

@@ -1,11 +1,11 @@
-"""A CNN that was trained to classify parts of images, beside the PixelCNN++ of a run.
+"""Trains a CNN to classify parts of images, for comparison with the PixelCNN++ of a run.
 
     python benchmarks/masked_cnn.py runs/digits
     pixelcnnpp evaluate classification --run runs/digits-masked --split test --partial
 
-Copies the run to `runs/digits-masked` and trains its CNN anew, as often on each image as before: of
-half of them, at random, only the first rows are left, a random number, and the mean image fills the
-rest.
+The script copies the run to `runs/digits-masked`, and trains its CNN again for the same number of
+epochs. Half of the images, chosen at random, show only a random number of their first rows; the
+mean image replaces the others.
 """
 
 import shutil
@@ -20,11 +20,11 @@ from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.loop import Start
 
-MASKED = 0.5  # the share of the images
+MASKED = 0.5  # fraction of the images
 
 
 def with_masked_rows(images, rng):
-    """Images of which a share, at random, shows its first rows alone."""
+    """Masks the lower rows of random images."""
     count, height = images.shape[:2]
     rows = rng.integers(0, height, count)
     rows[rng.random(count) >= MASKED] = height
@@ -33,7 +33,7 @@ def with_masked_rows(images, rng):
 
 
 def main(folder: Path):
-    """Train a CNN on masked images, of a run with both models trained."""
+    """Train a CNN on masked images, for a run with both models."""
     masked = RunFolder(folder.with_name(f"{folder.name}-masked"))
     shutil.copytree(folder, masked.path)
     config = masked.read_config()
@@ -41,7 +41,7 @@ def main(folder: Path):
     dataset = masked.load_data()
     choice = {name: options[name] for name in ("max_examples", "seed")}
     train = dataset.images("train", with_labels=True, **choice)
-    # One epoch, in which each image comes as often as in all epochs, each time masked anew.
+    # A single long epoch repeats each image with a new mask, once for each original epoch.
     train = train.take(np.tile(np.arange(len(train)), options["epochs"]))
     rng = np.random.default_rng(options["seed"])
     train = replace(train, images=with_masked_rows(train.images, rng))

@@ -1,4 +1,4 @@
-"""A preset with weights, from a run: `keras_pixelcnnpp/presets/NAME/` with its model card.
+"""Creates a preset with weights and its model card from a run.
 
     python benchmarks/preset.py round runs/photographs
     pixelcnnpp evaluate classification --run runs/photographs
@@ -6,12 +6,12 @@
     python benchmarks/preset.py write runs/photographs --description "photographs, 16 levels"
     python benchmarks/preset.py card photographs
 
-The first rounds the weights of the run's model to half precision, so that what is measured is what
-the preset then stores, in half the bytes. `write` needs reports/classification.json, whose numbers
-go into `metadata.json`, and the run's options become the preset's, whose name is that of the run.
-`card` writes the card, from the preset and from what `keep` copied: the CNN of the run, what
-`evaluate generation` and `benchmarks/file_sizes.py` found, and the text on its data and
-guidance in `benchmarks/cards.toml`.
+The preset is written to `keras_pixelcnnpp/presets/NAME/`, where NAME is the name of the run folder.
+`round` rounds the weights of the run to half precision, which halves the size of the preset, so
+that the evaluation measures the weights of the preset. `write` stores the run's options as those of
+the preset, and the metrics of reports/classification.json in `metadata.json`. `card` writes the
+model card from the preset, the results that `keep` copied, those of `benchmarks/file_sizes.py`, and
+the texts on data and guidance in `benchmarks/cards.toml`.
 """
 
 import shutil
@@ -32,15 +32,15 @@ from keras_pixelcnnpp.train.options import MONITORING, TRAINING_DEFAULTS
 
 PRESETS = Path(kp.__file__).parent / "presets"
 METRICS = ("accuracy", "accuracy_ci95", "log_loss", "ece", "bits_per_dim")
-# Of one training: the machine it ran on, where it began, what was looked at meanwhile.
+# Options that describe a single training and do not belong in a preset.
 OF_THE_RUN = ("precision", "jit_compile", "seed", "max_examples", "initial_weights", *MONITORING)
 
-app = typer.Typer(help="Make a preset of a run.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Argument(help="Folder of the run; its name is the preset's.")]
+app = typer.Typer(help="Create a preset from a run.", no_args_is_help=True)
+Folder = Annotated[Path, typer.Argument(help="Run folder, whose name the preset gets.")]
 
 
 def training_options(options):
-    """What a preset keeps of a run's options: the epochs, and those that aren't the defaults."""
+    """Returns the options of a run that belong in a preset: the epochs and non-default values."""
     return {
         name: options[name]
         for name, default in TRAINING_DEFAULTS.items()
@@ -50,7 +50,7 @@ def training_options(options):
 
 
 def halve(path):
-    """Stores those float32 arrays of an HDF5 file as float16 that it holds without loss."""
+    """Stores float32 arrays of an HDF5 file as float16 if nothing is lost."""
 
     def copy(name, item):
         if isinstance(item, h5py.Group):
@@ -68,14 +68,14 @@ def halve(path):
 
 
 def card_text(name):
-    """What `cards.toml` says about a preset; nothing about a new one."""
+    """Returns the texts on a preset in `cards.toml`, empty for a new preset."""
     cards = tomllib.loads((RESULTS.parent / "cards.toml").read_text(encoding="utf-8"))
     return cards.get(name, {})
 
 
 @app.command("round")
 def round_weights(folder: Folder):
-    """Round the weights of the run's model to half precision, in its archive."""
+    """Round the weights of a run's model to half precision, in place."""
     path = Run(folder).model_keras
     model = load_trained_model(path)
     model.set_weights(
@@ -91,15 +91,15 @@ def round_weights(folder: Folder):
 @app.command()
 def write(
     folder: Folder,
-    description: Annotated[str, typer.Option(help="In one line.")] = "",
+    description: Annotated[str, typer.Option(help="Description in one line.")] = "",
     class_names: Annotated[
-        str | None, typer.Option(help="With commas between. Default: the model's.")
+        str | None, typer.Option(help="Class names, comma-separated. Default: the model's.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Number that its recipe takes. Default: the run's.")
+        int | None, typer.Option(help="Number of epochs of its recipe. Default: the run's.")
     ] = None,
 ):
-    """Write the preset of a run that was measured."""
+    """Write a preset from an evaluated run."""
     run = Run(folder)
     config, report = run.config, run.json("reports/classification.json")
     trained_with = config["pixelcnnpp"]["options"]
@@ -134,8 +134,8 @@ def write(
 
 
 @app.command()
-def card(name: Annotated[str, typer.Argument(help="Of the preset.")]):
-    """Write a preset's README.md, from its folder and from `benchmarks/results`."""
+def card(name: Annotated[str, typer.Argument(help="Name of the preset.")]):
+    """Write the README.md of a preset from its folder and `benchmarks/results`."""
     run, compression = Run(RESULTS / name), RESULTS / f"compression-{name}.json"
     folder = PRESETS / name
     models = run.json("reports/classification.json")["models"]

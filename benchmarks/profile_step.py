@@ -1,10 +1,11 @@
-"""Where the time of a training step goes under each backend: docs/images/training_step.png.
+"""Profiles a training step under each backend, and plots docs/images/training_step.png.
 
     python benchmarks/profile_step.py --output benchmarks/results/profile_step.json
 
-The network and batches of `throughput.py`. Each backend has a process of its own and is watched by
-its own profiler; the share of a kind of operation is multiplied by the processor time of a step
-without the profiler. XLA fuses other operations into some convolutions, where they count as these.
+The network and the batches are those of `throughput.py`. Each backend runs in its own process with
+its own profiler. The profiled fraction of a kind of operation is multiplied by the processor time
+of a step without the profiler. XLA fuses other operations into some convolutions, with which they
+are counted.
 """
 
 import json
@@ -24,7 +25,7 @@ from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.files import write_bytes
 
 BATCHES = 4
-KINDS = {  # of an operation: the first whose words are in its name
+KINDS = {  # the first pattern that matches the name of an operation determines its kind
     "convolutions, matrix products": r"convolution|conv2d|matmul|dot|aten::\w*mm$",
     "copies": r"copy|transpose|concat|aten::cat|pad|slice|pack|split|tile|clone|fill|gather",
     "elementwise, sums": "",
@@ -32,7 +33,7 @@ KINDS = {  # of an operation: the first whose words are in its name
 
 
 def tensorflow_profile(train, folder):
-    """Yields names and nanoseconds of operations."""
+    """Yields names and durations (ns) of operations under TensorFlow."""
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -48,7 +49,10 @@ def tensorflow_profile(train, folder):
 
 
 def jax_profile(train, folder):
-    """The same. What a fusion holds is in the program, which XLA has written there."""
+    """Yields names and durations (ns) of operations under JAX.
+
+    XLA has written the program, which shows the operations of each fusion, to `folder`.
+    """
     import jax
 
     with jax.profiler.trace(folder):
@@ -66,7 +70,7 @@ def jax_profile(train, folder):
 
 
 def torch_profile(train, folder):
-    """The same, of all operations of a name together."""
+    """Yields names and total durations (ns) of operations under torch."""
     import torch
 
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -80,7 +84,7 @@ PROFILES = {"tensorflow": tensorflow_profile, "jax": jax_profile, "torch": torch
 
 
 def work(folder):
-    """Prints the milliseconds of a step under this process's backend, for each kind."""
+    """Prints the milliseconds of a step for each kind, under the backend of this process."""
     about = facts()
     data = random_images(BATCHES * BATCH, SHAPE, NUM_CLASSES)
     train = our_jobs(*data, "float32", jit_compile=about["backend"] == "jax")["train"]
@@ -96,7 +100,7 @@ def work(folder):
 
 
 def profiled(backend, python):
-    """What `work` prints."""
+    """Runs `work` in a process with another backend; returns its output."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "KERAS_BACKEND": backend}
         if backend == "jax":
@@ -107,7 +111,7 @@ def profiled(backend, python):
 
 
 def figure(rows):
-    """A bar for each backend, of the kinds side by side: the content of a PNG file."""
+    """Plots a stacked bar for each backend, as PNG data."""
     plot = new_figure(7, 2.4)
     axes = plot.subplots()
     left = [0.0] * len(rows)
@@ -117,7 +121,7 @@ def figure(rows):
         axes.bar_label(bars, fmt="%.0f", label_type="center", color="white")
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.invert_yaxis()
-    axes.set_xlabel("milliseconds of processor time, a training step of 16 images")
+    axes.set_xlabel("processor time of a training step of 16 images (ms)")
     plot.legend(loc="outside upper center", ncols=len(KINDS))
     return figure_png(plot, dpi=150)
 

@@ -1,10 +1,10 @@
-"""RESULTS.md and the tables in docs/development, made from what runs and benchmarks left behind.
+"""Writes RESULTS.md and the tables in docs/development from the results of runs and benchmarks.
 
     python benchmarks/results.py keep runs/photographs   # copies its numbers to results/photographs
-    python benchmarks/results.py figures             # three of docs/images
+    python benchmarks/results.py figures             # plots three figures in docs/images
     python benchmarks/results.py                     # writes the pages from benchmarks/results
 
-Every number on these pages comes from a file below `benchmarks/results`; a test compares the two.
+Every number on these pages comes from a file in `benchmarks/results`; a test compares the two.
 """
 
 import math
@@ -41,46 +41,49 @@ WAYS = {
 
 
 class Run(RunFolder):
-    """The numbers of a run, or what was kept of it."""
+    """A run, or its results that were kept."""
 
     @property
     def name(self):
-        """The folder's."""
+        """The name of the folder."""
         return self.path.name
 
     @property
     def config(self):
-        """What it was trained with. Of the data, the name: where they lay is of no use."""
+        """The content of `config.json`, in which the path of the data is shortened to its name."""
         config = self.read_config()
         config["data"]["source"] = Path(config["data"]["source"]).name
         return config
 
     def has(self, path):
-        """Whether a file was kept."""
+        """Returns whether a file was kept."""
         return (self.path / path).is_file()
 
     def json(self, path):
-        """The content of a file, `None` if it was not kept."""
+        """Reads a JSON file, or returns `None` if it was not kept."""
         return read_json(self.path / path) if self.has(path) else None
 
     def command(self, model):
-        """The command that trains `model` again."""
+        """Returns the command that trains `model` again."""
         words = ["pixelcnnpp", *training_words(self.config, model), "--run", f"runs/{self.name}"]
         return shlex.join(words)
 
     def minutes(self, model):
-        """Of all epochs, measuring included; of one that was resumed in its midst, the rest."""
+        """Returns the minutes of all epochs, including validation.
+
+        If an epoch was resumed, only the time after that counts.
+        """
         return sum(row["seconds"] for row in self.history(model)) / 60 or None
 
     def epochs(self, model):
-        """Their number, `None` if it was not kept."""
+        """Returns the number of epochs, or `None` if it was not kept."""
         return max((row["epoch"] for row in self.history(model)), default=None)
 
 
 def keep(folder):
-    """Copies the JSON files of a run and its samples, and makes its curve; no weights.
+    """Copies the JSON files and samples of a run, without weights, and plots its training curve.
 
-    What is kept names the commit of this repository.
+    The commit of this repository is written to its `config.json`.
     """
     describe = ["git", "describe", "--always", "--exclude=*", "--dirty"]
     commit = subprocess.run(describe, cwd=ROOT, capture_output=True, check=True, text=True).stdout
@@ -92,7 +95,7 @@ def keep(folder):
         shutil.copyfile(file, copy)
     for path in kept.reports.glob("*.json"):
         report = read_json(path)
-        if data := report.get("options", {}).get("data"):  # where they lay is of no use
+        if data := report.get("options", {}).get("data"):  # its folder does not matter
             write_json(path, {**report, "options": {**report["options"], "data": Path(data).name}})
     curve = history_png({"PixelCNN++": kept.history("pixelcnnpp")}, "bits_per_dim", "bits/dim")
     if curve is not None:
@@ -102,7 +105,7 @@ def keep(folder):
 
 
 def write_partial():
-    """Writes the accuracy of parts of images."""
+    """Plots the accuracy on parts of images."""
     name = "fashion_mnist"
     report = Run(RESULTS / name).json("reports/partial.json")
     masked = Run(RESULTS / f"{name}-masked").json("reports/partial.json")
@@ -116,7 +119,7 @@ def write_partial():
 
 
 def write_budget():
-    """Writes what trainings of several lengths reach on `photographs`, with the CNN and JPEG XL."""
+    """Plots the results of trainings of several lengths on `photographs`, the CNN and JPEG XL."""
     preset = Run(RESULTS / "photographs")
     adam = list(map(Run, RESULTS.glob("photographs-[0-9]*-epochs")))
     muon = [preset, *map(Run, RESULTS.glob("photographs-muon-*-epochs"))]
@@ -131,7 +134,10 @@ def write_budget():
 
 
 def budget_points(runs, timed):
-    """Minutes and results of runs, shortest first, at the speed of `timed`, alone on a core."""
+    """Returns minutes and results of runs, shortest first.
+
+    The minutes are computed from the epochs of `timed`, which had a core of its own.
+    """
     history = timed.history("pixelcnnpp")
     seconds = {
         joint: statistics.median(
@@ -150,7 +156,7 @@ def budget_points(runs, timed):
 
 
 def training_length_png(series, jpeg_xl, cnn):
-    """Plots bits/dim and accuracy over minutes: the content of a PNG file."""
+    """Plots bits/dim and accuracy against training time, as PNG data."""
     figure = new_figure(7, 3)
     left, right = figure.subplots(1, 2)
     for (label, points), marker in zip(series.items(), ("o-", "s-"), strict=True):
@@ -174,7 +180,7 @@ def training_length_png(series, jpeg_xl, cnn):
 
 
 def write_guidance():
-    """Writes what guidance does to class consistency and to the diversity of samples."""
+    """Plots how guidance changes the class consistency and the diversity of samples."""
     figure = new_figure(7, 3)
     left, right = figure.subplots(1, 2)
     for name in ("photographs", "fashion_mnist", "mnist"):
@@ -194,7 +200,7 @@ def write_guidance():
 
 
 def heads_rows(comparison):
-    """A row for each network and head, best first: means over seeds, and the spread of bits/dim."""
+    """Returns means over seeds and the spread of bits/dim for each network and head, best first."""
     rows = []
     for name in dict.fromkeys(row["name"] for row in comparison["heads"]):
         own = [row for row in comparison["heads"] if row["name"] == name]
@@ -209,7 +215,7 @@ def _mean(values):
 
 
 def over_seeds(rows, key="accuracy", **asked):
-    """The mean of the rows asked for, and their range where there are several seeds."""
+    """Formats the mean of matching rows, with their range if there are several seeds."""
     found = [row[key] for row in rows if asked.items() <= row.items()]
     if not found:
         return "–"
@@ -220,12 +226,12 @@ def over_seeds(rows, key="accuracy", **asked):
 
 
 def command(script, options, **more):
-    """The command line of a script; options that are `None` are left out."""
+    """Returns the command line of a script, without options that are `None`."""
     return f"python {script} {shlex.join(words_of({**options, **more}))}"
 
 
 def speed_rows(table):
-    """The jobs of each network, backend and precision."""
+    """Groups the rows of a table by network, backend and precision."""
     found = {}
     for row in table["rows"]:
         found.setdefault((row["name"], row["backend"], row["precision"]), {})[row["job"]] = row
@@ -233,30 +239,30 @@ def speed_rows(table):
 
 
 def recipe_trials(rows):
-    """The names of the trials: those tried longest first, of these the best."""
+    """Returns the names of the trials, longest first, then best first."""
     rows = sorted(rows, key=lambda row: (-row["minutes"], row["bits_per_dim"]))
     return dict.fromkeys(row["trial"] for row in rows)
 
 
 def number(value, digits=3):
-    """`0.123`; a dash where nothing was measured."""
+    """Formats a number as `0.123`, and `None` as a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def interval(bounds):
-    """`95.3–99.1`, of two shares."""
+    """Formats two fractions as `95.3–99.1`."""
     return "–" if bounds is None else f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}"
 
 
 def accuracy(numbers):
-    """An accuracy with its interval."""
+    """Formats an accuracy with its interval."""
     if not numbers:
         return "–"
     return f"{percent(numbers['accuracy'])} ({interval(numbers['accuracy_ci95'])})"
 
 
 def accuracy_at(partial, model, share):
-    """The accuracy of a model that sees this share of an image, with its interval."""
+    """Formats the accuracy of a model that sees a given fraction of each image."""
     if partial is None:
         return "–"
     place, numbers = partial["shares"].index(share), partial["models"][model]
@@ -264,12 +270,12 @@ def accuracy_at(partial, model, share):
 
 
 def p_value(value):
-    """`0.047`, `1.2e-05`."""
+    """Formats a p-value as `0.047` or `1.2e-05`."""
     return "–" if value is None else f"{value:.2g}"
 
 
 def minutes(value):
-    """`7.5`, `129`."""
+    """Formats minutes as `7.5` or `129`."""
     return number(value, 0 if value is None or value >= 10 else 1)
 
 
@@ -278,7 +284,7 @@ FUNCTIONS = (command, heads_rows, over_seeds, recipe_trials, speed_rows)
 
 
 def markdown_template(name):
-    """A Jinja template from this folder."""
+    """Loads a Jinja template from this folder."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(RESULTS.parent),
         undefined=jinja2.StrictUndefined,
@@ -294,7 +300,7 @@ def markdown_template(name):
 
 
 def render():
-    """The text of each page, by its path."""
+    """Renders all pages; returns their texts by path."""
     runs = {path.parent.name: Run(path.parent) for path in sorted(RESULTS.glob("*/config.json"))}
     tables = {path.stem: read_json(path) for path in sorted(RESULTS.glob("*.json"))}
 
@@ -335,9 +341,9 @@ def render():
 
 def main(
     action: Annotated[Literal["write", "keep", "figures"], typer.Argument()] = "write",
-    runs: Annotated[list[Path] | None, typer.Argument(help="To keep the numbers of.")] = None,
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders, for keep.")] = None,
 ):
-    """Write the pages; or keep the numbers of runs first."""
+    """Write the pages, keep the results of runs, or plot the figures."""
     if action == "keep":
         for run in runs or ():
             keep(run)

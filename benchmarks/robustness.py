@@ -1,12 +1,13 @@
-"""Measures both classifiers of a run on corrupted images, and log p(x) as a detector of corruption.
+"""Evaluates both classifiers of a run on corrupted images, and log p(x) as a corruption detector.
 
     python benchmarks/robustness.py runs/digits --max-examples 300
 
-Eight corruptions of five severities, after Hendrycks and Dietterich 2019, *Benchmarking Neural
-Network Robustness to Common Corruptions and Perturbations*, https://arxiv.org/abs/1903.12261. They
-need Pillow, SciPy and NumPy only and take images of any size, so the severities are not those of
-CIFAR-10-C. Writes accuracy, calibration error and the AUROC with which each score tells corrupted
-images from clean ones to reports/robustness.json, and prints their means over the severities.
+There are eight corruptions with five severities, after Hendrycks and Dietterich 2019, *Benchmarking
+Neural Network Robustness to Common Corruptions and Perturbations*,
+https://arxiv.org/abs/1903.12261. They only need Pillow, SciPy and NumPy, and support images of any
+size, so the severities are not those of CIFAR-10-C. The script writes accuracies, calibration
+errors and the AUROC of each score for corrupted against clean images to reports/robustness.json,
+and prints means over the severities.
 """
 
 import io
@@ -28,7 +29,7 @@ from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
 
-# Each corruption takes pixels 0…255 `(height, width, channels)`, a strength and a generator.
+# Arguments of each corruption: pixels in [0, 255] `(height, width, channels)`, strength, generator.
 
 
 def gaussian_noise(pixels, deviation, rng):
@@ -85,7 +86,7 @@ CORRUPTIONS = {
 
 
 def corrupt(images, name, severity, seed=0):
-    """Corrupts images `(N, height, width, channels)`; severity 1 is the mildest, 5 the worst."""
+    """Corrupts images `(N, height, width, channels)` with severity 1 (mildest) to 5 (worst)."""
     corruption, strengths = CORRUPTIONS[name]
     rng = np.random.default_rng(seed)
     corrupted = np.stack([corruption(each, strengths[severity - 1], rng) for each in images])
@@ -93,7 +94,7 @@ def corrupt(images, name, severity, seed=0):
 
 
 def score(images, model, baseline):
-    """Class probabilities by classifier, and OOD scores by detector, as `evaluate ood` has them."""
+    """Returns class probabilities by classifier, and scores by detector as in `evaluate ood`."""
     log_likelihoods, probabilities = PixelCNNClassifier(model).class_scores(images)
     by_classifier = {"pixelcnnpp": probabilities}
     if baseline is not None:
@@ -104,7 +105,7 @@ def score(images, model, baseline):
 
 
 def measure(folder, split="test", max_examples=300, seed=0):
-    """The content of robustness.json."""
+    """Returns the content of robustness.json."""
     dataset = folder.load_data()
     test = dataset.images(split, with_labels=True, max_examples=max_examples, seed=seed)
     models = load_trained_model(folder.require_model("pixelcnnpp")), load_baseline(folder)
@@ -125,7 +126,7 @@ def measure(folder, split="test", max_examples=300, seed=0):
 
 
 def main(folder: Path, split: Split = "test", max_examples: int = 300, output: Output = None):
-    """Measure both classifiers of a run on corrupted images."""
+    """Evaluate both classifiers of a run on corrupted images."""
     run = RunFolder(folder)
     report = measure(run, split, max_examples)
     rows = []

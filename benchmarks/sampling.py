@@ -1,18 +1,18 @@
-"""Speed of the incremental sampler, beside the naive loop over the same model and tfp's PixelCNN.
+"""Compares the speed of the incremental sampler with a naive loop and with tfp's PixelCNN.
 
     python benchmarks/sampling.py --batches 25,100 --output benchmarks/results/sampling.json
     python benchmarks/sampling.py --preset gated_pixelcnn --batches 25
 
-The network is that of `course_report` (1 block, 40 filters, 5 mixtures, 32×32×3), or another's,
-with random weights: speed doesn't depend on them.
+The network is that of `course_report` (1 block, 40 filters, 5 mixtures, 32×32×3), or of another
+preset, with random weights, on which the speed does not depend.
 
-- **Ours** is `model.sample`, random numbers included.
+- **Ours** is `model.sample`, including its random numbers.
 - **The naive loop** evaluates the whole network once per pixel and keeps that pixel. A few of its
-  steps are timed, compiled together, and **extrapolated** to all pixels.
-- **tfp** (`tfp.distributions.PixelCNN`, same width, depth and mixtures, unconditional) samples in
-  the same way; a step of its loop is timed and **extrapolated** too. TensorFlow only.
+  steps are compiled together, timed, and **extrapolated** to all pixels.
+- **tfp** (`tfp.distributions.PixelCNN`, same width, depth and mixtures, unconditional) also samples
+  with a naive loop. One step is timed and **extrapolated**. TensorFlow only.
 
-Numbers are medians, ratios are medians of the ratios within the rounds.
+Times are medians. Ratios are medians of the ratios within the rounds.
 """
 
 import keras
@@ -29,7 +29,7 @@ NAIVE_STEPS = 3
 
 
 def make_model(preset):
-    """The network of a preset, for images of `SHAPE`."""
+    """Creates the model of a preset for images of `SHAPE`, with random weights."""
     options = {"image_shape": SHAPE, "num_classes": NUM_CLASSES}
     model = kp.AutoregressiveModel.from_preset(preset, load_weights=False, **options)
     model.initialize(*random_images(16, SHAPE, NUM_CLASSES))
@@ -37,13 +37,13 @@ def make_model(preset):
 
 
 def job(function, variables, inputs):
-    """A function of tensors, compiled, that is done when it returns."""
+    """Returns a compiled function of tensors that waits for its result."""
     function = compiled(function, variables)
     return lambda: ops.convert_to_numpy(function(inputs))
 
 
 def naive_loop(model, images, labels):
-    """A few steps of the loop over the whole network, one for each pixel."""
+    """Returns a job that runs a few steps of the naive loop over pixels."""
     rng = np.random.default_rng(0)
     noise = rng.uniform(0.01, 0.99, (len(images), model.distribution.noise_size))
 
@@ -63,7 +63,7 @@ def naive_loop(model, images, labels):
 
 
 def tfp_step(distribution, batch):
-    """What `PixelCNN._sample_n` does for each pixel, without its copies of the images."""
+    """Returns a job that does the work of `PixelCNN._sample_n` for one pixel, without copies."""
 
     def step(samples):
         parameters = distribution.network(samples, training=False)
@@ -74,7 +74,7 @@ def tfp_step(distribution, batch):
 
 
 def compare(model, tfp, batch, rounds):
-    """Measures one batch size: a row of the report."""
+    """Measures one batch size, and returns a row of the report."""
     images, labels = random_images(batch, model.image_shape, NUM_CLASSES)
     jobs = {
         "ours": lambda: model.sample(labels, seed=0, batch_size=batch, verbose=0),
@@ -104,7 +104,7 @@ def main(
     batches: str = "1,25,100,400",
     output: Output = None,
 ):
-    """Compare the sampler with others; numbers of images at once have commas between."""
+    """Compare the sampler with others, for several batch sizes, comma-separated."""
     kp.keep_freed_memory()
     model, tfp = make_model(preset), None
     if keras.backend.backend() == "tensorflow" and preset == "course_report":

@@ -1,10 +1,10 @@
-"""A load test of an exported model behind a real server, on this machine's loopback address.
+"""Load test of an exported model behind a real server, on the loopback address.
 
     python benchmarks/serving.py --output benchmarks/results/serving.json
 
-Clients send image files at the same time, some of them damaged, and requests that are no requests.
-Every answer is compared with the same endpoint called in this process. Counted are wrong answers,
-the growth of the server's memory and the time of each request. Needs the extra `serve`.
+Concurrent clients send image files, some of them damaged, and invalid requests. Every answer is
+compared with a call of the same endpoint in this process. The script measures wrong answers, the
+growth of the server's memory and the time of each request. It needs the extra `serve`.
 """
 
 import base64
@@ -32,9 +32,9 @@ from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 
 TIMEOUT = 120  # seconds
 JSON = {"Content-Type": "application/json"}
-# Their likelihoods depend in the last digits on the batch they are in.
+# The last digits of likelihoods depend on the batch.
 TOLERANCE = 1e-3
-# How much the server may grow after the first twentieth of the requests.
+# Maximum growth of the server's memory after the first twentieth of the requests.
 MAX_GROWTH_MB = 100
 BAD_REQUESTS = [
     "",
@@ -47,7 +47,7 @@ BAD_REQUESTS = [
 
 
 def random_image(rng):
-    """The content of an image file of any size."""
+    """Returns the bytes of a random image file of random size."""
     height, width = rng.integers(4, 100, 2)
     image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype="uint8"))
     buffer = io.BytesIO()
@@ -57,7 +57,7 @@ def random_image(rng):
 
 @contextmanager
 def server(savedmodel):
-    """`pixelcnnpp serve` in a process of its own: yields a client and the process."""
+    """Runs `pixelcnnpp serve` in another process; yields a client and the process."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = str(listening.getsockname()[1])
@@ -66,7 +66,7 @@ def server(savedmodel):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}/v1/models/model"
     try:
-        # Until it listens, with longer and longer pauses between: up to four minutes.
+        # Wait until the server listens, with increasing pauses, for at most four minutes.
         with httpx.Client(transport=httpx.HTTPTransport(retries=10)) as waiting:
             waiting.get(address)
         with httpx.Client(timeout=TIMEOUT, headers=JSON) as client:
@@ -77,13 +77,13 @@ def server(savedmodel):
 
 
 def is_right(expected, rows, answer):
-    """Whether an answer is what this process says of the same images; of none, an error."""
+    """Checks an answer against the result of this process; without `rows`, against an error."""
     if rows is None:
         return 400 <= answer.status_code < 500 and bool(answer.json().get("error"))
     if answer.status_code != 200 or len(answer.json()["predictions"]) != len(rows):
         return False
     received = {
-        # JSON has no NaN: KServe writes null.
+        # KServe writes NaN as null, since JSON has no NaN.
         name: np.array([row[name] for row in answer.json()["predictions"]], "float64")
         for name in expected
     }
@@ -94,9 +94,9 @@ def is_right(expected, rows, answer):
 
 
 def measure(model, folder, requests, clients, seed=0):
-    """Exports a model into the folder, serves it, sends requests and checks every answer.
+    """Exports a model to a folder, serves it, sends requests and checks every answer.
 
-    So many requests are sent by each number of `clients`; the result is a list of a dict for each.
+    Returns a list with a dict for each number of `clients`, which send `requests` requests in all.
     """
     model.export(folder / "1")
     images = [random_image(np.random.default_rng([seed, index])) for index in range(40)]
@@ -133,7 +133,7 @@ def measure(model, folder, requests, clients, seed=0):
 
     with server(folder) as (post, process):
         for content in BAD_REQUESTS:
-            post(content)  # TensorFlow prepares an endpoint when it is first called
+            post(content)  # TensorFlow initializes an endpoint on its first call
         served = psutil.Process(process.pid)
         return [load(count, lambda: served.memory_info().rss / 2**20) for count in clients]
 
@@ -144,7 +144,7 @@ def main(
     clients: str = "1,8,32",
     output: Output = None,
 ):
-    """Serve a preset and send requests; fails if an answer is wrong or the memory grows."""
+    """Serve a preset and send requests; fail if an answer is wrong or the memory grows."""
     model = kp.PixelCNNPlusPlus.from_preset(preset)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(model, Path(folder), requests, [int(count) for count in clients.split(",")])

@@ -1,21 +1,21 @@
-"""Images per second in training and scoring under each backend, beside two other networks.
+"""Measures images per second in training and scoring, under each backend and for two others.
 
     python benchmarks/throughput.py --output benchmarks/results/throughput.json
     python benchmarks/throughput.py --candidates --output benchmarks/results/candidates.json
 
 The network is that of `course_report` (1 block, 40 filters, 5 mixtures, 32×32×3, batch 16), on
-random images. Beside it: `tfp.distributions.PixelCNN`, and PixelCNN++ in plain PyTorch
-(`torch_pixelcnnpp.py`), eager, and as fast as PyTorch makes it; both of the same size but
-unconditional, which is less work.
+random images. It is compared with `tfp.distributions.PixelCNN`, and with PixelCNN++ in plain
+PyTorch (`torch_pixelcnnpp.py`), both eager and with PyTorch's fastest settings. Both have the same
+size but are unconditional, which is less work.
 
-Each backend has a process of its own, with the Python of the environments that `make test-all`
-makes. The processes work in turn, round after round; numbers are medians over the rounds, ratios
-medians of those within the rounds. On one core, seconds are those of the processor, so that other
-programs hardly count. "Share of peak" is the arithmetic of the convolutions divided by
-that of a matrix product of the same backend and precision.
+Each backend runs in its own process, with the Python of the environments that `make test-all`
+creates. The processes work in turn, round after round. Speeds are medians over the rounds, and
+ratios are medians of the ratios within the rounds. On one core, processor time is measured, so that
+other programs hardly matter. "Share of peak" is the arithmetic throughput of the convolutions
+divided by that of a matrix product with the same backend and precision.
 
-With `--candidates`, the label enters by `film`, in every block or from the lowest resolution on
-(`conditioned_blocks`), and scoring one label is compared with scoring all four.
+With `--candidates`, scoring one label is compared with scoring all four. The label conditions the
+network by `film`, in every block or only from the lowest resolution on (`conditioned_blocks`).
 """
 
 import functools
@@ -50,16 +50,16 @@ OPPONENTS = {
     "times_pytorch": ("torch", FASTEST, "mixed_bfloat16"),
 }
 ENVIRONMENTS = {"tensorflow": ".venv", "jax": ".venv-jax", "torch": ".venv-torch"}
-PRODUCT = 2048  # rows of the matrix product that shows what the machine can do
+PRODUCT = 2048  # rows of the matrix product that measures peak throughput
 
 
 def report(**arguments):
-    """The network of the preset, without weights."""
+    """Creates the model of the preset, with random weights."""
     return kp.PixelCNNPlusPlus.from_preset("course_report", load_weights=False, **arguments)
 
 
 def forward_flop(model):
-    """Floating-point operations of one image's forward pass, convolutions only."""
+    """Returns the floating-point operations of the convolutions in one image's forward pass."""
     height, width, _ = model.image_shape
     total = 0
     for path, (kernel, _) in normalized_kernels(model.network).items():
@@ -70,7 +70,7 @@ def forward_flop(model):
 
 
 def our_jobs(images, labels, policy, jit_compile):
-    """What a user calls."""
+    """Returns the jobs of this package, as a user calls them."""
     with precision(policy):
         model = report(conditioning="bias")
     model.compile(keras.optimizers.Adam(2e-4), jit_compile=jit_compile)
@@ -81,7 +81,7 @@ def our_jobs(images, labels, policy, jit_compile):
 
 
 def tfp_pixelcnn(images):
-    """Tfp's distribution of the same size, built and initialized."""
+    """Creates tfp's distribution of the same size, initialized."""
     import tensorflow_probability as tfp
 
     distribution = tfp.distributions.PixelCNN(
@@ -98,7 +98,7 @@ def tfp_pixelcnn(images):
 
 
 def tfp_jobs(images):
-    """The same of tfp's, in a training loop of its own."""
+    """Returns the jobs of tfp's distribution, with a training loop."""
     import tensorflow as tf
     import tf_keras
 
@@ -123,7 +123,7 @@ def tfp_jobs(images):
 
 
 def torch_jobs(images, fastest):
-    """The same of the plain PyTorch network; `fastest`: compiled, bfloat16, channels last."""
+    """Returns the jobs of PyTorch; `fastest` means compiled, bfloat16 and channels last."""
     import torch
     from torch_pixelcnnpp import Network
 
@@ -155,15 +155,15 @@ def torch_jobs(images, fastest):
 
 
 def matrix_product(policy):
-    """A large matrix product, which shows what the machine can do."""
+    """Returns a job that computes a large matrix product, to measure peak throughput."""
     dtype = keras.DTypePolicy(policy).compute_dtype
     matrix = keras.ops.cast(keras.random.normal((PRODUCT, PRODUCT)), dtype)
-    # One element is enough to wait for.
+    # Reading one element waits for the whole product.
     return lambda: float(keras.ops.matmul(matrix, matrix)[0, 0])
 
 
 def jobs_of_backend(count):
-    """What this process can do: functions by name, precision and job."""
+    """Returns the jobs of this process's backend, by name, precision and job."""
     images, labels = random_images(count, SHAPE, NUM_CLASSES)
     backend = keras.backend.backend()
     found = {}
@@ -181,13 +181,13 @@ def jobs_of_backend(count):
 
 
 def pythons():
-    """The Python of each backend that has an environment; `make test-all` makes them."""
+    """Returns the Python of each backend that has an environment; see `make test-all`."""
     paths = {name: ROOT / folder / "bin" / "python" for name, folder in ENVIRONMENTS.items()}
     return {name: path for name, path in paths.items() if path.exists()}
 
 
 def work(count):
-    """Does what is asked for on standard input, one number a line, and answers with seconds."""
+    """Runs jobs by number, one per line of standard input, and answers with their seconds."""
     answers, sys.stdout = sys.stdout, sys.stderr
     jobs = jobs_of_backend(count)
     on_one_core = len(os.sched_getaffinity(0)) == 1 and not on_gpu()
@@ -201,7 +201,7 @@ def work(count):
 
 
 def start(backend, count):
-    """A process that runs `work`: what it says of itself, and its jobs, each returns seconds."""
+    """Starts a process that runs `work`; returns its facts, and its jobs, which return seconds."""
     process = subprocess.Popen(
         [pythons()[backend], __file__, "--work", "--images", str(count)],
         env={**os.environ, "KERAS_BACKEND": backend},
@@ -222,7 +222,7 @@ def start(backend, count):
 
 
 def speeds(backends, rounds, count):
-    """Measures all jobs of all backends in turn: a dictionary for the report."""
+    """Measures all jobs of all backends in turn; returns a dictionary for the report."""
     about, jobs = zip(*(start(backend, count) for backend in backends), strict=True)
     jobs = {name: job for of_backend in jobs for name, job in of_backend.items()}
     times = in_turn(jobs, rounds, seconds=lambda job: job())
@@ -249,7 +249,7 @@ def speeds(backends, rounds, count):
 
 
 def cost_of_candidates(rounds, count):
-    """Measures one label against all of them, by where the label enters."""
+    """Measures scoring one label against scoring all labels, for each place of conditioning."""
     images, labels = random_images(count, SHAPE, NUM_CLASSES)
     rows = []
     for place in PLACES:
@@ -267,13 +267,15 @@ def cost_of_candidates(rounds, count):
 
 def main(
     rounds: Rounds = 3,
-    images: Annotated[int, Option(help="Number in a measurement, a multiple of 16.")] = 64,
-    backends: str = ",".join(pythons()),
-    candidates: Annotated[bool, Option("--candidates", help="One label against all.")] = False,
+    images: Annotated[int, Option(help="Images per measurement, a multiple of 16.")] = 64,
+    backends: Annotated[str, Option(help="Backends, comma-separated.")] = ",".join(pythons()),
+    candidates: Annotated[
+        bool, Option("--candidates", help="Compare scoring one label with scoring all labels.")
+    ] = False,
     is_worker: Annotated[bool, Option("--work", hidden=True)] = False,
     output: Output = None,
 ):
-    """Compare backends, which have commas between, and other networks."""
+    """Compare the speed of backends and of other networks."""
     kp.keep_freed_memory()
     if is_worker:
         work(images)

@@ -1,4 +1,4 @@
-"""PixelCNN++ in plain PyTorch, from the paper (https://arxiv.org/abs/1701.05517)."""
+"""PixelCNN++ in plain PyTorch, written from the paper (https://arxiv.org/abs/1701.05517)."""
 
 import torch
 from torch import nn
@@ -11,10 +11,10 @@ def concat_elu(x):
 
 
 def shifted(inputs, outputs, rows, columns, stride=1, right=False):
-    """A convolution that sees no row below its own, with `right` no column to the right either."""
-    beside = (columns - 1, 0) if right else (columns // 2, columns // 2)
+    """Returns a down-shifted convolution, or a down-right-shifted one with `right`."""
+    sides = (columns - 1, 0) if right else (columns // 2, columns // 2)
     conv = weight_norm(nn.Conv2d(inputs, outputs, (rows, columns), stride))
-    return nn.Sequential(nn.ZeroPad2d((*beside, rows - 1, 0)), conv)
+    return nn.Sequential(nn.ZeroPad2d((*sides, rows - 1, 0)), conv)
 
 
 class Block(nn.Module):
@@ -35,13 +35,13 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Maps images `(N, 3, H, W)` in [-1, 1] to the mean of their negative log-likelihoods."""
+    """Maps images `(N, 3, H, W)` in [-1, 1] to their mean negative log-likelihood in nats."""
 
     def __init__(self, filters=40, blocks=1, mixtures=5):
         super().__init__()
         self.rows, self.above = shifted(4, filters, 2, 3), shifted(4, filters, 1, 3)
         self.left = shifted(4, filters, 2, 1, right=True)
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()  # pairs of layers, of the two streams
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()  # pairs of layers, one per stream
         for level in range(3):
             if level:
                 smaller = (shifted(filters, filters, 2, size, 2, size == 2) for size in (3, 2))
@@ -55,7 +55,7 @@ class Network(nn.Module):
         self.head = weight_norm(nn.Conv2d(filters, 10 * mixtures, 1))
 
     def forward(self, x):
-        pixels = pad(x, (0, 0, 0, 0, 0, 1), value=1.0)  # ones tell image from border
+        pixels = pad(x, (0, 0, 0, 0, 0, 1), value=1.0)  # ones mark the image, zeros the border
         u = pad(self.rows(pixels), (0, 0, 1, -1))
         ul = pad(self.above(pixels), (0, 0, 1, -1)) + pad(self.left(pixels), (1, -1))
         stored = [(u, ul)]
@@ -70,12 +70,12 @@ class Network(nn.Module):
                 u = rows(u, u_before)
                 ul = left(ul, torch.cat([u, ul_before], dim=1))
             else:
-                u, ul = rows(u)[..., :-1], left(ul)  # 2×3 taps give a column too many
+                u, ul = rows(u)[..., :-1], left(ul)  # the transposed convolutions add a column
         return negative_log_likelihood(self.head(elu(ul)).float(), x)
 
 
 def negative_log_likelihood(parameters, x):
-    """Of discretized mixtures of logistics, mean over the batch, nats."""
+    """Returns the mean negative log-likelihood of discretized logistic mixtures, in nats."""
     logits, *others = parameters.unflatten(1, (10, -1)).unbind(1)  # each (N, mixtures, H, W)
     means, log_scales, factors = torch.stack(others, 1).unflatten(1, (3, 3)).unbind(1)
     x, factors = x.unsqueeze(2), torch.tanh(factors)

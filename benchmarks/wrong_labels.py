@@ -1,12 +1,12 @@
-"""Does a model find the wrong labels among those that it was trained with?
+"""Measures whether a model finds wrong labels in its own training data.
 
     python benchmarks/wrong_labels.py --share 0.15
 
-A share of the training labels of the digits is made wrong, and the commands train PixelCNN++ (by
-likelihood alone) and the CNN. Each gives every training image the probability of the label that it
-was given, the smaller the more suspicious. Measured are the AUROC with which that tells wrong
-labels from right ones, its 95 % interval, and how many of the most suspicious images, as many as
-there are wrong labels, have one.
+A fraction of the training labels of the digits is replaced by wrong ones, and PixelCNN++ (on the
+likelihood alone) and the CNN are trained on them. The probability that a trained model gives to the
+label of a training image is a score: the lower, the more suspicious the label. The script reports
+the AUROC of this score with its 95 % interval, and its precision: if the number of suspicious
+images equals that of wrong labels, the fraction that has a wrong label.
 """
 
 from dataclasses import replace
@@ -29,7 +29,7 @@ def main(
     run: Path = Path("runs/wrong"),
     output: Output = None,
 ):
-    """Make a share of the labels wrong, train with them, and look for them."""
+    """Train with wrong labels, and measure how well they are found."""
     dataset = load_dataset("digits")
     train = dataset.split("train").some(max_examples)
     rng = np.random.default_rng(seed)

@@ -1,1 +1,1 @@
-"""The commands `pixelcnnpp evaluate ...`."""
+"""The commands `pixelcnnpp evaluate`."""

@@ -1,4 +1,4 @@
-"""`evaluate classification`: PixelCNN++ and the baseline CNN classify the images of a split."""
+"""`evaluate classification`: compares PixelCNN++ and the baseline CNN as classifiers."""
 
 import functools
 import shlex
@@ -26,9 +26,9 @@ from keras_pixelcnnpp.run import COMMANDS, RunFolder, data_words, words_of
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
-# Of --partial, points of the curve at most; of PixelCNN++ each costs nothing, of the CNN a pass.
+# Maximum number of points on the curve of --partial, each of which costs one pass of the CNN.
 MAX_PARTS = 16
-# Beside the predictions.
+# All files of an evaluation except the predictions.
 WRITTEN = (
     *("classification.json", "partial.json", "partial.png"),
     *("confusion_*.png", "reliability.png", "roc_*.png", "selective_accuracy.png"),
@@ -36,7 +36,7 @@ WRITTEN = (
 
 
 def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None:
-    """Both models classify a split, and parts of its images; writes files, prints tables."""
+    """Evaluates the run's models as classifiers of a split, writes files and prints tables."""
     config = folder.read_config()
     class_names, titles = config["data"]["class_names"], model_titles(config)
     classifier = load_classifier(folder, options.batch_size, options.verbose)
@@ -49,7 +49,7 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     print(f"Scoring {counted(len(split))} of the split {options.split} under every class")
     filling = mean_image(train)
     predictions = _predictions(folder, classifier, split.images, rows, filling, options)
-    # What an earlier evaluation wrote must not stand beside these predictions.
+    # Files of an earlier evaluation would not match these predictions.
     for path in (path for pattern in WRITTEN for path in folder.reports.glob(pattern)):
         path.unlink()
     for name, of_model in predictions.items():
@@ -57,7 +57,7 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
         write_predictions(path, split.paths, split.labels, of_model.probabilities, class_names)
     known = split.labels >= 0
     if not known.any():
-        print(f"The split {options.split} has no labels: wrote the predictions only.")
+        print(f"The split {options.split} has no labels, so only predictions were written.")
         return
 
     images, labels = split.images[known], split.labels[known]
@@ -95,10 +95,11 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one model says about images: probabilities, float `[count, num_classes]`, and how fast.
+    """A model's predictions for images, and its speed.
 
-    `log_likelihood` is log p(x | y) in nats, of the same shape, `None` from a model that is no
-    density; `of_parts` are probabilities by parts of the images, `[count, parts, num_classes]`.
+    `probabilities` is float `[count, num_classes]`. `log_likelihood` is log p(x | y) in nats, of
+    the same shape, or `None` for a CNN. `of_parts` has the probabilities given the first rows of
+    the images, float `[count, parts, num_classes]`.
     """
 
     probabilities: np.ndarray
@@ -108,17 +109,17 @@ class Predictions:
 
     @property
     def predicted(self) -> np.ndarray:
-        """The most probable classes, int `[count]`."""
+        """The most probable class of each image, int `[count]`."""
         return self.probabilities.argmax(axis=1)
 
     def bits_per_dim(self, image_shape: tuple[int, int, int]) -> float | None:
-        """The mean of that of p(x), with equally likely classes."""
+        """Returns the mean bits/dim of p(x), with equally likely classes."""
         if self.log_likelihood is None:
             return None
         return float(np.mean(bits_per_dim(log_marginal(self.log_likelihood), image_shape)))
 
     def take(self, rows: np.ndarray) -> Self:
-        """What is said about some of the images."""
+        """Returns the predictions for some of the images."""
         probabilities, scores, of_parts = (
             None if values is None else values[rows]
             for values in (self.probabilities, self.log_likelihood, self.of_parts)
@@ -134,15 +135,15 @@ def _predictions(
     filling: np.ndarray,
     options: SimpleNamespace,
 ) -> dict[str, Predictions]:
-    """What the run's models say about the first `rows`; a CNN sees `filling` below them."""
+    """Predicts with the run's models from the first `rows`; a CNN sees `filling` below them."""
 
     def timed(ask: Callable) -> tuple:
-        ask(images[: options.batch_size])  # compiles
+        ask(images[: options.batch_size])  # compiles the model, which is not timed
         start = time.perf_counter()
         answer = ask(images)
         return answer, len(images) / (time.perf_counter() - start)
 
-    # The last part is the whole.
+    # The last part is the whole image.
     (scores, parts), speed = timed(lambda some: classifier.class_scores(some, rows))
     predictions = {"pixelcnnpp": Predictions(parts[:, -1], scores[:, -1], speed, parts)}
     if (cnn := load_baseline(folder)) is not None:
@@ -157,38 +158,38 @@ def _predictions(
 
 
 def mean_image(images: np.ndarray) -> np.ndarray:
-    """The mean of uint8 images `(N, height, width, channels)`, rounded."""
+    """Returns the mean of uint8 images `(N, height, width, channels)`, rounded to uint8."""
     return np.rint(images.mean(axis=0, dtype=np.float64)).astype(np.uint8)
 
 
 def load_classifier(folder: RunFolder, batch_size: int, verbose: int) -> PixelCNNClassifier:
-    """The run's PixelCNN++ as a classifier; `UserError` if it is not there, or knows no labels."""
+    """Loads the run's PixelCNN++ as a classifier; `UserError` if it has none with classes."""
     model = load_trained_model(folder.require_model("pixelcnnpp"))
     if not model.num_classes:
         raise UserError(
-            f"{folder.model_keras} knows no classes. Expected a model that was trained with labels."
+            f"{folder.model_keras} is unconditional. Expected a model that was trained with labels."
         )
     return PixelCNNClassifier(model, batch_size, verbose)
 
 
 def load_baseline(folder: RunFolder) -> BaselineCNN | None:
-    """The run's baseline CNN; without one, for two classes or more, it says how to train it."""
+    """Loads the run's baseline CNN; if there is none, prints how to train it."""
     if folder.baseline_keras.exists():
         return load_trained_model(folder.baseline_keras, BaselineCNN)
     if len(folder.read_config()["data"]["class_names"]) > 1:
         command = train_baseline_command(folder)
-        print(f"No {folder.baseline_keras.name} to compare with. Train it: {command}")
+        print(f"The run has no baseline CNN to compare with. To train it: {command}")
     return None
 
 
 def model_titles(config: dict) -> dict[str, str]:
-    """What tables and plots call the models of a run, by their sections in its `config.json`."""
+    """Returns the titles of a run's models in tables and plots, by section of `config.json`."""
     titles = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
     return {name: str(config.get(name, {}).get("title", title)) for name, title in titles.items()}
 
 
 def train_baseline_command(folder: RunFolder) -> str:
-    """What to type for the run's baseline CNN, on the images that its PixelCNN++ has seen."""
+    """Returns the command that trains a baseline CNN on the same images as the run's PixelCNN++."""
     config = folder.read_config()
     options = config.get("pixelcnnpp", {"options": {}})["options"]
     some = words_of({"max_examples": options.get("max_examples"), "run": folder.path})
@@ -201,7 +202,7 @@ def compare(
     image_shape: tuple[int, int, int],
     class_names: Sequence[str],
 ) -> dict:
-    """The numbers of `classification.json`: of each model, and what tells two of them apart."""
+    """Returns the content of `classification.json`: metrics of each model, and their difference."""
     report = {
         "count": len(labels),
         "models": {
@@ -227,9 +228,9 @@ def compare(
 def classifier_details(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
 ) -> dict:
-    """What goes beyond accuracy, log-loss and calibration error, ready for JSON.
+    """Returns further metrics of a classifier, ready for JSON.
 
-    scikit-learn's `classification_report` by class, `roc_auc` (one against the rest),
+    They are scikit-learn's `classification_report` by class, `roc_auc` (one-vs-rest),
     `temperature_scaling` (`None` for a single image) and `selective_accuracy`.
     """
     areas = metrics.one_vs_rest_auc(labels, probabilities)
@@ -243,7 +244,7 @@ def classifier_details(
         scaling = {"temperatures": temperatures, "fitted_on": "the other half of the split"}
         scaling |= {name: numbers[name] for name in ("ece", "log_loss")}
     predicted, macro = probabilities.argmax(axis=1), float(np.mean(defined)) if defined else None
-    # By numbers, since a class may be called "accuracy", as an entry of scikit-learn's is.
+    # scikit-learn's report also has an entry "accuracy", which may be the name of a class.
     numbers = list(map(str, range(len(class_names))))
     by_number = _classification_report(labels, predicted, numbers, output_dict=True)
     by_class = {name: by_number[number] for name, number in zip(class_names, numbers, strict=True)}
@@ -256,16 +257,17 @@ def classifier_details(
 
 
 def part_rows(height: int) -> np.ndarray:
-    """How many of the first rows are seen, int `[parts]` from 0 to the height."""
+    """Returns the numbers of visible rows, int `[parts]`, from 0 to `height`."""
     return np.linspace(0, height, min(height, MAX_PARTS) + 1).round().astype(int)
 
 
 def partial_report(
     labels: np.ndarray, rows: np.ndarray, probabilities: dict[str, np.ndarray]
 ) -> dict:
-    """The numbers of `partial.json`, from the probabilities `[count, parts, classes]` of models.
+    """Returns the content of `partial.json`.
 
-    `rows`, int `[parts]`, is how many rows are seen in each; the last is the height.
+    `rows` has the number of visible rows of each part, int `[parts]`; the last is the height. The
+    probabilities of each model are float `[count, parts, classes]`.
     """
     models = {}
     for name, given in probabilities.items():

@@ -8,23 +8,23 @@ from sklearn.metrics import ConfusionMatrixDisplay, roc_curve
 from keras_pixelcnnpp.evaluate.figures import figure_png, name_lines, new_figure
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 
-# More would not be told apart by color.
+# The color cycle cannot distinguish more classes.
 NAMED_CLASSES = 10
-# More would not be read in a confusion matrix, and take seconds to make.
+# With more classes, the numbers of a confusion matrix are illegible and take seconds to render.
 WRITTEN_CLASSES = 30
 
 
 def confusion_matrix_png(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], title: str = ""
 ) -> bytes:
-    """Plots a confusion matrix: rows are true classes, columns predicted ones."""
+    """Plots a confusion matrix; rows are true classes and columns are predicted classes."""
     count = len(class_names)
-    # scikit-learn's function warns of a single class.
+    # scikit-learn's `confusion_matrix` warns about a single class.
     matrix = np.bincount(count * np.asarray(labels) + predicted, minlength=count**2)
     size = 3.0 + 0.5 * min(count, WRITTEN_CLASSES)
     figure = new_figure(size + 0.8, size)
     axes = figure.subplots()
-    # Numbers and names, while there is room for them.
+    # Numbers and names are shown only if there is room for them.
     few = count <= WRITTEN_CLASSES
     display = ConfusionMatrixDisplay(matrix.reshape(count, count))
     display.plot(include_values=few, ax=axes, cmap="Blues")
@@ -40,13 +40,13 @@ def confusion_matrix_png(
 def roc_png(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], title: str = ""
 ) -> bytes:
-    """Plots the ROC curve of each class that has images against all the others.
+    """Plots the one-vs-rest ROC curve of each class that has images.
 
-    The axis of false positives is logarithmic: good classifiers differ in the corner.
+    The axis of false positives is logarithmic, because good classifiers differ only in the corner.
     """
     figure = new_figure(7.4, 4.8)
     axes = figure.subplots()
-    # A logarithmic axis has no zero: half an image stands for none.
+    # A logarithmic axis has no zero, so a rate of zero is shown as half an image.
     least = 0.5 / len(labels)
     chance = np.geomspace(least, 1)
     axes.plot(chance, chance, ":", color="gray")
@@ -59,37 +59,37 @@ def roc_png(
         lines[f"{class_names[index]} (AUC {area:.4f})"] = line
     axes.set(
         title=title,
-        xlabel="share of the other classes' images taken for it",
-        ylabel="share of the class's images found",
+        xlabel="false positive rate",
+        ylabel="true positive rate",
         xscale="log",
         xlim=(least, 1),
         ylim=(-0.02, 1.02),
     )
     axes.grid(alpha=0.3)
     if 0 < len(lines) <= NAMED_CLASSES:
-        name_lines(axes, lines.values(), lines, title="class against the rest", loc="lower right")
+        name_lines(axes, lines.values(), lines, title="class vs. rest", loc="lower right")
     return figure_png(figure)
 
 
 def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
     """Plots accuracy against confidence, before and after temperature scaling.
 
-    `models` are probabilities by title. A larger dot stands for more images. Scaled as by
-    `cross_fitted_temperature`.
+    `models` are probabilities by title. Larger dots stand for more images. The temperatures are
+    those of `cross_fitted_temperature`.
     """
     figure = new_figure(1 + 4.2 * len(models), 4.6)
     panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     for axes, (title, probabilities) in zip(panels, models.items(), strict=True):
         scaled, temperatures = metrics.cross_fitted_temperature(labels, probabilities)
         axes.plot([0, 1], [0, 1], ":", color="gray")
-        for name, values in {"as it is": probabilities, "temperature-scaled": scaled}.items():
+        for name, values in {"unscaled": probabilities, "temperature-scaled": scaled}.items():
             count, accuracy, confidence = metrics.reliability(labels, values)
             error = metrics.expected_calibration_error(labels, values)
             (line,) = axes.plot(confidence, accuracy, label=f"{name}, ECE {error:.3f}")
             sizes = 12 + 160 * np.sqrt(count[count > 0] / count.sum())
             axes.scatter(confidence, accuracy, sizes, color=line.get_color(), alpha=0.6)
         fitted = " and ".join(f"{temperature:.3g}" for temperature in temperatures)
-        axes.set_title(f"{title}\ntemperatures of the halves: {fitted}", fontsize="medium")
+        axes.set_title(f"{title}\ntemperatures of the two halves: {fitted}", fontsize="medium")
         axes.set(xlabel="confidence", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
         axes.legend(loc="lower right", fontsize="small")
         axes.grid(alpha=0.3)
@@ -98,15 +98,15 @@ def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
 
 
 def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
-    """Plots the accuracy of the most confident images against their share."""
+    """Plots the accuracy on the most confident images against the coverage."""
     figure = new_figure(6, 4.2)
     axes = figure.subplots()
     for title, probabilities in models.items():
         coverage, accuracy = metrics.selective_accuracy(labels, probabilities)
         axes.plot(100 * coverage, 100 * accuracy, label=f"{title}, area {accuracy.mean():.4f}")
     axes.set(
-        xlabel="coverage: images answered, the most confident first (%)",
-        ylabel="accuracy of those (%)",
+        xlabel="coverage: most confident images (%)",
+        ylabel="accuracy on these images (%)",
         xlim=(0, 101),
     )
     axes.grid(alpha=0.3)
@@ -115,7 +115,7 @@ def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) ->
 
 
 def partial_png(report: dict, titles: dict[str, str]) -> bytes:
-    """Plots accuracy over the share of the image seen, of models with `titles`."""
+    """Plots accuracy against the visible fraction of the image, for models with `titles`."""
     figure = new_figure(5, 3.6)
     axes = figure.subplots()
     shares = 100 * np.array(report["shares"])
@@ -127,7 +127,7 @@ def partial_png(report: dict, titles: dict[str, str]) -> bytes:
     axes.set(
         xlim=(-2, 102),
         ylim=(0, 102),
-        xlabel="share of the image seen, from above (%)",
+        xlabel="visible part of the image, from the top (%)",
         ylabel="accuracy (%), with 95 % intervals",
     )
     axes.grid(alpha=0.3)

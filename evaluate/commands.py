@@ -1,77 +1,117 @@
-"""The commands `pixelcnnpp evaluate …`: their options and help; a subject's file does the work."""
+"""The commands `pixelcnnpp evaluate` and their options. The other files do the evaluation."""
 
 import importlib
-import inspect
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
-from keras_pixelcnnpp.command import Commands, Guidance, Temperature, library
+from keras_pixelcnnpp.command import Commands, Guidance, Temperature, library, with_options
 from keras_pixelcnnpp.errors import UserError
 
 if TYPE_CHECKING:
     from keras_pixelcnnpp.run import RunFolder
 
-app = Commands(
-    help="Measure a trained run, or a preset on some data. Files are written to a folder reports."
-)
+app = Commands(help="Evaluate a run, or a preset on some data, and write files to its reports.")
 
-Run = Annotated[Path | None, typer.Option(help="Folder of the run.")]
-Preset = Annotated[
-    str | None,
-    typer.Option(help="Instead of a run: a preset with weights, which is measured on --data."),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(help="Run folder to make of the preset. Default: runs/ and the preset's name."),
-]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        help="Other data to measure on, in any form that training takes. Default: the run's."
-    ),
-]
-ClassesInOrder = Annotated[
-    bool,
-    typer.Option(
-        "--classes-in-order",
-        help="Take the classes of --data for the run's in their order, whatever their names are.",
-    ),
-]
-Split = Annotated[
-    str | None,
-    typer.Option(
-        help="Part of the data: train, validation or test. Default: validation; of --data, the "
-        "first that is there of validation, test and all images."
-    ),
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Number of images that are scored at once.")]
-PerClass = Annotated[int, typer.Option(min=1, help="Number of images of each class.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")]
-Partial = Annotated[
-    bool, typer.Option("--partial", help="Classify by the first rows of each image as well.")
-]
-Count = Annotated[int, typer.Option(min=2, help="Largest number of images of each kind.")]
-OODData = Annotated[
-    str | None,
-    typer.Option(help="Further out-of-distribution images, in any form that training takes."),
-]
-Reference = Annotated[
-    str | None,
-    typer.Option(
-        help="Split of real images to compare with: validation, test or none. Default: validation; "
-        "of --data, the first that is there of validation, test and all images."
-    ),
-]
-Temperatures = Annotated[
-    str, typer.Option(help="Further temperatures, each for a set of images; may be empty.")
-]
-Completions = Annotated[
-    int, typer.Option(min=0, help="Number of completions of each of some real images; 0 for none.")
-]
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of all commands: a run or a preset, and the data."""
+
+    run: Annotated[Path | None, Option(help="Run folder.")] = None
+    preset: Annotated[
+        str | None, Option(help="Preset with weights to evaluate on --data instead of a run.")
+    ] = None
+    data: Annotated[
+        str | None,
+        Option(help="Other data to evaluate on, as in pixelcnnpp train. Default: the run's."),
+    ] = None
+    output: Annotated[
+        Path | None,
+        Option(help="Run folder to create for the preset. Default: runs/ and the preset's name."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(RunOptions):
+    """Options of the commands that read images."""
+
+    classes_in_order: Annotated[
+        bool,
+        Option(
+            "--classes-in-order",
+            help="Match the classes of --data with those of the run by order, not by name.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions(DataOptions):
+    """Options of the commands that score the images of a split."""
+
+    split: Annotated[
+        str | None,
+        Option(
+            help="Split to evaluate: train, validation or test. Default: validation; with --data, "
+            "the first available of validation, test and all images."
+        ),
+    ] = None
+    batch_size: Annotated[int, Option(min=1, help="Number of images per batch.")] = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationOptions(SplitOptions):
+    """Options of `evaluate classification`."""
+
+    partial: Annotated[
+        bool, Option("--partial", help="Also classify from the first rows of each image.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceOptions(SplitOptions):
+    """Options of `evaluate evidence`."""
+
+    per_class: Annotated[int, Option(min=1, help="Number of images per class.")] = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class OODOptions(SplitOptions):
+    """Options of `evaluate ood`."""
+
+    count: Annotated[int, Option(min=2, help="Maximum number of images of each kind.")] = 200
+    seed: Annotated[int, Option(min=0, help="Random seed.")] = 0
+    ood_data: Annotated[
+        str | None,
+        Option(help="Further out-of-distribution images, as --data in pixelcnnpp train."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions(DataOptions):
+    """Options of `evaluate generation`."""
+
+    per_class: Annotated[int, Option(min=1, help="Number of images per class.")] = 25
+    seed: Annotated[int, Option(min=0, help="Random seed.")] = 0
+    temperature: Temperature = 1.0
+    guidance: Guidance = 0.0
+    reference: Annotated[
+        str | None,
+        Option(
+            help="Split of real images to compare with: validation, test or none. Default: "
+            "validation; with --data, the first available of validation, test and all images."
+        ),
+    ] = None
+    temperatures: Annotated[
+        str, Option(help="Temperatures of further sets of samples; may be empty.")
+    ] = "0.7,0.85,1,1.15"
+    completions: Annotated[
+        int, Option(min=0, help="Number of completions of each real image; 0 for none.")
+    ] = 4
 
 
 @app.command(
@@ -79,44 +119,26 @@ Completions = Annotated[
     "evaluate classification --run runs/digits",
     "evaluate classification --preset fashion_mnist --data fashion_mnist --split test",
 )
-def classification(
-    context: typer.Context,
-    run: Run = None,
-    preset: Preset = None,
-    data: Data = None,
-    output: Output = None,
-    classes_in_order: ClassesInOrder = False,
-    split: Split = None,
-    batch_size: BatchSize = 32,
-    partial: Partial = False,
-) -> None:
+@with_options(ClassificationOptions)
+def classification(options: ClassificationOptions) -> None:
     """Compare the run's model and its CNN as classifiers.
 
     Writes classification.json, confusion matrices, ROC curves, reliability.png,
     selective_accuracy.png, and a row for each image in predictions.csv and
-    predictions_baseline.csv; with --partial also partial.json and partial.png.
+    predictions_baseline.csv. With --partial, also writes partial.json and partial.png.
     """
-    _measure(_folder(context.params), "classification", context.params)
+    _evaluate(_folder(options), "classification", options)
 
 
 @app.command("evidence", "evaluate evidence --run runs/digits --per-class 2")
-def evidence(
-    context: typer.Context,
-    run: Run = None,
-    preset: Preset = None,
-    data: Data = None,
-    output: Output = None,
-    classes_in_order: ClassesInOrder = False,
-    split: Split = None,
-    per_class: PerClass = 4,
-    batch_size: BatchSize = 32,
-) -> None:
+@with_options(EvidenceOptions)
+def evidence(options: EvidenceOptions) -> None:
     """Show which pixels the model's classifications rest on.
 
-    The evidence of a pixel is its log-likelihood, in nats, under the true class minus that under
-    the most probable other class. Writes evidence.png and evidence.json.
+    The evidence of a pixel is its log-likelihood, in nats, under the true class minus its
+    log-likelihood under the most probable other class. Writes evidence.png and evidence.json.
     """
-    _measure(_folder(context.params), "evidence", context.params)
+    _evaluate(_folder(options), "evidence", options)
 
 
 @app.command(
@@ -124,25 +146,14 @@ def evidence(
     "evaluate ood --run runs/digits",
     "evaluate ood --run runs/digits --ood-data other_images",
 )
-def ood(
-    context: typer.Context,
-    run: Run = None,
-    preset: Preset = None,
-    data: Data = None,
-    output: Output = None,
-    classes_in_order: ClassesInOrder = False,
-    split: Split = None,
-    count: Count = 200,
-    seed: Seed = 0,
-    batch_size: BatchSize = 32,
-    ood_data: OODData = None,
-) -> None:
+@with_options(OODOptions)
+def ood(options: OODOptions) -> None:
     """Measure how well out-of-distribution images are detected.
 
-    Detectors are log p(x), the same corrected for complexity (the size as a PNG file), and the
+    Detectors are log p(x), log p(x) corrected for complexity (the size as a PNG file), and the
     largest class probability. Writes ood.json and ood.png.
     """
-    _measure(_folder(context.params), "ood", context.params)
+    _evaluate(_folder(options), "ood", options)
 
 
 @app.command(
@@ -150,47 +161,27 @@ def ood(
     "evaluate generation --run runs/digits",
     "evaluate generation --run runs/digits --per-class 10 --temperatures 0.9,1",
 )
-def generation(
-    context: typer.Context,
-    run: Run = None,
-    preset: Preset = None,
-    data: Data = None,
-    output: Output = None,
-    per_class: PerClass = 25,
-    seed: Seed = 0,
-    temperature: Temperature = 1.0,
-    guidance: Guidance = 0.0,
-    classes_in_order: ClassesInOrder = False,
-    reference: Reference = None,
-    temperatures: Temperatures = "0.7,0.85,1,1.15",
-    completions: Completions = 4,
-) -> None:
+@with_options(GenerationOptions)
+def generation(options: GenerationOptions) -> None:
     """Sample images and compare them with real images.
 
-    Writes the folder samples of the run (Class0_image_01.png and so on); and generation.json,
-    samples.png, samples_Class0.png and so on, temperatures.png, nearest_neighbors.png (is it
-    copying?) and completions.png. Distances are those of features of the run's baseline CNN.
+    Writes the samples to the folder samples of the run (Class0_image_01.png and so on), and
+    generation.json, samples.png, samples_Class0.png and so on, temperatures.png, completions.png
+    and nearest_neighbors.png, which shows whether the model copies training images. Distances are
+    measured on features of the run's baseline CNN.
     """
-    _measure(_folder(context.params), "generation", context.params)
+    _evaluate(_folder(options), "generation", options)
 
 
 @app.command("report", "evaluate report --run runs/digits")
-def report(
-    context: typer.Context,
-    run: Run = None,
-    preset: Preset = None,
-    data: Data = None,
-    output: Output = None,
-) -> None:
-    """Write what was measured of a run as one page, index.html.
+@with_options(RunOptions)
+def report(options: RunOptions) -> None:
+    """Write the results of a run as one page, index.html.
 
-    The page contains its images, so it can be sent as one file. It lists what was not measured yet
-    with the command that measures it.
+    The page contains its images, so it can be sent as a single file. It lists the commands for
+    missing results.
     """
-    folder = _folder(context.params)
-    with library():
-        from keras_pixelcnnpp.evaluate.report import write_page
-    write_page(folder)
+    _write_page(_folder(options))
 
 
 @app.command(
@@ -198,71 +189,72 @@ def report(
     "evaluate all --run runs/digits",
     "evaluate all --preset digits --data digits --split test",
 )
-def everything(
-    context: typer.Context,
-    run: Run = None,
-    preset: Preset = None,
-    data: Data = None,
-    output: Output = None,
-    classes_in_order: ClassesInOrder = False,
-    split: Split = None,
-    batch_size: BatchSize = 32,
-) -> None:
-    """Measure all that applies to the model, with the defaults of the other commands.
+@with_options(SplitOptions)
+def everything(options: SplitOptions) -> None:
+    """Run all evaluations that apply, and write the page.
 
-    Then write the page. --split is also the split of real images that samples are compared with.
+    All other options have the defaults of their commands. --split is also the split of real images
+    that samples are compared with.
     """
-    folder = _folder(context.params)
-    given = {**context.params, "reference": split}
-    for command in _applicable(folder):
-        parameters = inspect.signature(command).parameters
-        options = {name: given.get(name, one.default) for name, one in parameters.items()}
-        _measure(folder, command.__name__, options)
-    report(context)
+    folder = _folder(options)
+    given = {**vars(options), "reference": options.split}
+    for subject, declaration in _applicable(folder).items():
+        shared = {one.name: given[one.name] for one in fields(declaration) if one.name in given}
+        _evaluate(folder, subject, declaration(**shared))
+    _write_page(folder)
 
 
-def _folder(options: dict) -> "RunFolder":
-    """The run that a command is for, with its reports on the data; of a preset, one is made."""
-    run, preset, data, output = (options[name] for name in ("run", "preset", "data", "output"))
+def _folder(options: RunOptions) -> "RunFolder":
+    """Returns the run to evaluate, with its reports on the data; a preset becomes a run first."""
+    run, preset, data = options.run, options.preset, options.data
     if (run is None) == (preset is None) or (preset is not None and data is None):
         raise UserError(
-            "What is measured? Expected either --run FOLDER, or --preset NAME and --data DATA."
+            "Expected either --run FOLDER, or --preset NAME and --data DATA. "
+            f"Received: run={run}, preset={preset}, data={data}"
         )
-    if run is not None and output is not None:
+    if run is not None and options.output is not None:
         raise UserError("--output is for --preset. Files of a run are written to its own folder.")
     with library():
         from keras_pixelcnnpp.evaluate.shipped import run_of_preset
         from keras_pixelcnnpp.run import RunFolder
-    folder = RunFolder(run) if preset is None else run_of_preset(preset, output)
-    # What is measured on other data doesn't replace what was measured on the run's own.
+    folder = RunFolder(run) if preset is None else run_of_preset(preset, options.output)
+    # Results on other data must not replace those on the run's own data.
     return folder.measured_on(data) if data else folder
 
 
-def _applicable(folder: "RunFolder") -> list:
-    """The commands that can measure the model of a run."""
+def _applicable(folder: "RunFolder") -> dict[str, type[RunOptions]]:
+    """Returns the evaluations that apply to the model of a run, with their options."""
     config = folder.read_config()
     data = config["data"]
     model = config.get("pixelcnnpp", {}).get("model", {})
     num_classes = model.get("num_classes", len(data["class_names"]))
-    commands = [classification] if num_classes else []
-    commands += [generation]
-    commands += [evidence] if num_classes > 1 else []
-    return commands + ([ood] if data["image_shape"][-1] in (1, 3) else [])
+    subjects: dict[str, type[RunOptions]] = {}
+    if num_classes:
+        subjects["classification"] = ClassificationOptions
+    subjects["generation"] = GenerationOptions
+    if num_classes > 1:
+        subjects["evidence"] = EvidenceOptions
+    if data["image_shape"][-1] in (1, 3):
+        subjects["ood"] = OODOptions
+    return subjects
 
 
-def _measure(folder: "RunFolder", subject: str, options: dict) -> None:
-    """Calls a subject's function with the run's folder, and every option by its name.
+def _evaluate(folder: "RunFolder", subject: str, options: RunOptions) -> None:
+    """Calls the function of a subject with the run folder and the options.
 
-    And `verbose`: progress bars on a terminal, nothing in a file or a pipe; and `given`, what a
-    report's JSON keeps: not what has no value, nor flags not set.
+    It also gets `verbose`, 1 for progress bars on a terminal, and `given`, the options that have a
+    value, for the report.
     """
-    taken = dict(options)
-    for name in ("context", "run", "preset", "output"):
-        taken.pop(name, None)
-    given = {
-        name: value for name, value in taken.items() if value is not None and value is not False
-    }
+    left_out = ("run", "preset", "output")
+    taken = {name: value for name, value in vars(options).items() if name not in left_out}
+    given = {n: value for n, value in taken.items() if value is not None and value is not False}
     with library():
         module = importlib.import_module(f"keras_pixelcnnpp.evaluate.{subject}")
     function = getattr(module, f"evaluate_{subject}")
     function(folder, SimpleNamespace(**taken, given=given, verbose=int(sys.stdout.isatty())))
+
+
+def _write_page(folder: "RunFolder") -> None:
+    with library():
+        from keras_pixelcnnpp.evaluate.report import write_page
+    write_page(folder)

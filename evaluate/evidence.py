@@ -1,4 +1,4 @@
-"""`evaluate evidence`: where in the images PixelCNN++'s decisions come from."""
+"""`evaluate evidence`: maps which pixels the classifications of PixelCNN++ rest on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from keras_pixelcnnpp.run import RunFolder
 
 
 def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
-    """Gathers the evidence of some images and writes it."""
+    """Computes evidence maps of some images, and writes them."""
     class_names = folder.read_config()["data"]["class_names"]
     if len(class_names) == 1:
-        raise UserError("Evidence is for one class against another. Received: a run of one class")
+        raise UserError("Evidence compares two classes. Received: a run with a single class")
     classifier = load_classifier(folder, options.batch_size, options.verbose)
     dataset = folder.load_data(options.data, options.classes_in_order)
     options.split = dataset.split_to_measure(options.split)
@@ -32,16 +32,17 @@ def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     report = {"options": options.given, **facts, **found.report(class_names)}
     write_json(folder.reports / "evidence.json", report)
     print(
-        f"Wrote evidence.png and evidence.json, of {counted(report['count'])}, to {folder.reports}"
+        f"Wrote evidence.png and evidence.json for {counted(report['count'])} to {folder.reports}"
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Of labeled images the most probable class, int `[count]`, and the most probable other one.
+    """Evidence maps of labeled images.
 
-    `maps` float `[count, height, width]`, `log p(x_i | x_<i, true) - log p(x_i | x_<i, against)`,
-    nats.
+    `predicted` has the most probable class of each image, and `against` the most probable one that
+    is not the true class, both int `[count]`. `maps`, float `[count, height, width]`, in nats, are
+    `log p(x_i | x_<i, true) - log p(x_i | x_<i, against)`.
     """
 
     images: LabeledImages
@@ -51,7 +52,7 @@ class Evidence:
 
     @classmethod
     def gather(cls, classifier: PixelCNNClassifier, images: LabeledImages, per_class: int) -> Self:
-        """Classifies labeled images and maps the evidence in those that `choose` takes."""
+        """Classifies labeled images, and maps the evidence in those that `choose` selects."""
         probabilities = classifier.predict_proba(images.images)
         chosen = choose(images.labels, probabilities.argmax(axis=1), per_class)
         images, probabilities = images.take(chosen), probabilities[chosen]
@@ -64,7 +65,7 @@ class Evidence:
         return cls(images, predicted, against, maps)
 
     def report(self, class_names: Sequence[str]) -> dict:
-        """The numbers of `evidence.json`; `nats` is the sum of an image's map."""
+        """Returns the content of `evidence.json`; `nats` is the sum of an image's map."""
         rows = [
             {
                 "path": path,
@@ -79,7 +80,7 @@ class Evidence:
 
 
 def choose(labels: np.ndarray, predicted: np.ndarray, per_class: int) -> np.ndarray:
-    """Rows of `per_class` images of each class, right ones first; up to half are mistakes."""
+    """Chooses `per_class` images of each class, up to half of them misclassified, as indices."""
     rows = []
     for label in np.unique(labels):
         right = np.flatnonzero((labels == label) & (predicted == label))
@@ -90,9 +91,10 @@ def choose(labels: np.ndarray, predicted: np.ndarray, per_class: int) -> np.ndar
 
 
 def evidence_png(evidence: Evidence, class_names: Sequence[str]) -> bytes:
-    """Shows each image beside its evidence map, a row for each class: a PNG file's content.
+    """Plots each image next to its evidence map, with one row per class, as PNG data.
 
-    Blue speaks for the true class, red against it; the scale is the same for all maps.
+    Blue pixels are evidence for the true class, red pixels against it. All maps have the same
+    scale.
     """
     labels = evidence.images.labels
     rows, counts = np.unique(labels, return_counts=True)

@@ -1,4 +1,4 @@
-"""What all plots and tables are made with: figures, galleries of images, curves over epochs."""
+"""Helpers for plots and tables: figures, galleries of images, training curves."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -19,40 +19,40 @@ DPI = 100
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], **look: Any) -> None:
-    """Prints a table of numbers; its first column names the rows. `look` is rich's."""
+    """Prints a table whose first column has the row names. `look` has arguments of `rich.Table`."""
     table = Table(**look)
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index else "left", no_wrap=not index)
     for row in rows:
         table.add_row(*row)
-    # Names are not rich's to read: [old] would vanish from one, [/b] end the command.
+    # Names may look like markup: rich would drop [old] and fail on [/b].
     Console(markup=False, emoji=False).print(table)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of `width` × `height` inches."""
-    # No pyplot: a command or a training thread must not open windows or keep figures alive.
+    """Returns an empty figure of `width` × `height` inches."""
+    # pyplot would open windows and keep figures alive.
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def figure_png(figure: Figure, dpi: int = DPI) -> bytes:
-    """Renders a figure: the content of a PNG file."""
+    """Renders a figure as PNG data."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
 def name_lines(axes: Axes, lines: Iterable[Line2D], names: Iterable[str], **look: Any) -> None:
-    """A legend of lines by names that anybody may have chosen. `look` is matplotlib's.
+    """Adds a legend whose names may contain any characters. `look` has arguments of matplotlib.
 
-    A line's own label would be left out if it begins with _, and $…$ would be mathematics.
+    matplotlib leaves out labels of lines that begin with _, and renders $…$ as mathematics.
     """
     for text in axes.legend(list(lines), list(names), **look).get_texts():
         text.set_parse_math(False)
 
 
 def show_pixels(axes: Axes, pixels: np.ndarray) -> AxesImage:
-    """Shows an image, uint8 `[height, width, channels]`, 0 to 255, gray or in color."""
+    """Shows a gray or RGB image, uint8 `[height, width, channels]`, range 0 to 255."""
     check_channels(pixels.shape)
     return axes.imshow(
         pixels[..., 0] if pixels.shape[-1] == 1 else pixels, "gray", vmin=0, vmax=255
@@ -60,7 +60,7 @@ def show_pixels(axes: Axes, pixels: np.ndarray) -> AxesImage:
 
 
 def show_row(axes: Axes, pixels: np.ndarray, name: str) -> None:
-    """Shows images `[count, height, width, channels]` side by side, with a name on their left."""
+    """Shows images `[count, height, width, channels]` in a row, with a name on the left."""
     show_pixels(axes, image_grid(pixels, columns=len(pixels)))
     axes.set(xticks=[], yticks=[])
     axes.set_frame_on(False)
@@ -70,15 +70,15 @@ def show_row(axes: Axes, pixels: np.ndarray, name: str) -> None:
 def gallery_png(
     pixels: np.ndarray, row_labels: Sequence[str], column_labels: Sequence[str]
 ) -> bytes:
-    """Shows images in a table with words on their left and above: the content of a PNG file.
+    """Plots a table of images with labels on the left and above, as PNG data.
 
-    `pixels` are uint8 `[rows, columns, height, width, channels]`, 0 to 255.
+    `pixels` is uint8 `[rows, columns, height, width, channels]`, range 0 to 255.
     """
     rows, columns, *shape = pixels.shape
     grid = image_grid(pixels.reshape(rows * columns, *shape), columns)
     height, width, _ = grid.shape
-    # Pixel by pixel, or the file would be many times as large; a letter takes at most 11, and
-    # the words above, which rise by 30 degrees, are half as high as they are long.
+    # One screen pixel per image pixel, since scaling makes the file many times larger. A letter is
+    # at most 11 pixels wide. The labels above, at 30 degrees, are half as high as they are long.
     left, long, right = (
         15 + 11 * max(map(len, names), default=0)
         for names in (row_labels, column_labels, column_labels[-1:])
@@ -101,12 +101,12 @@ def gallery_png(
 
 
 def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str) -> bytes | None:
-    """Plots a quantity, such as `"accuracy"`, over the epochs of trainings, given by their titles.
+    """Plots a quantity, such as `"accuracy"`, over the epochs of one or several trainings.
 
-    A training is what `run.read_history` returns. Solid is `val_…`, of the validation images,
-    dashed of those in training. A dotted line marks where the cross-entropy joins the likelihood,
-    since the curves jump there. The height is at most three times that of the later half of the
-    curves. `None` if there is nothing to show.
+    `histories` has results of `run.read_history` by title. Solid lines are for validation images
+    and dashed lines for training images. A dotted line marks the epoch in which the cross-entropy
+    joins the likelihood, where the curves jump. The plot is at most three times as high as the
+    later half of the curves. Returns PNG data, or `None` if no training has the quantity.
     """
     figure = new_figure(5, 3.4)
     axes = figure.subplots()
@@ -119,20 +119,20 @@ def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str)
         kinds = (
             ("val_", "-", "validation"),
             ("", "--", "training"),
-            ("candidate_", "--", "training, candidates"),  # where it compares some classes only
+            ("candidate_", "--", "training, candidates"),  # if it compares only some classes
         )
         for prefix, style, part in kinds:
             name = prefix + quantity
             measured = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
             if measured:
-                # One epoch is a point, which no line shows.
+                # A line would not show a single epoch.
                 marker = "o" if len(measured) == 1 else ""
                 epochs, values = zip(*measured, strict=True)
                 look = f"C{index}{style}{marker}"
                 axes.plot(epochs, values, look, label=f"{title}, {part}")
     if not axes.lines:
         return None
-    # The first epochs, above all those of averaged weights, would leave no height to the others.
+    # The values of the first epochs, above all with averaged weights, would compress all others.
     curves = [line.get_ydata() for line in axes.lines]
     later = np.concatenate([values[len(values) // 2 :] for values in curves])
     low, high = np.nanmin(later), np.nanmax(later)

@@ -1,4 +1,4 @@
-"""`evaluate generation`: images sampled of each class, written, and held against real ones."""
+"""`evaluate generation`: samples images of each class, and compares them with real images."""
 
 import math
 import time
@@ -36,14 +36,14 @@ from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 GALLERIES = ("nearest_neighbors", "completions", "temperatures")
 SUMMARY = ("frechet_distance", "kid", "class_consistency")
 MAX_ROWS = MAX_COLUMNS = 10  # of a gallery
-NEIGHBORS = 3  # beside each image, in each space
-UNKNOWN = 200  # the gray of what the model doesn't see
+NEIGHBORS = 3  # shown next to each image, for each distance
+UNKNOWN = 200  # gray value of unknown pixels
 
 
 def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
-    """Samples images of each class, holds them against real ones, writes and prints it all."""
+    """Samples images of each class, compares them with real images, and writes a report."""
     config = folder.read_config()
-    check_channels(config["data"]["image_shape"])  # of what files can hold
+    check_channels(config["data"]["image_shape"])  # PNG files can be only gray or RGB
     model_file = folder.require_model("pixelcnnpp")
     temperatures = parse_temperatures(options.temperatures)
     real = cnn = comparison = None
@@ -51,8 +51,8 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         dataset = folder.load_data(options.data, options.classes_in_order)
         if options.reference == "train" and options.data is None:
             raise UserError(
-                "The reference must be images that the model wasn't trained on, such as the split "
-                "validation. Received: train"
+                "Invalid value for option --reference. Expected images that the model wasn't "
+                "trained on, such as the split validation. Received: train"
             )
         options.reference = dataset.split_to_measure(options.reference)
         real = reference_images(dataset, options.reference)
@@ -64,7 +64,7 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         arguments = {**how, "temperature": temperature, "verbose": options.verbose}
         return ClassSamples.sample(model, options.per_class, **arguments)
 
-    print("Sampling. Compiling the sampler takes some seconds at first.")
+    print("Sampling. The sampler is compiled first, which takes some seconds.")
     start = time.perf_counter()
     samples = sample(options.temperature)
     seconds = time.perf_counter() - start
@@ -77,14 +77,14 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         "bits_per_dim": mean_bits_per_dim(model, samples),
         "num_levels": model.num_levels,
     }
-    # Nothing of an earlier evaluation must stand beside these samples.
+    # Files of an earlier evaluation would not match these samples.
     for name in ("generation.json", *(f"{gallery}.png" for gallery in GALLERIES)):
         (folder.reports / name).unlink(missing_ok=True)
     _write_samples(folder, samples)
     galleries = {}
     if cnn is not None:
         train, by_class = folder.training_images(dataset), model.num_classes > 0
-        # As a perfect model would sample them.
+        # A perfect model would sample quantized images.
         train = replace(train, images=quantize(train.images, model.num_levels))
         comparison = Comparison(cnn, real, train, samples, by_class, options.seed)
         report |= comparison.report(samples)
@@ -93,7 +93,7 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         train = folder.training_images(dataset).images
         if config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
             train = np.concatenate([train, train[:, :, ::-1]])
-        # As the model sees them, or no sample would equal one of them.
+        # Quantized as the model sees them; otherwise no sample could equal a training image.
         train, unseen = (quantize(some, model.num_levels) for some in (train, real.images))
         report["memorization"], found = nearest_training(samples, train, unseen, cnn)
         galleries["nearest_neighbors"] = nearest_gallery(samples, train, found)
@@ -119,23 +119,24 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
 
 
 def parse_temperatures(text: str) -> list[float]:
-    """Reads `"1, 0.7"` as `[0.7, 1.0]`; an empty text has none."""
+    """Parses and sorts temperatures: `"1, 0.7"` gives `[0.7, 1.0]`, and an empty text `[]`."""
     try:
         temperatures = sorted({float(part) for part in text.split(",") if part.strip()})
         for temperature in temperatures:
             require_temperature(temperature)
     except ValueError as error:
         raise UserError(
-            f"Temperatures are numbers above 0 with commas between them. Received: {text!r}"
+            "Invalid value for option --temperatures. Expected numbers above 0, separated by "
+            f"commas. Received: {text!r}"
         ) from error
     return temperatures
 
 
 def mean_bits_per_dim(model: AutoregressiveModel, samples: ClassSamples) -> float:
-    """That of p(x | y) under the own class.
+    """Returns the mean bits/dim of samples under their own class.
 
-    At temperature 1 it estimates the model's entropy, which a good model's bits/dim on real
-    images are close to.
+    At temperature 1, it estimates the entropy of the model. The bits/dim of a good model on real
+    images are close to it.
     """
     labels = samples.labels if model.num_classes else None
     log_prob = model.log_prob(samples.images, labels)
@@ -143,7 +144,7 @@ def mean_bits_per_dim(model: AutoregressiveModel, samples: ClassSamples) -> floa
 
 
 def temperatures_gallery(sets: dict[float, ClassSamples]) -> tuple:
-    """A row for each temperature, with the first images of each class, for `gallery_png`."""
+    """Arranges the first images of each class in one row per temperature, for `gallery_png`."""
     rows = []
     for samples in sets.values():
         classes = list(samples.by_class())[:MAX_COLUMNS]
@@ -158,9 +159,9 @@ def temperatures_gallery(sets: dict[float, ClassSamples]) -> tuple:
 def complete_images(
     model: AutoregressiveModel, real: LabeledImages, count: int, **how: Any
 ) -> tuple:
-    """Keeps the upper half of a real image of each class and completes it `count` times.
+    """Completes the upper half of one real image of each class `count` times, for `gallery_png`.
 
-    Of an unconditional model the first images. The result is for `gallery_png`.
+    An unconditional model completes the first images.
     """
     _, rows = np.unique(real.labels, return_index=True)
     images = real.take(rows[:MAX_ROWS] if model.num_classes else slice(MAX_ROWS))
@@ -180,10 +181,10 @@ def complete_images(
 
 @full_float32()
 def baseline_features(model: BaselineCNN, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
-    """What a `BaselineCNN` makes its probabilities of: float64 `[count, widths[-1]]`.
+    """Returns the features before the last layer of a CNN, float64 `[count, widths[-1]]`.
 
-    A Fréchet distance of them tells how images differ in what tells the classes
-    apart. It is not the FID, and compares with others under the same classifier only.
+    A Fréchet distance of these features measures differences that matter for the classes. It is
+    not the FID, and is comparable only between images under the same CNN.
     """
     images = checked_images(images, model.image_shape)
     found = np.zeros((len(images), model.widths[-1]))
@@ -195,7 +196,7 @@ def baseline_features(model: BaselineCNN, images: np.ndarray, batch_size: int = 
 
 
 def reference_images(dataset: Dataset, split: str) -> LabeledImages:
-    """The images of a split, its labeled ones if any."""
+    """Returns the labeled images of a split, or all images if none is labeled."""
     has_labels = bool((dataset.split(split).labels >= 0).any())
     return dataset.images(split, with_labels=has_labels)
 
@@ -203,9 +204,9 @@ def reference_images(dataset: Dataset, split: str) -> LabeledImages:
 def real_reference_images(
     train: LabeledImages, labels: np.ndarray, by_class: bool = True, seed: int = 0
 ) -> LabeledImages:
-    """Training images, at random, as many of each class as `labels` has, or as there are.
+    """Chooses random training images with the same number per class as `labels`, if available.
 
-    Without regard to classes where they don't matter: an unconditional model's images.
+    Classes are ignored if `by_class` is false, as for an unconditional model.
     """
     order = np.random.default_rng(seed).permutation(len(train))
     if not by_class:
@@ -218,10 +219,10 @@ def real_reference_images(
 
 
 class Comparison:
-    """Compares samples with `reference` images, per class and all together, by a CNN's features.
+    """Compares samples with `reference` images by features of a CNN, for each class and overall.
 
-    A distance of two finite sets is never 0 and depends on their sizes. So each number
-    stands beside that of as many images of `train`. All samples have the labels of the first ones.
+    The distance between two finite sets is never 0 and depends on their sizes, so each metric is
+    also reported for equally many images of `train`. All sets of samples have the same labels.
     """
 
     def __init__(
@@ -239,13 +240,13 @@ class Comparison:
         reals = real_reference_images(train, samples.labels, by_class, seed)
         self._real = baseline_features(cnn, reference.images), reference.labels
         self._real_reference = baseline_features(cnn, reals.images), reals.labels
-        # A class that is called "all" must not hide the whole.
+        # A class called "all" must not replace the entry of all classes.
         self._groups = {"all": None}
         for label in np.unique(samples.labels) if by_class else ():
             self._groups.setdefault(samples.class_names[label], label)
 
     def report(self, samples: ClassSamples) -> dict:
-        """For JSON: `features`, `metrics` of `"all"` and each class, `class_consistency`."""
+        """Returns the metrics of all classes and of each, and the class consistency, for JSON."""
         generated = baseline_features(self.cnn, samples.images), samples.labels
         report = {
             "features": {"name": "baseline_cnn", "dimensions": self.cnn.widths[-1]},
@@ -265,13 +266,13 @@ class Comparison:
             features if label is None else features[labels == label]
             for features, labels in (self._real, self._real_reference, generated)
         )
-        # Of fewer images, the numbers could not be compared.
+        # Metrics of fewer images would not be comparable.
         training = training if len(training) == len(generated) else training[:0]
         reference = fidelity_metrics(real, training)
         return {**fidelity_metrics(real, generated), "real_reference": reference}
 
     def summary(self, samples: ClassSamples) -> dict[str, float | None]:
-        """`frechet_distance`, `kid` and the share `class_consistency`, all classes together."""
+        """Returns the metrics in `SUMMARY` for all classes together."""
         numbers = fidelity_metrics(self._real[0], baseline_features(self.cnn, samples.images))
         named = self.has_names and class_consistency(self.cnn, samples.images, samples.labels)
         return {
@@ -282,7 +283,7 @@ class Comparison:
 
 
 def class_consistency(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
-    """How a classifier that was trained on real images does on these; `accuracy` is the share."""
+    """Returns how well a CNN trained on real images recognizes the classes of samples."""
     probabilities = cnn.class_probabilities(images)
     return {"count": len(labels), **classification_metrics(labels, probabilities)}
 
@@ -290,12 +291,12 @@ def class_consistency(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) 
 def nearest_training(
     samples: ClassSamples, train: np.ndarray, held_out: np.ndarray, cnn: BaselineCNN | None = None
 ) -> tuple[dict[str, dict], dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """How close sampled images come to those trained on; all are uint8.
+    """Finds the nearest training images of samples, to detect copies. All images are uint8.
 
-    By `"pixels"`, whose distance is the root mean square in [0, 1], and by `"features"` of a
-    classifier, where a shifted copy is as close as it looks. Of each space the numbers of
-    `memorization`, with `held_out` images as the scale; and of each sampled image the distances
-    and rows of the nearest in `train`, both `[count, neighbors]`.
+    Distances are between `"pixels"`, as the root mean square error in [0, 1], and, with a CNN,
+    between `"features"`, which find shifted copies. For each, returns the result of `memorization`,
+    compared with `held_out` images, and the distances and rows of the nearest training images, both
+    `[count, neighbors]`.
     """
 
     def pixels(images: np.ndarray) -> np.ndarray:
@@ -317,7 +318,7 @@ def nearest_training(
 def nearest_gallery(
     samples: ClassSamples, train: np.ndarray, found: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """The most suspicious images of each class beside the nearest ones, for `gallery_png`."""
+    """Arranges the samples closest to training images next to those images, for `gallery_png`."""
     classes = np.unique(samples.labels)
     each = max(1, MAX_ROWS // (2 * len(classes)))
     ranked = np.argsort(found["pixels"][0][:, 0], kind="stable")
@@ -332,7 +333,7 @@ def nearest_gallery(
 
 
 def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
-    # The whole folder is replaced: no image of an earlier, larger set may stay among these.
+    # The whole folder is replaced, so that no image of an earlier, larger set remains.
     with atomic_path(folder.samples) as temporary:
         samples.write(temporary)
     by_class = samples.grids()
@@ -352,8 +353,8 @@ def _print_report(report: dict) -> None:
             for name, of in report["metrics"].items()
             for real in (of["real_reference"],)
         ]
-        title = f"Sampled / as many real training images, against {report['reference']['split']}"
-        caption = "By the features of the baseline CNN, so the Fréchet distance is not FID."
+        title = f"Sampled/real training images, compared with split {report['reference']['split']}"
+        caption = "Measured on features of the baseline CNN, so the Fréchet distance is not FID."
         headings = ("class", "Fréchet", *FIDELITY_METRICS[1:])
         look = {"box": SIMPLE_HEAD, "collapse_padding": True, "pad_edge": False}
         print_table(headings, rows, title=title, caption=caption, **look)
@@ -364,9 +365,9 @@ def _print_report(report: dict) -> None:
         )
     for space, numbers in report.get("memorization", {}).items():
         closer = (
-            f"{numbers['share_closer_than_5_percent']:.1%} of the images are closer to training"
+            f"{numbers['share_closer_than_5_percent']:.1%} of the samples are closer to a training"
         )
-        print(f"Copying, by {space}: {closer} than 95 % of held-out ones; 5 % is chance.")
+        print(f"Copying, by {space}: {closer} image than 95 % of held-out images; 5 % is chance.")
     if "temperatures" in report:
         rows = [
             (

@@ -1,4 +1,4 @@
-"""`evaluate ood`: how well images are told from those out of distribution."""
+"""`evaluate ood`: measures how well out-of-distribution images are detected."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -37,7 +37,7 @@ DETECTORS = {
 
 
 def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
-    """Scores other images beside those of a split; writes how well they are detected."""
+    """Scores in-distribution and other images, and writes how well the latter are detected."""
     config = folder.read_config()
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(options.data, options.classes_in_order)
@@ -47,11 +47,11 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     sets = {"in_distribution": images, **ood_inputs(images, sources, options.seed)}
     if options.ood_data is not None:
         other = folder.load_images(options.ood_data)
-        # A folder may be called as one of the sets is.
+        # A folder may have the name of one of the sets.
         name = other.name if other.name not in sets else f"{other.name} (--ood-data)"
         sets[name] = other.split(other.split_to_measure()).some(options.count, options.seed).images
     model = load_trained_model(path)
-    print(f"Scoring {counted(len(images))} of the split {options.split} and those of other sets")
+    print(f"Scoring {counted(len(images))} of the split {options.split}, and the other sets")
     cnn = load_baseline(folder)
     scoring = {"batch_size": options.batch_size, "verbose": options.verbose}
     scores = detector_scores(sets, model, cnn, **scoring)
@@ -71,10 +71,10 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
 def ood_inputs(
     images: np.ndarray, sources: Sequence[str | None] = (), seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Sets of images out of distribution, as many in each as there are in-distribution ones.
+    """Returns sets of out-of-distribution images by name, each of the same size as `images`.
 
-    Other images, from scikit-learn's installation (none of `sources`), and the
-    in-distribution ones, corrupted.
+    They are images that scikit-learn includes, except data sets in `sources`, and corrupted
+    versions of `images`.
     """
     check_channels(images.shape)
     rng = np.random.default_rng(seed)
@@ -98,13 +98,13 @@ def ood_inputs(
 
 
 def _photographs(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Random crops of scikit-learn's two sample photographs."""
+    """Returns random crops of scikit-learn's two sample photographs."""
     photographs = [Image.fromarray(pixels) for pixels in load_sample_images().images]
     count, height, width, channels = shape
     crops = []
     for index in range(count):
         photograph = photographs[index % 2].convert("L" if channels == 1 else "RGB")
-        # From a detail to as much as fits in.
+        # From a quarter of the maximum size to the maximum size.
         scale = rng.uniform(0.25, 1) * min(photograph.height / height, photograph.width / width)
         left = rng.uniform(0, photograph.width - scale * width)
         top = rng.uniform(0, photograph.height - scale * height)
@@ -120,7 +120,7 @@ def detector_scores(
     batch_size: int = 32,
     verbose: int = 0,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Asks every detector about every image: by the set's name, then by detector, float `[count]`.
+    """Returns the scores of all detectors, float `[count]`, by set and then by detector.
 
     A model without classes has no posterior, so no `pixelcnnpp_max_softmax`.
     """
@@ -149,18 +149,18 @@ def detector_scores(
 
 
 def png_bits(images: np.ndarray) -> np.ndarray:
-    """The size of each image as a PNG file: float64 `[count]`, bits, with the files' header."""
+    """Returns the size of each image as a PNG file with its header, float64 `[count]`, in bits."""
     return np.array([8.0 * len(png_bytes(pixels)) for pixels in images])
 
 
 def auroc_report(
     scores: dict[str, dict[str, np.ndarray]], made_from_images: Sequence[str] = ()
 ) -> dict:
-    """The numbers of `ood.json`, from `detector_scores` of `"in_distribution"` and other sets.
+    """Returns the content of `ood.json` from `detector_scores` of all sets.
 
-    An AUROC is the chance that an image of the set has a higher OOD score than an in-distribution
-    one. 0.5 is guessing; below it, the set looks more typical than the in-distribution images.
-    The sets `made_from_images` hold the in-distribution images, changed, in their order.
+    The AUROC is the probability that an image of a set has a higher score than an image of the set
+    `"in_distribution"`. At 0.5, the detector guesses; below, the set looks more typical. The sets
+    `made_from_images` are modified in-distribution images in the same order.
     """
     in_distribution, inputs = scores["in_distribution"], {}
     for name, of_set in scores.items():
@@ -185,7 +185,7 @@ def ood_png(
     scores: dict[str, dict[str, np.ndarray]],
     report: dict,
 ) -> bytes:
-    """Shows a row for each set: some images, and what each detector says of all: a PNG file."""
+    """Plots some images and histograms of scores for each set, one set per row, as PNG data."""
     detectors = report["detectors"]
     everything = {d: np.concatenate([of_set[d] for of_set in scores.values()]) for d in detectors}
     figure = new_figure(4 + 1.9 * len(detectors), len(sets) + 0.6)
@@ -204,5 +204,5 @@ def ood_png(
                 axes.set_ylabel(f"AUROC\n{area:.2f}", fontsize=7, rotation=0, labelpad=16)
     for axes, detector in zip(grid[0, 1:], detectors, strict=True):
         axes.set_title(detector.replace("_", " "), fontsize=8)
-    figure.supxlabel("OOD score: in-distribution images gray, those of the row red", fontsize=9)
+    figure.supxlabel("OOD scores: gray is in distribution, red is the set of the row", fontsize=9)
     return figure_png(figure)

@@ -1,7 +1,4 @@
-"""From a run folder to the page that reports it: `evaluate report`.
-
-What is gathered here, `templates/report.html.j2` lays out, section by section.
-"""
+"""`evaluate report`: collects the results of a run, for the page `templates/report.html.j2`."""
 
 import base64
 import functools
@@ -26,15 +23,15 @@ from keras_pixelcnnpp.run import COMMANDS, RunFolder, data_words, words_of
 NONE = "–"
 REPORTS = ("classification", "generation", "evidence", "ood")
 NO_OPTIONS = (
-    # of every Keras model
+    # arguments of every Keras model
     *("name", "trainable", "dtype"),
-    # given by the data
+    # determined by the data
     *("image_shape", "num_classes", "class_names", "seed"),
 )
 
 
 def write_page(run: RunFolder) -> None:
-    """Writes all that is known of a run as one page; names the commands for what is missing."""
+    """Writes the results of a run as one page, and prints the commands for missing results."""
     html, missing = build_page(run)
     path = run.reports / "index.html"
     write_bytes(path, html.encode())
@@ -44,14 +41,15 @@ def write_page(run: RunFolder) -> None:
 
 
 def build_page(run: RunFolder) -> tuple[str, dict[str, list[str]]]:
-    """Gathers all that a run folder holds; nothing is computed but the training curves.
+    """Builds the page of a run from the files in its folder.
 
-    Returns the page as HTML, and the titles of missing sections by the command that measures them.
+    Returns:
+        The page as HTML, and the titles of missing sections by the command that adds them.
     """
     config = run.read_config()
-    # JSON can hold anything in any place; the page relies on what the commands write.
+    # Files that the commands did not write may have any structure.
     files = f"config.json, history.json or a report in {run.path}"
-    with as_user_error(f"{files} is damaged, or of another version"):
+    with as_user_error(f"{files} is damaged or was written by another version"):
         facts = _facts(run, config)
         html = _template().render(facts)
     return html.strip() + "\n", facts["missing"]
@@ -61,9 +59,9 @@ def build_page(run: RunFolder) -> tuple[str, dict[str, list[str]]]:
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__),
-        # Always: names of classes come from the user's folders.
+        # Class names come from the user's folders.
         autoescape=True,
-        # What a report lacks is shown as a dash.
+        # Missing values are shown as dashes.
         undefined=jinja2.ChainableUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -73,7 +71,7 @@ def _template() -> jinja2.Template:
 
 
 def _facts(run: RunFolder, config: dict) -> dict:
-    """What the template knows of a run."""
+    """Returns the variables of the template."""
     names = model_titles(config)
     reports = _reports(run.reports)
     histories = {title: run.history(name) for name, title in names.items()}
@@ -92,7 +90,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
             words += ("--data", str(run.other_data))
         return shlex.join(["pixelcnnpp", *plugins, *words, "--run", str(run.path)])
 
-    # Other data, that some were measured on.
+    # Results on other data.
     others = {path.name: (_reports(path), _images(path)) for path in _folders(run.reports)}
     unit = bits_unit(model.get("model", {}).get("num_levels", 256))
     training = {
@@ -124,7 +122,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
         "training": training,
         "unit": unit,
         "version": __version__,
-        # The template fills them: what it shows, and what is missing, by command.
+        # The template adds the titles of its sections, and of missing ones by command.
         "titles": [],
         "missing": {
             training[name]: [title]
@@ -135,7 +133,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
 
 
 class PageImage(NamedTuple):
-    """An image as a data URI, and its size."""
+    """An image as a data URI, with its size in pixels."""
 
     uri: str
     width: int
@@ -143,19 +141,19 @@ class PageImage(NamedTuple):
 
     @classmethod
     def of(cls, png: bytes) -> "PageImage":
-        """The image of a PNG file's content."""
+        """Creates the image from PNG data."""
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             return cls("data:image/png;base64," + base64.b64encode(png).decode(), *image.size)
 
 
 def _reports(folder: Path) -> dict[str, dict]:
-    """The content of each report in a folder, by its name; empty where it is not there."""
+    """Reads all reports in a folder by name; a missing report is empty."""
     files = {name: folder / f"{name}.json" for name in (*REPORTS, "partial")}
     return {name: read_json(file) if file.is_file() else {} for name, file in files.items()}
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder that hold a report."""
+    """Returns the subfolders that contain a report."""
     return sorted(path for path in folder.glob("[!.]*/") if any(path.glob("*.json")))
 
 
@@ -177,7 +175,7 @@ def _curves(histories: dict[str, list[dict]], unit: str) -> dict[str, PageImage]
 
 
 def _summary(rows: list[dict]) -> dict:
-    """The last epoch, and the time of all."""
+    """Returns the logs of the last epoch, and the time of all epochs in seconds."""
     seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
     if not seconds:
         return rows[-1]
@@ -185,7 +183,7 @@ def _summary(rows: list[dict]) -> dict:
 
 
 def _option_rows(sections: Iterable[dict]) -> dict[str, list]:
-    """Every option and version that any of the models was trained with, and its values."""
+    """Returns a row for each option and version, with one value per model."""
     sections = list(sections)
     options = [
         {"parameters": whole(section.get("parameters")), **section["options"]}
@@ -221,28 +219,28 @@ def _evaluation_commands(reports: dict[str, dict], command: Callable) -> list[st
 
 
 def training_words(config: dict, model: str) -> list[str]:
-    """The words after `pixelcnnpp` of the command that trains `model` again, without `--run`."""
+    """Returns the arguments that train a run's model again, without `--run`."""
     data, section = config["data"], config[model]
     options = dict(section["options"])
     if model == "pixelcnnpp":
-        # With the model's own defaults: they may change, and a preset may have others.
+        # The model's defaults are included, since they may change and presets may differ.
         options = {**section.get("model", {}), **options}
     words = [COMMANDS[model], *data_words({**data, "seed": options.get("seed", data.get("seed"))})]
     if model == "pixelcnnpp" and options.get("network", "pixelcnnpp") == "pixelcnnpp":
-        # Of options that have no value this preset has none either, whatever that of the data has.
+        # This preset does not set options that have no value here; the data's preset might.
         words += ["--preset", "course_report"]
-    # "auto" is what the command takes without the option.
+    # "auto" is the default of the command, and not a value that it accepts.
     words += words_of({n: v for n, v in options.items() if v != "auto" and n not in NO_OPTIONS})
     for name in ("plugin", "callback"):
         words += [word for value in section.get(name, ()) for word in words_of({name: value})]
     return words
 
 
-# How the template writes numbers; what is no number is a dash.
+# Filters of the template. Values that are not numbers become a dash.
 
 
 def pick(numbers: dict | None, keys: Iterable[str]) -> list:
-    """The values of some keys, `None` where there is none."""
+    """Returns the values of some keys; missing ones are `None`."""
     return [(numbers or {}).get(key) for key in keys]
 
 
@@ -251,32 +249,32 @@ def _is_number(value: object) -> bool:
 
 
 def decimal(value: object, digits: int = 3) -> str:
-    """`0.123`."""
+    """Formats a number as `0.123`."""
     return f"{value:.{digits}f}".replace("-", "−") if _is_number(value) else NONE
 
 
 def percent(share: object, digits: int = 1) -> str:
-    """`12.3 %`, of a share."""
+    """Formats a fraction as `12.3 %`."""
     return f"{100 * share:.{digits}f} %" if _is_number(share) else NONE
 
 
 def percent_interval(bounds: object) -> str:
-    """`95.3–99.1 %`, of two shares."""
+    """Formats two fractions as `95.3–99.1 %`."""
     return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f} %" if bounds else NONE
 
 
 def points(share: float) -> str:
-    """`+0.8`, of a difference of shares."""
+    """Formats a difference of fractions in percentage points, as `+0.8`."""
     return f"{100 * share:+.1f}".replace("-", "−")
 
 
 def whole(value: object) -> str:
-    """`1,234`."""
+    """Formats a number as `1,234`."""
     return f"{value:,.0f}" if _is_number(value) else NONE
 
 
 def option(value: object) -> str:
-    """An option's value as it stands in `config.json`."""
+    """Formats the value of an option in `config.json`."""
     if isinstance(value, list):
         return ", ".join(map(option, value))
     if isinstance(value, bool):
@@ -285,7 +283,7 @@ def option(value: object) -> str:
 
 
 def duration(seconds: object) -> str:
-    """`48 s`, `12 min`, `3.4 h`."""
+    """Formats a time in seconds as `48 s`, `12 min` or `3.4 h`."""
     if not _is_number(seconds):
         return NONE
     if seconds < 100:

@@ -1,4 +1,4 @@
-"""A preset with weights as a run, which the commands then measure like any other."""
+"""Turns a preset with weights into a run, which the commands can evaluate."""
 
 from pathlib import Path
 
@@ -11,20 +11,20 @@ from keras_pixelcnnpp.run import RunFolder
 
 
 def run_of_preset(name: str, path: Path | None = None) -> RunFolder:
-    """Writes a preset's model and a configuration into a run folder, or finds them there.
+    """Writes a preset's model and configuration to a run folder, unless it already has them.
 
     Args:
-        name: The preset.
-        path: The folder; by default, `runs/` and the preset's name.
+        name: Name of the preset.
+        path: The run folder. Default: `runs/` and the name of the preset.
 
     Raises:
-        UserError: If the folder holds another run, or there is no such preset with weights.
+        UserError: If the folder has another run, or if no preset with weights has this name.
     """
     preset = Preset(name)
     run = RunFolder(path or Path("runs", preset.path.name))
     if run.path.exists():
         if run.read_config()["pixelcnnpp"].get("sha256") != preset.metadata.get("sha256"):
-            raise UserError(f"{run.path} holds another run. Choose another folder as --output")
+            raise UserError(f"{run.path} contains another run. Choose another folder as --output")
         return run
     model = AutoregressiveModel.from_preset(name)
     data = {

@@ -1,11 +1,11 @@
-"""Compares the ways of conditioning PixelCNN++ on the label, on one data set.
+"""Compares the conditioning strategies of PixelCNN++ on one data set.
 
     python examples/compare_conditioning.py                                   digits
     python examples/compare_conditioning.py --data FOLDER --image-size 16     images of your own
 
-For each strategy of `conditioning` and each seed, a small model is trained on the likelihood, all
-of them alike and with the label in all blocks, and measured on images that it was not trained on:
-bits/dim of p(x), and the accuracy of Bayes' rule over p(x | y). Prints a table and makes a figure.
+For each strategy and each seed, a small model is trained on the likelihood, with the same settings
+and with all blocks conditioned. It is evaluated on held-out images by the bits/dim of p(x) and by
+the accuracy of Bayes' rule over p(x | y). Prints a table and plots a figure.
 """
 
 import argparse
@@ -24,7 +24,7 @@ BATCH_SIZE = 32
 
 
 def train(strategy, dataset, epochs, seed):
-    """A model that was trained on the likelihood alone."""
+    """Trains a model on the likelihood alone."""
     keras.utils.set_random_seed(seed)
     model = kp.PixelCNNPlusPlus(
         dataset.image_shape,
@@ -47,13 +47,13 @@ def train(strategy, dataset, epochs, seed):
 
 
 def measure(model, images):
-    """Mean bits/dim, and the share of images whose class is the most probable one."""
+    """Returns the mean bits/dim and the accuracy."""
     predicted = model.predict(images.images, verbose=0).argmax(axis=1)
     return model.bits_per_dim(images.images).mean(), np.mean(predicted == images.labels)
 
 
 def plot(measured):
-    """Accuracy and bits/dim of each strategy: a dot for each seed."""
+    """Plots accuracy and bits/dim of each strategy, with one dot per seed."""
     figure = Figure(figsize=(8, 1.2 + 0.4 * len(measured)), layout="constrained")
     bits, accuracy = figure.subplots(1, 2, sharey=True)
     for place, of_seeds in enumerate(measured.values()):
@@ -69,13 +69,13 @@ def plot(measured):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="digits", help="what pixelcnnpp train --data takes")
+    parser.add_argument("--data", default="digits", help="data, as in pixelcnnpp train")
     parser.add_argument("--image-size", type=int, help="resize the images to this size")
-    parser.add_argument("--split", default="validation", help="the images to measure on")
+    parser.add_argument("--split", default="validation", help="split to evaluate on")
     parser.add_argument("--strategy", nargs="+", default=list(STRATEGIES))
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--seeds", type=int, default=1, help="models of each strategy")
-    parser.add_argument("--output", default="compare_conditioning.png", help="the figure")
+    parser.add_argument("--seeds", type=int, default=1, help="number of models per strategy")
+    parser.add_argument("--output", default="compare_conditioning.png", help="file of the figure")
     options = parser.parse_args(arguments)
 
     dataset = load_dataset(options.data, image_size=options.image_size)

@@ -1,16 +1,16 @@
-"""Compares the heads of the family: a mixture of logistics, a single one, and a softmax.
+"""Compares the output distributions: a logistic mixture, a single logistic, and a softmax.
 
     python examples/compare_heads.py                                   digits, 17 levels
     python examples/compare_heads.py --networks PixelCNN "Gated PixelCNN" PixelCNN++
     python examples/compare_heads.py --data FOLDER --image-size 16     photographs, 256 levels
 
-Each is trained on the likelihood, all alike, the masked networks with about as many weights as
-PixelCNN++, and measured on images that it was not trained on. Prints a table and plots bits/dim
-over the epochs.
+Each model is trained on the likelihood with the same settings, and evaluated on held-out images.
+PixelCNN and Gated PixelCNN get about as many weights as PixelCNN++. Prints a table and plots
+bits/dim over the epochs.
 
-van den Oord et al. 2016 gave each sub-pixel a softmax over its levels. It can take any shape, but
-that 127 and 128 are alike it must learn, level by level. PixelCNN++ (Salimans et al. 2017) puts a
-discretized mixture of logistics in its place.
+van den Oord et al. 2016 used a softmax over the levels of each sub-pixel. It can have any shape,
+but must learn for each level that neighboring levels such as 127 and 128 are similar. PixelCNN++
+(Salimans et al. 2017) replaced it by a discretized logistic mixture.
 """
 
 import argparse
@@ -42,7 +42,7 @@ PIXELCNNPP["conditioned_blocks"] = "all"  # as in the masked networks
 
 
 def make(network, filters=None, **arguments):
-    """A model that is not trained; masked networks have five blocks of so many filters."""
+    """Creates an untrained model; masked networks have five blocks with `filters` filters."""
     shape = PIXELCNNPP if filters is None else {"filters": filters, "num_blocks": 5}
     return NETWORKS[network](
         **shape, conditioning="bias", dropout_rate=0.3, label_loss_weight=0.0, **arguments
@@ -50,7 +50,7 @@ def make(network, filters=None, **arguments):
 
 
 def as_wide(network, weights, arguments):
-    """The fewest filters with which a masked network has at least so many weights."""
+    """Returns the smallest number of filters that gives a network at least `weights` weights."""
 
     def count(filters):
         return make(network, filters, **arguments).count_params()
@@ -61,13 +61,13 @@ def as_wide(network, weights, arguments):
 
 
 def bits_per_dim(model, images):
-    """The mean over images of -log2 p(x | y), per sub-pixel."""
+    """Returns the mean of -log2 p(x | y) per sub-pixel."""
     log_prob = model.log_prob(images.images, images.labels)
     return -np.mean(log_prob) / (np.log(2) * np.prod(model.image_shape))
 
 
 def train(model, images, unseen, epochs):
-    """Trains on the likelihood; returns bits/dim of the unseen images after each epoch."""
+    """Trains on the likelihood; returns the bits/dim on unseen images after each epoch."""
     steps = epochs * -(-len(images) // BATCH_SIZE)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.003, steps)))
     history = []
@@ -86,7 +86,7 @@ def train(model, images, unseen, epochs):
 
 
 def plot(histories):
-    """Bits/dim over the epochs of the first training of each."""
+    """Plots bits/dim over the epochs, for the first seed of each model."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for name, history in histories.items():
@@ -99,13 +99,13 @@ def plot(histories):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="digits", help="what pixelcnnpp train --data takes")
+    parser.add_argument("--data", default="digits", help="data, as in pixelcnnpp train")
     parser.add_argument("--image-size", type=int, help="resize the images to this size")
     parser.add_argument("--networks", nargs="+", default=["PixelCNN++"], choices=NETWORKS)
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--max-examples", type=int, help="train on so many images only")
-    parser.add_argument("--seeds", type=int, default=1, help="trainings of each")
-    parser.add_argument("--output", default="compare_heads.png", help="the figure")
+    parser.add_argument("--max-examples", type=int, help="number of training images")
+    parser.add_argument("--seeds", type=int, default=1, help="number of trainings per model")
+    parser.add_argument("--output", default="compare_heads.png", help="file of the figure")
     options = parser.parse_args(arguments)
 
     dataset = load_dataset(options.data, image_size=options.image_size)

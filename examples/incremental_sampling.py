@@ -1,9 +1,8 @@
-"""What the sampler keeps and what it computes, as a figure: incremental_sampling.png.
+"""Plots which features the incremental sampler keeps and computes: incremental_sampling.png.
 
     python examples/incremental_sampling.py [--output docs/images/incremental_sampling.png]
 
-The kernels are those of PixelCNN++: two rows of three columns in the vertical stack, two rows of
-two columns in the horizontal stack.
+The kernels are those of PixelCNN++: 2×3 in the vertical stack and 2×2 in the horizontal stack.
 """
 
 import argparse
@@ -18,39 +17,39 @@ LEGEND = {
     "computed now": COMPUTED,
     "kept from before": KEPT,
     "no longer needed": PAST,
-    "not there yet": LATER,
+    "not computed yet": LATER,
 }
 
 
 def naive(row, column):
-    """Of the loop that evaluates the whole network once a pixel."""
+    """Colors the naive loop, which evaluates the whole network for every pixel."""
     return COMPUTED
 
 
 def new_row(row, column):
-    """The vertical stack, when a row begins."""
+    """Colors the vertical stack when a row begins."""
     if row == ROW:
         return COMPUTED
     return LATER if row > ROW else KEPT if row == ROW - 1 else PAST
 
 
 def new_pixel(row, column):
-    """The horizontal stack, at each pixel."""
+    """Colors the horizontal stack at a new pixel."""
     if (row, column) == (ROW, COLUMN):
         return COMPUTED
     if (row, column) > (ROW, COLUMN):
         return LATER
-    # Beside the left part of this row and the right part of the one above, one entry above left.
+    # Kept are the left part of this row, and the row above from one column to the left on.
     return KEPT if row == ROW or (row == ROW - 1 and column >= COLUMN - 1) else PAST
 
 
 def lower_resolutions(row, level):
-    """Which resolutions run at which row: each half as often as the one above it."""
+    """Colors the resolutions that run at a row; each runs half as often as the previous one."""
     return COMPUTED if row % 2**level == 0 else KEPT
 
 
 def draw_cells(axes, color, columns=SIZE):
-    """A cell for each place, in the color that a function gives it."""
+    """Fills each cell with the color that `color(row, column)` returns."""
     for row in range(SIZE):
         for column in range(columns):
             cell = {"facecolor": color(row, column), "edgecolor": "#888888", "linewidth": 0.8}
@@ -61,24 +60,24 @@ def draw_cells(axes, color, columns=SIZE):
 
 
 def outline(axes, column, row, width, height):
-    """A thick frame around some cells."""
+    """Adds a thick frame around some cells."""
     frame = {"fill": False, "edgecolor": "black", "linewidth": 2.5}
     axes.add_patch(Rectangle((column, row), width, height, **frame))
 
 
 def plot():
-    """The figure: the naive loop, a new row, a new pixel, and lower resolutions."""
+    """Plots the naive loop, a new row, a new pixel, and lower resolutions."""
     figure = Figure(figsize=(7.5, 8.6), layout="constrained")
     (first, second), (third, fourth) = figure.subplots(2, 2)
     draw_cells(first, naive)
     outline(first, COLUMN, ROW, 1, 1)
-    first.set_title("Naive loop, each pixel:\nall features, one place is used", fontsize=12)
+    first.set_title("Naive loop, each pixel:\nall features, one position is used", fontsize=12)
     draw_cells(second, new_row)
     outline(second, COLUMN - 1, ROW - 1, 3, 2)
     second.set_title("New row, vertical stack:\none row of features", fontsize=12)
     draw_cells(third, new_pixel)
     outline(third, COLUMN - 1, ROW - 1, 2, 2)
-    third.set_title("New pixel, horizontal stack:\none place", fontsize=12)
+    third.set_title("New pixel, horizontal stack:\none position", fontsize=12)
     draw_cells(fourth, lower_resolutions, columns=3)
     fourth.set_xticks([0.5, 1.5, 2.5], ["full", "half", "quarter"], fontsize=11)
     fourth.set_yticks([row + 0.5 for row in range(SIZE)], range(SIZE), fontsize=11)
@@ -90,7 +89,7 @@ def plot():
             Patch(facecolor=color, edgecolor="#888888", label=what)
             for what, color in LEGEND.items()
         ),
-        Patch(fill=False, edgecolor="black", linewidth=2.5, label="what is used or looked at"),
+        Patch(fill=False, edgecolor="black", linewidth=2.5, label="used by the convolution"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=12, frameon=False)
     return figure

@@ -1,10 +1,10 @@
-"""Shows which pixels the distribution of one pixel depends on, in each network of the family.
+"""Plots the receptive field of one pixel in PixelCNN, Gated PixelCNN and PixelCNN++.
 
     python examples/receptive_field.py [--output receptive_field.png]
 
-The gradient of a pixel's distribution with respect to the image is 0 wherever the network does not
-look, so untrained networks show it as well as trained ones. PixelCNN has a blind spot above to the
-right; Gated PixelCNN and PixelCNN++ see every earlier pixel within their reach; none sees the pixel
+The gradient of a pixel's distribution with respect to the image is 0 outside the receptive field,
+in untrained networks as well as in trained ones. PixelCNN has a blind spot at the upper right.
+Gated PixelCNN and PixelCNN++ see every earlier pixel within their reach. No network sees the pixel
 itself or a later one.
 """
 
@@ -27,7 +27,7 @@ NETWORKS = {
 
 
 def gradient(function, array):
-    """The gradient of a scalar function of a float32 array, under any backend."""
+    """Returns the gradient of a scalar function of a float32 array, under any backend."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -47,16 +47,16 @@ def gradient(function, array):
 
 
 def influence(model, images):
-    """How much each pixel moves the distribution of the pixel (ROW, COLUMN), `(SIZE, SIZE)`.
+    """Returns how much each pixel influences the pixel (ROW, COLUMN), float `(SIZE, SIZE)`.
 
-    The size of the gradient of a random combination of the distribution's parameters, averaged over
-    images: such a combination has gradient 0 only at pixels that none of the parameters depends on.
+    The influence is the absolute gradient of a random linear combination of the distribution's
+    parameters, averaged over images. It is 0 only at pixels on which no parameter depends.
     """
     shape = (len(images), model.network.num_parameters)
     weights = ops.convert_to_tensor(np.random.default_rng(0).normal(size=shape), "float32")
 
     def combination(scaled):
-        # The second axis is that of the candidate labels: one, since the models have no classes.
+        # The second axis is for candidate labels. Unconditional models have a single candidate.
         parameters = model.network(ops.expand_dims(scaled, 1), None)
         return ops.sum(weights * parameters[:, 0, ROW, COLUMN])
 
@@ -65,14 +65,14 @@ def influence(model, images):
 
 
 def plot(axes, title, values):
-    """Shows the influence of each pixel relative to the largest, gray where it is 0."""
+    """Plots the influence of each pixel relative to the largest one, with gray for 0."""
     relative = np.ma.masked_equal(values / values.max(), 0)
     image = axes.imshow(relative, cmap="YlGnBu", norm=LogNorm(1e-6, 1, clip=True))
     axes.set(title=title, facecolor="#e4e4e4")
     axes.plot(COLUMN, ROW, "s", color="#d62728", markersize=4)
     border = [(-0.5, ROW + 0.5), (COLUMN - 0.5, ROW + 0.5), (COLUMN - 0.5, ROW - 0.5)]
     axes.plot(*zip(*border, (SIZE - 0.5, ROW - 0.5), strict=True), color="#d62728")
-    # A masked 3×3 convolution reaches one column to the right for each row up, and no further.
+    # Each masked 3×3 convolution reaches only one column to the right per row above.
     top = min(ROW, SIZE - 1 - COLUMN)
     blind = [COLUMN + 0.5, COLUMN + 0.5 + top], [ROW - 0.5, ROW - 0.5 - top]
     axes.plot(*blind, "--", color="#d62728")

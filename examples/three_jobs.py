@@ -1,10 +1,10 @@
-"""What one trained model does, as a figure: three_jobs.png.
+"""Plots images that one model samples, classifies and completes: three_jobs.png.
 
     python examples/three_jobs.py [--preset fashion_mnist] [--data DATA] [--output three_jobs.png]
 
-Samples images of a class, without and with guidance; classifies and scores test images, and shows
-which pixels speak for the class and against the most probable other one; and completes a test image
-of which the left third is unknown.
+The script samples images of a class, without and with guidance. It classifies and scores test
+images, and shows the evidence of each pixel for the class and against the most probable other one.
+It completes a test image whose left third is unknown.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def show_image(axes, image, title="", label=""):
 
 
 def show_samples(axes, model, label, seed):
-    """Half of them with guidance."""
+    """Plots samples, half of them with guidance."""
     labels = [label] * (COLUMNS // 2)
     images = np.concatenate([model.sample(labels, seed, guidance=weight) for weight in (0, 1)])
     name = model.class_names[label]
@@ -36,7 +36,7 @@ def show_samples(axes, model, label, seed):
 
 
 def show_classes(axes, model, images, labels):
-    """Each image beside its evidence map."""
+    """Plots each image next to its evidence map."""
     probabilities = model.class_probabilities(images)
     bits = model.bits_per_dim(images)
     others = probabilities.copy()
@@ -55,7 +55,7 @@ def show_classes(axes, model, images, labels):
 
 
 def show_completions(axes, model, image, label, num_particles, seed):
-    """What is known of an image, and as many completions as there is room for."""
+    """Plots the known pixels of an image, and completions in all other panels."""
     _, width, channels = image.shape
     known = np.ones(image.shape[:2], bool)
     known[:, : round(width / 3)] = False
@@ -72,7 +72,7 @@ def show_completions(axes, model, image, label, num_particles, seed):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="fashion_mnist")
-    parser.add_argument("--data", help="as of pixelcnnpp train; by default, of the preset's name")
+    parser.add_argument("--data", help="data, as in pixelcnnpp train (default: the preset's name)")
     parser.add_argument("--sampled", type=int, default=5, help="class to sample")
     parser.add_argument("--classified", type=int, nargs=3, default=(3, 8, 2), help="classes")
     parser.add_argument("--completed", type=int, default=9, help="class of the image to complete")

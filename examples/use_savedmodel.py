@@ -1,4 +1,4 @@
-"""Classifies images and samples new ones with an exported model. Needs TensorFlow and Pillow only.
+"""Classifies and samples images with an exported model. Needs only TensorFlow and Pillow.
 
 python use_savedmodel.py runs/demo/savedmodel/1 --classify IMAGE… --sample samples
 """
@@ -12,25 +12,25 @@ from pathlib import Path
 
 from PIL import Image
 
-# Before TensorFlow is loaded, which reads it once: errors of its own only.
+# TensorFlow reads this variable when it is imported. It hides messages below errors.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 
 def classify(served, class_names, images):
-    """Prints the class of each PNG or JPEG file, of any size."""
+    """Prints the class of each PNG or JPEG file; images may have any size."""
     contents = tf.constant([image.read_bytes() for image in images])
     result = served.signatures["classify_bytes"](image_bytes=contents)
     for image, chosen, probabilities in zip(
         images, result["class_id"].numpy(), result["probabilities"].numpy(), strict=True
     ):
-        # A file that can't be decoded has the class -1.
+        # Files that cannot be decoded have the class -1.
         answer = f"{class_names[chosen]} ({probabilities[chosen]:.1%})" if chosen >= 0 else "bad"
         print(f"{image.name}: {answer}")
 
 
 def sample(served, config, folder):
-    """Samples an image of each class."""
+    """Samples one image of each class."""
     labels = tf.range(len(config["class_names"]))
     sampled = served.signatures["sample"](
         labels=labels, seed=tf.constant(0), temperature=tf.constant(1.0)
@@ -38,10 +38,10 @@ def sample(served, config, folder):
     images = sampled["images"].numpy()
     folder.mkdir(parents=True, exist_ok=True)
     for label, (name, image) in enumerate(zip(config["class_names"], images, strict=True)):
-        # A class may be called T-shirt/top, or anything else that is no file's name.
+        # Class names such as T-shirt/top are not valid file names.
         safe = re.sub(r"[^\w-]+", "_", name)
         Image.fromarray(image.squeeze()).save(folder / f"{label}_{safe}.png")
-    print(f"Wrote {len(images)} images in {folder}")
+    print(f"Wrote {len(images)} images to {folder}")
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Writes images of the digits' test split as PNG files: FOLDER/3_000123.png."""
+"""Writes test images of the digits data set as PNG files, such as FOLDER/3_000123.png."""
 
 import argparse
 from pathlib import Path
@@ -21,7 +21,7 @@ def main():
     for row in range(count):
         name = f"{dataset.class_names[test.labels[row]]}_{Path(test.paths[row]).name}.png"
         Image.fromarray(test.images[row, :, :, 0]).save(arguments.folder / name)
-    print(f"Wrote {count} images to {arguments.folder}; the name begins with the digit")
+    print(f"Wrote {count} images to {arguments.folder}; each file name begins with the digit")
 
 
 if __name__ == "__main__":

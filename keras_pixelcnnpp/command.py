@@ -1,5 +1,7 @@
-"""Common parts of the commands. This file and the files `commands.py` don't import Keras."""
+"""Helpers that all commands share. Neither this file nor any `commands.py` imports Keras."""
 
+import functools
+import inspect
 import logging
 import os
 import re
@@ -15,54 +17,67 @@ import typer
 
 from keras_pixelcnnpp.errors import UserError
 
-# Messages that TensorFlow's libraries log before they read TF_CPP_MIN_LOG_LEVEL.
+# Lines that TensorFlow's libraries log on import, before they read TF_CPP_MIN_LOG_LEVEL.
 _GREETING = re.compile(
     rb"I\d{4} \d\d:\d\d:\d|WARNING: All log messages before absl::InitializeLog\(\)"
 )
 
 Temperature = Annotated[
-    float, typer.Option(help="Above 0. Below 1, images are more typical and less diverse.")
+    float, typer.Option(help="Sampling temperature; lower values give more typical images.")
 ]
 Guidance = Annotated[
-    float,
-    typer.Option(help="Above 0, images are more typical of their class and less diverse."),
+    float, typer.Option(help="Guidance strength; higher values give images closer to the class.")
 ]
 
 
 class Commands(typer.Typer):
-    """A group of commands with examples at the end of their help."""
+    """A group of commands whose help texts end with examples."""
 
     def __init__(self, **options: Any):
-        # Without rich markup, whose frames truncate long names of options.
+        # The framed help of rich truncates long option names.
         super().__init__(no_args_is_help=True, rich_markup_mode=None, **options)
 
     def command(self, name: str | None = None, *examples: str, **options: Any) -> Callable:
-        """Decorator that registers a function as a command, by default under its own name."""
+        """Returns a decorator that registers a function as a command with examples in its help."""
         return super().command(name, epilog=epilog(*examples), **options)
 
 
+def with_options(declaration: type) -> Callable:
+    """Returns a decorator that gives a command the fields of a dataclass as its options."""
+
+    def decorate(function: Callable) -> Callable:
+        def call(**values: Any) -> None:
+            function(declaration(**values))
+
+        command: Any = functools.wraps(function)(call)
+        command.__signature__ = inspect.signature(declaration)
+        return command
+
+    return decorate
+
+
 def epilog(*examples: str) -> str:
-    """Returns the end of a command's help, with examples."""
+    """Formats the examples at the end of a command's help."""
     lines = [f"  pixelcnnpp {example}" for example in examples]
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *lines])
 
 
-def output(text: str, folder: bool = False) -> Any:
-    """Creates an option for an output path, which is checked before the work begins."""
+def output_path(text: str, folder: bool = False) -> Any:
+    """Declares an option for an output path, which is checked before the command does its work."""
     kinds: dict[str, Any] = {"file_okay": not folder, "dir_okay": folder}
     return typer.Option(help=text, callback=in_a_folder, **kinds)
 
 
 def in_a_folder(path: Path | None) -> Path | None:
-    """Checks that the parent of a path exists. It isn't created, because of possible typos."""
+    """Returns `path` if its parent folder exists. The folder is not created: it may be a typo."""
     if path is not None and not (folder := path.absolute().parent).is_dir():
-        raise UserError(f"There is no folder {folder} to write {path.name} to. Create it first")
+        raise UserError(f"Cannot write {path.name}: the folder {folder} does not exist")
     return path
 
 
 @contextmanager
 def library() -> Iterator[None]:
-    """Context manager in which a command imports the library, which takes seconds.
+    """Context in which a command imports modules of the library, which takes seconds.
 
     Raises:
         UserError: If a package or Keras's backend is not installed.
@@ -70,7 +85,7 @@ def library() -> Iterator[None]:
     package = sys.modules[__package__]
     try:
         with _without_greeting():
-            if not hasattr(package, "__version__"):  # the package's `__init__.py` has not run
+            if not hasattr(package, "__version__"):  # registered but not run, see `pixelcnnpp.py`
                 package.__spec__.loader.exec_module(package)
             yield
     except ImportError as error:
@@ -82,7 +97,7 @@ def library() -> Iterator[None]:
 
 @contextmanager
 def _without_greeting() -> Iterator[None]:
-    """Context manager that removes TensorFlow's first log messages from stderr."""
+    """Holds back stderr, and writes it afterwards without TensorFlow's log lines."""
     with tempfile.TemporaryFile() as kept:
         sys.stderr.flush()
         stderr = os.dup(2)
@@ -98,20 +113,21 @@ def _without_greeting() -> Iterator[None]:
 
 
 def prepare_process() -> None:
-    """Applies settings of the process for commands, which importing the package must not apply."""
+    """Changes settings of the process that importing the package leaves alone."""
     from keras_pixelcnnpp.backend import keep_freed_memory
 
     keep_freed_memory()
-    # Otherwise TensorFlow and JAX allocate almost all memory of a GPU at once.
+    # By default, TensorFlow and JAX reserve all GPU memory. They read these variables when they
+    # first compute.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     logging.getLogger("tensorflow").addFilter(_is_other_advice)
-    # matplotlib draws boxes for characters of class names that its font does not have.
+    # matplotlib warns about letters of class names that its font lacks, and shows boxes instead.
     warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
 
 def _is_other_advice(record: logging.LogRecord) -> bool:
     # TensorFlow counts Keras's training step and validation step as one function, and warns when
-    # they are traced for the fifth time.
+    # they have been traced five times together.
     advice = r"TensorFlowTrainer\..* triggered tf\.function retracing"
     return re.search(advice, record.getMessage()) is None

@@ -1,1 +1,1 @@
-"""The commands that use a trained model, from `sample` to `serve`."""
+"""The commands that use, export or serve a trained model, such as `sample` and `serve`."""

@@ -1,9 +1,10 @@
-"""The commands that use a trained model, and those that export and serve one: their options."""
+"""The commands that use, export or serve a trained model, and their options."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from keras_pixelcnnpp.command import (
     Commands,
@@ -11,7 +12,8 @@ from keras_pixelcnnpp.command import (
     Temperature,
     in_a_folder,
     library,
-    output,
+    output_path,
+    with_options,
 )
 from keras_pixelcnnpp.errors import UserError
 
@@ -19,53 +21,149 @@ app = Commands()
 
 Preset = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--preset",
-        help="A preset with weights: one that pixelcnnpp presets lists, a folder or hf://USER/NAME.",
+        help="Preset with weights: a name from `pixelcnnpp presets`, a folder or hf://USER/NAME.",
     ),
 ]
-Run = Annotated[Path | None, typer.Option("--run", help="Folder of a run.")]
-ModelFile = Annotated[Path | None, typer.Option("--model", help="A .keras file.")]
-Images = Annotated[
-    list[Path],
-    typer.Argument(
-        help="Image files of any size: PNG, JPEG, WebP, BMP, GIF or TIFF; or folders of such. "
-        "Folders below that are named as the model's classes give the true labels."
-    ),
-]
-Csv = Annotated[Path | None, output("A CSV file to write the predictions to as well.")]
+Run = Annotated[Path | None, Option("--run", help="Run folder.")]
+ModelFile = Annotated[Path | None, Option("--model", help="Model file (.keras).")]
 Workers = Annotated[
     int,
-    typer.Option(
+    Option(
         min=1,
-        help="Number of processes that share the work, of the Ray cluster that the environment "
-        "variable RAY_ADDRESS names, else of this machine. Above 1 it needs Ray.",
+        help="Number of worker processes, on the Ray cluster at RAY_ADDRESS or on this machine. "
+        "More than 1 need Ray.",
     ),
 ]
 Resume = Annotated[
     bool,
-    typer.Option(
-        "--resume", help="Continue a job that was interrupted, with the same other options."
-    ),
+    Option("--resume", help="Continue an interrupted command, with otherwise the same options."),
 ]
 Seed = Annotated[
-    int | None,
-    typer.Option(
-        min=0, max=2**31 - 1, help="The same seed gives the same images. Default: a new one."
-    ),
+    int | None, Option(min=0, max=2**31 - 1, help="Random seed. Default: a new one each time.")
 ]
 
 
-def chosen_model(preset: str | None, run: Path | None, model: Path | None) -> dict:
-    """The one of three options that names a model, as arguments of `TrainedModel.named`."""
-    options = {"preset": preset, "run": run, "model": model}
-    given = {name: value for name, value in options.items() if value is not None}
-    if len(given) != 1:
-        raise UserError(
-            "Which model? Expected one of: --preset NAME, --run FOLDER, --model FILE. "
-            f"Received: {len(given)} of them"
-        )
-    return given
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Options that name a trained model, of which exactly one must be given."""
+
+    preset: Preset = None
+    run: Run = None
+    model: ModelFile = None
+
+    def __post_init__(self) -> None:
+        if len(self.given) != 1:
+            raise UserError(
+                "Expected exactly one of the options --preset NAME, --run FOLDER and --model FILE. "
+                f"Received: {len(self.given)}"
+            )
+
+    @property
+    def given(self) -> dict:
+        """The options that were given, by name."""
+        options = {"preset": self.preset, "run": self.run, "model": self.model}
+        return {name: value for name, value in options.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(ModelOptions):
+    """Options of `sample`."""
+
+    label: Annotated[
+        list[str] | None,
+        Option(help="Class to sample, by name or number. Can be repeated. Default: all."),
+    ] = None
+    count: Annotated[int, Option(min=1, help="Number of images per class.")] = 10
+    output: Annotated[
+        Path,
+        Option(
+            help="File or folder to write: .png for a grid, .npy for an array of all images, or a "
+            "folder for one PNG file per image, such as Class1_image_01.png.",
+            callback=in_a_folder,
+        ),
+    ] = Path("samples.png")
+    seed: Seed = None
+    temperature: Temperature = 1.0
+    guidance: Guidance = 0.0
+    workers: Workers = 1
+    resume: Resume = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions(ModelOptions):
+    """Options of `classify`."""
+
+    images: Annotated[
+        list[Path],
+        Argument(
+            help="Image files of any size (PNG, JPEG, WebP, BMP, GIF or TIFF), or folders of image "
+            "files. Subfolders named after the model's classes give the true labels."
+        ),
+    ]
+    csv: Annotated[Path | None, output_path("CSV file to write the predictions to.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteOptions(ModelOptions):
+    """Options of `complete`."""
+
+    image: Annotated[Path, Argument(help="Image file of any size.")]
+    rows: Annotated[
+        int | None, Option(min=0, help="Number of upper rows to keep. Default: half of all rows.")
+    ] = None
+    mask: Annotated[
+        Path | None,
+        Option(help="Image of the same size, white at unknown pixels, instead of --rows."),
+    ] = None
+    particles: Annotated[
+        int, Option(min=1, help="Number of particles for each completion, with --mask.")
+    ] = 64
+    label: Annotated[
+        str | None,
+        Option(help="Class, by name or number. Default: sampled given the known pixels."),
+    ] = None
+    count: Annotated[int, Option(min=1, help="Number of completions.")] = 5
+    output: Annotated[Path, output_path("PNG file to write.")] = Path("completions.png")
+    seed: Seed = None
+    temperature: Temperature = 1.0
+    guidance: Guidance = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(ModelOptions):
+    """Options of `score`."""
+
+    data: Annotated[Path, Option(help="Folder of image files, which is searched recursively.")]
+    output: Annotated[Path, output_path("CSV file to write.")]
+    workers: Workers = 1
+    resume: Resume = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressOptions(ModelOptions):
+    """Options of `compress`."""
+
+    images: Annotated[
+        list[Path], Argument(help="Image files of the model's size, or folders of them.")
+    ]
+    output: Annotated[Path, output_path("File to write, such as images.pxc.")]
+    resize: Annotated[
+        Literal["center_crop", "stretch"] | None,
+        Option(
+            help="How to convert images of another size or color mode. Default: they are errors."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecompressOptions(ModelOptions):
+    """Options of `decompress`."""
+
+    file: Annotated[Path, Argument(help="File written by pixelcnnpp compress.")]
+    output: Annotated[Path, output_path("Folder to write the images to.", folder=True)]
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace existing files.")] = False
 
 
 @app.command(
@@ -73,69 +171,39 @@ def chosen_model(preset: str | None, run: Path | None, model: Path | None) -> di
     "sample --run runs/digits --label 3 --count 25 --output threes.png",
     "sample --preset digits --count 1000 --output samples",
 )
-def sample(
-    preset: Preset = None,
-    run: Run = None,
-    model: ModelFile = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="A class, by name or number; may be repeated. Default: all."),
-    ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Number of images of each class.")] = 10,
-    output: Annotated[
-        Path,
-        typer.Option(
-            help="What to write: .png for a grid, .npy for an array of the images, else a folder "
-            "for a PNG file of each image, Class1_image_01.png and so on.",
-            callback=in_a_folder,
-        ),
-    ] = Path("samples.png"),
-    seed: Seed = None,
-    temperature: Temperature = 1.0,
-    guidance: Guidance = 0.0,
-    workers: Workers = 1,
-    resume: Resume = False,
-) -> None:
+@with_options(SampleOptions)
+def sample(options: SampleOptions) -> None:
     """Sample images of each class with a trained model.
 
-    An array is uint8 (N, height, width, channels), ordered by class. Exactly one of --preset, --run
-    and --model names the model. --workers and --resume are for the images in a folder.
+    An array has the dtype uint8 and the shape (N, height, width, channels), and is ordered by
+    class. --workers and --resume need a folder as --output. Give exactly one of --preset, --run and
+    --model.
     """
-    given = chosen_model(preset, run, model)
+    output = options.output
     many = output.is_dir() or not output.suffix
     if output.is_file() if many else output.suffix.lower() not in (".png", ".npy"):
-        kinds = "a .png or .npy file, or a folder, whose name has no ending"
+        kinds = "a .png or .npy file, or a folder, whose name has no extension"
         raise UserError(f"Invalid value for --output. Expected {kinds}. Received: {output}")
-    if (workers > 1 or resume) and not many:
+    if (options.workers > 1 or options.resume) and not many:
         raise UserError(
-            "--workers and --resume are for images in a folder. "
-            f"Expected one as --output. Received: {output}"
+            "--workers and --resume need a folder of images as --output. "
+            f"Received: --output {output}"
         )
     with library():
-        from keras_pixelcnnpp.savedmodel import using
-    how = {"temperature": temperature, "guidance": guidance}
-    if many:
-        using.sample_folder(given, label, count, output, seed, how, workers, resume)
-    else:
-        using.sample_grid(given, label, count, output, seed, how)
+        from keras_pixelcnnpp.savedmodel.using import sample_folder, sample_grid
+    sample_folder(options) if many else sample_grid(options)
 
 
 @app.command("classify", "classify --preset fashion_mnist image.png --csv predictions.csv")
-def classify(
-    images: Images,
-    preset: Preset = None,
-    run: Run = None,
-    model: ModelFile = None,
-    csv: Csv = None,
-) -> None:
+@with_options(ClassifyOptions)
+def classify(options: ClassifyOptions) -> None:
     """Classify image files with a trained model.
 
-    Exactly one of --preset, --run and --model names the model.
+    Give exactly one of --preset, --run and --model.
     """
-    given = chosen_model(preset, run, model)
     with library():
         from keras_pixelcnnpp.savedmodel.using import classify_files
-    classify_files(given, images, csv)
+    classify_files(options)
 
 
 @app.command(
@@ -143,139 +211,76 @@ def classify(
     "complete --preset fashion_mnist shirt.png --rows 14",
     "complete --preset fashion_mnist shirt.png --mask mask.png",
 )
-def complete(
-    image: Annotated[Path, typer.Argument(help="An image file of any size.")],
-    preset: Preset = None,
-    run: Run = None,
-    model: ModelFile = None,
-    rows: Annotated[
-        int | None,
-        typer.Option(min=0, help="Number of rows that are kept, from above. Default: half of all."),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(help="Instead: an image of the same size, white where pixels are unknown."),
-    ] = None,
-    particles: Annotated[
-        int,
-        typer.Option(min=1, help="With --mask, how many particles look for each completion."),
-    ] = 64,
-    label: Annotated[
-        str | None,
-        typer.Option(help="The class, by name or number. Default: at random, given what is kept."),
-    ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Number of completions.")] = 5,
-    output: Annotated[Path, output("The PNG file to write.")] = Path("completions.png"),
-    seed: Seed = None,
-    temperature: Temperature = 1.0,
-    guidance: Guidance = 0.0,
-) -> None:
-    """Keep a part of an image, and sample the rest.
+@with_options(CompleteOptions)
+def complete(options: CompleteOptions) -> None:
+    """Keep part of an image, and sample the rest.
 
-    The completions are written into one PNG file, after the image with the unknown part in gray.
-    Exactly one of --preset, --run and --model names the model.
+    The PNG file shows the image with its unknown part in gray, followed by the completions. Give
+    exactly one of --preset, --run and --model.
     """
-    given = chosen_model(preset, run, model)
-    if rows is not None and mask is not None:
-        raise UserError("What is kept? Expected --rows or --mask. Received: both")
+    if options.rows is not None and options.mask is not None:
+        raise UserError("Expected only one of the options --rows and --mask. Received: both")
     with library():
         from keras_pixelcnnpp.savedmodel.using import complete_file
-    how = {"temperature": temperature, "guidance": guidance, "num_particles": particles}
-    complete_file(given, image, rows, mask, label, count, output, seed, how)
+    complete_file(options)
 
 
 @app.command("score", "score --run runs/digits --data images --output scores.csv")
-def score(
-    data: Annotated[
-        Path, typer.Option(help="A folder. All image files in it and below are scored.")
-    ],
-    output: Annotated[Path, output("The CSV file to write.")],
-    preset: Preset = None,
-    run: Run = None,
-    model: ModelFile = None,
-    workers: Workers = 1,
-    resume: Resume = False,
-) -> None:
-    """Score a large set of images, into a CSV file.
+@with_options(ScoreOptions)
+def score(options: ScoreOptions) -> None:
+    """Score a large set of images, and write a CSV file.
 
-    Each row has an image's class, probabilities and bits/dim. An image that can't be read has the
-    class -1 and the reason. Exactly one of --preset, --run and --model names the model.
+    Each row has the class, the probabilities and the bits/dim of an image. An image that cannot be
+    read has the class -1 and an error message. Give exactly one of --preset, --run and --model.
     """
-    given = chosen_model(preset, run, model)
     with library():
         from keras_pixelcnnpp.savedmodel.using import score_files
-    score_files(given, data, output, resume, workers)
+    score_files(options)
 
 
 @app.command("compress", "compress --run runs/digits images --output images.pxc")
-def compress(
-    images: Annotated[
-        list[Path], typer.Argument(help="Image files of the model's size, or folders of such.")
-    ],
-    output: Annotated[Path, output("The file to write, such as images.pxc.")],
-    preset: Preset = None,
-    run: Run = None,
-    model: ModelFile = None,
-    resize: Annotated[
-        Literal["center_crop", "stretch"] | None,
-        typer.Option(
-            help="How to fit images of another size or colors. Default: they are refused."
-        ),
-    ] = None,
-) -> None:
+@with_options(CompressOptions)
+def compress(options: CompressOptions) -> None:
     """Compress images into one file.
 
-    An image takes about the bits/dim that the model gives it. Compression is lossless for a model
-    of 256 levels; a model of fewer stores the nearest level. Decompressing needs the same model,
-    on any machine, under any backend.
-    Exactly one of --preset, --run and --model names the model.
+    The size of an image is about its bits/dim under the model. Compression is lossless for a model
+    with 256 levels; a model with fewer levels stores the nearest level. Decompression needs the
+    same model, but works on any machine and under any backend. Give exactly one of --preset, --run
+    and --model.
     """
-    given = chosen_model(preset, run, model)
     with library():
         from keras_pixelcnnpp.savedmodel.compression import compress_files
-    compress_files(given, images, output, resize)
+    compress_files(options)
 
 
 @app.command("decompress", "decompress images.pxc --run runs/digits --output back")
-def decompress(
-    file: Annotated[Path, typer.Argument(help="A file that compress wrote.")],
-    output: Annotated[Path, output("The folder to write the images to.", folder=True)],
-    preset: Preset = None,
-    run: Run = None,
-    model: ModelFile = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that exist.")
-    ] = False,
-) -> None:
-    """Decompress a file into PNG files.
+@with_options(DecompressOptions)
+def decompress(options: DecompressOptions) -> None:
+    """Decompress a file into PNG files, which get the names of the original images.
 
-    They have the names of the original images. Exactly one of --preset, --run and --model names the
-    model, which must be the one that compressed them.
+    Give exactly one of --preset, --run and --model: the model that compressed the images.
     """
-    given = chosen_model(preset, run, model)
-    if not file.is_file():
-        raise UserError(f"{file}: no such file")
-    if not overwrite and output.is_dir() and any(output.iterdir()):
+    if not options.file.is_file():
+        raise UserError(f"The file {options.file} does not exist")
+    if not options.overwrite and options.output.is_dir() and any(options.output.iterdir()):
         raise UserError(
-            f"{output} holds files already. Add --overwrite to replace those of the same names, or "
-            "choose another folder"
+            f"{options.output} is not empty. Add --overwrite to replace files of the same names, "
+            "or choose another folder"
         )
     with library():
         from keras_pixelcnnpp.savedmodel.compression import decompress_file
-    decompress_file(given, file, output)
+    decompress_file(options)
 
 
 @app.command("export", "export --run runs/digits")
 def export(
-    run: Annotated[Path, typer.Option(help="Folder of the run.")],
-    version: Annotated[
-        int, typer.Option(min=1, help="Number of the version, the name of its folder.")
-    ] = 1,
+    run: Annotated[Path, Option(help="Run folder.")],
+    version: Annotated[int, Option(min=1, help="Version number, which names the folder.")] = 1,
 ) -> None:
     """Export the model of a run as a SavedModel.
 
-    It works without this package, and is written to savedmodel/1 in the run folder. The command
-    needs TensorFlow; the model may have been trained under JAX or torch.
+    The SavedModel is written to savedmodel/1 in the run folder, and works without this package. The
+    command needs TensorFlow, but the model may have been trained under JAX or torch.
     """
     with library():
         from keras_pixelcnnpp.savedmodel.using import export_run
@@ -284,18 +289,18 @@ def export(
 
 @app.command("serve", "serve --run runs/digits --port 8501")
 def serve(
-    run: Annotated[Path, typer.Option(help="Folder of the run, whose SavedModel is served.")],
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8501,
+    run: Annotated[Path, Option(help="Run folder with an exported SavedModel.")],
+    port: Annotated[int, Option(min=1, max=65535, help="Port to listen on.")] = 8501,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 listens on all.")
+        str, Option(help="Address to listen on; 0.0.0.0 for all interfaces.")
     ] = "127.0.0.1",
     name: Annotated[
-        str, typer.Option(help="Name of the model in the URL /v1/models/NAME:predict.")
+        str, Option(help="Name of the model in the URL /v1/models/NAME:predict.")
     ] = "pixelcnnpp",
 ) -> None:
     """Serve the exported model of a run with KServe.
 
-    The server speaks the REST protocol of TensorFlow Serving. Ctrl-C stops the server.
+    The server uses the REST protocol of TensorFlow Serving. Press Ctrl-C to stop it.
     """
     with library():
         from keras_pixelcnnpp.savedmodel import serving

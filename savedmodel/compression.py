@@ -1,4 +1,4 @@
-"""Image files compressed by a model into one file, and that file back into images."""
+"""`compress` and `decompress`: lossless compression of image files with a model."""
 
 import os
 import shlex
@@ -14,86 +14,81 @@ from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted, write_bytes
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.savedmodel.commands import CompressOptions, DecompressOptions
 from keras_pixelcnnpp.savedmodel.large_sets import images_below
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-# Modes whose pixels come back as they are, in gray or RGB.
+# Modes of Pillow that convert to gray or RGB without loss.
 _PLAIN_MODES = ("1", "L", "P", "RGB")
 
 
-def compress_files(given: dict, sources: list[Path], output: Path, resize: str | None) -> None:
-    """Writes the images of some files, and of all below folders, into one.
-
-    `given` names the model, as arguments of `TrainedModel.named`. Without `resize`, images that
-    would not come back as they are are refused.
-    """
-    model = TrainedModel.named(**given).model
+def compress_files(options: CompressOptions) -> None:
+    """Compresses image files, and those below folders, into one file."""
+    model, output = TrainedModel.named(options).model, options.output
     check_channels(model.image_shape)
     files = [
         file
-        for path in sources
+        for path in options.images
         for file in (map(path.joinpath, images_below(path)) if path.is_dir() else [path])
     ]
-    images = np.stack([_read(file, model, resize) for file in files])
+    images = np.stack([_read(file, model, options.resize) for file in files])
     compressed = compress_images(model, images, None, _names(files))
     write_bytes(output, compressed.data)
     size = len(compressed.data)
     bits = f"{8 * size / images.size:.3f} {bits_unit(model.num_levels)}"
-    ((option, value),) = given.items()
+    ((option, value),) = options.given.items()
     words = shlex.join(["pixelcnnpp", "decompress", str(output), f"--{option}", str(value)])
     print(
         f"Wrote {counted(len(files))} to {output}: {counted(size, 'byte')}, {bits}. "
-        f"Back: {words} --output FOLDER"
+        f"To decompress: {words} --output FOLDER"
     )
 
 
 def _names(files: list[Path]) -> list[str]:
-    """Each file's path below the folder that holds all of them, as that of a PNG file."""
-    # Without `..`, which would lead out of the folder they come back to; a link keeps its name.
+    """Returns PNG file names for the files, relative to the folder that contains all of them."""
+    # Resolved folders have no `..`, which would lead out of the output folder. Links keep names.
     paths = [file.parent.resolve() / file.name for file in files]
     parent = os.path.commonpath([path.parent for path in paths])
     names = [path.relative_to(parent).as_posix() for path in paths]
     names = [name if name.lower().endswith(".png") else f"{name}.png" for name in names]
     known = {}
     for file, name in zip(files, names, strict=True):
-        # Some disks take `a` for `A`.
+        # Some file systems ignore case.
         if known.setdefault(name.casefold(), file) is not file:
-            raise UserError(f"{known[name.casefold()]} and {file} would come back as one file")
+            raise UserError(f"{known[name.casefold()]} and {file} would become the same file")
     return names
 
 
 def _read(file: Path, model: AutoregressiveModel, resize: str | None) -> np.ndarray:
-    """A file's image, uint8 of the model's shape; refuses one of other size or color."""
+    """Reads an image, uint8 of the model's shape; without `resize`, nothing may be lost."""
     found = read_image(file, model.image_shape, resize or "center_crop")
     if resize is not None:
         return found
     with Image.open(file) as image:
         is_plain = image.mode in _PLAIN_MODES and not image.has_transparency_data
-        # 16 bits of a color, or several frames, are not in the mode.
+        # The mode does not show 16-bit colors and multiple frames.
         is_plain &= ";16" not in str(image.tile) and getattr(image, "n_frames", 1) == 1
     original = np.asarray(open_image(file, 3))
     if not (is_plain and np.array_equal(np.broadcast_to(found, (*found.shape[:2], 3)), original)):
         height, width, channels = model.image_shape
         raise UserError(
-            f"{file} would not come back as it is. Expected {height}×{width} pixels, "
-            f"{'gray' if channels == 1 else 'RGB'}. To let it be changed, add --resize center_crop "
-            "or --resize stretch"
+            f"{file} cannot be compressed without loss. Expected {height}×{width} pixels, "
+            f"{'gray' if channels == 1 else 'RGB'}. To convert it, add --resize center_crop or "
+            "--resize stretch"
         )
     return found
 
 
-def decompress_file(given: dict, file: Path, output: Path) -> None:
-    """Writes the images that `compress_files` put into a file, as PNG files of their names.
+def decompress_file(options: DecompressOptions) -> None:
+    """Decompresses a file of `compress_files` into PNG files, and replaces existing files.
 
-    `given` names the model, as arguments of `TrainedModel.named`. Nothing is written if the file is
-    damaged or of another model, or a name in it is none that `compress_files` gives. Files of the
-    same names are replaced.
+    Nothing is written if the file is damaged, has invalid names, or needs another model.
     """
-    model = TrainedModel.named(**given).model
+    model, output = TrainedModel.named(options).model, options.output
     try:
-        images, _, names = decompress_images(model, file.read_bytes())
+        images, _, names = decompress_images(model, options.file.read_bytes())
     except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+        raise UserError(f"{options.file}: {error}") from error
     paths = _paths_inside(output, names or [f"{index:05d}.png" for index in range(len(images))])
     for path, pixels in zip(paths, images, strict=True):
         write_bytes(path, png_bytes(pixels))
@@ -101,19 +96,22 @@ def decompress_file(given: dict, file: Path, output: Path) -> None:
 
 
 def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Where names from a file that anybody may have written lead to."""
+    """Returns the paths of files in a folder, after checking their names, which are untrusted."""
     paths = [folder / name for name in names]
     for name, path in zip(names, paths, strict=True):
         parts = PurePosixPath(name).parts
         good = "/".join(parts) == name and ".." not in parts and name.lower().endswith(".png")
         try:
-            # Of a link in the folder, or another system's kind of path, too.
+            # Links in the folder and paths of other systems may lead out of it, too.
             good = good and path.resolve().is_relative_to(folder.resolve())
-        # Links in a circle, a null byte, a text that no disk can name.
+        # Circular links, null bytes and names that the file system rejects.
         except (OSError, RuntimeError, ValueError):
             good = False
         if not good:
-            raise UserError(f"{name!r:.200} is no name that `compress` gives to a file")
+            raise UserError(
+                "Invalid file name. Expected the relative path of a PNG file, as `compress` stores "
+                f"it. Received: {name!r:.200}"
+            )
     if len({name.casefold() for name in names}) < len(names):
-        raise UserError("Two of the images have the same name")
+        raise UserError("Two of the compressed images have the same file name")
     return paths

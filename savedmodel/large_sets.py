@@ -1,4 +1,4 @@
-"""Large sets: all images below a folder scored, or many sampled, by one process or with Ray."""
+"""Scores or samples large sets of images, in one process or with Ray."""
 
 import csv
 import hashlib
@@ -38,26 +38,28 @@ def score_folder(
     workers: int = 1,
     block_size: int = 256,
 ) -> np.ndarray:
-    """Scores every image file below a folder, into a CSV file that grows block by block.
+    """Scores every image file below a folder, and writes a CSV file block by block.
 
     Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
-    image that can't be read has the class -1 and the reason in `error`. With `resume`, a file that
-    was broken off is completed. Returns bits per dimension, `(N,)`, NaN where an image can't be
-    read.
+    image that cannot be read has the class -1 and an error message. With `resume`, an incomplete
+    file is completed.
+
+    Returns:
+        Bits per dimension, float `(N,)`, NaN for images that cannot be read.
     """
     paths = images_below(data)
     numbers = [f"p_{label}" for label in range(trained.model.num_classes)]
     rows = [["path", "predicted", "predicted_name", "bits_per_dim", *numbers, "error"]]
     if output.exists():
         if not resume:
-            raise UserError(f"{output} is there already. Add --resume to go on, or choose another")
+            raise UserError(f"{output} exists. Add --resume to continue it, or choose another file")
         rows = _complete_rows(output, rows[0], paths)
         kept = next((row for row in rows[1:] if row[3]), None)
         if kept and not np.isclose(*_bits([kept, *_score(data, trained, [kept[0]])]), atol=1e-3):
-            raise UserError(f"{output} has scores by another model: choose another")
+            raise UserError(f"{output} has scores of another model. Choose another file")
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
-    # Absolute: the workers of a cluster have other working directories.
+    # Absolute, because the workers of a cluster have other working directories.
     results = map_blocks(partial(_score, data.absolute()), blocks, trained, workers)
     with output.open("w", **_TEXT) as file:
         writer = csv.writer(file)
@@ -74,17 +76,17 @@ def _bits(rows: list[list]) -> np.ndarray:
 
 
 def images_below(folder: Path) -> list[str]:
-    """The paths of all image files below a folder, sorted; at least one."""
+    """Returns the relative paths of all image files below a folder, sorted; at least one."""
     if not folder.is_dir():
-        raise UserError(f"No such folder: {folder}")
+        raise UserError(f"The folder {folder} does not exist")
     files = [file for file in visible_files(folder) if file.suffix.lower() in SUFFIXES]
     if not files:
-        raise UserError(f"{folder} holds no image file. Expected: {', '.join(SUFFIXES)}")
+        raise UserError(f"{folder} has no image files. Expected files {', '.join(SUFFIXES)}")
     return sorted(file.relative_to(folder).as_posix() for file in files)
 
 
 def _complete_rows(file: Path, columns: list[str], paths: list[str]) -> list[list]:
-    """The rows of a file that was broken off, without what is torn at its end."""
+    """Returns the complete rows of a CSV file that an interrupted command wrote."""
     with file.open(**_TEXT) as opened:
         text = opened.read()
     rows = list(csv.reader(io.StringIO(text, newline="")))
@@ -93,12 +95,12 @@ def _complete_rows(file: Path, columns: list[str], paths: list[str]) -> list[lis
     rows, header = rows or [columns], ",".join(columns)
     is_ours = rows[0] == columns and (text.startswith(header) or header.startswith(text.rstrip()))
     if not is_ours or [row[0] for row in rows[1:]] != paths[: len(rows) - 1]:
-        raise UserError(f"{file} has scores of other images or classes: choose another")
+        raise UserError(f"{file} has scores of other images or classes. Choose another file")
     return rows
 
 
 def _score(data: Path, trained: TrainedModel, paths: list[str]) -> list[list]:
-    """A row for each path."""
+    """Returns a row of the CSV file for each path."""
     model, images, rows = trained.model, {}, {}
     for path in paths:
         try:
@@ -124,14 +126,17 @@ def sample_many(
     workers: int = 1,
     block_size: int = 100,
 ) -> int:
-    """Samples an image for each label, as PNG files: `Class1_image_01.png` and so on.
+    """Samples an image for each label, and writes PNG files such as `Class1_image_01.png`.
 
-    `how` has further arguments of `AutoregressiveModel.sample`. `sampling.json` beside the images
-    has them, the seed and a checksum of the model. With `resume`, the files of a whole block are
-    kept. Returns how many images were sampled.
+    `how` has further arguments of `AutoregressiveModel.sample`. They are written to
+    `sampling.json`, together with the seed and a checksum of the model. With `resume`, blocks whose
+    files all exist are kept.
+
+    Returns:
+        The number of images that were sampled.
 
     Raises:
-        UserError: If images were sampled into the folder before, and without `resume` or with
+        UserError: If the folder already has samples, and either `resume` is false or they have
             another seed, temperature, guidance or model.
     """
     model, known, how = trained.model, output / SAMPLING, how or {}
@@ -140,12 +145,12 @@ def sample_many(
     if known.exists():
         if not resume:
             raise UserError(
-                f"{output} has samples already. Add --resume to go on, or choose another"
+                f"{output} has samples already. Add --resume to continue, or choose another folder"
             )
         before = read_json(known)
         if other := [name for name, value in given.items() if before.get(name) != value]:
             raise UserError(
-                f"{output} has samples of another {' and '.join(other)}: choose another folder"
+                f"{output} has samples with another {' and '.join(other)}. Choose another folder"
             )
     resume = resume and known.exists()
     files = [output / name for name in image_names(labels, model.class_names)]
@@ -153,8 +158,8 @@ def sample_many(
     for start in range(0, len(labels), block_size):
         part = slice(start, start + block_size)
         if not (resume and all(file.exists() for file in files[part])):
-            # The endpoint counts positions from 0 in every block; `seed + 1` would repeat in the
-            # second block what another seed samples in the first.
+            # Random numbers depend on the seed and the position in the block. With `seed + 1`, the
+            # second block would repeat the first block of another seed.
             own = int(np.random.default_rng([seed, start]).integers(2**31)) if start else seed
             blocks[start] = (labels[part], own, how)
     samples = map_blocks(_sample, list(blocks.values()), trained, workers)
@@ -166,7 +171,7 @@ def sample_many(
 
 
 def _checksum(model: AutoregressiveModel) -> str:
-    """SHA-256, in hexadecimal, of a model's configuration and weights."""
+    """Returns the SHA-256 of a model's configuration and weights, in hexadecimal."""
     config = json.dumps(model.get_config(), sort_keys=True, default=str)
     digest = hashlib.sha256(config.encode())
     for weight in model.get_weights():
@@ -175,7 +180,7 @@ def _checksum(model: AutoregressiveModel) -> str:
 
 
 def sampling_seed(folder: Path) -> int | None:
-    """The seed of the images that `sample_many` wrote to a folder; `None` if there are none."""
+    """Returns the seed of the samples in a folder, or `None` if there are no samples."""
     known = folder / SAMPLING
     return read_json(known).get("seed") if known.exists() else None
 
@@ -193,16 +198,16 @@ def map_blocks(
     trained: TrainedModel,
     workers: int = 1,
 ) -> Iterator:
-    """Iterates over `function(trained, block)` of each block, in their order, with a progress bar.
+    """Iterates over the results of `function(trained, block)` in order, with a progress bar.
 
-    More than one worker needs Ray, and what can be pickled. Where Ray's environment variable
-    `RAY_ADDRESS` names a cluster, its machines share the work, and see the same files by the same
-    paths.
+    More than one worker needs Ray, and a function and blocks that can be pickled. If the
+    environment variable `RAY_ADDRESS` names a cluster, its machines must see the same files by the
+    same paths.
     """
     if workers > 1 and blocks:
-        # Now: the caller shall not begin a file that nothing comes into.
+        # Ray must start before the caller creates its output file, so that an error leaves none.
         ray = _start_ray(workers)
-        # The workers start in other folders.
+        # Absolute, because the workers have other working directories.
         source = str(Path(trained.source).absolute())
         results = _map_with_ray(ray, function, blocks, source, workers)
     else:
@@ -218,10 +223,11 @@ def _with_progress(results: Iterable, count: int) -> Iterator:
 
 
 class _Worker:
-    """What runs in each process of Ray."""
+    """A worker process of Ray."""
 
     def __init__(self, function: Callable[[TrainedModel, Any], Any], source: str, threads: int):
-        # TensorFlow reads them when it is first used; each process would take all cores.
+        # TensorFlow reads these variables when it is first used. By default, each process would
+        # use all cores.
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
         self.function = function
         self.trained = TrainedModel.find(source)
@@ -235,14 +241,14 @@ def _start_ray(workers: int) -> ModuleType:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     address, own = os.environ.get("RAY_ADDRESS"), {}
     if not address:
-        # Ray runs what it is sent by whoever knows a word: here one that is new each time.
+        # Anybody who knows the token can run code in Ray, so it is a new random one each time.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
         own = {"num_cpus": workers, "include_dashboard": False}
     else:
-        # So often Ray tries to reach a cluster, each time for half a minute; by default 20 times.
+        # The number of attempts to reach a cluster, of half a minute each. The default is 20.
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
     try:
-        # Now, since it reads the environment once.
+        # Ray reads the environment when it is imported.
         import ray
         import ray.data
     except ImportError as error:
@@ -250,7 +256,7 @@ def _start_ray(workers: int) -> ModuleType:
     try:
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **own)
     except ConnectionError as error:
-        raise UserError(f"No Ray cluster can be reached at {address}") from error
+        raise UserError(f"The Ray cluster at RAY_ADDRESS={address} cannot be reached") from error
     return ray
 
 
@@ -261,13 +267,13 @@ def _map_with_ray(
     source: str,
     workers: int,
 ) -> Iterator:
-    """Ray replaces a process or machine that is lost, and does its block again."""
+    """Maps blocks with Ray, which replaces lost workers and repeats their blocks."""
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
         resources = ray.cluster_resources()
-        # A worker reserves one core of a cluster.
+        # On a cluster, each worker reserves one core.
         on_cluster = bool(os.environ.get("RAY_ADDRESS"))
         threads = 1 if on_cluster else max(1, os.cpu_count() // workers)
         items = [{"block": pickle.dumps(block)} for block in blocks]

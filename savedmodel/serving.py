@@ -1,4 +1,4 @@
-"""Serving a SavedModel with KServe, by TensorFlow Serving's REST protocol."""
+"""Serves a SavedModel with KServe, using the REST protocol of TensorFlow Serving."""
 
 import asyncio
 import base64
@@ -13,17 +13,17 @@ from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.errors import UserError, not_installed, one_line
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
 
-# Requests in work and waiting; KServe answers further ones with status 503. Bounds the memory.
+# Requests in progress or waiting; KServe answers further ones with status 503. Bounds the memory.
 _MAX_CONCURRENCY = 64
-# In one request. A label takes two bytes, and sampling it as long as scoring hundreds of images.
+# Maximum number of samples per request: a short request for many samples would take long.
 _MAX_SAMPLES = 256
 
 
 def serve(path: str | Path, name: str, host: str, port: int) -> None:
     """Serves a SavedModel with KServe until SIGINT or SIGTERM.
 
-    A request samples at most 256 images. The size of a request is not bounded: what faces the
-    Internet needs a proxy that does so.
+    A request samples at most 256 images. The size of a request is not limited, so a server on the
+    Internet needs a proxy that limits it.
     """
     version_folder(path)
     try:
@@ -38,13 +38,13 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
     model = SavedModelClassifier(path).load()
 
     class ServedModel(Model):
-        """Answers KServe's V1 protocol, which is TensorFlow Serving's; NaN becomes `null`."""
+        """Answers requests of KServe's V1 protocol, which is that of TensorFlow Serving."""
 
         async def predict(
             self, payload: object, headers: dict | None = None, response_headers: dict | None = None
         ) -> dict:
             try:
-                # In a thread of its own: others are read meanwhile.
+                # In a thread, so that the server can read other requests.
                 return await asyncio.to_thread(predict, model, payload)
             except UserError as error:
                 raise InvalidInput(str(error)) from error
@@ -52,7 +52,7 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
     served, repository = ServedModel(name), ModelRepository()
     served.ready = True
     repository.update(served)
-    # The REST half of kserve.ModelServer, which listens on every interface.
+    # kserve.ModelServer would listen on all interfaces, so its REST part is used directly.
     server = RESTServer(
         "kserve.model_server:app",
         DataPlane(model_registry=repository),
@@ -61,7 +61,7 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
     )
     server.config.host = host
     server.config.limit_concurrency = _MAX_CONCURRENCY
-    # A stack trace for every bad request would fill the disk of whoever keeps the log.
+    # Stack traces of invalid requests would fill the log.
     logging.getLogger("kserve").addFilter(
         lambda record: not (record.exc_info and isinstance(record.exc_info[1], InvalidInput))
     )
@@ -70,9 +70,9 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
 
 
 def predict(model: SavedModelClassifier, request: object) -> dict:
-    """Answers the JSON of a request to `/v1/models/NAME:predict`; a `UserError` says what is bad.
+    """Answers the JSON of a request to `/v1/models/NAME:predict`; `UserError` if it is invalid.
 
-    https://www.tensorflow.org/tfx/serving/api_rest#predict_api has the form of both.
+    Request and answer follow https://www.tensorflow.org/tfx/serving/api_rest#predict_api.
     """
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise UserError("Expected a JSON object with either 'instances' or 'inputs'")
@@ -89,27 +89,27 @@ def predict(model: SavedModelClassifier, request: object) -> dict:
 
 
 def _single(outputs: dict[str, list]) -> dict[str, list] | list:
-    """The name of a single output is left out, as TensorFlow Serving does."""
+    """Drops the name of a single output, as TensorFlow Serving does."""
     return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
 
 def _columns(specs: dict, instances: object) -> dict[str, list]:
-    """Turns a list of objects into an object of lists."""
+    """Converts a list of dictionaries into a dictionary of lists."""
     if not isinstance(instances, list) or not instances:
         raise UserError("'instances' must be a list with at least one entry")
     for name, spec in specs.items():
         if spec.shape.rank == 0:
-            raise UserError(f"{name!r} is one value for the whole batch: use 'inputs'")
+            raise UserError(f"{name!r} is a single value for the whole batch. Use 'inputs'")
     rows = [_named(specs, instance) for instance in instances]
     return {name: [row[name] for row in rows] for name in specs}
 
 
 def _named(specs: dict, value: Any) -> dict:
-    """An object of the inputs' values; that of a single input may be left without its name."""
+    """Returns the values of the inputs by name; a single input may come without its name."""
     if isinstance(value, dict) and set(value) == set(specs):
         return value
     if len(specs) != 1:
-        raise UserError(f"Expected an object of {', '.join(map(repr, specs))}")
+        raise UserError(f"Expected a JSON object with {', '.join(map(repr, specs))}")
     return dict.fromkeys(specs, value)
 
 
@@ -125,11 +125,11 @@ def _call(
         )
     try:
         outputs = model.call(endpoint, **arrays)
-    # What the graph itself refuses, such as another shape or a temperature of 0.
+    # The graph refuses wrong shapes, a temperature of 0 and so on.
     except Exception as error:
         if type(error).__name__ != "InvalidArgumentError":
             raise
-        # TensorFlow tells where in the graph it was first, and in the middle why.
+        # TensorFlow's message starts with the place in the graph; the reason is in the middle.
         assertion = re.search(r"assertion failed: \[(.*?)[. ]*\]", str(error))
         reason = assertion[1] if assertion else str(error).strip().splitlines()[0]
         raise UserError(f"Refused by the model: {reason[:200]}") from error
@@ -140,15 +140,15 @@ def _array(name: str, value: Any, spec: Any) -> np.ndarray:
     wanted = spec.dtype.as_numpy_dtype
     try:
         if spec.dtype.name == "string":
-            # Bytes are written {"b64": "…"}.
+            # JSON has no bytes; TensorFlow Serving writes them as {"b64": "…"}.
             contents = [base64.b64decode(item["b64"], validate=True) for item in value]
             return np.array(contents, dtype=object)
         array = np.asarray(value)
         with np.errstate(invalid="ignore"):
             converted = array.astype(wanted)
-        # A value that is no number of this kind, or is out of its range, is another one now.
+        # The conversion changes values that are out of range or of another kind.
         if array.size and not (array.dtype.kind in "uif" and np.allclose(converted, array)):
-            raise ValueError("out of range, or no number")
+            raise ValueError("out of range, or not a number")
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         kind = 'bytes, each written {"b64": "…"}' if wanted is object else spec.dtype.name
         raise UserError(f"{name!r} must be {kind}: {one_line(error):.80}") from error

@@ -1,4 +1,4 @@
-"""A trained model used as it is: a preset, a run or a file."""
+"""Loads a trained model from a preset, a run or a file."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,30 +12,30 @@ from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.run import RunFolder, how_to_read
+from keras_pixelcnnpp.savedmodel.commands import ModelOptions
 
 
 class TrainedModel(NamedTuple):
-    """A model, where it was found, and how it reads image files: arguments of `read_image`."""
+    """A trained model, its source, and the arguments of `read_image` for its image files."""
 
     model: AutoregressiveModel
     source: str
     reading: dict
 
     @classmethod
-    def named(
-        cls, *, preset: str | None = None, run: Path | None = None, model: Path | None = None
-    ) -> "TrainedModel":
-        """The model that one of three options of a command names; `UserError` if it isn't there."""
-        if run is not None:
-            RunFolder(run).require_model("pixelcnnpp")
-        # A preset's own folder, whatever else of its name lies here.
-        return cls.find(Preset(preset).path if preset is not None else run or model)
+    def named(cls, options: ModelOptions) -> "TrainedModel":
+        """Loads the model that a command's options name; `UserError` if it does not exist."""
+        if options.run is not None:
+            RunFolder(options.run).require_model("pixelcnnpp")
+        # The path of the preset, since the working directory may have a file of the same name.
+        preset = None if options.preset is None else Preset(options.preset).path
+        return cls.find(preset or options.run or options.model)
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
-        """The model of a run, a preset with weights, or a `.keras` file; `UserError` if none."""
+        """Loads a run's model, a preset or a `.keras` file; `UserError` if it does not exist."""
         path, reading = Path(source), {}
-        # The model of a run reads images as the run does.
+        # Images are read as in the training of the run.
         run = RunFolder(path.parent if path.name == "model.keras" else path)
         if run.exists():
             reading = how_to_read(run.read_config()["data"])
@@ -47,9 +47,9 @@ class TrainedModel(NamedTuple):
         return cls(model, str(source), reading)
 
     def classify(self, images: np.ndarray, verbose: int | str = "auto") -> dict:
-        """As `SavedModelClassifier.classify`, but without the log-likelihoods."""
+        """Classifies images as `SavedModelClassifier.classify` does, without log-likelihoods."""
         if self.model.num_classes == 0:
-            raise UserError(f"{self.source} is a model without labels: it can't classify.")
+            raise UserError(f"{self.source} is an unconditional model, which cannot classify.")
         scores = self.model.class_log_likelihoods(images, verbose=verbose)
         probabilities = self.model.posterior.probabilities(scores)
         return {

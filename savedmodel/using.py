@@ -1,4 +1,4 @@
-"""A trained model at work, as the commands ask: images sampled, completed, classified, scored."""
+"""Runs the commands that sample, complete, classify, score and export with a trained model."""
 
 import secrets
 import shlex
@@ -20,6 +20,12 @@ from keras_pixelcnnpp.files import atomic_path, counted, write_bytes, write_pred
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
+from keras_pixelcnnpp.savedmodel.commands import (
+    ClassifyOptions,
+    CompleteOptions,
+    SampleOptions,
+    ScoreOptions,
+)
 from keras_pixelcnnpp.savedmodel.large_sets import (
     images_below,
     sample_many,
@@ -28,110 +34,90 @@ from keras_pixelcnnpp.savedmodel.large_sets import (
 )
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-UNKNOWN = 200  # the gray of what is not known
+UNKNOWN = 200  # gray value of unknown pixels
 
 
-def sample_grid(
-    given: dict,
-    classes: list[str] | None,
-    count: int,
-    output: Path,
-    seed: int | None,
-    how: dict,
-) -> None:
-    """Writes `count` images of each class, by name or number, as rows of a PNG file or an array.
-
-    `given` is of `chosen_model`, here and below; `how` has the temperature and the guidance.
-    """
-    model = TrainedModel.named(**given).model
+def sample_grid(options: SampleOptions) -> None:
+    """Samples images of each class, and writes them as a grid (.png) or an array (.npy)."""
+    model, output = TrainedModel.named(options).model, options.output
     as_array = output.suffix.lower() == ".npy"
     if model.image_shape[2] not in (1, 3) and not as_array:
         raise UserError(
-            f"A PNG file can't hold images of {model.image_shape[2]} channels. Expected an "
-            f"--output such as samples.npy. Received: {output}"
+            f"Images with {model.image_shape[2]} channels cannot be written as PNG. Expected a "
+            f".npy file as --output. Received: {output}"
         )
-    chosen = sorted({class_label(model.class_names, name) for name in classes or ()})
-    seed = _said(seed)
+    chosen = sorted({class_label(model.class_names, name) for name in options.label or ()})
+    seed = _chosen_seed(options.seed)
+    how = {"temperature": options.temperature, "guidance": options.guidance}
     with graphs_as_traced():
-        samples = ClassSamples.sample(model, count, chosen, seed=seed, **how)
+        samples = ClassSamples.sample(model, options.count, chosen, seed=seed, **how)
     if as_array:
         with atomic_path(output) as temporary:
             np.save(temporary, samples.images)
     else:
-        write_bytes(output, png_bytes(samples.overview(count)))
+        write_bytes(output, png_bytes(samples.overview(options.count)))
     rows = ", ".join(name for name, _ in samples.by_class())
     print(f"Wrote {output}, {'in this order' if as_array else 'from top to bottom'}: {rows}")
 
 
-def sample_folder(
-    given: dict,
-    classes: list[str] | None,
-    count: int,
-    output: Path,
-    seed: int | None,
-    how: dict,
-    workers: int,
-    resume: bool,
-) -> None:
-    """Writes `count` images of each class, by name or number, as PNG files into a folder."""
-    trained = TrainedModel.named(**given)
+def sample_folder(options: SampleOptions) -> None:
+    """Samples images of each class, and writes them to a folder as PNG files."""
+    trained, output, resume = TrainedModel.named(options), options.output, options.resume
     names = trained.model.class_names if trained.model.num_classes else ("any",)
-    chosen = dict.fromkeys(class_label(names, name) for name in classes or names)
-    labels = np.repeat(list(chosen), count)
-    seed = _said(sampling_seed(output) if seed is None and resume else seed)
-    sampled = sample_many(trained, labels, output, seed, how, resume, workers)
-    kept = f", and kept {len(labels) - sampled} that were there" if sampled < len(labels) else ""
+    chosen = dict.fromkeys(class_label(names, name) for name in options.label or names)
+    labels = np.repeat(list(chosen), options.count)
+    seed = sampling_seed(output) if options.seed is None and resume else options.seed
+    seed = _chosen_seed(seed)
+    how = {"temperature": options.temperature, "guidance": options.guidance}
+    sampled = sample_many(trained, labels, output, seed, how, resume, options.workers)
+    kept = f" and kept {len(labels) - sampled} existing ones" if sampled < len(labels) else ""
     print(f"Wrote {counted(sampled)} to {output}{kept}")
 
 
-def _said(seed: int | None) -> int:
+def _chosen_seed(seed: int | None) -> int:
     seed = secrets.randbelow(2**31) if seed is None else seed
-    print(f"Sampling with --seed {seed}. The first step takes longest.")
+    print(f"Sampling with --seed {seed}. The first step compiles the sampler.")
     return seed
 
 
-def complete_file(
-    given: dict,
-    file: Path,
-    rows: int | None,
-    mask: Path | None,
-    class_name: str | None,
-    count: int,
-    output: Path,
-    seed: int | None,
-    how: dict,
-) -> None:
-    """Writes an image and completions of its known part side by side into one PNG file."""
-    trained = TrainedModel.named(**given)
-    model, label = trained.model, None
-    image = read_image(file, model.image_shape, **trained.reading)
+def complete_file(options: CompleteOptions) -> None:
+    """Completes the known part of an image several times, and writes a PNG file with all images."""
+    trained = TrainedModel.named(options)
+    model, labels, count = trained.model, None, options.count
+    image = read_image(options.image, model.image_shape, **trained.reading)
     height, width, _ = model.image_shape
-    if mask is not None:
-        known = read_mask(mask, file, (height, width), trained.reading)
+    if options.mask is not None:
+        known = read_mask(options.mask, options.image, (height, width), trained.reading)
     else:
-        rows = height // 2 if rows is None else rows
+        rows = height // 2 if options.rows is None else options.rows
         if rows > height:
             expected = f"Expected at most {height}. Received: {rows}"
             raise UserError(f"Invalid value for --rows. {expected}")
         known = np.arange(height)[:, None] < np.full(width, rows)
     if model.num_classes:
-        label = -1 if class_name is None else class_label(model.class_names, class_name)
-    labels = None if label is None else [label] * count
-    images, seed = np.repeat(image[None], count, axis=0), _said(seed)
+        name = options.label
+        labels = [-1 if name is None else class_label(model.class_names, name)] * count
+    images, seed = np.repeat(image[None], count, axis=0), _chosen_seed(options.seed)
+    how = {"temperature": options.temperature, "guidance": options.guidance}
+    how["num_particles"] = options.particles
     with graphs_as_traced():
         completed = model.complete(images, known, labels, seed, **how)
     shown = np.where(known[..., None], image, np.uint8(UNKNOWN))
-    write_bytes(output, png_bytes(image_grid(np.concatenate([shown[None], completed]))))
-    print(f"Wrote {output}: the known part, and {counted(count, 'completion')}")
+    grid = image_grid(np.concatenate([shown[None], completed]))
+    write_bytes(options.output, png_bytes(grid))
+    print(f"Wrote {options.output}: the known part, and {counted(count, 'completion')}")
 
 
 def read_mask(file: Path, image: Path, size: tuple[int, int], reading: dict) -> np.ndarray:
-    """The known pixels, boolean `size`, of an image whose unknown pixels are white in a file.
+    """Reads which pixels of an image are known from a mask file, in which unknown ones are white.
 
-    It is cropped and scaled as the image is.
+    The mask is cropped and scaled like the image.
+
+    Returns:
+        True for known pixels, bool `size`.
 
     Raises:
-        UserError: If the two files are not of the same size.
+        UserError: If the two files differ in size.
     """
     sizes = [open_image(path, 1).size for path in (file, image)]
     if sizes[0] != sizes[1]:
@@ -143,15 +129,15 @@ def read_mask(file: Path, image: Path, size: tuple[int, int], reading: dict) -> 
     return read_image(file, (*size, 1), **reading)[..., 0] < 128
 
 
-def classify_files(given: dict, files: list[Path], csv: Path | None) -> None:
-    """Prints a table of the files' classes, and a line for each that is bad: the command fails.
+def classify_files(options: ClassifyOptions) -> None:
+    """Classifies image files, and prints a table, and the accuracy if folders give labels.
 
-    With labels that the folders give, the last line is the accuracy.
+    For files that cannot be read, an error is printed, and the command ends with status 2.
     """
-    trained = TrainedModel.named(**given)
+    trained = TrainedModel.named(options)
     model = trained.model
     names, images, labels, bad = [], [], [], 0
-    for file, label in _labeled_files(files, model.class_names):
+    for file, label in _labeled_files(options.images, model.class_names):
         try:
             images.append(read_image(file, model.image_shape, **trained.reading))
             names.append(str(file))
@@ -160,7 +146,7 @@ def classify_files(given: dict, files: list[Path], csv: Path | None) -> None:
             print(f"pixelcnnpp: error: {error}", file=sys.stderr)
             bad += 1
     if not images:
-        raise UserError("None of the files can be classified.")
+        raise UserError("None of the files could be read.")
     with graphs_as_traced():
         result, labels = trained.classify(np.stack(images)), np.array(labels)
     known = labels >= 0
@@ -177,19 +163,19 @@ def classify_files(given: dict, files: list[Path], csv: Path | None) -> None:
             classes.insert(0, model.class_names[true] if true >= 0 else "")
         table.add_row(name, *classes, f"{probabilities[label]:.1%}", f"{bits:.3f}")
     Console(markup=False, emoji=False).print(table)
-    if csv is not None:
+    if options.csv is not None:
         of_model = result["probabilities"], model.class_names, result["bits_per_dim"]
-        write_predictions(csv, names, labels, *of_model)
-        print(f"Wrote {csv}")
+        write_predictions(options.csv, names, labels, *of_model)
+        print(f"Wrote {options.csv}")
     if known.any():
         accuracy = np.mean((result["class_id"] == labels)[known])
-        print(f"Accuracy: {accuracy:.1%} of {counted(known.sum())} in folders named as a class")
+        print(f"Accuracy: {accuracy:.1%} on {counted(known.sum())} in folders named after classes")
     if bad:
         raise typer.Exit(2)
 
 
 def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
-    """Each file, and those below each folder, with the label that the innermost folder gives."""
+    """Yields each image file with the label that its innermost class folder gives, or -1."""
     for path in given:
         if not path.is_dir():
             yield path, -1
@@ -199,10 +185,10 @@ def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[
             yield path / name, class_names.index(parents[-1]) if parents else -1
 
 
-def score_files(given: dict, data: Path, output: Path, resume: bool, workers: int) -> None:
-    """Scores all image files below a folder, and prints the mean."""
-    trained = TrainedModel.named(**given)
-    bits = score_folder(trained, data, output, resume, workers)
+def score_files(options: ScoreOptions) -> None:
+    """Scores all image files below a folder, and prints their mean bits/dim."""
+    trained, output = TrainedModel.named(options), options.output
+    bits = score_folder(trained, options.data, output, options.resume, options.workers)
     good = np.isfinite(bits)
     print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
     if good.any():
@@ -210,7 +196,7 @@ def score_files(given: dict, data: Path, output: Path, resume: bool, workers: in
 
 
 def export_run(run: Path, version: int) -> None:
-    """Exports the model of a run into its folder `savedmodel`."""
+    """Exports the model of a run to its folder `savedmodel`."""
     folder = RunFolder(run)
     config = folder.read_config()
     source = folder.require_model("pixelcnnpp")

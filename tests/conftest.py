@@ -1,4 +1,4 @@
-"""Settings and fixtures that every test has: backend, seeds, tiny trained models."""
+"""Settings and fixtures of all tests: backend, seeds, tiny models."""
 
 import logging
 import os
@@ -8,12 +8,12 @@ import tempfile
 import zlib
 from pathlib import Path
 
-# Before Keras is imported: a developer's ~/.keras/keras.json must not choose for the tests.
+# Set before Keras is imported, so that tests ignore a developer's ~/.keras/keras.json.
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-home-")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
-# Many tests make the same small model; JAX compiles each of its functions once for all of them.
+# Many tests create the same small model, whose functions JAX then compiles only once.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax")
 )
@@ -27,8 +27,8 @@ import pytest
 from keras_pixelcnnpp.backend import keep_freed_memory
 
 BACKENDS = ("tensorflow", "jax", "torch")
-# What runs under every backend: the mathematics, training and sampling. The rest runs once, under
-# the first of them.
+# Tests that run under every backend: mathematics, training and sampling. All others run only under
+# the first backend.
 EVERY_BACKEND = (
     "codec",
     "data/test_batches.py",
@@ -44,8 +44,8 @@ EVERY_BACKEND = (
     "train/test_devices.py",
     "train/test_monitors.py",
 )
-# What calls each compiled function once or twice, and tests something else: TensorFlow runs them
-# there in less time than it takes to trace them.
+# Tests that call each compiled function only once or twice. TensorFlow runs these functions eagerly
+# in less time than it needs to trace them.
 EAGERLY = (
     "app",
     "evaluate",
@@ -61,7 +61,7 @@ keep_freed_memory()
 
 
 def pytest_ignore_collect(collection_path):
-    """Leaves out, under the other backends, the files that run once."""
+    """Ignores files that run only under the first backend."""
     if keras.backend.backend() == BACKENDS[0] or collection_path.is_dir():
         return None
     path = collection_path.relative_to(Path(__file__).parent).as_posix()
@@ -69,7 +69,7 @@ def pytest_ignore_collect(collection_path):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out tests marked to run once, and skips those for another backend."""
+    """Deselects tests marked `once` under other backends, and skips tests for other backends."""
     current = keras.backend.backend()
     if current != BACKENDS[0]:
         again = [item for item in items if item.get_closest_marker("once")]
@@ -82,24 +82,24 @@ def pytest_collection_modifyitems(config, items):
 
 
 class SharedFixtures:
-    """What a shared fixture makes doesn't depend on the tests that ran before it."""
+    """Makes shared fixtures independent of the tests that ran before."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef):
-        """Seeds by name: two fixtures of models shouldn't have the same weights."""
+        """Seeds each fixture by its name, so that models of two fixtures have different weights."""
         if fixturedef.scope != "function":
             keras.utils.set_random_seed(zlib.crc32(fixturedef.argname.encode()))
             keras.config.set_dtype_policy("float32")
 
 
 def pytest_configure(config):
-    """A plugin, since pytest calls no hook of this file for fixtures of a whole session."""
+    """Registers a plugin; pytest calls no hook of this file for session fixtures."""
     config.pluginmanager.register(SharedFixtures())
 
 
 @pytest.fixture(autouse=True)
 def fresh_keras():
-    """Every test starts with the same seed, float32 and an empty global state."""
+    """Gives every test the same seed, float32 and an empty global state."""
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("float32")
     yield
@@ -108,7 +108,7 @@ def fresh_keras():
 
 @pytest.fixture(autouse=True, scope="module")
 def eagerly(request):
-    """TensorFlow traces no function in the tests of `EAGERLY`."""
+    """Runs TensorFlow functions eagerly in the tests of `EAGERLY`."""
     path = request.path.relative_to(Path(__file__).parent).as_posix()
     if keras.backend.backend() != "tensorflow" or not path.startswith(EAGERLY):
         yield
@@ -122,11 +122,12 @@ def eagerly(request):
 
 @pytest.fixture
 def tensorflow_messages(monkeypatch):
-    """What TensorFlow's logger tells within the test, as a list that grows."""
+    """A list that collects the messages of TensorFlow's logger."""
     messages, handler = [], logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
     monkeypatch.setattr(logging.getLogger("tensorflow"), "handlers", [handler])
-    monkeypatch.setattr(logging.getLogger("tensorflow"), "filters", [])  # of commands before
+    # Remove the filters of earlier commands.
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "filters", [])
     return messages
 
 
@@ -137,8 +138,8 @@ def rng():
 
 
 # --- tiny models, shared by all tests of a session: 4×4 images of 5 levels, 3 classes -------------
-# Imports are inside, since some tests need no Keras model. A test that changes what it gets makes
-# its own: `tiny.tiny_model()`, or the fixture `run`.
+# Imports are local, since some tests need no Keras model. Tests that change a model or a run use
+# `tiny.tiny_model()` or the fixture `run`.
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +152,7 @@ def trained():
 
 @pytest.fixture(scope="session")
 def savedmodel(trained, tmp_path_factory):
-    """Path that `trained` was exported to, as version 1."""
+    """The folder of the SavedModel of `trained`, version 1."""
     path = tmp_path_factory.mktemp("run") / "savedmodel"
     trained.export(path / "1")
     return path
@@ -167,7 +168,7 @@ def exported(savedmodel):
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory):
-    """A `RunFolder` with both models, as if they had been trained, and its data."""
+    """A `RunFolder` with both models, untrained, and its data."""
     import tiny
 
     from keras_pixelcnnpp.data.load import load_dataset
@@ -196,17 +197,17 @@ def run(trained_run, tmp_path):
 
 @pytest.fixture
 def run_without_baseline(run):
-    """The same without a baseline CNN."""
+    """A copy of `trained_run` without a baseline CNN."""
     run.baseline_keras.unlink()
     return run
 
 
 @pytest.fixture
 def pixelcnnpp(monkeypatch, capsys):
-    """Runs the command in this process: returns exit status, stdout and stderr."""
+    """Runs the command in this process; returns exit status, stdout and stderr."""
     from keras_pixelcnnpp import cli
 
-    # A command filters messages of TensorFlow's, for as long as its process lives.
+    # A command adds a filter to TensorFlow's logger for the rest of the process.
     logger = logging.getLogger("tensorflow")
     monkeypatch.setattr(logger, "filters", [*logger.filters])
 

@@ -1,4 +1,4 @@
-"""What the backend module adds to Keras; the rest of it is tested where it is used."""
+"""Tests of the backend module that no other test covers."""
 
 import logging
 import platform
@@ -29,7 +29,7 @@ def test_progress_bar(monkeypatch, is_terminal, verbose, shown, capsys):
 
 
 def enabled():
-    """Whether the backend says that it computes in TF32."""
+    """Returns whether the backend computes in TF32."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -61,7 +61,7 @@ IMAGES, LABELS = SPLIT.images, SPLIT.labels
 
 
 def test_scores_are_of_full_float32(monkeypatch):
-    """Whatever is set outside, which is set again afterwards, after an error too."""
+    """Scoring ignores the outer setting, and restores it even after an error."""
     model = tiny.tiny_model()
     model.compile("sgd")
     seen, call = [], model.network.call_vertical_stack
@@ -103,7 +103,7 @@ def test_the_last_of_overlapping_calls_takes_full_float32_back():
 @pytest.mark.once
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
 def test_freed_memory_is_used_again():
-    """Of arrays of more than 32 MiB: up to there, glibc learns by itself."""
+    """Arrays of more than 32 MiB are tested, because glibc keeps smaller ones by itself."""
     import resource
 
     def page_faults():
@@ -115,7 +115,7 @@ def test_freed_memory_is_used_again():
     before = page_faults()
     for _ in range(19):
         b"x" * size
-    # All new pages, or none; fewer where a page is of 2 MiB.
+    # Either all pages are new or none; there are fewer with pages of 2 MiB.
     assert page_faults() - before < size / resource.getpagesize()
 
 
@@ -126,10 +126,10 @@ def test_the_environment_can_opt_out(monkeypatch):
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's advice")
 def test_advice_on_retracing_is_that_of_other_functions(tensorflow_messages, monkeypatch):
-    """Of those with the name of ours, and of models of Keras's, unless a command runs."""
+    """Advice on other functions and, outside of commands, on Keras models is still logged."""
     import tensorflow as tf
 
-    # Without what a command left behind in this process.
+    # Without filters of a command that ran in this process.
     monkeypatch.setattr(logging.getLogger("tensorflow"), "filters", [])
     for _ in range(8):
         backend.compiled(lambda inputs: inputs, [])(tf.zeros(2))

@@ -58,7 +58,7 @@ def test_trained_model_is_not_scored_as_if_it_had_been_fitted(classifier):
 
 
 SMALL = {**tiny.MODEL, "num_levels": 5, "dropout_rate": 0.0}
-del SMALL["label_loss_weight"]  # the preset's
+del SMALL["label_loss_weight"]  # use the value of the preset
 
 
 def untrained(**arguments):
@@ -67,7 +67,7 @@ def untrained(**arguments):
 
 
 class SmallClassifier(PixelCNNClassifier):
-    """Takes a row of features for an image of one row, and learns too little to be accurate."""
+    """Takes rows of features as images with one row, and learns too little to be accurate."""
 
     def __init__(self, image_shape=(1, -1, 1), batch_size=300):
         super().__init__(
@@ -98,16 +98,16 @@ EXPECTED_FAILED_CHECKS = {
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Even though")  # of pipelines, which aren't run eagerly
+@pytest.mark.filterwarnings("ignore:Even though")  # tf.data pipelines are not run eagerly
 @estimator_checks.parametrize_with_checks(
     [SmallClassifier()], expected_failed_checks=lambda _: EXPECTED_FAILED_CHECKS
 )
 def test_scikit_learns_checks_of_estimators(estimator, check, monkeypatch):
-    """Of a model that stays as it was made: they look at the estimator, not at what it learned."""
+    """The checks test the estimator, not its accuracy, so the model is not trained."""
     import tensorflow as tf
 
     monkeypatch.setattr(PixelCNNPlusPlus, "fit", lambda *_, **__: None)
-    # Tracing a function would take longer than the little it computes.
+    # Tracing would take longer than the computation.
     tf.config.run_functions_eagerly(True)
     try:
         check(estimator)
@@ -134,7 +134,7 @@ def test_fit_trains_a_new_model_and_keeps_its_own_labels():
     assert (classifier.predict(held_out.images) == expected).mean() > 0.8
     assert classifier.score(held_out.images, expected) > 0.8
     first = classifier.predict_proba(held_out.images)
-    # As from the start, and not from where it was: with the same seed, the same numbers.
+    # The second `fit` starts again, so the same seed gives the same numbers.
     assert classifier.fit(split.images, names).predict_proba(held_out.images) == pytest.approx(
         first, abs=1e-5
     )
@@ -155,7 +155,7 @@ def test_each_fold_has_a_model_of_its_own(monkeypatch):
         cv=2,
     )
     search.fit(split.images, split.labels)
-    # Two folds of two rates, and the better rate on all.
+    # Two folds for two learning rates, then the better rate on all images.
     assert [len(images) for _, images in fits] == [18] * 4 + [36]
     assert len({id(model) for model, _ in fits}) == 5
     together = np.concatenate([images for _, images in fits[:2]])
@@ -165,7 +165,7 @@ def test_each_fold_has_a_model_of_its_own(monkeypatch):
 
 
 def test_training_goes_by_the_preset(monkeypatch):
-    """Half of the preset's 32 epochs begin with half of its 10 on the likelihood alone."""
+    """Half of the preset's 32 epochs include half of its 10 likelihood-only epochs."""
     fits = []
 
     def remember(model, batches, epochs, callbacks, **how):
@@ -200,7 +200,7 @@ def test_fit_leaves_global_random_states_and_has_its_own(monkeypatch):
 
 
 def test_weights_reach_the_batches_and_the_class_biases(monkeypatch):
-    """Where all images of a class have no weight, it becomes improbable."""
+    """A class whose images all have weight 0 becomes improbable."""
     seen = []
     monkeypatch.setattr(PixelCNNPlusPlus, "fit", lambda _, batches, **__: seen.append(batches[0]))
     split = tiny.tiny_split(24)
@@ -253,7 +253,7 @@ def test_log_probabilities_are_not_rounded_to_nothing(monkeypatch):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_class_biases_are_the_optimum_of_the_penalized_likelihood(rng, weighted):
-    """As scipy finds it without a gradient, from somewhere else, of what is written out here."""
+    """Compares with scipy's optimum, from another start and without gradients."""
     logits = rng.normal([5.0, 0.0, -2.0, 1.0], 3, (400, 4))
     labels = rng.choice([0, 1, 3], 400, p=[0.2, 0.79, 0.01])
     weights = rng.integers(0, 3, 400).astype("float64") if weighted else np.ones(400)

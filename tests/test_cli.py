@@ -32,7 +32,7 @@ def data(tmp_path_factory):
     return tiny.save_npz(tmp_path_factory.mktemp("data") / "tiny.npz")
 
 
-# Ends where the package would go on, so that it is seen what it chose.
+# A fake Keras that prints the chosen backend and exits.
 KERAS = """
 import os, sys
 __import__(os.environ.get("KERAS_BACKEND", "tensorflow"))
@@ -42,7 +42,7 @@ sys.exit()
 
 
 def in_a_fresh_process(folder, installed, program="import keras_pixelcnnpp", **environ):
-    """Runs a program where there are only such a Keras and some empty backends."""
+    """Runs a program in an environment with a fake Keras and empty backends."""
     files = {"script.py": program, "keras.py": KERAS}
     for name, content in {**files, **{f"{name}.py": "" for name in installed}}.items():
         (folder / name).write_text(content)
@@ -58,7 +58,7 @@ def in_a_fresh_process(folder, installed, program="import keras_pixelcnnpp", **e
     [
         (("tensorflow", "jax", "torch"), "torch", "jax", "jax"),
         (("tensorflow", "jax", "torch"), "torch", None, "torch"),
-        (("jax", "torch"), "tensorflow", None, "jax"),  # as Keras writes it where nobody chose
+        (("jax", "torch"), "tensorflow", None, "jax"),  # the default that Keras writes
         (("tensorflow", "jax"), None, None, "tensorflow"),
         (("torch",), None, None, "torch"),
     ],
@@ -72,7 +72,7 @@ def test_which_backend_is_chosen(tmp_path, installed, keras_json, variable, expe
 
 
 def fresh_command(*words, before="", **environ):
-    """Runs a command in a process of its own, after some code."""
+    """Runs a command in a new process, after some code."""
     program = f"{before}\nimport pixelcnnpp; pixelcnnpp.main()"
     command = [sys.executable, "-c", program, *map(str, words)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
@@ -118,7 +118,7 @@ atexit.register(lambda: print("imported:", sorted(LARGE & set(sys.modules))))
 
 @pytest.mark.once
 def test_models_load_after_the_import_of_the_package(trained, tmp_path):
-    """As the documentation says, in a process that has done nothing else."""
+    """`keras.models.load_model` works after importing the package, as documented."""
     trained.save(tmp_path / "model.keras")
     program = "import sys, keras_pixelcnnpp, keras; print(keras.models.load_model(sys.argv[1]))"
     command = [sys.executable, "-c", program, tmp_path / "model.keras"]
@@ -128,7 +128,7 @@ def test_models_load_after_the_import_of_the_package(trained, tmp_path):
 
 @pytest.mark.once
 def test_without_the_packages_of_the_commands():
-    """The library can be imported; a command says which extra it needs."""
+    """The library can be imported, and a command names the missing extra."""
     names = ("typer", "jinja2", "matplotlib", "tensorboardX")
     before = f"import sys; sys.modules.update(dict.fromkeys({names}))"
     result = fresh_command("presets", before=before)
@@ -156,7 +156,7 @@ def test_a_command_hides_what_tensorflow_tells_everybody(tmp_path):
     assert result.stderr == REAL_ERROR + "pixelcnnpp: error: why\n"
 
 
-# Neither returns to Python for minutes, as a compiler.
+# Like a compiler, neither returns to Python for minutes.
 BUSY = 'import hashlib; hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)'
 
 
@@ -170,7 +170,7 @@ BUSY = 'import hashlib; hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)'
     ],
 )
 def test_ctrl_c_is_answered_at_once(tmp_path, handler, signals, answers):
-    """While the backend is imported, or anything that doesn't return. A training is asked first."""
+    """Ctrl-C works while the backend is imported or native code runs; training stops itself."""
     (tmp_path / "tensorflow.py").write_text(
         f"import signal\n{handler}\nprint(1, flush=True)\n{BUSY}"
     )
@@ -201,7 +201,7 @@ def test_commands_leave_gpu_memory_to_others(monkeypatch):
 
 
 def test_letters_that_no_font_has():
-    """matplotlib's warning would be an error here."""
+    """A warning of matplotlib would be an error here."""
     from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
 
     prepare_process()
@@ -210,7 +210,7 @@ def test_letters_that_no_font_has():
 
 @pytest.mark.parametrize("message", ["out of memory.png is missing", "argument"])
 def test_errors_of_users_code(pixelcnnpp, data, tmp_path, monkeypatch, message):
-    """A class of a plugin refuses its arguments, in words that may be anything."""
+    """Errors of a plugin may have any message."""
 
     class Refusing(PixelCNNPlusPlus):
         def __init__(self, *_, **__):
@@ -230,7 +230,7 @@ def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
 
 
 def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
-    # The backend's own error, of 400 terabytes.
+    # A real error of the backend, for 400 terabytes.
     monkeypatch.setattr(
         training, "train_pixelcnnpp", lambda *_, **__: keras.ops.ones((10**7, 10**7))
     )
@@ -242,7 +242,7 @@ def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
 def test_stopped_training_says_how_to_go_on(
     pixelcnnpp, data, tmp_path, monkeypatch, number, expected
 ):
-    """With the exit status of a program that the signal ended, so that `train && evaluate` ends."""
+    """The exit status is that of a killed program, so that `train && evaluate` stops."""
 
     def stop(*_, **__):
         raise TrainingStopped(number)
@@ -257,7 +257,8 @@ def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     out = done(pixelcnnpp("presets"))
     assert "…" not in out
-    rows = [line.split() for line in out.splitlines() if line[2:3].strip()]  # of the first column
+    # Continued rows have an empty first column.
+    rows = [line.split() for line in out.splitlines() if line[2:3].strip()]
     for preset in map(Preset, preset_names()):
         (row,) = [row[1:] for row in rows if row[:1] == [preset.name]]
         assert row[0] == preset.metadata["description"].split()[0]
@@ -272,18 +273,18 @@ def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("labels", [{"labels": np.zeros(40, int)}, {}])
 def test_images_with_nothing_to_tell_apart(pixelcnnpp, tmp_path, labels):
-    """Of one class or none: nothing is compared, and all the rest works."""
+    """With one class or none, nothing is compared, and everything else works."""
     data, run = tmp_path / "one.npz", tmp_path / "run"
     np.savez(data, images=tiny.tiny_split(40).images, **labels)
     command = ("--data", data, "--run", run)
     out = done(pixelcnnpp("train", *command, *SMALL))
-    assert "Warning: there are no two classes" in out
+    assert "Warning: there are fewer than two classes" in out
     (measured,) = RunFolder(run).history("pixelcnnpp")
     assert "val_bits_per_dim" in measured
     assert "val_accuracy" not in measured
     done(pixelcnnpp("sample", "--run", run, "--output", tmp_path / "samples.png"))
     done(pixelcnnpp("evaluate", "generation", "--run", run, "--per-class", 2, "--temperatures", ""))
-    # Of other data, the classes don't matter.
+    # The classes of other data do not matter.
     other = tiny.save_npz(tmp_path / "other.npz")
     done(pixelcnnpp("evaluate", "ood", "--run", run, "--data", other, "--count", 5))
     one_line(pixelcnnpp("train-baseline", *command), "Expected two classes or more")

@@ -1,4 +1,4 @@
-"""Whatever config.json, a preset or a checkpoint holds: data, or one line that names the file."""
+"""Any config.json, preset or checkpoint gives data or a one-line error with the file name."""
 
 import hashlib
 import json
@@ -148,5 +148,5 @@ def test_hostile_checkpoint(tmp_path):
             path.write_bytes(content)
         else:
             np.savez(path, model_00000=np.array([{}] if name == "pickle" else [1.0]))
-        with pytest.raises(UserError, match=r"another model|is intact"):
+        with pytest.raises(UserError, match=r"another model|are damaged"):
             Checkpoints(folder).restore(model)

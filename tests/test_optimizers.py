@@ -47,7 +47,7 @@ def test_average_is_in_the_model_only_inside(data):
         average = 0.5 * average + 0.5 * value
         expected.append(average)
     assert inside == pytest.approx(expected, rel=1e-5)
-    # The raw weights went on as if nobody had looked: the error falls by (1 - 2 * 0.1) per step.
+    # The raw weights are not affected: the error falls by a factor of (1 - 2 * 0.1) per step.
     errors = [3 - value for value in weights]
     assert errors[1:] == pytest.approx([0.8 * error for error in errors[:-1]], rel=1e-5)
 
@@ -124,7 +124,7 @@ def test_a_term_of_larger_gradients_joins_the_loss():
     gradients = np.where(steps < 1000, (-1.0) ** steps, 100.0)
 
     def longest_step(steps_of_likelihood):
-        """In learning rates. Adam's steps are of about one where gradients keep their size."""
+        """Returns the longest step in learning rates; Adam's is about 1 for constant gradients."""
         training = {"learning_rate": 0.01, "learning_rate_warmup": 500}
         adam = make_optimizer(training, 5000, steps_of_likelihood)
         found, mean, square = [], 0.0, 0.0
@@ -145,12 +145,12 @@ def test_a_term_of_larger_gradients_joins_the_loss():
 def test_averages_forget_the_first_step_in_a_short_training(steps, expected):
     optimizer = make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.97}, steps)
     assert optimizer.ema_momentum == pytest.approx(expected)
-    assert optimizer.use_ema  # of a longer training that goes on from its checkpoint too
+    assert optimizer.use_ema  # also for a longer training from its checkpoint
     assert expected**steps < 1e-4 or steps == 0
 
 
 def orthogonalized(matrix):
-    """Five steps of Newton-Schulz in float64, as Jordan et al. write them down."""
+    """Runs five Newton-Schulz steps in float64, as published by Jordan et al."""
     x = matrix / np.linalg.norm(matrix)
     x = x.T if x.shape[0] > x.shape[1] else x
     for _ in range(5):

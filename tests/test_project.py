@@ -1,4 +1,4 @@
-"""What the files beside the package promise: README's code runs, RESULTS is what was measured."""
+"""The README's code runs, and RESULTS.md agrees with the stored results."""
 
 import re
 import subprocess
@@ -16,19 +16,19 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_results_say_what_the_kept_files_say():
-    """After a change of a file: python benchmarks/results.py."""
+    """If it fails after a change of a file, run python benchmarks/results.py."""
     for path, rendered in results.render().items():
         assert path.read_text(encoding="utf-8") == rendered
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # what a reader of the README would see
+@pytest.mark.filterwarnings("ignore")  # warnings do not matter to readers of the README
 def test_code_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     code = re.search(r"```python\n(import keras_pixelcnnpp.*?)```", readme, re.DOTALL)[1]
     code = code[: code.index("model = kp.PixelCNNPlusPlus.from_preset")]
-    # The same in small.
+    # The same with smaller settings.
     size = "num_levels=17, filters=8, num_blocks=1, num_resolutions=1"
     for words, fewer in (("num_levels=17", size), ("epochs=10", "epochs=1")):
         assert words in code

@@ -1,4 +1,4 @@
-"""benchmarks/robustness.py: the corruptions by hand, and the numbers of a tiny run."""
+"""Tests of benchmarks/robustness.py: corruptions, and the results of a tiny run."""
 
 import keras
 import numpy as np

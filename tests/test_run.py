@@ -21,7 +21,7 @@ def config(**options):
 
 
 def finish(run, section="pixelcnnpp"):
-    """Leaves what a run leaves."""
+    """Writes the files of a finished run."""
     run.checkpoints(section).mkdir(parents=True)
     (run.checkpoints(section) / "epoch-0003.npz").touch()
     run.model(section).touch()
@@ -74,7 +74,7 @@ def test_a_run_that_is_there_is_resumed_or_overwritten(run):
     ],
 )
 def test_no_results_of_the_model_before_are_left(run, options, how):
-    """Samples and export are of the first model; reports are of both."""
+    """Samples and export belong to the PixelCNN++; reports belong to both models."""
     made = [folder / "a.json" for folder in (run.reports, run.samples, run.savedmodel)]
     for file in made:
         file.parent.mkdir(exist_ok=True)
@@ -114,7 +114,7 @@ def test_a_model_of_no_run_is_not_replaced(tmp_path):
 
 
 def test_the_other_model_may_be_in_its_first_epoch(tmp_path):
-    """It has written nothing but its section yet."""
+    """It has written only its section so far."""
     run = RunFolder(tmp_path / "run")
     run.start("pixelcnnpp", config(), DATA)
     with pytest.raises(UserError, match="other images"):
@@ -124,7 +124,7 @@ def test_the_other_model_may_be_in_its_first_epoch(tmp_path):
 
 
 def test_the_seed_of_the_other_model_is_its_own(run):
-    """That of the data, by which images were split, stays."""
+    """The seed of the data, which determines the splits, does not change."""
     run.start("baseline", config(seed=1), {**DATA, "seed": 1})
     assert run.read_config()["data"]["seed"] == 0
 
@@ -162,7 +162,7 @@ def test_images_that_were_not_trained_on_are_none_of_its_training_images(tmp_pat
 
 
 def test_one_training_at_a_time(tmp_path):
-    """Whoever else wants to train there is told who does."""
+    """A second training in the folder gets an error that names the first process."""
     run = RunFolder(tmp_path / "runs" / "run")
     who = rf"run is locked by the training of process {os.getpid()} on \S+, since \d{{4}}-"
 
@@ -172,7 +172,7 @@ def test_one_training_at_a_time(tmp_path):
                 pass
             raise KeyError
 
-    for _ in range(2):  # it ends with the training, however that ends
+    for _ in range(2):  # the lock is released when the training ends or fails
         with pytest.raises(KeyError):
             train()
     with RunFolder(run.path).locked():

@@ -1,1 +1,1 @@
-"""The commands `pixelcnnpp train ...`."""
+"""The commands `pixelcnnpp train` and `pixelcnnpp train-baseline`."""

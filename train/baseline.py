@@ -1,4 +1,4 @@
-"""Training the baseline CNN into a run folder."""
+"""Training of the baseline CNN."""
 
 import keras
 
@@ -15,12 +15,12 @@ from keras_pixelcnnpp.train.loop import Start, start_run, train_into
 def train_baseline(
     dataset: Dataset, run: RunFolder, training: dict, data_config: dict, start: Start
 ) -> BaselineCNN:
-    """Trains the CNN into the run folder, with all training options of `BaselineOptions`.
+    """Trains the baseline CNN and writes it to the run folder.
 
-    AdamW's learning rate rises for a twentieth of the steps, then falls as a cosine.
+    The learning rate of AdamW rises for a twentieth of the steps, then decays as a cosine.
     """
     if dataset.num_classes < 2:
-        raise UserError("The CNN tells classes apart. Expected two classes or more.")
+        raise UserError(f"The CNN needs at least two classes. Received: {dataset.num_classes}")
     keras.utils.set_random_seed(training["seed"])
     choice = {"max_examples": training["max_examples"], "seed": training["seed"]}
     images = dataset.images("train", with_labels=True, **choice)

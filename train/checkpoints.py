@@ -1,4 +1,4 @@
-"""The state of a training on disk, and how a training ends early: by a signal or a loss of NaN."""
+"""Checkpoints of a training, and how a training ends early: by a signal or a non-finite loss."""
 
 import re
 import signal
@@ -17,7 +17,7 @@ from keras_pixelcnnpp.train.devices import largest
 
 
 class Progress(NamedTuple):
-    """Finished epochs, and finished steps of the epoch after them. Ordered by time."""
+    """Number of finished epochs, and of finished steps in the next epoch. Ordered by time."""
 
     epoch: int = 0
     step: int = 0
@@ -28,12 +28,12 @@ class Progress(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one training run: the last two are kept.
+    """The checkpoints of a training run, of which the last two are kept.
 
-    `epoch-0002.npz` holds every variable after two epochs: weights, states of layers and of their
-    seed generators, and the optimizer's moments, averages and step counter;
-    `epoch-0002-step-00003.npz` also the running means of the metrics, after three more steps. What
-    a crash tore is known by the checksums of the archive, and the one before it is used.
+    `epoch-0002.npz` contains all variables after two epochs: weights, states of layers and seed
+    generators, and the optimizer's moments, averages and step counter. A checkpoint within an
+    epoch, such as `epoch-0002-step-00003.npz`, also contains the running means of the metrics. If
+    a crash damaged the newest checkpoint, which its checksums show, the previous one is used.
     """
 
     KEEP = 2
@@ -42,36 +42,36 @@ class Checkpoints:
         self.folder = Path(folder)
 
     def save(self, model: keras.Model, progress: Progress) -> None:
-        """Writes the state of a training, then drops all checkpoints but the last two.
+        """Saves the state of a training, then deletes all checkpoints but the last two.
 
-        If a variable isn't finite (`UserError`) or the disk is full, those before it are kept.
+        Raises a `UserError` if a variable is not finite, and keeps earlier checkpoints.
         """
         variables = _variables(model, with_metrics=progress.step > 0)
         state = {name: variable_value(variable) for name, variable in variables.items()}
         if not all(map(_is_finite, state.values())):
             raise UserError(
-                f"The model holds NaN or infinite numbers after {progress} and was not kept. "
+                f"The weights are no longer finite after {progress} and were not saved. "
                 f"{self.advice()}"
             )
         with atomic_path(self._path(progress)) as temporary, temporary.open("wb") as file:
             np.savez(file, **state)
-        # A later one is torn, or this training would have started from there.
+        # A later checkpoint is damaged; otherwise training would have started from it.
         kept = [saved for saved in self.saved() if saved <= progress][-self.KEEP :]
         for saved in self.saved():
             if saved not in kept:
                 self._path(saved).unlink()
 
     def restore(self, model: keras.Model) -> Progress:
-        """Puts the newest intact checkpoint into a built and compiled model of that configuration.
+        """Restores the newest intact checkpoint into a built and compiled model.
 
-        Returns how far the training had come; without a checkpoint `Progress(0, 0)`, and nothing
-        is changed. Raises a `UserError` if none is intact, or they are of another model.
+        Returns its progress, or `Progress(0, 0)` if there is no checkpoint. Raises a `UserError` if
+        no checkpoint is intact, or if they belong to another model.
         """
         for progress in reversed(self.saved()):
             try:
                 with self._path(progress).open("rb") as file, np.load(file) as archive:
                     state = {name: archive[name] for name in archive.files}
-            except Exception as error:  # whatever zipfile and NumPy raise for a damaged file
+            except Exception as error:  # zipfile and NumPy raise many types for damaged files
                 if is_out_of_memory(error):
                     raise
                 continue
@@ -79,18 +79,18 @@ class Checkpoints:
             return progress
         if self.saved():
             raise UserError(
-                f"No checkpoint in {self.folder} is intact. Use --overwrite to start over."
+                f"All checkpoints in {self.folder} are damaged. Use --overwrite to start over."
             )
         return Progress()
 
     def saved(self) -> list[Progress]:
-        """What there are checkpoints of, intact or not, in ascending order."""
+        """Returns the progress of each checkpoint, intact or not, in ascending order."""
         names = (path.stem for path in self.folder.glob("*.npz"))
         found = (re.fullmatch(r"epoch-(\d+)(?:-step-(\d+))?", name) for name in names)
         return sorted(Progress(int(match[1]), int(match[2] or 0)) for match in found if match)
 
     def advice(self) -> str:
-        """What a user can do after a training broke off."""
+        """Returns a sentence on which checkpoint is left after a training failed."""
         saved = self.saved()
         if not saved:
             return "There is no checkpoint yet."
@@ -110,14 +110,14 @@ class Checkpoints:
 
 
 def _is_finite(value: np.ndarray) -> bool:
-    # Integers always are, and bfloat16 is no floating type to NumPy.
+    # Integers are always finite. NumPy does not count bfloat16 as a floating-point type.
     return value.dtype.kind in "iub" or bool(np.isfinite(value).all())
 
 
 def _variables(model: keras.Model, *, with_metrics: bool) -> dict[str, keras.Variable]:
-    # `model.weights` lacks the states of the seed generators; `model.variables` has them. Paths of
-    # variables need not be unique and hold counters that differ between processes, so the names
-    # here are positions.
+    # Unlike `model.weights`, `model.variables` includes the states of seed generators. Variable
+    # paths need not be unique, and contain counters that differ between processes, so variables
+    # are named by position.
     groups = {"model": model.variables, "optimizer": model.optimizer.variables}
     if with_metrics:
         groups["metric"] = model.metrics_variables
@@ -128,8 +128,8 @@ def _variables(model: keras.Model, *, with_metrics: bool) -> dict[str, keras.Var
     }
 
 
-class TrainingStopped(Exception):  # noqa: N818 - a request of the user, not an error
-    """Raised out of `fit` after the step during which the signal of this number came."""
+class TrainingStopped(Exception):  # noqa: N818 - requested by the user, not an error
+    """Raised from `fit` after the step during which a signal arrived."""
 
     def __init__(self, number: int):
         super().__init__(f"stopped by signal {number}")
@@ -137,9 +137,9 @@ class TrainingStopped(Exception):  # noqa: N818 - a request of the user, not an 
 
 
 class StopOnSignal:
-    """Around `fit`: takes note of a signal, for `EpochCheckpoint` to act on after the step.
+    """Context manager that records a signal during `fit`, so that training stops after the step.
 
-    A second signal ends the program at once.
+    `EpochCheckpoint` stops the training. A second signal ends the program at once.
     """
 
     def __init__(self) -> None:
@@ -147,7 +147,7 @@ class StopOnSignal:
         self._old_handlers = {}
 
     def __enter__(self) -> Self:
-        # Python lets only the main thread handle signals; elsewhere there is nothing to do.
+        # Python allows signal handlers only in the main thread.
         if threading.current_thread() is threading.main_thread():
             self._old_handlers = {
                 number: signal.signal(number, self._handle)
@@ -166,21 +166,21 @@ class StopOnSignal:
         self._received = number
 
     def received(self) -> int:
-        """The number of the signal that came, to this process or to another; 0 for none."""
-        # All processes must stop after the same step. A signal that comes meanwhile counts later.
+        """Returns the number of the signal that any process received, or 0."""
+        # All processes must stop after the same step.
         return largest(self._received)
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
-    """Saves the complete state of a training after every epoch, and where a signal ends it.
+    """Saves a checkpoint after every epoch, and when a signal stops the training.
 
-    After the first step whose loss isn't finite it raises a `UserError` instead.
+    Raises a `UserError` after the first step whose loss is not finite.
     """
 
-    # keras.callbacks.BackupAndRestore forgets the state of the seed generators (the dropout masks),
-    # so that a resumed run differs from one that was not interrupted. `model.stop_training` would
-    # not do for a signal: `fit` would call the broken epoch finished, and measure it as such; nor
-    # would keras.callbacks.TerminateOnNaN: the broken weights would be measured and kept.
+    # keras.callbacks.BackupAndRestore does not save the states of seed generators (dropout masks),
+    # so a resumed run would differ from an uninterrupted one. Setting `model.stop_training` on a
+    # signal would make `fit` finish and evaluate the incomplete epoch. With
+    # keras.callbacks.TerminateOnNaN, weights of NaN would be evaluated and saved.
 
     SHOWN_ROWS = 16
 
@@ -194,15 +194,15 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
         if self.batches.first_step:
-            # `fit` has just set the metrics to zero; the checkpoint knows what they were.
+            # `fit` has just reset the metrics, whose values are in the checkpoint.
             self.checkpoints.restore(self.model)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        # The logs hold means over the epoch so far, in which NaN and infinity stay.
+        # The logs are running means over the epoch, so NaN and infinity persist in them.
         if not np.isfinite(float(logs["loss"])):
             self._refuse(batch)
         if number := self.stop.received():
-            # After the last step the epoch is done, whether or not it was measured.
+            # After its last step an epoch is finished, although it has not been evaluated.
             last = batch + 1 == len(self.batches)
             step = self.batches.first_step + batch + 1
             progress = Progress(self._epoch + 1) if last else Progress(self._epoch, step)
@@ -221,6 +221,6 @@ class EpochCheckpoint(keras.callbacks.Callback):
         raise UserError(
             f"The loss is no longer finite (epoch {self._epoch + 1}, batch "
             f"{self.batches.first_step + batch + 1}: training images {shown}{more}). "
-            f"{self.checkpoints.advice()} Start over with a lower --learning-rate, or go on with "
-            "--resume --gradient-clip-norm 1."
+            f"{self.checkpoints.advice()} Start over with a lower --learning-rate, or continue "
+            "with --resume --gradient-clip-norm 1."
         )

@@ -1,7 +1,7 @@
-"""The commands `pixelcnnpp train` and `pixelcnnpp train-baseline`: see options.py."""
+"""The commands `pixelcnnpp train` and `pixelcnnpp train-baseline`. `options.py` has the options."""
 
-from keras_pixelcnnpp.command import Commands, library
-from keras_pixelcnnpp.train.options import BaselineOptions, PixelCNNOptions, with_options
+from keras_pixelcnnpp.command import Commands, library, with_options
+from keras_pixelcnnpp.train.options import BaselineOptions, PixelCNNOptions
 
 app = Commands()
 
@@ -14,12 +14,12 @@ app = Commands()
 )
 @with_options(PixelCNNOptions)
 def train(options: PixelCNNOptions) -> None:
-    """Train a PixelCNN++, or another model of the family, into a run folder.
+    """Train a PixelCNN++, Gated PixelCNN or PixelCNN, and write it to a run folder.
 
-    An option that shows no default has the value of the preset. Where the preset has none either,
-    training takes 100 epochs, 16 images per step and a constant learning rate of 0.0002, without
-    averaged weights, clipping and mirroring, with samples every 5 epochs; the model has the
-    defaults of its class.
+    Options without a default take their value from the preset. If the preset does not set them,
+    training runs for 100 epochs with 16 images per step and a constant learning rate of 0.0002,
+    without weight averaging, gradient clipping or flipping, and logs samples every 5 epochs; the
+    model has the defaults of its class.
     """
     with library():
         from keras_pixelcnnpp.train.training import train_model
@@ -29,14 +29,13 @@ def train(options: PixelCNNOptions) -> None:
 @app.command("train-baseline", "train-baseline --data digits --run runs/digits")
 @with_options(BaselineOptions)
 def train_baseline(options: BaselineOptions) -> None:
-    """Train the CNN that PixelCNN++ is compared with.
+    """Train a baseline CNN, a classifier to compare the PixelCNN++ with.
 
-    The CNN classifies. It is trained on the same data, in the same run folder.
+    Use the same data and the same run folder for both.
 
-    By default, training takes 25 epochs, 64 images per step, a peak learning rate of 0.002,
-    averaged weights of the momentum 0.99 and a weight decay of 0.02. Training images are mirrored
-    at random, except those of digits and mnist. Gradients are not clipped unless
-    --gradient-clip-norm says so.
+    By default, training runs for 25 epochs with 64 images per step, a peak learning rate of 0.002,
+    weight averaging with a momentum of 0.99 and a weight decay of 0.02. Training images are
+    randomly flipped, except those of digits and mnist. Gradients are not clipped.
     """
     with library():
         from keras_pixelcnnpp.train.training import train_cnn

@@ -1,4 +1,4 @@
-"""What a training starts from: the data, said aloud and for `config.json`, and the preset."""
+"""Loads the data and the preset that a training starts from."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from keras_pixelcnnpp.train.options import Options
 
 
 def load_training_data(options: Options) -> tuple[Dataset, dict]:
-    """Reads the data, says what it is, and returns it with the section `data` of `config.json`."""
+    """Loads the data, prints a summary, and returns it with the section `data` of `config.json`."""
     source = options.data
     dataset = _load(options, options.image_size, options.channels)
     for note in dataset.notes:
@@ -21,9 +21,9 @@ def load_training_data(options: Options) -> tuple[Dataset, dict]:
     classes = "1 class" if dataset.num_classes == 1 else f"{dataset.num_classes} classes"
     print(f"{dataset.name}: {counts} images of {shape}, {classes}")
     if dataset.num_classes < 2:
-        print("Warning: there are no two classes to tell apart. The model learns p(x) only.")
+        print("Warning: there are fewer than two classes, so the model only learns p(x).")
     config = {
-        # Absolute, so that the evaluation finds it from another working directory.
+        # Absolute, so that `evaluate` finds the data from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
         "channels": options.channels,
         **_how(options),
@@ -36,10 +36,10 @@ def load_training_data(options: Options) -> tuple[Dataset, dict]:
 
 
 def load_preset(name: str | None, data: str, network: str | None = None) -> dict:
-    """The recipe of a preset: `"name"`, `"network"`, arguments of the `"model"`, `"training"`.
+    """Returns a preset's name, network, model arguments and training options, as a dictionary.
 
-    Without a name, of the one that suits network and data; images without a preset of their
-    own are taken for photographs.
+    Without a name, the preset of the network or else of the data is used. Data without a preset of
+    its own uses the preset `photographs`.
     """
     if name is None and network in preset_names():
         name = network
@@ -49,7 +49,7 @@ def load_preset(name: str | None, data: str, network: str | None = None) -> dict
     known = getattr(preset.model_class, "network_name", None)
     if network not in (None, known):
         raise UserError(
-            f"Invalid value for option `--network`. The preset {name} is of {known}. "
+            f"Invalid value for option `--network`. The network of preset {name} is {known}. "
             f"Received: {network}"
         )
     recipe = {"network": known, "model": preset.arguments, "training": preset.training}
@@ -57,18 +57,18 @@ def load_preset(name: str | None, data: str, network: str | None = None) -> dict
 
 
 def is_folder(source: str | None) -> bool:
-    """Whether `--data` names image files in a folder, not something built in or arrays."""
+    """Returns whether `--data` is a folder of image files, not a built-in data set or a file."""
     return source not in CLASS_NAMES and Path(source).is_dir()
 
 
 def load_larger(options: Options, dataset: Dataset, margin: int) -> Dataset | None:
-    """The same data with images `margin` pixels higher and wider; `None` for no margin."""
+    """Loads the data with images `margin` pixels higher and wider; returns `None` if it is 0."""
     if not margin:
         return None
     if not is_folder(options.data):
         raise UserError(
-            "Invalid value for option `crop_margin`. Only image files can be read at a larger "
-            f"size, from a folder. Received: crop_margin={margin}, data={options.data}"
+            "Invalid value for option `crop_margin`. It needs a folder of image files, which can "
+            f"be read at a larger size. Received: crop_margin={margin}, data={options.data}"
         )
     height, width, channels = dataset.image_shape
     return _load(options, (height + margin, width + margin), channels)
@@ -78,7 +78,7 @@ def _load(
     options: Options, image_size: int | tuple[int, int] | None, channels: int | None
 ) -> Dataset:
     if options.data is None:
-        raise UserError("Which images? Expected the option --data")
+        raise UserError("Missing option --data. Expected a data set, a file or a folder")
     return load_dataset(options.data, image_size=image_size, channels=channels, **_how(options))
 
 

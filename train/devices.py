@@ -1,4 +1,4 @@
-"""Training on several devices, of one machine or of several, each with its part of every batch."""
+"""Data-parallel training on several devices of one or several machines."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ from keras_pixelcnnpp.errors import UserError
 
 
 class Devices(NamedTuple):
-    """How many devices share a batch, and which of how many processes this is, counted from 0."""
+    """Number of devices that share a batch, and the index of this process among all processes."""
 
     count: int
     process: int = 0
@@ -27,16 +27,15 @@ class Devices(NamedTuple):
 
 @contextmanager
 def on_devices(count: int | None) -> Iterator[Devices | None]:
-    """Within, models are made and trained on several devices; gives `None` for a single one.
+    """Context in which models are created and trained on several devices.
 
-    Under JAX by `keras.distribution.DataParallel`, under TensorFlow by
-    `tf.distribute.MirroredStrategy`. Where the environment variables of
-    `keras.distribution.initialize` name several processes, this joins them first, and the devices
-    are those of all.
+    It uses `keras.distribution.DataParallel` under JAX and `tf.distribute.MirroredStrategy` under
+    TensorFlow. If the environment variables of `keras.distribution.initialize` name several
+    processes, it joins them first and uses the devices of all. Yields `None` for a single device.
     """
-    # The sum of the gradients over the devices is the gradient of the whole batch, so without
-    # dropout the result is that of one device up to rounding. (Dropout masks differ from those of
-    # one device; under TensorFlow every device has the same ones for its part.)
+    # The gradients of the devices add up to the gradient of the whole batch, so without dropout the
+    # result is that of one device up to rounding. (Dropout masks differ from those of one device;
+    # under TensorFlow, all devices have the same masks.)
     several = "KERAS_DISTRIBUTION_JOB_ADDRESSES" in os.environ
     if count in (None, 1) and not several:
         yield None
@@ -67,15 +66,15 @@ def _device_names(count: int | None, several: bool) -> tuple[str, ...]:
     if count is not None and not lowest <= count <= len(names):
         raise UserError(
             f"Invalid value for option `devices`. Expected {'' if several else 'at most '}"
-            f"{len(names)}, the number that {backend} sees. Received: devices={count}"
+            f"{len(names)}, the number of devices under {backend}. Received: devices={count}"
         )
     return tuple(names[:count])
 
 
 @functools.cache
 def _mirrored(names: tuple[str, ...]) -> Any:
-    # One in a process: a second one numbers its collective operations from the start again, and
-    # TensorFlow takes them for those of the first, of other shapes.
+    # Only one per process: a second strategy would number its collective operations from the start
+    # again, and TensorFlow would mistake them for those of the first.
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy([f"/{name.upper()}" for name in names])
@@ -83,10 +82,10 @@ def _mirrored(names: tuple[str, ...]) -> Any:
 
 @contextmanager
 def own_folder(run: Path, devices: Devices | None) -> Iterator[Path]:
-    """The folder that this process writes a run into: for the first of the processes, `run`.
+    """Yields the folder that this process writes its run to.
 
-    The others have a temporary copy and print nothing, but compute the same: a program on the
-    devices of several processes runs in all of them.
+    The first process uses `run`. The others run the same program, as JAX requires, but write to a
+    temporary copy and print nothing.
     """
     if devices is None or devices.process == 0:
         largest(0)
@@ -96,13 +95,13 @@ def own_folder(run: Path, devices: Devices | None) -> Iterator[Path]:
         copy = Path(folder, "run")
         if run.exists():
             shutil.copytree(run, copy)
-        largest(0)  # the first process must not change the run before
+        largest(0)  # the first process waits here until the run has been copied
         with redirect_stdout(nowhere):
             yield copy
 
 
 def largest(number: int) -> int:
-    """The largest of the numbers with which the processes call this; each waits for all."""
+    """Returns the largest `number` of all processes, each of which must call this function."""
     distribution = keras.distribution.distribution()
     if distribution is None or distribution.num_processes == 1:
         return number
@@ -112,13 +111,12 @@ def largest(number: int) -> int:
 
 
 class DivisibleSequence(keras.utils.PyDataset):
-    """The part of a process of each batch of an `ImageBatches`: equally many images per device."""
+    """This process's share of each batch of an `ImageBatches`, padded to divide among devices."""
 
-    # A batch that cannot be divided, as the last one of an epoch often is, is filled up with
-    # images of weight 0; the others then weigh so much more that the mean over all rows is the
-    # mean over the images. So the gradient is that of the whole batch on one device. Metrics
-    # count the filled-up batch as a whole one. If any batch of an epoch must be filled up, every
-    # one has weights.
+    # A batch that cannot be divided, such as the last one of an epoch, is padded with images of
+    # weight 0. The weights of the other images are increased so that the mean over all rows equals
+    # the mean over the images; the gradient is then that of the whole batch on one device. Metrics
+    # count a padded batch as a full one. If any batch needs padding, all batches have weights.
 
     def __init__(self, batches: ImageBatches, devices: Devices):
         super().__init__()

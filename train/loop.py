@@ -1,4 +1,4 @@
-"""What both trainings do: start the run, train with checkpoints, resume, save."""
+"""The training loop of both models: start or resume a run, train with checkpoints, save."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,10 +32,7 @@ from keras_pixelcnnpp.train.options import MAY_CHANGE, MONITORING
 
 @dataclass(frozen=True)
 class Start:
-    """How a command starts a training: over or on, on which devices, with whose callbacks.
-
-    `imported` names that code of others, by option.
-    """
+    """How a training starts; `imported` has the values of `--plugin` and `--callback`."""
 
     callbacks: Sequence[keras.callbacks.Callback] = ()
     devices: Devices | None = None
@@ -55,12 +52,15 @@ def start_run(
     start: Start,
     images: tuple[int, int],
 ) -> None:
-    """Says what is going to be trained, on how many of all images; in `config.json` too."""
+    """Claims the run folder, writes `config.json`, and prints a summary of the training.
+
+    `images` has the number of images to train on and the number of all training images.
+    """
     saved = Checkpoints(run.checkpoints(section)).saved() if start.resume else []
     if saved and saved[-1] > Progress(options["epochs"]):
         raise UserError(
-            f"{run.path} has trained {section} for {saved[-1]}. Expected at least "
-            f"as many to resume it. Received: epochs={options['epochs']}"
+            f"{run.path} has already trained {section} for {saved[-1]}. Expected at least "
+            f"that number of epochs. Received: epochs={options['epochs']}"
         )
     config = {
         "title": title,
@@ -83,7 +83,7 @@ def start_run(
     devices = f", {start.devices.count} devices" if start.devices else ""
     print(f"{title}, {weights}: {backend.describe(model)}{devices}")
     if images[0] < images[1]:
-        print(f"Trains on {images[0]:,} of the {images[1]:,} training images")
+        print(f"Training on {images[0]:,} of the {images[1]:,} training images")
 
 
 def train_into(
@@ -97,7 +97,7 @@ def train_into(
     finish: Callable[[], None] = lambda: None,
     likelihood_epochs: int = 0,
 ) -> None:
-    """Trains with logs and checkpoints in the claimed run, calls `finish`, and saves the model."""
+    """Trains a model with logs and checkpoints, calls `finish`, and saves it to the run folder."""
     scored = 1 if section == "baseline" else model.num_classes
     max_examples = max_validation_examples(
         training["max_validation_examples"], len(batches.images), scored
@@ -149,20 +149,20 @@ def train_epochs(
     devices: Devices | None = None,
     verbose: int | str = "auto",
 ) -> None:
-    """Trains a compiled model; in the end it has its averaged weights.
+    """Trains a compiled model from the newest checkpoint in `folder`, if there is one.
 
-    It goes on from the newest checkpoint in `folder`. The first `likelihood_epochs` are by
-    likelihood alone. The callbacks are called before the checkpoint of an epoch is written. Raises
-    `TrainingStopped` after a signal, when the checkpoint of the last step is there.
+    The model ends with its averaged weights. The first `likelihood_epochs` minimize only the
+    negative log-likelihood. The callbacks are called before the checkpoint of an epoch is written.
+    Raises `TrainingStopped` after a signal, once the last step has been saved.
     """
-    # A run that was killed and resumed ends with the same weights as one that ran through: every
-    # call of `model.fit` starts from a checkpoint, the first of a resumed run and any later one.
+    # Every call of `model.fit` starts from a checkpoint, so that a resumed run ends with the same
+    # weights as an uninterrupted one.
     checkpoints = Checkpoints(folder)
     epoch, step = progress = checkpoints.restore(model)
     if verbose and progress > Progress():
-        print(f"Continues after {progress}; {epochs} epochs in all.")
+        print(f"Continuing after {progress}, up to epoch {epochs}.")
     first_loss = [LikelihoodFirst(likelihood_epochs)] if likelihood_epochs else []
-    # The rest of a broken epoch comes first.
+    # The rest of an interrupted epoch comes first.
     parts = [(batches.from_step(step), epoch, epoch + 1), (batches, epoch + 1, epochs)]
     parts, fitted = parts if step else [(batches, epoch, epochs)], False
     with StopOnSignal() as stop:
@@ -170,8 +170,8 @@ def train_epochs(
             if first_epoch >= epochs:
                 break
             if fitted:
-                # The end of `fit` put the averaged weights into the model; training goes on from
-                # the raw ones.
+                # `fit` ended by putting the averaged weights into the model, but training
+                # continues from the raw ones.
                 checkpoints.restore(model)
             model.fit(
                 part if devices is None else DivisibleSequence(part, devices),
@@ -188,8 +188,8 @@ def train_epochs(
             )
             fitted = True
             if model.stop_training:
-                break  # a callback such as keras.callbacks.EarlyStopping has seen enough
-    # `fit` has averaged them; what a callback then put in their place, such as the weights of the
-    # best epoch, stays.
+                break  # requested by a callback such as keras.callbacks.EarlyStopping
+    # `fit` has put the averaged weights into the model; a callback may have replaced them by the
+    # weights of the best epoch.
     if not fitted:
         use_averages(model)

@@ -1,4 +1,4 @@
-"""What is measured while a model trains, and kept: held-out images, seconds, TensorBoard."""
+"""Callbacks that evaluate on held-out images, write the history, and log for TensorBoard."""
 
 import math
 import time
@@ -28,22 +28,22 @@ from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 def max_validation_examples(
     chosen: int | None, training_images: int, num_classes: int
 ) -> int | None:
-    """How many validation images to measure on: the user's choice, `None` for all, or a default.
+    """Returns how many validation images to evaluate after each epoch, or `None` for all.
 
-    `num_classes` is how often an image is scored.
+    The model scores each image `num_classes` times. `chosen` is the user's choice, 0 for all.
     """
     if chosen is not None:
         return chosen or None
-    # No more work than the epoch itself: in training, the backward pass takes twice the forward's.
+    # No more work than the epoch itself, in which a backward pass costs two forward passes.
     return max(3 * training_images // max(num_classes, 1), num_classes, 1)
 
 
 def with_averaged_weights(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> list[keras.callbacks.Callback]:
-    """The callbacks, between two that give the model its averaged weights at an epoch's end.
+    """Wraps callbacks so that the model has its averaged weights at the end of each epoch.
 
-    So they measure, save or restore the weights that are kept in the end.
+    The callbacks thus evaluate and save the weights that the trained model will have.
     """
     block = ExitStack()
     first = keras.callbacks.LambdaCallback(
@@ -56,9 +56,10 @@ def with_averaged_weights(
 class ValidationMonitor(keras.callbacks.Callback):
     """Adds `val_accuracy`, `val_bits_per_dim` and `val_cross_entropy` to the logs of an epoch.
 
-    It measures as `pixelcnnpp evaluate` does: dropout off, all classes as candidates. Callbacks
-    that use what it logs must come after it. Its `probabilities` are p(y | x) of `validation`, at
-    most `max_examples` images: float `[count, classes]`, `None` of a model without labels.
+    It computes them as `pixelcnnpp evaluate` does: without dropout, with all classes as candidates.
+    Callbacks that use these logs must come after it. The attribute `probabilities` is p(y | x) of
+    at most `max_examples` validation images, float `[count, classes]`, or `None` if the model is
+    unconditional.
     """
 
     def __init__(
@@ -100,14 +101,14 @@ class ValidationMonitor(keras.callbacks.Callback):
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Writes the logs of every epoch to a JSON file: one object each, with `epoch` and `seconds`.
+    """Writes the logs of every epoch to a JSON file, one object per epoch.
 
-    A number that is not finite becomes `null`. A resumed run goes on with the file: what it holds
-    of epochs that are trained again is dropped.
+    Each object also has `epoch` and `seconds`. Numbers that are not finite become `null`. A resumed
+    run continues the file, and replaces the epochs that are trained again.
     """
 
-    # keras.callbacks.CSVLogger: a killed run may leave half a line, and a resumed one an epoch
-    # twice. This file is replaced as a whole.
+    # With keras.callbacks.CSVLogger, a killed run may leave an incomplete line, and a resumed run
+    # may write an epoch twice. This file is always replaced as a whole.
 
     def __init__(self, path: str | Path):
         super().__init__()
@@ -127,22 +128,21 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class EventWriter:
-    """Writes what TensorBoard reads, without TensorFlow."""
+    """Writes event files for TensorBoard without TensorFlow."""
 
-    # tensorboardX.SummaryWriter writes in a thread, which a process that is killed doesn't wait
-    # for, and at a time that nobody can tell.
+    # tensorboardX.SummaryWriter writes in a background thread, so a killed process loses events.
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
 
     def add(self, content: summary.Summary, step: int = 0) -> None:
-        """Writes what a function of `tensorboardX.summary` makes."""
+        """Writes a summary made by a function of `tensorboardX.summary`."""
         self._writer.write_event(Event(wall_time=time.time(), step=step, summary=content))
         self._writer.flush()
 
     def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
-        """Writes an image, uint8 `[height, width, channels]`, 0 to 255."""
+        """Writes an image, uint8 `[height, width, channels]`, range 0 to 255."""
         self.add(summary.image(tag, pixels, dataformats="HWC"), step)
 
     def __del__(self) -> None:
@@ -152,9 +152,9 @@ class EventWriter:
 class TensorBoardLog(keras.callbacks.Callback):
     """Writes curves, hyperparameters, confusion matrices and samples for TensorBoard.
 
-    In folders and by names as `keras.callbacks.TensorBoard`, which takes TensorFlow. The scalars
-    beside the hyperparameters, in `validation`, become their metrics. Every `sample_every` epochs
-    come samples of each class, by the same random numbers every time.
+    Folders and tags are those of `keras.callbacks.TensorBoard`, which needs TensorFlow. The scalars
+    in the folder `validation` become the metrics of the hyperparameters. Every `sample_every`
+    epochs, it samples images of each class with the same random numbers.
     """
 
     PER_CLASS = 9
@@ -177,13 +177,13 @@ class TensorBoardLog(keras.callbacks.Callback):
             name: ",".join(map(str, value)) if isinstance(value, list | tuple) else value
             for name, value in hyperparameters.items()
         }
-        # The values alone, of a session without a name for its group: runs of the same values would
-        # become one row, their mean.
+        # Only the values of a session without a group name: otherwise TensorBoard would merge runs
+        # with the same values into one row with their mean.
         _, session, _ = summary.hparams(values, {})
         self._validation.add(session)
 
     def training_images(self, images: np.ndarray) -> None:
-        """Writes the first of the images that are trained on."""
+        """Writes a grid of the first training images."""
         self._train.image("training_images", image_grid(images[: self.TRAINING_IMAGES]), 0)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:

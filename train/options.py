@@ -1,11 +1,8 @@
-"""Every option of the training commands, declared once; and the merge with a preset."""
+"""Options of the training commands, and how they are merged with a preset."""
 
-import functools
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from typer import Option
@@ -14,12 +11,12 @@ from keras_pixelcnnpp.errors import UserError
 
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 Epochs = Annotated[int | None, Option(help="Number of passes over the training images.", min=1)]
-BatchSize = Annotated[int | None, Option(help="Number of images per step.", min=1)]
+BatchSize = Annotated[int | None, Option(help="Number of images per training step.", min=1)]
 LearningRate = Annotated[float | None, Option(help="Peak learning rate.", min=0)]
 EmaMomentum = Annotated[
     float | None,
     Option(
-        help="Momentum of the averaged weights, at most 1 - 10/steps; 0 for no average.",
+        help="Momentum of the weight average, capped at 1 - 10/steps; 0 for no averaging.",
         min=0,
         max=1,
     ),
@@ -27,14 +24,14 @@ EmaMomentum = Annotated[
 
 
 def numbers(text: str | None) -> int | list[int] | None:
-    """`"40"` gives 40, `"24,48,96"` a number for each resolution."""
+    """Parses an integer, `"40"`, or a list with one integer per resolution, `"24,48,96"`."""
     if text is None:
         return None
     try:
         values = [int(part) for part in text.split(",")]
     except ValueError:
         raise typer.BadParameter(
-            "Expected a positive integer, or one for each resolution with commas between. "
+            "Expected a positive integer, or one for each resolution, separated by commas. "
             f"Received: {text!r}"
         ) from None
     return values if len(values) > 1 else values[0]
@@ -42,56 +39,54 @@ def numbers(text: str | None) -> int | list[int] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What both commands take."""
+    """Options of both commands."""
 
     data: Annotated[
         str | None,
         Option(
-            help="The images: digits, mnist, fashion_mnist, cifar10, an .npz file, a folder with "
-            "a CSV file, or a folder of class folders or images. With --resume: those of the run."
+            help="Images: digits, mnist, fashion_mnist, cifar10, an .npz file, a folder with a CSV "
+            "file, or a folder of class folders or images. Default with --resume: those of the run."
         ),
     ] = None
-    run: Annotated[Path, Option(help="Folder of the run, such as runs/digits.")]
+    run: Annotated[Path, Option(help="Run folder, such as runs/digits.")]
     resume: Annotated[
         bool,
         Option("--resume", help="Continue from the last checkpoint, with the options of the run."),
     ] = False
     overwrite: Annotated[
-        bool, Option("--overwrite", help="Replace the run in the folder, and what was made of it.")
+        bool, Option("--overwrite", help="Replace the run in the folder, including its reports.")
     ] = False
     image_size: Annotated[
         int | None,
         Option(
-            help="Height and width in pixels to resize images to. Default: 32 for a folder, else "
-            "their own.",
+            help="Height and width to resize images to, in pixels. Default: 32 for a folder, "
+            "otherwise unchanged.",
             min=1,
         ),
     ] = None
     channels: Annotated[
         int | None,
-        Option(help="1 for gray, 3 for RGB. Default: 3 for a folder, else their own."),
+        Option(help="1 for gray, 3 for RGB. Default: 3 for a folder, otherwise unchanged."),
     ] = None
     resize: Annotated[
         Literal["center_crop", "stretch"] | None,
-        Option(help="How to fit images of another aspect ratio. Default: center_crop."),
+        Option(help="How to resize images of another aspect ratio. Default: center_crop."),
     ] = None
     skip_corrupted: Annotated[
-        bool | None,
-        Option("--skip-corrupted", help="Leave out image files that cannot be read."),
+        bool | None, Option("--skip-corrupted", help="Skip image files that cannot be read.")
     ] = None
     white_level: Annotated[
         int | None,
         Option(
-            help="The value that becomes white in gray image files of 16 bits, such as 4095 for 12 "
-            "bits. Default: 65535.",
+            help="Value of white in 16-bit gray image files, such as 4095 for 12-bit data. "
+            "Default: 65535.",
             min=1,
         ),
     ] = None
     max_examples: Annotated[
         int | None,
         Option(
-            help="Number of training images, chosen at random, those without a label included. "
-            "Default: all.",
+            help="Number of training images, labeled or not, to choose at random. Default: all.",
             min=1,
         ),
     ] = None
@@ -100,103 +95,109 @@ class Options:
     learning_rate: LearningRate = None
     ema_momentum: EmaMomentum = None
     gradient_clip_norm: Annotated[
-        float | None,
-        Option(help="Norm to which larger gradients are scaled down; 0 for no clipping.", min=0),
+        float | None, Option(help="Maximum norm of the gradient; 0 for no clipping.", min=0)
     ] = None
-    horizontal_flip: Annotated[bool | None, Option(help="Mirror training images at random.")] = None
+    horizontal_flip: Annotated[
+        bool | None, Option(help="Randomly flip training images horizontally.")
+    ] = None
     precision: Annotated[
-        Precision | None, Option(help="Precision of the computations. Default: float32.")
+        Precision | None, Option(help="Floating-point precision. Default: float32.")
     ] = None
     jit_compile: Annotated[
         bool | None,
-        Option(help="Compile, by XLA or torch. Default: JAX does, and TensorFlow on a GPU."),
+        Option(help="Compile with XLA or torch. Default: on for JAX, and for TensorFlow on a GPU."),
     ] = None
     seed: Annotated[
-        int | None,
-        Option(help="The same seed gives the same training. Default: 0.", min=0, max=2**32 - 1),
+        int | None, Option(help="Random number seed. Default: 0.", min=0, max=2**32 - 1)
     ] = None
     max_validation_examples: Annotated[
         int | None,
         Option(
-            help="Number of validation images to measure on after each epoch; 0 for all. Default: "
-            "as many as take no longer than the epoch.",
+            help="Number of validation images to evaluate after each epoch; 0 for all. Default: "
+            "limited so that the evaluation takes no longer than the epoch.",
             min=0,
         ),
     ] = None
     plugin: Annotated[
         list[str] | None,
-        Option(help="A module to import first, such as one with a strategy; may be repeated."),
+        Option(help="Module to import first, such as one with a strategy. Can be repeated."),
     ] = None
     callback: Annotated[
         list[str] | None,
         Option(
-            help="MODULE:OBJECT, a Keras callback or a function that returns one; may be repeated."
+            help="Keras callback, or function that returns one, as MODULE:OBJECT. Can be repeated."
         ),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelCNNOptions(Options):
-    """What `train` takes. `None`: as the preset has it, else `TRAINING_DEFAULTS`."""
+    """Options of `train`. `None` stands for the preset's value, else for `TRAINING_DEFAULTS`."""
 
     preset: Annotated[
         str | None,
         Option(
-            help="Where defaults come from: a name that pixelcnnpp presets lists, a folder or "
-            "hf://USER/NAME. Default: that of --network, else of the data (digits, mnist, "
+            help="Preset with the defaults: a name from `pixelcnnpp presets`, a folder or "
+            "hf://USER/NAME. Default: the preset of --network, else of the data (digits, mnist, "
             "fashion_mnist), else photographs."
         ),
     ] = None
     network: Annotated[
         Literal["pixelcnnpp", "gated_pixelcnn", "pixelcnn"] | None,
-        Option(help="Network of the model."),
+        Option(help="Network architecture."),
     ] = None
     head: Annotated[
         Literal["logistic_mixture", "categorical"] | None,
-        Option(help="Distribution of a pixel."),
+        Option(help="Distribution that the network predicts for each pixel."),
     ] = None
     num_levels: Annotated[
         int | None,
         Option(
-            help="Number of values of a sub-pixel; images are quantized to them.", min=2, max=256
+            help="Number of levels to which the values of sub-pixels are quantized.", min=2, max=256
         ),
     ] = None
     filters: Annotated[
         str | None,
-        Option(help="Number of filters, or one for each resolution: 24,48,96.", callback=numbers),
+        Option(help="Number of filters, or one number per resolution: 24,48,96.", callback=numbers),
     ] = None
     num_blocks: Annotated[
         str | None,
         Option(
-            help="Number of blocks at each resolution, or one for each: 2,1,1.", callback=numbers
+            help="Number of blocks at each resolution, or one number per resolution: 2,1,1.",
+            callback=numbers,
         ),
     ] = None
     num_resolutions: Annotated[
         int | None,
-        Option(help="Number of resolutions; each but the first halves height and width."),
+        Option(help="Number of resolutions; each has half the height and width of the previous."),
     ] = None
-    num_mixtures: Annotated[int | None, Option(help="Number of logistic components.")] = None
+    num_mixtures: Annotated[
+        int | None, Option(help="Number of components of the logistic mixture.")
+    ] = None
     dropout_rate: Annotated[float | None, Option(help="Dropout rate, in [0, 1).")] = None
     conditioning: Annotated[
         str | None,
-        Option(help="How labels enter: none, bias, film and so on, or several, as in bias+film."),
+        Option(help="How the label conditions the network: none, bias, film, bias+film and so on."),
     ] = None
     conditioned_blocks: Annotated[
-        str | None, Option(help="Blocks that see the label: all, up, or up_horizontal (fastest).")
+        str | None,
+        Option(help="Blocks conditioned on the label: all, up, or up_horizontal (fastest)."),
     ] = None
     label_loss_weight: Annotated[
         float | None,
-        Option(help="Weight of the cross-entropy (nats) over the candidate labels.", min=0),
+        Option(help="Weight of the cross-entropy of the class posterior, in nats.", min=0),
     ] = None
     num_candidates: Annotated[
         int | None,
-        Option(help="Number of labels compared for each image, at most one per class.", min=2),
+        Option(help="Number of candidate labels per image, at most the number of classes.", min=2),
     ] = None
     unlabeled_weight: Annotated[
-        float | None, Option(help="Weight of images without a label; 0 leaves them out.", min=0)
+        float | None,
+        Option(help="Weight of the loss of unlabeled images; 0 to leave them out.", min=0),
     ] = None
     initial_logit_scale: Annotated[
-        float | None, Option(help="Initial factor on the log-likelihoods in the posterior.", min=0)
+        float | None,
+        Option(help="Initial factor of the log-likelihoods in the class posterior.", min=0),
     ] = None
     learn_logit_scale: Annotated[bool | None, Option(help="Learn the logit scale.")] = None
     learn_class_bias: Annotated[bool | None, Option(help="Learn a bias for each class.")] = None
@@ -208,51 +209,51 @@ class PixelCNNOptions(Options):
     ] = None
     optimizer: Annotated[
         Literal["adam", "muon"] | None,
-        Option(help="muon: Muon for the kernels of the convolutions, Adam for all other weights."),
+        Option(help="adam, or muon: Muon for convolution kernels and Adam for all other weights."),
     ] = None
     likelihood_epochs: Annotated[
         int | None,
         Option(
-            help="Number of first epochs on the likelihood alone. Default: the preset's share of "
-            "all; 0 with --unlabeled-weight.",
+            help="Number of initial epochs without the cross-entropy. Default: the preset's "
+            "fraction of --epochs; 0 with --unlabeled-weight.",
             min=0,
         ),
     ] = None
     learning_rate_schedule: Annotated[
         Literal["exponential", "cosine"] | None,
         Option(
-            help="exponential: a factor per step. cosine: down to a hundredth at the last step."
+            help="exponential: multiply by a factor per step. cosine: decay to 1 % of the peak."
         ),
     ] = None
     learning_rate_decay: Annotated[
         float | None,
-        Option(help="Factor per step of the exponential schedule, which it selects.", min=0, max=1),
+        Option(help="Factor per step; selects the exponential schedule.", min=0, max=1),
     ] = None
     learning_rate_warmup: Annotated[
         int | None,
         Option(
-            help="Number of steps over which the rate rises, at the start and after "
-            "--likelihood-epochs; at most a tenth of all.",
+            help="Number of warmup steps, at the start and after --likelihood-epochs; at most a "
+            "tenth of all steps.",
             min=1,
         ),
     ] = None
     crop_margin: Annotated[
         int | None,
         Option(
-            help="Read image files this many pixels larger, and train on a random crop of them "
-            "half of the time.",
+            help="Read image files this many pixels larger, and randomly crop them half of the "
+            "time.",
             min=0,
         ),
     ] = None
     sample_every: Annotated[
         int | None,
-        Option(help="Epochs between grids of samples in TensorBoard; 0 for none.", min=0),
+        Option(help="Number of epochs between sample grids in TensorBoard; 0 for none.", min=0),
     ] = None
     devices: Annotated[
         int | None,
         Option(
-            help="Number of devices that share every batch (TensorFlow, JAX). Default: one; of "
-            "several processes (JAX), all.",
+            help="Number of devices that share each batch (TensorFlow, JAX). Default: 1, or all "
+            "with several JAX processes.",
             min=1,
         ),
     ] = None
@@ -260,7 +261,7 @@ class PixelCNNOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineOptions(Options):
-    """What `train-baseline` takes. `None`: as `BASELINE_DEFAULTS` has it; there is no preset."""
+    """Options of `train-baseline`. `None` stands for the value in `BASELINE_DEFAULTS`."""
 
     weight_decay: Annotated[float | None, Option(help="Weight decay of AdamW.", min=0)] = None
 
@@ -274,7 +275,7 @@ BASELINE_DEFAULTS = {
     "precision": "float32",
     "seed": 0,
 }
-# Training options of `train`, where neither user nor preset gives one; `None`: none.
+# Values of training options that neither the user nor the preset sets.
 TRAINING_DEFAULTS = {
     "max_examples": None,
     "epochs": 100,
@@ -297,47 +298,31 @@ TRAINING_DEFAULTS = {
     "sample_every": 5,
 }
 MONITORING = ("max_validation_examples", "sample_every")
-MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *MONITORING)  # when a run is resumed
-# Of a run's data, or about how the command goes; all others are the model's or its training's.
+# Options that may differ when a run is resumed.
+MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *MONITORING)
+# Options of the data or of the command itself. All others belong to the model or its training.
 _NEITHER = (
     *("data", "image_size", "channels", "resize", "skip_corrupted", "white_level"),
     *("run", "resume", "overwrite", "plugin", "callback", "preset", "devices"),
 )
-# A mirrored digit is no digit; most photographs may be mirrored.
+# Data sets that are not flipped by default: a mirrored digit is not a digit.
 NOT_MIRRORED = ("digits", "mnist")
 _GIVEN_BY_DATA = ("image_shape", "num_classes", "class_names")
 
 
-def with_options(declaration: type) -> Callable:
-    """A decorator: the command has the options of a dataclass, and is called with one."""
-
-    def decorate(function: Callable) -> Callable:
-        @functools.wraps(function)
-        def command(**values: Any) -> None:
-            return function(declaration(**values))
-
-        command.__signature__ = inspect.signature(declaration)
-        return command
-
-    return decorate
-
-
 def overrides(options: Options) -> dict:
-    """The options of model and training by name; `None`: as the preset has it."""
+    """Returns the model and training options by name; `None` stands for the preset's value."""
     return {name: v for name, v in vars(options).items() if name not in _NEITHER}
 
 
 def baseline_training(options: BaselineOptions) -> dict:
-    """The training options of the CNN by name."""
+    """Returns the training options of the CNN by name."""
     given = {name: value for name, value in overrides(options).items() if value is not None}
     return {**overrides(options), **BASELINE_DEFAULTS, **given}
 
 
 def as_begun(options: Options, config: dict, section: str) -> Options:
-    """The options of a training to be resumed: where none is given, that of the run.
-
-    `config` is the content of its `config.json`.
-    """
+    """Fills in missing options from the run that is resumed, whose `config.json` is `config`."""
     data = config["data"]
     height, width, _ = data["image_shape"]
     known = {**data, "data": data["source"], "image_size": height if height == width else None}
@@ -347,7 +332,7 @@ def as_begun(options: Options, config: dict, section: str) -> Options:
 
 
 def recipe_of_run(config: dict) -> dict:
-    """The recipe that a run's model is trained by, in the form of `load_preset`."""
+    """Returns the recipe that a run was trained with, in the form of `load_preset`."""
     begun = config["pixelcnnpp"]["options"]
     training = {name: begun[name] for name in TRAINING_DEFAULTS if name in begun}
     model = {name: value for name, value in begun.items() if name not in training}
@@ -357,13 +342,13 @@ def recipe_of_run(config: dict) -> dict:
 def resolve_options(
     preset: dict, overrides: dict, num_classes: int, from_files: bool = True
 ) -> tuple[dict, dict]:
-    """A preset's values, overridden by what the user gave, and fitted to the data.
+    """Merges a preset with the user's options, and adapts it to the data.
 
-    A preset was made for other data: where its weight of the cross-entropy, its candidates or its
-    crops (which need images in files) have no meaning for these, they give way. What the user gave
-    is refused instead. Of another number of epochs as large a share is on the likelihood alone, and
-    none where images without a label teach too. Returns the arguments of the model, without those
-    that the data gives, and the training options.
+    The preset's cross-entropy weight, candidates and crops (which need image files) are dropped if
+    they do not apply to the data; if the user gave them, they are an error instead. The
+    likelihood-only epochs keep their fraction of all epochs, and are left out if unlabeled images
+    contribute to the loss. Returns the arguments of the model, without those that the data
+    determines, and the training options.
     """
     from keras_pixelcnnpp.presets import likelihood_epochs  # imports Keras
 
@@ -382,7 +367,7 @@ def resolve_options(
         if "num_candidates" not in given:
             model["num_candidates"] = None
     if num_classes < 2 and "conditioning" not in given:
-        model["conditioning"] = "none"  # there is nothing to compare
+        model["conditioning"] = "none"  # no classes to compare
     if model.get("conditioning") == "none":
         num_classes = 0
     if num_classes < 2 and model.get("label_loss_weight") and "label_loss_weight" not in given:
@@ -396,7 +381,7 @@ def resolve_options(
 def _check(model: dict, num_classes: int) -> None:
     refused = {}
     if model["network"] != "pixelcnnpp":
-        why = f"{model['network']} has one resolution, and all its blocks see the label."
+        why = f"{model['network']} has one resolution, and its blocks are all conditioned."
         refused |= {"num_resolutions": why, "conditioned_blocks": why}
     if num_classes < 2:
         why = "With conditioning none or fewer than two classes it must be 0."

@@ -1,4 +1,4 @@
-"""Training a model of the family into a run folder, and the class biases at the end."""
+"""Training of a PixelCNN++, Gated PixelCNN or PixelCNN, with class biases refitted at the end."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ def train_pixelcnnpp(
     start: Start,
     larger: Dataset | None = None,
 ) -> AutoregressiveModel:
-    """Trains a model into the run folder; model and training options are from `resolve_options`.
+    """Trains a model with the options from `resolve_options` and writes it to the run folder.
 
-    `larger` is the same data, read at a larger size to be cropped at random.
+    `larger` is the same data at a larger size, for random crops.
     """
     keras.utils.set_random_seed(training["seed"])
     # Unconditional models use all images, labeled or not.
@@ -88,5 +88,5 @@ def _make_model(dataset: Dataset, num_classes: int, **options: Any) -> Autoregre
         )
     try:
         return kind(image_shape=dataset.image_shape, num_classes=num_classes, **options)
-    except ValueError as error:  # of a plugin, in its own words
+    except ValueError as error:  # such as an error of a plugin
         raise UserError(one_line(error)) from error

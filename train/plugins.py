@@ -1,4 +1,4 @@
-"""Code of others: `--plugin module` and `--callback module:object`."""
+"""Imports the user's code that `--plugin module` and `--callback module:object` name."""
 
 import importlib
 import sys
@@ -12,13 +12,13 @@ from keras_pixelcnnpp.errors import UserError
 
 
 def import_plugins(names: Iterable[str] | None) -> None:
-    """Imports modules for what they do at their import, such as adding to `STRATEGIES`."""
+    """Imports modules for their side effects, such as an addition to `STRATEGIES`."""
     for name in names or ():
         _module("plugin", name)
 
 
 def make_callbacks(names: Iterable[str] | None) -> list[keras.callbacks.Callback]:
-    """The Keras callbacks that `module:object` names, or that the object returns when called."""
+    """Returns the Keras callbacks named `module:object`; a function is called to create one."""
     return [_callback(name) for name in names or ()]
 
 
@@ -30,18 +30,19 @@ def _callback(name: str) -> keras.callbacks.Callback:
             found = getattr(found, attribute)
         made = found if isinstance(found, keras.callbacks.Callback) else found()
         if not isinstance(made, keras.callbacks.Callback):
-            raise TypeError(f"it gives {made!r:.80}")
+            raise TypeError(f"it returns {made!r:.80}")
     except (AttributeError, TypeError) as error:
         raise UserError(
-            "Invalid value for option `callback`. Expected module:object, a Keras callback or what "
-            f"returns one when called without arguments. Received: {name} ({error})"
+            "Invalid value for option `callback`. Expected module:object, a Keras callback or a "
+            "function that returns one when called without arguments. "
+            f"Received: {name} ({error})"
         ) from error
     return made
 
 
 def _module(option: str, name: str) -> ModuleType:
-    # The console command doesn't look in the working directory. Last, so that a file there hides
-    # no installed module.
+    # The console command does not search the working directory. It is appended, so that files in it
+    # do not hide installed modules.
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
     try:

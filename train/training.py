@@ -1,9 +1,10 @@
-"""From the options of a command to a trained run: reads the data, trains, says what comes next."""
+"""Runs the training commands: loads the data, trains, and prints the next command."""
 
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
@@ -11,7 +12,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
-from keras_pixelcnnpp.train.checkpoints import Checkpoints, TrainingStopped
+from keras_pixelcnnpp.train.checkpoints import TrainingStopped
 from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, load_training_data
 from keras_pixelcnnpp.train.devices import Devices, on_devices, own_folder
 from keras_pixelcnnpp.train.loop import Start
@@ -31,7 +32,7 @@ from keras_pixelcnnpp.train.plugins import import_plugins, make_callbacks
 
 
 def train_model(options: PixelCNNOptions) -> None:
-    """Trains a model of the family: `pixelcnnpp train`."""
+    """Runs `pixelcnnpp train`."""
     with on_devices(options.devices) as devices, own_folder(options.run, devices) as folder:
         _train_model(options, RunFolder(folder), devices)
 
@@ -49,10 +50,10 @@ def _train_model(options: PixelCNNOptions, run: RunFolder, devices: Devices | No
     )
     if devices and not devices.may_jit_compile:
         training["jit_compile"] = False
-    mirrored = "" if training["horizontal_flip"] else "not "
+    flipped = "" if training["horizontal_flip"] else "not "
     epochs = counted(training["epochs"], "epoch")
     recipe = f"preset {preset['name']}" if "name" in preset else "run"
-    print(f"Recipe of the {recipe}: {epochs}, images {mirrored}mirrored")
+    print(f"Recipe of the {recipe}: {epochs}, images {flipped}flipped")
     larger = load_larger(options, dataset, training["crop_margin"])
     with run.locked(), stoppable(run.checkpoints("pixelcnnpp")):
         train_pixelcnnpp(dataset, run, model_options, training, data_config, start, larger)
@@ -63,7 +64,7 @@ def _train_model(options: PixelCNNOptions, run: RunFolder, devices: Devices | No
 
 
 def train_cnn(options: BaselineOptions) -> None:
-    """Trains the CNN: `pixelcnnpp train-baseline`."""
+    """Runs `pixelcnnpp train-baseline`."""
     start = _start(options)
     folder = RunFolder(options.run)
     if options.resume:
@@ -83,25 +84,25 @@ def _next(subject: str, options: Options) -> str:
 
 
 def _start(options: Options, devices: Devices | None = None) -> Start:
-    """How to start; what the user names is imported first."""
+    """Returns how to start, after importing the user's plugins and callbacks."""
     if options.resume and options.overwrite:
-        raise UserError("--resume continues a run, --overwrite starts over: give one of them")
+        raise UserError("--resume and --overwrite exclude each other. Expected only one of them")
     import_plugins(options.plugin)
     callbacks = make_callbacks(options.callback)
-    # A progress bar on a terminal, one line per epoch in a file or a pipe.
+    # A progress bar on a terminal, but one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
     imported = {"plugin": options.plugin or (), "callback": options.callback or ()}
     return Start(callbacks, devices, options.resume, options.overwrite, verbose, imported)
 
 
 @contextmanager
-def stoppable(checkpoints: Checkpoints) -> Iterator[None]:
-    """Ends the command as a shell expects it, when a signal stopped the training."""
+def stoppable(checkpoints: Path) -> Iterator[None]:
+    """Exits with the status that shells expect if a signal stops the training."""
     try:
         yield
     except TrainingStopped as stopped:
         print(
-            f"\nStopped. A checkpoint of the last step is in {checkpoints}: "
-            "the same command with --resume continues from there."
+            f"\nStopped. The last step is saved in {checkpoints}. "
+            "Add --resume to the same command to continue."
         )
         raise typer.Exit(128 + stopped.signal) from None

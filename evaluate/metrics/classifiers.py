@@ -1,7 +1,8 @@
-"""How accurate and how well calibrated a classifier is, from labels and probabilities.
+"""Metrics of the accuracy and calibration of classifiers.
 
-Throughout, `labels` are int `[count]`, the true classes; `probabilities` float `[count, classes]`,
-rows that sum to 1; `correct_a` and `correct_b` bool `[count]`, of two models on the same images.
+In all functions, `labels` are the true classes, int `[count]`; `probabilities` are float
+`[count, classes]`, with rows that sum to 1; and `correct_a` and `correct_b` say which images two
+models classify correctly, bool `[count]`.
 """
 
 import numpy as np
@@ -12,11 +13,11 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
 
-NUM_BINS = 15  # of a calibration error
+NUM_BINS = 15  # of the calibration error
 
 
 def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict:
-    """`accuracy`, `accuracy_ci95` (`[low, high]`), `log_loss` (nats) and `ece`, ready for JSON."""
+    """Returns accuracy, its 95 % interval, log-loss in nats and calibration error, for JSON."""
     correct = int(np.sum(probabilities.argmax(axis=1) == labels))
     return {
         "accuracy": correct / len(labels),
@@ -27,24 +28,24 @@ def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dic
 
 
 def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The mean of -log p of the true classes, nats, in float64."""
-    # Not by scikit-learn, which raises p to 2.2e-16: Bayes' rule often gives less.
+    """Returns the mean of -log p of the true classes, in nats, computed in float64."""
+    # scikit-learn clips p at 2.2e-16, but Bayes' rule often gives smaller values.
     probabilities = np.asarray(probabilities, dtype=np.float64)
     log_p = _log(probabilities / probabilities.sum(axis=1, keepdims=True))
     return float(0 - log_p[np.arange(len(labels)), labels].mean())
 
 
 def accuracy_interval(correct: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval (1927) of `round(correct)` successes among `count` trials."""
+    """Returns Wilson's 95 % interval (1927) of `round(correct)` successes in `count` trials."""
     interval = binomtest(round(correct), count).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def mcnemar_p_value(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
-    """The two-sided p-value of McNemar's exact test (1947), in [0, 1].
+    """Returns the two-sided p-value of McNemar's exact test (1947), in [0, 1].
 
-    Only images that exactly one of two classifiers got right tell them apart. If both err equally
-    often, those fall on either side like a fair coin.
+    The test uses the images that exactly one of the two classifiers gets right. Under the null
+    hypothesis, either classifier is the right one with probability 1/2.
     """
     correct_a, correct_b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(correct_b & ~correct_a))
@@ -54,26 +55,26 @@ def mcnemar_p_value(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
 def accuracy_difference_interval(
     correct_a: np.ndarray, correct_b: np.ndarray, seed: int = 0
 ) -> tuple[float, float]:
-    """The 95 % interval of accuracy `a` minus accuracy `b`, by a paired bootstrap (percentiles).
+    """Returns the 95 % interval of accuracy `a` minus accuracy `b`, by a paired bootstrap.
 
-    Images are resampled with what both classifiers said about them, so that an image that is hard
-    for both doesn't widen the interval.
+    Images are resampled together with the answers of both classifiers, so that images that are hard
+    for both do not widen the interval. The interval is that of the percentiles.
     """
     difference = np.asarray(correct_a, np.float64) - np.asarray(correct_b, np.float64)
-    if len(difference) == 1:  # scipy asks for two; the one is all that could be resampled
+    if len(difference) == 1:  # scipy requires at least two values
         return float(difference[0]), float(difference[0])
     interval = bootstrap(
         (difference,),
         np.mean,
         method="percentile",
-        batch=max(1, 2_000_000 // len(difference)),  # resamples at once: memory
+        batch=max(1, 2_000_000 // len(difference)),  # bounds the memory
         random_state=np.random.default_rng(seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The mean distance between accuracy and confidence, in [0, 1], weighted by the bins' images.
+    """Returns the expected calibration error (ECE), in [0, 1], weighted by the images of each bin.
 
     Guo et al. 2017, *On Calibration of Modern Neural Networks*, equation 3.
     """
@@ -84,10 +85,10 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) ->
 def reliability(
     labels: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The number of images in each bin, int `[NUM_BINS]`, and scikit-learn's `calibration_curve`.
+    """Returns the number of images, the accuracy and the mean confidence of bins of equal width.
 
-    That is the accuracy and the mean confidence of the bins that hold any image. The confidence is
-    the probability of the predicted class; bins are of equal width.
+    The number is int `[NUM_BINS]`. As in scikit-learn's `calibration_curve`, the others are only of
+    the bins that are not empty. The confidence is the probability of the predicted class.
     """
     confidence = np.clip(np.asarray(probabilities, np.float64).max(axis=1), 0, 1)
     correct = probabilities.argmax(axis=1) == labels
@@ -98,10 +99,11 @@ def reliability(
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: float = 0.0) -> float:
-    """The temperature of the smallest log-loss (Guo et al. 2017); above 1, it was overconfident.
+    """Returns the temperature that minimizes the log-loss (Guo et al. 2017).
 
-    `smoothing`, in [0, 1), is the weight that each image has as one of its likeliest other class.
-    Without it, the result is near the lower end where every image is classified correctly.
+    A temperature above 1 means that the classifier is overconfident. `smoothing`, in [0, 1), is the
+    weight of the most probable wrong class of each image. Without smoothing, the temperature is
+    near its lower bound if all images are classified correctly.
     """
     logits, rows = _log(probabilities), np.arange(len(labels))
     others = logits.copy()
@@ -113,29 +115,30 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: fl
         own, other = tempered[rows, labels], tempered[rows, runners_up]
         return -np.mean((1 - smoothing) * own + smoothing * other)
 
-    # Convex in 1 / temperature, so there is one valley only. A likelihood in nats counts thousands
-    # of sub-pixels as independent evidence: it may take temperatures far above the usual ones.
+    # The loss is convex in 1 / temperature, so it has a single minimum. Likelihoods of thousands of
+    # sub-pixels can require temperatures far above the usual ones.
     bounds = (np.log(1e-3), np.log(1e4))
     found = minimize_scalar(mean_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities at another temperature: float64, `p ** (1 / temperature)`, normalized."""
+    """Returns `p ** (1 / temperature)`, normalized, in float64."""
     return softmax(_log(probabilities) / temperature, axis=1)
 
 
 def cross_fitted_temperature(
     labels: np.ndarray, probabilities: np.ndarray, seed: int = 0
 ) -> tuple[np.ndarray, list[float]]:
-    """Scales each half of the images by the temperature that fits the other half; returns both.
+    """Scales each half of the images with the temperature fitted to the other half.
 
-    So no image is scaled with a temperature that was fitted to its own label, and none is lost.
+    Returns the scaled probabilities, float64 `[count, classes]`, and the two temperatures. No image
+    is scaled with a temperature that was fitted to its own label.
     """
     scaled, temperatures = np.empty(probabilities.shape), []
     halves = KFold(2, shuffle=True, random_state=seed)
     for fitted, rest in halves.split(probabilities):
-        # A half without mistakes doesn't prove that there are none (Platt 1999, section 2.2).
+        # Smoothing as in Platt 1999, section 2.2: a half may happen to have no mistakes.
         smoothing = 1 / (len(fitted) + 2)
         temperatures.append(fit_temperature(labels[fitted], probabilities[fitted], smoothing))
         scaled[rest] = apply_temperature(probabilities[rest], temperatures[-1])
@@ -143,14 +146,14 @@ def cross_fitted_temperature(
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:
-    # A probability that float64 cannot hold is 0; its logarithm has to stay a number.
+    # Probabilities may underflow to 0, whose logarithm must stay finite.
     return np.log(np.maximum(np.asarray(probabilities, np.float64), np.finfo(np.float64).tiny))
 
 
 def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> list[float | None]:
-    """The area under the ROC curve of each class against all the others, in [0, 1].
+    """Returns the one-vs-rest area under the ROC curve of each class, in [0, 1].
 
-    `None` for a class that has no images here, or all.
+    It is `None` for a class with no images or with all images.
     """
     belongs = labels[:, np.newaxis] == np.arange(probabilities.shape[1])
     return [
@@ -162,16 +165,17 @@ def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> list[float
 def auroc_interval(
     inlying: np.ndarray, outlying: np.ndarray, paired: bool = False
 ) -> tuple[float, tuple[float, float]]:
-    """The area under the ROC curve, the chance that an `outlying` score is larger; its interval.
+    """Returns the area under the ROC curve (AUROC), and its 95 % interval.
 
-    DeLong et al. 1988, *Comparing the areas under two or more correlated receiver operating
-    characteristic curves*, on the logistic scale, so that it stays within 0 and 1. Where that
-    variance is 0 and says nothing, Wilson's interval for the smaller set stands in. `paired` scores
-    are of the same images, such as an image and its mirror image, in the same order.
+    The area is the probability that an `outlying` score is larger than an `inlying` one. The
+    interval is that of DeLong et al. 1988, *Comparing the areas under two or more correlated
+    receiver operating characteristic curves*, on the logistic scale, so that it stays within 0 and
+    1. If the variance is 0, Wilson's interval for the smaller set is used. `paired` scores are of
+    the same images in the same order, such as images and their mirror images.
     """
     few, many = len(inlying), len(outlying)
     ranks = rankdata(np.concatenate([inlying, outlying]))
-    below = (ranks[few:] - rankdata(outlying)) / few  # share of the inlying below each outlying one
+    below = (ranks[few:] - rankdata(outlying)) / few  # fraction of inlying below each outlying
     above = 1 - (ranks[:few] - rankdata(inlying)) / many
     area = float(below.mean())
     varied = min(few, many) > 1 and (np.ptp(below) > 0 or np.ptp(above) > 0)
@@ -188,10 +192,10 @@ def auroc_interval(
 def selective_accuracy(
     labels: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage `k / count` and accuracy of the `k` most confident images, k = 1, 2, …, count.
+    """Returns the coverage `k / count` and the accuracy of the `k` most confident images.
 
-    Geifman and El-Yaniv 2017: the mean of the accuracies is the area under the curve, 1 minus that
-    under the risk-coverage curve. Equally confident images count with their common accuracy.
+    Both are float `[count]`. The mean accuracy is 1 minus the area under the risk-coverage curve of
+    Geifman and El-Yaniv 2017. Images of equal confidence count with their mean accuracy.
     """
     confidence = probabilities.max(axis=1)
     correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)

@@ -1,4 +1,4 @@
-"""How sampled images compare with real ones: numbers from their features.
+"""Metrics that compare sampled images with real images by their features.
 
 Features are float `[count, dimensions]`.
 """
@@ -14,13 +14,13 @@ from keras_pixelcnnpp.distributions.levels import to_levels
 
 FIDELITY_METRICS = ("frechet_distance", "kid", "precision", "recall", "density", "coverage")
 
-# Of the papers; so many images and one more are needed.
+# The values of the papers. One image more than this number is needed.
 MANIFOLD_NEIGHBORS = 3
 DENSITY_NEIGHBORS = 5
 
 
 def fidelity_metrics(real: np.ndarray, generated: np.ndarray) -> dict[str, float | None]:
-    """A number for each of `FIDELITY_METRICS`, ready for JSON; `None` for want of images."""
+    """Returns all `FIDELITY_METRICS`, for JSON; a metric is `None` if it needs more images."""
     numbers = dict.fromkeys(FIDELITY_METRICS)
     fewer = min(len(real), len(generated))
     if fewer >= 2:
@@ -34,37 +34,38 @@ def fidelity_metrics(real: np.ndarray, generated: np.ndarray) -> dict[str, float
 
 
 def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
-    """The squared Fréchet distance of Gaussians fitted to two sets (Heusel et al. 2017, eq. 6).
+    """Returns the squared Fréchet distance between Gaussians fitted to two sets of features.
 
-    `|μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½)`: of Inception's features the FID. It is biased
-    upwards, the more so the fewer images there are: compare numbers of equal counts only.
+    `|μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½)` (Heusel et al. 2017, eq. 6). With features of
+    Inception, it is the FID. It is biased upwards, more so for fewer images: only compare values
+    for equal numbers of images.
     """
     a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
     root_a, root_b = _covariance_root(a), _covariance_root(b)
     difference = a.mean(axis=0) - b.mean(axis=0)
-    # With Σ = RᵀR, the eigenvalues of Σ_a Σ_b are the squared singular values of R_a R_bᵀ. Unlike
-    # a matrix square root this is exact for singular covariances too, of few images.
+    # With Σ = RᵀR, the eigenvalues of Σ_a Σ_b are the squared singular values of R_a R_bᵀ. Unlike a
+    # matrix square root, this is exact for the singular covariances of few images.
     cross = svdvals(root_a @ root_b.T).sum()
     distance = difference @ difference + np.sum(root_a**2) + np.sum(root_b**2) - 2 * cross
-    # Rounding may put the distance of equal sets below 0.
+    # Rounding may make the distance of equal sets negative.
     return max(0.0, float(distance))
 
 
 def _covariance_root(features: np.ndarray) -> np.ndarray:
-    """A matrix R `[min(count, dimensions), dimensions]` whose `RᵀR` is the covariance."""
+    """Returns R `[min(count, dimensions), dimensions]` such that `RᵀR` is the covariance."""
     centered = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
     return centered if len(centered) <= centered.shape[1] else np.linalg.qr(centered, mode="r")
 
 
 def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
-    """The squared maximum mean discrepancy under a cubic kernel (Bińkowski et al. 2018, eq. 4).
+    """Returns the squared maximum mean discrepancy with a cubic kernel (Bińkowski et al. 2018).
 
-    Of Inception's features the KID, over every pair of images instead of random subsets.
-    Unbiased: of two sets of one distribution its mean is 0, so it may fall below.
+    With features of Inception, it is the KID, over all pairs of images instead of random subsets.
+    It is unbiased (equation 4): its mean is 0 for equal distributions, so it can be negative.
     """
 
     def kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
-        batches = gen_batches(len(a), 2000)  # which bounds the memory
+        batches = gen_batches(len(a), 2000)  # bounds the memory
         return float(sum(polynomial_kernel(a[rows], b).sum() for rows in batches))
 
     def mean_within(features: np.ndarray) -> float:
@@ -77,10 +78,11 @@ def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
 
 
 def precision_recall(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
-    """The share of generated images within the real ones' manifold, and the other way round.
+    """Returns precision and recall of generated images (Kynkäänniemi et al. 2019, eq. 1 and 2).
 
-    A set's manifold is the union of the balls around its points, each as large as the distance to
-    the `MANIFOLD_NEIGHBORS`-th nearest other one (Kynkäänniemi et al. 2019, equations 1 and 2).
+    Precision is the fraction of generated images within the manifold of the real ones, and recall
+    the converse. The manifold of a set is the union of balls around its points that reach to the
+    `MANIFOLD_NEIGHBORS`-th nearest other point.
     """
     among_real, _ = _ball_membership(generated, real, MANIFOLD_NEIGHBORS)
     among_generated, _ = _ball_membership(real, generated, MANIFOLD_NEIGHBORS)
@@ -88,10 +90,11 @@ def precision_recall(real: np.ndarray, generated: np.ndarray) -> tuple[float, fl
 
 
 def density_coverage(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
-    """In how many balls of real images a generated one lies, and the share of balls with one.
+    """Returns density and coverage of generated images (Naeem et al. 2020, eq. 2, 3 and 9).
 
-    Density is relative to k = `DENSITY_NEIGHBORS`: about 1 for images of one distribution, whose
-    coverage is about `1 − 2^−k` (Naeem et al. 2020, equations 2, 3 and 9).
+    Density is the mean number of balls around real images that contain a generated image, divided
+    by k = `DENSITY_NEIGHBORS`. Coverage is the fraction of these balls that contain one. For images
+    of the same distribution, density is about 1 and coverage about `1 − 2^−k`.
     """
     balls, occupied = _ball_membership(generated, real, DENSITY_NEIGHBORS)
     return float(balls.mean() / DENSITY_NEIGHBORS), float(occupied.mean())
@@ -100,11 +103,11 @@ def density_coverage(real: np.ndarray, generated: np.ndarray) -> tuple[float, fl
 def _ball_membership(
     points: np.ndarray, centers: np.ndarray, neighbors: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """In how many balls each point lies, int, and whether a point is in each ball, bool.
+    """Returns the number of balls around each point, int, and which balls have a point, bool.
 
     The ball around a center reaches to its `neighbors`-th nearest other center.
     """
-    # Without an argument, kneighbors leaves each point out of its own neighbors.
+    # Without an argument, kneighbors does not count a point as its own neighbor.
     distances, _ = NearestNeighbors(n_neighbors=neighbors).fit(centers).kneighbors()
     radii = distances[:, -1]
     balls, occupied = [], np.zeros(len(centers), bool)
@@ -118,23 +121,24 @@ def _ball_membership(
 def nearest_neighbors(
     queries: np.ndarray, pool: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The `count` rows of `pool` closest to each query: Euclidean distances, rising, and rows.
+    """Returns Euclidean distances and rows of the `count` nearest neighbors in `pool`.
 
-    Both `[num_queries, count]`.
+    Both are `[num_queries, count]`, with ascending distances.
     """
     search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(pool)
     rows = search.kneighbors(queries, return_distance=False)
-    # The search expands (x − y)², so that rounding would hide that two images are identical.
+    # The search expands (x − y)², whose rounding errors can hide that two images are identical.
     distances = np.stack([np.linalg.norm(queries - pool[column], axis=1) for column in rows.T], 1)
     order = np.argsort(distances, axis=1, kind="stable")
     return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
 
 
 def memorization(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float]:
-    """Whether sampled images lie closer to the training images than unseen real ones do.
+    """Tests whether samples are closer to the training images than held-out images are.
 
-    From the distance `[count]` of each to the nearest training image. Without memorization,
-    shares of 0.5 and 0.05 are expected; but blurred or simple images lie close too: look at them.
+    Both arguments are distances to the nearest training image, float `[count]`. Without
+    memorization, the shares are about 0.5 and 0.05. Blurred or simple images are close to training
+    images as well, so look at the nearest neighbors.
     """
     low, median = np.quantile(held_out, [0.05, 0.5])
     return {
@@ -149,14 +153,16 @@ def memorization(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float
 def pixel_histogram_log_prob(
     training: np.ndarray, images: np.ndarray, num_levels: int
 ) -> np.ndarray:
-    """The log-likelihood of images under one histogram per pixel and channel: float64 `[N]`, nats.
+    """Returns the log-likelihood of images under one histogram per sub-pixel.
 
     Args:
-        training: uint8 `[count, height, width, channels]`, what the histograms are of. They are
-            smoothed by one image of each level (Laplace): a level that training never showed at
-            some place has a probability too.
-        images: uint8 `[N, height, width, channels]`.
-        num_levels: Integer, the number of levels that the model beside it sees.
+        training: Images to fit the histograms to with Laplace smoothing, uint8 `[count, height,
+            width, channels]`.
+        images: Images to score, uint8 `[N, height, width, channels]`.
+        num_levels: Number of levels to which the images are quantized.
+
+    Returns:
+        float64 `[N]`, in nats.
     """
     seen, asked = (
         to_levels(np.asarray(pixels), num_levels).reshape(len(pixels), -1)

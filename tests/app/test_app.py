@@ -1,4 +1,4 @@
-"""The page as a browser meets it, through Gradio's own client, and what it asks of a model."""
+"""The page, tested through Gradio's client, and the answers behind it."""
 
 import gc
 import io
@@ -85,7 +85,7 @@ class TestComplete:
         np.testing.assert_array_equal(found.images, expected)
 
     def test_of_a_known_image_is_refused(self, answers):
-        with pytest.raises(UserError, match="Paint over a part"):
+        with pytest.raises(UserError, match="Paint over part"):
             answers.complete(IMAGES[0], np.ones_like(KNOWN))
 
 
@@ -93,7 +93,7 @@ class TestKnownPixels:
     def test_most_of_an_unknown_pixel_is_painted(self, answers):
         height, width = KNOWN.shape
         layer = np.zeros((10 * height, 10 * width, 4), "uint8")
-        layer[:16, :24] = 255  # of the second row 6 tenths, of the third column 4
+        layer[:16, :24] = 255  # 60 % of the second row, 40 % of the third column
         known = answers.known_pixels([Image.fromarray(layer)])
         expected = np.ones_like(KNOWN)
         expected[:2, :2] = False
@@ -149,7 +149,7 @@ class TestRead:
             (b"no image at all", "not an image"),
             (hostile.png(60_000, 60_000), "too large"),
             (hostile.jpeg_of_scans(1200, 1000), "scans"),
-            (None, "no longer there"),
+            (None, "no longer exists"),
         ],
     )
     def test_a_bad_file_gets_a_sentence(self, answers, tmp_path, content, message):
@@ -163,7 +163,7 @@ class TestRead:
 
 @pytest.fixture(scope="class")
 def address(answers, tmp_path_factory):
-    """Where the page is, for as long as these tests run."""
+    """Serves the page while these tests run; yields its address."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
         from keras_pixelcnnpp.app.page import launch, make_page
@@ -171,7 +171,7 @@ def address(answers, tmp_path_factory):
         page = make_page(answers)
         yield launch(page, server_name="127.0.0.1")
         page.close(verbose=False)
-    # What Gradio leaves open is found here, where its warnings are ignored.
+    # Garbage collection finds Gradio's open resources here, where its warnings are ignored.
     gc.collect()
 
 
@@ -184,7 +184,7 @@ def connect(address):
 
 @pytest.fixture
 def upload(tmp_path):
-    """Writes a file for the page to be given."""
+    """Writes a file and returns an upload for the page."""
     from gradio_client import handle_file
 
     def write(content, name="image.png"):
@@ -195,21 +195,21 @@ def upload(tmp_path):
 
 
 def editor_value(upload, painted):
-    """The value of the editor where the pixels `painted`, boolean `(height, width)`, are."""
+    """Returns the value of the editor after painting pixels, bool `(height, width)`."""
     layer, file = painted[..., None].repeat(4, axis=2) * np.uint8(255), io.BytesIO()
     Image.fromarray(layer).resize((160, 160), Image.Resampling.NEAREST).save(file, "PNG")
     return {"background": None, "layers": [upload(file.getvalue(), "layer.png")], "composite": None}
 
 
 def check_grid(path, images):
-    """Checks that the page showed these images."""
+    """Checks that the page shows these images."""
     expected = image_grid(images, min(8, len(images)))[..., 0]
     np.testing.assert_array_equal(np.asarray(Image.open(path).convert("L")), expected)
 
 
 @pytest.mark.extras
 @needs_gradio
-# Of Gradio and what it brings along.
+# Warnings of Gradio and its dependencies.
 @pytest.mark.filterwarnings("ignore")
 class TestPage:
     def test_classify(self, connect, upload, model):
@@ -235,7 +235,7 @@ class TestPage:
     def test_nothing_is_painted(self, connect, upload):
         given = upload(png_bytes(IMAGES[2]))
         painted = {"background": None, "layers": [], "composite": None}
-        with pytest.raises(Exception, match="Paint over a part"):
+        with pytest.raises(Exception, match="Paint over part"):
             connect().predict(given, False, painted, 1, 5, 1, 0, api_name="/complete")
 
     def test_a_bad_upload(self, connect, upload):
@@ -275,7 +275,7 @@ class TestCommand:
             port = str(taken.getsockname()[1])
             failed = subprocess.run([*command, port], capture_output=True, text=True, check=False)
         one_line((failed.returncode, failed.stdout, failed.stderr), f"127.0.0.1:{port}", "--port")
-        # What is ignored here, as a shell makes what it starts in the background, is ignored there.
+        # A child process inherits ignored signals, such as those of a shell's background job.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
             [*command, port], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

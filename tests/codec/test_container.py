@@ -1,4 +1,4 @@
-"""A file gives back the very images that went in, is as short as promised, or is refused."""
+"""Compressed files: lossless, about as short as -log2 p(x), and rejected if damaged."""
 
 import json
 import struct
@@ -26,9 +26,9 @@ MASKED = (kp.GatedPixelCNN, kp.PixelCNN)
 
 
 def make(cls, head="logistic_mixture", channels=1, **arguments):
-    """A model of 4×4 images whose weights no initializer gives."""
+    """Creates a model of 4×4 images with random weights in all variables."""
     options = {"num_classes": 3, "num_levels": 5, "num_blocks": 1, "num_mixtures": 2}
-    # With more, it would promise more than the 24 bits that a level costs at most.
+    # With larger weights, -log2 p could exceed the maximum cost of 24 bits per level.
     options["conditioning"] = "embedding"
     options |= {"filters": 12} if cls in MASKED else {"filters": 4, "num_resolutions": 1}
     keras.utils.set_random_seed(1)
@@ -49,7 +49,7 @@ def random_images(model, count=23):
 
 
 def promised_bytes(model, images, labels):
-    """Of images and labels, every label being as likely."""
+    """Returns the size of an ideal code for images and labels, with equally likely labels."""
     nats = -model.log_prob(images, labels).astype("float64")
     return (nats.sum() / np.log(2) + len(images) * np.log2(max(model.num_classes, 1))) / 8
 
@@ -90,7 +90,7 @@ def data(model, images):
     ],
 )
 def test_comes_back_and_is_as_short_as_promised(cls, arguments):
-    """Descents, both heads, half precision, all levels of a photograph, no classes."""
+    """For several networks, both heads, half precision, 256 levels and no classes."""
     model = make(cls, **arguments)
     images = random_images(model)
     compressed = compress_images(model, images, batch_size=10, verbose=0)
@@ -98,16 +98,16 @@ def test_comes_back_and_is_as_short_as_promised(cls, arguments):
     np.testing.assert_array_equal(back, images)
     assert (back.dtype, names) == ("uint8", None)
     best = None
-    if model.num_classes:  # the label that makes an image shortest, of all
+    if model.num_classes:  # of all labels, the one that gives the shortest code
         best = model.class_log_likelihoods(images).argmax(axis=1)
         np.testing.assert_array_equal(labels, best)
     promised = promised_bytes(model, images, best)
     rounding = 1.03 if "dtype" in arguments else 1.01
-    if model.conditioning == "embedding":  # others promise more than the 24 bits
+    if model.conditioning == "embedding":  # other models can exceed 24 bits per level
         assert promised / (rounding - 0.01) <= compressed.num_coded_bytes
     assert compressed.num_coded_bytes <= rounding * promised + 6 * len(images)
     assert len(compressed.data) - compressed.num_coded_bytes < 2 * len(images) + 256
-    # Each image for itself, so that no batch size is part of the file.
+    # Images are coded separately, so the file does not depend on the batch size.
     again = compress_images(model, images, labels if model.num_classes else None, batch_size=7)
     assert again.data == compressed.data
 
@@ -116,9 +116,9 @@ GOLDEN = Path(__file__).with_name("digits.pxc")
 
 
 def test_golden_file():
-    """Files outlive releases, backends and machines: this one was written once for all of them.
+    """A file written once can be read by all releases, under all backends, on all machines.
 
-    If other weights of the preset are published, write it again: `data` of this test.
+    If the preset gets new weights, write the file again: it is `data` in this test.
     """
     digits = load_dataset("digits").split("test")
     images, labels = digits.images[:30], digits.labels[:30]
@@ -128,7 +128,7 @@ def test_golden_file():
     np.testing.assert_array_equal(back, quantize(images, model.num_levels))
     np.testing.assert_array_equal(found, labels)
     data = compress_images(model, images, labels, batch_size=20, verbose=0).data
-    # Not the whole bytes: there are several zlibs.
+    # Compare contents rather than bytes, which differ between versions of zlib.
     assert container._opened(data) == container._opened(golden)
 
 
@@ -155,7 +155,7 @@ def test_a_saved_model_and_other_weights(model, images, data, tmp_path):
     other = load_trained_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(other.decompress(data, batch_size=2, verbose=0), images)
     weight = other.network.head.bias
-    weight.assign(weight + 0.25)  # after its coder was made
+    weight.assign(weight + 0.25)  # after its coder was created
     assert other.decompress(other.compress(images)).shape == images.shape
     refused(other, data)
 
@@ -187,7 +187,7 @@ def test_levels_of_probability_0_cost_24_bits(images):
 
 
 def refused(model, data):
-    """The line with which a file is refused."""
+    """Returns the error message for a file."""
     with pytest.raises(UserError) as error:
         model.decompress(data, verbose=0)
     assert "\n" not in str(error.value)
@@ -222,7 +222,7 @@ START = len(container.MAGIC) + container.DIGEST_BYTES
 
 
 def with_checksum(body):
-    """A file of that content, with a checksum that fits."""
+    """Returns a file with this content and a valid checksum."""
     return container.MAGIC + container._digest(body) + body
 
 
@@ -232,7 +232,7 @@ def header_of(data):
 
 
 def rewritten(data, change=lambda header: header, body=lambda body: body):
-    """A file with another header, or other things after it, and a checksum that fits."""
+    """Returns a file with another header or other data, and a valid checksum."""
     (length,) = struct.unpack_from("<I", data, START)
     header = header_of(data)
     packed = zlib.compress(json.dumps(change(header)).encode())
@@ -241,7 +241,7 @@ def rewritten(data, change=lambda header: header, body=lambda body: body):
 
 @pytest.mark.once
 class TestFilesOfSomebodyWhoKnows:
-    """With a checksum that fits: nothing is believed for that."""
+    """Malicious files with a valid checksum are checked, too."""
 
     def test_headers(self, model, images, data):
         np.testing.assert_array_equal(model.decompress(rewritten(data), verbose=0), images)
@@ -278,7 +278,7 @@ class TestFilesOfSomebodyWhoKnows:
 @given(choice=st.data())
 def test_mutated_files(model, images, data, choice):
     mutated = choice.draw(hostile.damaged([data]))
-    if choice.draw(st.booleans()):  # what a checksum can't tell
+    if choice.draw(st.booleans()):  # changes that the checksum cannot detect
         mutated = with_checksum(mutated[START:])
     result = hostile.result_or_one_line(model.decompress, mutated, verbose=0)
     assert result is None or np.array_equal(result, images)

@@ -1,4 +1,4 @@
-"""In fixed point, whole images, the incremental pass and every backend have the same numbers."""
+"""Fixed-point results are identical for whole images, the incremental pass and all backends."""
 
 import hashlib
 
@@ -27,8 +27,8 @@ from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
-# The beginning of the SHA-256 of the parameters. All backends have these, and files that exist
-# can't be read any more if one of them changes.
+# First digits of the SHA-256 of the parameters, identical under all backends. If one of them
+# changes, existing files can no longer be read.
 EXPECTED = {
     "resolutions": "e5f841c15f719160",
     "strategies": "8a40eb7667c54bdf",
@@ -48,7 +48,7 @@ MODELS = {
 
 
 def make(cls, channels=1, **arguments):
-    """A model and images of 8×8 pixels, with weights that don't depend on the backend."""
+    """Creates a model and images of 8×8 pixels, with weights that do not depend on the backend."""
     options = {"num_levels": 5, "num_classes": 3, "filters": 4, "num_blocks": 1, "num_mixtures": 2}
     if cls is PixelCNNPlusPlus:
         options["conditioned_blocks"] = "all"
@@ -56,13 +56,13 @@ def make(cls, channels=1, **arguments):
     rng = np.random.default_rng(0)
     for part in (model.network, model.distribution):
         for weight in part.weights:
-            if weight.dtype != "uint32":  # of a random generator
+            if weight.dtype != "uint32":  # the state of a random generator
                 weight.assign(0.3 * rng.normal(size=weight.shape) + weight.path.endswith("gain"))
     return model, rng.integers(0, 256, (3, *model.image_shape)).astype("uint8")
 
 
 def run(function, exact, labels, levels):
-    """The parameters, int32 `(N, height, width, num_parameters)`, by a compiled function."""
+    """Returns the parameters of a compiled function, int32 `(N, height, width, num_parameters)`."""
 
     def parameters(inputs):
         with exact.weights(inputs):
@@ -111,7 +111,7 @@ def of_incremental_pass(exact, labels, levels):
     ],
 )
 def test_same_numbers_everywhere(name):
-    """To the last bit, in batches of any size; and they are nearly those of floating point."""
+    """Results are identical for all batch sizes, and close to floating point."""
     cls, arguments = MODELS[name]
     model, images = make(cls, **arguments)
     exact, levels = ExactModel(model), to_levels(images, 5)
@@ -129,7 +129,7 @@ def test_same_numbers_everywhere(name):
 
 @pytest.mark.once
 def test_tables():
-    """They are rounded values of the functions."""
+    """Entries are rounded values of the functions."""
     arguments = np.arange(9 * UNIT) / UNIT
     for table, function in (
         (exponential_table(2**30), lambda x: np.exp(-x)),
@@ -141,7 +141,7 @@ def test_tables():
 
 @pytest.mark.once
 def test_saturation_and_what_cannot_be_exact():
-    """Features of any size have exact sums; weights that are too large are refused."""
+    """Large features have exact sums, and weights that are too large are rejected."""
     model, images = make(PixelCNN, filters=12)
     stem = model.network.stem
     stem.bias.assign(stem.bias + 900.0)

@@ -1,4 +1,4 @@
-"""Symbols come back from streams about as long as promised; shares are those of the heads."""
+"""Entropy coding: round trips, lengths of streams, and integer shares of the heads."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 
 @pytest.mark.parametrize("symbols", [1, 3, 500])
 def test_streams(symbols):
-    """Shares of all sizes; streams of images with different numbers of bytes; every damage."""
+    """Shares of all sizes, streams of different lengths, and damaged streams."""
     rng = np.random.default_rng(symbols)
     shares = np.minimum(2 ** rng.uniform(0, 24, (7, symbols)), TOTAL).astype("int64")
     shares[0], shares[1, ::2], shares[2] = TOTAL, 1, 1
@@ -41,7 +41,7 @@ def test_streams(symbols):
 
 
 def shares_of(head, parameters, earlier):
-    """The shares `(N, num_levels)` of the next sub-pixel."""
+    """Returns the shares of the next sub-pixel, `(N, num_levels)`."""
     tables = [ops.convert_to_numpy(table) for table in head.weights]
     cumulative = counts_of(head, tables).sub_pixel(np.int64(parameters * UNIT), list(earlier.T))
     levels = np.arange(head.num_levels + 1)
@@ -53,7 +53,7 @@ def shares_of(head, parameters, earlier):
 @pytest.mark.parametrize("num_levels", [2, 17, 256])
 @pytest.mark.parametrize("scale", [0.3, 3.0, 1000.0])
 def test_shares(kind, num_levels, scale):
-    """They add up, none is 0, and they are the head's probabilities."""
+    """Shares have a fixed sum, are positive, and are close to the probabilities of the head."""
     rng = np.random.default_rng(num_levels)
     head = kind(3, num_levels, 4)
     for table in head.weights:

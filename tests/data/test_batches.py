@@ -4,7 +4,7 @@ import pytest
 from keras_pixelcnnpp.data.batches import ImageBatches
 
 COUNT, CLASSES = 50, 5
-# The image's first pixel tells which one it is, and whether it was mirrored.
+# The first pixel of an image shows which one it is and whether it was flipped.
 IMAGES = np.zeros((COUNT, 2, 3, 1), "uint8")
 IMAGES[:, 0, 0, 0] = np.arange(COUNT) + 1
 LABELS = np.arange(COUNT) % CLASSES
@@ -16,7 +16,7 @@ def sequence(**changes):
 
 
 def collect(batches):
-    """All batches of one epoch as one: images, labels and perhaps weights."""
+    """Concatenates all batches of an epoch: images, labels and, if present, weights."""
     parts = zip(*(batches[index] for index in range(len(batches))), strict=True)
     return tuple(map(np.concatenate, parts))
 
@@ -54,7 +54,7 @@ def test_order_depends_on_seed_and_epoch_only():
     resumed.set_epoch(0)
     assert order(resumed) == first
     assert order(sequence(seed=4)) != first
-    # More random numbers of another kind change nothing.
+    # Additional random numbers of another kind change nothing.
     assert order(sequence(seed=3, horizontal_flip=True)) == first
 
 
@@ -68,7 +68,7 @@ def test_half_of_the_images_are_mirrored():
         np.testing.assert_array_equal(images[mirrored], original[mirrored, :, ::-1])
         np.testing.assert_array_equal(images[~mirrored], original[~mirrored])
         flipped.append(mirrored)
-    # 2000 fair coins: five standard deviations are 0.056.
+    # Five standard deviations of 2000 coin flips are 0.056.
     assert np.mean(flipped) == pytest.approx(0.5, abs=0.056)
 
 
@@ -88,10 +88,10 @@ def test_half_of_the_images_are_crops_of_the_larger_ones(rng):
                 ]
                 assert len(matches) == 1
                 places[matches[0]] += 1
-    # 2000 fair coins, 1000 fair dice: five standard deviations.
+    # Five standard deviations of 2000 coin flips and of 1000 dice.
     assert np.mean(cropped) == pytest.approx(0.5, abs=0.056)
     np.testing.assert_allclose(places / places.sum(), 1 / 6, atol=0.06)
-    # Another stream than the order's.
+    # The random numbers are independent of the order.
     shuffled = collect(sequence(larger_images=larger, seed=3))
     np.testing.assert_array_equal(shuffled[1], collect(sequence(seed=3))[1])
 

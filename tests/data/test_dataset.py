@@ -1,4 +1,4 @@
-"""Labeled images in splits."""
+"""Tests of labeled images and their splits."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_some_images_are_chosen_at_random_in_their_order():
     assert split.some(None) is split.some(3) is split
     many = LabeledImages(np.zeros((90, 1, 1, 1), "uint8"), SORTED, tuple(map(str, range(90))))
     part = many.some(30)
-    assert np.bincount(part.labels, minlength=3).min() >= 5  # not the first ones, all of a class
+    assert np.bincount(part.labels, minlength=3).min() >= 5  # the first ones are all of one class
     assert len(part) == 30
     assert list(part.paths) == sorted(part.paths, key=int)
     assert part.paths == many.some(30).paths

@@ -1,4 +1,4 @@
-"""Folders of image files: the course's, with CSV files, and class folders."""
+"""Folders of image files, with CSV files or class folders."""
 
 import os
 
@@ -22,7 +22,7 @@ def append(folder, row, split="train"):
 
 
 def test_csv_files_as_spreadsheets_write_them(folder):
-    """With a byte order mark, spaces and blank lines; and with an image without a label."""
+    """CSV files may have a byte order mark, spaces, blank lines and missing labels."""
     path = folder / "validation.csv"
     text = path.read_text().replace(",", " , ").replace("\n", "\r\n\r\n")
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
@@ -67,7 +67,7 @@ def test_bad_row_is_named(folder, row, message):
         load_dataset(folder, image_size=4)
     line = str(caught.value)
     assert "\n" not in line
-    # A null byte ends the reading of the file, a duplicate may be met in the later file.
+    # Reading stops at a null byte, and a duplicate may be found in the later file.
     assert "row 21" in line or "validation.csv row 1" in line or "NUL" in line
 
 
@@ -91,7 +91,7 @@ def test_a_pipe_is_not_waited_for(folder):
 
 @pytest.fixture
 def corrupted(folder):
-    """The course's folder: images 2 to 14 are damaged, and validation's first is missing."""
+    """A folder with CSV files; images 2 to 14 are damaged, one of validation is missing."""
     for index in range(2, 15):
         (folder / f"train/{index:03d}.png").write_bytes(b"no image")
     (folder / "validation/000.png").unlink()
@@ -177,7 +177,7 @@ def test_other_files_are_skipped_and_counted(tmp_path):
     skipped = "Files were skipped: 1 .txt, 2 next to the class folders."
     assert skipped in dataset.notes
     assert dataset.class_names == CLASSES
-    # Images beside no folders of classes have no labels.
+    # Images without class folders have no labels.
     assert dataset.counts() == {"train": [9, 9, 0], "validation": [1, 1, 0], "test": [0, 0, 1]}
 
 
@@ -250,7 +250,7 @@ def test_folders_without_an_image_are_left_out(tmp_path):
 
 
 def test_only_images_to_be_measured(tmp_path):
-    """Their classes are those of the only split."""
+    """The classes are those of the only split."""
     write_classes(tmp_path / "test")
     dataset = load_dataset(tmp_path, image_size=4, make_splits=False)
     assert dataset.counts() == {"test": [10, 10, 0]}
@@ -259,7 +259,7 @@ def test_only_images_to_be_measured(tmp_path):
 
 
 def write_listed(folder, name, rows, count=20, place="img"):
-    """Images in a folder below, and a CSV file of the `rows` that list them."""
+    """Writes images in a subfolder, and a CSV file with the `rows` that list them."""
     for index in range(count):
         write_image(folder / place / f"{index}.png", color=(index, 9, 9))
     (folder / name).write_text("\n".join(rows) + "\n")
@@ -278,7 +278,7 @@ ODD = ["cat" if index % 2 else "an apple" for index in range(20)]
     ],
 )
 def test_a_csv_file_of_any_name_with_names_of_classes(tmp_path, rows):
-    """Never one class, named as the folder that holds the images."""
+    """The folder of the images is not taken for a class."""
     write_listed(tmp_path, "labels.csv", rows)
     dataset = load_dataset(tmp_path, image_size=4, make_splits=False)
     assert dataset.class_names == ("an apple", "cat")
@@ -341,7 +341,7 @@ def test_duplicates_are_counted(tmp_path):
             for index in range(count):
                 path = tmp_path / split / name / f"{index}.png"
                 write_image(path, color=(100 * label, 9 * index, 0), size=(8, 8))
-    # Decoded, a BMP file is the same.
+    # A BMP file has the same pixels.
     write_image(tmp_path / "train/burger/copy.bmp", color=(100, 81, 0), size=(8, 8))
     notes = load_dataset(tmp_path, image_size=8).notes
     assert notes == (
@@ -350,7 +350,7 @@ def test_duplicates_are_counted(tmp_path):
 
 
 def test_twelve_bits_in_sixteen(tmp_path):
-    """They are not nearly black without a word, and need not be."""
+    """12-bit data in 16-bit files gives a note, and `white_level` corrects the brightness."""
     for index in range(20):
         values = np.full((4, 4), 200 * index + 295, dtype="uint16")
         path = tmp_path / "a" / f"{index}.png"
@@ -362,12 +362,12 @@ def test_twelve_bits_in_sixteen(tmp_path):
     assert any("nearly black: the largest value is 16" in note for note in dark.notes)
     bright = load_dataset(tmp_path, **how, white_level=4095)
     assert bright.split("all").images.max() == 255
-    assert bright.split("all").images.min() == 18  # of the TIFF file: 295 / 4095 · 255
+    assert bright.split("all").images.min() == 18  # the TIFF file: 295 / 4095 · 255
     assert not any("black" in note for note in bright.notes)
 
 
 def test_links_are_followed(tmp_path):
-    """Data sets of a cluster are folders of links into a store."""
+    """Clusters often store data sets as folders of links."""
     store = write_classes(tmp_path / "store")
     folder = tmp_path / "data"
     for name in CLASSES:
@@ -390,7 +390,7 @@ def test_links_in_a_circle_end(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "data" / "train" / "koala" / name).symlink_to(tmp_path / "data")
     dataset = load_dataset(tmp_path / "data", image_size=4)
-    # The class koala has its own ten images, and below `a` those of the class burger.
+    # The class koala has ten images of its own, and the folder `a` has those of the class burger.
     assert dataset.counts()["train"] == [9, 18, 0]
 
 

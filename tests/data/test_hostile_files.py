@@ -1,4 +1,4 @@
-"""Whatever a file holds, reading it gives data or one line, in bounded time and memory."""
+"""Reading any file gives data or a one-line error, in bounded time and memory."""
 
 import io
 import zipfile
@@ -22,7 +22,7 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), d
 
 
 def png_with_comment(comment):
-    """A small PNG with a compressed comment."""
+    """Returns a small PNG file with a compressed comment."""
     comment = hostile.chunk(b"zTXt", b"Comment\0\0" + zlib.compress(comment, 9))
     return hostile.png(1, 1, comment, data=b"\0\0")
 
@@ -103,7 +103,7 @@ ARRAYS = {
 
 
 def npz(**entries):
-    """An archive of arrays, or of bytes as they are."""
+    """Returns an .npz archive of arrays or raw bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in {**ARRAYS, **entries}.items():
@@ -118,7 +118,7 @@ def npy(array):
 
 
 def npy_of_shape(shape):
-    """An array whose header promises more than there is."""
+    """Returns an .npy file whose header declares more data than the file has."""
     buffer = io.BytesIO()
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(buffer, header)

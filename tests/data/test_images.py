@@ -17,7 +17,7 @@ GRAY = [0.299 * 200 + 0.587 * 100 + 0.114 * 50]
     [
         ("RGB", (200, 100, 50), 0),
         ("RGBA", (200, 100, 50), 0),
-        # JPEG and Pillow's palette lose a little; an inversion or a swap of channels would be far.
+        # JPEG and Pillow's palette lose a little; inverted or swapped channels would differ a lot.
         ("P", (200, 100, 50), 4),
         ("CMYK", (200, 100, 50), 12),
         ("L", 3 * GRAY, 1),
@@ -58,7 +58,7 @@ def test_exif_orientation_is_applied():
     image = Image.new("RGB", (2, 1), "white")
     image.putpixel((0, 0), (0, 0, 0))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise: the left end comes to the top
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise: the left side becomes the top
     pixels = read_image(encoded(image, exif=exif), (2, 1, 1))
     assert pixels.ravel().tolist() == [0, 255]
 
@@ -67,7 +67,7 @@ def test_shrinking_averages_instead_of_picking():
     stripes = np.zeros((64, 64, 3), dtype="uint8")
     stripes[:, ::2] = 255
     small = read_image(encoded(Image.fromarray(stripes)), (8, 8, 3))
-    # Picking single pixels would give 0 or 255.
+    # Nearest-neighbor resampling would give 0 or 255.
     np.testing.assert_allclose(small, 127.5, atol=12)
 
 

@@ -24,10 +24,10 @@ def test_digits_are_images_and_can_be_resized():
     original = load_dataset("digits")
     total = np.sum(list(original.counts().values()), axis=0)
     np.testing.assert_array_equal(total, [*np.bincount(load_digits().target), 0])
-    # The mean brightness stays.
+    # The mean brightness is unchanged.
     original = original.split("test").images
     assert np.mean(images) == pytest.approx(np.mean(original), abs=2)
-    # A model of 17 levels gets those of scikit-learn back.
+    # Quantized to 17 levels, the images equal those of scikit-learn.
     levels = Counter(map(bytes, to_levels(original, 17)))
     assert levels <= Counter(map(bytes, load_digits().images.astype("uint8")))
 
@@ -63,7 +63,7 @@ def test_missing_source(tmp_path, monkeypatch, name):
 
 @st.composite
 def data_sets(draw):
-    """A form of `--data` and what to write in it: by split, images and labels."""
+    """Generates a form of `--data`, and images and labels for each split."""
     forms = ["npz", "npz as Keras has it", "CSV files", "split folders", "class folders"]
     form = draw(st.sampled_from(forms))
     num_classes = draw(st.integers(1, 3))
@@ -72,7 +72,7 @@ def data_sets(draw):
     splits = draw(st.sampled_from([("train", "validation", "test"), ("train", "validation")]))
     if form == "class folders" or draw(st.booleans()):
         splits = ("train",)
-    count = 10 * num_classes + draw(st.integers(0, 3))  # enough for every split that is made
+    count = 10 * num_classes + draw(st.integers(0, 3))  # enough images for all splits
     made = {}
     for split in splits:
         labels = rng.permutation(np.arange(count) % num_classes)
@@ -81,7 +81,7 @@ def data_sets(draw):
 
 
 def write(folder, form, made):
-    """Writes a data set and returns what to give as `--data`."""
+    """Writes a data set; returns the value of `--data`."""
     if form in ("npz", "npz as Keras has it"):
         arrays = {}
         for split, (images, labels) in made.items():
@@ -110,7 +110,7 @@ def write(folder, form, made):
 
 
 def content(images, labels):
-    """Images with their labels, in any order."""
+    """Returns images with their labels, independent of their order."""
     return Counter(
         (image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)
     )
@@ -124,7 +124,7 @@ def test_every_form_comes_back(tmp_path_factory, written):
     source = write(tmp_path_factory.mktemp("data"), form, made)
     dataset = load_dataset(source, image_size=(height, width), channels=channels)
     received = {name: content(s.images, s.labels) for name, s in dataset.splits.items()}
-    if len(made) == 1:  # splits were made
+    if len(made) == 1:  # the data was split
         assert len(received) == (3 if form == "class folders" else 2)
         assert sum(received.values(), Counter()) == content(*made["train"])
     else:
@@ -133,7 +133,7 @@ def test_every_form_comes_back(tmp_path_factory, written):
 
 
 def published(name):
-    """Arrays as `keras.datasets` gives them."""
+    """Returns arrays in the form of `keras.datasets`."""
     shape = (32, 32, 3) if name == "cifar10" else (28, 28)
     parts = []
     for count in (600, 20):
@@ -238,7 +238,7 @@ def test_arrays_without_labels(tmp_path, name, counts):
 
 
 def test_arrays_to_be_measured_only(tmp_path):
-    """Some of the classes may have no image there."""
+    """Some classes may have no images."""
     labels = np.array([0, 2, 2])
     split = tiny.tiny_split(3)
     np.savez(tmp_path / "a.npz", x_test=split.images, y_test=labels)

@@ -1,4 +1,4 @@
-"""The tfp `Distribution`, and what happens where tfp doesn't exist."""
+"""The tfp `Distribution`, and the error if tfp is not installed."""
 
 import importlib
 import warnings
@@ -15,13 +15,13 @@ from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.distributions import logistic_mixture
 
 needs_tfp = pytest.mark.usefixtures("tfp")
-# tfp's own sampling calls jax.numpy.shape(None).
+# Sampling in tfp calls jax.numpy.shape(None).
 tfp_samples = pytest.mark.filterwarnings("ignore:shape requires ndarray:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
 def tfp():
-    """tensorflow_probability for the backend that runs, with its import warnings silenced."""
+    """Imports tensorflow_probability for the current backend without warnings."""
     if keras.backend.backend() == "torch":
         pytest.skip("tensorflow_probability has no torch backend")
     with warnings.catch_warnings():

@@ -16,7 +16,7 @@ from keras_pixelcnnpp.distributions.heads import (
 
 
 class Single(LogisticMixtureHead):
-    """A user's own: one logistic, whatever `num_mixtures` says."""
+    """A user-defined head with one logistic, which ignores `num_mixtures`."""
 
     def __init__(self, channels, num_levels, num_mixtures, tables):
         super().__init__(channels, num_levels, 1)
@@ -32,7 +32,7 @@ def test_a_head_of_the_users_own(monkeypatch):
 
 
 def test_inversion_takes_no_impossible_level():
-    """Float32 probabilities may add up to less than the largest noise, 1 - 2**-24."""
+    """The sum of float32 probabilities may be less than the largest noise, 1 - 2**-24."""
     rng = np.random.default_rng(0)
     logits = np.full((4000, 300), -np.inf, "float32")
     logits[:, :256] = rng.normal(size=(4000, 256))
@@ -70,7 +70,7 @@ def test_earlier_channels_add_rows_of_tables():
 
 @pytest.mark.parametrize(("num_mixtures", "dtype"), [(1, "float32"), (4, "float64")])
 def test_level_log_probs_of_a_mixture_are_ratios_of_log_probs(num_mixtures, dtype):
-    """p(blue | red, green) over the levels, against the joint probabilities of whole pixels."""
+    """Compares p(blue | red, green) with the joint probabilities of whole pixels."""
     head = LogisticMixtureHead(3, 6, num_mixtures)
     rng = np.random.default_rng(0)
     parameters = rng.normal(size=(1, head.num_parameters)).astype(dtype)

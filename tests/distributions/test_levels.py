@@ -11,7 +11,7 @@ def test_levels_are_rounded_as_by_numpy_and_come_back_exactly():
     for num_levels in range(2, 257):
         steps = num_levels - 1
         levels, every = to_levels(IMAGES, num_levels), np.arange(num_levels)
-        # No ties: 2 x (L - 1) is even and 255 odd.
+        # There are no ties, since 2 x (L - 1) is even and 255 is odd.
         np.testing.assert_array_equal(levels, np.rint(np.arange(256) * steps / 255))
         images = to_images(every, num_levels)
         assert levels.dtype == images.dtype == np.uint8
@@ -30,6 +30,6 @@ def test_tensors_become_what_arrays_become(num_levels):
     levels = to_levels(images, num_levels)
     assert ops.is_tensor(levels)
     np.testing.assert_array_equal(ops.convert_to_numpy(levels), to_levels(IMAGES, num_levels))
-    # As a sampler has them: whole floats.
+    # Samplers have levels as floats.
     kept = to_images(ops.cast(levels, "float32"), num_levels)
     np.testing.assert_array_equal(ops.convert_to_numpy(kept), quantize(IMAGES, num_levels))

@@ -1,4 +1,4 @@
-"""The mathematics of the mixture against float64 NumPy."""
+"""Compares the logistic mixture with a float64 NumPy implementation."""
 
 import functools
 
@@ -12,7 +12,7 @@ from keras_pixelcnnpp.distributions import logistic_mixture
 
 
 def wide_parameters(rng, count, channels, num_mixtures=3):
-    """Pixels with logits and means to ±3, log-scales from −7 to 3, coefficients to ±2."""
+    """Returns parameters with logits and means in ±3, log-scales in [−7, 3], coefficients in ±2."""
     pairs = channels * (channels - 1) // 2
     return np.concatenate(
         [
@@ -40,14 +40,14 @@ def test_log_prob_agrees_with_float64(rng, channels, num_levels):
         ReferencePixel(parameters[index], channels, num_levels).log_prefix(levels[index])
         for index in range(100)
     ]
-    # What float32 must lose: the last bit of `x - mean`, up to 9 here, times the largest 1 / s.
+    # The rounding error of float32 in `x - mean`, which is at most 9, times the largest 1 / s.
     unavoidable = channels * 9 * 2.0**-24 * np.exp(7)
     assert received == pytest.approx(np.array(expected), rel=1e-5, abs=unavoidable)
 
 
 @pytest.mark.parametrize("num_levels", [2, 17, 256])
 def test_gradients_are_finite_at_every_edge(num_levels):
-    """Lowest and highest levels and their neighbors, means far outside, extreme scales."""
+    """Tests the outermost levels and their neighbors, distant means, and extreme scales."""
     levels = sorted({0, 1, num_levels // 2, num_levels - 2, num_levels - 1})
     cases = [
         (logit, mean, log_scale, level)
@@ -58,7 +58,8 @@ def test_gradients_are_finite_at_every_edge(num_levels):
     ]
     cases = np.array(cases, "float32")
     other = np.tile(np.float32([0.0, 0.5, -2.0]), (len(cases), 1))
-    both = np.stack([cases[:, :3], other], axis=-1)  # two components: all parts interleave
+    # Two components, so that all parameters interleave.
+    both = np.stack([cases[:, :3], other], axis=-1)
     parameters = both.reshape(len(cases), -1)
     levels = ops.convert_to_tensor(cases[:, 3:])
 

@@ -35,7 +35,7 @@ class TestNumbers:
         assert report["models"]["baseline"]["bits_per_dim"] is None
         assert report["mcnemar_p"] == pytest.approx(0.5)
         assert report["accuracy_difference"]["value"] == pytest.approx(2 / 3)
-        # Of three images, one or none of the two that tell them apart may be resampled.
+        # The two images on which the models differ may both be missing from a resample of three.
         assert report["accuracy_difference"]["ci95"] == [0, 1]
 
     def test_density_is_the_mean_over_classes(self):
@@ -58,7 +58,7 @@ class TestNumbers:
         assert by_class["b"]["precision"] == pytest.approx(2 / 3)
         assert by_class["c"]["support"] == 0
         assert details["roc_auc"] == {"macro": 1, "classes": {"a": 1, "b": 1, "c": None}}
-        # By confidence: 0.9 and 0.8 and 0.6 are right, 0.5 is wrong.
+        # In order of confidence, 0.9, 0.8 and 0.6 are right, and 0.5 is wrong.
         assert details["selective_accuracy"]["area"] == pytest.approx((1 + 1 + 1 + 3 / 4) / 4)
         at_coverage = {"0.5": 1, "0.8": 0.75, "0.9": 0.75, "0.95": 0.75}
         assert details["selective_accuracy"]["at_coverage"] == at_coverage
@@ -91,7 +91,7 @@ class TestCommand:
         status, out, err = pixelcnnpp("evaluate", "classification", "--run", run.path)
         assert status == 0
         assert "paired bootstrap" in out
-        assert "━━━━━━━ 0s" not in out + err  # Keras's bar
+        assert "━━━━━━━ 0s" not in out + err  # Keras's progress bar
         report = report_of(run)
         assert (report["split"], report["count"]) == ("validation", 9)
         assert report["options"] == {"batch_size": 32}
@@ -144,7 +144,7 @@ class TestCommand:
         page = (run.reports / "index.html").read_text(encoding="utf-8")
         text = re.sub("<[^>]*>", "", page)
         assert "Part of an image" in text
-        assert "classification --partial --batch-size 32" in text
+        assert "classification --batch-size 32 --partial" in text
 
     def test_without_a_baseline(self, pixelcnnpp, run_without_baseline):
         run = run_without_baseline
@@ -155,7 +155,7 @@ class TestCommand:
         out = done(pixelcnnpp(*command))
         # On the same images.
         words = f"--data {config['data']['source']} --image-size 4 --max-examples 12"
-        assert f"Train it: pixelcnnpp train-baseline {words} --run {run.path}\n" in out
+        assert f"To train it: pixelcnnpp train-baseline {words} --run {run.path}\n" in out
         report = report_of(run)
         assert report["accuracy_difference"] is None
         assert list(report_of(run, "partial")["models"]) == ["pixelcnnpp"]
@@ -165,7 +165,7 @@ class TestCommand:
         assert report["models"]["pixelcnnpp"]["accuracy"] == pytest.approx(correct.mean())
 
     def test_labels_and_a_class_are_missing(self, pixelcnnpp, run_without_baseline, tmp_path):
-        """Images without label are predicted and not counted."""
+        """Unlabeled images are predicted but not counted."""
         run = run_without_baseline
         arrays = dict(np.load(run.read_config()["data"]["source"]))
         labels = arrays["y_validation"]
@@ -181,7 +181,7 @@ class TestCommand:
         assert [int(row["label"]) for row in rows] == list(labels)
         right = [row["predicted"] == row["label"] for row in rows if row["label"] != "-1"]
         assert report["models"]["pixelcnnpp"]["accuracy"] == np.mean(right)
-        # The histogram too: fitted to the training images, measured on the others.
+        # The histogram is also fitted to the training images and evaluated on the others.
         dataset = tiny.tiny_dataset()
         known = dataset.split("validation").images[labels >= 0]
         log_prob = pixel_histogram_log_prob(dataset.split("train").images, known, num_levels=5)
@@ -192,17 +192,17 @@ class TestCommand:
         assert classes == {"dark", "gray"}
 
     def test_no_labels(self, pixelcnnpp, run):
-        """Nothing of an earlier evaluation stays beside the predictions."""
+        """Files of an earlier evaluation are removed."""
         command = ("evaluate", "classification", "--run", run.path, "--partial")
         done(pixelcnnpp(*command))
         out = done(pixelcnnpp(*command, "--split", "test"))
-        assert "wrote the predictions only" in out
+        assert "only predictions were written" in out
         files = {path.name for path in run.reports.iterdir()}
         assert files == {"predictions.csv", "predictions_baseline.csv"}
 
 
 def test_other_data_with_classes_of_other_names(pixelcnnpp, run, tmp_path):
-    """They are told by their names: in any order, and some of them."""
+    """Classes are matched by name, in any order, and may be a subset."""
     split, path = tiny.tiny_split(9, 1), tmp_path / "other.npz"
     np.savez(path, x_test=split.images, y_test=2 - split.labels, class_names=tiny.NAMES[::-1])
     np.testing.assert_array_equal(run.load_data(path).split("test").labels, split.labels)
@@ -234,7 +234,7 @@ def test_other_data_are_measured_whole_into_a_folder_of_their_own(pixelcnnpp, ru
         report = read_json(run.reports / name / "classification.json")
         assert (report["split"], report["count"]) == expected
     assert before == {path: path.read_bytes() for path in run.reports.iterdir() if path.is_file()}
-    # Named by its path, the run's own data is split as it was for the training.
+    # The run's own data, given by its path, is split as in the training.
     source = run.read_config()["data"]["source"]
     assert "9 images of the split validation" in done(pixelcnnpp(*command, "--data", source))
     done(pixelcnnpp("evaluate", "report", "--run", run.path))

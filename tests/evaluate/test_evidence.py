@@ -37,7 +37,7 @@ def test_command(pixelcnnpp, run):
         assert row["nats"] == pytest.approx(scores[label] - scores[likeliest], abs=1e-3)
 
 
-# All commands begin alike; those that need labels say so.
+# Commands that need labels give an error.
 @pytest.mark.parametrize("command", ["classification", "evidence", "ood", "generation"])
 def test_bad_input(pixelcnnpp, run, tmp_path, command):
     one_line(pixelcnnpp("evaluate", command, "--run", tmp_path / "none"), "No run in")

@@ -17,7 +17,7 @@ def test_gallery_shows_each_pixel_in_its_place():
     black_rows, black_columns = np.nonzero((shown == 0).all(axis=-1))
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=2)
     assert np.ptp(rows) == 63  # 16 pixels, each four times as wide
-    # It is the last one; words stand left of the images and above them.
+    # It is the last one; labels are on the left of the images and above them.
     assert rows.max() >= black_rows.max() - 1
     assert columns.max() >= black_columns.max() - 1
     assert columns.min() > 2 * np.ptp(columns)

@@ -28,7 +28,7 @@ TRAIN, REFERENCE = tiny.tiny_split(90, 0), tiny.tiny_split(60, 1)
 
 
 class FirstPixels:
-    """A CNN that a test can see through: its features are the first two pixels."""
+    """A simple CNN whose features are the first two pixels."""
 
     image_shape, widths = (4, 4, 1), (2,)
 
@@ -75,7 +75,7 @@ class TestComparison:
             generated = samples.images[(samples.labels == label) | (label < 0)]
             expected = frechet_distance(pixels(real), pixels(generated))
             assert report["metrics"][name]["frechet_distance"] == pytest.approx(expected)
-        # A class that is called "all" does not hide the whole.
+        # A class called "all" does not replace the entry of all classes.
         renamed = sampled(names=("all", "gray", "bright"))
         metrics = compare(renamed).report(renamed)["metrics"]
         assert (list(metrics), metrics["all"]) == (
@@ -188,7 +188,7 @@ def test_images_grids_and_report(pixelcnnpp, run):
     command = ("evaluate", "generation", "--run", run.path, "--reference", "none")
     command += ("--temperatures", "")
     run.reports.mkdir()
-    for name in GALLERIES:  # what isn't made any more does not stay behind
+    for name in GALLERIES:  # files of an earlier evaluation are removed
         (run.reports / f"{name}.png").touch()
     assert pixelcnnpp(*command, "--per-class", 3, "--seed", 5)[0] == 0
     assert {path.name for path in run.samples.iterdir()} == {
@@ -207,14 +207,14 @@ def test_images_grids_and_report(pixelcnnpp, run):
     images = model.sample(labels, seed=5)
     bits = -model.log_prob(images, labels) / (16 * np.log(2))
     assert report["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-4)
-    # A row for each class, to the right of the names.
+    # One row per class, to the right of the names.
     with Image.open(run.reports / "samples.png") as image:
         shown = np.asarray(image.convert("L"))[-266:-10, -271:-15]
     assert (shown == image_grid(images, 3)[..., 0]).all()
     with Image.open(run.samples / "bright_image_02.png") as image:
         assert (np.asarray(image) == images[7, ..., 0]).all()
 
-    # A smaller set leaves nothing of the larger one behind.
+    # A smaller set replaces all files of a larger one.
     assert pixelcnnpp(*command, "--per-class", 1)[0] == 0
     assert len(list(run.samples.iterdir())) == 3
 
@@ -269,7 +269,7 @@ def test_without_a_baseline_or_labels(pixelcnnpp, run_without_baseline):
 
 
 def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_baseline, tmp_path):
-    """And not of the split train of the data that it is held against."""
+    """They are searched in the run's training images, not in the split train of `--data`."""
     run = run_without_baseline
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 2)
     command = (*command, "--temperatures", "", "--completions", 0)
@@ -283,7 +283,7 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
     assert report_of(run)["memorization"]["pixels"] == expected
     on_other = run.measured_on(tmp_path / "other.npz")
     assert report_of(on_other)["memorization"]["pixels"] == expected
-    # A model that was trained on mirrored images may have copied those.
+    # A model that was trained on flipped images may have copied these.
     config = run.read_config()
     config["pixelcnnpp"]["options"]["horizontal_flip"] = True
     config["data"]["source"] = str(tmp_path / "gone.npz")

@@ -18,7 +18,7 @@ IMAGES = tiny.tiny_split(9).images
 
 @pytest.fixture(scope="module")
 def model():
-    # Its weights come from NumPy: the same under every backend.
+    # Its weights come from NumPy, so they are the same under every backend.
     return enumeration.enumerable_model((4, 4, 1), num_classes=3, num_levels=5)
 
 
@@ -59,7 +59,7 @@ class TestSets:
         known = {bytes(digit) for digit in load_dataset("digits").split("train").images}
         assert {bytes(digit) for digit in sets["digits"]} <= known
         assert "digits" not in ood_inputs(gray, ("other.npz", "digits"))
-        # Neighbors in a photograph resemble each other; in shuffled noise they don't.
+        # Neighboring pixels are similar in photographs, but not in shuffled noise.
         wide = np.zeros((20, 32, 32, 3), "uint8")
         photographs = ood_inputs(wide)["photographs"].astype(float)
         step = np.abs(np.diff(photographs, axis=2)).mean()
@@ -89,7 +89,7 @@ class TestScores:
 
     def test_area_is_the_mann_whitney_statistic(self, model, rng):
         class HalfSure:
-            """Probabilities that tell how bright the first pixel is."""
+            """Returns probabilities that depend on the brightness of the first pixel."""
 
             def class_probabilities(self, images):
                 first = 0.5 + images[:, 0, 0] / 640
@@ -129,9 +129,9 @@ class TestCommand:
         command = ("evaluate", "ood", "--run", run.path, *options)
         done(pixelcnnpp(*command))
         report = read_json(run.reports / "ood.json")
-        # Of all 30, resized and made gray: the run takes no others.
+        # All 30 images are resized and converted to gray, as the run requires.
         assert report["inputs"]["photographs (--ood-data)"]["count"] == 7
-        assert report["inputs"]["photographs"]["count"] == 7  # those of scikit-learn
+        assert report["inputs"]["photographs"]["count"] == 7  # the photographs of scikit-learn
         assert list(report["detectors"])[-1] == "baseline_max_softmax"
         with Image.open(run.reports / "ood.png") as image:
             assert min(image.size) > 200

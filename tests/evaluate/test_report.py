@@ -21,7 +21,7 @@ from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder
 
 PREFIX = "data:image/png;base64,"
-# From the place of a file to its content.
+# Contents of files by path.
 FILES = json.loads(Path(__file__).with_name("finished_run.json").read_text(encoding="utf-8"))
 IMAGES = (
     *("samples", "temperatures", "completions", "nearest_neighbors", "evidence", "ood"),
@@ -32,7 +32,7 @@ EMPTY = {"meta", "link", "img", "br", "hr", "input"}
 
 
 class HtmlPage(HTMLParser):
-    """A web page by its parts: `tags` with attributes, `text`, `open_tags` (never closed)."""
+    """A parsed web page: `tags` with attributes, `text`, and `open_tags` without an end."""
 
     def __init__(self, content):
         super().__init__()
@@ -53,12 +53,12 @@ class HtmlPage(HTMLParser):
         self.text += data
 
     def attributes(self, name):
-        """The values of an attribute, whatever tag has it."""
+        """Returns the values of an attribute of all tags."""
         return [attributes[name] for _, attributes in self.tags if name in attributes]
 
 
 def write_finished_run(path, class_names=("cat", "dog")):
-    """A run folder with everything that the commands write, without any of them having run."""
+    """Writes a run folder with the files of all commands, without running them."""
     run = RunFolder(path)
     for name, content in FILES.items():
         text = json.dumps(content)
@@ -79,7 +79,7 @@ def finished(tmp_path):
 
 
 def page_of(pixelcnnpp, run):
-    """The page that the command writes, after a check that it has nothing from elsewhere."""
+    """Returns the page that the command writes, after checking that it is self-contained."""
     out = done(pixelcnnpp("evaluate", "report", "--run", run.path))
     path = run.reports / "index.html"
     assert f"Wrote {path}" in out
@@ -101,7 +101,7 @@ def page_of(pixelcnnpp, run):
 
 
 def changed(run, name, **content):
-    """Replaces some of the content of one of the run's JSON files."""
+    """Replaces part of the content of a JSON file of the run."""
     path = run.path / name
     write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **content})
 
@@ -141,7 +141,7 @@ def test_run_that_was_only_started(pixelcnnpp, finished):
     page = page_of(pixelcnnpp, run)
     assert [f"#{name}" for name in page.attributes("id")] == page.attributes("href")[1:]
     for command in ("classification", "generation", "evidence", "ood"):
-        # One line for each, however many sections it would fill.
+        # One line for each command, for all of its sections.
         assert page.text.count(f"pixelcnnpp evaluate {command} --run {run.path}") == 1
     assert "PixelCNN++, Training, Model: pixelcnnpp train --" in page.text
 
@@ -159,7 +159,7 @@ def test_without_baseline(pixelcnnpp, finished):
     page = page_of(pixelcnnpp, finished)
     assert "McNemar" not in page.text
     (command,) = re.findall("pixelcnnpp train-baseline .*", page.text)
-    # All that chose the images: trained on others, it would be refused.
+    # All options that select images; a model of other images would be rejected.
     options = shlex.join(data_words(config["data"]))
     assert "--data '/data/two words'" in options
     assert f"train-baseline {options} --run" in command
@@ -201,7 +201,7 @@ def test_nothing_is_asked_for_that_a_run_cannot_have(pixelcnnpp, tmp_path):
     named = {"data": {**data, "class_names": ["a", "b"]}, "pixelcnnpp": {"options": {}}}
     write_json(run.config_json, named)
     assert all(command in page_of(pixelcnnpp, run).text for command in commands)
-    # Of one class, and of a model that does not know the classes of its data.
+    # A run with one class, and a model that ignores the classes of its data.
     write_json(run.config_json, {**named, "data": {**data, "class_names": ["a"]}})
     asked = [command in page_of(pixelcnnpp, run).text for command in commands]
     assert asked == [False, True, False]
@@ -243,7 +243,7 @@ VALUES = st.sampled_from([None, True, 3, -1, 1e400, "x", [], [1], ["x"], {}, {"x
 
 
 def places(content, path=()):
-    """The path of every value within JSON."""
+    """Yields the path of every value in JSON data."""
     inner = content.items() if isinstance(content, dict) else ()
     inner = enumerate(content) if isinstance(content, list) else inner
     return [path, *(place for key, value in inner for place in places(value, (*path, key)))]
@@ -262,7 +262,7 @@ def hostile_run(tmp_path_factory):
     return write_finished_run(tmp_path_factory.mktemp("finished") / "run")
 
 
-# Whatever the JSON files of a run hold: a page, or one line.
+# Any content of a run's JSON files gives a page or a one-line error.
 @examples(60)
 @given(data=st.data())
 def test_any_value_in_any_place(hostile_run, data):

@@ -1,4 +1,4 @@
-"""The commands of a report, given to the command line again."""
+"""The commands in a report reproduce the run."""
 
 import keras
 import pytest
@@ -12,13 +12,13 @@ from keras_pixelcnnpp.run import RunFolder
 
 @pytest.fixture
 def recorded(monkeypatch, pixelcnnpp, tmp_path):
-    """Runs a training command that ends before it trains; returns its `config.json`."""
+    """Runs a training command without its training; returns its `config.json`."""
     for command in ("pixelcnnpp", "baseline"):
         monkeypatch.setattr(f"keras_pixelcnnpp.train.{command}.train_into", lambda *_, **__: None)
     monkeypatch.setattr(AutoregressiveModel, "initialize", lambda *_: None)
 
     def run(*words):
-        keras.utils.clear_session(free_memory=False)  # models are numbered by their names
+        keras.utils.clear_session(free_memory=False)  # Keras numbers the names of models
         done(pixelcnnpp(*words, "--run", tmp_path / "run", "--overwrite"))
         return RunFolder(tmp_path / "run").read_config()
 
@@ -56,7 +56,7 @@ def test_pixelcnnpp(recorded, options, tmp_path):
     again = recorded(*training_words(first, "pixelcnnpp"))
     assert again["data"] == first["data"]
     assert again["pixelcnnpp"]["model"] == first["pixelcnnpp"]["model"]
-    # What the first left to the model's own defaults is written out.
+    # Defaults of the model are written out.
     assert first["pixelcnnpp"]["options"].items() <= again["pixelcnnpp"]["options"].items()
 
 

@@ -1,4 +1,4 @@
-"""`evaluate … --preset`, and `evaluate all`."""
+"""Tests of `evaluate … --preset` and `evaluate all`."""
 
 import re
 import shlex
@@ -31,17 +31,17 @@ def test_a_preset_is_measured_as_a_run(pixelcnnpp, preset, trained, tmp_path, mo
     assert report["accuracy"] == right.mean()
     bits = trained.bits_per_dim(images.images).mean()
     assert report["bits_per_dim"] == pytest.approx(bits, abs=1e-5)
-    # Into the same folder; and the run is one for the other commands.
+    # The second command uses the same folder, and other commands accept the run.
     done(pixelcnnpp("evaluate", "evidence", *command[2:]))
     assert (run.reports / "evidence.json").exists()
     assert "index.html" in done(pixelcnnpp("evaluate", "report", "--run", run.path))
     tiny.tiny_model(class_names=tiny.NAMES).save_to_preset(tmp_path / "tiny")
     command = ("evaluate", "ood", "--preset", tmp_path / "tiny", "--data", data)
-    one_line(pixelcnnpp(*command), "runs/tiny holds another run", "--output")
+    one_line(pixelcnnpp(*command), "runs/tiny contains another run", "--output")
 
 
 def test_all(pixelcnnpp, preset, tmp_path):
-    """Every report that applies, and the page."""
+    """The command writes all reports that apply, and the page."""
     data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "run"
     command = ("evaluate", "all", "--preset", preset, "--data", data, "--output", output)
     out = done(pixelcnnpp(*command))
@@ -49,7 +49,7 @@ def test_all(pixelcnnpp, preset, tmp_path):
     for name in ("classification", "generation", "evidence", "ood"):
         assert f"{name}.json" in reports
     assert "index.html" in reports
-    # What the page names for the rest works.
+    # The commands that the page lists for missing results work.
     advice = re.findall(r"Not measured yet: .*?\. pixelcnnpp (.*)", out)
     assert [shlex.split(command)[0] for command in advice] == ["train-baseline", "evaluate"]
     done(pixelcnnpp(*shlex.split(advice[1])))

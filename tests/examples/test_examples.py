@@ -1,4 +1,4 @@
-"""Each example runs with small settings, and shows what it says."""
+"""Runs each example with small settings, and checks its results."""
 
 import compare_conditioning
 import compare_heads
@@ -30,7 +30,7 @@ def test_compare_heads(tmp_path, capsys, monkeypatch):
     assert output.stat().st_size > 1000
     assert "PixelCNN++, softmax" in capsys.readouterr().out
     masked, pixelcnnpp = made[-2:]
-    # Widths go in steps of two, which are large where there are few filters.
+    # The number of filters has steps of two, which matter for narrow networks.
     assert 1 <= masked.count_params() / pixelcnnpp.count_params() < 1.6
 
 
@@ -51,7 +51,7 @@ def test_incremental_sampling(tmp_path):
     module = incremental_sampling
     module.main(["--output", str(tmp_path / "pass.png")])
     assert (tmp_path / "pass.png").stat().st_size > 1000
-    # What is kept is as much as a row and one entry more; nothing is kept of what isn't there.
+    # One row and one more entry are kept; later positions are never kept.
     places = np.ndindex(module.SIZE, module.SIZE)
     kept = [place for place in places if module.new_pixel(*place) == module.KEPT]
     assert len(kept) == module.SIZE + 1

@@ -16,7 +16,7 @@ HEIGHT, WIDTH = 24, 40
 
 
 def images():
-    """Files of every mode that PNG and JPEG have, by name."""
+    """Returns files of all modes of PNG and JPEG by name."""
     rng = np.random.default_rng(0)
 
     def noise(*channels):
@@ -53,7 +53,7 @@ def decoded(content, shape, resize="center_crop"):
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_same_size_is_exact(name):
-    """In gray; of colors see the batches below."""
+    """Gray images of the model's size are decoded exactly. For colors, see the batches below."""
     shape = (HEIGHT, WIDTH, 1)
     expected = read_image(IMAGES[name], shape)
     np.testing.assert_array_equal(decoded(IMAGES[name], shape), expected)
@@ -98,7 +98,7 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def decode():
-    """`decode_images` in a graph, as it is exported."""
+    """Calls `decode_images` in a graph, as in the export."""
     from keras_pixelcnnpp.export.decoding import decode_images
 
     shape = (HEIGHT, WIDTH, 3)

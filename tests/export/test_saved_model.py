@@ -1,4 +1,4 @@
-"""A SavedModel agrees with its model, refuses what it doesn't know, works without the package."""
+"""A SavedModel agrees with its model, rejects invalid input, and works without the package."""
 
 import shutil
 import subprocess
@@ -49,7 +49,7 @@ def test_signatures(exported):
 
 @pytest.fixture(scope="module")
 def in_small_parts(trained, tmp_path_factory):
-    """The same model, whose endpoints work through a batch by four, and sample by three."""
+    """Exports the model with endpoints that score four and sample three images at a time."""
     from keras_pixelcnnpp.export import endpoints
 
     folder = tmp_path_factory.mktemp("small") / "1"
@@ -66,7 +66,7 @@ def test_classifier_agrees_with_the_model(trained, request, fixture):
     images = tiny.tiny_split(10).images
     scores, probabilities = PixelCNNClassifier(trained).class_scores(images)
     result = classifier.classify(images)
-    # Of hundreds of nats, float32 has 3e-5 steps, and sums of another order.
+    # At hundreds of nats, float32 has a resolution of 3e-5, and sums have another order.
     assert result["log_likelihood"] == pytest.approx(scores, rel=1e-6, abs=1e-4)
     assert result["probabilities"] == pytest.approx(probabilities, abs=1e-4)
     assert result["bits_per_dim"] == pytest.approx(trained.bits_per_dim(images), rel=2e-6)
@@ -88,7 +88,7 @@ def test_samples_are_the_same_in_parts_of_any_size(exported, in_small_parts):
         exported.sample([0.9])
     with pytest.raises(ValueError, match="integers from -1 to 2"):
         exported.sample([-2])
-    any_class = exported.sample([-1] * 8, seed=5)  # each is the sample of a class
+    any_class = exported.sample([-1] * 8, seed=5)  # each image is a sample of some class
     each = np.stack([exported.sample([label] * 8, seed=5) for label in range(3)])
     same = np.all(each == any_class, axis=(2, 3, 4))
     assert (same.any(axis=0)).all()
@@ -109,7 +109,7 @@ def test_a_call_that_no_endpoint_takes(exported):
 
 
 def test_reads_other_shapes_as_its_run_did_and_knows_names(pixelcnnpp, savedmodel, tmp_path):
-    """In the place of another SavedModel."""
+    """The second export replaces the first."""
     folder = tmp_path / "savedmodel"
     shutil.copytree(savedmodel, folder)
     data = tiny.tiny_data_config(tiny.tiny_dataset()) | {"resize": "stretch"}
@@ -143,7 +143,7 @@ def test_bad_image_in_a_batch(exported):
 
 
 def test_no_images(exported):
-    with pytest.raises(ValueError, match="0 sample"):  # as scikit-learn's classifiers
+    with pytest.raises(ValueError, match="0 sample"):  # like the classifiers of scikit-learn
         exported.predict_proba(np.zeros((0, 4, 4, 1), "uint8"))
     assert exported.classify_bytes([])["class_id"].shape == (0,)
     assert exported.sample([]).shape == (0, 4, 4, 1)
@@ -247,7 +247,7 @@ def test_version_folder(tmp_path):
         version_folder(folder / "1" / "assets")
 
 
-# Where this package, and scikit-learn, are not.
+# In an environment without this package and scikit-learn.
 ALONE = """
     import sys
 
@@ -285,7 +285,7 @@ ALONE = """
 
 
 def test_works_where_this_package_is_not(tmp_path):
-    """Of images few enough to list them all: scores are the model's, samples follow them."""
+    """For an enumerable model, scores are the model's, and samples follow them."""
     model, images = enumeration.enumerable_model(), enumeration.all_images()
     model.export(tmp_path / "1")
     np.save(tmp_path / "images.npy", images)

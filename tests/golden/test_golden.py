@@ -1,4 +1,4 @@
-"""A small fixed model, held to a float64 NumPy implementation of the whole of PixelCNN++."""
+"""Compares a small fixed model with a float64 NumPy implementation of PixelCNN++."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ IMAGES = to_images(LEVELS, 8)
 
 
 class Golden:
-    """A model with every strategy and fixed weights, and the reference with the same."""
+    """A model with all strategies and fixed weights, and the reference with the same weights."""
 
     def __init__(self):
         conditioning = "+".join(STRATEGIES)
@@ -73,7 +73,7 @@ def test_likelihoods_equal_the_reference(golden):
 
 
 def test_gradients_equal_finite_differences_of_the_reference(golden):
-    """One weight of every variable."""
+    """Checks one weight of every variable."""
     image, label = IMAGES[:1], 1
     inputs = ops.convert_to_tensor(image), ops.convert_to_tensor([[label]])
 
@@ -85,7 +85,7 @@ def test_gradients_equal_finite_differences_of_the_reference(golden):
     rng = np.random.default_rng(2)
     step = 1e-5
     for path, gradient in zip(paths, received, strict=True):
-        # Of a table over labels, an entry of this label.
+        # For a table over labels, choose an entry of this label.
         index = tuple(rng.integers(0, size) for size in gradient.shape)
         if gradient.shape[0] == CONFIG["num_classes"]:
             index = (label, *index[1:])
@@ -101,7 +101,7 @@ def test_gradients_equal_finite_differences_of_the_reference(golden):
 
 ARCHIVE = Path(__file__).parent / "written_under_jax.keras"
 ARCHIVE_IMAGES = 85 * np.array([[0, 1, 2, 3], [3, 1, 0, 2], [2, 2, 3, 0]]).reshape(3, 2, 2, 1)
-# From the reference with the archive's weights, nats, for both classes.
+# Computed by the reference with the archive's weights, in nats, for both classes.
 ARCHIVE_LOG_LIKELIHOODS = [
     [-20.154287103689768, -33.13351295646875],
     [-24.28269027449951, -33.35411520116199],

@@ -1,4 +1,4 @@
-"""Every layer: shape, configuration, mixed precision; and one table of refused arguments."""
+"""Tests shape, configuration and mixed precision of every layer, and invalid arguments."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Each label strategy against its equation in NumPy, and their names."""
+"""Compares each conditioning strategy with its equation in NumPy, and tests their names."""
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ def x(rng):
 
 
 def needs(name):
-    """What the call needs beside features and labels."""
+    """Returns the further arguments of the call."""
     return {"features": ops.convert_to_tensor(FEATURES)} if name == "mixture_head" else {}
 
 

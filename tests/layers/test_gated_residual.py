@@ -33,7 +33,7 @@ def test_stack_equals_numpy(rng, shift, columns, filters, num_blocks):
 
 
 def test_work_before_the_label_is_done_once(rng):
-    """On the way down there is one candidate, though the label has three."""
+    """Down blocks are evaluated for a single candidate, although there are three labels."""
     x, labels = rng.normal(size=(2, 1, 4, 4, 3)).astype("float32"), np.array([[0, 1, 2]] * 2)
     candidates = {}
     for blocks in ("all", "up"):
@@ -56,15 +56,15 @@ def test_candidates_share_the_mask_and_images_do_not():
 
 @pytest.mark.parametrize("rate", [0.25, 0.4, 0.5])
 def test_share_of_zeros_and_expectation(rate):
-    """Of five channels, which is no multiple of the bytes in a word."""
+    """There are five channels, which is not a multiple of the bytes in a word."""
     output = run(SharedDropout(rate, seed=0), ONES, training=True)[:, 0]
     zeros = (output == 0).reshape(-1, 5)
-    # 1,200 independent elements of each channel: 5 standard errors
+    # five standard errors for 1,200 independent elements of each channel
     error = 5 * np.sqrt(rate * (1 - rate) / len(zeros))
     np.testing.assert_allclose(zeros.mean(axis=0), rate, atol=error)
     together = np.corrcoef(zeros.T) - np.eye(5)
     assert np.abs(together).max() < 5 / np.sqrt(len(zeros))
-    kept = 1 - round(256 * rate) / 256  # a random byte decides
+    kept = 1 - round(256 * rate) / 256  # one random byte per element
     np.testing.assert_allclose(output[output != 0], 1 / kept, rtol=1e-6)
 
 

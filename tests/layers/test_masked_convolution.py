@@ -1,4 +1,4 @@
-"""The masked convolution against plain loops in float64, and what each sub-pixel sees of others."""
+"""Compares the masked convolution with plain loops in float64, and tests its mask."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ KERNELS = [(3, 3), (7, 7), (1, 5), (5, 1), (1, 1)]
 
 
 def sees(layer, offset, source, target, channels):
-    """Whether output channel `target` may see input channel `source` at an offset."""
+    """Returns whether output channel `target` may see input channel `source` at an offset."""
     if offset != (0, 0):
         return offset < (0, 0)
     source_group = source * layer.groups // channels
@@ -19,7 +19,7 @@ def sees(layer, offset, source, target, channels):
 
 
 def by_a_loop(layer, image, kernel_size):
-    """The output for one image `(height, width, channels)`, sub-pixel by sub-pixel."""
+    """Computes the output for one image `(height, width, channels)` by loops over sub-pixels."""
     weights = weights_of(layer)
     stored = weights["direction"]
     height, width, channels = image.shape
@@ -51,7 +51,7 @@ def by_a_loop(layer, image, kernel_size):
 )
 def test_equals_a_loop(rng, kernel_size, mask, groups):
     if mask == "A" and kernel_size == (1, 1):
-        return  # refused, see below
+        return  # an error, see below
     layer = MaskedConv2D(6, kernel_size, mask, groups)
     x = rng.normal(size=(2, 4, 5, 3)).astype("float32")
     run(layer, x)

@@ -1,4 +1,4 @@
-"""Shifted convolutions and their transposes against plain loops in float64."""
+"""Compares shifted convolutions and their transposes with plain loops in float64."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from keras_pixelcnnpp.layers.convolutions import (
     DownShiftedConv2DTranspose,
 )
 
-# Class, kernel, strict, and the rows and columns that an output sees relative to its own place.
+# Class, kernel, strict, and the relative rows and columns in the receptive field of an output.
 CONVOLUTIONS = [
     (DownShiftedConv2D, (2, 3), False, (-1, 0), (-1, 0, 1)),
     (DownShiftedConv2D, (2, 3), True, (-2, -1), (-1, 0, 1)),
@@ -30,7 +30,7 @@ TRANSPOSES = [
 
 
 def normalized(layer):
-    """Kernel and bias: directions of length 1 for each output channel, times the gain."""
+    """Returns kernel and bias; kernels are unit directions of each output channel times gains."""
     weights = weights_of(layer)
     direction = weights["direction"]
     lengths = np.sqrt(sum(tap**2 for tap in direction.reshape(-1, direction.shape[-1])))

@@ -24,7 +24,7 @@ LAYERS = [
 
 @pytest.fixture
 def x(rng):
-    """Features whose channels have other means and deviations than 0 and 1."""
+    """Features whose channels do not have mean 0 and standard deviation 1."""
     scaled = rng.normal(size=(8, 1, 6, 6, 3)) * [0.1, 1, 10] + [5, 0, -3]
     return scaled.astype("float32")
 
@@ -65,7 +65,7 @@ def test_a_constant_channel_keeps_a_bounded_gain():
 
 
 def test_gradient_is_orthogonal_to_the_direction(x):
-    """Salimans & Kingma 2016, section 2.1: the gradient moves the direction, not its length."""
+    """The gradient does not change the length of the direction (Salimans & Kingma 2016, 2.1)."""
     layer = WeightNormalizedDense(5)
     run(layer, x)
     (gradient,) = variable_gradients(

@@ -13,7 +13,7 @@ from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
-# Of h5py and Keras, about what a damaged archive holds.
+# Warnings of h5py and Keras about damaged archives.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -78,7 +78,7 @@ def test_another_class_is_refused_before_anything_is_made_of_it(
 
 @pytest.mark.once
 def test_code_in_an_archive_is_not_run(archive, tmp_path):
-    """In an argument of a model of this package, which Keras makes an object of."""
+    """The code is in an argument of a model, which Keras deserializes."""
     layer = keras.saving.serialize_keras_object(keras.layers.Lambda(lambda x: 2 * x))
     path = tmp_path / "model.keras"
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as target:

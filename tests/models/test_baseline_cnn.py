@@ -15,7 +15,7 @@ SMALL = {
 
 
 def data(count=24):
-    """Images of stripes across, stripes down, and squares, of any brightness."""
+    """Images of horizontal stripes, vertical stripes and squares of random brightness."""
     rng = np.random.default_rng(0)
     labels = np.arange(count, dtype="int32") % 3
     across, down = np.meshgrid([0, 1] * 4, [0, 1] * 4, indexing="ij")
@@ -48,7 +48,7 @@ def test_learns_from_arrays_and_batches_and_comes_back(model, tmp_path):
 
 
 def test_compiled_as_any_classifier_of_keras():
-    """Its `evaluate` is then that of Keras's own loss and metric."""
+    """`evaluate` then returns the loss and the metric that were compiled."""
     images, labels = data()
     model = BaselineCNN(**SMALL)
     model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -65,7 +65,7 @@ def test_evaluate_reports_accuracy_and_cross_entropy_of_the_probabilities(model)
     probabilities = model.class_probabilities(images)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(ops.convert_to_numpy(model(images)), probabilities, rtol=1e-5)
-    # Keras's arguments, in its order; 10 images of batches of 5.
+    # Positional arguments of Keras; 10 images in batches of 5.
     np.testing.assert_allclose(model.predict(images, 5, 0, 2), probabilities[:10], rtol=1e-5)
     assert model.class_probabilities(images[:0]).shape == (0, 3)
     weights = np.zeros(24)
@@ -88,7 +88,7 @@ def test_label_smoothing_is_the_textbook_one():
 
 
 def compute_dtypes(model):
-    """Those of the layers below the softmax, which has its own."""
+    """Returns the compute dtypes of all layers except the softmax."""
     layers = model._flatten_layers(include_self=False)
     return {layer.compute_dtype for layer in layers if layer is not model.probabilities}
 
@@ -102,7 +102,7 @@ def test_half_precision_is_that_of_all_layers_but_the_softmax(by_argument, tmp_p
     else:
         keras.config.set_dtype_policy("mixed_bfloat16")
         model = BaselineCNN(**options)
-    # Another policy than that of the model, which must come back with its file.
+    # The global policy differs from that of the model, which its file must restore.
     keras.config.set_dtype_policy("float32" if by_argument else "float16")
     model.save(tmp_path / "baseline.keras")
     loaded = keras.models.load_model(tmp_path / "baseline.keras")
@@ -138,7 +138,7 @@ def test_filters_are_those_of_each_stage_or_of_the_first():
 
 
 def shifted(image, down, right):
-    """Plain NumPy: the border is repeated."""
+    """Shifts an image in NumPy, and repeats its border."""
     height, width, _ = image.shape
     rows = np.clip(np.arange(height) - down, 0, height - 1)
     columns = np.clip(np.arange(width) - right, 0, width - 1)
@@ -158,6 +158,6 @@ def test_each_image_is_shifted_by_whole_pixels(rng):
             if np.array_equal(shifted(image, down, right), result)
         ]
         found.add(shift)
-    # An eighth of 8 and of 16: by 1 and by 2 pixels at most, each way.
+    # Shifts of at most an eighth of 8 and 16 pixels: 1 and 2 in each direction.
     assert found <= {(down, right) for down in range(-1, 2) for right in range(-2, 3)}
     assert len(found) > 8

@@ -1,4 +1,4 @@
-"""The labels that training compares: chosen at random, the loss over them, and the first epochs."""
+"""Candidate labels in training: random choice, loss, and epochs without cross-entropy."""
 
 import keras
 import numpy as np
@@ -45,7 +45,7 @@ def test_as_many_candidates_as_classes_are_all_of_them():
 
 @pytest.fixture(scope="module")
 def model():
-    """Compares two labels, and stays as it is."""
+    """A model that compares two labels and has a learning rate of 0."""
     options = {"initial_logit_scale": 1.0, "num_candidates": 2, "dropout_rate": 0.0}
     model = tiny.tiny_model(label_loss_weight=0.7, **options)
     model.posterior.class_bias.assign([0.1, -0.2, 0.4])
@@ -80,7 +80,7 @@ def fresh():
 
 
 def test_an_interrupted_fit_and_a_file_keep_the_weight(tmp_path):
-    """Of the cross-entropy, during the epochs that leave it out."""
+    """The weight of the cross-entropy is kept during the epochs without it."""
     model = fresh()
 
     class Interrupted(keras.callbacks.Callback):
@@ -102,7 +102,7 @@ def test_likelihood_first_in_one_fit_or_two():
     data = {"x": IMAGES, "y": LABELS, "validation_data": (IMAGES, LABELS)}
     how = {**data, "batch_size": 12, "shuffle": False, "verbose": 0}
     history = one.fit(**how, epochs=4, callbacks=[LikelihoodFirst(2)]).history
-    # The same names in every epoch, and one name for one quantity.
+    # Logs have the same names in every epoch, and one name per quantity.
     assert {len(values) for values in history.values()} == {4}
     assert np.isnan(history["candidate_accuracy"]).tolist() == [True, True, False, False]
     assert np.isfinite(history["val_cross_entropy"]).all()
@@ -110,7 +110,7 @@ def test_likelihood_first_in_one_fit_or_two():
     assert history["loss"][:2] == pytest.approx(history["bits_per_dim"][:2], rel=1e-6)
     assert history["loss"][2] > history["bits_per_dim"][2]
 
-    two.label_loss_weight = 0.0  # without `compile`
+    two.label_loss_weight = 0.0  # takes effect without `compile`
     two.fit(**how, epochs=2)
     two.label_loss_weight = 0.5
     two.fit(**how, initial_epoch=2, epochs=4)

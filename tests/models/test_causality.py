@@ -1,4 +1,4 @@
-"""By gradient: no sub-pixel's parameters depend on a later one, and all on every earlier one."""
+"""Gradients show that sub-pixels depend on all earlier sub-pixels and on no later ones."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from keras_pixelcnnpp.verification import verify
 
 
 def made(cls, image_shape, **arguments):
-    """A model of nine levels, by default of two classes."""
+    """Creates a model with nine levels and, by default, two classes."""
     model = cls(
         image_shape, **{"num_classes": 2, "num_levels": 9, "conditioning": "bias", **arguments}
     )
@@ -24,12 +24,12 @@ def made(cls, image_shape, **arguments):
 
 
 def influences(model, targets):
-    """Gradients, with respect to an image, of a random combination of a sub-pixel's parameters.
+    """Returns image gradients of a random linear combination of a sub-pixel's parameters.
 
     Args:
-        model: A model that knows the label 1 or no classes.
-        targets: List of sub-pixels `(i, j, c)`. Only those of a softmax have parameters each of
-            their own.
+        model: A model with at least two classes or none.
+        targets: List of sub-pixels `(i, j, c)`. With a logistic mixture, the sub-pixels of a
+            pixel share their parameters.
 
     Returns:
         Array `(len(targets), height, width, channels)`.
@@ -49,14 +49,14 @@ def influences(model, targets):
         parameters = model.network(ops.expand_dims(scaled, 1), labels)[:, 0]
         return ops.sum(ops.convert_to_tensor(weights) * parameters)
 
-    # One copy of the image for each target: all gradients in one pass.
+    # One copy of the image per target gives all gradients in one pass.
     return input_gradient(combined, np.repeat(image[None], count, axis=0))
 
 
 EVERY = "+".join(STRATEGIES)
-# So deep that the whole past is within reach.
+# Deep enough to see all earlier pixels.
 DEEP = {"filters": 4, "num_blocks": 2, "num_resolutions": 2}
-# Wide, so that of the rectified features of a pixel some are not 0.
+# Wide, so that some of the rectified features of each pixel are not 0.
 WIDE = {"filters": 48, "num_blocks": 2}
 
 
@@ -85,7 +85,7 @@ ONCE += [{"conditioned_blocks": "up"}, {"conditioned_blocks": "up_horizontal"}]
 def test_a_sub_pixel_sees_all_earlier_ones_and_no_other(cls, image_shape, arguments):
     model = made(cls, image_shape, **arguments)
     order = np.arange(np.prod(image_shape)).reshape(image_shape)
-    # Those of masked networks do not reach into every corner, but do from the middle.
+    # Masked networks see all earlier pixels only from the middle.
     pixels = np.ndindex(image_shape[:2]) if cls is PixelCNNPlusPlus else [(2, 2)]
     channels = image_shape[-1] if model.head == "categorical" else 1
     targets = [(*pixel, channel) for pixel in pixels for channel in range(channels)]
@@ -98,33 +98,33 @@ def test_a_sub_pixel_sees_all_earlier_ones_and_no_other(cls, image_shape, argume
 @pytest.mark.once
 @pytest.mark.parametrize(("cls", "blind"), [(PixelCNN, True), (GatedPixelCNN, False)])
 def test_blind_spot(cls, blind):
-    """Of what lies above to the right, steeper than the diagonal, PixelCNN sees nothing."""
-    # Beyond the first layer's 7×7, which sees everything near.
+    """PixelCNN does not see pixels that are farther to the right than above."""
+    # Look beyond the first layer's 7×7 kernel, which has no blind spot.
     options = {"filters": 12, "num_blocks": 12, "head": "logistic_mixture"}
     model = made(cls, (12, 12, 1), **options)
     influence = influences(model, [(11, 2, 0)])[0, ..., 0]
     assert not np.any(influence[11, 2:])
-    # Of the last rows' right end, only the first layer's reach of three rows and columns is seen.
+    # These columns are at least 8 to the right, and the rows at most 4 above.
     unseen = influence[7:11, 10:] == 0
     assert np.all(unseen) if blind else not np.any(unseen)
 
 
 class Leaking(EmbeddingConditioning):
-    """Adds the mean over the row, which shows a pixel those to its right."""
+    """Adds the mean over the row, which leaks pixels on the right."""
 
     def call(self, x, labels, evaluation):
         return super().call(x, labels) + ops.mean(x, axis=3, keepdims=True)
 
 
 class LeakingChannels(EmbeddingConditioning):
-    """Mirrors the channels, which shows a group the later ones of its own pixel."""
+    """Reverses the channels, which leaks later channels of the same pixel."""
 
     def call(self, x, labels, evaluation):
         return super().call(x, labels) + ops.flip(x, axis=-1)
 
 
 class LeakingLater(FilmConditioning):
-    """Leaks as much as a table says that is 0 at first."""
+    """Leaks by an amount in a table that is initialized with 0."""
 
     def call(self, x, labels, evaluation):
         shown = self.look_up(self.beta, labels, x.dtype) * ops.flip(x, axis=3)
@@ -132,14 +132,14 @@ class LeakingLater(FilmConditioning):
 
 
 class Unnormalized(LogisticMixtureHead):
-    """Forgets that the outer levels reach to infinity."""
+    """Does not extend the outermost levels to infinity."""
 
     def level_log_probs(self, parameters, earlier, temperature=None):
         return super().level_log_probs(parameters, earlier, temperature) - 0.01
 
 
 class WithoutEvaluation(PixelCNNNetwork):
-    """Sees only the pixel itself when it samples."""
+    """Sees only a single pixel in the incremental pass."""
 
     def call_horizontal_stack(self, pixels, vertical, labels, evaluation=None, training=False):
         return super().call_horizontal_stack(pixels, vertical, labels, training=training)
@@ -150,11 +150,11 @@ class SamplesOtherwise(PixelCNN):
 
 
 class Forgetful(EmbeddingConditioning):
-    """Has a random state that is no weight."""
+    """Has a random state that is not a weight."""
 
     def build(self, x_shape, labels_shape=None):
         super().build(x_shape, labels_shape)
-        # Positive: rectified features would not show a negative one.
+        # Positive, because rectified features could hide a negative change.
         self.shift = np.random.default_rng().uniform(1, 2)
 
     def call(self, x, labels, evaluation):

@@ -1,4 +1,4 @@
-"""Every model of the family against the probabilities of all images that there are."""
+"""Compares all models with the probabilities of all images of a tiny image space."""
 
 import functools
 import itertools
@@ -18,7 +18,7 @@ from keras_pixelcnnpp.sampling import guidance
 
 NONE = -1
 LABELS = (0, 1, NONE)
-MANY, SOME = 200_000, 20_000  # samples; the first tells laws apart that differ by half a percent
+MANY, SOME = 200_000, 20_000  # samples; MANY detects differences of half a percent
 MIXTURE, SOFTMAX = "logistic_mixture", "categorical"
 EVERY = "+".join(STRATEGIES)
 CASES = [
@@ -28,7 +28,7 @@ CASES = [
     (kp.PixelCNN, MIXTURE, (2, 2, 1), "film"),
     (kp.GatedPixelCNN, SOFTMAX, (2, 1, 2), "bias"),
 ]
-# Other combinations of what those have.
+# Further combinations.
 ONCE = [
     (kp.PixelCNNPlusPlus, MIXTURE, (4, 1, 1), "one_hot"),
     (kp.PixelCNNPlusPlus, MIXTURE, (1, 1, 4), "none"),
@@ -39,7 +39,7 @@ FIRST, TWO_CHANNELS, *_ = CASES
 
 
 class Case:
-    """A model, and the log-probabilities of the 256 images under each label."""
+    """A model, and the log-probabilities of all 256 images under each label."""
 
     def __init__(self, cls, head, image_shape, conditioning):
         self.model = enumeration.enumerable_model(
@@ -60,7 +60,7 @@ class Case:
         return self.model.complete(images, known, label, **how, **arguments)
 
     def guided(self, label, guidance, logit_scale, digits=1):
-        """The law of sub-pixels p(l | y)^(1 + w) q(l)^-w, which `sample_guided` describes."""
+        """Returns the law of guided samples, p(l | y)^(1 + w) q(l)^-w for each sub-pixel."""
         base = {1: 4, 2: 2}[digits]
         classes = [enumeration.conditionals(law, base) for law in self.laws[:2]]
         before, guided = np.zeros(2), []
@@ -72,7 +72,7 @@ class Case:
         return enumeration.law_from_conditionals(guided)
 
     def at_temperature(self, label, temperature):
-        """The law of a softmax's logits divided by T, or of a mixture's, its scales times T."""
+        """Returns the law at temperature T: logits divided by T, scales of a mixture times T."""
         if self.model.head == SOFTMAX:
             steps = enumeration.conditionals(self.laws[label])
             return enumeration.law_from_conditionals([step / temperature for step in steps])
@@ -112,7 +112,7 @@ def first():
 
 
 def restricted(log_probs, allowed):
-    """A law given that the image is an allowed one."""
+    """Conditions a law on a set of allowed images."""
     log_probs = np.where(allowed, log_probs, -np.inf)
     return log_probs - logsumexp(log_probs)
 
@@ -140,7 +140,7 @@ def test_evidence_is_the_difference_of_conditionals(case):
     for law in case.laws:
         steps = enumeration.conditionals(law)
         each = [step[tuple(values[:, : k + 1].T)] for k, step in enumerate(steps)]
-        # The channels of a pixel belong together.
+        # Particles see whole pixels with all channels.
         conditionals.append(np.stack(each, axis=1).reshape(256, *case.image_shape).sum(axis=-1))
     for label, against in ((0, 1), (NONE, 0), (1, NONE)):
         evidence = case.model.evidence_map(case.images, label, against, batch_size=256)
@@ -157,7 +157,7 @@ def test_loss_without_labels_is_that_of_the_mean_of_the_classes(case):
     law = logsumexp(case.laws[:2], axis=0) - np.log(2)
     np.testing.assert_allclose(case.laws[NONE], law, atol=1e-5)
     assert result["loss"] == pytest.approx(-law.mean() / (4 * np.log(2)), rel=1e-5)
-    assert np.isnan(result["accuracy"])  # there is no label to compare with
+    assert np.isnan(result["accuracy"])  # there are no labels
 
 
 def test_samples_follow_the_law(case):
@@ -178,7 +178,7 @@ def test_temperature(chosen):
 
 
 def test_guided_samples_follow_their_law(case):
-    """With b = 1, q is the marginal p(x), and guidance by its full weight changes most."""
+    """With b = 1, q is the exact marginal p(x), which guidance changes most."""
     images = case.sample(1, seed=5, guidance=2.0, guidance_logit_scale=1.0)
     assert enumeration.chi_square(images, case.guided(1, 2.0, 1.0)) > 1e-3
     assert (enumeration.chi_square(images, case.laws[1]) < 1e-6) == case.sees_labels
@@ -203,7 +203,7 @@ def every_mask(image_shape):
 
 
 def test_likelihood_of_any_part_is_a_sum_over_the_others(case):
-    """Within the error that it says itself, of 8 estimates by 512 particles."""
+    """The estimate agrees within its own error, from 8 estimates with 512 particles."""
     rows = [27, 141]
     for mask in every_mask(case.image_shape):
         same = (case.images[:, None] == case.images[rows]) | ~mask[..., None]
@@ -217,7 +217,7 @@ def test_likelihood_of_any_part_is_a_sum_over_the_others(case):
 
 
 def test_completions_follow_the_law_of_the_unknown_pixels(first):
-    """Also with guidance, whose law is one of images, too."""
+    """Samples with guidance have a law over images as well."""
     given, how = first.images[201], {"num_particles": 512, "batch_size": 200_000}
     mask = np.array([[False, True], [False, True]])
     allowed = np.all((first.images == given)[:, mask], axis=(1, 2))
@@ -249,7 +249,7 @@ def test_unconditional_model():
 
 
 def gradients(model, image, label):
-    """What a step of SGD with rate 1, which the model has, takes from each weight."""
+    """Returns the gradients, as the change of the weights in one step of SGD with rate 1."""
     before = model.get_weights()
     model.fit(image, np.array([label]), verbose=0)
     after = model.get_weights()

@@ -1,4 +1,4 @@
-"""PixelCNN, Gated PixelCNN and PixelCNN++: training, saving, presets, arguments."""
+"""Tests of PixelCNN, Gated PixelCNN and PixelCNN++: training, saving, presets, arguments."""
 
 import enumeration
 import keras
@@ -41,7 +41,7 @@ def test_trains_and_comes_back(cls, head, conditioning, tmp_path):
         assert type(restored) is cls
         assert restored.get_config() == {**model.get_config(), "name": restored.name}
         np.testing.assert_array_equal(restored.class_log_likelihoods(split.images), scores)
-    # The optimizer too: the next step is the same, which TensorFlow traces for longer than it runs.
+    # The optimizer's state is saved, too: the next step is the same. It is slow to trace.
     archived.run_eagerly = keras.backend.backend() == "tensorflow"
     for each in (model, archived):
         each.fit(split.images[:12], split.labels[:12], **how)
@@ -52,7 +52,7 @@ def test_trains_and_comes_back(cls, head, conditioning, tmp_path):
 @pytest.mark.once
 @pytest.mark.parametrize("learn_logit_scale", [False, True])
 def test_saved_after_a_phase_by_likelihood_alone(tmp_path, learn_logit_scale):
-    """The phase with the cross-entropy then learns what it would have learned without a break."""
+    """The phase with the cross-entropy continues as it would without saving."""
     split = tiny.tiny_split(24)
     model = tiny.untrained_pixelcnn(label_loss_weight=0.3, learn_logit_scale=learn_logit_scale)
     model.label_loss_weight = 0.0
@@ -91,7 +91,7 @@ COMMON = {
     ],
 )
 def test_config(cls, arguments):
-    """Of the arguments that all share, too."""
+    """The configuration includes the shared arguments."""
     arguments = {
         "image_shape": (4, 8, 3),
         "num_classes": 3,
@@ -126,7 +126,7 @@ def test_presets_by_class():
 @pytest.mark.parametrize("cls", [*MASKED, kp.PixelCNNPlusPlus])
 @pytest.mark.parametrize("num_classes", [0, 1, 2])
 def test_defaults_suit_the_number_of_classes(cls, num_classes):
-    """A model of fewer than two classes has no use for labels: Bayes' rule and no second loss."""
+    """With fewer than two classes, there is no cross-entropy by default."""
     size = {"filters": 12, "num_blocks": 1}
     size |= {"num_resolutions": 1} if cls is kp.PixelCNNPlusPlus else {}
     model = cls((4, 4, 1), num_classes, 5, **size)
@@ -171,7 +171,7 @@ def test_every_weight_comes_back(cls, head, channels, tmp_path):
     other = cls((2, 2, channels), 2, 3, **size, name="another")
     copy_initial_weights(str(tmp_path / "model.keras"), other)
     preset = kp.AutoregressiveModel.from_preset
-    fewer = preset(tmp_path, num_candidates=2)  # by way of another model
+    fewer = preset(tmp_path, num_candidates=2)  # saved from another model
     for restored in (
         preset(tmp_path),
         fewer,
@@ -184,7 +184,7 @@ def test_every_weight_comes_back(cls, head, channels, tmp_path):
 
 @keras.saving.register_keras_serializable(package="tests")
 class Subclass(kp.PixelCNN):
-    """Takes arguments of its own beside those of its base class."""
+    """Has its own arguments in addition to those of its base class."""
 
     def __init__(self, *args, extra=3, **kwargs):
         super().__init__(*args, **kwargs)
@@ -206,7 +206,7 @@ SHAPES = [((4, 4, 1), 3), ((8, 8, 1), 4), ((1, 32, 1), 1), ((32, 1, 1), 1), ((4,
 @pytest.mark.parametrize("num_classes", [0, 2])
 @pytest.mark.parametrize(("image_shape", "num_resolutions"), SHAPES)
 def test_initialization_where_a_stream_sees_nothing(image_shape, num_resolutions, num_classes):
-    """At a resolution of one row nothing is above a pixel: that stream is constant."""
+    """With a single row, the vertical stack sees nothing and is constant."""
     rng, labels = np.random.default_rng(0), np.arange(256) % 2
     bright = 0.3 + 0.4 * labels[:, None, None, None]
     images = (255 * (rng.random((256, *image_shape)) < bright)).astype("uint8")
@@ -214,7 +214,7 @@ def test_initialization_where_a_stream_sees_nothing(image_shape, num_resolutions
     keras.utils.set_random_seed(0)
     model = kp.PixelCNNPlusPlus(image_shape, num_classes, 2, dropout_rate=0.0, **size)
     model.initialize(images[:128], labels[:128] if num_classes else None)
-    assert model.bits_per_dim(images).mean() < 1.5  # a fair coin has 1
+    assert model.bits_per_dim(images).mean() < 1.5  # a fair coin has 1 bit
     model.compile(keras.optimizers.Adam(4e-3))
     model.fit(images, labels, epochs=3, batch_size=16, verbose=0)
     assert model.bits_per_dim(images).mean() < 0.99

@@ -1,4 +1,4 @@
-"""`fit`, `evaluate`, the loss in float64 NumPy, and the initialization from data."""
+"""Tests of `fit`, `evaluate`, the loss in float64 NumPy, and the initialization from data."""
 
 import keras
 import numpy as np
@@ -26,14 +26,14 @@ def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
     assert history["loss"][-1] < history["loss"][0]
     assert len(calls) == 1
     assert int(model._initialized) == 1
-    # All of them, in another order.
+    # All images in another order.
     assert sorted(map(bytes, calls[0][0])) == sorted(map(bytes, IMAGES))
     model.fit(IMAGES, LABELS, epochs=1, batch_size=12, verbose=0)
     assert len(calls) == 1
 
 
 def test_a_model_with_averaged_weights_is_evaluated_saved_and_trained_further(tmp_path):
-    """JAX deletes the arrays that a step is given, which the averages might share."""
+    """JAX deletes the input arrays of a step, which averages must not share."""
     model = tiny.untrained_pixelcnn()
     model.compile(keras.optimizers.SGD(0.1, use_ema=True))
     for _ in range(2):
@@ -58,7 +58,7 @@ def test_losses_of_regularizers_and_add_loss_count():
 
 
 def test_arguments_in_keras_order():
-    """Of `fit` and `evaluate`, as far as the validation data, and by name."""
+    """`fit` and `evaluate` accept Keras's arguments by position and by name."""
     model = tiny.untrained_pixelcnn()
     model.compile("sgd")
     steps = []
@@ -109,7 +109,7 @@ WEIGHTS = np.arange(12) % 3 + 0.5
 @pytest.mark.parametrize("unlabeled_weight", [0.0, 0.25])
 def test_loss_and_metrics(unlabeled_weight):
     options = {"label_loss_weight": 0.7, "unlabeled_weight": unlabeled_weight}
-    # Where training compares two labels, `evaluate` compares all.
+    # Training compares two labels, but `evaluate` compares all.
     options["num_candidates"] = None if unlabeled_weight else 2
     model = tiny.untrained_pixelcnn(dropout_rate=0.0, initial_logit_scale=0.3, **options)
     model.initialize(IMAGES, LABELS)

@@ -1,4 +1,4 @@
-"""Images go in and come out, whatever the levels of the model between."""
+"""Models take and return uint8 images for any number of levels."""
 
 import keras
 import numpy as np

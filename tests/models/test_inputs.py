@@ -1,4 +1,4 @@
-"""The forms of data that Keras's methods take: all of it is used, and bad values are seen."""
+"""Keras's methods accept all forms of data, use all images, and detect invalid values."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from keras_pixelcnnpp.errors import UserError
 
 
 class Batches(keras.utils.PyDataset):
-    """Two batches of six images."""
+    """A `PyDataset` with two batches of six images."""
 
     def __init__(self, images=IMAGES, labels=LABELS, workers=1):
         super().__init__(workers=workers)
@@ -32,7 +32,7 @@ def tf_data(images=IMAGES, labels=LABELS):
 
 
 def read_once(images=IMAGES, labels=LABELS):
-    """A `tf.data.Dataset` whose source is an iterator."""
+    """Returns a `tf.data.Dataset` that can be read only once."""
     tf = pytest.importorskip("tensorflow")
     shapes = (None, *images.shape[1:]), (None,)
     specs = tuple(map(tf.TensorSpec, shapes, (images.dtype, labels.dtype)))
@@ -65,7 +65,7 @@ def generator(images=IMAGES, labels=LABELS):
 
 @pytest.fixture(scope="module")
 def model():
-    """Compiled, initialized, with a learning rate of 0: what is measured stays the same."""
+    """A compiled, initialized model with a learning rate of 0, so that results do not change."""
     model = tiny.untrained_pixelcnn(dropout_rate=0.0)
     model.compile(keras.optimizers.SGD(0.0))
     model.initialize(IMAGES, LABELS)
@@ -77,7 +77,7 @@ def expected(model):
     return float(np.mean(-model.log_prob(IMAGES, LABELS))) / (16 * np.log(2))
 
 
-# Keras's own words about streams.
+# Keras's warnings about streams.
 runs_out = pytest.mark.filterwarnings(
     "ignore:Your input ran out of data", "ignore:`shuffle=True` was passed"
 )
@@ -97,7 +97,7 @@ def test_batches_of_any_kind(model, expected, make):
 
 
 def test_arrays(model, expected):
-    column = LABELS[:, None]  # as keras.datasets.cifar10 has them
+    column = LABELS[:, None]  # the shape in keras.datasets.cifar10
     names = np.array(model.class_names)[LABELS]
     for labels in (LABELS, column, names):
         result = model.evaluate(IMAGES, labels, batch_size=6, verbose=0, return_dict=True)
@@ -107,7 +107,7 @@ def test_arrays(model, expected):
 
 
 class PlainModel(keras.Model):
-    """What Keras alone makes of a stream."""
+    """A plain Keras model for comparison."""
 
     def __init__(self):
         super().__init__()
@@ -122,7 +122,7 @@ class PlainModel(keras.Model):
 
 
 def steps_of(method, model, batches):
-    """How many steps a method makes."""
+    """Returns the number of steps of a method."""
     steps = []
     event = "on_train_batch_end" if method == "fit" else "on_test_batch_end"
     count = keras.callbacks.LambdaCallback(**{event: lambda step, logs: steps.append(step)})
@@ -138,7 +138,7 @@ def test_as_many_steps_as_keras(make, method):
     model.compile("sgd")
     plain.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     plain.optimizer.build(plain.trainable_variables)
-    plain.evaluate(np.zeros((6, 4, 4, 1), "uint8"), np.zeros(6), verbose=0)  # builds its loss
+    plain.evaluate(np.zeros((6, 4, 4, 1), "uint8"), np.zeros(6), verbose=0)  # builds the loss
     assert steps_of(method, model, make()) == steps_of(method, plain, make()) == 2
 
 
@@ -156,7 +156,7 @@ def test_a_stream_for_the_initialization_is_read_once_for_each_epoch(make):
 @runs_out
 @pytest.mark.torch
 def test_workers_that_are_spawned():
-    """A `DataLoader` is pickled for them."""
+    """Spawned workers get the `DataLoader` by pickling."""
     torch = pytest.importorskip("torch")
     images = torch.utils.data.TensorDataset(torch.tensor(IMAGES), torch.tensor(LABELS))
     how = {"num_workers": 1, "multiprocessing_context": "spawn"}
@@ -217,7 +217,7 @@ def test_a_batch_by_itself(model, expected, method):
 @runs_out
 @pytest.mark.parametrize("make", KINDS)
 def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(model, make):
-    """The loss is NaN, or torch raises; the image gives no gradient."""
+    """The loss is NaN, or torch raises an error, and the image has no gradient."""
     before = model.get_weights()
     images = IMAGES.astype("int32")
     images[8, 1, 2] = 256
@@ -239,7 +239,7 @@ LEVELS = to_levels(IMAGES, 5)
 @runs_out
 @pytest.mark.parametrize("kind", ["model", "CNN"])
 def test_levels_are_no_images(kind):
-    """The same at every entrance, in the second `fit` as in the first."""
+    """All methods reject levels, and the second `fit` does so like the first."""
     model = tiny.untrained_model(num_levels=5)
     if kind == "CNN":
         model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
@@ -266,7 +266,7 @@ def test_levels_are_no_images(kind):
     model.fit(IMAGES, LABELS, verbose=0)
     with pytest.raises(ValueError, match="levels"):
         model.fit(LEVELS, LABELS, verbose=0)
-    model.class_probabilities(np.zeros_like(IMAGES))  # black images are images
+    model.class_probabilities(np.zeros_like(IMAGES))  # black images are valid
 
 
 @pytest.mark.once
@@ -297,7 +297,7 @@ def test_compiled_metrics_compare_probabilities_with_labels(metric):
     expected = np.mean([label in best for label, best in zip(LABELS, ranks, strict=True)])
     name = getattr(metric, "name", metric)
     assert history[f"val_{name}"] == pytest.approx([expected])
-    assert name not in history  # training doesn't know the probabilities of all classes
+    assert name not in history  # training does not compute the probabilities of all classes
     result = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
     assert result[name] == pytest.approx(expected)
 

@@ -1,4 +1,4 @@
-"""The model as Keras users meet it: precision, serialization."""
+"""Tests of `PixelCNNPlusPlus` as a Keras model: precision and serialization."""
 
 import json
 
@@ -55,7 +55,7 @@ def test_float16_trains_with_averages():
 
 @pytest.mark.once
 def test_numpys_numbers_are_numbers():
-    """As from a grid of them, or `labels.max() + 1`; and a file of the configuration holds them."""
+    """NumPy numbers, such as `labels.max() + 1`, are accepted and can be serialized."""
     given = tiny.tiny_model(
         num_classes=np.int64(3), filters=np.array([4]), label_loss_weight=np.float32(0.1)
     ).get_config()

@@ -1,4 +1,4 @@
-"""Invalid arguments of the models and their methods: the error says which it is."""
+"""Errors for invalid arguments of models and their methods name the argument."""
 
 import keras
 import numpy as np
@@ -65,7 +65,7 @@ def test_constructors(cls, arguments, name):
 
 @pytest.fixture(scope="module")
 def models():
-    """Of each kind, compiled so that nothing changes."""
+    """One model of each kind, compiled with a learning rate of 0."""
     cnn = kp.BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
     for model in (made := (tiny.tiny_model(), cnn)):
         model.compile(keras.optimizers.SGD(0.0))
@@ -144,7 +144,7 @@ def test_tensors_and_batches(models):
         for images in (scaled, IMAGES.astype("int32") * 4 - 1, [IMAGES, LABELS]):
             with pytest.raises(ValueError, match=r"Invalid (images|values in|input)"):
                 model(keras.tree.map_structure(keras.ops.convert_to_tensor, images))
-        for images in (scaled, IMAGES[..., 0]):  # a batch has all axes
+        for images in (scaled, IMAGES[..., 0]):  # batches have four axes
             with pytest.raises(ValueError, match="Invalid images"):
                 model.fit((batch for batch in [(images, LABELS)]), verbose=0)
         for labels in (ONE_HOT, LABELS + 0.5, None):

@@ -1,4 +1,4 @@
-"""Likelihoods, and the posterior and bits/dim that follow from them."""
+"""Tests of likelihoods, posteriors and bits/dim."""
 
 import functools
 
@@ -10,7 +10,7 @@ from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp.models import scoring
 
-OFFSETS = [0.1, -0.2, 0.4]  # of `hybrid`
+OFFSETS = [0.1, -0.2, 0.4]  # the class biases of `hybrid`
 
 
 def test_posterior_and_bits_per_dim(hybrid):
@@ -23,7 +23,7 @@ def test_posterior_and_bits_per_dim(hybrid):
 
 @pytest.mark.parametrize("padded", [False, True])
 def test_an_image_has_its_score_in_every_batch(hybrid, padded, monkeypatch):
-    """However many there are, and whatever fills up the last; XLA sees six sizes, not 100."""
+    """Scores do not depend on the number of images or the padding; XLA compiles six sizes."""
     sizes, make = set(), scoring.array_batches
 
     def counted(inputs, batch_size, pad):
@@ -42,7 +42,7 @@ def test_an_image_has_its_score_in_every_batch(hybrid, padded, monkeypatch):
 
 
 def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
-    """Features of two classes at most: in scores of arrays, and wherever the model is called."""
+    """At most two classes are evaluated at once, in scores of arrays and in calls of the model."""
     whole, rows = hybrid.class_log_likelihoods(IMAGES), np.arange(5)
     by_rows = hybrid.class_log_likelihoods(IMAGES, observed=rows)
     probabilities = hybrid.class_probabilities(IMAGES)
@@ -59,8 +59,8 @@ def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
     np.testing.assert_allclose(hybrid.class_log_likelihoods(IMAGES), whole, rtol=3e-6)
     received = hybrid.class_log_likelihoods(IMAGES, observed=rows)
     np.testing.assert_allclose(received, by_rows, rtol=3e-6)
-    # So their differences, which make the posterior, agree to twice that; a posterior may be too
-    # small for float32.
+    # Differences of scores, and thus posteriors, agree to twice this tolerance. A posterior may
+    # underflow in float32.
     error = 2 * 3e-6 * np.abs(whole).max()
     close = functools.partial(
         np.testing.assert_allclose, rtol=error, atol=np.finfo(np.float32).tiny

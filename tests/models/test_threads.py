@@ -1,4 +1,4 @@
-"""One model used by four threads at once, from its first call on."""
+"""Four threads use one model concurrently from its first call on."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Under torch, training and scoring with `jit_compile=True` against the same without."""
+"""Compares training and scoring under torch with and without `jit_compile=True`."""
 
 import shutil
 import threading
@@ -13,14 +13,14 @@ from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN
 
 pytestmark = [
     pytest.mark.torch,
-    # Torch's compiler, as it is imported.
+    # Warnings when torch's compiler is imported.
     pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning"),
 ]
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
 
 def trained(jit_compile):
-    """A model and its history: three batches of 6 images and one of 2, by long steps."""
+    """Trains on three batches of 6 images and one of 2, with long steps; returns the history."""
     keras.utils.set_random_seed(0)
     model = tiny.tiny_model(
         filters=3,  # features are not a multiple of four bytes of dropout
@@ -48,7 +48,8 @@ def assert_trained_alike(model, history):
 @pytest.mark.slow
 def test_compiled_training_is_that_of_keras():
     model, history = trained(jit_compile=True)
-    (compiled,) = model._compiled_functions.network._functions.values()  # not for the last batch
+    # The last, smaller batch is not compiled.
+    (compiled,) = model._compiled_functions.network._functions.values()
     assert compiled[0] is not None
     assert_trained_alike(model, history)
 
@@ -75,7 +76,7 @@ def test_threads_share_what_is_compiled_to_score():
     (compiled,) = model._compiled_functions.network._functions.values()
     assert compiled[0] is not None
     np.testing.assert_allclose(received, [expected, expected], rtol=1e-5)
-    # The weights that it was compiled with are not in it.
+    # The compiled function does not contain the weights.
     model.network.head.bias.assign(2 * model.network.head.bias)
     changed = model.log_prob(split.images, batch_size=5)
     np.testing.assert_allclose(changed, model.log_prob(split.images, batch_size=20), rtol=1e-5)

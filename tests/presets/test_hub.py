@@ -29,7 +29,7 @@ def saved(trained, tmp_path_factory):
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """A Hugging Face Hub of files, which lie where its client asks for them."""
+    """Serves files at the URLs of a Hugging Face Hub."""
 
     def end_headers(self):
         tag = hashlib.sha1(self.path.encode()).hexdigest()
@@ -44,7 +44,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(trained, tmp_path):
-    """A hub of two repositories: `user/mine`, a preset with code beside it, and an empty one."""
+    """A hub with two repositories: `user/mine`, a preset with a code file, and an empty one."""
     content = tmp_path / "user/mine/resolve" / COMMIT
     trained.save_to_preset(content)
     (content / "model.py").write_text("raise SystemExit")
@@ -64,7 +64,7 @@ def server(trained, tmp_path):
 
 @pytest.fixture
 def hub(server, tmp_path, monkeypatch):
-    """`huggingface_hub`, which knows that hub alone and has nothing of it yet."""
+    """`huggingface_hub` with this hub only and an empty cache."""
     hub = pytest.importorskip("huggingface_hub")
     where = {"endpoint": f"http://127.0.0.1:{server.server_port}", "cache_dir": tmp_path / "cache"}
     monkeypatch.setattr(hub, "snapshot_download", partial(hub.snapshot_download, **where))

@@ -38,7 +38,7 @@ def test_every_preset_gives_a_model(name):
 
 
 def test_config_is_a_serialized_keras_object(saved, trained):
-    """Keras itself makes the model of it, but for the weights."""
+    """Keras can create the model, without weights."""
     restored = keras.saving.deserialize_keras_object(
         json.loads((saved / "config.json").read_text())
     )
@@ -71,7 +71,7 @@ def test_preset_of_digits_is_as_accurate_as_its_card_says():
     model = PixelCNNPlusPlus.from_preset("digits")
     predicted = model.class_probabilities(images.images, batch_size=64).argmax(axis=1)
     accuracy = np.mean(predicted == images.labels)
-    # One image may lie so near the border that rounding decides.
+    # Rounding may change the prediction of one image.
     assert accuracy == pytest.approx(metadata["metrics"]["accuracy"], abs=1.5 / len(images))
 
 
@@ -86,7 +86,7 @@ def test_preset_of_digits_draws_what_a_classifier_reads():
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_trained_presets(name):
-    """They load, and agree with their card about what they are."""
+    """Presets with weights can be loaded and agree with their cards."""
     model = PixelCNNPlusPlus.from_preset(name)
     assert int(model._initialized) == 1
     preset = Preset(name)
@@ -96,7 +96,7 @@ def test_trained_presets(name):
     card = (preset.path / "README.md").read_text(encoding="utf-8")
     assert f"{100 * metadata['metrics']['accuracy']:.1f} %" in card
     assert preset.weights_path.stat().st_size < 20e6
-    # Trained: real structure is likelier than noise.
+    # Trained models give real images more probability than noise.
     smooth = np.full((1, *model.image_shape), 128, "uint8")
     noise = np.random.default_rng(0).integers(0, 256, smooth.shape).astype("uint8")
     likelier, less_likely = model.bits_per_dim(np.concatenate([smooth, noise]))
@@ -133,7 +133,7 @@ def test_damaged_weights(saved):
     [
         ({"filters": 6}, "filters=6"),
         ({"num_blocks": 2, "num_mixtures": 2}, "num_blocks=2, num_mixtures=2"),
-        ({"num_levels": 256}, "num_levels=256"),  # of the same shapes
+        ({"num_levels": 256}, "num_levels=256"),  # weights of the same shapes
         ({"head": "categorical"}, "head=categorical"),
         ({"image_shape": (4, 4, 3)}, r"image_shape=\(4, 4, 3\)"),
     ],
@@ -158,7 +158,7 @@ def test_arguments_of_the_training_leave_the_weights(saved, trained):
 
 
 def test_weights_that_lead_to_another_file(saved, tmp_path):
-    """A preset of the Hub comes from anyone, with a checksum that fits."""
+    """A preset of the Hub may be malicious and have a valid checksum."""
     path = saved / "model.weights.h5"
     with h5py.File(tmp_path / "other.h5", "w") as other, h5py.File(path, "r+") as weights:
         names = []
@@ -169,7 +169,7 @@ def test_weights_that_lead_to_another_file(saved, tmp_path):
         weights[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), "secret")
     metadata = {**Preset(saved).metadata, "sha256": sha256(path)}
     write_json(saved / "metadata.json", metadata)
-    with pytest.raises(UserError, match="not the weights"):  # though the linked ones are
+    with pytest.raises(UserError, match="not the weights"):  # although the linked file is
         PixelCNNPlusPlus.from_preset(saved)
 
 
@@ -203,7 +203,7 @@ def test_pixels_channels_of_another_number_of_one_hot_codes(tmp_path):
     )
     differing = [name for name in old if old[name].shape != new[name].shape]
     kernels = [name for name in differing if old[name].ndim == 4]
-    assert len(kernels) == 3  # of the three convolutions that see pixels
+    assert len(kernels) == 3  # the three convolutions that see pixels
     for name in kernels:
         pixels = old[name].shape[2] - 3
         assert new[name].shape[2] == pixels + 5

@@ -1,4 +1,4 @@
-"""What `sample` and `complete` promise beside their law: seeds, known pixels, errors."""
+"""Tests of `sample` and `complete`: seeds, known pixels, errors. For laws, see test_enumeration."""
 
 import enumeration
 import keras
@@ -34,7 +34,7 @@ def test_seed_and_place_determine_a_image_whatever_the_batch_size(model):
 
 @pytest.mark.parametrize("cls", [kp.PixelCNNPlusPlus, kp.GatedPixelCNN, kp.PixelCNN])
 def test_samples_are_as_surprising_as_their_entropy(cls):
-    """-log p of a sample minus the entropies on its way has the mean 0, for images of any size."""
+    """-log p of a sample minus the entropy of each conditional has mean 0."""
     model = enumeration.enumerable_model((8, 4, 1), cls)
     labels = np.arange(1000, dtype="int32") % 2
     images = model.sample(labels, seed=2, batch_size=500, verbose=0)
@@ -42,8 +42,8 @@ def test_samples_are_as_surprising_as_their_entropy(cls):
     log_probs = ops.convert_to_numpy(model.distribution.level_log_probs(parameters, []))
     log_probs = log_probs.astype("float64")
     surprise = -np.take_along_axis(log_probs, to_levels(images, 4).astype(int), axis=-1)[..., 0]
-    excess = surprise + np.sum(np.exp(log_probs) * log_probs, axis=-1)  # (images, 8, 4)
-    for place in ((1, 2), 1, 2):  # in all, by column, by row
+    excess = surprise + np.sum(np.exp(log_probs) * log_probs, axis=-1)  # `(images, 8, 4)`
+    for place in ((1, 2), 1, 2):  # overall, by column, by row
         total = excess.sum(axis=place)
         error = total.std(axis=0) / np.sqrt(len(total))
         assert np.all((error > 0) & (np.abs(total.mean(axis=0)) < 4 * error))
@@ -51,7 +51,7 @@ def test_samples_are_as_surprising_as_their_entropy(cls):
 
 @pytest.mark.once
 def test_labels_by_name():
-    names = ["2", "panda", "pizza"]  # a name that looks like another's label
+    names = ["2", "panda", "pizza"]  # a name that looks like a label
     model = enumeration.enumerable_model(num_classes=3, class_names=names)
     assert model.class_names == tuple(names)
     expected = model.sample([0, 1, 2], seed=0)
@@ -71,7 +71,7 @@ def test_a_mask_for_each_image(model):
     masks = (np.arange(4) < counts[:, None]).reshape(7, 2, 2)
     completed = model.complete(IMAGES, masks, LABELS, seed=0)
     np.testing.assert_array_equal(completed[masks], IMAGES[masks])
-    # Where nothing is known, it is sampling.
+    # If no pixels are known, completing is sampling.
     np.testing.assert_array_equal(completed[0], model.sample(LABELS, seed=0)[0])
     for count, image in zip(counts, range(7), strict=True):
         mask = (np.arange(4) < count).reshape(2, 2)
@@ -80,7 +80,7 @@ def test_a_mask_for_each_image(model):
 
 
 def test_samples_follow_weights_that_change(model):
-    """The compiled sampler mustn't remember the weights of its first call."""
+    """The compiled sampler must not contain the weights of its first call."""
     head = model.network.head.bias
     before = model.sample(LABELS, seed=0, temperature=1e-3)
     old = np.array(head.numpy() if hasattr(head, "numpy") else head)
@@ -105,7 +105,7 @@ def test_without_a_seed_each_call_samples_other_images(model):
 @pytest.mark.tensorflow
 @pytest.mark.jax
 def test_later_calls_do_not_run_the_model_in_python(monkeypatch):
-    """Neither with other labels nor with another number of them."""
+    """Other labels or another number of labels do not trace the sampler again."""
     calls = []
     original = PixelSampler.__call__
 

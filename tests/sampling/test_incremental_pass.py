@@ -1,4 +1,4 @@
-"""The incremental pass gives the parameters of the full pass, at every pixel."""
+"""The incremental pass gives the same parameters as the full pass at every pixel."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 
 def incremental_parameters(model, images, labels):
-    """Parameters `(N, K, height, width, num_parameters)` while `images` are forced."""
+    """Returns parameters with teacher forcing, `(N, K, height, width, num_parameters)`."""
     count, height, width, channels = images.shape
     pixels = images.reshape(count, height * width, channels).transpose(1, 0, 2)
     pixels = ops.convert_to_tensor(pixels.astype("float32"))
@@ -39,9 +39,9 @@ def incremental_parameters(model, images, labels):
 
 
 def check(rng, tolerance=1e-4, labels=((0,), (1,), (2,)), **arguments):
-    """Compares both passes for random images and weights that no initializer gives.
+    """Compares both passes for random images and random weights.
 
-    `labels` are those that each of the three images is evaluated under.
+    Each of the three images is evaluated under all `labels`.
     """
     options = {"num_classes": 3, "filters": 4, "num_mixtures": 2, "conditioning": "bias"}
     options |= {"num_blocks": 1, "conditioned_blocks": "all", **arguments}
@@ -54,7 +54,7 @@ def check(rng, tolerance=1e-4, labels=((0,), (1,), (2,)), **arguments):
     candidates = None if labels is None else ops.convert_to_tensor(labels)
     expected = ops.convert_to_numpy(model.pixel_parameters(images, candidates))
     received = incremental_parameters(model, to_levels(images, model.num_levels), labels)
-    # Relative to the largest parameter of the same pixel: some are 0.
+    # Relative to the largest parameter of the same pixel, since some are 0.
     scale = np.abs(expected).max(axis=-1, keepdims=True)
     assert scale.min() > 0.1
     difference = np.abs(received - expected) / scale
@@ -69,7 +69,7 @@ CASES = [
     *({"image_shape": shape} for shape in [(1, 1, 1), (1, 5, 2), (5, 1, 1)]),
 ]
 ONCE = [
-    # Where the label enters at one place alone, the rest of the network doesn't see it.
+    # If the label is used in one place only, the rest of the network does not depend on it.
     *({"image_shape": (4, 4, 1), "conditioning": name} for name in ALONE),
     {"image_shape": (6, 2, 1), "num_resolutions": 2},
     {"image_shape": (2, 8, 2), "num_resolutions": 2},
@@ -107,5 +107,5 @@ def test_labels_side_by_side_in_masked_networks(rng, cls, head):
 
 
 def test_mixed_precision(rng):
-    """bfloat16 keeps eight bits, and both passes round at other places."""
+    """bfloat16 has eight bits, and the two passes round differently."""
     check(rng, 0.05, image_shape=(4, 4, 3), num_resolutions=2, dtype="mixed_bfloat16")

@@ -1,4 +1,4 @@
-"""Systematic resampling, against its definition."""
+"""Tests of systematic resampling against its definition."""
 
 import numpy as np
 from keras import ops
@@ -18,12 +18,12 @@ def test_counts_are_those_of_the_weights(rng):
     poor = 1 / (weights**2).sum(axis=1) < 8
     assert 0 < poor.sum() < 50
     counts = np.stack([np.bincount(row, minlength=16) for row in chosen])
-    # Each particle appears as often as its share says, rounded down or up.
+    # The count of each particle is its expected count, rounded down or up.
     assert np.all(np.abs(counts - 16 * weights)[poor] < 1 + 1e-4)
     np.testing.assert_array_equal(after[poor], 0)
     expected = logsumexp(log_weights[poor], axis=1) - np.log(16)
     np.testing.assert_allclose(log_mean[poor, 0], expected, rtol=1e-5, atol=1e-5)
-    # The others stay as they are.
+    # The other groups are unchanged.
     np.testing.assert_array_equal(chosen[~poor], np.tile(np.arange(16), (sum(~poor), 1)))
     np.testing.assert_array_equal(after[~poor], log_weights[~poor])
     np.testing.assert_array_equal(log_mean[~poor], 0)

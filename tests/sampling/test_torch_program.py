@@ -1,4 +1,4 @@
-"""What torch does when it draws: the second step of a kind runs as a program, without Keras."""
+"""Sampling under torch: the second step of each kind runs as a traced program without Keras."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_second_call_does_not_run_the_network_in_python(model, monkeypatch):
 
 
 def test_programs_can_be_captured(model, monkeypatch):
-    """They run on tensors without values: on a GPU nothing would wait for one."""
+    """Programs run on fake tensors, so on a GPU nothing waits for values."""
     from torch._subclasses import FakeTensorMode
 
     original, checked = program.Program.prepared, []

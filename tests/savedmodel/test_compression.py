@@ -22,12 +22,12 @@ def run(trained, tmp_path_factory):
 
 @pytest.fixture
 def files(tmp_path):
-    """Gray images of five levels, by the names that they come back with."""
+    """Gray images of five levels, by the names of the decompressed files."""
     names = ("a.png", "sub, more/a.png", "sub, more/b.PNG", "c.jpg", "d.png")
     folder = tmp_path / "images"
     (folder / "sub, more").mkdir(parents=True)
     for name, levels in zip(names, tiny.tiny_split(len(names)).images, strict=True):
-        array = np.full((4, 4), 128, "uint8")  # as JPEG keeps it
+        array = np.full((4, 4), 128, "uint8")  # JPEG is lossless for it
         if name != "c.jpg":
             array = levels[..., 0]
         Image.fromarray(array).save(folder / name)
@@ -42,7 +42,7 @@ def pixels(file):
 
 
 def test_there_and_back(pixelcnnpp, run, files, tmp_path, monkeypatch):
-    """Images of two folders, below one; into a folder that holds files, none is written."""
+    """Images of two subfolders come back, and a folder with files is not overwritten."""
     output, folder = tmp_path / "images.pxc", tmp_path / "back"
     monkeypatch.chdir(files[1].parent)
     given = ("../a.png", ".", "../c.jpg", "../d.png")
@@ -55,7 +55,7 @@ def test_there_and_back(pixelcnnpp, run, files, tmp_path, monkeypatch):
     command = (*command, "--output", folder)
     with monkeypatch.context() as refused_at_once:
         refused_at_once.setattr(TrainedModel, "named", None)
-        one_line(pixelcnnpp(*command), f"{folder} holds files already", "--overwrite")
+        one_line(pixelcnnpp(*command), f"{folder} is not empty", "--overwrite")
     assert [path for path in folder.rglob("*") if path.is_file()] == [mine]
     assert mine.read_text() == "mine"
 
@@ -76,13 +76,13 @@ def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
         Image.new("I;16", (4, 4)),
     ):
         image.save(bad)
-        one_line(pixelcnnpp(*command), f"{bad} would not come back", "4×4 pixels, gray.")
+        one_line(pixelcnnpp(*command), f"{bad} cannot be compressed", "4×4 pixels, gray.")
         assert not (tmp_path / "out.pxc").exists()
     frames = {"save_all": True, "append_images": [Image.new("L", (4, 4), 9)]}
     of_16_bits = hostile.png(4, 4, data=bytes(4 * 25), bits=16, color=2)
     for content in (hostile.encoded(Image.new("L", (4, 4)), "WEBP", **frames), of_16_bits):
         bad.write_bytes(content)
-        one_line(pixelcnnpp(*command), f"{bad} would not come back")
+        one_line(pixelcnnpp(*command), f"{bad} cannot be compressed")
     Image.new("RGB", (9, 7), "red").save(bad)
     assert pixelcnnpp(*command, "--resize", "center_crop")[0] == 0
 
@@ -93,9 +93,9 @@ def test_bad_input(pixelcnnpp, run, files, tmp_path):
     command = ("compress", "--run", run)
     one_line(pixelcnnpp(*command, tmp_path / "no.png", *output), "no.png", "no such file")
     one_line(pixelcnnpp(*command, run / "model.keras", *output), "not an image")
-    one_line(pixelcnnpp(*command, files[0], files[0], *output), "would come back as one file")
+    one_line(pixelcnnpp(*command, files[0], files[0], *output), "become the same file")
     command = ("decompress", "--run", run)
-    one_line(pixelcnnpp(*command, "no.pxc", *output), "no.pxc: no such file")
+    one_line(pixelcnnpp(*command, "no.pxc", *output), "The file no.pxc does not exist")
     one_line(pixelcnnpp(*command, files[0], *output), "a.png: The data contain no ")
 
 
@@ -104,7 +104,7 @@ def test_names_that_lead_out_of_the_folder_are_not_written(pixelcnnpp, trained, 
     images, names = tiny.tiny_split(2).images, ["a.png", "../b.png"]
     file.write_bytes(compress_images(trained, images, names=names, verbose=0).data)
     command = ("decompress", file, "--run", run, "--output", back)
-    one_line(pixelcnnpp(*command), "'../b.png' is no name")
+    one_line(pixelcnnpp(*command), "Invalid file name", "'../b.png'")
     assert not back.exists()
 
 

@@ -1,4 +1,4 @@
-"""`score`, and `sample` into a folder: right, whatever shares the work, and when resumed."""
+"""Tests of `score` and of `sample` into a folder, with Ray, and when resumed."""
 
 import csv
 import importlib.util
@@ -31,7 +31,7 @@ BAD = {
 
 @pytest.fixture(scope="session")
 def model(trained, tmp_path_factory):
-    """`trained` as a file."""
+    """The model `trained` from a file."""
     path = tmp_path_factory.mktemp("large_sets") / "model.keras"
     trained.save(path)
     return TrainedModel(trained, str(path), {})
@@ -39,7 +39,7 @@ def model(trained, tmp_path_factory):
 
 @pytest.fixture
 def data(tmp_path):
-    """Good images of `tiny_split` in two folders, bad ones, and other files."""
+    """Images of `tiny_split` in two folders, damaged images, and other files."""
     folder = tmp_path / "data"
     (folder / "sub, more").mkdir(parents=True)
     for number, pixels in enumerate(tiny.tiny_split(COUNT).images):
@@ -79,10 +79,10 @@ class TestScore:
             if row["error"]:
                 assert BAD[row["path"]] in row["error"]
                 assert (row["predicted"], row["predicted_name"], row["p_0"]) == ("-1", "", "")
-        one_line(pixelcnnpp(*command), "scores.csv is there already", "--resume")
+        one_line(pixelcnnpp(*command), "scores.csv exists", "--resume")
 
     def test_goes_on_wherever_it_was_broken_off(self, model, data, tmp_path):
-        try:  # a name that is no text, has line breaks and quotes
+        try:  # a name that is not UTF-8, with line breaks and quotes
             (data / os.fsdecode(b'a\n"b\xff\xe2\x80\xa8c.png')).write_bytes(b"no image")
         except OSError:
             pytest.skip("this disk has no such names")
@@ -97,7 +97,7 @@ class TestScore:
 
     def test_refuses(self, model, data, tmp_path):
         output = tmp_path / "scores.csv"
-        with pytest.raises(UserError, match="No such folder"):
+        with pytest.raises(UserError, match="does not exist"):
             score_folder(model, tmp_path / "none", output)
         (tmp_path / "empty").mkdir()
         with pytest.raises(UserError, match="no image file"):
@@ -110,7 +110,7 @@ class TestScore:
         output.unlink()
         score_folder(model, data, output)
         output.write_text(re.sub(r"(00.png,\d,\w+),[\d.]+", r"\1,1.5", output.read_text()))
-        with pytest.raises(UserError, match="scores by another model"):
+        with pytest.raises(UserError, match="scores of another model"):
             score_folder(model, data, output, resume=True)
 
 
@@ -119,7 +119,7 @@ class TestSample:
         command = ("sample", "--model", model.source, "--output", tmp_path)
         command += ("--label", "bright", "--label", 0, "--count", 2)
         assert "Wrote 4 images to" in done(pixelcnnpp(*command, "--seed", 7))
-        # With the seed of before.
+        # With the previous seed.
         assert "Wrote 0 images to" in done(pixelcnnpp(*command, "--resume"))
         levels = trained.sample([2, 2, 0, 0], seed=7)
         names = [f"{name}_image_0{index}.png" for name in ("bright", "dark") for index in (1, 2)]
@@ -141,7 +141,7 @@ class TestSample:
         assert [file.stat().st_mtime_ns for file in files[:32]] == times
 
     def test_does_not_mix_samples(self, model, tmp_path):
-        """With others of the folder; and files of somebody else are none of a block."""
+        """Samples do not mix with those of another model or seed, or with other files."""
         labels = np.zeros(2, int)
         (tmp_path / "dark_image_01.png").touch()
         (tmp_path / "dark_image_02.png").touch()
@@ -156,7 +156,7 @@ class TestSample:
             (model, {"how": {"guidance": 1.0}}, "guidance"),
             (other, {}, "model"),
         ):
-            with pytest.raises(UserError, match=f"samples of another {name}: choose"):
+            with pytest.raises(UserError, match=f"samples with another {name}. Choose"):
                 sample_many(one, labels, tmp_path, resume=True, **options)
 
 
@@ -167,7 +167,7 @@ def test_workers_without_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):
     assert not (tmp_path / "a.csv").exists()
 
 
-# The first process that does the block of 04.png kills itself, or the driver.
+# The first process that gets the block of 04.png kills itself or the driver.
 SCRIPT = """
     import os, signal, sys, time
     from functools import partial
@@ -200,7 +200,7 @@ SCRIPT = """
 @pytest.mark.extras
 @pytest.mark.slow
 @pytest.mark.skipif(
-    # Not imported here, where warnings are errors.
+    # Not imported at the top, where warnings are errors.
     importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None,
     reason="needs the extra `ray`",
 )
@@ -211,14 +211,14 @@ class TestRay:
         score_folder(model, data, alone, block_size=3)
         script.write_text(textwrap.dedent(SCRIPT))
         command = [sys.executable, script, model.source, data, output, lost]
-        log = tmp_path / "log"  # a pipe would stay open as long as Ray's processes
+        log = tmp_path / "log"  # Ray's processes would keep a pipe open
         with log.open("w") as file:
             status = subprocess.run(command, check=False, stdout=file, stderr=file).returncode
         assert status == (-signal.SIGKILL if lost == "driver" else 0), log.read_text()
         assert (tmp_path / "killed").exists()
         if lost == "driver":
             assert alone.read_bytes().startswith(output.read_bytes())
-            # Relative paths: the workers must start where the driver did.
+            # Relative paths must work although workers have other working directories.
             command = ["score", "--model", model.source, "--data", "data", "--output", "a.csv"]
             command = [*map(str, command), "--workers", "2", "--resume"]
             cli = [sys.executable, "-m", "pixelcnnpp", *command]
@@ -226,7 +226,7 @@ class TestRay:
             assert f"scored {COUNT} of {COUNT + len(BAD)} images" in result.stdout
         assert output.read_text() == alone.read_text()
 
-    @pytest.mark.filterwarnings("default")  # Ray gives some of its own while it is imported
+    @pytest.mark.filterwarnings("default")  # importing Ray gives warnings
     def test_samples_and_no_cluster_there(self, pixelcnnpp, model, tmp_path, monkeypatch):
         labels, options = np.arange(10) % 3, {"seed": 3, "block_size": 4}
         for name, workers in (("one", 1), ("two", 2)):
@@ -236,5 +236,6 @@ class TestRay:
         monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
         command = ("sample", "--model", model.source, "--label", 0, "--output", tmp_path / "no")
         one_line(
-            pixelcnnpp(*command, "--workers", 2), "No Ray cluster can be reached at 127.0.0.1:9"
+            pixelcnnpp(*command, "--workers", 2),
+            "RAY_ADDRESS=127.0.0.1:9 cannot be reached",
         )

@@ -49,7 +49,7 @@ def test_inputs_of_arrays(exported):
     inputs = {"images": images.tolist(), "labels": [1] * 5}
     received = predict(exported, {"signature_name": "log_prob", "inputs": inputs})["outputs"]
     np.testing.assert_allclose(received, expected["log_likelihood"][:, 1], atol=1e-4)
-    # The name of a single output is left out, of rows too: the REST API of TensorFlow Serving.
+    # Like TensorFlow Serving, the server drops the name of a single output, also in rows.
     rows = [{"images": image.tolist(), "labels": 1} for image in images]
     answer = predict(exported, {"signature_name": "log_prob", "instances": rows})
     np.testing.assert_allclose(answer["predictions"], received, atol=1e-4)
@@ -117,14 +117,14 @@ def test_nothing_to_serve(pixelcnnpp, savedmodel, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kserve", None)
     result = pixelcnnpp("serve", "--run", savedmodel)
     one_line(result, "pip install kserve")
-    assert result[1] == ""  # it doesn't claim to serve first
+    assert result[1] == ""  # it does not print the address first
 
 
 @pytest.mark.extras
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
 def test_right_answers_under_load(tmp_path):
-    """Against the same endpoint in this process, with bad images and bad requests among them."""
+    """Answers are compared with the same endpoint in this process; some requests are invalid."""
     import serving  # benchmarks/serving.py
 
     model = kp.PixelCNNPlusPlus((8, 8, 1), 2, filters=8, num_resolutions=1, num_mixtures=2)

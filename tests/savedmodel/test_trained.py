@@ -1,4 +1,4 @@
-"""`pixelcnnpp sample`, `complete` and `classify`: a preset, a run or a file."""
+"""Tests of `pixelcnnpp sample`, `complete` and `classify` with a preset, a run or a file."""
 
 import csv
 import re
@@ -39,7 +39,7 @@ def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, traine
 def test_what_is_no_run_is_none(pixelcnnpp, trained, image, tmp_path):
     file = tmp_path / "model.keras"
     trained.save(file)
-    write_json(tmp_path / "config.json", {"optimizer": "adam"})  # of somebody else
+    write_json(tmp_path / "config.json", {"optimizer": "adam"})  # of another program
     assert TrainedModel.find(file).reading == {}
     one_line(pixelcnnpp("classify", "--model", tmp_path / "no.keras", image[1]), "no.keras", "load")
     write_json(tmp_path / "config.json", {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
@@ -69,7 +69,7 @@ def test_classify(pixelcnnpp, trained, image, tmp_path):
 
 
 def test_classify_a_folder(pixelcnnpp, trained, tmp_path):
-    """The folders give the true labels; the last line is the accuracy."""
+    """Folders give the true labels, and the last line is the accuracy."""
     trained.save(tmp_path / "model.keras")
     split, labels = tiny.tiny_split(6), [0, 1, 2, 0, 1, -1]
     folders = ["dark", "gray/dark/gray", "a/bright", "dark/b", "gray", "cat"]
@@ -94,7 +94,7 @@ def test_images_of_channels_that_no_png_file_has(pixelcnnpp, tmp_path):
     model.save(tmp_path / "model.keras")
     command = ("sample", "--model", tmp_path / "model.keras", "--count", 2, "--seed", 1)
     result = pixelcnnpp(*command, "--output", tmp_path / "a.png")
-    one_line(result, "can't hold images of 2 channels", "samples.npy")
+    one_line(result, "Images with 2 channels cannot be written as PNG", ".npy")
     assert "Sampling" not in result[1]
     done(pixelcnnpp(*command, "--output", tmp_path / "a.npy"))
     expected = model.sample([0, 0, 1, 1, 2, 2], seed=1)
@@ -108,12 +108,12 @@ def test_sample(pixelcnnpp, trained, tmp_path):
     options = ["--label", "bright", "--label", "0", "--count", 3, "--seed", 4]
     out = done(pixelcnnpp("sample", "--model", file, *options, "--output", output))
     assert "dark, bright" in out
-    grid = np.asarray(Image.open(output))[::16, ::16]  # images of 4×4 are enlarged
+    grid = np.asarray(Image.open(output))[::16, ::16]  # 4×4 images are enlarged
     sampled = trained.sample([0, 0, 0, 2, 2, 2], seed=4)[..., 0]
-    # The first row is that of the first class, with a pixel between the images.
+    # The first row has the first class, with one pixel between the images.
     np.testing.assert_array_equal(grid[1:5, 1:5], sampled[0])
     np.testing.assert_array_equal(grid[6:10, 1:5], sampled[3])
-    # Without a seed, what is printed repeats the images.
+    # Without --seed, the printed seed reproduces the images.
     out = done(pixelcnnpp("sample", "--model", file, "--count", 1, "--output", output))
     (seed,) = re.findall(r"--seed (\d+)", out)
     again = tmp_path / "again.png"
@@ -134,7 +134,7 @@ def test_complete(pixelcnnpp, trained, image, tmp_path):
     np.testing.assert_array_equal(grid[1:3, 1:5], levels[:2, :, 0])
     assert np.all(grid[3:5, 1:5] == 200)
     np.testing.assert_array_equal(grid[1:5, 6:10], expected[0])
-    # White is unknown.
+    # White pixels are unknown.
     unknown = np.zeros((4, 4), bool)
     unknown[:2, 1:3] = True
     mask = tmp_path / "mask.png"
@@ -149,7 +149,7 @@ def test_complete(pixelcnnpp, trained, image, tmp_path):
     one_line(pixelcnnpp(*command, "--mask", mask, "--rows", 2), "--rows or --mask")
     Image.fromarray(np.zeros((4, 5), "uint8")).save(mask)
     one_line(pixelcnnpp(*command, "--mask", mask), "--mask. Expected the size of the image")
-    # Without a label, the same seed gives the same again.
+    # Without --label, the same seed gives the same images.
     first = (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes())
     assert (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes()) == first
     one_line(pixelcnnpp(*command, "--rows", 5), "--rows. Expected at most 4")
@@ -158,15 +158,15 @@ def test_complete(pixelcnnpp, trained, image, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "fragments"),
     [
-        (["sample"], ["Which model?", "0 of them"]),
-        (["sample", "--preset", "digits", "--run", "runs"], ["2 of them"]),
+        (["sample"], ["Expected exactly one of", "Received: 0"]),
+        (["sample", "--preset", "digits", "--run", "runs"], ["Received: 2"]),
         (["sample", "--preset", "nowhere"], ["Unknown preset", "'nowhere'"]),
         (["sample", "--preset", "course_report"], ["without weights"]),
         (["sample", "--preset", "digits", "--label", "cat"], ["Unknown class 'cat'"]),
         (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
         (["sample", "--preset", "digits", "--guidance", "-1"], ["`guidance`"]),
-        # Before it looks for the model.
-        (["sample", "--preset", "nowhere", "--output", "no/a.png"], ["no folder", "a.png"]),
+        # The output is checked before the model is loaded.
+        (["sample", "--preset", "nowhere", "--output", "no/a.png"], ["a.png: the folder"]),
         (["sample", "--preset", "digits", "--resume"], ["--resume", "samples.png"]),
         (["sample", "--preset", "digits", "--output", "a.jpg"], ["a folder", "a.jpg"]),
         (["classify", "--run", "nowhere", "a.png"], ["No run in nowhere", "Train one first"]),

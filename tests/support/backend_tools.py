@@ -1,4 +1,4 @@
-"""Compiling and gradients under whatever backend runs."""
+"""Compilation and gradients under the current backend."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ from keras import ops
 
 
 def compiled(function):
-    """`function` of tensors, compiled under JAX, whose single operations are slow to compile."""
+    """Compiles a function of tensors under JAX, where single operations are slow to compile."""
     if keras.backend.backend() != "jax":
         return function
     import jax
@@ -15,13 +15,13 @@ def compiled(function):
 
 
 def input_gradient(function, array):
-    """Gradient of `function`, a tensor in and a scalar tensor out, at a float32 array."""
+    """Returns the gradient of a scalar function of a tensor, at a float32 array."""
     variable = keras.Variable(np.asarray(array, "float32"))
     return variable_gradients(lambda: function(ops.convert_to_tensor(variable)), [variable])[0]
 
 
 def variable_gradients(function, variables):
-    """Gradients of `function()`, a scalar tensor, with respect to Keras variables."""
+    """Returns the gradients of the scalar tensor `function()` with respect to Keras variables."""
     gradients = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
     result = gradients[keras.backend.backend()](function, variables)
     return [ops.convert_to_numpy(gradient) for gradient in result]
@@ -52,7 +52,7 @@ def _torch(function, variables):
 
 
 def train_keras_models(count):
-    """Trains so many models of Keras's own for one step each."""
+    """Trains `count` plain Keras models for one step each."""
     for _ in range(count):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
         model.compile("sgd", "mse")

@@ -1,15 +1,15 @@
-"""Checks of what a command answers, for the fixture `pixelcnnpp`."""
+"""Checks of results of the fixture `pixelcnnpp`."""
 
 
 def done(result):
-    """The output of a command that succeeded."""
+    """Checks that a command succeeded; returns its output."""
     status, out, err = result
     assert status == 0, err
     return out
 
 
 def one_line(result, *fragments):
-    """Checks that a command failed with one clear line."""
+    """Checks that a command failed with a one-line error that contains `fragments`."""
     status, _, err = result
     assert status == 2
     assert err.startswith("pixelcnnpp: error: ")

@@ -1,4 +1,4 @@
-"""Models so small that all their images can be listed, and laws over those images."""
+"""Models with so few possible images that all can be listed, and laws over these images."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 
 def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
-    """A model of images of four sub-pixels with four levels and two classes."""
+    """Creates a model of images with four sub-pixels, four levels and two classes."""
     options = {
         "num_classes": 2,
         "num_levels": 4,
@@ -24,7 +24,7 @@ def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
     if cls is PixelCNNPlusPlus:
         options |= {"filters": 4, "num_resolutions": 1, "conditioned_blocks": "all"}
     model = cls(image_shape, **{**options, **arguments})
-    # From NumPy, so that the model is the same under every backend.
+    # Weights from NumPy, so that the model is the same under every backend.
     rng = np.random.default_rng(0)
     of_head = getattr(model.distribution, "trainable_variables", [])
     for variable in model.network.trainable_variables + of_head:
@@ -35,13 +35,13 @@ def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
 
 
 def all_images(image_shape=(2, 2, 1)):
-    """The 256 images, the last sub-pixel fastest: image k is k in base four."""
+    """Returns all 256 images; the sub-pixels of image k are the digits of k in base four."""
     levels = list(itertools.product(range(4), repeat=4))
     return to_images(np.array(levels), 4).reshape(-1, *image_shape)
 
 
 def log_law(model, label):
-    """Normalized log-probabilities of all images, float64."""
+    """Returns the normalized log-probabilities of all images, float64."""
     labels = None if label is None else np.full(256, label)
     log_probs = model.log_prob(all_images(model.image_shape), labels, batch_size=256)
     log_probs = log_probs.astype("float64")
@@ -50,10 +50,10 @@ def log_law(model, label):
 
 
 def conditionals(log_probs, base=4):
-    """Log-probability of each sub-pixel given the earlier ones, as four arrays.
+    """Returns the log-probability of each sub-pixel given the earlier ones, as four arrays.
 
-    The k-th has the shape `(4,) * (k + 1)`; its last axis is the sub-pixel. With a `base` of 2 it
-    is that of each of the eight binary digits.
+    The k-th array has the shape `(4,) * (k + 1)`, with the sub-pixel on its last axis. With a
+    `base` of 2, there is an array for each of the eight binary digits.
     """
     count = {4: 4, 2: 8}[base]
     joint = log_probs.reshape((base,) * count)
@@ -64,7 +64,7 @@ def conditionals(log_probs, base=4):
 
 
 def law_from_conditionals(steps):
-    """The inverse of `conditionals`, for steps that needn't be normalized."""
+    """Inverts `conditionals`; the steps need not be normalized."""
     total = np.zeros(())
     for step in steps:
         total = total[..., None] + step - logsumexp(step, axis=-1, keepdims=True)
@@ -72,12 +72,12 @@ def law_from_conditionals(steps):
 
 
 def image_numbers(images):
-    """The place of each image in `all_images`."""
+    """Returns the index of each image in `all_images`."""
     return to_levels(images, 4).reshape(len(images), 4) @ np.array([64, 16, 4, 1])
 
 
 def chi_square(images, log_probs):
-    """p-value of the samples under a law; rare images are counted together."""
+    """Returns the p-value of a chi-square test of samples; rare images are pooled."""
     counts = np.bincount(image_numbers(images), minlength=256)
     expected = np.exp(log_probs) * len(images)
     assert expected.sum() > 0.999 * len(images)

@@ -1,4 +1,4 @@
-"""How many examples hypothesis tries: a few in every run, all of them in `make soak`."""
+"""Number of examples of hypothesis: a few by default, all in `make soak`."""
 
 import os
 
@@ -8,5 +8,5 @@ FULL = os.environ.get("PIXELCNNPP_TESTS") == "full"
 
 
 def examples(count):
-    """`count` examples in a full run, a fifth of them else."""
+    """Returns settings with `count` examples in a full run, otherwise with a fifth."""
     return settings(max_examples=count if FULL else max(10, count // 5), deadline=None)

@@ -1,4 +1,4 @@
-"""Files as an attacker would make them, and random damage to good ones."""
+"""Malicious files, and random damage to valid files."""
 
 import io
 import struct
@@ -11,14 +11,14 @@ from keras_pixelcnnpp.errors import UserError
 
 
 def encoded(image, kind="PNG", **options):
-    """The content of an image file."""
+    """Encodes an image; returns the bytes of the file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def png(width, height, *chunks, data=b"\0" * 9, bits=8, color=0):
-    """A PNG, gray by default, whose header promises its size, with `chunks` before the pixels."""
+    """Returns a PNG file, gray by default, with a given size in its header and extra `chunks`."""
     header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     pixels = chunk(b"IDAT", zlib.compress(data, 9))
     parts = [chunk(b"IHDR", header), *chunks, pixels, chunk(b"IEND", b"")]
@@ -26,13 +26,13 @@ def png(width, height, *chunks, data=b"\0" * 9, bits=8, color=0):
 
 
 def chunk(kind, data):
-    """A chunk of a PNG, with its checksum."""
+    """Returns a PNG chunk with its checksum."""
     checksum = struct.pack(">I", zlib.crc32(kind + data))
     return struct.pack(">I", len(data)) + kind + data + checksum
 
 
 def jpeg_of_size(width, height):
-    """A JPEG whose header promises another size than it has."""
+    """Returns a JPEG file with a wrong size in its header."""
     content = bytearray(encoded(Image.new("RGB", (8, 8), "red"), "JPEG"))
     place = content.index(b"\xff\xc0") + 5
     content[place : place + 4] = struct.pack(">HH", height, width)
@@ -40,14 +40,14 @@ def jpeg_of_size(width, height):
 
 
 def jpeg_of_scans(side, count):
-    """A progressive JPEG of one color whose last scan is there `count` times."""
+    """Returns a progressive JPEG file of one color with `count` copies of its last scan."""
     content = encoded(Image.new("L", (side, side), 90), "JPEG", progressive=True)
     scan = content[content.rindex(b"\xff\xda") : -2]
     return content[:-2] + scan * count + content[-2:]
 
 
 def result_or_one_line(function, *arguments, **options):
-    """What `function` returns; `None` after a `UserError` of one line. Other errors are raised."""
+    """Calls `function`; returns its result, or `None` after a one-line `UserError`."""
     try:
         return function(*arguments, **options)
     except UserError as error:
@@ -59,7 +59,7 @@ def result_or_one_line(function, *arguments, **options):
 
 @st.composite
 def damaged(draw, contents):
-    """One of `contents` with some bytes replaced, cut out or put in."""
+    """Generates one of `contents` with bytes replaced, removed or inserted."""
     content = bytearray(draw(st.sampled_from(contents)))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(content)))

@@ -1,4 +1,4 @@
-"""Images on disk, for tests of what reads them."""
+"""Writes image files and folders for tests."""
 
 import numpy as np
 from PIL import Image
@@ -8,10 +8,10 @@ def write_image(path, color=(200, 100, 50), size=(12, 10), mode="RGB"):
     """Writes an image of one color with a black corner, and returns `path`.
 
     Args:
-        path: `pathlib.Path`; the suffix chooses the format. Its folder is made.
-        color: Color in RGB.
-        size: Pair (width, height).
-        mode: Pillow's mode to convert to.
+        path: `pathlib.Path`, whose suffix determines the format. Its folder is created.
+        color: RGB color.
+        size: Width and height.
+        mode: Mode of Pillow to convert to.
     """
     pixels = np.empty((size[1], size[0], 3), dtype="uint8")
     pixels[:] = color
@@ -22,7 +22,7 @@ def write_image(path, color=(200, 100, 50), size=(12, 10), mode="RGB"):
 
 
 def write_course_folder(folder):
-    """Writes a folder in the course's layout, of two classes."""
+    """Writes a folder with CSV files and two classes."""
     for split, count in {"train": 20, "validation": 4, "test": 3}.items():
         rows = []
         for index in range(count):

@@ -1,4 +1,4 @@
-"""The checks that every layer passes."""
+"""Checks that apply to every layer."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ from keras import ops
 
 
 def randomize(layer, seed=0, scale=0.5):
-    """Gives all trainable weights values that no initializer gives, so that none hides."""
+    """Sets all trainable weights to random values, so that all of them matter."""
     rng = np.random.default_rng(seed)
     for variable in layer.trainable_variables:
         value = ops.convert_to_numpy(variable)
@@ -15,7 +15,7 @@ def randomize(layer, seed=0, scale=0.5):
 
 
 def weights_of(layer):
-    """Float64 arrays by path, which starts below `layer`."""
+    """Returns the weights of a layer as float64 arrays by path."""
     return {
         variable.path.split(f"{layer.path}/")[1]: ops.convert_to_numpy(variable).astype("float64")
         for variable in layer.trainable_variables
@@ -23,26 +23,26 @@ def weights_of(layer):
 
 
 def flat_weights(layer):
-    """All weights in one vector."""
+    """Concatenates all weights to one vector."""
     return np.concatenate([ops.convert_to_numpy(weight).ravel() for weight in layer.weights])
 
 
 def run(layer, *inputs, **call_arguments):
-    """The output for arrays, as an array."""
+    """Calls a layer with arrays; returns an array."""
     inputs = [ops.convert_to_tensor(array) for array in inputs]
     output = layer(*inputs, **call_arguments)
     return ops.convert_to_numpy(ops.cast(output, "float32"))
 
 
 def check_layer(cls, arguments, inputs, output_shape, output_dtype="bfloat16", **call_arguments):
-    """Asserts output shape, equality after a round trip, and what mixed precision keeps.
+    """Checks output shape, serialization and mixed precision of a layer.
 
     Args:
         cls: A layer class.
-        arguments: Dict of constructor arguments.
-        inputs: Arrays that the layer is called with.
-        output_shape: Tuple, the expected shape.
-        output_dtype: The expected dtype under `mixed_bfloat16`.
+        arguments: Constructor arguments, a dict.
+        inputs: Input arrays of the call.
+        output_shape: Expected shape, a tuple.
+        output_dtype: Expected dtype under `mixed_bfloat16`.
         **call_arguments: Further arguments of the call.
     """
     layer = cls(**arguments)
@@ -65,6 +65,6 @@ def check_layer(cls, arguments, inputs, output_shape, output_dtype="bfloat16", *
     assert {variable.dtype for variable in mixed.trainable_variables} <= {"float32"}
     tensor = mixed(*[ops.convert_to_tensor(array) for array in inputs], **call_arguments)
     assert keras.backend.standardize_dtype(tensor.dtype) == output_dtype
-    # bfloat16 has eight bits; a few roundings come together.
+    # bfloat16 has eight bits, and a few rounding errors add up.
     tolerance = 0.05 * np.abs(output).max()
     np.testing.assert_allclose(run(mixed, *inputs, **call_arguments), output, atol=tolerance)

@@ -1,7 +1,7 @@
 """The discretized logistic mixture in plain float64 NumPy, written from the paper's equations.
 
-One pixel at a time, loops, and none of the library's code. The one trick is to take each
-difference of the distribution function on the side where it is small.
+It loops over pixels, and shares no code with the library. Each difference of the distribution
+function is computed in the tail where the function is small.
 """
 
 import itertools
@@ -33,12 +33,12 @@ def log_bin(level, mean, log_scale, num_levels):
 
 
 class ReferencePixel:
-    """The distribution of one pixel, from the vector that the network gives for it."""
+    """The distribution of one pixel, from the network's output for this pixel."""
 
     def __init__(self, parameters, channels, num_levels):
         parameters = np.asarray(parameters, "float64")
         count = len(parameters) // (1 + 2 * channels + channels * (channels - 1) // 2)
-        rows = parameters.reshape(-1, count)  # one row of components for each quantity
+        rows = parameters.reshape(-1, count)  # one row per quantity, one column per component
         self.channels = channels
         self.num_levels = num_levels
         self.log_weights = rows[0] - logsumexp(rows[0])
@@ -50,7 +50,7 @@ class ReferencePixel:
             self.coefficients[pair] = np.tanh(row)
 
     def log_prefix(self, levels):
-        """Log-probability of the first channels, for as many as there are `levels`."""
+        """Returns the log-probability of the first `len(levels)` channels."""
         total = self.log_weights.copy()
         scaled = [2.0 * level / (self.num_levels - 1) - 1.0 for level in levels]
         for component in range(len(total)):
@@ -64,7 +64,7 @@ class ReferencePixel:
         return logsumexp(total)
 
     def probabilities(self):
-        """Probability of every pixel: an array of shape `(num_levels,) * channels`."""
+        """Returns the probability of every pixel value, shape `(num_levels,) * channels`."""
         table = np.empty((self.num_levels,) * self.channels)
         for levels in itertools.product(range(self.num_levels), repeat=self.channels):
             table[levels] = np.exp(self.log_prefix(levels))

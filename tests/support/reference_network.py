@@ -1,7 +1,7 @@
-"""The whole of PixelCNN++ in plain float64 NumPy, written from the papers.
+"""PixelCNN++ in plain float64 NumPy, written from the papers.
 
-One image, one label, one output pixel at a time; nothing from the library but the names of its
-weights. Features are arrays `(height, width, channels)`.
+It computes one output pixel at a time, for one image and one label, and shares only the names of
+weights with the library. Features are arrays `(height, width, channels)`.
 
 References: Salimans et al. 2017, PixelCNN++ (network, mixture); Salimans & Kingma 2016 (weight
 normalization); the conditioning strategies as in the table of the library's documentation.
@@ -54,7 +54,7 @@ class ReferencePixelCNN:
     """log p(x | y) of a PixelCNN++ with the given weights.
 
     Args:
-        weights: Dict from a path such as `"head/bias"` to a float64 array.
+        weights: Dict from paths such as `"head/bias"` to float64 arrays.
         num_blocks, num_resolutions, num_levels: As in the library.
         conditioning: Names of strategies, joined by `+`.
     """
@@ -67,7 +67,7 @@ class ReferencePixelCNN:
         self.strategies = conditioning.split("+")
 
     def log_prob(self, image, label=None):
-        """Nats, of an image of levels `(height, width, channels)`."""
+        """Returns log p in nats for an image of levels, int `(height, width, channels)`."""
         parameters = self.parameters(image, label)
         return sum(
             ReferencePixel(parameters[i, j], image.shape[-1], self.num_levels).log_prefix(
@@ -77,7 +77,7 @@ class ReferencePixelCNN:
         )
 
     def parameters(self, image, label=None):
-        """Mixture parameters `(height, width, num_parameters)`."""
+        """Returns the mixture parameters, `(height, width, num_parameters)`."""
         self.label = label
         ones = np.ones((*image.shape[:2], 1))
         pixels = np.concatenate([2.0 * image / (self.num_levels - 1) - 1.0, ones], axis=-1)
@@ -85,7 +85,7 @@ class ReferencePixelCNN:
             code = np.eye(self.num_classes)[label]
             pixels = np.concatenate([pixels, ones * code], axis=-1)
 
-        # Stream u sees the rows above, stream ul what is above and, in its row, to the left.
+        # Stream u sees the rows above. Stream ul sees the rows above and the pixels on the left.
         u = self.convolve("vertical_stem", pixels, rows=(-2, -1), columns=(-1, 0, 1))
         ul = self.convolve("horizontal_stem_above", pixels, rows=(-1,), columns=(-1, 0, 1))
         ul = ul + self.convolve("horizontal_stem_left", pixels, rows=(-1, 0), columns=(-1,))
@@ -100,7 +100,7 @@ class ReferencePixelCNN:
         return parameters
 
     def stream(self, name, x, columns, links):
-        """All blocks of a stream: the U of resolutions. Returns their outputs by name."""
+        """Runs all blocks of a stream, down and up; returns their outputs by name."""
         outputs = {}
 
         def block(block_name, x, shortcut=None):
@@ -125,14 +125,14 @@ class ReferencePixelCNN:
             for index in range(self.num_blocks + (level < lowest)):
                 x = block(f"up_{level}_{index}", x, shortcuts[level].pop())
             if level > 0:
-                # A kernel of three columns is centered, one of two goes to the right.
+                # A kernel of three columns is centered; one of two columns extends to the right.
                 columns_up = (-1, 0, 1) if len(columns) == 3 else (0, 1)
                 kernel, bias = self.kernel(f"{name}/upsampling_{level - 1}")
                 x = transposed_convolution(x, kernel, bias, columns_up)
         return outputs
 
     def block(self, name, x, columns, shortcut, link):
-        """Gated residual block."""
+        """Runs a gated residual block."""
         hidden = self.convolve(f"{name}/input_conv", concat_elu(x), (-1, 0), columns)
         if shortcut is not None:
             hidden = hidden + self.dense(f"{name}/shortcut_dense", concat_elu(shortcut))
@@ -170,14 +170,14 @@ class ReferencePixelCNN:
 
     @property
     def num_classes(self):
-        """Tables have an entry for each class."""
+        """Returns the number of classes, which is the length of label tables."""
         return next(len(w) for path, w in self.weights.items() if path.endswith("table"))
 
     def table(self, path):
         return self.weights[path][self.label]
 
     def kernel(self, layer):
-        """Weight-normalized kernel and bias: the norm is over all but the output channel."""
+        """Returns weight-normalized kernel and bias; norms are over all but the output channel."""
         direction = self.weights[f"{layer}/direction"]
         norm = np.sqrt((direction.reshape(-1, direction.shape[-1]) ** 2).sum(axis=0))
         gain = self.weights[f"{layer}/gain"].reshape(-1)

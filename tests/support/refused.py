@@ -2,10 +2,10 @@
 
 
 def each(*table):
-    """Rows for `parametrize` of `(what, arguments, name)`, one for each invalid value.
+    """Returns rows `(what, arguments, name)` for `parametrize`, one per invalid value.
 
-    A line of the table is `(what, valid, invalid)`: a class or the name of a method, its valid
-    arguments as a dict, and from the names of others a list of invalid values.
+    A row of the table is `(what, valid, invalid)`: a class or the name of a method, a dict of its
+    valid arguments, and a dict from names to lists of invalid values.
     """
     return [
         (what, {**valid, name: value}, name)

@@ -1,4 +1,4 @@
-"""Models and data that train in seconds, for tests that need a whole run."""
+"""Tiny models and data that train in seconds."""
 
 import numpy as np
 from layer_checks import randomize
@@ -22,7 +22,7 @@ NAMES = ("dark", "gray", "bright")
 
 
 def tiny_split(count, seed=0, size=4, labels=True):
-    """Images of 5 levels and 3 classes, whose brightness depends on the class."""
+    """Returns images of 5 levels and 3 classes, whose brightness depends on the class."""
     rng = np.random.default_rng(seed)
     classes = np.arange(count, dtype="int32") % 3
     noise = rng.integers(0, 3, (count, size, size, 1))
@@ -39,7 +39,7 @@ IMAGES, LABELS = TWELVE.images, TWELVE.labels
 
 
 def tiny_dataset():
-    """A `Dataset` with train, validation and an unlabeled test split."""
+    """Returns a `Dataset` with the splits train and validation, and an unlabeled split test."""
     splits = {
         "train": tiny_split(24, 0),
         "validation": tiny_split(9, 1),
@@ -49,7 +49,7 @@ def tiny_dataset():
 
 
 def tiny_data_config(dataset):
-    """The section `data` of `config.json`."""
+    """Returns the section `data` of `config.json`."""
     return {
         "source": dataset.name,
         "seed": 0,
@@ -60,20 +60,20 @@ def tiny_data_config(dataset):
 
 
 def untrained_model(**arguments):
-    """A `PixelCNNPlusPlus` for that data, which has seen none of it."""
+    """Creates an untrained `PixelCNNPlusPlus` for the tiny data."""
     options = {"image_shape": (4, 4, 1), "num_classes": 3, "num_levels": 5, **MODEL}
     return PixelCNNPlusPlus(**{**options, **arguments})
 
 
 def untrained_pixelcnn(**arguments):
-    """A `PixelCNN` for it, for tests of any network: half as large, it is traced twice as fast."""
+    """Creates an untrained `PixelCNN`, which is traced twice as fast."""
     options = {"image_shape": (4, 4, 1), "num_classes": 3, "num_levels": 5, "num_mixtures": 1}
     options |= {"filters": 4, "num_blocks": 1, "dropout_rate": 0.3, "label_loss_weight": 0.0}
     return PixelCNN(**{**options, **arguments})
 
 
 def tiny_model(**arguments):
-    """An `untrained_model`, initialized from data, whose weights no initializer gives."""
+    """Creates a model that is initialized from data and has random weights in all variables."""
     model = untrained_model(**arguments)
     model.initialize(IMAGES, LABELS)
     randomize(model.network, scale=0.1)
@@ -81,7 +81,7 @@ def tiny_model(**arguments):
 
 
 def save_npz(path):
-    """Writes the data as an `.npz`, as a user would have it."""
+    """Writes the tiny data as an `.npz` file; returns its path."""
     arrays = {"class_names": NAMES}
     for name, split in tiny_dataset().splits.items():
         arrays[f"x_{name}"] = split.images

@@ -21,12 +21,12 @@ def model():
 def train(model, epochs=1):
     x = np.linspace(0, 1, 8, dtype="float32").reshape(4, 2)
     y = np.ones((4, model.output_shape[-1]), "float32")
-    # Under torch, dropout uses the global generator, and so does building the model.
+    # Under torch, dropout and building the model use the same global generator.
     seed = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: keras.utils.set_random_seed(epoch)
     )
     model.fit(x, y, epochs=epochs, batch_size=2, shuffle=False, verbose=0, callbacks=[seed])
-    use_averages(model)  # as copies, or JAX could not train the model again
+    use_averages(model)  # as copies, because JAX deletes arrays in training
 
 
 def state(model):
@@ -67,7 +67,7 @@ def truncate(content):
 
 
 def flip_a_bit(content):
-    place = content.index(b"\n", content.index(b"NUMPY")) + 1  # the first array, after its header
+    place = content.index(b"\n", content.index(b"NUMPY")) + 1  # the data of the first array
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
@@ -108,7 +108,7 @@ def test_the_batch_whose_loss_is_not_finite_is_named(checkpoints):
 
 @pytest.fixture
 def ctrl_c():
-    """Python's own answer to SIGINT, which a shell takes from what it starts in the background."""
+    """Python's default handler of SIGINT, which background jobs of a shell do not have."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -116,7 +116,7 @@ def ctrl_c():
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_second_signal_is_not_held_back():
-    # Not os.kill: another thread may get it, and two that wait for Python become one.
+    # With os.kill, another thread may get the signal, and two pending signals may become one.
     with StopOnSignal():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):

@@ -12,7 +12,7 @@ from keras_pixelcnnpp.train.options import BaselineOptions
 
 @pytest.mark.parametrize(("resize", "channels"), [("stretch", 1), ("center_crop", None)])
 def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resize, channels):
-    """Those that it skipped are skipped, and others are resized as there."""
+    """The same images are skipped, and all are resized in the same way."""
     folder = write_course_folder(tmp_path / "data")
     for name in ("train/002.png", "validation/000.png"):
         (folder / name).write_bytes(b"no image")
@@ -25,7 +25,7 @@ def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resiz
     assert "changed" not in capsys.readouterr().out
     assert again.split("train").paths == dataset.split("train").paths
     assert again.fingerprint() == dataset.fingerprint()
-    # The larger images are the same ones, or crops would be of others.
+    # The larger images must have the same order.
     larger = load_larger(options, dataset, 2).split("train")
     assert larger.images.shape == (19, 6, 6, channels or 3)
     assert larger.paths == dataset.split("train").paths

@@ -17,7 +17,7 @@ from keras_pixelcnnpp.train.devices import Devices, DivisibleSequence, on_device
 SUPPORT = Path(__file__).parent.parent / "support"
 ENVIRON = {**os.environ, "JAX_PLATFORMS": "cpu"}
 
-# In a process of its own: the number of devices is fixed when the backend starts.
+# In another process, because the number of devices is fixed when the backend starts.
 TRAIN = """
 import keras
 import numpy as np
@@ -100,17 +100,17 @@ for got, first, last in zip(restored.trainable_variables, *kept, strict=True):
 @pytest.mark.tensorflow
 @pytest.mark.jax
 def test_two_devices_give_the_result_of_one(tmp_path):
-    """Weights, averages and moments, although the training on two was broken off and resumed."""
+    """Weights, averages and moments agree, although the training was interrupted and resumed."""
     environ = {
         **ENVIRON,
         "PYTHONPATH": os.pathsep.join([str(SUPPORT), *filter(None, sys.path)]),
-        # Of the device count that JAX sees on a CPU.
+        # Warning about the number of CPU devices in JAX.
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
     subprocess.run([sys.executable, "-c", TRAIN], env=environ, cwd=tmp_path, check=True)
 
 
-# Without dropout, and with all classes as candidates: nothing is random in a step.
+# Without dropout and with all classes as candidates, a step is deterministic.
 OPTIONS = [
     *("--preset", "pixelcnn", "--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
     *("--epochs", 10, "--likelihood-epochs", 5, "--batch-size", 5, "--label-loss-weight", 0.3),
@@ -120,7 +120,7 @@ COMMAND = "from keras_pixelcnnpp import cli; cli.main()"
 
 
 def train(folder, run, count, *arguments):
-    """Starts the command in `count` processes of one device each; what they say is in files."""
+    """Starts the command in `count` processes with one device each; output goes to files."""
     command = [sys.executable, "-c", COMMAND, "train", "--data", folder / "tiny.npz"]
     command = [str(part) for part in (*command, "--run", folder / run, *OPTIONS, *arguments)]
     environ, processes = ENVIRON, []
@@ -148,7 +148,7 @@ def end(folder, run, processes, status=0):
 @pytest.mark.slow
 @pytest.mark.jax
 def test_two_processes_give_the_result_of_one(tmp_path):
-    """Although a signal to one of them stopped both, and they were started again."""
+    """The results agree, although a signal to one process stopped both, which were restarted."""
     tiny.save_npz(tmp_path / "tiny.npz")
     end(tmp_path, "one", train(tmp_path, "one", 1))
 
@@ -160,7 +160,7 @@ def test_two_processes_give_the_result_of_one(tmp_path):
     processes[1].send_signal(signal.SIGTERM)
     end(tmp_path, "two", processes, 128 + signal.SIGTERM)
     first, second = end(tmp_path, "two", train(tmp_path, "two", 2, "--resume"))
-    assert "Continues after" in first
+    assert "Continuing after" in first
     assert "2 devices" in first
     assert "bits_per_dim" not in second
 

@@ -1,4 +1,4 @@
-"""A training that is killed, as a user would see it: through the command, in processes."""
+"""Kills and resumes trainings of the command in other processes."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.name != "posix", reason="SIGKILL"),
 ]
-# Dies within the third checkpoint that it writes.
+# Dies while it writes the third checkpoint.
 DIES_WRITING = """
 import os, signal
 import numpy as np
@@ -31,7 +31,7 @@ def savez_or_die(file, **arrays):
 np.savez = savez_or_die
 """
 RUN = "from keras_pixelcnnpp import cli; cli.main()"
-# A small network with all that is random: dropout, other labels for the second loss.
+# A small network with all kinds of randomness: dropout and candidate labels.
 OPTIONS = [
     *("--preset", "pixelcnn", "--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
     *("--epochs", 10, "--likelihood-epochs", 5, "--batch-size", 4, "--label-loss-weight", 0.3),
@@ -83,7 +83,7 @@ def die(process):
 
 
 def final_state(run):
-    """Weights, their averages, optimizer, step counter and random state."""
+    """Returns weights, their averages, the optimizer, the step counter and the random state."""
     with np.load(run / "checkpoints" / "pixelcnnpp" / "epoch-0010.npz") as state:
         return {name: state[name] for name in state.files}
 

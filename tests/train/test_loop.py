@@ -17,7 +17,7 @@ from keras_pixelcnnpp.train.monitors import with_averaged_weights
 
 
 class Scores(keras.Model):
-    """Scores labels; has dropout, so that random state matters, and a second term of the loss."""
+    """A model with dropout, so that random state matters, and a second term of the loss."""
 
     def __init__(self):
         super().__init__()
@@ -57,7 +57,7 @@ def train(folder, callbacks=(), epochs=4):
 
 
 class Record(keras.callbacks.Callback):
-    """Keeps what an epoch logs; sends itself a signal in a step, if told which."""
+    """Records the logs of epochs, and sends the process a signal in a given step."""
 
     def __init__(self, number=None, epoch=None, step=None):
         super().__init__()
@@ -80,7 +80,7 @@ class Record(keras.callbacks.Callback):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Final weights and logs of a run that nothing interrupted: 4 epochs of 3 steps."""
+    """Final weights and logs of an uninterrupted run with 4 epochs of 3 steps."""
     record = Record()
     return flat_weights(train(tmp_path_factory.mktemp("whole"), [record])), record.logs
 
@@ -106,13 +106,13 @@ def test_stopped_run_goes_on_from_the_very_step(tmp_path, whole, number, epoch, 
     resumed = train(tmp_path, [after])
     assert before.steps + after.steps == 12
     np.testing.assert_array_equal(flat_weights(resumed), whole[0])
-    # The means of the broken epoch are those over all of its steps.
+    # The means of the interrupted epoch are those over all of its steps.
     for index, logs in after.logs.items():
         assert logs == pytest.approx(whole[1][index], rel=1e-6)
 
 
 def test_metrics_of_compile_go_on_too(tmp_path):
-    """Those of the CNN, which Keras would create in the first step."""
+    """The metrics of the CNN continue, which Keras creates in the first step."""
 
     def train_cnn(folder, *callbacks):
         keras.utils.set_random_seed(0)
@@ -146,7 +146,7 @@ def test_resuming_a_run_without_a_checkpoint_and_a_finished_one(tmp_path, whole)
 
 
 def test_weights_that_a_callback_restores_stay(tmp_path):
-    """Those of the best epoch, by what was watched: its averages, and not the last."""
+    """A callback restores the averaged weights of the best epoch, and they are kept."""
     best = {}
 
     def watch(epoch, logs):
@@ -173,7 +173,7 @@ def test_callback_ends_the_training(tmp_path):
     assert np.isfinite(flat_weights(model)).all()
 
 
-# Images that a likelihood could choke on: no noise to model at all, or nothing but noise.
+# Images that are difficult for a likelihood: without any noise, or only noise.
 SHAPE = (400, 4, 4, 3)
 IMAGES = {
     "black": np.zeros(SHAPE, "uint8"),
@@ -185,7 +185,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_training_stays_finite(tmp_path, precision):
-    """A learning rate fifty times what a preset has, so that log-scales reach their floor."""
+    """The learning rate is fifty times that of a preset, so that log-scales reach their minimum."""
     keras.config.set_dtype_policy(precision)
     options = {"num_classes": 2, "num_levels": 256, "num_mixtures": 2, "dropout_rate": 0.15}
     model = tiny.untrained_model(image_shape=SHAPE[1:], label_loss_weight=1.0, **options)
@@ -198,13 +198,13 @@ def test_training_stays_finite(tmp_path, precision):
         untrained.restore(model)
         model.initialize(images[:64], labels[:64])
         batches = ImageBatches(images, labels, batch_size=8)
-        # Raises a UserError at the first number that isn't finite.
+        # Raises a UserError if the loss is not finite.
         train_epochs(model, batches, 2, tmp_path / kind, verbose=0)
         for variable in model.weights:
             assert np.isfinite(variable_value(variable)).all(), kind
         bits[kind] = model.bits_per_dim(images[:16])
         assert np.isfinite(bits[kind]).all(), kind
-    # What there is to learn: an edge costs little, two values a bit, and of noise 8 bits remain.
+    # An edge can be learned almost completely, two values cost 1 bit, and noise costs 8 bits.
     assert bits["black"].mean() < 1
     assert bits["saturated"].mean() == pytest.approx(1, abs=0.1)
     assert bits["noise"].mean() > 7.9

@@ -21,7 +21,7 @@ from keras_pixelcnnpp.train.monitors import (
 
 
 def log(path, losses):
-    """A training that logs a loss for each epoch."""
+    """Runs a training that logs a loss for each epoch."""
     history = HistoryFile(path)
     for epoch, loss in losses.items():
         history.on_epoch_begin(epoch)
@@ -33,9 +33,9 @@ def test_a_resumed_run_goes_on_with_its_file(tmp_path):
     log(path, {0: 4.0, 1: float("nan"), 2: 3.0})
     first = read_history(path)
     assert [row["epoch"] for row in first] == [1, 2, 3]
-    assert [row["loss"] for row in first] == [4, None, 3]  # NaN is no JSON
+    assert [row["loss"] for row in first] == [4, None, 3]  # JSON has no NaN
     assert all(row["seconds"] >= 0 for row in first)
-    # Killed after epoch 3 was logged and before its checkpoint was there: epoch 3 comes again.
+    # Killed between the log and the checkpoint of epoch 3, which is then repeated.
     log(path, {2: 2.0, 3: 1.0})
     rows = read_history(path)
     assert rows[:2] == first[:2]
@@ -56,7 +56,7 @@ def test_damaged_file_counts_as_none(tmp_path, content):
     ("chosen", "training_images", "num_classes", "expected"),
     [
         (None, 64, 10, 19),  # 190 forward passes; 64 steps of three passes each
-        (None, 2, 10, 10),  # one of each class at least
+        (None, 2, 10, 10),  # at least one image per class
         (None, 64, 0, 192),
         (7, 64, 10, 7),
         (0, 64, 10, None),
@@ -70,7 +70,7 @@ def test_some_of_the_validation_images_are_measured():
     split = tiny.tiny_split(60)
     monitor = ValidationMonitor(split, max_examples=20)
     assert len(set(monitor.validation.paths)) == 20
-    # Of every class, and the same ones in every epoch.
+    # All classes, and the same images in every epoch.
     assert set(monitor.validation.labels) == set(split.labels)
 
 
@@ -121,7 +121,7 @@ def test_weights_that_are_not_finite_are_for_the_checkpoint_to_refuse():
 
 
 def events(folder):
-    """What TensorBoard reads from the logs."""
+    """Returns the events that TensorBoard reads from the logs."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     return accumulator.EventAccumulator(str(folder)).Reload()
 
@@ -139,11 +139,11 @@ def test_tensorboard_has_curves_samples_and_the_confusion_matrix(watched):
         **{f"samples/{name}": [1, 3] for name in tiny.NAMES},
     }
     assert events(folder / "train").Tags()["images"] == ["training_images"]
-    # At its end `fit` puts the averaged weights into the model.
+    # `fit` ends by putting the averaged weights into the model.
     grids = ClassSamples.sample(model, TensorBoardLog.PER_CLASS, seed=0).grids()
     for name, grid in grids.items():
         content = found.Images(f"samples/{name}")[-1].encoded_image_string
-        # Where the images are gray, TensorBoard's have three equal channels.
+        # TensorBoard stores gray images with three equal channels.
         assert (np.asarray(Image.open(io.BytesIO(content))) == grid).all()
 
 

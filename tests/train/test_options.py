@@ -22,25 +22,25 @@ UNLABELED = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
 @pytest.mark.parametrize(
     ("given", "data", "expected"),
     [
-        # What the user gave overrides the preset.
+        # The user's options override the preset.
         ({"filters": None, "epochs": 44}, {}, {"filters": 40, "epochs": 44, "batch_size": 16}),
         ({"filters": 20, "batch_size": 8}, {}, {"filters": 20, "epochs": 44, "batch_size": 8}),
         ({"learning_rate": 0.1}, {}, {"learning_rate_schedule": "cosine"}),
-        # The preset gives way to the data.
+        # Values of the preset that do not apply to the data are dropped.
         ({}, {}, {"label_loss_weight": 0.3, "crop_margin": 4, "num_candidates": 2}),
         ({}, {"num_classes": 1}, {"label_loss_weight": 0.0}),
         ({"conditioning": "none"}, {}, {"label_loss_weight": 0.0}),
         ({}, {"from_files": False}, {"crop_margin": 0}),
         ({"crop_margin": 2}, {"from_files": False}, {"crop_margin": 2}),
         ({"learning_rate_decay": 0.9}, {}, {"learning_rate_schedule": "exponential"}),
-        # Of other epochs as large a share is on the likelihood.
+        # With other epochs, the fraction of likelihood-only epochs is kept.
         ({}, {}, {"likelihood_epochs": 26}),
         ({"epochs": 44}, {}, {"likelihood_epochs": 26}),
         ({"epochs": 10}, {}, {"likelihood_epochs": 5}),
         ({"epochs": 1}, {}, {"likelihood_epochs": 0}),
         ({"epochs": 88}, {}, {"likelihood_epochs": 52}),
         ({"epochs": 10, "likelihood_epochs": 8}, {}, {"likelihood_epochs": 8}),
-        # Images without a label teach from the start, and take all candidates.
+        # Unlabeled images contribute from the first epoch, with all candidates.
         (UNLABELED, {}, {"likelihood_epochs": 0, "num_candidates": None}),
         ({**UNLABELED, "likelihood_epochs": 4}, {}, {"likelihood_epochs": 4}),
         ({"unlabeled_weight": 0.0}, {}, {"likelihood_epochs": 26, "num_candidates": 2}),

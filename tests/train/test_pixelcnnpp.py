@@ -34,7 +34,7 @@ def train(path, overrides=(), dataset=None, **how):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A model after one epoch of plain likelihood and one of both losses, and its run."""
+    """A model after one likelihood-only and one hybrid epoch, and its run."""
     run = RunFolder(tmp_path_factory.mktemp("run"))
     return train(run.path, HYBRID), run
 
@@ -80,7 +80,7 @@ def test_images_without_a_label_are_trained_on(tmp_path, labeled):
     )
     trained = train(tmp_path, options, dataset, callbacks=[count])
     assert seen == [5, 5]
-    # Of 10 steps, 5 are on the likelihood alone.
+    # 5 of 10 steps are on the likelihood alone.
     assert trained.optimizer._learning_rate.again_at == 5
     assert trained.unlabeled_weight == 0.5
     rows = RunFolder(tmp_path).history("pixelcnnpp")
@@ -125,7 +125,7 @@ WITH_POSTERIOR = {"label_loss_weight": 0.5, "initial_logit_scale": 0.5}
 
 @pytest.fixture
 def source():
-    """A model that no fresh one equals, its offsets and temperature included."""
+    """A model whose weights, class biases and logit scale all differ from a new model."""
     model = tiny.tiny_model(**WITH_POSTERIOR)
     model.posterior.class_bias.assign([3.0, 0.0, -3.0])
     model.posterior.log_logit_scale.assign(0.7)
@@ -139,7 +139,7 @@ def test_the_model_then_answers_as_its_source(kind, source, tmp_path, capsys):
         source.save(path)
     else:
         source.save_to_preset(path)
-    # Not the same options: what concerns the training only may differ.
+    # Options that concern only the training may differ.
     others = {"learn_logit_scale": False, "dropout_rate": 0.1, "class_names": tiny.NAMES}
     model = tiny.tiny_model(label_loss_weight=0.2, **others)
     images = tiny.tiny_split(9).images
@@ -152,8 +152,8 @@ def test_the_model_then_answers_as_its_source(kind, source, tmp_path, capsys):
 
 
 def test_training_starts_from_them(source, tmp_path):
-    """With steps of length zero it also ends there."""
-    source.save(tmp_path / "model.keras")  # as a run has it
+    """With a learning rate of 0, the weights do not change."""
+    source.save(tmp_path / "model.keras")  # like a run folder
     options = {"initial_weights": str(tmp_path), "learning_rate": 0.0, "epochs": 1}
     options["num_levels"] = source.num_levels
     model = train(tmp_path / "run", options)
@@ -162,7 +162,7 @@ def test_training_starts_from_them(source, tmp_path):
 
 @pytest.fixture
 def not_trained(monkeypatch):
-    """Trainings claim their run, and end."""
+    """Trainings claim their run folder, and end."""
     monkeypatch.setattr(training_module, "train_into", lambda *_, **__: None)
 
 
@@ -202,7 +202,7 @@ def test_resumed_for_longer_it_has_as_many_epochs_by_likelihood(tmp_path, pixelc
 
 @pytest.mark.usefixtures("not_trained")
 def test_options_that_are_not_given_are_those_of_the_run(tmp_path, pixelcnnpp, monkeypatch):
-    """And not of a preset, nor the command's own defaults."""
+    """Missing options come from the run, not from a preset or the command."""
     monkeypatch.setattr(baseline_module, "train_into", lambda *_, **__: None)
     training = {"epochs": 4, "learning_rate_schedule": "cosine", "learning_rate_warmup": 2}
     tiny.tiny_model(label_loss_weight=0.5).save_to_preset(
@@ -220,7 +220,7 @@ def test_options_that_are_not_given_are_those_of_the_run(tmp_path, pixelcnnpp, m
         done(pixelcnnpp(*command, *data, *options))
         before = run.read_config()
         for more in ([], ["--epochs", 9]):
-            keras.utils.clear_session(free_memory=False)  # models are numbered by their names
+            keras.utils.clear_session(free_memory=False)  # Keras numbers the names of models
             out = done(pixelcnnpp(*command, "--resume", *more))
             found = run.read_config()
             assert found["data"] == before["data"]
@@ -238,7 +238,7 @@ def test_what_was_trained_for_longer_is_not_resumed_for_less(tmp_path):
     (checkpoints / "epoch-0004-step-00001.npz").touch()
     before = run.config_json.read_bytes()
     for epochs in (3, 4):
-        message = rf"for 4 epochs and 1 step. Expected at least as many.*epochs={epochs}"
+        message = rf"for 4 epochs and 1 step. Expected at least that number.*epochs={epochs}"
         with pytest.raises(UserError, match=message):
             train(tmp_path, {"epochs": epochs}, resume=True)
     assert run.config_json.read_bytes() == before

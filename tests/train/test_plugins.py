@@ -28,7 +28,7 @@ made = Count()
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The working directory, with a module of the user's own."""
+    """A working directory with a module of the user."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "users_own.py").write_text(MODULE)
@@ -58,12 +58,12 @@ def test_commands_use_them(folder, pixelcnnpp):
     options = (*small, *with_callback, "--conditioning", "mine", "--plugin", "users_own")
     done(pixelcnnpp(*train, *options))
     command = ("evaluate", "classification", "--run", folder / "run")
-    del STRATEGIES["mine"], sys.modules["users_own"]  # as in another process
+    del STRATEGIES["mine"], sys.modules["users_own"]  # as in a new process
     one_line(pixelcnnpp(*command), "conditioning='mine'")
     done(pixelcnnpp("--plugin", "users_own", *command))
     done(pixelcnnpp("train-baseline", *common, *with_callback))
     run = RunFolder(folder / "run")
     assert run.read_config()["pixelcnnpp"]["model"]["conditioning"] == "mine"
     for section in ("pixelcnnpp", "baseline"):
-        # Called after the measurement, and what it logs is kept.
+        # Called after the evaluation, and its logs are kept.
         assert [row["seen"] for row in run.history(section)] == [1.0]

@@ -1,4 +1,4 @@
-"""What the training commands refuse, each in one line that names it."""
+"""Errors of the training commands, each in one line that names the option."""
 
 import sys
 from types import SimpleNamespace
@@ -32,9 +32,9 @@ DIGITS = SimpleNamespace(data="digits")
         ),
         (
             lambda: load_preset("digits", "digits", "pixelcnn"),
-            "The preset digits is of pixelcnnpp. Received: pixelcnn$",
+            "The network of preset digits is pixelcnnpp. Received: pixelcnn$",
         ),
-        (lambda: load_larger(DIGITS, None, 2), "Only image files .*crop_margin=2, data=digits"),
+        (lambda: load_larger(DIGITS, None, 2), "folder of image files.*crop_margin=2, data=digits"),
         (lambda: make_callbacks(["not_there:Count"]), "can be imported. Received: 'not_there'"),
         (lambda: make_callbacks(["keras.deep:Count"]), "Received: 'keras.deep'"),
         (lambda: make_callbacks([":Count"]), "Received: ''"),
@@ -42,7 +42,7 @@ DIGITS = SimpleNamespace(data="digits")
         (lambda: make_callbacks(["keras"]), "Expected module:object"),
         (lambda: make_callbacks(["sys:maxsize"]), "'int' object is not callable"),
         (lambda: make_callbacks(["keras:callbacks.ModelCheckpoint"]), "without arg.*'filepath'"),
-        (lambda: make_callbacks(["builtins:dict"]), "it gives {}"),
+        (lambda: make_callbacks(["builtins:dict"]), "it returns {}"),
     ],
 )
 def test_refused(monkeypatch, call, message):

@@ -24,7 +24,7 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
 
 
 def test_bounds_of_an_accuracy_lie_as_many_of_their_own_deviations_away():
-    """Wilson's definition."""
+    """The bounds satisfy Wilson's definition."""
     for bound in accuracy_interval(200, 599):
         deviation = math.sqrt(bound * (1 - bound) / 599)
         assert abs(bound - 200 / 599) == pytest.approx(1.959964 * deviation)
@@ -32,7 +32,7 @@ def test_bounds_of_an_accuracy_lie_as_many_of_their_own_deviations_away():
 
 class TestMcNemar:
     def test_is_a_fair_coin(self):
-        # Nine images that only one of them got right, one only the other: 0, 1, 9 or 10 heads.
+        # Only one model is right on nine images, only the other on one: 0, 1, 9 or 10 heads.
         a, b = np.repeat([1, 0, 1, 0], [9, 1, 30, 5]), np.repeat([0, 1, 1, 0], [9, 1, 30, 5])
         assert mcnemar_p_value(a, b) == pytest.approx(2 * (1 + 10) / 2**10)
         assert mcnemar_p_value(b, a) == mcnemar_p_value(a, b)
@@ -54,7 +54,7 @@ def test_calibration_error_is_tfps(rng):
 
 
 def test_log_loss_by_hand():
-    """It is not clipped, and a class needn't occur."""
+    """Probabilities are not clipped, and classes may have no images."""
     probabilities = np.array([[0.5, 0.25, 0.25], [1 - 1e-30, 1e-30, 0]], "float32")
     expected = -(math.log(0.5) + math.log(1e-30)) / 2
     assert mean_log_loss(np.array([0, 1]), probabilities) == pytest.approx(expected, rel=1e-6)
@@ -74,7 +74,7 @@ class TestTemperature:
 
         labels = rng.integers(0, 3, 400)
         points = np.eye(3)[labels] + rng.normal(size=(400, 3))
-        # Hardly regularized on few points: overconfident.
+        # A classifier with little regularization on few points is overconfident.
         sure = LogisticRegression(C=1e4).fit(points[:20], labels[:20])
         scaled = CalibratedClassifierCV(FrozenEstimator(sure), method="temperature")
         scaled.fit(points[20:], labels[20:])
@@ -85,11 +85,11 @@ class TestTemperature:
         assert apply_temperature(probabilities, temperature) == pytest.approx(expected, abs=1e-4)
 
     def test_smoothing_by_hand(self):
-        # All are right, and each counts 1/6 as its other class: the best odds are 1:5.
+        # All are right, and smoothing counts 1/6 as the other class, so the best odds are 1:5.
         probabilities, labels = np.array([[0.9, 0.1]] * 4), np.zeros(4, int)
         temperature = fit_temperature(labels, probabilities, smoothing=1 / 6)
         assert 9 ** (1 / temperature) == pytest.approx(5, rel=1e-4)
-        # Of three classes, the likelier other one.
+        # With three classes, smoothing uses the more probable wrong one.
         probabilities = np.array([[0.09, 0.9, 0.01]] * 4)
         temperature = fit_temperature(np.ones(4, int), probabilities, smoothing=0.2)
         grid = np.geomspace(0.1, 10, 20001)
@@ -122,7 +122,7 @@ class TestTemperature:
 
 
 def test_ties_are_the_mean_over_all_orders():
-    # One sure and right; three equally unsure, of which one is right.
+    # One confident and right; three equally unconfident, of which one is right.
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.6, 0.4], [0.6, 0.4]])
     labels = np.array([0, 0, 1, 1])
     orders = [[1, *order] for order in itertools.permutations([1, 0, 0])]
@@ -138,13 +138,13 @@ def test_accuracy_difference_is_the_normal_interval_of_many_images(rng):
     half = norm.ppf(0.975) * difference.std() / np.sqrt(2000)
     assert low == pytest.approx(difference.mean() - half, abs=0.05 * half)
     assert high == pytest.approx(difference.mean() + half, abs=0.05 * half)
-    # Unpaired, it would be wider.
+    # Without pairing, the interval would be wider.
     assert half < 0.7 * norm.ppf(0.975) * np.sqrt((a.var() + b.var()) / 2000)
 
 
 class TestAurocInterval:
     def test_variance_is_that_of_all_pairs(self, rng):
-        """DeLong's, from its definition: a comparison of each image with each other one."""
+        """Compares with DeLong's definition over all pairs of images."""
         inlying, outlying = rng.normal(size=60), rng.normal(0.7, 1.5, size=50)
         pairs = (outlying[:, None] > inlying).astype(float)
         variance = pairs.mean(axis=1).var(ddof=1) / 50 + pairs.mean(axis=0).var(ddof=1) / 60
@@ -154,7 +154,7 @@ class TestAurocInterval:
 
     @pytest.mark.parametrize("correlation", [-0.9, 0.9])
     def test_paired_it_is_what_pairs_vary_by(self, rng, correlation):
-        """The standard deviation of the area over many sets of pairs."""
+        """Compares with the standard deviation of the area over many random sets of pairs."""
         areas, halves = [], []
         for _ in range(300):
             inlying = rng.normal(size=100)

@@ -18,7 +18,7 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
 
 
 def with_moments(rng, count, mean, root):
-    """Points whose mean is exactly `mean` and whose covariance is exactly `rootᵀ root`."""
+    """Returns points whose mean is exactly `mean` and whose covariance is exactly `rootᵀ root`."""
     points = rng.normal(size=(count, len(mean)))
     points -= points.mean(axis=0)
     white = points @ np.linalg.inv(np.linalg.cholesky(np.cov(points, rowvar=False)).T)
@@ -36,7 +36,7 @@ class TestFrechetDistance:
         assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-8)
 
     def test_fewer_images_than_dimensions(self):
-        # On two lines that meet at a right angle: variance 8 on one, 18 on the other.
+        # Points on two orthogonal lines, with variance 8 and 18.
         a = np.zeros((2, 20))
         b = np.zeros((2, 20))
         a[:, 3], b[:, 7] = [-2, 2], [-3, 3]
