@@ -50,6 +50,7 @@ def answer_interrupts() -> None:
 
 
 def _leave(number: int, frame: object) -> None:
+    time.sleep(0.1)  # lets `_watch` write its message before the process ends
     raise SystemExit(128 + number)
 
 
