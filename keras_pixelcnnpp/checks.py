@@ -64,7 +64,7 @@ def require_number(name: str, value: Any, interval: str) -> None:
 
 
 def require_temperature(value: Any) -> None:
-    """Raises a `UserError` unless `value` is a valid temperature in float32."""
+    """Raises a `UserError` unless `value` is a temperature from 1e-6 to 1e6."""
     require_number("temperature", value, "[1e-6, 1e6]")
 
 
