@@ -1,4 +1,4 @@
-"""Writes RESULTS.md and the tables in docs/development from the results of runs and benchmarks.
+"""Writes RESULTS.md and the tables in docs/benchmarks from the results of runs and benchmarks.
 
     python benchmarks/results.py keep runs/photographs   # copies its numbers to results/photographs
     python benchmarks/results.py figures             # plots three figures in docs/images
@@ -332,7 +332,7 @@ def render():
     after = after[after.index("<!-- /results -->") :]
     pages = {readme: f"{before}<!-- results -->\n{table}{after}"}
     names = ["RESULTS.md.j2"]
-    names += [f"development/{path.name}" for path in RESULTS.parent.glob("development/[!_]*.j2")]
+    names += [f"benchmarks/{path.name}" for path in RESULTS.parent.glob("pages/[!_]*.j2")]
     for name in names:
         path = ROOT / ("docs" if "/" in name else "") / name.removesuffix(".j2")
         pages[path] = markdown_template(name).render(content).rstrip() + "\n"

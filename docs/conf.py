@@ -14,7 +14,9 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "commands",
     "docstrings",
+    "mathml",
     "site_links",
 ]
 exclude_patterns = ["_build", "**/runs"]
@@ -25,9 +27,10 @@ html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_math_renderer = "mathml"
 
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 
 nb_execution_mode = "off"  # `make notebooks` runs them and stores their outputs
 nb_render_markdown_format = "myst"

@@ -1,0 +1,39 @@
+"""The options of all commands on the page reference/command_line, from the commands themselves."""
+
+import re
+
+import typer
+from typer.cli import get_docs_for_click
+
+PAGE = "reference/command_line"
+EXAMPLES = re.compile(r"^Examples?:\n((?:  .+\n)+)", re.MULTILINE)
+HELP = re.compile(r"^\* `--help`: .*\n", re.MULTILINE)
+NO_OPTIONS = re.compile(r"\*\*Options\*\*:\n\n(?!\*)")
+
+
+def markdown_of_commands():
+    """Returns a Markdown section for each command: usage, arguments, options and examples."""
+    from keras_pixelcnnpp import cli
+
+    command = typer.main.get_command(cli.app)
+    context = command.make_context("pixelcnnpp", [], resilient_parsing=True)
+    text = get_docs_for_click(obj=command, ctx=context, name="pixelcnnpp", indent=0)
+    sections = text[text.index("\n## ") :]
+    sections = NO_OPTIONS.sub("", HELP.sub("", sections))
+    return EXAMPLES.sub(lambda match: f"```console\n{_prompts(match[1])}```\n", sections)
+
+
+def _prompts(lines):
+    return re.sub(r"^  ", "$ ", lines, flags=re.MULTILINE)
+
+
+def append_commands(app, docname, source):
+    """Appends the sections of the commands to their page."""
+    if docname == PAGE:
+        source[0] += markdown_of_commands()
+
+
+def setup(app):
+    """Connects the function above."""
+    app.connect("source-read", append_commands)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
