@@ -332,9 +332,10 @@ def render():
     after = after[after.index("<!-- /results -->") :]
     pages = {readme: f"{before}<!-- results -->\n{table}{after}"}
     names = ["RESULTS.md.j2"]
-    names += [f"benchmarks/{path.name}" for path in RESULTS.parent.glob("pages/[!_]*.j2")]
+    names += [f"pages/{path.name}" for path in RESULTS.parent.glob("pages/[!_]*.j2")]
     for name in names:
-        path = ROOT / ("docs" if "/" in name else "") / name.removesuffix(".j2")
+        folder = ROOT / "docs" / "benchmarks" if "/" in name else ROOT
+        path = folder / Path(name).name.removesuffix(".j2")
         pages[path] = markdown_template(name).render(content).rstrip() + "\n"
     return pages
 

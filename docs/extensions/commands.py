@@ -6,7 +6,7 @@ import typer
 from typer.cli import get_docs_for_click
 
 PAGE = "reference/command_line"
-EXAMPLES = re.compile(r"^Examples?:\n((?:  .+\n)+)", re.MULTILINE)
+EXAMPLES = re.compile(r"^Examples?:\n((?:  .+\n)*)", re.MULTILINE)
 HELP = re.compile(r"^\* `--help`: .*\n", re.MULTILINE)
 NO_OPTIONS = re.compile(r"\*\*Options\*\*:\n\n(?!\*)")
 
@@ -20,11 +20,12 @@ def markdown_of_commands():
     text = get_docs_for_click(obj=command, ctx=context, name="pixelcnnpp", indent=0)
     sections = text[text.index("\n## ") :]
     sections = NO_OPTIONS.sub("", HELP.sub("", sections))
-    return EXAMPLES.sub(lambda match: f"```console\n{_prompts(match[1])}```\n", sections)
+    return EXAMPLES.sub(_code, sections)
 
 
-def _prompts(lines):
-    return re.sub(r"^  ", "$ ", lines, flags=re.MULTILINE)
+def _code(match):
+    lines = match[1].replace("  pixelcnnpp", "$ pixelcnnpp")
+    return f"**Examples**:\n\n```console\n{lines}```\n" if lines else ""
 
 
 def append_commands(app, docname, source):
