@@ -8,6 +8,8 @@ from typer.cli import get_docs_for_click
 PAGE = "reference/command_line"
 EXAMPLES = re.compile(r"^Examples?:\n((?:  .+\n)*)", re.MULTILINE)
 HELP = re.compile(r"^\* `--help`: .*\n", re.MULTILINE)
+# Not those within code or in an example.
+OPTION = re.compile(r"^  pixelcnnpp .*$|`[^`\n]*`|(?<![\w-])(--[a-z][a-z-]*)", re.MULTILINE)
 NO_OPTIONS = re.compile(r"\*\*Options\*\*:\n\n(?!\*)")
 
 
@@ -18,8 +20,9 @@ def markdown_of_commands():
     command = typer.main.get_command(cli.app)
     context = command.make_context("pixelcnnpp", [], resilient_parsing=True)
     text = get_docs_for_click(obj=command, ctx=context, name="pixelcnnpp", indent=0)
-    sections = text[text.index("\n## ") :]
+    sections = text[text.index("\n## ") :].replace("\b", "")
     sections = NO_OPTIONS.sub("", HELP.sub("", sections))
+    sections = OPTION.sub(lambda match: f"`{match[1]}`" if match[1] else match[0], sections)
     return EXAMPLES.sub(_code, sections)
 
 

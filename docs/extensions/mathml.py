@@ -23,6 +23,8 @@ def mathml(formula, as_block=False):
         String, an element `math`.
     """
     text = latex2mathml.tex2mathml(formula, as_block=as_block)
+    # A name of several letters is upright by itself.
+    text = re.sub(r'<mi mathvariant="normal">(\w\w+)</mi>', r"<mi>\1</mi>", text)
     text = re.sub(rf"({NAME})(?=\s*{LETTER})", rf"\1{SPACE}", text)
     return re.sub(rf"({LETTER})(?=\s*{NAME})", rf"\1{SPACE}", text)
 
