@@ -90,7 +90,7 @@ def library() -> Iterator[None]:
             yield
     except ImportError as error:
         is_missing = isinstance(error, ModuleNotFoundError)
-        advice = ". Missing: pip install 'keras-pixelcnnpp[commands]'" if is_missing else ""
+        advice = ". Try: pip install 'keras-pixelcnnpp[commands]'" if is_missing else ""
         raise UserError(f"{error}{advice}") from error
     prepare_process()
 

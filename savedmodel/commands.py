@@ -261,7 +261,7 @@ def decompress(options: DecompressOptions) -> None:
     Give exactly one of --preset, --run and --model: the model that compressed the images.
     """
     if not options.file.is_file():
-        raise UserError(f"The file {options.file} does not exist")
+        raise UserError(f"{options.file}: no such file")
     if not options.overwrite and options.output.is_dir() and any(options.output.iterdir()):
         raise UserError(
             f"{options.output} is not empty. Add --overwrite to replace files of the same names, "

@@ -169,7 +169,7 @@ def classify_files(options: ClassifyOptions) -> None:
         print(f"Wrote {options.csv}")
     if known.any():
         accuracy = np.mean((result["class_id"] == labels)[known])
-        print(f"Accuracy: {accuracy:.1%} on {counted(known.sum())} in folders named after classes")
+        print(f"Accuracy: {accuracy:.1%} of {counted(known.sum())} in folders named after classes")
     if bad:
         raise typer.Exit(2)
 

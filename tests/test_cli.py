@@ -287,7 +287,7 @@ def test_images_with_nothing_to_tell_apart(pixelcnnpp, tmp_path, labels):
     # The classes of other data do not matter.
     other = tiny.save_npz(tmp_path / "other.npz")
     done(pixelcnnpp("evaluate", "ood", "--run", run, "--data", other, "--count", 5))
-    one_line(pixelcnnpp("train-baseline", *command), "Expected two classes or more")
+    one_line(pixelcnnpp("train-baseline", *command), "at least two classes")
     conditional = ("--conditioning", "bias", "--overwrite")
     result = pixelcnnpp("train", *command, *SMALL, *conditional)
     one_line(result, "`conditioning`. With fewer than two classes it must be none")

@@ -95,7 +95,7 @@ def test_bad_input(pixelcnnpp, run, files, tmp_path):
     one_line(pixelcnnpp(*command, run / "model.keras", *output), "not an image")
     one_line(pixelcnnpp(*command, files[0], files[0], *output), "become the same file")
     command = ("decompress", "--run", run)
-    one_line(pixelcnnpp(*command, "no.pxc", *output), "The file no.pxc does not exist")
+    one_line(pixelcnnpp(*command, "no.pxc", *output), "no.pxc: no such file")
     one_line(pixelcnnpp(*command, files[0], *output), "a.png: The data contain no ")
 
 

@@ -146,7 +146,7 @@ def test_complete(pixelcnnpp, trained, image, tmp_path):
     grid = np.asarray(Image.open(output))[::16, ::16]
     np.testing.assert_array_equal(grid[1:5, 6:10], expected[0])
     np.testing.assert_array_equal(grid[1:5, 1:5], np.where(unknown, 200, levels[..., 0]))
-    one_line(pixelcnnpp(*command, "--mask", mask, "--rows", 2), "--rows or --mask")
+    one_line(pixelcnnpp(*command, "--mask", mask, "--rows", 2), "--rows and --mask")
     Image.fromarray(np.zeros((4, 5), "uint8")).save(mask)
     one_line(pixelcnnpp(*command, "--mask", mask), "--mask. Expected the size of the image")
     # Without --label, the same seed gives the same images.
