@@ -67,6 +67,37 @@ def show_row(axes: Axes, pixels: np.ndarray, name: str) -> None:
     axes.set_ylabel(name, rotation=0, ha="right", va="center", parse_math=False)
 
 
+def color_limit(maps: np.ndarray) -> float:
+    """The nats that get the deepest color.
+
+    Of one pixel in a hundred the color may be cut off, or a single one would pale all others.
+    """
+    return max(float(np.percentile(np.abs(maps), 99)), 1e-9)
+
+
+def maps_figure(
+    images: np.ndarray, maps: np.ndarray, titles: Sequence[str], signed: bool = False
+) -> Figure:
+    """Shows each image next to its map, float `[height, width]`, in nats.
+
+    The maps are -log p of each pixel or, if they are `signed`, evidence for (blue) or against (red)
+    a class. The scale is the same for all of them.
+    """
+    figure = new_figure(5, 2.4 * len(images))
+    grid = figure.subplots(len(images), 2, squeeze=False)
+    limit = color_limit(maps)
+    colors, low = ("RdBu", -limit) if signed else ("inferno", 0)
+    for (left, right), image, nats, title in zip(grid, images, maps, titles, strict=True):
+        show_pixels(left, image)
+        left.set_title(title, fontsize=9, loc="left", parse_math=False)
+        shown = right.imshow(nats, colors, vmin=low, vmax=limit)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    bar = figure.colorbar(shown, ax=grid, extend="both" if signed else "max", aspect=18)
+    bar.set_label("nats" if signed else "-log p, nats", fontsize=9)
+    return figure
+
+
 def gallery_png(
     pixels: np.ndarray, row_labels: Sequence[str], column_labels: Sequence[str]
 ) -> bytes:

@@ -2,6 +2,7 @@ import io
 import json
 
 import enumeration
+import keras
 import numpy as np
 import pytest
 import tiny
@@ -70,12 +71,13 @@ class TestSets:
 class TestScores:
     def test_by_hand(self, model):
         sets = {"in_distribution": IMAGES[:5], "others": IMAGES[5:]}
-        scores = detector_scores(sets, model)
+        scores = detector_scores(sets, model, IMAGES[:4])
         found = {name: np.concatenate([scores[s][name] for s in sets]) for name in scores["others"]}
         each = np.stack([model.log_prob(IMAGES, np.full(9, label)) for label in range(3)], axis=1)
         each = np.exp(each.astype("float64"))
         bits = -np.log2(each.mean(axis=1)) / 16
         assert found["log_likelihood"] == pytest.approx(bits, rel=1e-4)
+        assert found["typicality"] == pytest.approx(np.abs(bits - bits[:4].mean()), abs=1e-4)
         posterior = each / each.sum(axis=1, keepdims=True)
         assert found["pixelcnnpp_max_softmax"] == pytest.approx(-posterior.max(axis=1), abs=1e-4)
         corrected = bits - png_bits(IMAGES) / 16
@@ -83,8 +85,8 @@ class TestScores:
 
     def test_a_model_without_classes_has_no_posterior(self):
         model = enumeration.enumerable_model((4, 4, 1), num_classes=0, num_levels=5)
-        scores = detector_scores({"in_distribution": IMAGES}, model)["in_distribution"]
-        assert list(scores) == ["log_likelihood", "complexity_corrected"]
+        scores = detector_scores({"in_distribution": IMAGES}, model, IMAGES)["in_distribution"]
+        assert list(scores) == ["log_likelihood", "typicality", "complexity_corrected"]
         assert scores["log_likelihood"] == pytest.approx(-model.log_prob(IMAGES) / (16 * np.log(2)))
 
     def test_area_is_the_mann_whitney_statistic(self, model, rng):
@@ -99,7 +101,7 @@ class TestScores:
             "in_distribution": IMAGES,
             "noise": rng.integers(0, 256, (7, 4, 4, 1), dtype="uint8"),
         }
-        scores = detector_scores(sets, model, HalfSure())
+        scores = detector_scores(sets, model, IMAGES, HalfSure())
         expected = -(0.5 + IMAGES[:, 0, 0, 0] / 640)
         assert scores["in_distribution"]["baseline_max_softmax"] == pytest.approx(expected)
         report = auroc_report(scores)
@@ -133,8 +135,14 @@ class TestCommand:
         assert report["inputs"]["photographs (--ood-data)"]["count"] == 7
         assert report["inputs"]["photographs"]["count"] == 7  # the photographs of scikit-learn
         assert list(report["detectors"])[-1] == "baseline_max_softmax"
-        with Image.open(run.reports / "ood.png") as image:
-            assert min(image.size) > 200
+        for name in ("ood.png", "improbable.png"):
+            with Image.open(run.reports / name) as image:
+                assert min(image.size) > 200
+        model, split = keras.models.load_model(run.model_keras), tiny.tiny_split(9, 1)
+        bits = model.bits_per_dim(split.images)
+        found = [row["bits_per_dim"] for row in report["most_improbable"]]
+        assert found == sorted(found, reverse=True)
+        assert set(np.round(found, 4)) <= set(np.round(bits, 4))
 
     def test_bad_other_data(self, pixelcnnpp, run, tmp_path):
         command = ("evaluate", "ood", "--run", run.path)
