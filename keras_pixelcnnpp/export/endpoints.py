@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.data.images import check_channels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.decoding import decode_images
@@ -95,6 +96,7 @@ def _check(model: keras.Model, path: Path) -> None:
     if not model.num_classes:
         raise UserError("Only class-conditional models can be exported. Received: num_classes=0")
     check_channels(model.image_shape)
+    require_integer("num_levels", model.num_levels, low=2, high=256)
 
 
 # Upper bound of the pixels, for all images and classes, that are scored at once. Measured on a CPU

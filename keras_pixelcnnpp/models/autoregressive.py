@@ -110,7 +110,8 @@ class AutoregressiveModel(ImageModel):
             conditioning = self._default_conditioning if conditional else "none"
         if label_loss_weight is None:
             label_loss_weight = 0.3 if conditional else 0.0
-        require_integer("num_levels", num_levels, low=2, high=256)
+        max_levels = 256 if head == "categorical" else 4096
+        require_integer("num_levels", num_levels, low=2, high=max_levels)
         require_number("dropout_rate", dropout_rate, "[0, 1)")
         require_number("label_loss_weight", label_loss_weight, "[0, inf)")
         require_number("unlabeled_weight", unlabeled_weight, "[0, inf)")
