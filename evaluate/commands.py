@@ -232,11 +232,11 @@ def _applicable(folder: "RunFolder") -> dict[str, type[RunOptions]]:
     subjects: dict[str, type[RunOptions]] = {}
     if num_classes:
         subjects["classification"] = ClassificationOptions
-    subjects["generation"] = GenerationOptions
+    if data["image_shape"][-1] in (1, 3):
+        subjects["generation"] = GenerationOptions
     if num_classes > 1:
         subjects["evidence"] = EvidenceOptions
-    if data["image_shape"][-1] in (1, 3):
-        subjects["ood"] = OODOptions
+    subjects["ood"] = OODOptions
     return subjects
 
 

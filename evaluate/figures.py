@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 
-from keras_pixelcnnpp.data.images import check_channels, image_grid
+from keras_pixelcnnpp.data.images import image_grid
 
 DPI = 100
 
@@ -52,11 +52,9 @@ def name_lines(axes: Axes, lines: Iterable[Line2D], names: Iterable[str], **look
 
 
 def show_pixels(axes: Axes, pixels: np.ndarray) -> AxesImage:
-    """Shows a gray or RGB image, uint8 `[height, width, channels]`, range 0 to 255."""
-    check_channels(pixels.shape)
-    return axes.imshow(
-        pixels[..., 0] if pixels.shape[-1] == 1 else pixels, "gray", vmin=0, vmax=255
-    )
+    """Shows a uint8 image `[height, width, channels]`: in RGB, or its first channel in gray."""
+    shown = pixels if pixels.shape[-1] == 3 else pixels[..., 0]
+    return axes.imshow(shown, "gray", vmin=0, vmax=255)
 
 
 def show_row(axes: Axes, pixels: np.ndarray, name: str) -> None:

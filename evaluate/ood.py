@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.data.images import check_channels, png_bytes, resize_images
+from keras_pixelcnnpp.data.images import png_bytes, resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.distributions.levels import quantize
@@ -96,13 +96,13 @@ def ood_inputs(
     """Returns sets of out-of-distribution images by name, each of the same size as `images`.
 
     They are images that scikit-learn includes, except data sets in `sources`, and corrupted
-    versions of `images`.
+    versions of `images`. If `images` are neither gray nor RGB, all sets except noise and colors are
+    such versions.
     """
-    check_channels(images.shape)
     rng = np.random.default_rng(seed)
     count, height, width, channels = shape = images.shape
-    sets = {"photographs": _photographs(shape, rng)}
-    if "digits" not in sources:
+    sets = {"photographs": _photographs(shape, rng)} if channels in (1, 3) else {}
+    if "digits" not in sources and channels in (1, 3):
         digits = load_dataset("digits").split("train").images
         digits = digits[rng.integers(0, len(digits), count)]
         sets["digits"] = resize_images(digits, (height, width), channels, "stretch")
@@ -174,7 +174,12 @@ def detector_scores(
 
 
 def png_bits(images: np.ndarray) -> np.ndarray:
-    """Returns the size of each image as a PNG file with its header, float64 `[count]`, in bits."""
+    """Returns the size of each image as a PNG file with its header, float64 `[count]`, in bits.
+
+    An image that is neither gray nor RGB is written as one file for each channel.
+    """
+    if images.shape[-1] not in (1, 3):
+        return sum(png_bits(channel) for channel in np.split(images, images.shape[-1], axis=-1))
     return np.array([8.0 * len(png_bytes(pixels)) for pixels in images])
 
 

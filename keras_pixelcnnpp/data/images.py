@@ -68,8 +68,8 @@ def open_image(
 
     For files with several frames or pages, the first is used. Palette, CMYK and 16-bit images are
     converted, transparent images are blended with white, and the EXIF orientation is applied.
-    `read_image` documents `white_level`. With `as_uint16`, the file must be a 16-bit gray image; the
-    result has its values in mode `"F"`.
+    `read_image` documents `white_level`. With `as_uint16`, the file must be a 16-bit gray image,
+    whose values are kept in mode `"F"`.
 
     Raises:
         UserError: If the file has another format, is damaged, has more pixels than Pillow's limit
@@ -128,8 +128,8 @@ def resize_images(
 ) -> np.ndarray:
     """Resizes and converts images `(N, height, width, channels)`, like `read_image`.
 
-    They are uint8, or gray uint16. By default, size and channels are kept. Raises a `UserError` if images must be converted, but
-    have neither 1 nor 3 channels.
+    They are uint8, or gray uint16. By default, size and channels are kept. Raises a `UserError` if
+    images must be converted, but have neither 1 nor 3 channels.
     """
     size, channels = image_size or images.shape[1:3], channels or images.shape[-1]
     if (*size, channels) == images.shape[1:]:

@@ -609,7 +609,7 @@ class AutoregressiveModel(ImageModel):
         num_particles: int = 64,
         seed: int = 0,
     ) -> np.ndarray:
-        """Returns the posterior p(y | x) by Bayes' rule, given whole images or parts of them.
+        """Returns the posterior p(y | x), as `predict`, given whole images or parts of them.
 
         Logit scale and class biases are learned from whole images, so the posterior given a part
         may be poorly calibrated. If nothing is known, it is the softmax of the class biases.
@@ -700,7 +700,8 @@ class AutoregressiveModel(ImageModel):
                 its random numbers in the graph, so the same seed gives different images there.)
             temperature: Number from 1e-6 to 1e6. Values below 1 give smoother and less diverse
                 images. It divides the logits of each pixel's distribution (those of the mixture
-                components or of the levels), and multiplies the scales of a mixture.
+                components or of the levels), and multiplies the scales of a mixture. The
+                result is not the mixture to the power 1/T.
             guidance: Number w >= 0. Values above 0 give images that are more typical of their class
                 and less diverse. Each sub-pixel is sampled with a probability proportional to
                 p(l | y)^(1 + w) / q(l)^w. Here q is the mean of p(l | k) over all classes k,
@@ -954,8 +955,8 @@ class AutoregressiveModel(ImageModel):
             verbose: Boolean, whether to print the folder.
 
         Raises:
-            UserError: If the backend is not TensorFlow, the format is unknown, the model is
-                unconditional, or its images have neither 1 nor 3 channels.
+            UserError: If the backend is not TensorFlow, the format is unknown, or the model has
+                more than 256 levels.
 
         Example:
 

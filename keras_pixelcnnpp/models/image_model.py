@@ -140,7 +140,10 @@ class ImageModel(keras.Model):
 
         Returns:
             Float32 array `(N, num_classes)`, class probabilities; `(N,)`, log p(x) in nats, from
-            an unconditional model.
+            an unconditional model. An `AutoregressiveModel` returns the tempered Bayes posterior,
+            softmax(a log p(x | y) + b), with its `logit_scale` a and `class_bias` b. With a = 1 and
+            b = 0, this is Bayes' rule; otherwise the probabilities may differ a lot, by up to 0.3
+            in a small model.
 
         Raises:
             ValueError: If the images don't fit the model.

@@ -11,7 +11,13 @@ from PIL import Image
 from scipy.stats import mannwhitneyu
 
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.evaluate.ood import auroc_report, detector_scores, ood_inputs, png_bits
+from keras_pixelcnnpp.evaluate.ood import (
+    auroc_report,
+    detector_scores,
+    ood_inputs,
+    ood_png,
+    png_bits,
+)
 from keras_pixelcnnpp.files import read_json
 
 IMAGES = tiny.tiny_split(9).images
@@ -53,6 +59,17 @@ class TestSets:
         np.testing.assert_array_equal(sets["upside down"], np.flip(images, axis=1))
         np.testing.assert_array_equal(sets["inverted"] + images, 255)
         assert sets["one color"].std(axis=(1, 2)).max() == 0
+
+    def test_two_channels(self, rng):
+        images = rng.integers(0, 256, (3, 4, 4, 2), dtype="uint8")
+        sets = ood_inputs(images)
+        assert list(sets)[:2] == ["uniform noise", "one color"]
+        model = enumeration.enumerable_model((4, 4, 2), num_classes=0, num_levels=5)
+        scores = detector_scores({"in_distribution": images, **sets}, model, images)
+        report = auroc_report(scores)
+        assert ood_png({"in_distribution": images, **sets}, scores, report).startswith(b"\x89PNG")
+        parts = png_bits(images[..., :1]) + png_bits(images[..., 1:])
+        np.testing.assert_array_equal(png_bits(images), parts)
 
     def test_photographs_and_digits_are_what_they_say(self):
         gray = np.zeros((4, 8, 8, 1), "uint8")
