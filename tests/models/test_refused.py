@@ -30,7 +30,7 @@ CONSTRUCTORS = each(
         {
             "image_shape": [(4, 4), (0, 4, 1)],
             "num_classes": [2.0],
-            "num_levels": [257],
+            "num_levels": [4097],
             "filters": [(4, 4)],
             "num_blocks": [1001],
             "head": ["single", ["categorical"], None],
