@@ -12,9 +12,7 @@ from PIL import Image
 from keras_pixelcnnpp.data.images import check_channels, read_image
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.evidence import color_limit
-from keras_pixelcnnpp.evaluate.figures import name_lines, new_figure, show_pixels
-from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.evaluate.figures import maps_figure, name_lines, new_figure
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 NUM_IMAGES = 16  # per click on "Sample"
@@ -37,13 +35,12 @@ class Samples(NamedTuple):
 
 
 class Classification(NamedTuple):
-    """What there is to say of an image: p(y | x) by class, bits/dim of p(x), and two figures.
+    """What there is to say of an image: p(y | x) by class, and two figures.
 
     `evidence` is `None` for a model of one class.
     """
 
     probabilities: dict[str, float]
-    bits: float
     by_rows: Figure
     evidence: Figure | None
 
@@ -137,13 +134,19 @@ class Answers:
         if model.num_classes > 1:
             label, against = order[0], order[1] if against == ANY else against
             nats = model.evidence_map(image[None], [label], [against])[0]
-            evidence = evidence_figure(image, nats, names[label], names[against])
-        return Classification(
-            named(names, probabilities[-1]),
-            float(bits_per_dim(log_marginal(scores[:, -1]), model.image_shape)[0]),
-            posterior_figure(probabilities, names),
-            evidence,
-        )
+            title = f"{nats.sum():+.1f} nats for {names[label]} (blue)"
+            title += f"\nagainst {names[against]} (red)"
+            evidence = maps_figure(image[None], nats[None], [title], signed=True)
+        by_class = named(names, probabilities[-1])
+        return Classification(by_class, posterior_figure(probabilities, names), evidence)
+
+    def score(self, image: np.ndarray) -> tuple[float, Figure]:
+        """Bits/dim of p(x) of an image, uint8 `(H, W, C)`, and where the image is improbable."""
+        label = ANY if self.model.num_classes else None
+        nats = self.model.pixel_log_probs(image[None], label)
+        bits = float(bits_per_dim(nats.sum(), self.model.image_shape))
+        title = f"{-nats.sum():.1f} nats in all; bright pixels are improbable"
+        return bits, maps_figure(image[None], -nats, [title])
 
     def _labels_and_seed(
         self, label: int, seed: int | None, count: int, probabilities: np.ndarray | None = None
@@ -174,20 +177,4 @@ def posterior_figure(probabilities: np.ndarray, class_names: tuple[str, ...]) ->
     axes.set_ylabel("p(class | these rows)")
     axes.grid(alpha=0.3)
     name_lines(axes, axes.get_lines(), [class_names[label] for label in likeliest], fontsize=9)
-    return figure
-
-
-def evidence_figure(pixels: np.ndarray, evidence: np.ndarray, label: str, against: str) -> Figure:
-    """Shows an image beside its evidence map, `(height, width)`, nats for a class."""
-    figure = new_figure(5, 2.4)
-    left, right = figure.subplots(1, 2)
-    for axes in (left, right):
-        axes.set_axis_off()
-    show_pixels(left, pixels)
-    limit = color_limit(evidence)
-    shown = right.imshow(evidence, "RdBu", vmin=-limit, vmax=limit)
-    bar = figure.colorbar(shown, ax=(left, right), extend="both", shrink=0.8, aspect=18)
-    bar.set_label("nats", fontsize=9)
-    title = f"{evidence.sum():+.1f} nats for {label} (blue)\nagainst {against} (red)"
-    figure.suptitle(title, fontsize=10, parse_math=False)
     return figure

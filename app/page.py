@@ -88,13 +88,15 @@ def make_page(answers: Answers) -> gr.Blocks:
         gr.Markdown(f"## {model._title}\n`{Path(answers.trained.source).name}`: {facts}")
         with gr.Tab("Sample"):
             _sample_tab(answers)
-        with gr.Tab("Classify and complete"), gr.Row():
+        with gr.Tab("Classify, score and complete"), gr.Row():
             with gr.Column(min_width=260):
                 image, invert = _image_input(page, answers)
             with gr.Column(scale=2, min_width=300):
                 if model.num_classes:
                     with gr.Tab("Classify"):
                         _classify_part(answers, image, invert)
+                with gr.Tab("Score"):
+                    _score_part(answers, image, invert)
                 with gr.Tab("Complete"):
                     _complete_part(answers, image, invert)
     return page
@@ -119,8 +121,6 @@ def _sample_tab(answers: Answers) -> None:
 def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
     against = _class_choice(answers, "Evidence against", "the next most probable class")
     button = gr.Button("Classify", variant="primary")
-    unit = bits_unit(answers.model.num_levels)
-    bits = gr.Number(label=f"{unit}, p(x)", precision=3, interactive=False)
     posterior = gr.Label(label="p(class | image)", num_top_classes=MAX_CLASSES)
     evidence = gr.Plot(label="Evidence of each pixel")
     by_rows = gr.Plot(label="p(class | first rows)")
@@ -128,10 +128,23 @@ def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     @_showing_errors
     def classify(path: str | None, invert: bool, against: int) -> tuple:
         found = answers.classify(answers.read(path, invert), against)
-        return found.bits, found.probabilities, found.evidence, found.by_rows
+        return found.probabilities, found.evidence, found.by_rows
 
-    given, outputs = [image, invert, against], [bits, posterior, evidence, by_rows]
+    given, outputs = [image, invert, against], [posterior, evidence, by_rows]
     button.click(classify, given, outputs, api_name="classify", **ASKS_MODEL)
+
+
+def _score_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
+    button = gr.Button("Score", variant="primary")
+    unit = bits_unit(answers.model.num_levels)
+    bits = gr.Number(label=f"{unit}, p(x)", precision=3, interactive=False)
+    improbable = gr.Plot(label="Where the image is improbable")
+
+    @_showing_errors
+    def score(path: str | None, invert: bool) -> tuple:
+        return answers.score(answers.read(path, invert))
+
+    button.click(score, [image, invert], [bits, improbable], api_name="score", **ASKS_MODEL)
 
 
 def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:

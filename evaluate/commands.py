@@ -150,8 +150,9 @@ def evidence(options: EvidenceOptions) -> None:
 def ood(options: OODOptions) -> None:
     """Measure how well out-of-distribution images are detected.
 
-    Detectors are log p(x), log p(x) corrected for complexity (the size as a PNG file), and the
-    largest class probability. Writes ood.json and ood.png.
+    Detectors are log p(x), its distance from the mean over training images (typicality), log p(x)
+    corrected for complexity (the size as a PNG file), and the largest class probability. Writes
+    ood.json, ood.png, and improbable.png: the most improbable images with -log p of each pixel.
     """
     _evaluate(_folder(options), "ood", options)
 
@@ -231,11 +232,11 @@ def _applicable(folder: "RunFolder") -> dict[str, type[RunOptions]]:
     subjects: dict[str, type[RunOptions]] = {}
     if num_classes:
         subjects["classification"] = ClassificationOptions
-    subjects["generation"] = GenerationOptions
+    if data["image_shape"][-1] in (1, 3):
+        subjects["generation"] = GenerationOptions
     if num_classes > 1:
         subjects["evidence"] = EvidenceOptions
-    if data["image_shape"][-1] in (1, 3):
-        subjects["ood"] = OODOptions
+    subjects["ood"] = OODOptions
     return subjects
 
 

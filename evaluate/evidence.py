@@ -11,7 +11,7 @@ from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_classifier
-from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, show_pixels
+from keras_pixelcnnpp.evaluate.figures import color_limit, figure_png, new_figure, show_pixels
 from keras_pixelcnnpp.files import counted, write_bytes, write_json
 from keras_pixelcnnpp.run import RunFolder
 
@@ -118,11 +118,3 @@ def evidence_png(evidence: Evidence, class_names: Sequence[str]) -> bytes:
     bar = figure.colorbar(shown, ax=grid, extend="both", shrink=shrink, aspect=25, pad=0.01)
     bar.set_label("nats for the true class (blue), against it (red)")
     return figure_png(figure)
-
-
-def color_limit(maps: np.ndarray) -> float:
-    """The nats, for or against a class, that get the deepest color.
-
-    Of one pixel in a hundred the color may be cut off, or a single one would pale all others.
-    """
-    return max(float(np.percentile(np.abs(maps), 99)), 1e-9)

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 
-from keras_pixelcnnpp.data.images import check_channels, image_grid
+from keras_pixelcnnpp.data.images import image_grid
 
 DPI = 100
 
@@ -52,11 +52,9 @@ def name_lines(axes: Axes, lines: Iterable[Line2D], names: Iterable[str], **look
 
 
 def show_pixels(axes: Axes, pixels: np.ndarray) -> AxesImage:
-    """Shows a gray or RGB image, uint8 `[height, width, channels]`, range 0 to 255."""
-    check_channels(pixels.shape)
-    return axes.imshow(
-        pixels[..., 0] if pixels.shape[-1] == 1 else pixels, "gray", vmin=0, vmax=255
-    )
+    """Shows a uint8 image `[height, width, channels]`: in RGB, or its first channel in gray."""
+    shown = pixels if pixels.shape[-1] == 3 else pixels[..., 0]
+    return axes.imshow(shown, "gray", vmin=0, vmax=255)
 
 
 def show_row(axes: Axes, pixels: np.ndarray, name: str) -> None:
@@ -65,6 +63,37 @@ def show_row(axes: Axes, pixels: np.ndarray, name: str) -> None:
     axes.set(xticks=[], yticks=[])
     axes.set_frame_on(False)
     axes.set_ylabel(name, rotation=0, ha="right", va="center", parse_math=False)
+
+
+def color_limit(maps: np.ndarray) -> float:
+    """The nats that get the deepest color.
+
+    Of one pixel in a hundred the color may be cut off, or a single one would pale all others.
+    """
+    return max(float(np.percentile(np.abs(maps), 99)), 1e-9)
+
+
+def maps_figure(
+    images: np.ndarray, maps: np.ndarray, titles: Sequence[str], signed: bool = False
+) -> Figure:
+    """Shows each image next to its map, float `[height, width]`, in nats.
+
+    The maps are -log p of each pixel or, if they are `signed`, evidence for (blue) or against (red)
+    a class. The scale is the same for all of them.
+    """
+    figure = new_figure(5, 2.4 * len(images))
+    grid = figure.subplots(len(images), 2, squeeze=False)
+    limit = color_limit(maps)
+    colors, low = ("RdBu", -limit) if signed else ("inferno", 0)
+    for (left, right), image, nats, title in zip(grid, images, maps, titles, strict=True):
+        show_pixels(left, image)
+        left.set_title(title, fontsize=9, loc="left", parse_math=False)
+        shown = right.imshow(nats, colors, vmin=low, vmax=limit)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    bar = figure.colorbar(shown, ax=grid, extend="both" if signed else "max", aspect=18)
+    bar.set_label("nats" if signed else "-log p, nats", fontsize=9)
+    return figure
 
 
 def gallery_png(

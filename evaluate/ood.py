@@ -8,12 +8,18 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.data.images import check_channels, png_bytes, resize_images
+from keras_pixelcnnpp.data.images import png_bytes, resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.evaluate.classification import load_baseline
-from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table, show_row
+from keras_pixelcnnpp.evaluate.figures import (
+    figure_png,
+    maps_figure,
+    new_figure,
+    print_table,
+    show_row,
+)
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
 from keras_pixelcnnpp.files import counted, write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
@@ -26,10 +32,13 @@ EXAMPLES = 6
 MADE_FROM_IMAGES = ("pixels shuffled", "rows shuffled", "upside down", "inverted")
 
 # All are larger out of distribution. Serrà et al. 2020, *Input complexity and out-of-distribution
-# detection with likelihood-based generative models*, equation 1; Hendrycks and Gimpel 2017, *A
-# baseline for detecting misclassified and out-of-distribution examples*.
+# detection with likelihood-based generative models*, equation 1; Nalisnick et al. 2019, *Detecting
+# out-of-distribution inputs to deep generative models using typicality*, for single images;
+# Hendrycks and Gimpel 2017, *A baseline for detecting misclassified and out-of-distribution
+# examples*.
 DETECTORS = {
     "log_likelihood": "bits/dim of p(x) under PixelCNN++",
+    "typicality": "the distance of these bits/dim from their mean over training images",
     "complexity_corrected": "these bits/dim less those of the image as a PNG file",
     "pixelcnnpp_max_softmax": "the largest class probability of PixelCNN++, negated",
     "baseline_max_softmax": "the largest class probability of the baseline CNN, negated",
@@ -42,7 +51,10 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(options.data, options.classes_in_order)
     options.split = dataset.split_to_measure(options.split)
-    images = dataset.split(options.split).some(options.count, options.seed).images
+    measured = dataset.split(options.split).some(options.count, options.seed)
+    images = measured.images
+    # Other data may have no training images.
+    training = dataset.splits.get("train", measured).some(options.count, options.seed).images
     sources = (options.data, config["data"]["source"])
     sets = {"in_distribution": images, **ood_inputs(images, sources, options.seed)}
     if options.ood_data is not None:
@@ -54,9 +66,19 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     print(f"Scoring {counted(len(images))} of the split {options.split}, and the other sets")
     cnn = load_baseline(folder)
     scoring = {"batch_size": options.batch_size, "verbose": options.verbose}
-    scores = detector_scores(sets, model, cnn, **scoring)
+    scores = detector_scores(sets, model, training, cnn, **scoring)
     report = {"options": options.given, "split": options.split, "seed": options.seed}
     report |= auroc_report(scores, MADE_FROM_IMAGES)
+    bits = scores["in_distribution"]["log_likelihood"]
+    rows = np.argsort(-bits)[:EXAMPLES]
+    report["most_improbable"] = [
+        {"path": measured.paths[row], "bits_per_dim": float(bits[row])} for row in rows
+    ]
+    maps = -model.pixel_log_probs(images[rows], -1 if model.num_classes else None)
+    titles = [f"{measured.paths[row][-60:]}: {bits[row]:.3f} bits/dim" for row in rows]
+    write_bytes(
+        folder.reports / "improbable.png", figure_png(maps_figure(images[rows], maps, titles))
+    )
     write_json(folder.reports / "ood.json", report)
     write_bytes(folder.reports / "ood.png", ood_png(sets, scores, report))
     rows = [
@@ -65,7 +87,7 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     ]
     headings = ("", *(name.replace("_", " ") for name in report["detectors"]))
     print_table(headings, rows, title="AUROC against in-distribution images; 0.5 is guessing")
-    print(f"Wrote ood.json and ood.png to {folder.reports}")
+    print(f"Wrote ood.json, ood.png and improbable.png to {folder.reports}")
 
 
 def ood_inputs(
@@ -74,13 +96,13 @@ def ood_inputs(
     """Returns sets of out-of-distribution images by name, each of the same size as `images`.
 
     They are images that scikit-learn includes, except data sets in `sources`, and corrupted
-    versions of `images`.
+    versions of `images`. If `images` are neither gray nor RGB, all sets except noise and colors are
+    such versions.
     """
-    check_channels(images.shape)
     rng = np.random.default_rng(seed)
     count, height, width, channels = shape = images.shape
-    sets = {"photographs": _photographs(shape, rng)}
-    if "digits" not in sources:
+    sets = {"photographs": _photographs(shape, rng)} if channels in (1, 3) else {}
+    if "digits" not in sources and channels in (1, 3):
         digits = load_dataset("digits").split("train").images
         digits = digits[rng.integers(0, len(digits), count)]
         sets["digits"] = resize_images(digits, (height, width), channels, "stretch")
@@ -116,16 +138,18 @@ def _photographs(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
 def detector_scores(
     sets: dict[str, np.ndarray],
     model: AutoregressiveModel,
+    training: np.ndarray,
     baseline: BaselineCNN | None = None,
     batch_size: int = 32,
     verbose: int = 0,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Returns the scores of all detectors, float `[count]`, by set and then by detector.
 
-    A model without classes has no posterior, so no `pixelcnnpp_max_softmax`.
+    The typicality is relative to the images `training`. A model without classes has no posterior,
+    so no `pixelcnnpp_max_softmax`.
     """
     # In one pass: one progress bar, and nothing is compiled for a set of another size.
-    images = np.concatenate(list(sets.values()))
+    images = np.concatenate([*sets.values(), training])
     scoring = {"batch_size": batch_size, "verbose": verbose}
     found = {}
     if model.num_classes:
@@ -135,13 +159,14 @@ def detector_scores(
     else:
         bits = model.bits_per_dim(images, **scoring)
     found["log_likelihood"] = bits
+    found["typicality"] = np.abs(bits - bits[len(images) - len(training) :].mean())
     # Of what the model sees of an image.
     complexity = png_bits(quantize(images, model.num_levels)) / model.dimensions
     found["complexity_corrected"] = bits - complexity
     if baseline is not None:
         found["baseline_max_softmax"] = -baseline.class_probabilities(images).max(axis=1)
     ends = np.cumsum([len(given) for given in sets.values()])
-    split = {name: np.split(found[name], ends[:-1]) for name in DETECTORS if name in found}
+    split = {name: np.split(found[name], ends) for name in DETECTORS if name in found}
     return {
         name: {detector: parts[index] for detector, parts in split.items()}
         for index, name in enumerate(sets)
@@ -149,7 +174,12 @@ def detector_scores(
 
 
 def png_bits(images: np.ndarray) -> np.ndarray:
-    """Returns the size of each image as a PNG file with its header, float64 `[count]`, in bits."""
+    """Returns the size of each image as a PNG file with its header, float64 `[count]`, in bits.
+
+    An image that is neither gray nor RGB is written as one file for each channel.
+    """
+    if images.shape[-1] not in (1, 3):
+        return sum(png_bits(channel) for channel in np.split(images, images.shape[-1], axis=-1))
     return np.array([8.0 * len(png_bytes(pixels)) for pixels in images])
 
 

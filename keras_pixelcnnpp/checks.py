@@ -86,7 +86,9 @@ def checked_image_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
 def checked_images(
     images: ArrayLike, image_shape: tuple[int, int, int], num_levels: int = 256
 ) -> np.ndarray:
-    """Returns `images` as a uint8 array `(N, *image_shape)`, or raises a `UserError`.
+    """Returns `images` as an array `(N, *image_shape)`, or raises a `UserError`.
+
+    It is uint8 from 0 to 255, or uint16 below `num_levels` if these are more than 256.
 
     Grayscale images need no channel axis. If `num_levels` is less than 256, an array whose maximum
     is below both `num_levels` and 17 raises an error, because it seems to contain levels, such as 0
@@ -95,10 +97,12 @@ def checked_images(
     array = np.asarray(images)
     if (*array.shape[1:], 1) == tuple(image_shape):
         array = array[..., None]
-    require_images(array, image_shape)
+    require_images(array, image_shape, num_levels)
     try:
-        _require_range("in `images`", array, 256)
+        _require_range("in `images`", array, max(256, num_levels))
     except UserError as error:
+        if num_levels > 256:
+            raise
         raise UserError(f"{error}. Convert them to uint8 with {code_for_uint8(array)}") from None
     brightest = int(array.max()) if array.size else 0
     if 0 < brightest < min(num_levels, 17) and num_levels < 256:
@@ -107,7 +111,12 @@ def checked_images(
             f"{brightest}, which look like levels. Scale them with "
             f"(images * (255 / {brightest})).round().astype('uint8')"
         )
-    return array.astype("uint8", copy=False)
+    return array.astype(image_dtype(num_levels), copy=False)
+
+
+def image_dtype(num_levels: int) -> str:
+    """Returns the dtype of a model's images: uint16 for more than 256 levels."""
+    return "uint8" if num_levels <= 256 else "uint16"
 
 
 def code_for_uint8(images: np.ndarray, name: str = "images") -> str:
@@ -131,26 +140,31 @@ def require_one_label(shape: tuple) -> None:
         )
 
 
-def require_images(images: Any, image_shape: tuple[int, int, int]) -> None:
+def require_images(images: Any, image_shape: tuple[int, int, int], num_levels: int = 256) -> None:
     """Raises a `UserError` unless an array or a tensor has the shape and dtype of images.
 
-    Unknown sizes of a tensor are accepted.
+    Unknown sizes of a tensor are accepted. Models of more than 256 levels take no uint8.
     """
     shape, dtype = tuple(images.shape), getattr(images.dtype, "name", str(images.dtype))
     fits = len(shape) == 4 and all(
         size in (None, expected) for size, expected in zip(shape[1:], image_shape, strict=True)
     )
-    if not fits or "int" not in dtype:
+    white = max(256, num_levels) - 1
+    shallow = white > 255 and dtype.endswith("uint8")
+    if not fits or shallow or "int" not in dtype:
         expected = ", ".join(map(str, ("N", *image_shape)))
         received = f"dtype={dtype}" if fits else f"shape={shape}, dtype={dtype}"
-        if "float" in dtype:
-            received += ". Convert images in [0, 1] with (255 * images).round().astype('uint8'); "
-            received += "divide others by their maximum first."
+        if shallow:
+            received += ", which has 256 values only"
+        elif "float" in dtype:
+            received += f". Convert images in [0, 1] with ({white} * images).round().astype("
+            received += f"'{image_dtype(num_levels)}'); divide others by their maximum first."
         elif len(shape) == 2 and shape[1] == math.prod(image_shape):
             received += ". Rows of features can be reshaped to image_shape with "
             received += f"images.reshape(-1, {', '.join(map(str, image_shape))})."
         raise UserError(
-            f"Invalid images. Expected integers 0–255 of shape ({expected}). Received: {received}"
+            f"Invalid images. Expected integers 0–{white} of shape ({expected}). "
+            f"Received: {received}"
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor, compiled, read, write
-from keras_pixelcnnpp.distributions.levels import to_levels
+from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
@@ -47,7 +47,7 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
     copy = type(model).from_config(model.get_config())
     for weight in copy.trainable_variables:
         weight.assign(ops.convert_to_numpy(weight) + 0.1 * rng.normal(size=weight.shape))
-    values = np.linspace(0, 255, copy.num_levels).round().astype("uint8")
+    values = to_images(np.arange(copy.num_levels), copy.num_levels)
     image = rng.choice(values, copy.image_shape)
     labels = rng.integers(0, copy.num_classes, 1) if copy.num_classes else None
     _require_causality(copy, image, values, labels)
@@ -89,7 +89,7 @@ def _require_normalization(
     parameters = _parameters(model, image, labels)
     parameters = ops.convert_to_tensor(parameters.reshape(-1, parameters.shape[-1]))
     pixels, earlier = image.reshape(-1, image.shape[-1]), []
-    levels = np.rint(pixels * ((model.num_levels - 1) / 255)).astype("float32")
+    levels = to_levels(pixels, model.num_levels).astype("float32")
     for channel in range(image.shape[-1]):
         log_probs = model.distribution.level_log_probs(parameters, earlier)
         total = np.exp(ops.convert_to_numpy(log_probs).astype("float64")).sum(axis=-1)

@@ -24,14 +24,15 @@ _PLAIN_MODES = ("1", "L", "P", "RGB")
 
 def compress_files(options: CompressOptions) -> None:
     """Compresses image files, and those below folders, into one file."""
-    model, output = TrainedModel.named(options).model, options.output
+    (model, _, reading), output = TrainedModel.named(options), options.output
+    white_level = reading.get("white_level")
     check_channels(model.image_shape)
     files = [
         file
         for path in options.images
         for file in (map(path.joinpath, images_below(path)) if path.is_dir() else [path])
     ]
-    images = np.stack([_read(file, model, options.resize) for file in files])
+    images = np.stack([_read(file, model, options.resize, white_level) for file in files])
     compressed = compress_images(model, images, None, _names(files))
     write_bytes(output, compressed.data)
     size = len(compressed.data)
@@ -59,9 +60,11 @@ def _names(files: list[Path]) -> list[str]:
     return names
 
 
-def _read(file: Path, model: AutoregressiveModel, resize: str | None) -> np.ndarray:
+def _read(
+    file: Path, model: AutoregressiveModel, resize: str | None, white_level: int | None
+) -> np.ndarray:
     """Reads an image, uint8 of the model's shape; without `resize`, nothing may be lost."""
-    found = read_image(file, model.image_shape, resize or "center_crop")
+    found = read_image(file, model.image_shape, resize or "center_crop", white_level)
     if resize is not None:
         return found
     with Image.open(file) as image:
@@ -73,8 +76,8 @@ def _read(file: Path, model: AutoregressiveModel, resize: str | None) -> np.ndar
         height, width, channels = model.image_shape
         raise UserError(
             f"{file} cannot be compressed without loss. Expected {height}×{width} pixels, "
-            f"{'gray' if channels == 1 else 'RGB'}. To convert it, add --resize center_crop or "
-            "--resize stretch"
+            f"8-bit {'gray' if channels == 1 else 'RGB'}. To convert it, add --resize center_crop "
+            "or --resize stretch"
         )
     return found
 

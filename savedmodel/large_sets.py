@@ -41,8 +41,8 @@ def score_folder(
     """Scores every image file below a folder, and writes a CSV file block by block.
 
     Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
-    image that cannot be read has the class -1 and an error message. With `resume`, an incomplete
-    file is completed.
+    image that cannot be read has the class -1 and an error message. An unconditional model gives
+    all images the class -1. With `resume`, an incomplete file is completed.
 
     Returns:
         Bits per dimension, float `(N,)`, NaN for images that cannot be read.
@@ -108,11 +108,17 @@ def _score(data: Path, trained: TrainedModel, paths: list[str]) -> list[list]:
         except UserError as error:
             rows[path] = [path, -1, *[""] * (model.num_classes + 2), error]
     if images:
-        result = trained.classify(np.stack(list(images.values())), verbose=0)
+        pixels = np.stack(list(images.values()))
+        if model.num_classes:
+            result = trained.classify(pixels, verbose=0)
+        else:
+            result = {"bits_per_dim": model.bits_per_dim(pixels)}
+            result |= {"class_id": [-1] * len(pixels), "probabilities": [()] * len(pixels)}
         columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
         for path, label, bits, row in zip(images, *columns, strict=True):
             values = [f"{value:.6g}" for value in (bits, *row)]
-            rows[path] = [path, int(label), model.class_names[label], *values, ""]
+            name = model.class_names[label] if label >= 0 else ""
+            rows[path] = [path, int(label), name, *values, ""]
     return [rows[path] for path in paths]
 
 

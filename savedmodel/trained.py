@@ -44,6 +44,11 @@ class TrainedModel(NamedTuple):
             model = load_trained_model(path)
         else:
             model = AutoregressiveModel.from_preset(source)
+        if model.num_levels > 256:
+            raise UserError(
+                "Commands take models of at most 256 levels. Use this one in Python: "
+                f"`load_trained_model`. Received: num_levels={model.num_levels}"
+            )
         return cls(model, str(source), reading)
 
     def classify(self, images: np.ndarray, verbose: int | str = "auto") -> dict:

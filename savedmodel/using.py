@@ -41,11 +41,8 @@ def sample_grid(options: SampleOptions) -> None:
     """Samples images of each class, and writes them as a grid (.png) or an array (.npy)."""
     model, output = TrainedModel.named(options).model, options.output
     as_array = output.suffix.lower() == ".npy"
-    if model.image_shape[2] not in (1, 3) and not as_array:
-        raise UserError(
-            f"Images with {model.image_shape[2]} channels cannot be written as PNG. Expected a "
-            f".npy file as --output. Received: {output}"
-        )
+    if not as_array:
+        _require_png(model.image_shape[2], output)
     chosen = sorted({class_label(model.class_names, name) for name in options.label or ()})
     seed = _chosen_seed(options.seed)
     how = {"temperature": options.temperature, "guidance": options.guidance}
@@ -60,9 +57,18 @@ def sample_grid(options: SampleOptions) -> None:
     print(f"Wrote {output}, {'in this order' if as_array else 'from top to bottom'}: {rows}")
 
 
+def _require_png(channels: int, output: Path) -> None:
+    if channels not in (1, 3):
+        raise UserError(
+            f"Images with {channels} channels cannot be written as PNG. Expected a .npy file as "
+            f"--output. Received: {output}"
+        )
+
+
 def sample_folder(options: SampleOptions) -> None:
     """Samples images of each class, and writes them to a folder as PNG files."""
     trained, output, resume = TrainedModel.named(options), options.output, options.resume
+    _require_png(trained.model.image_shape[2], output)
     names = trained.model.class_names if trained.model.num_classes else ("any",)
     chosen = dict.fromkeys(class_label(names, name) for name in options.label or names)
     labels = np.repeat(list(chosen), options.count)

@@ -53,7 +53,8 @@ def _train_model(options: PixelCNNOptions, run: RunFolder, devices: Devices | No
     flipped = "" if training["horizontal_flip"] else "not "
     epochs = counted(training["epochs"], "epoch")
     recipe = f"preset {preset['name']}" if "name" in preset else "run"
-    print(f"Recipe of the {recipe}: {epochs}, images {flipped}flipped")
+    levels = model_options.get("num_levels", 256)
+    print(f"Recipe of the {recipe}: {epochs}, {levels} levels, images {flipped}flipped")
     larger = load_larger(options, dataset, training["crop_margin"])
     with run.locked(), stoppable(run.checkpoints("pixelcnnpp")):
         train_pixelcnnpp(dataset, run, model_options, training, data_config, start, larger)

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.backend import Nest, Tensor, compiled, float64, host_function
+from keras_pixelcnnpp.checks import image_dtype
 from keras_pixelcnnpp.codec import streams
 from keras_pixelcnnpp.codec.counts import TOTAL, Cumulative
 from keras_pixelcnnpp.codec.exact_model import ExactModel
@@ -124,7 +125,7 @@ class PixelDecoder:
             levels = ops.convert_to_numpy(self._run(exact.inputs(labels)))
         if not self._streams.is_finished:
             return None
-        return levels[:count].astype("uint8"), labels[:count]
+        return levels[:count].astype(image_dtype(exact.num_levels)), labels[:count]
 
     def __call__(self, inputs: dict) -> Tensor:
         """Runs the pass, for `compiled`; returns levels `(batch, height, width, channels)`."""

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.backend import progress
-from keras_pixelcnnpp.checks import checked_images, require_integer
+from keras_pixelcnnpp.checks import checked_images, image_dtype, require_integer
 from keras_pixelcnnpp.codec.coder import ImageCoder
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
@@ -140,7 +140,8 @@ def decompress_images(
     batch_size = max(1, min(batch_size, count))
     steps = math.ceil(count / batch_size) * math.prod(model.image_shape)
     tick = progress(steps, verbose, "sub-pixel")
-    levels, labels = [np.zeros((0, *model.image_shape), "uint8")], [np.zeros(0, "int32")]
+    levels = [np.zeros((0, *model.image_shape), image_dtype(model.num_levels))]
+    labels = [np.zeros(0, "int32")]
     for start in range(0, count, batch_size):
         # Each batch is checked before the next one, so that a forged file fails early.
         found = coder.decode(streams[start : start + batch_size], batch_size, tick)

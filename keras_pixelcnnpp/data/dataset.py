@@ -38,7 +38,7 @@ class LabeledImages:
     """Images with labels and paths.
 
     Args:
-        images: uint8 array `(N, height, width, channels)`, 0 to 255.
+        images: uint8 array `(N, height, width, channels)`, 0 to 255, or uint16 array.
         labels: int32 array `(N,)`, -1 for unlabeled images.
         paths: Tuple of N strings: the path in the CSV file, the path relative to the folder of the
             data, or for arrays a name such as `"digits/000123"`.
@@ -60,10 +60,10 @@ class LabeledImages:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
-        if images.ndim != 4 or images.dtype != np.uint8:
+        if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
             raise ValueError(
-                "Invalid value for argument `images`. Expected uint8 (N, height, width, channels). "
-                f"Received: shape={images.shape}, dtype={images.dtype}"
+                "Invalid value for argument `images`. Expected uint8 or uint16 (N, height, width, "
+                f"channels). Received: shape={images.shape}, dtype={images.dtype}"
             )
         if not len(images) == len(labels) == len(self.paths) or labels.dtype != np.int32:
             raise ValueError(

@@ -45,6 +45,7 @@ def load_folder(
     resize: str = "center_crop",
     skip_corrupted: bool = False,
     white_level: int | None = None,
+    as_uint16: bool = False,
 ) -> Dataset:
     """Loads a folder of image files, in one of three forms.
 
@@ -65,6 +66,7 @@ def load_folder(
         resize: `"center_crop"`, or `"stretch"` to change the aspect ratio.
         skip_corrupted: Boolean, whether to skip files that can't be read.
         white_level: Integer, value of 16-bit gray images that is mapped to 255; `None` for 65535.
+        as_uint16: Boolean, whether to keep the values of 16-bit gray images.
 
     Returns:
         `Dataset` with the splits of the folder, or with the split `"all"`.
@@ -76,7 +78,7 @@ def load_folder(
     has_csv = any(folder.glob("[!.]*.csv"))
     class_names, listed, notes = (_list_csv_files if has_csv else _list_class_folders)(folder)
     how: dict[str, Any] = {"resize": resize, "white_level": white_level}
-    splits, of_reading = _read(folder, listed, image_shape, skip_corrupted, **how)
+    splits, of_reading = _read(folder, listed, image_shape, skip_corrupted, as_uint16, **how)
     notes = (*of_reading, *notes)
     if image_shape[2] == 3 and all(map(_is_gray, splits.values())):
         notes += ("All images are gray. Use channels=1, or train's --channels 1, to keep this.",)
@@ -92,6 +94,7 @@ def _read(
     listed: dict[str, list[Listed]],
     image_shape: tuple[int, int, int],
     skip_corrupted: bool,
+    as_uint16: bool,
     resize: str,
     white_level: int | None,
 ) -> tuple[dict[str, LabeledImages], list[str]]:
@@ -100,11 +103,13 @@ def _read(
     splits, bad, reshaped = {}, [], 0
     tick = progress(sum(map(len, listed.values())), unit="file")
     for name, rows in listed.items():
-        images, good = np.zeros((len(rows), *image_shape), dtype="uint8"), []
+        dtype = "uint16" if as_uint16 else "uint8"
+        images, good = np.zeros((len(rows), *image_shape), dtype), []
         for row in rows:
             tick()
             try:
-                image = open_image(file_inside(folder, row.path), channels, white_level)
+                file = file_inside(folder, row.path)
+                image = open_image(file, channels, white_level, as_uint16)
             except UserError as error:
                 bad.append(f"{row.place}: {error}")
                 continue

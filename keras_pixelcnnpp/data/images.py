@@ -59,13 +59,17 @@ def read_image(
 
 
 def open_image(
-    path_or_bytes: str | Path | bytes, channels: int, white_level: int | None = None
+    path_or_bytes: str | Path | bytes,
+    channels: int,
+    white_level: int | None = None,
+    as_uint16: bool = False,
 ) -> Image.Image:
     """Decodes a PNG, JPEG, WebP, BMP, GIF or TIFF file to gray (1 channel) or RGB (3 channels).
 
     For files with several frames or pages, the first is used. Palette, CMYK and 16-bit images are
     converted, transparent images are blended with white, and the EXIF orientation is applied.
-    `read_image` documents `white_level`.
+    `read_image` documents `white_level`. With `as_uint16`, the file must be a 16-bit gray image,
+    whose values are kept in mode `"F"`.
 
     Raises:
         UserError: If the file has another format, is damaged, has more pixels than Pillow's limit
@@ -81,7 +85,8 @@ def open_image(
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _refuse_scans(image, content)
-                return _converted(ImageOps.exif_transpose(image), channels, white_level)
+                upright = ImageOps.exif_transpose(image)
+                return _deep(upright) if as_uint16 else _converted(upright, channels, white_level)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: too large to be decoded safely") from error
     except Image.UnidentifiedImageError as error:
@@ -97,7 +102,8 @@ def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_c
     """Resizes a gray or RGB image to `size`, `(height, width)`, with antialiasing (bilinear).
 
     `"center_crop"` first crops the center to the aspect ratio of `size`, and `"stretch"` changes
-    the aspect ratio. Returns uint8 `(height, width, channels)`, values from 0 to 255.
+    the aspect ratio. Returns uint8 `(height, width, channels)`, values from 0 to 255,
+    or uint16 for mode `"F"`.
     """
     require_choice("resize", resize, RESIZES)
     height, width = size
@@ -109,7 +115,9 @@ def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_c
         image = image.crop((left, top, left + across, top + down))
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image).reshape(height, width, -1)
+    pixels = np.asarray(image)
+    pixels = np.rint(pixels).astype("uint16") if image.mode == "F" else pixels
+    return pixels.reshape(height, width, -1)
 
 
 def resize_images(
@@ -118,18 +126,19 @@ def resize_images(
     channels: int | None = None,
     resize: str = "center_crop",
 ) -> np.ndarray:
-    """Resizes and converts uint8 images `(N, height, width, channels)`, like `read_image`.
+    """Resizes and converts images `(N, height, width, channels)`, like `read_image`.
 
-    By default, size and channels are kept. Raises a `UserError` if images must be converted, but
-    have neither 1 nor 3 channels.
+    They are uint8, or gray uint16. By default, size and channels are kept. Raises a `UserError` if
+    images must be converted, but have neither 1 nor 3 channels.
     """
     size, channels = image_size or images.shape[1:3], channels or images.shape[-1]
     if (*size, channels) == images.shape[1:]:
         return images
     check_channels(images.shape)
-    return np.stack(
-        [fit_image(_converted(as_image(image), channels), size, resize) for image in images]
-    )
+    images = [as_image(image) for image in images]
+    deep = images[0].mode.startswith("I")
+    images = [_deep(image) if deep else _converted(image, channels) for image in images]
+    return np.stack([fit_image(image, size, resize) for image in images])
 
 
 def image_grid(pixels: np.ndarray, columns: int | None = None) -> np.ndarray:
@@ -209,3 +218,15 @@ def _converted(image: Image.Image, channels: int, white_level: int | None = None
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image if image.mode == mode else image.convert(mode)
+
+
+def _deep(image: Image.Image) -> Image.Image:
+    """Returns a gray image of 16 bits with its values, in a mode that Pillow can resize."""
+    if not image.mode.startswith("I"):
+        raise UserError(f"expected a gray image of 16 bits. Received: mode {image.mode}")
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise UserError(
+            f"expected values from 0 to 65535. Received: {values.min()} to {values.max()}"
+        )
+    return Image.fromarray(values.astype("float32"))

@@ -54,6 +54,7 @@ def load_dataset(
     resize: str = "center_crop",
     skip_corrupted: bool = False,
     white_level: int | None = None,
+    as_uint16: bool = False,
     make_splits: bool = True,
 ) -> Dataset:
     """Loads labeled or unlabeled images in splits, all of one shape.
@@ -75,6 +76,8 @@ def load_dataset(
         skip_corrupted: Boolean, whether to skip image files that can't be read.
         white_level: Integer, value of 16-bit gray image files that is mapped to 255, such as 4095
             for 12 bits. `None` for 65535.
+        as_uint16: Boolean, whether to keep 16 bits, for models of more than 256 levels. Image files
+            must be 16-bit gray PNG or TIFF files, and arrays uint16.
         make_splits: Boolean, whether to create missing splits. Data without splits are split into
             80 % `train`, 10 % `validation` and 10 % `test` of each class. If only `validation` is
             missing, it gets 10 % of the training images.
@@ -113,10 +116,12 @@ def load_dataset(
             "resize": resize,
             "skip_corrupted": skip_corrupted,
             "white_level": white_level,
+            "as_uint16": as_uint16,
         }
-        dataset = load_folder(path, (*size, channels or 3), **how)
+        channels = 1 if as_uint16 else channels or 3
+        dataset = load_folder(path, (*size, channels), **how)
     elif path.is_file() and path.suffix == ".npz":
-        dataset = load_npz(path)
+        dataset = load_npz(path, as_uint16)
     else:
         raise UserError(
             f"No such folder or .npz file: {path} (built-in data: {', '.join(CLASS_NAMES)})"
@@ -212,7 +217,7 @@ def _load_digits() -> Dataset:
     return Dataset("digits", CLASS_NAMES["digits"], splits)
 
 
-def load_npz(path: Path) -> Dataset:
+def load_npz(path: Path, as_uint16: bool = False) -> Dataset:
     """Loads an `.npz` file with the arrays `x_train`, `y_train`, `x_validation`, … `x_test`.
 
     Images are uint8 `(N, height, width)` or `(N, height, width, channels)`. Labels are integers
@@ -222,6 +227,7 @@ def load_npz(path: Path) -> Dataset:
 
     Args:
         path: `pathlib.Path` of the file.
+        as_uint16: Boolean, whether the images must be uint16 instead of uint8.
 
     Returns:
         `Dataset` with the splits of the file, or with the split `"all"`.
@@ -242,7 +248,7 @@ def load_npz(path: Path) -> Dataset:
             for name in archive.namelist():
                 with archive.open(name) as file:
                     arrays[name.removesuffix(".npy")] = npy.read_array(file, allow_pickle=False)
-        return _dataset_of_arrays(path.stem, arrays)
+        return _dataset_of_arrays(path.stem, arrays, "uint16" if as_uint16 else "uint8")
     except UserError as error:
         raise UserError(f"{path}: {one_line(error)}") from error
     # Any exception: a malicious archive fails in the reader for zip, headers or arrays.
@@ -250,7 +256,7 @@ def load_npz(path: Path) -> Dataset:
         raise UserError(f"{path} cannot be read as an .npz file: {one_line(error)}") from error
 
 
-def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray]) -> Dataset:
+def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray], dtype: str = "uint8") -> Dataset:
     """Creates a `Dataset` from arrays with the names of `load_npz`."""
     there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in arrays)
     pairs = {split: (f"x_{name}", f"y_{name}") for split, name in there.items()}
@@ -259,7 +265,7 @@ def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray]) -> Dataset:
     if not pairs:
         found = ", ".join(sorted(filter(str.isprintable, arrays)))
         raise UserError(f"Expected an array x_train, or images. Received: {found}")
-    splits = {split: _split(arrays, split, *pair) for split, pair in pairs.items()}
+    splits = {split: _split(arrays, split, *pair, dtype) for split, pair in pairs.items()}
     shapes = {split.images.shape[1:] for split in splits.values()}
     if len(shapes) > 1:
         raise UserError(f"The splits have images of different shapes: {sorted(shapes)}")
@@ -274,21 +280,25 @@ def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray]) -> Dataset:
 
 
 def _split(
-    arrays: dict[str, np.ndarray], split: str, name_of_images: str, name_of_labels: str
+    arrays: dict[str, np.ndarray],
+    split: str,
+    name_of_images: str,
+    name_of_labels: str,
+    dtype: str,
 ) -> LabeledImages:
     given = images = arrays[name_of_images]
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or 0 in images.shape or images.dtype.kind not in "uif":
         raise UserError(
-            f"{name_of_images} must be uint8 (N, height, width) or (N, height, width, channels), "
+            f"{name_of_images} must be {dtype} (N, height, width) or (N, height, width, channels), "
             f"and not empty. Received: {given.dtype} {given.shape}"
         )
-    if images.dtype != np.uint8:
+    if images.dtype != dtype:
+        code = f". Convert them to uint8 with {code_for_uint8(images, name_of_images)}"
         raise UserError(
-            f"{name_of_images} must be uint8. Received: {given.dtype}, values from "
-            f"{images.min()} to {images.max()}. Convert them to uint8 with "
-            f"{code_for_uint8(images, name_of_images)}"
+            f"{name_of_images} must be {dtype}. Received: {given.dtype}, values from "
+            f"{images.min()} to {images.max()}{code * (dtype == 'uint8')}"
         )
     count = len(images)
     labels = arrays.get(name_of_labels, np.full(count, -1))

@@ -1,9 +1,13 @@
-"""Conversion between image values from 0 to 255 and the levels that a model distinguishes."""
+"""Conversion between image values from 0 to 255 and the levels that a model distinguishes.
+
+With more than 256 levels, the images are uint16 and contain the levels themselves.
+"""
 
 import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.checks import image_dtype
 
 
 def to_levels(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
@@ -11,18 +15,18 @@ def to_levels(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
 
     Args:
         images: Integer array or tensor, values from 0 to 255.
-        num_levels: Integer from 2 to 256.
+        num_levels: Integer from 2 on.
 
     Returns:
-        uint8 array or tensor of the same shape, values from 0 to `num_levels - 1`. With 256 levels,
-        `images` are returned unchanged.
+        uint8 array or tensor of the same shape, values from 0 to `num_levels - 1`. With 256
+        levels or more, `images` are returned unchanged.
 
     Example:
 
     >>> to_levels(np.uint8([0, 7, 8, 255]), 17)
     array([ 0,  0,  1, 16], dtype=uint8)
     """
-    if num_levels == 256:
+    if num_levels >= 256:
         return images
     steps = num_levels - 1
     return _cast((_cast(images, "int32") * (2 * steps) + 255) // 510, "uint8")
@@ -33,11 +37,14 @@ def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
 
     Args:
         levels: Array or tensor of integers or whole floats from 0 to `num_levels - 1`.
-        num_levels: Integer from 2 to 256.
+        num_levels: Integer from 2 on.
 
     Returns:
-        uint8 array or tensor of the same shape, values from 0 to 255.
+        uint8 array or tensor of the same shape, values from 0 to 255; uint16 levels where there are
+        more than 256 (int32 under torch, for a tensor).
     """
+    if num_levels >= 256:
+        return _cast(levels, image_dtype(num_levels))
     steps = num_levels - 1
     return _cast((_cast(levels, "int32") * 510 + steps) // (2 * steps), "uint8")
 

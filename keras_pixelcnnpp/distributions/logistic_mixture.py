@@ -201,7 +201,8 @@ def sample(
         noise: Float tensor `(..., num_mixtures + channels)`, uniform in (0, 1).
         channels: Integer, number of channels.
         num_levels: Integer, number of levels.
-        temperature: Positive number or tensor `(..., 1)`; divides logits and multiplies scales.
+        temperature: Positive number T or tensor `(..., 1)`; divides logits and multiplies scales.
+            The result is not the mixture to the power 1/T.
 
     Returns:
         Float tensor `(..., channels)` of integers from 0 to `num_levels - 1`.

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_pixelcnnpp.data.images import check_channels
+from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.decoding import decode_images
 from keras_pixelcnnpp.files import atomic_path
@@ -40,8 +40,11 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     batches are processed in parts, so that the memory is bounded. The asset `class_names.txt` has
     the name of a class in each line.
 
+    An unconditional model has the endpoints `log_prob`, which is its `serving_default`, and
+    `sample`; all labels are -1. Only gray and RGB images have `classify_bytes`.
+
     Args:
-        model: A trained, class-conditional `AutoregressiveModel` under the TensorFlow backend.
+        model: A trained `AutoregressiveModel` under the TensorFlow backend.
         path: Folder of the version, such as `runs/NAME/savedmodel/1`. It must be new, empty or a
             SavedModel, which is replaced.
         config: Optional dict, the configuration of the training run. It is written as the asset
@@ -49,8 +52,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
             `white_level`.
 
     Raises:
-        UserError: If `path` has other content, the model is unconditional, or its images have
-            neither 1 nor 3 channels.
+        UserError: If `path` has other content, or the model has more than 256 levels.
 
     Example:
 
@@ -75,7 +77,8 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     # model.
     module.model_variables = [variable.value for variable in model.variables]
     endpoints = _endpoints(model, resize)
-    signatures = {**endpoints, "serving_default": endpoints["classify"]}
+    default = endpoints["classify" if model.num_classes else "log_prob"]
+    signatures = {**endpoints, "serving_default": default}
     with tempfile.TemporaryDirectory() as folder:
         names, description = Path(folder, "class_names.txt"), Path(folder, "config.json")
         names.write_text("".join(f"{name}\n" for name in model.class_names), encoding="utf-8")
@@ -92,9 +95,7 @@ def _check(model: keras.Model, path: Path) -> None:
             f"{path} would be replaced completely. Expected a folder that is new, empty or a "
             "SavedModel. Received: a folder with other content"
         )
-    if not model.num_classes:
-        raise UserError("Only class-conditional models can be exported. Received: num_classes=0")
-    check_channels(model.image_shape)
+    require_integer("num_levels", model.num_levels, low=2, high=256)
 
 
 # Upper bound of the pixels, for all images and classes, that are scored at once. Measured on a CPU
@@ -104,7 +105,7 @@ _MAX_SAMPLES = 100
 
 
 def _endpoints(model: keras.Model, resize: str) -> dict:
-    """Returns a dict from names to the four traced endpoints."""
+    """Returns a dict from names to the traced endpoints of the model."""
     shape, num_classes = model.image_shape, model.num_classes
     image_size = shape[0] * shape[1]
     of_image, of_class = tf.TensorSpec(()), tf.TensorSpec((num_classes,))
@@ -125,10 +126,12 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             tf.shape(images)[0], tf.shape(labels)[0], "Expected one label for each image."
         )
         with tf.control_dependencies([same]):
-            inputs = [tf.identity(images), _checked_labels(model, labels, lowest=0)]
+            lowest = 0 if num_classes else -1
+            inputs = [tf.identity(images), _checked_labels(model, labels, lowest)]
 
         def score(images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"log_likelihood": model.log_likelihood(images, labels[:, None])[:, 0]}
+            labels = labels[:, None] if num_classes else None
+            return {"log_likelihood": model.log_likelihood(images, labels)[:, 0]}
 
         return _in_parts(score, inputs, _MAX_PIXELS // image_size, {"log_likelihood": of_image})
 
@@ -139,10 +142,11 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             labels = _checked_labels(model, labels, lowest=-1)
 
         def sample_part(labels: tf.Tensor, positions: tf.Tensor) -> dict[str, tf.Tensor]:
-            labels = tf.where(labels < 0, _random_classes(model, seed, positions), labels)
             temperatures = tf.fill(tf.shape(labels), temperature)
-            noise = _noise(model, seed, positions)
-            sampler_inputs = {"label": labels, "noise": noise, "temperature": temperatures}
+            sampler_inputs = {"noise": _noise(model, seed, positions), "temperature": temperatures}
+            if num_classes:
+                random = _random_classes(model, seed, positions)
+                sampler_inputs["label"] = tf.where(labels < 0, random, labels)
             images, _ = PixelSampler(model)(sampler_inputs)
             return {"images": images}
 
@@ -156,12 +160,15 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     image_bytes = tf.TensorSpec((None,), tf.string, "image_bytes")
     seed = tf.TensorSpec((), tf.int32, "seed")
     temperature = tf.TensorSpec((), tf.float32, "temperature")
-    return {
-        "classify": _endpoint(classify, images),
-        "classify_bytes": _endpoint(classify_bytes, image_bytes),
+    endpoints = {
         "log_prob": _endpoint(log_prob, images, labels),
         "sample": _endpoint(sample, labels, seed, temperature),
     }
+    if num_classes:
+        endpoints["classify"] = _endpoint(classify, images)
+    if num_classes and shape[-1] in (1, 3):
+        endpoints["classify_bytes"] = _endpoint(classify_bytes, image_bytes)
+    return endpoints
 
 
 def _endpoint(function: Callable, *specs: tf.TensorSpec) -> Callable:

@@ -110,7 +110,8 @@ class AutoregressiveModel(ImageModel):
             conditioning = self._default_conditioning if conditional else "none"
         if label_loss_weight is None:
             label_loss_weight = 0.3 if conditional else 0.0
-        require_integer("num_levels", num_levels, low=2, high=256)
+        max_levels = 256 if head == "categorical" else 4096
+        require_integer("num_levels", num_levels, low=2, high=max_levels)
         require_number("dropout_rate", dropout_rate, "[0, 1)")
         require_number("label_loss_weight", label_loss_weight, "[0, inf)")
         require_number("unlabeled_weight", unlabeled_weight, "[0, inf)")
@@ -484,14 +485,54 @@ class AutoregressiveModel(ImageModel):
         Raises:
             ValueError: If images or labels don't fit the model.
         """
+        return self._log_probs(images, labels, batch_size, verbose, "image")
+
+    def pixel_log_probs(
+        self,
+        images: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
+        """Log-probability log p(x_i | x_<i, y) of each pixel given the pixels before it.
+
+        The result is a map of each image that shows where the image is improbable. A pixel has all
+        its channels together, and the pixels before it are those above it and on its left. The sum
+        over an image is its `log_prob`.
+
+        Args:
+            images: As in `log_prob`.
+            labels: As in `log_prob`; -1 gives log p(x_i | x_<i), where p is the mean of p(x | y)
+                over the classes.
+            batch_size: As in `log_prob`.
+            verbose: As in `log_prob`.
+
+        Returns:
+            Float32 array `(N, height, width)`, nats.
+
+        Raises:
+            ValueError: If images or labels don't fit the model.
+        """
+        return self._log_probs(images, labels, batch_size, verbose, "pixel")
+
+    def _log_probs(
+        self,
+        images: np.ndarray,
+        labels: ArrayLike | None,
+        batch_size: int,
+        verbose: int | str,
+        per: str,
+    ) -> np.ndarray:
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = self._checked_labels(labels, len(images))
         if labels is None:
-            return score(self, images, None, batch_size, verbose)[:, 0]
-        result = score(self, images, np.maximum(labels, 0), batch_size, verbose)[:, 0]
+            return score(self, images, None, batch_size, verbose, per)[:, 0]
+        result = score(self, images, np.maximum(labels, 0), batch_size, verbose, per)[:, 0]
         if (unlabeled := labels < 0).any():
-            scores = self.class_log_likelihoods(images[unlabeled], batch_size, verbose)
-            result[unlabeled] = log_marginal(scores)
+            classes = np.tile(np.arange(self.num_classes, dtype="int32"), (unlabeled.sum(), 1))
+            by_class = score(self, images[unlabeled], classes, batch_size, verbose, per)
+            marginal = log_marginal if per == "image" else log_marginal_of_pixels
+            result[unlabeled] = marginal(by_class)
         return result
 
     def _checked_labels(
@@ -568,7 +609,7 @@ class AutoregressiveModel(ImageModel):
         num_particles: int = 64,
         seed: int = 0,
     ) -> np.ndarray:
-        """Returns the posterior p(y | x) by Bayes' rule, given whole images or parts of them.
+        """Returns the posterior p(y | x), as `predict`, given whole images or parts of them.
 
         Logit scale and class biases are learned from whole images, so the posterior given a part
         may be poorly calibrated. If nothing is known, it is the softmax of the class biases.
@@ -659,7 +700,8 @@ class AutoregressiveModel(ImageModel):
                 its random numbers in the graph, so the same seed gives different images there.)
             temperature: Number from 1e-6 to 1e6. Values below 1 give smoother and less diverse
                 images. It divides the logits of each pixel's distribution (those of the mixture
-                components or of the levels), and multiplies the scales of a mixture.
+                components or of the levels), and multiplies the scales of a mixture. The
+                result is not the mixture to the power 1/T.
             guidance: Number w >= 0. Values above 0 give images that are more typical of their class
                 and less diverse. Each sub-pixel is sampled with a probability proportional to
                 p(l | y)^(1 + w) / q(l)^w. Here q is the mean of p(l | k) over all classes k,
@@ -750,7 +792,7 @@ class AutoregressiveModel(ImageModel):
     ) -> np.ndarray:
         """Returns the evidence of each pixel for one class against another, as a map.
 
-        The evidence of pixel i, in raster order and with all its channels, is
+        It is the difference of two maps of `pixel_log_probs`, at each pixel i
 
             log p(x_i | x_<i, y) - log p(x_i | x_<i, y')
 
@@ -779,22 +821,10 @@ class AutoregressiveModel(ImageModel):
         ```
         """
         self._require_classes()
-        images = checked_images(images, self.image_shape, self.num_levels)
-        pairs = [self._checked_labels(one, len(images)) for one in (labels, against)]
-        pairs = np.stack(pairs, axis=1)
-        scores = score(self, images, np.maximum(pairs, 0), batch_size, verbose, "pixel")
-        if (pairs < 0).any():
-            by_class = self._class_pixel_log_likelihoods(images, batch_size, verbose)
-            marginal = log_marginal_of_pixels(by_class)[:, None]
-            scores = np.where(pairs[..., None, None] < 0, marginal, scores)
-        return scores[:, 0] - scores[:, 1]
-
-    def _class_pixel_log_likelihoods(
-        self, images: np.ndarray, batch_size: int, verbose: int | str = 0
-    ) -> np.ndarray:
-        """Returns log p(x_i | x_<i, y) for each class: `(N, num_classes, height, width)`, nats."""
-        classes = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
-        return score(self, images, classes, batch_size, verbose, "pixel")
+        of_class, of_other = (
+            self.pixel_log_probs(images, each, batch_size, verbose) for each in (labels, against)
+        )
+        return of_class - of_other
 
     # Compressing
 
@@ -925,8 +955,8 @@ class AutoregressiveModel(ImageModel):
             verbose: Boolean, whether to print the folder.
 
         Raises:
-            UserError: If the backend is not TensorFlow, the format is unknown, the model is
-                unconditional, or its images have neither 1 nor 3 channels.
+            UserError: If the backend is not TensorFlow, the format is unknown, or the model has
+                more than 256 levels.
 
         Example:
 

@@ -96,7 +96,7 @@ def image_names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
         class_names: The name of each class.
     """
     numbers = Counter()
-    safe = safe_names(class_names)
+    safe = safe_names(class_names or ("any",))
     names = []
     for label in labels.tolist():
         numbers[label] += 1

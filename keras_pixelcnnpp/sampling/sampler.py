@@ -12,6 +12,7 @@ from scipy.special import softmax
 
 from keras_pixelcnnpp.backend import Tensor, Tensors, compiled, in_batches, on_gpu, read
 from keras_pixelcnnpp.checks import (
+    image_dtype,
     require_integer,
     require_number,
     require_temperature,
@@ -88,8 +89,9 @@ def sample_images(
         scale = model.logit_scale / 2 if scale is None else scale
         inputs["guidance"] = np.full(count, options.guidance, "float32")
         inputs["guidance_logit_scale"] = np.full(count, scale, "float32")
+    dtype = image_dtype(model.num_levels)
     if count == 0:
-        return np.zeros((0, *model.image_shape), "uint8"), np.zeros(0, "float32")
+        return np.zeros((0, *model.image_shape), dtype), np.zeros(0, "float32")
 
     noise_size = model.distribution.noise_size
     if options.guidance:
@@ -106,8 +108,8 @@ def sample_images(
     # The last batch is padded with its last image.
     batches = [(np.minimum(np.arange(start, start + size), count - 1),) for start in starts]
     sampler = _compiled_sampler(model, with_noise(*batches[0]), num_particles)
-    results = in_batches(lambda rows: sampler(with_noise(rows)), batches, options.verbose)
-    return tuple(result[:count] for result in results)
+    images, log_prob = in_batches(lambda rows: sampler(with_noise(rows)), batches, options.verbose)
+    return images[:count].astype(dtype, copy=False), log_prob[:count]
 
 
 def _noise(

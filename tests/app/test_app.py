@@ -109,7 +109,6 @@ class TestClassify:
         assert tuple(found.probabilities) == NAMES
         expected = model.class_probabilities(IMAGES[1:2])[0]
         assert list(found.probabilities.values()) == pytest.approx(expected, rel=1e-4)
-        assert found.bits == pytest.approx(model.bits_per_dim(IMAGES[1:2])[0], rel=1e-5)
         lines = found.by_rows.axes[0].lines
         of_two = model.class_probabilities(IMAGES[1:2], observed=2)[0]
         plotted = sorted(line.get_ydata()[2] for line in lines)
@@ -124,7 +123,13 @@ class TestClassify:
         gain = model.log_prob(IMAGES[1:2], [label]) - model.log_prob(IMAGES[1:2], [other])
         (nats,) = [image.get_array() for image in found.evidence.axes[1].images]
         assert nats.sum() == pytest.approx(gain[0], rel=1e-3, abs=1e-4)
-        assert f"against {NAMES[other]} " in found.evidence.get_suptitle()
+        assert f"against {NAMES[other]} " in found.evidence.axes[0].get_title(loc="left")
+
+    def test_score(self, answers, model):
+        bits, figure = answers.score(IMAGES[1])
+        assert bits == pytest.approx(model.bits_per_dim(IMAGES[1:2])[0], rel=1e-5)
+        (nats,) = [image.get_array() for image in figure.axes[1].images]
+        np.testing.assert_allclose(nats, -model.pixel_log_probs(IMAGES[1:2], -1)[0], rtol=1e-6)
 
     def test_a_model_without_classes(self):
         model = tiny.tiny_model(num_classes=0, conditioning="none")
@@ -133,6 +138,8 @@ class TestClassify:
         expected = model.sample(NUM_IMAGES, seed=0)
         np.testing.assert_array_equal(found.images, expected)
         assert answers.complete(IMAGES[0], KNOWN, seed=0).labels is None
+        bits, _ = answers.score(IMAGES[0])
+        assert bits == pytest.approx(model.bits_per_dim(IMAGES[:1])[0], rel=1e-5)
 
 
 class TestRead:
@@ -214,12 +221,17 @@ def check_grid(path, images):
 class TestPage:
     def test_classify(self, connect, upload, model):
         given = upload(png_bytes(IMAGES[2]))
-        bits, posterior, *plots = connect().predict(given, False, ANY, api_name="/classify")
+        posterior, *plots = connect().predict(given, False, ANY, api_name="/classify")
         expected = model.class_probabilities(IMAGES[2:3])[0]
         found = {row["label"]: row["confidence"] for row in posterior["confidences"]}
         assert [found[name] for name in NAMES] == pytest.approx(expected, abs=1e-4)
-        assert bits == pytest.approx(model.bits_per_dim(IMAGES[2:3])[0], abs=6e-4)
         assert all(plot["plot"].startswith("data:image/") for plot in plots)
+
+    def test_score(self, connect, upload, model):
+        given = upload(png_bytes(IMAGES[2]))
+        bits, plot = connect().predict(given, False, api_name="/score")
+        assert bits == pytest.approx(model.bits_per_dim(IMAGES[2:3])[0], abs=6e-4)
+        assert plot["plot"].startswith("data:image/")
 
     def test_complete(self, connect, upload, model):
         given = upload(png_bytes(IMAGES[2]))

@@ -2,6 +2,7 @@ import io
 import json
 
 import enumeration
+import keras
 import numpy as np
 import pytest
 import tiny
@@ -10,7 +11,13 @@ from PIL import Image
 from scipy.stats import mannwhitneyu
 
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.evaluate.ood import auroc_report, detector_scores, ood_inputs, png_bits
+from keras_pixelcnnpp.evaluate.ood import (
+    auroc_report,
+    detector_scores,
+    ood_inputs,
+    ood_png,
+    png_bits,
+)
 from keras_pixelcnnpp.files import read_json
 
 IMAGES = tiny.tiny_split(9).images
@@ -53,6 +60,17 @@ class TestSets:
         np.testing.assert_array_equal(sets["inverted"] + images, 255)
         assert sets["one color"].std(axis=(1, 2)).max() == 0
 
+    def test_two_channels(self, rng):
+        images = rng.integers(0, 256, (3, 4, 4, 2), dtype="uint8")
+        sets = ood_inputs(images)
+        assert list(sets)[:2] == ["uniform noise", "one color"]
+        model = enumeration.enumerable_model((4, 4, 2), num_classes=0, num_levels=5)
+        scores = detector_scores({"in_distribution": images, **sets}, model, images)
+        report = auroc_report(scores)
+        assert ood_png({"in_distribution": images, **sets}, scores, report).startswith(b"\x89PNG")
+        parts = png_bits(images[..., :1]) + png_bits(images[..., 1:])
+        np.testing.assert_array_equal(png_bits(images), parts)
+
     def test_photographs_and_digits_are_what_they_say(self):
         gray = np.zeros((4, 8, 8, 1), "uint8")
         sets = ood_inputs(gray)
@@ -70,12 +88,13 @@ class TestSets:
 class TestScores:
     def test_by_hand(self, model):
         sets = {"in_distribution": IMAGES[:5], "others": IMAGES[5:]}
-        scores = detector_scores(sets, model)
+        scores = detector_scores(sets, model, IMAGES[:4])
         found = {name: np.concatenate([scores[s][name] for s in sets]) for name in scores["others"]}
         each = np.stack([model.log_prob(IMAGES, np.full(9, label)) for label in range(3)], axis=1)
         each = np.exp(each.astype("float64"))
         bits = -np.log2(each.mean(axis=1)) / 16
         assert found["log_likelihood"] == pytest.approx(bits, rel=1e-4)
+        assert found["typicality"] == pytest.approx(np.abs(bits - bits[:4].mean()), abs=1e-4)
         posterior = each / each.sum(axis=1, keepdims=True)
         assert found["pixelcnnpp_max_softmax"] == pytest.approx(-posterior.max(axis=1), abs=1e-4)
         corrected = bits - png_bits(IMAGES) / 16
@@ -83,8 +102,8 @@ class TestScores:
 
     def test_a_model_without_classes_has_no_posterior(self):
         model = enumeration.enumerable_model((4, 4, 1), num_classes=0, num_levels=5)
-        scores = detector_scores({"in_distribution": IMAGES}, model)["in_distribution"]
-        assert list(scores) == ["log_likelihood", "complexity_corrected"]
+        scores = detector_scores({"in_distribution": IMAGES}, model, IMAGES)["in_distribution"]
+        assert list(scores) == ["log_likelihood", "typicality", "complexity_corrected"]
         assert scores["log_likelihood"] == pytest.approx(-model.log_prob(IMAGES) / (16 * np.log(2)))
 
     def test_area_is_the_mann_whitney_statistic(self, model, rng):
@@ -99,7 +118,7 @@ class TestScores:
             "in_distribution": IMAGES,
             "noise": rng.integers(0, 256, (7, 4, 4, 1), dtype="uint8"),
         }
-        scores = detector_scores(sets, model, HalfSure())
+        scores = detector_scores(sets, model, IMAGES, HalfSure())
         expected = -(0.5 + IMAGES[:, 0, 0, 0] / 640)
         assert scores["in_distribution"]["baseline_max_softmax"] == pytest.approx(expected)
         report = auroc_report(scores)
@@ -133,8 +152,14 @@ class TestCommand:
         assert report["inputs"]["photographs (--ood-data)"]["count"] == 7
         assert report["inputs"]["photographs"]["count"] == 7  # the photographs of scikit-learn
         assert list(report["detectors"])[-1] == "baseline_max_softmax"
-        with Image.open(run.reports / "ood.png") as image:
-            assert min(image.size) > 200
+        for name in ("ood.png", "improbable.png"):
+            with Image.open(run.reports / name) as image:
+                assert min(image.size) > 200
+        model, split = keras.models.load_model(run.model_keras), tiny.tiny_split(9, 1)
+        bits = model.bits_per_dim(split.images)
+        found = [row["bits_per_dim"] for row in report["most_improbable"]]
+        assert found == sorted(found, reverse=True)
+        assert set(np.round(found, 4)) <= set(np.round(bits, 4))
 
     def test_bad_other_data(self, pixelcnnpp, run, tmp_path):
         command = ("evaluate", "ood", "--run", run.path)

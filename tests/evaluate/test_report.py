@@ -25,7 +25,7 @@ PREFIX = "data:image/png;base64,"
 FILES = json.loads(Path(__file__).with_name("finished_run.json").read_text(encoding="utf-8"))
 IMAGES = (
     *("samples", "temperatures", "completions", "nearest_neighbors", "evidence", "ood"),
-    *("reliability", "selective_accuracy", "partial"),
+    *("improbable", "reliability", "selective_accuracy", "partial"),
     *("confusion_pixelcnnpp", "confusion_baseline", "roc_pixelcnnpp", "roc_baseline"),
 )
 EMPTY = {"meta", "link", "img", "br", "hr", "input"}
@@ -109,8 +109,8 @@ def changed(run, name, **content):
 def test_finished_run(pixelcnnpp, finished):
     page = page_of(pixelcnnpp, finished)
     assert len(page.attributes("href")) == 18 + 1  # sections; no icon
-    # 13 images and a grid for each of two classes from files, and three curves.
-    assert len(page.attributes("src")) == 13 + 2 + 3
+    # 14 images and a grid for each of two classes from files, and three curves.
+    assert len(page.attributes("src")) == 14 + 2 + 3
     assert "Not measured yet" not in page.text
     for fact in (
         *("80.0 %", "49.0–94.3 %", "−10.0 points (−30.0 to +10.0)"),

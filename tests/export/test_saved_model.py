@@ -184,8 +184,7 @@ def test_the_graph_says_what_it_refuses(exported, endpoint, changes, message):
     [
         ({}, {"format": "onnx"}, "tensorflow", "Expected one of: tf_saved_model.*format='onnx'"),
         ({}, {}, "jax", "KERAS_BACKEND=tensorflow"),
-        ({"num_classes": 0, "conditioning": "none"}, {}, "tensorflow", "class-conditional models"),
-        ({"image_shape": (4, 4, 2)}, {}, "tensorflow", "1 or 3 channels.*2 channels"),
+        ({"num_levels": 4096}, {}, "tensorflow", "from 2 to 256"),
     ],
 )
 def test_what_is_not_exported(tmp_path, monkeypatch, model, arguments, backend, message):
@@ -194,6 +193,24 @@ def test_what_is_not_exported(tmp_path, monkeypatch, model, arguments, backend, 
     with pytest.raises(UserError, match=message):
         made.export(tmp_path / "1", **arguments)
     assert not (tmp_path / "1").exists()
+
+
+def test_without_classes_and_with_two_channels(tmp_path, rng):
+    images = rng.integers(0, 256, (3, 4, 4, 2), dtype="uint8")
+    none = np.full(3, -1, "int32")
+    for num_classes, more in ((0, set()), (3, {"classify"})):
+        conditioning = "bias" if num_classes else "none"
+        arguments = {"num_classes": num_classes, "conditioning": conditioning}
+        model = tiny.untrained_model(image_shape=(4, 4, 2), **arguments)
+        model.export(tmp_path / "1")
+        exported = SavedModelClassifier(tmp_path)
+        assert {*exported.endpoints} == {"serving_default", "log_prob", "sample"} | more
+        labels = none if num_classes == 0 else np.int32([0, 1, 2])
+        found = exported.call("log_prob", images=images, labels=labels)["log_likelihood"]
+        expected = model.log_prob(images, labels if num_classes else None)
+        assert found == pytest.approx(expected, rel=1e-5)
+        sampled = exported.call("sample", labels=none, seed=0, temperature=1.0)["images"]
+        assert (sampled.shape, sampled.dtype) == ((3, 4, 4, 2), np.uint8)
 
 
 def test_only_a_savedmodel_is_replaced(trained, tmp_path):

@@ -135,7 +135,7 @@ def test_part_of_an_image_is_a_sum_over_all_endings(case):
     assert (np.ptp(received[:, -1]) > 0.01) == case.sees_labels
 
 
-def test_evidence_is_the_difference_of_conditionals(case):
+def test_maps_are_the_conditionals_of_pixels(case):
     values, conditionals = to_levels(case.images, 4).reshape(256, 4), []
     for law in case.laws:
         steps = enumeration.conditionals(law)
@@ -146,6 +146,10 @@ def test_evidence_is_the_difference_of_conditionals(case):
         evidence = case.model.evidence_map(case.images, label, against, batch_size=256)
         expected = conditionals[label] - conditionals[against]
         np.testing.assert_allclose(evidence, expected, atol=2e-4)
+    labels = np.arange(256) % 3 - 1  # also without a label
+    maps = case.model.pixel_log_probs(case.images, labels, batch_size=100)
+    expected = np.stack([conditionals[0], conditionals[1], conditionals[NONE]])
+    np.testing.assert_allclose(maps, expected[labels, np.arange(256)], atol=2e-4)
     evidence = conditionals[0] - conditionals[1]
     assert (np.abs(evidence).max() > 0.1) == case.sees_labels
 

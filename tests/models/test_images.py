@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from layer_checks import randomize
 
 from keras_pixelcnnpp.distributions.levels import quantize, to_images
+from keras_pixelcnnpp.verification import verify
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 1), dtype="uint8")
 LABELS = np.arange(12, dtype="int32") % 3
@@ -53,3 +55,74 @@ def test_what_comes_out_are_images(hybrid):
     np.testing.assert_array_equal(completed[:, :2], KEPT[:, :2])
     back = hybrid.decompress(hybrid.compress(IMAGES, LABELS, verbose=0), verbose=0)
     np.testing.assert_array_equal(back, KEPT)
+
+
+DEEP = np.random.default_rng(1).integers(0, 4096, (6, 4, 4, 1), dtype="uint16")
+
+
+@pytest.fixture(scope="module")
+def deep():
+    model = tiny.untrained_pixelcnn(num_levels=4096, head="logistic_mixture")
+    model.compile("adam")
+    model.fit(DEEP, LABELS[:6], verbose=0)
+    randomize(model.network, scale=0.1)
+    return model
+
+
+class TestDeep:
+    """Images of 12 bits: uint16, which are the levels themselves."""
+
+    def test_every_level_has_its_probability(self, deep):
+        """Of the last pixel, which no other depends on."""
+        levels = np.r_[0:4096].astype("uint16")
+        images = np.tile(DEEP[:1], (4096, 1, 1, 1))
+        images[:, -1, -1, 0] = levels
+        log_probs = deep.pixel_log_probs(images, 1, batch_size=512)
+        assert np.exp(log_probs[:, -1, -1].astype("float64")).sum() == pytest.approx(1, abs=1e-3)
+        assert log_probs.sum(axis=(1, 2)) == pytest.approx(deep.log_prob(images, 1), rel=1e-5)
+        bits = deep.bits_per_dim(DEEP)
+        assert bits == pytest.approx(-deep.log_prob(DEEP, -1) / 16 / np.log(2), rel=1e-5)
+
+    def test_come_out_as_they_went_in(self, deep):
+        sampled = deep.sample(np.repeat(LABELS[:6], 4), seed=0, verbose=0)
+        guided = deep.sample(LABELS[:6], seed=0, guidance=1.0, verbose=0)
+        completed = deep.complete(DEEP, 2, LABELS[:6], seed=0, verbose=0)
+        back = deep.decompress(deep.compress(DEEP, LABELS[:6], verbose=0), verbose=0)
+        for images in (sampled, guided, completed, back):
+            assert images.dtype == np.uint16
+            assert 255 < images.max() < 4096
+        assert len(np.unique(sampled)) > 50
+        np.testing.assert_array_equal(completed[:, :2], DEEP[:, :2])
+        np.testing.assert_array_equal(back, DEEP)
+
+    def test_a_file_is_as_long_as_its_likelihood(self, deep):
+        images = deep.sample(LABELS, seed=1, verbose=0)
+        ideal = -deep.log_prob(images, LABELS).sum() / np.log(2) / 8
+        data = deep.compress(images, LABELS, verbose=0)
+        twice = deep.compress(np.tile(images, (2, 1, 1, 1)), np.tile(LABELS, 2), verbose=0)
+        # The header cancels; the label and the end of a stream take up to 3 bytes.
+        assert ideal < len(twice) - len(data) < ideal + 3 * len(images)
+
+    @pytest.mark.parametrize(
+        ("images", "message"),
+        [
+            (DEEP[..., None], "shape"),
+            (DEEP.astype("uint8"), r"0–4095 .*uint8, which has 256 values only"),
+            (DEEP / 4095, r"4095 \* images\)\.round\(\)\.astype\('uint16'\)"),
+            (DEEP + np.uint16(4096), "from 0 to 4095"),
+        ],
+    )
+    def test_others_are_refused(self, deep, images, message):
+        for call in (deep.bits_per_dim, deep.predict, deep.compress):
+            with pytest.raises(ValueError, match=message):
+                call(images)
+        tensor = keras.ops.convert_to_tensor(images.astype("int32") + 4096)
+        with pytest.raises(ValueError, match=r"Invalid images|from 0 to 4095"):
+            deep(tensor)
+
+    def test_softmaxes_have_at_most_256_levels(self):
+        with pytest.raises(ValueError, match="from 2 to 256"):
+            tiny.untrained_pixelcnn(num_levels=257, head="categorical")
+
+    def test_verify(self, deep):
+        verify(deep)

@@ -30,7 +30,7 @@ CONSTRUCTORS = each(
         {
             "image_shape": [(4, 4), (0, 4, 1)],
             "num_classes": [2.0],
-            "num_levels": [257],
+            "num_levels": [4097],
             "filters": [(4, 4)],
             "num_blocks": [1001],
             "head": ["single", ["categorical"], None],
@@ -82,6 +82,7 @@ MASKS = [np.ones((3, 2), bool), np.ones((4, 4)), np.ones((3, 4, 4), bool)]
 WHOLE = {"images": IMAGES, "labels": LABELS}
 METHODS = each(
     ("log_prob", WHOLE, {"images": NO_IMAGES, "labels": [*NO_LABELS, None]}),
+    ("pixel_log_probs", WHOLE, {"images": NO_IMAGES, "labels": [*NO_LABELS, None]}),
     ("initialize", WHOLE, {"labels": [LABELS[:3], None]}),
     ("bits_per_dim", {"images": IMAGES}, {"batch_size": [0]}),
     (
@@ -180,7 +181,12 @@ def test_what_needs_classes(unconditional, method, arguments):
 
 
 @pytest.mark.parametrize(
-    ("method", "arguments"), [("log_prob", WHOLE), ("complete", {**WHOLE, "observed": 2})]
+    ("method", "arguments"),
+    [
+        ("log_prob", WHOLE),
+        ("pixel_log_probs", WHOLE),
+        ("complete", {**WHOLE, "observed": 2}),
+    ],
 )
 def test_labels_of_an_unconditional_model(unconditional, method, arguments):
     with pytest.raises(

@@ -76,7 +76,7 @@ def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
         Image.new("I;16", (4, 4)),
     ):
         image.save(bad)
-        one_line(pixelcnnpp(*command), f"{bad} cannot be compressed", "4×4 pixels, gray.")
+        one_line(pixelcnnpp(*command), f"{bad} cannot be compressed", "4×4 pixels, 8-bit gray.")
         assert not (tmp_path / "out.pxc").exists()
     frames = {"save_all": True, "append_images": [Image.new("L", (4, 4), 9)]}
     of_16_bits = hostile.png(4, 4, data=bytes(4 * 25), bits=16, color=2)

@@ -81,6 +81,17 @@ class TestScore:
                 assert (row["predicted"], row["predicted_name"], row["p_0"]) == ("-1", "", "")
         one_line(pixelcnnpp(*command), "scores.csv exists", "--resume")
 
+    def test_of_a_model_without_classes(self, data, tmp_path):
+        model = tiny.untrained_model(num_classes=0, conditioning="none")
+        output = tmp_path / "scores.csv"
+        bits = score_folder(TrainedModel(model, "tiny", {}), data, output)
+        expected = model.bits_per_dim(tiny.tiny_split(COUNT).images)
+        assert bits[np.isfinite(bits)] == pytest.approx(expected, abs=1e-4)
+        with output.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [*rows[0]] == ["path", "predicted", "predicted_name", "bits_per_dim", "error"]
+        assert {(row["predicted"], row["predicted_name"]) for row in rows} == {("-1", "")}
+
     def test_goes_on_wherever_it_was_broken_off(self, model, data, tmp_path):
         try:  # a name that is not UTF-8, with line breaks and quotes
             (data / os.fsdecode(b'a\n"b\xff\xe2\x80\xa8c.png')).write_bytes(b"no image")

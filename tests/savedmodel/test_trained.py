@@ -89,13 +89,30 @@ def test_classify_a_folder(pixelcnnpp, trained, tmp_path):
     assert out.splitlines()[-1].startswith(f"Accuracy: {right:.1%} of 5 images")
 
 
+def test_samples_of_a_model_without_classes_as_files(pixelcnnpp, tmp_path):
+    model = tiny.untrained_model(num_classes=0, conditioning="none")
+    model.save(tmp_path / "model.keras")
+    command = ("sample", "--model", tmp_path / "model.keras", "--count", 2, "--seed", 1)
+    done(pixelcnnpp(*command, "--output", tmp_path / "samples"))
+    for name, expected in zip("12", model.sample(2, seed=1), strict=True):
+        with Image.open(tmp_path / "samples" / f"any_image_0{name}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), expected[..., 0])
+
+
+def test_models_of_more_levels_are_for_python(pixelcnnpp, tmp_path):
+    tiny.untrained_model(num_levels=4096).save(tmp_path / "model.keras")
+    command = ("sample", "--model", tmp_path / "model.keras", "--output", tmp_path / "a.png")
+    one_line(pixelcnnpp(*command), "at most 256 levels", "num_levels=4096")
+
+
 def test_images_of_channels_that_no_png_file_has(pixelcnnpp, tmp_path):
     model = tiny.untrained_model(image_shape=(4, 4, 2))
     model.save(tmp_path / "model.keras")
     command = ("sample", "--model", tmp_path / "model.keras", "--count", 2, "--seed", 1)
-    result = pixelcnnpp(*command, "--output", tmp_path / "a.png")
-    one_line(result, "Images with 2 channels cannot be written as PNG", ".npy")
-    assert "Sampling" not in result[1]
+    for output in ("a.png", "folder"):
+        result = pixelcnnpp(*command, "--output", tmp_path / output)
+        one_line(result, "Images with 2 channels cannot be written as PNG", ".npy")
+        assert "Sampling" not in result[1]
     done(pixelcnnpp(*command, "--output", tmp_path / "a.npy"))
     expected = model.sample([0, 0, 1, 1, 2, 2], seed=1)
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
