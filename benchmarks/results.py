@@ -3,6 +3,7 @@
     python benchmarks/results.py keep runs/photographs   # copies its numbers to results/photographs
     python benchmarks/results.py figures             # plots three figures in docs/images
     python benchmarks/results.py                     # writes the pages from benchmarks/results
+    python benchmarks/results.py claims              # lists the numbers in handwritten pages
 
 Every number on these pages comes from a file in `benchmarks/results`; a test compares the two.
 """
@@ -12,6 +13,7 @@ import shlex
 import shutil
 import statistics
 import subprocess
+import tomllib
 from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,7 +21,7 @@ from typing import Annotated, Literal
 import jinja2
 import numpy as np
 import typer
-from common import RESULTS, ROOT
+from common import RESULTS, ROOT, show
 from matplotlib.ticker import NullLocator
 
 from keras_pixelcnnpp.evaluate.classification import words_of
@@ -283,8 +285,8 @@ FILTERS = (accuracy, accuracy_at, interval, minutes, number, p_value, percent)
 FUNCTIONS = (command, heads_rows, over_seeds, recipe_trials, speed_rows)
 
 
-def markdown_template(name):
-    """Loads a Jinja template from this folder."""
+def template_environment():
+    """Creates the environment of Jinja for Markdown templates in this folder."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(RESULTS.parent),
         undefined=jinja2.StrictUndefined,
@@ -296,11 +298,16 @@ def markdown_template(name):
     environment.filters |= {function.__name__: function for function in FILTERS}
     environment.globals |= {function.__name__: function for function in FUNCTIONS}
     environment.globals |= {"bits": math.log2, "ways": WAYS}
-    return environment.get_template(name)
+    return environment
 
 
-def render():
-    """Renders all pages; returns their texts by path."""
+def markdown_template(name):
+    """Loads a Jinja template from this folder."""
+    return template_environment().get_template(name)
+
+
+def template_content():
+    """Returns the variables of the templates: all results that were kept."""
     runs = {path.parent.name: Run(path.parent) for path in sorted(RESULTS.glob("*/config.json"))}
     tables = {path.stem: read_json(path) for path in sorted(RESULTS.glob("*.json"))}
 
@@ -309,7 +316,7 @@ def render():
 
     found = [run.config["pixelcnnpp"]["versions"] for run in runs.values()]
     presets = {name: Preset(name) for name in preset_names()}
-    content = {
+    return {
         "runs": runs,
         "tables": tables,
         "conditionings": named("conditioning-"),
@@ -326,7 +333,11 @@ def render():
         "presets": [name for name, preset in presets.items() if preset.has_weights],
         "class_names": {name: preset.arguments["class_names"] for name, preset in presets.items()},
     }
-    readme = ROOT / "README.md"
+
+
+def render():
+    """Renders all pages; returns their texts by path."""
+    content, readme = template_content(), ROOT / "README.md"
     before, _, after = readme.read_text(encoding="utf-8").partition("<!-- results -->\n")
     table = markdown_template("readme_results.md.j2").render(content)
     after = after[after.index("<!-- /results -->") :]
@@ -340,11 +351,21 @@ def render():
     return pages
 
 
+def claims():
+    """Returns the numbers in handwritten pages: dicts with a page, its text and the results' file.
+
+    The texts are filled in from the results.
+    """
+    environment, content = template_environment(), template_content()
+    rows = tomllib.loads((RESULTS.parent / "claims.toml").read_text(encoding="utf-8"))["claim"]
+    return [row | {"text": environment.from_string(row["text"]).render(content)} for row in rows]
+
+
 def main(
-    action: Annotated[Literal["write", "keep", "figures"], typer.Argument()] = "write",
+    action: Annotated[Literal["write", "keep", "figures", "claims"], typer.Argument()] = "write",
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders, for keep.")] = None,
 ):
-    """Write the pages, keep the results of runs, or plot the figures."""
+    """Write the pages, keep the results of runs, plot the figures, or list the claims."""
     if action == "keep":
         for run in runs or ():
             keep(run)
@@ -352,6 +373,8 @@ def main(
         write_partial()
         write_budget()
         write_guidance()
+    elif action == "claims":
+        show(claims())
     else:
         for path, text in render().items():
             path.write_text(text, encoding="utf-8")
