@@ -46,7 +46,7 @@ class Options:
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     ema_momentum: float = 0.99
-    filters: Annotated[str, Option(help="Of the first stage, or of each.", callback=numbers)] = "32"
+    filters: Annotated[str, Option(help="Of the first stage, or of each.", callback=numbers)] = 32
     num_blocks: int = 3
     dropout_rate: float = 0.1
     label_smoothing: float = 0.05

@@ -104,6 +104,14 @@ class Options:
         Option(help="Norm to which larger gradients are scaled down; 0 for no clipping.", min=0),
     ] = None
     horizontal_flip: Annotated[bool | None, Option(help="Mirror training images at random.")] = None
+    crop_margin: Annotated[
+        int | None,
+        Option(
+            help="Read image files this many pixels larger, and train on a random crop of them "
+            "half of the time.",
+            min=0,
+        ),
+    ] = None
     precision: Annotated[
         Precision | None, Option(help="Precision of the computations. Default: float32.")
     ] = None
@@ -236,14 +244,6 @@ class PixelCNNOptions(Options):
             min=1,
         ),
     ] = None
-    crop_margin: Annotated[
-        int | None,
-        Option(
-            help="Read image files this many pixels larger, and train on a random crop of them "
-            "half of the time.",
-            min=0,
-        ),
-    ] = None
     sample_every: Annotated[
         int | None,
         Option(help="Epochs between grids of samples in TensorBoard; 0 for none.", min=0),
@@ -262,13 +262,13 @@ class PixelCNNOptions(Options):
 class BaselineOptions(Options):
     """What `train-baseline` takes. `None`: as `BASELINE_DEFAULTS` has it; there is no preset."""
 
-    weight_decay: Annotated[float | None, Option(help="Weight decay of AdamW.", min=0)] = None
+    weight_decay: Annotated[float | None, Option(help="Weight decay of the kernels.", min=0)] = None
 
 
 BASELINE_DEFAULTS = {
     "epochs": 25,
     "batch_size": 64,
-    "learning_rate": 2e-3,
+    "learning_rate": 2e-2,
     "ema_momentum": 0.99,
     "weight_decay": 0.02,
     "precision": "float32",
@@ -303,6 +303,7 @@ _NEITHER = (
     *("data", "image_size", "channels", "resize", "skip_corrupted", "white_level"),
     *("run", "resume", "overwrite", "plugin", "callback", "preset", "devices"),
 )
+CROP_MARGIN = 4  # of the CNN, where the images are files
 # A mirrored digit is no digit; most photographs may be mirrored.
 NOT_MIRRORED = ("digits", "mnist")
 _GIVEN_BY_DATA = ("image_shape", "num_classes", "class_names")

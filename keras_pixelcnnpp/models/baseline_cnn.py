@@ -130,9 +130,9 @@ class BaselineCNN(ImageModel):
     Args:
         image_shape: Triple of integers `(height, width, channels)`.
         num_classes: Integer of at least 2.
-        filters: Integer, the channels of the first stage. Each of two more stages halves height and
-            width and has twice as many channels; stages that would leave less than 4 pixels of the
-            shorter side are left out. Or a sequence of integers, one for each stage.
+        filters: Integer, the channels of the first stage. Two more stages each halve height and
+            width, and have 4 and 8 times as many channels; stages that would leave less than 4
+            pixels of the shorter side are left out. Or a sequence of integers, one for each stage.
         num_blocks: Integer, residual units per stage.
         dropout_rate: Float in [0, 1), dropout within the residual units and before the softmax.
         label_smoothing: Float in [0, 1), share of the training target spread over all classes.
@@ -169,8 +169,8 @@ class BaselineCNN(ImageModel):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
-        filters: int | Sequence[int] = 32,
-        num_blocks: int = 3,
+        filters: int | Sequence[int] = 24,
+        num_blocks: int = 1,
         dropout_rate: float = 0.1,
         label_smoothing: float = 0.05,
         horizontal_flip: bool = False,
@@ -229,8 +229,8 @@ class BaselineCNN(ImageModel):
         """The channels of each stage."""
         if isinstance(self.filters, tuple):
             return self.filters
-        stages, shorter = range(3), min(self.image_shape[:2])
-        return tuple(self.filters * 2**n for n in stages if n == 0 or shorter >= 4 * 2**n)
+        sizes, shorter = {1: 1, 8: 4, 16: 8}, min(self.image_shape[:2])
+        return tuple(self.filters * times for size, times in sizes.items() if shorter >= size)
 
     def build(self, input_shape: Any) -> None:
         shape = (None, *self.image_shape)
