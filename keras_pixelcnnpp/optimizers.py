@@ -69,7 +69,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
 class KernelMuon(keras.optimizers.Muon):
-    """Muon for the kernels of weight-normalized layers, and Adam for all other weights.
+    """Muon for the kernels of convolutions, and Adam for all other weights.
 
     `keras.optimizers.Muon` is defined for matrices. Here, a kernel `(height, width, inputs,
     outputs)` is used as a matrix `(height * width * inputs, outputs)`. Newton-Schulz iterations
@@ -107,7 +107,9 @@ class KernelMuon(keras.optimizers.Muon):
         )
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
-        return variable.name != "direction" or "/head/" in variable.path
+        is_plain_kernel = variable.name == "kernel" and len(variable.shape) == 4
+        is_kernel = variable.name == "direction" or is_plain_kernel
+        return not is_kernel or "/head/" in variable.path
 
     def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
         matrix = ops.reshape(x, (-1, x.shape[-1]))

@@ -5,6 +5,7 @@ import tiny
 from keras import ops
 
 from keras_pixelcnnpp.layers import DownShiftedConv2D
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import (
     KernelMuon,
     WarmUp,
@@ -208,6 +209,15 @@ def test_what_muon_keeps():
     assert again.adam_weight_decay is None
     with pytest.raises(ValueError, match="optimizer"):
         make_optimizer({"learning_rate": 0.01, "optimizer": "sgd"}, 100)
+
+
+def test_muon_is_for_the_kernels_of_ordinary_convolutions_too():
+    model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
+    optimizer = KernelMuon(0.01)
+    optimizer.build(model.trainable_variables)
+    pairs = zip(model.trainable_variables, optimizer.adam_velocities, strict=True)
+    by_muon = {weight.path for weight, velocity in pairs if velocity is None}
+    assert by_muon == {w.path for w in model.trainable_variables if len(w.shape) == 4}
 
 
 def test_schedule_comes_back_with_the_model(tmp_path):

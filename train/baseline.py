@@ -13,11 +13,17 @@ from keras_pixelcnnpp.train.loop import Start, start_run, train_into
 
 
 def train_baseline(
-    dataset: Dataset, run: RunFolder, training: dict, data_config: dict, start: Start
+    dataset: Dataset,
+    run: RunFolder,
+    training: dict,
+    data_config: dict,
+    start: Start,
+    larger: Dataset | None = None,
 ) -> BaselineCNN:
     """Trains the baseline CNN and writes it to the run folder.
 
-    The learning rate of AdamW rises for a twentieth of the steps, then decays as a cosine.
+    The learning rate of Muon rises for a twentieth of the steps, then decays as a cosine. `larger`
+    has the same images at a larger size, to be cropped at random.
     """
     if dataset.num_classes < 2:
         raise UserError(f"The CNN needs at least two classes. Received: {dataset.num_classes}")
@@ -30,9 +36,11 @@ def train_baseline(
         images.labels,
         batch_size=training["batch_size"],
         seed=training["seed"],
+        larger_images=larger and larger.images("train", with_labels=True, **choice).images,
     )
     steps = training["epochs"] * len(batches)
-    schedule = {"learning_rate_schedule": "cosine", "learning_rate_warmup": steps // 20}
+    recipe = {"optimizer": "muon", "learning_rate_schedule": "cosine"}
+    recipe["learning_rate_warmup"] = steps // 20
     with backend.precision(training["precision"]):
         model = BaselineCNN(
             image_shape=dataset.image_shape,
@@ -40,7 +48,7 @@ def train_baseline(
             horizontal_flip=training["horizontal_flip"],
         )
         optimizer = make_optimizer(
-            {**training, **schedule}, steps, weight_decay=training["weight_decay"]
+            {**training, **recipe}, steps, weight_decay=training["weight_decay"]
         )
         model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
         counts = len(images), len(dataset.split("train"))

@@ -100,6 +100,14 @@ class Options:
     horizontal_flip: Annotated[
         bool | None, Option(help="Randomly flip training images horizontally.")
     ] = None
+    crop_margin: Annotated[
+        int | None,
+        Option(
+            help="Read image files this many pixels larger, and randomly crop them half of the "
+            "time.",
+            min=0,
+        ),
+    ] = None
     precision: Annotated[
         Precision | None, Option(help="Floating-point precision. Default: float32.")
     ] = None
@@ -237,14 +245,6 @@ class PixelCNNOptions(Options):
             min=1,
         ),
     ] = None
-    crop_margin: Annotated[
-        int | None,
-        Option(
-            help="Read image files this many pixels larger, and randomly crop them half of the "
-            "time.",
-            min=0,
-        ),
-    ] = None
     sample_every: Annotated[
         int | None,
         Option(help="Number of epochs between sample grids in TensorBoard; 0 for none.", min=0),
@@ -263,13 +263,13 @@ class PixelCNNOptions(Options):
 class BaselineOptions(Options):
     """Options of `train-baseline`. `None` stands for the value in `BASELINE_DEFAULTS`."""
 
-    weight_decay: Annotated[float | None, Option(help="Weight decay of AdamW.", min=0)] = None
+    weight_decay: Annotated[float | None, Option(help="Weight decay of the kernels.", min=0)] = None
 
 
 BASELINE_DEFAULTS = {
     "epochs": 25,
     "batch_size": 64,
-    "learning_rate": 2e-3,
+    "learning_rate": 2e-2,
     "ema_momentum": 0.99,
     "weight_decay": 0.02,
     "precision": "float32",
@@ -305,6 +305,7 @@ _NEITHER = (
     *("data", "image_size", "channels", "resize", "skip_corrupted", "white_level"),
     *("run", "resume", "overwrite", "plugin", "callback", "preset", "devices"),
 )
+CROP_MARGIN = 4  # pixels, of the CNN, if the images are read from files
 # Data sets that are not flipped by default: a mirrored digit is not a digit.
 NOT_MIRRORED = ("digits", "mnist")
 _GIVEN_BY_DATA = ("image_shape", "num_classes", "class_names")

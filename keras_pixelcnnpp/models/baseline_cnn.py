@@ -131,7 +131,8 @@ class BaselineCNN(ImageModel):
         num_classes: Integer >= 2, number of classes.
         filters: Sequence of integers, number of channels of each stage. Each stage after the first
             halves height and width. An integer is the number of channels of the first of up to
-            three stages. It doubles in each stage, and the shorter side keeps at least 4 pixels.
+            three stages. The others have 4 and 8 times as many channels, and are left out if the
+            shorter side would have less than 4 pixels.
         num_blocks: Integer, number of residual units per stage.
         dropout_rate: Float in [0, 1), dropout within the residual units and before the softmax.
         label_smoothing: Float in [0, 1), part of the training target that is uniform over classes.
@@ -167,8 +168,8 @@ class BaselineCNN(ImageModel):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
-        filters: int | Sequence[int] = 32,
-        num_blocks: int = 3,
+        filters: int | Sequence[int] = 24,
+        num_blocks: int = 1,
         dropout_rate: float = 0.1,
         label_smoothing: float = 0.05,
         horizontal_flip: bool = False,
@@ -227,8 +228,8 @@ class BaselineCNN(ImageModel):
         """Number of channels of each stage."""
         if isinstance(self.filters, tuple):
             return self.filters
-        stages, shorter = range(3), min(self.image_shape[:2])
-        return tuple(self.filters * 2**n for n in stages if n == 0 or shorter >= 4 * 2**n)
+        sizes, shorter = {1: 1, 8: 4, 16: 8}, min(self.image_shape[:2])
+        return tuple(self.filters * times for size, times in sizes.items() if shorter >= size)
 
     def build(self, input_shape: Any) -> None:
         shape = (None, *self.image_shape)

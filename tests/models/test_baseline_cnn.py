@@ -120,10 +120,11 @@ def test_half_precision_is_that_of_all_layers_but_the_softmax(by_argument, tmp_p
 @pytest.mark.parametrize(
     ("image_shape", "filters"),
     [
-        ((32, 32, 3), (32, 64, 128)),
-        ((64, 48, 3), (32, 64, 128)),
-        ((8, 8, 1), (32, 64)),
-        ((2, 2, 1), (32,)),
+        ((32, 32, 3), (24, 96, 192)),
+        ((64, 16, 3), (24, 96, 192)),
+        ((64, 15, 3), (24, 96)),
+        ((8, 8, 1), (24, 96)),
+        ((2, 2, 1), (24,)),
     ],
 )
 def test_default_stages_fit_the_image(image_shape, filters):
@@ -131,7 +132,7 @@ def test_default_stages_fit_the_image(image_shape, filters):
 
 
 def test_filters_are_those_of_each_stage_or_of_the_first():
-    assert BaselineCNN((8, 8, 1), 3, filters=4, num_blocks=1).widths == (4, 8)
+    assert BaselineCNN((8, 8, 1), 3, filters=4, num_blocks=1).widths == (4, 16)
     model = BaselineCNN(**{**SMALL, "filters": [4, 6, 8]})
     assert model.widths == (4, 6, 8)
     assert BaselineCNN.from_config(model.get_config()).widths == (4, 6, 8)

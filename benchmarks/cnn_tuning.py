@@ -1,0 +1,196 @@
+"""Trials of the CNN's training, to compare PixelCNN++ with a tuned opponent.
+
+    python benchmarks/cnn_tuning.py --data digits --epochs 15
+    python benchmarks/cnn_tuning.py --data digits --epochs 15 --mixup 0.2 --label-smoothing 0
+
+Each command trains the CNN once, on a part of the training split, and measures it on the rest of
+that split. It adds a row to `benchmarks/results/cnn_tuning-NAME.json`. The splits `validation` and
+`test` are not used. Minutes are of processor time.
+"""
+
+import shlex
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+import keras
+import numpy as np
+import typer
+from common import RESULTS, Data, show
+from keras import layers
+from typer import Option
+
+from keras_pixelcnnpp import backend
+from keras_pixelcnnpp.data.batches import ImageBatches, SetEpoch
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
+from keras_pixelcnnpp.files import read_json, write_json
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.optimizers import make_optimizer
+from keras_pixelcnnpp.run import words_of
+from keras_pixelcnnpp.train.options import NOT_MIRRORED, numbers, with_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command takes. Defaults are those before the tuning."""
+
+    data: Data
+    image_size: int | None = None
+    max_examples: Annotated[int | None, Option(help="Images to train on. Default: all.")] = None
+    held_out: Annotated[float, Option(help="Share of the training split to measure on.")] = 1 / 6
+    epochs: int = 25
+    batch_size: int = 64
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    ema_momentum: float = 0.99
+    filters: Annotated[str, Option(help="Of the first stage, or of each.", callback=numbers)] = 32
+    num_blocks: int = 3
+    dropout_rate: float = 0.1
+    label_smoothing: float = 0.05
+    shift_rate: float = 0.125
+    crop_margin: Annotated[int, Option(help="As for pixelcnnpp train.")] = 0
+    mixup: Annotated[float, Option(help="Parameter of the beta distribution; 0 for none.")] = 0
+    cutmix: Annotated[float, Option(help="Parameter of the beta distribution; 0 for none.")] = 0
+    mixed: Annotated[float, Option(help="Share of the batches that are mixed.")] = 1
+    erasing: Annotated[float, Option(help="Share of the images with an erased rectangle.")] = 0
+    color: Annotated[float, Option(help="Largest change of brightness and so on.")] = 0
+    precision: str = "mixed_bfloat16"
+    seed: int = 0
+
+
+class Augmented(keras.utils.PyDataset):
+    """Batches with one-hot labels, changed by Keras's preprocessing layers."""
+
+    def __init__(self, batches, num_classes, options):
+        super().__init__(workers=1)
+        self.batches, self.num_classes, self.mixed = batches, num_classes, options.mixed
+        self.rng, seed = np.random.default_rng(options.seed), options.seed
+        o, self.mixing, self.layers = options, [], []
+        if o.mixup:
+            self.mixing.append(layers.MixUp(o.mixup, seed=seed))
+        if o.cutmix:
+            self.mixing.append(layers.CutMix(o.cutmix, seed=seed))
+        if o.erasing:
+            self.layers.append(layers.RandomErasing(o.erasing, scale=(0.02, 0.25), seed=seed))
+        if o.color:
+            share = {f"{name}_factor": o.color for name in ("brightness", "contrast")}
+            jitter = layers.RandomColorJitter((0, 255), **share, saturation_factor=0.5, seed=seed)
+            self.layers.append(jitter)
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        images, labels = self.batches[index]
+        data = {"images": images.astype("float32")}
+        data["labels"] = np.eye(self.num_classes, dtype="float32")[labels]
+        for layer in self.layers:
+            data = layer(data, training=True)
+        if self.mixing and self.rng.random() < self.mixed:
+            data = self.rng.choice(self.mixing)(data, training=True)
+        images, labels = (keras.ops.convert_to_numpy(data[key]) for key in ("images", "labels"))
+        return np.rint(np.clip(images, 0, 255)).astype("uint8"), labels
+
+
+def optimizer(options, steps):
+    """The optimizer, with a learning rate that rises and then falls as a cosine."""
+    training = {
+        "optimizer": options.optimizer.replace("adamw", "adam"),
+        "learning_rate": options.learning_rate,
+        "learning_rate_schedule": "cosine",
+        "learning_rate_warmup": steps // 20,
+        "ema_momentum": options.ema_momentum,
+    }
+    if options.optimizer != "sgd":
+        return make_optimizer(training, steps, weight_decay=options.weight_decay)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps, warmup_target=options.learning_rate, warmup_steps=steps // 20
+    )
+    momentum = min(options.ema_momentum, 1 - 10 / steps)
+    return keras.optimizers.SGD(
+        schedule, 0.9, True, options.weight_decay, use_ema=momentum > 0, ema_momentum=momentum
+    )
+
+
+def larger(options, dataset):
+    """The training split, read at a larger size."""
+    height, width, channels = dataset.image_shape
+    size = (height + options.crop_margin, width + options.crop_margin)
+    return load_dataset(options.data, image_size=size, channels=channels).split("train")
+
+
+def train(options, dataset):
+    """Trains on a part of the training split; returns the model and the part held out."""
+    keras.utils.set_random_seed(options.seed)
+    split = dataset.split("train").labeled()
+    fitted, held_out = split.hold_out(options.held_out, seed=0)
+    fitted = fitted.some(options.max_examples)
+    more = {}
+    if options.crop_margin:
+        rows = [{path: row for row, path in enumerate(split.paths)}[p] for p in fitted.paths]
+        more["larger_images"] = larger(options, dataset).labeled().images[rows]
+    if Path(options.data).stem not in NOT_MIRRORED:
+        more["horizontal_flip"] = True
+    batches = ImageBatches(
+        fitted.images, fitted.labels, batch_size=options.batch_size, seed=options.seed, **more
+    )
+    with backend.precision(options.precision):
+        model = BaselineCNN(
+            dataset.image_shape,
+            dataset.num_classes,
+            filters=options.filters,
+            num_blocks=options.num_blocks,
+            dropout_rate=options.dropout_rate,
+            shift_rate=options.shift_rate,
+        )
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing)
+        steps = options.epochs * len(batches)
+        model.compile(optimizer(options, steps), loss, metrics=["accuracy"])
+    model.fit(
+        Augmented(batches, dataset.num_classes, options),
+        epochs=options.epochs,
+        shuffle=False,
+        verbose=2,
+        callbacks=[SetEpoch(batches)],
+    )
+    return model, held_out
+
+
+def main(options):
+    """Train and measure the CNN once, and add the result to those before."""
+    dataset = load_dataset(options.data, image_size=options.image_size)
+    start = time.process_time()
+    model, held_out = train(options, dataset)
+    minutes = (time.process_time() - start) / 60
+    probabilities = model.class_probabilities(held_out.images)
+    scaled, _ = metrics.cross_fitted_temperature(held_out.labels, probabilities)
+    measured = metrics.classification_metrics(held_out.labels, probabilities)
+    name = Path(options.data).stem
+    usual = {field.name: field.default for field in fields(options)}
+    changed = {
+        key: value
+        for key, value in vars(options).items()
+        if key != "data" and str(value) != str(usual[key])
+    }
+    row = {
+        "options": shlex.join(words_of(changed)),
+        "epochs": options.epochs,
+        "parameters": model.count_params(),
+        "minutes": round(minutes, 2),
+        **measured,
+        "scaled_log_loss": metrics.mean_log_loss(held_out.labels, scaled),
+    }
+    path = RESULTS / f"cnn_tuning-{name}.json"
+    rows = read_json(path)["rows"] if path.exists() else []
+    machine = backend.machine()
+    write_json(
+        path, {"data": name, "count": len(held_out), "machine": machine, "rows": [*rows, row]}
+    )
+    show([{key: value for key, value in row.items() if key not in ("options", "accuracy_ci95")}])
+
+
+if __name__ == "__main__":
+    typer.run(with_options(Options)(main))
