@@ -15,6 +15,7 @@ Times are processor times. Writes `benchmarks/results/completion-PRESET.json`.
 """
 
 import itertools
+import operator
 import textwrap
 import time
 from pathlib import Path
@@ -38,6 +39,7 @@ from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
 BATCH_SIZE = 512  # particles; larger batches are not faster
 LEARNING_RATE = 2e-3
+PAIR = operator.methodcaller("split", ":")
 
 
 def middle(shape, size):
@@ -169,8 +171,9 @@ def main(
     data: str | None = None,
     split: str = "test",
     region: Annotated[str | None, Option(help="Only regions whose name contains this.")] = None,
-    count: Annotated[int, Option(help="Number of images to complete.")] = 12,
-    particles: Annotated[str, Option(help="Numbers of particles, comma-separated.")] = "1,16,64",
+    particles: Annotated[
+        str, Option(help="Numbers of particles, and of images to complete with each.")
+    ] = "1:12,16:12,64:12",
     classified: Annotated[int, Option(help="Number of images to classify.")] = 100,
     classified_by: Annotated[int, Option(help="Number of particles for classification.")] = 8,
     cnn_images: Annotated[int, Option(help="Number of training images of a CNN.")] = 12_000,
@@ -178,10 +181,11 @@ def main(
 ):
     """Complete and classify test images with a preset."""
     options = dict(locals())
+    numbers = {int(number): int(images) for number, images in map(PAIR, particles.split(","))}
     kp.keep_freed_memory()
     model = kp.PixelCNNPlusPlus.from_preset(preset)
     dataset = load_dataset(data or preset, image_size=model.image_shape[:2])
-    test = dataset.images(split, with_labels=True, max_examples=count, seed=0)
+    test = dataset.images(split, with_labels=True, max_examples=max(numbers.values()))
     completed, _ = regions(test.images)
     completed = {name: known for name, known in completed.items() if (region or "") in name}
     options["data"] = data and Path(data).name
@@ -189,9 +193,7 @@ def main(
     options = {name: value for name, value in options.items() if name not in skipped}
     result = {"preset": preset, **facts(), "options": options, "completion": {}}
     output = RESULTS / f"completion-{preset}.json"
-    numbers = [int(number) for number in particles.split(",")]
-    for number in numbers:
-        images = count // 4 if number > 64 else count
+    for number, images in numbers.items():
         chosen = test.some(images)
         for name, known in completed.items():
             rows = result["completion"].setdefault(name, [])
@@ -203,7 +205,7 @@ def main(
             show([{"unknown": name, **rows[-1]}])
             save(result, output)
     if figure:
-        write_bytes(figure, completions_png(model, test, completed, numbers))
+        write_bytes(figure, completions_png(model, test, completed, list(numbers)))
     if classified:
         train = dataset.images("train", with_labels=True, max_examples=cnn_images, seed=0)
         test = dataset.images(split, with_labels=True, max_examples=classified, seed=0)
