@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tiny
 from command_line import done
+from images import write_course_folder
 from layer_checks import flat_weights
 
 from keras_pixelcnnpp.distributions.levels import to_levels
@@ -198,6 +199,21 @@ def test_resumed_for_longer_it_has_as_many_epochs_by_likelihood(tmp_path, pixelc
     status, _, err = pixelcnnpp(*command, "--epochs", 40, "--likelihood-epochs", 10, "--resume")
     assert status == 2
     assert "use the same: --likelihood-epochs 1." in err
+
+
+def test_the_cnn_trains_on_crops_of_image_files(tmp_path, pixelcnnpp, monkeypatch):
+    """By default; images of an array have nothing around them."""
+    seen = []
+    monkeypatch.setattr(baseline_module, "train_into", lambda *given: seen.append(given[4]))
+    for name, margin in (("folder", 4), ("data.npz", 0)):
+        write = write_course_folder if name == "folder" else tiny.save_npz
+        options = ["--data", write(tmp_path / name), "--image-size", 4, "--epochs", 1]
+        done(pixelcnnpp("train-baseline", "--run", tmp_path / f"run-{margin}", *options))
+        config = RunFolder(tmp_path / f"run-{margin}").read_config()
+        assert config["baseline"]["options"]["crop_margin"] == margin
+    cropped, whole = seen
+    assert cropped.larger_images.shape == (len(cropped.images), 8, 8, 3)
+    assert whole.larger_images is None
 
 
 @pytest.mark.usefixtures("not_trained")
