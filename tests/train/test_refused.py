@@ -32,6 +32,10 @@ DIGITS = SimpleNamespace(data="digits")
             "`num_resolutions`. pixelcnn has one resolution",
         ),
         (
+            lambda: resolve_options({**PRESET, "model": {"num_levels": 4096}}, {}, 3),
+            "`num_levels`.*at most 256 levels",
+        ),
+        (
             lambda: load_preset("digits", "digits", "pixelcnn"),
             "The network of preset digits is pixelcnnpp. Received: pixelcnn$",
         ),
