@@ -22,6 +22,7 @@ from keras import layers
 from typer import Option
 
 from keras_pixelcnnpp import backend
+from keras_pixelcnnpp.command import with_options
 from keras_pixelcnnpp.data.batches import ImageBatches, SetEpoch
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
@@ -29,7 +30,7 @@ from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import words_of
-from keras_pixelcnnpp.train.options import NOT_MIRRORED, numbers, with_options
+from keras_pixelcnnpp.train.options import NOT_MIRRORED, numbers
 
 
 @dataclass(frozen=True, kw_only=True)

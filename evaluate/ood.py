@@ -8,10 +8,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import png_bytes, resize_images
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import (
     figure_png,
@@ -53,8 +55,7 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     options.split = dataset.split_to_measure(options.split)
     measured = dataset.split(options.split).some(options.count, options.seed)
     images = measured.images
-    # Other data may have no training images.
-    training = dataset.splits.get("train", measured).some(options.count, options.seed).images
+    training = _training_images(folder, dataset, measured).some(options.count, options.seed).images
     sources = (options.data, config["data"]["source"])
     sets = {"in_distribution": images, **ood_inputs(images, sources, options.seed)}
     if options.ood_data is not None:
@@ -75,7 +76,8 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
         {"path": measured.paths[row], "bits_per_dim": float(bits[row])} for row in rows
     ]
     maps = -model.pixel_log_probs(images[rows], -1 if model.num_classes else None)
-    titles = [f"{measured.paths[row][-60:]}: {bits[row]:.3f} bits/dim" for row in rows]
+    unit = bits_unit(model.num_levels)
+    titles = [f"{measured.paths[row][-60:]}: {bits[row]:.3f} {unit}" for row in rows]
     write_bytes(
         folder.reports / "improbable.png", figure_png(maps_figure(images[rows], maps, titles))
     )
@@ -88,6 +90,14 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     headings = ("", *(name.replace("_", " ") for name in report["detectors"]))
     print_table(headings, rows, title="AUROC against in-distribution images; 0.5 is guessing")
     print(f"Wrote ood.json, ood.png and improbable.png to {folder.reports}")
+
+
+def _training_images(folder: RunFolder, dataset: Dataset, measured: LabeledImages) -> LabeledImages:
+    try:
+        return folder.training_images(dataset)
+    except UserError:  # neither the run's own data nor the other data have training images
+        print("Note: typicality is relative to the in-distribution images themselves.")
+        return measured
 
 
 def ood_inputs(

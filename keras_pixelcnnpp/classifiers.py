@@ -34,6 +34,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     `_probabilities(images)`.
     """
 
+    _trained_levels = 256  # more if the images are uint16
+
     def fit(self, X: ArrayLike | None = None, y: ArrayLike | None = None) -> Self:  # noqa: N803
         """Raises an error, because the model is already trained.
 
@@ -65,8 +67,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         shape: tuple[int, int, int] | None = None,
         y: Any = "no_validation",
         reset: bool = False,
+        num_levels: int | None = None,
     ) -> Any:
-        """Converts `X` to uint8 images of a shape, and checks `y` if it is given."""
+        """Converts `X` to images of a shape, and checks `y` if it is given."""
         shape = self._trained_shape if shape is None else shape
         is_flat = np.ndim(X) < 3
         flat = X if is_flat else np.reshape(X, (len(X), math.prod(np.shape(X)[1:])))
@@ -74,7 +77,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         flat, labels = flat if isinstance(flat, tuple) else (flat, None)
         if is_flat and flat.shape[1] == math.prod(shape):
             flat = flat.reshape(-1, *shape)
-        images = checked_images(flat if is_flat else X, shape)
+        num_levels = self._trained_levels if num_levels is None else num_levels
+        images = checked_images(flat if is_flat else X, shape, max(256, num_levels))
         return images if labels is None else (images, labels)
 
     @property
@@ -216,7 +220,9 @@ class PixelCNNClassifier(ImageClassifier):
                 "channels). Rows of features can be reshaped with the classifier's argument "
                 f"`image_shape`. Received: shape={np.shape(X)}"
             )
-        images, labels = self._images(X, shape, y=y, reset=True)
+        preset, options = Preset(self.preset), dict(self.model_options or {})
+        levels = {**preset.arguments, **options}.get("num_levels", 256)
+        images, labels = self._images(X, shape, y=y, reset=True, num_levels=levels)
         check_classification_targets(labels)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, images, ensure_non_negative=True)
@@ -226,9 +232,7 @@ class PixelCNNClassifier(ImageClassifier):
                 "Invalid value for argument `y`. Expected at least two classes. "
                 f"Received: {len(classes)} class, y={classes[0]!r}"
             )
-        preset = Preset(self.preset)
         training = self._training(preset.training)
-        options = dict(self.model_options or {})
         if self.label_loss_weight is not None:
             options["label_loss_weight"] = self.label_loss_weight
         options |= {"num_classes": len(classes), "class_names": list(map(str, classes))}
@@ -289,6 +293,10 @@ class PixelCNNClassifier(ImageClassifier):
     @property
     def _trained_shape(self) -> tuple[int, int, int]:
         return self._trained.image_shape
+
+    @property
+    def _trained_levels(self) -> int:
+        return self._trained.num_levels
 
     @property
     def num_classes(self) -> int:

@@ -1,5 +1,6 @@
 """The README's code runs, and RESULTS.md agrees with the stored results."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -42,6 +43,21 @@ def test_code_of_the_readme_runs(tmp_path, monkeypatch):
         code = code.replace(words, fewer)
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "exported" / "1" / "saved_model.pb").exists()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("folder", ["benchmarks", "examples"])
+def test_scripts_import_what_the_package_has(folder):
+    pattern = re.compile(
+        r"^ *from (keras_pixelcnnpp[\w.]*) import ([\w, ]+|\([^)]*\))", re.MULTILINE
+    )
+    for path in sorted((ROOT / folder).glob("*.py")):
+        for name, imported in pattern.findall(path.read_text(encoding="utf-8")):
+            module = pytest.importorskip(name)
+            for one in imported.strip("()").split(","):
+                if word := one.split(" as ")[0].strip():
+                    there = hasattr(module, word) or importlib.util.find_spec(f"{name}.{word}")
+                    assert there, f"{path.name}: {name} has no {word}"
 
 
 def test_a_wheel_has_every_package():

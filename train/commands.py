@@ -33,7 +33,7 @@ def train_baseline(options: BaselineOptions) -> None:
 
     Use the same data and the same run folder for both.
 
-    By default, training runs for 25 epochs with 64 images per step, a peak learning rate of 0.002,
+    By default, training runs for 25 epochs with 64 images per step, a peak learning rate of 0.02,
     weight averaging with a momentum of 0.99 and a weight decay of 0.02. Training images are
     randomly flipped, except those of digits and mnist. Gradients are not clipped.
     """

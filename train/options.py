@@ -380,6 +380,11 @@ def resolve_options(
 
 
 def _check(model: dict, num_classes: int) -> None:
+    if (levels := model.get("num_levels") or 256) > 256:
+        raise UserError(
+            "Invalid value for option `num_levels`. Commands train models of at most 256 levels. "
+            f"Use --num-levels 256, or train the model in Python. Received: num_levels={levels}"
+        )
     refused = {}
     if model["network"] != "pixelcnnpp":
         why = f"{model['network']} has one resolution, and its blocks are all conditioned."

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from keras_pixelcnnpp.checks import require_choice
+from keras_pixelcnnpp.checks import code_for_uint8, require_choice
 from keras_pixelcnnpp.errors import UserError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -135,8 +135,13 @@ def resize_images(
     if (*size, channels) == images.shape[1:]:
         return images
     check_channels(images.shape)
+    deep = images.dtype == np.uint16
+    if deep and not images.shape[-1] == channels == 1:
+        raise UserError(
+            "Expected gray images, because others of 16 bits cannot be converted. Received: "
+            f"{images.shape[-1]} channels, to be converted to {channels}"
+        )
     images = [as_image(image) for image in images]
-    deep = images[0].mode.startswith("I")
     images = [_deep(image) if deep else _converted(image, channels) for image in images]
     return np.stack([fit_image(image, size, resize) for image in images])
 
@@ -150,7 +155,15 @@ def image_grid(pixels: np.ndarray, columns: int | None = None) -> np.ndarray:
 
     Returns:
         uint8 array `(grid_height, grid_width, channels)`.
+
+    Raises:
+        UserError: If the images are not uint8.
     """
+    if pixels.dtype != np.uint8:  # larger values would wrap around
+        raise UserError(
+            f"Expected uint8 images. Convert them with {code_for_uint8(pixels)}. "
+            f"Received: dtype={pixels.dtype}"
+        )
     count, height, width, channels = pixels.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows, gap = math.ceil(count / columns), 1

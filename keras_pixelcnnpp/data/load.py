@@ -77,7 +77,7 @@ def load_dataset(
         white_level: Integer, value of 16-bit gray image files that is mapped to 255, such as 4095
             for 12 bits. `None` for 65535.
         as_uint16: Boolean, whether to keep 16 bits, for models of more than 256 levels. Image files
-            must be 16-bit gray PNG or TIFF files, and arrays uint16.
+            must be 16-bit gray PNG or TIFF files, and arrays uint16. Only gray images are resized.
         make_splits: Boolean, whether to create missing splits. Data without splits are split into
             80 % `train`, 10 % `validation` and 10 % `test` of each class. If only `validation` is
             missing, it gets 10 % of the training images.
@@ -109,6 +109,11 @@ def load_dataset(
     require_choice("channels", channels, (None, 1, 3))
     require_choice("resize", resize, RESIZES)
     path = Path(source)
+    if as_uint16 and (white_level is not None or str(source) in CLASS_NAMES):
+        raise UserError(
+            "Invalid value for argument `as_uint16`. Built-in data have 8 bits, and `white_level` "
+            f"converts to 8 bits. Received: source={str(source)!r}, white_level={white_level}"
+        )
     if str(source) in CLASS_NAMES:
         dataset = load_built_in(str(source))
     elif path.is_dir():
@@ -118,7 +123,9 @@ def load_dataset(
             "white_level": white_level,
             "as_uint16": as_uint16,
         }
-        channels = 1 if as_uint16 else channels or 3
+        if as_uint16:
+            require_choice("channels", channels, (None, 1))
+        channels = channels or (1 if as_uint16 else 3)
         dataset = load_folder(path, (*size, channels), **how)
     elif path.is_file() and path.suffix == ".npz":
         dataset = load_npz(path, as_uint16)
@@ -144,7 +151,8 @@ def load_dataset(
 
 def _dark_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
     brightest = max(split.images.max(initial=0) for split in splits.values())
-    if not 0 < brightest <= 64:
+    deep = any(split.images.dtype == "uint16" for split in splits.values())
+    if deep or not 0 < brightest <= 64:
         return ()
     note = (
         f"All images are nearly black: the largest value is {brightest} of 255. For gray image "

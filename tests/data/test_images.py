@@ -118,6 +118,12 @@ def test_grid_has_every_image_in_its_place():
 
 
 @pytest.mark.once
+def test_a_grid_of_other_numbers():
+    with pytest.raises(ValueError, match=r"\(images \* \(255 / 4095\)\)\.round.*dtype=uint16"):
+        image_grid(np.full((2, 4, 4, 1), 4000, "uint16"))
+
+
+@pytest.mark.once
 def test_another_number_of_channels():
     with pytest.raises(ValueError, match="Expected images of 1 or 3 channels"):
         read_image(png_bytes(np.zeros((4, 6, 3), "uint8")), (4, 4, 4))

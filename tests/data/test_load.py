@@ -302,3 +302,21 @@ class TestSixteenBits:
             UserError, match=r"x_train must be uint16\. Received: uint8, .* 0 to 0$"
         ):
             load_dataset(path, as_uint16=True)
+        colors = np.tile(self.VALUES[..., None], 3)
+        path = write_npz(tmp_path, x_train=colors, **others)
+        assert load_dataset(path, as_uint16=True, channels=3).image_shape == (4, 4, 3)
+        for form in ({"image_size": 2}, {"channels": 1}):
+            with pytest.raises(UserError, match="gray images, because others of 16 bits"):
+                load_dataset(path, as_uint16=True, **form)
+
+    @pytest.mark.parametrize(
+        ("source", "options", "message"),
+        [
+            ("digits", {}, "as_uint16"),
+            (None, {"white_level": 4095}, "as_uint16.*white_level=4095"),
+            (None, {"channels": 3}, "channels"),
+        ],
+    )
+    def test_what_16_bits_exclude(self, tmp_path, source, options, message):
+        with pytest.raises(UserError, match=message):
+            load_dataset(source or tmp_path, as_uint16=True, **options)

@@ -161,6 +161,18 @@ class TestCommand:
         assert found == sorted(found, reverse=True)
         assert set(np.round(found, 4)) <= set(np.round(bits, 4))
 
+    def test_typical_are_the_images_of_the_training(self, pixelcnnpp, run, tmp_path, monkeypatch):
+        given = []
+        monkeypatch.setattr(
+            "keras_pixelcnnpp.evaluate.ood.detector_scores",
+            lambda *args, **how: given.append(args[2]) or detector_scores(*args, **how),
+        )
+        split = tiny.tiny_split(30, 5)
+        np.savez(tmp_path / "other.npz", x_train=255 - split.images, y_train=split.labels)
+        command = ("evaluate", "ood", "--run", run.path, "--data", tmp_path / "other.npz")
+        done(pixelcnnpp(*command, "--classes-in-order", "--split", "train"))
+        np.testing.assert_array_equal(given[0], run.load_data().split("train").images)
+
     def test_bad_other_data(self, pixelcnnpp, run, tmp_path):
         command = ("evaluate", "ood", "--run", run.path)
         one_line(pixelcnnpp(*command, "--ood-data", tmp_path / "none"), "No such folder or .npz")

@@ -6,6 +6,7 @@ import pytest
 import tiny
 from layer_checks import randomize
 
+from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.distributions.levels import quantize, to_images
 from keras_pixelcnnpp.verification import verify
 
@@ -119,6 +120,10 @@ class TestDeep:
         tensor = keras.ops.convert_to_tensor(images.astype("int32") + 4096)
         with pytest.raises(ValueError, match=r"Invalid images|from 0 to 4095"):
             deep(tensor)
+
+    def test_in_scikit_learn(self, deep):
+        found = PixelCNNClassifier(deep).predict_proba(DEEP)
+        assert found == pytest.approx(deep.class_probabilities(DEEP), abs=1e-6)
 
     def test_softmaxes_have_at_most_256_levels(self):
         with pytest.raises(ValueError, match="from 2 to 256"):
