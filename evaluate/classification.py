@@ -163,7 +163,7 @@ def mean_image(images: np.ndarray) -> np.ndarray:
 
 
 def load_classifier(folder: RunFolder, batch_size: int, verbose: int) -> PixelCNNClassifier:
-    """Loads the run's PixelCNN++ as a classifier; `UserError` if it has none with classes."""
+    """Loads the run's PixelCNN++ as a classifier, or raises a `UserError` if it has no classes."""
     model = load_trained_model(folder.require_model("pixelcnnpp"))
     if not model.num_classes:
         raise UserError(
@@ -173,7 +173,7 @@ def load_classifier(folder: RunFolder, batch_size: int, verbose: int) -> PixelCN
 
 
 def load_baseline(folder: RunFolder) -> BaselineCNN | None:
-    """Loads the run's baseline CNN; if there is none, prints how to train it."""
+    """Loads the run's baseline CNN, or prints how to train it and returns `None`."""
     if folder.baseline_keras.exists():
         return load_trained_model(folder.baseline_keras, BaselineCNN)
     if len(folder.read_config()["data"]["class_names"]) > 1:

@@ -170,7 +170,7 @@ def detector_scores(
         bits = model.bits_per_dim(images, **scoring)
     found["log_likelihood"] = bits
     found["typicality"] = np.abs(bits - bits[len(images) - len(training) :].mean())
-    # Of what the model sees of an image.
+    # The complexity of the quantized image, which the model sees.
     complexity = png_bits(quantize(images, model.num_levels)) / model.dimensions
     found["complexity_corrected"] = bits - complexity
     if baseline is not None:
