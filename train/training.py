@@ -116,6 +116,6 @@ def stoppable(checkpoints: Path) -> Iterator[None]:
     except TrainingStopped as stopped:
         print(
             f"\nStopped. The last step is saved in {checkpoints}. "
-            "Add --resume to the same command to continue."
+            "To continue, repeat the command with --resume, and without --overwrite."
         )
         raise typer.Exit(128 + stopped.signal) from None
