@@ -70,15 +70,7 @@ def train_cnn(options: BaselineOptions) -> None:
     start = _start(options)
     folder = RunFolder(options.run)
     if options.resume:
-        config = folder.read_config()
-        begun = config.get("baseline", {"options": {}})["options"]
-        if begun and "crop_margin" not in begun:
-            raise UserError(
-                f"The CNN in {folder.path} was trained by an earlier version, with another "
-                "optimizer and architecture. Train it again with --data and --overwrite instead "
-                "of --resume, or choose another folder."
-            )
-        options = as_begun(options, config, "baseline")
+        options = as_begun(options, folder.read_config(), "baseline")
     training = baseline_training(options)
     dataset, data_config = load_training_data(options)
     if training["horizontal_flip"] is None:

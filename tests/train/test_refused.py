@@ -7,7 +7,6 @@ import pytest
 from command_line import one_line
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.train.data import load_larger, load_preset
 from keras_pixelcnnpp.train.options import resolve_options
 from keras_pixelcnnpp.train.plugins import make_callbacks
@@ -73,11 +72,3 @@ def test_a_size_that_cannot_be_halved_is_told_by_the_option(pixelcnnpp, tmp_path
     one_line(
         pixelcnnpp(*command, "--num-resolutions", 3, "--filters", 4), "--image-size", "such as 32"
     )
-
-
-def test_a_cnn_of_an_earlier_version_is_not_resumed(pixelcnnpp, run):
-    config = run.read_config()
-    write_json(run.config_json, {**config, "baseline": {"options": {"learning_rate": 0.002}}})
-    command = ("train-baseline", "--run", run.path, "--resume", "--epochs", 9)
-    one_line(pixelcnnpp(*command), "earlier version", "--overwrite")
-    assert run.baseline_keras.exists()
