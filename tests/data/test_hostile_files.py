@@ -148,7 +148,7 @@ def test_any_array(tmp_path_factory, name, data):
         ({"x_train": npy_of_shape((10**6, 1000, 1000, 1))}, "cannot be read"),
         ({"x_train": npy_of_shape((2**62, 2**62))}, "cannot be read"),
         ({"x_train": npy_of_shape((-1, 2, 2, 1))}, "cannot be read"),
-        ({"padding": b"\x93NUMPY" + bytes(2**28)}, "a bomb"),
+        ({"padding": b"\x93NUMPY" + bytes(2**28)}, "would unpack to"),
         ({"class_names": b"4"}, "cannot be read"),
         ({"x_train": np.array([{"a": 1}], dtype=object)}, "cannot be read"),
         ({"class_names": np.array(["cat", "dog\n\x1b[2J"])}, "must be printable"),

@@ -188,14 +188,14 @@ def test_weights_for_another_number_of_classes(tmp_path):
 
 def test_maps_of_labels_for_another_number_of_classes(tmp_path):
     tiny.tiny_model(conditioning="bias+spatial").save_to_preset(tmp_path)
-    with pytest.warns(UserWarning, match="a model of 3 classes"):
+    with pytest.warns(UserWarning, match="a model with 3 classes"):
         PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
 
 
 def test_pixels_channels_of_another_number_of_one_hot_codes(tmp_path):
     trained = tiny.tiny_model(conditioning="one_hot")
     trained.save_to_preset(tmp_path)
-    with pytest.warns(UserWarning, match="of 3 classes"):
+    with pytest.warns(UserWarning, match="with 3 classes"):
         model = PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
     old, new = (
         {weight.path.split("/", 1)[1]: ops.convert_to_numpy(weight) for weight in each.weights}
