@@ -91,7 +91,9 @@ def maps_figure(
         shown = right.imshow(nats, colors, vmin=low, vmax=limit)
     for axes in grid.flat:
         axes.set_axis_off()
-    bar = figure.colorbar(shown, ax=grid, extend="both" if signed else "max", aspect=18)
+    rows = len(images)  # the bar is as wide for one row as for several
+    shape = {"aspect": 18 * rows, "extendfrac": 0.05 / rows}
+    bar = figure.colorbar(shown, ax=grid, extend="both" if signed else "max", **shape)
     bar.set_label("nats" if signed else "-log p, nats", fontsize=9)
     return figure
 
