@@ -122,7 +122,7 @@ def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     against = _class_choice(answers, "Evidence against", "the next most probable class")
     button = gr.Button("Classify", variant="primary")
     posterior = gr.Label(label="p(class | image)", num_top_classes=MAX_CLASSES)
-    evidence = gr.Plot(label="Evidence of each pixel")
+    evidence = gr.Plot(label="Evidence of each pixel", show_label=False)
     by_rows = gr.Plot(label="p(class | first rows)")
 
     @_showing_errors
@@ -138,7 +138,7 @@ def _score_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
     button = gr.Button("Score", variant="primary")
     unit = bits_unit(answers.model.num_levels)
     bits = gr.Number(label=f"{unit}, p(x)", precision=3, interactive=False)
-    improbable = gr.Plot(label="Where the image is improbable")
+    improbable = gr.Plot(label="Where the image is improbable", show_label=False)
 
     @_showing_errors
     def score(path: str | None, invert: bool) -> tuple:
