@@ -15,7 +15,6 @@ Times are processor times. Writes `benchmarks/results/completion-PRESET.json`.
 """
 
 import itertools
-import operator
 import textwrap
 import time
 from pathlib import Path
@@ -39,7 +38,6 @@ from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
 BATCH_SIZE = 512  # particles; larger batches are not faster
 LEARNING_RATE = 2e-3
-PAIR = operator.methodcaller("split", ":")
 
 
 def middle(shape, size):
@@ -181,7 +179,7 @@ def main(
 ):
     """Complete and classify test images with a preset."""
     options = dict(locals())
-    numbers = {int(number): int(images) for number, images in map(PAIR, particles.split(","))}
+    numbers = dict(map(int, pair.split(":")) for pair in particles.split(","))
     kp.keep_freed_memory()
     model = kp.PixelCNNPlusPlus.from_preset(preset)
     dataset = load_dataset(data or preset, image_size=model.image_shape[:2])

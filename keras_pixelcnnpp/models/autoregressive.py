@@ -485,7 +485,7 @@ class AutoregressiveModel(ImageModel):
         Raises:
             ValueError: If images or labels don't fit the model.
         """
-        return self._log_probs(images, labels, batch_size, verbose, "image")
+        return self._log_probs(images, [labels], batch_size, verbose, "image")[:, 0]
 
     def pixel_log_probs(
         self,
@@ -513,26 +513,30 @@ class AutoregressiveModel(ImageModel):
         Raises:
             ValueError: If images or labels don't fit the model.
         """
-        return self._log_probs(images, labels, batch_size, verbose, "pixel")
+        return self._log_probs(images, [labels], batch_size, verbose, "pixel")[:, 0]
 
     def _log_probs(
         self,
         images: np.ndarray,
-        labels: ArrayLike | None,
+        labels: Sequence[ArrayLike | None],
         batch_size: int,
         verbose: int | str,
         per: str,
     ) -> np.ndarray:
+        """Scores each image under several labels: `(N, len(labels))`, or by pixel, nats."""
         images = checked_images(images, self.image_shape, self.num_levels)
-        labels = self._checked_labels(labels, len(images))
-        if labels is None:
-            return score(self, images, None, batch_size, verbose, per)[:, 0]
-        result = score(self, images, np.maximum(labels, 0), batch_size, verbose, per)[:, 0]
-        if (unlabeled := labels < 0).any():
-            classes = np.tile(np.arange(self.num_classes, dtype="int32"), (unlabeled.sum(), 1))
-            by_class = score(self, images[unlabeled], classes, batch_size, verbose, per)
+        checked = [self._checked_labels(each, len(images)) for each in labels]
+        if checked[0] is None:
+            return score(self, images, None, batch_size, verbose, per)
+        candidates = np.stack(checked, axis=1)
+        result = score(self, images, np.maximum(candidates, 0), batch_size, verbose, per)
+        unlabeled = candidates < 0
+        if (rows := unlabeled.any(axis=1)).any():
+            classes = np.tile(np.arange(self.num_classes, dtype="int32"), (rows.sum(), 1))
+            by_class = score(self, images[rows], classes, batch_size, verbose, per)
             marginal = log_marginal if per == "image" else log_marginal_of_pixels
-            result[unlabeled] = marginal(by_class)
+            here = unlabeled[rows].reshape(-1, len(labels), *[1] * (result.ndim - 2))
+            result[rows] = np.where(here, marginal(by_class)[:, None], result[rows])
         return result
 
     def _checked_labels(
@@ -821,10 +825,8 @@ class AutoregressiveModel(ImageModel):
         ```
         """
         self._require_classes()
-        of_class, of_other = (
-            self.pixel_log_probs(images, each, batch_size, verbose) for each in (labels, against)
-        )
-        return of_class - of_other
+        scores = self._log_probs(images, [labels, against], batch_size, verbose, "pixel")
+        return scores[:, 0] - scores[:, 1]
 
     # Compressing
 
