@@ -151,8 +151,9 @@ def ood(options: OODOptions) -> None:
     """Measure how well out-of-distribution images are detected.
 
     Detectors are log p(x), its distance from the mean over training images (typicality), log p(x)
-    corrected for complexity (the size as a PNG file), and the largest class probability. Writes
-    ood.json, ood.png, and improbable.png: the most improbable images with -log p of each pixel.
+    corrected for complexity (the size as a PNG file), the largest class probability, and the energy
+    of the CNN. Writes ood.json, ood.png, and improbable.png: the most improbable images with -log p
+    of each pixel.
     """
     _evaluate(_folder(options), "ood", options)
 

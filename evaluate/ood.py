@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
+from scipy.special import logsumexp, softmax
 from sklearn.datasets import load_sample_images
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
@@ -22,6 +23,7 @@ from keras_pixelcnnpp.evaluate.figures import (
     print_table,
     show_row,
 )
+from keras_pixelcnnpp.evaluate.generation import baseline_features
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
 from keras_pixelcnnpp.files import counted, write_bytes, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
@@ -37,13 +39,14 @@ MADE_FROM_IMAGES = ("pixels shuffled", "rows shuffled", "upside down", "inverted
 # detection with likelihood-based generative models*, equation 1; Nalisnick et al. 2019, *Detecting
 # out-of-distribution inputs to deep generative models using typicality*, for single images;
 # Hendrycks and Gimpel 2017, *A baseline for detecting misclassified and out-of-distribution
-# examples*.
+# examples*; Liu et al. 2020, *Energy-based out-of-distribution detection*, equation 4 with T = 1.
 DETECTORS = {
     "log_likelihood": "bits/dim of p(x) under PixelCNN++",
     "typicality": "the distance of these bits/dim from their mean over training images",
     "complexity_corrected": "these bits/dim less those of the image as a PNG file",
     "pixelcnnpp_max_softmax": "the largest class probability of PixelCNN++, negated",
     "baseline_max_softmax": "the largest class probability of the baseline CNN, negated",
+    "baseline_energy": "the energy of the baseline CNN: minus the log-sum-exp of its logits",
 }
 
 
@@ -174,7 +177,10 @@ def detector_scores(
     complexity = png_bits(quantize(images, model.num_levels)) / model.dimensions
     found["complexity_corrected"] = bits - complexity
     if baseline is not None:
-        found["baseline_max_softmax"] = -baseline.class_probabilities(images).max(axis=1)
+        kernel, bias = baseline.probabilities.get_weights()
+        logits = baseline_features(baseline, images) @ kernel + bias
+        found["baseline_max_softmax"] = -softmax(logits, axis=1).max(axis=1)
+        found["baseline_energy"] = -logsumexp(logits, axis=1)
     ends = np.cumsum([len(given) for given in sets.values()])
     split = {name: np.split(found[name], ends) for name in DETECTORS if name in found}
     return {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 from command_line import done, one_line
+from keras import ops
 from PIL import Image
 from scipy.stats import mannwhitneyu
 
@@ -19,6 +20,7 @@ from keras_pixelcnnpp.evaluate.ood import (
     png_bits,
 )
 from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 
 IMAGES = tiny.tiny_split(9).images
 
@@ -107,20 +109,19 @@ class TestScores:
         assert scores["log_likelihood"] == pytest.approx(-model.log_prob(IMAGES) / (16 * np.log(2)))
 
     def test_area_is_the_mann_whitney_statistic(self, model, rng):
-        class HalfSure:
-            """Returns probabilities that depend on the brightness of the first pixel."""
-
-            def class_probabilities(self, images):
-                first = 0.5 + images[:, 0, 0] / 640
-                return np.concatenate([first, 1 - first], axis=1)
-
+        cnn = BaselineCNN((4, 4, 1), num_classes=2, filters=4, num_blocks=1)
         sets = {
             "in_distribution": IMAGES,
             "noise": rng.integers(0, 256, (7, 4, 4, 1), dtype="uint8"),
         }
-        scores = detector_scores(sets, model, IMAGES, HalfSure())
-        expected = -(0.5 + IMAGES[:, 0, 0, 0] / 640)
-        assert scores["in_distribution"]["baseline_max_softmax"] == pytest.approx(expected)
+        scores = detector_scores(sets, model, IMAGES, cnn)
+        probabilities = cnn.class_probabilities(IMAGES)
+        found = scores["in_distribution"]
+        assert found["baseline_max_softmax"] == pytest.approx(-probabilities.max(axis=1), rel=1e-4)
+        features = ops.convert_to_numpy(cnn.features(IMAGES))
+        kernel, bias = cnn.probabilities.get_weights()
+        energy = np.log(probabilities[:, 0]) - features @ kernel[:, 0] - bias[0]
+        assert found["baseline_energy"] == pytest.approx(energy, rel=1e-4)
         report = auroc_report(scores)
         assert json.loads(json.dumps(report)) == report
         bits = scores["in_distribution"]["log_likelihood"].mean()
@@ -151,7 +152,7 @@ class TestCommand:
         # All 30 images are resized and converted to gray, as the run requires.
         assert report["inputs"]["photographs (--ood-data)"]["count"] == 7
         assert report["inputs"]["photographs"]["count"] == 7  # the photographs of scikit-learn
-        assert list(report["detectors"])[-1] == "baseline_max_softmax"
+        assert list(report["detectors"])[-1] == "baseline_energy"
         for name in ("ood.png", "improbable.png"):
             with Image.open(run.reports / name) as image:
                 assert min(image.size) > 200
