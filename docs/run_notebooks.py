@@ -1,7 +1,7 @@
 """Runs the tutorials, in their folder.
 
     python docs/run_notebooks.py                    # with one epoch of each training
-    python docs/run_notebooks.py --store [digits]   # all epochs, and stores what they print
+    python docs/run_notebooks.py --store [digits]   # all epochs; stores the outputs
 
 The first says whether they run.
 """

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# What lies outside this folder: shown by a page of the site, or else in the repository.
+# Files outside this folder that pages of the site show. Links to all others lead to the repository.
 PAGES = {
     "README.md": "index.md",
     "RESULTS.md": "results.md",
