@@ -15,7 +15,7 @@ from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
 
 def verify(model: AutoregressiveModel, seed: int = 0) -> None:
-    """Checks that a model is causal and normalized, and that it samples what it scores.
+    """Checks that a model is causal and normalized, and that its samples match its likelihoods.
 
     Use it for models with a custom network, head or conditioning strategy. It checks that
 

@@ -74,7 +74,7 @@ class TestDeep:
     """Images of 12 bits: uint16, which are the levels themselves."""
 
     def test_every_level_has_its_probability(self, deep):
-        """Of the last pixel, which no other depends on."""
+        """Checks the last pixel, on which no other pixel depends."""
         levels = np.r_[0:4096].astype("uint16")
         images = np.tile(DEEP[:1], (4096, 1, 1, 1))
         images[:, -1, -1, 0] = levels
