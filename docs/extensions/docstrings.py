@@ -99,13 +99,14 @@ def to_restructured_text(app, what, name, found, options, lines):
 
 
 def signature_of_init(app, what, name, found, options, signature, annotation):
-    """Keras's `__new__` takes anything; what a class takes, its `__init__` says."""
+    """Returns the arguments of `__init__`, because Keras's `__new__` takes any arguments."""
     init = getattr(found, "__init__", None)
     if what != "class" or not getattr(init, "__module__", "").startswith("keras_pixelcnnpp"):
         return None
     parameters = list(inspect.signature(init).parameters.values())[1:]
     plain = [parameter.replace(annotation=parameter.empty) for parameter in parameters]
-    return str(inspect.Signature(plain)), None
+    # A default object is shown by its class, without an address.
+    return re.sub(r"<[\w.]*?(\w+) object at \w+>", r"\1()", str(inspect.Signature(plain))), None
 
 
 def setup(app):
