@@ -132,7 +132,7 @@ def gallery_png(
 
 
 def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str) -> bytes | None:
-    """Plots a quantity, such as `"accuracy"`, over the epochs of one or several trainings.
+    """Plots a quantity, such as `"accuracy"`, over the epochs of one or more runs.
 
     `histories` has results of `run.read_history` by title. Solid lines are for validation images
     and dashed lines for training images. A dotted line marks the epoch in which the cross-entropy

@@ -196,7 +196,7 @@ class LikelihoodFirst(keras.callbacks.Callback):
     """Callback that omits the cross-entropy from the loss in the first epochs.
 
     The posterior of an untrained network is noise, and bits/dim decrease faster without the
-    cross-entropy. A training that continues at a later epoch (`initial_epoch`) uses the correct
+    cross-entropy. A run that continues at a later epoch (`initial_epoch`) uses the correct
     loss. The model's `label_loss_weight` does not change. In these epochs, cross-entropy and
     accuracy of the training are NaN.
 

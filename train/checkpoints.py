@@ -1,4 +1,4 @@
-"""Checkpoints of a training, and how a training ends early: by a signal or a non-finite loss."""
+"""Checkpoints of a training run, and how it ends early: by a signal or a non-finite loss."""
 
 import re
 import signal
