@@ -33,9 +33,9 @@ IMAGES = to_images(LEVELS, 8)
 class Golden:
     """A model with all strategies and fixed weights, and the reference with the same weights."""
 
-    def __init__(self):
-        conditioning = "+".join(STRATEGIES)
-        self.model = PixelCNNPlusPlus(conditioning=conditioning, **CONFIG)
+    def __init__(self, **size):
+        self.config = {**CONFIG, **size}
+        self.model = PixelCNNPlusPlus(conditioning="+".join(STRATEGIES), **self.config)
         self.variables = {
             variable.path.split("/network/")[1]: variable
             for variable in self.model.network.trainable_variables
@@ -51,9 +51,9 @@ class Golden:
     def reference(self, weights=None):
         return ReferencePixelCNN(
             weights or self.weights,
-            CONFIG["num_blocks"],
-            CONFIG["num_resolutions"],
-            CONFIG["num_levels"],
+            self.config["num_blocks"],
+            self.config["num_resolutions"],
+            self.config["num_levels"],
             self.model.conditioning,
         )
 
@@ -70,6 +70,22 @@ def test_likelihoods_equal_the_reference(golden):
     assert received.reshape(2, 2) == pytest.approx(expected, rel=1e-4)
     received = golden.model.class_log_likelihoods(IMAGES)
     assert received == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "size",
+    [
+        {"filters": (3,), "num_blocks": 2, "num_resolutions": 1},
+        {"filters": (2, 3, 4), "num_resolutions": 3},
+    ],
+)
+def test_parameters_of_other_sizes_equal_the_reference(size):
+    golden = Golden(**size)
+    labels = ops.convert_to_tensor([[0, 1]])
+    received = ops.convert_to_numpy(golden.model.pixel_parameters(IMAGES[:1], labels))[0]
+    expected = [golden.reference().parameters(LEVELS[0], label) for label in (0, 1)]
+    np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_equal_finite_differences_of_the_reference(golden):

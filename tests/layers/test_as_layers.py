@@ -1,11 +1,16 @@
-"""Tests shape, configuration and mixed precision of every layer, and invalid arguments."""
+"""Tests shape, configuration and mixed precision of every layer, and invalid arguments.
 
+The golden test compares the conditioning strategies with their equations.
+"""
+
+import keras
 import numpy as np
 import pytest
-from layer_checks import check_layer
+from keras import ops
+from layer_checks import check_layer, run
 from refused import each
 
-from keras_pixelcnnpp import layers
+from keras_pixelcnnpp import PixelCNN, PixelCNNPlusPlus, layers
 from keras_pixelcnnpp.layers import conditioning
 from keras_pixelcnnpp.layers.convolutions import WeightNormalizedDense
 
@@ -43,6 +48,38 @@ def test_strategy(rng, name):
     channels = 3 + (3 if name == "one_hot" else 0)
     layer, expected = conditioning.STRATEGIES[name], (2, 4, 4, 6, channels)
     check_layer(layer, {"num_classes": 3}, [x, LABELS], expected)
+
+
+# A strategy that starts at zero can be added to a trained network without harm.
+@pytest.mark.parametrize("name", ["film", "spatial", "cross_attention"])
+def test_strategy_starts_without_effect(rng, name):
+    x = (10 + 3 * rng.normal(size=FEATURES)).astype("float32")
+    received = run(conditioning.STRATEGIES[name](3), x, LABELS)
+    np.testing.assert_allclose(received, np.repeat(x, 4, axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_mixture_head_starts_without_effect_and_stays_in_float32(rng, dtype):
+    x, features = rng.normal(10, 3, (2, *FEATURES)).astype("float32")
+    layer = conditioning.MixtureHeadConditioning(3, dtype=dtype)
+    layer.build(x.shape, LABELS.shape, features.shape)
+    output = layer(ops.convert_to_tensor(x), LABELS, features=ops.convert_to_tensor(features))
+    assert keras.backend.standardize_dtype(output.dtype) == "float32"
+    expected = np.repeat(x, 4, axis=1)
+    np.testing.assert_allclose(ops.convert_to_numpy(output), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cls", "place"), [(PixelCNNPlusPlus, "gates"), (PixelCNN, "bottleneck"), (PixelCNN, None)]
+)
+def test_a_strategy_for_a_place_that_does_not_exist(monkeypatch, cls, place):
+    class Mine(conditioning.EmbeddingConditioning):
+        pass
+
+    Mine.place = place
+    monkeypatch.setitem(conditioning.STRATEGIES, "mine", Mine)
+    with pytest.raises(ValueError, match="which this network supports"):
+        cls((4, 4, 1), 2, 4, filters=4, num_blocks=1, conditioning="bias+mine")
 
 
 @pytest.mark.parametrize("learned", [set(), {"log_logit_scale"}, {"class_bias"}])

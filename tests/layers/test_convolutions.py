@@ -1,0 +1,144 @@
+"""Compares convolutions with plain loops in float64, and tests their weight normalization."""
+
+import numpy as np
+import pytest
+from backend_tools import variable_gradients
+from keras import ops
+from layer_checks import randomize, run, weights_of
+from reference_network import convolution, transposed_convolution
+
+from keras_pixelcnnpp.layers.convolutions import (
+    DownRightShiftedConv2D,
+    DownRightShiftedConv2DTranspose,
+    DownShiftedConv2D,
+    DownShiftedConv2DTranspose,
+    MaskedConv2D,
+    WeightNormalizedDense,
+    data_dependent_initialization,
+)
+
+# Class, kernel, strict, and the relative rows and columns in the receptive field of an output.
+CONVOLUTIONS = [
+    (DownShiftedConv2D, (2, 3), False, (-1, 0), (-1, 0, 1)),
+    (DownShiftedConv2D, (2, 3), True, (-2, -1), (-1, 0, 1)),
+    (DownShiftedConv2D, (1, 3), True, (-1,), (-1, 0, 1)),
+    (DownShiftedConv2D, (3, 5), False, (-2, -1, 0), (-2, -1, 0, 1, 2)),
+    (DownRightShiftedConv2D, (2, 2), False, (-1, 0), (-1, 0)),
+    (DownRightShiftedConv2D, (2, 2), True, (-1, 0), (-2, -1)),
+    (DownRightShiftedConv2D, (2, 1), True, (-1, 0), (-1,)),
+    (DownRightShiftedConv2D, (3, 3), False, (-2, -1, 0), (-2, -1, 0)),
+]
+TRANSPOSES = [
+    (DownShiftedConv2DTranspose, (-1, 0, 1)),
+    (DownRightShiftedConv2DTranspose, (0, 1)),
+]
+LAYERS = [*dict.fromkeys(case[0] for case in CONVOLUTIONS + TRANSPOSES), WeightNormalizedDense]
+KERNELS = [(3, 3), (7, 7), (1, 5), (5, 1), (1, 1)]
+
+
+def check_loop(layer, x, loop, mask=1.0):
+    """Compares a layer with random weights with `loop(image, kernel, bias)` for each image.
+
+    Kernels are unit directions of each output channel times gains.
+    """
+    run(layer, x)
+    weights = weights_of(randomize(layer))
+    direction = weights["direction"] * mask
+    kernel = direction / np.sqrt((direction**2).sum(axis=(0, 1, 2))) * weights["gain"].reshape(-1)
+    expected = [loop(image, kernel, weights["bias"]) for image in x]
+    np.testing.assert_allclose(run(layer, x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize(("cls", "kernel_size", "strict", "rows", "columns"), CONVOLUTIONS)
+def test_convolution_equals_a_loop(rng, cls, kernel_size, strict, rows, columns, strides):
+    layer = cls(5, kernel_size=kernel_size, strides=strides, strict=strict)
+    x = rng.normal(size=(2, 6, 8, 3)).astype("float32")
+    check_loop(layer, x, lambda *given: convolution(*given, rows, columns, strides))
+
+
+@pytest.mark.parametrize(("cls", "columns"), TRANSPOSES)
+def test_transposed_convolution_equals_a_loop(rng, cls, columns):
+    x = rng.normal(size=(2, 3, 4, 2)).astype("float32")
+    check_loop(cls(5), x, lambda *given: transposed_convolution(*given, columns))
+
+
+def is_seen(offset, source_group, target_group, mask):
+    """Returns whether an output channel may see an input channel at an offset."""
+    if offset != (0, 0):
+        return offset < (0, 0)
+    return source_group < target_group or (mask == "B" and source_group == target_group)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("mask", ["A", "B"])
+@pytest.mark.parametrize(
+    "kernel_size", [(3, 7), *(pytest.param(size, marks=pytest.mark.once) for size in KERNELS)]
+)
+def test_masked_convolution_equals_a_loop(rng, kernel_size, mask, groups):
+    if mask == "A" and kernel_size == (1, 1):
+        return  # an error, see test_as_layers
+    above, aside = kernel_size[0] // 2, kernel_size[1] // 2
+    rows, columns = range(-above, 1), range(-aside, aside + 1)
+    seen = np.zeros((len(rows), len(columns), 3, 6))
+    for r, c, source, target in np.ndindex(seen.shape):
+        of_source, of_target = source * groups // 3, target * groups // 6
+        seen[r, c, source, target] = is_seen((rows[r], columns[c]), of_source, of_target, mask)
+    x = rng.normal(size=(2, 4, 5, 3)).astype("float32")
+    layer = MaskedConv2D(6, kernel_size, mask, groups)
+    check_loop(layer, x, lambda *given: convolution(*given, rows, columns), seen)
+
+
+@pytest.fixture
+def x(rng):
+    """Features whose channels do not have mean 0 and standard deviation 1."""
+    scaled = rng.normal(size=(8, 1, 6, 6, 3)) * [0.1, 1, 10] + [5, 0, -3]
+    return scaled.astype("float32")
+
+
+@pytest.mark.parametrize("initial_scale", [1.0, 0.1])
+@pytest.mark.parametrize("cls", LAYERS)
+def test_initialization_gives_mean_0_and_the_scale(x, cls, initial_scale):
+    layer = cls(5, initial_scale=initial_scale)
+    run(layer, x)
+    with data_dependent_initialization():
+        first = run(layer, x)
+    output = run(layer, x)
+    np.testing.assert_allclose(first, output, rtol=1e-4, atol=1e-4)
+    axes = (0, 1, 2, 3)
+    np.testing.assert_allclose(output.mean(axis=axes), 0, atol=1e-4)
+    np.testing.assert_allclose(output.std(axis=axes), initial_scale, rtol=1e-4)
+
+
+def test_initialization_under_mixed_precision_sets_the_biases(x):
+    layer = WeightNormalizedDense(5, dtype="mixed_bfloat16")
+    run(layer, x)
+    with data_dependent_initialization():
+        run(layer, x)
+    output = run(layer, x)
+    np.testing.assert_allclose(output.mean(axis=(0, 1, 2, 3)), 0, atol=0.1)
+
+
+def test_a_constant_channel_keeps_a_bounded_gain():
+    layer = WeightNormalizedDense(4)
+    constant = np.ones((2, 3, 3, 2), "float32")
+    run(layer, constant)
+    with data_dependent_initialization():
+        run(layer, constant)
+    gain = weights_of(layer)["gain"]
+    assert np.all(np.isfinite(gain))
+    assert gain.max() <= 100.01
+    np.testing.assert_allclose(run(layer, constant), 0, atol=1e-4)
+
+
+def test_gradient_is_orthogonal_to_the_direction(x):
+    """The gradient does not change the length of the direction (Salimans & Kingma 2016, 2.1)."""
+    layer = WeightNormalizedDense(5)
+    run(layer, x)
+    (gradient,) = variable_gradients(
+        lambda: ops.sum(layer(ops.convert_to_tensor(x)) ** 3), [layer.direction]
+    )
+    direction = ops.convert_to_numpy(layer.direction)
+    lengths = np.linalg.norm(gradient, axis=0) * np.linalg.norm(direction, axis=0)
+    assert np.all(lengths > 0)
+    np.testing.assert_allclose((gradient * direction).sum(axis=0) / lengths, 0, atol=1e-4)
