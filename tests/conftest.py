@@ -38,7 +38,6 @@ EVERY_BACKEND = (
     "models",
     "sampling",
     "test_backend.py",
-    "test_conditioning",
     "test_optimizers.py",
     "train/test_checkpoints.py",
     "train/test_devices.py",
@@ -52,7 +51,9 @@ EAGERLY = (
     "examples",
     "presets",
     "savedmodel/test_compression.py",
+    "savedmodel/test_trained.py",
     "test_cli.py",
+    "train/test_monitors.py",
     "train/test_pixelcnnpp.py",
     "train/test_plugins.py",
 )
@@ -121,17 +122,6 @@ def eagerly(request):
 
 
 @pytest.fixture
-def tensorflow_messages(monkeypatch):
-    """A list that collects the messages of TensorFlow's logger."""
-    messages, handler = [], logging.Handler()
-    handler.emit = lambda record: messages.append(record.getMessage())
-    monkeypatch.setattr(logging.getLogger("tensorflow"), "handlers", [handler])
-    # Remove the filters of earlier commands.
-    monkeypatch.setattr(logging.getLogger("tensorflow"), "filters", [])
-    return messages
-
-
-@pytest.fixture
 def rng():
     """A seeded NumPy generator."""
     return np.random.default_rng(0)
@@ -148,6 +138,22 @@ def trained():
     import tiny
 
     return tiny.tiny_model(label_loss_weight=1.0, class_names=tiny.NAMES)
+
+
+@pytest.fixture(scope="session")
+def archive(trained, tmp_path_factory):
+    """The file of `trained`."""
+    path = tmp_path_factory.mktemp("archive") / "model.keras"
+    trained.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def preset(trained, tmp_path_factory):
+    """The folder of a preset of `trained`."""
+    path = tmp_path_factory.mktemp("preset") / "tiny"
+    trained.save_to_preset(path)
+    return path
 
 
 @pytest.fixture(scope="session")

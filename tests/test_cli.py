@@ -90,7 +90,6 @@ def test_a_backend_that_is_not_installed_is_named(tmp_path):
         one_line((result.returncode, result.stdout, result.stderr), expected)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("words", "status"),
     [
@@ -116,17 +115,14 @@ atexit.register(lambda: print("imported:", sorted(LARGE & set(sys.modules))))
     assert result.stdout.splitlines()[-1] == "imported: []"
 
 
-@pytest.mark.once
-def test_models_load_after_the_import_of_the_package(trained, tmp_path):
+def test_models_load_after_the_import_of_the_package(archive):
     """`keras.models.load_model` works after importing the package, as documented."""
-    trained.save(tmp_path / "model.keras")
     program = "import sys, keras_pixelcnnpp, keras; print(keras.models.load_model(sys.argv[1]))"
-    command = [sys.executable, "-c", program, tmp_path / "model.keras"]
+    command = [sys.executable, "-c", program, archive]
     result = subprocess.run(command, capture_output=True, check=True, text=True)
     assert "PixelCNNPlusPlus" in result.stdout
 
 
-@pytest.mark.once
 def test_without_the_packages_of_the_commands():
     """The library can be imported, and a command names the missing extra."""
     names = ("typer", "jinja2", "matplotlib", "tensorboardX")
@@ -147,7 +143,6 @@ raise ImportError("why")
 REAL_ERROR = "E0000 00:00:1795946149.909591    4078 cuda_dnn.cc:8579] a real error\n"
 
 
-@pytest.mark.once
 def test_a_command_hides_what_tensorflow_tells_everybody(tmp_path):
     (tmp_path / "tensorflow.py").write_text(LOGGED)
     environ = {"PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "tensorflow"}
@@ -160,7 +155,6 @@ def test_a_command_hides_what_tensorflow_tells_everybody(tmp_path):
 BUSY = 'import hashlib; hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)'
 
 
-@pytest.mark.once
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
 @pytest.mark.parametrize(
     ("handler", "signals", "answers"),
@@ -190,14 +184,6 @@ def test_ctrl_c_is_answered_at_once(tmp_path, handler, signals, answers):
             assert answer in "".join(process.stderr.readline() for _ in range(2))
         assert process.wait(60) == 130
         assert process.stderr.read() == ""
-
-
-def test_commands_leave_gpu_memory_to_others(monkeypatch):
-    for name in ("TF_FORCE_GPU_ALLOW_GROWTH", "XLA_PYTHON_CLIENT_PREALLOCATE"):
-        monkeypatch.delenv(name, raising=False)
-    prepare_process()
-    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
-    assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
 
 
 def test_letters_that_no_font_has():

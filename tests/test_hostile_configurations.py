@@ -11,7 +11,6 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples import examples
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json
@@ -64,7 +63,7 @@ def test_json_that_is_huge_or_no_file(tmp_path):
         read_json(tmp_path / "none.json")
 
 
-@examples(150)
+@hostile.examples(150)
 @given(
     name=st.sampled_from([*CONFIG["data"], None]),
     value=VALUES,
@@ -79,14 +78,7 @@ def test_any_entry_of_a_run(tmp_path_factory, name, value, source):
     assert dataset is None or isinstance(dataset, Dataset)
 
 
-@pytest.fixture(scope="module")
-def preset(trained, tmp_path_factory):
-    path = tmp_path_factory.mktemp("preset")
-    trained.save_to_preset(path)
-    return path
-
-
-@examples(25)
+@hostile.examples(25)
 @given(data=st.data())
 def test_any_configuration_of_a_preset(preset, data):
     content = json.loads((preset / "config.json").read_text())

@@ -19,9 +19,6 @@ from keras_pixelcnnpp.layers.fixed_point import (
     UNIT,
     FixedPointArithmetic,
     as_whole_numbers,
-    exponential_table,
-    logistic_table,
-    tanh_table,
 )
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -125,18 +122,6 @@ def test_same_numbers_everywhere(name):
     expected = ops.convert_to_numpy(model.pixel_parameters(images, candidates))[:, 0]
     tolerance = 0.1 if "dtype" in arguments else 0.02
     np.testing.assert_allclose(whole / UNIT, expected, atol=tolerance * np.abs(expected).max())
-
-
-@pytest.mark.once
-def test_tables():
-    """Entries are rounded values of the functions."""
-    arguments = np.arange(9 * UNIT) / UNIT
-    for table, function in (
-        (exponential_table(2**30), lambda x: np.exp(-x)),
-        (logistic_table(2**30), lambda x: 1 / (1 + np.exp(-x))),
-        (tanh_table(2**30), np.tanh),
-    ):
-        np.testing.assert_allclose(table[: 9 * UNIT], 2**30 * function(arguments), atol=0.51)
 
 
 @pytest.mark.once

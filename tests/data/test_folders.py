@@ -181,19 +181,23 @@ def test_other_files_are_skipped_and_counted(tmp_path):
     assert dataset.counts() == {"train": [9, 9, 0], "validation": [1, 1, 0], "test": [0, 0, 1]}
 
 
-def test_folders_beside_the_splits_are_left_out_with_a_note(tmp_path):
-    for split in ("train", "validation", "car"):
-        write_classes(tmp_path / split)
+@pytest.mark.parametrize(
+    ("folders", "others", "class_names", "note"),
+    [
+        (["train", "validation", "car"], [], CLASSES, "Skipped folders next to the splits: car."),
+        (["animals"], [], ("animals",), "The folders in animals are not used as classes."),
+        (["train"], ["apple/.a", "zebra/b.txt"], CLASSES, "without image files: apple, zebra."),
+    ],
+)
+def test_folders_that_are_left_out_are_noted(tmp_path, folders, others, class_names, note):
+    for folder in folders:
+        write_classes(tmp_path / folder)
+    for name in others:
+        (tmp_path / "train" / name).parent.mkdir()
+        (tmp_path / "train" / name).touch()
     dataset = load_dataset(tmp_path, image_size=4)
-    assert "Skipped folders next to the splits: car." in dataset.notes
-    assert dataset.class_names == CLASSES
-
-
-def test_a_folder_above_that_of_the_classes(tmp_path):
-    write_classes(tmp_path / "animals")
-    dataset = load_dataset(tmp_path, image_size=4)
-    assert dataset.class_names == ("animals",)
-    assert "The folders in animals are not used as classes." in dataset.notes
+    assert dataset.class_names == class_names
+    assert note in " ".join(dataset.notes)
 
 
 TWO = ("train/burger/0.jpg", "train/koala/0.jpg", "test/koala/0.jpg")
@@ -239,19 +243,10 @@ def test_images_in_no_class_folder_are_unlabeled(tmp_path, files, splits):
     assert load_dataset(tmp_path, image_size=4).splits.keys() >= {"train", "validation"}
 
 
-def test_folders_without_an_image_are_left_out(tmp_path):
-    write_classes(tmp_path / "train")
-    (tmp_path / "train/apple").mkdir()
-    (tmp_path / "train/zebra").mkdir()
-    (tmp_path / "train/zebra/notes.txt").touch()
-    dataset = load_dataset(tmp_path, image_size=4)
-    assert dataset.class_names == CLASSES
-    assert "Skipped folders without image files: apple, zebra." in dataset.notes
-
-
-def test_only_images_to_be_measured(tmp_path):
+@pytest.mark.parametrize("name", ["test", "Testing"])
+def test_only_images_to_be_measured(tmp_path, name):
     """The classes are those of the only split."""
-    write_classes(tmp_path / "test")
+    write_classes(tmp_path / name)
     dataset = load_dataset(tmp_path, image_size=4, make_splits=False)
     assert dataset.counts() == {"test": [10, 10, 0]}
     assert dataset.class_names == CLASSES
@@ -392,13 +387,3 @@ def test_links_in_a_circle_end(tmp_path):
     dataset = load_dataset(tmp_path / "data", image_size=4)
     # The class koala has ten images of its own, and the folder `a` has those of the class burger.
     assert dataset.counts()["train"] == [9, 18, 0]
-
-
-def test_splits_in_capitals_are_splits(tmp_path):
-    for split in ("Training", "Testing"):
-        for name in ("cat", "dog"):
-            for number in range(10):
-                write_image(tmp_path / split / name / f"{number}.png")
-    dataset = load_dataset(tmp_path, image_size=8)
-    assert dataset.class_names == ("cat", "dog")
-    assert dataset.counts()["test"] == [10, 10, 0]

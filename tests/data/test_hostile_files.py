@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from images import write_course_folder
 from PIL import Image
 
-from examples import examples
 from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
@@ -43,7 +42,7 @@ IMAGES = [
 ]
 
 
-@examples(300)
+@hostile.examples(300)
 @given(hostile.damaged(IMAGES) | st.binary(max_size=200))
 def test_any_image(content):
     image = hostile.result_or_one_line(read_image, content, SHAPE)
@@ -83,7 +82,7 @@ def csv_rows():
     return st.tuples(paths | st.text(max_size=20), labels | st.text(max_size=8))
 
 
-@examples(100)
+@hostile.examples(100)
 @given(st.binary(max_size=100) | st.lists(csv_rows(), max_size=5))
 def test_any_csv(folder, content):
     if isinstance(content, list):
@@ -125,7 +124,7 @@ def npy_of_shape(shape):
     return buffer.getvalue() + bytes(16)
 
 
-@examples(200)
+@hostile.examples(200)
 @given(content=hostile.damaged([npz()]))
 def test_any_npz(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.npz"
@@ -133,7 +132,7 @@ def test_any_npz(tmp_path_factory, content):
     hostile.result_or_one_line(load_dataset, path)
 
 
-@examples(100)
+@hostile.examples(100)
 @given(name=st.sampled_from(list(ARRAYS)), data=st.data())
 def test_any_array(tmp_path_factory, name, data):
     path = tmp_path_factory.getbasetemp() / "array.npz"

@@ -1,23 +1,23 @@
 import base64
 import io
 import json
-import re
 import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
 import hostile
+import keras
 import numpy as np
 import pytest
+import tiny
 from command_line import done, one_line
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from examples import examples
-from keras_pixelcnnpp.evaluate.classification import data_words
 from keras_pixelcnnpp.evaluate.report import build_page, training_words
 from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.run import RunFolder
 
 PREFIX = "data:image/png;base64,"
@@ -146,25 +146,6 @@ def test_run_that_was_only_started(pixelcnnpp, finished):
     assert "PixelCNN++, Training, Model: pixelcnnpp train --" in page.text
 
 
-def test_without_baseline(pixelcnnpp, finished):
-    config = finished.read_config()
-    del config["baseline"]
-    write_json(finished.config_json, config)
-    path = finished.reports / "classification.json"
-    models = json.loads(path.read_text())["models"]
-    models = {"pixelcnnpp": models["pixelcnnpp"]}
-    changed(finished, "reports/classification.json", models=models, accuracy_difference=None)
-    for path in (*finished.reports.glob("*_baseline.png"), finished.history_json("baseline")):
-        path.unlink()
-    page = page_of(pixelcnnpp, finished)
-    assert "McNemar" not in page.text
-    (command,) = re.findall("pixelcnnpp train-baseline .*", page.text)
-    # All options that select images; a model of other images would be rejected.
-    options = shlex.join(data_words(config["data"]))
-    assert "--data '/data/two words'" in options
-    assert f"train-baseline {options} --run" in command
-
-
 def test_what_users_named_is_text(pixelcnnpp, tmp_path):
     names = ("<script>alert(1)</script> a&lt;b", "\"><img src='x' onerror='alert(2)'>")
     page = page_of(pixelcnnpp, write_finished_run(tmp_path / "<i>run & co", names))
@@ -188,27 +169,26 @@ def test_damaged_file_is_named(pixelcnnpp, finished, name, content):
     assert not (finished.reports / "index.html").exists()
 
 
-def test_nothing_is_asked_for_that_a_run_cannot_have(pixelcnnpp, tmp_path):
-    data = {"source": "a.npz", "image_shape": [8, 8, 1], "class_names": []}
+@pytest.mark.parametrize(
+    ("class_names", "model", "expected"),
+    [
+        (["a", "b"], {}, [True, True, True]),
+        (["a"], {}, [False, True, False]),
+        ([], {}, [False, False, False]),
+        (["a", "b"], {"num_classes": 0}, [True, False, False]),  # ignores the classes of its data
+    ],
+)
+def test_nothing_is_asked_for_that_a_run_cannot_have(
+    pixelcnnpp, tmp_path, class_names, model, expected
+):
+    data = {"source": "a.npz", "image_shape": [8, 8, 1], "class_names": class_names}
     data |= {"fingerprint": "0", "seed": 0}
     run = RunFolder(tmp_path)
-    write_json(run.config_json, {"data": data, "pixelcnnpp": {"options": {}}})
+    write_json(run.config_json, {"data": data, "pixelcnnpp": {"options": {}, "model": model}})
     text = page_of(pixelcnnpp, run).text
     assert "evaluate ood" in text
-    for command in ("train-baseline", "evaluate classification", "evaluate evidence"):
-        assert command not in text
     commands = ("train-baseline", "evaluate classification", "evaluate evidence")
-    named = {"data": {**data, "class_names": ["a", "b"]}, "pixelcnnpp": {"options": {}}}
-    write_json(run.config_json, named)
-    assert all(command in page_of(pixelcnnpp, run).text for command in commands)
-    # A run with one class, and a model that ignores the classes of its data.
-    write_json(run.config_json, {**named, "data": {**data, "class_names": ["a"]}})
-    asked = [command in page_of(pixelcnnpp, run).text for command in commands]
-    assert asked == [False, True, False]
-    named["pixelcnnpp"]["model"] = {"num_classes": 0}
-    write_json(run.config_json, named)
-    asked = [command in page_of(pixelcnnpp, run).text for command in commands]
-    assert asked == [True, False, False]
+    assert [command in text for command in commands] == expected
 
 
 def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
@@ -239,6 +219,54 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
         assert f"{line} --run '{run.path}'" in text
 
 
+@pytest.fixture
+def recorded(monkeypatch, pixelcnnpp, tmp_path):
+    """Runs a training command without its training; returns its `config.json`."""
+    for command in ("pixelcnnpp", "baseline"):
+        monkeypatch.setattr(f"keras_pixelcnnpp.train.{command}.train_into", lambda *_, **__: None)
+    monkeypatch.setattr(AutoregressiveModel, "initialize", lambda *_: None)
+
+    def run(*words):
+        keras.utils.clear_session(free_memory=False)  # Keras numbers the names of models
+        done(pixelcnnpp(*words, "--run", tmp_path / "run", "--overwrite"))
+        return RunFolder(tmp_path / "run").read_config()
+
+    return run
+
+
+DIGITS = ("--data", "digits")
+TINY = ("--preset", "digits", "--num-resolutions", 1, "--filters", 4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        DIGITS,
+        (*DIGITS, "--preset", "photographs", "--crop-margin", 0, "--image-size", 16),
+        (*DIGITS, "--network", "pixelcnn", "--head", "categorical"),
+        (*DIGITS, "--preset", "course_report", "--filters", "8,16,16", "--image-size", 8),
+        ("--data", "NPZ", *TINY, "--seed", 3, "--max-examples", 5, "--num-candidates", 2),
+        ("--data", "NPZ", *TINY, "--num-levels", 7, "--skip-corrupted"),
+        ("--data", "NPZ", *TINY, "--conditioning", "bias+spatial"),
+    ],
+)
+def test_commands_reproduce_the_run(recorded, options, tmp_path):
+    npz = tiny.save_npz(tmp_path / "two words.npz")
+    options = [npz if word == "NPZ" else word for word in options]
+    first = recorded("train", *options)
+    again = recorded(*training_words(first, "pixelcnnpp"))
+    assert again["data"] == first["data"]
+    assert again["pixelcnnpp"]["model"] == first["pixelcnnpp"]["model"]
+    # Defaults of the model are written out.
+    assert first["pixelcnnpp"]["options"].items() <= again["pixelcnnpp"]["options"].items()
+
+
+def test_commands_reproduce_the_baseline(recorded):
+    first = recorded("train-baseline", *DIGITS, "--epochs", 3, "--no-jit-compile")
+    again = recorded(*training_words(first, "baseline"))
+    assert again == first
+
+
 VALUES = st.sampled_from([None, True, 3, -1, 1e400, "x", [], [1], ["x"], {}, {"x": 1}])
 
 
@@ -263,7 +291,7 @@ def hostile_run(tmp_path_factory):
 
 
 # Any content of a run's JSON files gives a page or a one-line error.
-@examples(60)
+@hostile.examples(60)
 @given(data=st.data())
 def test_any_value_in_any_place(hostile_run, data):
     files = sorted(hostile_run.path.rglob("*.json"))

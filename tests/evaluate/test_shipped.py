@@ -12,13 +12,6 @@ from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.run import RunFolder
 
 
-@pytest.fixture(scope="module")
-def preset(trained, tmp_path_factory):
-    path = tmp_path_factory.mktemp("preset") / "tiny"
-    trained.save_to_preset(path)
-    return path
-
-
 def test_a_preset_is_measured_as_a_run(pixelcnnpp, preset, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = tiny.save_npz(tmp_path / "data.npz")

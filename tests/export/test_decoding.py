@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from examples import examples
 from keras_pixelcnnpp.data.images import read_image
 
 tf = pytest.importorskip("tensorflow")
@@ -123,7 +122,7 @@ def test_bad_images_do_not_spoil_a_batch(decode):
             assert not image.any()
 
 
-@examples(300)
+@hostile.examples(300)
 @given(st.lists(hostile.damaged(list(IMAGES.values())), min_size=1, max_size=6), st.integers(0))
 def test_any_bytes_leave_the_good_images_alone(decode, contents, place):
     place %= len(contents) + 1

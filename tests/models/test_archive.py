@@ -7,21 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples import examples
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 
 # Warnings of h5py and Keras about damaged archives.
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(scope="module")
-def archive(trained, tmp_path_factory):
-    path = tmp_path_factory.mktemp("archive") / "model.keras"
-    trained.save(path)
-    return path
+pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore")]
 
 
 def test_another_kind_of_model(archive):
@@ -38,7 +30,13 @@ def test_the_names_of_users_classes_are_left_to_them():
     assert {name.split(">")[0] for name in ours} == {"keras_pixelcnnpp"}
 
 
-@pytest.mark.once
+def with_config(folder, **config):
+    """Writes an archive with a configuration and without weights; returns its path."""
+    with zipfile.ZipFile(folder / "model.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+    return folder / "model.keras"
+
+
 @pytest.mark.parametrize(
     ("class_name", "registered_name"),
     [
@@ -60,15 +58,13 @@ def test_another_class_is_refused_before_anything_is_made_of_it(
             return cls()
 
     layer = {"module": None, "class_name": "Watched", "registered_name": "mine>Watched"}
-    config = {
-        "module": "keras" if registered_name is None else None,
-        "class_name": class_name,
-        "config": {"layers": [{**layer, "config": {}}]},
-        "registered_name": registered_name,
-    }
-    path = tmp_path / "model.keras"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("config.json", json.dumps(config))
+    path = with_config(
+        tmp_path,
+        module="keras" if registered_name is None else None,
+        class_name=class_name,
+        config={"layers": [{**layer, "config": {}}]},
+        registered_name=registered_name,
+    )
     objects = keras.saving.custom_object_scope({"mine>Watched": Watched})
     with objects, pytest.raises(UserError, match=f"a {class_name}, not a PixelCNN") as error:
         load_trained_model(path)
@@ -76,22 +72,19 @@ def test_another_class_is_refused_before_anything_is_made_of_it(
     assert not made
 
 
-@pytest.mark.once
 def test_code_in_an_archive_is_not_run(archive, tmp_path):
     """The code is in an argument of a model, which Keras deserializes."""
     layer = keras.saving.serialize_keras_object(keras.layers.Lambda(lambda x: 2 * x))
-    path = tmp_path / "model.keras"
-    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as target:
+    with zipfile.ZipFile(archive) as source:
         config = json.loads(source.read("config.json"))
-        config["config"]["dtype"] = layer
-        target.writestr("config.json", json.dumps(config))
+    config["config"]["dtype"] = layer
+    path = with_config(tmp_path, **config)
     with pytest.raises(UserError, match=r"model\.keras cannot be loaded .*Lambda") as error:
         load_trained_model(path, PixelCNNPlusPlus)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.once
-@examples(25)
+@hostile.examples(25)
 @given(data=st.data())
 def test_any_archive(archive, data):
     path = archive.with_name("damaged.keras")

@@ -21,13 +21,6 @@ FILES = {"config.json", "metadata.json", "model.weights.h5"}
 SPLIT = tiny.tiny_split(6)
 
 
-@pytest.fixture(scope="module")
-def saved(trained, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("presets") / "mine"
-    trained.save_to_preset(folder)
-    return folder
-
-
 class Handler(SimpleHTTPRequestHandler):
     """Serves files at the URLs of a Hugging Face Hub."""
 
@@ -80,14 +73,14 @@ def test_what_is_downloaded_is_what_was_saved_without_code(trained, tmp_path):
     assert {file.name for file in tmp_path.rglob(f"snapshots/{COMMIT}/*")} == FILES
 
 
-def test_what_is_uploaded(saved, hub, monkeypatch):
+def test_what_is_uploaded(preset, hub, monkeypatch):
     for name in ("create_repo", "upload_folder"):
         monkeypatch.setattr(hub, name, create_autospec(getattr(hub, name)))
-    kp.upload_preset("hf://user/mine", saved)
+    kp.upload_preset("hf://user/mine", preset)
     hub.create_repo.assert_called_once_with("user/mine", exist_ok=True)
     given = hub.upload_folder.call_args.kwargs
-    assert (given["repo_id"], given["folder_path"]) == ("user/mine", saved)
-    names = [*(file.name for file in saved.iterdir()), "notes.py"]
+    assert (given["repo_id"], given["folder_path"]) == ("user/mine", preset)
+    names = [*(file.name for file in preset.iterdir()), "notes.py"]
     uploaded = hub.utils.filter_repo_objects(names, allow_patterns=given["allow_patterns"])
     assert set(uploaded) == {"README.md", *FILES}
 
@@ -101,10 +94,10 @@ def test_what_is_not_on_the_hub_is_one_line(name):
 
 
 @pytest.mark.parametrize("uri", ["hf://user/mine", "user/mine", "hf://mine", "hf://a/b/c"])
-def test_what_is_not_uploaded(hub, saved, monkeypatch, uri):
+def test_what_is_not_uploaded(hub, preset, monkeypatch, uri):
     monkeypatch.setattr(hub, "create_repo", create_autospec(hub.create_repo))
     with pytest.raises(UserError) as error:
-        kp.upload_preset(uri, "no folder" if uri == "hf://user/mine" else saved)
+        kp.upload_preset(uri, "no folder" if uri == "hf://user/mine" else preset)
     assert "\n" not in str(error.value)
     hub.create_repo.assert_not_called()
 
@@ -134,8 +127,3 @@ def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UserError, match="pip install huggingface_hub"):
         kp.AutoregressiveModel.from_preset("hf://user/mine")
-
-
-def test_a_preset_is_saved_before_it_is_uploaded(trained):
-    with pytest.raises(UserError, match="Expected a local path"):
-        trained.save_to_preset("hf://user/mine")

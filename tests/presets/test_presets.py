@@ -174,7 +174,7 @@ def test_weights_that_lead_to_another_file(saved, tmp_path):
 
 
 def test_weights_for_another_number_of_classes(tmp_path):
-    trained = tiny.tiny_model(conditioning="bias+film", class_names=tiny.NAMES)
+    trained = tiny.tiny_model(conditioning="bias+film+spatial", class_names=tiny.NAMES)
     trained.save_to_preset(tmp_path)
     with pytest.warns(UserWarning, match="a model with 3 classes. The weights of the labels"):
         model = PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
@@ -184,12 +184,6 @@ def test_weights_for_another_number_of_classes(tmp_path):
         ops.convert_to_numpy(trained.network.head.direction),
     )
     assert model.class_probabilities(tiny.tiny_split(2).images).shape == (2, 5)
-
-
-def test_maps_of_labels_for_another_number_of_classes(tmp_path):
-    tiny.tiny_model(conditioning="bias+spatial").save_to_preset(tmp_path)
-    with pytest.warns(UserWarning, match="a model with 3 classes"):
-        PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
 
 
 def test_pixels_channels_of_another_number_of_one_hot_codes(tmp_path):

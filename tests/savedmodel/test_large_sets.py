@@ -30,11 +30,9 @@ BAD = {
 
 
 @pytest.fixture(scope="session")
-def model(trained, tmp_path_factory):
+def model(trained, archive):
     """The model `trained` from a file."""
-    path = tmp_path_factory.mktemp("large_sets") / "model.keras"
-    trained.save(path)
-    return TrainedModel(trained, str(path), {})
+    return TrainedModel(trained, str(archive), {})
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_pixelcnnpp as kp
-from examples import examples
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.serving import predict
 
@@ -101,7 +100,7 @@ ENTRIES = st.recursive(
 )
 
 
-@examples(200)
+@hostile.examples(200)
 @given(
     form=st.sampled_from(["instances", "inputs"]),
     endpoint=st.sampled_from(["classify", "classify_bytes", "log_prob"]),

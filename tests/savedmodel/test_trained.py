@@ -49,11 +49,10 @@ def test_what_is_no_run_is_none(pixelcnnpp, trained, image, tmp_path):
 
 
 @pytest.mark.tensorflow
-def test_classify(pixelcnnpp, trained, image, tmp_path):
+def test_classify(pixelcnnpp, trained, archive, image, tmp_path):
     levels, path = image
-    trained.save(tmp_path / "model.keras")
     table, bad = tmp_path / "predictions.csv", tmp_path / "no.png"
-    source = ("classify", "--model", tmp_path / "model.keras")
+    source = ("classify", "--model", archive)
     status, out, err = pixelcnnpp(*source, path, bad, "--csv", table)
     assert status == 2
     assert [line.split(": ", 2)[2] for line in err.splitlines()] == [f"{bad}: no such file"]
@@ -68,16 +67,15 @@ def test_classify(pixelcnnpp, trained, image, tmp_path):
     assert "Accuracy" not in out
 
 
-def test_classify_a_folder(pixelcnnpp, trained, tmp_path):
+def test_classify_a_folder(pixelcnnpp, trained, archive, tmp_path):
     """Folders give the true labels, and the last line is the accuracy."""
-    trained.save(tmp_path / "model.keras")
     split, labels = tiny.tiny_split(6), [0, 1, 2, 0, 1, -1]
     folders = ["dark", "gray/dark/gray", "a/bright", "dark/b", "gray", "cat"]
     for index, folder in enumerate(folders):
         file = tmp_path / "images" / folder / f"{index}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png_bytes(split.images[index]))
-    options = ("--model", tmp_path / "model.keras", "--csv", tmp_path / "out.csv")
+    options = ("--model", archive, "--csv", tmp_path / "out.csv")
     out = done(pixelcnnpp("classify", *options, tmp_path / "images"))
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     order = [int(row["path"][-5]) for row in rows]
@@ -87,16 +85,6 @@ def test_classify_a_folder(pixelcnnpp, trained, tmp_path):
     assert [int(row["predicted"]) for row in rows] == predicted[order].tolist()
     right = np.mean(predicted[:5] == labels[:5])
     assert out.splitlines()[-1].startswith(f"Accuracy: {right:.1%} of 5 images")
-
-
-def test_samples_of_a_model_without_classes_as_files(pixelcnnpp, tmp_path):
-    model = tiny.untrained_model(num_classes=0, conditioning="none")
-    model.save(tmp_path / "model.keras")
-    command = ("sample", "--model", tmp_path / "model.keras", "--count", 2, "--seed", 1)
-    done(pixelcnnpp(*command, "--output", tmp_path / "samples"))
-    for name, expected in zip("12", model.sample(2, seed=1), strict=True):
-        with Image.open(tmp_path / "samples" / f"any_image_0{name}.png") as image:
-            np.testing.assert_array_equal(np.asarray(image), expected[..., 0])
 
 
 def test_models_of_more_levels_are_for_python(pixelcnnpp, tmp_path):
@@ -118,12 +106,10 @@ def test_images_of_channels_that_no_png_file_has(pixelcnnpp, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
 
 
-def test_sample(pixelcnnpp, trained, tmp_path):
-    file = tmp_path / "model.keras"
-    trained.save(file)
+def test_sample(pixelcnnpp, trained, archive, tmp_path):
     output = tmp_path / "samples.png"
     options = ["--label", "bright", "--label", "0", "--count", 3, "--seed", 4]
-    out = done(pixelcnnpp("sample", "--model", file, *options, "--output", output))
+    out = done(pixelcnnpp("sample", "--model", archive, *options, "--output", output))
     assert "dark, bright" in out
     grid = np.asarray(Image.open(output))[::16, ::16]  # 4×4 images are enlarged
     sampled = trained.sample([0, 0, 0, 2, 2, 2], seed=4)[..., 0]
@@ -131,18 +117,17 @@ def test_sample(pixelcnnpp, trained, tmp_path):
     np.testing.assert_array_equal(grid[1:5, 1:5], sampled[0])
     np.testing.assert_array_equal(grid[6:10, 1:5], sampled[3])
     # Without --seed, the printed seed reproduces the images.
-    out = done(pixelcnnpp("sample", "--model", file, "--count", 1, "--output", output))
+    out = done(pixelcnnpp("sample", "--model", archive, "--count", 1, "--output", output))
     (seed,) = re.findall(r"--seed (\d+)", out)
     again = tmp_path / "again.png"
-    done(pixelcnnpp("sample", "--model", file, "--count", 1, "--seed", seed, "--output", again))
+    done(pixelcnnpp("sample", "--model", archive, "--count", 1, "--seed", seed, "--output", again))
     assert again.read_bytes() == output.read_bytes()
 
 
-def test_complete(pixelcnnpp, trained, image, tmp_path):
+def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
     levels, path = image
-    trained.save(tmp_path / "model.keras")
     output = tmp_path / "completions.png"
-    command = ("complete", path, "--model", tmp_path / "model.keras", "--output", output)
+    command = ("complete", path, "--model", archive, "--output", output)
     of_class = ("--label", "bright", "--count", 2, "--seed", 4)
     assert "2 completions" in done(pixelcnnpp(*command, *of_class))
     grid = np.asarray(Image.open(output))[::16, ::16]
@@ -181,7 +166,6 @@ def test_complete(pixelcnnpp, trained, image, tmp_path):
         (["sample", "--preset", "course_report"], ["without weights"]),
         (["sample", "--preset", "digits", "--label", "cat"], ["Unknown class 'cat'"]),
         (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
-        (["sample", "--preset", "digits", "--guidance", "-1"], ["`guidance`"]),
         # The output is checked before the model is loaded.
         (["sample", "--preset", "nowhere", "--output", "no/a.png"], ["a.png: the folder"]),
         (["sample", "--preset", "digits", "--resume"], ["--resume", "samples.png"]),

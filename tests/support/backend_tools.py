@@ -49,11 +49,3 @@ def _torch(function, variables):
     import torch
 
     return torch.autograd.grad(function(), [variable.value for variable in variables])
-
-
-def train_keras_models(count):
-    """Trains `count` plain Keras models for one step each."""
-    for _ in range(count):
-        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-        model.compile("sgd", "mse")
-        model.fit(np.zeros((2, 1)), np.zeros((2, 1)), verbose=0)

@@ -1,13 +1,21 @@
-"""Malicious files, and random damage to valid files."""
+"""Malicious files, random damage to valid files, and the number of examples of hypothesis."""
 
 import io
+import os
 import struct
 import zlib
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from keras_pixelcnnpp.errors import UserError
+
+
+def examples(count):
+    """Returns settings with `count` examples in `make soak`, otherwise with a fifth."""
+    full = os.environ.get("PIXELCNNPP_TESTS") == "full"
+    return settings(max_examples=count if full else max(10, count // 5), deadline=None)
 
 
 def encoded(image, kind="PNG", **options):
