@@ -58,10 +58,14 @@ EVERY = "+".join(STRATEGIES)
 DEEP = {"filters": 4, "num_blocks": 2, "num_resolutions": 2}
 # Wide, so that some of the rectified features of each pixel are not 0.
 WIDE = {"filters": 48, "num_blocks": 2}
-
-
-ONCE = [{"num_classes": 0, "conditioning": "none"}, {"num_resolutions": 1}]
-ONCE += [{"conditioned_blocks": "up"}, {"conditioned_blocks": "up_horizontal"}]
+ONCE = [
+    (PixelCNNPlusPlus, (8, 8, 1), {**DEEP, "num_classes": 0, "conditioning": "none"}),
+    (PixelCNNPlusPlus, (8, 8, 1), {**DEEP, "num_resolutions": 1}),
+    (PixelCNNPlusPlus, (8, 8, 1), {**DEEP, "conditioned_blocks": "up"}),
+    (PixelCNNPlusPlus, (8, 8, 1), {**DEEP, "conditioned_blocks": "up_horizontal"}),
+    (PixelCNN, (5, 5, 3), {**WIDE, "head": "logistic_mixture"}),
+    (GatedPixelCNN, (5, 5, 3), {**WIDE, "head": "logistic_mixture"}),
+]
 
 
 @pytest.mark.parametrize(
@@ -69,17 +73,9 @@ ONCE += [{"conditioned_blocks": "up"}, {"conditioned_blocks": "up_horizontal"}]
     [
         (PixelCNNPlusPlus, (8, 8, 1), {**DEEP, "conditioning": EVERY}),
         (PixelCNNPlusPlus, (8, 4, 3), {**DEEP, "num_blocks": 1, "num_resolutions": 3}),
-        *(
-            pytest.param(PixelCNNPlusPlus, (8, 8, 1), {**DEEP, **more}, marks=pytest.mark.once)
-            for more in ONCE
-        ),
-        *((cls, (5, 5, 3), {**WIDE, "head": "categorical"}) for cls in (PixelCNN, GatedPixelCNN)),
-        *(
-            pytest.param(
-                *(cls, (5, 5, 3), {**WIDE, "head": "logistic_mixture"}), marks=pytest.mark.once
-            )
-            for cls in (PixelCNN, GatedPixelCNN)
-        ),
+        (PixelCNN, (5, 5, 3), {**WIDE, "head": "categorical"}),
+        (GatedPixelCNN, (5, 5, 3), {**WIDE, "head": "categorical"}),
+        *(pytest.param(*case, marks=pytest.mark.once) for case in ONCE),
     ],
 )
 def test_a_sub_pixel_sees_all_earlier_ones_and_no_other(cls, image_shape, arguments):

@@ -10,7 +10,8 @@ from tiny import IMAGES, LABELS
 import keras_pixelcnnpp as kp
 
 ONE_HOT = np.eye(3, dtype="int32")[LABELS]
-NO_IMAGES = [IMAGES / 255, IMAGES.astype(int) - 1, IMAGES[:, :2, :2], IMAGES.reshape(12, 16)]
+NO_IMAGES = [IMAGES / 255, IMAGES.astype(int) - 1, np.uint16(IMAGES) * 16]  # of other values
+NO_IMAGES += [IMAGES[:, :2, :2], IMAGES.reshape(12, 16)]  # of other shapes
 NO_LABELS = [ONE_HOT, LABELS + 1, LABELS - 2, LABELS[:5], LABELS / 2]
 
 MASKED = {"image_shape": (4, 4, 3), "num_classes": 2, "filters": 12, "num_blocks": 1}
@@ -99,6 +100,7 @@ METHODS = each(
     ("class_log_likelihoods", {"images": IMAGES}, {"observed": MASKS, "num_particles": [0]}),
     ("bits_per_dim", {"images": IMAGES}, {"observed": [[1, 2], *MASKS]}),
     ("compile", {"optimizer": "adam"}, {"loss": ["mse"]}),
+    ("compress", {"images": IMAGES}, {"batch_size": [0], "labels": NO_LABELS, "images": NO_IMAGES}),
 )
 
 

@@ -1,10 +1,12 @@
 """Tests of likelihoods, posteriors and bits/dim."""
 
 import functools
+import threading
 
 import keras
 import numpy as np
 import pytest
+import tiny
 from scipy.special import log_softmax, logsumexp, softmax
 from tiny import IMAGES, LABELS
 
@@ -102,3 +104,35 @@ def test_bits_of_a_part_are_divided_by_its_sub_pixels(hybrid):
     mask = np.arange(16).reshape(4, 4) < 12
     np.testing.assert_allclose(hybrid.bits_per_dim(IMAGES, observed=mask), expected, rtol=1e-6)
     assert np.isnan(hybrid.bits_per_dim(IMAGES, observed=0)).all()
+
+
+CALLS = {
+    "sample": lambda model: model.sample(LABELS[:5], seed=0, batch_size=4),
+    "log_prob": lambda model: model.log_prob(IMAGES, LABELS),
+    "classes": lambda model: model.class_probabilities(IMAGES),
+    "evidence": lambda model: model.evidence_map(IMAGES, LABELS, 0),
+}
+
+
+def test_threads_get_what_one_alone_gets():
+    """Four threads use one model concurrently from its first call on."""
+    alone, model = tiny.tiny_model(), tiny.tiny_model()
+    model.set_weights(alone.get_weights())
+    start, received = threading.Barrier(4), [{} for _ in range(4)]
+
+    def work(number):
+        names = list(CALLS)
+        start.wait()
+        for name in names[number:] + names[:number]:
+            received[number][name] = CALLS[name](model)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, call in CALLS.items():
+        expected = call(alone)
+        for results in received:
+            assert results.keys() == CALLS.keys()
+            np.testing.assert_allclose(results[name], expected, rtol=1e-5, atol=1e-5)
