@@ -13,7 +13,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import cross_val_score
 from sklearn.utils import estimator_checks
 from sklearn.utils.validation import check_is_fitted
 
@@ -140,28 +140,6 @@ def test_fit_trains_a_new_model_and_keeps_its_own_labels():
     )
     restored = pickle.loads(pickle.dumps(classifier))
     assert restored.predict_proba(held_out.images) == pytest.approx(first, abs=1e-5)
-
-
-def test_each_fold_has_a_model_of_its_own(monkeypatch):
-    split = tiny.tiny_split(36)
-    fits = []
-    monkeypatch.setattr(
-        PixelCNNPlusPlus, "fit", lambda model, batches, **_: fits.append((model, batches.images))
-    )
-    search = GridSearchCV(
-        untrained(label_loss_weight=0.0),
-        {"learning_rate": [0.03, 1e-7]},
-        scoring=lambda classifier, *_: classifier.learning_rate,
-        cv=2,
-    )
-    search.fit(split.images, split.labels)
-    # Two folds for two learning rates, then the better rate on all images.
-    assert [len(images) for _, images in fits] == [18] * 4 + [36]
-    assert len({id(model) for model, _ in fits}) == 5
-    together = np.concatenate([images for _, images in fits[:2]])
-    assert sorted(map(bytes, together)) == sorted(map(bytes, split.images))
-    assert search.best_estimator_.model_ is fits[-1][0]
-    assert search.best_params_ == {"learning_rate": 0.03}
 
 
 def test_training_goes_by_the_preset(monkeypatch):

@@ -1,15 +1,18 @@
-"""The README's code runs, and RESULTS.md agrees with the stored results."""
+"""Tests of the README's code, the pages of results, the benchmarks and the packaging."""
 
 import importlib.util
 import re
-import subprocess
-import sys
 from configparser import ConfigParser
 from importlib.metadata import distribution
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 import results
+import robustness
+import tiny
+from sklearn.metrics import accuracy_score, roc_auc_score
 
 import keras_pixelcnnpp
 
@@ -45,7 +48,6 @@ def test_code_of_the_readme_runs(tmp_path, monkeypatch):
     assert (tmp_path / "exported" / "1" / "saved_model.pb").exists()
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("folder", ["benchmarks", "examples"])
 def test_scripts_import_what_the_package_has(folder):
     pattern = re.compile(
@@ -86,8 +88,16 @@ def test_the_command_is_installed():
     assert callable(entry.load())
 
 
-def test_a_command_prints_what_it_was_asked_for():
-    command = [sys.executable, "-m", "pixelcnnpp", "presets"]
-    result = subprocess.run(command, capture_output=True, check=True, text=True)
-    assert "digits" in result.stdout
-    assert not re.search("absl|oneDNN", result.stderr)
+def test_robustness_of_a_run(run):
+    report = robustness.measure(run, "validation", max_examples=8)
+    split = tiny.tiny_split(9, 1).some(8)
+    corrupted = robustness.corrupt(split.images, "contrast", 4)
+    numbers = report["corruptions"]["contrast"][3]
+    model, baseline = map(keras.models.load_model, (run.model_keras, run.baseline_keras))
+    for name, each in (("pixelcnnpp", model), ("baseline", baseline)):
+        predicted = each.class_probabilities(corrupted).argmax(axis=1)
+        accuracy = accuracy_score(split.labels, predicted)
+        assert numbers["models"][name]["accuracy"] == accuracy
+    bits = [model.bits_per_dim(images) for images in (split.images, corrupted)]
+    area = roc_auc_score([0] * 8 + [1] * 8, np.concatenate(bits))
+    assert numbers["auroc"]["log_likelihood"] == pytest.approx(area)

@@ -101,14 +101,3 @@ def test_memory_that_is_written_is_read_anew():
     cache = [torch.zeros(4, dtype=torch.int64)]
     (cache,) = steps(torch.tensor([1, 10])).repeat(step, 0, 4, cache)
     assert cache.tolist() == [10, 11, 12, 13]
-
-
-def test_what_is_given_may_change_from_pass_to_pass():
-    def step(running, index, state, steps):
-        return [state[0] + steps.given.square() * index]
-
-    programs = {}
-    for value in (1.0, 2.0, 3.0):
-        (total,) = steps(torch.tensor(value), programs).repeat(step, 0, 4, [torch.zeros(())])
-        assert total == 6 * value**2
-    assert len(programs) == 1

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import tiny
 
-from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.train.devices import Devices, DivisibleSequence, on_devices
+from keras_pixelcnnpp.train.devices import on_devices
 
 SUPPORT = Path(__file__).parent.parent / "support"
 ENVIRON = {**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -195,31 +194,3 @@ def test_several_processes_only_under_jax(monkeypatch):
     monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "localhost:1")
     with pytest.raises(UserError, match="in several processes is not"), on_devices(None):
         pass
-
-
-@pytest.mark.parametrize("num_processes", [1, 3])
-@pytest.mark.parametrize("count", [24, 23])
-def test_weighted_mean_over_all_rows_is_the_mean_over_the_images(count, num_processes):
-    split = tiny.tiny_split(count)
-    whole = ImageBatches(split.images, split.labels, batch_size=9)
-    whole.set_epoch(3)
-    shares = [
-        DivisibleSequence(whole, Devices(3, process, num_processes))
-        for process in range(num_processes)
-    ]
-    for index in range(len(whole)):
-        expected, labels = whole[index]
-        parts = [share[index] for share in shares]
-        assert len({len(part[0]) for part in parts}) == 1
-        batch = [np.concatenate(values) for values in zip(*parts, strict=True)]
-        assert len(batch[0]) % 3 == 0
-        np.testing.assert_array_equal(batch[0][: len(expected)], expected)
-        np.testing.assert_array_equal(batch[1][: len(expected)], labels)
-        if count == 24:
-            assert len(batch) == 2
-            assert len(batch[0]) == len(expected)
-        else:
-            weights = batch[2][:, None, None, None]
-            assert (weights > 0).sum() == len(expected)
-            mean = np.mean(batch[0] * weights.astype(float), axis=0)
-            np.testing.assert_allclose(mean, expected.mean(axis=0), rtol=1e-6)

@@ -1,10 +1,18 @@
+"""Tests of what a training takes from its options and a preset, and of one-line errors."""
+
+import sys
+from types import SimpleNamespace
 from typing import get_args, get_type_hints
 
 import pytest
+from command_line import one_line
 
 from keras_pixelcnnpp.distributions.heads import HEADS
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import NETWORKS
+from keras_pixelcnnpp.train.data import load_larger, load_preset
 from keras_pixelcnnpp.train.options import PixelCNNOptions, resolve_options
+from keras_pixelcnnpp.train.plugins import make_callbacks
 
 PRESET = {
     "model": {"label_loss_weight": 0.3, "num_candidates": 2, "filters": 40},
@@ -57,3 +65,66 @@ def test_names_of_the_family():
     for option, known in (("network", NETWORKS), ("head", HEADS)):
         names, _none = get_args(hints[option])
         assert list(get_args(names)) == list(known)
+
+
+EMPTY = {"model": {}, "training": {}}
+DIGITS = SimpleNamespace(data="digits")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: resolve_options(EMPTY, {"label_loss_weight": 1.0, "conditioning": "none"}, 3),
+            "`label_loss_weight`. With conditioning none or fewer than two classes",
+        ),
+        (
+            lambda: resolve_options(EMPTY, {"unlabeled_weight": 1.0, "conditioning": "none"}, 3),
+            "`unlabeled_weight`. With conditioning none",
+        ),
+        (
+            lambda: resolve_options(EMPTY, {"network": "pixelcnn", "num_resolutions": 2}, 3),
+            "`num_resolutions`. pixelcnn has one resolution",
+        ),
+        (
+            lambda: resolve_options({**EMPTY, "model": {"num_levels": 4096}}, {}, 3),
+            "`num_levels`.*at most 256 levels",
+        ),
+        (
+            lambda: load_preset("digits", "digits", "pixelcnn"),
+            "The network of preset digits is pixelcnnpp. Received: pixelcnn$",
+        ),
+        (lambda: load_larger(DIGITS, None, 2), "folder of image files.*crop_margin=2, data=digits"),
+        (lambda: make_callbacks(["not_there:Count"]), "can be imported. Received: 'not_there'"),
+        (lambda: make_callbacks(["keras.deep:Count"]), "Received: 'keras.deep'"),
+        (lambda: make_callbacks([":Count"]), "Received: ''"),
+        (lambda: make_callbacks(["keras:Cuont"]), "'keras' has no attribute 'Cuont'"),
+        (lambda: make_callbacks(["keras"]), "Expected module:object"),
+        (lambda: make_callbacks(["sys:maxsize"]), "'int' object is not callable"),
+        (lambda: make_callbacks(["keras:callbacks.ModelCheckpoint"]), "without arg.*'filepath'"),
+        (lambda: make_callbacks(["builtins:dict"]), "it returns {}"),
+    ],
+)
+def test_refused(monkeypatch, call, message):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(UserError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--filters", "24;48"), ("--head", "softmax"), ("--epochs", 0), ("--seed", -1)]
+)
+def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, wrong):
+    command = ("train", "--data", "digits", "--run", tmp_path / "run", *wrong)
+    status, _, err = pixelcnnpp(*command)
+    assert status == 2
+    assert wrong[0] in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_size_that_cannot_be_halved_is_told_by_the_option(pixelcnnpp, tmp_path):
+    command = ("train", "--data", "digits", "--run", tmp_path / "run", "--image-size", 30)
+    one_line(
+        pixelcnnpp(*command, "--num-resolutions", 3, "--filters", 4), "--image-size", "such as 32"
+    )

@@ -8,7 +8,6 @@ from command_line import done
 from images import write_course_folder
 from layer_checks import flat_weights
 
-from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
@@ -101,15 +100,6 @@ def test_baseline(tmp_path):
     np.testing.assert_array_equal(flat_weights(loaded), flat_weights(model))
     assert run.read_config()["baseline"]["options"]["epochs"] == 1
     assert "val_accuracy" in run.history("baseline")[0]
-
-
-def test_levels_are_no_images(tmp_path):
-    dataset = tiny.tiny_dataset()
-    train_split = dataset.split("train")
-    train_split.images[:] = to_levels(train_split.images, 5)
-    with pytest.raises(UserError, match="from 0 to 4"):
-        train(tmp_path / "run", {"num_levels": 5}, dataset)
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("train_model", [train, train_cnn])
