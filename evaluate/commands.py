@@ -5,11 +5,9 @@ import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from typer import Option
-
-from keras_pixelcnnpp.command import Commands, Guidance, Temperature, library, with_options
+from keras_pixelcnnpp.command import Commands, Guidance, Temperature, library, option, with_options
 from keras_pixelcnnpp.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,96 +20,77 @@ app = Commands(help="Evaluate a run, or a preset on some data, and write files t
 class RunOptions:
     """Options of all commands: a run or a preset, and the data."""
 
-    run: Annotated[Path | None, Option(help="Run folder.")] = None
-    preset: Annotated[
-        str | None, Option(help="Preset with weights to evaluate on --data instead of a run.")
-    ] = None
-    data: Annotated[
-        str | None,
-        Option(help="Other data to evaluate on, as in pixelcnnpp train. Default: the run's."),
-    ] = None
-    output: Annotated[
-        Path | None,
-        Option(help="Run folder to create for the preset. Default: runs/ and the preset's name."),
-    ] = None
+    run: Path | None = option("Run folder.")
+    preset: str | None = option("Preset with weights to evaluate on --data instead of a run.")
+    data: str | None = option(
+        "Other data to evaluate on, as in pixelcnnpp train. Default: the run's."
+    )
+    output: Path | None = option(
+        "Run folder to create for the preset. Default: runs/ and the preset's name."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(RunOptions):
     """Options of the commands that read images."""
 
-    classes_in_order: Annotated[
-        bool,
-        Option(
-            "--classes-in-order",
-            help="Match the classes of --data with those of the run by order, not by name.",
-        ),
-    ] = False
+    classes_in_order: bool = option(
+        "Match the classes of --data with those of the run by order, not by name.", False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitOptions(DataOptions):
     """Options of the commands that score the images of a split."""
 
-    split: Annotated[
-        str | None,
-        Option(
-            help="Split to evaluate: train, validation or test. Default: validation; with --data, "
-            "the first available of validation, test and all images."
-        ),
-    ] = None
-    batch_size: Annotated[int, Option(min=1, help="Number of images per batch.")] = 32
+    split: str | None = option(
+        "Split to evaluate: train, validation or test. Default: validation; with --data, the first "
+        "available of validation, test and all images."
+    )
+    batch_size: int = option("Number of images per batch.", 32, min=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationOptions(SplitOptions):
     """Options of `evaluate classification`."""
 
-    partial: Annotated[
-        bool, Option("--partial", help="Also classify from the first rows of each image.")
-    ] = False
+    partial: bool = option("Also classify from the first rows of each image.", False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceOptions(SplitOptions):
     """Options of `evaluate evidence`."""
 
-    per_class: Annotated[int, Option(min=1, help="Number of images per class.")] = 4
+    per_class: int = option("Number of images per class.", 4, min=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OODOptions(SplitOptions):
     """Options of `evaluate ood`."""
 
-    count: Annotated[int, Option(min=2, help="Maximum number of images of each kind.")] = 200
-    seed: Annotated[int, Option(min=0, help="Random seed.")] = 0
-    ood_data: Annotated[
-        str | None,
-        Option(help="Further out-of-distribution images, as --data in pixelcnnpp train."),
-    ] = None
+    count: int = option("Maximum number of images of each kind.", 200, min=2)
+    seed: int = option("Random seed.", 0, min=0)
+    ood_data: str | None = option(
+        "Further out-of-distribution images, as --data in pixelcnnpp train."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationOptions(DataOptions):
     """Options of `evaluate generation`."""
 
-    per_class: Annotated[int, Option(min=1, help="Number of images per class.")] = 25
-    seed: Annotated[int, Option(min=0, help="Random seed.")] = 0
+    per_class: int = option("Number of images per class.", 25, min=1)
+    seed: int = option("Random seed.", 0, min=0)
     temperature: Temperature = 1.0
     guidance: Guidance = 0.0
-    reference: Annotated[
-        str | None,
-        Option(
-            help="Split of real images to compare with: validation, test or none. Default: "
-            "validation; with --data, the first available of validation, test and all images."
-        ),
-    ] = None
-    temperatures: Annotated[
-        str, Option(help="Temperatures of further sets of samples; may be empty.")
-    ] = "0.7,0.85,1,1.15"
-    completions: Annotated[
-        int, Option(min=0, help="Number of completions of each real image; 0 for none.")
-    ] = 4
+    reference: str | None = option(
+        "Split of real images to compare with: validation, test or none. Default: validation; "
+        "with --data, the first available of validation, test and all images."
+    )
+    temperatures: str = option(
+        "Temperatures of further sets of samples; may be empty.", "0.7,0.85,1,1.15"
+    )
+    completions: int = option("Number of completions of each real image; 0 for none.", 4, min=0)
 
 
 @app.command(

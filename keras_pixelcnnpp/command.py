@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import MISSING, Field, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,18 +43,42 @@ class Commands(typer.Typer):
         return super().command(name, epilog=epilog(*examples), **options)
 
 
+def option(text: str, default: Any = None, **declaration: Any) -> Any:
+    """Declares an option of a command, as a field of a dataclass for `with_options`.
+
+    `text` is the help text. The default `...` makes the option required. `declaration` has further
+    arguments of `typer.Option`, such as `min`.
+    """
+    default = MISSING if default is ... else default
+    return field(default=default, metadata={"help": text, **declaration})
+
+
 def with_options(declaration: type) -> Callable:
-    """Returns a decorator that gives a command the fields of a dataclass as its options."""
+    """Returns a decorator that gives a command the fields of a dataclass as its options.
+
+    The fields are declared with `option`, or annotated as in the documentation of typer.
+    """
 
     def decorate(function: Callable) -> Callable:
         def call(**values: Any) -> None:
             function(declaration(**values))
 
         command: Any = functools.wraps(function)(call)
-        command.__signature__ = inspect.signature(declaration)
+        command.__signature__ = inspect.Signature(list(map(_parameter, fields(declaration))))
         return command
 
     return decorate
+
+
+def _parameter(one: Field) -> inspect.Parameter:
+    annotation = one.type
+    if one.metadata:
+        # An option that is off by default has no form --no-….
+        names = [f"--{one.name.replace('_', '-')}"] if one.default is False else []
+        annotation = Annotated[one.type, typer.Option(*names, **one.metadata)]
+    default = inspect.Parameter.empty if one.default is MISSING else one.default
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(one.name, kind, default=default, annotation=annotation)
 
 
 def epilog(*examples: str) -> str:
@@ -62,10 +87,10 @@ def epilog(*examples: str) -> str:
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *lines])
 
 
-def output_path(text: str, folder: bool = False) -> Any:
+def output_path(text: str, default: Any = None, folder: bool = False) -> Any:
     """Declares an option for an output path, which is checked before the command does its work."""
-    kinds: dict[str, Any] = {"file_okay": not folder, "dir_okay": folder}
-    return typer.Option(help=text, callback=in_a_folder, **kinds)
+    kinds = {"file_okay": not folder, "dir_okay": folder}
+    return option(text, default, callback=in_a_folder, **kinds)
 
 
 def in_a_folder(path: Path | None) -> Path | None:

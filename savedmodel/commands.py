@@ -12,6 +12,7 @@ from keras_pixelcnnpp.command import (
     Temperature,
     in_a_folder,
     library,
+    option,
     output_path,
     with_options,
 )
@@ -71,19 +72,16 @@ class ModelOptions:
 class SampleOptions(ModelOptions):
     """Options of `sample`."""
 
-    label: Annotated[
-        list[str] | None,
-        Option(help="Class to sample, by name or number. Can be repeated. Default: all."),
-    ] = None
-    count: Annotated[int, Option(min=1, help="Number of images per class.")] = 10
-    output: Annotated[
-        Path,
-        Option(
-            help="File or folder to write: .png for a grid, .npy for an array of all images, or a "
-            "folder for one PNG file per image, such as Class1_image_01.png.",
-            callback=in_a_folder,
-        ),
-    ] = Path("samples.png")
+    label: list[str] | None = option(
+        "Class to sample, by name or number. Can be repeated. Default: all."
+    )
+    count: int = option("Number of images per class.", 10, min=1)
+    output: Path = option(
+        "File or folder to write: .png for a grid, .npy for an array of all images, or a folder "
+        "for one PNG file per image, such as Class1_image_01.png.",
+        Path("samples.png"),
+        callback=in_a_folder,
+    )
     seed: Seed = None
     temperature: Temperature = 1.0
     guidance: Guidance = 0.0
@@ -102,7 +100,7 @@ class ClassifyOptions(ModelOptions):
             "files. Subfolders named after the model's classes give the true labels."
         ),
     ]
-    csv: Annotated[Path | None, output_path("CSV file to write the predictions to.")] = None
+    csv: Path | None = output_path("CSV file to write the predictions to.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,22 +108,14 @@ class CompleteOptions(ModelOptions):
     """Options of `complete`."""
 
     image: Annotated[Path, Argument(help="Image file of any size.")]
-    rows: Annotated[
-        int | None, Option(min=0, help="Number of upper rows to keep. Default: half of all rows.")
-    ] = None
-    mask: Annotated[
-        Path | None,
-        Option(help="Image of the same size, white at unknown pixels, instead of --rows."),
-    ] = None
-    particles: Annotated[
-        int, Option(min=1, help="Number of particles for each completion, with --mask.")
-    ] = 64
-    label: Annotated[
-        str | None,
-        Option(help="Class, by name or number. Default: sampled given the known pixels."),
-    ] = None
-    count: Annotated[int, Option(min=1, help="Number of completions.")] = 5
-    output: Annotated[Path, output_path("PNG file to write.")] = Path("completions.png")
+    rows: int | None = option("Number of upper rows to keep. Default: half of all rows.", min=0)
+    mask: Path | None = option(
+        "Image of the same size, white at unknown pixels, instead of --rows."
+    )
+    particles: int = option("Number of particles for each completion, with --mask.", 64, min=1)
+    label: str | None = option("Class, by name or number. Default: sampled given the known pixels.")
+    count: int = option("Number of completions.", 5, min=1)
+    output: Path = output_path("PNG file to write.", Path("completions.png"))
     seed: Seed = None
     temperature: Temperature = 1.0
     guidance: Guidance = 0.0
@@ -135,8 +125,8 @@ class CompleteOptions(ModelOptions):
 class ScoreOptions(ModelOptions):
     """Options of `score`."""
 
-    data: Annotated[Path, Option(help="Folder of image files, which is searched recursively.")]
-    output: Annotated[Path, output_path("CSV file to write.")]
+    data: Path = option("Folder of image files, which is searched recursively.", ...)
+    output: Path = output_path("CSV file to write.", ...)
     workers: Workers = 1
     resume: Resume = False
 
@@ -148,13 +138,10 @@ class CompressOptions(ModelOptions):
     images: Annotated[
         list[Path], Argument(help="Image files of the model's size, or folders of them.")
     ]
-    output: Annotated[Path, output_path("File to write, such as images.pxc.")]
-    resize: Annotated[
-        Literal["center_crop", "stretch"] | None,
-        Option(
-            help="How to convert images of another size or color mode. Default: they are errors."
-        ),
-    ] = None
+    output: Path = output_path("File to write, such as images.pxc.", ...)
+    resize: Literal["center_crop", "stretch"] | None = option(
+        "How to convert images of another size or color mode. Default: they are errors."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +149,8 @@ class DecompressOptions(ModelOptions):
     """Options of `decompress`."""
 
     file: Annotated[Path, Argument(help="File written by pixelcnnpp compress.")]
-    output: Annotated[Path, output_path("Folder to write the images to.", folder=True)]
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace existing files.")] = False
+    output: Path = output_path("Folder to write the images to.", ..., folder=True)
+    overwrite: bool = option("Replace existing files.", False)
 
 
 @app.command(

@@ -2,25 +2,14 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import typer
-from typer import Option
 
+from keras_pixelcnnpp.command import option
 from keras_pixelcnnpp.errors import UserError
 
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
-Epochs = Annotated[int | None, Option(help="Number of passes over the training images.", min=1)]
-BatchSize = Annotated[int | None, Option(help="Number of images per training step.", min=1)]
-LearningRate = Annotated[float | None, Option(help="Peak learning rate.", min=0)]
-EmaMomentum = Annotated[
-    float | None,
-    Option(
-        help="Momentum of the weight average, capped at 1 - 10/steps; 0 for no averaging.",
-        min=0,
-        max=1,
-    ),
-]
 
 
 def numbers(text: str | None) -> int | list[int] | None:
@@ -41,229 +30,150 @@ def numbers(text: str | None) -> int | list[int] | None:
 class Options:
     """Options of both commands."""
 
-    data: Annotated[
-        str | None,
-        Option(
-            help="Images: digits, mnist, fashion_mnist, cifar10, an .npz file, a folder with a CSV "
-            "file, or a folder of class folders or images. Default with --resume: those of the run."
-        ),
-    ] = None
-    run: Annotated[Path, Option(help="Run folder, such as runs/digits.")]
-    resume: Annotated[
-        bool,
-        Option("--resume", help="Continue from the last checkpoint, with the options of the run."),
-    ] = False
-    overwrite: Annotated[
-        bool, Option("--overwrite", help="Replace the run in the folder, including its reports.")
-    ] = False
-    image_size: Annotated[
-        int | None,
-        Option(
-            help="Height and width to resize images to, in pixels. Default: 32 for a folder, "
-            "otherwise unchanged.",
-            min=1,
-        ),
-    ] = None
-    channels: Annotated[
-        int | None,
-        Option(help="1 for gray, 3 for RGB. Default: 3 for a folder, otherwise unchanged."),
-    ] = None
-    resize: Annotated[
-        Literal["center_crop", "stretch"] | None,
-        Option(help="How to resize images of another aspect ratio. Default: center_crop."),
-    ] = None
-    skip_corrupted: Annotated[
-        bool | None, Option("--skip-corrupted", help="Skip image files that cannot be read.")
-    ] = None
-    white_level: Annotated[
-        int | None,
-        Option(
-            help="Value of white in 16-bit gray image files, such as 4095 for 12-bit data. "
-            "Default: 65535.",
-            min=1,
-        ),
-    ] = None
-    max_examples: Annotated[
-        int | None,
-        Option(
-            help="Number of training images, labeled or not, to choose at random. Default: all.",
-            min=1,
-        ),
-    ] = None
-    epochs: Epochs = None
-    batch_size: BatchSize = None
-    learning_rate: LearningRate = None
-    ema_momentum: EmaMomentum = None
-    gradient_clip_norm: Annotated[
-        float | None, Option(help="Maximum norm of the gradient; 0 for no clipping.", min=0)
-    ] = None
-    horizontal_flip: Annotated[
-        bool | None, Option(help="Randomly flip training images horizontally.")
-    ] = None
-    crop_margin: Annotated[
-        int | None,
-        Option(
-            help="Read image files this many pixels larger, and randomly crop them half of the "
-            "time.",
-            min=0,
-        ),
-    ] = None
-    precision: Annotated[
-        Precision | None, Option(help="Floating-point precision. Default: float32.")
-    ] = None
-    jit_compile: Annotated[
-        bool | None,
-        Option(help="Compile with XLA or torch. Default: on for JAX, and for TensorFlow on a GPU."),
-    ] = None
-    seed: Annotated[
-        int | None, Option(help="Random number seed. Default: 0.", min=0, max=2**32 - 1)
-    ] = None
-    max_validation_examples: Annotated[
-        int | None,
-        Option(
-            help="Number of validation images to evaluate after each epoch; 0 for all. Default: "
-            "limited so that the evaluation takes no longer than the epoch.",
-            min=0,
-        ),
-    ] = None
-    plugin: Annotated[
-        list[str] | None,
-        Option(help="Module to import first, such as one with a strategy. Can be repeated."),
-    ] = None
-    callback: Annotated[
-        list[str] | None,
-        Option(
-            help="Keras callback, or function that returns one, as MODULE:OBJECT. Can be repeated."
-        ),
-    ] = None
+    data: str | None = option(
+        "Images: digits, mnist, fashion_mnist, cifar10, an .npz file, a folder with a CSV file, or "
+        "a folder of class folders or images. Default with --resume: those of the run."
+    )
+    run: Path = option("Run folder, such as runs/digits.", ...)
+    resume: bool = option("Continue from the last checkpoint, with the options of the run.", False)
+    overwrite: bool = option("Replace the run in the folder, including its reports.", False)
+    image_size: int | None = option(
+        "Height and width to resize images to, in pixels. Default: 32 for a folder, otherwise "
+        "unchanged.",
+        min=1,
+    )
+    channels: int | None = option(
+        "1 for gray, 3 for RGB. Default: 3 for a folder, otherwise unchanged."
+    )
+    resize: Literal["center_crop", "stretch"] | None = option(
+        "How to resize images of another aspect ratio. Default: center_crop."
+    )
+    skip_corrupted: bool | None = option("Skip image files that cannot be read.")
+    white_level: int | None = option(
+        "Value of white in 16-bit gray image files, such as 4095 for 12-bit data. Default: 65535.",
+        min=1,
+    )
+    max_examples: int | None = option(
+        "Number of training images, labeled or not, to choose at random. Default: all.", min=1
+    )
+    epochs: int | None = option("Number of passes over the training images.", min=1)
+    batch_size: int | None = option("Number of images per training step.", min=1)
+    learning_rate: float | None = option("Peak learning rate.", min=0)
+    ema_momentum: float | None = option(
+        "Momentum of the weight average, capped at 1 - 10/steps; 0 for no averaging.", min=0, max=1
+    )
+    gradient_clip_norm: float | None = option(
+        "Maximum norm of the gradient; 0 for no clipping.", min=0
+    )
+    horizontal_flip: bool | None = option("Randomly flip training images horizontally.")
+    crop_margin: int | None = option(
+        "Read image files this many pixels larger, and randomly crop them half of the time.", min=0
+    )
+    precision: Precision | None = option("Floating-point precision. Default: float32.")
+    jit_compile: bool | None = option(
+        "Compile with XLA or torch. Default: on for JAX, and for TensorFlow on a GPU."
+    )
+    seed: int | None = option("Random number seed. Default: 0.", min=0, max=2**32 - 1)
+    max_validation_examples: int | None = option(
+        "Number of validation images to evaluate after each epoch; 0 for all. Default: limited so "
+        "that the evaluation takes no longer than the epoch.",
+        min=0,
+    )
+    plugin: list[str] | None = option(
+        "Module to import first, such as one with a strategy. Can be repeated."
+    )
+    callback: list[str] | None = option(
+        "Keras callback, or function that returns one, as MODULE:OBJECT. Can be repeated."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelCNNOptions(Options):
     """Options of `train`. `None` stands for the preset's value, else for `TRAINING_DEFAULTS`."""
 
-    preset: Annotated[
-        str | None,
-        Option(
-            help="Preset with the defaults: a name from `pixelcnnpp presets`, a folder or "
-            "hf://USER/NAME. Default: the preset of --network, else of the data (digits, mnist, "
-            "fashion_mnist), else photographs."
-        ),
-    ] = None
-    network: Annotated[
-        Literal["pixelcnnpp", "gated_pixelcnn", "pixelcnn"] | None,
-        Option(help="Network architecture."),
-    ] = None
-    head: Annotated[
-        Literal["logistic_mixture", "categorical"] | None,
-        Option(help="Distribution that the network predicts for each pixel."),
-    ] = None
-    num_levels: Annotated[
-        int | None,
-        Option(
-            help="Number of levels to which the values of sub-pixels are quantized.", min=2, max=256
-        ),
-    ] = None
-    filters: Annotated[
-        str | None,
-        Option(help="Number of filters, or one number per resolution: 24,48,96.", callback=numbers),
-    ] = None
-    num_blocks: Annotated[
-        str | None,
-        Option(
-            help="Number of blocks at each resolution, or one number per resolution: 2,1,1.",
-            callback=numbers,
-        ),
-    ] = None
-    num_resolutions: Annotated[
-        int | None,
-        Option(help="Number of resolutions; each has half the height and width of the previous."),
-    ] = None
-    num_mixtures: Annotated[
-        int | None, Option(help="Number of components of the logistic mixture.")
-    ] = None
-    dropout_rate: Annotated[float | None, Option(help="Dropout rate, in [0, 1).")] = None
-    conditioning: Annotated[
-        str | None,
-        Option(help="How the label conditions the network: none, bias, film, bias+film and so on."),
-    ] = None
-    conditioned_blocks: Annotated[
-        str | None,
-        Option(help="Blocks conditioned on the label: all, up, or up_horizontal (fastest)."),
-    ] = None
-    label_loss_weight: Annotated[
-        float | None,
-        Option(help="Weight of the cross-entropy of the class posterior, in nats.", min=0),
-    ] = None
-    num_candidates: Annotated[
-        int | None,
-        Option(help="Number of candidate labels per image, at most the number of classes.", min=2),
-    ] = None
-    unlabeled_weight: Annotated[
-        float | None,
-        Option(help="Weight of the loss of unlabeled images; 0 to leave them out.", min=0),
-    ] = None
-    initial_logit_scale: Annotated[
-        float | None,
-        Option(help="Initial factor of the log-likelihoods in the class posterior.", min=0),
-    ] = None
-    learn_logit_scale: Annotated[bool | None, Option(help="Learn the logit scale.")] = None
-    learn_class_bias: Annotated[bool | None, Option(help="Learn a bias for each class.")] = None
-    initial_weights: Annotated[
-        str | None,
-        Option(
-            help="Weights to start from: a preset, a run folder or a .keras file. Default: random."
-        ),
-    ] = None
-    optimizer: Annotated[
-        Literal["adam", "muon"] | None,
-        Option(help="adam, or muon: Muon for convolution kernels and Adam for all other weights."),
-    ] = None
-    likelihood_epochs: Annotated[
-        int | None,
-        Option(
-            help="Number of initial epochs without the cross-entropy. Default: the preset's "
-            "fraction of --epochs; 0 with --unlabeled-weight.",
-            min=0,
-        ),
-    ] = None
-    learning_rate_schedule: Annotated[
-        Literal["exponential", "cosine"] | None,
-        Option(
-            help="exponential: multiply by a factor per step. cosine: decay to 1 % of the peak."
-        ),
-    ] = None
-    learning_rate_decay: Annotated[
-        float | None,
-        Option(help="Factor per step; selects the exponential schedule.", min=0, max=1),
-    ] = None
-    learning_rate_warmup: Annotated[
-        int | None,
-        Option(
-            help="Number of warmup steps, at the start and after --likelihood-epochs; at most a "
-            "tenth of all steps.",
-            min=1,
-        ),
-    ] = None
-    sample_every: Annotated[
-        int | None,
-        Option(help="Number of epochs between sample grids in TensorBoard; 0 for none.", min=0),
-    ] = None
-    devices: Annotated[
-        int | None,
-        Option(
-            help="Number of devices that share each batch (TensorFlow, JAX). Default: 1, or all "
-            "with several JAX processes.",
-            min=1,
-        ),
-    ] = None
+    preset: str | None = option(
+        "Preset with the defaults: a name from `pixelcnnpp presets`, a folder or hf://USER/NAME. "
+        "Default: the preset of --network, else of the data (digits, mnist, fashion_mnist), else "
+        "photographs."
+    )
+    network: Literal["pixelcnnpp", "gated_pixelcnn", "pixelcnn"] | None = option(
+        "Network architecture."
+    )
+    head: Literal["logistic_mixture", "categorical"] | None = option(
+        "Distribution that the network predicts for each pixel."
+    )
+    num_levels: int | None = option(
+        "Number of levels to which the values of sub-pixels are quantized.", min=2, max=256
+    )
+    filters: str | None = option(
+        "Number of filters, or one number per resolution: 24,48,96.", callback=numbers
+    )
+    num_blocks: str | None = option(
+        "Number of blocks at each resolution, or one number per resolution: 2,1,1.",
+        callback=numbers,
+    )
+    num_resolutions: int | None = option(
+        "Number of resolutions; each has half the height and width of the previous."
+    )
+    num_mixtures: int | None = option("Number of components of the logistic mixture.")
+    dropout_rate: float | None = option("Dropout rate, in [0, 1).")
+    conditioning: str | None = option(
+        "How the label conditions the network: none, bias, film, bias+film and so on."
+    )
+    conditioned_blocks: str | None = option(
+        "Blocks conditioned on the label: all, up, or up_horizontal (fastest)."
+    )
+    label_loss_weight: float | None = option(
+        "Weight of the cross-entropy of the class posterior, in nats.", min=0
+    )
+    num_candidates: int | None = option(
+        "Number of candidate labels per image, at most the number of classes.", min=2
+    )
+    unlabeled_weight: float | None = option(
+        "Weight of the loss of unlabeled images; 0 to leave them out.", min=0
+    )
+    initial_logit_scale: float | None = option(
+        "Initial factor of the log-likelihoods in the class posterior.", min=0
+    )
+    learn_logit_scale: bool | None = option("Learn the logit scale.")
+    learn_class_bias: bool | None = option("Learn a bias for each class.")
+    initial_weights: str | None = option(
+        "Weights to start from: a preset, a run folder or a .keras file. Default: random."
+    )
+    optimizer: Literal["adam", "muon"] | None = option(
+        "adam, or muon: Muon for convolution kernels and Adam for all other weights."
+    )
+    likelihood_epochs: int | None = option(
+        "Number of initial epochs without the cross-entropy. Default: the preset's fraction of "
+        "--epochs; 0 with --unlabeled-weight.",
+        min=0,
+    )
+    learning_rate_schedule: Literal["exponential", "cosine"] | None = option(
+        "exponential: multiply by a factor per step. cosine: decay to 1 % of the peak."
+    )
+    learning_rate_decay: float | None = option(
+        "Factor per step; selects the exponential schedule.", min=0, max=1
+    )
+    learning_rate_warmup: int | None = option(
+        "Number of warmup steps, at the start and after --likelihood-epochs; at most a tenth of "
+        "all steps.",
+        min=1,
+    )
+    sample_every: int | None = option(
+        "Number of epochs between sample grids in TensorBoard; 0 for none.", min=0
+    )
+    devices: int | None = option(
+        "Number of devices that share each batch (TensorFlow, JAX). Default: 1, or all with "
+        "several JAX processes.",
+        min=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineOptions(Options):
     """Options of `train-baseline`. `None` stands for the value in `BASELINE_DEFAULTS`."""
 
-    weight_decay: Annotated[float | None, Option(help="Weight decay of the kernels.", min=0)] = None
+    weight_decay: float | None = option("Weight decay of the kernels.", min=0)
 
 
 BASELINE_DEFAULTS = {
