@@ -276,4 +276,4 @@ def test_images_with_nothing_to_tell_apart(pixelcnnpp, tmp_path, labels):
     one_line(pixelcnnpp("train-baseline", *command), "at least two classes")
     conditional = ("--conditioning", "bias", "--overwrite")
     result = pixelcnnpp("train", *command, *SMALL, *conditional)
-    one_line(result, "`conditioning`. With fewer than two classes it must be none")
+    one_line(result, "`conditioning`. It needs at least two classes")

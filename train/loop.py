@@ -158,24 +158,18 @@ def train_epochs(
     # Every call of `model.fit` starts from a checkpoint, so that a resumed run ends with the same
     # weights as an uninterrupted one.
     checkpoints = Checkpoints(folder)
-    epoch, step = progress = checkpoints.restore(model)
+    progress = checkpoints.restore(model)
     if verbose and progress > Progress():
         print(f"Continuing after {progress}, up to epoch {epochs}.")
     first_loss = [LikelihoodFirst(likelihood_epochs)] if likelihood_epochs else []
-    # The rest of an interrupted epoch comes first.
-    parts = [(batches.from_step(step), epoch, epoch + 1), (batches, epoch + 1, epochs)]
-    parts, fitted = parts if step else [(batches, epoch, epochs)], False
     with StopOnSignal() as stop:
-        for part, first_epoch, last_epoch in parts:
-            if first_epoch >= epochs:
-                break
-            if fitted:
-                # `fit` ended by putting the averaged weights into the model, but training
-                # continues from the raw ones.
-                checkpoints.restore(model)
+        while progress.epoch < epochs:
+            epoch, step = progress
+            # The rest of an interrupted epoch comes first.
+            part, last_epoch = (batches.from_step(step), epoch + 1) if step else (batches, epochs)
             model.fit(
                 part if devices is None else DivisibleSequence(part, devices),
-                initial_epoch=first_epoch,
+                initial_epoch=epoch,
                 epochs=last_epoch,
                 verbose=verbose,
                 shuffle=False,  # ImageBatches shuffles, by seed and epoch
@@ -186,10 +180,10 @@ def train_epochs(
                     EpochCheckpoint(checkpoints, part, stop),
                 ],
             )
-            fitted = True
-            if model.stop_training:
-                break  # requested by a callback such as keras.callbacks.EarlyStopping
-    # `fit` has put the averaged weights into the model; a callback may have replaced them by the
-    # weights of the best epoch.
-    if not fitted:
-        use_averages(model)
+            # A callback such as keras.callbacks.EarlyStopping may request the end.
+            if last_epoch == epochs or model.stop_training:
+                # `fit` has put the averaged weights into the model; a callback may have replaced
+                # them by the weights of the best epoch.
+                return
+            progress = checkpoints.restore(model)  # training continues from the raw weights
+    use_averages(model)

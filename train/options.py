@@ -242,14 +242,6 @@ def as_begun(options: Options, config: dict, section: str) -> Options:
     return replace(options, **missing)
 
 
-def recipe_of_run(config: dict) -> dict:
-    """Returns the recipe that a run was trained with, in the form of `load_preset`."""
-    begun = config["pixelcnnpp"]["options"]
-    training = {name: begun[name] for name in TRAINING_DEFAULTS if name in begun}
-    model = {name: value for name, value in begun.items() if name not in training}
-    return {"network": begun.get("network"), "model": model, "training": training}
-
-
 def resolve_options(
     preset: dict, overrides: dict, num_classes: int, from_files: bool = True
 ) -> tuple[dict, dict]:
@@ -285,24 +277,16 @@ def resolve_options(
         model["label_loss_weight"] = 0.0
     if not from_files and overrides.get("crop_margin") is None:
         training["crop_margin"] = 0
-    _check(model, num_classes)
+    if num_classes < 2:
+        _require_classes(model)
     return model, training
 
 
-def _check(model: dict, num_classes: int) -> None:
-    if (levels := model.get("num_levels") or 256) > 256:
-        raise UserError(
-            "Invalid value for option `num_levels`. Commands train models of at most 256 levels. "
-            f"Use --num-levels 256, or train the model in Python. Received: num_levels={levels}"
-        )
-    refused = {}
-    if model["network"] != "pixelcnnpp":
-        why = f"{model['network']} has one resolution, and its blocks are all conditioned."
-        refused |= {"num_resolutions": why, "conditioned_blocks": why}
-    if num_classes < 2:
-        why = "With conditioning none or fewer than two classes it must be 0."
-        refused |= {"label_loss_weight": why, "unlabeled_weight": why}
-        refused["conditioning"] = "With fewer than two classes it must be none."
-    for name, why in refused.items():
+def _require_classes(model: dict) -> None:
+    """Raises an error for options that would have no effect with fewer than two classes."""
+    for name in ("conditioning", "label_loss_weight"):
         if (value := model.get(name)) and value != "none":
-            raise UserError(f"Invalid value for option `{name}`. {why} Received: {name}={value}")
+            raise UserError(
+                f"Invalid value for option `{name}`. It needs at least two classes and a "
+                f"--conditioning other than none. Received: {name}={value}"
+            )

@@ -25,7 +25,6 @@ from keras_pixelcnnpp.train.options import (
     as_begun,
     baseline_training,
     overrides,
-    recipe_of_run,
     resolve_options,
 )
 from keras_pixelcnnpp.train.pixelcnnpp import train_pixelcnnpp
@@ -42,7 +41,7 @@ def _train_model(options: PixelCNNOptions, run: RunFolder, devices: Devices | No
     start, config = _start(options, devices), run.read_config() if options.resume else {}
     options = as_begun(options, config, "pixelcnnpp") if config else options
     if "pixelcnnpp" in config and options.preset is None:
-        preset = recipe_of_run(config)
+        preset = {"model": {}, "training": {}}  # the run has all options
     else:
         preset = load_preset(options.preset, options.data, options.network)
     dataset, data_config = load_training_data(options)

@@ -76,19 +76,7 @@ DIGITS = SimpleNamespace(data="digits")
     [
         (
             lambda: resolve_options(EMPTY, {"label_loss_weight": 1.0, "conditioning": "none"}, 3),
-            "`label_loss_weight`. With conditioning none or fewer than two classes",
-        ),
-        (
-            lambda: resolve_options(EMPTY, {"unlabeled_weight": 1.0, "conditioning": "none"}, 3),
-            "`unlabeled_weight`. With conditioning none",
-        ),
-        (
-            lambda: resolve_options(EMPTY, {"network": "pixelcnn", "num_resolutions": 2}, 3),
-            "`num_resolutions`. pixelcnn has one resolution",
-        ),
-        (
-            lambda: resolve_options({**EMPTY, "model": {"num_levels": 4096}}, {}, 3),
-            "`num_levels`.*at most 256 levels",
+            "`label_loss_weight`. It needs at least two classes",
         ),
         (
             lambda: load_preset("digits", "digits", "pixelcnn"),
@@ -123,8 +111,15 @@ def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_size_that_cannot_be_halved_is_told_by_the_option(pixelcnnpp, tmp_path):
-    command = ("train", "--data", "digits", "--run", tmp_path / "run", "--image-size", 30)
-    one_line(
-        pixelcnnpp(*command, "--num-resolutions", 3, "--filters", 4), "--image-size", "such as 32"
-    )
+@pytest.mark.parametrize(
+    ("options", "fragments"),
+    [
+        (("--image-size", 30, "--num-resolutions", 3), ("--image-size", "such as 32")),
+        (("--network", "pixelcnn", "--num-resolutions", 2), ("PixelCNN: {'num_resolutions': 2}",)),
+        (("--conditioning", "none", "--unlabeled-weight", 1), ("`unlabeled_weight`. Expected 0",)),
+    ],
+)
+def test_the_model_names_what_does_not_fit(pixelcnnpp, tmp_path, options, fragments):
+    command = ("train", "--data", "digits", "--run", tmp_path / "run", "--filters", 4)
+    one_line(pixelcnnpp(*command, *options), *fragments)
+    assert not (tmp_path / "run" / "config.json").exists()
