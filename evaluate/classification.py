@@ -13,7 +13,6 @@ from sklearn.metrics import classification_report
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate import classification_figures as plots
 from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
@@ -163,12 +162,8 @@ def mean_image(images: np.ndarray) -> np.ndarray:
 
 
 def load_classifier(folder: RunFolder, batch_size: int, verbose: int) -> PixelCNNClassifier:
-    """Loads the run's PixelCNN++ as a classifier, or raises a `UserError` if it has no classes."""
+    """Loads the run's PixelCNN++ as a classifier."""
     model = load_trained_model(folder.require_model("pixelcnnpp"))
-    if not model.num_classes:
-        raise UserError(
-            f"{folder.model_keras} is unconditional. Expected a model that was trained with labels."
-        )
     return PixelCNNClassifier(model, batch_size, verbose)
 
 

@@ -162,7 +162,7 @@ def report(options: RunOptions) -> None:
     The page contains its images, so it can be sent as a single file. It lists the commands for
     missing results.
     """
-    _write_page(_folder(options))
+    _evaluate(_folder(options), "report", options)
 
 
 @app.command(
@@ -182,7 +182,7 @@ def everything(options: SplitOptions) -> None:
     for subject, declaration in _applicable(folder).items():
         shared = {one.name: given[one.name] for one in fields(declaration) if one.name in given}
         _evaluate(folder, subject, declaration(**shared))
-    _write_page(folder)
+    _evaluate(folder, "report", options)
 
 
 def _folder(options: RunOptions) -> "RunFolder":
@@ -233,9 +233,3 @@ def _evaluate(folder: "RunFolder", subject: str, options: RunOptions) -> None:
         module = importlib.import_module(f"keras_pixelcnnpp.evaluate.{subject}")
     function = getattr(module, f"evaluate_{subject}")
     function(folder, SimpleNamespace(**taken, given=given, verbose=int(sys.stdout.isatty())))
-
-
-def _write_page(folder: "RunFolder") -> None:
-    with library():
-        from keras_pixelcnnpp.evaluate.report import write_page
-    write_page(folder)

@@ -7,7 +7,7 @@ import shlex
 import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import jinja2
 from PIL import Image, UnidentifiedImageError
@@ -30,29 +30,19 @@ NO_OPTIONS = (
 )
 
 
-def write_page(run: RunFolder) -> None:
+def evaluate_report(run: RunFolder, options: SimpleNamespace) -> None:
     """Writes the results of a run as one page, and prints the commands for missing results."""
-    html, missing = build_page(run)
-    path = run.reports / "index.html"
-    write_bytes(path, html.encode())
-    for command, titles in missing.items():
-        print(f"Not measured yet: {', '.join(titles)}. {command}")
-    print(f"Wrote {path}")
-
-
-def build_page(run: RunFolder) -> tuple[str, dict[str, list[str]]]:
-    """Builds the page of a run from the files in its folder.
-
-    Returns:
-        The page as HTML, and the titles of missing sections by the command that adds them.
-    """
     config = run.read_config()
     # Files that the commands did not write may have any structure.
     files = f"config.json, history.json or a report in {run.path}"
     with as_user_error(f"{files} is damaged or was written by another version"):
         facts = _facts(run, config)
-        html = _template().render(facts)
-    return html.strip() + "\n", facts["missing"]
+        page = _template().render(facts)
+    path = run.reports / "index.html"
+    write_bytes(path, f"{page.strip()}\n".encode())
+    for command, titles in facts["missing"].items():
+        print(f"Not measured yet: {', '.join(titles)}. {command}")
+    print(f"Wrote {path}")
 
 
 @functools.cache
@@ -90,8 +80,9 @@ def _facts(run: RunFolder, config: dict) -> dict:
             words += ("--data", str(run.other_data))
         return shlex.join(["pixelcnnpp", *plugins, *words, "--run", str(run.path)])
 
-    # Results on other data.
-    others = {path.name: (_reports(path), _images(path)) for path in _folders(run.reports)}
+    # Results on other data are in subfolders.
+    folders = [path for path in run.reports.glob("[!.]*/") if any(path.glob("*.json"))]
+    others = {path.name: (_reports(path), _images(path)) for path in sorted(folders)}
     unit = bits_unit(model.get("model", {}).get("num_levels", 256))
     training = {
         "pixelcnnpp": command("train", *data_words(config["data"])),
@@ -132,46 +123,35 @@ def _facts(run: RunFolder, config: dict) -> dict:
     }
 
 
-class PageImage(NamedTuple):
-    """An image as a data URI, with its size in pixels."""
-
-    uri: str
-    width: int
-    height: int
-
-    @classmethod
-    def of(cls, png: bytes) -> "PageImage":
-        """Creates the image from PNG data."""
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            return cls("data:image/png;base64," + base64.b64encode(png).decode(), *image.size)
-
-
 def _reports(folder: Path) -> dict[str, dict]:
     """Reads all reports in a folder by name; a missing report is empty."""
     files = {name: folder / f"{name}.json" for name in (*REPORTS, "partial")}
     return {name: read_json(file) if file.is_file() else {} for name, file in files.items()}
 
 
-def _folders(folder: Path) -> list[Path]:
-    """Returns the subfolders that contain a report."""
-    return sorted(path for path in folder.glob("[!.]*/") if any(path.glob("*.json")))
-
-
-def _images(folder: Path) -> dict[str, PageImage]:
+def _images(folder: Path) -> dict[str, dict]:
     return {path.stem.replace("_", " "): _image(path) for path in sorted(folder.glob("*.png"))}
 
 
-def _image(path: Path) -> PageImage | None:
+def _image(path: Path) -> dict | None:
     try:
-        return PageImage.of(path.read_bytes()) if path.is_file() else None
+        return _image_of(path.read_bytes()) if path.is_file() else None
     except UnidentifiedImageError as error:
         raise UserError(f"{path} is damaged: not an image") from error
 
 
-def _curves(histories: dict[str, list[dict]], unit: str) -> dict[str, PageImage]:
+def _image_of(png: bytes) -> dict:
+    """Returns a PNG file as a data URI, with its size in pixels."""
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        width, height = image.size
+    uri = "data:image/png;base64," + base64.b64encode(png).decode()
+    return {"uri": uri, "width": width, "height": height}
+
+
+def _curves(histories: dict[str, list[dict]], unit: str) -> dict[str, dict]:
     labels = {"bits_per_dim": unit, "accuracy": "accuracy", "cross_entropy": "cross-entropy (nats)"}
     curves = {label: history_png(histories, quantity, label) for quantity, label in labels.items()}
-    return {label: PageImage.of(png) for label, png in curves.items() if png}
+    return {label: _image_of(png) for label, png in curves.items() if png}
 
 
 def _summary(rows: list[dict]) -> dict:

@@ -53,8 +53,6 @@ class TrainedModel(NamedTuple):
 
     def classify(self, images: np.ndarray, verbose: int | str = "auto") -> dict:
         """Classifies images as `SavedModelClassifier.classify` does, without log-likelihoods."""
-        if self.model.num_classes == 0:
-            raise UserError(f"{self.source} is an unconditional model, which cannot classify.")
         scores = self.model.class_log_likelihoods(images, verbose=verbose)
         probabilities = self.model.posterior.probabilities(scores)
         return {
