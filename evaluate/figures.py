@@ -1,6 +1,7 @@
 """Helpers for plots and tables: figures, galleries of images, training curves."""
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -74,27 +75,33 @@ def color_limit(maps: np.ndarray) -> float:
 
 
 def maps_figure(
-    images: np.ndarray, maps: np.ndarray, titles: Sequence[str], signed: bool = False
+    images: np.ndarray,
+    maps: np.ndarray,
+    titles: Sequence[str],
+    signed: bool = False,
+    columns: int = 1,
 ) -> Figure:
-    """Shows each image next to its map, float `[height, width]`, in nats.
+    """Shows each image next to its map, float `[height, width]`, in nats, in rows of `columns`.
 
     The maps are -log p of each pixel or, if they are `signed`, evidence for (blue) or against (red)
     a class. The scale is the same for all of them.
     """
-    figure = new_figure(5, 2.4 * len(images))
-    grid = figure.subplots(len(images), 2, squeeze=False)
+    rows = math.ceil(len(images) / columns)
+    figure = new_figure(2.2 + 2.8 * columns, 0.4 + 2 * rows)
+    grid = figure.subplots(rows, 2 * columns, squeeze=False)
     limit = color_limit(maps)
     colors, low = ("RdBu", -limit) if signed else ("inferno", 0)
-    for (left, right), image, nats, title in zip(grid, images, maps, titles, strict=True):
+    pairs = grid.reshape(-1, 2)[: len(images)]
+    for (left, right), image, nats, title in zip(pairs, images, maps, titles, strict=True):
         show_pixels(left, image)
         left.set_title(title, fontsize=9, loc="left", parse_math=False)
         shown = right.imshow(nats, colors, vmin=low, vmax=limit)
     for axes in grid.flat:
         axes.set_axis_off()
-    rows = len(images)  # the bar is as wide for one row as for several
+    # The bar is as wide for one row as for several.
     shape = {"aspect": 18 * rows, "extendfrac": 0.05 / rows}
     bar = figure.colorbar(shown, ax=grid, extend="both" if signed else "max", **shape)
-    bar.set_label("nats" if signed else "-log p, nats", fontsize=9)
+    bar.set_label("nats for (blue), against (red)" if signed else "-log p, nats", fontsize=9)
     return figure
 
 
