@@ -8,8 +8,6 @@ import sys
 import threading
 import time
 
-GRACE = 1  # seconds for closing files after Ctrl-C
-
 
 def main() -> None:
     """Runs a command."""
@@ -61,7 +59,7 @@ def _watch(receiver: socket.socket, _: socket.socket, stderr: int) -> None:
             continue
         if signal.getsignal(signal.SIGINT) is _leave or asked:
             os.write(stderr, b"\npixelcnnpp: interrupted\n")
-            time.sleep(GRACE)
+            time.sleep(1)  # for closing files
             os._exit(130)
         asked = True
         os.write(stderr, b"\npixelcnnpp: stopping; Ctrl-C again stops at once\n")

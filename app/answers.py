@@ -18,7 +18,6 @@ from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 NUM_IMAGES = 16  # per click on "Sample"
 NUM_COMPLETIONS = 5
 ANY = -1  # stands for any label or a random seed
-MAX_LINES = 5  # classes in the plot of the posterior of the first rows
 
 
 class Samples(NamedTuple):
@@ -166,10 +165,10 @@ def named(class_names: tuple[str, ...], probabilities: np.ndarray) -> dict[str, 
 
 
 def posterior_figure(probabilities: np.ndarray, class_names: tuple[str, ...]) -> Figure:
-    """Plots p(y | first rows), float `(height + 1, num_classes)`, over the number of rows."""
+    """Plots p(y | first rows), float `(height + 1, num_classes)`, of the most probable classes."""
     figure = new_figure(5, 3.2)
     axes = figure.subplots()
-    likeliest = np.argsort(-probabilities.mean(axis=0))[:MAX_LINES]
+    likeliest = np.argsort(-probabilities.mean(axis=0))[:5]
     for label in likeliest:
         axes.plot(probabilities[:, label], linewidth=1.8)
     axes.set(xlim=(0, len(probabilities) - 1), ylim=(-0.02, 1.02))

@@ -9,8 +9,6 @@ from keras_pixelcnnpp.command import Commands, library
 from keras_pixelcnnpp.errors import not_installed
 from keras_pixelcnnpp.savedmodel.commands import ModelFile, ModelOptions, Preset, Run
 
-DEFAULT_PRESET = "fashion_mnist"
-
 app = Commands()
 
 
@@ -40,7 +38,7 @@ def launch(
     if find_spec("gradio") is None:
         raise not_installed("The page", "gradio")
     if preset is None and run is None and model is None:
-        preset = DEFAULT_PRESET
+        preset = "fashion_mnist"
     options = ModelOptions(preset=preset, run=run, model=model)
     with library():
         from keras_pixelcnnpp.app.answers import Answers

@@ -30,12 +30,6 @@ COLUMNS = 8  # of sampled images
 EDITOR_SIZE = 280  # approximate size of the image editor in pixels
 BRUSH = 20  # radius of the brush in pixels
 PAINT = "#ff3d00"
-# Maximum size of an upload, larger than the photographs of a phone.
-MAX_FILE_SIZE = "20mb"
-# Maximum number of waiting requests of all browsers; further ones get an error.
-MAX_WAITING = 32
-# Every 600 seconds, uploads older than an hour are deleted.
-DELETE_CACHE = (600, 3600)
 # Requests run one at a time, since each uses all cores, and to bound the memory.
 ASKS_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
 
@@ -64,7 +58,8 @@ def serve(answers: Answers, host: str, port: int | None, open_browser: bool) -> 
 def launch(page: gr.Blocks, **options: Any) -> str:
     """Starts the server and returns its address. The page works offline, with system fonts."""
     theme = gr.themes.Default(font="system-ui", font_mono="monospace")
-    _, address, _ = page.queue(max_size=MAX_WAITING).launch(
+    # Further waiting requests, of all browsers together, get an error.
+    _, address, _ = page.queue(max_size=32).launch(
         **options,
         prevent_thread_lock=True,
         quiet=True,
@@ -72,7 +67,7 @@ def launch(page: gr.Blocks, **options: Any) -> str:
         ssr_mode=False,
         mcp_server=False,
         footer_links=[],
-        max_file_size=MAX_FILE_SIZE,
+        max_file_size="20mb",  # photographs of a phone are smaller
         theme=theme,
         css="img { image-rendering: pixelated; object-fit: contain !important; }",
     )
@@ -84,7 +79,8 @@ def make_page(answers: Answers) -> gr.Blocks:
     model = answers.model
     height, width, channels = model.image_shape
     facts = f"images of {height}×{width}×{channels}, {model.num_classes} classes"
-    with gr.Blocks(title="keras-pixelcnnpp", delete_cache=DELETE_CACHE) as page:
+    # Every 600 seconds, uploads older than an hour are deleted.
+    with gr.Blocks(title="keras-pixelcnnpp", delete_cache=(600, 3600)) as page:
         gr.Markdown(f"## {model._title}\n`{Path(answers.trained.source).name}`: {facts}")
         with gr.Tab("Sample"):
             _sample_tab(answers)

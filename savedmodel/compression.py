@@ -18,9 +18,6 @@ from keras_pixelcnnpp.savedmodel.commands import CompressOptions, DecompressOpti
 from keras_pixelcnnpp.savedmodel.large_sets import images_below
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-# Modes of Pillow that convert to gray or RGB without loss.
-_PLAIN_MODES = ("1", "L", "P", "RGB")
-
 
 def compress_files(options: CompressOptions) -> None:
     """Compresses image files, and those below folders, into one file."""
@@ -68,7 +65,7 @@ def _read(
     if resize is not None:
         return found
     with Image.open(file) as image:
-        is_plain = image.mode in _PLAIN_MODES and not image.has_transparency_data
+        is_plain = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
         # The mode does not show 16-bit colors and multiple frames.
         is_plain &= ";16" not in str(image.tile) and getattr(image, "n_frames", 1) == 1
     original = np.asarray(open_image(file, 3))

@@ -13,8 +13,6 @@ from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.errors import UserError, not_installed, one_line
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
 
-# Requests in progress or waiting; KServe answers further ones with status 503. Bounds the memory.
-_MAX_CONCURRENCY = 64
 # Maximum number of samples per request: a short request for many samples would take long.
 _MAX_SAMPLES = 256
 
@@ -60,7 +58,8 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
         port,
     )
     server.config.host = host
-    server.config.limit_concurrency = _MAX_CONCURRENCY
+    # Bounds the memory. KServe answers further requests with status 503.
+    server.config.limit_concurrency = 64
     # Stack traces of invalid requests would fill the log.
     logging.getLogger("kserve").addFilter(
         lambda record: not (record.exc_info and isinstance(record.exc_info[1], InvalidInput))

@@ -13,7 +13,13 @@ from rich.table import Table
 
 from keras_pixelcnnpp.backend import graphs_as_traced, require_tensorflow
 from keras_pixelcnnpp.checks import class_label
-from keras_pixelcnnpp.data.images import image_grid, open_image, png_bytes, read_image
+from keras_pixelcnnpp.data.images import (
+    check_channels,
+    image_grid,
+    open_image,
+    png_bytes,
+    read_image,
+)
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path, counted, write_bytes, write_predictions
@@ -42,7 +48,7 @@ def sample_grid(options: SampleOptions) -> None:
     model, output = TrainedModel.named(options).model, options.output
     as_array = output.suffix.lower() == ".npy"
     if not as_array:
-        _require_png(model.image_shape[2], output)
+        check_channels(model.image_shape)
     chosen = sorted({class_label(model.class_names, name) for name in options.label or ()})
     seed = _chosen_seed(options.seed)
     how = {"temperature": options.temperature, "guidance": options.guidance}
@@ -57,18 +63,10 @@ def sample_grid(options: SampleOptions) -> None:
     print(f"Wrote {output}, {'in this order' if as_array else 'from top to bottom'}: {rows}")
 
 
-def _require_png(channels: int, output: Path) -> None:
-    if channels not in (1, 3):
-        raise UserError(
-            f"Images with {channels} channels cannot be written as PNG. Expected a .npy file as "
-            f"--output. Received: {output}"
-        )
-
-
 def sample_folder(options: SampleOptions) -> None:
     """Samples images of each class, and writes them to a folder as PNG files."""
     trained, output, resume = TrainedModel.named(options), options.output, options.resume
-    _require_png(trained.model.image_shape[2], output)
+    check_channels(trained.model.image_shape)
     names = trained.model.class_names if trained.model.num_classes else ("any",)
     chosen = dict.fromkeys(class_label(names, name) for name in options.label or names)
     labels = np.repeat(list(chosen), options.count)

@@ -36,8 +36,6 @@ class Checkpoints:
     a crash damaged the newest checkpoint, which its checksums show, the previous one is used.
     """
 
-    KEEP = 2
-
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
@@ -56,7 +54,7 @@ class Checkpoints:
         with atomic_path(self._path(progress)) as temporary, temporary.open("wb") as file:
             np.savez(file, **state)
         # A later checkpoint is damaged; otherwise training would have started from it.
-        kept = [saved for saved in self.saved() if saved <= progress][-self.KEEP :]
+        kept = [saved for saved in self.saved() if saved <= progress][-2:]
         for saved in self.saved():
             if saved not in kept:
                 self._path(saved).unlink()

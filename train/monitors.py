@@ -158,7 +158,6 @@ class TensorBoardLog(keras.callbacks.Callback):
     """
 
     PER_CLASS = 9
-    TRAINING_IMAGES = 64
 
     def __init__(
         self,
@@ -184,7 +183,7 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def training_images(self, images: np.ndarray) -> None:
         """Writes a grid of the first training images."""
-        self._train.image("training_images", image_grid(images[: self.TRAINING_IMAGES]), 0)
+        self._train.image("training_images", image_grid(images[:64]), 0)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))

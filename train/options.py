@@ -215,7 +215,6 @@ _NEITHER = (
     *("data", "image_size", "channels", "resize", "skip_corrupted", "white_level"),
     *("run", "resume", "overwrite", "plugin", "callback", "preset", "devices"),
 )
-CROP_MARGIN = 4  # pixels, of the CNN, if the images are read from files
 # Data sets that are not flipped by default: a mirrored digit is not a digit.
 NOT_MIRRORED = ("digits", "mnist")
 _GIVEN_BY_DATA = ("image_shape", "num_classes", "class_names")

@@ -17,8 +17,6 @@ from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.loop import Start, start_run, train_into
 
-INITIALIZATION_IMAGES = 64
-
 
 def train_pixelcnnpp(
     dataset: Dataset,
@@ -55,7 +53,7 @@ def train_pixelcnnpp(
         likelihood_epochs = training["likelihood_epochs"] if model.label_loss_weight else 0
         optimizer = make_optimizer(training, training["epochs"] * steps, likelihood_epochs * steps)
         model.compile(optimizer=optimizer, jit_compile=training["jit_compile"])
-        sample = images.some(INITIALIZATION_IMAGES, training["seed"])
+        sample = images.some(64, training["seed"])
         model.initialize(sample.images, sample.labels)
         if training["initial_weights"] and not (start.resume and run.has_checkpoint("pixelcnnpp")):
             copy_initial_weights(training["initial_weights"], model)

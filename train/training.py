@@ -17,7 +17,6 @@ from keras_pixelcnnpp.train.data import is_folder, load_larger, load_preset, loa
 from keras_pixelcnnpp.train.devices import Devices, on_devices, own_folder
 from keras_pixelcnnpp.train.loop import Start
 from keras_pixelcnnpp.train.options import (
-    CROP_MARGIN,
     NOT_MIRRORED,
     BaselineOptions,
     Options,
@@ -75,7 +74,7 @@ def train_cnn(options: BaselineOptions) -> None:
     if training["horizontal_flip"] is None:
         training["horizontal_flip"] = options.data not in NOT_MIRRORED
     if training["crop_margin"] is None:
-        training["crop_margin"] = CROP_MARGIN if is_folder(options.data) else 0
+        training["crop_margin"] = 4 if is_folder(options.data) else 0
     larger = load_larger(options, dataset, training["crop_margin"])
     with folder.locked(), stoppable(folder.checkpoints("baseline")):
         train_baseline(dataset, folder, training, data_config, start, larger)

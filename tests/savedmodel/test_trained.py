@@ -99,7 +99,7 @@ def test_images_of_channels_that_no_png_file_has(pixelcnnpp, tmp_path):
     command = ("sample", "--model", tmp_path / "model.keras", "--count", 2, "--seed", 1)
     for output in ("a.png", "folder"):
         result = pixelcnnpp(*command, "--output", tmp_path / output)
-        one_line(result, "Images with 2 channels cannot be written as PNG", ".npy")
+        one_line(result, "Expected images of 1 or 3 channels, gray or RGB. Received: 2")
         assert "Sampling" not in result[1]
     done(pixelcnnpp(*command, "--output", tmp_path / "a.npy"))
     expected = model.sample([0, 0, 1, 1, 2, 2], seed=1)
