@@ -34,14 +34,14 @@ class Samples(NamedTuple):
 
 
 class Classification(NamedTuple):
-    """What there is to say of an image: p(y | x) by class, and two figures.
+    """The class probabilities p(y | x) of an image by class, and two figures.
 
     `evidence` is `None` for a model of one class.
     """
 
     probabilities: dict[str, float]
-    by_rows: Figure
     evidence: Figure | None
+    by_rows: Figure
 
 
 class Answers:
@@ -137,7 +137,7 @@ class Answers:
             title += f"\nagainst {names[against]} (red)"
             evidence = maps_figure(image[None], nats[None], [title], signed=True)
         by_class = named(names, probabilities[-1])
-        return Classification(by_class, posterior_figure(probabilities, names), evidence)
+        return Classification(by_class, evidence, posterior_figure(probabilities, names))
 
     def score(self, image: np.ndarray) -> tuple[float, Figure]:
         """Bits/dim of p(x) of an image, uint8 `(H, W, C)`, and where the image is improbable."""

@@ -123,8 +123,7 @@ def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
 
     @_showing_errors
     def classify(path: str | None, invert: bool, against: int) -> tuple:
-        found = answers.classify(answers.read(path, invert), against)
-        return found.probabilities, found.evidence, found.by_rows
+        return answers.classify(answers.read(path, invert), against)
 
     given, outputs = [image, invert, against], [posterior, evidence, by_rows]
     button.click(classify, given, outputs, api_name="classify", **ASKS_MODEL)

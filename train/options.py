@@ -233,10 +233,9 @@ def baseline_training(options: BaselineOptions) -> dict:
 
 def as_begun(options: Options, config: dict, section: str) -> Options:
     """Fills in missing options from the run that is resumed, whose `config.json` is `config`."""
-    data = config["data"]
-    height, width, _ = data["image_shape"]
-    known = {**data, "data": data["source"], "image_size": height if height == width else None}
-    known |= config.get(section, {"options": {}})["options"]
+    from keras_pixelcnnpp.run import data_options  # imports Keras
+
+    known = data_options(config["data"]) | config.get(section, {"options": {}})["options"]
     missing = {name: known.get(name) for name, value in vars(options).items() if value is None}
     return replace(options, **missing)
 

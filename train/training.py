@@ -58,8 +58,7 @@ def _train_model(options: PixelCNNOptions, run: RunFolder, devices: Devices | No
     with run.locked(), stoppable(run.checkpoints("pixelcnnpp")):
         train_pixelcnnpp(dataset, run, model_options, training, data_config, start, larger)
     unconditional = model_options.get("conditioning") == "none"
-    compares = dataset.num_classes > 1 and not unconditional
-    following = "classification" if compares else "generation"
+    following = "generation" if unconditional else "classification"
     print(f"Wrote {run.model_keras}. Next: {_next(following, options)}")
 
 
