@@ -12,7 +12,7 @@ from keras_pixelcnnpp.codec import streams
 from keras_pixelcnnpp.codec.counts import TOTAL, Cumulative
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.distributions import logistic_mixture
-from keras_pixelcnnpp.layers.evaluation import WholeImage
+from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 
@@ -80,7 +80,7 @@ class ImageCoder:
         image = logistic_mixture.scale_to_unit(inputs["levels"], self.exact.num_levels)
         with self.exact.weights(inputs):
             parameters = self.exact.network.call(
-                image[:, None], self.exact.labels(inputs), WholeImage(FixedPointArithmetic())
+                image[:, None], self.exact.labels(inputs), Evaluation(FixedPointArithmetic())
             )
         return as_whole_numbers(parameters)
 

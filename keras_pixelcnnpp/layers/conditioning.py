@@ -10,7 +10,7 @@ from keras import ops
 from keras_pixelcnnpp.backend import Shape, Tensor, look_up
 from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.errors import invalid_argument
-from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
+from keras_pixelcnnpp.layers.evaluation import Evaluation
 
 
 class LabelConditioning(keras.layers.Layer):
@@ -80,7 +80,7 @@ class OneHotConditioning(LabelConditioning):
 
     place = "input"
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
         # Not `ops.one_hot`, which reads the values under torch.
         classes = ops.arange(self.num_classes, dtype="int32")
         code = ops.cast(ops.equal(labels[:, :, None, None, None], classes), x.dtype)
@@ -103,7 +103,7 @@ class EmbeddingConditioning(LabelConditioning):
     def build(self, x_shape: Shape, labels_shape: Shape | None = None) -> None:
         self.table = self.add_table("table", (x_shape[-1],), "random_normal")
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
         return x + self.look_up(self.table, labels, x.dtype)
 
 
@@ -133,7 +133,7 @@ class FilmConditioning(LabelConditioning):
         self.gamma = self.add_table("gamma", (x_shape[-1],), "zeros")
         self.beta = self.add_table("beta", (x_shape[-1],), "zeros")
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
         gamma = self.look_up(self.gamma, labels, x.dtype)
         return (1 + gamma) * x + self.look_up(self.beta, labels, x.dtype)
 
@@ -154,7 +154,7 @@ class AdaptiveNormConditioning(FilmConditioning):
     EPSILON = 1e-5
     mixes_channels = True
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
         return super().call(evaluation.arithmetic.normalize(x, self.EPSILON), labels, evaluation)
 
 
@@ -172,7 +172,7 @@ class SpatialConditioning(LabelConditioning):
     def build(self, x_shape: Shape, labels_shape: Shape | None = None) -> None:
         self.table = self.add_table("table", tuple(x_shape[-3:]), "zeros")
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
         table = ops.convert_to_tensor(self.table)  # (labels, height, width, channels)
         for axis, index in enumerate(evaluation.position, start=1):
             if index is not None:
@@ -206,7 +206,7 @@ class CrossAttentionConditioning(LabelConditioning):
             name="output", shape=(channels, channels), initializer="zeros"
         )
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = WholeImage()) -> Tensor:
+    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
         # The attention of a pixel does not depend on its position or on other pixels.
         height, width, channels = x.shape[2:]
         arithmetic = evaluation.arithmetic
@@ -259,7 +259,7 @@ class MixtureHeadConditioning(LabelConditioning):
         self,
         x: Tensor,
         labels: Tensor,
-        evaluation: Evaluation = WholeImage(),
+        evaluation: Evaluation = Evaluation(),
         features: Tensor | None = None,
     ) -> Tensor:
         _, candidates, height, width, channels = features.shape

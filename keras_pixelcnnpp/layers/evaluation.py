@@ -18,46 +18,30 @@ LowerLevels = Callable[[Tensor], Tensor]
 
 
 class Evaluation:
-    """Base class of the evaluations of a network.
+    """Evaluates a network on whole images; its subclasses evaluate one row or one pixel.
 
     A network calls its convolutions and its lower resolutions through an evaluation, so that
     the incremental sampler can run the same network on one row or one pixel at a time. All other
     layers and the nonlinearities are applied through the evaluation's `arithmetic`.
     """
 
-    arithmetic: FloatArithmetic
     position: Position = (None, None)  # of the evaluated row or pixel
-
-    def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
-        """Applies a shifted or masked convolution to `x`."""
-        raise NotImplementedError
-
-    def descend(
-        self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
-    ) -> Tensor:
-        """Downsamples from resolution `level`, evaluates the lower ones, and upsamples again."""
-        raise NotImplementedError
-
-    def link(self, features: Tensor, level: int) -> Tensor:
-        """Returns the vertical stack's features at a resolution for the evaluated positions."""
-        raise NotImplementedError
-
-
-class WholeImage(Evaluation):
-    """Evaluates a network on whole images, where each convolution pads its own input."""
 
     def __init__(self, arithmetic: FloatArithmetic = FloatArithmetic()):
         self.arithmetic = arithmetic
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
+        """Applies a shifted or masked convolution to `x`."""
         return self.arithmetic.apply(layer, x)
 
     def descend(
         self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
     ) -> Tensor:
+        """Downsamples from resolution `level`, evaluates the lower ones, and upsamples again."""
         return lower_levels(self.convolve(downsampling, x))
 
     def link(self, features: Tensor, level: int) -> Tensor:
+        """Returns the vertical stack's features at a resolution for the evaluated positions."""
         return features
 
 

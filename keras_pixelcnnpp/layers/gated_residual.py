@@ -19,7 +19,7 @@ from keras_pixelcnnpp.layers.convolutions import (
     DownShiftedConv2DTranspose,
     WeightNormalizedDense,
 )
-from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
+from keras_pixelcnnpp.layers.evaluation import Evaluation
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -160,7 +160,7 @@ class GatedResidualBlock(keras.layers.Layer):
         shortcut: Tensor | None = None,
         link: Tensor | None = None,
         labels: Tensor | None = None,
-        evaluation: Evaluation = WholeImage(),
+        evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensor:
         arithmetic = evaluation.arithmetic
@@ -297,7 +297,7 @@ class ResidualStack(keras.layers.Layer):
         x: Tensor,
         links: Tensors | None = None,
         labels: Tensor | None = None,
-        evaluation: Evaluation = WholeImage(),
+        evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensors:
         outputs, apply = {}, evaluation.arithmetic.apply

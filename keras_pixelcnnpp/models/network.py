@@ -13,7 +13,7 @@ from keras_pixelcnnpp.layers.conditioning import (
     parse_conditioning,
 )
 from keras_pixelcnnpp.layers.convolutions import Convolutions, ShiftedConv2DTranspose
-from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
+from keras_pixelcnnpp.layers.evaluation import Evaluation
 
 
 class AutoregressiveNetwork(keras.layers.Layer):
@@ -81,7 +81,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         self,
         image: Tensor,
         labels: Tensor | None = None,
-        evaluation: Evaluation = WholeImage(),
+        evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensor:
         pixels = self.to_pixels(image, labels, evaluation)
@@ -89,7 +89,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         return self.call_horizontal_stack(pixels, vertical, labels, evaluation, training)
 
     def to_pixels(
-        self, image: Tensor, labels: Tensor | None, evaluation: Evaluation = WholeImage()
+        self, image: Tensor, labels: Tensor | None, evaluation: Evaluation = Evaluation()
     ) -> Tensor:
         """Converts a scaled image, or a part of it, to the network's input."""
         return evaluation.arithmetic.cast(image, self.compute_dtype)
@@ -98,7 +98,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         self,
         pixels: Tensor,
         labels: Tensor | None,
-        evaluation: Evaluation = WholeImage(),
+        evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Nest:
         """Evaluates the vertical stack. Networks with one stack return an empty dict."""

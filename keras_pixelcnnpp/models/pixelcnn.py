@@ -17,7 +17,7 @@ from keras_pixelcnnpp.layers.convolutions import (
     MaskedConv2D,
     WeightNormalizedDense,
 )
-from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
+from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.gated_residual import SharedDropout
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
@@ -176,7 +176,7 @@ class PixelCNNNetwork(MaskedNetwork):
         pixels: Tensor,
         vertical: Nest,
         labels: Tensor | None,
-        evaluation: Evaluation = WholeImage(),
+        evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensor:
         apply = evaluation.arithmetic.apply
@@ -234,7 +234,7 @@ class GatedPixelCNNNetwork(MaskedNetwork):
         self,
         pixels: Tensor,
         labels: Tensor | None,
-        evaluation: Evaluation = WholeImage(),
+        evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensors:
         apply = evaluation.arithmetic.apply
@@ -255,7 +255,7 @@ class GatedPixelCNNNetwork(MaskedNetwork):
         pixels: Tensor,
         vertical: Nest,
         labels: Tensor | None,
-        evaluation: Evaluation = WholeImage(),
+        evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensor:
         apply = evaluation.arithmetic.apply

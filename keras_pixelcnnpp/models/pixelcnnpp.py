@@ -17,7 +17,7 @@ from keras_pixelcnnpp.layers.convolutions import (
     ShiftedConv2DTranspose,
     WeightNormalizedDense,
 )
-from keras_pixelcnnpp.layers.evaluation import Evaluation, WholeImage
+from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.gated_residual import ResidualStack
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
@@ -285,7 +285,7 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
             strategy.build((*leading, height, width, self.num_parameters), None, feature_shape)
 
     def to_pixels(
-        self, image: Tensor, labels: Tensor | None, evaluation: Evaluation = WholeImage()
+        self, image: Tensor, labels: Tensor | None, evaluation: Evaluation = Evaluation()
     ) -> Tensor:
         """Appends a channel of ones, which marks the image's area, and conditions the input."""
         pixels = ops.concatenate([image, ops.ones_like(image[..., :1])], axis=-1)
@@ -311,7 +311,7 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         self,
         pixels: Tensor,
         labels: Tensor | None,
-        evaluation: Evaluation = WholeImage(),
+        evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> tuple[Tensor, Tensors]:
         """Evaluates the vertical stack, which depends on the rows above.
@@ -337,7 +337,7 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         pixels: Tensor,
         vertical: tuple[Tensor, Tensors],
         labels: Tensor | None,
-        evaluation: Evaluation = WholeImage(),
+        evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensor:
         """Evaluates the horizontal stack and the head, given the output of the vertical stack."""

@@ -13,9 +13,9 @@ from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import fixed_kernels, normalized_kernels
 from keras_pixelcnnpp.layers.evaluation import (
+    Evaluation,
     HorizontalEvaluation,
     VerticalEvaluation,
-    WholeImage,
     as_pixel,
     columns_first,
     take_images,
@@ -228,7 +228,7 @@ class IncrementalPass:
 
     def _pixels(self, levels: Tensor, labels: Tensor | None) -> Tensor:
         image = logistic_mixture.scale_to_unit(levels, self.num_levels)
-        return self.network.to_pixels(image, labels, WholeImage(self.arithmetic))
+        return self.network.to_pixels(image, labels, Evaluation(self.arithmetic))
 
     def _pixels_of_row(self, row: Tensor, levels: Tensor, labels: Tensor | None) -> Tensor:
         """Returns a finished row as the network's input; zeros (padding) before the first row."""
@@ -258,7 +258,7 @@ class CountCandidates(keras.layers.Layer):
         self._function = network.call
 
     def call(self, image: Tensor, labels: Tensor) -> Tensor:
-        return self._function(image, labels, WholeImage(self.arithmetic))
+        return self._function(image, labels, Evaluation(self.arithmetic))
 
 
 class Steps:

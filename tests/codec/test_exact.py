@@ -14,7 +14,7 @@ from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers import conditioning
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, BiasConditioning
-from keras_pixelcnnpp.layers.evaluation import WholeImage
+from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.fixed_point import (
     UNIT,
     FixedPointArithmetic,
@@ -73,7 +73,7 @@ def run(function, exact, labels, levels):
 def of_whole_images(exact, labels, levels):
     def parameters(inputs, labels):
         image = scale_to_unit(inputs["levels"], exact.num_levels)[:, None]
-        return exact.network.call(image, labels, WholeImage(FixedPointArithmetic()))[:, 0]
+        return exact.network.call(image, labels, Evaluation(FixedPointArithmetic()))[:, 0]
 
     return run(parameters, exact, labels, levels)
 
