@@ -1,13 +1,13 @@
 """Evaluates a network on a whole image, or row by row and pixel by pixel for sampling."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor, Tensors, read, read_at, write
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
-from keras_pixelcnnpp.layers.convolutions import Convolutions, ShiftedConv2D, ShiftedConv2DTranspose
+from keras_pixelcnnpp.layers.convolutions import Convolutions, ShiftedConv2D
 
 # Cached inputs of each convolution, by the layer's path, and cached outputs of lower resolutions.
 Cache = dict[str, Tensors]
@@ -66,8 +66,7 @@ class VerticalEvaluation(Evaluation):
 
     @staticmethod
     def initial_cache(
-        convolutions: Convolutions,
-        upsamplings: Sequence[ShiftedConv2DTranspose],
+        network: keras.layers.Layer,
         width: int,
         batch_size: int | Tensor,
         candidates: dict[str, int],
@@ -75,17 +74,17 @@ class VerticalEvaluation(Evaluation):
     ) -> Cache:
         """Returns the cache before the first row: zeros, like the padding of a whole image.
 
-        `convolutions` and `upsamplings` come from an `AutoregressiveNetwork`. `candidates` maps the
-        path of each of these layers to the length of the candidate axis of its input.
+        `network` is an `AutoregressiveNetwork`. `candidates` maps the path of each of its layers
+        to the length of the candidate axis of the layer's input.
         """
         rows, below = {}, {}
-        for layer, level in convolutions:
+        for layer, level in network.vertical_convolutions():
             height, _, channels, _ = layer.direction.shape
             if height > 1:
                 columns = width // 2**level
                 shape = (batch_size, candidates[layer.path], height - 1, columns, channels)
                 rows[layer.path] = ops.zeros(shape, arithmetic.dtype(layer))
-        for level, layer in enumerate(upsamplings):
+        for level, layer in enumerate(network.vertical_upsamplings):
             shape = (batch_size, candidates[layer.path], 1, width // 2**level, layer.filters)
             below[f"{level}"] = ops.zeros(shape, arithmetic.dtype(layer))
         return {"rows": rows, "below": below}
@@ -154,8 +153,7 @@ class HorizontalEvaluation(Evaluation):
 
     @staticmethod
     def initial_cache(
-        convolutions: Convolutions,
-        upsamplings: Sequence[ShiftedConv2DTranspose],
+        network: keras.layers.Layer,
         width: int,
         batch_size: int | Tensor,
         candidates: dict[str, int],
@@ -163,7 +161,7 @@ class HorizontalEvaluation(Evaluation):
     ) -> Cache:
         """Returns the cache before the first row; see `VerticalEvaluation.initial_cache`."""
         cache, below = {}, {}
-        for layer, level in convolutions:
+        for layer, level in network.horizontal_convolutions():
             channels, dtype = layer.direction.shape[2], arithmetic.dtype(layer)
             count = batch_size * candidates[layer.path]
             if _reaches_right(layer):
@@ -173,7 +171,7 @@ class HorizontalEvaluation(Evaluation):
             else:
                 shape = (width // 2**level, count, channels)
                 cache[layer.path] = {"row": ops.zeros(shape, dtype)}
-        for level, layer in enumerate(upsamplings):
+        for level, layer in enumerate(network.horizontal_upsamplings):
             shape = (width // 2**level, batch_size, candidates[layer.path], layer.filters)
             below[f"{level}"] = ops.zeros(shape, arithmetic.dtype(layer))
         return {**cache, "below": below}

@@ -121,27 +121,13 @@ class IncrementalPass:
 
     def _start(self, batch_size: int | Tensor, carry: Nest) -> State:
         """Returns the state before the first row."""
-        network, candidates = self.network, self.candidates
         shape = (self.height, self.width, batch_size, self.channels)
+        of_pass = (self.network, self.width, batch_size, self.candidates, self.arithmetic)
         return {
             "levels": ops.zeros(shape, "float32"),
             "carry": carry,
-            "vertical": VerticalEvaluation.initial_cache(
-                network.vertical_convolutions(),
-                network.vertical_upsamplings,
-                self.width,
-                batch_size,
-                candidates,
-                self.arithmetic,
-            ),
-            "horizontal": HorizontalEvaluation.initial_cache(
-                network.horizontal_convolutions(),
-                network.horizontal_upsamplings,
-                self.width,
-                batch_size,
-                candidates,
-                self.arithmetic,
-            ),
+            "vertical": VerticalEvaluation.initial_cache(*of_pass),
+            "horizontal": HorizontalEvaluation.initial_cache(*of_pass),
         }
 
     def _row(self, phase: int, row: Tensor, state: State, steps: "Steps") -> State:
