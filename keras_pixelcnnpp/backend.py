@@ -78,15 +78,14 @@ def on_gpu() -> bool:
     return any(kind in device_name() for kind in ("gpu", "cuda"))
 
 
-def verbosity(chosen: int | str, steps: int) -> int | str:
-    """Resolves `verbose="auto"`, which is 1 at a terminal for more than one step, otherwise 0."""
-    seen = sys.stdout.isatty() or "ipykernel" in sys.modules
-    return int(seen and steps > 1) if chosen == "auto" else chosen
-
-
 def progress(steps: int, verbose: int | str = "auto", unit: str = "step") -> Callable[[], None]:
-    """Shows Keras's progress bar. Returns a function that must be called after each step."""
-    bar = keras.utils.Progbar(steps, verbose=verbosity(verbose, steps), unit_name=unit)
+    """Shows Keras's progress bar. Returns a function that must be called after each step.
+
+    `verbose="auto"` shows it at a terminal, for more than one step.
+    """
+    if verbose == "auto":
+        verbose = int(steps > 1 and (sys.stdout.isatty() or "ipykernel" in sys.modules))
+    bar = keras.utils.Progbar(steps, verbose=verbose, unit_name=unit)
     return lambda: bar.add(1)
 
 
