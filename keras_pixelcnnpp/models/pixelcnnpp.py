@@ -155,7 +155,11 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         )
 
     def make_network(self) -> AutoregressiveNetwork:
-        require_divisible(self.image_shape, self.num_resolutions)
+        step = 2 ** (self.num_resolutions - 1)
+        if self.image_shape[0] % step or self.image_shape[1] % step:
+            why = f"num_resolutions={self.num_resolutions}"
+            expected = f"height and width divisible by {step} for {why}"
+            raise invalid_argument("image_shape", self.image_shape, expected)
         return PixelCNNPlusPlusNetwork(
             self.distribution.num_parameters,
             self.widths,
@@ -185,14 +189,6 @@ def per_resolution(
         expected = f"an integer, or one integer for each of num_resolutions={num_resolutions}"
         raise invalid_argument(name, value, expected)
     return values
-
-
-def require_divisible(image_shape: tuple[int, int, int], num_resolutions: int) -> None:
-    """Raises a `UserError` unless height and width can be halved `num_resolutions - 1` times."""
-    step = 2 ** (num_resolutions - 1)
-    if image_shape[0] % step or image_shape[1] % step:
-        expected = f"height and width divisible by {step} for num_resolutions={num_resolutions}"
-        raise invalid_argument("image_shape", image_shape, expected)
 
 
 class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
