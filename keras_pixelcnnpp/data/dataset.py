@@ -43,9 +43,6 @@ class LabeledImages:
         paths: Tuple of N strings: the path in the CSV file, the path relative to the folder of the
             data, or for arrays a name such as `"digits/000123"`.
 
-    Raises:
-        ValueError: If shapes, dtypes or lengths don't fit.
-
     Example:
 
     ```python
@@ -57,20 +54,6 @@ class LabeledImages:
     images: np.ndarray
     labels: np.ndarray
     paths: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        images, labels = self.images, self.labels
-        if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
-            raise ValueError(
-                "Invalid value for argument `images`. Expected uint8 or uint16 (N, height, width, "
-                f"channels). Received: shape={images.shape}, dtype={images.dtype}"
-            )
-        if not len(images) == len(labels) == len(self.paths) or labels.dtype != np.int32:
-            raise ValueError(
-                "Invalid value for argument `labels` or `paths`. Expected one int32 label and one "
-                f"path for each of {len(images)} images. Received: labels of "
-                f"shape={labels.shape} and dtype={labels.dtype}, {len(self.paths)} paths"
-            )
 
     def __len__(self) -> int:
         return len(self.images)
