@@ -11,7 +11,6 @@ from collections import Counter, namedtuple
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -77,8 +76,9 @@ def load_folder(
     """
     has_csv = any(folder.glob("[!.]*.csv"))
     class_names, listed, notes = (_list_csv_files if has_csv else _list_class_folders)(folder)
-    how: dict[str, Any] = {"resize": resize, "white_level": white_level}
-    splits, of_reading = _read(folder, listed, image_shape, skip_corrupted, as_uint16, **how)
+    splits, of_reading = _read(
+        folder, listed, image_shape, resize, skip_corrupted, white_level, as_uint16
+    )
     notes = (*of_reading, *notes)
     if image_shape[2] == 3 and all(map(_is_gray, splits.values())):
         notes += ("All images are gray. Use channels=1, or train's --channels 1, to keep this.",)
@@ -93,10 +93,10 @@ def _read(
     folder: Path,
     listed: dict[str, list[Listed]],
     image_shape: tuple[int, int, int],
-    skip_corrupted: bool,
-    as_uint16: bool,
     resize: str,
+    skip_corrupted: bool,
     white_level: int | None,
+    as_uint16: bool,
 ) -> tuple[dict[str, LabeledImages], list[str]]:
     """Returns the images of each split, and messages for the user."""
     height, width, channels = image_shape

@@ -3,7 +3,6 @@
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -117,16 +116,11 @@ def load_dataset(
     if str(source) in CLASS_NAMES:
         dataset = load_built_in(str(source))
     elif path.is_dir():
-        how: dict[str, Any] = {
-            "resize": resize,
-            "skip_corrupted": skip_corrupted,
-            "white_level": white_level,
-            "as_uint16": as_uint16,
-        }
         if as_uint16:
             require_choice("channels", channels, (None, 1))
         channels = channels or (1 if as_uint16 else 3)
-        dataset = load_folder(path, (*size, channels), **how)
+        shape = (*size, channels)
+        dataset = load_folder(path, shape, resize, skip_corrupted, white_level, as_uint16)
     elif path.is_file() and path.suffix == ".npz":
         dataset = load_npz(path, as_uint16)
     else:
