@@ -1,6 +1,5 @@
 """Baseline classifier: a small residual network with built-in augmentation."""
 
-import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,22 +7,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_pixelcnnpp.backend import (
-    Shape,
-    Tensor,
-    compiled,
-    compiles_each_size,
-    in_batches,
-    with_shape,
-)
-from keras_pixelcnnpp.checks import (
-    checked_image_shape,
-    checked_images,
-    plain,
-    require_integer,
-    require_number,
-)
-from keras_pixelcnnpp.data.batches import array_batches
+from keras_pixelcnnpp.backend import Shape, Tensor, with_shape
+from keras_pixelcnnpp.checks import checked_image_shape, plain, require_integer, require_number
 from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.loss import MeanOverBatch
 
@@ -219,8 +204,6 @@ class BaselineCNN(ImageModel):
         self.probabilities = layers.Dense(
             self.num_classes, activation="softmax", dtype="float32", name="probabilities"
         )
-        # Compiled functions, with and without XLA. In a namespace: Keras would save a dict.
-        self._compiled_functions = types.SimpleNamespace(classifiers={})
         self.build((None, *self.image_shape))
 
     @property
@@ -319,13 +302,4 @@ class BaselineCNN(ImageModel):
         Raises:
             ValueError: If the images don't fit the model.
         """
-        images = checked_images(images, self.image_shape, self.num_levels)
-        if len(images) == 0:
-            return np.zeros((0, self.num_classes), "float32")
-        xla = bool(self.jit_compile)
-        batches = array_batches({"images": images}, batch_size, pad=compiles_each_size(xla))
-        classifiers = self._compiled_functions.classifiers
-        if xla not in classifiers:
-            step = compiled(lambda batch: self(**batch), self.variables, *batches[0], xla=xla)
-            classifiers.setdefault(xla, step)  # keeps the first one if two threads compile
-        return in_batches(classifiers[xla], batches, verbose)[: len(images)]
+        return self.predict(images, batch_size, verbose)

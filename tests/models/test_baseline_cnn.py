@@ -67,7 +67,6 @@ def test_evaluate_reports_accuracy_and_cross_entropy_of_the_probabilities(model)
     np.testing.assert_allclose(ops.convert_to_numpy(model(images)), probabilities, rtol=1e-5)
     # Positional arguments of Keras; 10 images in batches of 5.
     np.testing.assert_allclose(model.predict(images, 5, 0, 2), probabilities[:10], rtol=1e-5)
-    assert model.class_probabilities(images[:0]).shape == (0, 3)
     weights = np.zeros(24)
     assert model.evaluate(images, labels, sample_weight=weights, verbose=0) == [0, 0]
     result = model.evaluate(images, labels, verbose=0, return_dict=True)
