@@ -165,10 +165,10 @@ def in_turn(function: Callable, entries: Tensor) -> Tensor:
 
 
 def in_batches(function: Callable, batches: Sequence, verbose: int | str) -> Any:
-    """Calls a `compiled` function with each batch of arguments, and concatenates the results."""
+    """Calls a `compiled` function with each batch, and concatenates the results."""
     tick, results = progress(len(batches), verbose), []
-    for index in range(len(batches)):
-        result = function(*batches[index])
+    for batch in batches:
+        result = function(batch)
         results.append(keras.tree.map_structure(keras.ops.convert_to_numpy, result))
         tick()
     return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *results)

@@ -167,7 +167,7 @@ class SetEpoch(keras.callbacks.Callback):
 
 def array_batches(
     inputs: dict[str, np.ndarray], batch_size: int, pad: bool
-) -> list[tuple[dict[str, np.ndarray]]]:
+) -> list[dict[str, np.ndarray]]:
     """Splits a dict of arrays `(count, ...)` into ordered batches.
 
     With `pad`, the last batch is padded with the first rows to a power of two, at most
@@ -175,7 +175,7 @@ def array_batches(
 
     Example:
 
-    >>> [batch["x"].tolist() for (batch,) in array_batches({"x": np.arange(7)}, 4, pad=True)]
+    >>> [batch["x"].tolist() for batch in array_batches({"x": np.arange(7)}, 4, pad=True)]
     [[0, 1, 2, 3], [4, 5, 6, 0]]
     """
     count, batches = len(next(iter(inputs.values()))), []
@@ -186,5 +186,5 @@ def array_batches(
         rows = slice(start, start + size)  # a view
         if start + size > count:
             rows = np.arange(start, start + size) % count
-        batches.append(({name: value[rows] for name, value in inputs.items()},))
+        batches.append({name: value[rows] for name, value in inputs.items()})
     return batches

@@ -101,7 +101,7 @@ def score(
     batches = array_batches(inputs, batch_size, pad=compiles_each_size(xla))
     scorers, kind = model._compiled_functions.scorers, (per, candidates, xla)
     if kind not in scorers:
-        scorer = compiled(_scorer(model, per), model.variables, *batches[0], xla=xla)
+        scorer = compiled(_scorer(model, per), model.variables, batches[0], xla=xla)
         scorers.setdefault(kind, scorer)  # keeps the first one if two threads compile
     return in_batches(scorers[kind], batches, verbose)[: len(images)]
 

@@ -101,8 +101,8 @@ def sample_images(
     size = _rows_at_once(count, max(1, options.batch_size // num_particles))
     starts = range(0, count, size)
     # The last batch is padded with its last image.
-    batches = [(np.minimum(np.arange(start, start + size), count - 1),) for start in starts]
-    sampler = _compiled_sampler(model, with_noise(*batches[0]), num_particles)
+    batches = [np.minimum(np.arange(start, start + size), count - 1) for start in starts]
+    sampler = _compiled_sampler(model, with_noise(batches[0]), num_particles)
     images, log_prob = in_batches(lambda rows: sampler(with_noise(rows)), batches, options.verbose)
     return images[:count].astype(dtype, copy=False), log_prob[:count]
 

@@ -30,7 +30,7 @@ def test_an_image_has_its_score_in_every_batch(hybrid, padded, monkeypatch):
 
     def counted(inputs, batch_size, pad):
         batches = make(inputs, batch_size, padded)
-        sizes.update(len(batch["images"]) for (batch,) in batches)
+        sizes.update(len(batch["images"]) for batch in batches)
         return batches
 
     images, labels = np.resize(IMAGES, (100, 4, 4, 1)), np.resize(LABELS, 100)
