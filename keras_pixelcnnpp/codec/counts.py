@@ -6,13 +6,11 @@ are the same on every machine.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import keras
 import numpy as np
 
 from keras_pixelcnnpp.distributions import logistic_mixture
-from keras_pixelcnnpp.distributions.heads import CategoricalHead, LogisticMixtureHead
+from keras_pixelcnnpp.distributions.heads import CategoricalHead, Head
 from keras_pixelcnnpp.layers import fixed_point
 from keras_pixelcnnpp.layers.fixed_point import GRID_BITS, MAX_EXPONENT, UNIT, entry
 
@@ -71,7 +69,7 @@ class CategoricalCounts:
 class MixtureCounts:
     """Shares of the levels under a mixture of discretized logistics; see `CategoricalCounts`."""
 
-    def __init__(self, head: LogisticMixtureHead, tables: Sequence[np.ndarray]):
+    def __init__(self, head: Head):
         self.channels = head.channels
         self.num_levels = head.num_levels
 
@@ -159,11 +157,8 @@ def logistic(argument: np.ndarray) -> np.ndarray:
     return table[index] + (differences[index] * part >> STEP_BITS)
 
 
-_KINDS: dict[type, Any] = {CategoricalHead: CategoricalCounts, LogisticMixtureHead: MixtureCounts}
-
-
-def counts_of(
-    head: keras.layers.Layer, tables: Sequence[np.ndarray]
-) -> CategoricalCounts | MixtureCounts:
+def counts_of(head: Head, tables: Sequence[np.ndarray]) -> CategoricalCounts | MixtureCounts:
     """Returns the counts for a head of this package, with its weights `tables`."""
-    return _KINDS[type(head)](head, tables)
+    if isinstance(head, CategoricalHead):
+        return CategoricalCounts(head, tables)
+    return MixtureCounts(head)

@@ -3,7 +3,7 @@
 import copy
 import itertools
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -37,8 +37,8 @@ def with_first_batch(batches: Any) -> tuple[Any, Any]:
         first = next(iterator)
     except StopIteration:
         raise UserError("`fit` needs at least one batch. Received: none") from None
-    if iterator is batches:  # a generator
-        return first, _from(first, iterator)
+    if iterator is batches:
+        return first, (batch for batch in itertools.chain([first], iterator))  # a generator again
     begun = [itertools.chain([first], iterator)]
 
     def epoch() -> Iterable:
@@ -53,18 +53,7 @@ def with_first_batch(batches: Any) -> tuple[Any, Any]:
         if count != tf.data.UNKNOWN_CARDINALITY:
             again = again.apply(tf.data.experimental.assert_cardinality(count))
         return first, again
-    return first, _loader(batches, epoch)
-
-
-def _from(first: Any, iterator: Iterator) -> Iterator:
-    yield first
-    yield from iterator
-
-
-def _loader(batches: Any, epoch: Callable[[], Iterable]) -> Any:
-    """Returns a copy of a `DataLoader` that iterates over `epoch()`."""
-    loader = copy.copy(batches)
-    kind = type(batches)
-    # A subclass, because Keras checks the class.
+    loader, kind = copy.copy(batches), type(batches)
+    # A subclass of the `DataLoader`, because Keras checks the class.
     loader.__class__ = type(kind.__name__, (kind,), {"__iter__": lambda _: epoch()})
-    return loader
+    return first, loader

@@ -228,7 +228,7 @@ class ImageModel(keras.Model):
     def _checked(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any]:
         """Checks arrays of images and labels. Returns other forms of data unchanged."""
         images = self._checked_images(x, name)
-        if not _is_array(x):
+        if not hasattr(x, "shape"):  # a stream of batches
             return images, y
         if not self.num_classes:
             # Keras drops sample weights without labels.
@@ -250,7 +250,7 @@ class ImageModel(keras.Model):
                 f"Invalid input of `{name}`. Expected an array of images, or batches of images "
                 f"and labels. Received: {type(x).__name__}"
             )
-        if not _is_array(x):
+        if not hasattr(x, "shape"):
             return x
         images = checked_images(_to_numpy(x), self.image_shape, self.num_levels)
         if not len(images):
@@ -281,11 +281,6 @@ class ImageModel(keras.Model):
 def is_uint8(tensor: Tensor) -> bool:
     """Returns whether a tensor is uint8, so that no value can be out of range."""
     return keras.backend.standardize_dtype(tensor.dtype) == "uint8"
-
-
-def _is_array(x: Any) -> bool:
-    """Returns whether `x` is an array or a tensor, not a stream of batches."""
-    return hasattr(x, "shape")
 
 
 def _to_numpy(x: Any) -> Any:
