@@ -63,7 +63,7 @@ def measure(model, images, batch_size, weights):
     """
 
     def compress(images):
-        return compress_images(model, images, batch_size=batch_size, verbose=0)
+        return compress_images(model, images, verbose=0)
 
     def decompress(data):
         return decompress_images(model, data, batch_size, 0)

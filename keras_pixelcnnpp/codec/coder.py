@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Nest, Tensor, compiled, float64, host_function
+from keras_pixelcnnpp.backend import Nest, Tensor, compiled, float64, host_function, progress
 from keras_pixelcnnpp.checks import image_dtype
 from keras_pixelcnnpp.codec import streams
 from keras_pixelcnnpp.codec.counts import TOTAL, Cumulative
@@ -35,24 +35,29 @@ class ImageCoder:
         self._parameters = compiled(self._whole_images, [])
         self._idle = []  # unused decoders; each thread needs its own
 
-    def encode(self, levels: np.ndarray, labels: np.ndarray) -> list[bytes]:
+    def encode(
+        self, levels: np.ndarray, labels: np.ndarray, verbose: int | str = "auto"
+    ) -> list[bytes]:
         """Encodes images to a list of streams.
 
         Args:
             levels: uint8 array `(N, height, width, channels)`.
             labels: int32 array `(N,)`; zeros for an unconditional model.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
         """
-        shape = self.exact.image_shape
-        size = shape[0] * shape[1] * max(self.exact.widest, shape[2])
-        at_once = min(len(levels), max(1, MAX_FEATURES // size))
-        # The last part is padded to the common size, so that only one size is compiled.
-        parts = [
-            np.minimum(np.arange(start, start + at_once), len(levels) - 1)
-            for start in range(0, len(levels), at_once)
-        ]
-        shares = [self._shares(levels[rows], labels[rows]) for rows in parts]
-        starts, shares = (np.concatenate(part)[: len(levels)] for part in zip(*shares, strict=True))
-        return streams.encode(starts, shares)
+        height, width, channels = self.exact.image_shape
+        size = height * width * max(self.exact.widest, channels)
+        at_once = max(1, min(len(levels), MAX_FEATURES // size))
+        parts, found = range(0, len(levels), at_once), []
+        tick = progress(len(parts), verbose)
+        for start in parts:
+            # The last part is padded to the common size, so that only one size is compiled.
+            rows = np.minimum(np.arange(start, start + at_once), len(levels) - 1)
+            starts, shares = self._shares(levels[rows], labels[rows])
+            count = len(levels) - start
+            found += streams.encode(starts[:count], shares[:count])
+            tick()
+        return found
 
     def _shares(self, levels: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Returns starts and shares of the label and the sub-pixels, int32 `(2, N, symbols)`."""

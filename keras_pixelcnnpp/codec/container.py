@@ -60,7 +60,6 @@ def compress_images(
     images: np.ndarray,
     labels: ArrayLike | None = None,
     names: list[str] | None = None,
-    batch_size: int = 100,
     verbose: int | str = "auto",
 ) -> Compressed:
     """Compresses images losslessly at the model's levels; see `AutoregressiveModel.compress`.
@@ -70,7 +69,6 @@ def compress_images(
         images: uint8 array `(N, height, width, channels)`.
         labels: Int array `(N,)`, or `None` to choose the class with the shortest code.
         names: List with a name for each image, or `None`.
-        batch_size: Integer, number of images per batch.
         verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
 
     Returns:
@@ -81,7 +79,6 @@ def compress_images(
         UserError: If the model can't be computed in fixed point; see `ExactModel`.
     """
     images = checked_images(images, model.image_shape, model.num_levels)
-    require_integer("batch_size", batch_size)
     count, coder = len(images), _coder(model)
     if names is not None and [type(name) for name in names] != [str] * count:
         raise invalid_argument("names", names, f"a list of {count} strings")
@@ -90,12 +87,8 @@ def compress_images(
     labels = model._checked_labels(labels, count, lowest=0)
     labels = np.zeros(count, "int32") if labels is None else labels
 
-    levels, streams = to_levels(images, model.num_levels), []
-    tick = progress(math.ceil(count / batch_size), verbose)
-    for start in range(0, count, batch_size):
-        batch = slice(start, start + batch_size)
-        streams += coder.encode(levels[batch], labels[batch])
-        tick()
+    levels = to_levels(images, model.num_levels)
+    streams = coder.encode(levels, labels, verbose)
     header = {
         "model": coder.exact.digest,
         "images": _digest(levels.tobytes()).hex(),

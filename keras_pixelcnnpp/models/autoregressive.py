@@ -834,7 +834,6 @@ class AutoregressiveModel(ImageModel):
         self,
         images: np.ndarray,
         labels: ArrayLike | None = None,
-        batch_size: int = 100,
         verbose: int | str = "auto",
     ) -> bytes:
         """Compresses images losslessly, to about -log2 p(x | y) bits each.
@@ -846,7 +845,6 @@ class AutoregressiveModel(ImageModel):
             images: uint8 array `(N, height, width, channels)`.
             labels: Int array `(N,)`, class names, or one label for all images. Labels are stored in
                 the file. `None` chooses for each image the class with the shortest code.
-            batch_size: Integer, number of images per batch. It does not change the result.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
 
         Returns:
@@ -869,7 +867,7 @@ class AutoregressiveModel(ImageModel):
         Reference:
             Duda 2013, Asymmetric numeral systems, https://arxiv.org/abs/1311.2540
         """
-        return compress_images(self, images, labels, None, batch_size, verbose).data
+        return compress_images(self, images, labels, None, verbose).data
 
     def decompress(
         self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"

@@ -100,7 +100,7 @@ METHODS = each(
     ("class_log_likelihoods", {"images": IMAGES}, {"observed": MASKS, "num_particles": [0]}),
     ("bits_per_dim", {"images": IMAGES}, {"observed": [[1, 2], *MASKS]}),
     ("compile", {"optimizer": "adam"}, {"loss": ["mse"]}),
-    ("compress", {"images": IMAGES}, {"batch_size": [0], "labels": NO_LABELS, "images": NO_IMAGES}),
+    ("compress", {"images": IMAGES}, {"labels": NO_LABELS, "images": NO_IMAGES}),
 )
 
 
