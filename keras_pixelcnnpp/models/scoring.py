@@ -80,23 +80,23 @@ def score(
 ) -> np.ndarray:
     """Returns log-likelihoods of images, rows or pixels under their labels, float32, nats.
 
-    `images` are uint8 `(N, height, width, channels)`, and `labels` int32 `(N,)` or `(N, K)`, or
-    `None` for an unconditional model. The result is `(N, K)` for `per="image"`, `(N, K, height)`
-    for `"row"`, and `(N, K, height, width)` for `"pixel"`. Batches and candidates at once are
-    reduced to bound the memory. The model keeps the compiled scorers.
+    `images` are uint8 `(N, height, width, channels)`, and `labels` int32 `(N, K)`, or `None` for
+    an unconditional model, for which K is 1. The result is `(N, K)` for `per="image"`, `(N, K,
+    height)` for `"row"`, and `(N, K, height, width)` for `"pixel"`. Batches and candidates at once
+    are reduced to bound the memory. The model keeps the compiled scorers.
     """
-    candidates = np.shape(labels)[1:] if model.num_classes else ()
+    candidates = 1 if labels is None else labels.shape[1]
     if len(images) == 0:
         place = model.image_shape[: ("image", "row", "pixel").index(per)]
-        return np.zeros((0, *(candidates or (1,)), *place), "float32")
+        return np.zeros((0, candidates, *place), "float32")
     require_integer("batch_size", batch_size)
     at_once = images_at_once(model)
-    if math.prod(candidates) > at_once:
-        parts = np.array_split(labels, math.ceil(candidates[0] / at_once), axis=1)
+    if candidates > at_once:
+        parts = np.array_split(labels, math.ceil(candidates / at_once), axis=1)
         scores = [score(model, images, part, batch_size, verbose, per) for part in parts]
         return np.concatenate(scores, axis=1)
-    batch_size = min(batch_size, at_once // math.prod(candidates))
-    inputs = {"images": images, "labels": labels} if model.num_classes else {"images": images}
+    batch_size = min(batch_size, at_once // candidates)
+    inputs = {"images": images} if labels is None else {"images": images, "labels": labels}
     xla = bool(model.jit_compile)
     batches = array_batches(inputs, batch_size, pad=compiles_each_size(xla))
     scorers, kind = model._compiled_functions.scorers, (per, candidates, xla)
@@ -108,10 +108,7 @@ def score(
 
 def _scorer(model: keras.Model, per: str) -> Callable[[Tensors], Tensor]:
     def log_likelihood(inputs: Tensors) -> Tensor:
-        labels = inputs.get("labels")
-        if labels is not None and len(labels.shape) == 1:
-            labels = labels[:, None]
-        pixels = model.pixel_log_likelihood(inputs["images"], labels)
+        pixels = model.pixel_log_likelihood(inputs["images"], inputs.get("labels"))
         axes = {"image": (2, 3), "row": 3}
         return ops.sum(pixels, axis=axes[per]) if per in axes else pixels
 
