@@ -45,7 +45,6 @@ _OUT_OF_MEMORY = (
     "can't allocate memory",  # torch on a CPU
     "MemoryError",  # NumPy and Python
 )
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -57,9 +56,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def is_disk_full(error: BaseException) -> bool:
     """Returns whether an exception, or one of its causes, reports a full disk."""
+    numbers = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
     while error is not None:
         # h5py and TensorFlow have the operating system's message, but not always its error number.
-        if getattr(error, "errno", None) in _NO_ROOM or os.strerror(errno.ENOSPC) in str(error):
+        if getattr(error, "errno", None) in numbers or os.strerror(errno.ENOSPC) in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -8,9 +8,6 @@ from keras_pixelcnnpp.data.images import MAX_SCANNED_PIXELS
 # Decoding takes up to 20 bytes per pixel (transparent PNG).
 MAX_PIXELS = 50_000_000
 
-# Length of a PNG's header up to the color type.
-_HEADER_BYTES = 26
-
 
 def decode_images(
     contents: tf.Tensor,
@@ -85,9 +82,10 @@ def _cropped(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 def _decode(content: tf.Tensor) -> tf.Tensor:
     """Decodes to uint8 `(height, width, 3)`. Transparent images are blended with white."""
-    # Checked first, because TensorFlow's error would quote the content.
+    # Checked first, because TensorFlow's error would quote the content. A PNG's header has 26 bytes
+    # up to the color type.
     length = tf.strings.length(content)
-    long_enough = tf.debugging.assert_greater(length, _HEADER_BYTES, "Too short for an image")
+    long_enough = tf.debugging.assert_greater(length, 26, "Too short for an image")
     with tf.control_dependencies([long_enough]):
         content = tf.identity(content)
     is_png = tf.strings.substr(content, 0, 4) == b"\x89PNG"
@@ -101,7 +99,9 @@ def _decode(content: tf.Tensor) -> tf.Tensor:
         )
     with tf.control_dependencies(_size_checks(size, content, is_jpeg)):
         content = tf.identity(content)
-    pixels = tf.cond(is_png, lambda: _png(content), lambda: _jpeg(content))
+    # JPEG's default method is faster, but has errors of up to four steps.
+    jpeg = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
+    pixels = tf.cond(is_png, lambda: _png(content), lambda: tf.io.decode_jpeg(content, **jpeg))
     return tf.ensure_shape(pixels, (None, None, 3))
 
 
@@ -126,11 +126,6 @@ def _size_checks(size: tf.Tensor, content: tf.Tensor, is_jpeg: tf.Tensor) -> lis
             ~is_jpeg | (pixels * scans <= MAX_SCANNED_PIXELS), ["Too many scans for the size"]
         ),
     ]
-
-
-def _jpeg(content: tf.Tensor) -> tf.Tensor:
-    # The default method is faster, but has errors of up to four steps.
-    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _png(content: tf.Tensor) -> tf.Tensor:

@@ -15,9 +15,6 @@ from keras_pixelcnnpp.presets import OF_THE_NETWORK, copy_weights
 
 NETWORKS = {model.network_name: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
 
-# Upper bound of the size of a configuration, which usually has a few hundred bytes.
-_MAX_CONFIG_BYTES = 1 << 20
-
 
 def load_trained_model(path: str | Path, kind: type = AutoregressiveModel) -> ImageModel:
     """Loads a model that this package saved, without its optimizer.
@@ -42,7 +39,7 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel) -> Im
 def _require_class(path: str | Path, kind: type) -> None:
     """Raises an error for an archive of another class, before its content is deserialized."""
     with ZipFile(path) as archive, archive.open("config.json") as file:
-        config = json.loads(file.read(_MAX_CONFIG_BYTES))
+        config = json.loads(file.read(1 << 20))  # usually a few hundred bytes
     name = config["class_name"]
     found = keras.saving.get_registered_object(config["registered_name"])
     # For some class names, such as "function", Keras ignores the registered name.

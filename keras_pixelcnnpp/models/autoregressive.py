@@ -37,7 +37,6 @@ from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss, last_output
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.scoring import (
-    ERROR_RUNS,
     class_scores,
     log_marginal_of_pixels,
     score,
@@ -45,9 +44,6 @@ from keras_pixelcnnpp.models.scoring import (
 )
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
-
-# Images for the data-dependent initialization. The statistics are stable with this number.
-MAX_INITIAL_IMAGES = 128
 
 
 class _Presets:
@@ -380,8 +376,9 @@ class AutoregressiveModel(ImageModel):
         if self._initialized.numpy():  # int() fails for variables of `tf.distribute`
             return x
         if hasattr(x, "shape"):
-            # A random choice, because arrays are often sorted by class.
-            rows = np.random.default_rng(0).permutation(len(x))[:MAX_INITIAL_IMAGES]
+            # A random choice, because arrays are often sorted by class. The statistics of 128
+            # images are stable.
+            rows = np.random.default_rng(0).permutation(len(x))[:128]
             self.initialize(x[rows], y[rows])
             return x
         batch, x = with_first_batch(x)
@@ -594,9 +591,8 @@ class AutoregressiveModel(ImageModel):
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
         options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
-        runs = ERROR_RUNS if standard_error else 1
         scores, errors = score_observed(
-            self, images, labels, observed, options, num_particles, runs
+            self, images, labels, observed, options, num_particles, 8 if standard_error else 1
         )
         return (scores, errors) if standard_error else scores
 

@@ -21,9 +21,6 @@ from keras_pixelcnnpp.checks import checked_observed, checked_rows, is_prefix, r
 from keras_pixelcnnpp.data.batches import array_batches
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
-# Number of independent estimates for a standard error.
-ERROR_RUNS = 8
-
 # Upper bound of the number of features of one layer, which keeps a batch at about a gigabyte: 52
 # million features (128 images, 10 classes and the default network) took 4.0 GB.
 MAX_FEATURES = 16_000_000
