@@ -144,24 +144,6 @@ def interval_probabilities(
     return ops.where(lowest < 1, below, inner)
 
 
-def component_log_probabilities(
-    mixture: LogisticMixture, levels: Tensor, num_levels: int
-) -> Tensor:
-    """Returns the log-probability of each pixel under each component, `(..., M)`, nats."""
-    channels = levels.shape[-1]
-    values = scale_to_unit(levels, num_levels, mixture.logits.dtype)
-    total = 0.0
-    for channel in range(channels):
-        earlier = [values[..., index : index + 1] for index in range(channel)]
-        total = total + log_probability_of_level(
-            values[..., channel : channel + 1],
-            mixture.mean_of(channel, earlier),
-            mixture.log_scales[channel],
-            num_levels,
-        )
-    return total
-
-
 def log_prob(
     parameters: Tensor, levels: Tensor, num_levels: int, temperature: Tensor | None = None
 ) -> Tensor:
@@ -177,11 +159,16 @@ def log_prob(
     Returns:
         Tensor `(...)`, nats.
     """
-    mixture = split(parameters, levels.shape[-1], temperature)
-    log_weights = ops.log_softmax(mixture.logits, axis=-1)
-    return ops.logsumexp(
-        log_weights + component_log_probabilities(mixture, levels, num_levels), axis=-1
-    )
+    channels = levels.shape[-1]
+    mixture = split(parameters, channels, temperature)
+    scaled = scale_to_unit(levels, num_levels, mixture.logits.dtype)
+    values = [scaled[..., channel : channel + 1] for channel in range(channels)]
+    of_component = 0.0
+    for channel, value in enumerate(values):
+        mean = mixture.mean_of(channel, values[:channel])
+        log_scale = mixture.log_scales[channel]
+        of_component = of_component + log_probability_of_level(value, mean, log_scale, num_levels)
+    return ops.logsumexp(ops.log_softmax(mixture.logits, axis=-1) + of_component, axis=-1)
 
 
 def sample(

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import progress
+from keras_pixelcnnpp.backend import in_batches
 from keras_pixelcnnpp.checks import (
     checked_images,
     checked_labels,
@@ -81,8 +81,14 @@ class SavedModelClassifier(ImageClassifier):
 
     @cached_property
     def _loaded(self) -> Any:
-        # The whole object, because signatures alone do not keep the variables alive.
-        return _load(self.folder)
+        try:
+            import tensorflow as tf
+        except ImportError as error:
+            raise not_installed("A SavedModel", "tensorflow") from error
+        # Damaged protocol buffers, variables and operations raise different errors.
+        with as_user_error(f"{self.folder} cannot be loaded as a SavedModel"):
+            # The whole object, because signatures alone do not keep the variables alive.
+            return tf.saved_model.load(str(self.folder))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -210,14 +216,9 @@ class SavedModelClassifier(ImageClassifier):
         self, endpoint: str, argument: str, values: np.ndarray
     ) -> dict[str, np.ndarray]:
         # At least one batch, which may be empty, to get the shapes of the outputs.
-        starts, batches = range(0, max(len(values), 1), self.batch_size), []
-        tick = progress(len(starts))
-        for start in starts:
-            batches.append(
-                self.call(endpoint, **{argument: values[start : start + self.batch_size]})
-            )
-            tick()
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        starts = range(0, max(len(values), 1), self.batch_size)
+        batches = [{argument: values[start : start + self.batch_size]} for start in starts]
+        return in_batches(lambda batch: self.call(endpoint, **batch), batches, "auto")
 
 
 def version_folder(path: str | Path) -> Path:
@@ -241,13 +242,3 @@ def version_folder(path: str | Path) -> Path:
 
 def _is_exported(folder: Path) -> bool:
     return (folder / "saved_model.pb").is_file() and (folder / "assets" / "config.json").is_file()
-
-
-def _load(folder: Path) -> Any:
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise not_installed("A SavedModel", "tensorflow") from error
-    # Damaged protocol buffers, variables and operations raise different errors.
-    with as_user_error(f"{folder} cannot be loaded as a SavedModel"):
-        return tf.saved_model.load(str(folder))
