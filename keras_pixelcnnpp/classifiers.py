@@ -138,10 +138,8 @@ class PixelCNNClassifier(ImageClassifier):
             may be -1, as in `numpy.reshape`. `None` for images, which have a shape.
         epochs: Integer, number of epochs, by default that of the preset.
         learning_rate: Float, peak of the learning rate, by default that of the preset.
-        label_loss_weight: Float >= 0, weight of the cross-entropy in the loss, by default that of
-            the preset. With 0, labels are learned slowly.
         model_options: Dict of arguments of the model that replace those of the preset, such as
-            `num_candidates`.
+            `num_candidates`. With `label_loss_weight` 0, labels are learned slowly.
         seed: Integer, random seed of the initial weights, the order of the images and dropout. The
             global random states of Python, NumPy and Keras do not change.
 
@@ -171,7 +169,6 @@ class PixelCNNClassifier(ImageClassifier):
         image_shape: Sequence[int] | None = None,
         epochs: int | None = None,
         learning_rate: float | None = None,
-        label_loss_weight: float | None = None,
         model_options: dict | None = None,
         seed: int = 0,
     ):
@@ -182,7 +179,6 @@ class PixelCNNClassifier(ImageClassifier):
         self.image_shape = image_shape
         self.epochs = epochs
         self.learning_rate = learning_rate
-        self.label_loss_weight = label_loss_weight
         self.model_options = model_options
         self.seed = seed
 
@@ -233,8 +229,6 @@ class PixelCNNClassifier(ImageClassifier):
                 f"Received: {len(classes)} class, y={classes[0]!r}"
             )
         training = self._training(preset.training)
-        if self.label_loss_weight is not None:
-            options["label_loss_weight"] = self.label_loss_weight
         options |= {"num_classes": len(classes), "class_names": list(map(str, classes))}
         options["image_shape"] = images.shape[1:]
         with _seeded(self.seed):

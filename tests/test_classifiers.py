@@ -59,6 +59,7 @@ def test_trained_model_is_not_scored_as_if_it_had_been_fitted(classifier):
 
 SMALL = {**tiny.MODEL, "num_levels": 5, "dropout_rate": 0.0}
 del SMALL["label_loss_weight"]  # use the value of the preset
+LIKELIHOOD = {**SMALL, "label_loss_weight": 0.0}
 
 
 def untrained(**arguments):
@@ -121,7 +122,7 @@ def test_fit_trains_a_new_model_and_keeps_its_own_labels():
     names = np.array(["dark", "gray", "bright"])[split.labels]
     with pytest.raises(ValueError, match="epochs=0"):
         untrained(epochs=0).fit(split.images, names)
-    classifier = untrained(epochs=30, learning_rate=0.01, label_loss_weight=0.0)
+    classifier = untrained(epochs=30, learning_rate=0.01, model_options=LIKELIHOOD)
     with pytest.raises(NotFittedError):
         classifier.predict(split.images)
     parameters = dict(classifier.get_params())
@@ -157,7 +158,7 @@ def test_training_goes_by_the_preset(monkeypatch):
     untrained(epochs=16, **by_preset).fit(split.images, split.labels)
     options = {**untrained().model_options, "num_candidates": 2}
     untrained(epochs=2, model_options=options).fit(split.images, split.labels)
-    few = {"epochs": 16, "label_loss_weight": 0.0, "batch_size": 4}
+    few = {"epochs": 16, "model_options": LIKELIHOOD, "batch_size": 4}
     untrained(**few).fit(split.images, split.labels)
     assert fits == [(5, 64, False, 16, 3), (0, 12, False, 2, 2), (0, 4, False, 16, 3)]
 
@@ -169,7 +170,7 @@ def test_fit_leaves_global_random_states_and_has_its_own(monkeypatch):
         random.seed(len(weights))
         np.random.seed(len(weights))  # noqa: NPY002
         before = random.getstate(), np.random.get_state()  # noqa: NPY002
-        classifier = untrained(seed=seed, label_loss_weight=0.0).fit(split.images, split.labels)
+        classifier = untrained(seed=seed, model_options=LIKELIHOOD).fit(split.images, split.labels)
         assert random.getstate() == before[0]
         np.testing.assert_equal(np.random.get_state(), before[1])  # noqa: NPY002
         weights.append(flat_weights(classifier.model_))
