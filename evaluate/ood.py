@@ -174,7 +174,7 @@ def detector_scores(
     found["log_likelihood"] = bits
     found["typicality"] = np.abs(bits - bits[len(images) - len(training) :].mean())
     # The complexity of the quantized image, which the model sees.
-    complexity = png_bits(quantize(images, model.num_levels)) / model.dimensions
+    complexity = png_bits(quantize(images, model.num_levels)) / images[0].size
     found["complexity_corrected"] = bits - complexity
     if baseline is not None:
         kernel, bias = baseline.probabilities.get_weights()

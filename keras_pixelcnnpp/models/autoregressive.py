@@ -187,11 +187,6 @@ class AutoregressiveModel(ImageModel):
         return (self.filters,)
 
     @property
-    def dimensions(self) -> int:
-        """Number of sub-pixels of an image, `height * width * channels`."""
-        return int(np.prod(self.image_shape))
-
-    @property
     def logit_scale(self) -> float:
         """Factor α of the posterior softmax(α · log p(x | y) + b)."""
         return float(np.exp(ops.convert_to_numpy(self.posterior.log_logit_scale)))
