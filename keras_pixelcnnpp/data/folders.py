@@ -80,13 +80,10 @@ def load_folder(
         folder, listed, image_shape, resize, skip_corrupted, white_level, as_uint16
     )
     notes = (*of_reading, *notes)
-    if image_shape[2] == 3 and all(map(_is_gray, splits.values())):
+    is_gray = ((x.images[..., :1] == x.images[..., 1:]).all() for x in splits.values())
+    if image_shape[2] == 3 and all(is_gray):
         notes += ("All images are gray. Use channels=1, or train's --channels 1, to keep this.",)
     return Dataset(folder.resolve().name, class_names, splits, notes)
-
-
-def _is_gray(split: LabeledImages) -> bool:
-    return (split.images[..., :1] == split.images[..., 1:]).all()
 
 
 def _read(
