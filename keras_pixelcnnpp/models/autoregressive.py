@@ -217,7 +217,7 @@ class AutoregressiveModel(ImageModel):
         if training:
             return images  # `compute_loss` evaluates the network, because it knows the labels
         if not self.num_classes:
-            return self.class_log_likelihood_tensor(images)[:, 0]
+            return class_scores(self, images)[:, 0]
         found = self.posterior_tensors(images)
         last_output.set((found["probabilities"], found["log_likelihood"]))
         return found["probabilities"]
@@ -271,19 +271,6 @@ class AutoregressiveModel(ImageModel):
         """Sums `pixel_log_likelihood` over the pixels: float32 tensor `(batch, K)`, nats."""
         return ops.sum(self.pixel_log_likelihood(images, labels, training), axis=(2, 3))
 
-    def class_log_likelihood_tensor(self, images: Tensor) -> Tensor:
-        """Computes the log-likelihood of images under every class, in parts to bound the memory.
-
-        If the batch size is unknown when TensorFlow traces the function, 32 is assumed.
-
-        Args:
-            images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
-
-        Returns:
-            Float32 tensor `(batch, num_classes)`, nats; `(batch, 1)` for an unconditional model.
-        """
-        return class_scores(self, images)
-
     def _compiled_network(self) -> Callable | None:
         """Returns the network for torch's compiler with `jit_compile=True`, else `None`."""
         wanted = keras.backend.backend() == "torch" and self.jit_compile
@@ -308,7 +295,7 @@ class AutoregressiveModel(ImageModel):
             Dict of float32 tensors: `"log_likelihood"`, nats, and `"probabilities"`, both `(batch,
             num_classes)`, and `"bits_per_dim"` of p(x), `(batch,)`.
         """
-        log_likelihood = self.class_log_likelihood_tensor(images)
+        log_likelihood = class_scores(self, images)
         return {
             "log_likelihood": log_likelihood,
             "probabilities": ops.softmax(self.posterior(log_likelihood), axis=-1),

@@ -8,6 +8,7 @@ from keras import ops
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.models.scoring import class_scores
 
 # Probabilities and likelihoods of the last call in this thread. Keras passes only the probabilities
 # to `compute_loss`, which also needs the likelihoods.
@@ -74,7 +75,7 @@ def _compare_classes(
     probabilities, log_likelihood = last_output.get()
     last_output.set((None, None))
     if y_pred is not probabilities:
-        log_likelihood = model.class_log_likelihood_tensor(images)
+        log_likelihood = class_scores(model, images)
     logits = model.posterior(log_likelihood) if model.num_classes > 1 else None
     return log_likelihood, logits, true
 

@@ -34,7 +34,12 @@ def images_at_once(model: keras.Model) -> int:
 
 
 def class_scores(model: keras.Model, images: Tensor) -> Tensor:
-    """Computes the log-likelihoods of `AutoregressiveModel.class_log_likelihood_tensor`."""
+    """Computes the log-likelihood of images under every class, in parts to bound the memory.
+
+    If the batch size is unknown when TensorFlow traces the function, 32 is assumed. `images` is an
+    integer tensor `(batch, height, width, channels)`. The result is a float32 tensor `(batch,
+    num_classes)`, nats; `(batch, 1)` for an unconditional model.
+    """
     num_classes = max(1, model.num_classes)
     size = max(1, images_at_once(model) // num_classes)
     if (images.shape[0] or 32) <= size:
