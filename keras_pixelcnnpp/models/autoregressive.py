@@ -114,18 +114,13 @@ class AutoregressiveModel(ImageModel):
         if initial_logit_scale is not None:
             require_number("initial_logit_scale", initial_logit_scale, "(0, inf)")
         if unlabeled_weight and not conditional:
-            raise UserError(
-                "Invalid value for argument `unlabeled_weight`. Expected 0 for fewer than two "
-                f"classes. Received: unlabeled_weight={unlabeled_weight}, num_classes={num_classes}"
-            )
+            expected = f"0 for fewer than two classes (num_classes={num_classes})"
+            raise invalid_argument("unlabeled_weight", unlabeled_weight, expected)
         if num_candidates is not None:
             require_integer("num_candidates", num_candidates, low=2)
         if unlabeled_weight and num_candidates is not None and num_candidates < num_classes:
-            raise UserError(
-                "Invalid value for argument `unlabeled_weight`. Unlabeled images need all "
-                f"{num_classes} classes as candidates. Received: "
-                f"unlabeled_weight={unlabeled_weight}, num_candidates={num_candidates}"
-            )
+            expected = f"0 for num_candidates={num_candidates} of {num_classes} classes"
+            raise invalid_argument("unlabeled_weight", unlabeled_weight, expected)
         self.image_shape = checked_image_shape(image_shape)
         self.num_classes = plain(num_classes)
         self.num_levels = plain(num_levels)

@@ -13,7 +13,7 @@ from scipy.special import softmax
 from keras_pixelcnnpp.backend import Tensor, Tensors, compiled, in_batches, on_gpu, read
 from keras_pixelcnnpp.checks import image_dtype, require_integer, require_number
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.sampling.guidance import digits, sample_guided
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 from keras_pixelcnnpp.sampling.particles import particle_at, resample
@@ -40,11 +40,8 @@ class SamplingOptions:
         if self.guidance_logit_scale is not None:
             require_number("guidance_logit_scale", self.guidance_logit_scale, "[0, inf)")
         if self.guidance and model.num_classes < 2:
-            raise UserError(
-                "Invalid value for argument `guidance`. It needs a model with at least two "
-                f"classes. Received: guidance={self.guidance}, "
-                f"num_classes={model.num_classes}"
-            )
+            expected = f"0 for fewer than two classes (num_classes={model.num_classes})"
+            raise invalid_argument("guidance", self.guidance, expected)
 
 
 def sample_images(
