@@ -9,9 +9,8 @@
 The preset is written to `keras_pixelcnnpp/presets/NAME/`, where NAME is the name of the run folder.
 `round` rounds the weights of the run to half precision, which halves the size of the preset, so
 that the evaluation measures the weights of the preset. `write` stores the run's options as those of
-the preset, and the metrics of reports/classification.json in `metadata.json`. `card` writes the
-model card from the preset, the results that `keep` copied, those of `benchmarks/file_sizes.py`, and
-the texts on data and guidance in `benchmarks/cards.toml`.
+the preset. `card` writes the metrics that `keep` copied to `metadata.json`, and it writes the model
+card, with the results of `benchmarks/file_sizes.py` and the texts in `benchmarks/cards.toml`.
 """
 
 import shutil
@@ -101,7 +100,7 @@ def write(
 ):
     """Write a preset from an evaluated run."""
     run = Run(folder)
-    config, report = run.config, run.json("reports/classification.json")
+    config = run.config
     trained_with = config["pixelcnnpp"]["options"]
     recipe = training_options(trained_with)
     if epochs:
@@ -115,9 +114,6 @@ def write(
         "epochs": run.epochs("pixelcnnpp"),
         "seed": trained_with["seed"],
         "versions": config["pixelcnnpp"]["versions"],
-        "split": report["split"],
-        "count": report["count"],
-        "metrics": {name: report["models"]["pixelcnnpp"][name] for name in METRICS},
     }
     model = load_trained_model(run.model_keras)
     if class_names:
@@ -130,20 +126,27 @@ def write(
     write_json(target / "metadata.json", metadata)
     if run.has("reports/samples.png"):
         shutil.copy(run.reports / "samples.png", target)
-    print(f"Wrote {target}: {metadata['metrics']}")
+    print(f"Wrote {target}")
 
 
 @app.command()
 def card(name: Annotated[str, typer.Argument(help="Name of the preset.")]):
-    """Write the README.md of a preset from its folder and `benchmarks/results`."""
+    """Write the metrics and the README.md of a preset from `benchmarks/results`."""
     run, compression = Run(RESULTS / name), RESULTS / f"compression-{name}.json"
     folder = PRESETS / name
-    models = run.json("reports/classification.json")["models"]
+    report = run.json("reports/classification.json")
+    models = report["models"]
+    metadata = read_json(folder / "metadata.json") | {
+        "split": report["split"],
+        "count": report["count"],
+        "metrics": {metric: models["pixelcnnpp"][metric] for metric in METRICS},
+    }
+    write_json(folder / "metadata.json", metadata)
     model = kp.AutoregressiveModel.from_preset(name)
     text = markdown_template("model_card.md.j2").render(
         name=name,
         data=card_text(name),
-        metadata=read_json(folder / "metadata.json"),
+        metadata=metadata,
         run=run,
         shape=model.image_shape,
         num_levels=model.num_levels,

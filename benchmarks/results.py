@@ -1,7 +1,7 @@
 """Writes RESULTS.md and the tables in docs/benchmarks from the results of runs and benchmarks.
 
     python benchmarks/results.py keep runs/photographs   # copies its numbers to results/photographs
-    python benchmarks/results.py figures             # plots three figures in docs/images
+    python benchmarks/results.py figures             # plots four figures in docs/images
     python benchmarks/results.py                     # writes the pages from benchmarks/results
     python benchmarks/results.py claims              # lists the numbers in handwritten pages
 
@@ -27,6 +27,7 @@ from matplotlib.ticker import NullLocator
 from keras_pixelcnnpp.evaluate.classification import words_of
 from keras_pixelcnnpp.evaluate.classification_figures import partial_png
 from keras_pixelcnnpp.evaluate.figures import figure_png, history_png, new_figure
+from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
 from keras_pixelcnnpp.evaluate.report import percent, training_words
 from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.presets import Preset, preset_names
@@ -39,6 +40,14 @@ WAYS = {
     "pixelcnnpp_all": "PixelCNN++, all images",
     "cnn": "CNN, labeled images",
     "cnn_pseudo_labels": "CNN, pseudo-labels",
+}
+DETECTORS = {
+    "log_likelihood": "−log p(x)",
+    "typicality": "typicality",
+    "complexity_corrected": "minus PNG size",
+    "pixelcnnpp_max_softmax": "confidence, PixelCNN++",
+    "baseline_max_softmax": "confidence, CNN",
+    "baseline_energy": "energy, CNN",
 }
 
 
@@ -54,7 +63,7 @@ class Run(RunFolder):
     def config(self):
         """The content of `config.json`, in which the path of the data is shortened to its name."""
         config = self.read_config()
-        config["data"]["source"] = Path(config["data"]["source"]).name
+        config["data"]["source"] = Path(config["data"]["source"]).stem
         return config
 
     def has(self, path):
@@ -97,8 +106,10 @@ def keep(folder):
         shutil.copyfile(file, copy)
     for path in kept.reports.glob("*.json"):
         report = read_json(path)
-        if data := report.get("options", {}).get("data"):  # its folder does not matter
-            write_json(path, {**report, "options": {**report["options"], "data": Path(data).name}})
+        options = report.get("options", {})
+        for name in {"data", "ood_data"} & options.keys():
+            options[name] = Path(options[name]).stem  # its folder does not matter
+        write_json(path, report)
     curve = history_png({"PixelCNN++": kept.history("pixelcnnpp")}, "bits_per_dim", "bits/dim")
     if curve is not None:
         write_bytes(kept.reports / "bits_per_dim.png", curve)
@@ -201,6 +212,30 @@ def write_guidance():
     write_bytes(ROOT / "docs" / "images" / "guidance.png", figure_png(figure, dpi=160))
 
 
+def write_copying():
+    """Plots the share of samples that are nearer to training images than most held-out images."""
+    figure = new_figure(7, 3)
+    axes = figure.subplots()
+    presets = [name for name in preset_names() if Preset(name).has_weights]
+    reports = [Run(RESULTS / name).json("reports/generation.json") for name in presets]
+    for space, shift in (("pixels", -0.12), ("features", 0.12)):
+        shares, intervals = [], []
+        for report in reports:
+            share = report["memorization"][space]["share_closer_than_5_percent"]
+            shares.append(share)
+            intervals.append(accuracy_interval(share * report["count"], report["count"]))
+        errors = np.abs(np.transpose(intervals) - shares) * 100
+        places = np.arange(len(presets)) + shift
+        axes.errorbar(places, np.multiply(shares, 100), errors, fmt="o", capsize=2.5, label=space)
+    axes.axhline(5, color="gray", linestyle="--", label="held-out images")
+    axes.set_xticks(range(len(presets)), presets, fontsize=8)
+    axes.set_ylabel("nearer samples (%)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3, axis="y")
+    axes.legend(fontsize=9)
+    write_bytes(ROOT / "docs" / "images" / "copying.png", figure_png(figure, dpi=160))
+
+
 def heads_rows(comparison):
     """Returns means over seeds and the spread of bits/dim for each network and head, best first."""
     rows = []
@@ -297,7 +332,7 @@ def template_environment():
     )
     environment.filters |= {function.__name__: function for function in FILTERS}
     environment.globals |= {function.__name__: function for function in FUNCTIONS}
-    environment.globals |= {"bits": math.log2, "ways": WAYS}
+    environment.globals |= {"bits": math.log2, "ways": WAYS, "detectors": DETECTORS}
     return environment
 
 
@@ -375,6 +410,7 @@ def main(
         write_partial()
         write_budget()
         write_guidance()
+        write_copying()
     elif action == "claims":
         show(claims())
     else:

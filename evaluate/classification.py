@@ -293,7 +293,7 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
     ]
     floor = f"{report['pixel_histogram_bits_per_dim']:.4f}"
     print_table(
-        ("", "accuracy", "95 % interval (%)", "log-loss", "ECE", bits_unit(report["num_levels"])),
+        ("", "accuracy", "95 % interval (%)", "log loss", "ECE", bits_unit(report["num_levels"])),
         [*rows, ("pixel histograms", "–", "–", "–", "–", floor)],
         title=f"{counted(report['count'])} of the split {report['split']}",
     )

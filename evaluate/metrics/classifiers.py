@@ -17,7 +17,7 @@ NUM_BINS = 15  # of the calibration error
 
 
 def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict:
-    """Returns accuracy, its 95 % interval, log-loss in nats and calibration error, for JSON."""
+    """Returns accuracy, its 95 % interval, log loss in nats and calibration error, for JSON."""
     correct = int(np.sum(probabilities.argmax(axis=1) == labels))
     return {
         "accuracy": correct / len(labels),
@@ -99,7 +99,7 @@ def reliability(
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: float = 0.0) -> float:
-    """Returns the temperature that minimizes the log-loss (Guo et al. 2017).
+    """Returns the temperature that minimizes the log loss (Guo et al. 2017).
 
     A temperature above 1 means that the classifier is overconfident. `smoothing`, in [0, 1), is the
     weight of the most probable wrong class of each image. Without smoothing, the temperature is
