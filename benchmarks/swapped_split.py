@@ -1,12 +1,10 @@
-"""Copies a data set with `validation` images that no recipe was chosen on.
+"""Copies a data set with other `validation` images, to train a chosen recipe once more.
 
     python benchmarks/swapped_split.py photographs unseen
-    pixelcnnpp train --data unseen --run runs/photographs-unseen --preset photographs …
-    pixelcnnpp train-baseline --data unseen --run runs/photographs-unseen …
 
-The presets' recipe for photographs was chosen on `validation`. The copy swaps these images with as
-many training images, chosen at random with equal numbers of each class. Images on which trials of
-the CNN were evaluated (`benchmarks/cnn_tuning.py`) stay in the training split.
+The weights of the preset `photographs` were chosen on `validation`. The copy swaps these images
+with as many training images, chosen at random with equal numbers of each class. Images on which
+trials of the CNN were evaluated (`benchmarks/cnn_tuning.py`) stay in the training split.
 """
 
 import csv
