@@ -26,7 +26,8 @@ def batch_loss(
     """Computes the scalar loss of a batch; see `AutoregressiveModel.compute_loss`."""
     if sample_weight is None:
         sample_weight = ops.ones((ops.shape(images)[0],))
-    given = ops.reshape(sample_weight, (-1,))
+    # Class weights from NumPy arrive as float64.
+    given = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
     if not model.num_classes:
         log_prob = model.log_likelihood(images, None, True)[:, 0] if training else y_pred
         return _mean_loss(model, _bits(model, log_prob, given), given)

@@ -172,7 +172,7 @@ def test_class_weights_are_those_of_the_images(model, make):
     weights = np.array([0.0, 1.0, 3.0])
     losses = -model.log_prob(IMAGES, LABELS) / (16 * np.log(2))
     data = (IMAGES, LABELS) if make is None else (make(),)
-    history = model.fit(*data, class_weight=dict(enumerate(weights.tolist())), verbose=0).history
+    history = model.fit(*data, class_weight=dict(enumerate(weights)), verbose=0).history
     # Keras divides a weighted loss by the number of images.
     assert history["loss"] == pytest.approx([np.mean(losses * weights[LABELS])], rel=1e-5)
 
