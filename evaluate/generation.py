@@ -11,7 +11,7 @@ from keras import ops
 from rich.box import SIMPLE_HEAD
 
 from keras_pixelcnnpp.backend import full_float32
-from keras_pixelcnnpp.checks import checked_images, require_number
+from keras_pixelcnnpp.checks import checked_images, require_temperature
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import check_channels, png_bytes
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
@@ -123,7 +123,7 @@ def parse_temperatures(text: str) -> list[float]:
     try:
         temperatures = sorted({float(part) for part in text.split(",") if part.strip()})
         for temperature in temperatures:
-            require_number("temperature", temperature, "[1e-6, 1e6]")
+            require_temperature(temperature)
     except ValueError as error:
         raise UserError(
             "Invalid value for option --temperatures. Expected numbers above 0, separated by "

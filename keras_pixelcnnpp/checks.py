@@ -63,6 +63,11 @@ def require_number(name: str, value: Any, interval: str) -> None:
         raise invalid_argument(name, value, f"a number in {interval}")
 
 
+def require_temperature(value: Any) -> None:
+    """Raises a `UserError` unless `value` is a temperature from 1e-6 to 1e6."""
+    require_number("temperature", value, "[1e-6, 1e6]")
+
+
 def require_choice(name: str, value: Any, choices: Collection) -> None:
     """Raises a `UserError` unless `value` is one of `choices`."""
     if value not in choices:

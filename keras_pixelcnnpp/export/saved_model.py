@@ -14,7 +14,7 @@ from keras_pixelcnnpp.checks import (
     checked_labels,
     require_choice,
     require_integer,
-    require_number,
+    require_temperature,
 )
 from keras_pixelcnnpp.classifiers import ImageClassifier
 from keras_pixelcnnpp.errors import UserError, as_user_error, not_installed
@@ -203,7 +203,7 @@ class SavedModelClassifier(ImageClassifier):
             ValueError: If an argument is out of range.
         """
         require_integer("seed", seed, low=0, high=2**31 - 1)
-        require_number("temperature", temperature, "[1e-6, 1e6]")
+        require_temperature(temperature)
         labels = checked_labels(labels, np.size(labels), self.num_classes, self.class_names, -1)
         return self.call("sample", labels=labels, seed=seed, temperature=float(temperature))[
             "images"

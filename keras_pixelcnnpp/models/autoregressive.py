@@ -37,6 +37,7 @@ from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss, last_output
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.scoring import (
+    ERROR_RUNS,
     class_scores,
     log_marginal_of_pixels,
     score,
@@ -568,8 +569,9 @@ class AutoregressiveModel(ImageModel):
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
         options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
+        runs = ERROR_RUNS if standard_error else 1
         scores, errors = score_observed(
-            self, images, labels, observed, options, num_particles, 8 if standard_error else 1
+            self, images, labels, observed, options, num_particles, runs
         )
         return (scores, errors) if standard_error else scores
 

@@ -25,6 +25,9 @@ from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 # million features (128 images, 10 classes and the default network) took 4.0 GB.
 MAX_FEATURES = 16_000_000
 
+# Number of independent estimates for a standard error.
+ERROR_RUNS = 8
+
 
 def images_at_once(model: keras.Model) -> int:
     """Returns the number of pairs of an image and a class that are scored at once."""

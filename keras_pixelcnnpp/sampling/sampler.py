@@ -11,7 +11,12 @@ from keras import ops
 from scipy.special import softmax
 
 from keras_pixelcnnpp.backend import Tensor, Tensors, compiled, in_batches, on_gpu, read
-from keras_pixelcnnpp.checks import image_dtype, require_integer, require_number
+from keras_pixelcnnpp.checks import (
+    image_dtype,
+    require_integer,
+    require_number,
+    require_temperature,
+)
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.sampling.guidance import digits, sample_guided
@@ -33,7 +38,7 @@ class SamplingOptions:
     def check(self, model: keras.Model) -> None:
         """Raises a `UserError` if an argument is out of range."""
         require_integer("batch_size", self.batch_size)
-        require_number("temperature", self.temperature, "[1e-6, 1e6]")
+        require_temperature(self.temperature)
         if self.seed is not None:
             require_integer("seed", self.seed, low=0)
         require_number("guidance", self.guidance, "[0, inf)")
