@@ -235,7 +235,7 @@ def _how_to_sample(answers: Answers) -> tuple[gr.Number, gr.Slider, gr.Slider]:
 
 
 def _sampled_images() -> list:
-    grid = gr.Image(label="Images", format="png", interactive=False)
+    grid = gr.Image(label="Images", format="png", height=280, interactive=False)
     return [grid, gr.Textbox(label="Seed and classes", interactive=False)]
 
 
