@@ -1,15 +1,15 @@
 """Completes and classifies partly known images by sequential Monte Carlo.
 
-    python benchmarks/completion.py fashion_mnist
+    python benchmarks/completion.py fashion_mnist --run runs/fashion_mnist
     python benchmarks/completion.py photographs --data images --split validation --region "a hole"
 
 The script completes each image twice given its class. It compares log p(image | class) of completed
 and true images, and the two estimates of log p(known pixels | class). Sampling with one particle
 ignores the known pixels that come later.
 
-It then classifies parts of images, with the model and with two CNNs, which are trained here in one
-pass over the same number of images: one on whole images and one on such parts. Both CNNs see the
-mean image in place of unknown pixels.
+With `--run`, it then classifies parts of images, with the model and with two CNNs: that of the run
+and that of its copy by `benchmarks/masked_cnn.py`. Both see the mean image in place of unknown
+pixels.
 
 Times are processor times. Writes `benchmarks/results/completion-PRESET.json`.
 """
@@ -20,39 +20,32 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import keras
 import numpy as np
 import typer
-from common import RESULTS, facts, save, show
+from common import RESULTS, facts, middle, parts, save, show
 from scipy.stats import sem
 from typer import Option
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.checks import is_prefix
 from keras_pixelcnnpp.data import load_dataset
-from keras_pixelcnnpp.evaluate.classification import mean_image
+from keras_pixelcnnpp.evaluate.classification import load_baseline, mean_image
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.files import write_bytes
+from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
 BATCH_SIZE = 512  # particles; larger batches are not faster
-LEARNING_RATE = 2e-3
-
-
-def middle(shape, size):
-    """Returns a mask of the `size` × `size` pixels in the middle, bool `(height, width)`."""
-    rows, columns = (np.abs(2 * np.arange(side) + 1 - side) < size for side in shape)
-    return rows[:, None] & columns
 
 
 def regions(images):
-    """Returns masks of known pixels, bool `(count, height, width)`, for both experiments."""
+    """Returns masks of known pixels, bool `(count, height, width)`."""
     count, *shape, _ = images.shape
     height, width = shape
     row, column = np.indices(shape)
     rng = np.random.default_rng(0)
-    completed = {
+    known = {
         "a hole of 10×10": ~middle(shape, 10),
         "the left third": column >= round(width / 3),
         "the upper half": row >= height // 2,
@@ -60,16 +53,7 @@ def regions(images):
         "80 % at random": rng.random((count, *shape)) < 0.2,
         "the lower half": row < height // 2,
     }
-    classified = {
-        "the left half": column < width // 2,
-        "the right half": column >= width // 2,
-        "the middle 14×14": middle(shape, 14),
-        "10 % at random": rng.random((count, *shape)) < 0.1,
-    }
-    return [
-        {name: np.broadcast_to(known, (count, *shape)) for name, known in found.items()}
-        for found in (completed, classified)
-    ]
+    return {name: np.broadcast_to(mask, (count, *shape)) for name, mask in known.items()}
 
 
 def complete(model, test, known, num_particles):
@@ -95,38 +79,21 @@ def complete(model, test, known, num_particles):
     }
 
 
-def train_cnn(train, num_classes, parts, horizontal_flip):
-    """Trains a CNN in one pass over images, or over a random one of `parts` of each image."""
-    keras.utils.set_random_seed(0)
-    steps = len(train) // 64
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps, warmup_target=LEARNING_RATE, warmup_steps=steps // 20
-    )
-    shape = train.images.shape[1:]
-    cnn = kp.BaselineCNN(shape, num_classes, horizontal_flip=horizontal_flip)
-    cnn.compile(keras.optimizers.AdamW(rate, weight_decay=0.02))
-    images = train.images
-    if parts:
-        chosen = np.random.default_rng(0).integers(len(parts), size=len(train))
-        images = filled(images, np.choose(chosen[:, None, None], list(parts.values())), images)
-    start = time.process_time()
-    cnn.fit(images, train.labels, batch_size=64, verbose=0)
-    return cnn, (time.process_time() - start) / 60
+def load_cnns(folder):
+    """Returns the CNN of a run and that of its copy with masked training images."""
+    masked = RunFolder(folder.path.with_name(f"{folder.path.name}-masked"))
+    return {"cnn": load_baseline(folder), "masked_cnn": load_baseline(masked)}
 
 
-def filled(images, known, train):
-    """Replaces unknown pixels of images by the mean of the training images."""
-    return np.where(known[..., None], images, mean_image(train))
-
-
-def classify(model, cnns, test, known, num_particles, train):
-    """Measures the accuracy of the model and the CNNs on partly known images."""
+def classify(model, cnns, test, known, num_particles, mean):
+    """Measures the accuracy of the model and the CNNs, which see the image `mean` elsewhere."""
     start = time.process_time()
     how = {"num_particles": num_particles, "batch_size": BATCH_SIZE, "seed": 0}
     probabilities = {"pixelcnnpp": model.class_probabilities(test.images, observed=known, **how)}
     seconds = time.process_time() - start
     for name, cnn in cnns.items():
-        probabilities[name] = cnn.class_probabilities(filled(test.images, known, train.images))
+        filled = np.where(known[..., None], test.images, mean)
+        probabilities[name] = cnn.class_probabilities(filled)
     return {
         "count": len(test),
         "particles": num_particles,
@@ -172,9 +139,9 @@ def main(
     particles: Annotated[
         str, Option(help="Numbers of particles, and of images to complete with each.")
     ] = "1:12,16:12,64:12",
+    run: Annotated[Path | None, Option(help="Run of the CNN, to classify parts.")] = None,
     classified: Annotated[int, Option(help="Number of images to classify.")] = 100,
     classified_by: Annotated[int, Option(help="Number of particles for classification.")] = 8,
-    cnn_images: Annotated[int, Option(help="Number of training images of a CNN.")] = 12_000,
     figure: Annotated[Path | None, Option(help="PNG file to write completions to.")] = None,
 ):
     """Complete and classify test images with a preset."""
@@ -184,10 +151,10 @@ def main(
     model = kp.PixelCNNPlusPlus.from_preset(preset)
     dataset = load_dataset(data or preset, image_size=model.image_shape[:2])
     test = dataset.images(split, with_labels=True, max_examples=max(numbers.values()))
-    completed, _ = regions(test.images)
+    completed = regions(test.images)
     completed = {name: known for name, known in completed.items() if (region or "") in name}
     options["data"] = data and Path(data).name
-    skipped = ("preset", "figure")
+    skipped = ("preset", "figure", "run")
     options = {name: value for name, value in options.items() if name not in skipped}
     result = {"preset": preset, **facts(), "options": options, "completion": {}}
     output = RESULTS / f"completion-{preset}.json"
@@ -204,20 +171,15 @@ def main(
             save(result, output)
     if figure:
         write_bytes(figure, completions_png(model, test, completed, list(numbers)))
-    if classified:
-        train = dataset.images("train", with_labels=True, max_examples=cnn_images, seed=0)
+    if run:
+        folder, rng = RunFolder(run), np.random.default_rng(0)
+        mean = mean_image(folder.training_images(folder.load_data()).images)
         test = dataset.images(split, with_labels=True, max_examples=classified, seed=0)
-        (_, of_training), (_, parts) = regions(train.images), regions(test.images)
-        cnns, result["cnn_minutes"], result["classification"] = {}, {}, {}
-        for name, masks in (("cnn", None), ("masked_cnn", of_training)):
-            cnns[name], result["cnn_minutes"][name] = train_cnn(
-                train, model.num_classes, masks, horizontal_flip=preset != "mnist"
-            )
-        for name, known in parts.items():
-            result["classification"][name] = classify(
-                model, cnns, test, known, classified_by, train
-            )
-            print(name, result["classification"][name])
+        cnns, result["classification"] = load_cnns(folder), {}
+        for name, known in parts(len(test), test.image_shape[:2], rng).items():
+            row = classify(model, cnns, test, known, classified_by, mean)
+            result["classification"][name] = row
+            show([{"known": name, **row}])
             save(result, output)
 
 

@@ -7,13 +7,13 @@ PixelCNN++ is trained on the labeled images only, or also on p(x) of the unlabel
 is trained on the labeled images only, or also on pseudo-labels, its own predictions for the
 unlabeled images: first for the most confident half, then for all (curriculum labeling,
 Cascante-Bonilla et al. 2021, https://arxiv.org/abs/2001.06001). The seed determines which images
-have labels, which are the same for all four trainings.
+have labels, which are the same in all four cases. Each training shows the model the same number
+of images, counting repetitions.
 
 All models are trained by the commands, on data sets in the run folders. Results are written after
 each training; run the same command again to continue after an interruption.
 """
 
-import math
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -61,15 +61,8 @@ class Options:
     labeled_fraction: Annotated[
         float, Option(help="Fraction of labeled images in an epoch over all images.")
     ] = 0.3
-    epochs: Annotated[int, Option(help="Epochs of PixelCNN++ over all images.")] = 3
     batch_size: Annotated[int, Option(help="Batch size of PixelCNN++ on all images.")] = 64
-    cnn_epochs: Annotated[int, Option(help="Epochs of the CNN over all images.")] = 5
-    shown: Annotated[
-        int, Option(help="Number of labeled images that PixelCNN++ sees in all epochs.")
-    ] = 5000
-    cnn_shown: Annotated[
-        int, Option(help="Number of labeled images that the CNN sees in all epochs.")
-    ] = 20_000
+    shown: Annotated[int, Option(help="Number of images shown in each training.")] = 20_000
     precision: str = "float32"
     labels_per_class: str = "10,25,100"
     seeds: str = "0,1"
@@ -96,7 +89,7 @@ def given(kind, options, seed):
     """Returns the options that all trainings of a kind of model have in common."""
     how = {"seed": seed, "precision": options.precision}
     if kind == "baseline":
-        return how | {"horizontal_flip": options.data not in NOT_MIRRORED}
+        return how | {"horizontal_flip": Path(options.data).stem not in NOT_MIRRORED}
     how |= {"learning_rate_schedule": "cosine", "likelihood_epochs": 0, "sample_every": 0}
     how |= {name: getattr(options, name) for name in OF_PIXELCNNPP}
     if options.preset is None and options.data in preset_names():
@@ -116,30 +109,26 @@ def train(way, options, labels_per_class, seed):
     how = given(kind, options, seed) | {"data": run.path / "data.npz", "run": run.path}
 
     def fit(rows, labels, **more):
-        write_dataset(how["data"], dataset, replace(images, labels=labels).take(rows))
-        pixelcnnpp(COMMANDS[kind], overwrite=True, **how, **more)
+        # A single long epoch; many short ones would mostly write checkpoints.
+        shown = np.resize(np.random.default_rng(seed).permutation(rows), options.shown)
+        write_dataset(how["data"], dataset, replace(images, labels=labels).take(shown))
+        pixelcnnpp(COMMANDS[kind], overwrite=True, epochs=1, **how, **more)
         return keras.saving.load_model(run.model(kind))
 
-    def epochs(shown, rows):
-        return max(1, round(shown / len(rows)))
-
     if way == "pixelcnnpp_all":
-        more = {"epochs": options.epochs, "batch_size": options.batch_size, "unlabeled_weight": 1}
+        more = {"batch_size": options.batch_size, "unlabeled_weight": 1}
         model = fit(with_repeats(labeled, others, options.labeled_fraction), images.labels, **more)
     elif way == "pixelcnnpp":
-        more = {"epochs": epochs(options.shown, labeled), "batch_size": SMALL_BATCH}
-        model = fit(labeled, images.labels, **more)
+        model = fit(labeled, images.labels, batch_size=SMALL_BATCH)
     else:
-        model = fit(labeled, images.labels, epochs=epochs(options.cnn_shown, labeled))
+        model = fit(labeled, images.labels)
     for share in SUREST if way == "cnn_pseudo_labels" else ():
         guessed = model.class_probabilities(images.images[others])
         confident = np.argsort(-guessed.max(axis=1))[: round(share * len(others))]
         labels = images.labels.copy()
         labels[others[confident]] = guessed[confident].argmax(axis=1)
         # True labels are repeated as often as for PixelCNN++.
-        rows = with_repeats(labeled, others[confident], options.labeled_fraction)
-        times = math.ceil(options.cnn_shown / len(rows))
-        model = fit(rows, labels, epochs=max(options.cnn_epochs, times))
+        model = fit(with_repeats(labeled, others[confident], options.labeled_fraction), labels)
     return model, dataset.images(options.split, with_labels=True)
 
 
@@ -164,7 +153,7 @@ def main(options):
         (model, unseen), seconds = timed(lambda trial=trial: train(options=options, **trial))
         predicted = model.class_probabilities(unseen.images).argmax(axis=1)
         accuracy = float(np.mean(predicted == unseen.labels))
-        rows.append({**trial, "accuracy": accuracy, "seconds": round(seconds, 1)})
+        rows.append({**trial, "accuracy": accuracy, "minutes": round(seconds / 60, 2)})
         report = {"options": asked, "count": len(unseen), "machine": machine(), "rows": rows}
         save(report, options.output)
     table = [

@@ -4,8 +4,9 @@
     pixelcnnpp evaluate classification --run runs/digits-masked --split test --partial
 
 The script copies the run to `runs/digits-masked`, and trains its CNN again for the same number of
-epochs. Half of the images, chosen at random, show only a random number of their first rows; the
-mean image replaces the others.
+epochs. A random third of the images show only a random number of their first rows, and another
+third one of the parts that `benchmarks/completion.py` classifies; each epoch draws new masks. The
+mean image replaces the unknown pixels.
 """
 
 import shutil
@@ -14,22 +15,33 @@ from pathlib import Path
 
 import numpy as np
 import typer
+from common import parts
 
 from keras_pixelcnnpp.evaluate.classification import mean_image
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.baseline import train_baseline
 from keras_pixelcnnpp.train.loop import Start
 
-MASKED = 0.5  # fraction of the images
+
+def first_rows(count, shape, rng):
+    """Returns masks that show a random number of first rows, bool `(count, height, width)`."""
+    rows = rng.integers(0, shape[0], count)
+    return np.broadcast_to(np.arange(shape[0])[:, None] < rows[:, None, None], (count, *shape))
 
 
-def with_masked_rows(images, rng):
-    """Masks the lower rows of random images."""
-    count, height = images.shape[:2]
-    rows = rng.integers(0, height, count)
-    rows[rng.random(count) >= MASKED] = height
-    hidden = np.arange(height) >= rows[:, None]
-    return np.where(hidden[:, :, None, None], mean_image(images), images)
+def random_parts(count, shape, rng):
+    """Returns masks that show one of `parts` each, bool `(count, height, width)`."""
+    masks = np.stack(list(parts(count, shape, rng).values()))
+    return masks[rng.integers(len(masks), size=count), np.arange(count)]
+
+
+def mask(images, rng):
+    """Masks two thirds of the images."""
+    count, *shape, _ = images.shape
+    whole = np.ones((count, *shape), bool)
+    ways = np.stack([whole, first_rows(count, shape, rng), random_parts(count, shape, rng)])
+    known = ways[rng.integers(len(ways), size=count), np.arange(count)]
+    return np.where(known[..., None], images, mean_image(images))
 
 
 def main(folder: Path):
@@ -42,9 +54,9 @@ def main(folder: Path):
     choice = {name: options[name] for name in ("max_examples", "seed")}
     train = dataset.images("train", with_labels=True, **choice)
     # A single long epoch repeats each image with a new mask, once for each original epoch.
-    train = train.take(np.tile(np.arange(len(train)), options["epochs"]))
-    rng = np.random.default_rng(options["seed"])
-    train = replace(train, images=with_masked_rows(train.images, rng))
+    rng, epochs = np.random.default_rng(options["seed"]), options["epochs"]
+    images = np.concatenate([mask(train.images, rng) for _ in range(epochs)])
+    train = replace(train.take(np.tile(np.arange(len(train)), epochs)), images=images)
     dataset = replace(dataset, splits={**dataset.splits, "train": train})
     once = {**options, "epochs": 1, "max_examples": None}
     train_baseline(dataset, masked, once, config["data"], Start(overwrite=True, verbose=2))

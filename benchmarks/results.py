@@ -126,7 +126,7 @@ def write_partial():
     titles = {
         "pixelcnnpp": "PixelCNN++",
         "baseline": "CNN, trained on whole images",
-        "masked": "CNN, trained with masked rows",
+        "masked": "CNN, trained on masked images",
     }
     write_bytes(ROOT / "docs" / "images" / f"partial_{name}.png", partial_png(report, titles))
 

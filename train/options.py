@@ -215,7 +215,7 @@ _NEITHER = (
     *("data", "image_size", "channels", "resize", "skip_corrupted", "white_level"),
     *("run", "resume", "overwrite", "plugin", "callback", "preset", "devices"),
 )
-# Data sets that are not flipped by default: a mirrored digit is not a digit.
+# Data, or files of these names, that are not flipped by default: a mirrored digit is no digit.
 NOT_MIRRORED = ("digits", "mnist")
 _GIVEN_BY_DATA = ("image_shape", "num_classes", "class_names")
 

@@ -71,7 +71,7 @@ def train_cnn(options: BaselineOptions) -> None:
     training = baseline_training(options)
     dataset, data_config = load_training_data(options)
     if training["horizontal_flip"] is None:
-        training["horizontal_flip"] = options.data not in NOT_MIRRORED
+        training["horizontal_flip"] = Path(options.data).stem not in NOT_MIRRORED
     if training["crop_margin"] is None:
         training["crop_margin"] = 4 if is_folder(options.data) else 0
     larger = load_larger(options, dataset, training["crop_margin"])

@@ -55,7 +55,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             values from 0 to `num_levels - 1`, such as 0 to 4095 for 12 bits, and are not rounded.
             The commands do not support such models. The smallest scale of a component is exp(-7) of
             half the range, so with 4096 levels a sub-pixel between the lowest and the highest level
-            takes at least 3.8 bits.
+            takes at least 2.9 bits.
         filters: Integer, or a sequence with one integer for each resolution, highest first: number
             of channels. By default 24 at the highest resolution, doubled at each lower one.
         num_blocks: Integer, or a sequence with one integer for each resolution: number of gated

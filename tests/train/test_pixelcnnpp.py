@@ -191,16 +191,19 @@ def test_resumed_for_longer_it_has_as_many_epochs_by_likelihood(tmp_path, pixelc
     assert "use the same: --likelihood-epochs 1." in err
 
 
-def test_the_cnn_trains_on_crops_of_image_files(tmp_path, pixelcnnpp, monkeypatch):
+def test_the_cnn_trains_on_crops_of_image_files_and_mirrors_all_but_digits(
+    tmp_path, pixelcnnpp, monkeypatch
+):
     """By default; images of an array have nothing around them."""
     seen = []
     monkeypatch.setattr(baseline_module, "train_into", lambda *given: seen.append(given[4]))
-    for name, margin in (("folder", 4), ("data.npz", 0)):
+    for name, margin in (("folder", 4), ("digits.npz", 0)):
         write = write_course_folder if name == "folder" else tiny.save_npz
         options = ["--data", write(tmp_path / name), "--image-size", 4, "--epochs", 1]
         done(pixelcnnpp("train-baseline", "--run", tmp_path / f"run-{margin}", *options))
         config = RunFolder(tmp_path / f"run-{margin}").read_config()
         assert config["baseline"]["options"]["crop_margin"] == margin
+        assert config["baseline"]["options"]["horizontal_flip"] == (name == "folder")
     cropped, whole = seen
     assert cropped.larger_images.shape == (len(cropped.images), 8, 8, 3)
     assert whole.larger_images is None
