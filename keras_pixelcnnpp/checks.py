@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -84,15 +85,19 @@ def checked_image_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def checked_images(
-    images: ArrayLike, image_shape: tuple[int, int, int], num_levels: int = 256
+    images: ArrayLike,
+    image_shape: tuple[int, int, int],
+    num_levels: int = 256,
+    strict: bool = False,
 ) -> np.ndarray:
     """Returns `images` as an array `(N, *image_shape)`, or raises a `UserError`.
 
     It is uint8 from 0 to 255, or uint16 below `num_levels` if these are more than 256.
 
     Grayscale images need no channel axis. If `num_levels` is less than 256, an array whose maximum
-    is below both `num_levels` and 17 raises an error, because it seems to contain levels, such as 0
-    to 16 in scikit-learn's digits, instead of values from 0 to 255.
+    is below both `num_levels` and 17 seems to contain levels, such as 0 to 16 in scikit-learn's
+    digits, instead of values from 0 to 255. With `strict=True`, it raises an error; otherwise a
+    warning is issued, because a few images may all be that dark.
     """
     array = np.asarray(images)
     if (*array.shape[1:], 1) == tuple(image_shape):
@@ -106,11 +111,14 @@ def checked_images(
         raise UserError(f"{error}. Convert them to uint8 with {code_for_uint8(array)}") from None
     brightest = int(array.max()) if array.size else 0
     if 0 < brightest < min(num_levels, 17) and num_levels < 256:
-        raise UserError(
-            f"Invalid images. Expected integers from 0 to 255. Received: integers from 0 to "
-            f"{brightest}, which look like levels. Scale them with "
-            f"(images * (255 / {brightest})).round().astype('uint8')"
+        message = (
+            f"Expected integers from 0 to 255. Received: integers from 0 to {brightest}, which "
+            f"look like levels. Scale levels with (images * (255 / {brightest})).round()"
+            ".astype('uint8')"
         )
+        if strict:
+            raise UserError(f"Invalid images. {message}")
+        warnings.warn(message, stacklevel=2)
     return array.astype(image_dtype(num_levels), copy=False)
 
 
@@ -238,7 +246,7 @@ def checked_rows(observed: ArrayLike, height: int) -> np.ndarray:
     """Returns `observed`, an integer from 0 to `height` or a sequence of them, as an array."""
     array = np.asarray(observed)
     if array.ndim > 1 or array.dtype.kind not in "ui" or np.any((array < 0) | (array > height)):
-        expected = f"an integer from 0 to {height}, or a sequence of them"
+        expected = f"an integer from 0 to {height}, a sequence of them, or a boolean mask"
         raise invalid_argument("observed", observed, expected)
     return array
 

@@ -211,7 +211,7 @@ SHAPE = (2, 4, 4, 1)
         ({}, np.zeros(SHAPE, "uint8"), [0.5, 1.2], "continuous"),
         ({}, np.zeros(SHAPE, "float32"), [0, 1], "dtype=float32"),
         ({}, np.full(SHAPE, 256), [0, 1], "integers from 0 to 255"),
-        ({}, np.full(SHAPE, 4, "uint8"), [0, 1], "Scale them"),
+        ({}, np.full(SHAPE, 4, "uint8"), [0, 1], "Scale levels"),
         ({}, np.zeros((2, 16), "uint8"), [0, 1], "Rows of features can be reshaped"),
         ({"image_shape": (4, 5, 1)}, np.zeros((2, 16), "uint8"), [0, 1], "reshape"),
     ],

@@ -142,8 +142,9 @@ class EventWriter:
         self._writer.flush()
 
     def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
-        """Writes an image, uint8 `[height, width, channels]`, range 0 to 255."""
-        self.add(summary.image(tag, pixels, dataformats="HWC"), step)
+        """Writes an image, uint8 `[height, width, channels]`, unless it is not gray or RGB."""
+        if pixels.shape[-1] in (1, 3):
+            self.add(summary.image(tag, pixels, dataformats="HWC"), step)
 
     def __del__(self) -> None:
         self._writer.close()

@@ -234,6 +234,7 @@ class AutoregressiveModel(ImageModel):
         Returns:
             Float32 tensor `(batch, K, height, width, num_parameters)`.
         """
+        self.require_images(images)
         levels = to_levels(with_shape(images, self.image_shape), self.num_levels)
         image = logistic_mixture.scale_to_unit(levels, self.num_levels)
         network = self._compiled_network() or self.network
@@ -734,7 +735,9 @@ class AutoregressiveModel(ImageModel):
             observed: Integer, the number of known rows from the top, or a boolean mask `(height,
                 width)` or `(N, height, width)`, true for known pixels.
             labels: Int array `(N,)`, class names, or one label for all images. -1 samples a class
-                from its posterior given the known pixels. `None` for an unconditional model.
+                by Bayes' rule from the known pixels, with equally likely classes: p(y | known) of
+                the model itself, not the tempered `class_probabilities`. `None` for an
+                unconditional model.
             seed: Integer >= 0 that determines the completions, or `None` for a random seed.
             temperature: Number from 1e-6 to 1e6; see `sample`.
             guidance: Number >= 0, weight of the class guidance; see `sample`.

@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import types
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,19 +17,18 @@ def with_first_batch(batches: Any) -> tuple[Any, Any]:
     are not started twice.
 
     Args:
-        batches: A `tf.data.Dataset`, a `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or
-            a generator.
+        batches: A `tf.data.Dataset`, a `keras.utils.PyDataset`, a `torch.utils.data.DataLoader`, a
+            generator or another iterable. The latter is started twice.
 
     Returns:
-        `(batch, batches)`. The batch is `None` for types that Keras does not support.
+        `(batch, batches)`. The batch is `None` if Keras does not support the type.
 
     Raises:
         UserError: If the stream is empty.
     """
     if isinstance(batches, keras.utils.PyDataset):
         return batches[0], batches
-    kinds = (hasattr(batches, "element_spec"), hasattr(batches, "collate_fn"))
-    if not (any(kinds) or isinstance(batches, types.GeneratorType)):
+    if not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):
         return None, batches
     iterator = iter(batches)
     try:
@@ -53,6 +51,8 @@ def with_first_batch(batches: Any) -> tuple[Any, Any]:
         if count != tf.data.UNKNOWN_CARDINALITY:
             again = again.apply(tf.data.experimental.assert_cardinality(count))
         return first, again
+    if not hasattr(batches, "collate_fn"):
+        return first, batches
     loader, kind = copy.copy(batches), type(batches)
     # A subclass of the `DataLoader`, because Keras checks the class.
     loader.__class__ = type(kind.__name__, (kind,), {"__iter__": lambda _: epoch()})

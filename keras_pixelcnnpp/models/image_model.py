@@ -48,11 +48,17 @@ class ImageModel(keras.Model):
         return {**super().get_config(), **arguments_of(self)}
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """Configures training, like `keras.Model.compile`."""
-        metrics = [*(kwargs.get("metrics") or ()), *(kwargs.get("weighted_metrics") or ())]
-        names = [one if isinstance(one, str) else type(one).__name__ for one in metrics]
+        """Configures training, like `keras.Model.compile`.
+
+        Unlabeled images have no influence on `weighted_metrics`. `metrics` count them as wrong, so
+        arrays with unlabeled images raise an error.
+        """
         # Keras's sparse metrics take integer labels, and its other metrics one-hot labels.
-        self._sparse_metrics = any("sparse" in name.lower() for name in names)
+        metrics = str([kwargs.get("metrics"), kwargs.get("weighted_metrics")])
+        self._sparse_metrics = "sparse" in metrics.lower()
+        self._unweighted_metrics = bool(kwargs.get("metrics"))
+        # Keras would keep those of an earlier call.
+        self.loss = self._compile_loss = self._compile_metrics = None
         super().compile(optimizer, loss, **kwargs)
         # Keras would create the variables of metrics and optimizer in the first step. This is too
         # late to restore a checkpoint, and TensorFlow would trace that step twice.
@@ -159,7 +165,10 @@ class ImageModel(keras.Model):
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """Computes metrics, like `keras.Model.compute_metrics`, from integer labels `y`."""
         if self._compile_metrics is not None and self.loss is None:
-            y = self._metric_labels(y)
+            labeled = ops.cast(ops.reshape(y, (-1,)) >= 0, "float32")
+            weight = 1.0 if sample_weight is None else ops.reshape(sample_weight, (-1,))
+            sample_weight = labeled * weight
+            y = self._metric_labels(ops.maximum(y, 0))
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def _metric_labels(self, y: Tensor) -> Tensor:
@@ -227,7 +236,7 @@ class ImageModel(keras.Model):
 
     def _checked(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any]:
         """Checks arrays of images and labels. Returns other forms of data unchanged."""
-        images = self._checked_images(x, name)
+        images = self._checked_images(x, name, strict=True)
         if not hasattr(x, "shape"):  # a stream of batches
             return images, y
         if not self.num_classes:
@@ -241,9 +250,12 @@ class ImageModel(keras.Model):
         y = np.asarray(_to_numpy(y))
         require_one_label(y.shape)
         y = y.reshape(-1) if y.ndim == 2 else y
-        return images, checked_labels(y, len(images), self.num_classes, self.class_names, lowest)
+        y = checked_labels(y, len(images), self.num_classes, self.class_names, lowest)
+        if self.compiled and self._unweighted_metrics and (y < 0).any():
+            raise UserError("`metrics` count unlabeled images. Compile with `weighted_metrics`")
+        return images, y
 
-    def _checked_images(self, x: Any, name: str) -> Any:
+    def _checked_images(self, x: Any, name: str, strict: bool = False) -> Any:
         """Checks an array of images. Returns other forms of data unchanged."""
         if x is None or isinstance(x, dict | list | tuple):
             raise UserError(
@@ -252,7 +264,7 @@ class ImageModel(keras.Model):
             )
         if not hasattr(x, "shape"):
             return x
-        images = checked_images(_to_numpy(x), self.image_shape, self.num_levels)
+        images = checked_images(_to_numpy(x), self.image_shape, self.num_levels, strict)
         if not len(images):
             raise UserError(f"`{name}` needs images. Received: x.shape={tuple(x.shape)}")
         return images

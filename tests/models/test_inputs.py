@@ -9,6 +9,7 @@ from tiny import IMAGES, LABELS
 from keras_pixelcnnpp import BaselineCNN
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.first_batch import with_first_batch
 
 
 class Batches(keras.utils.PyDataset):
@@ -214,7 +215,7 @@ LEVELS = to_levels(IMAGES, 5)
 @runs_out
 @pytest.mark.parametrize("kind", ["model", "CNN"])
 def test_levels_are_no_images(kind):
-    """All methods reject levels, and the second `fit` does so like the first."""
+    """Training and `evaluate` reject levels, also the second time; other methods warn."""
     model = tiny.untrained_model(num_levels=5)
     if kind == "CNN":
         model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
@@ -223,20 +224,28 @@ def test_levels_are_no_images(kind):
         lambda: model.fit(LEVELS, LABELS, verbose=0),
         lambda: model.fit(IMAGES, LABELS, verbose=0, validation_data=(LEVELS, LABELS)),
         lambda: model.evaluate(LEVELS, LABELS, verbose=0),
-        lambda: model.predict(LEVELS, verbose=0),
         lambda: model.train_on_batch(LEVELS, LABELS),
+    ]
+    others = [
+        lambda: model.predict(LEVELS, verbose=0),
         lambda: model.class_probabilities(LEVELS),
     ]
     if kind == "model":
         entrances += [
             lambda: model.initialize(LEVELS, LABELS),
             lambda: model.fit((batch for batch in [(LEVELS, LABELS)]), verbose=0),
+        ]
+        others += [
             lambda: model.log_prob(LEVELS, LABELS),
             lambda: model.evidence_map(LEVELS, LABELS, LABELS),
             lambda: model.complete(LEVELS, 1, LABELS),
         ]
+    message = r"from 0 to 4, which look like levels\. .*255 / 4"
     for enter in entrances:
-        with pytest.raises(ValueError, match=r"from 0 to 4, which look like levels\. .*255 / 4"):
+        with pytest.raises(ValueError, match=message):
+            enter()
+    for enter in others:
+        with pytest.warns(UserWarning, match=message):
             enter()
     model.fit(IMAGES, LABELS, verbose=0)
     with pytest.raises(ValueError, match="levels"):
@@ -248,6 +257,7 @@ def test_levels_are_no_images(kind):
     "metric",
     [
         "accuracy",
+        keras.metrics.sparse_categorical_accuracy,
         keras.metrics.SparseTopKCategoricalAccuracy(2),
         keras.metrics.TopKCategoricalAccuracy(2),
     ],
@@ -258,11 +268,50 @@ def test_compiled_metrics_compare_probabilities_with_labels(metric):
     history = model.fit(IMAGES, LABELS, validation_data=(IMAGES, LABELS), verbose=0).history
     ranks = np.argsort(-model.class_probabilities(IMAGES), axis=1)[:, : getattr(metric, "k", 1)]
     expected = np.mean([label in best for label, best in zip(LABELS, ranks, strict=True)])
-    name = getattr(metric, "name", metric)
+    name = getattr(metric, "name", getattr(metric, "__name__", metric))
     assert history[f"val_{name}"] == pytest.approx([expected])
     assert name not in history  # training does not compute the probabilities of all classes
     result = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
     assert result[name] == pytest.approx(expected)
+
+
+def test_compiling_again_forgets_loss_and_metrics():
+    model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile("sgd")
+    result = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    expected = np.mean(model.class_probabilities(IMAGES).argmax(axis=1) == LABELS)
+    assert result["accuracy"] == pytest.approx(expected)
+
+
+def test_compiled_metrics_leave_out_unlabeled_images():
+    model = tiny.tiny_model()
+    half = np.where(np.arange(len(LABELS)) % 2, LABELS, -1)
+    for metric in (keras.metrics.CategoricalCrossentropy(), "sparse_categorical_crossentropy"):
+        model.compile("sgd", weighted_metrics=[metric])
+        name = getattr(metric, "name", metric)
+        found, expected = (
+            model.evaluate(images, labels, verbose=0, return_dict=True)[name]
+            for images, labels in ((IMAGES, half), (IMAGES[half >= 0], LABELS[half >= 0]))
+        )
+        assert found == pytest.approx(expected, rel=1e-5)
+    model.compile("sgd", metrics=["categorical_accuracy"])
+    with pytest.raises(ValueError, match="weighted_metrics"):
+        model.evaluate(IMAGES, half, verbose=0)
+
+
+def test_the_first_batch_of_any_iterable_initializes():
+    """Keras also accepts data sets of the library grain."""
+
+    class Stream:
+        def __iter__(self):
+            return generator(IMAGES, LABELS)
+
+    stream = Stream()
+    (images, labels), same = with_first_batch(stream)
+    np.testing.assert_array_equal(images, IMAGES[: len(images)])
+    np.testing.assert_array_equal(labels, LABELS[: len(images)])
+    assert same is stream
 
 
 @runs_out

@@ -77,6 +77,7 @@ def watched(tmp_path_factory):
     options = {"filters": [20, 40], "max_examples": None, "jit_compile": False, "data": "a|b"}
     board = TensorBoardLog(folder, monitor, tiny.NAMES, options, sample_every=2)
     board.training_images(split.images)
+    board.training_images(np.zeros((3, 4, 4, 5), "uint8"))  # five channels are left out
     expected = {}
 
     def look(epoch, logs):
