@@ -176,7 +176,7 @@ def main(
         mean = mean_image(folder.training_images(folder.load_data()).images)
         test = dataset.images(split, with_labels=True, max_examples=classified, seed=0)
         cnns, result["classification"] = load_cnns(folder), {}
-        for name, known in parts(len(test), test.image_shape[:2], rng).items():
+        for name, known in parts(len(test), model.image_shape[:2], rng).items():
             row = classify(model, cnns, test, known, classified_by, mean)
             result["classification"][name] = row
             show([{"known": name, **row}])
