@@ -136,7 +136,7 @@ def main(options):
     """Measure the accuracy with few labels, with and without unlabeled images."""
     told = ("labels_per_class", "seeds", "run", "output")
     asked = {name: value for name, value in vars(options).items() if name not in told}
-    asked["data"] = Path(options.data).name  # its folder does not matter
+    asked["data"] = Path(options.data).stem  # its folder does not matter
     rows = []
     if options.output.exists():
         known = read_json(options.output)

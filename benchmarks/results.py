@@ -213,7 +213,7 @@ def write_guidance():
 
 
 def write_copying():
-    """Plots the share of samples that are nearer to training images than most held-out images."""
+    """Plots the share of samples that are closer to training images than most held-out images."""
     figure = new_figure(7, 3)
     axes = figure.subplots()
     presets = [name for name in preset_names() if Preset(name).has_weights]
@@ -229,7 +229,7 @@ def write_copying():
         axes.errorbar(places, np.multiply(shares, 100), errors, fmt="o", capsize=2.5, label=space)
     axes.axhline(5, color="gray", linestyle="--", label="held-out images")
     axes.set_xticks(range(len(presets)), presets, fontsize=8)
-    axes.set_ylabel("nearer samples (%)")
+    axes.set_ylabel("closer samples (%)")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3, axis="y")
     axes.legend(fontsize=9)
