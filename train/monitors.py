@@ -142,7 +142,7 @@ class EventWriter:
         self._writer.flush()
 
     def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
-        """Writes an image, uint8 `[height, width, channels]`, unless it is not gray or RGB."""
+        """Writes a gray or RGB image, uint8 `[height, width, channels]`; others are left out."""
         if pixels.shape[-1] in (1, 3):
             self.add(summary.image(tag, pixels, dataformats="HWC"), step)
 

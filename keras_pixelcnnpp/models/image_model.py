@@ -166,8 +166,9 @@ class ImageModel(keras.Model):
         """Computes metrics, like `keras.Model.compute_metrics`, from integer labels `y`."""
         if self._compile_metrics is not None and self.loss is None:
             labeled = ops.cast(ops.reshape(y, (-1,)) >= 0, "float32")
-            weight = 1.0 if sample_weight is None else ops.reshape(sample_weight, (-1,))
-            sample_weight = labeled * weight
+            if sample_weight is not None:  # float64 if class weights come from NumPy
+                labeled *= ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
+            sample_weight = labeled
             y = self._metric_labels(ops.maximum(y, 0))
         return super().compute_metrics(x, y, y_pred, sample_weight)
 

@@ -314,6 +314,14 @@ def test_the_first_batch_of_any_iterable_initializes():
     assert same is stream
 
 
+def test_compiled_metrics_take_class_weights_from_numpy():
+    model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
+    model.compile(keras.optimizers.SGD(0.0), weighted_metrics=["categorical_accuracy"])
+    weights = np.array([0.0, 1.0, 3.0])
+    history = model.fit(IMAGES, LABELS, class_weight=dict(enumerate(weights)), verbose=0).history
+    assert 0 <= history["categorical_accuracy"][0] <= 1
+
+
 @runs_out
 def test_the_cnn_gives_no_plausible_number_either():
     model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
