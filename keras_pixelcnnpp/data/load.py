@@ -162,7 +162,7 @@ def load_built_in(name: str) -> Dataset:
     |---|---|---|
     | `"digits"` | 1797, 8×8×1 | a third of each class is `test`, a tenth of the rest `validation` |
     | `"mnist"` | 70,000, 28×28×1 | the last 2,000 training images are `validation` |
-    | `"fashion_mnist"` | 70,000, 28×28×1 | the last 2,000 training images are `validation` |
+    | `"fashion_mnist"` | 70,000, 28×28×1 | `train` and `test` |
     | `"cifar10"` | 60,000, 32×32×3 | `train` and `test` |
 
     `"digits"` comes from scikit-learn. Its 17 gray levels are scaled to 0 to 255, so a model with
@@ -173,8 +173,8 @@ def load_built_in(name: str) -> Dataset:
         name: A key of `CLASS_NAMES`.
 
     Returns:
-        `Dataset` with ten classes, and the splits `train`, `validation` (except `"cifar10"`) and
-        `test`.
+        `Dataset` with ten classes and the splits of the table. `load_dataset` adds `validation`
+        where it is missing.
 
     Raises:
         UserError: If the data can't be downloaded.
@@ -197,7 +197,7 @@ def load_built_in(name: str) -> Dataset:
             + (f", and train with --preset {name}" if name != "cifar10" else "")
         ) from error
     arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
-    if name != "cifar10":
+    if name == "mnist":  # the split that the preset `mnist` was trained on
         held_out = len(x_train) // 30
         arrays["x_validation"], arrays["y_validation"] = x_train[-held_out:], y_train[-held_out:]
         arrays["x_train"], arrays["y_train"] = x_train[:-held_out], y_train[:-held_out]

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from backend_tools import variable_gradients
 from keras import ops
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import chisquare
@@ -45,6 +46,21 @@ def test_a_model_with_averaged_weights_is_evaluated_saved_and_trained_further(tm
         model.evaluate(IMAGES, LABELS, verbose=0)
         model.save(tmp_path / "model.keras")
     assert np.isfinite(model.bits_per_dim(IMAGES)).all()
+
+
+def test_weights_of_a_training_loop_without_fit_are_kept():
+    """`fit` initializes new models from data, which would rescale these weights."""
+    model = tiny.untrained_pixelcnn()
+    images, labels = ops.convert_to_tensor(IMAGES), ops.convert_to_tensor(LABELS[:, None])
+    gains = [variable for variable in model.trainable_variables if variable.name == "gain"]
+    gradients = variable_gradients(lambda: -ops.mean(model.log_likelihood(images, labels)), gains)
+    for gain, gradient in zip(gains, gradients, strict=True):
+        gain.assign_sub(1e-3 * gradient)
+    trained = model.get_weights()
+    model.compile(keras.optimizers.SGD(0.0))
+    model.fit(IMAGES, LABELS, verbose=0)
+    for before, after in zip(trained, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
 
 
 def test_losses_of_regularizers_and_add_loss_count():
