@@ -46,7 +46,7 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     height = dataset.image_shape[0]
     rows = part_rows(height) if options.partial else np.array([height])
     print(f"Scoring {counted(len(split))} of the split {options.split} under every class")
-    filling = mean_image(train)
+    filling = mean_image(train) if len(train) else None
     predictions = _predictions(folder, classifier, split.images, rows, filling, options)
     # Files of an earlier evaluation would not match these predictions.
     for path in (path for pattern in WRITTEN for path in folder.reports.glob(pattern)):
@@ -61,13 +61,16 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
 
     images, labels = split.images[known], split.labels[known]
     predictions = {name: of_model.take(known) for name, of_model in predictions.items()}
-    histogram = pixel_histogram_log_prob(train, images, classifier.model.num_levels)
+    floor = None
+    if len(train):
+        histogram = pixel_histogram_log_prob(train, images, classifier.model.num_levels)
+        floor = float(bits_per_dim(histogram, dataset.image_shape).mean())
     report = {
         "options": options.given,
         "split": options.split,
         "num_levels": classifier.model.num_levels,
         **compare(labels, predictions, dataset.image_shape, class_names),
-        "pixel_histogram_bits_per_dim": float(bits_per_dim(histogram, dataset.image_shape).mean()),
+        "pixel_histogram_bits_per_dim": floor,
     }
     write_json(folder.reports / "classification.json", report)
     models = {titles[name]: of_model.probabilities for name, of_model in predictions.items()}
@@ -80,6 +83,7 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
         figures[f"roc_{name}"] = plots.roc_png(labels, given.probabilities, *names)
     if options.partial:
         parts = {name: of_model.of_parts for name, of_model in predictions.items()}
+        parts = {name: given for name, given in parts.items() if given is not None}
         of_parts = {"split": options.split, **partial_report(labels, rows, parts)}
         write_json(folder.reports / "partial.json", of_parts)
         figures["partial"] = plots.partial_png(of_parts, titles)
@@ -131,7 +135,7 @@ def _predictions(
     classifier: PixelCNNClassifier,
     images: np.ndarray,
     rows: np.ndarray,
-    filling: np.ndarray,
+    filling: np.ndarray | None,
     options: SimpleNamespace,
 ) -> dict[str, Predictions]:
     """Predicts with the run's models from the first `rows`; a CNN sees `filling` below them."""
@@ -150,8 +154,10 @@ def _predictions(
         classify = functools.partial(cnn.class_probabilities, **how)
         whole, speed = timed(classify)
         height = np.arange(images.shape[1])[:, np.newaxis, np.newaxis]
-        seen = (np.where(height < row, images, filling) for row in rows[:-1])
-        parts = np.stack([*map(classify, seen), whole], axis=1)
+        parts = None
+        if filling is not None:
+            seen = (np.where(height < row, images, filling) for row in rows[:-1])
+            parts = np.stack([*map(classify, seen), whole], axis=1)
         predictions["baseline"] = Predictions(whole, None, speed, parts)
     return predictions
 
@@ -291,10 +297,11 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
         )
         for name, numbers in report["models"].items()
     ]
-    floor = f"{report['pixel_histogram_bits_per_dim']:.4f}"
+    if (floor := report["pixel_histogram_bits_per_dim"]) is not None:
+        rows.append(("pixel histograms", "–", "–", "–", "–", f"{floor:.4f}"))
     print_table(
         ("", "accuracy", "95 % interval (%)", "log loss", "ECE", bits_unit(report["num_levels"])),
-        [*rows, ("pixel histograms", "–", "–", "–", "–", floor)],
+        rows,
         title=f"{counted(report['count'])} of the split {report['split']}",
     )
     if report["mcnemar_p"] is not None:

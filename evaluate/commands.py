@@ -175,10 +175,12 @@ def everything(options: SplitOptions) -> None:
     """Run all evaluations that apply, and write the page.
 
     All other options have the defaults of their commands. --split is also the split of real images
-    that samples are compared with.
+    that samples are compared with, unless it is train.
     """
     folder = _folder(options)
-    given = {**vars(options), "reference": options.split}
+    given = dict(vars(options))
+    if options.split != "train":  # samples are compared with images not trained on
+        given["reference"] = options.split
     for subject, declaration in _applicable(folder).items():
         shared = {one.name: given[one.name] for one in fields(declaration) if one.name in given}
         _evaluate(folder, subject, declaration(**shared))

@@ -25,12 +25,13 @@ def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     options.split = dataset.split_to_measure(options.split)
     images = dataset.images(options.split, with_labels=True)
     print(f"Scoring {counted(len(images))} of the split {options.split} under every class")
-    probabilities = classifier.predict_proba(images.images)
-    chosen = choose(images.labels, probabilities.argmax(axis=1), options.per_class)
-    images, probabilities = images.take(chosen), probabilities[chosen]
-    predicted = probabilities.argmax(axis=1)
-    probabilities[np.arange(len(chosen)), images.labels] = -1
-    against = probabilities.argmax(axis=1)
+    # Not the probabilities, of which several may be rounded to 0.
+    log_posterior = classifier.predict_log_proba(images.images)
+    chosen = choose(images.labels, log_posterior.argmax(axis=1), options.per_class)
+    images, log_posterior = images.take(chosen), log_posterior[chosen]
+    predicted = log_posterior.argmax(axis=1)
+    log_posterior[np.arange(len(chosen)), images.labels] = -np.inf
+    against = log_posterior.argmax(axis=1)
     maps = classifier.model.evidence_map(
         images.images, images.labels, against, batch_size=options.batch_size
     )

@@ -82,21 +82,21 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
         (folder.reports / name).unlink(missing_ok=True)
     _write_samples(folder, samples)
     galleries = {}
-    if cnn is not None:
-        train, by_class = folder.training_images(dataset), model.num_classes > 0
-        # A perfect model would sample quantized images.
-        train = replace(train, images=quantize(train.images, model.num_levels))
-        comparison = Comparison(cnn, real, train, samples, by_class, options.seed)
-        report |= comparison.report(samples)
     if real is not None:
         report["reference"] = {"split": options.reference, "count": len(real)}
-        train = folder.training_images(dataset).images
-        if config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
-            train = np.concatenate([train, train[:, :, ::-1]])
+        train = folder.training_images(dataset)
         # Quantized as the model sees them; otherwise no sample could equal a training image.
-        train, unseen = (quantize(some, model.num_levels) for some in (train, real.images))
-        report["memorization"], found = nearest_training(samples, train, unseen, cnn)
-        galleries["nearest_neighbors"] = nearest_gallery(samples, train, found)
+        train = replace(train, images=quantize(train.images, model.num_levels))
+        if cnn is not None:
+            by_class = model.num_classes > 0
+            comparison = Comparison(cnn, real, train, samples, by_class, options.seed)
+            report |= comparison.report(samples)
+        if len(train):
+            known, unseen = train.images, quantize(real.images, model.num_levels)
+            if config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
+                known = np.concatenate([known, known[:, :, ::-1]])
+            report["memorization"], found = nearest_training(samples, known, unseen, cnn)
+            galleries["nearest_neighbors"] = nearest_gallery(samples, known, found)
         if options.completions and (not model.num_classes or (real.labels >= 0).all()):
             completed = complete_images(model, real, options.completions, **how)
             galleries["completions"] = completed

@@ -9,12 +9,10 @@ from scipy.special import logsumexp, softmax
 from sklearn.datasets import load_sample_images
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import png_bytes, resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import (
     figure_png,
@@ -58,7 +56,10 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     options.split = dataset.split_to_measure(options.split)
     measured = dataset.split(options.split).some(options.count, options.seed)
     images = measured.images
-    training = _training_images(folder, dataset, measured).some(options.count, options.seed).images
+    training = folder.training_images(dataset).some(options.count, options.seed).images
+    if not len(training):
+        print("Note: typicality is relative to the in-distribution images themselves.")
+        training = images
     sources = (options.data, config["data"]["source"])
     sets = {"in_distribution": images, **ood_inputs(images, sources, options.seed)}
     if options.ood_data is not None:
@@ -93,14 +94,6 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     headings = ("", *(name.replace("_", " ") for name in report["detectors"]))
     print_table(headings, rows, title="AUROC against in-distribution images; 0.5 is guessing")
     print(f"Wrote ood.json, ood.png and improbable.png to {folder.reports}")
-
-
-def _training_images(folder: RunFolder, dataset: Dataset, measured: LabeledImages) -> LabeledImages:
-    try:
-        return folder.training_images(dataset)
-    except UserError:  # neither the run's own data nor the other data have training images
-        print("Note: typicality is relative to the in-distribution images themselves.")
-        return measured
 
 
 def ood_inputs(

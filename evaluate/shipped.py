@@ -22,21 +22,24 @@ def run_of_preset(name: str, path: Path | None = None) -> RunFolder:
     """
     preset = Preset(name)
     run = RunFolder(path or Path("runs", preset.path.name))
-    if run.path.exists():
-        if run.read_config()["pixelcnnpp"].get("sha256") != preset.metadata.get("sha256"):
+    if run.exists():
+        known = run.read_config().get("pixelcnnpp", {}).get("sha256")
+        if known is None or known != preset.metadata.get("sha256"):
             raise UserError(f"{run.path} contains another run. Choose another folder as --output")
         return run
     model = AutoregressiveModel.from_preset(name)
     data = {
-        "source": preset.metadata.get("data", "unknown"),
+        "source": preset.metadata.get("data", "DATA"),
         "seed": preset.metadata.get("seed", 0),
         "fingerprint": preset.metadata.get("fingerprint", "unknown"),
         "class_names": model.class_names or (),
         "image_shape": model.image_shape,
     }
+    # Weights may have been trained for more epochs than the recipe of the preset.
+    epochs = preset.metadata.get("epochs", preset.training.get("epochs"))
     section = {
         "title": model._title,
-        "options": {**preset.training, "network": model.network_name},
+        "options": {**preset.training, "epochs": epochs, "network": model.network_name},
         "model": model.get_config(),
         "parameters": model.count_params(),
         "versions": versions(),

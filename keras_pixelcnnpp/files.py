@@ -105,6 +105,12 @@ def safe_names(class_names: Sequence[str]) -> list[str]:
     return [f"{name}_{label}" for label, name in enumerate(names)]
 
 
+def class_numbers(class_names: Sequence[str]) -> dict[str, int]:
+    """Returns the label of each class by its name, and by its name in file names."""
+    by_safe_name = {name: label for label, name in enumerate(safe_names(class_names))}
+    return by_safe_name | {name: label for label, name in enumerate(class_names)}
+
+
 def counted(number: int, noun: str = "image") -> str:
     """Returns a number with its noun, such as `"1 image"` or `"1,000 images"`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import RESIZES
-from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import (
     read_json,
@@ -138,16 +138,21 @@ class RunFolder:
             UserError: If the run's own images have changed, or the classes of other data don't fit.
         """
         known = self.read_config()["data"]
-        # The run's own data may also be given by its path, and are then split as in training.
-        is_own = source in (None, known["source"]) or str(Path(source).resolve()) == known["source"]
-        dataset = self.load_images(source or known["source"], make_splits=is_own)
+        # The run's own data may also be named, and are then split as in training.
+        is_built_in = source in CLASS_NAMES and source == known["source"]
+        is_own = source is None or str(Path(source).resolve()) == known["source"]
+        dataset = self.load_images(source or known["source"], make_splits=is_own or is_built_in)
+        if dataset.fingerprint() != known["fingerprint"]:
+            if is_own:
+                raise UserError(
+                    f"{known['source']} has changed since the run was trained on it, so training "
+                    "images may be in other splits now. Restore it, or choose other data with "
+                    "--data."
+                )
+            if is_built_in:  # another version
+                dataset = self.load_images(source)
         if source is not None:
             print("\n".join(dataset.notes), end="\n" * bool(dataset.notes))
-        elif dataset.fingerprint() != known["fingerprint"]:
-            raise UserError(
-                f"{known['source']} has changed since the run was trained on it, so training "
-                "images may be in other splits now. Restore it, or choose data with --data."
-            )
         if len(known["class_names"]) < 2:
             return dataset  # an unconditional model
         return dataset.with_classes(known["class_names"], classes_in_order)
@@ -157,26 +162,26 @@ class RunFolder:
 
         Args:
             dataset: Result of `load_data`, perhaps other data. If the run's own data are not
-                available, the split `train` of `dataset` is used, and a note is printed.
+                available, a note is printed, and the split `train` of `dataset` is used. Without
+                this split, the result has no images.
         """
         known = self.read_config()["data"]
         if dataset.fingerprint() != known["fingerprint"]:
             try:
                 dataset = self.load_data(classes_in_order=True)
             except (UserError, OSError):
+                others = f"The training images of {dataset.name} are used instead."
+                none = "Comparisons with training images are omitted."
                 print(
                     f"Note: {known['source']}, which the run was trained on, is missing or has "
-                    f"changed. The training images of {dataset.name} are used instead of its "
-                    "own."
+                    f"changed. {others if 'train' in dataset.splits else none}"
                 )
         trained = self.read_config().get("pixelcnnpp", {"options": {}})["options"]
         unlabeled = trained.get("conditioning") == "none" or trained.get("unlabeled_weight")
-        return dataset.images(
-            "train",
-            with_labels=dataset.num_classes > 0 and not unlabeled,
-            max_examples=trained.get("max_examples"),
-            seed=trained.get("seed", known["seed"]),
-        )
+        any_split = dataset.split(dataset.split_to_measure())
+        train = dataset.splits.get("train", any_split.take(slice(0)))
+        train = train.some(trained.get("max_examples"), trained.get("seed", known["seed"]))
+        return train.labeled() if dataset.num_classes and not unlabeled else train
 
     def load_images(self, source: str, make_splits: bool = False) -> Dataset:
         """Loads images of any classes in the form that the run's models expect.

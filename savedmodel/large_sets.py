@@ -135,19 +135,20 @@ def sample_many(
     """Samples an image for each label, and writes PNG files such as `Class1_image_01.png`.
 
     `how` has further arguments of `AutoregressiveModel.sample`. They are written to
-    `sampling.json`, together with the seed and a checksum of the model. With `resume`, blocks whose
-    files all exist are kept.
+    `sampling.json`, together with the seed, the labels and a checksum of the model. With `resume`,
+    blocks whose files all exist are kept.
 
     Returns:
         The number of images that were sampled.
 
     Raises:
         UserError: If the folder already has samples, and either `resume` is false or they have
-            another seed, temperature, guidance or model.
+            other options or another model.
     """
     model, known, how = trained.model, output / SAMPLING, how or {}
     SamplingOptions(seed, **how).check(model)
     given = {"seed": seed, **how, "model": _checksum(model)}
+    given |= {"label": [*map(int, dict.fromkeys(labels))], "count": len(labels)}
     if known.exists():
         if not resume:
             raise UserError(

@@ -22,7 +22,13 @@ from keras_pixelcnnpp.data.images import (
 )
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import atomic_path, counted, write_bytes, write_predictions
+from keras_pixelcnnpp.files import (
+    atomic_path,
+    class_numbers,
+    counted,
+    write_bytes,
+    write_predictions,
+)
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
@@ -87,7 +93,8 @@ def _chosen_seed(seed: int | None) -> int:
 def complete_file(options: CompleteOptions) -> None:
     """Completes the known part of an image several times, and writes a PNG file with all images."""
     trained = TrainedModel.named(options)
-    model, labels, count = trained.model, None, options.count
+    model, name, count = trained.model, options.label, options.count
+    label = -1 if name is None else class_label(model.class_names, name)
     image = read_image(options.image, model.image_shape, **trained.reading)
     height, width, _ = model.image_shape
     if options.mask is not None:
@@ -98,9 +105,7 @@ def complete_file(options: CompleteOptions) -> None:
             expected = f"Expected at most {height}. Received: {rows}"
             raise UserError(f"Invalid value for --rows. {expected}")
         known = np.arange(height)[:, None] < np.full(width, rows)
-    if model.num_classes:
-        name = options.label
-        labels = [-1 if name is None else class_label(model.class_names, name)] * count
+    labels = [label] * count if model.num_classes else None
     images, seed = np.repeat(image[None], count, axis=0), _chosen_seed(options.seed)
     how = {"temperature": options.temperature, "guidance": options.guidance}
     how["num_particles"] = options.particles
@@ -180,13 +185,14 @@ def classify_files(options: ClassifyOptions) -> None:
 
 def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
     """Yields each image file with the label that its innermost class folder gives, or -1."""
+    numbers = class_numbers(class_names)
     for path in given:
         if not path.is_dir():
             yield path, -1
             continue
         for name in images_below(path):
-            parents = [part for part in PurePosixPath(name).parts[:-1] if part in class_names]
-            yield path / name, class_names.index(parents[-1]) if parents else -1
+            parents = [part for part in PurePosixPath(name).parts[:-1] if part in numbers]
+            yield path / name, numbers[parents[-1]] if parents else -1
 
 
 def score_files(options: ScoreOptions) -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError
@@ -61,8 +63,12 @@ def is_folder(source: str | None) -> bool:
     return source not in CLASS_NAMES and Path(source).is_dir()
 
 
-def load_larger(options: Options, dataset: Dataset, margin: int) -> Dataset | None:
-    """Loads the data with images `margin` pixels higher and wider; returns `None` if it is 0."""
+def load_larger(options: Options, dataset: Dataset, training: dict) -> Dataset | None:
+    """Loads the data with images `crop_margin` pixels higher and wider.
+
+    Returns `None` if the margin is 0, and sets it to 0 if image files are too small for it.
+    """
+    margin = training["crop_margin"]
     if not margin:
         return None
     if not is_folder(options.data):
@@ -71,7 +77,23 @@ def load_larger(options: Options, dataset: Dataset, margin: int) -> Dataset | No
             f"be read at a larger size. Received: crop_margin={margin}, data={options.data}"
         )
     height, width, channels = dataset.image_shape
-    return _load(options, (height + margin, width + margin), channels)
+    size = height + margin, width + margin
+    if small := _smaller_file(Path(options.data), dataset.split("train").paths, size):
+        reason = f"{small} is smaller than {size[0]}×{size[1]} pixels, and would be blurred"
+        if options.crop_margin:
+            raise UserError(f"Invalid value for option `crop_margin`. {reason}. Received: {margin}")
+        print(f"Note: images are not cropped at random, because {reason}.")
+        training["crop_margin"] = 0
+        return None
+    return _load(options, size, channels)
+
+
+def _smaller_file(folder: Path, paths: tuple[str, ...], size: tuple[int, int]) -> str | None:
+    for path in paths:
+        with Image.open(folder / path) as image:  # reads only the header
+            if min(image.size) < min(size) or max(image.size) < max(size):
+                return path
+    return None
 
 
 def _load(

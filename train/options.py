@@ -67,7 +67,9 @@ class Options:
     )
     horizontal_flip: bool | None = option("Randomly flip training images horizontally.")
     crop_margin: int | None = option(
-        "Read image files this many pixels larger, and randomly crop them half of the time.", min=0
+        "Read image files this many pixels larger, and randomly crop them half of the time. All "
+        "files must be large enough.",
+        min=0,
     )
     precision: Precision | None = option("Floating-point precision. Default: float32.")
     jit_compile: bool | None = option(
@@ -235,7 +237,9 @@ def as_begun(options: Options, config: dict, section: str) -> Options:
     """Fills in missing options from the run that is resumed, whose `config.json` is `config`."""
     from keras_pixelcnnpp.run import data_options  # imports Keras
 
-    known = data_options(config["data"]) | config.get(section, {"options": {}})["options"]
+    begun = config.get(section, {"options": {}})
+    known = {**data_options(config["data"]), **begun["options"]}
+    known |= {name: begun.get(name) for name in ("plugin", "callback")}
     missing = {name: known.get(name) for name, value in vars(options).items() if value is None}
     return replace(options, **missing)
 

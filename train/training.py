@@ -37,8 +37,9 @@ def train_model(options: PixelCNNOptions) -> None:
 
 
 def _train_model(options: PixelCNNOptions, run: RunFolder, devices: Devices | None) -> None:
-    start, config = _start(options, devices), run.read_config() if options.resume else {}
+    config = run.read_config() if options.resume else {}
     options = as_begun(options, config, "pixelcnnpp") if config else options
+    start = _start(options, devices)
     if "pixelcnnpp" in config and options.preset is None:
         preset = {"model": {}, "training": {}}  # the run has all options
     else:
@@ -54,7 +55,7 @@ def _train_model(options: PixelCNNOptions, run: RunFolder, devices: Devices | No
     recipe = f"preset {preset['name']}" if "name" in preset else "run"
     levels = model_options.get("num_levels", 256)
     print(f"Recipe of the {recipe}: {epochs}, {levels} levels, images {flipped}flipped")
-    larger = load_larger(options, dataset, training["crop_margin"])
+    larger = load_larger(options, dataset, training)
     with run.locked(), stoppable(run.checkpoints("pixelcnnpp")):
         train_pixelcnnpp(dataset, run, model_options, training, data_config, start, larger)
     unconditional = model_options.get("conditioning") == "none"
@@ -64,17 +65,17 @@ def _train_model(options: PixelCNNOptions, run: RunFolder, devices: Devices | No
 
 def train_cnn(options: BaselineOptions) -> None:
     """Runs `pixelcnnpp train-baseline`."""
-    start = _start(options)
     folder = RunFolder(options.run)
     if options.resume:
         options = as_begun(options, folder.read_config(), "baseline")
+    start = _start(options)
     training = baseline_training(options)
     dataset, data_config = load_training_data(options)
     if training["horizontal_flip"] is None:
         training["horizontal_flip"] = Path(options.data).stem not in NOT_MIRRORED
     if training["crop_margin"] is None:
         training["crop_margin"] = 4 if is_folder(options.data) else 0
-    larger = load_larger(options, dataset, training["crop_margin"])
+    larger = load_larger(options, dataset, training)
     with folder.locked(), stoppable(folder.checkpoints("baseline")):
         train_baseline(dataset, folder, training, data_config, start, larger)
     print(f"Wrote {folder.baseline_keras}. Next: {_next('classification', options)}")

@@ -162,7 +162,9 @@ class SetEpoch(keras.callbacks.Callback):
             step = self.batches.first_step + batch
             words = [self.batches.seed, self.batches.epoch, step]
             seed = np.random.SeedSequence(words).generate_state(1)[0]
-            keras.utils.set_random_seed(int(seed))
+            import torch
+
+            torch.manual_seed(int(seed))
 
 
 def array_batches(

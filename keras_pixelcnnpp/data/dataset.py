@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import counted
+from keras_pixelcnnpp.files import class_numbers, counted
 
 VALIDATION_SHARE = 0.1
 MAX_CLASSES = 100_000
@@ -193,19 +193,21 @@ class Dataset:
 
         Args:
             class_names: Names of the model's classes.
-            in_order: Boolean, whether to match classes by their order instead of their names.
+            in_order: Boolean, whether to match classes by their order instead of their names, in
+                which special characters may be replaced by `_`, as in folder names.
 
         Raises:
             UserError: If the model does not have all of the classes.
         """
         names = class_names[: self.num_classes] if in_order else self.class_names
-        if len(names) < self.num_classes or not {*names} <= {*class_names}:
+        numbers = class_numbers(class_names)
+        if len(names) < self.num_classes or not {*names} <= numbers.keys():
             raise UserError(
                 f"{self.name} has classes that the model was not trained on. Expected: "
                 f"{', '.join(class_names)}. Received: {', '.join(self.class_names)}. "
-                "--classes-in-order matches classes by their order"
+                "--classes-in-order matches classes by their order, alphabetical for folders"
             )
-        labels = np.array([*map(class_names.index, names), -1], dtype="int32")
+        labels = np.array([*(numbers[name] for name in names), -1], dtype="int32")
         splits = {
             name: replace(split, labels=labels[split.labels]) for name, split in self.splits.items()
         }

@@ -225,7 +225,7 @@ def _converted(image: Image.Image, channels: int, white_level: int | None = None
     mode = "L" if channels == 1 else "RGB"
     if image.mode.startswith(("I", "F")):
         # 16-bit gray: Pillow's own conversion would clip at 255 instead of scaling.
-        values = np.asarray(image).astype("float64") * (255 / (white_level or 65535))
+        values = np.asarray(_deep(image), "float64") * (255 / (white_level or 65535))
         image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype("uint8"))
     elif image.has_transparency_data:
         image = image.convert("RGBA")

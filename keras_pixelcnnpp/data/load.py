@@ -146,7 +146,7 @@ def load_dataset(
 def _dark_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
     brightest = max(split.images.max(initial=0) for split in splits.values())
     deep = any(split.images.dtype == "uint16" for split in splits.values())
-    if deep or not 0 < brightest <= 64:
+    if deep or brightest > 64:
         return ()
     note = (
         f"All images are nearly black: the largest value is {brightest} of 255. For gray image "

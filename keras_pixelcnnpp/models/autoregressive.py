@@ -338,7 +338,7 @@ class AutoregressiveModel(ImageModel):
             ValueError: If the model is already initialized, or images or labels don't fit it.
         """
         images, labels = self._checked(images, labels, "initialize", self._lowest_training_label)
-        if self._is_initialized():
+        if self._initialized.numpy():
             raise UserError("The model is already initialized, and may have been trained")
         # Unlabeled images get class 0, because gains and biases hardly depend on the label.
         labels = ops.convert_to_tensor(np.maximum(labels, 0)[:, None])
@@ -347,10 +347,11 @@ class AutoregressiveModel(ImageModel):
             self.pixel_parameters(ops.convert_to_tensor(images), labels)
         self._initialized.assign(1)
 
-    def _is_initialized(self) -> bool:
-        if self._initialized.numpy():  # int() fails for variables of `tf.distribute`
-            return True
-        # A training loop without `fit` changes the gains, which are equal in a new layer.
+    def _gains_have_changed(self) -> bool:
+        """Returns whether the model was trained in a loop without `fit`.
+
+        In a new layer, all gains are equal.
+        """
         gains = [variable for variable in self.variables if variable.name == "gain"]
         return any(np.ptp(gain.numpy()) > 0 for gain in gains)
 
@@ -359,7 +360,8 @@ class AutoregressiveModel(ImageModel):
         return -1 if self.unlabeled_weight else 0
 
     def _before_training(self, x: Any, y: Any) -> Any:
-        if self._is_initialized():
+        # int() fails for variables of `tf.distribute`.
+        if self._initialized.numpy() or self._gains_have_changed():
             return x
         if hasattr(x, "shape"):
             # A random choice, because arrays are often sorted by class. The statistics of 128
@@ -916,6 +918,9 @@ class AutoregressiveModel(ImageModel):
                 kept.
             metadata: Optional dict for `metadata.json`, such as a `"description"`, results, and
                 `"training"`, a dict of training options for `pixelcnnpp train --preset`.
+
+        Raises:
+            UserError: If `path` is the name of a built-in preset.
         """
         # A copy without the optimizer, whose moments and averages would quadruple the file size.
         copy = type(self).from_config(self.get_config())

@@ -198,6 +198,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
 
 def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
     """Writes a preset with weights. Each file is replaced atomically, and a model card is kept."""
+    if str(path) in preset_names():
+        raise UserError(f"{path} is the name of a built-in preset. Save the preset as another name")
     path = Path(path)
     with atomic_path(path / "model.weights.h5") as temporary:
         model.save_weights(temporary)
@@ -229,4 +231,4 @@ def upload_preset(uri: str, preset: str | Path) -> None:
     keras_pixelcnnpp.upload_preset("hf://user/my_model", "my_model")
     ```
     """
-    hub.upload(uri, Preset(preset).path)
+    hub.upload(uri, Preset(Path(preset)).path)

@@ -1,7 +1,9 @@
+import random
+
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.data.batches import ImageBatches
+from keras_pixelcnnpp.data.batches import ImageBatches, SetEpoch
 
 COUNT, CLASSES = 50, 5
 # The first pixel of an image shows which one it is and whether it was flipped.
@@ -106,3 +108,12 @@ def test_half_of_the_images_are_crops_of_the_larger_ones(rng):
 def test_bad_arguments(changes, message):
     with pytest.raises(ValueError, match=message):
         sequence(**changes)
+
+
+def test_a_step_leaves_numpys_and_pythons_random_state():
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002
+    SetEpoch(sequence()).on_train_batch_begin(0)
+    assert random.getstate() == before[0]
+    np.testing.assert_equal(np.random.get_state(), before[1])  # noqa: NPY002

@@ -54,6 +54,16 @@ def test_images_to_train_or_measure_on():
         unlabeled.images("train", with_labels=True)
 
 
+def test_classes_are_found_by_their_names_in_folders():
+    dataset = small_dataset(class_names=("Bag", "T-shirt_top"))
+    again = dataset.with_classes(("T-shirt/top", "Coat", "Bag"))
+    assert again.split("train").labels.tolist() == [2, 0, 2]
+    in_order = dataset.with_classes(("T-shirt/top", "Coat", "Bag"), in_order=True)
+    assert in_order.split("train").labels.tolist() == [0, 1, 0]
+    with pytest.raises(UserError, match="alphabetical for folders"):
+        dataset.with_classes(("T-shirt", "Bag"))
+
+
 def test_held_out_images_have_the_same_share_of_each_class():
     labels = np.concatenate([SORTED, SORTED[:30], np.full(10, -1, "int32")])
     images = np.zeros((len(labels), 1, 1, 1), "uint8")

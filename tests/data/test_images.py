@@ -43,6 +43,13 @@ def test_sixteen_bit_gray_is_scaled_not_clipped(kind):
     assert image.ravel().tolist() == [0, 1, 128, 255, 255]
 
 
+@pytest.mark.parametrize(("dtype", "value"), [("float32", 0.5), ("int32", 65536), ("int32", -1)])
+def test_gray_that_does_not_have_sixteen_bits_is_refused(dtype, value):
+    image = encoded(Image.fromarray(np.full((2, 2), value, dtype)), "TIFF")
+    with pytest.raises(UserError, match=r"expected (a gray image of 16 bits|values from 0 to)"):
+        read_image(image, (2, 2, 1))
+
+
 def test_what_is_transparent_is_white():
     rgba = np.array([[[9, 9, 9, 0], [10, 20, 30, 255], [0, 0, 0, 128]]], dtype="uint8")
     pixels = read_image(encoded(Image.fromarray(rgba)), (1, 3, 3))

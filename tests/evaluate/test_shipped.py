@@ -7,8 +7,10 @@ import pytest
 import tiny
 from command_line import done, one_line
 
+from keras_pixelcnnpp.data.images import png_bytes
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder
 
 
@@ -31,6 +33,9 @@ def test_a_preset_is_measured_as_a_run(pixelcnnpp, preset, trained, tmp_path, mo
     tiny.tiny_model(class_names=tiny.NAMES).save_to_preset(tmp_path / "tiny")
     command = ("evaluate", "ood", "--preset", tmp_path / "tiny", "--data", data)
     one_line(pixelcnnpp(*command), "runs/tiny contains another run", "--output")
+    (tmp_path / "tiny" / "model.weights.h5").unlink()
+    (tmp_path / "tiny" / "metadata.json").unlink()
+    one_line(pixelcnnpp(*command), "runs/tiny contains another run", "--output")
 
 
 def test_all(pixelcnnpp, preset, tmp_path):
@@ -47,6 +52,31 @@ def test_all(pixelcnnpp, preset, tmp_path):
     assert [shlex.split(command)[0] for command in advice] == ["train-baseline", "evaluate"]
     done(pixelcnnpp(*shlex.split(advice[1])))
     assert (RunFolder(output).measured_on(data).reports / "partial.json").exists()
+
+
+def test_images_without_splits_are_all_measured(pixelcnnpp, trained, tmp_path, monkeypatch):
+    """The training images are not there, and a folder with the name of their data is another."""
+    monkeypatch.chdir(tmp_path)
+    trained.save_to_preset("mine", {"data": "photos", "training": {"horizontal_flip": True}})
+    for index, (image, label) in enumerate(zip(tiny.IMAGES, tiny.LABELS, strict=True)):
+        file = tmp_path / "photos" / tiny.NAMES[label] / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png_bytes(image))
+    common = ("--preset", "mine", "--data", "photos")
+    out = done(pixelcnnpp("evaluate", "classification", *common, "--partial"))
+    assert "Comparisons with training images are omitted" in out
+    BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1).save("runs/mine/baseline.keras")
+    done(pixelcnnpp("evaluate", "all", *common))
+    reports = RunFolder("runs/mine").measured_on("photos").reports
+    report = read_json(reports / "classification.json")
+    assert (report["count"], report["split"]) == (12, "all")
+    assert report["pixel_histogram_bits_per_dim"] is None
+    generation = read_json(reports / "generation.json")
+    assert "memorization" not in generation
+    of_all = generation["metrics"]["all"]
+    assert of_all["kid"] is not None
+    assert set(of_all["real_reference"].values()) == {None}
+    assert (reports / "index.html").exists()
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_what_is_not_on_the_hub_is_one_line(name):
 def test_what_is_not_uploaded(hub, preset, monkeypatch, uri):
     monkeypatch.setattr(hub, "create_repo", create_autospec(hub.create_repo))
     with pytest.raises(UserError) as error:
-        kp.upload_preset(uri, "no folder" if uri == "hf://user/mine" else preset)
+        kp.upload_preset(uri, "digits" if uri == "hf://user/mine" else preset)  # no such folder
     assert "\n" not in str(error.value)
     hub.create_repo.assert_not_called()
 

@@ -103,6 +103,11 @@ def test_trained_presets(name):
     assert likelier < less_likely
 
 
+def test_name_of_a_built_in_preset_is_not_hidden(trained):
+    with pytest.raises(UserError, match="digits is the name of a built-in preset"):
+        trained.save_to_preset("digits")
+
+
 def test_without_weights(saved):
     (saved / "model.weights.h5").unlink()
     assert int(PixelCNNPlusPlus.from_preset(saved, load_weights=False)._initialized) == 0

@@ -167,6 +167,9 @@ class TestSample:
         ):
             with pytest.raises(UserError, match=f"samples with another {name}. Choose"):
                 sample_many(one, labels, tmp_path, resume=True, **options)
+        for more, name in (([0] * 3, "count"), ([1] * 2, "label")):
+            with pytest.raises(UserError, match=f"samples with another {name}. Choose"):
+                sample_many(model, np.array(more), tmp_path, resume=True)
 
 
 def test_workers_without_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):

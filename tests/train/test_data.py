@@ -26,14 +26,27 @@ def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resiz
     assert again.split("train").paths == dataset.split("train").paths
     assert again.fingerprint() == dataset.fingerprint()
     # The larger images must have the same order.
-    larger = load_larger(options, dataset, 2).split("train")
+    larger = load_larger(options, dataset, {"crop_margin": 2}).split("train")
     assert larger.images.shape == (19, 6, 6, channels or 3)
     assert larger.paths == dataset.split("train").paths
     np.testing.assert_array_equal(larger.labels, dataset.split("train").labels)
     write_image(folder / "train/000.png", color=(9, 9, 9))
-    with pytest.raises(UserError, match="has changed since"):
-        RunFolder(tmp_path).load_data()
-    RunFolder(tmp_path).load_data(str(folder))
+    for source in (None, str(folder)):
+        with pytest.raises(UserError, match="has changed since"):
+            RunFolder(tmp_path).load_data(source)
+
+
+def test_images_are_not_enlarged_for_random_crops(capsys, tmp_path):
+    given = {"data": str(write_course_folder(tmp_path)), "run": "run", "image_size": 9}
+    dataset, _ = load_training_data(BaselineOptions(**given))
+    training = {"crop_margin": 2}
+    assert load_larger(BaselineOptions(**given), dataset, training) is None  # files are 12×10
+    assert training == {"crop_margin": 0}
+    assert "train/000.png is smaller than 11×11" in capsys.readouterr().out
+    asked = BaselineOptions(**given, crop_margin=2)
+    with pytest.raises(UserError, match=r"`crop_margin`.*would be blurred"):
+        load_larger(asked, dataset, {"crop_margin": 2})
+    assert load_larger(asked, dataset, {"crop_margin": 1}).image_shape == (10, 10, 3)
 
 
 def test_evaluation_reads_the_same_white_level(tmp_path):

@@ -82,7 +82,10 @@ DIGITS = SimpleNamespace(data="digits")
             lambda: load_preset("digits", "digits", "pixelcnn"),
             "The network of preset digits is pixelcnnpp. Received: pixelcnn$",
         ),
-        (lambda: load_larger(DIGITS, None, 2), "folder of image files.*crop_margin=2, data=digits"),
+        (
+            lambda: load_larger(DIGITS, None, {"crop_margin": 2}),
+            "folder of image files.*crop_margin=2, data=digits",
+        ),
         (lambda: make_callbacks(["not_there:Count"]), "can be imported. Received: 'not_there'"),
         (lambda: make_callbacks(["keras.deep:Count"]), "Received: 'keras.deep'"),
         (lambda: make_callbacks([":Count"]), "Received: ''"),

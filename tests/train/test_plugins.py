@@ -62,8 +62,10 @@ def test_commands_use_them(folder, pixelcnnpp):
     one_line(pixelcnnpp(*command), "conditioning='mine'")
     done(pixelcnnpp("--plugin", "users_own", *command))
     done(pixelcnnpp("train-baseline", *common, *with_callback))
+    done(pixelcnnpp("train", "--run", folder / "run", "--resume", "--epochs", 2))
     run = RunFolder(folder / "run")
     assert run.read_config()["pixelcnnpp"]["model"]["conditioning"] == "mine"
-    for section in ("pixelcnnpp", "baseline"):
-        # Called after the evaluation, and its logs are kept.
-        assert [row["seen"] for row in run.history(section)] == [1.0]
+    # Called after the evaluation, and its logs are kept. A resumed run uses the same options.
+    assert [row["seen"] for row in run.history("pixelcnnpp")] == [1.0, 1.0]
+    assert [row["seen"] for row in run.history("baseline")] == [1.0]
+    assert run.read_config()["pixelcnnpp"]["callback"] == ["users_own:Count"]
