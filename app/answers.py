@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.special import softmax
 
 from keras_pixelcnnpp.data.images import check_channels, read_image
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
@@ -106,13 +107,15 @@ class Answers:
         """Samples the unknown pixels of an image, uint8 `(H, W, C)`, several times.
 
         `known` is bool `(H, W)`. With the label `ANY`, the class of each completion is sampled from
-        p(y | known pixels). Raises a `UserError` if all pixels are known.
+        p(y | known pixels) of the model itself, as in `AutoregressiveModel.complete`. Raises a
+        `UserError` if all pixels are known.
         """
         if known.all():
             raise UserError("Paint over part of the image first, at least most of one pixel.")
         model, probabilities, by_name = self.model, None, None
         if model.num_classes:
-            probabilities = model.class_probabilities(image[None], observed=known)[0]
+            scores = model.class_log_likelihoods(image[None], observed=known)[0]
+            probabilities = softmax(scores.astype("float64"))
             by_name = named(model.class_names, probabilities)
         labels, seed = self._labels_and_seed(label, seed, NUM_COMPLETIONS, probabilities)
         images = np.repeat(image[None], NUM_COMPLETIONS, axis=0)

@@ -217,7 +217,13 @@ class PixelCNNClassifier(ImageClassifier):
                 f"`image_shape`. Received: shape={np.shape(X)}"
             )
         preset, options = Preset(self.preset), dict(self.model_options or {})
-        levels = {**preset.arguments, **options}.get("num_levels", 256)
+        arguments = {**preset.arguments, **options}
+        if weight := arguments.get("unlabeled_weight"):
+            raise ValueError(
+                "Invalid value for argument `model_options`. Expected unlabeled_weight=0, because "
+                f"each image of a classifier has a label. Received: unlabeled_weight={weight}"
+            )
+        levels = arguments.get("num_levels", 256)
         images, labels = self._images(X, shape, y=y, reset=True, num_levels=levels)
         check_classification_targets(labels)
         if sample_weight is not None:

@@ -6,12 +6,15 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import ops
+from scipy.stats import kstest
 
 from keras_pixelcnnpp.backend import Tensor, compiled, read, write
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
+
+NUM_SAMPLES = 2000  # to compare a head's samples with its probabilities
 
 
 def verify(model: AutoregressiveModel, seed: int = 0) -> None:
@@ -21,7 +24,8 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
 
     - the distribution of a sub-pixel depends only on earlier sub-pixels in raster order, by
       changing each sub-pixel of a random image in turn;
-    - the probabilities of all levels of a sub-pixel add up to 1;
+    - the probabilities of all levels of a sub-pixel add up to 1, and agree with `log_prob` and
+      with the frequencies of sampled levels;
     - the incremental pass, which is used for sampling, has the same parameters as the network on a
       whole image, which fails if a network doesn't call a convolution through the evaluation;
     - a saved and loaded model has the same parameters.
@@ -51,7 +55,7 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
     image = rng.choice(values, copy.image_shape)
     labels = rng.integers(0, copy.num_classes, 1) if copy.num_classes else None
     _require_causality(copy, image, values, labels)
-    _require_normalization(copy, image, labels)
+    _require_consistent_head(copy, rng)
     _require_same_pass(copy, image, labels)
     _require_same_when_loaded(copy, image, labels)
 
@@ -83,23 +87,47 @@ def _require_causality(
             )
 
 
-def _require_normalization(
-    model: AutoregressiveModel, image: np.ndarray, labels: np.ndarray | None
-) -> None:
-    parameters = _parameters(model, image, labels)
-    parameters = ops.convert_to_tensor(parameters.reshape(-1, parameters.shape[-1]))
-    pixels, earlier = image.reshape(-1, image.shape[-1]), []
-    levels = to_levels(pixels, model.num_levels).astype("float32")
-    for channel in range(image.shape[-1]):
-        log_probs = model.distribution.level_log_probs(parameters, earlier)
-        total = np.exp(ops.convert_to_numpy(log_probs).astype("float64")).sum(axis=-1)
+def _require_consistent_head(model: AutoregressiveModel, rng: np.random.Generator) -> None:
+    """Compares the three methods of the head, for samples with random parameters."""
+    head = model.distribution
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return ops.convert_to_tensor(values.astype("float32"))
+
+    parameters = tensor(rng.normal(scale=2, size=(NUM_SAMPLES, head.num_parameters)))
+    noise = tensor(rng.uniform(size=(NUM_SAMPLES, head.noise_size)))
+    sampled = head.sample(parameters, noise, ops.ones((NUM_SAMPLES, 1)))
+    levels = ops.convert_to_numpy(sampled).astype("int32")
+    by_level, earlier = np.zeros(NUM_SAMPLES), []
+    for channel in range(head.channels):
+        log_probs = head.level_log_probs(parameters, earlier)
+        probabilities = np.exp(ops.convert_to_numpy(log_probs).astype("float64"))
+        total = probabilities.sum(axis=-1)
         worst = total[np.abs(total - 1).argmax()]
         if not abs(worst - 1) <= 1e-3:
             raise UserError(
                 f"The head {model.head!r} is not normalized. Expected the probabilities of all "
                 f"levels of a sub-pixel to add up to 1. Received: {worst:.6g} in channel {channel}"
             )
-        earlier.append(ops.convert_to_tensor(levels[:, channel : channel + 1]))
+        own = levels[:, channel : channel + 1]
+        chosen = np.take_along_axis(probabilities, own, axis=1)[:, 0]
+        by_level += np.log(chosen)
+        # A random point in the interval of the level is uniform if levels have these probabilities.
+        upper = np.take_along_axis(probabilities.cumsum(axis=1), own, axis=1)[:, 0]
+        p_value = kstest(upper - rng.uniform(size=NUM_SAMPLES) * chosen, "uniform").pvalue
+        if p_value < 1e-6:
+            raise UserError(
+                f"The head {model.head!r} samples other levels than expected from "
+                f"`level_log_probs`. Received: p = {p_value:.2g} (Kolmogorov-Smirnov test) in "
+                f"channel {channel}"
+            )
+        earlier.append(sampled[:, channel : channel + 1])
+    difference = np.abs(ops.convert_to_numpy(head.log_prob(parameters, sampled)) - by_level).max()
+    if not difference <= 1e-2:
+        raise UserError(
+            f"`log_prob` of the head {model.head!r} differs from the sum of `level_log_probs`. "
+            f"Received: a difference of {difference:.3g} nats"
+        )
 
 
 def _require_same_pass(

@@ -22,7 +22,7 @@ from keras_pixelcnnpp.errors import UserError, not_installed
 from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.sampling.class_samples import image_names
-from keras_pixelcnnpp.sampling.sampler import SamplingOptions
+from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
 SAMPLING = "sampling.json"
@@ -165,10 +165,7 @@ def sample_many(
     for start in range(0, len(labels), block_size):
         part = slice(start, start + block_size)
         if not (resume and all(file.exists() for file in files[part])):
-            # Random numbers depend on the seed and the position in the block. With `seed + 1`, the
-            # second block would repeat the first block of another seed.
-            own = int(np.random.default_rng([seed, start]).integers(2**31)) if start else seed
-            blocks[start] = (labels[part], own, how)
+            blocks[start] = (labels[part], start, SamplingOptions(seed, **how, verbose=0))
     samples = map_blocks(_sample, list(blocks.values()), trained, workers)
     write_json(known, given)
     for start, images in zip(blocks, samples, strict=True):
@@ -192,11 +189,10 @@ def sampling_seed(folder: Path) -> int | None:
     return read_json(known).get("seed") if known.exists() else None
 
 
-def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, dict]) -> np.ndarray:
-    labels, seed, how = block
-    model = trained.model
-    wanted = labels if model.num_classes else len(labels)
-    return model.sample(wanted, seed, **how, verbose=0)
+def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, SamplingOptions]) -> np.ndarray:
+    labels, start, options = block
+    wanted = labels if trained.model.num_classes else len(labels)
+    return sample_images(trained.model, wanted, options, first=start)[0]
 
 
 def map_blocks(

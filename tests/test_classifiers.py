@@ -204,6 +204,7 @@ SHAPE = (2, 4, 4, 1)
     ("arguments", "images", "labels", "message"),
     [
         ({"preset": "dígits"}, np.zeros(SHAPE, "uint8"), [0, 1], "Unknown preset"),
+        ({"model_options": {"unlabeled_weight": 1.0}}, np.zeros(SHAPE, "uint8"), [-1, 1], "label"),
         ({"model_options": {"filtres": 3}}, np.zeros(SHAPE, "uint8"), [0, 1], "filtres"),
         ({"learning_rate": -1.0}, np.zeros(SHAPE, "uint8"), [0, 1], "learning_rate=-1"),
         ({}, np.zeros((3, 4, 4, 1), "uint8"), [0, 1], "inconsistent numbers"),

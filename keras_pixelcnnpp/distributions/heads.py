@@ -9,9 +9,10 @@ random numbers that sampling a pixel needs, `noise_size`, and three methods:
 | `sample(parameters, noise, temperature)` | sampled pixels, as levels |
 | `level_log_probs(parameters, earlier, temperature)` | log-probabilities of a sub-pixel's levels |
 
-Guidance uses the last method. Parameters are float32 `(..., num_parameters)`. Levels are
-`(..., channels)`, and their leading axes broadcast to those of the parameters. The temperature is
-a tensor `(..., 1)`, or `None` for 1.
+Guidance uses the last method. With more than 32 levels, it passes three more arguments, `first`,
+`size` and `count`, to get the probabilities of ranges of levels. Parameters are float32 `(...,
+num_parameters)`. Levels are `(..., channels)`, and their leading axes broadcast to those of the
+parameters. The temperature is a tensor `(..., 1)`, or `None` for 1.
 """
 
 from collections.abc import Sequence

@@ -770,7 +770,7 @@ class AutoregressiveModel(ImageModel):
             seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
         )
         labels = len(images) if labels is None else labels
-        particles = 1 if is_prefix(known) else num_particles
+        particles = 0 if is_prefix(known) else num_particles
         return sample_images(self, labels, options, images, known, particles)[0]
 
     def evidence_map(

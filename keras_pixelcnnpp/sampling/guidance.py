@@ -65,10 +65,10 @@ def sample_guided(
     for channel in range(head.channels):
         earlier = [ops.expand_dims(level, 1) for level in levels]
         level = ops.zeros_like(noise[:, :1])
-        for unit, count in digits(head.num_levels):
-            log_probs = head.level_log_probs(
-                parameters, earlier, temperature, level[:, None], unit, count
-            )
+        units = digits(head.num_levels)
+        for unit, count in units:
+            values = (level[:, None], unit, count) if len(units) > 1 else ()
+            log_probs = head.level_log_probs(parameters, earlier, temperature, *values)
             weights = ops.log_softmax(inputs["guidance_logit_scale"] * log_likelihood, axis=1)
             marginal = ops.logsumexp(weights[..., None] + log_probs, axis=1)
             own = ops.sum(of_class * log_probs, axis=1)  # (batch, count)

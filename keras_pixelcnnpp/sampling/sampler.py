@@ -55,7 +55,8 @@ def sample_images(
     options: SamplingOptions,
     images: np.ndarray | None = None,
     known: np.ndarray | None = None,
-    num_particles: int = 1,
+    num_particles: int = 0,
+    first: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples or completes images. The model keeps the compiled samplers.
 
@@ -65,7 +66,9 @@ def sample_images(
         options: The other arguments.
         images: uint8 array `(N, height, width, channels)`, images to complete, or `None`.
         known: Boolean array `(N, height, width)`, true for known pixels of `images`, or `None`.
-        num_particles: Integer. Several particles are weighted by the known pixels.
+        num_particles: Integer, number of particles of an image, which are weighted by the known
+            pixels, or 0 to ignore known pixels after unknown ones.
+        first: Integer, position of the first image in a larger set, which determines its noise.
 
     Returns:
         uint8 array `(N, height, width, channels)`, and the estimated log-probability of the known
@@ -78,7 +81,8 @@ def sample_images(
     count = len(labels) if model.num_classes else int(labels)
     inputs = {"temperature": np.full(count, options.temperature, "float32")}
     if model.num_classes:
-        inputs["label"] = _classes(model, labels, options, images, known, num_particles, seed)
+        known_part = () if images is None else (images, known, num_particles)
+        inputs["label"] = _classes(model, labels, options, seed, first, *known_part)
     if images is not None:
         inputs.update(image=images, known=known)
     if options.guidance:
@@ -96,11 +100,11 @@ def sample_images(
     noise_shape = (*model.image_shape[:2], noise_size)
 
     def with_noise(rows: np.ndarray) -> dict[str, np.ndarray]:
-        noise = [_noise(noise_shape, int(seed), int(row), num_particles) for row in rows]
+        noise = [_noise(noise_shape, int(seed), first + int(row), num_particles) for row in rows]
         noise = {name: np.stack([one[name] for one in noise]) for name in noise[0]}
         return {**noise, **{name: value[rows] for name, value in inputs.items()}}
 
-    size = _rows_at_once(count, max(1, options.batch_size // num_particles))
+    size = _rows_at_once(count, max(1, options.batch_size // max(1, num_particles)))
     starts = range(0, count, size)
     # The last batch is padded with its last image.
     batches = [np.minimum(np.arange(start, start + size), count - 1) for start in starts]
@@ -120,7 +124,7 @@ def _noise(
         numbers = np.random.default_rng([seed, index, *stream]).random(shape, dtype="float32")
         return np.clip(numbers, tiny, below_one)
 
-    if num_particles == 1:
+    if not num_particles:
         return {"noise": uniform(shape)}
     rows = shape[0] + 1  # to resample after each row, and to choose the final particle
     return {"noise": uniform((num_particles, *shape), 2), "row_noise": uniform((rows,), 3)}
@@ -130,10 +134,11 @@ def _classes(
     model: keras.Model,
     labels: np.ndarray,
     options: SamplingOptions,
-    images: np.ndarray | None,
-    known: np.ndarray | None,
-    num_particles: int,
     seed: int,
+    first: int,
+    images: np.ndarray | None = None,
+    known: np.ndarray | None = None,
+    num_particles: int = 0,
 ) -> np.ndarray:
     """Replaces labels -1 by random classes, sampled given the known pixels."""
     rows = np.flatnonzero(labels < 0)
@@ -144,12 +149,13 @@ def _classes(
         scores = model.class_log_likelihoods(
             images[rows],
             observed=known[rows],
-            num_particles=num_particles,
+            num_particles=max(1, num_particles),
             seed=seed,
             batch_size=options.batch_size,
         )
     # A separate random stream, so that the noise of an image is the same as with a given label.
-    uniform = np.array([np.random.default_rng([seed, int(row), 1]).random() for row in rows])
+    streams = [[seed, first + int(row), 1] for row in rows]
+    uniform = np.array([np.random.default_rng(stream).random() for stream in streams])
     cumulative = np.cumsum(softmax(scores.astype("float64"), axis=1), axis=1)
     chosen = (cumulative < uniform[:, None]).sum(axis=1)
     labels = labels.copy()
@@ -189,7 +195,7 @@ class PixelSampler:
     Args:
         model: An `AutoregressiveModel`.
         guided: Boolean, whether the inputs contain `"guidance"`.
-        num_particles: Integer, number of particles of an image.
+        num_particles: Integer, number of particles of an image, or 0.
 
     Call arguments:
         inputs: Dict of tensors:
@@ -208,7 +214,7 @@ class PixelSampler:
         `(batch,)`, nats, which is 0 without particles.
     """
 
-    def __init__(self, model: keras.Model, guided: bool = False, num_particles: int = 1):
+    def __init__(self, model: keras.Model, guided: bool = False, num_particles: int = 0):
         self.model = model
         self.guided = guided
         self.num_particles = num_particles
@@ -221,26 +227,26 @@ class PixelSampler:
             if self.guided:
                 classes = ops.arange(self.model.num_classes, dtype="int32")
                 labels = ops.zeros_like(labels) + classes
-        batch_size = ops.shape(inputs["temperature"])[0] * self.num_particles
+        batch_size = ops.shape(inputs["temperature"])[0] * max(1, self.num_particles)
         by_pixel, carry = self._by_pixel(inputs), self._initial_carry(batch_size)
-        after_row = self._after_row if self.num_particles > 1 else None
+        after_row = self._after_row if self.num_particles else None
         levels, carry = self.incremental_pass.run(
             labels, batch_size, self._choose, (by_pixel,), carry, after_row
         )
         levels = ops.transpose(levels, (2, 0, 1, 3))
         log_evidence = ops.zeros((batch_size,))
-        if self.num_particles > 1:
+        if self.num_particles:
             levels, log_evidence = self._chosen_particles(levels, carry, by_pixel)
         return to_images(levels, self.model.num_levels), log_evidence
 
     def _of_particles(self, x: Tensor) -> Tensor:
-        return x if self.num_particles == 1 else ops.repeat(x, self.num_particles, axis=0)
+        return x if self.num_particles <= 1 else ops.repeat(x, self.num_particles, axis=0)
 
     def _initial_carry(self, batch_size: int | Tensor) -> Tensors:
         carry = {}
         if self.guided:
             carry["log_likelihood"] = ops.zeros((batch_size, self.model.num_classes))
-        if self.num_particles > 1:
+        if self.num_particles:
             carry["log_weight"] = ops.zeros((batch_size,))
             carry["log_evidence"] = ops.zeros((batch_size,))
         return carry
@@ -271,9 +277,9 @@ class PixelSampler:
             levels = head.sample(parameters, noise, temperature)
             if known is not None:
                 levels = ops.where(*known, levels)
-            if self.num_particles > 1:
+            if self.num_particles:
                 log_prob = head.log_prob(parameters, levels, temperature)
-        if self.num_particles > 1:
+        if self.num_particles:
             # Not in place (under torch), because a pixel may be evaluated several times.
             weight = ops.where(known[0][:, 0], log_prob, 0.0)
             carry["log_weight"] = carry["log_weight"] + weight
@@ -326,7 +332,7 @@ class PixelSampler:
             if name in inputs
         }
         planes = {"noise": inputs["noise"]}
-        if self.num_particles > 1:
+        if self.num_particles:
             found["row_noise"] = ops.transpose(inputs["row_noise"])[..., None]
         if "image" in inputs:
             levels = to_levels(inputs["image"], self.model.num_levels)

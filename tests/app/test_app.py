@@ -14,6 +14,7 @@ import pytest
 import tiny
 from command_line import one_line
 from PIL import Image
+from scipy.special import softmax
 
 from keras_pixelcnnpp.app.answers import ANY, NUM_COMPLETIONS, NUM_IMAGES, Answers
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
@@ -61,7 +62,8 @@ class TestComplete:
         expected = model.complete(images, KNOWN, labels, seed=5, guidance=2.0)
         np.testing.assert_array_equal(found.images, expected)
         np.testing.assert_array_equal(found.images[:, KNOWN], images[:, KNOWN])
-        expected = model.class_probabilities(IMAGES[4:5], observed=KNOWN)[0]
+        scores = model.class_log_likelihoods(IMAGES[4:5], observed=KNOWN)[0]
+        expected = softmax(scores.astype("float64"))
         assert tuple(found.probabilities) == NAMES
         assert list(found.probabilities.values()) == pytest.approx(expected)
 
@@ -72,8 +74,8 @@ class TestComplete:
         np.testing.assert_array_equal(again.labels, found.labels)
 
     def test_samples_the_classes_from_the_posterior(self, answers, model, monkeypatch):
-        certain = np.array([[0, 0, 1]], "float32")
-        monkeypatch.setattr(model, "class_probabilities", lambda images, observed: certain)
+        certain = np.array([[-999, -999, 0]], "float32")
+        monkeypatch.setattr(model, "class_log_likelihoods", lambda images, observed: certain)
         found = answers.complete(IMAGES[0], KNOWN)
         assert found.labels.tolist() == [2] * NUM_COMPLETIONS
 
@@ -237,7 +239,7 @@ class TestPage:
         )
         images = IMAGES[[2] * NUM_COMPLETIONS]
         check_grid(path, model.complete(images, KNOWN, [1] * NUM_COMPLETIONS, seed=5))
-        expected = model.class_probabilities(IMAGES[2:3], observed=KNOWN)[0]
+        expected = model.class_log_likelihoods(IMAGES[2:3], observed=KNOWN)[0]
         assert posterior["label"] == NAMES[expected.argmax()]
 
     def test_a_bad_upload(self, connect, upload):

@@ -134,6 +134,16 @@ class Unnormalized(LogisticMixtureHead):
         return super().level_log_probs(parameters, earlier, temperature) - 0.01
 
 
+class SamplesInverted(LogisticMixtureHead):
+    def sample(self, parameters, noise, temperature=1.0):
+        return self.num_levels - 1 - super().sample(parameters, noise, temperature)
+
+
+class HalfOfTheBits(LogisticMixtureHead):
+    def log_prob(self, parameters, levels, temperature=None):
+        return 0.5 * super().log_prob(parameters, levels, temperature)
+
+
 class WithoutEvaluation(PixelCNNNetwork):
     """Sees only a single pixel in the incremental pass."""
 
@@ -193,4 +203,10 @@ def test_verify(cls, head, monkeypatch):
             verify(SamplesOtherwise(**SMALL))
         monkeypatch.setitem(HEADS, "mine", Unnormalized)
         with pytest.raises(ValueError, match=r"'mine' is not normalized.*Received: 0\.99"):
+            verify(cls(**SMALL, **size, head="mine"))
+        monkeypatch.setitem(HEADS, "mine", SamplesInverted)
+        with pytest.raises(ValueError, match=r"'mine' samples other levels.*in channel 0"):
+            verify(cls(**SMALL, **size, head="mine"))
+        monkeypatch.setitem(HEADS, "mine", HalfOfTheBits)
+        with pytest.raises(ValueError, match=r"`log_prob` of the head 'mine' differs"):
             verify(cls(**SMALL, **size, head="mine"))

@@ -220,6 +220,19 @@ def test_likelihood_of_any_part_is_a_sum_over_the_others(case):
         assert np.all(np.abs(scores - expected) <= 6 * errors + 2e-4)
 
 
+def test_a_single_particle_gives_an_unbiased_estimate(first):
+    """Its weight is the probability of the known pixels given the sampled ones before them."""
+    mask = np.array([[True, False], [False, True]])
+    same = (first.images == first.images[27]) | ~mask[..., None]
+    exact = np.exp([logsumexp(law[same.all(axis=(1, 2, 3))]) for law in first.laws[:2]])
+    many = np.repeat(first.images[27:28], 5000, axis=0)
+    scores = first.model.class_log_likelihoods(many, 10_000, observed=mask, num_particles=1)
+    estimates = np.exp(scores.astype("float64"))
+    errors = estimates.std(axis=0) / np.sqrt(len(many))
+    assert np.all((errors > 0) & (errors < 0.05 * exact))
+    assert np.all(np.abs(estimates.mean(axis=0) - exact) < 5 * errors)
+
+
 def test_completions_follow_the_law_of_the_unknown_pixels(first):
     """Samples with guidance have a law over images as well."""
     given, how = first.images[201], {"num_particles": 512, "batch_size": 200_000}

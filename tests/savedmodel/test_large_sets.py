@@ -16,6 +16,7 @@ import tiny
 from command_line import done, one_line
 from PIL import Image
 
+from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.large_sets import sample_many, score_folder
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
@@ -143,6 +144,10 @@ class TestSample:
         first = [file.read_bytes() for file in files]
         blocks = [first[:32], first[32:64], first[64:]]
         assert blocks[0] != blocks[1] != blocks[2] != blocks[0]
+        together = model.model.sample(labels, seed=1)
+        np.testing.assert_array_equal(
+            [read_image(f, model.model.image_shape) for f in files], together
+        )
         files[40].unlink()
         times = [file.stat().st_mtime_ns for file in files[:32]]
         sample_many(model, labels, tmp_path, resume=True, **options)
