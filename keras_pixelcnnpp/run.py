@@ -9,13 +9,14 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, with_missing_splits
 from keras_pixelcnnpp.data.images import RESIZES
-from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import (
     read_json,
@@ -127,7 +128,8 @@ class RunFolder:
     def load_data(self, source: str | None = None, classes_in_order: bool = False) -> Dataset:
         """Loads the data of the run, or other data in the form that its models expect.
 
-        Other data are not split randomly, and notes on them are printed.
+        The data of the run are recognized by their fingerprint, wherever they are, and split as in
+        training. Other data are not split randomly, and notes on them are printed.
 
         Args:
             source: Source of other data, as for `load_dataset`, or `None` for the run's own data.
@@ -138,19 +140,15 @@ class RunFolder:
             UserError: If the run's own images have changed, or the classes of other data don't fit.
         """
         known = self.read_config()["data"]
-        # The run's own data may also be named, and are then split as in training.
-        is_built_in = source in CLASS_NAMES and source == known["source"]
-        is_own = source is None or str(Path(source).resolve()) == known["source"]
-        dataset = self.load_images(source or known["source"], make_splits=is_own or is_built_in)
-        if dataset.fingerprint() != known["fingerprint"]:
-            if is_own:
-                raise UserError(
-                    f"{known['source']} has changed since the run was trained on it, so training "
-                    "images may be in other splits now. Restore it, or choose other data with "
-                    "--data."
-                )
-            if is_built_in:  # another version
-                dataset = self.load_images(source)
+        dataset = self.load_images(source or known["source"])
+        split = _split_as_in_training(dataset, known["seed"])
+        if split.fingerprint() == known["fingerprint"]:
+            dataset = split
+        elif source is None or str(Path(source).resolve()) == known["source"]:
+            raise UserError(
+                f"{known['source']} has changed since the run was trained on it, so training "
+                "images may be in other splits now. Restore it, or choose other data with --data."
+            )
         if source is not None:
             print("\n".join(dataset.notes), end="\n" * bool(dataset.notes))
         if len(known["class_names"]) < 2:
@@ -183,12 +181,11 @@ class RunFolder:
         train = train.some(trained.get("max_examples"), trained.get("seed", known["seed"]))
         return train.labeled() if dataset.num_classes and not unlabeled else train
 
-    def load_images(self, source: str, make_splits: bool = False) -> Dataset:
-        """Loads images of any classes in the form that the run's models expect.
+    def load_images(self, source: str) -> Dataset:
+        """Loads images of any classes in the form that the run's models expect, not split randomly.
 
         Args:
             source: Source of the data, as for `load_dataset`.
-            make_splits: Boolean, whether data without splits are split randomly.
         """
         known = self.read_config()["data"]
         height, width, channels = known["image_shape"]
@@ -200,7 +197,7 @@ class RunFolder:
             resize=known.get("resize", "center_crop"),
             skip_corrupted=known.get("skip_corrupted", False),
             white_level=known.get("white_level"),
-            make_splits=make_splits,
+            make_splits=False,
         )
 
     def measured_on(self, source: str) -> "RunFolder":
@@ -349,6 +346,14 @@ class RunFolder:
                 shutil.rmtree(folder, ignore_errors=True)
         data = known["data"] if kept else data
         write_json(self.config_json, {"data": data, **kept, section: config})
+
+
+def _split_as_in_training(dataset: Dataset, seed: int) -> Dataset:
+    try:
+        splits, notes = with_missing_splits(dataset.splits, seed)
+    except UserError:  # too few images
+        return dataset
+    return replace(dataset, splits=splits, notes=(*notes, *dataset.notes))
 
 
 def data_options(data: dict) -> dict:

@@ -162,16 +162,16 @@ def _list_class_folders(folder: Path) -> Listing:
         ]
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
     notes = [f"Files were skipped: {kinds}."] if skipped else []
-    beside = [name for name in folders_here if names and name not in names.values()]
-    files_beside = [path for name in beside for path in visible_files(folder / name)]
-    if not class_names and any(map(_is_image, files_beside)):
+    others_here = [name for name in folders_here if names and name not in names.values()]
+    other_files = [path for name in others_here for path in visible_files(folder / name)]
+    if not class_names and any(map(_is_image, other_files)):
         raise UserError(
             f"{folder}: {', '.join(names.values())} is the name of a split, but is next to folders "
-            f"with other images: {', '.join(beside)}. Rename it if it is a class, or move the "
+            f"with other images: {', '.join(others_here)}. Rename it if it is a class, or move the "
             "other folders"
         )
-    if beside:
-        notes.append(f"Skipped folders next to the splits: {', '.join(beside)}.")
+    if others_here:
+        notes.append(f"Skipped folders next to the splits: {', '.join(others_here)}.")
     empty = {name for by_class in found.values() for name in by_class} - {*class_names}
     if empty:
         notes.append(f"Skipped folders without image files: {', '.join(sorted(empty))}.")

@@ -81,7 +81,7 @@ def sample_images(
     count = len(labels) if model.num_classes else int(labels)
     inputs = {"temperature": np.full(count, options.temperature, "float32")}
     if model.num_classes:
-        known_part = () if images is None else (images, known, num_particles)
+        known_part = images, known, num_particles
         inputs["label"] = _classes(model, labels, options, seed, first, *known_part)
     if images is not None:
         inputs.update(image=images, known=known)
@@ -136,9 +136,9 @@ def _classes(
     options: SamplingOptions,
     seed: int,
     first: int,
-    images: np.ndarray | None = None,
-    known: np.ndarray | None = None,
-    num_particles: int = 0,
+    images: np.ndarray | None,
+    known: np.ndarray | None,
+    num_particles: int,
 ) -> np.ndarray:
     """Replaces labels -1 by random classes, sampled given the known pixels."""
     rows = np.flatnonzero(labels < 0)

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from images import write_course_folder, write_image
@@ -59,6 +61,10 @@ def test_evaluation_reads_the_same_white_level(tmp_path):
     dataset, config = load_training_data(options)
     write_json(tmp_path / "config.json", {"data": config})
     assert RunFolder(tmp_path).load_data().fingerprint() == dataset.fingerprint()
+    # The same images elsewhere are split in the same way, so none of them was trained on.
+    shutil.copytree(tmp_path / "data", tmp_path / "moved")
+    moved = RunFolder(tmp_path).load_data(str(tmp_path / "moved"))
+    assert moved.split("test").paths == dataset.split("test").paths
     other = RunFolder(tmp_path).load_data(str(tmp_path / "data" / "b"))
     assert other.split("all").images.max() == 255
     assert how_to_read(config) == {"resize": "center_crop", "white_level": 4095}
