@@ -95,7 +95,7 @@ def checked_images(
     It is uint8 from 0 to 255, or uint16 below `num_levels` if these are more than 256.
 
     Grayscale images need no channel axis. If `num_levels` is less than 256, an array whose maximum
-    is below both `num_levels` and 17 seems to contain levels, such as 0 to 16 in scikit-learn's
+    is at most `num_levels` and 16 seems to contain levels, such as 0 to 16 in scikit-learn's
     digits, instead of values from 0 to 255. With `strict=True`, it raises an error; otherwise a
     warning is issued, because a few images may all be that dark.
     """
@@ -110,7 +110,7 @@ def checked_images(
             raise
         raise UserError(f"{error}. Convert them to uint8 with {code_for_uint8(array)}") from None
     brightest = int(array.max()) if array.size else 0
-    if 0 < brightest < min(num_levels, 17) and num_levels < 256:
+    if 0 < brightest <= min(num_levels, 16) and num_levels < 256:
         message = (
             f"Expected integers from 0 to 255. Received: integers from 0 to {brightest}, which "
             f"look like levels. Scale levels with (images * (255 / {brightest})).round()"

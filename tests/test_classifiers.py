@@ -213,6 +213,7 @@ SHAPE = (2, 4, 4, 1)
         ({}, np.zeros(SHAPE, "float32"), [0, 1], "dtype=float32"),
         ({}, np.full(SHAPE, 256), [0, 1], "integers from 0 to 255"),
         ({}, np.full(SHAPE, 4, "uint8"), [0, 1], "Scale levels"),
+        ({"model_options": {"num_levels": 16}}, np.full(SHAPE, 16, "uint8"), [0, 1], "Scale"),
         ({}, np.zeros((2, 16), "uint8"), [0, 1], "Rows of features can be reshaped"),
         ({"image_shape": (4, 5, 1)}, np.zeros((2, 16), "uint8"), [0, 1], "reshape"),
     ],
