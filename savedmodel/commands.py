@@ -243,7 +243,7 @@ def compress(options: CompressOptions) -> None:
 @app.command("decompress", "decompress images.pxc --run runs/digits --output back")
 @with_options(DecompressOptions)
 def decompress(options: DecompressOptions) -> None:
-    """Decompress a file into PNG files, which get the names of the original images.
+    """Decompress a file into PNG files, with the names of the original images.
 
     Give exactly one of --preset, --run and --model: the model that compressed the images.
     """

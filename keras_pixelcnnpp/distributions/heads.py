@@ -1,7 +1,8 @@
 """Distributions of a pixel, whose parameters are the outputs of a network: the heads.
 
-A head is a layer with the number of parameters of a pixel, `num_parameters`, the number of uniform
-random numbers that sampling a pixel needs, `noise_size`, and three methods:
+A head is a layer with the attributes `channels` and `num_levels`, the number of parameters of a
+pixel, `num_parameters`, the number of uniform random numbers that sampling a pixel needs,
+`noise_size`, and three methods:
 
 | method | result |
 |---|---|
@@ -9,10 +10,10 @@ random numbers that sampling a pixel needs, `noise_size`, and three methods:
 | `sample(parameters, noise, temperature)` | sampled pixels, as levels |
 | `level_log_probs(parameters, earlier, temperature)` | log-probabilities of a sub-pixel's levels |
 
-Guidance uses the last method. With more than 32 levels, it passes three more arguments, `first`,
-`size` and `count`, to get the probabilities of ranges of levels. Parameters are float32 `(...,
-num_parameters)`. Levels are `(..., channels)`, and their leading axes broadcast to those of the
-parameters. The temperature is a tensor `(..., 1)`, or `None` for 1.
+Guidance and `verify` use the last method. With more than 32 levels, guidance passes three more
+arguments, `first`, `size` and `count`, to get the probabilities of ranges of levels. Parameters are
+float32 `(..., num_parameters)`. Levels are `(..., channels)`, and their leading axes broadcast to
+those of the parameters. The temperature is a tensor `(..., 1)`, or `None` for 1.
 """
 
 from collections.abc import Sequence

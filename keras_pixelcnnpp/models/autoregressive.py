@@ -940,13 +940,13 @@ class AutoregressiveModel(ImageModel):
         option `--resize` of its training.)
 
         Args:
-            filepath: The folder to write. An existing folder is replaced.
+            filepath: The folder to write: new, empty, or a SavedModel, which is replaced.
             format: Must be `"tf_saved_model"`.
             verbose: Boolean, whether to print the folder.
 
         Raises:
-            UserError: If the backend is not TensorFlow, the format is unknown, or the model has
-                more than 256 levels.
+            UserError: If the backend is not TensorFlow, the format is unknown, the model has more
+                than 256 levels, or the folder has other content.
 
         Example:
 
