@@ -364,7 +364,6 @@ def template_content():
         "guidance_levels": named("guidance_levels-"),
         "completions": named("completion-"),
         "cnn_tunings": named("cnn_tuning-"),
-        "classifiers": named("classifiers-"),
         "machines": sorted({versions["machine"] for versions in found}),
         "versions": sorted({f"{VERSIONS[name]} {of[name]}" for of in found for name in VERSIONS}),
         "presets": [name for name, preset in presets.items() if preset.has_weights],
