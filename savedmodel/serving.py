@@ -2,8 +2,8 @@
 
 import asyncio
 import base64
-import logging
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -23,49 +23,71 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
     A request samples at most 256 images. The size of a request is not limited, so a server on the
     Internet needs a proxy that limits it.
     """
-    version_folder(path)
+    folder = version_folder(path)
+    # Bound before the model is loaded, so that a used port is reported at once.
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        from kserve import Model
-        from kserve.errors import InvalidInput
-        from kserve.model_repository import ModelRepository
-        from kserve.protocol.dataplane import DataPlane
-        from kserve.protocol.model_repository_extension import ModelRepositoryExtension
-        from kserve.protocol.rest.server import RESTServer
+        listening.bind((host, port))
+    except OSError as error:
+        raise UserError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port or --host"
+        ) from error
+    try:
+        import uvicorn
+
+        app = application(SavedModelClassifier(folder), name)
     except ImportError as error:
         raise not_installed("Serving", "kserve") from error
-    model = SavedModelClassifier(path).load()
+    # The concurrency bounds the memory: further requests are answered with status 503.
+    limits = {"limit_concurrency": 64, "timeout_graceful_shutdown": 30}
+    print(f"Serving http://{host}:{port}/v1/models/{name}:predict", flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_config=None, **limits)).run(sockets=[listening])
+
+
+def application(model: SavedModelClassifier, name: str) -> Any:
+    """Returns the `FastAPI` application that answers requests to a model in KServe's V1 protocol.
+
+    It has only this protocol, which is that of TensorFlow Serving. KServe's `RESTServer` would
+    add its V2 protocol, with which every client can unload the model.
+    """
+    from fastapi import FastAPI, Request
+    from fastapi.responses import JSONResponse
+    from kserve import Model, ModelRepository
+    from kserve.errors import InvalidInput, ModelNotFound
+    from kserve.protocol.dataplane import DataPlane
+    from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
 
     class ServedModel(Model):
-        """Answers requests of KServe's V1 protocol, which is that of TensorFlow Serving."""
+        """Answers the requests to one model."""
 
         async def predict(
             self, payload: object, headers: dict | None = None, response_headers: dict | None = None
         ) -> dict:
+            if isinstance(payload, bytes):  # KServe does not decode other types of content
+                raise InvalidInput(
+                    "Expected the header Content-Type: application/json. "
+                    f"Received: {(headers or {}).get('content-type')}"
+                )
             try:
                 # In a thread, so that the server can read other requests.
                 return await asyncio.to_thread(predict, model, payload)
             except UserError as error:
                 raise InvalidInput(str(error)) from error
 
+    async def refuse(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, statuses[type(error)])
+
+    statuses = {InvalidInput: 400, ModelNotFound: 404, NotImplementedError: 501}
+    app = FastAPI(openapi_url=None)
+    for error in statuses:
+        app.add_exception_handler(error, refuse)
+    model.load()
     served, repository = ServedModel(name), ModelRepository()
     served.ready = True
     repository.update(served)
-    # kserve.ModelServer would listen on all interfaces, so its REST part is used directly.
-    server = RESTServer(
-        "kserve.model_server:app",
-        DataPlane(model_registry=repository),
-        ModelRepositoryExtension(model_registry=repository),
-        port,
-    )
-    server.config.host = host
-    # Bounds the memory. KServe answers further requests with status 503.
-    server.config.limit_concurrency = 64
-    # Stack traces of invalid requests would fill the log.
-    logging.getLogger("kserve").addFilter(
-        lambda record: not (record.exc_info and isinstance(record.exc_info[1], InvalidInput))
-    )
-    print(f"Serving http://{host}:{port}/v1/models/{name}:predict", flush=True)
-    asyncio.run(server.start())
+    register_v1_endpoints(app, DataPlane(model_registry=repository), None)
+    return app
 
 
 def predict(model: SavedModelClassifier, request: object) -> dict:

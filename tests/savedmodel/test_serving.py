@@ -1,6 +1,7 @@
 import base64
 import importlib.util
 import json
+import socket
 import sys
 
 import hostile
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.savedmodel.serving import predict
+from keras_pixelcnnpp.savedmodel.serving import application, predict
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow
 
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}  # of curl -d
 IMAGES = [hostile.png(4, 4, data=bytes([0, row, 9, 99, 200] * 4)) for row in range(3)]
 
 
@@ -117,6 +119,35 @@ def test_nothing_to_serve(pixelcnnpp, savedmodel, tmp_path, monkeypatch):
     result = pixelcnnpp("serve", "--run", savedmodel)
     one_line(result, "pip install kserve")
     assert result[1] == ""  # it does not print the address first
+
+
+def test_a_used_port_is_named(pixelcnnpp, savedmodel):
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
+        result = pixelcnnpp("serve", "--run", savedmodel, "--port", port)
+    one_line(result, f"Cannot listen on 127.0.0.1:{port}")
+
+
+@pytest.mark.extras
+@pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
+@pytest.mark.filterwarnings("ignore:ORJSONResponse")  # KServe uses it
+def test_no_request_changes_the_server(exported, caplog):
+    from fastapi.testclient import TestClient
+
+    client, request = TestClient(application(exported, "m")), {"instances": [[[[0]] * 4] * 4]}
+    for action in ("unload", "load"):
+        assert client.post(f"/v2/repository/models/m/{action}").status_code == 404
+    assert client.get("/v1/models").json() == {"models": ["m"]}
+    assert client.post("/v1/models/m:predict", json=request).status_code == 200
+    unknown = client.post("/v1/models/other:predict", json=request)
+    assert (unknown.status_code, unknown.json()["error"]) == (
+        404,
+        "Model with name other does not exist.",
+    )
+    plain = client.post("/v1/models/m:predict", content=json.dumps(request), headers=FORM)
+    assert plain.status_code == 400
+    assert "Content-Type: application/json. Received: application/x-www" in plain.text
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.extras
